@@ -1,0 +1,55 @@
+# A fresh machine needs Python >= 3.11, git and make; the first target that runs makes .venv.
+SHELL := /bin/bash
+PY := .venv/bin/python
+# Known versions first: python3 may be newer than the pinned wheels, or older than we need.
+PYTHONS := python3.13 python3.12 python3.11 python3
+NEEDED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench constraints clean
+
+help:
+	@echo "make demo         run the demo on the standard library's own source files"
+	@echo "make test         run all tests but those marked slow or bench"
+	@echo "make lint types   ruff; mypy --strict"
+	@echo "make bench        measure against the peers, interleaved"
+	@echo "make constraints  pin the newest versions that fit (needs uv)"
+	@echo "make clean        remove build products and caches (.venv stays)"
+
+.venv/.ready: pyproject.toml constraints.txt
+	@set -e; if [ ! -x $(PY) ]; then \
+	  for p in $(PYTHONS); do \
+	    if "$$p" -c '$(NEEDED)' >/dev/null 2>&1; then found="$$p"; break; fi; \
+	  done; \
+	  if [ -z "$${found:-}" ]; then \
+	    echo "anabranch needs Python >= 3.11 with venv; tried: $(PYTHONS)" >&2; exit 1; \
+	  fi; \
+	  echo "making .venv with $$("$$found" --version)"; \
+	  "$$found" -m venv .venv; \
+	fi
+	$(PY) -m pip install --quiet -e '.[dev,dask,plots,notebook]' -c constraints.txt
+	@touch $@
+
+demo: .venv/.ready
+	.venv/bin/anabranch demo
+
+test: .venv/.ready
+	$(PY) -m pytest -q tests
+
+lint: .venv/.ready
+	$(PY) -m ruff check .
+
+types: .venv/.ready
+	$(PY) -m mypy
+
+bench: .venv/.ready
+	$(PY) -m benchmarks
+
+constraints:
+	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
+	  --no-header --no-annotate --no-emit-index-url \
+	  --extra dev --extra dask --extra plots --extra notebook pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis report.html
+	find anabranch benchmarks tests examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

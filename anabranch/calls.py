@@ -1,0 +1,227 @@
+"""Plain calls: `t(x)` runs an attempt, and those after it, in its caller's thread."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from anabranch import logs
+from anabranch import session as sessions
+from anabranch.core import context, states
+from anabranch.core.context import TaskContext, TaskRun
+from anabranch.core.contracts import ErrorInfo
+from anabranch.core.errors import UpstreamError
+from anabranch.core.futures import FutureList
+from anabranch.core.states import State
+from anabranch.core.walk import fill, lift, needs_walk
+from anabranch.engine import drive
+from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, failed
+from anabranch.scope import is_future
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from anabranch.tasks import Task
+
+_RNG = random.Random()
+
+
+def call(
+    task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool, wait_for: Any
+) -> Any:
+    """Run a task now, here; a coroutine for an async task, a generator for a generator task."""
+    args, kwargs = task.binder.bind(args, kwargs)
+    if wait_for is not None or needs_walk(args, kwargs):
+        args, kwargs = _with_values(task, args, kwargs, wait_for)
+    if task.isgenerator:
+        return _Called(task).generate(args, kwargs)
+    if task.isasync:
+        return _Called(task).run_async(args, kwargs, return_state)
+    return _Called(task).run(args, kwargs, return_state)
+
+
+def _with_values(
+    task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Futures among the arguments become values; a failed one is an error, never None."""
+    waited = [] if wait_for is None else lift(wait_for, is_future)[1]
+    lifted, found = lift((args, kwargs), is_future)
+    for future, allow in (*waited, *found):
+        _check(task, future, allow)
+    filled: Any = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in found])
+    return filled[0], filled[1]
+
+
+def _check(task: Task[..., Any], future: Any, allow: bool) -> None:
+    if allow:
+        future.wait()
+        return
+    bad = future.failed() if isinstance(future, FutureList) and future.wait() is not None else []
+    if isinstance(future, FutureList):
+        if not bad:
+            return
+        index, state = bad[0], future._map.state(bad[0])
+    else:
+        state = future.wait()
+        index = future._index
+        if state.is_completed():
+            return
+    cause = future._map.scope.error(future._map, index)
+    future._map.handle(index)
+    message = f"{task.name!r} was called with the result of {future._map.spec.name}[{index}], which ended {state}"
+    raise UpstreamError(message) from cause
+
+
+class _Called:
+    """One plain call: its place in the record, its attempts, its answer."""
+
+    def __init__(self, task: Task[..., Any]) -> None:
+        self.task = task
+        self.session = sessions.current()
+        inner = context.current_task.get()
+        # A call inside a task that runs on a worker is part of that task: no record of its own.
+        recorded = inner is None or inner.port is None
+        self.scope = self.session.scope_here() if recorded else None
+        self.map = self.scope._series(task, "call") if self.scope is not None else None
+        self.index = next(self.map.append_index) if self.map is not None else 0
+        flow = context.current_flow.get()
+        tags = self.map.tags if self.map is not None else task.options.tags
+        self.run_info = TaskRun(
+            task.name, self.map.id if self.map is not None else "inner", self.index, 1,
+            flow.id if flow is not None else "", flow.name if flow is not None else "", tags, "call",
+        )  # fmt: skip
+        self.prints = task.options.log_prints
+        if self.prints is None:
+            self.prints = flow.log_prints if flow is not None else False
+
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        begun = self._begin(args, kwargs)
+        while True:
+            with self._around():
+                result = self._ended_by(lambda: drive.run(self._attempt(args, kwargs)))
+            if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+                return self._answer(result, begun, return_state)
+            self._again(result)
+            if result.delay:
+                self.session.clock.sleep(result.delay)
+
+    async def run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        begun = self._begin(args, kwargs)
+        while True:
+            with self._around():
+                try:
+                    result = await drive.run_async(self._attempt(args, kwargs))
+                except BaseException as error:
+                    result = crashed(error)
+            if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+                return self._answer(result, begun, return_state)
+            self._again(result)
+            await drive.pause(result.delay)
+
+    def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
+        """The function's generator; the run ends when it does, closing it early completes the run."""
+        begun = self._begin(args, kwargs)
+        try:
+            value = yield from self.task.fn(*args, **kwargs)
+        except GeneratorExit:
+            self._end(AttemptResult(states.COMPLETED), begun)
+            raise
+        except Exception as error:
+            self._end(failed(error), begun)
+            raise
+        self._end(AttemptResult(states.COMPLETED, value), begun)
+        return value
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+        given = self.task.options.task_run_name
+        if given is not None:
+            parameters = self.task.binder.as_dict(args, kwargs)
+            self.run_info.given_name = given.format(**parameters) if isinstance(given, str) else given()
+            if self.map is not None:
+                self.map.names[self.index] = self.run_info.given_name
+        if self.map is not None:
+            pump = self.session.pump
+            pump.call(pump.dispatcher.call_began, self.map, self.index)
+        return float(self.session.clock.time())
+
+    @contextmanager
+    def _around(self) -> Iterator[None]:
+        outer = context.current_task.get()
+        log, port, chunk = (outer.log, outer.port, outer.chunk) if outer is not None else (None, None, -1)
+        token = context.current_task.set(TaskContext(self.run_info, port, chunk, 0, log))
+        try:
+            with logs.prints(bool(self.prints)):
+                yield
+        finally:
+            context.current_task.reset(token)
+
+    def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        task = self.task
+        if task.options.cached or task.options.persist_result:
+            task.spec.store = self.session.store
+        around = Around(
+            task.spec, self.run_info, lambda: task.binder.as_dict(args, kwargs),
+            self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True, task,
+        )  # fmt: skip
+        return attempt(around, args, kwargs)
+
+    def _ended_by(self, drive_it: Callable[[], AttemptResult]) -> AttemptResult:
+        try:
+            return drive_it()
+        except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and so says its record
+            return crashed(error)
+
+    def _again(self, result: AttemptResult) -> None:
+        if result.code == states.AWAITING_RETRY:
+            self.run_info.attempt += 1
+            if self.map is not None:
+                self.map.attempts[self.index] = self.run_info.attempt
+
+    def _answer(self, result: AttemptResult, begun: float, return_state: bool) -> Any:
+        self._end(result, begun)
+        error = result.error
+        if states.is_success(result.code):
+            return self._state(result) if return_state else result.value
+        if return_state and (error is None or isinstance(error, Exception)):
+            return self._state(result)
+        if error is None:
+            error = self._state(result).exception()
+        if self.map is not None:
+            self.map.handle(self.index)
+        try:
+            raise error
+        finally:
+            del error, result
+
+    def _state(self, result: AttemptResult) -> State:
+        name, kind = states.NAMES[result.code]
+        data = result.value if states.is_success(result.code) else result.error
+        return State(
+            kind, result.name or name, result.message, data, attempt=self.run_info.attempt, run_id=self.run_info.id
+        )
+
+    def _end(self, result: AttemptResult, begun: float) -> None:
+        if self.map is None:
+            return
+        info = None
+        if result.error is not None:
+            info = ErrorInfo(type(result.error).__qualname__, _text(result.error), _traceback(result.error))
+        if result.name:
+            self.map.state_names[self.index] = result.name
+        times = (begun, float(self.session.clock.time()))
+        pump = self.session.pump
+        pump.call(pump.dispatcher.call_ended, self.map, self.index, result.code, result.message, info, times)
+        self.session.log_call(self.map, self.index, self.run_info.name)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<unprintable>"
+
+
+def _traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[: 64 << 10]

@@ -1,0 +1,187 @@
+"""`anabranch run FILE[:flow]` runs a flow; `anabranch run show|logs|cancel RUN` looks at a recorded one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anabranch.cli import record, tables
+from anabranch.core.states import FIRST_TERMINAL
+from anabranch.display import summary, units
+
+if TYPE_CHECKING:
+    from anabranch.core.runs import FlowRunRow, Records
+
+EXECUTE = "FILE[:FLOW]"
+KINDS = 1000  # different failures that are read before they are merged into groups
+
+
+class RunGroup(click.Group):
+    """A group whose first word, when it is none of its commands, is a file to run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = [EXECUTE, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("run", cls=RunGroup, subcommand_metavar="FILE[:FLOW] [-p NAME=VALUE]... | show | logs | cancel  RUN")
+def command() -> None:
+    """Run a flow from a file; show, follow or cancel a recorded run.
+
+    `anabranch run survey.py:survey -p folder=src` runs the flow `survey` of survey.py; the name may be left out when
+    the file has one flow. A file called like a command is written ./show. RUN is a run's name, its id, or the start of
+    the id.
+    """
+
+
+@command.command(EXECUTE, short_help="Run a flow; exit code 1 when it failed, 130 after Ctrl-C, 143 after SIGTERM.")
+@click.argument("target", metavar=EXECUTE)
+@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
+@click.option("--runner", help="Run on this runner instead of the flow's own: thread, process, inline, dask.")
+def execute(target: str, params: tuple[str, ...], runner: str | None) -> None:
+    """Run a flow from a file.
+
+    Exit code: 0 completed, 1 failed, crashed or cancelled, 2 bad arguments, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    from anabranch import flows
+    from anabranch.cli import load
+
+    flow = load.flow_of(target)
+    given = load.parameters(flow, params)
+    if runner:
+        flow = flow.with_options(runner=runner)
+    try:
+        state = run_to_state(flow, given)
+    except flows.Terminated:
+        sys.exit(143)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if not state.is_completed():
+        click.echo(f"Error: flow {flow.name!r} ended as {state.name}: {_reason(state)}", err=True)
+        sys.exit(1)
+
+
+def run_to_state(flow: Any, given: dict[str, Any]) -> Any:
+    """Run a flow, async or not, and return its final state."""
+    if not flow.isasync:
+        return flow(**given, return_state=True)
+    import asyncio
+
+    return asyncio.run(flow(**given, return_state=True))
+
+
+def _reason(state: Any) -> str:
+    error = state.exception()
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return state.message if state.message and str(error) in state.message else text
+
+
+@command.command("show")
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show(run: str, as_json: bool) -> None:
+    """Show a recorded run: its state, its maps and task runs, its failures in groups."""
+    with record.opened_run(run) as (records, row):
+        if as_json:
+            tables.dump(_details(records, row))
+            return
+        _print_run(records, row)
+
+
+def _details(records: Records, row: FlowRunRow) -> dict[str, Any]:
+    return {
+        **record.plain(row),
+        "maps": [asdict(map) for map in records.maps(row.id)],
+        "failures": [asdict(group) for group in summary.of_rows(records.failures(row.id, limit=KINDS))],
+        "transitions": [
+            {"state": t.state_name, "when": t.when, "attempt": t.attempt, "message": t.message}
+            for t in records.transitions(row.id)
+        ],
+    }
+
+
+def _print_run(records: Records, row: FlowRunRow) -> None:
+    facts = [
+        ("run", f"{row.name}  ({row.id})"),
+        ("flow", row.flow + (f"  version {row.version}" if row.version else "")),
+        ("state", record.state_of(row) + (f": {row.message}" if row.message else "")),
+        ("started", record.when(row.started or row.created)),
+        ("took", record.took(row)),
+        ("attempts", str(row.attempt) if row.attempt > 1 else ""),
+        ("runner", row.runner),
+        ("driver", f"process {row.pid} on {row.host}" if row.pid else ""),
+        ("tags", ", ".join(row.tags)),
+        ("parameters", _parameters(row)),
+        ("parent", row.parent_run),
+    ]
+    for name, value in facts:
+        if value:
+            click.echo(f"{name:<11} {value}")
+    maps = records.maps(row.id)
+    if maps:
+        click.echo("")
+        tables.show(
+            ["task", "kind", "runs", "states", "took"],
+            [
+                (
+                    map.task, map.kind, "?" if map.length is None else units.count(map.length),
+                    summary.counts_line(map.counts),
+                    units.duration(map.ended - map.created) if map.ended and map.created else "",
+                )
+                for map in maps
+            ],
+            right=["runs", "took"],
+        )  # fmt: skip
+    failures = summary.of_rows(records.failures(row.id, limit=KINDS))
+    if failures:
+        click.echo("\nfailures")
+        for line in summary.failure_lines(failures, task=True):
+            click.echo(f"  {line}")
+
+
+def _parameters(row: FlowRunRow) -> str:
+    try:
+        found = json.loads(row.parameters or "{}")
+    except ValueError:
+        return row.parameters
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in found.items())
+
+
+@command.command("logs")
+@click.argument("run")
+@click.option("--level", default="DEBUG", show_default=True, help="Lines from this level on.")
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="At most so many lines.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def logs(run: str, level: str, limit: int, as_json: bool) -> None:
+    """Print what was logged in a recorded run."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        known = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        raise click.BadParameter(f"{level!r} is no level: {known}", param_hint="--level")
+    with record.opened_run(run) as (records, row):
+        lines = records.logs(row.id, limit=limit, level=number)
+    if as_json:
+        tables.dump([{**asdict(line), "level": logging.getLevelName(line.level)} for line in lines])
+        return
+    for line in lines:
+        millis = int(line.when * 1000) % 1000
+        clock = f"{record.when(line.when)}.{millis:03}"
+        click.echo(f"{clock} | {logging.getLevelName(line.level):<7} | {line.logger} - {line.message}")
+
+
+@command.command("cancel")
+@click.argument("run")
+def cancel(run: str) -> None:
+    """Ask a running flow to stop: its driver sees it within a second."""
+    with record.opened_run(run) as (records, row):
+        if row.state >= FIRST_TERMINAL:
+            raise click.ClickException(f"flow run {row.name!r} has already ended as {record.state_of(row)}")
+        if not records.request_cancel(row.id):
+            raise click.ClickException(f"flow run {row.name!r} ended meanwhile")
+    click.echo(f"flow run {row.name!r} is asked to stop; `anabranch run show {row.name}` tells when it has")

@@ -1,0 +1,45 @@
+"""Tables and JSON on stdout: rich on a terminal, plain columns when piped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def show(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """Print rows under their columns; those named in `right` are numbers."""
+    texts = [["" if value is None else str(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich(columns, texts, right)
+        return
+    widths = [max(len(name), *(len(row[i]) for row in texts), 0) for i, name in enumerate(columns)]
+    for row in [list(columns), *texts]:
+        cells = [
+            text.rjust(width) if name in right else text.ljust(width)
+            for text, width, name in zip(row, widths, columns, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))  # as text: a name may hold square brackets
+    Console().print(table)
+
+
+def dump(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,174 @@
+"""A map's arguments as columns: slices of what can be counted, pulls of what cannot."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.errors import MapError
+from anabranch.core.map_plan import is_array, wrap_each
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anabranch.core.map_plan import MapPlan, Mapped
+
+
+class _Sized:
+    """A column that can be counted and indexed."""
+
+    __slots__ = ("array", "cells", "error", "label", "length", "position", "wrap")
+
+    def __init__(self, label: str, argument: Mapped) -> None:
+        given = argument.iterable
+        self.array = is_array(given)
+        self.cells: Any = given if self.array or isinstance(given, (range, tuple)) else tuple(given)
+        self.label = label
+        self.length = len(self.cells)
+        self.wrap = argument.wrap
+        self.position = 0
+        self.error: BaseException | None = None
+
+    def at(self, index: int) -> Any:
+        if not 0 <= index < self.length:
+            raise IndexError(f"{self.label} has {self.length} elements, no element {index}")
+        return wrap_each(self.wrap, self.cells[index])
+
+    def slice(self, lo: int, hi: int) -> Sequence[Any]:
+        part: Sequence[Any] = list(self.cells[lo:hi]) if self.array else self.cells[lo:hi]
+        return part if self.wrap is None else [wrap_each(self.wrap, cell) for cell in part]
+
+    def pull(self, count: int) -> Sequence[Any]:
+        part = self.slice(self.position, min(self.position + count, self.length))
+        self.position += len(part)
+        return part
+
+    @property
+    def left(self) -> int:
+        return self.length - self.position
+
+
+class _Stream:
+    """A column that is pulled; what came before an error of the iterator is not lost."""
+
+    __slots__ = ("cells", "error", "label", "wrap")
+
+    def __init__(self, label: str, argument: Mapped) -> None:
+        self.cells: Iterator[Any] = iter(argument.iterable)
+        self.label = label
+        self.wrap = argument.wrap
+        self.error: BaseException | None = None
+
+    def pull(self, count: int) -> Sequence[Any]:
+        part: list[Any] = []
+        try:
+            part.extend(islice(self.cells, count))  # keeps what it got when the iterator raises
+        except BaseException as error:
+            self.error = error
+        return part if self.wrap is None else [wrap_each(self.wrap, cell) for cell in part]
+
+
+class Source:
+    """The items of a map: bare elements of the one mapped argument, or tuples of several.
+
+    With `random_access` any item can be had at any time by `at` and `slice`; else `take` pulls the
+    next ones, once. One thread at a time.
+    """
+
+    __slots__ = ("_columns", "_fault", "_name", "_streams", "_taken", "exhausted", "length", "random_access")
+
+    def __init__(self, plan: MapPlan) -> None:
+        self._name = plan.name
+        self._columns: list[_Sized | _Stream] = [
+            _column(plan.labels.get(key, str(key)), argument) for key, argument in plan.mapped
+        ]
+        if not self._columns:
+            raise MapError(f"{plan.name}.map has nothing to map over")
+        self._streams = [c for c in self._columns if isinstance(c, _Stream)]
+        self._taken = 0
+        self._fault: BaseException | None = None
+        self.random_access = not self._streams
+        self.length: int | None = None
+        if self.random_access:
+            self.length = min(c.length for c in self._columns if isinstance(c, _Sized))
+        self.exhausted = self.length == 0
+
+    def at(self, index: int) -> Any:
+        """Item `index`; random access only."""
+        if len(self._columns) == 1:
+            return self._sized()[0].at(index)
+        return tuple(column.at(index) for column in self._sized())
+
+    def slice(self, lo: int, hi: int) -> Sequence[Any]:
+        """Items from `lo` to before `hi`; random access only. A range stays one."""
+        if len(self._columns) == 1:
+            return self._sized()[0].slice(lo, hi)
+        return list(zip(*(column.slice(lo, hi) for column in self._sized()), strict=True))
+
+    def take(self, count: int) -> list[Any]:
+        """Up to `count` next items; fewer only at the end or before an error, which the next call raises.
+
+        Raises what the user's iterator raised, or MapError when one argument ends before another.
+        """
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            self.close()
+            raise fault
+        if self.exhausted or count <= 0:
+            return []
+        items = self._pull(count)
+        self._taken += len(items)
+        if self.length is not None and self._taken >= self.length:
+            self.exhausted = True
+        if self._fault is not None and not items:
+            return self.take(count)
+        return items
+
+    def close(self) -> None:
+        """Take nothing more and close the iterators that can be closed."""
+        self.exhausted = True
+        for column in self._streams:
+            close = getattr(column.cells, "close", None)
+            if callable(close):
+                close()
+
+    def _sized(self) -> list[_Sized]:
+        if not self.random_access:
+            raise MapError(f"{self._name}.map: items of an iterator can only be taken in turn")
+        return [column for column in self._columns if isinstance(column, _Sized)]
+
+    def _pull(self, count: int) -> list[Any]:
+        # One more than a counted column has shows whether a stream goes on beyond it, and no more is needed.
+        count = min([count, *(c.left + 1 for c in self._columns if isinstance(c, _Sized))])
+        parts = [column.pull(count) for column in self._columns]
+        shortest = min(len(part) for part in parts)
+        if shortest < count:
+            self._end(parts, shortest)
+        if len(parts) == 1:
+            return list(parts[0])
+        return list(zip(*(part[:shortest] for part in parts), strict=True))
+
+    def _end(self, parts: list[Sequence[Any]], shortest: int) -> None:
+        """One column gave less than asked: it raised, or ended; if it ended, all must have."""
+        ended = []
+        for column, part in zip(self._columns, parts, strict=True):
+            if len(part) == shortest:
+                if column.error is not None:
+                    self._fault = column.error
+                    return
+                ended.append(column.label)
+        if len(ended) == len(parts):
+            self.exhausted = True
+            return
+        others = [c.label for c in self._columns if c.label not in ended]
+        self._fault = MapError(
+            f"{self._name}.map: arguments differ in length: {', '.join(ended)} ended after {self._taken + shortest}, "
+            f"but {', '.join(others)} went on; wrap in unmapped(...) what every item is to get whole"
+        )
+
+
+def _column(label: str, argument: Mapped) -> _Sized | _Stream:
+    """Future lists are listed: whoever wants them fed item by item takes them out of the plan first."""
+    given = argument.iterable
+    sized = argument.futures or hasattr(type(given), "__len__")
+    return _Sized(label, argument) if sized else _Stream(label, argument)

@@ -1,0 +1,94 @@
+"""Where code runs: the flow run, the task run and the tags around it, as context variables."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.ids import short_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anabranch.core.contracts import LogLine, WorkerPort
+
+
+@dataclass(slots=True)
+class TaskRun:
+    """One task run, as hooks, handlers and `anabranch.context` show it."""
+
+    task_name: str
+    map_id: str
+    index: int
+    attempt: int = 1
+    flow_run_id: str = ""
+    flow_run_name: str = ""
+    tags: tuple[str, ...] = ()
+    kind: str = "map"  # "map", "submit", "call"
+    given_name: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    start_time: float = 0.0
+
+    @property
+    def id(self) -> str:
+        return f"{self.map_id}/{self.index}"
+
+    @property
+    def run_count(self) -> int:
+        return self.attempt
+
+    @property
+    def name(self) -> str:
+        """The name given by `task_run_name`, else ``task-3a9``, or ``task[17]`` in a map."""
+        if self.given_name:
+            return self.given_name
+        if self.kind == "map":
+            return f"{self.task_name}[{self.index}]"
+        return f"{self.task_name}-{short_hash(self.map_id, self.index)}"
+
+
+@dataclass(slots=True)
+class TaskContext:
+    """Around a task's function while an attempt runs."""
+
+    run: TaskRun
+    port: WorkerPort | None = None  # None: called in the driver
+    chunk: int = -1
+    position: int = 0
+    log: Callable[[LogLine], None] | None = None  # where lines go; None: straight to the driver's handlers
+    level: int = 20
+
+
+@dataclass(slots=True)
+class FlowContext:
+    """Around a flow's function while it runs, in the driver."""
+
+    id: str
+    name: str
+    flow_name: str
+    attempt: int = 1
+    tags: tuple[str, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict)
+    scope: Any = None  # the session's FlowScope
+    log_prints: bool = False
+
+
+current_task: ContextVar[TaskContext | None] = ContextVar("anabranch_task", default=None)
+current_flow: ContextVar[FlowContext | None] = ContextVar("anabranch_flow", default=None)
+current_tags: ContextVar[tuple[str, ...]] = ContextVar("anabranch_tags", default=())
+
+
+@contextmanager
+def tags(*new: str) -> Iterator[tuple[str, ...]]:
+    """Add tags to the runs submitted or called inside; nested uses add up.
+
+    Tags are captured when `submit`, `map` or a call happens, not when the task runs.
+    """
+    merged = tuple(dict.fromkeys((*current_tags.get(), *new)))
+    token = current_tags.set(merged)
+    try:
+        yield merged
+    finally:
+        current_tags.reset(token)

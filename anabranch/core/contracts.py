@@ -1,0 +1,473 @@
+"""The protocols in which the rooms meet, and the words that travel through them.
+
+    driver                                            worker
+    ------                                            ------
+    dispatcher --Chunk--> Runner.submit  ~~~~~~~~~~>  worker.run_chunk(chunk, port)
+        ^                                                  |  port.shared(id) port.values(handle)
+        |                                                  v
+        +---- events  <-- sink([...])  <~~~~~~~~~~~~  port.report(Report)
+
+A **chunk** is a small program: items x stages. Stage 0 gets the chunk's items, each later stage
+the value of the one before it, depth first. A **report** tells what became of a run of
+consecutive positions of one chunk. The values it speaks of form one *block* per stage; a
+**handle** names such a block, and (handle, slot) names one value. Runners know neither states
+nor retries: they carry chunks down, reports up, and keep blocks until told to release them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable, Iterable, Sequence
+
+    from anabranch.core.options import TaskOptions
+
+# -- downwards: what a worker is asked to do -----------------------------------------------------
+
+
+class Handle(NamedTuple):
+    """Names the block of values that one report made for one stage."""
+
+    chunk: int
+    stage: int
+    first: int  # position in the chunk of the block's slot 0
+
+
+@dataclass(slots=True, frozen=True)
+class Binding:
+    """How an item becomes a call's arguments.
+
+    `args` and `kwargs` values are either ``("item", k)`` - the k-th mapped element, or the item
+    itself when `width` is 1 - or ``("const", k)``, the k-th constant of the stage. With `star`
+    the item is a ready ``(args, kwargs)`` pair, as single submits send.
+    """
+
+    args: tuple[tuple[str, int], ...] = ()
+    kwargs: tuple[tuple[str, tuple[str, int]], ...] = ()
+    width: int = 1
+    star: bool = False
+
+
+@dataclass(slots=True)
+class TaskSpec:
+    """A task as workers need it: put once per worker, shared by all its maps."""
+
+    name: str
+    fn: Callable[..., Any]
+    options: TaskOptions
+    source: str | None = None  # the function's source text, for the TASK_SOURCE cache policy
+    store: ResultStore | None = None  # where its values persist, when they do
+
+
+@dataclass(slots=True)
+class Stage:
+    """One task over one map, as a worker needs it: put once per worker and map."""
+
+    spec: int  # shared id of the TaskSpec
+    constants: int | None  # shared id of the tuple of constants, None when there are none
+    binding: Binding
+    map_id: str
+    flow_run_id: str = ""
+    flow_run_name: str = ""
+    parent_id: str = ""  # the task run whose worker submitted this map
+    tags: tuple[str, ...] = ()
+    run_name: str = ""  # template of the items' names
+    parameters: dict[str, Any] | None = None  # the flow's, only where the cache policy asks for them
+    log_prints: bool = False  # the flow's; the task's own option wins
+    kind: str = "map"  # "map" or "submit"
+    level: int = 20  # log level below which lines stay on the worker
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Items x stages in one engine call.
+
+    Attributes:
+        id: unique in the program, never used again.
+        stages: shared ids of `Stage`s, run depth first.
+        items: the index in its map of each position.
+        args: one argument item per position; positions may hold `core.walk.Hole`s.
+        attempts: attempt number per position (stage 0); later stages begin at 1.
+        inputs: blocks that the items read; ``Hole(n)`` in position p stands for
+            ``inputs[wants[p][n]]``.
+        keep: for each stage, whether its values are to be kept (False: dropped on the worker).
+        inline_limit: values of at most this many bytes may come home inside the report.
+        close_bytes: the worker ends the chunk once kept values pass this size.
+        close_seconds: and once it has run for so long; 0 turns that off.
+        resources: what one position needs while it runs; empty for one slot.
+    """
+
+    id: int
+    stages: tuple[int, ...]
+    items: Sequence[int]
+    args: Sequence[Any]
+    attempts: Sequence[int] | None = None
+    inputs: tuple[tuple[Handle, int], ...] = ()
+    wants: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    keep: tuple[bool, ...] = (True,)
+    inline_limit: int = 1024
+    close_bytes: int = 4 << 20
+    close_seconds: float = 0.0
+    priority: int = 0
+    resources: dict[str, float] = field(default_factory=dict)
+    timeout: float | None = None  # the longest `timeout_seconds` of its stages
+    flow_run_id: str = ""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+# -- upwards: what a worker tells ----------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ErrorInfo:
+    """An exception as it travels and is kept: text always, the object if it survives pickling; no frames."""
+
+    type_name: str
+    message: str
+    traceback: str
+    pickled: bytes | None = None
+    exception: BaseException | None = None  # set where no process border is crossed
+
+
+@dataclass(slots=True)
+class Inline:
+    """A block's values as Python objects (same process); failed positions hold None."""
+
+    values: list[Any]
+    nbytes: int = 0
+
+
+@dataclass(slots=True)
+class Packed:
+    """A block's values as one pickled list, small enough to live in the driver."""
+
+    data: bytes
+    nbytes: int = 0
+    buffers: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class Held:
+    """A block that the runner keeps; read it with `Runner.fetch`."""
+
+    nbytes: int = 0
+
+
+Block = Inline | Packed | Held | None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one (stage, position) that did not simply complete."""
+
+    stage: int
+    position: int
+    code: int  # a code of core.states: FAILED, TIMED_OUT, CACHED, AWAITING_RETRY, CANCELLED, ...
+    message: str = ""
+    name: str = ""  # a name of the user's own, when a returned or replaced state has one
+    error: ErrorInfo | None = None
+    delay: float = 0.0  # seconds until the next attempt, with AWAITING_RETRY or AWAITING_CACHE
+    cache_key: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of positions [first, first + count) of a chunk.
+
+    In the happy path `codes` is None (all stages of all positions Completed) and `outcomes` is
+    empty. `final` ends the chunk: positions from `first + count` on were not started and go back
+    uncounted. `started` and `durations` are microseconds, of stage 0's start (from `base`) and
+    of the whole position.
+    """
+
+    chunk: int
+    first: int
+    count: int
+    final: bool
+    base: float = 0.0  # Unix seconds of the chunk's start, by the worker's clock
+    started: array[int] | None = None
+    durations: array[int] | None = None
+    codes: tuple[bytes, ...] | None = None  # per stage, one code a position
+    outcomes: list[Outcome] = field(default_factory=list)
+    blocks: tuple[Block, ...] = ()  # per stage
+    worker: str = ""
+
+
+class LogLine(NamedTuple):
+    """A line logged in a run on a worker."""
+
+    when: float
+    level: int
+    logger: str
+    message: str
+    flow_run_id: str
+    map_id: str
+    item: int
+
+
+# Events: what `sink` is called with, in lists, from any thread of the runner. A `Report` is one.
+
+
+@dataclass(slots=True)
+class ChunkStarted:
+    chunk: int
+    worker: str = ""
+
+
+@dataclass(slots=True)
+class ChunkLost:
+    """The chunk ended without a final report; positions not yet reported were not finished.
+
+    `suspects` are the positions that may have caused it (None: unknown); with `alone` the death
+    happened while a suspect was the only thing running there, and counts against it.
+    """
+
+    chunk: int
+    reason: str  # worker-lost, out-of-memory, unserializable, engine-lost, stopped (written off, or closed)
+    message: str = ""
+    suspects: tuple[int, ...] | None = None
+    alone: bool = False
+
+
+@dataclass(slots=True)
+class ItemTimedOut:
+    """The position ran past its time and was stopped or written off; the chunk goes on or is lost by its own event."""
+
+    chunk: int
+    stage: int
+    position: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class ItemCancelled:
+    """A running position was stopped because it was asked for by `cancel(..., force=True)`."""
+
+    chunk: int
+    position: int
+
+
+@dataclass(slots=True)
+class ValuesLost:
+    """Blocks the runner held are gone."""
+
+    handles: tuple[Handle, ...]
+
+
+@dataclass(slots=True)
+class SlotsChanged:
+    """How many chunks can run at once, now and at most (None: unknown)."""
+
+    now: int
+    maximum: int | None = None
+
+
+@dataclass(slots=True)
+class WorkerJoined:
+    worker: str
+
+
+@dataclass(slots=True)
+class WorkerLost:
+    worker: str
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Logs:
+    lines: list[LogLine]
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class WorkerRequest:
+    """A worker's running task asks the driver for something (nested submit, wait, result, slot).
+
+    `reply` is called once, from any thread, with (ok, payload).
+    """
+
+    chunk: int
+    position: int
+    kind: str
+    payload: Any
+    reply: Callable[[bool, Any], None]
+
+
+@dataclass(slots=True)
+class EngineLost:
+    reason: str
+
+
+Event = (
+    Report
+    | ChunkStarted
+    | ChunkLost
+    | ItemTimedOut
+    | ItemCancelled
+    | ValuesLost
+    | SlotsChanged
+    | WorkerJoined
+    | WorkerLost
+    | Logs
+    | WorkerRequest
+    | EngineLost
+)
+Sink = "Callable[[Sequence[Event]], None]"
+
+# -- the runner ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class Capabilities:
+    """What a started runner can do; the dispatcher asks nothing else of its kind."""
+
+    name: str
+    in_process: bool = False  # tasks share the driver's objects
+    values: str = "inline"  # "inline": reports bring objects; "packed": small ones come packed; "held"
+    values_survive_workers: bool = True
+    stops_items: bool = False  # can stop one running item (time-outs, forced cancel)
+    nested: bool = False  # tasks may submit and wait
+    resources: tuple[tuple[str, float], ...] = ()  # maximum of each resource known at start
+    resources_elastic: bool = False  # maximum may grow
+
+
+class Runner(Protocol):
+    """Where chunks execute. One instance serves one driver; all methods but `fetch` return fast.
+
+    Life: ``start`` once, then any of the others from any thread, then ``close`` once. After
+    `close` returns no event is delivered. Every submitted chunk ends in exactly one final
+    `Report` or one `ChunkLost`, unless the engine is lost (one `EngineLost`, then nothing).
+    """
+
+    def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
+        """Bring workers up (or find them) and begin to deliver events; raises RunnerError."""
+        ...
+
+    def slots(self) -> SlotsChanged:
+        """How many chunks can run at once, now and at most."""
+        ...
+
+    def put(self, shared_id: int, value: Any) -> None:
+        """Make `value` known under `shared_id` before any chunk names it; raises SerializationError."""
+        ...
+
+    def drop(self, shared_ids: Iterable[int]) -> None:
+        """Forget shared values; no later chunk names them."""
+        ...
+
+    def submit(self, chunks: Sequence[Chunk]) -> None:
+        """Take the chunks to run, in this order per priority. Never blocks long, never raises for a bad item."""
+        ...
+
+    def shorten(self, chunk: int, keep: int) -> None:
+        """Ask the chunk to start no position from `keep` on; its final report says where it stopped."""
+        ...
+
+    def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
+        """Do not start these positions (None: all); with `force` stop a running one if the runner can."""
+        ...
+
+    def release(self, handles: Iterable[Handle]) -> None:
+        """Drop blocks. Idempotent, batched, legal from a finalizer: it only takes note."""
+        ...
+
+    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+        """Bring values of a `Held` block here. Blocks; raises ResultReleased or RunnerError."""
+        ...
+
+    def blocked(self, worker_chunk: int, waiting: bool) -> None:
+        """A task in this chunk waits for others (or goes on): give its slot to somebody meanwhile."""
+        ...
+
+    def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
+        """End what was started; with `cancel` do not wait for running chunks. Idempotent."""
+        ...
+
+
+class WorkerPort(Protocol):
+    """The worker's half of a runner, as `worker.run_chunk` sees it."""
+
+    worker: str
+    in_process: bool
+
+    def shared(self, shared_id: int) -> Any:
+        """What was `put` under this id."""
+        ...
+
+    def values(self, handle: Handle) -> Sequence[Any]:
+        """The values of a block that `Chunk.inputs` names."""
+        ...
+
+    def report(self, report: Report) -> None:
+        """Send one report; blocks of `Inline` values are encoded by the port as its runner needs."""
+        ...
+
+    def limit(self, chunk: int) -> int | None:
+        """The position from which on nothing may start (see `shorten`), None when there is none."""
+        ...
+
+    def cancelled(self, chunk: int, position: int) -> bool:
+        """Whether this position is not to be started."""
+        ...
+
+    def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
+        """Note what runs from now on (position -1: nothing), for blame and time-outs."""
+        ...
+
+    def log(self, lines: list[LogLine], dropped: int) -> None: ...
+
+    def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
+        """Ask the driver and wait for its answer; raises what the driver answers with."""
+        ...
+
+
+# -- values that last ----------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Stored:
+    """A value read from a result store."""
+
+    value: Any
+    created: float
+    expires: float | None = None
+
+
+class ResultStore(Protocol):
+    """Where values persist, seen alike from driver and workers. Picklable: workers get a copy."""
+
+    def read(self, key: str) -> Stored | None:
+        """The value under `key`, None when there is none or it has expired; raises StoreError."""
+        ...
+
+    def write(self, key: str, value: Any, *, expires: float | None = None) -> int:
+        """Store durably, return the size in bytes; raises StoreError or SerializationError and leaves nothing behind."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def delete(self, key: str) -> None: ...
+
+    def lock(self, key: str, owner: str, seconds: float) -> bool:
+        """Try to become the one who computes `key`; True when held. A dead owner's lock lapses."""
+        ...
+
+    def unlock(self, key: str, owner: str) -> None: ...
+
+
+# -- time, randomness, ids -----------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    def time(self) -> float:
+        """Unix seconds."""
+        ...
+
+    def monotonic(self) -> float: ...
+
+    def sleep(self, seconds: float) -> None: ...

@@ -1,0 +1,123 @@
+"""Where in a value the part is that cannot be pickled: ``value['config'].lock`` instead of a bare refusal."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.errors import SerializationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_DEEPEST = 50
+
+
+def culprit_path(value: Any, dumps: Callable[[Any], Any], where: str = "value") -> str:
+    """The path to the innermost part of `value` that `dumps` refuses; `where` itself when no part of it is to blame.
+
+    Looks into containers, what objects save of themselves, partials, methods, closures, defaults
+    and the globals a function names. Costs about one `dumps` of each part on the way.
+    """
+    return where + "".join(step for step, _ in _way(value, dumps))
+
+
+def unpicklable(
+    value: Any, error: BaseException, dumps: Callable[[Any], Any], where: str = "value"
+) -> SerializationError:
+    """The error to raise when `dumps` refused `value` with `error`: says which part of it, and why."""
+    way = _way(value, dumps)
+    path = where + "".join(step for step, _ in way)
+    culprit = way[-1][1] if way else value
+    kind = type(culprit)
+    reason = _refusal(culprit, dumps) or error
+    return SerializationError(f"cannot serialize {path} ({kind.__module__}.{kind.__qualname__}): {reason}")
+
+
+def short(value: Any, size: int = 60) -> str:
+    """`repr` for a message: never fails, never long."""
+    try:
+        text = repr(value)
+    except Exception:  # a user's __repr__
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= size else f"{text[: size - 3]}..."
+
+
+def _way(value: Any, dumps: Callable[[Any], Any]) -> list[tuple[str, Any]]:
+    way: list[tuple[str, Any]] = []
+    seen = {id(value)}
+    found = True
+    while found and len(way) < _DEEPEST:
+        found = False
+        for step, part in _parts(value):
+            if id(part) not in seen and _refusal(part, dumps) is not None:
+                seen.add(id(part))
+                way.append((step, part))
+                value, found = part, True
+                break
+    return way
+
+
+def _refusal(value: Any, dumps: Callable[[Any], Any]) -> Exception | None:
+    try:
+        dumps(value)
+    except Exception as error:  # whatever the object's own code raises
+        return error
+    return None
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """The parts that pickling `value` would visit, each with its step in the path."""
+    if isinstance(value, (str, bytes, bytearray, int, float, type)):
+        return
+    if isinstance(value, FunctionType):
+        yield from _parts_of_function(value)
+    elif isinstance(value, MethodType):
+        yield ".__self__", value.__self__
+        yield ".__func__", value.__func__
+    elif isinstance(value, partial):
+        yield ".func", value.func
+        yield from ((f".args[{n}]", part) for n, part in enumerate(value.args))
+        yield from ((f".keywords[{name!r}]", part) for name, part in value.keywords.items())
+    else:
+        if isinstance(value, dict):
+            for key, part in list(value.items()):
+                yield f"[{short(key)}]", part
+                yield f".keys()[{short(key)}]", key
+        elif isinstance(value, (list, tuple)):
+            yield from ((f"[{n}]", part) for n, part in enumerate(value))
+        elif isinstance(value, (set, frozenset)):
+            yield from (("{...}", part) for part in value)
+        yield from _parts_of_state(value)
+
+
+def _parts_of_state(value: Any) -> Iterator[tuple[str, Any]]:
+    """What the object saves of itself; where even that fails, what it has."""
+    try:
+        reduced = value.__reduce_ex__(4)
+    except Exception:  # the object's own code, or an object that cannot be saved at all
+        yield from ((f".{name}", part) for name, part in list(getattr(value, "__dict__", {}).items()))
+        return
+    if not isinstance(reduced, tuple):
+        return
+    yield from ((f".__reduce__()[1][{n}]", part) for n, part in enumerate(reduced[1] or ()) if part is not type(value))
+    state = reduced[2] if len(reduced) > 2 else None
+    for part in state if isinstance(state, tuple) else (state,):
+        if isinstance(part, dict):
+            yield from ((f".{name}", inner) for name, inner in part.items())
+        elif part is not None:
+            yield ".__getstate__()", part
+
+
+def _parts_of_function(value: FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
+        try:
+            yield f".__closure__[{name!r}]", cell.cell_contents
+        except ValueError:  # not yet filled
+            continue
+    yield from ((f".__defaults__[{n}]", part) for n, part in enumerate(value.__defaults__ or ()))
+    yield from ((f".__kwdefaults__[{name!r}]", part) for name, part in (value.__kwdefaults__ or {}).items())
+    for name in value.__code__.co_names:
+        if name in value.__globals__:
+            yield f".__globals__[{name!r}]", value.__globals__[name]

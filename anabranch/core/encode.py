@@ -1,0 +1,364 @@
+"""How a value is written down for hashing: as bytes that say what it *is*, not where it lies.
+
+Dicts and sets are written in the order of their encoded members, arrays as dtype, shape and bytes,
+functions as code, enum members by name; any other object as the parts that pickle would save, but
+structurally, so that neither an object's identity nor interned strings matter. Every encoding ends
+itself, and one longer than `_LONG` is replaced by its hash: shared parts of a value are walked once.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+import os
+import sys
+from collections import OrderedDict
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from hashlib import blake2b
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from struct import pack
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.culprits import short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Dumps = Callable[[Any], bytes]
+    Encoder = Callable[["Walk", Any], bytes]
+
+_LONG = 256
+_TANGLED = 10_000
+_NOWHERE = 1 << 60
+
+
+class Culprit(Exception):
+    """Carries what could not be hashed upwards; each container on the way adds its step."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.steps: list[str] = []
+
+
+class Tangle(Exception):
+    """So many ways lead through a cyclic structure that walking it structurally would not end."""
+
+
+class Walk:
+    """One value being written down.
+
+    An object met inside itself is written as the distance back to it. What holds such a way out
+    of itself cannot be remembered, because it reads differently from elsewhere.
+    """
+
+    __slots__ = ("dumps", "escape", "held", "known", "stack", "tangles")
+
+    def __init__(self, dumps: Dumps | None) -> None:
+        self.dumps = dumps
+        self.known: dict[int, bytes] = {}
+        self.held: list[Any] = []  # keeps what is known alive: an id must not be used again
+        self.stack: dict[int, int] = {}
+        self.escape = _NOWHERE  # the outermost depth that anything inside points back to
+        self.tangles = 0
+
+    def encode(self, value: Any) -> bytes:
+        kind = type(value)
+        plain = PLAIN.get(kind)
+        if plain is not None:
+            return plain(value)
+        mark = id(value)
+        known = self.known.get(mark)
+        if known is not None:
+            return known
+        stack = self.stack
+        depth = stack.get(mark)
+        if depth is not None:
+            if depth < self.escape:
+                self.escape = depth
+            return b"^%d;" % (len(stack) - depth)
+        outer, self.escape = self.escape, _NOWHERE
+        here = stack[mark] = len(stack)
+        try:
+            encoded = (_EXACT.get(kind) or _encoder(value))(self, value)
+        finally:
+            del stack[mark]
+        if len(encoded) > _LONG:
+            encoded = b"#" + digest(encoded)
+        if self.escape >= here:
+            self.known[mark] = encoded
+            self.held.append(value)
+            self.escape = outer
+        else:
+            self.tangles += 1
+            if self.tangles > _TANGLED:
+                raise Tangle
+            if outer < self.escape:
+                self.escape = outer
+        return encoded
+
+    def pickled(self, value: Any, error: Exception) -> bytes:
+        """The last resort of what has no parts: its pickle, else it is the culprit."""
+        if self.dumps is not None:
+            try:
+                return b"P" + digest(self.dumps(value))
+            except Exception as final:  # whatever the object's own code raises
+                error = final
+        raise Culprit(error) from error
+
+
+def digest(data: Any) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+# -- scalars -------------------------------------------------------------------------------------
+
+
+def _bytes(tag: bytes, data: Any) -> bytes:
+    size = len(data)
+    return b"%b%d#%b" % (tag, size, digest(data)) if size > _LONG else b"%b%d:%b" % (tag, size, data)
+
+
+def _str(value: str) -> bytes:
+    return _bytes(b"s", value.encode("utf-8", "surrogatepass"))
+
+
+def _path(value: PurePath) -> bytes:
+    return _bytes(b"p", os.fsencode(value))
+
+
+def _decimal(value: Decimal) -> bytes:
+    return _bytes(b"m", str(value).encode())
+
+
+def _date(value: date | time) -> bytes:
+    zone = getattr(value, "tzinfo", None)
+    text = f"{type(value).__name__} {value.isoformat()} {'' if zone is None else zone}"
+    return _bytes(b"t", text.encode())
+
+
+PLAIN: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda value: b"N",
+    bool: lambda value: b"T" if value else b"F",
+    int: lambda value: b"i%x;" % value,
+    float: lambda value: b"f" + pack(">d", value),
+    complex: lambda value: b"z" + pack(">dd", value.real, value.imag),
+    str: _str,
+    bytes: lambda value: _bytes(b"b", value),
+    datetime: _date,
+    date: _date,
+    time: _date,
+    timedelta: lambda value: b"u%d,%d,%d;" % (value.days, value.seconds, value.microseconds),
+    Decimal: _decimal,
+    type(Path()): _path,
+    PurePosixPath: _path,
+    PureWindowsPath: _path,
+}
+SCALARS = frozenset({type(None), bool, int, float, complex, datetime, date, time, timedelta, Decimal})
+
+# -- containers ----------------------------------------------------------------------------------
+
+
+def _sequence(tag: bytes) -> Encoder:
+    def encode(walk: Walk, value: Any) -> bytes:
+        parts = [b"%b%d:" % (tag, len(value))]
+        index = 0
+        try:
+            for item in value:
+                parts.append(walk.encode(item))
+                index += 1
+        except Culprit as culprit:
+            culprit.steps.append(f"[{index}]")
+            raise
+        return b"".join(parts)
+
+    return encode
+
+
+def _pairs(walk: Walk, pairs: Iterable[tuple[Any, Any]], step: str, ordered: bool = False) -> bytes:
+    """Keys and values; `step` is the format of a way into them."""
+    rows = []
+    key: Any = None
+    try:
+        for key, item in pairs:
+            rows.append(walk.encode(key) + walk.encode(item))
+    except Culprit as culprit:
+        culprit.steps.append(step % (key if step == ".%s" else short(key)))
+        raise
+    if not ordered:
+        rows.sort()
+    return b"d%d:%b" % (len(rows), b"".join(rows))
+
+
+def _dict(walk: Walk, value: Any) -> bytes:
+    return _pairs(walk, list(value.items()), "[%s]")
+
+
+def _set(walk: Walk, value: Any) -> bytes:
+    try:
+        rows = sorted(map(walk.encode, value))
+    except Culprit as culprit:
+        culprit.steps.append("{...}")
+        raise
+    tag = b"e" if isinstance(value, frozenset) else b"E"
+    return b"%b%d:%b" % (tag, len(rows), b"".join(rows))
+
+
+# -- objects -------------------------------------------------------------------------------------
+
+
+def _name(value: Any) -> bytes:
+    """Module and name of a class or a function that is found under them."""
+    name = f"{getattr(value, '__module__', None)}:{getattr(value, '__qualname__', None) or value.__name__}"
+    return _bytes(b"g", name.encode())
+
+
+def _class(walk: Walk, value: Any) -> bytes:
+    return _name(value)
+
+
+def _code(walk: Walk, code: CodeType) -> bytes:
+    consts = [_code(walk, const) if isinstance(const, CodeType) else walk.encode(const) for const in code.co_consts]
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    return b"".join([b"C", walk.encode((counts, names)), _bytes(b"b", code.co_code), *consts])
+
+
+def _function(walk: Walk, value: FunctionType) -> bytes:
+    parts = [b"Y", _code(walk, value.__code__)]
+    for step in ("__defaults__", "__kwdefaults__"):
+        try:
+            parts.append(walk.encode(getattr(value, step)))
+        except Culprit as culprit:
+            culprit.steps.append(f".{step}")
+            raise
+    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
+        try:
+            parts.append(walk.encode(cell.cell_contents))
+        except ValueError:  # not yet filled
+            parts.append(b"-")
+        except Culprit as culprit:
+            culprit.steps.append(f".__closure__[{name!r}]")
+            raise
+    return b"".join(parts)
+
+
+def _method(walk: Walk, value: MethodType) -> bytes:
+    try:
+        return b"M" + walk.encode(value.__func__) + walk.encode(value.__self__)
+    except Culprit as culprit:
+        culprit.steps.append(".__self__")
+        raise
+
+
+def _enum(walk: Walk, value: Any) -> bytes:
+    return b"n" + _name(type(value)) + walk.encode(value.name if value.name is not None else value.value)
+
+
+def _module(walk: Walk, value: ModuleType) -> bytes:
+    return _bytes(b"o", value.__name__.encode())
+
+
+def _dataclass(walk: Walk, value: Any) -> bytes:
+    rows = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if hasattr(value, f.name)]
+    return b"D" + _name(type(value)) + _pairs(walk, rows, ".%s")
+
+
+def _model(walk: Walk, value: Any) -> bytes:
+    """A pydantic model: its fields, extras and private attributes, not which of them were set by hand."""
+    rows = list(value.__dict__.items())
+    for more in ("__pydantic_extra__", "__pydantic_private__"):
+        rows.extend((getattr(value, more, None) or {}).items())
+    return b"D" + _name(type(value)) + _pairs(walk, rows, ".%s")
+
+
+def _subset(walk: Walk, value: Any) -> bytes:
+    return b"D" + _name(type(value)) + _set(walk, value) + walk.encode(getattr(value, "__dict__", None))
+
+
+def _array(walk: Walk, value: Any) -> bytes:
+    shape = walk.encode(tuple(value.shape))
+    if value.dtype.hasobject:
+        return b"A" + shape + walk.encode(value.tolist())
+    dtype = repr(value.dtype.descr) if value.dtype.names else value.dtype.str
+    try:
+        data = digest(memoryview(value).cast("B"))
+    except (TypeError, ValueError, BufferError):  # not contiguous, empty, or a type without buffers
+        data = digest(value.tobytes())
+    return b"a" + shape + _str(dtype) + data
+
+
+def _object(walk: Walk, value: Any) -> bytes:
+    reducer = copyreg.dispatch_table.get(type(value))
+    try:
+        reduced = reducer(value) if reducer is not None else value.__reduce_ex__(4)
+    except RecursionError:
+        raise
+    except Exception as error:  # whatever the object's own code raises
+        return walk.pickled(value, error)
+    if isinstance(reduced, str):
+        return _bytes(b"g", f"{getattr(value, '__module__', None)}:{reduced}".encode())
+    make, args, state, items, pairs = (*reduced, None, None, None)[:5]
+    parts = [_name(make) if hasattr(make, "__name__") else walk.encode(make)]
+    parts.extend(map(walk.encode, args or ()))
+    slots = None
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
+        state, slots = state
+    parts.extend(
+        _pairs(walk, part.items(), ".%s") if isinstance(part, dict) else walk.encode(part) for part in (state, slots)
+    )
+    if items is not None:
+        parts.append(_EXACT[list](walk, list(items)))
+    if pairs is not None:
+        parts.append(_pairs(walk, pairs, "[%s]", isinstance(value, OrderedDict)))
+    return b"".join([b"O%d:" % len(parts), *parts])
+
+
+_EXACT: dict[type, Encoder] = {
+    list: _sequence(b"l"),
+    tuple: _sequence(b"r"),
+    dict: _dict,
+    set: _set,
+    frozenset: _set,
+    bytearray: lambda walk, value: _bytes(b"B", value),
+    memoryview: lambda walk, value: _bytes(b"V", value.tobytes()),
+    FunctionType: _function,
+    MethodType: _method,
+    CodeType: _code,
+    type: _class,
+}
+
+
+def _encoder(value: Any) -> Encoder:
+    """How a value of a type that is not in the table is written."""
+    kind = type(value)
+    if isinstance(value, Enum):
+        return _enum
+    if isinstance(value, type):
+        return _class
+    if isinstance(value, PurePath):
+        return lambda walk, path: _path(path)
+    if isinstance(value, ModuleType):
+        return _module
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and (kind is numpy.ndarray or isinstance(value, (numpy.generic, numpy.memmap))):
+        return _array
+    if isinstance(value, (set, frozenset)):
+        return _subset
+    if hasattr(kind, "__pydantic_fields__") or hasattr(kind, "__pydantic_core_schema__"):
+        return _dataclass if dataclasses.is_dataclass(kind) else _model
+    if dataclasses.is_dataclass(kind) and kind.__reduce_ex__ is object.__reduce_ex__ and not _own_pickle(kind):
+        return _dataclass
+    return _object
+
+
+def _own_pickle(kind: Any) -> bool:
+    """Whether a class says itself what of it is to be saved, or is a container too."""
+    if kind.__reduce__ is not object.__reduce__ or issubclass(kind, (list, dict, tuple, str, bytes, int, float)):
+        return True
+    own = getattr(kind, "__getstate__", None)
+    default = own is None or own is getattr(object, "__getstate__", None) or own.__name__ == "_dataclass_getstate"
+    return not default

@@ -1,0 +1,119 @@
+"""Every error anabranch raises: one base, depth two, a sentence each on who raises it."""
+
+from __future__ import annotations
+
+
+class AnabranchError(Exception):
+    """Base of all errors raised by anabranch; user exceptions are never wrapped in it."""
+
+
+# -- definition and arguments: raised before a run exists ---------------------------------------
+
+
+class OptionError(AnabranchError, TypeError):
+    """Raised at decoration for an unknown option (with the nearest name) or a bad value of one."""
+
+
+class ParameterBindError(AnabranchError, TypeError):
+    """Raised by a call, `submit` or `map` whose arguments do not fit the function's signature."""
+
+
+class ParameterTypeError(AnabranchError, TypeError):
+    """Raised by a flow whose arguments do not validate against its annotations."""
+
+
+class MapError(AnabranchError, ValueError):
+    """Raised by `map` when nothing is iterable or lengths differ; names the arguments."""
+
+
+class ConfigurationError(AnabranchError):
+    """Raised for a bad setting; names the setting, where it came from and what is accepted."""
+
+
+class MissingExtraError(AnabranchError, ImportError):
+    """Raised when a feature needs an optional package; says which extra to install."""
+
+
+class SerializationError(AnabranchError, TypeError):
+    """Raised when a value cannot be pickled; carries the path to the culprit inside it."""
+
+
+class ResourceError(AnabranchError, ValueError):
+    """Raised at submit when no worker could ever satisfy the resources asked for."""
+
+
+# -- what became of a run ------------------------------------------------------------------------
+
+
+class RunError(AnabranchError):
+    """Base of errors that say how a run ended; `state` is the run's state when known."""
+
+    state: object | None = None
+
+
+class FailedRun(RunError):
+    """Raised by `result()` of a failed run that holds no exception of its own."""
+
+
+class CrashedRun(RunError):
+    """Raised by `result()` of a run that its infrastructure ended: a worker lost, a poison item."""
+
+
+class CancelledRun(RunError):
+    """Raised by `result()` of a run that was cancelled."""
+
+
+class UnfinishedRun(RunError):
+    """Raised when a result is asked of a state that is not final."""
+
+
+class UpstreamError(RunError):
+    """Raised in place of a result when a run was not admitted by its trigger; names the upstream."""
+
+
+class TaskTimeoutError(RunError, TimeoutError):
+    """The exception of an attempt that ran past `timeout_seconds`."""
+
+
+class ResultReleased(RunError):
+    """Raised when a value is asked for after its last reader has gone; says how to keep it."""
+
+
+class RemoteError(RunError):
+    """Stands in for a user's exception that cannot be rebuilt here; keeps its type name and traceback text."""
+
+    def __init__(self, type_name: str = "Exception", message: str = "", traceback: str = "") -> None:
+        super().__init__(f"{type_name}: {message}" if message else type_name)
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[type[RemoteError], tuple[str, str, str]]:
+        return (type(self), (self.type_name, self.message, self.traceback))
+
+
+# -- the machinery -------------------------------------------------------------------------------
+
+
+class RunnerError(AnabranchError):
+    """Raised when a runner cannot start, has lost its engine, or is used after it was closed."""
+
+
+class VersionMismatch(RunnerError):
+    """Raised when driver and workers differ in Python, anabranch, cloudpickle or engine; names both."""
+
+
+class StoreError(AnabranchError):
+    """Raised by a result store that cannot read or write; names the path."""
+
+
+class RecordsError(AnabranchError):
+    """Raised by the records when the file is damaged, newer than this version, or of no use."""
+
+
+class TransitionError(AnabranchError):
+    """Raised when a state change is not in the transition table: a bug, or a handler's bad answer."""
+
+
+class MissingContextError(AnabranchError, RuntimeError):
+    """Raised by functions that only make sense inside a run, such as `get_run_logger`."""

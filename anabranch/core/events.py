@@ -1,0 +1,107 @@
+"""Instructions: what the dispatcher tells the pump to carry out, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.contracts import Chunk, Handle, LogLine
+    from anabranch.core.maps import MapRun
+    from anabranch.core.runs import Row
+
+
+@dataclass(slots=True)
+class Put:
+    lane: int
+    ref: int
+    value: Any
+
+
+@dataclass(slots=True)
+class Drop:
+    lane: int
+    refs: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Send:
+    lane: int
+    chunks: list[Chunk]
+
+
+@dataclass(slots=True)
+class Shorten:
+    lane: int
+    chunk: int
+    keep: int
+
+
+@dataclass(slots=True)
+class CancelChunk:
+    lane: int
+    chunk: int
+    positions: tuple[int, ...] | None
+    force: bool
+
+
+@dataclass(slots=True)
+class Free:
+    lane: int
+    handles: list[Handle]
+
+
+@dataclass(slots=True)
+class Pull:
+    """Take up to `count` more elements from the map's iterator, on a feeder thread."""
+
+    map: MapRun
+    count: int
+
+
+@dataclass(slots=True)
+class Resolve:
+    """Bring the values of the map's constants here; answer with `Dispatcher.constants_ready`."""
+
+    map: MapRun
+
+
+@dataclass(slots=True)
+class Decide:
+    """Ask the user's retry condition in the driver; answer with `Dispatcher.decided`."""
+
+    map: MapRun
+    index: int
+
+
+@dataclass(slots=True)
+class RunHooks:
+    """Hooks and handlers of a transition that happened in the driver (trigger, lost, cancelled)."""
+
+    map: MapRun
+    index: int
+    code: int
+    message: str
+
+
+@dataclass(slots=True)
+class Rows:
+    rows: list[Row]
+
+
+@dataclass(slots=True)
+class EmitLogs:
+    lines: list[LogLine]
+    dropped: int
+
+
+@dataclass(slots=True)
+class Wake:
+    calls: list[Callable[[], None]]
+
+
+Instruction = (
+    Put | Drop | Send | Shorten | CancelChunk | Free | Pull | Resolve | Decide | RunHooks | Rows | EmitLogs | Wake
+)

@@ -1,0 +1,92 @@
+"""Exceptions as they travel and are kept: always as text, as objects where that is safe, never with frames."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.contracts import ErrorInfo
+from anabranch.core.errors import RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LONGEST = 64 << 10
+
+
+def capture(
+    error: BaseException,
+    *,
+    in_process: bool,
+    dumps: Callable[[Any], bytes] = pickle.dumps,
+    loads: Callable[[bytes], Any] = pickle.loads,
+) -> ErrorInfo:
+    """What is kept of an exception; never raises, whatever the exception does when looked at.
+
+    Args:
+        in_process: keep the object itself; else pickle it, if it survives the round trip made here.
+    """
+    name = type(error).__qualname__
+    info = ErrorInfo(name, _message(error), _text(error))
+    strip(error)
+    if in_process:
+        info.exception = error
+        return info
+    try:
+        data = dumps(error)
+        if type(loads(data)).__qualname__ == name:
+            info.pickled = data
+    except BaseException:
+        info.pickled = None
+    return info
+
+
+def strip(error: BaseException) -> BaseException:
+    """Take the frames off an exception and all it hangs on."""
+    seen: set[int] = set()
+    stack: list[BaseException | None] = [error]
+    while stack:
+        one = stack.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        stack += (one.__cause__, one.__context__)
+        if isinstance(one, BaseExceptionGroup):
+            stack += one.exceptions
+    return error
+
+
+def rebuild(info: ErrorInfo, loads: Callable[[bytes], Any] = pickle.loads) -> BaseException:
+    """The exception to raise: the user's own, with the worker's traceback as a note, else a RemoteError."""
+    error = info.exception
+    if error is None and info.pickled is not None:
+        try:
+            error = loads(info.pickled)
+        except BaseException:
+            error = None
+    if not isinstance(error, BaseException):
+        error = RemoteError(info.type_name, info.message, info.traceback)
+    if info.traceback and not getattr(error, "__notes__", None):
+        error.add_note("traceback where it ran:\n" + info.traceback)
+    info.exception = error
+    return error
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:LONGEST]
+    except BaseException as bad:
+        return f"<str() of it raised {type(bad).__name__}>"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        found = traceback.TracebackException.from_exception(error, capture_locals=False)
+        ours = [f for f in found.stack if "/anabranch/" not in f.filename.replace("\\", "/")]
+        if ours:
+            found.stack = traceback.StackSummary.from_list(ours)
+        return "".join(found.format())[:LONGEST]
+    except BaseException:
+        return ""

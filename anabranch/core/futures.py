@@ -1,0 +1,437 @@
+"""Futures: a handle to one task run, and the future list, one object for a whole map.
+
+Holding a handle keeps the value; letting it go (or `release()`) lets the value die. A future
+list counts as one handle for all its items and holds columns, not futures: `futures[i]` makes
+one when asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any, Protocol, overload
+
+from anabranch.core.errors import UnfinishedRun
+from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, Counts, State, ValueSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from anabranch.core.maps import MapRun
+
+
+_SUCCESS = (COMPLETED, CACHED)
+
+
+class Port(Protocol):
+    """What futures ask of the program they belong to (the session's scope)."""
+
+    def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool: ...
+    def on_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None: ...
+    def off_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None: ...
+    def value(self, map: MapRun, index: int) -> Any: ...
+    def values(self, map: MapRun, lo: int, hi: int) -> list[Any]: ...
+    def error(self, map: MapRun, index: int) -> BaseException: ...
+    def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None: ...
+    def take_handle(self, map: MapRun, index: int) -> None: ...
+    def drop_handle(self, map: MapRun, index: int) -> None: ...
+    def drop_list(self, map: MapRun) -> None: ...
+    def stream(self, map: MapRun, move: str, *args: Any) -> None: ...
+    def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None: ...
+    def call_back(self, work: Callable[[], None]) -> None: ...
+    def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Any: ...
+
+
+class Future(ValueSource):
+    """A handle to one task run; the value lives at least as long as the handle.
+
+    `wait()` returns the final state, `result()` the value; neither moves data for others.
+    Usable in `await` as well. Thread-safe.
+    """
+
+    __slots__ = ("__weakref__", "_index", "_map", "_released")
+    __anabranch_future__ = True
+
+    def __init__(self, map: MapRun, index: int) -> None:
+        self._map = map
+        self._index = index
+        self._released = False
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    @property
+    def task_run_id(self) -> str:
+        return f"{self._map.id}/{self._index}"
+
+    @property
+    def state(self) -> State:
+        """How the run stands now, without waiting."""
+        found = self._map.state(self._index)
+        if found.is_final():
+            found.data = self
+        return found
+
+    def get_state(self) -> State:
+        """The same as `.state`."""
+        return self.state
+
+    def done(self) -> bool:
+        return self._map.is_terminal(self._index)
+
+    def cancelled(self) -> bool:
+        return self.state.is_cancelled()
+
+    def running(self) -> bool:
+        return self.state.is_running()
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> State:
+        """Wait for the end (or `timeout` seconds) and return the state then; never raises the run's error."""
+        if not self.done():
+            self._map.scope.wait(self._map, self._index, timeout)
+        return self.state
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
+        """Wait for the end and return the value.
+
+        Args:
+            timeout: seconds; None waits for ever.
+            raise_on_failure: False returns the run's exception instead of raising it.
+
+        Raises:
+            TimeoutError: the run was not finished in time.
+            ResultReleased: the value was released.
+            The run's own exception, or UpstreamError, CrashedRun, CancelledRun.
+        """
+        self._finish(timeout)
+        map, index = self._map, self._index
+        if map.codes[index] in _SUCCESS:
+            return self.value()
+        map.handle(index)
+        error = map.scope.error(map, index)
+        if not raise_on_failure:
+            return error
+        try:
+            raise error
+        finally:
+            del error  # the traceback would hold this frame, and the frame the exception
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end and return the run's exception, None when it completed."""
+        self._finish(timeout)
+        if self._map.codes[self._index] in _SUCCESS:
+            return None
+        self._map.handle(self._index)
+        return self._map.scope.error(self._map, self._index)  # type: ignore[no-any-return]
+
+    def _finish(self, timeout: float | None) -> None:
+        map, index = self._map, self._index
+        if map.is_terminal(index):
+            return
+        if not map.scope.wait(map, index, timeout):
+            raise TimeoutError(f"{self!r} was not finished after {timeout} s")
+        if not map.is_terminal(index):
+            raise map.error or UnfinishedRun(f"{self!r} never came to run: its map ended after {len(map.codes)} items")
+
+    def value(self) -> Any:
+        """The value of a completed run, the exception of another; see `result`."""
+        map, index = self._map, self._index
+        if map.codes[index] in _SUCCESS:
+            if self._released:
+                raise map.released_error(index)
+            return map.scope.value(map, index)
+        return map.scope.error(map, index)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if not self.done():
+            yield from self._map.scope.pause(self._map, self._index).__await__()
+        return self.result(timeout=0 if self.done() else None)
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    def cancel(self) -> bool:
+        """Give the run up: it never starts, or is stopped where the runner can; False when it had ended."""
+        if self.done():
+            return False
+        self._map.scope.cancel(self._map, (self._index,))
+        return self.state.is_cancelled()
+
+    def add_done_callback(self, fn: Callable[[Future], object]) -> None:
+        """Call `fn(future)` once the run has ended, on the program's callback thread; its errors are logged."""
+        scope = self._map.scope
+
+        def ended() -> None:
+            scope.call_back(lambda: fn(self))
+
+        scope.on_end(self._map, self._index, ended)
+
+    def release(self) -> None:
+        """Let the value go now; asking for it later raises ResultReleased. Idempotent."""
+        if not self._released:
+            self._released = True
+            self._map.scope.drop_handle(self._map, self._index)
+
+    def __del__(self) -> None:
+        try:
+            if not self._released:
+                self._released = True
+                self._map.scope.drop_handle(self._map, self._index)
+        except AttributeError:  # half made, or the interpreter is going down
+            pass
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Future) and other._map is self._map and other._index == self._index
+
+    def __hash__(self) -> int:
+        return hash((id(self._map), self._index))
+
+    def __repr__(self) -> str:
+        name = self._map.names.get(self._index, self._map.spec.name)
+        return f"<Future {name!r} {self._index} {self.state.name}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} cannot be pickled: pass it as an argument of submit or map (its value travels), or use .result()"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<code>{self._map.spec.name}[{self._index}]: {self.state.name}</code>"
+
+
+class FutureList:
+    """All futures of one map: a sequence, and one object.
+
+    Holding the list keeps all values (unless the map has ``keep="none"``); use it as a context
+    manager, or call `release()`, to let them go earlier. Length waits for an unsized input to end.
+    """
+
+    __slots__ = ("__weakref__", "_map", "_released")
+    __anabranch_future_list__ = True
+
+    def __init__(self, map: MapRun) -> None:
+        self._map = map
+        self._released = False
+
+    # -- sequence --------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        if not self._map.closed:
+            self._map.scope.wait(self._map, None, None)
+        return len(self._map.codes)
+
+    @overload
+    def __getitem__(self, index: int) -> Future: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Future]: ...
+    def __getitem__(self, index: int | slice) -> Future | list[Future]:
+        if isinstance(index, slice):
+            return [self._future(i) for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if index < 0 or (self._map.closed and index >= len(self._map.codes)):
+            raise IndexError(f"map of {len(self._map.codes)} items has no item {index}")
+        return self._future(index)
+
+    def __iter__(self) -> Iterator[Future]:
+        index = 0
+        while True:
+            if index >= len(self._map.codes):
+                if not self._map.closed:
+                    self._map.scope.wait(self._map, index, None)
+                if index >= len(self._map.codes):
+                    return
+            yield self._future(index)
+            index += 1
+
+    def _future(self, index: int) -> Future:
+        if self._released:
+            raise self._map.released_error(index)
+        self._map.scope.take_handle(self._map, index)
+        return Future(self._map, index)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    @property
+    def states(self) -> list[State]:
+        """A state per item, as they stand now."""
+        return [self._map.state(i) for i in range(len(self._map.codes))]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many items are in which state."""
+        found = Counts(self._map.codes).as_dict()
+        flying = min(self._map.sent, found.get("Pending", 0))
+        if flying:
+            found["Running"] = found.get("Running", 0) + flying
+            found["Pending"] -= flying
+        return {name: n for name, n in found.items() if n}
+
+    @property
+    def progress(self) -> tuple[int, int | None]:
+        """(ended, total); total is None while an unsized input goes on."""
+        return self._map.done, len(self._map.codes) if self._map.closed else None
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of this map's values that are held somewhere now."""
+        return self._map.bytes_held
+
+    def done(self) -> bool:
+        return self._map.finished
+
+    def failed(self) -> list[int]:
+        """Indices of the items that ended in any other state than Completed."""
+        return self._map.failures()
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> list[State]:
+        """Wait for all items (or `timeout` seconds) and return their states; moves no data."""
+        self._map.scope.wait(self._map, None, timeout)
+        self._map.scope.barrier()
+        return self.states
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:
+        """All values in order; see `Future.result`. The first failure in order is raised."""
+        map = self._map
+        if not map.scope.wait(map, None, timeout):
+            done, total = self.progress
+            raise TimeoutError(f"map of {map.spec.name!r}: {done} of {total} items were finished after {timeout} s")
+        self._raise_input_error()
+        bad = map.failures()
+        for index in bad:
+            map.handle(index)
+        if bad and raise_on_failure:
+            raise map.scope.error(map, bad[0])
+        map.scope.barrier()
+        if self._released:
+            raise map.released_error(0)
+        return map.scope.values(map, 0, len(map.codes))  # type: ignore[no-any-return]
+
+    def _raise_input_error(self) -> None:
+        if self._map.error is not None:
+            raise self._map.error
+
+    def results(self, raise_on_failure: bool = True) -> Iterator[Any]:
+        """Yield values in order as they come, releasing each once it was taken.
+
+        While the iterator is open it holds the map back: at most a window of values is ahead of
+        the reader. Leaving it early cancels what was not yet pulled from an unsized input.
+        """
+        return _stream(self, raise_on_failure)
+
+    def reduce(self, fn: Callable[[Any, Any], Any], *, fan_in: int = 64) -> Future:
+        """Combine all values pairwise on the workers, as a tree; a future of the one value.
+
+        Args:
+            fn: takes two values and gives one; must be associative.
+            fan_in: values that one combining step takes.
+        """
+        return self._map.scope.reduce(self._map, fn, fan_in)  # type: ignore[no-any-return]
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Give up all items that have not ended; finished ones stay."""
+        self._map.scope.cancel(self._map, None)
+
+    def release(self) -> None:
+        """Let all values go that nobody else reads. Idempotent."""
+        if not self._released:
+            self._released = True
+            self._map.scope.drop_list(self._map)
+
+    def __enter__(self) -> FutureList:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+    def __del__(self) -> None:
+        try:
+            if not self._released:
+                self._released = True
+                self._map.scope.drop_list(self._map)
+        except AttributeError:
+            pass
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self!r} cannot be pickled: pass it as an argument of submit or map, or use .result()")
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in self.counts.items())
+        return f"<FutureList {self._map.spec.name!r}: {counts or 'empty'}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{name}</td><td>{n}</td></tr>" for name, n in self.counts.items())
+        return f"<table><caption>map of {self._map.spec.name}</caption>{rows}</table>"
+
+
+def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:
+    # Holding the list, and no more, keeps what was not yet taken.
+    map = futures._map
+    scope = map.scope
+    scope.stream(map, "stream_opened")
+    index, finished = 0, False
+    try:
+        while True:
+            if not map.is_terminal(index):
+                if not (map.closed and index >= len(map.codes)):
+                    scope.wait(map, index, None)
+                if index >= len(map.codes):
+                    break
+                continue
+            stop = index
+            while stop < len(map.codes) and map.codes[stop] >= FIRST_TERMINAL and stop - index < 4096:
+                stop += 1
+            batch = _take(map, index, stop, raise_on_failure)
+            stop = index + len(batch)
+            scope.stream(map, "stream_advanced", stop, True)
+            batch.reverse()
+            while batch:
+                yield batch.pop()
+            index = stop
+        if map.error is not None:
+            raise map.error
+        finished = True
+        scope.barrier()
+    finally:
+        scope.stream_closed(map, finished)
+
+
+def _take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
+    codes = map.codes[lo:hi]
+    if codes.count(COMPLETED) + codes.count(CACHED) == hi - lo:
+        return map.scope.values(map, lo, hi)  # type: ignore[no-any-return]
+    first_bad = next(i for i, code in enumerate(codes, lo) if code not in _SUCCESS)
+    if first_bad > lo and raise_on_failure:
+        return _take(map, lo, first_bad, raise_on_failure)
+    found: list[Any] = []
+    for index in range(lo, hi):
+        if map.codes[index] in _SUCCESS:
+            found.append(map.scope.value(map, index))
+            continue
+        map.handle(index)
+        if raise_on_failure:
+            raise map.scope.error(map, index)
+        found.append(map.scope.error(map, index))
+    return found
+
+
+class Waiter:
+    """Something to wait on once, cheaper than an Event: a raw lock that the end releases."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        # Several ends may come (wait for any): the first one counts.
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))

@@ -1,0 +1,235 @@
+"""What each argument of a map is: mapped over, the same for all, or not known before a future ends."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.annotations import Annotation, allow_failure, quote, unmapped, unwrap_all
+from anabranch.core.errors import MapError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from anabranch.core.params import Binder
+
+Key = int | str  # an argument's position, or its keyword
+
+_WRAPS: dict[str, type[Annotation]] = {"allow_failure": allow_failure, "quote": quote}
+_KEPT = (range, tuple)  # cannot change under us: no snapshot needed
+
+
+def wrap_each(wrap: str | None, value: Any) -> Any:
+    """The value under the annotation called `wrap`, bare when that is None."""
+    return value if wrap is None else _WRAPS[wrap](value)
+
+
+@dataclass(slots=True, frozen=True)
+class Mapped:
+    """An argument that gives one element to each item.
+
+    `iterable` is what can be counted (range, tuple, numpy array; other sized ones were listed), an
+    iterator, or a future list (`futures`). `wrap` names the annotation to put round each element.
+    """
+
+    iterable: Any
+    wrap: str | None = None
+    futures: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Constant:
+    """An argument that every item gets whole; futures inside are not resolved yet."""
+
+    value: Any
+
+
+@dataclass(slots=True, frozen=True)
+class LateMapped:
+    """A bare future: only its value tells what to map over."""
+
+    future: Any
+    wrap: str | None = None
+
+    def with_value(self, value: Any) -> Any:
+        """The argument to plan again with, once the future's value is had."""
+        return wrap_each(self.wrap, value)
+
+
+Argument = Mapped | Constant | LateMapped
+
+
+@dataclass(slots=True, frozen=True)
+class MapPlan:
+    """A map's arguments in the places where they were given; `length` is None while it cannot be known."""
+
+    args: tuple[Argument, ...]
+    kwargs: dict[str, Argument]
+    length: int | None
+    name: str = ""
+    labels: dict[Key, str] = field(default_factory=dict)
+
+    @property
+    def mapped(self) -> list[tuple[Key, Mapped]]:
+        """The mapped arguments, positions first, in the order given."""
+        given: list[tuple[Key, Argument]] = [*enumerate(self.args), *self.kwargs.items()]
+        return [(key, a) for key, a in given if isinstance(a, Mapped)]
+
+    @property
+    def late(self) -> bool:
+        """Whether a future has to be waited for before this is a plan."""
+        return any(isinstance(a, LateMapped) for a in (*self.args, *self.kwargs.values()))
+
+    def without_future_lists(self) -> MapPlan:
+        """The plan of what a `Source` can give: future lists are taken out, labels stay true."""
+        left = [(key, a) for key, a in self.mapped if not a.futures]
+        args = tuple(a for key, a in left if isinstance(key, int))
+        names = [self.labels.get(key, str(key)) for key, _ in left if isinstance(key, int)]
+        kwargs: dict[str, Argument] = {key: a for key, a in left if isinstance(key, str)}
+        labels: dict[Key, str] = {**self.labels, **dict(enumerate(names))}
+        length = _agreed(self.name, [(labels.get(k, str(k)), a) for k, a in left])
+        return MapPlan(args, kwargs, length, self.name, labels)
+
+
+def plan_map(
+    binder: Binder,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    is_future_list: Callable[[object], bool],
+    is_future: Callable[[object], bool],
+) -> MapPlan:
+    """Say for each argument what it gives to the items.
+
+    Raises ParameterBindError when the arguments do not fit the function, MapError when nothing can
+    be mapped over or lengths differ.
+    """
+    args, kwargs = binder.bind(args, kwargs)
+
+    def classify(value: Any) -> Argument:
+        return _classify(value, is_future_list, is_future)
+
+    plan_args = tuple(classify(a) for a in args)
+    plan_kwargs = {name: classify(a) for name, a in kwargs.items()}
+    given: list[tuple[Key, Argument]] = [*enumerate(plan_args), *plan_kwargs.items()]
+    labels = {key: binder.label(key) for key, _ in given}
+    if all(isinstance(a, Constant) for _, a in given):
+        raise _nothing_to_map(binder.fn_name, [(labels[k], a.value) for k, a in given if isinstance(a, Constant)])
+    length = _agreed(binder.fn_name, [(labels[k], a) for k, a in given])
+    return MapPlan(plan_args, plan_kwargs, length, binder.fn_name, labels)
+
+
+# -- one argument ------------------------------------------------------------------------------------
+
+
+def _classify(
+    value: Any, is_future_list: Callable[[object], bool], is_future: Callable[[object], bool]
+) -> Argument:
+    wrap: str | None = None
+    inner = value
+    while isinstance(inner, Annotation):
+        if isinstance(inner, unmapped):
+            return Constant(wrap_each(wrap, inner.value if not _has_unmapped(inner.value) else unwrap_all(inner)))
+        # `quote` settles it: nothing under it is looked at, so an inner allow_failure is idle.
+        wrap = "quote" if isinstance(inner, quote) or wrap == "quote" else "allow_failure"
+        inner = inner.value
+    if is_future_list(inner):
+        return Mapped(inner, wrap, futures=True)
+    if is_future(inner):
+        return Constant(value) if wrap == "quote" else LateMapped(inner, wrap)
+    if not is_mappable(inner):
+        return Constant(value)
+    return Mapped(_settled(inner), wrap)
+
+
+def _has_unmapped(value: Any) -> bool:
+    while isinstance(value, Annotation):
+        if isinstance(value, unmapped):
+            return True
+        value = value.value
+    return False
+
+
+def is_mappable(value: Any) -> bool:
+    """Whether `map` goes over the elements of this: iterable, and not text, bytes, a file or a model."""
+    if isinstance(value, (str, bytes, bytearray, io.IOBase)):
+        return False
+    cls = type(value)
+    if hasattr(cls, "model_copy") and hasattr(cls, "model_fields"):  # a pydantic model iterates over its fields
+        return False
+    if callable(getattr(cls, "readline", None)) or getattr(value, "_closer", None) is not None:
+        return False  # files that are no IOBase: tempfile's, gzip's kin
+    try:
+        iter(value)
+    except TypeError:  # also zero-dimensional arrays, which only look iterable
+        return False
+    return True
+
+
+def _settled(iterable: Iterable[Any]) -> Any:
+    """The iterable as something that cannot change, if it can be counted; else its iterator."""
+    if type(iterable) in _KEPT or is_array(iterable):
+        return iterable
+    if isinstance(iterable, Iterator) or _size(iterable) is None:
+        return iter(iterable)
+    # Listed, not measured: a DataFrame's len() counts rows, but it iterates over columns.
+    return tuple(iterable)
+
+
+def is_array(value: object) -> bool:
+    """Whether this is a numpy array; never imports numpy."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+def _size(value: Any) -> int | None:
+    try:
+        return len(value)
+    except TypeError:
+        return None
+
+
+# -- all arguments -----------------------------------------------------------------------------------
+
+
+def _agreed(name: str, arguments: Iterable[tuple[str, Argument]]) -> int | None:
+    """The common length; None when one is unsized; raises MapError when known ones differ."""
+    lengths = [(label, _length(a)) for label, a in arguments if isinstance(a, Mapped)]
+    known = {label: n for label, n in lengths if n is not None}
+    if len(set(known.values())) > 1:
+        told = ", ".join(f"{label} has {n}" for label, n in known.items())
+        raise MapError(
+            f"{name}.map: arguments differ in length: {told}; give all the same length, or wrap in unmapped(...) what "
+            "every item is to get whole"
+        )
+    late = any(isinstance(a, LateMapped) for _, a in arguments)
+    return None if late or len(known) < len(lengths) or not known else next(iter(known.values()))
+
+
+def _length(argument: Mapped) -> int | None:
+    if not argument.futures:
+        return _size(argument.iterable)
+    # len() of a future list waits for an unsized input to end; its progress does not.
+    progress = getattr(argument.iterable, "progress", None)
+    if isinstance(progress, tuple) and len(progress) == 2:
+        total: int | None = progress[1]
+        return total
+    return _size(argument.iterable)
+
+
+def _nothing_to_map(name: str, constants: list[tuple[str, Any]]) -> MapError:
+    if not constants:
+        return MapError(f"{name}.map was given no arguments: pass at least one iterable, or use {name}.submit()")
+    told = ", ".join(f"{label} is {_described(value)}" for label, value in constants)
+    return MapError(
+        f"{name}.map has nothing to map over: {told}; pass at least one iterable (list(...) makes one of a text), or "
+        f"use {name}.submit(...) for a single run"
+    )
+
+
+def _described(value: Any) -> str:
+    kind = type(unwrap_all(value)).__qualname__
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    return f"{article} {kind}"

@@ -1,0 +1,307 @@
+"""A map as one object: packed per-item state and sparse sets for whatever left the happy path.
+
+    MapRun  codes     one byte an item
+            ready     ranges of items that may be sent
+            blocks    where values are: (lo, hi, block), sorted, items of a block being consecutive
+            moved     item -> block, for values that an attempt after the first left elsewhere
+            errors, messages, attempts, ...   only for the items concerned
+
+Single submits of one task share one growing MapRun (kind "submit"), so that bursts are chunked
+like a map and cost a byte, not an object, each. Only the dispatcher writes here, under the
+pump's lock; futures read single bytes without it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import pickle
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from anabranch.core.contracts import Held, Packed
+from anabranch.core.errors import ResultReleased
+from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, NAMES, PENDING, RETRYING, RUNNING, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import Block, ErrorInfo, Handle, TaskSpec
+    from anabranch.core.options import TaskOptions
+
+
+class Upstream(NamedTuple):
+    """What an item reads or waits for: one item of a map, or (index None) all of it."""
+
+    map: MapRun
+    item: int | None
+    allow_failure: bool = False
+    value: bool = True  # False: only waited for (`wait_for`)
+
+
+class Source(Protocol):
+    """Where a map's arguments come from, see `core.params`."""
+
+    random_access: bool
+    exhausted: bool
+
+    def at(self, index: int) -> Any: ...
+    def slice(self, lo: int, hi: int) -> Sequence[Any]: ...
+
+
+# Reading item after item of one block must not unpickle it again for each.
+_last: tuple[Packed, list[Any]] | None = None
+
+
+class ValueBlock:
+    """The driver's view of one block of values; `live` counts the slots that may still be read."""
+
+    __slots__ = ("content", "count", "first", "handle", "item_list", "lane", "live", "nbytes")
+
+    def __init__(self, handle: Handle, lane: int, items: Sequence[int], content: Block, nbytes: int) -> None:
+        self.handle = handle
+        self.lane = lane
+        self.first = items[0] if items else 0
+        # A range is its first item and its length; anything else is spelt out.
+        self.item_list: Sequence[int] | None = None if isinstance(items, range) else items
+        self.content = content
+        self.count = self.live = len(items)
+        self.nbytes = nbytes
+
+    def slot(self, index: int) -> int:
+        return index - self.first if self.item_list is None else self.item_list.index(index)
+
+    def unpack(self) -> list[Any]:
+        """The values of a packed block; the block unpacked last is remembered."""
+        global _last
+        last = _last
+        if last is not None and last[0] is self.content:
+            return last[1]
+        content = self.content
+        assert isinstance(content, Packed)
+        values: list[Any] = pickle.loads(content.data, buffers=content.buffers)
+        _last = (content, values)
+        return values
+
+    def indices(self) -> Sequence[int]:
+        return range(self.first, self.first + self.count) if self.item_list is None else self.item_list
+
+    @property
+    def held(self) -> bool:
+        return isinstance(self.content, Held)
+
+
+class MapRun:
+    """See the module's head. Made by the session, filled by the dispatcher."""
+
+    __slots__ = (
+        "__weakref__", "append_index", "args", "attempts", "bases", "blocks", "cancelled", "chunk_option", "closed",
+        "codes", "constants_ready", "constants_ref", "consumed", "crashes", "delayed", "depth", "done", "error", "errors", "feeds",
+        "flow_run_id", "gate", "handled", "handles", "id", "item_consumers", "item_upstreams", "keep", "kind", "lane",
+        "limits", "list_consumers", "list_handles", "list_readers", "map_consumers", "causes", "created", "ended_at", "layout",
+        "messages", "moved", "names",
+        "on_lane", "opened", "options", "parent_id", "pulling", "readers", "ready", "released", "resources", "running",
+        "scope", "sealed", "sent", "serial", "source", "spec", "spec_ref", "stage_ref", "stages_put", "state_names",
+        "stream", "subscribers", "tags", "trigger_error", "waiters", "window", "blocked_items", "pipe_ref", "bytes_held",
+    )  # fmt: skip
+
+    serials = itertools.count(1)
+
+    def __init__(
+        self,
+        id: str,
+        spec: TaskSpec,
+        options: TaskOptions,
+        *,
+        kind: str,
+        lane: int,
+        flow_run_id: str = "",
+        parent_id: str = "",
+        tags: tuple[str, ...] = (),
+        keep: bool = True,
+        source: Source | None = None,
+        feeds: tuple[Upstream, ...] = (),
+        scope: Any = None,
+    ) -> None:
+        self.id = id
+        self.serial = next(self.serials)
+        self.spec = spec
+        self.options = options
+        self.kind = kind
+        self.lane = lane
+        self.flow_run_id = flow_run_id
+        self.parent_id = parent_id
+        self.tags = tags
+        self.keep = keep
+        self.scope = scope
+        self.source = source
+        self.feeds = feeds  # item-wise upstreams, in the order of the binding's mapped columns
+        self.spec_ref = self.stage_ref = self.pipe_ref = 0
+        self.stages_put = False
+        self.chunk_option: int | None = None
+        self.window: int | None = None
+        self.resources = options.needs()
+        self.limits: tuple[str, ...] = ()
+        self.depth = 0
+        self.created = 0.0
+        self.ended_at: float | None = None
+        self.layout: tuple[int, ...] | None = None  # per mapped column: source element k, or -(feed + 1)
+
+        self.codes = bytearray()
+        self.append_index = itertools.count()
+        self.closed = False  # no more items will come
+        self.opened = True  # single submits may still be added
+        self.gate = 0  # upstreams that the whole map waits for
+        self.constants_ready = True
+        self.constants_ref: int | None = None
+        self.ready: deque[tuple[int, int, bool]] = deque()  # (lo, hi, send exactly so)
+        self.on_lane = False
+        self.sent = 0  # items in flight
+        self.running: set[int] = set()  # chunks in flight
+        self.done = 0  # items in a terminal state
+        self.pulling = False
+        self.error: BaseException | None = None  # the user's iterator raised, lengths differ
+        self.trigger_error: str | None = None
+        self.cancelled = False
+        self.sealed = False
+
+        self.args: dict[int, Any] = {}
+        self.attempts: dict[int, int] = {}
+        self.crashes: dict[int, int] = {}
+        self.delayed: dict[int, tuple[float, int]] = {}  # item -> (due, code)
+        self.errors: dict[int, ErrorInfo] = {}
+        self.messages: dict[int, str] = {}
+        self.state_names: dict[int, str] = {}
+        self.names: dict[int, str] = {}
+        self.causes: dict[int, tuple[tuple[MapRun, int], ...]] = {}  # why an item was not admitted
+        self.handled: set[int] = set()  # failures that reached the flow's code
+
+        self.blocks: list[ValueBlock] = []  # sorted by first item
+        self.bases: list[int] = []  # their first items, for bisect
+        self.moved: dict[int, ValueBlock] = {}
+        self.released = 0
+        self.bytes_held = 0
+
+        self.handles: dict[int, int] = {}
+        self.list_handles = 0
+        self.readers: bytearray | None = None  # unfinished item-wise consumers per item
+        self.list_readers = 0  # unfinished consumers of the whole list
+        self.map_consumers: list[MapRun] = []
+        self.item_consumers: dict[int, list[tuple[MapRun, int]]] = {}
+        self.list_consumers: list[tuple[MapRun, int | None]] = []
+        self.item_upstreams: dict[int, tuple[Upstream, ...]] = {}
+        self.blocked_items: dict[int, int] = {}  # item -> upstreams it still waits for
+
+        self.stream: int | None = None  # an open ordered iterator has consumed up to here
+        self.consumed = 0
+        self.waiters: dict[int | None, list[Callable[[], None]]] = {}
+        self.subscribers: list[Callable[[MapRun, Sequence[int]], None]] = []
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        return self.closed and self.done >= len(self.codes)
+
+    def code(self, index: int) -> int:
+        return self.codes[index] if index < len(self.codes) else 0
+
+    def is_terminal(self, index: int) -> bool:
+        return index < len(self.codes) and self.codes[index] >= FIRST_TERMINAL
+
+    def attempt(self, index: int) -> int:
+        return self.attempts.get(index, 1)
+
+    def state(self, index: int) -> State:
+        """How an item stands, without its value."""
+        code = self.code(index)
+        if code < FIRST_TERMINAL and index not in self.delayed and self._started(index):
+            code = RETRYING if self.attempt(index) > 1 else RUNNING
+        name, kind = NAMES[code]
+        return State(
+            kind,
+            self.state_names.get(index, name),
+            self.messages.get(index, ""),
+            attempt=self.attempt(index) if code != PENDING else 0,
+            run_id=f"{self.id}/{index}",
+        )
+
+    def _started(self, index: int) -> bool:
+        return index < len(self.codes) and not any(lo <= index < hi for lo, hi, _ in tuple(self.ready)) and bool(
+            self.running
+        )
+
+    def failures(self) -> list[int]:
+        """Items that ended in any state but Completed."""
+        bad = len(self.codes) - self.codes.count(COMPLETED) - self.codes.count(CACHED)
+        if not bad:
+            return []
+        return [i for i, code in enumerate(self.codes) if code > CACHED]
+
+    def handle(self, index: int) -> None:
+        """The item's failure reached the flow's code; so did the failures that caused it."""
+        if index in self.handled:
+            return
+        self.handled.add(index)
+        for cause, at in self.causes.get(index, ()):
+            cause.handle(at)
+
+    def add_block(self, block: ValueBlock, *, overlay: bool) -> None:
+        """Remember where values are; with `overlay` over a block of an earlier attempt."""
+        if block.item_list is None and not overlay:
+            at = bisect.bisect_left(self.bases, block.first)
+            self.bases.insert(at, block.first)
+            self.blocks.insert(at, block)
+        else:
+            for index in block.indices():
+                self.moved[index] = block
+
+    def block_of(self, index: int) -> ValueBlock | None:
+        """The block that holds an item's value; None when it has none or it was released."""
+        found = self.moved.get(index)
+        if found is not None:
+            return found
+        at = bisect.bisect_right(self.bases, index) - 1
+        if at < 0:
+            return None
+        block = self.blocks[at]
+        return block if index - block.first < block.count else None
+
+    def blocks_between(self, lo: int, hi: int) -> list[ValueBlock]:
+        """Blocks of first attempts that overlap [lo, hi)."""
+        at = max(0, bisect.bisect_right(self.bases, lo) - 1)
+        found = []
+        for block in itertools.islice(self.blocks, at, None):
+            if block.first >= hi:
+                break
+            if block.first + block.count > lo:
+                found.append(block)
+        return found
+
+    def moved_blocks(self, lo: int, hi: int) -> list[ValueBlock]:
+        """Blocks of later attempts with an item in [lo, hi)."""
+        if not self.moved:
+            return []
+        if hi - lo < len(self.moved):
+            found = (self.moved[i] for i in range(lo, hi) if i in self.moved)
+        else:
+            found = (block for i, block in self.moved.items() if lo <= i < hi)
+        return list(dict.fromkeys(found))
+
+    def forget_block(self, block: ValueBlock) -> None:
+        """No value of the block will be read again."""
+        at = bisect.bisect_left(self.bases, block.first)
+        while at < len(self.blocks) and self.bases[at] == block.first:
+            if self.blocks[at] is block:
+                del self.blocks[at], self.bases[at]
+                return
+            at += 1
+        for index in block.indices():
+            if self.moved.get(index) is block:
+                del self.moved[index]
+
+    def released_error(self, index: int) -> ResultReleased:
+        return ResultReleased(
+            f"the value of {self.spec.name!r} item {index} was released with its last reader; keep the future (or the "
+            "list that map returned) while you need it, or store it with persist_result=True"
+        )

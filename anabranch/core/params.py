@@ -1,0 +1,132 @@
+"""Binding a call's arguments to a function's signature, cheaply and with good errors."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.columns import Source
+from anabranch.core.errors import OptionError, ParameterBindError
+from anabranch.core.map_plan import Constant, LateMapped, MapPlan, Mapped, plan_map
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Binder", "Constant", "LateMapped", "MapPlan", "Mapped", "Source", "plan_map"]
+
+RESERVED = ("return_state", "wait_for")  # read by calls and submits themselves
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Binder:
+    """What one function takes; made once per function.
+
+    Raises OptionError when a parameter has a reserved name. A callable whose signature cannot be
+    had (some builtins) takes anything, and has `signature` None.
+    """
+
+    __slots__ = (
+        "_defaults", "_high", "_low", "fn_name", "has_varargs", "has_varkw", "names", "positional", "required",
+        "signature", "varargs", "varkw",
+    )  # fmt: skip
+
+    def __init__(self, fn: Callable[..., Any], name: str = "") -> None:
+        self.fn_name = name or getattr(fn, "__name__", type(fn).__name__)
+        self.signature = _signature(fn)
+        parameters = list(self.signature.parameters.values()) if self.signature is not None else []
+        self.names = tuple(p.name for p in parameters)
+        for taken in RESERVED:
+            if taken in self.names:
+                raise OptionError(
+                    f"task {self.fn_name!r} cannot have a parameter named {taken!r}: calls and submits take that "
+                    "keyword themselves; rename the parameter"
+                )
+        self.positional = tuple(p.name for p in parameters if p.kind in _BY_POSITION)
+        self.required = tuple(p.name for p in parameters if p.default is p.empty and not _is_variadic(p))
+        self.varargs = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        self.varkw = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        self.has_varargs = self.varargs is not None or self.signature is None
+        self.has_varkw = self.varkw is not None or self.signature is None
+        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        self._high = sys.maxsize if self.has_varargs else len(self.positional)
+        self._low = len([n for n in self.required if n in self.positional])
+        if self._low < len(self.required):  # keyword-only ones too: positions alone never do
+            self._low = sys.maxsize
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as given, once it is sure that they fit; raises ParameterBindError."""
+        if not kwargs and self._low <= len(args) <= self._high:
+            return args, kwargs
+        if self.signature is not None:
+            self._bound(args, kwargs)
+        return args, kwargs
+
+    def as_dict(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Each parameter's value by name, in the signature's order, defaults applied; raises ParameterBindError.
+
+        ``*args`` come under their name as a tuple, ``**kwargs`` under theirs as a dict.
+        """
+        if self.signature is None:
+            return {"args": args, "kwargs": kwargs}
+        count = len(args)
+        if not kwargs and not self.has_varargs and self._low <= count <= self._high:
+            found = dict(zip(self.names, args, strict=False))
+            for name in self.names[count:]:
+                found[name] = {} if name == self.varkw else self._defaults[name]
+            return found
+        bound = self._bound(args, kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def label(self, key: int | str) -> str:
+        """What to call the argument at this position, or of this keyword, in a message."""
+        if isinstance(key, str):
+            return key
+        if key < len(self.positional):
+            return self.positional[key]
+        return f"{self.varargs or 'args'}[{key - len(self.positional)}]"
+
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        assert self.signature is not None
+        try:
+            return self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ParameterBindError(
+                f"{self.fn_name}: {self._fault(str(error), args, kwargs)}; it is called as "
+                f"{self.fn_name}{_short(self.signature)}"
+            ) from None
+
+    def _fault(self, text: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        unknown = [] if self.has_varkw else [name for name in kwargs if name not in self.names]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], [n for n in self.names if n not in kwargs], 1)
+            return f"got an unexpected argument {unknown[0]!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+        if len(args) > self._high:
+            return f"takes at most {self._high} positional arguments, got {len(args)}"
+        missing = [n for n in self.required if n not in kwargs and n not in self.positional[: len(args)]]
+        if missing and "multiple values" not in text:
+            return "missing " + ", ".join(repr(n) for n in missing)
+        return text
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (ValueError, TypeError):
+        return None
+
+
+def _is_variadic(parameter: inspect.Parameter) -> bool:
+    return parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+
+
+def _short(signature: inspect.Signature) -> str:
+    """The signature without annotations and without long defaults."""
+    shown = []
+    for p in signature.parameters.values():
+        default = p.default if p.default is p.empty or isinstance(p.default, (int, float, bool, type(None))) else ...
+        shown.append(p.replace(annotation=p.empty, default=default))
+    return str(signature.replace(parameters=shown, return_annotation=signature.empty)).replace("Ellipsis", "...")

@@ -1,0 +1,347 @@
+"""States: what a run is doing or how it ended.
+
+A state has a *type*, which rules decide on, and a *name*, which refines it for people::
+
+    SCHEDULED  Scheduled AwaitingRetry AwaitingConcurrencySlot AwaitingCache
+    PENDING    Pending
+    RUNNING    Running Retrying
+    COMPLETED  Completed Cached                         \\
+    FAILED     Failed TimedOut TriggerFailed             | terminal
+    CRASHED    Crashed                                   |
+    CANCELLED  Cancelled                                /
+
+Inside maps a state is one byte: its place in `NAMES`. Classes such as `Retrying` build a
+`State` when called and recognise one by its name (a type's own class, by its type)::
+
+    >>> isinstance(TimedOut(message="5 s"), Failed)
+    True
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+import time
+from html import escape
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from anabranch.core.errors import (
+    CancelledRun,
+    CrashedRun,
+    FailedRun,
+    TransitionError,
+    UnfinishedRun,
+    UpstreamError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class StateType(enum.StrEnum):
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CRASHED = "CRASHED"
+    CANCELLED = "CANCELLED"
+
+
+TERMINAL = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED})
+
+# Codes are stored in records: append only, never renumber.
+NAMES: tuple[tuple[str, StateType], ...] = (
+    ("Pending", StateType.PENDING),
+    ("Scheduled", StateType.SCHEDULED),
+    ("AwaitingRetry", StateType.SCHEDULED),
+    ("AwaitingConcurrencySlot", StateType.SCHEDULED),
+    ("AwaitingCache", StateType.SCHEDULED),
+    ("Running", StateType.RUNNING),
+    ("Retrying", StateType.RUNNING),
+    ("Completed", StateType.COMPLETED),
+    ("Cached", StateType.COMPLETED),
+    ("Failed", StateType.FAILED),
+    ("TimedOut", StateType.FAILED),
+    ("TriggerFailed", StateType.FAILED),
+    ("Crashed", StateType.CRASHED),
+    ("Cancelled", StateType.CANCELLED),
+)
+(
+    PENDING,
+    SCHEDULED,
+    AWAITING_RETRY,
+    AWAITING_SLOT,
+    AWAITING_CACHE,
+    RUNNING,
+    RETRYING,
+    COMPLETED,
+    CACHED,
+    FAILED,
+    TIMED_OUT,
+    TRIGGER_FAILED,
+    CRASHED,
+    CANCELLED,
+) = range(len(NAMES))
+FIRST_TERMINAL = COMPLETED  # codes from here on are final
+_CODES = {name: code for code, (name, _) in enumerate(NAMES)}
+_DEFAULT_CODE = {kind: _CODES[kind.value.capitalize()] for kind in StateType}
+
+
+def code_of(name: str, kind: StateType) -> int:
+    """The byte that stands for a state; a name of the user's own falls back to its type's."""
+    return _CODES.get(name, _DEFAULT_CODE[kind])
+
+
+def is_success(code: int) -> bool:
+    return code in (COMPLETED, CACHED)
+
+
+# Who may follow whom. A terminal state is left only by a new, visible attempt (to SCHEDULED,
+# PENDING or RUNNING with a higher attempt number), which `check_transition` asks for by name.
+_NEXT: dict[StateType, frozenset[StateType]] = {
+    StateType.SCHEDULED: frozenset(StateType),
+    StateType.PENDING: frozenset(StateType),
+    StateType.RUNNING: frozenset(StateType) - {StateType.PENDING},
+}
+
+
+def check_transition(old: StateType | None, new: StateType, *, new_attempt: bool = False) -> None:
+    """Pass if `new` may follow `old`; raise TransitionError otherwise."""
+    if old is None or (new_attempt and new not in TERMINAL):
+        return
+    if old in TERMINAL or new not in _NEXT[old]:
+        raise TransitionError(f"a run that is {old} cannot become {new}: terminal states change only by a new attempt")
+
+
+class ValueSource(abc.ABC):
+    """Where a state's value is; holding it keeps the value alive."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def value(self) -> object:
+        """Return the value (or the exception of a run that failed); raises ResultReleased when it is gone."""
+
+
+class State:
+    """How a run stands, immutable; a final state can give the run's `result()`.
+
+    Args:
+        type: what rules look at.
+        name: what people read; the type's own name when empty.
+        message: one sentence.
+        data: a value, an exception, states, or a `ValueSource`.
+        attempt: the attempt it belongs to, from 1; 0 when none has begun.
+        run_id: the run it belongs to; empty for a state made by hand.
+        timestamp: Unix seconds.
+    """
+
+    __slots__ = ("__weakref__", "attempt", "data", "message", "name", "run_id", "start_time", "timestamp", "type")
+
+    def __init__(
+        self,
+        type: StateType | str,
+        name: str = "",
+        message: str = "",
+        data: object = None,
+        *,
+        attempt: int = 0,
+        run_id: str = "",
+        timestamp: float | None = None,
+        start_time: float | None = None,
+    ) -> None:
+        self.type = StateType(type)
+        self.name = name or self.type.value.capitalize()
+        self.message = message
+        self.data = data
+        self.attempt = attempt
+        self.run_id = run_id
+        self.timestamp = time.time() if timestamp is None else timestamp
+        self.start_time = start_time
+
+    @property
+    def code(self) -> int:
+        return code_of(self.name, self.type)
+
+    def is_scheduled(self) -> bool:
+        return self.type is StateType.SCHEDULED
+
+    def is_pending(self) -> bool:
+        return self.type is StateType.PENDING
+
+    def is_running(self) -> bool:
+        return self.type is StateType.RUNNING
+
+    def is_completed(self) -> bool:
+        return self.type is StateType.COMPLETED
+
+    def is_failed(self) -> bool:
+        return self.type is StateType.FAILED
+
+    def is_crashed(self) -> bool:
+        return self.type is StateType.CRASHED
+
+    def is_cancelled(self) -> bool:
+        return self.type is StateType.CANCELLED
+
+    def is_final(self) -> bool:
+        return self.type in TERMINAL
+
+    # Prefect 1's words, which seeds still use.
+    is_finished = is_final
+    is_successful = is_completed
+
+    def is_retrying(self) -> bool:
+        """Whether an attempt failed and another follows, now or after a delay."""
+        return self.name in ("Retrying", "AwaitingRetry")
+
+    def result(self, raise_on_failure: bool = True) -> Any:
+        """Return the run's value, or raise its exception.
+
+        Args:
+            raise_on_failure: False returns the exception instead of raising it.
+
+        Raises:
+            UnfinishedRun: the state is not final.
+            ResultReleased: the value's last reader has gone.
+        """
+        if not self.is_final():
+            raise UnfinishedRun(f"the run is {self}: it has no result yet; `.wait()` for it first")
+        if self.type is StateType.COMPLETED:
+            return resolve_data(self.data)
+        error = self.exception()
+        if raise_on_failure:
+            raise error
+        return error
+
+    def exception(self) -> BaseException:
+        """The exception that stands for a state that is not COMPLETED."""
+        data = self.data
+        if isinstance(data, BaseException):
+            return data
+        if isinstance(data, ValueSource):
+            found = data.value()
+            if isinstance(found, BaseException):
+                return found
+        for inner in _inner_states(data):
+            if inner.is_final() and not inner.is_completed():
+                return inner.exception()
+        kind = _ERRORS.get(self.type, FailedRun)
+        text = self.message or (str(data) if isinstance(data, str) else f"the run ended as {self.name}")
+        error = kind(text)
+        error.state = self
+        return error
+
+    def with_data(self, data: object) -> State:
+        return State(
+            self.type, self.name, self.message, data, attempt=self.attempt, run_id=self.run_id, timestamp=self.timestamp
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
+
+    def __repr__(self) -> str:
+        attempt = f", attempt={self.attempt}" if self.attempt else ""
+        return f"State({self.type.value}, {self.name!r}{attempt}, message={self.message!r})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(str(self))}</code>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, State):
+            return NotImplemented
+        mine = (self.type, self.name, self.message, self.attempt, self.run_id)
+        return mine == (other.type, other.name, other.message, other.attempt, other.run_id)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.name, self.run_id, self.attempt))
+
+
+_ERRORS: dict[StateType, type[FailedRun | CrashedRun | CancelledRun]] = {
+    StateType.FAILED: FailedRun,
+    StateType.CRASHED: CrashedRun,
+    StateType.CANCELLED: CancelledRun,
+}
+
+
+def failure(state: State, *, upstream: bool = False) -> BaseException:
+    """The exception for a run that ended in `state` without one of its own."""
+    kind = UpstreamError if upstream else _ERRORS.get(state.type, FailedRun)
+    error = kind(state.message or f"the run ended as {state.name}")
+    error.state = state
+    return error
+
+
+def resolve_data(data: object) -> object:
+    """A state's data as a value: sources are read, states and lists of states are resolved."""
+    if isinstance(data, State):
+        return data.result()
+    if isinstance(data, ValueSource):
+        return data.value()
+    return data
+
+
+def _inner_states(data: object) -> Iterable[State]:
+    if isinstance(data, State):
+        return (data,)
+    if isinstance(data, (list, tuple, set)) and data and all(isinstance(s, State) for s in data):
+        return cast("Iterable[State]", data)
+    return ()
+
+
+class _NamedState(type):
+    """Calling the class makes a State of that name; isinstance reads the name (or the type)."""
+
+    kind: StateType
+    state_name: str
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        if not isinstance(instance, State):
+            return False
+        if cls.state_name == cls.kind.value.capitalize():
+            return instance.type is cls.kind
+        return instance.name == cls.state_name
+
+    def __call__(cls, message: str = "", data: object = None, **details: Any) -> State:
+        return State(cls.kind, cls.state_name, message, data, **details)
+
+
+def _named(name: str, kind: StateType) -> _NamedState:
+    doc = f"A state named {name} (type {kind.value})."
+    return _NamedState(name, (), {"kind": kind, "state_name": name, "__doc__": doc, "__slots__": ()})
+
+
+BY_NAME: dict[str, _NamedState] = {name: _named(name, kind) for name, kind in NAMES}
+Pending = BY_NAME["Pending"]
+Scheduled = BY_NAME["Scheduled"]
+AwaitingRetry = BY_NAME["AwaitingRetry"]
+AwaitingConcurrencySlot = BY_NAME["AwaitingConcurrencySlot"]
+AwaitingCache = BY_NAME["AwaitingCache"]
+Running = BY_NAME["Running"]
+Retrying = BY_NAME["Retrying"]
+Completed = BY_NAME["Completed"]
+Cached = BY_NAME["Cached"]
+Failed = BY_NAME["Failed"]
+TimedOut = BY_NAME["TimedOut"]
+TriggerFailed = BY_NAME["TriggerFailed"]
+Crashed = BY_NAME["Crashed"]
+Cancelled = BY_NAME["Cancelled"]
+# Prefect 1's name for COMPLETED.
+Success = Completed
+
+
+class Counts:
+    """How many items are in which state, from a column of codes."""
+
+    __slots__ = ("by_code",)
+    order: ClassVar[tuple[str, ...]] = tuple(name for name, _ in NAMES)
+
+    def __init__(self, codes: bytes | bytearray) -> None:
+        self.by_code = tuple(codes.count(code) for code in range(len(NAMES)))
+
+    def __getitem__(self, name: str) -> int:
+        return self.by_code[_CODES[name]]
+
+    def as_dict(self) -> dict[str, int]:
+        return {name: n for name, n in zip(self.order, self.by_code, strict=True) if n}

@@ -1,0 +1,345 @@
+"""Finding futures at any depth of a call's arguments, and putting values in their place.
+
+`lift` takes futures out and leaves numbered holes, `fill` puts values into the holes. Both go in
+two passes: a search with its own stack (any depth, cycles and shared parts included) notes which
+containers lie on the way to something, and only those are built anew. What holds nothing comes
+back as the same object.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import types
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.annotations import Annotation, allow_failure, quote
+from anabranch.core.errors import ParameterBindError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+# Exact types whose instances hold nothing: one set look-up instead of a visit.
+LEAVES: frozenset[type] = frozenset({
+    int, str, bytes, float, bool, type(None), complex, bytearray, memoryview, range, slice, type, type(...),
+    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType,
+})  # fmt: skip
+_EXACT: frozenset[type] = frozenset({list, tuple, dict, set, frozenset})  # never futures themselves
+
+_OTHER, _LIST, _TUPLE, _DICT, _SET, _FROZENSET, _DATACLASS, _MODEL, _MARK = range(9)
+_BUILTIN = ((list, _LIST), (tuple, _TUPLE), (dict, _DICT), (set, _SET), (frozenset, _FROZENSET))
+_ROOT = -1
+
+
+class Hole:
+    """Stands in an argument for the value of the n-th future that `lift` found there."""
+
+    __slots__ = ("allow_failure", "n")
+
+    def __init__(self, n: int, allow_failure: bool = False) -> None:
+        self.n = n
+        self.allow_failure = allow_failure
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hole) and (self.n, self.allow_failure) == (other.n, other.allow_failure)
+
+    def __hash__(self) -> int:
+        return hash((Hole, self.n, self.allow_failure))
+
+    def __reduce__(self) -> tuple[type[Hole], tuple[int, bool]]:
+        return (Hole, (self.n, self.allow_failure))
+
+    def __repr__(self) -> str:
+        return f"Hole({self.n}, allow_failure=True)" if self.allow_failure else f"Hole({self.n})"
+
+
+def needs_walk(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether anything here could hold a future; False when all are plain leaves."""
+    for value in args:
+        if type(value) not in LEAVES:
+            return True
+    return bool(kwargs) and not LEAVES.issuperset(map(type, kwargs.values()))
+
+
+def lift(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, list[tuple[Any, bool]]]:
+    """Replace each future in `value` by a `Hole` and list them as (future, allow_failure).
+
+    Annotations are taken off on the way. Raises ParameterBindError when the way to a future is
+    nested too deep to be rebuilt.
+    """
+    found: list[tuple[Any, bool]] = []
+    if type(value) in LEAVES:
+        return value, found
+    touched, alive = _search(value, is_future, marks=True)
+    if not touched:
+        return value, found
+    numbers: dict[tuple[int, bool], Hole] = {}
+
+    def take(future: Any, allow: bool) -> Hole:
+        hole = numbers.get((id(future), allow))
+        if hole is None:
+            hole = numbers[id(future), allow] = Hole(len(found), allow)
+            found.append((future, allow))
+        return hole
+
+    return _Rebuild(is_future, take, touched, alive, marks=True)(value), found
+
+
+def fill(value: Any, values: Sequence[Any]) -> Any:
+    """Put ``values[n]`` in the place of each ``Hole(n)``; the values themselves are not searched.
+
+    Raises ParameterBindError where a value has to be hashable and is not.
+    """
+    kind = type(value)
+    if kind is Hole:
+        return values[value.n]
+    if kind in LEAVES:
+        return value
+    touched, alive = _search(value, _is_hole, marks=False)
+    if not touched:
+        return value
+    return _Rebuild(_is_hole, lambda hole, _: values[hole.n], touched, alive, marks=False)(value)
+
+
+def fill_call(
+    args: tuple[Any, ...], kwargs: dict[str, Any], values: Sequence[Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """`fill` for a call's arguments."""
+    filled: tuple[tuple[Any, ...], dict[str, Any]] = fill((args, kwargs), values)
+    return filled
+
+
+def _is_hole(value: object) -> bool:
+    return type(value) is Hole
+
+
+# -- what can be looked into -----------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(cls: type) -> int:
+    if issubclass(cls, Annotation):
+        return _MARK
+    for base, kind in _BUILTIN:
+        if issubclass(cls, base):
+            return kind
+    # Asked of the class, never of the instance: mocks and lazy proxies answer yes to everything.
+    if callable(getattr(cls, "model_copy", None)) and isinstance(_model_fields(cls), dict):
+        return _MODEL
+    return _DATACLASS if dataclasses.is_dataclass(cls) else _OTHER
+
+
+def _model_fields(cls: type) -> Any:
+    fields = getattr(cls, "__pydantic_fields__", None)
+    return fields if fields is not None else getattr(cls, "model_fields", None)
+
+
+@lru_cache(maxsize=1024)
+def _field_names(cls: type) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls))
+
+
+def _attributes(kind: int, value: Any) -> dict[str, Any]:
+    """A dataclass's or model's fields that are set."""
+    cls: Any = type(value)
+    if kind == _DATACLASS:
+        return {name: getattr(value, name) for name in _field_names(cls) if hasattr(value, name)}
+    fields = _model_fields(cls)
+    found = {name: v for name, v in vars(value).items() if name in fields}
+    found.update(getattr(value, "__pydantic_extra__", None) or {})
+    return found
+
+
+def _parts(kind: int, value: Any) -> Iterable[Any]:
+    if kind == _DICT:
+        return chain(value, value.values())
+    if kind == _MARK:
+        return (value.value,)
+    if kind in (_DATACLASS, _MODEL):
+        return _attributes(kind, value).values()
+    parts: Iterable[Any] = value
+    return parts
+
+
+# -- first pass: what is to be replaced, and which containers lie above it -------------------------
+
+
+def _search(value: Any, is_future: Callable[[object], bool], *, marks: bool) -> tuple[set[int], list[Any]]:
+    """Keys of the containers to build anew, and what must stay alive for these keys to be true.
+
+    A key is an object's id and whether it was reached through `allow_failure`: the same list may
+    stand in an argument both ways.
+    """
+    parents: dict[int, list[int]] = {}
+    alive: list[Any] = []
+    hits: list[int] = []
+    pending: list[tuple[Iterable[Any], int, int]] = [((value,), _ROOT, 0)]
+    while pending:
+        parts, parent, allow = pending.pop()
+        for part in parts:
+            cls: Any = type(part)
+            if cls in LEAVES:
+                continue
+            kind = _kind_of(cls)
+            if cls in _EXACT:
+                if LEAVES.issuperset(map(type, _parts(kind, part))):
+                    continue
+            elif kind == _MARK:
+                if not marks:
+                    continue
+                hits.append(parent)  # to be taken off, whatever is inside
+                if isinstance(part, quote):
+                    continue
+            elif is_future(part):
+                hits.append(parent)
+                continue
+            elif kind == _OTHER:
+                continue
+            inner = 1 if kind == _MARK and isinstance(part, allow_failure) else allow
+            key = id(part) << 1 | inner
+            known = parents.get(key)
+            if known is not None:
+                known.append(parent)
+                continue
+            parents[key] = [parent]
+            alive.append(part)
+            pending.append((_parts(kind, part), key, inner))
+    return _ancestors(hits, parents), alive
+
+
+def _ancestors(hits: list[int], parents: dict[int, list[int]]) -> set[int]:
+    touched = set(hits)
+    pending = list(touched)
+    while pending:
+        for key in parents.get(pending.pop(), ()):
+            if key not in touched:
+                touched.add(key)
+                pending.append(key)
+    return touched
+
+
+# -- second pass: build these anew -------------------------------------------------------------------
+
+
+class _Rebuild:
+    """Copies the touched containers of one value with their futures (or holes) replaced."""
+
+    __slots__ = ("alive", "copies", "is_future", "marks", "replace", "touched")
+
+    def __init__(
+        self,
+        is_future: Callable[[object], bool],
+        replace: Callable[[Any, bool], Any],
+        touched: set[int],
+        alive: list[Any],
+        *,
+        marks: bool,
+    ) -> None:
+        self.is_future = is_future
+        self.replace = replace
+        self.touched = touched
+        self.alive = alive
+        self.marks = marks
+        self.copies: dict[int, Any] = {}
+
+    def __call__(self, value: Any) -> Any:
+        try:
+            return self.part(value, False)
+        except RecursionError:
+            raise ParameterBindError(
+                "an argument is nested too deep for the futures in it to be found a place; pass a flatter "
+                "structure, or the futures' values"
+            ) from None
+
+    def part(self, value: Any, allow: bool) -> Any:
+        cls: Any = type(value)
+        if cls in LEAVES:
+            return value
+        kind = _kind_of(cls)
+        if kind == _MARK:
+            if not self.marks:
+                return value
+            if isinstance(value, quote):
+                return value.value
+            return self.part(value.value, allow or isinstance(value, allow_failure))
+        if cls not in _EXACT and self.is_future(value):
+            return self.replace(value, allow)
+        key = id(value) << 1 | allow
+        if key not in self.touched:
+            return value
+        if key in self.copies:
+            return self.copies[key]
+        new = self.container(kind, value, allow, key)
+        self.copies[key] = new
+        return new
+
+    def container(self, kind: int, value: Any, allow: bool, key: int) -> Any:
+        if kind == _LIST:
+            # Known before it is filled, so that a list which holds itself ends here.
+            new = self.copies[key] = [] if type(value) is list else copy.copy(value)
+            new[:] = [self.part(v, allow) for v in value]
+            return new
+        if kind == _DICT:
+            return self.dict(value, allow, key)
+        if kind == _TUPLE:
+            return _like_tuple(value, [self.part(v, allow) for v in value])
+        if kind in (_SET, _FROZENSET):
+            return self.set(kind, value, allow)
+        return self.fields(kind, value, allow, key)
+
+    def dict(self, value: Any, allow: bool, key: int) -> Any:
+        new = self.copies[key] = {} if type(value) is dict else copy.copy(value)
+        pairs = [(self.part(k, allow), self.part(v, allow)) for k, v in value.items()]
+        if new:
+            new.clear()
+        for k, v in pairs:
+            try:
+                new[k] = v
+            except TypeError as error:
+                raise _unhashable(k, "a key of a dict", error) from error
+        return new
+
+    def set(self, kind: int, value: Any, allow: bool) -> Any:
+        parts = [self.part(v, allow) for v in value]
+        for part in parts:
+            try:
+                hash(part)
+            except TypeError as error:
+                raise _unhashable(part, "an element of a set", error) from error
+        if kind == _FROZENSET:
+            return type(value)(parts)
+        new = copy.copy(value)
+        new.clear()
+        new.update(parts)
+        return new
+
+    def fields(self, kind: int, value: Any, allow: bool, key: int) -> Any:
+        given = _attributes(kind, value)
+        if kind == _MODEL:
+            changed = {name: self.part(v, allow) for name, v in given.items()}
+            return value.model_copy(update={n: v for n, v in changed.items() if v is not given[n]})
+        new = self.copies[key] = copy.copy(value)
+        for name, v in given.items():
+            part = self.part(v, allow)
+            if part is not v:
+                object.__setattr__(new, name, part)  # frozen ones forbid the plain way
+        return new
+
+
+def _like_tuple(value: Any, parts: list[Any]) -> Any:
+    cls = type(value)
+    if cls is tuple:
+        return tuple(parts)
+    make = getattr(cls, "_make", None)  # a named tuple
+    if make is not None:
+        return make(parts)
+    new = tuple.__new__(cls, parts)
+    if hasattr(value, "__dict__"):
+        vars(new).update(vars(value))
+    return new
+
+
+def _unhashable(value: object, place: str, error: TypeError) -> ParameterBindError:
+    return ParameterBindError(f"a future stands as {place}, but its value cannot be that: {error}")

@@ -1,0 +1,101 @@
+"""What became of many runs, in few lines: counts by state, failures in groups.
+
+Failures that differ only in numbers, paths or quoted names are one group. Pure functions over
+maps and over the rows that records give back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from anabranch.core.states import NAMES
+from anabranch.display import units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from anabranch.core.maps import MapRun
+
+GROUPS = 10
+MESSAGE_WIDTH = 100
+_CHANGING = re.compile(r"""'[^']*'|"[^"]*"|<[^<>]*>|(?:/[\w.+-]+)+/?|0x[0-9a-fA-F]+|\d+(?:\.\d+)?|[\w.-]+\.\w+(?=,)""")
+
+
+@dataclass(slots=True, frozen=True)
+class Failures:
+    """Failures of one task that look alike."""
+
+    task: str
+    type: str
+    message: str  # that of the first
+    count: int
+    first: int  # index of the first item
+
+
+def of_map(map: MapRun) -> list[Failures]:
+    """Groups of a map's failed items, most frequent first."""
+    found = []
+    for index in map.failures():
+        error = map.errors.get(index)
+        kind = error.type_name if error is not None else map.state_names.get(index, NAMES[map.codes[index]][0])
+        message = error.message if error is not None else map.messages.get(index, "")
+        found.append(Failures(map.spec.name, kind, message, 1, index))
+    return merge(found)
+
+
+def of_rows(rows: Iterable[tuple[str, str, str, int, int]]) -> list[Failures]:
+    """Groups from what `Records.failures` gives back: (task, type, message, count, first)."""
+    return merge(Failures(*row) for row in rows)
+
+
+def of_errors(task: str, errors: Iterable[tuple[int, str, str]]) -> list[Failures]:
+    """Groups of (index, type, message)."""
+    return merge(Failures(task, kind, message, 1, index) for index, kind, message in errors)
+
+
+def merge(failures: Iterable[Failures]) -> list[Failures]:
+    """Groups that differ only in what changes from item to item become one."""
+    groups: dict[tuple[str, str, str], Failures] = {}
+    for one in failures:
+        key = (one.task, one.type, _CHANGING.sub("*", one.message))
+        known = groups.get(key)
+        if known is None:
+            groups[key] = one
+        else:
+            first = one if one.first < known.first else known
+            groups[key] = replace(first, count=known.count + one.count)
+    return sorted(groups.values(), key=lambda f: (-f.count, f.task, f.first))
+
+
+def failure_lines(failures: Sequence[Failures], limit: int = GROUPS, *, task: bool = False) -> list[str]:
+    """``3 x SyntaxError: invalid syntax, first at item 17``, one line a group; the rest as one count.
+
+    Args:
+        failures: groups, in the order in which they are to be listed.
+        limit: groups that get a line.
+        task: name the task too.
+    """
+    lines = []
+    for one in failures[:limit]:
+        who = f"{one.task}: " if task else ""
+        what = f"{one.type}: {_first_line(one.message)}" if one.message else one.type
+        where = f"first at item {one.first}" if one.count > 1 else f"item {one.first}"
+        lines.append(f"{who}{units.count(one.count)} x {what} ({where})")
+    rest = failures[limit:]
+    if rest:
+        lines.append(f"and {units.count(sum(f.count for f in rest))} more of {len(rest)} other kinds")
+    return lines
+
+
+def counts_line(counts: Mapping[str, int]) -> str:
+    """``1,700 Completed, 12 Failed``, in the order of the states; ``nothing`` for none."""
+    order = {name: at for at, (name, _) in enumerate(NAMES)}
+    known = sorted(counts.items(), key=lambda item: order.get(item[0], len(order)))
+    return ", ".join(f"{units.count(n)} {name}" for name, n in known if n) or "nothing"
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= MESSAGE_WIDTH else line[: MESSAGE_WIDTH - 3] + "..."

@@ -1,0 +1,260 @@
+"""Building a chunk: which items, which stages travel along, and where their arguments come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.contracts import Chunk, Held, Inline, Packed
+from anabranch.core.failures import rebuild
+from anabranch.core.states import is_success
+from anabranch.core.walk import Hole, fill
+from anabranch.engine.board import Sent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.contracts import Handle
+    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.engine.board import Lane
+    from anabranch.engine.dispatch import Dispatcher
+
+MAX_STAGES = 64
+
+
+class Pipe:
+    """Marks a single submit whose only argument is one future: it can travel behind its producer."""
+
+    __slots__ = ()
+
+
+PIPE = Pipe()
+
+
+def next_chunk(board: Dispatcher, lane: Lane, map: MapRun) -> Chunk | None:
+    """Take items off the map's ready ranges and make them a chunk in flight."""
+    items = take_items(board, lane, map)
+    if not items:
+        return None
+    maps, per_stage = follow(map, items)
+    args, inputs, wants = arguments(board, map, items)
+    keep = tuple(
+        stage_map.keep and (later is None or _kept(board, stage_map, stage_items, later))
+        for stage_map, stage_items, later in zip(maps, per_stage, (*maps[1:], None), strict=True)
+    )
+    attempts = None
+    if map.attempts:
+        numbers = [map.attempts.get(i, 1) for i in items]
+        attempts = numbers if any(n > 1 for n in numbers) else None
+    timeouts = [m.options.timeout_seconds for m in maps if m.options.timeout_seconds]
+    chunk = Chunk(
+        id=board.new_chunk_id(),
+        stages=tuple(
+            m.pipe_ref if n and m.kind == "submit" else m.stage_ref for n, m in enumerate(maps)
+        ),
+        items=items,
+        args=args,
+        attempts=attempts,
+        inputs=inputs,
+        wants=wants,
+        keep=keep,
+        priority=map.options.priority,
+        resources=map.resources,
+        timeout=max(timeouts) if timeouts else None,
+        flow_run_id=map.flow_run_id,
+    )
+    sent = Sent(chunk, lane, maps, per_stage)
+    sent.limits = map.limits
+    board.sent[chunk.id] = sent
+    for stage_map in dict.fromkeys(maps):
+        stage_map.running.add(chunk.id)
+    map.sent += len(items)
+    return chunk
+
+
+def take_items(board: Dispatcher, lane: Lane, map: MapRun) -> Sequence[int]:
+    """The next items: one range if the first is long enough, else several gathered."""
+    lo, hi, exact = map.ready[0]
+    if exact:
+        map.ready.popleft()
+        return range(lo, hi)
+    waiting = sum(b - a for a, b, _ in map.ready) if len(map.ready) < 64 else len(map.ready)
+    size = board.pace(map).size(waiting, lane.slots, fixed=map.chunk_option)
+    if map.limits and map.options.async_concurrency < size:
+        size = map.options.async_concurrency
+    if hi - lo >= size or len(map.ready) == 1:
+        take = min(size, hi - lo)
+        if lo + take == hi:
+            map.ready.popleft()
+        else:
+            map.ready[0] = (lo + take, hi, False)
+        return range(lo, lo + take)
+    items: list[int] = []
+    while map.ready and len(items) < size and not map.ready[0][2]:
+        lo, hi, _ = map.ready.popleft()
+        take = min(hi - lo, size - len(items))
+        items.extend(range(lo, lo + take))
+        if lo + take < hi:
+            map.ready.appendleft((lo + take, hi, False))
+    return range(items[0], items[-1] + 1) if items[-1] - items[0] + 1 == len(items) and _rising(items) else items
+
+
+def _rising(items: list[int]) -> bool:
+    return all(b == a + 1 for a, b in zip(items, items[1:], strict=False))
+
+
+def follow(map: MapRun, items: Sequence[int]) -> tuple[tuple[MapRun, ...], tuple[Sequence[int], ...]]:
+    """The stages that may travel along: exactly one consumer each, waiting for nothing else."""
+    maps, per_stage = [map], [items]
+    while len(maps) < MAX_STAGES:
+        step = _next_map(maps[-1], per_stage[-1]) or _next_items(maps[-1], per_stage[-1])
+        if step is None:
+            break
+        maps.append(step[0])
+        per_stage.append(step[1])
+    return tuple(maps), tuple(per_stage)
+
+
+def _next_map(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]] | None:
+    if len(map.map_consumers) != 1 or not isinstance(items, range):
+        return None
+    other = map.map_consumers[0]
+    alike = other.lane == map.lane and other.resources == map.resources and not other.limits
+    simple = len(other.feeds) == 1 and not other.feeds[0].allow_failure and other.layout == (-1,)
+    free = other.gate == 0 and other.constants_ready and not other.cancelled and not other.ready
+    if not (alike and simple and free and other.options.trigger is None and other.chunk_option is None):
+        return None
+    if any(other.codes[items[0] : items[-1] + 1]) or len(other.codes) <= items[-1]:
+        return None
+    return other, items
+
+
+def _next_items(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]] | None:
+    if not map.item_consumers or map.map_consumers:
+        return None
+    target: MapRun | None = None
+    found: list[int] = []
+    for index in items:
+        consumers = map.item_consumers.get(index)
+        if consumers is None or len(consumers) != 1 or consumers[0][1] < 0:
+            return None
+        other, which = consumers[0]
+        if target is None:
+            target = other
+        if other is not target or other.args.get(which) is not PIPE or other.is_terminal(which):
+            return None
+        if other.blocked_items.get(which) != 1:
+            return None
+        found.append(which)
+    if target is None or target.lane != map.lane or target.resources != map.resources or target.limits:
+        return None
+    if target.options.trigger is not None or not target.pipe_ref:
+        return None
+    return target, found
+
+
+def _kept(board: Dispatcher, map: MapRun, items: Sequence[int], later: MapRun) -> bool:
+    """Whether a stage's values have readers beyond the next stage (or may be needed to repeat it)."""
+    options = later.options
+    if options.retries or options.cached or map.list_handles or map.list_readers:
+        return True
+    if map.handles and any(i in map.handles for i in items):
+        return True
+    if map.readers is None:
+        return False
+    return any(map.readers[i] > 1 for i in items)
+
+
+# -- arguments -----------------------------------------------------------------------------------
+
+
+def arguments(
+    board: Dispatcher, map: MapRun, items: Sequence[int]
+) -> tuple[Sequence[Any], tuple[tuple[Handle, int], ...], dict[int, tuple[int, ...]]]:
+    """One argument item per position, with `Hole`s for values that stay where they are."""
+    inputs: list[tuple[Handle, int]] = []
+    wants: dict[int, tuple[int, ...]] = {}
+    if map.kind == "submit":
+        found = [_single(map, index, position, inputs, wants) for position, index in enumerate(items)]
+        return found, tuple(inputs), wants
+    if not map.feeds:
+        return _from_source(map, items), (), {}
+    rows = [_fed(map, index, position, inputs, wants) for position, index in enumerate(items)]
+    return rows, tuple(inputs), wants
+
+
+def _from_source(map: MapRun, items: Sequence[int]) -> Sequence[Any]:
+    source = map.source
+    if source is not None and source.random_access:
+        if isinstance(items, range):
+            return source.slice(items[0], items[-1] + 1)
+        return [source.at(i) for i in items]
+    return [map.args[i] for i in items]
+
+
+def _single(map: MapRun, index: int, position: int, inputs: list[Any], wants: dict[int, tuple[int, ...]]) -> Any:
+    item = map.args[index]
+    upstreams = map.item_upstreams.get(index)
+    if not upstreams:
+        return item
+    if item is PIPE:
+        item = ((Hole(0, upstreams[0].allow_failure),), {})
+    values: list[Any] = []
+    here: list[int] = []
+    for up in upstreams:
+        if up.value:
+            values.append(_value_of(up, up.item, inputs, here))
+    if here:
+        wants[position] = tuple(here)
+    return fill(item, values)
+
+
+def _fed(map: MapRun, index: int, position: int, inputs: list[Any], wants: dict[int, tuple[int, ...]]) -> Any:
+    here: list[int] = []
+    assert map.layout is not None
+    source = map.source
+    given: Any = None
+    if source is not None:
+        given = source.at(index) if source.random_access else map.args[index]
+    several = sum(k >= 0 for k in map.layout) > 1
+    row = [
+        (given[k] if several else given) if k >= 0 else _value_of(map.feeds[-k - 1], index, inputs, here)
+        for k in map.layout
+    ]
+    if here:
+        wants[position] = tuple(here)
+    return row[0] if len(row) == 1 else tuple(row)
+
+
+def _value_of(up: Upstream, index: int | None, inputs: list[Any], here: list[int]) -> Any:
+    """The value itself when it is in the driver, else a Hole that the worker fills."""
+    if index is None:
+        return [_value_of(up, i, inputs, here) for i in range(len(up.map.codes))]
+    map = up.map
+    if not is_success(map.codes[index]):
+        return exception_of(map, index)
+    block = map.block_of(index)
+    if block is None or block.content is None:
+        return None
+    slot = block.slot(index)
+    if isinstance(block.content, Inline):
+        return block.content.values[slot]
+    if isinstance(block.content, Packed):
+        return decode(block)[slot]
+    assert isinstance(block.content, Held)
+    here.append(len(inputs))
+    inputs.append((block.handle, slot))
+    return Hole(len(here) - 1, False)
+
+
+def exception_of(map: MapRun, index: int) -> BaseException:
+    """The exception that stands for an item that did not complete."""
+    info = map.errors.get(index)
+    if info is not None:
+        return rebuild(info)
+    from_state = map.state(index)
+    return from_state.exception()
+
+
+def decode(block: Any) -> list[Any]:
+    """A packed block's values; the last ones decoded are kept a little while by the block itself."""
+    return list(block.unpack())

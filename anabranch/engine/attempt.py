@@ -1,0 +1,250 @@
+"""One attempt of one task run, as policy: a generator that yields where something may suspend.
+
+    Running -> cache key -> look up --hit--> Cached
+                              | miss: lock (else AwaitingCache)
+                              v
+               call the function -> store -> Completed
+                              | raised
+                              v
+               retry? -> AwaitingRetry | Failed | TimedOut
+
+Readiness, slots, timers and attempt numbers belong to the dispatcher; this knows one attempt.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import states
+from anabranch.core.errors import AnabranchError, TaskTimeoutError
+from anabranch.core.states import State
+from anabranch.engine import caching, hooks, retries
+from anabranch.engine.steps import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from anabranch.core.context import TaskRun
+    from anabranch.core.contracts import ResultStore, TaskSpec
+    from anabranch.engine.steps import Step
+
+LOCK_SECONDS = 60.0
+CACHE_POLL_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class AttemptResult:
+    """How an attempt ended; `delay` counts with AWAITING_RETRY and AWAITING_CACHE."""
+
+    code: int
+    value: Any = None
+    error: BaseException | None = None
+    message: str = ""
+    name: str = ""
+    delay: float = 0.0
+    cache_key: str = ""
+
+
+@dataclass(slots=True)
+class Around:
+    """What is around an attempt: where it stores, whom it tells, chance."""
+
+    spec: TaskSpec
+    run: TaskRun
+    parameters: Callable[[], dict[str, Any]]
+    flow_parameters: dict[str, Any] | None = None
+    warn: Callable[[str], None] = print
+    rng: random.Random | None = None
+    limited: bool = True  # False: the runner watches the time limit
+    obj: Any = None  # the Task, as hooks see it
+
+
+def attempt(
+    around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Step, Any, AttemptResult]:
+    """Run one attempt to its end; raises nothing but what must end a worker's thread."""
+    options = around.spec.options
+    running = _state(around, states.RETRYING if around.run.attempt > 1 else states.RUNNING)
+    entered = running
+    if options.state_handlers or options.on_running:
+        entered = yield from _enter(around, _state(around, states.PENDING), running)
+    if entered.is_final():
+        result = adopt(entered)
+    else:
+        result = yield from _cached(around, args, kwargs)
+    return (yield from finish(around, running, result))
+
+
+def finish(around: Around, running: State, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
+    """Decide about a retry, then let handlers and hooks see the end."""
+    options = around.spec.options
+    if states.NAMES[result.code][1] is states.StateType.FAILED:
+        result = yield from _retried(around, result)
+    if not options.hooked and not (options.on_crashed or options.on_cancellation):
+        return result
+    state = _as_state(around, result)
+    new = yield from _enter(around, running, state)
+    return result if new is state else adopt(new)
+
+
+def _enter(around: Around, old: State, new: State) -> Generator[Step, Any, State]:
+    options = around.spec.options
+    new = yield from hooks.handled(options.state_handlers, around.obj, old, new)
+    yield from hooks.called(hooks.hooks_for(options, new), around.obj, around.run, new, around.warn)
+    return new
+
+
+def _cached(
+    around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Step, Any, AttemptResult]:
+    options, store = around.spec.options, around.spec.store
+    if store is None or options.persist_result is False or not (options.cached or options.persist_result):
+        return (yield from _called(around, args, kwargs))
+    if not options.cached:
+        key = f"run/{around.run.map_id}/{around.run.index}"
+        return (yield from _stored(around, store, key, args, kwargs))
+    try:
+        found = caching.key_of(around.spec, around.run, around.parameters(), around.flow_parameters)
+    except caching.KeyFailed as error:
+        around.warn(f"not cached: {error}")
+        return (yield from _called(around, args, kwargs))
+    if found is None:
+        return (yield from _called(around, args, kwargs))
+    if not options.refresh_cache:
+        hit = yield Call(store.read, (found,))
+        if hit is not None:
+            return AttemptResult(states.CACHED, hit.value, cache_key=found)
+    owner = f"{around.run.id}#{around.run.attempt}"
+    if not (yield Call(store.lock, (found, owner, options.timeout_seconds or LOCK_SECONDS))):
+        return AttemptResult(states.AWAITING_CACHE, delay=CACHE_POLL_SECONDS, cache_key=found)
+    try:
+        # Whoever held the lock before may have stored the value since we looked.
+        hit = None if options.refresh_cache else (yield Call(store.read, (found,)))
+        if hit is not None:
+            return AttemptResult(states.CACHED, hit.value, cache_key=found)
+        return (yield from _stored(around, store, found, args, kwargs))
+    finally:
+        store.unlock(found, owner)
+
+
+def _stored(
+    around: Around, store: ResultStore, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Step, Any, AttemptResult]:
+    result = yield from _called(around, args, kwargs)
+    if result.code != states.COMPLETED:
+        return result
+    expiration = around.spec.options.cache_expiration
+    expires = None if expiration is None else time.time() + expiration
+    try:
+        yield Call(store.write, (key, result.value), {"expires": expires})
+    except AnabranchError as error:
+        return AttemptResult(states.FAILED, error=error, message=f"its result could not be stored: {error}")
+    result.cache_key = key
+    return result
+
+
+def _called(
+    around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Step, Any, AttemptResult]:
+    limit = around.spec.options.timeout_seconds if around.limited else None
+    try:
+        value = yield Call(around.spec.fn, args, kwargs, timeout=limit)
+        value = plain_value(value)
+    except TaskTimeoutError as error:
+        if error.state is not None:  # an inner task's time-out, which this one let through
+            return failed(error)
+        message = f"Task run exceeded timeout of {limit} second(s)"
+        return AttemptResult(states.TIMED_OUT, error=TaskTimeoutError(message), message=message)
+    except Exception as error:
+        return failed(error)
+    if isinstance(value, State):
+        return adopt(value)
+    return AttemptResult(states.COMPLETED, value)
+
+
+def plain_value(value: Any) -> Any:
+    """What a task's function returned, as a value: a generator's items, futures' values."""
+    if hasattr(value, "__anabranch_future__"):
+        return value.result()
+    if hasattr(value, "gi_frame") and hasattr(value, "send"):
+        return list(value)
+    if type(value) in (list, tuple) and value and hasattr(value[0], "__anabranch_future__"):
+        return type(value)(v.result() if hasattr(v, "__anabranch_future__") else v for v in value)
+    return value
+
+
+def failed(error: BaseException) -> AttemptResult:
+    """The end of an attempt whose function raised."""
+    return AttemptResult(
+        states.FAILED, error=error, message=f"Task run encountered an exception {type(error).__name__}: {_text(error)}"
+    )
+
+
+def crashed(error: BaseException) -> AttemptResult:
+    """The end of an attempt that tried to end its worker (SystemExit and the like)."""
+    kind = "system exit" if isinstance(error, SystemExit) else type(error).__name__
+    return AttemptResult(
+        states.CRASHED, error=error, message=f"Execution was ended by {kind}: {_text(error)}".rstrip(": ")
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<unprintable>"
+
+
+def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
+    options = around.spec.options
+    if not options.retries:
+        return result
+    attempt_number = around.run.attempt
+    delay = retries.decide(options, attempt_number, result.error, around.rng or random.Random())
+    if delay is not None and options.retry_condition_fn is not None:
+        try:
+            again = yield Call(options.retry_condition_fn, (around.obj, around.run, _as_state(around, result)))
+        except Exception as error:
+            around.warn(f"retry_condition_fn raised {error!r}: no retry")
+            again = False
+        delay = delay if again else None
+    if delay is None:
+        if attempt_number > options.retries:
+            around.warn(f"Task run failed with exception: {result.error!r} - Retries are exhausted")
+        return result
+    when = f"{delay:g} second(s) from now" if delay else "immediately"
+    around.warn(
+        f"Task run failed with exception: {result.error!r} - Retry {attempt_number}/{options.retries} will start {when}"
+    )
+    return AttemptResult(states.AWAITING_RETRY, error=result.error, message=result.message, delay=delay)
+
+
+def _state(around: Around, code: int, message: str = "", data: Any = None) -> State:
+    name, kind = states.NAMES[code]
+    return State(kind, name, message, data, attempt=around.run.attempt, run_id=around.run.id)
+
+
+def _as_state(around: Around, result: AttemptResult) -> State:
+    data = result.value if states.is_success(result.code) else result.error
+    state = _state(around, result.code, result.message, data)
+    if result.name:
+        state.name = result.name
+    if result.code == states.AWAITING_RETRY:
+        state.start_time = state.timestamp + result.delay
+    return state
+
+
+def adopt(state: State) -> AttemptResult:
+    """A state returned by the function or put in place by a handler."""
+    name = state.name if state.name != states.NAMES[state.code][0] else ""
+    if state.is_completed():
+        return AttemptResult(state.code, states.resolve_data(state.data), message=state.message, name=name)
+    if state.is_final():
+        return AttemptResult(state.code, error=state.exception(), message=state.message, name=name)
+    if state.is_retrying():
+        delay = max(0.0, (state.start_time or 0.0) - time.time())
+        return AttemptResult(states.AWAITING_RETRY, error=None, message=state.message, delay=delay)
+    return AttemptResult(states.COMPLETED, state, message=state.message)

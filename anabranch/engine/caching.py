@@ -1,0 +1,82 @@
+"""Which stored value a run may use in place of computing its own: its cache key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.errors import SerializationError
+from anabranch.core.policies import EVERYTHING, Inputs, KeyContext
+
+if TYPE_CHECKING:
+    from anabranch.core.context import TaskRun
+    from anabranch.core.contracts import TaskSpec
+    from anabranch.core.policies import Digest
+
+
+class KeyFailed(Exception):
+    """No key could be computed: the caller logs `reason` and the run goes on uncached."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def key_of(
+    spec: TaskSpec,
+    run: TaskRun,
+    params: dict[str, Any],
+    flow_parameters: dict[str, Any] | None = None,
+    digest: Digest | None = None,
+) -> str | None:
+    """The cache key of a run, None when it is not to be cached.
+
+    `cache_key_fn` wins over `cache_policy`.
+
+    Args:
+        params: the call's bound arguments, by name.
+        flow_parameters: the flow run's, where the policy asks for them.
+        digest: hashes one value; a `core.keys.ConstantHasher` hashes constants once.
+
+    Raises:
+        KeyFailed: the function raised or answered something else, or an input cannot be hashed.
+    """
+    options = spec.options
+    fn, policy = options.cache_key_fn, options.cache_policy
+    if fn is None and policy is None:
+        return None
+    inputs = params if digest is None else Inputs(params, digest)
+    try:
+        if fn is not None:
+            key = fn(KeyContext(spec, run, inputs), inputs)
+        else:
+            key = policy.compute_key(spec, run, inputs, flow_parameters)
+    except SerializationError as error:
+        raise KeyFailed(str(error)) from error
+    except Exception as error:  # the user's function or policy
+        raise KeyFailed(f"{_who(fn, policy)} raised {type(error).__name__}: {error}") from error
+    if key is not None and not isinstance(key, str):
+        raise KeyFailed(f"{_who(fn, policy)} answered {type(key).__name__}, wants a string or None")
+    return key or None
+
+
+def uses_inputs(policy: Any) -> bool:
+    """Whether keys of this policy depend on the call's arguments."""
+    return "inputs" in _reads(policy)
+
+
+def needs_source(policy: Any) -> bool:
+    """Whether workers need the function's source text for keys of this policy."""
+    return "source" in _reads(policy)
+
+
+def needs_flow_parameters(policy: Any) -> bool:
+    """Whether the flow's parameters have to travel to workers for keys of this policy."""
+    return "flow_parameters" in _reads(policy)
+
+
+def _reads(policy: Any) -> frozenset[str]:
+    return frozenset() if policy is None else getattr(policy, "reads", EVERYTHING)
+
+
+def _who(fn: Any, policy: Any) -> str:
+    return f"cache_key_fn {getattr(fn, '__qualname__', fn)!r}" if fn is not None else f"cache policy {policy!r}"

@@ -1,0 +1,460 @@
+"""The dispatcher: events in, instructions out; no I/O, no threads, no clock of its own.
+
+    submit / append / pulled ----+                      intake.py
+    report, lost, timed out -----+--> Dispatcher --> [Send, Free, Rows, Wake, ...]
+    cancel, release, tick(now) --+                      board.py: what there is
+
+Its unit is the chunk and the index range; single items appear only in sparse sets. Called by
+the pump alone, under its lock, so nothing here waits or locks.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from typing import TYPE_CHECKING
+
+from anabranch.core import states
+from anabranch.core.contracts import ErrorInfo, Handle, Held
+from anabranch.core.errors import TaskTimeoutError
+from anabranch.core.events import CancelChunk, Decide, Free, Rows, Send, Wake
+from anabranch.core.maps import ValueBlock
+from anabranch.core.runs import ItemBlock
+from anabranch.engine import assemble
+from anabranch.engine.chunks import CHUNKS_PER_SLOT, window
+from anabranch.engine.intake import Intake
+from anabranch.engine.retries import decide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from anabranch.core.contracts import Block, Chunk, ChunkLost, ItemTimedOut, Outcome, Report
+    from anabranch.core.events import Instruction
+    from anabranch.core.maps import MapRun
+    from anabranch.core.runs import ItemRow
+    from anabranch.engine.board import Sent
+
+_COMPLETED = bytes([states.COMPLETED])
+LATE_CHUNKS = 1024  # how many lost chunks are remembered, to refuse their late reports
+
+
+class Dispatcher(Intake):
+    """Adds the way out to runners and back."""
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def schedule(self) -> None:
+        """Fill every lane that changed, up to two chunks a slot."""
+        while self.dirty_lanes:
+            lane = self.lanes[self.dirty_lanes.pop()]
+            chunks: list[Chunk] = []
+            room = CHUNKS_PER_SLOT * lane.slots
+            skipped = []
+            while lane.in_flight < room and lane.runnable:
+                entry = heapq.heappop(lane.runnable)
+                map = entry[3]
+                map.on_lane = False
+                while map.ready and lane.in_flight < room:
+                    if self._held_back(map) or not self.limits.take(map):
+                        skipped.append(map)
+                        break
+                    chunk = assemble.next_chunk(self, lane, map)
+                    if chunk is None:
+                        self.limits.give_back(map.limits)
+                        break
+                    chunks.append(chunk)
+                    lane.in_flight += 1
+                if map.ready and map not in skipped:
+                    map.on_lane = True
+                    heapq.heappush(lane.runnable, entry)
+            if chunks:
+                self.out.append(Send(lane.index, chunks))
+
+    def _held_back(self, map: MapRun) -> bool:
+        """Only an open stream holds its producer back."""
+        if map.stream is None or map.sealed:
+            return False
+        room = window(self.lanes[map.lane].slots, self.pace(map), fixed=map.window)
+        return map.sent + map.done - map.consumed >= room
+
+    # -- reports ---------------------------------------------------------------------------------
+
+    def chunk_started(self, chunk: int, worker: str) -> None:
+        sent = self.sent.get(chunk)
+        if sent is not None:
+            sent.worker = worker
+
+    def report(self, report: Report) -> None:
+        """A worker tells what became of some positions; what was refused before stays refused."""
+        sent = self.sent.get(report.chunk)
+        if sent is None:
+            self._refuse(report)
+            return
+        stop = report.first + report.count
+        if report.first < sent.reported:  # the same report twice, after an engine's own repetition
+            if report.final:
+                self._end_chunk(sent)
+            return
+        sent.reported = stop
+        outcomes = {(o.stage, o.position): o for o in report.outcomes}
+        if report.count:
+            seconds = sum(report.durations) / 1e6 if report.durations is not None else 0.0
+            nbytes = sum(b.nbytes for b in report.blocks if b is not None)
+            self.pace(sent.maps[0]).learn(report.count, seconds, nbytes)
+            # Last stage first: a consumer that travelled along has ended before its producer tells.
+            for stage in range(len(sent.maps) - 1, -1, -1):
+                self._accept_stage(sent, stage, report, outcomes)
+        if report.final:
+            self._end_chunk(sent)
+
+    def _accept_stage(
+        self, sent: Sent, stage: int, report: Report, outcomes: dict[tuple[int, int], Outcome]
+    ) -> None:
+        map = sent.maps[stage]
+        items = sent.items[stage][report.first : report.first + report.count]
+        if stage == 0:
+            map.sent -= len(items)
+        content = report.blocks[stage] if stage < len(report.blocks) else None
+        if content is not None:
+            self._take_block(sent, stage, map, items, report.first, content)
+        codes = report.codes[stage] if report.codes is not None else None
+        if codes is None and not sent.dirty and isinstance(items, range):
+            map.codes[items[0] : items[-1] + 1] = _COMPLETED * len(items)
+            map.done += len(items)
+            self.rows.append(self._block_row(map, items[0], len(items), None, report))
+            self._settle_new(map, items)
+            self.ended(map, items)
+            return
+        self._accept_each(map, items, stage, report, codes, outcomes)
+
+    def _accept_each(
+        self,
+        map: MapRun,
+        items: Sequence[int],
+        stage: int,
+        report: Report,
+        codes: bytes | None,
+        outcomes: dict[tuple[int, int], Outcome],
+    ) -> None:
+        ended: list[int] = []
+        for offset, index in enumerate(items):
+            if map.is_terminal(index) or index in map.delayed:
+                continue  # cancelled, timed out or written off meanwhile: a late answer is refused
+            code = codes[offset] if codes is not None else states.COMPLETED
+            outcome = outcomes.get((stage, report.first + offset))
+            if outcome is not None and not self._take_outcome(map, index, outcome):
+                continue
+            map.codes[index] = code
+            ended.append(index)
+            if outcome is None:
+                continue
+            self.rows.append(self._outcome_row(map, index, outcome, report, offset))
+        if not ended:
+            self.check_finished(map)
+            return
+        map.done += len(ended)
+        self._rows_of(map, ended, report, items)
+        self._settle_new(map, ended)
+        self.ended(map, _as_range(ended))
+
+    def _take_outcome(self, map: MapRun, index: int, outcome: Outcome) -> bool:
+        """Keep what is told of one item; False when it comes back for another attempt."""
+        if outcome.code == states.PENDING:  # its producer is retried: it waits on, untouched
+            return False
+        if outcome.message:
+            map.messages[index] = outcome.message
+        if outcome.code in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+            if outcome.code == states.AWAITING_RETRY:
+                self.rows.append(self.item_row(map, index, outcome.code, outcome.message, outcome.error))
+                map.attempts[index] = map.attempt(index) + 1
+            self.delay(map, index, outcome.delay, outcome.code)
+            return False
+        if outcome.error is not None:
+            map.errors[index] = outcome.error
+        if outcome.name:
+            map.state_names[index] = outcome.name
+        return True
+
+    def _take_block(
+        self, sent: Sent, stage: int, map: MapRun, items: Sequence[int], first: int, content: Block
+    ) -> None:
+        assert content is not None
+        handle = Handle(sent.chunk.id, stage, first)
+        block = ValueBlock(handle, sent.lane.index, items, content, content.nbytes)
+        overlay = map.kind == "submit" or sent.chunk.attempts is not None or not isinstance(items, range)
+        map.add_block(block, overlay=overlay or map.block_of(items[0]) is not None)
+        self.ledger.added(map, block)
+
+    def _settle_new(self, map: MapRun, items: Sequence[int]) -> None:
+        """Values that nobody waits for go at once."""
+        if map.list_handles > 0 or map.list_readers > 0:
+            return
+        if isinstance(items, range):
+            self.ledger.settle(map, items[0], items[-1] + 1)
+            return
+        for index in items:
+            self.ledger.settle(map, index, index + 1)
+
+    def _refuse(self, report: Report) -> None:
+        """A report of a chunk that was given up: its values are dropped where they are."""
+        if report.chunk not in self.lost_chunks:
+            return
+        lane = self.lost_chunks[report.chunk]
+        held = [Handle(report.chunk, s, report.first) for s, b in enumerate(report.blocks) if isinstance(b, Held)]
+        if held:
+            self.out.append(Free(lane, held))
+
+    def _end_chunk(self, sent: Sent) -> None:
+        """The chunk's last word: what it did not start goes back, uncounted, and its place is free."""
+        rest = sent.items[0][sent.reported :]
+        map = sent.maps[0]
+        map.sent -= len(rest)
+        self._retire(sent)
+        back = [i for i in rest if not map.is_terminal(i) and i not in map.delayed]
+        for lo, hi in _ranges(reversed(back)):
+            self.make_ready(map, lo, hi, front=True)
+        for stage_map in sent.maps:
+            self.check_finished(stage_map)
+
+    def _retire(self, sent: Sent) -> None:
+        chunk = sent.chunk.id
+        del self.sent[chunk]
+        for map in sent.maps:
+            map.running.discard(chunk)
+        sent.lane.in_flight -= 1
+        self.dirty_lanes.add(sent.lane.index)
+        if sent.limits:
+            for map in self.limits.give_back(sent.limits):
+                self.enqueue(map)
+
+    # -- things that go wrong --------------------------------------------------------------------
+
+    def chunk_lost(self, event: ChunkLost) -> None:
+        """The chunk will not report again: what it had not told is sent again or given up."""
+        sent = self.sent.get(event.chunk)
+        if sent is None:
+            return
+        self.lost_chunks[event.chunk] = sent.lane.index
+        while len(self.lost_chunks) > LATE_CHUNKS:
+            del self.lost_chunks[next(iter(self.lost_chunks))]
+        map = sent.maps[0]
+        positions = range(sent.reported, len(sent.chunk))
+        map.sent -= len(positions)
+        self._retire(sent)
+        blamed = set(event.suspects or ())
+        again: list[int] = []
+        for position in positions:
+            index = sent.items[0][position]
+            if map.is_terminal(index) or index in map.delayed:
+                continue
+            if event.reason in ("stopped", "returned"):
+                again.append(index)
+            elif position in blamed or (event.suspects is None and len(positions) == 1):
+                self._blame(map, index, event)
+            else:
+                if event.suspects is None:
+                    map.attempts[index] = map.attempt(index) + 1
+                again.append(index)
+        self._send_again(map, again, apart=event.suspects is None and event.reason not in ("stopped", "returned"))
+        for stage_map in sent.maps:
+            self.check_finished(stage_map)
+
+    def _blame(self, map: MapRun, index: int, event: ChunkLost) -> None:
+        """The item was running when its worker died: one of its crash retries is spent."""
+        crashes = map.crashes[index] = map.crashes.get(index, 0) + 1
+        text = f"{event.reason}: {event.message}" if event.message else event.reason
+        if event.reason == "unserializable":
+            self.end_items(map, (index,), states.FAILED, text)
+        elif crashes >= max(1, map.options.crash_retries):
+            poison = f"poison: its worker died {crashes} times while it ran ({text})" if crashes > 1 else text
+            self.end_items(map, (index,), states.CRASHED, poison)
+        else:
+            self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, text, None))
+            map.attempts[index] = map.attempt(index) + 1
+            map.messages[index] = text
+            self.make_ready(map, index, index + 1, exact=True)
+
+    def _send_again(self, map: MapRun, items: list[int], *, apart: bool) -> None:
+        """Unfinished items go out again; when it is unknown which of them did it, in eighths."""
+        if not apart:
+            for lo, hi in _ranges(items):
+                self.make_ready(map, lo, hi, front=False)
+            return
+        size = max(1, -(-len(items) // 8))
+        for lo, hi in _ranges(items):
+            for start in range(lo, hi, size):
+                self.make_ready(map, start, min(start + size, hi), exact=True)
+
+    def item_timed_out(self, event: ItemTimedOut) -> None:
+        """A running item was stopped (or written off) at its time."""
+        sent = self.sent.get(event.chunk)
+        if sent is None:
+            return
+        map = sent.maps[event.stage]
+        index = sent.items[event.stage][event.position]
+        if map.is_terminal(index):
+            return
+        sent.dirty = True
+        message = f"Task run exceeded timeout of {event.seconds} second(s)"
+        if map.options.retry_condition_fn is not None and map.attempt(index) <= map.options.retries:
+            map.delayed[index] = (float("inf"), states.AWAITING_RETRY)
+            self.out.append(Decide(map, index))
+            return
+        self.decided(map, index, self._timeout_delay(map, index), message)
+
+    def _timeout_delay(self, map: MapRun, index: int) -> float | None:
+        return decide(map.options, map.attempt(index), TaskTimeoutError(""), self.rng)
+
+    def decided(self, map: MapRun, index: int, delay: float | None, message: str) -> None:
+        """A timed-out item gets another attempt after `delay` seconds, or (None) its final state."""
+        map.delayed.pop(index, None)
+        info = ErrorInfo("TaskTimeoutError", message, "", exception=TaskTimeoutError(message))
+        if delay is None:
+            self.end_items(map, (index,), states.TIMED_OUT, message, info)
+            return
+        self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, message, info))
+        map.attempts[index] = map.attempt(index) + 1
+        self.delay(map, index, delay, states.AWAITING_RETRY)
+
+    def values_lost(self, lane: int, handles: Sequence[Handle]) -> None:
+        """Blocks are gone with their worker: items whose value may still be read run again."""
+        gone = set(handles)
+        for map in list(self.maps.values()):
+            if map.lane != lane:
+                continue
+            for block in dict.fromkeys([*map.blocks, *map.moved.values()]):
+                if block.handle in gone:
+                    self._remake(map, block)
+
+    def _remake(self, map: MapRun, block: ValueBlock) -> None:
+        wanted = [
+            i for i in block.indices() if states.is_success(map.codes[i]) and self.ledger.wanted_item(map, i)
+        ]
+        block.content = None
+        map.forget_block(block)
+        for index in wanted:
+            map.codes[index] = states.PENDING
+            map.attempts[index] = map.attempt(index) + 1
+            map.messages[index] = "value-lost"
+        map.done -= len(wanted)
+        for lo, hi in _ranges(wanted):
+            self.make_ready(map, lo, hi)
+
+    def engine_lost(self, lane: int, reason: str) -> None:
+        """Nothing will come from this runner any more: all it held or was to do has crashed."""
+        self.lanes[lane].lost = reason
+        for sent in [s for s in self.sent.values() if s.lane.index == lane]:
+            sent.reported = len(sent.chunk)
+            sent.maps[0].sent -= len(sent.chunk) - sent.reported
+            self._retire(sent)
+        for map in list(self.maps.values()):
+            if map.lane == lane and not map.finished:
+                map.sent = 0
+                map.closed = True
+                self.end_items(map, range(len(map.codes)), states.CRASHED, f"engine-lost: {reason}")
+
+    # -- cancelling ------------------------------------------------------------------------------
+
+    def cancel_items(self, map: MapRun, indices: Sequence[int], *, force: bool = True) -> None:
+        """Give up items: those not started never start; running ones are stopped where that is possible."""
+        wanted = [i for i in indices if not map.is_terminal(i)]
+        if not wanted:
+            return
+        chosen = set(wanted)
+        for chunk_id in list(map.running):
+            sent = self.sent[chunk_id]
+            for stage_map, items in zip(sent.maps, sent.items, strict=True):
+                positions = tuple(p for p, i in enumerate(items) if i in chosen) if stage_map is map else ()
+                if positions:
+                    sent.dirty = True
+                    stops = force and sent.lane.capabilities.stops_items
+                    self.out.append(CancelChunk(sent.lane.index, chunk_id, positions, stops))
+        self.end_items(map, wanted, states.CANCELLED, "cancelled")
+
+    def cancel_map(self, map: MapRun, *, unpulled_only: bool = False) -> None:
+        """Give up the rest of a map; with `unpulled_only` just what was not taken from its iterator."""
+        if not map.closed:
+            map.closed = True
+            for consumer in map.map_consumers:
+                if all(u.map.closed for u in consumer.feeds):
+                    consumer.closed = True
+        if unpulled_only:
+            self.check_finished(map)
+            return
+        map.cancelled = True
+        self.cancel_items(map, range(len(map.codes)))
+        self.check_finished(map)
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    def _block_row(self, map: MapRun, first: int, count: int, codes: bytes | None, report: Report) -> ItemBlock:
+        return ItemBlock(
+            map.id, first, count, codes, report.base, report.started, report.durations, 1, report.worker
+        )
+
+    def _rows_of(self, map: MapRun, ended: list[int], report: Report, items: Sequence[int]) -> None:
+        """Columns for what ended: one block when the report's items are a range, else one a range."""
+        if len(ended) == len(items) and isinstance(items, range):
+            codes = bytes(map.codes[items[0] : items[-1] + 1])
+            self.rows.append(self._block_row(map, items[0], len(items), codes, report))
+            return
+        offsets = {index: n for n, index in enumerate(items)} if report.durations is not None else {}
+        for lo, hi in _ranges(ended):
+            codes = bytes(map.codes[lo:hi])
+            started = durations = None
+            if report.durations is not None and report.started is not None:
+                at = [offsets[i] for i in range(lo, hi)]
+                started = array("i", [report.started[n] for n in at])
+                durations = array("i", [report.durations[n] for n in at])
+            self.rows.append(
+                ItemBlock(map.id, lo, hi - lo, codes, report.base, started, durations, map.attempt(lo), report.worker)
+            )
+
+    def _outcome_row(self, map: MapRun, index: int, outcome: Outcome, report: Report, offset: int) -> ItemRow:
+        row = self.item_row(map, index, outcome.code, outcome.message, outcome.error)
+        if report.started is not None and report.durations is not None:
+            row.started = report.base + report.started[offset] / 1e6
+            row.ended = row.started + report.durations[offset] / 1e6
+        row.worker = report.worker
+        return row
+
+    # -- the end of an event ---------------------------------------------------------------------
+
+    def take(self) -> list[Instruction]:
+        """Instructions of the events so far, in the order to carry them out."""
+        self.schedule()
+        freed = self.ledger.take_freed()
+        if freed:
+            by_lane: dict[int, list[Handle]] = {}
+            for block in freed:
+                by_lane.setdefault(block.lane, []).append(block.handle)
+            self.out.extend(Free(lane, handles) for lane, handles in by_lane.items())
+        if self.rows:
+            self.out.append(Rows(self.rows))
+            self.rows = []
+        if self.wake:
+            self.out.append(Wake(self.wake))
+            self.wake = []
+        out, self.out = self.out, []
+        return out
+
+
+def _ranges(items: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Runs of consecutive items, rising or falling, as half-open ranges."""
+    lo = hi = -1
+    for index in items:
+        if lo <= index and index == hi:
+            hi += 1
+        elif index == lo - 1:
+            lo = index
+        else:
+            if hi > lo >= 0:
+                yield lo, hi
+            lo, hi = index, index + 1
+    if hi > lo >= 0:
+        yield lo, hi
+
+
+def _as_range(items: list[int]) -> Sequence[int]:
+    first, last = items[0], items[-1]
+    return range(first, last + 1) if last - first + 1 == len(items) else items

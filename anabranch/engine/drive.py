@@ -1,0 +1,153 @@
+"""The drivers of policies: one blocks, one awaits. The only file that knows the difference."""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from anabranch.core.errors import TaskTimeoutError
+from anabranch.engine.steps import Call, Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from anabranch.engine.steps import Step
+
+T = TypeVar("T")
+
+
+def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], None] = time.sleep) -> T:
+    """Drive a policy to its end in this thread; async functions run on a loop of their own."""
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            step = policy.send(answer) if error is None else policy.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        answer = error = None
+        try:
+            if type(step) is Call:
+                answer = _call(step)
+            else:
+                sleep(step.seconds)  # type: ignore[union-attr]
+        except BaseException as raised:
+            error = raised
+
+
+async def run_async(policy: Generator[Step, Any, T]) -> T:
+    """Drive a policy to its end on the running loop."""
+    import asyncio
+
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            step = policy.send(answer) if error is None else policy.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        answer = error = None
+        try:
+            if isinstance(step, Sleep):
+                await asyncio.sleep(step.seconds)
+            elif step.blocking:
+                answer = await asyncio.to_thread(step.fn, *step.args, **step.kwargs)
+            else:
+                answer = await _call_async(step)
+        except BaseException as raised:
+            error = raised
+
+
+async def pause(seconds: float) -> None:
+    """Sleep on the running loop."""
+    import asyncio
+
+    await asyncio.sleep(seconds)
+
+
+def _call(step: Call) -> Any:
+    if step.timeout is not None:
+        return _call_limited(step)
+    value = step.fn(*step.args, **step.kwargs)
+    if inspect.iscoroutine(value):
+        return loop_runner().run(value)
+    return value
+
+
+async def _call_async(step: Call) -> Any:
+    import asyncio
+
+    value = step.fn(*step.args, **step.kwargs)
+    if not inspect.iscoroutine(value):
+        return value
+    if step.timeout is None:
+        return await value
+    task = asyncio.ensure_future(value)
+    done, _ = await asyncio.wait({task}, timeout=step.timeout)
+    if done:
+        return task.result()
+    task.cancel()
+    await asyncio.wait({task}, timeout=1.0)
+    raise TaskTimeoutError(f"exceeded timeout of {step.timeout} second(s)")
+
+
+class _Loops(threading.local):
+    runner: Any = None
+
+
+_loops = _Loops()
+
+
+def loop_runner() -> Any:
+    """This thread's own event loop (an `asyncio.Runner`), kept for the next call."""
+    import asyncio
+
+    if _loops.runner is None:
+        _loops.runner = asyncio.Runner()
+    return _loops.runner
+
+
+def close_loop() -> None:
+    """Close this thread's loop, if it has one."""
+    if _loops.runner is not None:
+        _loops.runner.close()
+        _loops.runner = None
+
+
+def _call_limited(step: Call) -> Any:
+    """A call with a time limit in the caller's thread: async ones are cancelled, sync ones left to themselves.
+
+    Nothing can stop a running sync function of this process; it goes on in a helper thread and
+    what it returns is thrown away.
+    """
+    if inspect.iscoroutinefunction(step.fn):
+        return loop_runner().run(_call_async(step))
+    box: list[tuple[bool, Any]] = []
+    done = threading.Lock()
+    done.acquire()
+    where = contextvars.copy_context()
+    plain = Call(step.fn, step.args, step.kwargs)
+
+    def work() -> None:
+        try:
+            box.append((True, where.run(_call, plain)))
+        except BaseException as raised:
+            box.append((False, raised))
+        finally:
+            done.release()
+
+    threading.Thread(target=work, name="anabranch-limited", daemon=True).start()
+    if not done.acquire(timeout=step.timeout or -1):
+        raise TaskTimeoutError(f"exceeded timeout of {step.timeout} second(s)")
+    good, value = box.pop()
+    if good:
+        return value
+    try:
+        raise value
+    finally:
+        del value
+
+

@@ -1,0 +1,79 @@
+"""How a flow run ends, from what its function returned: the first rule that applies.
+
+    1 it raised                     FAILED with the exception
+    2 reference tasks are set       by their runs
+    3 states or futures returned    by those
+    4 data returned                 COMPLETED (unhandled failures: a warning, FAILED when strict)
+    5 None returned                 by all task runs: any unhandled failure fails the flow
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.states import Cancelled, Completed, Failed, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(slots=True, frozen=True)
+class Runs:
+    """What became of a flow run's task runs, as far as the rules look."""
+
+    total: int = 0
+    unhandled: int = 0
+    first_error: BaseException | None = None
+
+
+def states_in(value: Any) -> list[State] | None:
+    """The states that a return value consists of; None when it is data."""
+    if isinstance(value, State):
+        return [value]
+    if isinstance(value, (list, tuple, set, frozenset)) and value and all(isinstance(v, State) for v in value):
+        return list(value)
+    return None
+
+
+def bundle(found: Sequence[State], data: Any) -> State:
+    """One state for several: Completed only if all are."""
+    total = len(found)
+    cancelled = sum(s.is_cancelled() for s in found)
+    bad = [s for s in found if not s.is_completed()]
+    if not bad:
+        return Completed("All states completed.", data)
+    if cancelled:
+        return Cancelled(f"{cancelled}/{total} states cancelled.", data)
+    return Failed(f"{len(bad)}/{total} states failed.", data)
+
+
+def decide(value: Any, runs: Runs, *, reference: list[State] | None = None, strict: bool = False) -> State:
+    """The final state of a flow run whose function returned `value`.
+
+    Args:
+        value: what it returned, futures already replaced by states where they stood alone or in
+            a plain collection of futures, by values elsewhere.
+        runs: its task runs.
+        reference: states of the reference tasks' runs, None when none are set.
+        strict: unhandled failures fail the flow even when data was returned.
+    """
+    if reference is not None:
+        state = bundle(reference, value)
+        if state.is_completed():
+            return Completed("All reference tasks succeeded.", value)
+        return Failed("Some reference tasks failed.", _first(reference))
+    found = states_in(value)
+    if found is not None:
+        state = found[0] if isinstance(value, State) else bundle(found, value)
+        return state
+    if value is None and runs.unhandled:
+        return Failed(f"{runs.unhandled}/{runs.total} states failed.", runs.first_error)
+    if runs.unhandled and strict:
+        return Failed(f"{runs.unhandled}/{runs.total} states failed (strict).", runs.first_error)
+    return Completed("", value)
+
+
+def _first(found: Sequence[State]) -> Any:
+    bad = next((s for s in found if not s.is_completed()), None)
+    return bad.exception() if bad is not None else None

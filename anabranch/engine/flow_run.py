@@ -1,0 +1,178 @@
+"""One flow run as policy: a generator that yields a step wherever something may suspend.
+
+    parameters -> Running -> call the function -> what was submitted ends -> final state
+         ^                                                                        |
+         +---------------- AwaitingRetry, after its delay <--- failed, retries left
+
+The drivers in `drive.py` carry the steps out, blocking or on an event loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from anabranch.core import states
+from anabranch.core.errors import CancelledRun, TaskTimeoutError
+from anabranch.core.states import AwaitingRetry, Cancelled, Crashed, Failed, Pending, Retrying, Running, State
+from anabranch.engine import final_state, hooks, retries
+from anabranch.engine.steps import Call, Sleep, Step
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Generator
+
+    from anabranch.core.options import FlowOptions
+
+
+class FlowWorld(Protocol):
+    """What a flow run's policy needs of the program around it; the session's side implements it."""
+
+    def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
+    def changed(self, state: State, attempt: int) -> None: ...
+    def settle(self) -> None:
+        """Wait for (or cancel) everything submitted; blocks."""
+        ...
+
+    def abort(self, reason: str) -> None:
+        """Cancel what was submitted, with a short grace for what runs; blocks."""
+        ...
+
+    def resolve(self, value: Any) -> tuple[Any, Any]:
+        """A returned value as (what the rules look at, what the caller gets); reads values, so blocks."""
+        ...
+
+    def runs(self) -> final_state.Runs: ...
+    def reference(self) -> list[State] | None: ...
+    def warn(self, message: str) -> None: ...
+
+
+@dataclass(slots=True)
+class FlowResult:
+    """How a flow run ended: its state, and what its caller gets."""
+
+    state: State
+    value: Any = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class FlowAttempt:
+    """A flow run in the making."""
+
+    flow: Any
+    run: Any
+    fn: Callable[..., Any]
+    options: FlowOptions
+    world: FlowWorld
+    rng: random.Random
+    state: State = field(default_factory=Pending)
+    attempt: int = 0
+
+
+def flow_run(
+    this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Step, Any, FlowResult]:
+    """Run a flow to its final state, attempts included; raises only what must end the program."""
+    try:
+        args, kwargs = yield Call(this.world.validate, (args, kwargs), {})
+    except Exception as error:
+        message = f"Validation of flow parameters failed with error: {error}"
+        yield from _change(this, Failed(message, error))
+        return FlowResult(this.state, error=error)
+    while True:
+        this.attempt += 1
+        this.run.attempt = this.attempt
+        entered = yield from _change(this, Retrying() if this.attempt > 1 else Running())
+        if entered.is_final():
+            return FlowResult(entered, entered.data)
+        result = yield from _one_attempt(this, args, kwargs)
+        if not result.state.is_failed():
+            break
+        delay = yield from _retry_delay(this, result)
+        if delay is None:
+            break
+        message = f"{result.state.message} - Retry {this.attempt}/{this.options.retries} will start " + (
+            f"{delay:g} second(s) from now" if delay else "immediately"
+        )
+        yield from _change(this, AwaitingRetry(message, result.error))
+        if delay:
+            yield Sleep(delay)
+    final = yield from _change(this, result.state)
+    if final is not result.state:
+        result = FlowResult(final, final.data, None if final.is_completed() else final.exception())
+    return result
+
+
+def _one_attempt(
+    this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Step, Any, FlowResult]:
+    world = this.world
+    try:
+        value = yield Call(this.fn, args, kwargs, timeout=this.options.timeout_seconds)
+    except TaskTimeoutError as error:
+        yield Call(world.abort, ("the flow ran past its time",), blocking=True)
+        message = f"Flow run exceeded timeout of {this.options.timeout_seconds} second(s)"
+        return FlowResult(states.TimedOut(message, error) if _ours(error) else _failed(error), error=error)
+    except (KeyboardInterrupt, CancelledRun) as error:
+        yield Call(world.abort, ("interrupted",), blocking=True)
+        text = str(error) if isinstance(error, CancelledRun) and str(error) else "Interrupted by Ctrl-C."
+        return FlowResult(Cancelled(text, error), error=error)
+    except Exception as error:
+        yield Call(world.settle, blocking=True)
+        return FlowResult(_failed(error), error=error)
+    except BaseException as error:
+        yield Call(world.abort, ("crashed",), blocking=True)
+        kind = "system exit" if isinstance(error, SystemExit) else f"an unexpected {type(error).__name__}"
+        return FlowResult(Crashed(f"Execution was ended by {kind}: {error}", error), error=error)
+    try:
+        yield Call(world.settle, blocking=True)
+        seen, given = yield Call(world.resolve, (value,), blocking=True)
+    except (KeyboardInterrupt, CancelledRun) as error:
+        yield Call(world.abort, ("interrupted",), blocking=True)
+        return FlowResult(Cancelled("Interrupted by Ctrl-C.", error), error=error)
+    except Exception as error:
+        return FlowResult(_failed(error), error=error)
+    return _judge(this, seen, given)
+
+
+def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
+    runs = this.world.runs()
+    state = final_state.decide(seen, runs, reference=this.world.reference(), strict=this.options.strict)
+    if state.is_completed():
+        if runs.unhandled and seen is not None:
+            this.world.warn(f"{runs.unhandled} of {runs.total} task runs failed and nobody looked at them")
+        return FlowResult(state.with_data(given), given)
+    error = state.exception()
+    return FlowResult(state, given, error)
+
+
+def _ours(error: BaseException) -> bool:
+    return getattr(error, "state", None) is None
+
+
+def _failed(error: BaseException) -> State:
+    return Failed(f"Flow run encountered an exception: {type(error).__name__}: {error}", error)
+
+
+def _retry_delay(this: FlowAttempt, result: FlowResult) -> Generator[Step, Any, float | None]:
+    delay = retries.decide(this.options, this.attempt, result.error, this.rng)
+    condition = this.options.retry_condition_fn
+    if delay is None or condition is None:
+        return delay
+    try:
+        again = yield Call(condition, (this.flow, this.run, result.state), {})
+    except Exception as error:
+        this.world.warn(f"retry_condition_fn raised {error!r}: no retry")
+        return None
+    return delay if again else None
+
+
+def _change(this: FlowAttempt, new: State) -> Generator[Step, Any, State]:
+    """Enter a state: handlers may replace it, then hooks run, then it is recorded."""
+    new = yield from hooks.handled(this.options.state_handlers, this.flow, this.state, new)
+    new.attempt = this.attempt
+    this.state = new
+    this.world.changed(new, this.attempt)
+    yield from hooks.called(hooks.hooks_for(this.options, new), this.flow, this.run, new, this.world.warn)
+    return new

@@ -1,0 +1,92 @@
+"""Hooks and state handlers: what the user runs at a run's transitions.
+
+A hook `(obj, run, state)` looks on; its exception is logged and changes nothing. A state handler
+`(obj, old, new)` may return another state, which takes the new one's place; its exception fails
+the run. Both may be sync or async, and run where the transition happens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.states import Failed, State, StateType
+from anabranch.engine.steps import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from anabranch.core.options import RunOptions
+    from anabranch.engine.steps import Step
+
+Report = "Callable[[str], None]"
+
+
+def hooks_for(options: RunOptions, state: State) -> tuple[Callable[..., Any], ...]:
+    """The hooks that a transition into `state` calls."""
+    if state.name == "AwaitingRetry":
+        return options.on_retry
+    return {
+        StateType.RUNNING: options.on_running,
+        StateType.COMPLETED: options.on_completion,
+        StateType.FAILED: options.on_failure,
+        StateType.CRASHED: options.on_crashed,
+        StateType.CANCELLED: options.on_cancellation,
+    }.get(state.type, ())
+
+
+def called(
+    hooks: Sequence[Callable[..., Any]], obj: Any, run: Any, state: State, warn: Callable[[str], None]
+) -> Generator[Step, Any, None]:
+    """Call hooks in their order; what they raise is told to `warn`."""
+    for hook in hooks:
+        try:
+            yield Call(hook, (obj, run, state))
+        except Exception as error:
+            warn(f"Hook {name_of(hook)!r} for state {state.name!r} raised {type(error).__name__}: {error}")
+
+
+def handled(
+    handlers: Sequence[Callable[..., Any]], obj: Any, old: State, new: State
+) -> Generator[Step, Any, State]:
+    """The state after all handlers have seen (and perhaps replaced) the new one."""
+    for handler in handlers:
+        try:
+            answer = yield Call(handler, (obj, old, new))
+        except Exception as error:
+            return Failed(f"Unexpected error while calling state handlers: {type(error).__name__}: {error}", error)
+        if answer is None:
+            continue
+        if not isinstance(answer, State):
+            return Failed(
+                f"Unexpected error while calling state handlers: {name_of(handler)!r} returned {answer!r}, "
+                "neither a State nor None"
+            )
+        new = answer
+    return new
+
+
+def callback_factory(
+    fn: Callable[[Any, State], Any], check: Callable[[State], bool]
+) -> Callable[[Any, State, State], State]:
+    """A state handler that calls ``fn(obj, new_state)`` whenever ``check(new_state)`` holds."""
+    return _Callback(fn, check)
+
+
+class _Callback:
+    """A class and no closure, so that tasks which carry it can be pickled by reference to it."""
+
+    def __init__(self, fn: Callable[[Any, State], Any], check: Callable[[State], bool]) -> None:
+        self.fn = fn
+        self.check = check
+        self.__name__ = name_of(fn)
+
+    def __call__(self, obj: Any, old: State, new: State) -> State:
+        if self.check(new):
+            self.fn(obj, new)
+        return new
+
+
+def name_of(fn: Any) -> str:
+    while hasattr(fn, "func"):
+        fn = fn.func
+    return getattr(fn, "__name__", type(fn).__name__)

@@ -1,0 +1,212 @@
+"""The way in: maps and single submits become ranges of items that may be sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import states
+from anabranch.core.contracts import ErrorInfo
+from anabranch.core.errors import SerializationError
+from anabranch.core.events import Drop, Put, Resolve
+from anabranch.core.runs import MapRow
+from anabranch.engine import triggers
+from anabranch.engine.board import Board
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.contracts import Stage
+    from anabranch.core.maps import MapRun, Upstream
+
+
+class Intake(Board):
+    """Adds submission to the board."""
+
+    # -- submission ------------------------------------------------------------------------------
+
+    def open_map(
+        self,
+        map: MapRun,
+        stage: Stage,
+        constants: Any,
+        *,
+        gates: Sequence[Upstream] = (),
+        length: int | None = None,
+    ) -> None:
+        """Take in a map: shared values go to the runner, items become ready as their inputs allow."""
+        self.maps[map.id] = map
+        map.constants_ref = stage.constants
+        if stage.constants is not None and map.constants_ready:
+            self.out.append(Put(map.lane, stage.constants, constants))
+        self.out.append(Put(map.lane, map.stage_ref, stage))
+        map.depth = 1 + max((u.map.depth for u in (*map.feeds, *gates)), default=-1)
+        map.limits = self.limits.names(map)
+        self._map_row(map, length)
+        for up in gates:
+            if not up.map.finished if up.item is None else not up.map.is_terminal(up.item):
+                map.gate += 1
+                self.watch(up, map, None)
+            if up.value:
+                self.hold(up)
+        if gates:
+            map.item_upstreams[-1] = tuple(gates)
+        for feed in dict.fromkeys(u.map for u in map.feeds):
+            self.ledger.add_map_consumer(feed)
+            feed.map_consumers.append(map)
+            map.closed = map.closed or feed.closed
+        if map.feeds:
+            self.grow(map, min(len(u.map.codes) for u in map.feeds))
+            map.closed = all(u.map.closed for u in map.feeds)
+        elif map.kind == "map":
+            self.grow(map, length or 0)
+            map.closed = length is not None
+        if map.gate == 0:
+            self.gate_opened(map)
+
+    def open_series(self, map: MapRun, stage: Stage, pipe: Stage) -> None:
+        """Take in a series of single submits, still empty."""
+        self.maps[map.id] = map
+        self.out.append(Put(map.lane, map.stage_ref, stage))
+        self.out.append(Put(map.lane, map.pipe_ref, pipe))
+        map.limits = self.limits.names(map)
+        map.closed = True  # a series is finished whenever all its items so far are
+        self._map_row(map, None)
+
+    def open_calls(self, map: MapRun) -> None:
+        """Take in a series of plain calls: they run in their caller's thread and only tell how they ended."""
+        self.maps[map.id] = map
+        map.closed = True
+        self._map_row(map, None)
+
+    def call_began(self, map: MapRun, index: int) -> None:
+        self.grow(map, index + 1)
+        map.codes[index] = states.RUNNING
+
+    def call_ended(self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, times: Any) -> None:
+        """A plain call has ended; its value went to its caller."""
+        map.codes[index] = code
+        map.done += 1
+        if message:
+            map.messages[index] = message
+        if error is not None:
+            map.errors[index] = error
+        row = self.item_row(map, index, code, message, error)
+        row.started, row.ended = times
+        self.rows.append(row)
+        self.ended(map, range(index, index + 1))
+
+    def refuse_map(self, map: MapRun, message: str) -> None:
+        """The map's function or constants cannot be sent: all its items fail, saying why."""
+        map.closed = True
+        map.cancelled = True
+        error = ErrorInfo("SerializationError", message, "", exception=SerializationError(message))
+        self.end_items(map, range(len(map.codes)), states.FAILED, message, error)
+
+    def forget_maps(self, maps: Sequence[MapRun]) -> None:
+        """A flow run has ended: its maps are of no more use here, and what workers know of them is dropped."""
+        refs: dict[int, list[int]] = {}
+        for map in maps:
+            self.maps.pop(map.id, None)
+            refs.setdefault(map.lane, []).extend(r for r in (map.stage_ref, map.pipe_ref) if r)
+            if map.kind != "map":
+                counts = states.Counts(map.codes).as_dict()
+                self._map_row(map, len(map.codes), counts)
+        self.out.extend(Drop(lane, tuple(found)) for lane, found in refs.items())
+
+    def _map_row(self, map: MapRun, length: int | None, counts: dict[str, int] | None = None) -> None:
+        ended = self.wall if counts is not None else None
+        self.rows.append(
+            MapRow(map.id, map.flow_run_id, map.spec.name, map.kind, length, map.created, ended, counts or {},
+                   map.parent_id, map.tags)
+        )  # fmt: skip
+
+    def gate_opened(self, map: MapRun) -> None:
+        """All that the whole map waited for has ended: its constants can be had, or it is not admitted."""
+        gates = map.item_upstreams.get(-1, ())
+        problem = triggers.refusal(gates, map.options.trigger)
+        if problem is not None:
+            map.trigger_error = problem
+            self.end_items(map, range(len(map.codes)), states.TRIGGER_FAILED, problem)
+            return
+        if not map.constants_ready:
+            self.out.append(Resolve(map))
+            return
+        self._start_items(map)
+
+    def constants_ready(self, map: MapRun, value: Any) -> None:
+        """The values of the map's constants have been fetched."""
+        assert map.constants_ref is not None
+        self.out.append(Put(map.lane, map.constants_ref, value))
+        map.constants_ready = True
+        for up in map.item_upstreams.pop(-1, ()):
+            if up.value:
+                self.let_go(up)
+        self._start_items(map)
+
+    def constants_failed(self, map: MapRun, message: str) -> None:
+        self.end_items(map, range(len(map.codes)), states.FAILED, message)
+
+    def _start_items(self, map: MapRun) -> None:
+        if map.feeds:
+            for feed in map.feeds[:1]:
+                self.admit_range(map, 0, min(len(map.codes), len(feed.map.codes)))
+        elif map.source is not None and map.source.random_access:
+            if map.codes:
+                self.make_ready(map, 0, len(map.codes))
+            else:
+                self.check_finished(map)
+        elif map.source is not None:
+            self.pull(map)
+        elif map.kind == "map":
+            self.check_finished(map)
+
+    def append_item(self, map: MapRun, index: int, item: Any, upstreams: tuple[Upstream, ...]) -> None:
+        """One more single submit of an open series; it may wait for upstreams."""
+        if len(map.codes) <= index:
+            self.grow(map, index + 1)
+        map.args[index] = item
+        map.handles[index] = map.handles.get(index, 0) + 1
+        if map.cancelled:
+            self.end_items(map, (index,), states.CANCELLED, "cancelled before it started")
+            return
+        if not upstreams:
+            self.make_ready(map, index, index + 1)
+            return
+        map.item_upstreams[index] = upstreams
+        waiting = 0
+        for up in upstreams:
+            if up.value:
+                self.hold(up)
+            if not (up.map.is_terminal(up.item) if up.item is not None else up.map.finished):
+                waiting += 1
+                self.watch(up, map, index)
+        if waiting:
+            map.blocked_items[index] = waiting
+        else:
+            self.admit_item(map, index)
+
+    def pulled(self, map: MapRun, items: Sequence[Any], exhausted: bool, error: BaseException | None) -> None:
+        """The feeder brought elements of the map's iterator."""
+        map.pulling = False
+        lo = len(map.codes)
+        if items:
+            self.grow(map, lo + len(items))
+            for index, item in enumerate(items, lo):
+                map.args[index] = item
+            if map.cancelled:
+                self.end_items(map, range(lo, lo + len(items)), states.CANCELLED, "cancelled before it started")
+            else:
+                self.make_ready(map, lo, lo + len(items))
+        if exhausted or error is not None:
+            map.error = error
+            self.close_map(map)
+        else:
+            self.pull(map)
+
+    def close_map(self, map: MapRun) -> None:
+        """No more items will come."""
+        map.closed = True
+        for consumer in map.map_consumers:
+            if not consumer.closed and all(u.map.closed for u in consumer.feeds):
+                self.close_map(consumer)
+        self.check_finished(map)

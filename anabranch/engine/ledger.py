@@ -1,0 +1,140 @@
+"""Who still reads a value: the memory contract, as counting.
+
+A value may go when nobody can ask for it any more::
+
+    the list is not held      map.list_handles == 0 and no open consumer of the whole list
+    no consumer is unfinished map.readers[index] == 0
+    no handle names it        index not in map.handles
+
+The pure part: it answers which blocks may be dropped; the pump tells the runner.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anabranch.core.contracts import Held, Inline
+
+if TYPE_CHECKING:
+    from anabranch.core.maps import MapRun, ValueBlock
+
+_PLUS = bytes(min(i + 1, 255) for i in range(256))
+_MINUS = bytes(max(i - 1, 0) for i in range(256))
+
+
+class Ledger:
+    """Counts readers and bytes; `freed` collects blocks whose last reader has gone."""
+
+    __slots__ = ("bytes_held", "bytes_released", "bytes_spilled", "freed")
+
+    def __init__(self) -> None:
+        self.freed: list[ValueBlock] = []
+        self.bytes_held = 0
+        self.bytes_released = 0
+        self.bytes_spilled = 0
+
+    # -- readers come ----------------------------------------------------------------------------
+
+    def add_map_consumer(self, upstream: MapRun) -> None:
+        """A map reads every item of `upstream`, each until its own item has ended."""
+        self._ensure(upstream)
+        assert upstream.readers is not None
+        upstream.readers = bytearray(upstream.readers.translate(_PLUS))
+
+    def add_item_reader(self, upstream: MapRun, index: int) -> None:
+        self._ensure(upstream, index + 1)
+        assert upstream.readers is not None
+        if upstream.readers[index] < 255:
+            upstream.readers[index] += 1
+
+    def _ensure(self, map: MapRun, length: int = 0) -> None:
+        base = len(map.map_consumers)
+        length = max(length, len(map.codes))
+        if map.readers is None:
+            map.readers = bytearray(length)
+        elif len(map.readers) < length:
+            map.readers.extend(bytes([base]) * (length - len(map.readers)))
+
+    def grow(self, map: MapRun) -> None:
+        """New items of a map that is already consumed item-wise have those readers too."""
+        if map.readers is not None:
+            self._ensure(map)
+
+    # -- readers go ------------------------------------------------------------------------------
+
+    def items_read(self, upstream: MapRun, lo: int, hi: int) -> None:
+        """An item-wise consumer has finished with [lo, hi)."""
+        if upstream.readers is None:
+            return
+        upstream.readers[lo:hi] = upstream.readers[lo:hi].translate(_MINUS)
+        self.settle(upstream, lo, hi)
+
+    def item_handle_gone(self, map: MapRun, index: int) -> None:
+        left = map.handles.get(index, 0) - 1
+        if left > 0:
+            map.handles[index] = left
+            return
+        map.handles.pop(index, None)
+        self.settle(map, index, index + 1)
+
+    def list_gone(self, map: MapRun) -> None:
+        """The future list, or a consumer of the whole list, has gone."""
+        if map.list_handles <= 0 and map.list_readers <= 0:
+            self.settle(map, 0, len(map.codes))
+
+    # -- what may be dropped ---------------------------------------------------------------------
+
+    def wanted(self, map: MapRun, lo: int, hi: int) -> bool:
+        """Whether any of [lo, hi) may still be read."""
+        if map.list_handles > 0 or map.list_readers > 0:
+            return True
+        if map.readers is not None and map.readers.count(0, lo, hi) < hi - lo:
+            return True
+        if not map.handles:
+            return False
+        if hi - lo < len(map.handles):
+            return any(i in map.handles for i in range(lo, hi))
+        return any(lo <= i < hi for i in map.handles)
+
+    def wanted_item(self, map: MapRun, index: int) -> bool:
+        return self.wanted(map, index, index + 1)
+
+    def added(self, map: MapRun, block: ValueBlock) -> None:
+        """A block has come; values nobody wants are dropped at once."""
+        self.bytes_held += block.nbytes
+        map.bytes_held += block.nbytes
+
+    def settle(self, map: MapRun, lo: int, hi: int) -> None:
+        """Drop what nobody reads in [lo, hi)."""
+        if not map.blocks and not map.moved:
+            return
+        if map.list_handles > 0 or map.list_readers > 0:
+            return
+        for block in (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi)):
+            first, last = max(lo, block.first), min(hi, block.first + block.count)
+            if block.item_list is None and not self.wanted(map, block.first, block.first + block.count):
+                self._drop(map, block)
+            elif block.item_list is not None:
+                self._settle_items(map, block)
+            elif isinstance(block.content, Inline):
+                for index in range(first, last):
+                    if not self.wanted_item(map, index):
+                        block.content.values[index - block.first] = None
+
+    def _settle_items(self, map: MapRun, block: ValueBlock) -> None:
+        if not any(map.moved.get(i) is block and self.wanted_item(map, i) for i in block.indices()):
+            self._drop(map, block)
+
+    def _drop(self, map: MapRun, block: ValueBlock) -> None:
+        map.forget_block(block)
+        map.released += block.count
+        map.bytes_held -= block.nbytes
+        self.bytes_held -= block.nbytes
+        self.bytes_released += block.nbytes
+        if isinstance(block.content, Held):
+            self.freed.append(block)
+        block.content = None
+
+    def take_freed(self) -> list[ValueBlock]:
+        freed, self.freed = self.freed, []
+        return freed

@@ -1,0 +1,43 @@
+"""Retries: whether an attempt that failed is followed by another, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+
+    from anabranch.core.options import RunOptions
+
+
+def decide(
+    options: RunOptions, attempt: int, error: BaseException | None, rng: random.Random
+) -> float | None:
+    """Seconds until the next attempt, None when there is none.
+
+    Args:
+        options: retries, retry_delay_seconds, retry_jitter_factor, retry_on.
+        attempt: the attempt that failed, from 1.
+        error: its exception, None for a returned failed state.
+        rng: where jitter comes from.
+    """
+    if attempt > options.retries:
+        return None
+    if options.retry_on and error is not None and not isinstance(error, options.retry_on):
+        return None
+    delay = base_delay(options, attempt)
+    if options.retry_jitter_factor and delay:
+        # Between the delay and (1 + factor) times it: retries that failed together come apart.
+        delay *= 1 + options.retry_jitter_factor * rng.random()
+    return delay
+
+
+def base_delay(options: RunOptions, attempt: int) -> float:
+    """The delay after this attempt, before jitter; the last of a list repeats."""
+    delay = options.retry_delay_seconds
+    if callable(delay):
+        found = delay(options.retries)
+        delay = tuple(float(d) for d in found) if isinstance(found, (list, tuple)) else float(found)
+    if isinstance(delay, tuple):
+        return delay[min(attempt, len(delay)) - 1] if delay else 0.0
+    return float(delay)

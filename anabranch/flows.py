@@ -1,0 +1,390 @@
+"""`@flow` and Flow: a function whose tasks run as one program, with a state and a record."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from anabranch import logs
+from anabranch import session as sessions
+from anabranch.core import context, options, states
+from anabranch.core.context import FlowContext
+from anabranch.core.errors import CancelledRun, MissingContextError, OptionError
+from anabranch.core.futures import Future, FutureList
+from anabranch.core.options import FlowOptions
+from anabranch.core.params import Binder
+from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
+from anabranch.core.validate import validate_call
+from anabranch.core.walk import fill, lift
+from anabranch.engine import drive
+from anabranch.engine.final_state import Runs
+from anabranch.engine.flow_run import FlowAttempt, FlowResult, flow_run
+from anabranch.scope import Scope, is_future
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anabranch.core.states import State
+    from anabranch.session import Session
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Flow(Generic[P, R]):
+    """A function that runs tasks; made by `@flow`.
+
+    Calling it runs it and returns its value (a coroutine if the function is async); futures in the
+    value come back as values. `return_state=True` returns the final State and raises nothing.
+    """
+
+    def __init__(self, fn: Callable[P, R], given: dict[str, Any] | None = None, *, base: FlowOptions | None = None):
+        if not callable(fn):
+            raise OptionError(f"@flow wants a function, got {fn!r}")
+        self.fn = fn
+        default = getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
+        name = (given or {}).get("name") or (base.name if base else None) or default
+        self.options: FlowOptions = options.make(FlowOptions, f"@flow {name!r}", given or {}, base)
+        self.name = self.options.name or name
+        if any(c in self.name for c in "/%&><"):
+            raise OptionError(f"@flow {self.name!r}: a flow's name cannot hold any of / % & > <")
+        self.binder = Binder(fn, self.name)
+        self.isasync = inspect.iscoroutinefunction(fn)
+        self._reference: tuple[str, ...] | None = None
+        functools.update_wrapper(self, fn, updated=())
+
+    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+        """Run the flow in this thread.
+
+        Args:
+            return_state: return the final State instead of the value, whatever it is.
+            wait_for: futures to wait for first.
+
+        Raises:
+            ParameterBindError: the arguments do not fit; no run exists then.
+            ParameterTypeError: they do not validate; the run has failed.
+            The function's own exception, or the first unhandled one of its task runs.
+        """
+        args, kwargs = self.binder.bind(args, kwargs)
+        args, kwargs = _values_for(args, kwargs, wait_for)
+        run = FlowRun(self, args, kwargs)
+        if self.isasync:
+            return run.go_async(args, kwargs, return_state)
+        return run.go(args, kwargs, return_state)
+
+    def with_options(self, **given: Any) -> Flow[P, R]:
+        """A new flow of the same function with some options changed."""
+        new: Flow[P, R] = Flow(self.fn, given, base=self.options)
+        new._reference = self._reference
+        return new
+
+    def set_reference_tasks(self, tasks: Any) -> None:
+        """Let the runs of these tasks alone decide the flow's final state."""
+        self._reference = tuple(getattr(t, "name", t) for t in tasks)
+
+    def on_completion(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook `(flow, run, state)` for runs that complete; usable as a decorator."""
+        return self._hook("on_completion", hook)
+
+    def on_failure(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook for runs that fail for good."""
+        return self._hook("on_failure", hook)
+
+    def on_cancellation(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        return self._hook("on_cancellation", hook)
+
+    def on_crashed(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        return self._hook("on_crashed", hook)
+
+    def on_running(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        return self._hook("on_running", hook)
+
+    def _hook(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+        merged = {name: (*getattr(self.options, name), hook)}
+        self.options = options.make(FlowOptions, f"@flow {self.name!r}", merged, self.options)
+        return hook
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.name!r}>"
+
+
+def _values_for(args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Futures among a flow's arguments become values: values cross runners where flows begin."""
+    if wait_for is not None:
+        for future, _ in lift(wait_for, is_future)[1]:
+            future.wait()
+    lifted, found = lift((args, kwargs), is_future)
+    if not found:
+        return args, kwargs
+    filled: Any = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in found])
+    return filled[0], filled[1]
+
+
+class FlowRun:
+    """One run of a flow, as hooks see it; implements what `engine.flow_run` needs of the world."""
+
+    def __init__(self, flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.flow = flow
+        self.session: Session = sessions.current()
+        self.id = self.session.ids.new()
+        self.parameters = flow.binder.as_dict(args, kwargs)
+        self.name = _run_name(flow, self.parameters) or self.session.ids.name()
+        self.attempt = 0
+        self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
+        parent = context.current_flow.get()
+        self.parent = parent
+        wanted = flow.options.runner
+        if wanted is None:
+            wanted = parent.scope.session_runner if parent is not None else self.session.settings.runner
+        self.shared = self.session.use_runner(wanted)
+        self.scope = Scope(self.session, self.shared.lane, flow_run_id=self.id, flow_run_name=self.name)
+        self.scope.session_runner = wanted
+        self.scope.parameters = self.parameters
+        self.scope.log_prints = self._log_prints()
+        self.cancelled = False
+        self.row = FlowRunRow(
+            self.id, flow.name, self.name, states.PENDING, "Pending", created=self.session.clock.time(),
+            parent_run=parent.id if parent is not None else "", version=flow.options.version or "",
+            runner=self.session.pump.dispatcher.lanes[self.shared.lane].capabilities.name, tags=self.tags,
+            parameters=json_parameters(self.parameters),
+        )  # fmt: skip
+        self._thread = threading.get_ident()
+
+    def _log_prints(self) -> bool:
+        if self.flow.options.log_prints is not None:
+            return self.flow.options.log_prints
+        return self.parent.log_prints if self.parent is not None else False
+
+    @property
+    def flow_name(self) -> str:
+        return self.flow.name
+
+    @property
+    def run_count(self) -> int:
+        return self.attempt
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def go(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        with self._entered():
+            result: FlowResult = drive.run(self._policy(args, kwargs))
+        return self._answer(result, return_state)
+
+    async def go_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        with self._entered():
+            result: FlowResult = await drive.run_async(self._policy(args, kwargs))
+        return self._answer(result, return_state)
+
+    def _policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        attempt = FlowAttempt(self.flow, self, self.flow.fn, self.flow.options, self, random.Random())
+        return flow_run(attempt, args, kwargs)
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """The flow's context around its function; the record begins and ends with it."""
+        where = FlowContext(
+            self.id, self.name, self.flow.name, 1, self.tags, self.parameters, self.scope, self.scope.log_prints
+        )
+        flow_token = context.current_flow.set(where)
+        task_token = context.current_task.set(None)
+        tags_token = context.current_tags.set(self.tags)
+        self.session.scopes[self.id] = self.scope
+        self.session.begin(self.row, self.cancel)
+        logs.flow_began(self)
+        try:
+            with _terminating(self), logs.prints(self.scope.log_prints):
+                yield
+        finally:
+            context.current_tags.reset(tags_token)
+            context.current_task.reset(task_token)
+            context.current_flow.reset(flow_token)
+            self.scope.close()
+            self.session.scopes.pop(self.id, None)
+            self.session.end(self.id)
+            self.session.leave_runner(self.shared)
+            self.session.flush_records()
+
+    def _answer(self, result: FlowResult, return_state: bool) -> Any:
+        error = result.error
+        fatal = isinstance(error, BaseException) and not isinstance(error, Exception)
+        if fatal or (error is not None and not return_state):
+            assert error is not None
+            try:
+                raise error
+            finally:
+                del error, result
+        if return_state:
+            return result.state
+        return result.value
+
+    # -- what the policy asks --------------------------------------------------------------------
+
+    def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not self.flow.options.validate_parameters:
+            return args, kwargs
+        return validate_call(self.flow.fn, args, kwargs, name=self.flow.name)
+
+    def changed(self, state: State, attempt: int) -> None:
+        now = self.session.clock.time()
+        self.row.state, self.row.state_name, self.row.message = state.code, state.name, state.message
+        self.row.attempt = attempt
+        state.run_id = self.id
+        if state.is_running() and self.row.started is None:
+            self.row.started = now
+        if state.is_final():
+            self.row.ended = now
+        row = TransitionRow(self.id, -1, attempt, state.code, state.name, state.message, now)
+        self.session.records.append([_copy(self.row), row])
+        logs.flow_changed(self, state)
+
+    def settle(self) -> None:
+        if self.flow.options.on_exit == "cancel":
+            self.scope.cancel_all()
+        self.scope.wait_all()
+        if self.cancelled:
+            raise CancelledRun(f"flow run {self.name!r} was cancelled")
+
+    def abort(self, reason: str) -> None:
+        self.scope.cancel_all()
+        self.scope.wait_all(self.session.settings.shutdown_grace)
+
+    def cancel(self) -> None:
+        """Cancel the run from elsewhere: what has not started never will."""
+        self.cancelled = True
+        self.scope.cancel_all()
+
+    def resolve(self, value: Any) -> tuple[Any, Any]:
+        return resolve_returned(value)
+
+    def runs(self) -> Runs:
+        unhandled, total, first = self.scope.unhandled()
+        error = self.scope.error(*first) if first is not None else None
+        return Runs(total, unhandled, error)
+
+    def reference(self) -> list[State] | None:
+        names = self.scope.reference_tasks or self.flow._reference
+        if names is None:
+            return None
+        found = []
+        for map in self.scope.maps:
+            if map.spec.name in names:
+                found += [_with_error(map, i) for i in range(len(map.codes))]
+        return found
+
+    def warn(self, message: str) -> None:
+        logs.flow_warning(self, message)
+
+
+def _with_error(map: Any, index: int) -> State:
+    state: State = map.state(index)
+    if not state.is_completed():
+        state.data = map.scope.error(map, index)
+    return state
+
+
+def resolve_returned(value: Any) -> tuple[Any, Any]:
+    """A flow's return value as (what the final-state rules see, what the caller gets).
+
+    Futures alone, or a plain collection of nothing but futures, are states to the rules and values
+    to the caller; futures inside other data are values to both.
+    """
+    if isinstance(value, Future):
+        state = value.wait()
+        return state, value.result() if state.is_completed() else None
+    if isinstance(value, FutureList):
+        found = value.wait()
+        good = not value.failed() and value._map.error is None
+        if value._map.error is not None:
+            raise value._map.error
+        _mark(value, found)
+        return found or [], value.result() if good else found
+    if isinstance(value, (list, tuple, set, frozenset)) and value and all(isinstance(v, Future) for v in value):
+        found = [f.wait() for f in value]
+        if all(s.is_completed() for s in found):
+            return found, type(value)(f.result() for f in value)
+        return found, found
+    lifted, inside = lift(value, is_future)
+    if inside:
+        value = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside])
+    return value, value
+
+
+def _mark(futures: FutureList, found: list[State]) -> None:
+    for index in futures.failed():
+        found[index].data = futures[index].exception()
+
+
+def _copy(row: FlowRunRow) -> FlowRunRow:
+    return FlowRunRow(*(getattr(row, name) for name in FlowRunRow.__slots__))  # type: ignore[attr-defined]
+
+
+def _run_name(flow: Flow[..., Any], parameters: dict[str, Any]) -> str | None:
+    given = flow.options.flow_run_name
+    if given is None:
+        return None
+    name = given.format(**parameters) if isinstance(given, str) else given()
+    if not isinstance(name, str):
+        raise OptionError(f"@flow {flow.name!r}: flow_run_name gave {name!r}, which is no string")
+    return name
+
+
+@contextmanager
+def _terminating(run: FlowRun) -> Iterator[None]:
+    """SIGTERM ends the flow as Ctrl-C does, with exit code 143, while the flow runs in the main thread."""
+    if threading.current_thread() is not threading.main_thread() or run.parent is not None:
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(*_: Any) -> None:
+        raise Terminated("Ended by a termination signal (SIGTERM).")
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except Terminated:
+        raise SystemExit(143) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came while a flow ran in the main thread."""
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(**given: Any) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(fn: Any = None, /, **given: Any) -> Any:
+    """Make a function a flow; with or without parentheses.
+
+    Args:
+        given: options, see `core.options.FlowOptions`: name, runner, retries, timeout_seconds,
+            flow_run_name, log_prints, on_exit, strict, hooks, state_handlers, ...
+
+    Raises:
+        OptionError: an option is unknown (the nearest is named) or its value is refused.
+    """
+    if fn is None:
+        return lambda inner: Flow(inner, given)
+    return Flow(fn, given)
+
+
+def set_reference_tasks(tasks: Any) -> None:
+    """Inside a flow: let the runs of these tasks alone decide this flow run's final state.
+
+    Raises MissingContextError outside a flow.
+    """
+    here = context.current_flow.get()
+    if here is None:
+        raise MissingContextError("set_reference_tasks works inside a flow; outside use my_flow.set_reference_tasks(...)")
+    here.scope.reference_tasks = tuple(getattr(t, "name", t) for t in tasks)

@@ -1,0 +1,244 @@
+"""Logs of runs: loggers that know their run, `log_prints`, one format, limits on size and rate.
+
+    in a task:   get_run_logger() -> Buffer --with the reports--> driver: deliver() -> handler, record
+    in a flow:   get_run_logger() ---------------------------------------^
+"""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import os
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.context import current_flow, current_task
+from anabranch.core.contracts import LogLine
+from anabranch.core.errors import MissingContextError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LONGEST_LINE = 64 << 10
+LINES_PER_SECOND = 1000
+_root = logging.getLogger("anabranch")
+_COLOURS = {30: "\x1b[33m", 40: "\x1b[31m", 50: "\x1b[31m"}
+
+
+class _Formatter(logging.Formatter):
+    """``16:08:59.356 | INFO    | message``, warnings and errors coloured on a terminal."""
+
+    def __init__(self, colour: bool) -> None:
+        super().__init__("%(asctime)s.%(msecs)03d | %(levelname)-7s | %(message)s", "%H:%M:%S")
+        self.colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        tint = _COLOURS.get(record.levelno) if self.colour else None
+        return f"{tint}{text}\x1b[0m" if tint else text
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Writes to whatever sys.stderr is at the time, as notebooks and tests replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def setup_logging(level: str = "INFO") -> None:
+    """Give anabranch's loggers their handler, unless the program has put one there itself."""
+    _root.setLevel(level.upper())
+    if any(isinstance(h, _Handler) for h in _root.handlers):
+        return
+    if _root.handlers:
+        return
+    handler = _Handler()
+    colour = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(_Formatter(colour))
+    _root.addHandler(handler)
+    _root.propagate = False
+
+
+def emit(line: LogLine) -> None:
+    """Log in the driver what a run logged wherever it ran."""
+    name = "anabranch.task_runs" if line.map_id else "anabranch.flow_runs"
+    logger = logging.getLogger(name)
+    if not logger.isEnabledFor(line.level):
+        return
+    text = f"{line.logger} - {line.message}" if line.logger else line.message
+    record = logger.makeRecord(name, line.level, "", 0, text, (), None)
+    record.created = line.when
+    record.msecs = line.when % 1 * 1000
+    logger.handle(record)
+
+
+def _straight(lines: list[LogLine], dropped: int) -> None:
+    for line in lines:
+        emit(line)
+
+
+# Where lines of the driver go; the session puts its own here, which also records them.
+_deliver: Callable[[list[LogLine], int], None] = _straight
+
+
+def deliver_to(sink: Callable[[list[LogLine], int], None] | None) -> None:
+    """Send the driver's own lines through `sink` (None: straight to the handlers)."""
+    global _deliver
+    _deliver = sink or _straight
+
+
+# -- loggers of runs -----------------------------------------------------------------------------
+
+
+class _RunHandler(logging.Handler):
+    """Turns records into lines of one run."""
+
+    def __init__(self, who: str, flow_run: str, map: str, item: int, put: Callable[[LogLine], None]) -> None:
+        super().__init__()
+        self.who, self.flow_run, self.map, self.item, self.put = who, flow_run, map, item, put
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+            if record.exc_info:
+                text += "\n" + logging.Formatter().formatException(record.exc_info)
+        except Exception:
+            self.handleError(record)
+            return
+        if len(text) > LONGEST_LINE:
+            text = f"{text[:LONGEST_LINE]}... ({len(text):,} characters, cut)"
+        self.put(LogLine(record.created, record.levelno, self.who, text, self.flow_run, self.map, self.item))
+
+
+def get_run_logger() -> logging.Logger:
+    """The logger of the task run or flow run around this code.
+
+    Raises MissingContextError outside of one. Lines of tasks come to the driver with the reports,
+    at most a report's interval late.
+    """
+    task = current_task.get()
+    flow = current_flow.get()
+    if task is not None:
+        run = task.run
+        put = task.log or (lambda line: _deliver([line], 0))
+        handler = _RunHandler(f"Task run {run.name!r}", run.flow_run_id, run.map_id, run.index, put)
+        level = task.level
+    elif flow is not None:
+        handler = _RunHandler(f"Flow run {flow.name!r}", flow.id, "", -1, lambda line: _deliver([line], 0))
+        level = _root.level
+    else:
+        raise MissingContextError("get_run_logger() works inside a task or a flow; outside use logging.getLogger()")
+    logger = logging.Logger("anabranch.run", min(level, logging.DEBUG) if level < 20 else level)
+    logger.addHandler(handler)
+    return logger
+
+
+class Buffer:
+    """A worker's lines until the next report, at most so many a second."""
+
+    __slots__ = ("_dropped", "_lines", "_lock", "_second", "_this_second")
+
+    def __init__(self) -> None:
+        self._lines: list[LogLine] = []
+        self._dropped = 0
+        self._second = 0
+        self._this_second = 0
+        self._lock = threading.Lock()
+
+    def append(self, line: LogLine) -> None:
+        with self._lock:
+            second = int(line.when)
+            if second != self._second:
+                self._second, self._this_second = second, 0
+            self._this_second += 1
+            if self._this_second > LINES_PER_SECOND:
+                self._dropped += 1
+            else:
+                self._lines.append(line)
+
+    def take(self) -> tuple[list[LogLine], int]:
+        if not self._lines and not self._dropped:
+            return [], 0
+        with self._lock:
+            found = (self._lines, self._dropped)
+            self._lines, self._dropped = [], 0
+            return found
+
+
+# -- prints --------------------------------------------------------------------------------------
+
+_printing: ContextVar[bool] = ContextVar("anabranch_log_prints", default=False)
+_real_print = builtins.print
+_installed = False
+
+
+def _print(*values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+    if not _printing.get() or file not in (None, sys.stdout, sys.stderr):
+        _real_print(*values, sep=sep, end=end, file=file, flush=flush)
+        return
+    get_run_logger().info((" " if sep is None else sep).join(map(str, values)))
+
+
+@contextmanager
+def prints(log: bool) -> Iterator[None]:
+    """Inside, `print` logs (True) or prints (False); other code's prints are untouched."""
+    global _installed
+    if log and not _installed:
+        _installed = True
+        builtins.print = _print
+    token = _printing.set(log)
+    try:
+        yield
+    finally:
+        _printing.reset(token)
+
+
+# -- the engine's own lines ----------------------------------------------------------------------
+
+
+def run_warning(text: str) -> None:
+    """A line about the attempt under way; a retry is worth a warning, no more."""
+    try:
+        get_run_logger().warning("%s", text)
+    except MissingContextError:
+        _root.warning("%s", text)
+
+
+def warn(text: str) -> None:
+    _root.warning("%s", text)
+
+
+def flow_line(run: Any, level: int, text: str) -> None:
+    _deliver([LogLine(time.time(), level, f"Flow run {run.name!r}", text, run.id, "", -1)], 0)
+
+
+def flow_began(run: Any) -> None:
+    flow_line(run, logging.INFO, f"Beginning flow run {run.name!r} for flow {run.flow.name!r}")
+
+
+def flow_changed(run: Any, state: Any) -> None:
+    if state.is_final():
+        flow_line(run, logging.INFO if state.is_completed() else logging.ERROR, f"Finished in state {state}")
+    elif state.is_retrying():
+        flow_line(run, logging.WARNING, state.message or str(state))
+
+
+def flow_warning(run: Any, text: str) -> None:
+    flow_line(run, logging.WARNING, text)
+
+
+def task_finished(map: Any, index: int, name: str) -> None:
+    """One line for a single task run that has ended."""
+    state = map.state(index)
+    level = logging.INFO if state.is_completed() else logging.ERROR
+    _deliver(
+        [LogLine(time.time(), level, f"Task run {name!r}", f"Finished in state {state}", map.flow_run_id, map.id, index)],
+        0,
+    )
+
+

@@ -1,0 +1,384 @@
+"""The pump: the only lock. It takes events in, steps the dispatcher, carries out its instructions.
+
+    any thread --post--> inbox --step (try-lock)--> Dispatcher --instructions--> runners, records,
+    finalizers -append-/                                                        waiters, helpers
+
+Whichever thread brings an event steps the dispatcher; if another is at it already, the event is
+left in the inbox and that thread takes it along, so a round trip needs no hop. Finalizers and
+engine callbacks may run anywhere, even inside a runner's own lock: they only append and nudge
+the clock thread, which steps for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+import weakref
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import contracts as c
+from anabranch.core import events as ev
+from anabranch.core.errors import AnabranchError, ResourceError
+from anabranch.engine.dispatch import Dispatcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import Clock, Runner
+    from anabranch.core.maps import MapRun
+    from anabranch.core.runs import Row
+
+IDLE_WAKE = 60.0
+
+
+class Pump:
+    """Drives one dispatcher over any number of runners.
+
+    Args:
+        clock: where time comes from.
+        write_rows: takes record rows; must not block.
+        emit_logs: takes log lines that workers sent.
+        aside: the work that may run user code in the driver: called on the helper thread.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        write_rows: Callable[[list[Row]], None],
+        emit_logs: Callable[[list[c.LogLine], int], None],
+    ) -> None:
+        self.clock = clock
+        self.dispatcher = Dispatcher()
+        self.runners: list[Runner | None] = []
+        self.on_request: Callable[[int, c.WorkerRequest], None] | None = None
+        self.on_hooks: Callable[[ev.RunHooks], None] | None = None
+        self.on_decide: Callable[[ev.Decide], None] | None = None
+        self.on_resolve: Callable[[ev.Resolve], None] | None = None
+        self._write_rows = write_rows
+        self._emit_logs = emit_logs
+        self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._lock = threading.Lock()
+        self._alarm = threading.Lock()
+        self._alarm.acquire()
+        self._nudged = False
+        self._due: float | None = None
+        self._clock_thread: threading.Thread | None = None
+        self._aside: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._aside_thread: threading.Thread | None = None
+        self._feeders: dict[str, Feeder] = {}
+        self._deferred: deque[tuple[Runner, list[c.Chunk]]] = deque()
+        self.closed = False
+
+    # -- runners ---------------------------------------------------------------------------------
+
+    def add_runner(self, runner: Runner) -> int:
+        """Start a runner and give it a lane; raises what its start raises."""
+        lane_box: list[int] = []
+        early: list[Sequence[c.Event]] = []
+
+        def sink(found: Sequence[c.Event]) -> None:
+            if not lane_box:
+                early.append(found)
+                return
+            for event in found:
+                self._inbox.append((self._event, (lane_box[0], event)))
+            self.step()
+
+        capabilities = runner.start(sink)
+        slots = runner.slots()
+        with self._lock:
+            lane = self.dispatcher.add_lane(capabilities, slots.now, slots.maximum)
+            self.runners.append(runner)
+        lane_box.append(lane)
+        for found in early:
+            sink(found)
+        return lane
+
+    def drop_runner(self, lane: int, *, cancel: bool = False, timeout: float | None = None) -> None:
+        """Close a lane's runner; what it still had to do has crashed."""
+        runner = self.runners[lane]
+        if runner is None:
+            return
+        runner.close(cancel=cancel, timeout=timeout)
+        self.runners[lane] = None
+        self.call(self.dispatcher.engine_lost, lane, "the runner was closed")
+
+    # -- events in -------------------------------------------------------------------------------
+
+    def call(self, move: Callable[..., Any], *args: Any) -> None:
+        """Bring an event and step; returns when it has been taken, here or by the thread at work."""
+        self._inbox.append((move, args))
+        self.step()
+
+    def note(self, move: Callable[..., Any], *args: Any) -> None:
+        """Bring an event from a finalizer or an engine's thread: append only, the clock thread steps."""
+        self._inbox.append((move, args))
+        if not self._nudged:
+            self._nudged = True
+            with contextlib.suppress(RuntimeError):
+                self._alarm.release()
+
+    def read(self, look: Callable[..., Any], *args: Any) -> Any:
+        """Look at maps while nobody changes them."""
+        with self._lock:
+            found = look(*args)
+        self.step()
+        return found
+
+    def step(self) -> None:
+        """Take in all waiting events, unless another thread is at it."""
+        while self._inbox:
+            if not self._lock.acquire(blocking=False):
+                return
+            try:
+                self._drain()
+            finally:
+                self._lock.release()
+        while self._deferred:
+            runner, chunks = self._deferred.popleft()
+            runner.submit(chunks)
+
+    def _drain(self) -> None:
+        dispatcher, inbox = self.dispatcher, self._inbox
+        dispatcher.wall = self.clock.time()
+        dispatcher.tick(self.clock.monotonic())
+        while inbox:
+            move, args = inbox.popleft()
+            move(*args)
+            if len(dispatcher.out) > 256:
+                self._carry_out()
+        self._carry_out()
+        due = dispatcher.next_due()
+        if due is not None and (self._due is None or due < self._due):
+            self._due = due
+            self._start_clock()
+            with contextlib.suppress(RuntimeError):
+                self._alarm.release()
+
+    def _event(self, lane: int, event: c.Event) -> None:
+        d = self.dispatcher
+        if isinstance(event, c.Report):
+            d.report(event)
+        elif isinstance(event, c.ChunkStarted):
+            d.chunk_started(event.chunk, event.worker)
+        elif isinstance(event, c.Logs):
+            d.out.append(ev.EmitLogs(event.lines, event.dropped))
+        elif isinstance(event, c.ChunkLost):
+            d.chunk_lost(event)
+        elif isinstance(event, c.ItemTimedOut):
+            d.item_timed_out(event)
+        elif isinstance(event, c.SlotsChanged):
+            d.slots_changed(lane, event.now, event.maximum)
+        elif isinstance(event, c.ValuesLost):
+            d.values_lost(lane, event.handles)
+        elif isinstance(event, c.EngineLost):
+            d.engine_lost(lane, event.reason)
+        elif isinstance(event, c.WorkerRequest) and self.on_request is not None:
+            self.on_request(lane, event)
+
+    # -- instructions out ------------------------------------------------------------------------
+
+    def _carry_out(self) -> None:
+        for instruction in self.dispatcher.take():
+            self._do[type(instruction)](self, instruction)
+
+    def _put(self, i: ev.Put) -> None:
+        runner = self.runners[i.lane]
+        if runner is None:
+            return
+        try:
+            runner.put(i.ref, i.value)
+        except AnabranchError as error:
+            message = str(error)
+            self._inbox.append((self._unusable, (i.lane, i.ref, message)))
+
+    def _unusable(self, lane: int, ref: int, message: str) -> None:
+        """A function or its constants cannot be sent: the maps that need them fail, nothing else."""
+        for map in list(self.dispatcher.maps.values()):
+            if map.lane == lane and ref in (map.spec_ref, map.stage_ref, map.pipe_ref) and not map.finished:
+                self.dispatcher.refuse_map(map, message)
+
+    def _send(self, i: ev.Send) -> None:
+        runner = self.runners[i.lane]
+        if runner is None:
+            self._inbox.extend(
+                (self.dispatcher.chunk_lost, (c.ChunkLost(chunk.id, "engine-lost"),)) for chunk in i.chunks
+            )
+        elif self.dispatcher.lanes[i.lane].capabilities.name == "inline":
+            # User code runs inside this submit: not while the lock is held.
+            self._deferred.append((runner, i.chunks))
+        else:
+            runner.submit(i.chunks)
+
+    def _drop(self, i: ev.Drop) -> None:
+        runner = self.runners[i.lane]
+        if runner is not None:
+            runner.drop(i.refs)
+
+    def _shorten(self, i: ev.Shorten) -> None:
+        runner = self.runners[i.lane]
+        if runner is not None:
+            runner.shorten(i.chunk, i.keep)
+
+    def _cancel(self, i: ev.CancelChunk) -> None:
+        runner = self.runners[i.lane]
+        if runner is not None:
+            runner.cancel(i.chunk, i.positions, force=i.force)
+
+    def _free(self, i: ev.Free) -> None:
+        runner = self.runners[i.lane]
+        if runner is not None:
+            runner.release(i.handles)
+
+    def _pull(self, i: ev.Pull) -> None:
+        feeder = self._feeders.get(i.map.id)
+        if feeder is None:
+            feeder = self._feeders[i.map.id] = Feeder(self, i.map)
+            feeder.start()
+        feeder.wants.put(i.count)
+
+    def _rows(self, i: ev.Rows) -> None:
+        self._write_rows(i.rows)
+
+    def _logs(self, i: ev.EmitLogs) -> None:
+        # Writing to a terminal may block: never under the lock.
+        self.aside(functools.partial(self._emit_logs, i.lines, i.dropped))
+
+    def _wake(self, i: ev.Wake) -> None:
+        for call in i.calls:
+            call()
+
+    def _resolve(self, i: ev.Resolve) -> None:
+        if self.on_resolve is not None:
+            resolve = self.on_resolve
+            self.aside(lambda: resolve(i))
+
+    def _decide(self, i: ev.Decide) -> None:
+        if self.on_decide is not None:
+            decide = self.on_decide
+            self.aside(lambda: decide(i))
+
+    def _hooks(self, i: ev.RunHooks) -> None:
+        if self.on_hooks is not None:
+            hooks = self.on_hooks
+            self.aside(lambda: hooks(i))
+
+    _do: dict[type, Callable[[Pump, Any], None]] = {  # noqa: RUF012
+        ev.Put: _put, ev.Send: _send, ev.Drop: _drop, ev.Shorten: _shorten, ev.CancelChunk: _cancel, ev.Free: _free,
+        ev.Pull: _pull, ev.Rows: _rows, ev.EmitLogs: _logs, ev.Wake: _wake, ev.Resolve: _resolve,
+        ev.Decide: _decide, ev.RunHooks: _hooks,
+    }  # fmt: skip
+
+    # -- helper threads --------------------------------------------------------------------------
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Run user code of the driver's side (hooks, callbacks, conditions) one after another, elsewhere."""
+        if self._aside_thread is None:
+            self._aside_thread = threading.Thread(target=self._aside_main, name="anabranch-aside", daemon=True)
+            self._aside_thread.start()
+        self._aside.put(work)
+
+    def _aside_main(self) -> None:
+        while True:
+            work = self._aside.get()
+            if work is None:
+                return
+            try:
+                work()
+            except Exception as error:  # a user's callback must not end the thread for all others
+                self._emit_logs([c.LogLine(time.time(), 40, "anabranch", f"callback failed: {error!r}", "", "", -1)], 0)
+            del work
+
+    def drain_aside(self, timeout: float | None = None) -> None:
+        """Wait until everything given to `aside` before has run."""
+        if self._aside_thread is None or threading.current_thread() is self._aside_thread:
+            return
+        done = threading.Event()
+        self._aside.put(done.set)
+        done.wait(timeout)
+
+    def _start_clock(self) -> None:
+        if self._clock_thread is None:
+            self._clock_thread = threading.Thread(
+                target=_clock_main, args=(weakref.ref(self), self._alarm), name="anabranch-clock", daemon=True
+            )
+            self._clock_thread.start()
+
+    def wake_clock(self) -> float:
+        """One turn of the clock thread: step, and say how long to sleep."""
+        self._nudged = False
+        self._due = None
+        self._inbox.append((_nothing, ()))
+        self.step()
+        due = self._due
+        return IDLE_WAKE if due is None else max(0.0, due - self.clock.monotonic())
+
+    def close(self) -> None:
+        """End the helper threads; runners are closed by who made them."""
+        self.closed = True
+        if self._aside_thread is not None:
+            self._aside.put(None)
+        for feeder in self._feeders.values():
+            feeder.wants.put(0)
+        with contextlib.suppress(RuntimeError):
+            self._alarm.release()
+
+
+def _nothing() -> None:
+    """An event that only makes time pass."""
+
+
+def _clock_main(ref: weakref.ref[Pump], alarm: threading.Lock) -> None:
+    sleep = 0.0
+    while True:
+        alarm.acquire(timeout=sleep if sleep > 0 else 0.0001)
+        pump = ref()
+        if pump is None or pump.closed:
+            return
+        sleep = pump.wake_clock()
+        del pump
+
+
+class Feeder(threading.Thread):
+    """Takes elements off one map's iterator, so that a slow one holds nobody up."""
+
+    def __init__(self, pump: Pump, map: MapRun) -> None:
+        super().__init__(name=f"anabranch-feed-{map.spec.name}", daemon=True)
+        self.pump = pump
+        self.map = map
+        self.wants: SimpleQueue[int] = SimpleQueue()
+
+    def run(self) -> None:
+        source: Any = self.map.source
+        while True:
+            count = self.wants.get()
+            if count == 0 or self.map.closed:
+                break
+            items, error = self._take(source, count)
+            ended = source.exhausted or error is not None
+            self.pump.call(self.pump.dispatcher.pulled, self.map, items, ended, error)
+            if ended:
+                break
+        self.pump._feeders.pop(self.map.id, None)
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()
+
+    def _take(self, source: Any, count: int) -> tuple[list[Any], BaseException | None]:
+        """Up to `count` elements, fewer when the iterator is slow: what came by then is sent on."""
+        items: list[Any] = []
+        step, deadline = 1, time.monotonic() + 0.02
+        try:
+            while len(items) < count and not source.exhausted and time.monotonic() < deadline:
+                items += source.take(min(step, count - len(items)))
+                step *= 2
+        except BaseException as error:
+            return items, error
+        return items, None
+
+
+__all__ = ["Pump", "ResourceError"]

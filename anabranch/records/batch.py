@@ -1,0 +1,155 @@
+"""What waits for a commit: rows by table, blocks of one map merged as they come."""
+
+from __future__ import annotations
+
+import json
+from threading import Event
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anabranch.core.runs import FlowRunRow, HeartbeatRow, ItemBlock, ItemRow, LogRow, MapRow, TransitionRow
+from anabranch.records.blocks import SEAL, Pack, encode, times_of
+from anabranch.records.views import state_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from anabranch.core.runs import Row
+
+Values = tuple[Any, ...]  # of one row, as SQL takes them
+_AT_ONCE = 8_192  # a pack of so many items is sealed without waiting for more
+
+
+class Mark(Event):
+    """Put between rows; set when all rows before it are committed."""
+
+
+class BlockRow(NamedTuple):
+    """A blob of items as the database keeps it."""
+
+    map: str
+    first: int
+    last: int
+    attempt: int
+    sealed: bool
+    data: bytes
+    items: int
+
+    @classmethod
+    def of(cls, map: str, attempt: int, pack: Pack, *, sealed: bool) -> BlockRow:
+        return cls(map, pack.first, pack.last, attempt, sealed, encode(pack, sealed=sealed), pack.count)
+
+
+class Batch:
+    """Rows taken since the last commit; of rows that replace each other only the last is kept."""
+
+    def __init__(self) -> None:
+        self.flow_runs: dict[str, FlowRunRow] = {}
+        self.maps: dict[str, MapRow] = {}
+        self.items: list[ItemRow] = []
+        self.transitions: list[TransitionRow] = []
+        self.logs: list[LogRow] = []
+        self.beats: dict[str, float] = {}
+        self.packs: dict[tuple[str, int, int], Pack] = {}  # by map, attempt, times
+        self.full: list[BlockRow] = []
+        self.marks: list[Mark] = []
+        self._takers: dict[type, Callable[[Any], None]] = {
+            FlowRunRow: self._flow_run,
+            MapRow: self._map,
+            ItemBlock: self._block,
+            ItemRow: self.items.append,
+            TransitionRow: self.transitions.append,
+            LogRow: self.logs.append,
+            HeartbeatRow: self._heartbeat,
+            Mark: self.marks.append,
+        }
+
+    def __bool__(self) -> bool:
+        return any(
+            (self.flow_runs, self.maps, self.items, self.transitions, self.logs, self.beats, self.packs, self.full)
+        )
+
+    def take(self, row: Row | Mark) -> None:
+        """Take a row; raises KeyError for what is none, RecordsError for a block that is inconsistent."""
+        self._takers[type(row)](row)
+
+    def writes(self) -> Iterator[tuple[str, Callable[[Any], Values], Iterable[Any]]]:
+        """What to write, in order: the name of a query, how a row becomes its values, rows."""
+        if self.flow_runs:
+            yield "put_flow_run", flow_run_values, self.flow_runs.values()
+        if self.maps:
+            yield "put_map", map_values, self.maps.values()
+        if self.items:
+            yield "put_item", item_values, self.items
+        if self.transitions:
+            yield "add_transition", transition_values, self.transitions
+        if self.logs:
+            yield "add_log", log_values, self.logs
+        if self.beats:
+            yield "beat", beat_values, self.beats.items()
+
+    def blocks(self) -> list[BlockRow]:
+        """The blobs to add."""
+        loose = [
+            BlockRow.of(map, attempt, pack, sealed=pack.count >= _AT_ONCE)
+            for (map, attempt, _), pack in self.packs.items()
+        ]
+        return self.full + loose
+
+    def _flow_run(self, row: FlowRunRow) -> None:
+        self.flow_runs[row.id] = row
+        if row.heartbeat:
+            self._beat(row.id, row.heartbeat)
+
+    def _map(self, row: MapRow) -> None:
+        self.maps[row.id] = row
+
+    def _heartbeat(self, row: HeartbeatRow) -> None:
+        self._beat(row.flow_run, row.when)
+
+    def _beat(self, flow_run: str, when: float) -> None:
+        self.beats[flow_run] = max(when, self.beats.get(flow_run, 0.0))
+
+    def _block(self, block: ItemBlock) -> None:
+        if not block.count:
+            return
+        key = (block.map, block.attempt, times_of(block))
+        pack = self.packs.get(key)
+        if pack is None:
+            pack = self.packs[key] = Pack(block.base, key[2])
+        pack.add(block)
+        if pack.count >= SEAL:
+            self.full.append(BlockRow.of(block.map, block.attempt, self.packs.pop(key), sealed=True))
+
+
+def flow_run_values(r: FlowRunRow) -> Values:
+    return (
+        r.id, r.flow, r.name, r.state, state_name(r.state, r.state_name), r.message, r.created, r.started, r.ended,
+        r.attempt, r.parent_run, r.version, r.runner, json.dumps(r.tags), r.parameters, r.pid, r.pid_started, r.host,
+        r.heartbeat,
+    )  # fmt: skip
+
+
+def map_values(r: MapRow) -> Values:
+    return (
+        r.id, r.flow_run, r.task, r.kind, r.length, r.created, r.ended, json.dumps(r.counts), r.parent,
+        json.dumps(r.tags),
+    )  # fmt: skip
+
+
+def item_values(r: ItemRow) -> Values:
+    return (
+        r.map, r.index, r.attempt, r.state, state_name(r.state, r.state_name), r.name, r.message, r.started, r.ended,
+        r.worker, r.error_type, r.error_text,
+    )  # fmt: skip
+
+
+def transition_values(r: TransitionRow) -> Values:
+    return (r.run, r.index, r.attempt, r.state, state_name(r.state, r.state_name), r.message, r.when)
+
+
+def log_values(r: LogRow) -> Values:
+    return (r.when, r.level, r.logger, r.message, r.flow_run, r.map, r.index)
+
+
+def beat_values(beat: tuple[str, float]) -> Values:
+    return (beat[1], beat[0])

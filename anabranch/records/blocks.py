@@ -1,0 +1,285 @@
+"""Item columns packed into blobs: 9 bytes an item while a map runs, 1 to 4 once they are sealed.
+
+A `Pack` holds final states and times of many items of one map and one attempt: pieces of consecutive
+items (its *segments*), one after another in three columns. `encode` writes it *loose* (plain columns,
+nearly free) or *sealed* (start times as differences, the columns cut into byte planes, zlib);
+`decode` reads both. All numbers are little-endian; nothing here is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import struct
+import sys
+import zlib
+from array import array
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from anabranch.core import states
+from anabranch.core.errors import RecordsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.runs import ItemBlock
+
+SEAL = 65_536  # a pack of so many items takes no more
+_SMALL = 16  # blocks up to here are moved to the time base of the block before them
+_FORMAT = 1
+_HEADER = struct.Struct("<BBdQ")  # format, times kept, base, number of items
+_COLUMN = struct.Struct("<BBI")  # way it was written, bytes a number, bytes of payload
+_RAW, _PLANES, _DELTAS = range(3)
+_CODES = {1: "b", 4: "i", 8: "q"}
+_STARTED, _DURATIONS = 1, 2
+_COMPLETED = bytes((states.COMPLETED,))
+_BIG_ENDIAN = sys.byteorder == "big"
+_NARROW = array("i").itemsize
+_FITS = 1 << 30
+
+
+class Pack:
+    """Columns of items of one map and one attempt, in segments of consecutive indexes.
+
+    `times` says which time columns there are (bits: 1 started, 2 durations): packs of different `times`
+    do not mix. `codes` None means that all are Completed; a code Pending: nothing is known of that item.
+    Start times are microseconds from a segment's base, which is `base` plus its offset.
+    """
+
+    __slots__ = (
+        "base", "codes", "count", "counts", "durations", "firsts", "offsets", "started", "times", "who", "workers",
+    )  # fmt: skip
+
+    def __init__(self, base: float, times: int) -> None:
+        self.base = base
+        self.times = times
+        self.count = 0
+        self.codes: bytearray | None = None
+        self.started: array[int] = array("i")
+        self.durations: array[int] = array("i")
+        self.firsts: array[int] = array("q")
+        self.counts: array[int] = array("q")
+        self.offsets: array[int] = array("q")  # microseconds from base
+        self.who: array[int] = array("q")
+        self.workers: list[str] = []
+
+    @property
+    def first(self) -> int:
+        return min(self.firsts)
+
+    @property
+    def last(self) -> int:
+        return max(first + count for first, count in zip(self.firsts, self.counts, strict=True)) - 1
+
+    def add(self, block: ItemBlock) -> None:
+        """Append a block of this pack's `times`."""
+        count = block.count
+        if self.workers and self.workers[-1] == block.worker:
+            who = len(self.workers) - 1
+        else:
+            who = self._worker(block.worker)
+        offset = round((block.base - self.base) * 1e6)
+        started = block.started if self.times & _STARTED else None
+        if self.who and self.who[-1] == who and self.firsts[-1] + self.counts[-1] == block.first:
+            shift = offset - self.offsets[-1]
+            if shift == 0 or started is None:
+                self.counts[-1] += count
+            elif count <= _SMALL and -_FITS < shift < _FITS:
+                started = array("q", [s + shift for s in started])
+                self.counts[-1] += count
+            else:
+                self._segment(block.first, count, offset, who)
+        else:
+            self._segment(block.first, count, offset, who)
+        if block.codes is not None or self.codes is not None:
+            self._add_codes(block.codes, count)
+        self.count += count
+        if started is not None:
+            self.started = _joined(self.started, started)
+        if self.times & _DURATIONS and block.durations is not None:
+            self.durations = _joined(self.durations, block.durations)
+
+    def extend(self, other: Pack) -> None:
+        """Append all of another pack of the same `times`."""
+        offset = round((other.base - self.base) * 1e6)
+        names = [self._worker(name) for name in other.workers]
+        self.firsts.extend(other.firsts)
+        self.counts.extend(other.counts)
+        self.offsets.extend(array("q", [o + offset for o in other.offsets]))
+        self.who.extend(array("q", [names[n] for n in other.who]))
+        if other.codes is not None or self.codes is not None:
+            self._add_codes(other.codes, other.count)
+        self.count += other.count
+        self.started = _joined(self.started, other.started)
+        self.durations = _joined(self.durations, other.durations)
+
+    def indexes(self) -> Callable[[int], bool]:
+        """A test whether anything is known of an index here."""
+        positions = accumulate(self.counts, initial=0)
+        spans = sorted(zip(self.firsts, self.counts, positions, strict=False))
+        firsts, codes = [first for first, _, _ in spans], self.codes
+
+        def known(index: int) -> bool:
+            n = bisect_right(firsts, index) - 1
+            if n < 0:
+                return False
+            first, count, at = spans[n]
+            return index < first + count and (codes is None or codes[at + index - first] != states.PENDING)
+
+        return known
+
+    def _segment(self, first: int, count: int, offset: int, who: int) -> None:
+        self.firsts.append(first)
+        self.counts.append(count)
+        self.offsets.append(offset)
+        self.who.append(who)
+
+    def _worker(self, name: str) -> int:
+        try:
+            return self.workers.index(name)
+        except ValueError:
+            self.workers.append(name)
+            return len(self.workers) - 1
+
+    def _add_codes(self, codes: bytes | bytearray | None, count: int) -> None:
+        if codes is not None and codes.count(_COMPLETED) == count:
+            codes = None
+        if codes is None and self.codes is None:
+            return
+        if self.codes is None:
+            self.codes = bytearray(_COMPLETED * self.count)
+        self.codes += _COMPLETED * count if codes is None else codes
+
+
+def times_of(block: ItemBlock) -> int:
+    """Which time columns a block has; raises RecordsError when its columns are not `count` long."""
+    times = 0
+    if block.started is not None:
+        times = _STARTED
+    if block.durations is not None:
+        times |= _DURATIONS
+    for column in (block.codes, block.started, block.durations):
+        if column is not None and len(column) != block.count:
+            raise RecordsError(f"a column of {len(column)} in a block of {block.count} items from {block.first}")
+    return times
+
+
+def encode(pack: Pack, *, sealed: bool) -> bytes:
+    """A pack as bytes: small when `sealed`, quickly otherwise."""
+    columns = (
+        (pack.firsts, True),
+        (pack.counts, False),
+        (pack.offsets, True),
+        (pack.who, False),
+        (pack.started, True),
+        (pack.durations, False),
+    )
+    parts = [_HEADER.pack(_FORMAT, pack.times, pack.base, pack.count)]
+    codes, workers = bytes(pack.codes or b""), json.dumps(pack.workers).encode()
+    for text in (codes, workers):
+        way = _PLANES if sealed and len(text) > 64 else _RAW
+        data = zlib.compress(text, 1) if way else text
+        parts += (_COLUMN.pack(way, 1, len(data)), data)
+    for column, rising in columns:
+        parts += _column(column, sealed and len(column) > 8, rising)
+    return b"".join(parts)
+
+
+def decode(data: bytes) -> Pack:
+    """The pack that `encode` wrote; raises RecordsError for bytes that it did not."""
+    try:
+        form, times, base, count = _HEADER.unpack_from(data)
+        if form != _FORMAT:
+            raise RecordsError(f"a block of item states is in format {form}; this anabranch reads {_FORMAT}")
+        texts, at = [], _HEADER.size
+        for _ in range(2):
+            way, _, size = _COLUMN.unpack_from(data, at)
+            at += _COLUMN.size + size
+            texts.append(zlib.decompress(data[at - size : at]) if way else data[at - size : at])
+        columns = []
+        for _ in range(6):
+            column, at = _read_column(data, at)
+            columns.append(column)
+        pack = Pack(base, times)
+        pack.count = count
+        pack.codes = bytearray(texts[0]) if texts[0] else None
+        pack.workers = json.loads(texts[1])
+        pack.firsts, pack.counts, pack.offsets, pack.who = (array("q", c) for c in columns[:4])
+        pack.started, pack.durations = columns[4:]
+        lengths = {len(c) for c in columns[:4]}, {len(c) for c in columns[4:] if c} | {len(texts[0]) or count, count}
+        if [len(n) for n in lengths] != [1, 1] or sum(pack.counts) != count:
+            raise ValueError("its columns are not of one length")
+    except (struct.error, zlib.error, ValueError, KeyError) as error:
+        raise RecordsError(f"a block of item states is damaged: {error}") from error
+    return pack
+
+
+def _joined(column: array[int], more: array[int]) -> array[int]:
+    """`column` with `more` appended, in place unless it has to become wider."""
+    if column.typecode == more.typecode:
+        column.extend(more)
+        return column
+    try:
+        column.extend(array(column.typecode, more))
+    except OverflowError:
+        column = array("q", column)
+        column.extend(array("q", more))
+    return column
+
+
+def _narrow(column: array[int]) -> array[int]:
+    if column.itemsize == _NARROW:
+        return column
+    try:
+        return array("i", column)
+    except OverflowError:
+        return column
+
+
+def _column(column: array[int], sealed: bool, rising: bool) -> tuple[bytes, bytes]:
+    way = _RAW
+    if sealed:
+        way = _PLANES
+        if rising:
+            way = _DELTAS
+            column = _differences(column)
+    column = _narrow(column)
+    if _BIG_ENDIAN:
+        column = column[:]
+        column.byteswap()
+    data, width = column.tobytes(), column.itemsize
+    if sealed:
+        data = zlib.compress(b"".join([data[n::width] for n in range(width)]), 1)
+    return _COLUMN.pack(way, width, len(data)), data
+
+
+def _read_column(data: bytes, at: int) -> tuple[array[int], int]:
+    way, width, size = _COLUMN.unpack_from(data, at)
+    at += _COLUMN.size
+    payload = data[at : at + size]
+    if way != _RAW:
+        planes = zlib.decompress(payload)
+        each = len(planes) // width
+        joined = bytearray(len(planes))
+        for n in range(width):
+            joined[n::width] = planes[n * each : (n + 1) * each]
+        payload = bytes(joined)
+    column = array(_CODES[width], payload)
+    if _BIG_ENDIAN:
+        column.byteswap()
+    if way == _DELTAS:
+        column = _narrow(array("q", accumulate(column)))
+    return column, at + size
+
+
+def _differences(column: array[int]) -> array[int]:
+    """The first number, then each number less the one before it."""
+    try:
+        found = column[:1] if column.itemsize == _NARROW else array("i", column[:1])
+        found.extend(array("i", map(operator.sub, column[1:], column)))
+    except OverflowError:
+        found = array("q", column[:1])
+        found.extend(array("q", map(operator.sub, column[1:], column)))
+    return found

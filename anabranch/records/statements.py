@@ -1,0 +1,74 @@
+"""The SQL of the records, read from the .sql files beside this one."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from anabranch.core.errors import RecordsError
+
+_HERE = Path(__file__).parent
+
+
+class Statement(NamedTuple):
+    """A named query and the sentence that says what it is for."""
+
+    name: str
+    purpose: str
+    sql: str
+
+
+class Migration(NamedTuple):
+    """One step of the schema: the version that it leads to and its statements."""
+
+    version: int
+    statements: tuple[str, ...]
+
+
+def parse(text: str) -> dict[str, Statement]:
+    """The queries of a file by name; raises RecordsError for one that lacks its sentence or is doubled."""
+    found: dict[str, Statement] = {}
+    for part in re.split(r"^-- name: ", text, flags=re.MULTILINE)[1:]:
+        name, _, rest = part.partition("\n")
+        purpose, _, sql = rest.partition("\n")
+        name, sql = name.strip(), sql.strip()
+        if name in found or not purpose.startswith("-- ") or not sqlite3.complete_statement(sql):
+            raise RecordsError(f"the query {name!r} is doubled, has no sentence or does not end")
+        found[name] = Statement(name, purpose.removeprefix("-- "), sql)
+    return found
+
+
+def split(script: str) -> tuple[str, ...]:
+    """The statements of a script."""
+    found, part = [], ""
+    for line in script.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            found.append(part.strip())
+            part = ""
+    return tuple(found)
+
+
+def migrations(folder: Path = _HERE / "schema") -> list[Migration]:
+    """All steps of the schema, first to last."""
+    files = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    steps = [Migration(int(file.name[:4]), split(file.read_text(encoding="utf-8"))) for file in files]
+    if [step.version for step in steps] != list(range(1, len(steps) + 1)):
+        raise RecordsError(f"the schema's steps in {folder} are not numbered from 1 on without a gap")
+    return steps
+
+
+@cache
+def wide(sql: str, rows: int) -> str:
+    """An insertion of one row of values, made one of several rows."""
+    found = re.search(r"VALUES (\([?, ]+\))", sql)
+    if found is None:
+        raise RecordsError(f"not an insertion of values: {sql}")
+    return sql.replace(found[0], f"VALUES {', '.join([found[1]] * rows)}")
+
+
+QUERIES = parse((_HERE / "queries.sql").read_text(encoding="utf-8"))
+SQL = {name: statement.sql for name, statement in QUERIES.items()}

@@ -1,0 +1,171 @@
+"""What stored blocks and rows say together: the current view of items, the meaning of state filters."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from anabranch.core.runs import ItemView
+from anabranch.core.states import COMPLETED, NAMES, PENDING, TERMINAL, StateType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from anabranch.core.runs import ItemRow
+    from anabranch.records.blocks import Pack
+
+OPEN = tuple(code for code, (_, kind) in enumerate(NAMES) if kind not in TERMINAL)
+FAILING = tuple(code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED))
+_COMPLETED = bytes((COMPLETED,))
+_FINAL = frozenset(range(len(NAMES))) - frozenset(OPEN)
+
+
+def state_name(code: int, name: str = "") -> str:
+    """A state's name: its own, else that of its code; a code of a newer version is told as it is."""
+    return name or (NAMES[code][0] if 0 <= code < len(NAMES) else f"state {code}")
+
+
+@dataclass(frozen=True, slots=True)
+class StateFilter:
+    """States asked for by name: a type's own name (any case) means all states of that type.
+
+    So "Failed" and "FAILED" find TimedOut as well, as `isinstance(state, Failed)` does; any other
+    name finds just the states called so.
+    """
+
+    codes: frozenset[int]
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, asked: Iterable[str]) -> StateFilter:
+        names = frozenset(name.casefold() for name in asked)
+        codes = [c for c, (name, kind) in enumerate(NAMES) if names & {name.casefold(), kind.value.casefold()}]
+        return cls(frozenset(codes), names)
+
+    def matches(self, code: int, name: str = "") -> bool:
+        """Whether a state is asked for; a name of the user's own counts by itself and by its type."""
+        if not name or name == state_name(code):
+            return code in self.codes
+        kind = NAMES[code][1].value.casefold() if 0 <= code < len(NAMES) else ""
+        return name.casefold() in self.names or kind in self.names
+
+
+def current_items(
+    low: int, high: int, packs: Sequence[Pack], attempts: Sequence[int], rows: Iterable[ItemRow],
+    wanted: StateFilter | None, limit: int,
+) -> list[ItemView]:  # fmt: skip
+    """Items of [low, high) as they stand, by index, at most `limit`.
+
+    Args:
+        packs: blocks that overlap the range, by attempt and then in the order they were written.
+        attempts: the packs' attempts.
+        rows: rows of the range, by attempt.
+        wanted: only items in these states.
+    """
+    codes = bytearray(high - low)  # Pending: nothing known
+    where = [0] * (high - low)  # position over all packs one after another
+    starts = []
+    position = 0
+    for pack in packs:
+        starts.append(position)
+        _lay(pack, position, low, codes, where)
+        position += pack.count
+    special: dict[int, ItemRow] = {}  # items told by a row
+    named: dict[int, ItemRow] = {}  # items told by a block, and a row has their name
+    for row in rows:
+        at = row.index - low
+        if codes[at] and at not in special:
+            attempt = attempts[bisect_right(starts, where[at]) - 1]
+            if attempt > row.attempt or (attempt == row.attempt and row.state in OPEN and codes[at] in _FINAL):
+                named[at] = row
+                continue
+        special[at] = row
+        codes[at] = row.state if 0 <= row.state < 256 else PENDING
+        named.pop(at, None)
+    ends = [list(accumulate(pack.counts)) for pack in packs]  # of segments
+    found = []
+    for at in _chosen(codes, special, wanted):
+        if (row_ := special.get(at)) is not None:
+            found.append(_view_of_row(row_))
+        else:
+            k = bisect_right(starts, where[at]) - 1
+            name = named[at].name if at in named else ""
+            found.append(_view_of_pack(low + at, packs[k], ends[k], where[at] - starts[k], attempts[k], name))
+        if len(found) == limit:
+            break
+    return found
+
+
+def _lay(pack: Pack, position: int, low: int, codes: bytearray, where: list[int]) -> None:
+    """Write a pack's codes and positions over what older packs said of the range."""
+    high = low + len(codes)
+    at = 0
+    for first, count in zip(pack.firsts, pack.counts, strict=True):
+        a, b = max(first, low), min(first + count, high)
+        if a < b:
+            skip = at + a - first
+            piece = _COMPLETED * (b - a) if pack.codes is None else pack.codes[skip : skip + b - a]
+            if PENDING in piece:
+                for n, code in enumerate(piece):
+                    if code != PENDING:
+                        codes[a - low + n] = code
+                        where[a - low + n] = position + skip + n
+            else:
+                codes[a - low : b - low] = piece
+                where[a - low : b - low] = range(position + skip, position + skip + b - a)
+        at += count
+
+
+def _chosen(codes: bytearray, special: dict[int, ItemRow], wanted: StateFilter | None) -> Iterable[int]:
+    if wanted is None:
+        if PENDING not in codes:
+            return range(len(codes))
+        return (at for at, code in enumerate(codes) if code or at in special)
+    hits = codes.translate(bytes(c in wanted.codes for c in range(256)))
+    for at, row in special.items():
+        hits[at] = wanted.matches(row.state, row.state_name)
+    return (at for at, hit in enumerate(hits) if hit) if 1 in hits else ()
+
+
+def _view_of_row(row: ItemRow) -> ItemView:
+    took = None if row.started is None or row.ended is None else max(0.0, row.ended - row.started)
+    return ItemView(
+        row.index, state_name(row.state, row.state_name), row.attempt, row.started, took, row.worker, row.message,
+        row.error_type, row.error_text, row.name,
+    )  # fmt: skip
+
+
+def _view_of_pack(index: int, pack: Pack, ends: list[int], at: int, attempt: int, name: str) -> ItemView:
+    segment = bisect_right(ends, at)
+    started = duration = None
+    if pack.started:
+        started = pack.base + (pack.offsets[segment] + pack.started[at]) / 1e6
+    if pack.durations and pack.durations[at] >= 0:
+        duration = pack.durations[at] / 1e6
+    code = COMPLETED if pack.codes is None else pack.codes[at]
+    return ItemView(index, state_name(code), attempt, started, duration, pack.workers[pack.who[segment]], name=name)
+
+
+# What is stored of [low, high): packs and their attempts, the ones that count most last; rows by attempt.
+Stored = tuple[list["Pack"], list[int], list["ItemRow"]]
+_SCAN = 65_536
+
+
+def page(
+    first: int, limit: int, asked: Sequence[str] | None,
+    next_index: Callable[[int], int | None], stored: Callable[[int, int], Stored],
+) -> list[ItemView]:  # fmt: skip
+    """At most `limit` items from `first` on, by index, in the states asked for (None: any)."""
+    wanted = None if asked is None else StateFilter.of(asked)
+    width = _SCAN if wanted is not None else min(_SCAN, max(limit, 1024))
+    found: list[ItemView] = []
+    low = max(first, 0)
+    while len(found) < limit:
+        start = next_index(low)
+        if start is None:
+            break
+        low = start + width
+        found += current_items(start, low, *stored(start, low), wanted, limit - len(found))
+    return found

@@ -1,0 +1,357 @@
+"""The result store on a file system: one file a value, written whole or not at all.
+
+A file is a fixed prefix (magic, length of the header, checksum of all that follows), a msgpack
+header and the value's bytes. It is written under another name and renamed, so a reader sees the
+old value or the new one, whenever a writer dies. Files lie in 256 folders by the hash of their key.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from contextlib import suppress
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+
+from anabranch.core.clock import SYSTEM
+from anabranch.core.contracts import Stored
+from anabranch.core.errors import SerializationError, StoreError
+from anabranch.results import locks
+from anabranch.results.serializers import get_serializer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anabranch.core.contracts import Clock
+    from anabranch.results.serializers import Serializer
+
+_MAGIC = b"ANABRv1\n"
+_PREFIX = struct.Struct("<8sI16s")  # magic, size of the header, checksum of header and payload
+_LONGEST_KEY = 512  # a longer one is kept as its hash
+_VALUE = ".value"
+_LOCK = ".lock"
+_UNFINISHED_SECONDS = 86_400.0
+
+
+class Usage(NamedTuple):
+    """How much a store holds."""
+
+    bytes: int
+    entries: int
+
+
+class _Header(NamedTuple):
+    key: str
+    serializer: str
+    created: float
+    expires: float | None
+    size: int
+
+
+class DiskStore:
+    """A `ResultStore` in a folder that driver and workers see alike. Picklable.
+
+    A damaged file counts as no value; the next write replaces it.
+
+    Args:
+        folder: made when first written to; only its user may read what is in it.
+        serializer: a name (`pickle`, `json`, `compressed/pickle`) or a `Serializer`.
+        sync: whether a write returns only when the value is on the medium, not just safe from
+            the death of its process.
+        clock: tells the time that values expire by.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        serializer: str | Serializer = "pickle",
+        *,
+        sync: bool = True,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.folder = os.path.abspath(os.path.expanduser(os.fspath(folder)))
+        self.serializer = get_serializer(serializer)
+        self.sync = sync
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"DiskStore({self.folder!r}, serializer={self.serializer.name!r})"
+
+    # -- values ----------------------------------------------------------------------------------
+
+    def read(self, key: str) -> Stored | None:
+        """The value under `key`, None when there is none, it has expired or its file is damaged.
+
+        Raises:
+            StoreError: the file cannot be read, or its value cannot be rebuilt here; names the path.
+        """
+        path = self._path(key, _VALUE)
+        data = self._load(path)
+        if data is None:
+            return None
+        header, start = _header_of(data, checked=True)
+        if header is None or header.key != _short_key(key) or self._expired(header):
+            return None
+        try:
+            value = self._serializer_of(header).loads(memoryview(data)[start:])
+        except SerializationError as error:
+            raise StoreError(f"{path}: {error}") from error
+        return Stored(value, header.created, header.expires)
+
+    def write(self, key: str, value: Any, *, expires: float | None = None) -> int:
+        """Store the value and return the size of its file in bytes.
+
+        Raises:
+            SerializationError: the value cannot be saved; names the path to the culprit in it.
+            StoreError: the file cannot be written; the old value stays, nothing half-written does.
+        """
+        payload = self.serializer.dumps(value)
+        fields = [_short_key(key), self.serializer.name, self._clock.time(), expires, len(payload)]
+        header: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
+        checksum = blake2b(header, digest_size=16)
+        checksum.update(payload)
+        head = _PREFIX.pack(_MAGIC, len(header), checksum.digest()) + header
+        path = self._path(key, _VALUE)
+        try:
+            self._replace(path, head, payload)
+        except OSError as error:
+            raise _store_error("write", path, error) from error
+        return len(head) + len(payload)
+
+    def exists(self, key: str) -> bool:
+        """Whether `read` would find a value, without reading all of it."""
+        header = self._peek(self._path(key, _VALUE))
+        return header is not None and header.key == _short_key(key) and not self._expired(header)
+
+    def delete(self, key: str) -> None:
+        """Forget the value; nothing happens when there is none."""
+        path = self._path(key, _VALUE)
+        try:
+            os.unlink(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _store_error("delete", path, error) from error
+
+    # -- locks -----------------------------------------------------------------------------------
+
+    def lock(self, key: str, owner: str, seconds: float) -> bool:
+        """Try to become the one who computes `key`, for so many seconds; an owner may prolong it.
+
+        A lock lapses at its time, or when the process that took it has died on this host.
+        """
+        path = self._path(key, _LOCK)
+        now = self._clock.time()
+        try:
+            try:
+                return locks.acquire(path, owner, now + seconds, now)
+            except FileNotFoundError:
+                self._make_folder(os.path.dirname(path))
+                return locks.acquire(path, owner, now + seconds, now)
+        except OSError as error:
+            raise _store_error("lock", path, error) from error
+
+    def unlock(self, key: str, owner: str) -> None:
+        """Give the lock up; nothing happens when `owner` holds it no more."""
+        path = self._path(key, _LOCK)
+        try:
+            locks.free(path, owner)
+        except OSError as error:
+            raise _store_error("unlock", path, error) from error
+
+    # -- housekeeping ----------------------------------------------------------------------------
+
+    def usage(self) -> Usage:
+        """Bytes and values in the folder, expired ones included."""
+        sizes = [entry.stat().st_size for entry in self._entries() if entry.name.endswith(_VALUE)]
+        return Usage(sum(sizes), len(sizes))
+
+    def clean(self, older_than: float | None = None, expired: bool = True) -> Usage:
+        """Remove what is of no use any more and return how much that was.
+
+        Always goes: what dead writers left unfinished, lapsed locks, damaged files.
+
+        Args:
+            older_than: values written more than so many seconds ago go too.
+            expired: whether expired values go.
+        """
+        now = self._clock.time()
+        size = count = 0
+        for entry in self._entries():
+            try:
+                if entry.name.endswith(_VALUE):
+                    gone = self._drop_if(entry.path, now, older_than, expired)
+                    size, count = size + gone, count + bool(gone)
+                elif entry.name.endswith(_LOCK):
+                    _drop_lock(entry.path, now)
+                else:
+                    self._drop_unfinished(entry)
+            except FileNotFoundError:
+                continue  # somebody else was here
+            except OSError as error:
+                raise _store_error("clean", entry.path, error) from error
+        return Usage(size, count)
+
+    def _drop_if(self, path: str, now: float, older_than: float | None, expired: bool) -> int:
+        """Remove one value if it is to go; a value that is written meanwhile stays."""
+
+        def goes() -> bool:
+            header = self._peek(moved)
+            if header is None:
+                return True
+            if expired and header.expires is not None and now >= header.expires:
+                return True
+            return older_than is not None and now - header.created > older_than
+
+        moved = path
+        if not goes():
+            return 0
+        moved = os.path.join(os.path.dirname(path), locks.unique_name())
+        os.rename(path, moved)
+        size = os.stat(moved).st_size
+        if not goes():  # replaced since we looked
+            size = 0
+            with suppress(FileExistsError):
+                os.link(moved, path)
+        os.unlink(moved)
+        return size
+
+    def _drop_unfinished(self, entry: os.DirEntry[str]) -> None:
+        maker = locks.left_by(entry.name)
+        if maker is None:
+            return
+        age = SYSTEM.time() - entry.stat(follow_symlinks=False).st_mtime
+        if not locks.is_dead(maker) and age < _UNFINISHED_SECONDS:
+            return
+        if entry.is_dir(follow_symlinks=False):
+            for name in os.listdir(entry.path):
+                os.unlink(os.path.join(entry.path, name))
+            os.rmdir(entry.path)
+        else:
+            os.unlink(entry.path)
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def _path(self, key: str, kind: str) -> str:
+        name = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+        return f"{self.folder}/{name[:2]}/{name[2:]}{kind}"
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.folder) as folders:
+                found = [one.path for one in folders if len(one.name) == 2 and one.is_dir(follow_symlinks=False)]
+            for folder in found:
+                with os.scandir(folder) as entries:
+                    yield from list(entries)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _store_error("list", self.folder, error) from error
+
+    def _make_folder(self, folder: str) -> None:
+        """One of the 256, and the store's own, for this user only."""
+        if not os.path.isdir(self.folder):
+            os.makedirs(os.path.dirname(self.folder), exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(self.folder, 0o700)
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+
+    def _load(self, path: str) -> bytes | None:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return file.readall()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _store_error("read", path, error) from error
+
+    def _peek(self, path: str) -> _Header | None:
+        """The header of a file that has its full length."""
+        try:
+            with open(path, "rb", buffering=0) as file:
+                data = file.read(4096)
+                header, start = _header_of(data, checked=False)
+                if header is not None and os.fstat(file.fileno()).st_size != start + header.size:
+                    return None
+                return header
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _store_error("read", path, error) from error
+
+    def _replace(self, path: str, head: bytes, payload: bytes) -> None:
+        folder = os.path.dirname(path)
+        new = f"{folder}/{locks.unique_name()}"
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        try:
+            descriptor = os.open(new, flags, 0o600)
+        except FileNotFoundError:
+            self._make_folder(folder)
+            descriptor = os.open(new, flags, 0o600)
+        try:
+            try:
+                for part in (head, payload):
+                    rest = memoryview(part)
+                    while rest:
+                        rest = rest[os.write(descriptor, rest) :]
+                if self.sync:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(new, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(new)
+            raise
+
+    def _expired(self, header: _Header) -> bool:
+        return header.expires is not None and self._clock.time() >= header.expires
+
+    def _serializer_of(self, header: _Header) -> Serializer:
+        own = self.serializer
+        return own if own.name == header.serializer else get_serializer(header.serializer)
+
+
+def _header_of(data: bytes, checked: bool) -> tuple[_Header | None, int]:
+    """The header and where the value begins; None when the bytes are not a whole, sound file."""
+    if len(data) < _PREFIX.size:
+        return None, 0
+    magic, size, checksum = _PREFIX.unpack_from(data)
+    start = _PREFIX.size + size
+    if magic != _MAGIC or start > len(data):
+        return None, 0
+    if checked and blake2b(memoryview(data)[_PREFIX.size :], digest_size=16).digest() != checksum:
+        return None, 0
+    try:
+        header = _Header(*msgpack.unpackb(data[_PREFIX.size : start], unicode_errors="surrogatepass"))
+    except Exception:  # msgpack has many ways to refuse
+        return None, 0
+    if checked and len(data) != start + header.size:
+        return None, 0
+    return header, start
+
+
+def _drop_lock(path: str, now: float) -> None:
+    holder = locks.held_by(path)
+    if holder is not None and holder.lapsed(now):
+        os.unlink(os.path.join(path, holder.name))
+        holder = None
+    if holder is None:
+        locks.remove_if_empty(path)
+
+
+def _short_key(key: str) -> str:
+    if len(key) <= _LONGEST_KEY:
+        return key
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+
+
+def _store_error(verb: str, path: str, error: OSError) -> StoreError:
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason += "; free some space, or give results another folder"
+    return StoreError(f"cannot {verb} {path}: {reason}")

@@ -1,0 +1,212 @@
+"""Locks made of nothing but files: one holder at a time, and a dead holder's lock lapses.
+
+A lock is a folder with one empty file in it, whose *name* says who holds it and until when.
+
+- To take a free lock, a ready folder is renamed onto it, which the file system allows only if
+  there is none or an empty one.
+- To take over a lapsed lock, or to prolong one's own, the file is renamed from the old holder's
+  name to the new one's. Each name is used once, so of two who saw the same lapsed holder exactly
+  one finds the file still there.
+- To free a lock, its holder's file is removed; after a take-over it is no longer there.
+
+Rename is atomic on local file systems and on the server of network ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+from contextlib import suppress
+from hashlib import blake2b
+from typing import NamedTuple
+
+_TRIES = 100
+_NEVER = 1e12  # seconds
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+
+
+class Process(NamedTuple):
+    """A process, so named that a later one with the same id is another."""
+
+    pid: int
+    start: int  # clock ticks after boot; 0 where the system does not tell
+    host: str  # host, boot and pid namespace
+
+    @property
+    def text(self) -> str:
+        return f"{self.pid}.{self.start}.{self.host}"
+
+
+_me: Process | None = None
+
+
+def this_process() -> Process:
+    """The process that asks; a forked child is another."""
+    global _me
+    pid = os.getpid()
+    if _me is None or _me.pid != pid:
+        _me = Process(pid, _started(pid) or 0, _host())
+    return _me
+
+
+def is_dead(process: Process) -> bool:
+    """Whether the process surely runs no more; False for one of another host."""
+    me = this_process()
+    if process.host != me.host:
+        return False
+    if me.start:
+        return _started(process.pid) != process.start
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def unique_name() -> str:
+    """A file name for something unfinished, from which `left_by` can tell whose it is."""
+    return f".new.{this_process().text}.{secrets.token_hex(8)}"
+
+
+def left_by(name: str) -> Process | None:
+    """The process that made a `unique_name`; None for any other name."""
+    parts = name.split(".")
+    if len(parts) != 6 or parts[1] != "new" or not (parts[2].isdigit() and parts[3].isdigit()):
+        return None
+    return Process(int(parts[2]), int(parts[3]), parts[4])
+
+
+class Holder(NamedTuple):
+    """Who holds a lock, as its file's name says."""
+
+    name: str
+    owner: str  # hashed
+    process: Process
+    deadline: float
+
+    def lapsed(self, now: float) -> bool:
+        return now >= self.deadline or is_dead(self.process)
+
+
+def acquire(path: str, owner: str, deadline: float, now: float) -> bool:
+    """Hold the lock at `path` until `deadline`; an owner who holds it already prolongs it.
+
+    Returns:
+        False when somebody else holds it, or too many want it at this moment.
+
+    Raises:
+        OSError: the folder cannot be written, or does not exist (FileNotFoundError).
+    """
+    mine = _holder_name(owner, deadline)
+    for _ in range(_TRIES):
+        holder = held_by(path)
+        if holder is None:
+            if _place(path, mine):
+                return True
+        elif holder.owner != _hashed(owner) and not holder.lapsed(now):
+            return False
+        elif _rename(path, holder.name, mine):
+            return True
+    return False
+
+
+def free(path: str, owner: str) -> None:
+    """Give the lock up if `owner` holds it; else nothing happens."""
+    holder = held_by(path)
+    if holder is None or holder.owner != _hashed(owner):
+        return
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(path, holder.name))
+    remove_if_empty(path)
+
+
+def held_by(path: str) -> Holder | None:
+    """Who holds the lock at `path`, lapsed or not; None when it is free."""
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return None
+    for name in names:
+        holder = _parse(name)
+        if holder is not None:
+            return holder
+    return None
+
+
+def remove_if_empty(path: str) -> None:
+    """Remove a lock's folder unless somebody holds it."""
+    with suppress(OSError):
+        os.rmdir(path)
+
+
+def _place(path: str, name: str) -> bool:
+    ready = os.path.join(os.path.dirname(path), unique_name())
+    inside = os.path.join(ready, name)
+    os.mkdir(ready, 0o700)
+    try:
+        os.close(os.open(inside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.rename(ready, path)
+    except OSError as error:
+        if _present(path, name):  # a network file system asked twice
+            return True
+        with suppress(FileNotFoundError):
+            os.unlink(inside)
+        os.rmdir(ready)
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True
+
+
+def _rename(path: str, old: str, new: str) -> bool:
+    try:
+        os.rename(os.path.join(path, old), os.path.join(path, new))
+    except FileNotFoundError:
+        return _present(path, new)  # a network file system asked twice
+    return True
+
+
+def _present(path: str, name: str) -> bool:
+    return os.path.exists(os.path.join(path, name))
+
+
+def _holder_name(owner: str, deadline: float) -> str:
+    return f"{int(min(deadline, _NEVER) * 1000)}.{this_process().text}.{_hashed(owner)}.{secrets.token_hex(8)}"
+
+
+def _parse(name: str) -> Holder | None:
+    parts = name.split(".")
+    if len(parts) != 6 or not (parts[1].isdigit() and parts[2].isdigit()):
+        return None
+    try:
+        deadline = int(parts[0]) / 1000
+    except ValueError:
+        return None
+    return Holder(name, parts[4], Process(int(parts[1]), int(parts[2]), parts[3]), deadline)
+
+
+def _hashed(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def _host() -> str:
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            parts.append(file.read().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return _hashed("\n".join(parts))
+
+
+def _started(pid: int) -> int | None:
+    """When the process started; None when it runs no more, or the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])

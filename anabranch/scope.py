@@ -1,0 +1,438 @@
+"""A scope: the runs of one flow run (or of the program outside any flow), and what futures ask.
+
+It turns calls, submits and maps into `MapRun`s for the dispatcher, reads values back, and knows
+at the end which failures nobody handled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import context, states
+from anabranch.core.contracts import Binding, Inline, Packed, Stage
+from anabranch.core.errors import MapError, ResultReleased, RunnerError
+from anabranch.core.failures import rebuild
+from anabranch.core.futures import Future, FutureList, Waiter
+from anabranch.core.maps import MapRun, Upstream
+from anabranch.core.columns import Source
+from anabranch.core.map_plan import Constant, LateMapped, plan_map
+from anabranch.core.walk import Hole, lift, needs_walk
+from anabranch.engine.assemble import PIPE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from anabranch.core.options import MapOptions
+    from anabranch.session import Session
+    from anabranch.tasks import Task
+
+LOGGED_RUNS = 20  # single runs of a task that get a log line of their own, in one flow run
+
+
+def is_future(value: object) -> bool:
+    return isinstance(value, (Future, FutureList))
+
+
+def is_future_list(value: object) -> bool:
+    return isinstance(value, FutureList)
+
+
+class Scope:
+    """See the module's head. Implements `core.futures.Port`."""
+
+    def __init__(self, session: Session, lane: int, *, flow_run_id: str = "", flow_run_name: str = "") -> None:
+        self.session = session
+        self.pump = session.pump
+        self.lane = lane
+        self.flow_run_id = flow_run_id
+        self.flow_run_name = flow_run_name
+        self.parameters: dict[str, Any] = {}
+        self.maps: list[MapRun] = []
+        self.reference_tasks: tuple[str, ...] = ()
+        self.log_prints = False
+        self.session_runner: Any = None  # what `runner=` said, for subflows
+        self._open: dict[tuple[int, tuple[str, ...], str, str], MapRun] = {}
+        self._lock = threading.Lock()
+        self.closed = False
+
+    # -- submission ------------------------------------------------------------------------------
+
+    def submit(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
+        """Bring one run of a task into the world and return its future."""
+        args, kwargs = task.binder.bind(args, kwargs)
+        map = self._series(task, "submit")
+        upstreams: tuple[Upstream, ...] = ()
+        item: Any = (args, kwargs)
+        if wait_for is not None or needs_walk(args, kwargs):
+            item, upstreams = self._lift(item, wait_for)
+        index = next(map.append_index)
+        future = Future(map, index)
+        self.pump.call(self.pump.dispatcher.append_item, map, index, item, upstreams)
+        return future
+
+    def _lift(self, item: Any, wait_for: Any) -> tuple[Any, tuple[Upstream, ...]]:
+        item, found = lift(item, is_future)
+        ups = [self._upstream(f, allow) for f, allow in found]
+        pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure and wait_for is None
+        (args, kwargs) = item
+        if pipe and not kwargs and len(args) == 1 and type(args[0]) is Hole:
+            item = PIPE
+        if wait_for is not None:
+            _, waited = lift(wait_for, is_future)
+            ups += [self._upstream(f, allow)._replace(value=False) for f, allow in waited]
+        return item, tuple(ups)
+
+    def _upstream(self, future: Any, allow_failure: bool) -> Upstream:
+        map = future._map
+        if map.lane != self.lane:
+            raise RunnerError(
+                f"{future!r} belongs to another runner than this flow's: values cross runners where flows begin and "
+                "end; pass `.result()` of it, or pass it as an argument of the flow"
+            )
+        return Upstream(map, getattr(future, "_index", None), allow_failure)
+
+    def _series(self, task: Task[..., Any], kind: str) -> MapRun:
+        """The open series of single runs of this task under the present tags."""
+        current = context.current_task.get()
+        parent = current.run.id if current is not None else ""
+        key = (task.serial, context.current_tags.get(), kind, parent)
+        found = self._open.get(key)
+        if found is None:
+            with self._lock:
+                found = self._open.get(key)
+                if found is None:
+                    found = self._open[key] = self._new_series(task, kind, parent)
+        return found
+
+    def _new_series(self, task: Task[..., Any], kind: str, parent: str) -> MapRun:
+        map = self._new_map(task, kind, parent)
+        if kind == "call":
+            self.pump.call(self.pump.dispatcher.open_calls, map)
+            return map
+        stage = self._stage(map, Binding(star=True), None)
+        pipe = self._stage(map, Binding(args=(("item", 0),)), None)
+        map.pipe_ref = self.pump.dispatcher.new_ref()
+        self.pump.call(self.pump.dispatcher.open_series, map, stage, pipe)
+        if kind == "submit":
+            self.session.watch_series(self, map)
+        return map
+
+    def _new_map(self, task: Task[..., Any], kind: str, parent: str, **details: Any) -> MapRun:
+        if self.closed:
+            raise RunnerError(f"flow run {self.flow_run_name!r} has ended: nothing can be submitted in it any more")
+        tags = tuple(dict.fromkeys((*task.options.tags, *context.current_tags.get())))
+        map = MapRun(
+            self.session.ids.new(), task.spec, task.options, kind=kind, lane=self.lane, parent_id=parent,
+            flow_run_id=self.flow_run_id, tags=tags, scope=self, **details,
+        )  # fmt: skip
+        map.created = self.session.clock.time()
+        map.spec_ref = self.session.spec_ref(self.lane, task)
+        map.stage_ref = self.pump.dispatcher.new_ref()
+        self.maps.append(map)
+        return map
+
+    def _stage(self, map: MapRun, binding: Binding, constants: int | None) -> Stage:
+        options = map.options
+        name = options.task_run_name if isinstance(options.task_run_name, str) else ""
+        return Stage(
+            map.spec_ref, constants, binding, map.id, self.flow_run_id, self.flow_run_name, map.parent_id, map.tags,
+            name, self.parameters if options.cached and self.session.needs_parameters(options) else None,
+            self.log_prints, map.kind,
+        )  # fmt: skip
+
+    def map(
+        self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
+    ) -> FutureList:
+        """Bring a map into the world: one object, however many items."""
+        plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
+        if plan.late:
+            args, kwargs = _resolved_late(plan, args, kwargs)
+            plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
+        layout = _Layout(plan)
+        feeds = tuple(self._feed(f, allow) for f, allow in layout.feeds)
+        current = context.current_task.get()
+        parent = current.run.id if current is not None else ""
+        map = self._new_map(
+            task, "map", parent, keep=options.keep == "values", feeds=feeds,
+            source=Source(layout.source_plan) if layout.source_plan is not None else None,
+        )  # fmt: skip
+        map.layout = layout.order
+        map.chunk_option = options.chunk if isinstance(options.chunk, int) else None
+        map.window = options.window if isinstance(options.window, int) else None
+        map.list_handles = 1
+        constants: Any = tuple(layout.constants) or None
+        gates: list[Upstream] = []
+        if constants is not None:
+            lifted, found = lift(constants, is_future)
+            if found:
+                gates += [self._upstream(f, allow) for f, allow in found]
+                map.constants_ready = False
+                self.session.pending_constants[map.id] = (lifted, tuple(gates))
+                constants = None
+        if wait_for is not None:
+            _, waited = lift(wait_for, is_future)
+            gates += [self._upstream(f, allow)._replace(value=False) for f, allow in waited]
+        ref = self.pump.dispatcher.new_ref() if layout.constants else None
+        stage = self._stage(map, layout.binding, ref)
+        futures = FutureList(map)
+        length = plan.length if not feeds or layout.source_plan is not None else None
+        if map.source is not None and not map.source.random_access:
+            length = None
+        self.pump.call(self._open_map, map, stage, constants, tuple(gates), length)
+        self.session.watch_map(self, map)
+        return futures
+
+    def _open_map(self, map: MapRun, stage: Stage, constants: Any, gates: tuple[Upstream, ...], length: Any) -> None:
+        self.pump.dispatcher.open_map(map, stage, constants, gates=gates, length=length)
+
+    def _feed(self, future: Any, allow_failure: bool) -> Upstream:
+        return self._upstream(future, allow_failure)
+
+    # -- what futures ask ------------------------------------------------------------------------
+
+    def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
+        """Wait for an item or a whole map; a worker that waits lends its slot out meanwhile."""
+        waiter = Waiter()
+        dispatcher = self.pump.dispatcher
+        self.pump.call(dispatcher.wait_for, map, index, waiter.set)
+        if waiter.wait(0):
+            return True
+        with self._lent_slot():
+            ended = waiter.wait(timeout)
+        if not ended:
+            self.pump.call(dispatcher.forget_waiter, map, index, waiter.set)
+        return ended
+
+    @contextlib.contextmanager
+    def _lent_slot(self) -> Iterator[None]:
+        current = context.current_task.get()
+        runner = self.pump.runners[self.lane] if current is not None and current.port is not None else None
+        if runner is None or current is None:
+            yield
+            return
+        runner.blocked(current.chunk, True)
+        try:
+            yield
+        finally:
+            runner.blocked(current.chunk, False)
+
+    async def pause(self, map: MapRun, index: int) -> None:
+        """Wait without holding the event loop."""
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have been closed meanwhile
+                loop.call_soon_threadsafe(_resolve_once, ended)
+
+        self.pump.call(self.pump.dispatcher.wait_for, map, index, wake)
+        try:
+            await ended
+        finally:
+            self.pump.call(self.pump.dispatcher.forget_waiter, map, index, wake)
+
+    def on_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
+        self.pump.call(self.pump.dispatcher.wait_for, map, index, call)
+
+    def off_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
+        self.pump.call(self.pump.dispatcher.forget_waiter, map, index, call)
+
+    def value(self, map: MapRun, index: int) -> Any:
+        return self.values(map, index, index + 1)[0]
+
+    def values(self, map: MapRun, lo: int, hi: int) -> list[Any]:
+        """Values of completed items, fetched from wherever they are."""
+        found: list[Any] = []
+        while lo < hi:
+            block, content, stop = self.pump.read(_locate, map, lo, hi)
+            if content is None:
+                raise map.released_error(lo) if map.keep else _not_kept(map, lo)
+            slots = [block.slot(i) for i in range(lo, stop)]
+            if isinstance(content, Inline):
+                values = [content.values[s] for s in slots]
+            elif isinstance(content, Packed):
+                whole = block.unpack()
+                values = [whole[s] for s in slots]
+            else:
+                values = self._fetch(map, block, slots)
+            found += values
+            lo = stop
+        return found
+
+    def _fetch(self, map: MapRun, block: Any, slots: list[int]) -> list[Any]:
+        runner = self.pump.runners[map.lane]
+        if runner is None:
+            raise ResultReleased(
+                f"the value of {map.spec.name!r} was held by a runner that is closed; return it from the flow, or "
+                "call .result() inside"
+            )
+        return runner.fetch(block.handle, slots)
+
+    def error(self, map: MapRun, index: int) -> BaseException:
+        """The exception that stands for an item that did not complete."""
+        info = map.errors.get(index)
+        if info is not None:
+            return rebuild(info)
+        state = map.state(index)
+        return states.failure(state, upstream=map.codes[index] == states.TRIGGER_FAILED)
+
+    def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
+        if indices is None:
+            self.pump.call(self.pump.dispatcher.cancel_map, map)
+        else:
+            self.pump.call(self.pump.dispatcher.cancel_items, map, indices)
+
+    def take_handle(self, map: MapRun, index: int) -> None:
+        self.pump.call(self.pump.dispatcher.handle_taken, map, index)
+
+    def drop_handle(self, map: MapRun, index: int) -> None:
+        self.pump.note(self.pump.dispatcher.handle_gone, map, index)
+
+    def drop_list(self, map: MapRun) -> None:
+        self.pump.note(self.pump.dispatcher.list_gone, map)
+
+    def stream(self, map: MapRun, move: str, *args: Any) -> None:
+        self.pump.call(getattr(self.pump.dispatcher, move), map, *args)
+
+    def stream_closed(self, map: MapRun, finished: bool) -> None:
+        self.pump.call(self._close_stream, map, finished)
+
+    def _close_stream(self, map: MapRun, finished: bool) -> None:
+        self.pump.dispatcher.stream_closed(map, finished=finished)
+
+    def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+        self.pump.call(self.pump.dispatcher.subscribe, map, call)
+
+    def unsubscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+        self.pump.call(self.pump.dispatcher.unsubscribe, map, call)
+
+    def call_back(self, work: Callable[[], None]) -> None:
+        self.pump.aside(work)
+
+    def barrier(self) -> None:
+        """Wait until what has ended is in the record."""
+        self.session.flush_records()
+
+    def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
+        if fan_in < 2:
+            raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
+        return self.session.reduce(self, map, fn, fan_in)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[MapRun]:
+        return [m for m in self.maps if m.done < len(m.codes) or (m.kind == "map" and not m.closed)]
+
+    def wait_all(self, timeout: float | None = None) -> bool:
+        """Wait for everything submitted here."""
+        while True:
+            open_maps = self.unfinished()
+            if not open_maps:
+                return True
+            for map in open_maps:
+                last = None if map.kind == "map" else self.pump.read(_first_unfinished, map)
+                if map.kind != "map" and last is None:
+                    continue
+                if not self.wait(map, last, timeout):
+                    return False
+
+    def cancel_all(self) -> None:
+        for map in self.unfinished():
+            if map.kind == "map":
+                self.cancel(map, None)
+            else:
+                self.cancel(map, range(len(map.codes)))
+
+    def unhandled(self) -> tuple[int, int, Any]:
+        """(unhandled failures, all runs, the first (map, index))."""
+        total = bad = 0
+        first = None
+        for map in self.maps:
+            total += len(map.codes)
+            for index in map.failures():
+                if index not in map.handled:
+                    bad += 1
+                    first = first or (map, index)
+        return bad, total, first
+
+    def close(self) -> None:
+        """No more runs here; finished maps are forgotten by the dispatcher."""
+        self.closed = True
+        self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
+
+
+class _Layout:
+    """A map's arguments sorted into source columns, feeds and constants, and the binding that joins them again."""
+
+    def __init__(self, plan: Any) -> None:
+        self.constants: list[Any] = []
+        self.feeds: list[tuple[Any, bool]] = []
+        order: list[int] = []
+        width = 0
+        sources = 0
+
+        def place(argument: Any) -> tuple[str, int]:
+            nonlocal width, sources
+            if isinstance(argument, Constant):
+                self.constants.append(argument.value)
+                return ("const", len(self.constants) - 1)
+            if argument.futures:
+                self.feeds.append((argument.iterable, argument.wrap == "allow_failure"))
+                order.append(-len(self.feeds))
+            else:
+                order.append(sources)
+                sources += 1
+            width += 1
+            return ("item", width - 1)
+
+        args = tuple(place(a) for a in plan.args)
+        kwargs = tuple((name, place(a)) for name, a in plan.kwargs.items())
+        self.binding = Binding(args, kwargs, width)
+        self.order = tuple(order) if self.feeds else None
+        self.source_plan = plan.without_future_lists() if self.feeds and sources else (None if self.feeds else plan)
+
+
+def _resolved_late(plan: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A single future as an argument of map: its value must be had to know what to map over."""
+
+    def had(argument: Any, given: Any) -> Any:
+        if not isinstance(argument, LateMapped):
+            return given
+        return argument.with_value(argument.future.result(raise_on_failure=argument.wrap != "allow_failure"))
+
+    new = tuple(had(p, a) for p, a in zip(plan.args, args, strict=True))
+    return new, {name: had(plan.kwargs[name], value) for name, value in kwargs.items()}
+
+
+def _resolve_once(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
+
+
+def _locate(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:
+    """The block of item `lo`, its content, and the first item after `lo` that is elsewhere."""
+    block = map.block_of(lo)
+    if block is None:
+        return None, None, lo + 1
+    stop = lo + 1
+    if block.item_list is None and lo not in map.moved:
+        stop = min(hi, block.first + block.count)
+        if map.moved:
+            stop = next((i for i in range(lo, stop) if i in map.moved), stop)
+    return block, block.content, stop
+
+
+def _first_unfinished(map: MapRun) -> int | None:
+    for index in range(len(map.codes) - 1, -1, -1):
+        if map.codes[index] < states.FIRST_TERMINAL:
+            return index
+    return None
+
+
+def _not_kept(map: MapRun, index: int) -> ResultReleased:
+    return ResultReleased(f'item {index} of {map.spec.name!r} has no value: the map was made with keep="none"')
+
+

@@ -1,0 +1,370 @@
+"""The session: composition root of a driver. Settings become a runner, a record, a result store.
+
+One session a program, made when first needed, closed at exit. It is one of the two places (the
+other is `worker`) that choose implementations, and it imports them when chosen.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import platform
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from anabranch import logs
+from anabranch import settings as settings_module
+from anabranch.core import context
+from anabranch.core.clock import SYSTEM
+from anabranch.core.context import TaskRun
+from anabranch.core.errors import ConfigurationError, MissingExtraError, RunnerError
+from anabranch.core.ids import Ids
+from anabranch.core.processes import process_started
+from anabranch.core.runs import HeartbeatRow, LogRow
+from anabranch.engine import caching
+from anabranch.pump import Pump
+from anabranch.scope import LOGGED_RUNS, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import LogLine, Runner
+    from anabranch.core.events import Decide, Resolve, RunHooks
+    from anabranch.core.futures import Future
+    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.options import TaskOptions
+    from anabranch.core.runs import FlowRunRow, Records, Row
+    from anabranch.settings import Settings
+    from anabranch.tasks import Task
+
+HEARTBEAT_SECONDS = 5.0
+
+
+def make_runner(name: str) -> Runner:
+    """A runner from its name, as `flow(runner="dask")` and settings spell it."""
+    if name in ("thread", "threads"):
+        from anabranch.runners.thread import ThreadRunner
+
+        return ThreadRunner()
+    if name in ("process", "processes"):
+        from anabranch.runners.process import ProcessRunner
+
+        return ProcessRunner()
+    if name == "inline":
+        from anabranch.runners.inline import InlineRunner
+
+        return InlineRunner()
+    if name == "dask":
+        from anabranch.runners.dask import DaskRunner
+
+        return DaskRunner()
+    if name == "ray":
+        raise MissingExtraError("the Ray runner is not part of this version; use thread, process, inline or dask")
+    raise ConfigurationError(f"unknown runner {name!r}; known are: thread, process, inline, dask")
+
+
+class Shared:
+    """A runner in use: its lane, how many scopes use it, and since when nobody does."""
+
+    def __init__(self, lane: int, runner: Runner, named: bool) -> None:
+        self.lane = lane
+        self.runner = runner
+        self.named = named
+        self.users = 0
+        self.idle_since = 0.0
+
+
+class Session:
+    """The wiring of one program; see the module's head."""
+
+    def __init__(self, settings: Settings | None = None, *, records: Records | None = None, clock: Any = SYSTEM) -> None:
+        self.settings = settings or settings_module.load()
+        self.clock = clock
+        self.ids = Ids()
+        self.pid = os.getpid()
+        self.pid_started = process_started(self.pid)
+        self.host = platform.node()
+        logs.setup_logging(self.settings.log_level)
+        logs.deliver_to(self._emit_logs)
+        self.records = records if records is not None else self._open_records()
+        self.pump = Pump(clock, self._write_rows, self._emit_logs)
+        self.pump.on_hooks = self._run_hooks
+        self.pump.on_decide = self._decide
+        self.pump.on_resolve = self._resolve_constants
+        self.pending_constants: dict[str, tuple[Any, tuple[Upstream, ...]]] = {}
+        self.scopes: dict[str, Scope] = {}
+        self.active: dict[str, FlowRunRow] = {}
+        self.cancel_hooks: dict[str, Callable[[], None]] = {}
+        self._runners: dict[Any, Shared] = {}
+        self._spec_refs: dict[tuple[int, int], int] = {}
+        self._store: Any = None
+        self._interactive: Scope | None = None
+        self._lock = threading.RLock()
+        self._keeper: threading.Thread | None = None
+        self._stop = threading.Event()
+        self.watchers: list[Callable[[Scope, MapRun], None]] = []
+        self.closed = False
+
+    def _open_records(self) -> Records:
+        from anabranch.records.sqlite import SqliteRecords
+
+        path = self.settings.records_path
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return SqliteRecords(path)
+
+    @property
+    def store(self) -> Any:
+        """The result store, made when first needed."""
+        if self._store is None:
+            from anabranch.results.disk import DiskStore
+
+            self._store = DiskStore(self.settings.results_path)
+        return self._store
+
+    # -- runners ---------------------------------------------------------------------------------
+
+    def use_runner(self, wanted: Any) -> Shared:
+        """The lane of a runner by name (shared, kept warm) or of the user's own object."""
+        with self._lock:
+            key = wanted if isinstance(wanted, str) else id(wanted)
+            found = self._runners.get(key)
+            if found is None:
+                runner = make_runner(wanted) if isinstance(wanted, str) else wanted
+                if not hasattr(runner, "submit") or not hasattr(runner, "start"):
+                    raise ConfigurationError(
+                        f"runner={wanted!r} is no runner: give a name (thread, process, inline, dask) or a runner object"
+                    )
+                found = Shared(self.pump.add_runner(runner), runner, isinstance(wanted, str))
+                self._runners[key] = found
+            found.users += 1
+            self._start_keeper()
+            return found
+
+    def leave_runner(self, shared: Shared) -> None:
+        with self._lock:
+            shared.users -= 1
+            shared.idle_since = time.monotonic()
+
+    def close_runner(self, wanted: Any) -> None:
+        """Close the user's own runner at the end of its `with`."""
+        with self._lock:
+            found = self._runners.pop(id(wanted), None)
+        if found is not None:
+            self.pump.drop_runner(found.lane)
+
+    def _close_idle(self) -> None:
+        with self._lock:
+            limit = time.monotonic() - self.settings.runner_idle
+            idle = [k for k, s in self._runners.items() if s.named and not s.users and 0 < s.idle_since < limit]
+            gone = [self._runners.pop(k) for k in idle]
+        for shared in gone:
+            self.pump.drop_runner(shared.lane)
+
+    def spec_ref(self, lane: int, task: Task[..., Any]) -> int:
+        """The shared id of a task on a lane; its function travels once per worker."""
+        key = (lane, task.serial)
+        with self._lock:
+            found = self._spec_refs.get(key)
+            if found is None:
+                found = self._spec_refs[key] = self.pump.dispatcher.new_ref()
+                self.pump.call(self._put_spec, lane, found, task)
+            return found
+
+    def _put_spec(self, lane: int, ref: int, task: Task[..., Any]) -> None:
+        from anabranch.core.events import Put
+
+        if task.options.cached or task.options.persist_result:
+            task.spec.store = self.store
+        self.pump.dispatcher.out.append(Put(lane, ref, task.spec))
+
+    def needs_parameters(self, options: TaskOptions) -> bool:
+        return caching.needs_flow_parameters(options.cache_policy)
+
+    # -- scopes ----------------------------------------------------------------------------------
+
+    def scope_here(self) -> Scope:
+        """The scope that a submit in this thread belongs to: the flow's around it, or the program's own."""
+        flow = context.current_flow.get()
+        if flow is not None and flow.scope is not None:
+            return flow.scope  # type: ignore[no-any-return]
+        task = context.current_task.get()
+        if task is not None:
+            found = self.scopes.get(task.run.flow_run_id)
+            if found is not None:
+                return found
+        return self.interactive()
+
+    def interactive(self) -> Scope:
+        """The one implicit run outside any flow."""
+        with self._lock:
+            if self._interactive is None:
+                shared = self.use_runner(self.settings.runner)
+                self._interactive = Scope(self, shared.lane)
+                self.scopes[""] = self._interactive
+            elif self.pump.runners[self._interactive.lane] is None:
+                self._interactive = None
+                return self.interactive()
+            return self._interactive
+
+    # -- what workers and the dispatcher tell ----------------------------------------------------
+
+    def _write_rows(self, rows: list[Row]) -> None:
+        self.records.append(rows)
+
+    def _emit_logs(self, lines: Sequence[LogLine], dropped: int) -> None:
+        rows: list[Row] = []
+        for line in lines:
+            logs.emit(line)
+            rows.append(
+                LogRow(line.when, line.level, line.logger, line.message, line.flow_run_id, line.map_id, line.item)
+            )
+        if dropped:
+            logs.warn(f"{dropped} log lines were dropped: a worker logged faster than the limit")
+        self.records.append(rows)
+
+    def flush_records(self) -> None:
+        self.records.flush(timeout=30.0)
+
+    def watch_map(self, scope: Scope, map: MapRun) -> None:
+        for watch in self.watchers:
+            watch(scope, map)
+
+    def watch_series(self, scope: Scope, map: MapRun) -> None:
+        """Log the first single runs of a task as they end; the rest is counted, not listed."""
+        left = [LOGGED_RUNS]
+
+        def ended(map: MapRun, items: Sequence[int]) -> None:
+            if left[0] <= 0:
+                return
+            for index in items[: left[0]]:
+                left[0] -= 1
+                run = TaskRun(map.spec.name, map.id, index, kind="submit", given_name=map.names.get(index, ""))
+                self.pump.aside(functools.partial(logs.task_finished, map, index, run.name))
+
+        self.pump.call(self.pump.dispatcher.subscribe, map, ended)
+
+    def log_call(self, map: MapRun, index: int, name: str) -> None:
+        """Log the first plain calls of a task in a flow run."""
+        if index < LOGGED_RUNS and map.flow_run_id:
+            logs.task_finished(map, index, name)
+
+    def _run_hooks(self, instruction: RunHooks) -> None:
+        from anabranch.engine import hooks
+
+        hooks.run_in_driver(instruction)
+
+    def _decide(self, instruction: Decide) -> None:
+        from anabranch.engine import hooks
+
+        delay, message = hooks.decide_in_driver(instruction)
+        self.pump.call(self.pump.dispatcher.decided, instruction.map, instruction.index, delay, message)
+
+    def _resolve_constants(self, instruction: Resolve) -> None:
+        """Fetch the values of futures among a map's constants, then let its items go."""
+        from anabranch.core.walk import fill
+
+        map = instruction.map
+        lifted, upstreams = self.pending_constants.pop(map.id)
+        try:
+            values = [self._upstream_value(map.scope, up) for up in upstreams]
+            constants = fill(lifted, values)
+        except Exception as error:
+            self.pump.call(self.pump.dispatcher.constants_failed, map, f"a constant could not be had: {error}")
+            return
+        self.pump.call(self.pump.dispatcher.constants_ready, map, constants)
+
+    def _upstream_value(self, scope: Scope, up: Upstream) -> Any:
+        codes = up.map.codes
+        which = range(len(codes)) if up.item is None else (up.item,)
+        found = [scope.value(up.map, i) if codes[i] in (7, 8) else scope.error(up.map, i) for i in which]
+        return found if up.item is None else found[0]
+
+    def reduce(self, scope: Scope, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
+        from anabranch.tasks import combine
+
+        return combine(scope, map, fn, fan_in)
+
+    # -- flow runs -------------------------------------------------------------------------------
+
+    def begin(self, row: FlowRunRow, cancel: Callable[[], None]) -> None:
+        """A flow run of this driver has begun: it is kept alive in the record until `end`."""
+        row.pid, row.pid_started, row.host = self.pid, self.pid_started, self.host
+        row.heartbeat = self.clock.time()
+        with self._lock:
+            self.active[row.id] = row
+            self.cancel_hooks[row.id] = cancel
+        self._start_keeper()
+
+    def end(self, run_id: str) -> None:
+        with self._lock:
+            self.active.pop(run_id, None)
+            self.cancel_hooks.pop(run_id, None)
+
+    def _start_keeper(self) -> None:
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, name="anabranch-keeper", daemon=True)
+            self._keeper.start()
+
+    def _keep(self) -> None:
+        """Heartbeats, cancel requests from elsewhere, idle runners: once a second, as long as the program lives."""
+        beat = time.monotonic()
+        while not self._stop.wait(1.0):
+            with self._lock:
+                running = list(self.active)
+            if running and time.monotonic() - beat >= HEARTBEAT_SECONDS:
+                beat = time.monotonic()
+                now = self.clock.time()
+                self.records.append([HeartbeatRow(run, now) for run in running])
+            if running:
+                for run in self.records.cancel_requested(running):
+                    hook = self.cancel_hooks.get(run)
+                    if hook is not None:
+                        hook()
+            self._close_idle()
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close what the session started and commit the record. Idempotent."""
+        if self.closed or os.getpid() != self.pid:
+            return
+        self.closed = True
+        self._stop.set()
+        with self._lock:
+            shared = list(self._runners.values())
+            self._runners.clear()
+        for one in shared:
+            try:
+                one.runner.close(cancel=True, timeout=5.0)
+            except RunnerError as error:
+                logs.warn(str(error))
+        self.pump.drain_aside(5.0)
+        self.pump.close()
+        self.records.close()
+
+
+_current: Session | None = None
+_current_lock = threading.Lock()
+
+
+def current() -> Session:
+    """The program's session, made when first asked for."""
+    global _current
+    found = _current
+    if found is not None and not found.closed and found.pid == os.getpid():
+        return found
+    with _current_lock:
+        if _current is None or _current.closed or _current.pid != os.getpid():
+            _current = Session()
+            atexit.register(_current.close)
+        return _current
+
+
+def use(session: Session | None) -> Session | None:
+    """Put another session in place (tests, notebooks with other settings); returns the one before."""
+    global _current
+    with _current_lock:
+        before, _current = _current, session
+    return before

@@ -1,0 +1,108 @@
+"""Settings: one frozen value, read at the edges only.
+
+    defaults  <  profile file (TOML)  <  environment (ANABRANCH_*)  <  code
+
+The file is `$ANABRANCH_HOME/config.toml` (`~/.anabranch` unless set); `anabranch config set`
+writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from anabranch.core.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set without touching code."""
+
+    home: Path = Path("~/.anabranch")
+    runner: str = "thread"
+    records: str = ""  # path or URL of the record; empty: home/records.db
+    results: str = ""  # folder of the result store; empty: home/results
+    log_level: str = "INFO"
+    progress: bool = True  # the live line of maps on a terminal
+    shutdown_grace: float = 10.0  # seconds that running items get after Ctrl-C or SIGTERM
+    runner_idle: float = 300.0  # seconds after which a shared runner that nobody uses is closed
+
+    @property
+    def records_path(self) -> Path:
+        return Path(self.records).expanduser() if self.records else self.home / "records.db"
+
+    @property
+    def results_path(self) -> Path:
+        return Path(self.results).expanduser() if self.results else self.home / "results"
+
+
+_NAMES = {f.name: f for f in fields(Settings)}
+
+
+def parse(name: str, text: Any, where: str) -> Any:
+    """A setting's value from text; raises ConfigurationError naming setting, place and what is accepted."""
+    if name not in _NAMES:
+        raise ConfigurationError(f"{where}: unknown setting {name!r}; known are: {', '.join(sorted(_NAMES))}")
+    kind = type(getattr(Settings(), name))
+    try:
+        if kind is bool:
+            words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False,
+                     "off": False}  # fmt: skip
+            return words[str(text).strip().lower()]
+        if kind is Path:
+            return Path(str(text)).expanduser()
+        value = kind(text)
+    except (KeyError, ValueError):
+        wanted = {bool: "true or false", float: "a number"}.get(kind, "text")
+        raise ConfigurationError(f"{where}: setting {name!r} wants {wanted}, got {text!r}") from None
+    if kind is float and value < 0:
+        raise ConfigurationError(f"{where}: setting {name!r} counts seconds from 0, got {text!r}")
+    if name == "log_level" and str(value).upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        raise ConfigurationError(f"{where}: log_level wants DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text!r}")
+    return value
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, {} when there is none."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"cannot read settings from {path}: {error}") from None
+    return {name: parse(name, value, str(path)) for name, value in found.items()}
+
+
+def load(environ: dict[str, str] | os._Environ[str] | None = None, **given: Any) -> Settings:
+    """Settings from file and environment, with `given` on top."""
+    environ = os.environ if environ is None else environ
+    home = Path(environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser()
+    values: dict[str, Any] = {"home": home, **read_file(home / "config.toml")}
+    for name in _NAMES:
+        variable = f"ANABRANCH_{name.upper()}"
+        if environ.get(variable):
+            values[name] = parse(name, environ[variable], f"environment variable {variable}")
+    return replace(Settings(), **{**values, **given})
+
+
+def write(path: Path, name: str, text: str | None) -> None:
+    """Set (None: unset) one setting in the file at `path`."""
+    found = read_file(path)
+    if text is None:
+        found.pop(name, None)
+    else:
+        found[name] = parse(name, text, "command line")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lines = [f"{key} = {_toml(value)}\n" for key, value in sorted(found.items())]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

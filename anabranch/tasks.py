@@ -1,0 +1,218 @@
+"""`@task` and Task: call it, submit it, map it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+
+from anabranch.core import context, options
+from anabranch.core.contracts import TaskSpec
+from anabranch.core.errors import OptionError
+from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
+from anabranch.core.params import Binder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.futures import Future, FutureList
+    from anabranch.core.maps import MapRun
+    from anabranch.core.states import State
+    from anabranch.scope import Scope
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_serials = itertools.count(1)
+
+
+class Task(Generic[P, R]):
+    """A function that can be called, submitted and mapped; made by `@task`.
+
+    `task(x)` runs now and returns the value (a coroutine if the function is async, a generator
+    if it is one), `task.submit(x)` returns a future, `task.map(xs)` a future list. `.fn` is the
+    plain function. A Task is also a descriptor, so methods work.
+    """
+
+    def __init__(self, fn: Callable[P, R], given: dict[str, Any] | None = None, *, base: TaskOptions | None = None):
+        if isinstance(fn, (staticmethod, classmethod)):
+            raise OptionError(f"@task goes under @{type(fn).__name__}, not above it")
+        if not callable(fn):
+            raise OptionError(f"@task wants a function, got {fn!r}")
+        self.fn = fn
+        name = (given or {}).get("name") or (base.name if base else None) or _name_of(fn)
+        self.options: TaskOptions = options.make(TaskOptions, f"@task {name!r}", given or {}, base)
+        self.name = self.options.name or name
+        self.binder = Binder(fn, self.name)
+        self.serial = next(_serials)
+        self.spec = TaskSpec(self.name, fn, self.options, _source_of(fn, self.options))
+        functools.update_wrapper(self, fn, updated=())
+        self.isasync = inspect.iscoroutinefunction(fn)
+        self.isgenerator = inspect.isgeneratorfunction(fn)
+
+    # -- the four ways to run --------------------------------------------------------------------
+
+    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+        """Run now, in this thread, and return the value; `return_state=True` returns the State instead.
+
+        Raises the function's own exception, UpstreamError when an argument is a future that failed.
+        """
+        from anabranch import calls
+
+        return calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
+
+    @overload
+    def submit(self, *args: Any, return_state: Literal[False] = False, wait_for: Any = None, **kwargs: Any) -> Future: ...
+    @overload
+    def submit(self, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any) -> State: ...
+    def submit(
+        self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
+    ) -> Future | State:
+        """Run on the flow's runner and return a future at once.
+
+        Args:
+            return_state: wait and return the final state instead of the future.
+            wait_for: futures (in any nesting) to wait for without reading their values.
+
+        Arguments may hold futures at any depth: the run starts when they have ended and gets their
+        values. Raises ParameterBindError at once when the arguments do not fit.
+        """
+        future = _scope().submit(self, args, kwargs, wait_for)
+        return future.wait() if return_state else future
+
+    def map(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+        """Run once per element of the iterable arguments; one future list for all.
+
+        Args:
+            return_state: wait and return the list of states instead.
+            wait_for: futures that every item waits for.
+            chunk: items per chunk, "auto" (measured) unless given.
+            window: items that may be ahead of a reader of `.results()`, "auto" unless given.
+            keep: "values", or "none" to drop values on the worker (errors are always kept).
+
+        All iterables must have one length; strings and bytes count as single values, and
+        `unmapped(x)` makes any argument one. A future list is consumed item by item. Iterators
+        are pulled lazily. Raises MapError before a run exists when nothing is iterable or lengths differ.
+        """
+        given = {name: kwargs.pop(name) for name in MAP_OPTION_NAMES & kwargs.keys() if name not in self.binder.names}
+        chosen = options.make(MapOptions, f"{self.name}.map", given)
+        futures: FutureList = _scope().map(self, args, kwargs, chosen, wait_for)
+        return futures.wait() if return_state else futures
+
+    def with_options(self, **given: Any) -> Task[P, R]:
+        """A new task of the same function with some options changed; this one stays as it is."""
+        return Task(self.fn, given, base=self.options)
+
+    # -- decorators for hooks --------------------------------------------------------------------
+
+    def on_completion(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook `(task, run, state)` for runs that complete; usable as a decorator."""
+        return self._hook("on_completion", hook)
+
+    def on_failure(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook for runs that fail for good."""
+        return self._hook("on_failure", hook)
+
+    def on_running(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook for each attempt that starts."""
+        return self._hook("on_running", hook)
+
+    def _hook(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+        self.options = options.make(
+            TaskOptions, f"@task {self.name!r}", {name: (*getattr(self.options, name), hook)}, self.options
+        )
+        self.spec = TaskSpec(self.name, self.fn, self.options, self.spec.source)
+        self.serial = next(_serials)  # workers may have the task as it was
+        return hook
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        bound = Task(functools.partial(self.fn, owner), None, base=self.options)
+        bound.name = self.name
+        bound.spec.name = self.name
+        return bound
+
+    def __reduce__(self) -> Any:
+        return (_rebuild, (self.fn, self.options))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r}>"
+
+
+def _rebuild(fn: Callable[..., Any], base: TaskOptions) -> Task[..., Any]:
+    return Task(fn, None, base=base)
+
+
+def _name_of(fn: Any) -> str:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+def _source_of(fn: Any, chosen: TaskOptions) -> str | None:
+    if not chosen.cached:
+        return None
+    try:
+        return inspect.getsource(inspect.unwrap(fn))
+    except (OSError, TypeError):
+        return None
+
+
+def _scope() -> Scope:
+    from anabranch import session
+
+    return session.current().scope_here()
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(**given: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: Any = None, /, **given: Any) -> Any:
+    """Make a function a task; with or without parentheses.
+
+    Args:
+        given: options, see `core.options.TaskOptions`: name, retries, retry_delay_seconds, retry_on,
+            retry_condition_fn, timeout_seconds, cache_policy, cache_key_fn, cache_expiration, tags,
+            trigger, hooks (on_completion, ...), state_handlers, cpus, memory, priority, ...
+
+    Raises:
+        OptionError: an option is unknown (the nearest is named) or its value is refused.
+    """
+    if fn is None:
+        return lambda inner: Task(inner, given)
+    return Task(fn, given)
+
+
+class _Combine:
+    """One step of a reduce: several values into one, from left to right."""
+
+    def __init__(self, fn: Callable[[Any, Any], Any]) -> None:
+        self.fn = fn
+        self.__name__ = f"reduce({_name_of(fn)})"
+
+    def __call__(self, *values: Any) -> Any:
+        return functools.reduce(self.fn, values)
+
+
+def combine(scope: Scope, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
+    """A tree of combining steps over a map's values; intermediate values die with their reader."""
+    step: Task[..., Any] = Task(_Combine(fn.fn if isinstance(fn, Task) else fn))
+    if not map.closed:
+        scope.wait(map, None, None)
+    level: list[Any] = []
+    from anabranch.core.futures import Future as _Future
+
+    for index in range(len(map.codes)):
+        scope.take_handle(map, index)
+        level.append(_Future(map, index))
+    if not level:
+        raise ValueError(f"reduce of an empty map of {map.spec.name!r} has no value")
+    while len(level) > 1 or level[0]._map is map:
+        level = [scope.submit(step, tuple(level[i : i + fan_in]), {}) for i in range(0, len(level), fan_in)]
+    return level[0]  # type: ignore[no-any-return]
+
+
+_ = context

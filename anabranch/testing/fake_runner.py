@@ -1,0 +1,366 @@
+"""A fake remote runner: all that can go wrong with an engine elsewhere, by script or by seed."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import threading
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.contracts import (
+    Capabilities,
+    ChunkLost,
+    ChunkStarted,
+    Report,
+    SlotsChanged,
+)
+from anabranch.core.errors import RunnerError, SerializationError
+from anabranch.runners.entry import resolve
+from anabranch.testing.fake_script import FakeScript
+from anabranch.testing.fake_worker import FakeBlocks, FakePort, FakeWorker, Faults, WorkerDied, pickled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.runners.entry import RunChunk
+
+    Sink = Callable[[Sequence[Event]], None]
+
+
+class FakeRemoteRunner(FakeScript):
+    """Runs chunks on workers that share nothing with the driver but pickled bytes.
+
+    Args:
+        workers: how many there are; a lost one is replaced.
+        slots: chunks that each runs at once.
+        seed: every choice and every fault is drawn from it; in manual mode runs repeat exactly.
+        faults: how often what goes wrong; faults of the script (`lose_worker` and the like) need none.
+        mode: "auto": chunks run on threads, events come from another thread; "manual": nothing
+            happens but in `step`, in the thread that calls it.
+        resources: what each worker offers; a chunk that asks for more waits for ever.
+        run_chunk: the worker's half, as a function or as ``module:name``.
+
+    The history, for assertions: `sent` (a copy of each submitted chunk, without its arguments'
+    identity), `delivered` (events), `released` (handles), `alive_blocks` (handles of blocks that
+    workers hold) and `shared_ids`.
+    """
+
+    def __init__(
+        self,
+        workers: int = 2,
+        slots: int = 1,
+        *,
+        seed: int = 0,
+        faults: Faults | None = None,
+        mode: str = "auto",
+        resources: dict[str, float] | None = None,
+        run_chunk: str | RunChunk | None = None,
+    ) -> None:
+        if mode not in ("auto", "manual"):
+            raise ValueError(f"mode wants 'auto' or 'manual', got {mode!r}")
+        self.auto = mode == "auto"
+        self.faults = faults or Faults()
+        self.sent: list[Chunk] = []
+        self.delivered: list[Event] = []
+        self.workers: list[FakeWorker] = []
+        self._blocks = FakeBlocks(self.workers)
+        self._count = workers
+        self._slots = slots
+        self._offers = dict(resources or {})
+        self._random = random.Random(seed)
+        self._injected = 0
+        self._entry = run_chunk
+        self._run_chunk: RunChunk | None = None
+        self._sink: Sink | None = None
+        self._shared: dict[int, bytes] = {}
+        self._queue: list[FakePort] = []
+        self._outbox: list[tuple[int, Event]] = []  # (chunk or -1, event)
+        self._serial = 0
+        self._news = threading.Condition(threading.RLock())
+        self._delivering = 0
+        self._lost_engine = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"FakeRemoteRunner(workers={self._count}, slots={self._slots})"
+
+    # -- Runner ----------------------------------------------------------------------------------
+
+    def start(self, sink: Sink) -> Capabilities:
+        if self._run_chunk is not None:
+            raise RunnerError("this FakeRemoteRunner was started before: make a new one")
+        self._run_chunk = resolve(self._entry)
+        self._sink = sink
+        if not self.faults.slow_start:
+            with self._news:
+                for _ in range(self._count):
+                    self._join()
+                self._outbox.clear()  # who is there at the start is told by slots()
+        if self.auto:
+            threading.Thread(target=self._post, name="anabranch-fake-post", daemon=True).start()
+        total = tuple((name, amount) for name, amount in self._offers.items())
+        return Capabilities("fake", values="held", values_survive_workers=False, nested=self.auto, resources=total)
+
+    def slots(self) -> SlotsChanged:
+        with self._news:
+            return SlotsChanged(self._now(), self._count * self._slots)
+
+    def put(self, shared_id: int, value: Any) -> None:
+        try:
+            self._shared[shared_id] = pickled(value)
+        except Exception as error:
+            raise SerializationError(f"cannot pickle {type(value).__name__}: {error}") from error
+
+    def drop(self, shared_ids: Iterable[int]) -> None:
+        with self._news:
+            for shared_id in shared_ids:
+                self._shared.pop(shared_id, None)
+                for worker in self.workers:
+                    worker.loaded.pop(shared_id, None)
+
+    def submit(self, chunks: Sequence[Chunk]) -> None:
+        early: list[FakePort] = []
+        with self._news:
+            if self._closed or self._run_chunk is None:
+                raise RunnerError(f"this FakeRemoteRunner {'is closed' if self._closed else 'was not started'}")
+            if self._lost_engine:
+                return
+            for chunk in chunks:
+                try:
+                    port = FakePort(self, pickled(chunk))
+                except Exception as error:
+                    self._say(chunk.id, ChunkLost(chunk.id, "unserializable", f"{type(error).__name__}: {error}"))
+                    continue
+                self.sent.append(pickle.loads(port.data))
+                if self._now() and self._happens(self.faults.early):
+                    early.append(port)
+                else:
+                    self._queue.append(port)
+            if self.faults.slow_start and not self.workers:
+                for _ in range(self._count):
+                    self._join()
+            self._launch()
+        for port in early:
+            worker = self._random.choice([w for w in self.workers if w.alive])
+            self._run(worker, port)
+            while not self.auto and self._deliver():
+                pass
+        if early and self.auto:
+            ids = {port.id for port in early}
+            with self._news:  # bounded: the sink may need the lock that our caller holds
+                self._news.wait_for(lambda: not any(chunk in ids for chunk, _ in self._outbox), 0.2)
+
+    def shorten(self, chunk: int, keep: int) -> None:
+        with self._news:
+            for port in self._find(chunk):
+                port.keep = keep if port.keep is None else min(port.keep, keep)
+
+    def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
+        with self._news:
+            for port in self._find(chunk):
+                before = port.cancels
+                port.cancels = None if positions is None or before is None else before.union(positions)
+
+    def release(self, handles: Iterable[Handle]) -> None:
+        self._blocks.release(handles)  # no lock: this may be a finalizer
+
+    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+        values = self.read(handle)
+        return [values[slot] for slot in slots]
+
+    def blocked(self, worker_chunk: int, waiting: bool) -> None:
+        with self._news:
+            for port in self._find(worker_chunk):
+                port.blocked = max(0, port.blocked + (1 if waiting else -1))
+            self._launch()
+
+    def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
+        with self._news:
+            if self._closed:
+                return
+            self._closed = True
+            for port in self._queue:
+                self._say(port.id, Report(port.id, 0, 0, True))
+            self._queue.clear()
+            if self.auto and not cancel:
+                here = threading.get_ident()
+                self._news.wait_for(
+                    lambda: all(p.ident == here for w in self.workers for p in w.running.values()), timeout
+                )
+            for worker in self.workers:
+                for port in list(worker.running.values()):
+                    port.lost, port.speaks = True, False
+                    if not port.ended:
+                        self._say(port.id, ChunkLost(port.id, "stopped", "the runner was closed"))
+            if self.auto and self._sink is not None:
+                mine = threading.current_thread().name == "anabranch-fake-post"
+                self._news.wait_for(lambda: mine or not (self._outbox or self._delivering), 5)
+        while self._deliver():
+            pass
+        self._sink = None
+        with self._news:
+            self._news.notify_all()
+
+    # -- history ---------------------------------------------------------------------------------
+
+    @property
+    def alive_blocks(self) -> set[Handle]:
+        with self._news:
+            return self._blocks.alive()
+
+    @property
+    def released(self) -> set[Handle]:
+        with self._news:
+            self._blocks.alive()
+            return set(self._blocks.released)
+
+    @property
+    def shared_ids(self) -> set[int]:
+        return set(self._shared)
+
+    # -- steps ------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Do one thing: start and run a waiting chunk, or deliver an event. False: nothing to do."""
+        with self._news:
+            ready = self._startable()
+        if ready and (not self._outbox or self._random.random() < 0.5):
+            worker, port = ready
+            self._take(worker, port)
+            self._run(worker, port)
+            return True
+        return self._deliver()
+
+    def run_until_idle(self, most: int = 1_000_000) -> int:
+        """Step until nothing is left to do; the number of steps."""
+        steps = 0
+        while steps < most and self.step():
+            steps += 1
+        return steps
+
+    # -- for ports -------------------------------------------------------------------------------
+
+    def shared_data(self, shared_id: int) -> bytes:
+        try:
+            return self._shared[shared_id]
+        except KeyError:
+            raise RunnerError(f"nothing was put under the shared id {shared_id}, or it was dropped") from None
+
+    def read(self, handle: Handle) -> list[Any]:
+        with self._news:
+            return self._blocks.read(handle)
+
+    def store(self, worker: FakeWorker, handle: Handle, data: bytes) -> None:
+        with self._news:
+            self._blocks.store(worker, handle, data)
+
+    def send(self, port: FakePort, event: Event) -> None:
+        """An event leaves a worker."""
+        with self._news:
+            if (port.lost and not port.speaks) or port.ended or self._lost_engine:
+                return
+            port.ended = isinstance(event, Report) and event.final
+            self._say(port.id, event)
+            if isinstance(event, Report) and self._happens(self.faults.duplicate):
+                self._say(port.id, event)
+
+    def die(self, port: FakePort) -> None:
+        """The worker of this port dies, as its faults want it to."""
+        if port.on is not None and port.on.alive:
+            self.lose_worker(port.on.name, reason="a fault")
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _find(self, chunk: int) -> list[FakePort]:
+        found = [port for port in self._queue if port.id == chunk]
+        return found + [w.running[chunk] for w in self.workers if chunk in w.running]
+
+    def _startable(self) -> tuple[FakeWorker, FakePort] | None:
+        """The next chunk and a worker that has room for it."""
+        for port in sorted(self._queue, key=lambda port: -port.priority):
+            if any(amount > self._offers.get(name, 0.0) for name, amount in port.resources.items()):
+                continue
+            free = [w for w in self.workers if not w.paused and self._room(w)]
+            if free:
+                return self._random.choice(free), port
+        return None
+
+    def _room(self, worker: FakeWorker) -> bool:
+        return sum(not port.blocked for port in worker.running.values()) < self._slots
+
+    def _take(self, worker: FakeWorker, port: FakePort) -> None:
+        self._queue.remove(port)
+        worker.running[port.id] = port
+
+    def _launch(self) -> None:
+        self._news.notify_all()
+        while self.auto and self._run_chunk is not None and (ready := self._startable()):
+            self._take(*ready)
+            threading.Thread(target=self._run, args=ready, name=f"anabranch-{ready[0].name}", daemon=True).start()
+
+    def _run(self, worker: FakeWorker, port: FakePort) -> None:
+        """One chunk from start to end, on the thread that plays its worker."""
+        assert self._run_chunk is not None
+        with self._news:
+            self._trouble(port)
+            port.on, port.worker = worker, worker.name
+            port.ident = threading.get_ident()
+            worker.running[port.id] = port
+            if not port.lost:
+                self._say(port.id, ChunkStarted(port.id, worker.name))
+        try:
+            if not port.lost:
+                self._run_chunk(pickle.loads(port.data), port)
+        except WorkerDied:
+            pass
+        except BaseException as error:
+            with self._news:
+                if not (port.lost or port.ended):
+                    self._say(port.id, ChunkLost(port.id, "worker-lost", f"{type(error).__name__}: {error}"))
+        with self._news:
+            worker.running.pop(port.id, None)
+            if worker.alive and not self._closed and self._happens(self.faults.rerun):
+                self._queue.append(port.again())
+            self._launch()
+
+    def _trouble(self, port: FakePort) -> None:
+        """What goes wrong with a chunk that starts."""
+        if self._happens(self.faults.lose_engine):
+            self.lose_engine("a fault")
+        if self._happens(self.faults.lose_worker):
+            port.dies_at = self._random.randrange(0, 4)
+        if len(self.workers) > 1 and self._happens(self.faults.flapping):
+            awake = [w for w in self.workers if not w.paused]
+            worker = self._random.choice(awake if len(awake) > 1 else self.workers)
+            if worker.paused or len(awake) > 1:
+                self.pause_worker(worker.name, not worker.paused)
+
+    def _deliver(self) -> bool:
+        """Hand one event to the driver; False when there is none."""
+        with self._news:
+            if not self._outbox or self._sink is None:
+                return False
+            at = 0
+            if self.faults.shuffle:
+                chunk = self._random.choice(list(dict.fromkeys(chunk for chunk, _ in self._outbox)))
+                at = next(n for n, (other, _) in enumerate(self._outbox) if other == chunk)
+            event = self._outbox[at][1]
+            del self._outbox[at]
+            self._delivering += 1
+            self.delivered.append(event)
+            sink = self._sink
+        try:
+            sink([event])
+        finally:
+            with self._news:
+                self._delivering -= 1
+                self._news.notify_all()
+        return True
+
+    def _post(self) -> None:
+        while not (self._closed and self._sink is None):
+            with self._news:
+                self._news.wait_for(lambda: self._outbox or self._sink is None)
+                self._launch()
+            self._deliver()

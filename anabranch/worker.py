@@ -1,0 +1,464 @@
+"""The worker's composition root: runs a chunk's items through its stages and reports.
+
+    for each position:   item -> stage 0 -> stage 1 -> ...     depth first, one attempt each
+    every 100 ms:        port.report(columns of what has ended)
+
+Runners hand `run_chunk` to their workers by reference; a port is all it sees of them. Stages
+without hooks, caching and the like take a short way: the function is called here, and only what
+goes wrong enters the policy in `engine.attempt`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import random
+import sys
+import threading
+import time
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from anabranch import logs
+from anabranch.core import states
+from anabranch.core.context import TaskContext, TaskRun, current_task
+from anabranch.core.contracts import Inline, Outcome, Report
+from anabranch.core.errors import TaskTimeoutError
+from anabranch.core.failures import capture
+from anabranch.core.params import Binder
+from anabranch.core.walk import fill
+from anabranch.engine import drive
+from anabranch.engine.attempt import Around, AttemptResult, adopt, attempt, crashed, failed, finish, plain_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import Block, Chunk, Stage, TaskSpec, WorkerPort
+
+REPORT_SECONDS = 0.1
+_SMALL = frozenset({int, float, bool, type(None), complex})
+
+
+def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
+    """Run a chunk to its end: exactly one final report, whatever the user's code does."""
+    plans = [StagePlan(port, ref) for ref in chunk.stages]
+    work = _Work(chunk, port, plans)
+    if any(plan.isasync for plan in plans):
+        drive.loop_runner().run(work.together())
+        return
+    context = TaskContext(plans[0].new_run(port), port, chunk.id, 0, work.log.append, plans[0].stage.level)
+    token = current_task.set(context)
+    try:
+        with logs.prints(any(plan.prints for plan in plans)):
+            work.in_turn(context)
+    finally:
+        current_task.reset(token)
+
+
+class StagePlan:
+    """What one stage needs at each item, looked up once a chunk."""
+
+    __slots__ = ("bind", "binder", "fn", "isasync", "plain", "prints", "single", "spec", "stage")
+
+    def __init__(self, port: WorkerPort, ref: int) -> None:
+        stage: Stage = port.shared(ref)
+        spec: TaskSpec = port.shared(stage.spec)
+        constants = port.shared(stage.constants) if stage.constants is not None else ()
+        options = spec.options
+        self.stage = stage
+        self.spec = spec
+        self.fn = spec.fn
+        self.binder: Binder | None = None
+        call = getattr(spec.fn, "__call__", None)  # noqa: B004
+        self.isasync = inspect.iscoroutinefunction(spec.fn) or inspect.iscoroutinefunction(call)
+        self.prints = options.log_prints if options.log_prints is not None else stage.log_prints
+        self.plain = not (self.isasync or options.hooked or options.cached or options.persist_result)
+        self.single = stage.binding.args == (("item", 0),) and not stage.binding.kwargs and stage.binding.width == 1
+        self.bind = _binder(stage, constants)
+
+    def new_run(self, port: WorkerPort) -> TaskRun:
+        stage = self.stage
+        return TaskRun(
+            self.spec.name, stage.map_id, 0, 1, stage.flow_run_id, stage.flow_run_name, stage.tags, stage.kind
+        )
+
+    def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if self.binder is None:
+            self.binder = Binder(self.fn, self.spec.name)
+        return self.binder.as_dict(args, kwargs)
+
+    def name_run(self, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Give the run its name from `task_run_name`, if there is one."""
+        given = self.spec.options.task_run_name
+        if given is None:
+            return
+        parameters = self.parameters(args, kwargs)
+        run.given_name = given.format(**parameters) if isinstance(given, str) else _called_name(given, parameters)
+
+
+def _called_name(fn: Callable[..., Any], parameters: dict[str, Any]) -> str:
+    takes = inspect.signature(fn).parameters
+    name = fn(parameters=parameters) if "parameters" in takes else fn()
+    if not isinstance(name, str):
+        raise TypeError(f"task_run_name gave {name!r}, which is no string")
+    return name
+
+
+def _binder(stage: Stage, constants: Sequence[Any]) -> Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]:
+    binding = stage.binding
+    if binding.star:
+        return lambda item: item  # type: ignore[no-any-return]
+    if binding.width == 1:
+
+        def one(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            args = tuple(item if kind == "item" else constants[k] for kind, k in binding.args)
+            return args, {name: item if kind == "item" else constants[k] for name, (kind, k) in binding.kwargs}
+
+        return one
+
+    def several(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args = tuple((item if kind == "item" else constants)[k] for kind, k in binding.args)
+        return args, {name: (item if kind == "item" else constants)[k] for name, (kind, k) in binding.kwargs}
+
+    return several
+
+
+class _Work:
+    """One chunk being run: columns of what has ended since the last report."""
+
+    def __init__(self, chunk: Chunk, port: WorkerPort, plans: list[StagePlan]) -> None:
+        self.chunk = chunk
+        self.port = port
+        self.plans = plans
+        self.log = logs.Buffer()
+        self.rng = random.Random()
+        self.base = time.time()
+        self.zero = time.perf_counter_ns()
+        self.values: list[list[Any]] = [[] for _ in plans]
+        self.codes: list[bytearray] | None = None  # made when something does not just complete
+        self.outcomes: list[Outcome] = []
+        self.started = array("i")
+        self.durations = array("i")
+        self.first = 0
+        self.nbytes = 0
+        self.timed = bool(chunk.timeout) or getattr(port, "tracks", False)
+
+    # -- one after another -----------------------------------------------------------------------
+
+    def in_turn(self, context: TaskContext) -> None:
+        chunk, port, plans = self.chunk, self.port, self.plans
+        total, now = len(chunk), time.perf_counter_ns
+        close_ns = int(chunk.close_seconds * 1e9) or 1 << 62
+        report_at = self.zero + int(REPORT_SECONDS * 1e9)
+        look_at = 0
+        fast = plans[0] if len(plans) == 1 and plans[0].plain and plans[0].single and not chunk.wants else None
+        position = 0
+        while position < total:
+            begun = now()
+            if begun >= look_at:  # asking costs more than a tiny item: ask at most once a millisecond
+                look_at = begun + 1_000_000
+                limit = port.limit(chunk.id)
+                if limit is not None and position >= limit:
+                    break
+            if port.cancelled(chunk.id, position):
+                self.skip(position, states.CANCELLED, "cancelled before it started")
+            elif fast is not None:
+                self.fast(fast, position, context)
+            else:
+                self.deep(position, context)
+            ended = now()
+            self.started.append((begun - self.zero) // 1000)
+            self.durations.append((ended - begun) // 1000)
+            position += 1
+            if ended >= report_at or self.nbytes >= chunk.close_bytes:
+                if position == total:
+                    break
+                if ended - self.zero >= close_ns or self.nbytes >= chunk.close_bytes:
+                    break
+                self.report(position, final=False)
+                report_at = now() + int(REPORT_SECONDS * 1e9)
+        if self.timed:
+            port.item(chunk.id, 0, -1, 0, None)
+        self.report(position, final=True)
+
+    def fast(self, plan: StagePlan, position: int, context: TaskContext) -> None:
+        """A plain stage of one argument: nothing but the call, unless it raises."""
+        chunk = self.chunk
+        run = context.run
+        run.index = chunk.items[position]
+        run.attempt = 1 if chunk.attempts is None else chunk.attempts[position]
+        context.position = position
+        limit = plan.spec.options.timeout_seconds
+        try:
+            if self.timed:
+                self.port.item(chunk.id, 0, position, run.attempt, limit)
+            begun = time.perf_counter() if limit else 0.0
+            value = plan.fn(chunk.args[position])
+            if type(value) not in _SMALL:
+                value = self.checked(plan, value, limit, begun)
+                if isinstance(value, AttemptResult):
+                    self.settle(0, position, self.finished(plan, context, value))
+                    return
+            elif limit and time.perf_counter() - begun > limit:
+                raise _Late(limit)
+        except BaseException as error:
+            self.settle(0, position, self.finished(plan, context, self.ended(error)))
+            return
+        if chunk.keep[0]:
+            self.values[0].append(value)
+            self.nbytes += 32 if type(value) in _SMALL else sizeof(value)
+        else:
+            self.values[0].append(None)
+        if self.codes is not None:
+            self.codes[0].append(states.COMPLETED)
+
+    def checked(self, plan: StagePlan, value: Any, limit: float | None, begun: float) -> Any:
+        """A value that is no plain number: futures and generators are resolved, states adopted."""
+        value = plain_value(value)
+        if limit and time.perf_counter() - begun > limit:
+            raise _Late(limit)
+        if isinstance(value, states.State):
+            return adopt(value)
+        return value
+
+    def finished(self, plan: StagePlan, context: TaskContext, result: AttemptResult) -> AttemptResult:
+        """The failure part of the attempt: retry or not, hooks."""
+        around = self.around(plan, context.run, (), {})
+        running = states.State(states.StateType.RUNNING)
+        return drive.run(finish(around, running, result))
+
+    def ended(self, error: BaseException) -> AttemptResult:
+        if isinstance(error, _Late):
+            return timed_out(error.seconds)
+        if isinstance(error, Exception):
+            return failed(error)
+        if type(error).__name__ == "WrittenOff" or self.must_pass(error):
+            raise error
+        return crashed(error)
+
+    def must_pass(self, error: BaseException) -> bool:
+        """Ctrl-C in the main program is the driver's business, not the item's."""
+        main = threading.current_thread() is threading.main_thread()
+        return isinstance(error, KeyboardInterrupt) and main and self.port.in_process
+
+    def deep(self, position: int, context: TaskContext) -> None:
+        """All stages of one position, each through the whole policy."""
+        item = self.item(position)
+        for number, plan in enumerate(self.plans):
+            context.run = run = self.run_of(plan, number, position)
+            context.position = position
+            try:
+                args, kwargs = plan.bind(item)
+                plan.name_run(run, args, kwargs)
+                limit = plan.spec.options.timeout_seconds
+                if self.timed:
+                    self.port.item(self.chunk.id, number, position, run.attempt, limit)
+                begun = time.perf_counter()
+                result = drive.run(attempt(self.around(plan, run, args, kwargs), args, kwargs))
+                if limit and time.perf_counter() - begun > limit and states.is_success(result.code):
+                    result = self.finished(plan, context, timed_out(limit))
+                del args, kwargs
+            except BaseException as error:
+                result = self.finished(plan, context, self.ended(error))
+            self.settle(number, position, result)
+            if not states.is_success(result.code):
+                self.skip_rest(number + 1, position, result, plan)
+                break
+            item = result.value
+
+    def item(self, position: int) -> Any:
+        item = self.chunk.args[position]
+        wanted = self.chunk.wants.get(position)
+        if wanted:
+            found = [self.chunk.inputs[n] for n in wanted]
+            item = fill(item, [self.port.values(handle)[slot] for handle, slot in found])
+        return item
+
+    def run_of(self, plan: StagePlan, number: int, position: int) -> TaskRun:
+        run = plan.new_run(self.port)
+        run.index = self.chunk.items[position]
+        if number == 0 and self.chunk.attempts is not None:
+            run.attempt = self.chunk.attempts[position]
+        run.start_time = time.time()
+        return run
+
+    def around(self, plan: StagePlan, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Around:
+        return Around(
+            plan.spec, run, lambda: plan.parameters(args, kwargs), plan.stage.parameters,
+            lambda text: logs.run_warning(text), self.rng, plan.isasync, plan.spec,
+        )  # fmt: skip
+
+    # -- together, on a loop ---------------------------------------------------------------------
+
+    async def together(self) -> None:
+        """Items of async stages run at the same time, at most `async_concurrency` of them."""
+        import asyncio
+
+        chunk, port = self.chunk, self.port
+        total = len(chunk)
+        results: list[list[AttemptResult] | None] = [None] * total
+        times: list[tuple[int, int]] = [(0, 0)] * total
+        width = min(plan.spec.options.async_concurrency for plan in self.plans if plan.isasync)
+        running: set[asyncio.Task[None]] = set()
+        position = done = 0
+        stopped = False
+
+        async def one(at: int) -> None:
+            begun = time.perf_counter_ns()
+            results[at] = await self.deep_async(at)
+            times[at] = ((begun - self.zero) // 1000, (time.perf_counter_ns() - begun) // 1000)
+
+        while position < total or running:
+            while position < total and len(running) < width and not stopped:
+                limit = port.limit(chunk.id)
+                if limit is not None and position >= limit:
+                    stopped = True
+                    break
+                running.add(asyncio.ensure_future(one(position)))
+                position += 1
+            if not running:
+                break
+            ended, running = await asyncio.wait(
+                running, timeout=REPORT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in ended:
+                task.result()
+            before = done
+            while done < position and results[done] is not None:
+                self.settle_all(done, results[done] or [], times[done])
+                results[done] = None
+                done += 1
+            if done > before and time.perf_counter_ns() - self.zero > REPORT_SECONDS * 1e9 and done < total:
+                self.report(done, final=False)
+        self.report(done, final=True)
+
+    async def deep_async(self, position: int) -> list[AttemptResult]:
+        found: list[AttemptResult] = []
+        item = self.item(position)
+        for number, plan in enumerate(self.plans):
+            run = self.run_of(plan, number, position)
+            context = TaskContext(run, self.port, self.chunk.id, position, self.log.append, plan.stage.level)
+            token = current_task.set(context)
+            try:
+                if self.port.cancelled(self.chunk.id, position):
+                    found.append(AttemptResult(states.CANCELLED, message="cancelled before it started"))
+                    break
+                args, kwargs = plan.bind(item)
+                plan.name_run(run, args, kwargs)
+                result = await drive.run_async(attempt(self.around(plan, run, args, kwargs), args, kwargs))
+            except BaseException as error:
+                result = await drive.run_async(
+                    finish(self.around(plan, run, (), {}), states.State(states.StateType.RUNNING), self.ended(error))
+                )
+            finally:
+                current_task.reset(token)
+            found.append(result)
+            if not states.is_success(result.code):
+                break
+            item = result.value
+        return found
+
+    def settle_all(self, position: int, found: list[AttemptResult], at: tuple[int, int]) -> None:
+        for number, result in enumerate(found):
+            self.settle(number, position, result)
+        if len(found) < len(self.plans):
+            self.skip_rest(len(found), position, found[-1], self.plans[len(found) - 1])
+        self.started.append(at[0])
+        self.durations.append(at[1])
+
+    # -- columns ---------------------------------------------------------------------------------
+
+    def settle(self, stage: int, position: int, result: AttemptResult) -> None:
+        """Note how one stage of one position ended."""
+        plain = result.code == states.COMPLETED and not (result.message or result.name)
+        if not plain and self.codes is None:
+            self.codes = [bytearray([states.COMPLETED]) * len(column) for column in self.values]
+        value = result.value if states.is_success(result.code) and self.chunk.keep[stage] else None
+        self.values[stage].append(value)
+        self.nbytes += 0 if value is None else sizeof(value)
+        if self.codes is not None:
+            self.codes[stage].append(result.code)
+        if plain:
+            return
+        error = None
+        if result.error is not None:
+            error = capture(
+                result.error, in_process=self.port.in_process, dumps=cloudpickle.dumps, loads=pickle.loads
+            )
+        self.outcomes.append(
+            Outcome(stage, position, result.code, result.message, result.name, error, result.delay, result.cache_key)
+        )
+
+    def skip(self, position: int, code: int, message: str) -> None:
+        for stage in range(len(self.plans)):
+            self.settle(stage, position, AttemptResult(code, message=message))
+
+    def skip_rest(self, stage: int, position: int, result: AttemptResult, plan: StagePlan) -> None:
+        """Stages after one that did not succeed do not run; while it is retried they just wait."""
+        for number in range(stage, len(self.plans)):
+            if result.code in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+                skipped = AttemptResult(states.PENDING)
+            else:
+                index = self.chunk.items[position]
+                where = f"{plan.spec.name}[{index}]"
+                message = f"upstream {where} ended {states.NAMES[result.code][0]}: {result.message}"
+                skipped = AttemptResult(states.TRIGGER_FAILED, message=message)
+            self.settle(number, position, skipped)
+
+    def report(self, upto: int, *, final: bool) -> None:
+        lines, dropped = self.log.take()
+        if lines or dropped:
+            self.port.log(lines, dropped)
+        count = upto - self.first
+        blocks = tuple(
+            _block(self.values[n], self.nbytes, len(self.plans)) if self.chunk.keep[n] and count else None
+            for n in range(len(self.plans))
+        )
+        codes = None if self.codes is None else tuple(bytes(c) for c in self.codes)
+        report = Report(
+            self.chunk.id, self.first, count, final, self.base, self.started, self.durations, codes, self.outcomes,
+            blocks, self.port.worker,
+        )  # fmt: skip
+        self.values = [[] for _ in self.plans]
+        self.codes, self.outcomes = None, []
+        self.started, self.durations = array("i"), array("i")
+        self.first, self.nbytes = upto, 0
+        self.port.report(report)
+
+
+class _Late(Exception):
+    """A sync item ended after its time, where nothing could stop it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+def timed_out(seconds: float) -> AttemptResult:
+    """The end of an attempt that took longer than it may."""
+    message = f"Task run exceeded timeout of {seconds} second(s)"
+    return AttemptResult(states.TIMED_OUT, error=TaskTimeoutError(message), message=message)
+
+
+def _block(values: list[Any], nbytes: int, stages: int) -> Block:
+    return Inline(values, nbytes // stages)
+
+
+def sizeof(value: Any) -> int:
+    """About how many bytes a value takes; a guess that must cost next to nothing."""
+    kind = type(value)
+    if kind in _SMALL:
+        return 32
+    if kind in (bytes, str, bytearray):
+        return 49 + len(value)
+    nbytes = getattr(value, "nbytes", None)
+    if type(nbytes) is int:
+        return 128 + nbytes
+    if kind in (list, tuple) and value:
+        return sys.getsizeof(value) + len(value) * (sizeof(value[0]) if type(value[0]) is not kind else 64)
+    try:
+        return sys.getsizeof(value)
+    except Exception:
+        return 64

@@ -1,0 +1,205 @@
+"""The runners that the contract suite runs over, and a bench that drives one as the dispatcher would."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import pickle
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch.core.contracts import (
+    Binding,
+    Chunk,
+    ChunkLost,
+    Handle,
+    Held,
+    Inline,
+    Packed,
+    Report,
+    Stage,
+    TaskSpec,
+)
+from anabranch.core.options import TaskOptions
+from anabranch.core.states import COMPLETED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from anabranch.core.contracts import Capabilities, Event, Outcome, Runner
+
+WAIT = 30.0
+
+RUNNERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "inline": ("anabranch.runners.inline", "InlineRunner", {}),
+    "thread": ("anabranch.runners.thread", "ThreadRunner", {"max_workers": 2}),
+    "process": ("anabranch.runners.process", "ProcessRunner", {"max_workers": 2}),
+    "dask": ("anabranch.runners.dask", "DaskRunner", {}),
+    "fake": ("anabranch.testing", "FakeRemoteRunner", {"workers": 2}),
+}
+
+
+@pytest.fixture(scope="session")
+def dask_address() -> Iterator[str]:
+    """One cluster for the whole session; runners borrow it, and so never close it."""
+    distributed = importlib.import_module("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test over each runner; inline has no 'meanwhile', so nothing that looks at running work."""
+    if "kind" in metafunc.fixturenames:
+        names = [name for name in RUNNERS if not (name == "inline" and "gated" in metafunc.fixturenames)]
+        marks = {"dask": pytest.mark.dask}
+        metafunc.parametrize("kind", [pytest.param(name, marks=marks.get(name, ())) for name in names])
+
+
+@pytest.fixture
+def new_runner(kind: str, request: pytest.FixtureRequest) -> Callable[[], Runner]:
+    """A runner that was not started; one that does not exist fails the test."""
+    module, name, options = RUNNERS[kind]
+    factory: Callable[..., Runner] = getattr(importlib.import_module(module), name)
+    if kind == "dask":
+        options = {"address": request.getfixturevalue("dask_address")}
+    return lambda: factory(**options)
+
+
+@pytest.fixture
+def bench(new_runner: Callable[[], Runner]) -> Iterator[Bench]:
+    bench = Bench(new_runner())
+    yield bench
+    bench.runner.close(cancel=True, timeout=WAIT)
+
+
+class Outcomes:
+    """What the reports of one ended chunk come to."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self.finished = 0  # positions reported
+        self.codes: list[list[int]] = [[] for _ in chunk.stages]
+        self.blocks: list[list[tuple[Handle, Any, int]]] = [[] for _ in chunk.stages]  # handle, block, count
+        self.outcomes: list[Outcome] = []
+        self.lost: ChunkLost | None = None
+        self.ends = 0
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, ChunkLost):
+            self.lost = event
+            self.ends += 1
+        elif isinstance(event, Report):
+            assert self.ends == 0, "a report after the end"
+            assert event.first == self.finished, "a gap between reports"
+            self.finished += event.count
+            for stage in range(len(self.chunk.stages)):
+                row = event.codes[stage] if event.codes else bytes([COMPLETED]) * event.count
+                assert len(row) == event.count
+                self.codes[stage].extend(row)
+                block = event.blocks[stage] if stage < len(event.blocks) else None
+                self.blocks[stage].append((Handle(event.chunk, stage, event.first), block, event.count))
+            self.outcomes.extend(event.outcomes)
+            self.ends += event.final
+
+    def outcome(self, position: int, stage: int = 0) -> Outcome:
+        [found] = [o for o in self.outcomes if (o.stage, o.position) == (stage, position)]
+        return found
+
+
+class Bench:
+    """Drives a started runner: puts tasks, submits chunks, waits for ends, reads values wherever they are."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.ids = itertools.count(1)
+        self.events: list[Event] = []
+        self.chunks: dict[int, Outcomes] = {}
+        self.strangers: list[Event] = []  # of chunks that nobody submitted
+        self.news = threading.Condition()
+        self.capabilities: Capabilities = runner.start(self.sink)
+
+    def sink(self, events: Sequence[Event]) -> None:
+        with self.news:
+            for event in events:
+                self.events.append(event)
+                if isinstance(event, (Report, ChunkLost)):
+                    if event.chunk in self.chunks:
+                        self.chunks[event.chunk].add(event)
+                    else:
+                        self.strangers.append(event)
+            self.news.notify_all()
+
+    # -- driving ---------------------------------------------------------------------------------
+
+    def task(self, fn: Callable[..., Any], **options: Any) -> int:
+        """Put a task of one mapped argument; the id of its stage."""
+        spec, stage = next(self.ids), next(self.ids)
+        name = getattr(fn, "__name__", "task")
+        self.runner.put(spec, TaskSpec(name, fn, TaskOptions(name=name, **options)))
+        self.runner.put(stage, Stage(spec, None, Binding(args=(("item", 0),)), map_id=f"map-{stage}"))
+        return stage
+
+    def chunk(self, stages: int | Sequence[int], args: Sequence[Any], **more: Any) -> Chunk:
+        stages = (stages,) if isinstance(stages, int) else tuple(stages)
+        more.setdefault("keep", (True,) * len(stages))
+        chunk = Chunk(next(self.ids), stages, range(len(args)), list(args), **more)
+        self.chunks[chunk.id] = Outcomes(chunk)  # before it is sent: it may be done before submit returns
+        return chunk
+
+    def submit(self, stages: int | Sequence[int], args: Sequence[Any], **more: Any) -> int:
+        chunk = self.chunk(stages, args, **more)
+        self.runner.submit([chunk])
+        return chunk.id
+
+    def until(self, check: Callable[[], Any]) -> None:
+        with self.news:
+            assert self.news.wait_for(check, WAIT), f"nothing came; events were {self.events[-20:]}"
+
+    def ended(self, *chunks: int) -> Outcomes:
+        """Wait until these chunks have ended, each once; what became of the last."""
+        self.until(lambda: all(self.chunks[chunk].ends for chunk in chunks))
+        assert [self.chunks[chunk].ends for chunk in chunks] == [1] * len(chunks)
+        return self.chunks[chunks[-1]]
+
+    def run(self, stages: int | Sequence[int], args: Sequence[Any], **more: Any) -> Outcomes:
+        return self.ended(self.submit(stages, args, **more))
+
+    def slots(self) -> int:
+        """Wait until the runner can run something."""
+        self.until_true(lambda: self.runner.slots().now > 0)
+        return self.runner.slots().now
+
+    def until_true(self, check: Callable[[], Any]) -> None:
+        """Wait for something that no event tells of."""
+        pause = threading.Event()
+        end = time.monotonic() + WAIT
+        while not check():
+            assert time.monotonic() < end, "it did not come to pass"
+            pause.wait(0.005)
+
+    # -- values ----------------------------------------------------------------------------------
+
+    def values(self, outcomes: Outcomes, stage: int = -1) -> list[Any]:
+        """A stage's values, by whichever way they come."""
+        assert outcomes.lost is None, outcomes.lost
+        return [value for part in outcomes.blocks[stage] for value in self.read(*part)]
+
+    def read(self, handle: Handle, block: Any, count: int) -> list[Any]:
+        if isinstance(block, Inline):
+            assert self.capabilities.in_process
+            values = block.values
+        elif isinstance(block, Packed):
+            values = pickle.loads(block.data, buffers=block.buffers)
+        else:
+            assert isinstance(block, Held), block
+            values = self.runner.fetch(handle, range(count))
+        assert len(values) == count
+        return list(values)
+
+    def handles(self, outcomes: Outcomes, stage: int = -1) -> list[Handle]:
+        return [handle for handle, block, _ in outcomes.blocks[stage] if isinstance(block, Held)]

@@ -1,0 +1,303 @@
+"""The import graph holds the floors: who may import whom, where, and which packages.
+
+The rules are data at the top of this file. A module that stands in no room of `FLOORS` fails the
+test: give it a floor here, and say in docs/architecture.md what it is for.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = "anabranch"
+ROOT = Path(__file__).resolve().parents[2] / PACKAGE
+
+# -- the rules -----------------------------------------------------------------------------------
+
+MIDDLE = ["engine", "results", "runners", "clusters", "records", "display"]
+BASE = ["core", "settings", "logs"]
+WIRED = [*BASE, *MIDDLE, "pump", "session", "worker"]
+SURFACE = [*WIRED, "tasks", "flows", "testing"]
+
+# What a room (a folder) or a root module may import of the package, besides itself.
+FLOORS: dict[str, list[str]] = {
+    "core": [],
+    **{room: ["core"] for room in MIDDLE},
+    "settings": ["core"],
+    "logs": ["core", "settings"],
+    "pump": [*BASE, "engine"],
+    "worker": [*BASE, "engine", "results"],
+    "session": [*BASE, *MIDDLE, "pump", "worker"],
+    "tasks": [*BASE, "engine", "pump", "session"],
+    "flows": [*BASE, "engine", "pump", "session", "tasks"],
+    "testing": [*WIRED, "tasks", "flows"],
+    "__init__": SURFACE,
+    "compat": [*SURFACE, "__init__"],
+    "cli": [*SURFACE, "compat", "__init__"],
+    "__main__": ["cli"],
+}
+
+CORE_DEPENDENCIES = {"click", "cloudpickle", "msgpack", "pydantic", "rich", "tqdm"}
+
+# Modules that may import inside functions whatever their floor allows.
+LAZY_FILES = ["session.py", "worker.py", "__init__.py", "*/__init__.py", "cli/*"]
+
+# Packages that are optional or cost start-up time, and the files that may import them inside functions.
+LAZY: dict[str, list[str]] = {
+    # standard library, for the sake of `import anabranch`
+    "asyncio": ["core/*", "engine/*", "runners/*", "clusters/*", "display/*", "pump.py", "flows.py", "tasks.py"],
+    "sqlite3": ["records/*", "results/*"],
+    "multiprocessing": ["runners/process*"],
+    # ours, but dear
+    "pydantic": ["core/*", "settings.py"],
+    "rich": ["display/*", "logs.py"],
+    "tqdm": ["display/*"],
+    # optional
+    "IPython": ["display/*"],
+    "dask": ["runners/dask*", "clusters/*", "compat/*"],
+    "dask_jobqueue": ["clusters/slurm*", "clusters/pbs*"],
+    "dask_kubernetes": ["clusters/kubernetes*"],
+    "distributed": ["runners/dask*", "clusters/*", "compat/*"],
+    "fsspec": ["results/remote*", "results/disk*"],
+    "ipywidgets": ["display/*"],
+    "kr8s": ["clusters/kubernetes*", "clusters/ray*"],
+    "kubernetes": ["clusters/kubernetes*", "clusters/ray*"],
+    "matplotlib": ["display/*"],
+    "numpy": ["core/*", "results/*", "runners/*", "display/*"],
+    "psycopg": ["records/postgres*"],
+    "ray": ["runners/ray*", "clusters/ray*"],
+}
+# Optional packages that a whole file is about: such a file is itself imported only when chosen.
+ABOUT = {name: files for name, files in LAZY.items() if name not in {"numpy", *CORE_DEPENDENCIES}}
+
+
+# -- reading the package ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Import:
+    target: str  # dotted, absolute
+    line: int
+    in_function: bool
+    typing_only: bool
+
+
+@dataclass
+class Module:
+    path: str  # relative to the package, with slashes
+    name: str  # dotted, absolute
+    imports: list[Import] = field(default_factory=list)
+
+    @property
+    def room(self) -> str:
+        return room_of(self.name)
+
+
+def room_of(name: str) -> str:
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def read(root: Path) -> dict[str, Module]:
+    """Parse every module below `root`, which is the package's folder."""
+    modules: dict[str, Module] = {}
+    sources: dict[str, ast.Module] = {}
+    for file in sorted(root.rglob("*.py")):
+        relative = file.relative_to(root)
+        parts = [root.name, *relative.with_suffix("").parts]
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        modules[name] = Module(relative.as_posix(), name)
+        sources[name] = ast.parse(file.read_bytes(), filename=str(file))
+    for name, module in modules.items():
+        module.imports = list(walk(sources[name], module, modules))
+    return modules
+
+
+def walk(
+    node: ast.AST, module: Module, modules: dict[str, Module], in_function: bool = False, typing_only: bool = False
+) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(alias.name, child.lineno, in_function, typing_only)
+        elif isinstance(child, ast.ImportFrom):
+            base = absolute(child, module)
+            for alias in child.names:
+                below = f"{base}.{alias.name}"
+                yield Import(below if below in modules else base, child.lineno, in_function, typing_only)
+        elif isinstance(child, ast.If) and ast.unparse(child.test).split(".")[-1] == "TYPE_CHECKING":
+            yield from walk(ast.Module(child.body, []), module, modules, in_function, True)
+            yield from walk(ast.Module(child.orelse, []), module, modules, in_function, typing_only)
+        else:
+            inside = in_function or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from walk(child, module, modules, inside, typing_only)
+
+
+def absolute(node: ast.ImportFrom, module: Module) -> str:
+    if not node.level:
+        return node.module or ""
+    package = module.name.split(".")
+    if not module.path.endswith("__init__.py"):
+        package = package[:-1]
+    package = package[: len(package) - node.level + 1]
+    return ".".join([*package, node.module] if node.module else package)
+
+
+# -- judging -----------------------------------------------------------------------------------------
+
+
+def faults(module: Module) -> list[str]:
+    """Every rule that this module breaks, one line each."""
+    if module.room not in FLOORS:
+        return [f"{module.path}: stands on no floor; add it to FLOORS"]
+    found = []
+    for entry in module.imports:
+        where = f"{module.path}:{entry.line}"
+        top = entry.target.partition(".")[0]
+        ours = top == PACKAGE
+        if ours:
+            room = room_of(entry.target)
+            if room != module.room and room not in FLOORS[module.room]:
+                found.append(f"{where}: {module.room} may not import {entry.target}")
+        elif not package_allowed(module, top, entry):
+            found.append(f"{where}: {module.room} may not import the package {top}")
+        if entry.in_function and not entry.typing_only and not lazy_allowed(module, top):
+            found.append(f"{where}: no import inside a function here: {entry.target}")
+    return found
+
+
+def package_allowed(module: Module, top: str, entry: Import) -> bool:
+    if top in sys.stdlib_module_names:
+        return True
+    if entry.typing_only or module.room in {"cli", "compat"}:
+        return top in CORE_DEPENDENCIES or top in LAZY
+    if module.room == "core":
+        return entry.in_function and matches(module, LAZY.get(top, []))
+    if top in CORE_DEPENDENCIES:
+        return True
+    return matches(module, LAZY.get(top, []) if entry.in_function else ABOUT.get(top, []))
+
+
+def lazy_allowed(module: Module, top: str) -> bool:
+    return matches(module, LAZY_FILES) or matches(module, LAZY.get(top, []))
+
+
+def matches(module: Module, patterns: list[str]) -> bool:
+    return any(fnmatch(module.path, pattern) for pattern in patterns)
+
+
+def cycles(modules: dict[str, Module]) -> list[list[str]]:
+    """Rings of modules that import each other while they are being imported (Tarjan)."""
+    graph = {
+        name: {
+            entry.target
+            for entry in module.imports
+            if entry.target in modules and not entry.in_function and not entry.typing_only
+        }
+        for name, module in modules.items()
+    }
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    rings: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for target in sorted(graph[name]):
+            if target not in index:
+                visit(target)
+                low[name] = min(low[name], low[target])
+            elif target in stack:
+                low[name] = min(low[name], index[target])
+        if low[name] == index[name]:
+            ring = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(ring) > 1 or name in graph[name]:
+                rings.append(sorted(ring))
+
+    for name in graph:
+        if name not in index:
+            visit(name)
+    return rings
+
+
+# -- the house as it is ------------------------------------------------------------------------------
+
+HOUSE = read(ROOT)
+
+
+@pytest.mark.parametrize("name", HOUSE)
+def test_module_keeps_to_its_floor(name: str) -> None:
+    assert faults(HOUSE[name]) == []
+
+
+def test_no_import_cycles() -> None:
+    assert cycles(HOUSE) == []
+
+
+# -- the rules bite ----------------------------------------------------------------------------------
+
+
+def build(folder: Path, files: dict[str, str]) -> dict[str, Module]:
+    root = folder / PACKAGE
+    for path, source in {"__init__.py": "", "core/__init__.py": "", "core/errors.py": "", **files}.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(source)
+    return read(root)
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "message"),
+    [
+        ("core/a.py", "import numpy", "may not import the package numpy"),
+        ("core/a.py", "import pydantic", "may not import the package pydantic"),
+        ("core/a.py", "from anabranch.engine import b", "core may not import anabranch.engine"),
+        ("core/a.py", "from ..engine import b", "core may not import anabranch.engine"),
+        ("core/a.py", "if not TYPE_CHECKING:\n    import rich", "may not import the package rich"),
+        ("engine/a.py", "from anabranch import session", "engine may not import anabranch"),
+        ("engine/a.py", "import anabranch.runners.thread", "engine may not import anabranch.runners.thread"),
+        (
+            "records/a.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from anabranch.results import disk",
+            "records may not import anabranch.results",
+        ),
+        ("runners/thread.py", "def f():\n    import distributed", "may not import the package distributed"),
+        ("runners/thread.py", "def f():\n    from anabranch.core import errors", "no import inside a function"),
+        ("runners/thread.py", "f = lambda: 0\nclass A:\n    def g(self):\n        import json", "inside a function"),
+        ("tasks.py", "from anabranch.records import sqlite", "tasks may not import anabranch.records"),
+        ("testing.py", "from anabranch.cli import main", "testing may not import anabranch.cli"),
+        ("misc.py", "", "stands on no floor"),
+    ],
+)
+def test_rules_catch(tmp_path: Path, path: str, source: str, message: str) -> None:
+    module = next(m for m in build(tmp_path, {path: source}).values() if m.path == path)
+    assert any(message in fault for fault in faults(module)), faults(module)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("core/a.py", "import json\nfrom . import errors\ndef f():\n    import pydantic"),
+        ("runners/dask.py", "import cloudpickle\nfrom ..core import errors\ndef f():\n    import distributed"),
+        ("session.py", "def f():\n    from anabranch.runners import thread"),
+        ("cli/runs.py", "import click\ndef f():\n    from anabranch.records import sqlite"),
+    ],
+)
+def test_rules_let_pass(tmp_path: Path, path: str, source: str) -> None:
+    module = next(m for m in build(tmp_path, {path: source}).values() if m.path == path)
+    assert faults(module) == []
+
+
+def test_rules_find_cycles(tmp_path: Path) -> None:
+    files = {"core/a.py": "from . import b", "core/b.py": "from .c import x", "core/c.py": "import anabranch.core.a"}
+    assert cycles(build(tmp_path, files)) == [["anabranch.core.a", "anabranch.core.b", "anabranch.core.c"]]

@@ -1,0 +1,69 @@
+"""`import anabranch` is light, runs nothing and needs no extra."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OPTIONAL = ["dask", "distributed", "ray", "kubernetes", "psycopg", "fsspec", "matplotlib", "IPython", "numpy"]
+HEAVY = ["asyncio", "sqlite3", "pydantic", "multiprocessing", "rich", "tqdm", "click", *OPTIONAL]
+
+
+def in_fresh_python(code: str) -> Any:
+    """Run `code` in a new interpreter and return the JSON that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = """
+import json, sys
+before = set(sys.modules)
+import anabranch
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    loaded = {name.partition(".")[0] for name in in_fresh_python(code)}
+    assert loaded & set(HEAVY) == set()
+
+
+def test_import_runs_nothing() -> None:
+    code = """
+import json, signal, sys, threading
+before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" and "w" in str(args[1]) else None)
+sys.dont_write_bytecode = True
+import anabranch
+after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+print(json.dumps({"threads": threading.active_count(), "signals": before == after, "written": opened}))
+"""
+    assert in_fresh_python(code) == {"threads": 1, "signals": True, "written": []}
+
+
+def test_every_public_name_without_extras() -> None:
+    """Without its extra a name is importable, or its error says which extra to install."""
+    code = f"""
+import json, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {OPTIONAL!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
+import anabranch
+bad = {{}}
+for name in anabranch.__all__:
+    try:
+        getattr(anabranch, name)
+    except ImportError as error:
+        if type(error).__name__ != "MissingExtraError" or "anabranch[" not in str(error):
+            bad[name] = repr(error)
+print(json.dumps(bad))
+"""
+    assert in_fresh_python(code) == {}

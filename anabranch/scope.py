@@ -151,6 +151,8 @@ class Scope:
         if plan.late:
             args, kwargs = _resolved_late(plan, args, kwargs)
             plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
+        if _holds_futures(plan):
+            return self._map_each(task, plan, options, wait_for)
         layout = _Layout(plan)
         feeds = tuple(self._feed(f, allow) for f, allow in layout.feeds)
         current = context.current_task.get()
@@ -185,6 +187,21 @@ class Scope:
         self.session.watch_map(self, map)
         return futures
 
+    def _map_each(self, task: Task[..., Any], plan: Any, options: MapOptions, wait_for: Any) -> FutureList:
+        """A map over lists that hold futures: every item waits for its own."""
+        map = self._new_map(task, "map", "", keep=options.keep == "values")
+        map.chunk_option = options.chunk if isinstance(options.chunk, int) else None
+        map.list_handles = 1
+        map.starred = True
+        futures = FutureList(map)
+        stage = self._stage(map, Binding(star=True), None)
+        calls = _calls(plan)
+        lifted = [self._lift((args, kwargs), wait_for) for args, kwargs in calls]
+        items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
+        self.pump.call(self.pump.dispatcher.open_listed, map, stage, items)
+        self.session.watch_map(self, map)
+        return futures
+
     def _open_map(self, map: MapRun, stage: Stage, constants: Any, gates: tuple[Upstream, ...], length: Any) -> None:
         self.pump.dispatcher.open_map(map, stage, constants, gates=gates, length=length)
 
@@ -213,10 +230,13 @@ class Scope:
         if runner is None or current is None:
             yield
             return
+        waits = self.pump.dispatcher.chunk_waits
         runner.blocked(current.chunk, True)
+        self.pump.call(waits, current.chunk, current.position, True)
         try:
             yield
         finally:
+            self.pump.call(waits, current.chunk, current.position, False)
             runner.blocked(current.chunk, False)
 
     async def pause(self, map: MapRun, index: int) -> None:
@@ -410,6 +430,30 @@ def _resolved_late(plan: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _resolve_once(ended: asyncio.Future[None]) -> None:
     if not ended.done():
         ended.set_result(None)
+
+
+def _holds_futures(plan: Any) -> bool:
+    """Whether a list that is mapped over has futures among its elements (looked at one level deep)."""
+    for _, argument in plan.mapped:
+        cells = argument.iterable
+        if not argument.futures and type(cells) is tuple and argument.wrap != "quote":
+            if any(isinstance(cell, Future) for cell in cells):
+                return True
+    return False
+
+
+def _calls(plan: Any) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The calls of a plan spelt out, one an item."""
+    source = Source(plan)
+    keys = [key for key, _ in plan.mapped]
+    found = []
+    for index in range(plan.length):
+        item = source.at(index)
+        cells = dict(zip(keys, (item,) if len(keys) == 1 else item, strict=True))
+        args = tuple(a.value if isinstance(a, Constant) else cells[n] for n, a in enumerate(plan.args))
+        kwargs = {name: a.value if isinstance(a, Constant) else cells[name] for name, a in plan.kwargs.items()}
+        found.append((args, kwargs))
+    return found
 
 
 def _locate(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import MapError
 from anabranch.core.map_plan import is_array, wrap_each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from anabranch.core.map_plan import MapPlan, Mapped
+    from anabranch.core.map_plan import Mapped, MapPlan
 
 
 class _Sized:
@@ -110,27 +112,25 @@ class Source:
 
         Raises what the user's iterator raised, or MapError when one argument ends before another.
         """
-        if self._fault is not None:
-            fault, self._fault = self._fault, None
-            self.close()
-            raise fault
-        if self.exhausted or count <= 0:
+        if self._fault is None and not self.exhausted and count > 0:
+            items = self._pull(count)
+            self._taken += len(items)
+            if self.length is not None and self._taken >= self.length:
+                self.exhausted = True
+            if items:
+                return items
+        fault, self._fault = self._fault, None
+        if fault is None:
             return []
-        items = self._pull(count)
-        self._taken += len(items)
-        if self.length is not None and self._taken >= self.length:
-            self.exhausted = True
-        if self._fault is not None and not items:
-            return self.take(count)
-        return items
+        self.close()
+        raise fault
 
     def close(self) -> None:
-        """Take nothing more and close the iterators that can be closed."""
+        """Take nothing more and close generators."""
         self.exhausted = True
         for column in self._streams:
-            close = getattr(column.cells, "close", None)
-            if callable(close):
-                close()
+            if isinstance(column.cells, GeneratorType):  # nothing else: a cursor is still the user's
+                column.cells.close()
 
     def _sized(self) -> list[_Sized]:
         if not self.random_access:
@@ -169,6 +169,4 @@ class Source:
 
 def _column(label: str, argument: Mapped) -> _Sized | _Stream:
     """Future lists are listed: whoever wants them fed item by item takes them out of the plan first."""
-    given = argument.iterable
-    sized = argument.futures or hasattr(type(given), "__len__")
-    return _Sized(label, argument) if sized else _Stream(label, argument)
+    return _Stream(label, argument) if isinstance(argument.iterable, Iterator) else _Sized(label, argument)

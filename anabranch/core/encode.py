@@ -291,6 +291,12 @@ def _array(walk: Walk, value: Any) -> bytes:
     return b"a" + shape + _str(dtype) + data
 
 
+def _masked(walk: Walk, value: Any) -> bytes:
+    """A masked array, whose pickle differs by whether somebody has looked at its fill value."""
+    mask = value.mask.tobytes()
+    return b"k" + _name(type(value)) + _array(walk, value.data) + _bytes(b"b", mask)
+
+
 def _object(walk: Walk, value: Any) -> bytes:
     reducer = copyreg.dispatch_table.get(type(value))
     try:
@@ -346,6 +352,8 @@ def _encoder(value: Any) -> Encoder:
     numpy = sys.modules.get("numpy")
     if numpy is not None and (kind is numpy.ndarray or isinstance(value, (numpy.generic, numpy.memmap))):
         return _array
+    if numpy is not None and isinstance(value, numpy.ndarray) and hasattr(value, "mask"):
+        return _masked
     if isinstance(value, (set, frozenset)):
         return _subset
     if hasattr(kind, "__pydantic_fields__") or hasattr(kind, "__pydantic_core_schema__"):

@@ -12,7 +12,7 @@ from anabranch.core.annotations import Annotation, allow_failure, quote, unmappe
 from anabranch.core.errors import MapError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.params import Binder
 
@@ -124,14 +124,14 @@ def plan_map(
 # -- one argument ------------------------------------------------------------------------------------
 
 
-def _classify(
-    value: Any, is_future_list: Callable[[object], bool], is_future: Callable[[object], bool]
-) -> Argument:
+def _classify(value: Any, is_future_list: Callable[[object], bool], is_future: Callable[[object], bool]) -> Argument:
     wrap: str | None = None
     inner = value
     while isinstance(inner, Annotation):
         if isinstance(inner, unmapped):
-            return Constant(wrap_each(wrap, inner.value if not _has_unmapped(inner.value) else unwrap_all(inner)))
+            while isinstance(inner, unmapped):
+                inner = inner.value
+            return Constant(wrap_each(wrap, inner))
         # `quote` settles it: nothing under it is looked at, so an inner allow_failure is idle.
         wrap = "quote" if isinstance(inner, quote) or wrap == "quote" else "allow_failure"
         inner = inner.value
@@ -144,14 +144,6 @@ def _classify(
     return Mapped(_settled(inner), wrap)
 
 
-def _has_unmapped(value: Any) -> bool:
-    while isinstance(value, Annotation):
-        if isinstance(value, unmapped):
-            return True
-        value = value.value
-    return False
-
-
 def is_mappable(value: Any) -> bool:
     """Whether `map` goes over the elements of this: iterable, and not text, bytes, a file or a model."""
     if isinstance(value, (str, bytes, bytearray, io.IOBase)):
@@ -159,8 +151,8 @@ def is_mappable(value: Any) -> bool:
     cls = type(value)
     if hasattr(cls, "model_copy") and hasattr(cls, "model_fields"):  # a pydantic model iterates over its fields
         return False
-    if callable(getattr(cls, "readline", None)) or getattr(value, "_closer", None) is not None:
-        return False  # files that are no IOBase: tempfile's, gzip's kin
+    if hasattr(value, "read") and hasattr(value, "readline"):
+        return False  # files that are no IOBase: tempfile's, storage clients'
     try:
         iter(value)
     except TypeError:  # also zero-dimensional arrays, which only look iterable
@@ -170,9 +162,9 @@ def is_mappable(value: Any) -> bool:
 
 def _settled(iterable: Iterable[Any]) -> Any:
     """The iterable as something that cannot change, if it can be counted; else its iterator."""
-    if type(iterable) in _KEPT or is_array(iterable):
+    if _is_counted(iterable):
         return iterable
-    if isinstance(iterable, Iterator) or _size(iterable) is None:
+    if isinstance(iterable, Iterator) or not _is_sized(iterable):
         return iter(iterable)
     # Listed, not measured: a DataFrame's len() counts rows, but it iterates over columns.
     return tuple(iterable)
@@ -184,17 +176,22 @@ def is_array(value: object) -> bool:
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
-def _size(value: Any) -> int | None:
+def _is_counted(value: object) -> bool:
+    return type(value) in _KEPT or is_array(value)
+
+
+def _is_sized(value: Any) -> bool:
     try:
-        return len(value)
-    except TypeError:
-        return None
+        len(value)
+    except (TypeError, NotImplementedError):
+        return False
+    return True
 
 
 # -- all arguments -----------------------------------------------------------------------------------
 
 
-def _agreed(name: str, arguments: Iterable[tuple[str, Argument]]) -> int | None:
+def _agreed(name: str, arguments: Sequence[tuple[str, Argument]]) -> int | None:
     """The common length; None when one is unsized; raises MapError when known ones differ."""
     lengths = [(label, _length(a)) for label, a in arguments if isinstance(a, Mapped)]
     known = {label: n for label, n in lengths if n is not None}
@@ -210,13 +207,13 @@ def _agreed(name: str, arguments: Iterable[tuple[str, Argument]]) -> int | None:
 
 def _length(argument: Mapped) -> int | None:
     if not argument.futures:
-        return _size(argument.iterable)
+        return len(argument.iterable) if _is_counted(argument.iterable) else None
     # len() of a future list waits for an unsized input to end; its progress does not.
     progress = getattr(argument.iterable, "progress", None)
     if isinstance(progress, tuple) and len(progress) == 2:
         total: int | None = progress[1]
         return total
-    return _size(argument.iterable)
+    return len(argument.iterable) if _is_sized(argument.iterable) else None
 
 
 def _nothing_to_map(name: str, constants: list[tuple[str, Any]]) -> MapError:

@@ -101,7 +101,7 @@ class MapRun:
         "limits", "list_consumers", "list_handles", "list_readers", "map_consumers", "causes", "created", "ended_at", "layout",
         "messages", "moved", "names",
         "on_lane", "opened", "options", "parent_id", "pulling", "readers", "ready", "released", "resources", "running",
-        "scope", "sealed", "sent", "serial", "source", "spec", "spec_ref", "stage_ref", "stages_put", "state_names",
+        "scope", "sealed", "sent", "serial", "source", "spec", "spec_ref", "starred", "stage_ref", "stages_put", "state_names",
         "stream", "subscribers", "tags", "trigger_error", "waiters", "window", "blocked_items", "pipe_ref", "bytes_held",
     )  # fmt: skip
 
@@ -143,6 +143,7 @@ class MapRun:
         self.resources = options.needs()
         self.limits: tuple[str, ...] = ()
         self.depth = 0
+        self.starred = kind == "submit"  # items are whole calls: (args, kwargs)
         self.created = 0.0
         self.ended_at: float | None = None
         self.layout: tuple[int, ...] | None = None  # per mapped column: source element k, or -(feed + 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.columns import Source
 from anabranch.core.errors import OptionError, ParameterBindError
-from anabranch.core.map_plan import Constant, LateMapped, MapPlan, Mapped, plan_map
+from anabranch.core.map_plan import Constant, LateMapped, Mapped, MapPlan, plan_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,8 @@ class Binder:
         for taken in RESERVED:
             if taken in self.names:
                 raise OptionError(
-                    f"task {self.fn_name!r} cannot have a parameter named {taken!r}: calls and submits take that "
-                    "keyword themselves; rename the parameter"
+                    f"{self.fn_name!r} cannot have a parameter named {taken!r}: calls and submits take that keyword "
+                    "themselves; rename the parameter"
                 )
         self.positional = tuple(p.name for p in parameters if p.kind in _BY_POSITION)
         self.required = tuple(p.name for p in parameters if p.default is p.empty and not _is_variadic(p))

@@ -157,7 +157,7 @@ class CacheKeyFnPolicy(CachePolicy):
     """The key that a function ``(context, parameters) -> str | None`` answers, as it is."""
 
     cache_key_fn: Callable[[KeyContext, dict[str, Any]], str | None]
-    reads = frozenset({"inputs"})
+    reads = frozenset({"inputs", "source"})
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None

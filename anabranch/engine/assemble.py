@@ -173,7 +173,7 @@ def arguments(
     """One argument item per position, with `Hole`s for values that stay where they are."""
     inputs: list[tuple[Handle, int]] = []
     wants: dict[int, tuple[int, ...]] = {}
-    if map.kind == "submit":
+    if map.starred:
         found = [_single(map, index, position, inputs, wants) for position, index in enumerate(items)]
         return found, tuple(inputs), wants
     if not map.feeds:

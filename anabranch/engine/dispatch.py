@@ -11,6 +11,7 @@ the pump alone, under its lock, so nothing here waits or locks.
 from __future__ import annotations
 
 import heapq
+import inspect
 from array import array
 from typing import TYPE_CHECKING
 
@@ -50,11 +51,11 @@ class Dispatcher(Intake):
             chunks: list[Chunk] = []
             room = CHUNKS_PER_SLOT * lane.slots
             skipped = []
-            while lane.in_flight < room and lane.runnable:
+            while lane.in_flight - lane.blocked < room and lane.runnable:
                 entry = heapq.heappop(lane.runnable)
                 map = entry[3]
                 map.on_lane = False
-                while map.ready and lane.in_flight < room:
+                while map.ready and lane.in_flight - lane.blocked < room:
                     if self._held_back(map) or not self.limits.take(map):
                         skipped.append(map)
                         break
@@ -125,7 +126,7 @@ class Dispatcher(Intake):
             self._settle_new(map, items)
             self.ended(map, items)
             return
-        self._accept_each(map, items, stage, report, codes, outcomes)
+        self._accept_each(map, items, stage, report, codes, outcomes, sent.taken)
 
     def _accept_each(
         self,
@@ -135,9 +136,12 @@ class Dispatcher(Intake):
         report: Report,
         codes: bytes | None,
         outcomes: dict[tuple[int, int], Outcome],
+        taken: set[int],
     ) -> None:
         ended: list[int] = []
         for offset, index in enumerate(items):
+            if taken and report.first + offset in taken:
+                continue
             if map.is_terminal(index) or index in map.delayed:
                 continue  # cancelled, timed out or written off meanwhile: a late answer is refused
             code = codes[offset] if codes is not None else states.COMPLETED
@@ -147,6 +151,8 @@ class Dispatcher(Intake):
             map.codes[index] = code
             ended.append(index)
             if outcome is None:
+                if map.messages:
+                    map.messages.pop(index, None)
                 continue
             self.rows.append(self._outcome_row(map, index, outcome, report, offset))
         if not ended:
@@ -210,6 +216,8 @@ class Dispatcher(Intake):
         map = sent.maps[0]
         map.sent -= len(rest)
         self._retire(sent)
+        if sent.taken:
+            rest = [i for p, i in enumerate(rest, sent.reported) if p not in sent.taken]
         back = [i for i in rest if not map.is_terminal(i) and i not in map.delayed]
         for lo, hi in _ranges(reversed(back)):
             self.make_ready(map, lo, hi, front=True)
@@ -222,10 +230,36 @@ class Dispatcher(Intake):
         for map in sent.maps:
             map.running.discard(chunk)
         sent.lane.in_flight -= 1
+        sent.lane.blocked -= sent.waiting > 0
         self.dirty_lanes.add(sent.lane.index)
         if sent.limits:
             for map in self.limits.give_back(sent.limits):
                 self.enqueue(map)
+
+    def chunk_waits(self, chunk: int, position: int, waiting: bool) -> None:
+        """A task of this chunk waits for other runs (or goes on): its slot is somebody else's meanwhile.
+
+        What stands behind it in the chunk is taken back, for it may be what the task waits for.
+        """
+        sent = self.sent.get(chunk)
+        if sent is None:
+            return
+        before = sent.waiting > 0
+        sent.waiting += 1 if waiting else -1
+        sent.lane.blocked += (sent.waiting > 0) - before
+        self.dirty_lanes.add(sent.lane.index)
+        if not waiting or any(inspect.iscoroutinefunction(m.spec.fn) for m in sent.maps):
+            return
+        behind = tuple(p for p in range(position + 1, len(sent.chunk)) if p not in sent.taken)
+        if not behind:
+            return
+        sent.taken.update(behind)
+        sent.dirty = True
+        self.out.append(CancelChunk(sent.lane.index, chunk, behind, False))
+        map = sent.maps[0]
+        back = [sent.items[0][p] for p in behind]
+        for lo, hi in _ranges(i for i in back if not map.is_terminal(i) and i not in map.delayed):
+            self.make_ready(map, lo, hi)
 
     # -- things that go wrong --------------------------------------------------------------------
 
@@ -245,7 +279,7 @@ class Dispatcher(Intake):
         again: list[int] = []
         for position in positions:
             index = sent.items[0][position]
-            if map.is_terminal(index) or index in map.delayed:
+            if map.is_terminal(index) or index in map.delayed or position in sent.taken:
                 continue
             if event.reason in ("stopped", "returned"):
                 again.append(index)

@@ -72,6 +72,18 @@ class Intake(Board):
         map.closed = True  # a series is finished whenever all its items so far are
         self._map_row(map, None)
 
+    def open_listed(self, map: MapRun, stage: Stage, items: list[tuple[Any, tuple[Upstream, ...]]]) -> None:
+        """Take in a map whose items are whole calls, each with upstreams of its own."""
+        self.maps[map.id] = map
+        self.out.append(Put(map.lane, map.stage_ref, stage))
+        map.limits = self.limits.names(map)
+        map.closed = True
+        self._map_row(map, len(items))
+        self.grow(map, len(items))
+        for index, (item, upstreams) in enumerate(items):
+            self.append_item(map, index, item, upstreams)
+            map.handles.pop(index, None)
+
     def open_calls(self, map: MapRun) -> None:
         """Take in a series of plain calls: they run in their caller's thread and only tell how they ended."""
         self.maps[map.id] = map

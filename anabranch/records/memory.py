@@ -57,7 +57,7 @@ class MemoryRecords:
             raise RecordsError("the records belong to the process that forked this one")
         return True
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """Take no more rows; what is there can still be read."""
         self._closed = True
 

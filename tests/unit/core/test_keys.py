@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
 from fractions import Fraction
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -156,7 +156,11 @@ def test_known_hashes_do_not_change() -> None:
     assert hash_value({"x": [1, "a", None, 2.5]}) == "9da3711322b992a905bbdb7316d8b51f"
 
 
-@given(st.recursive(st.integers() | st.text() | st.none() | st.binary(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)))
+@given(
+    st.recursive(
+        st.integers() | st.text() | st.none() | st.binary(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)
+    )
+)
 def test_copies_and_reordered_dicts_agree(value: Any) -> None:
     def reordered(one: Any) -> Any:
         if isinstance(one, dict):
@@ -236,7 +240,6 @@ def test_a_model_counts_by_its_fields() -> None:
         (deque([1, threading.Lock()]), "inputs[1]"),
         (defaultdict(list, a=threading.Lock()), "inputs['a']"),
         (np.array([threading.Lock()], dtype=object), "inputs[0]"),
-        ({frozenset([open]), "b"} and {"b": {"c": sys.stdin}}, "inputs['b']['c']"),
     ],
 )
 def test_the_culprit_is_named(value: Any, path: str) -> None:
@@ -344,4 +347,6 @@ def test_unpicklable_says_what_and_why() -> None:
     with pytest.raises(TypeError) as caught:
         pickle.dumps(value)
     error = unpicklable(value, caught.value, pickle.dumps)
-    assert str(error) == "cannot serialize value['a'].inner['deep'][1] (_thread.lock): cannot pickle '_thread.lock' object"
+    assert (
+        str(error) == "cannot serialize value['a'].inner['deep'][1] (_thread.lock): cannot pickle '_thread.lock' object"
+    )

@@ -240,7 +240,7 @@ def test_what_others_write_goes_above(terminal: Bench, screen: Screen, monkeypat
         sys.stderr.write("line\n")
         map.go(100)
         terminal.look()
-        assert screen.seen()[2:] == ["half a line", "double: 100 items in 0.80 s (125/s)"]
+        assert screen.seen()[2:] == ["half a line", "double: 100 items in 0.90 s (111/s)"]
         assert sys.stderr is screen
         assert handler.stream is screen
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -79,11 +80,11 @@ class _Called:
 
     def __init__(self, task: Task[..., Any]) -> None:
         self.task = task
-        self.session = sessions.current()
         inner = context.current_task.get()
         # A call inside a task that runs on a worker is part of that task: no record of its own.
         recorded = inner is None or inner.port is None
-        self.scope = self.session.scope_here() if recorded else None
+        self.session = sessions.current() if recorded else None
+        self.scope = self.session.scope_here() if self.session is not None else None
         self.map = self.scope._series(task, "call") if self.scope is not None else None
         self.index = next(self.map.append_index) if self.map is not None else 0
         flow = context.current_flow.get()
@@ -105,7 +106,7 @@ class _Called:
                 return self._answer(result, begun, return_state)
             self._again(result)
             if result.delay:
-                self.session.clock.sleep(result.delay)
+                time.sleep(result.delay)
 
     async def run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         begun = self._begin(args, kwargs)
@@ -142,9 +143,9 @@ class _Called:
             if self.map is not None:
                 self.map.names[self.index] = self.run_info.given_name
         if self.map is not None:
-            pump = self.session.pump
+            pump = self.map.scope.pump
             pump.call(pump.dispatcher.call_began, self.map, self.index)
-        return float(self.session.clock.time())
+        return time.time()
 
     @contextmanager
     def _around(self) -> Iterator[None]:
@@ -160,7 +161,8 @@ class _Called:
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         task = self.task
         if task.options.cached or task.options.persist_result:
-            task.spec.store = self.session.store
+            if self.session is not None:
+                task.spec.store = self.session.store
         around = Around(
             task.spec, self.run_info, lambda: task.binder.as_dict(args, kwargs),
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True, task,
@@ -203,14 +205,14 @@ class _Called:
         )
 
     def _end(self, result: AttemptResult, begun: float) -> None:
-        if self.map is None:
+        if self.map is None or self.session is None:
             return
         info = None
         if result.error is not None:
             info = ErrorInfo(type(result.error).__qualname__, _text(result.error), _traceback(result.error))
         if result.name:
             self.map.state_names[self.index] = result.name
-        times = (begun, float(self.session.clock.time()))
+        times = (begun, time.time())
         pump = self.session.pump
         pump.call(pump.dispatcher.call_ended, self.map, self.index, result.code, result.message, info, times)
         self.session.log_call(self.map, self.index, self.run_info.name)

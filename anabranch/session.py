@@ -191,6 +191,11 @@ class Session:
             return flow.scope  # type: ignore[no-any-return]
         task = context.current_task.get()
         if task is not None:
+            if task.port is not None and not task.port.in_process:
+                raise RunnerError(
+                    f"task {task.run.task_name!r} submits from a worker process: only tasks on the inline and thread "
+                    "runners can submit so far; call the task instead, or submit from the flow"
+                )
             found = self.scopes.get(task.run.flow_run_id)
             if found is not None:
                 return found

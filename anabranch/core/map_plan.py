@@ -86,11 +86,12 @@ class MapPlan:
     def without_future_lists(self) -> MapPlan:
         """The plan of what a `Source` can give: future lists are taken out, labels stay true."""
         left = [(key, a) for key, a in self.mapped if not a.futures]
-        args = tuple(a for key, a in left if isinstance(key, int))
-        names = [self.labels.get(key, str(key)) for key, _ in left if isinstance(key, int)]
+        placed = [(key, a) for key, a in left if isinstance(key, int)]
         kwargs: dict[str, Argument] = {key: a for key, a in left if isinstance(key, str)}
-        labels: dict[Key, str] = {**self.labels, **dict(enumerate(names))}
-        length = _agreed(self.name, [(labels.get(k, str(k)), a) for k, a in left])
+        labels: dict[Key, str] = {n: self.labels[key] for n, (key, _) in enumerate(placed)}
+        labels.update((key, self.labels[key]) for key in kwargs)
+        length = _agreed(self.name, [(self.labels[key], a) for key, a in left])
+        args = tuple(a for _, a in placed)
         return MapPlan(args, kwargs, length, self.name, labels)
 
 
@@ -194,15 +195,15 @@ def _is_sized(value: Any) -> bool:
 def _agreed(name: str, arguments: Sequence[tuple[str, Argument]]) -> int | None:
     """The common length; None when one is unsized; raises MapError when known ones differ."""
     lengths = [(label, _length(a)) for label, a in arguments if isinstance(a, Mapped)]
-    known = {label: n for label, n in lengths if n is not None}
-    if len(set(known.values())) > 1:
-        told = ", ".join(f"{label} has {n}" for label, n in known.items())
+    known = [(label, n) for label, n in lengths if n is not None]
+    if len({n for _, n in known}) > 1:
+        told = ", ".join(f"{label} has {n}" for label, n in known)
         raise MapError(
             f"{name}.map: arguments differ in length: {told}; give all the same length, or wrap in unmapped(...) what "
             "every item is to get whole"
         )
     late = any(isinstance(a, LateMapped) for _, a in arguments)
-    return None if late or len(known) < len(lengths) or not known else next(iter(known.values()))
+    return None if late or len(known) < len(lengths) or not known else known[0][1]
 
 
 def _length(argument: Mapped) -> int | None:

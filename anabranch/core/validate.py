@@ -109,8 +109,8 @@ def _namespace(fn: Any) -> dict[str, Any]:
             fn = fn.__func__
         elif inspect.isclass(fn):
             fn = fn.__init__
-        elif not inspect.isfunction(fn) and inspect.isfunction(getattr(type(fn), "__call__", None)):
-            fn = type(fn).__call__
+        elif not inspect.isfunction(fn) and inspect.isfunction(call := inspect.getattr_static(fn, "__call__", None)):
+            fn = call
         else:
             break
     names = dict(getattr(fn, "__globals__", {}))

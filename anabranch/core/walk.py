@@ -320,11 +320,21 @@ class _Rebuild:
         if kind == _MODEL:
             changed = {name: self.part(v, allow) for name, v in given.items()}
             return value.model_copy(update={n: v for n, v in changed.items() if v is not given[n]})
-        new = self.copies[key] = copy.copy(value)
+        new = self.copies[key] = _copy_of_dataclass(value, given)
         for name, v in given.items():
             part = self.part(v, allow)
             if part is not v:
                 object.__setattr__(new, name, part)  # frozen ones forbid the plain way
+        return new
+
+
+def _copy_of_dataclass(value: Any, given: dict[str, Any]) -> Any:
+    try:
+        return copy.copy(value)
+    except AttributeError:  # slotted and frozen, with a field not set yet: its own copying needs all
+        new = object.__new__(type(value))
+        for name, v in given.items():
+            object.__setattr__(new, name, v)
         return new
 
 

@@ -58,7 +58,8 @@ def of_errors(task: str, errors: Iterable[tuple[int, str, str]]) -> list[Failure
 def merge(failures: Iterable[Failures]) -> list[Failures]:
     """Groups that differ only in what changes from item to item become one."""
     groups: dict[tuple[str, str, str], Failures] = {}
-    for one in failures:
+    for given in failures:
+        one = replace(given, message=_bare(given))
         key = (one.task, one.type, _CHANGING.sub("*", one.message))
         known = groups.get(key)
         if known is None:
@@ -67,6 +68,11 @@ def merge(failures: Iterable[Failures]) -> list[Failures]:
             first = one if one.first < known.first else known
             groups[key] = replace(first, count=known.count + one.count)
     return sorted(groups.values(), key=lambda f: (-f.count, f.task, f.first))
+
+
+def _bare(one: Failures) -> str:
+    """The message without the type and the phrase that states put before it."""
+    return one.message.removeprefix("Task run encountered an exception ").removeprefix(f"{one.type}: ")
 
 
 def failure_lines(failures: Sequence[Failures], limit: int = GROUPS, *, task: bool = False) -> list[str]:

@@ -115,6 +115,11 @@ class Pack:
         self.started = _joined(self.started, other.started)
         self.durations = _joined(self.durations, other.durations)
 
+    def next_index(self, low: int) -> int | None:
+        """The lowest index of a segment from `low` on."""
+        spans = zip(self.firsts, self.counts, strict=True)
+        return min((max(first, low) for first, count in spans if first + count > low), default=None)
+
     def indexes(self) -> Callable[[int], bool]:
         """A test whether anything is known of an index here."""
         positions = accumulate(self.counts, initial=0)

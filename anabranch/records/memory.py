@@ -137,7 +137,7 @@ class MemoryRecords:
             spans = [(pack.first, pack.last) for _, pack in packs]
 
             def next_index(low: int) -> int | None:
-                blocks = [max(first, low) for first, last in spans if last >= low]
+                blocks = [first for first, _ in spans if first >= low]
                 return min([*blocks, *(index for index, _ in rows if index >= low)], default=None)
 
             def stored(low: int, high: int) -> Stored:

@@ -96,9 +96,9 @@ WHERE flow_run = ?
 ORDER BY created, rowid;
 
 -- name: next_index
--- The lowest index from one on of which anything may be known.
+-- Where from an index on the next blob or row of a map begins.
 SELECT min(idx) FROM (
-    SELECT min(max(first, :low)) AS idx FROM item_blocks WHERE map = :map AND last >= :low
+    SELECT min(first) AS idx FROM item_blocks WHERE map = :map AND first >= :low
     UNION ALL
     SELECT min(idx) FROM items WHERE map = :map AND idx >= :low
 );

@@ -157,15 +157,18 @@ def page(
     first: int, limit: int, asked: Sequence[str] | None,
     next_index: Callable[[int], int | None], stored: Callable[[int, int], Stored],
 ) -> list[ItemView]:  # fmt: skip
-    """At most `limit` items from `first` on, by index, in the states asked for (None: any)."""
+    """At most `limit` items from `first` on, by index, in the states asked for (None: any).
+
+    `next_index` tells where from an index on the next block or row begins.
+    """
     wanted = None if asked is None else StateFilter.of(asked)
     width = _SCAN if wanted is not None else min(_SCAN, max(limit, 1024))
     found: list[ItemView] = []
-    low = max(first, 0)
-    while len(found) < limit:
-        start = next_index(low)
-        if start is None:
-            break
-        low = start + width
-        found += current_items(start, low, *stored(start, low), wanted, limit - len(found))
+    low: int | None = max(first, 0)
+    while low is not None and len(found) < limit:
+        high = low + width
+        packs, attempts, rows = stored(low, high)
+        found += current_items(low, high, packs, attempts, rows, wanted, limit - len(found))
+        nexts = [next_index(high), *(pack.next_index(high) for pack in packs)]
+        low = min((index for index in nexts if index is not None), default=None)
     return found

@@ -393,7 +393,7 @@ def test_exits_in_a_task_end_that_item_only(bench: Bench, error: type[BaseExcept
 
     done = bench.run(bench.task(leave), range(3))
     assert done.lost is None
-    assert done.codes == [[COMPLETED, FAILED, COMPLETED]]
+    assert done.codes == [[COMPLETED, CRASHED, COMPLETED]]
     info = done.outcome(1).error
     assert info is not None
     assert info.type_name.split(".")[-1] == error.__name__

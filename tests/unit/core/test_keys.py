@@ -92,18 +92,25 @@ class Saved:
 
 SAMPLES: list[Any] = [
     None, True, 1, 1.0, 1j, "1", b"1", bytearray(b"1"), -1, 0, 0.0, -0.0, float("nan"), float("inf"), 10**5000, "", b"",
-    (), [], {}, set(), frozenset(), (1,), [1], {1}, frozenset({1}), {1: 1}, [[1], 2], [[1, 2]], [1, [2]], ["ab"], ["a", "b"],
-    "x" * 1000, "y" * 1000, b"x" * 1000, list(range(1000)), {"a": 1, "b": 2}, {"a": 2, "b": 1}, range(3), slice(1, 2), ...,
+    (), [], {}, set(), frozenset(), (1,), [1], {1}, frozenset({1}), {1: 1}, [[1], 2], [[1, 2]], [1, [2]], ["ab"],
+    ["a", "b"],
+    "x" * 1000, "y" * 1000, b"x" * 1000, list(range(1000)), {"a": 1, "b": 2}, {"a": 2, "b": 1}, range(3),
+    slice(1, 2), ...,
     Colour.RED, Colour.BLUE, Level.LOW, Point(1), Point(2), Frozen(1), Frozen(1, {"a", "b"}), Pair(1, 2), (1, 2),
     Model(name="a"), Model(name="b"), Plain(a=1), Plain(a=2), Plain(b=1), Slotted(1), Slotted(2), Saved(1), Saved(2),
     Decimal("1"), Decimal("1.0"), Fraction(1, 2), UUID(int=3), Path("a"), Path("a/b"), date(2024, 1, 1), time(1, 2),
-    datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC), timedelta(1), timedelta(0, 1), int, str, Plain, len, pickle, os.path,
+    datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC), timedelta(1), timedelta(0, 1), int, str, Plain,
+    len, pickle, os.path,
     deque([1]), Counter("aab"), OrderedDict(a=1, b=2), OrderedDict(b=2, a=1), defaultdict(list, a=[1]), Exception("a"),
-    functools.partial(int, "1"), functools.partial(int, "2"), lambda x: x, lambda x: x + 1, lambda x=1: x, "a".upper, "b".upper,
-    np.arange(3), np.arange(3.0), np.arange(6).reshape(2, 3), np.arange(6).reshape(3, 2), np.float64(1), np.int64(1), np.float32(1),
-    np.array(["a"], dtype=object), np.array([], dtype="i4"), np.array([], dtype="i8"), np.array(["2024"], dtype="M8[Y]"),
-    np.array(["2024"], dtype="M8[D]"), np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]), np.array([1, 2])[::-1], np.dtype("f8"),
-    np.ma.masked_array([1, 2], [0, 1]), np.ma.masked_array([1, 2], [1, 0]),
+    functools.partial(int, "1"), functools.partial(int, "2"), lambda x: x, lambda x: x + 1, lambda x=1: x, "a".upper,
+    "b".upper,
+    np.arange(3), np.arange(3.0), np.arange(6).reshape(2, 3), np.arange(6).reshape(3, 2), np.float64(1), np.int64(1),
+    np.float32(1),
+    np.array(["a"], dtype=object), np.array([], dtype="i4"), np.array([], dtype="i8"),
+    np.array(["2024"], dtype="M8[Y]"),
+    np.array(["2024"], dtype="M8[D]"), np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+    np.array([1, 2])[::-1], np.dtype("f8"),
+    np.ma.masked_array([1, 2], [False, True]), np.ma.masked_array([1, 2], [True, False]),
 ]  # fmt: skip
 
 
@@ -238,7 +245,7 @@ def test_a_model_counts_by_its_fields() -> None:
         ([1, (2, {"a": (n for n in [1])})], "inputs[1][1]['a']"),
         (Point(1, [threading.Lock()]), "inputs.y[0]"),
         (deque([1, threading.Lock()]), "inputs[1]"),
-        (defaultdict(list, a=threading.Lock()), "inputs['a']"),
+        (defaultdict(None, a=threading.Lock()), "inputs['a']"),
         (np.array([threading.Lock()], dtype=object), "inputs[0]"),
     ],
 )
@@ -271,7 +278,12 @@ def test_dumps_is_the_last_resort() -> None:
 
 def test_constants_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(keys, "hash_value", lambda *args: calls.append(args[0]) or hash_value(*args))
+
+    def counted(value: Any, *more: Any) -> str:
+        calls.append(value)
+        return hash_value(value, *more)
+
+    monkeypatch.setattr(keys, "hash_value", counted)
     digest = ConstantHasher()
     array, table = np.arange(1000), {"a": [1, 2]}
     digest.hold([array, table, 3])

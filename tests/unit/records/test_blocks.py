@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.core import states
@@ -155,7 +155,6 @@ def test_a_sealed_block_is_small() -> None:
 ENDS = [states.COMPLETED, states.FAILED, states.TIMED_OUT, states.CANCELLED]
 
 
-@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.integers(1, 3), st.integers(0, 20), st.lists(st.sampled_from([0, *ENDS]), min_size=1)), max_size=6),
     st.dictionaries(st.tuples(st.integers(0, 25), st.integers(1, 3)), st.sampled_from([states.RUNNING, *ENDS]), max_size=12),

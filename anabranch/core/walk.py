@@ -9,27 +9,29 @@ back as the same object.
 from __future__ import annotations
 
 import copy
-import dataclasses
-import types
-from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.annotations import Annotation, allow_failure, quote
+from anabranch.core.annotations import allow_failure, quote
+from anabranch.core.containers import (
+    DICT,
+    EXACT,
+    FROZENSET,
+    LEAVES,
+    LIST,
+    MARK,
+    MODEL,
+    OTHER,
+    SET,
+    TUPLE,
+    attributes_of,
+    kind_of,
+    parts_of,
+)
 from anabranch.core.errors import ParameterBindError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-# Exact types whose instances hold nothing: one set look-up instead of a visit.
-LEAVES: frozenset[type] = frozenset({
-    int, str, bytes, float, bool, type(None), complex, bytearray, memoryview, range, slice, type, type(...),
-    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType,
-})  # fmt: skip
-_EXACT: frozenset[type] = frozenset({list, tuple, dict, set, frozenset})  # never futures themselves
-
-_OTHER, _LIST, _TUPLE, _DICT, _SET, _FROZENSET, _DATACLASS, _MODEL, _MARK = range(9)
-_BUILTIN = ((list, _LIST), (tuple, _TUPLE), (dict, _DICT), (set, _SET), (frozenset, _FROZENSET))
 _ROOT = -1
 
 
@@ -72,6 +74,9 @@ def lift(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, list[tup
     found: list[tuple[Any, bool]] = []
     if type(value) in LEAVES:
         return value, found
+    flat = _lift_flat(value, is_future) if type(value) is tuple else None
+    if flat is not None:
+        return flat
     touched, alive = _search(value, is_future, marks=True)
     if not touched:
         return value, found
@@ -97,6 +102,9 @@ def fill(value: Any, values: Sequence[Any]) -> Any:
         return values[value.n]
     if kind in LEAVES:
         return value
+    flat = _fill_flat(value, values, inner=True) if kind is tuple else None
+    if flat is not None:
+        return flat
     touched, alive = _search(value, _is_hole, marks=False)
     if not touched:
         return value
@@ -115,52 +123,52 @@ def _is_hole(value: object) -> bool:
     return type(value) is Hole
 
 
-# -- what can be looked into -----------------------------------------------------------------------
+# -- short ways for what chains of submits send: futures and leaves, side by side ------------------
 
 
-@lru_cache(maxsize=1024)
-def _kind_of(cls: type) -> int:
-    if issubclass(cls, Annotation):
-        return _MARK
-    for base, kind in _BUILTIN:
-        if issubclass(cls, base):
-            return kind
-    # Asked of the class, never of the instance: mocks and lazy proxies answer yes to everything.
-    if callable(getattr(cls, "model_copy", None)) and isinstance(_model_fields(cls), dict):
-        return _MODEL
-    return _DATACLASS if dataclasses.is_dataclass(cls) else _OTHER
+def _lift_flat(call: tuple[Any, ...], is_future: Callable[[object], bool]) -> tuple[Any, list[tuple[Any, bool]]] | None:
+    """`lift` of ``((leaf or future, ...), {})``; None for anything else."""
+    if len(call) != 2 or type(call[0]) is not tuple or type(call[1]) is not dict or call[1]:
+        return None
+    found: list[tuple[Any, bool]] = []
+    numbers: dict[int, Hole] = {}
+    parts: list[Any] = []
+    for part in call[0]:
+        cls: Any = type(part)
+        if cls not in LEAVES:
+            if cls in EXACT or kind_of(cls) != OTHER:
+                return None
+            if is_future(part):
+                hole = numbers.get(id(part))
+                if hole is None:
+                    hole = numbers[id(part)] = Hole(len(found))
+                    found.append((part, False))
+                part = hole
+        parts.append(part)
+    return ((tuple(parts), call[1]), found) if found else (call, found)
 
 
-def _model_fields(cls: type) -> Any:
-    fields = getattr(cls, "__pydantic_fields__", None)
-    return fields if fields is not None else getattr(cls, "model_fields", None)
-
-
-@lru_cache(maxsize=1024)
-def _field_names(cls: type) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(cls))
-
-
-def _attributes(kind: int, value: Any) -> dict[str, Any]:
-    """A dataclass's or model's fields that are set."""
-    cls: Any = type(value)
-    if kind == _DATACLASS:
-        return {name: getattr(value, name) for name in _field_names(cls) if hasattr(value, name)}
-    fields = _model_fields(cls)
-    found = {name: v for name, v in vars(value).items() if name in fields}
-    found.update(getattr(value, "__pydantic_extra__", None) or {})
-    return found
-
-
-def _parts(kind: int, value: Any) -> Iterable[Any]:
-    if kind == _DICT:
-        return chain(value, value.values())
-    if kind == _MARK:
-        return (value.value,)
-    if kind in (_DATACLASS, _MODEL):
-        return _attributes(kind, value).values()
-    parts: Iterable[Any] = value
-    return parts
+def _fill_flat(parts: tuple[Any, ...], values: Sequence[Any], *, inner: bool) -> tuple[Any, ...] | None:
+    """`fill` of holes, leaves, empty dicts and (with `inner`) tuples of these; None for anything else."""
+    new: list[Any] = []
+    changed = False
+    for part in parts:
+        cls = type(part)
+        if cls is Hole:
+            new.append(values[part.n])
+            changed = True
+            continue
+        if cls is tuple and inner:
+            filled = _fill_flat(part, values, inner=False)
+            if filled is None:
+                return None
+            changed = changed or filled is not part
+            new.append(filled)
+        elif cls in LEAVES or (cls is dict and not part):
+            new.append(part)
+        else:
+            return None
+    return tuple(new) if changed else parts
 
 
 # -- first pass: what is to be replaced, and which containers lie above it -------------------------
@@ -182,11 +190,11 @@ def _search(value: Any, is_future: Callable[[object], bool], *, marks: bool) -> 
             cls: Any = type(part)
             if cls in LEAVES:
                 continue
-            kind = _kind_of(cls)
-            if cls in _EXACT:
-                if LEAVES.issuperset(map(type, _parts(kind, part))):
+            kind = kind_of(cls)
+            if cls in EXACT:
+                if LEAVES.issuperset(map(type, parts_of(kind, part))):
                     continue
-            elif kind == _MARK:
+            elif kind == MARK:
                 if not marks:
                     continue
                 hits.append(parent)  # to be taken off, whatever is inside
@@ -195,9 +203,9 @@ def _search(value: Any, is_future: Callable[[object], bool], *, marks: bool) -> 
             elif is_future(part):
                 hits.append(parent)
                 continue
-            elif kind == _OTHER:
+            elif kind == OTHER:
                 continue
-            inner = 1 if kind == _MARK and isinstance(part, allow_failure) else allow
+            inner = 1 if kind == MARK and isinstance(part, allow_failure) else allow
             key = id(part) << 1 | inner
             known = parents.get(key)
             if known is not None:
@@ -205,7 +213,7 @@ def _search(value: Any, is_future: Callable[[object], bool], *, marks: bool) -> 
                 continue
             parents[key] = [parent]
             alive.append(part)
-            pending.append((_parts(kind, part), key, inner))
+            pending.append((parts_of(kind, part), key, inner))
     return _ancestors(hits, parents), alive
 
 
@@ -257,14 +265,14 @@ class _Rebuild:
         cls: Any = type(value)
         if cls in LEAVES:
             return value
-        kind = _kind_of(cls)
-        if kind == _MARK:
+        kind = kind_of(cls)
+        if kind == MARK:
             if not self.marks:
                 return value
             if isinstance(value, quote):
                 return value.value
             return self.part(value.value, allow or isinstance(value, allow_failure))
-        if cls not in _EXACT and self.is_future(value):
+        if cls not in EXACT and self.is_future(value):
             return self.replace(value, allow)
         key = id(value) << 1 | allow
         if key not in self.touched:
@@ -276,16 +284,16 @@ class _Rebuild:
         return new
 
     def container(self, kind: int, value: Any, allow: bool, key: int) -> Any:
-        if kind == _LIST:
+        if kind == LIST:
             # Known before it is filled, so that a list which holds itself ends here.
             new = self.copies[key] = [] if type(value) is list else copy.copy(value)
             new[:] = [self.part(v, allow) for v in value]
             return new
-        if kind == _DICT:
+        if kind == DICT:
             return self.dict(value, allow, key)
-        if kind == _TUPLE:
+        if kind == TUPLE:
             return _like_tuple(value, [self.part(v, allow) for v in value])
-        if kind in (_SET, _FROZENSET):
+        if kind in (SET, FROZENSET):
             return self.set(kind, value, allow)
         return self.fields(kind, value, allow, key)
 
@@ -308,7 +316,7 @@ class _Rebuild:
                 hash(part)
             except TypeError as error:
                 raise _unhashable(part, "an element of a set", error) from error
-        if kind == _FROZENSET:
+        if kind == FROZENSET:
             return type(value)(parts)
         new = copy.copy(value)
         new.clear()
@@ -316,8 +324,8 @@ class _Rebuild:
         return new
 
     def fields(self, kind: int, value: Any, allow: bool, key: int) -> Any:
-        given = _attributes(kind, value)
-        if kind == _MODEL:
+        given = attributes_of(kind, value)
+        if kind == MODEL:
             changed = {name: self.part(v, allow) for name, v in given.items()}
             return value.model_copy(update={n: v for n, v in changed.items() if v is not given[n]})
         new = self.copies[key] = _copy_of_dataclass(value, given)

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anabranch.core.states import CACHED, NAMES
+from anabranch.core.states import CACHED, CANCELLED, NAMES, StateType
 from anabranch.display import units
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RATE_SECONDS = 10.0  # the rate is that of the last so many seconds
 NAME_WIDTH = 24
 BAR_WIDTH = 20
-_BAD = range(CACHED + 1, len(NAMES))
+_BAD = [code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED)]
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,6 +33,7 @@ class Reading:
     total: int | None  # None: an unsized input goes on
     failed: int
     cached: int
+    cancelled: int
     bytes_held: int
     seconds: float  # since the meter saw it first
     rate: float  # items a second, lately
@@ -68,6 +69,8 @@ class Meter:
             return None
         finished = map.finished
         done = map.done
+        if not done:
+            self._marks.clear()  # a map that waits its turn has no rate yet
         self._marks.append((now, done))
         while len(self._marks) > 2 and now - self._marks[1][0] >= RATE_SECONDS:
             self._marks.popleft()
@@ -75,7 +78,7 @@ class Meter:
         rate = (done - before) / (now - then) if now > then else 0.0
         self.seen = Reading(
             self.name, done, len(map.codes) if map.closed else None, _failures(map.codes),
-            map.codes.count(CACHED), map.bytes_held, now - self.began, rate, finished,
+            map.codes.count(CACHED), map.codes.count(CANCELLED), map.bytes_held, now - self.began, rate, finished,
         )  # fmt: skip
         return self.seen
 
@@ -101,11 +104,7 @@ def line(reading: Reading, style: Style) -> str:
         parts.append(f"ETA {units.clock(reading.eta)}")
     elif not reading.finished:
         parts.append(units.clock(reading.seconds))
-    tail = [f"{units.count(reading.failed)} failed"] if reading.failed else []
-    if reading.cached:
-        tail.append(f"{units.count(reading.cached)} cached")
-    if reading.bytes_held:
-        tail.append(f"{units.size(reading.bytes_held)} held")
+    tail = extras(reading)
     room = style.width - 1
     text = "  ".join([name, *parts, *tail])
     bar_width = min(BAR_WIDTH, room - len(text) - 2)
@@ -126,20 +125,20 @@ def plain_line(reading: Reading) -> str:
     parts = [_counts(reading).strip(), units.rate(reading.rate)]
     if reading.eta is not None:
         parts.append(f"ETA {units.clock(reading.eta)}")
-    return f"{reading.name}: {', '.join([*parts, *_extras(reading)])}"
+    return f"{reading.name}: {', '.join([*parts, *extras(reading)])}"
 
 
 def end_line(reading: Reading) -> str:
     """The last line of a map, on a terminal and piped alike."""
     speed = units.rate(reading.done / reading.seconds) if reading.seconds > 0 else "-/s"
     text = f"{_items(reading.done)} in {units.duration(reading.seconds)} ({speed})"
-    return f"{reading.name}: {', '.join([text, *_extras(reading)])}"
+    return f"{reading.name}: {', '.join([text, *extras(reading)])}"
 
 
-def _extras(reading: Reading) -> list[str]:
-    found = [f"{units.count(reading.failed)} failed"] if reading.failed else []
-    if reading.cached:
-        found.append(f"{units.count(reading.cached)} from the cache")
+def extras(reading: Reading) -> list[str]:
+    """What else there is to say: failed, cancelled and cached items, bytes held."""
+    words = ("failed", "cancelled", "cached")
+    found = [f"{units.count(getattr(reading, word))} {word}" for word in words if getattr(reading, word)]
     if reading.bytes_held:
         found.append(f"{units.size(reading.bytes_held)} held")
     return found

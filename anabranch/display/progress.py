@@ -238,7 +238,7 @@ class _Bar:
 
     def update(self, reading: Reading) -> None:
         self._bar.total = reading.total
-        self._bar.set_postfix_str(f"{reading.failed} failed" if reading.failed else "", refresh=False)
+        self._bar.set_postfix_str(", ".join(meter.extras(reading)), refresh=False)
         self._context.run(self._bar.update, reading.done - self._bar.n)
 
     def close(self) -> None:
@@ -251,7 +251,9 @@ def _tqdm(reading: Reading) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TqdmWarning)  # no ipywidgets: a text bar does
         from tqdm.auto import tqdm
-    return tqdm(total=reading.total, desc=reading.name, unit="item", mininterval=INTERVAL)
+    bar = tqdm(total=reading.total, desc=reading.name, unit="item", mininterval=INTERVAL)
+    bar.start_t -= reading.seconds
+    return bar
 
 
 # -- the thread ------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from anabranch.core.contracts import (
 )
 from anabranch.core.errors import AnabranchError, RunnerError, SerializationError
 from anabranch.core.options import TaskOptions
-from anabranch.core.states import CANCELLED, COMPLETED, FAILED
+from anabranch.core.states import CANCELLED, COMPLETED, CRASHED, FAILED
 from anabranch.core.walk import Hole
 
 if TYPE_CHECKING:

@@ -158,7 +158,8 @@ def test_dataclasses() -> None:
     found = put(given, "F", "T")
     assert found == Plain("F") or (found.a, found.b, found.total) == ("F", 2, ["T"])
     assert isinstance(given.a, Fut)
-    frozen = put(Frozen(Fut()), "F")  # `later` was never set
+    lifted, _ = lift(Frozen(Fut()), is_future)  # `later` was never set, so it cannot be pickled
+    frozen = fill(lifted, ["F"])
     assert frozen.a == "F"
     assert not hasattr(frozen, "later")
     assert put(Init((Fut(),)), "F") == Init(("F",))
@@ -236,6 +237,20 @@ def test_fill_leaves_annotations_and_values_alone() -> None:
 def test_fill_call() -> None:
     assert fill_call((Hole(1), 2), {"k": [Hole(0)]}, ["a", "b"]) == (("b", 2), {"k": ["a"]})
     assert fill(Hole(0), ["a"]) == "a"
+
+
+def test_flat_calls_are_as_the_others() -> None:
+    f, g = Fut(), Fut()
+    lifted, found = lift(((f, 1, g, f, "x"), {}), is_future)
+    assert lifted == ((Hole(0), 1, Hole(1), Hole(0), "x"), {})
+    assert found == [(f, False), (g, False)]
+    assert fill(lifted, ["F", "G"]) == (("F", 1, "G", "F", "x"), {})
+    assert fill((Hole(0), object, [Hole(1)]), ["F", "G"]) == ("F", object, ["G"])
+    assert fill(((Hole(0), (1, Hole(1))), {"k": Hole(1)}), [1, 2]) == ((1, (1, 2)), {"k": 2})
+    call = ((object(), 1), {})
+    assert lift(call, is_future)[0] is call
+    assert fill(call, []) is call
+    assert lift(((f, quote(g)), {}), is_future) == (((Hole(0), g), {}), [(f, False)])
 
 
 def test_future_that_is_a_sequence_too() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.states import CACHED, COMPLETED, FAILED, PENDING
+from anabranch.core.states import CACHED, CANCELLED, COMPLETED, FAILED, PENDING
 from anabranch.display import meter, progress
 from anabranch.display.meter import Meter, Style
 from anabranch.display.progress import Board, Plain, Terminal
@@ -120,7 +120,7 @@ def terminal(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def reading(**changes: Any) -> meter.Reading:
     given: dict[str, Any] = {
-        "name": "double", "done": 512, "total": 2048, "failed": 0, "cached": 0, "bytes_held": 0, "seconds": 2.0,
+        "name": "double", "done": 512, "total": 2048, "failed": 0, "cached": 0, "cancelled": 0, "bytes_held": 0, "seconds": 2.0,
         "rate": 256.0, "finished": False,
     }  # fmt: skip
     return meter.Reading(**{**given, **changes})
@@ -168,12 +168,14 @@ def test_rate_is_that_of_the_last_seconds() -> None:
 
 def test_failures_and_cached_are_counted() -> None:
     map = FakeMap(10)
-    map.go(5)
+    map.go(4)
     map.go(2, FAILED)
     map.go(1, CACHED)
+    map.go(1, CANCELLED)
     found = Meter(map, 0.0).read(1.0)  # type: ignore[arg-type]
     assert found is not None
-    assert (found.done, found.failed, found.cached, found.finished) == (8, 2, 1, False)
+    assert (found.done, found.failed, found.cached, found.cancelled) == (8, 2, 1, 1)
+    assert not found.finished
 
 
 # -- a terminal --------------------------------------------------------------------------------------

@@ -155,11 +155,17 @@ def test_a_sealed_block_is_small() -> None:
 ENDS = [states.COMPLETED, states.FAILED, states.TIMED_OUT, states.CANCELLED]
 
 
+ATTEMPTS = st.integers(1, 3)
+CODES = st.lists(st.sampled_from([states.PENDING, *ENDS]), min_size=1)
+
+
 @given(
-    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 20), st.lists(st.sampled_from([0, *ENDS]), min_size=1)), max_size=6),
-    st.dictionaries(st.tuples(st.integers(0, 25), st.integers(1, 3)), st.sampled_from([states.RUNNING, *ENDS]), max_size=12),
-    st.integers(0, 10), st.integers(1, 30), st.none() | st.sets(st.sampled_from(["Completed", "failed", "TimedOut"])),
-)  # fmt: skip
+    st.lists(st.tuples(ATTEMPTS, st.integers(0, 20), CODES), max_size=6),
+    st.dictionaries(st.tuples(st.integers(0, 25), ATTEMPTS), st.sampled_from([states.RUNNING, *ENDS]), max_size=12),
+    st.integers(0, 10),
+    st.integers(1, 30),
+    st.none() | st.sets(st.sampled_from(["Completed", "failed", "TimedOut"])),
+)
 def test_last_attempt_counts(
     written: list[tuple[int, int, list[int]]],
     special: dict[tuple[int, int], int],

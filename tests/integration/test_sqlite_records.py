@@ -1,0 +1,457 @@
+"""The SQLite file among processes: started together, locked, killed, of another version, a million items."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from array import array
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch.core.errors import RecordsError
+from anabranch.core.runs import FlowRunRow, ItemBlock, ItemRow, LogRow, MapRow
+from anabranch.core.states import COMPLETED, FAILED, RUNNING
+from anabranch.records import writer
+from anabranch.records.database import connect, opened, prepare
+from anabranch.records.reader import Reader
+from anabranch.records.sqlite import SqliteRecords
+from anabranch.records.statements import QUERIES, Migration, migrations, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.timeout(90)
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT = 30.0
+MAP = "0190a5c1-7a00-7000-8000-000000000000"
+
+
+@contextmanager
+def program(code: str, *args: object) -> Iterator[subprocess.Popen[str]]:
+    """A Python process with pipes to its standard input and output; killed at the end if need be."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code, *map(str, args)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def tell(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def sound(path: Path) -> bool:
+    with opened(path) as db:
+        return bool(db.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
+
+
+def count(path: Path, table: str) -> int:
+    with opened(path) as db:
+        number: int = db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        return number
+
+
+HOLDER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+db.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.readline()
+db.execute("COMMIT")
+print("free", flush=True)
+"""
+
+
+# -- several processes -----------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from anabranch.core.runs import FlowRunRow, ItemBlock, ItemRow, LogRow, MapRow
+from anabranch.records.sqlite import SqliteRecords
+print("ready", flush=True)
+sys.stdin.readline()
+name = sys.argv[2]
+with SqliteRecords(sys.argv[1]) as records:
+    records.append([FlowRunRow(name, "f", name, 5), MapRow(name, name, "t", "map", 20_000)])
+    for n in range(200):
+        records.append([ItemBlock(name, n * 100, 100), LogRow(n, 20, "l", str(n), name), ItemRow(name, n, 2, 7)])
+        if n % 10 == 0:
+            assert records.flush(30)
+print("done", flush=True)
+"""
+
+
+def test_processes_start_and_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "runs.db"
+    names = [f"run-{n}" for n in range(3)]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(program(WRITER, path, name)) for name in names]
+        for process in processes:
+            assert line_of(process) == "ready"
+        for process in processes:
+            tell(process)
+        for process in processes:
+            assert line_of(process) == "done"
+            assert process.wait(WAIT) == 0
+    records = Reader(path)
+    assert {row.id for row in records.flow_runs()} == set(names)
+    for name in names:
+        assert len(records.items(name, limit=100_000, states=["Completed"])) == 20_000
+        assert [line.message for line in records.logs(name)] == [str(n) for n in range(200)]
+    assert sound(path)
+
+
+def test_a_locked_database_delays_the_writer_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "runs.db"
+    records = SqliteRecords(path)
+    records.append([FlowRunRow("r", "f", "n", RUNNING), MapRow(MAP, "r", "t", "map", 300_000)])
+    assert records.flush(WAIT)
+    with program(HOLDER, path) as holder:
+        assert line_of(holder) == "locked"
+        spent = time.thread_time()
+        for n in range(300):
+            records.append([ItemBlock(MAP, n * 1000, 1000, None, 0.0, array("i", [0] * 1000), array("i", [9] * 1000))])
+            records.append([LogRow(n, 20, "l", str(n), "r")])
+        assert time.thread_time() - spent < 1.0
+        assert not records.flush(2.0)
+        assert len(records.flow_runs()) == 1  # reading goes on
+        assert records.logs("r") == []
+        tell(holder)
+        assert line_of(holder) == "free"
+        assert records.flush(WAIT)
+    assert len(records.logs("r")) == 300
+    assert count(path, "item_blocks") <= 6  # merged while they waited
+    records.close()
+    assert len(records.items(MAP, limit=400_000)) == 300_000
+    assert caplog.records == []
+
+
+def test_closing_on_a_locked_database_can_be_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    records = SqliteRecords(path)
+    with program(HOLDER, path) as holder:
+        assert line_of(holder) == "locked"
+        records.append([FlowRunRow("r", "f", "n", RUNNING)])
+        records.close(0.1)
+        tell(holder)
+        assert line_of(holder) == "free"
+    records.close()
+    assert records.flow_run("r") is not None
+
+
+VICTIM = """
+import sys
+from array import array
+from anabranch.core.runs import ItemBlock, LogRow, MapRow
+from anabranch.records.sqlite import SqliteRecords
+records = SqliteRecords(sys.argv[1], commit_interval=0.001)
+n = 0
+while True:
+    for _ in range(50):
+        first = n * 100
+        records.append([ItemBlock("m", first, 100, None, 0.0, array("i", [n] * 100), array("i", [1] * 100))])
+        records.append([LogRow(n, 20, "l", str(n), "r"), MapRow("m", "r", "t", "map", None, 1.0, n % 7 or None)])
+        n += 1
+    if n % 500 == 0:
+        assert records.flush(30)
+        print(n, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 7])
+def test_kill_in_the_middle_of_writing(tmp_path: Path, lines: int) -> None:
+    path = tmp_path / "runs.db"
+    with program(VICTIM, path) as victim:
+        for _ in range(lines):
+            flushed = int(line_of(victim))
+        victim.send_signal(signal.SIGKILL)
+        victim.wait(WAIT)
+    assert sound(path)
+    with SqliteRecords(path) as records:
+        logs = records.logs("r", limit=10**9)
+        items = records.items("m", limit=10**9)
+        assert len(logs) >= flushed
+        assert [line.message for line in logs] == [str(n) for n in range(len(logs))]
+        assert [view.index for view in items] == list(range(len(logs) * 100))
+        records.append([LogRow(1e9, 20, "l", "after", "r")])
+        assert records.flush(WAIT)
+
+
+FORKER = """
+import os, sys, warnings
+from anabranch.core.runs import LogRow
+from anabranch.records.sqlite import SqliteRecords
+warnings.simplefilter("ignore", DeprecationWarning)
+records = SqliteRecords(sys.argv[1])
+records.append([LogRow(1.0, 20, "l", "before", "r")])
+assert records.flush(30)
+child = os.fork()
+if child == 0:
+    sys.exit(len(records.logs("r")))  # an ordinary end: objects and connections are taken down
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+records.append([LogRow(2.0, 20, "l", "after", "r")])
+records.close()
+print(len(records.logs("r")), flush=True)
+"""
+
+
+def test_the_end_of_a_forked_child_does_no_harm(tmp_path: Path) -> None:
+    with program(FORKER, tmp_path / "runs.db") as process:
+        assert line_of(process) == "2"
+        assert process.wait(WAIT) == 0
+    assert sound(tmp_path / "runs.db")
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+class Flawed:
+    """A connection of which one call, the n-th of all, fails before it does anything."""
+
+    calls = 0
+
+    def __init__(self, connection: sqlite3.Connection, n: int) -> None:
+        self._connection, self._n = connection, n
+
+    def _count(self) -> None:
+        Flawed.calls += 1
+        if Flawed.calls == self._n:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        self._count()
+        return self._connection.execute(*args)
+
+    def executemany(self, *args: Any) -> sqlite3.Cursor:
+        self._count()
+        return self._connection.executemany(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+@pytest.mark.parametrize("n", range(1, 26))
+def test_each_call_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    monkeypatch.setattr(Flawed, "calls", 0)
+    monkeypatch.setattr(writer, "connect", lambda path, timeout: Flawed(connect(path, timeout), n))
+    path = tmp_path / "runs.db"
+    with SqliteRecords(path, commit_interval=0.0) as records:
+        for part in range(3):
+            first = part * 150
+            records.append([FlowRunRow("r", "f", "n", RUNNING), MapRow("m", "r", "t", "map", 450, 1.0, 2.0)])
+            records.append(ItemRow("m", i, 1, COMPLETED) for i in range(first, first + 120))
+            records.append([ItemBlock("m", first + 120, 30), LogRow(part, 20, "l", str(part), "r")])
+            assert records.flush(WAIT)
+    assert Flawed.calls > 20
+    assert [view.index for view in records.items("m")] == list(range(450))
+    assert [line.message for line in records.logs("r")] == ["0", "1", "2"]
+    assert sound(path)
+
+
+def test_rows_that_cannot_be_stored_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Alien:
+        """No row."""
+
+    bad: list[Any] = [
+        LogRow(1.0, 20, "l", object(), "r"),  # type: ignore[arg-type]
+        LogRow(1.0, 2**70, "l", "huge", "r"),
+        LogRow(1.0, 20, "l", None, "r"),  # type: ignore[arg-type]
+        MapRow("bad", "r", "t", "map", 1, counts={"x": object()}),  # type: ignore[dict-item]
+        Alien(),
+    ]
+    good = [LogRow(n, 20, "l", str(n), "r") for n in range(250)]
+    with SqliteRecords(tmp_path / "runs.db") as records:
+        records.append([*good[:100], *bad, *good[100:], MapRow("ok", "r", "t", "map", 1)])
+        assert records.flush(WAIT)
+        assert records.logs("r") == good
+        assert [map.id for map in records.maps("r")] == ["ok"]
+    assert len(caplog.records) == len(bad)
+
+
+def test_many_threads_append(tmp_path: Path) -> None:
+    with SqliteRecords(tmp_path / "runs.db", commit_interval=0.001) as records:
+        begin = threading.Barrier(4)
+
+        def work(name: str) -> None:
+            begin.wait(WAIT)
+            for n in range(2000):
+                records.append([LogRow(n, 20, "l", str(n), name)])
+
+        threads = [threading.Thread(target=work, args=(f"r{k}",)) for k in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT)
+        assert records.flush(WAIT)
+        for k in range(4):
+            assert [line.message for line in records.logs(f"r{k}", limit=9999)] == [str(n) for n in range(2000)]
+
+
+def test_rows_are_committed_without_being_asked(tmp_path: Path) -> None:
+    """A row appended to an idle writer, and one appended while it works, get in by themselves."""
+    path = tmp_path / "runs.db"
+    with SqliteRecords(path, commit_interval=0.001) as records, opened(path) as db:
+        deadline = time.monotonic() + WAIT
+        for n in range(200):
+            records.append([LogRow(n, 20, "l", "", "r")])
+            while n % 20 == 0 and db.execute("SELECT count(*) FROM logs").fetchone()[0] <= n:
+                assert time.monotonic() < deadline
+
+
+# -- the file --------------------------------------------------------------------------------------
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        path = tmp_path / "deep" / "down" / "runs.db"
+        with SqliteRecords(path) as records:
+            records.append([FlowRunRow("r", "f", "n", RUNNING)])
+            assert records.flush(WAIT)
+            files = list(path.parent.iterdir())
+            assert len(files) == 3
+            assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    finally:
+        os.umask(old)
+    assert [file.name for file in path.parent.iterdir()] == ["runs.db"]
+
+
+def test_odd_paths(tmp_path: Path) -> None:
+    for name in ("a b?c#d%20.db", "é.db"):
+        with SqliteRecords(tmp_path / name) as records:
+            records.append([FlowRunRow("r", "f", "n", RUNNING)])
+        assert (tmp_path / name).stat().st_size > 0
+        assert records.flow_run("r") is not None
+
+
+def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    path.write_text("no database, but long enough to be one " * 100)
+    with pytest.raises(RecordsError, match=r"runs\.db.*not a database"):
+        SqliteRecords(path)
+    with pytest.raises(RecordsError, match="cannot be used"):
+        SqliteRecords(tmp_path)
+    with pytest.raises(RecordsError, match="cannot be used"):
+        Reader(tmp_path / "none.db").flow_runs()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    SqliteRecords(path).close()
+    with opened(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(RecordsError, match="schema version 99; this anabranch knows versions up to 1"):
+        SqliteRecords(path)
+
+
+def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with SqliteRecords(path) as records:
+        records.append([FlowRunRow("r", "f", "n", RUNNING)])
+    known = migrations()
+    step = Migration(len(known) + 1, ("ALTER TABLE flow_runs ADD COLUMN extra TEXT DEFAULT 'x';",))
+    broken = step._replace(statements=(*step.statements, "INSERT INTO nowhere VALUES (1);"))
+    with pytest.raises(RecordsError, match="nowhere"):
+        prepare(path, [*known, broken])
+    assert records.flow_run("r") is not None
+    with opened(path) as db:  # nothing of the broken step stayed
+        assert db.execute("PRAGMA user_version").fetchone()[0] == len(known)
+        assert "extra" not in [row[1] for row in db.execute("PRAGMA table_info(flow_runs)")]
+    for _ in range(2):
+        prepare(path, [*known, step])
+    with opened(path) as db:
+        assert db.execute("SELECT id, extra FROM flow_runs").fetchall() == [("r", "x")]
+    with pytest.raises(RecordsError, match=f"version {len(known) + 1}"):
+        SqliteRecords(path)
+
+
+def test_queries_are_named_and_told(tmp_path: Path) -> None:
+    assert all(len(query.purpose) > 10 and query.purpose.endswith(".") for query in QUERIES.values())
+    with pytest.raises(RecordsError, match="doubled"):
+        parse("-- name: x\n-- One.\nSELECT 1;\n-- name: x\n-- Two.\nSELECT 2;\n")
+    with pytest.raises(RecordsError, match="'x'"):
+        parse("-- name: x\nSELECT 1;\n")
+
+
+# -- a million items -------------------------------------------------------------------------------
+
+
+def test_a_million_items(tmp_path: Path) -> None:
+    rng = random.Random(20)
+    path = tmp_path / "runs.db"
+    records = SqliteRecords(path)
+    records.append([MapRow(MAP, "r", "t", "map", 1_000_000, 1.0)])
+    appending = 0.0
+    sums = 0
+    for n in range(1000):
+        durations = array("i", [int(rng.expovariate(1 / 300)) + 1 for _ in range(1000)])
+        started = array("i", [0])
+        for d in durations[:-1]:
+            started.append(started[-1] + d + 2)
+        sums += sum(durations)
+        block = ItemBlock(MAP, n * 1000, 1000, None, 1.7e9 + n, started, durations, 1, f"worker-{n % 2}")
+        before = time.thread_time()
+        records.append((block,))
+        appending += time.thread_time() - before
+    records.append([MapRow(MAP, "r", "t", "map", 1_000_000, 1.0, 2.0, {"Completed": 1_000_000})])
+    assert records.flush(WAIT)
+    records.close()
+    size = path.stat().st_size
+    print(f"{size / 1e6:.2f} bytes an item, writer {records.writer_seconds:.3f} s, {appending * 1e3:.2f} us an append")
+    assert size <= 40_000_000
+    assert records.writer_seconds <= 1.5
+    assert count(path, "item_blocks WHERE sealed = 0") == 0
+    assert count(path, "item_blocks") <= 40
+    views = records.items(MAP, limit=1_000_000)
+    assert [view.index for view in views] == list(range(1_000_000))
+    assert round(sum(view.duration or 0.0 for view in views) * 1e6) == sums
+    assert records.items(MAP, states=["Failed"]) == []
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_ten_thousand_single_submits(tmp_path: Path, named: bool) -> None:
+    path = tmp_path / "runs.db"
+    rows: list[Any] = [
+        ItemRow(MAP, i, 1, COMPLETED, name=f"load-{i}") if named
+        else ItemBlock(MAP, i ^ 1, 1, None, 1.7e9 + i / 1e3, array("i", [0]), array("i", [i % 50]), 1, f"w{i % 2}")
+        for i in range(10_000)
+    ]  # fmt: skip
+    records = SqliteRecords(path)
+    records.append([MapRow(MAP, "r", "t", "submit", None, 1.0)])
+    assert records.flush(WAIT)
+    before = time.thread_time()
+    for row in rows:
+        records.append((row,))
+    appending = time.thread_time() - before
+    records.append([MapRow(MAP, "r", "t", "submit", 10_000, 1.0, 2.0), ItemRow(MAP, 10_000, 1, FAILED)])
+    assert records.flush(WAIT)
+    records.close()
+    each, size = records.writer_seconds / 10_000, path.stat().st_size
+    print(f"{each * 1e6:.2f} us a row in the writer, {appending * 100:.2f} us an append, {size / 1e4:.1f} bytes each")
+    assert each <= 40e-6
+    assert appending / 10_000 <= 10e-6
+    if not named:
+        assert size <= 40 * 10_000
+    assert len(records.items(MAP, limit=20_000, states=["COMPLETED"])) == 10_000

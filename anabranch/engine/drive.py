@@ -94,8 +94,18 @@ async def _call_async(step: Call) -> Any:
     raise TaskTimeoutError(f"exceeded timeout of {step.timeout} second(s)")
 
 
+class _Owned:
+    """A loop that goes with its thread."""
+
+    def __init__(self, runner: Any) -> None:
+        self.runner = runner
+
+    def __del__(self) -> None:
+        self.runner.close()
+
+
 class _Loops(threading.local):
-    runner: Any = None
+    owned: _Owned | None = None
 
 
 _loops = _Loops()
@@ -105,16 +115,9 @@ def loop_runner() -> Any:
     """This thread's own event loop (an `asyncio.Runner`), kept for the next call."""
     import asyncio
 
-    if _loops.runner is None:
-        _loops.runner = asyncio.Runner()
-    return _loops.runner
-
-
-def close_loop() -> None:
-    """Close this thread's loop, if it has one."""
-    if _loops.runner is not None:
-        _loops.runner.close()
-        _loops.runner = None
+    if _loops.owned is None:
+        _loops.owned = _Owned(asyncio.Runner())
+    return _loops.owned.runner
 
 
 def _call_limited(step: Call) -> Any:

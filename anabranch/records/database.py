@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-# Each brings back what it has done so far if the process dies in it.
-_NEW_FILE = os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0)
+_NEW_FILE = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
 
 
 def connect(path: Path, timeout: float) -> sqlite3.Connection:

@@ -44,6 +44,9 @@ OWN_CLUSTER = {
 }
 
 
+_registering = threading.Lock()  # cloudpickle's register is the program's
+
+
 def _distributed() -> Any:
     try:
         import distributed
@@ -97,6 +100,7 @@ class DaskRunner:
         self._futures: dict[int, Any] = {}  # chunk -> future
         self._held: dict[int, set[Handle]] = {}
         self._open: dict[int, Chunk] = {}
+        self._gone: set[Handle] = set()  # released, still to be dropped by the sender
         self._slots = 0
         self._closing = False
 
@@ -128,9 +132,13 @@ class DaskRunner:
 
         if self._cluster is None and self._address is None:
             with dask.config.set(OWN_CLUSTER):
-                self._cluster = distributed.LocalCluster(
-                    n_workers=self._n_workers, threads_per_worker=self._threads, processes=True, host="127.0.0.1",
-                    dashboard_address=None, silence_logs=logging.CRITICAL,
+                # Scheduler and workers as programs of their own: the user's script is not imported again,
+                # and a big scheduler does not share the driver's memory.
+                from distributed.deploy.subprocess import SubprocessCluster
+
+                self._cluster = SubprocessCluster(
+                    n_workers=self._n_workers, threads_per_worker=self._threads, host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
                 )  # fmt: skip
             self._own_cluster = True
         self._own_client = True
@@ -230,11 +238,13 @@ class DaskRunner:
         self._actions.put(("run", worker_half.note_cancel, (self._session, chunk, where)))
 
     def release(self, handles: Iterable[Handle]) -> None:
-        self._actions.put(("release", tuple(handles)))
+        gone = tuple(handles)
+        self._gone.update(gone)
+        self._actions.put(("release", gone))
 
     def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
         future = self._futures.get(handle.chunk)
-        if future is None:
+        if future is None or handle in self._gone:
             raise ResultReleased(f"the values of {handle} were released")
         try:
             part = self._client.submit(
@@ -316,6 +326,7 @@ class DaskRunner:
 
     def _released(self, handle: Handle) -> None:
         held = self._held.get(handle.chunk)
+        self._gone.discard(handle)
         if held is None:
             return
         held.discard(handle)
@@ -364,8 +375,12 @@ def _by_value(fn: Any) -> Any:
     if module is None or module.__name__ == "__main__" or not path or any(path.startswith(k) for k in known):
         yield
         return
-    cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        cloudpickle.unregister_pickle_by_value(module)
+    with _registering:
+        mine = module.__name__ not in cloudpickle.cloudpickle.list_registry_pickle_by_value()
+        if mine:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            if mine:
+                cloudpickle.unregister_pickle_by_value(module)

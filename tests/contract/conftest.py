@@ -151,6 +151,14 @@ class Bench:
         self.chunks[chunk.id] = Outcomes(chunk)  # before it is sent: it may be done before submit returns
         return chunk
 
+    def delivered(self) -> None:
+        """Wait until what was told to the runner has reached its workers, where it goes over a network."""
+        actions = getattr(self.runner, "_actions", None)
+        if actions is not None:
+            done = threading.Event()
+            actions.put(("call", done.set))
+            assert done.wait(30)
+
     def submit(self, stages: int | Sequence[int], args: Sequence[Any], **more: Any) -> int:
         chunk = self.chunk(stages, args, **more)
         self.runner.submit([chunk])

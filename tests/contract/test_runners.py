@@ -434,6 +434,7 @@ def test_shorten_returns_the_rest_uncounted(bench: Bench, gated: Gate) -> None:
     gated.begun(0)
     bench.runner.shorten(chunk, 2)
     bench.runner.shorten(chunk, 3)  # never longer again
+    bench.delivered()
     gated.open()
     done = bench.ended(chunk)
     assert done.lost is None

@@ -120,8 +120,8 @@ def terminal(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def reading(**changes: Any) -> meter.Reading:
     given: dict[str, Any] = {
-        "name": "double", "done": 512, "total": 2048, "failed": 0, "cached": 0, "cancelled": 0, "bytes_held": 0, "seconds": 2.0,
-        "rate": 256.0, "finished": False,
+        "name": "double", "done": 512, "total": 2048, "failed": 0, "cached": 0, "cancelled": 0, "bytes_held": 0,
+        "seconds": 2.0, "rate": 256.0, "finished": False,
     }  # fmt: skip
     return meter.Reading(**{**given, **changes})
 

@@ -1,0 +1,313 @@
+"""The command, as people type it: in processes of its own, with a home of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tokenize
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from anabranch.cli import cli, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MAIN = [sys.executable, "-c", "from anabranch.cli import main; main()"]
+FLOWS = '''
+from anabranch import flow, get_run_logger, task
+
+@task
+def double(x):
+    if x == 3:
+        raise ValueError(f"three is no number, nor is {x}")
+    return 2 * x
+
+@flow(runner="inline")
+def good(n: int = 2, note="", **more):
+    get_run_logger().info("note is %r, more is %r", note, more)
+    return sum(double.map(range(n)).result())
+
+@flow(runner="inline")
+def bad(n: int = 5):
+    double.map(range(n))
+'''
+ONE = '''
+from anabranch import flow
+
+@flow(runner="inline")
+def only(size: int, colour="red"):
+    print(repr((size, colour)))
+'''
+SLOW = '''
+import time
+from anabranch import flow, task
+
+@task
+def nap(n):
+    if n == 0:
+        print("ready", flush=True)
+    time.sleep(0.05)
+
+@flow(runner="thread")
+def slow():
+    nap.map(range(100_000)).wait()
+'''
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [n for n in os.environ if n.startswith("ANABRANCH_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"flows.py": FLOWS, "one.py": ONE, "slow.py": SLOW, "none.py": "x = 1\n"}.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path / "home"
+
+
+def run(*args: str, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*MAIN, *args], capture_output=True, text=True, timeout=50, **options)
+    if code is not None:
+        assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def invoke(home: Path) -> Callable[..., Any]:
+    """The command in this process; only for what makes no session."""
+
+    def call(*args: str, code: int = 0) -> Any:
+        found = CliRunner().invoke(cli, args)
+        assert found.exit_code == code, found.output
+        return found
+
+    return call
+
+
+# -- help, version, config ---------------------------------------------------------------------------
+
+
+def test_help_is_quick_and_lists_the_nouns(home: Path) -> None:
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = run("--help")
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.3
+    for noun in ("config", "demo", "run", "runs", "version"):
+        assert f"\n  {noun}" in done.stdout
+    assert not home.exists()
+
+
+def test_help_of_every_command(invoke: Callable[..., Any]) -> None:
+    assert "FILE[:FLOW]" in invoke("run", "--help").output
+    nouns = (["runs"], ["demo"], ["version"], ["config"], ["config", "set"], ["run", "show"], ["run", "x.py"])
+    for words in nouns:
+        assert "Usage:" in invoke(*words, "--help").output
+    assert "No such command" in invoke("nonsense", code=2).output
+
+
+def test_version(invoke: Callable[..., Any]) -> None:
+    found = json.loads(invoke("version", "--json").output)
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"anabranch", "cloudpickle"} <= set(found)
+    assert "anabranch" in invoke("version").output
+
+
+def test_config_says_where_values_come_from(
+    home: Path, invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows() -> dict[str, Any]:
+        return {r["setting"]: r for r in json.loads(invoke("config", "view", "--json").output)}
+
+    assert rows()["runner"] == {"setting": "runner", "value": "thread", "source": "default"}
+    assert rows()["home"]["source"] == "environment (ANABRANCH_HOME)"
+    invoke("config", "set", "runner", "process")
+    assert rows()["runner"]["value"] == "process"
+    assert rows()["runner"]["source"].startswith("file (")
+    monkeypatch.setenv("ANABRANCH_RUNNER", "inline")
+    assert rows()["runner"]["source"] == "environment (ANABRANCH_RUNNER)"
+    assert "wins over the file" in invoke("config", "unset", "runner").output
+    monkeypatch.delenv("ANABRANCH_RUNNER")
+    assert rows()["runner"]["source"] == "default"
+    assert "runner" in invoke("config", "view").output
+
+
+def test_config_refuses_what_it_does_not_know(home: Path) -> None:
+    assert "known are" in run("config", "set", "runer", "process", code=1).stderr
+    assert "true or false" in run("config", "set", "progress", "perhaps", code=1).stderr
+    assert "known are" in run("config", "unset", "runer", code=1).stderr
+    assert "ANABRANCH_HOME" in run("config", "set", "home", "/x", code=2).stderr
+    assert not (home / "config.toml").exists()
+
+
+# -- run -----------------------------------------------------------------------------------------------
+
+
+def test_run_a_flow_and_look_at_it(home: Path) -> None:
+    done = run("run", "flows.py:good", "-p", "n=3", "-p", "note=plain text", "-p", 'tags=["a", 1]')
+    assert "note is 'plain text', more is {'tags': ['a', 1]}" in done.stderr
+    rows = json.loads(run("runs", "--json").stdout)
+    assert [(r["flow"], r["state"]) for r in rows] == [("good", "Completed")]
+    assert rows[0]["parameters"]["n"] == 3
+    name = rows[0]["name"]
+    table = run("runs").stdout
+    assert name in table
+    assert "\x1b" not in table
+    shown = run("run", "show", rows[0]["id"][:18]).stdout
+    assert "good" in shown
+    assert "3 Completed" in shown
+    logs = run("run", "logs", name).stdout
+    assert "note is 'plain text'" in logs
+    assert {"level": "INFO"}.items() <= json.loads(run("run", "logs", name, "--json").stdout)[0].items()
+    assert "has already ended as Completed" in run("run", "cancel", name, code=1).stderr
+
+
+def test_a_failed_flow_gives_exit_code_1(home: Path) -> None:
+    done = run("run", "flows.py:bad", code=1)
+    assert "three is no number" in done.stderr
+    assert "Traceback" not in done.stderr.partition("Error:")[2]
+    run("run", "flows.py:good", "-p", "n=1")
+    rows = json.loads(run("runs", "--json", "--state", "failed").stdout)
+    assert [r["flow"] for r in rows] == ["bad"]
+    assert len(json.loads(run("runs", "--json").stdout)) == 2
+    assert [r["flow"] for r in json.loads(run("runs", "--json", "--flow", "good").stdout)] == ["good"]
+    assert len(json.loads(run("runs", "--json", "--limit", "1").stdout)) == 1
+    shown = run("run", "show", rows[0]["name"]).stdout
+    assert "1 x ValueError: three is no number, nor is 3 (item 3)" in shown
+    details = json.loads(run("run", "show", rows[0]["name"], "--json").stdout)
+    assert details["failures"][0]["count"] == 1
+    assert details["maps"][0]["counts"] == {"Completed": 4, "Failed": 1}
+
+
+def test_parameters_are_json_else_text(home: Path) -> None:
+    assert run("run", "one.py", "-p", "size=3", "-p", "colour=blue").stdout.strip() == "(3, 'blue')"
+    assert run("run", "-p", "size=3", "one.py").stdout.strip() == "(3, 'red')"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["flow.py"], "did you mean 'flows.py'?"),
+        (["absent/x.py"], "there is no file"),
+        (["none.py"], "there is no flow in 'none.py'"),
+        (["none.py:x"], "is no flow but a int"),
+        (["flows.py"], "flows.py:good\n  flows.py:bad"),
+        (["flows.py:goood"], "did you mean 'good'?"),
+        (["flows.py:bad", "-p", "m=3"], "flow 'bad' has no parameter 'm'"),
+        (["one.py", "-p", "size=1", "-p", "color=blue"], "did you mean 'colour'?"),
+        (["one.py"], "flow 'only' needs -p size=..."),
+        (["one.py", "-p", "size"], "NAME=VALUE"),
+        (["one.py", "-p", "size=1", "-p", "size=2"], "given twice"),
+        (["."], "is a folder"),
+    ],
+)
+def test_bad_arguments_are_named_before_a_run_exists(
+    home: Path, invoke: Callable[..., Any], args: list[str], message: str
+) -> None:
+    assert message in invoke("run", *args, code=2).output
+    assert not home.exists()
+
+
+def test_a_file_that_does_not_load_shows_its_own_trace(home: Path, invoke: Callable[..., Any]) -> None:
+    (home.parent / "broken.py").write_text("import json\njson.loads('{')\n")
+    (home.parent / "syntax.py").write_text("def f(:\n")
+    shown = invoke("run", "broken.py", code=1).output
+    assert "broken.py" in shown
+    assert "JSONDecodeError" in shown
+    assert "importlib" not in shown
+    assert "SyntaxError" in invoke("run", "syntax.py", code=1).output
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_the_run_with_their_exit_code(home: Path, number: signal.Signals, code: int) -> None:
+    with subprocess.Popen([*MAIN, "run", "slow.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(number)
+        _, errors = child.communicate(timeout=40)
+    assert child.returncode == code, errors
+    rows = json.loads(run("runs", "--json").stdout)
+    assert rows[0]["state"] in ("Cancelled", "Crashed", "Failed")
+    assert "Traceback" not in errors
+
+
+def test_cancel_reaches_a_run_of_another_process(home: Path) -> None:
+    with subprocess.Popen([*MAIN, "run", "slow.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        name = json.loads(run("runs", "--json").stdout)[0]["name"]
+        assert "asked to stop" in run("run", "cancel", name).stdout
+        _, errors = child.communicate(timeout=40)
+    assert child.returncode == 1, errors
+    assert json.loads(run("runs", "--json").stdout)[0]["state"] == "Cancelled"
+
+
+def test_lists_without_a_record(home: Path, invoke: Callable[..., Any]) -> None:
+    assert "no flow runs recorded yet" in invoke("runs").output
+    assert json.loads(invoke("runs", "--json").output) == []
+    assert "no flow run 'x'" in invoke("run", "show", "x", code=1).output
+    assert not home.exists()
+
+
+# -- demo ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runner", ["inline", "thread", "process"])
+def test_demo_measures_then_is_served_from_the_cache(home: Path, runner: str) -> None:
+    first = run("demo", "--runner", runner, "--limit", "40", "--report", "out/report.html")
+    assert "40 files measured" in first.stdout
+    assert "from the cache" not in first.stdout
+    page = (home.parent / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") >= 2
+    second = run("demo", "--runner", runner, "--limit", "40")
+    assert "40 of 40 from the cache" in second.stdout
+    assert "from the cache" not in run("demo", "--runner", runner, "--limit", "40", "--fresh").stdout
+
+
+def test_broken_files_are_counted_failures_of_a_completed_flow(tmp_path: Path) -> None:
+    from anabranch import session
+    from anabranch.settings import load
+
+    for i in range(6):
+        (tmp_path / f"good{i}.py").write_text(f"def f{i}():\n    return {i}\n")
+    (tmp_path / "bad1.py").write_text("print 'x'\n")
+    (tmp_path / "bad2.py").write_bytes(b"# coding: uft-8\n")
+    mine = session.Session(load({"ANABRANCH_HOME": str(tmp_path / "home")}))
+    before = session.use(mine)
+    try:
+        state = survey.survey.with_options(runner="inline")(root=str(tmp_path), return_state=True)
+    finally:
+        session.use(before)
+        mine.close()
+    assert state.is_completed()
+    found = state.result()
+    assert [f.path for f in found.failures] == ["bad1.py", "bad2.py"]
+    assert {f.type for f in found.failures} == {"SyntaxError"}
+    assert (found.files, found.ranking.files, found.ranking.functions) == (8, 6, 6)
+
+
+def test_tokens_are_those_of_the_standard_library() -> None:
+    names = {
+        tokenize.NAME: "name", tokenize.NUMBER: "number", tokenize.STRING: "string", tokenize.OP: "operator",
+        tokenize.COMMENT: "comment",
+    }  # fmt: skip
+    if sys.version_info >= (3, 12):
+        pytest.skip("from 3.12 on tokenize splits f-strings")
+    for file in survey.library_files()[::50]:
+        source = (Path(file.root) / file.path).read_bytes()
+        expected = Counter(names.get(t.type) for t in tokenize.tokenize(io.BytesIO(source).readline))
+        expected.pop(None, None)
+        assert survey.count_tokens(source.decode("utf-8")) == expected, file.path

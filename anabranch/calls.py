@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import time
 import traceback
@@ -24,27 +25,27 @@ from anabranch.scope import is_future
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from anabranch.tasks import Task
+    from anabranch.scope import Runnable
 
 _RNG = random.Random()
 
 
 def call(
-    task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool, wait_for: Any
+    task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool, wait_for: Any
 ) -> Any:
     """Run a task now, here; a coroutine for an async task, a generator for a generator task."""
     args, kwargs = task.binder.bind(args, kwargs)
     if wait_for is not None or needs_walk(args, kwargs):
         args, kwargs = _with_values(task, args, kwargs, wait_for)
-    if task.isgenerator:
+    if inspect.isgeneratorfunction(task.fn):
         return _Called(task).generate(args, kwargs)
-    if task.isasync:
+    if inspect.iscoroutinefunction(task.fn):
         return _Called(task).run_async(args, kwargs, return_state)
     return _Called(task).run(args, kwargs, return_state)
 
 
 def _with_values(
-    task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any
+    task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Futures among the arguments become values; a failed one is an error, never None."""
     waited = [] if wait_for is None else lift(wait_for, is_future)[1]
@@ -55,7 +56,7 @@ def _with_values(
     return filled[0], filled[1]
 
 
-def _check(task: Task[..., Any], future: Any, allow: bool) -> None:
+def _check(task: Runnable, future: Any, allow: bool) -> None:
     if allow:
         future.wait()
         return
@@ -78,7 +79,7 @@ def _check(task: Task[..., Any], future: Any, allow: bool) -> None:
 class _Called:
     """One plain call: its place in the record, its attempts, its answer."""
 
-    def __init__(self, task: Task[..., Any]) -> None:
+    def __init__(self, task: Runnable) -> None:
         self.task = task
         inner = context.current_task.get()
         # A call inside a task that runs on a worker is part of that task: no record of its own.

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import context, states
-from anabranch.core.contracts import Binding, Inline, Packed, Stage
+from anabranch.core.contracts import Binding, Inline, Packed, Stage, TaskSpec
 from anabranch.core.errors import MapError, ResultReleased, RunnerError
 from anabranch.core.failures import rebuild
 from anabranch.core.futures import Future, FutureList, Waiter
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.columns import Source
 from anabranch.core.map_plan import Constant, LateMapped, plan_map
+from anabranch.core.options import TaskOptions
+from anabranch.core.params import Binder
 from anabranch.core.walk import Hole, lift, needs_walk
 from anabranch.engine.assemble import PIPE
 
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
 
     from anabranch.core.options import MapOptions
     from anabranch.session import Session
-    from anabranch.tasks import Task
 
 LOGGED_RUNS = 20  # single runs of a task that get a log line of their own, in one flow run
 
@@ -38,6 +41,38 @@ def is_future(value: object) -> bool:
 
 def is_future_list(value: object) -> bool:
     return isinstance(value, FutureList)
+
+
+class Runnable:
+    """What a scope needs of a task: its function, options and how its arguments bind."""
+
+    serials = itertools.count(1)
+
+    def __init__(self, fn: Callable[..., Any], name: str, chosen: TaskOptions, source: str | None = None) -> None:
+        self.fn = fn
+        self.name = name
+        self.options = chosen
+        self.binder = Binder(fn, name)
+        self.serial = next(self.serials)
+        self.spec = TaskSpec(name, fn, chosen, source)
+
+
+def name_of(fn: Any) -> str:
+    """What to call a function, seen through partials."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+class _Combine:
+    """One step of a reduce: several values into one, from left to right."""
+
+    def __init__(self, fn: Callable[[Any, Any], Any]) -> None:
+        self.fn = fn
+        self.__name__ = f"reduce({name_of(fn)})"
+
+    def __call__(self, *values: Any) -> Any:
+        return functools.reduce(self.fn, values)
 
 
 class Scope:
@@ -60,7 +95,7 @@ class Scope:
 
     # -- submission ------------------------------------------------------------------------------
 
-    def submit(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
+    def submit(self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
         """Bring one run of a task into the world and return its future."""
         args, kwargs = task.binder.bind(args, kwargs)
         map = self._series(task, "submit")
@@ -94,7 +129,7 @@ class Scope:
             )
         return Upstream(map, getattr(future, "_index", None), allow_failure)
 
-    def _series(self, task: Task[..., Any], kind: str) -> MapRun:
+    def _series(self, task: Runnable, kind: str) -> MapRun:
         """The open series of single runs of this task under the present tags."""
         current = context.current_task.get()
         parent = current.run.id if current is not None else ""
@@ -107,7 +142,7 @@ class Scope:
                     found = self._open[key] = self._new_series(task, kind, parent)
         return found
 
-    def _new_series(self, task: Task[..., Any], kind: str, parent: str) -> MapRun:
+    def _new_series(self, task: Runnable, kind: str, parent: str) -> MapRun:
         map = self._new_map(task, kind, parent)
         if kind == "call":
             self.pump.call(self.pump.dispatcher.open_calls, map)
@@ -120,7 +155,7 @@ class Scope:
             self.session.watch_series(self, map)
         return map
 
-    def _new_map(self, task: Task[..., Any], kind: str, parent: str, **details: Any) -> MapRun:
+    def _new_map(self, task: Runnable, kind: str, parent: str, **details: Any) -> MapRun:
         if self.closed:
             raise RunnerError(f"flow run {self.flow_run_name!r} has ended: nothing can be submitted in it any more")
         tags = tuple(dict.fromkeys((*task.options.tags, *context.current_tags.get())))
@@ -144,7 +179,7 @@ class Scope:
         )  # fmt: skip
 
     def map(
-        self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
+        self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
     ) -> FutureList:
         """Bring a map into the world: one object, however many items."""
         plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
@@ -187,7 +222,7 @@ class Scope:
         self.session.watch_map(self, map)
         return futures
 
-    def _map_each(self, task: Task[..., Any], plan: Any, options: MapOptions, wait_for: Any) -> FutureList:
+    def _map_each(self, task: Runnable, plan: Any, options: MapOptions, wait_for: Any) -> FutureList:
         """A map over lists that hold futures: every item waits for its own."""
         map = self._new_map(task, "map", "", keep=options.keep == "values")
         map.chunk_option = options.chunk if isinstance(options.chunk, int) else None
@@ -339,7 +374,19 @@ class Scope:
     def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
         if fan_in < 2:
             raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
-        return self.session.reduce(self, map, fn, fan_in)
+        combine = _Combine(getattr(fn, "fn", fn))
+        step = Runnable(combine, combine.__name__, TaskOptions())
+        if not map.closed:
+            self.wait(map, None, None)
+        level: list[Future] = []
+        for index in range(len(map.codes)):
+            self.take_handle(map, index)
+            level.append(Future(map, index))
+        if not level:
+            raise ValueError(f"reduce of an empty map of {map.spec.name!r} has no value")
+        while len(level) > 1 or level[0]._map is map:
+            level = [self.submit(step, tuple(level[i : i + fan_in]), {}) for i in range(0, len(level), fan_in)]
+        return level[0]
 
     # -- the end ---------------------------------------------------------------------------------
 

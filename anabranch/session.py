@@ -32,12 +32,11 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import LogLine, Runner
     from anabranch.core.events import Decide, Resolve, RunHooks
-    from anabranch.core.futures import Future
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
     from anabranch.core.runs import FlowRunRow, Records, Row
     from anabranch.settings import Settings
-    from anabranch.tasks import Task
+    from anabranch.scope import Runnable
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -162,7 +161,7 @@ class Session:
         for shared in gone:
             self.pump.drop_runner(shared.lane)
 
-    def spec_ref(self, lane: int, task: Task[..., Any]) -> int:
+    def spec_ref(self, lane: int, task: Runnable) -> int:
         """The shared id of a task on a lane; its function travels once per worker."""
         key = (lane, task.serial)
         with self._lock:
@@ -172,7 +171,7 @@ class Session:
                 self.pump.call(self._put_spec, lane, found, task)
             return found
 
-    def _put_spec(self, lane: int, ref: int, task: Task[..., Any]) -> None:
+    def _put_spec(self, lane: int, ref: int, task: Runnable) -> None:
         from anabranch.core.events import Put
 
         if task.options.cached or task.options.persist_result:
@@ -285,11 +284,6 @@ class Session:
         which = range(len(codes)) if up.item is None else (up.item,)
         found = [scope.value(up.map, i) if codes[i] in (7, 8) else scope.error(up.map, i) for i in which]
         return found if up.item is None else found[0]
-
-    def reduce(self, scope: Scope, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
-        from anabranch.tasks import combine
-
-        return combine(scope, map, fn, fan_in)
 
     # -- flow runs -------------------------------------------------------------------------------
 

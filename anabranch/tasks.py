@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
-from anabranch.core import context, options
-from anabranch.core.contracts import TaskSpec
+from anabranch import calls, session
+from anabranch.core import options
 from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
-from anabranch.core.params import Binder
+from anabranch.scope import Runnable, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.futures import Future, FutureList
-    from anabranch.core.maps import MapRun
     from anabranch.core.states import State
     from anabranch.scope import Scope
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_serials = itertools.count(1)
 
-
-class Task(Generic[P, R]):
+class Task(Runnable, Generic[P, R]):
     """A function that can be called, submitted and mapped; made by `@task`.
 
     `task(x)` runs now and returns the value (a coroutine if the function is async, a generator
@@ -40,13 +36,9 @@ class Task(Generic[P, R]):
             raise OptionError(f"@task goes under @{type(fn).__name__}, not above it")
         if not callable(fn):
             raise OptionError(f"@task wants a function, got {fn!r}")
-        self.fn = fn
-        name = (given or {}).get("name") or (base.name if base else None) or _name_of(fn)
-        self.options: TaskOptions = options.make(TaskOptions, f"@task {name!r}", given or {}, base)
-        self.name = self.options.name or name
-        self.binder = Binder(fn, self.name)
-        self.serial = next(_serials)
-        self.spec = TaskSpec(self.name, fn, self.options, _source_of(fn, self.options))
+        name = (given or {}).get("name") or (base.name if base else None) or name_of(fn)
+        chosen: TaskOptions = options.make(TaskOptions, f"@task {name!r}", given or {}, base)
+        super().__init__(fn, chosen.name or name, chosen, _source_of(fn, chosen))
         functools.update_wrapper(self, fn, updated=())
         self.isasync = inspect.iscoroutinefunction(fn)
         self.isgenerator = inspect.isgeneratorfunction(fn)
@@ -58,8 +50,6 @@ class Task(Generic[P, R]):
 
         Raises the function's own exception, UpstreamError when an argument is a future that failed.
         """
-        from anabranch import calls
-
         return calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
 
     @overload
@@ -122,8 +112,7 @@ class Task(Generic[P, R]):
         self.options = options.make(
             TaskOptions, f"@task {self.name!r}", {name: (*getattr(self.options, name), hook)}, self.options
         )
-        self.spec = TaskSpec(self.name, self.fn, self.options, self.spec.source)
-        self.serial = next(_serials)  # workers may have the task as it was
+        super().__init__(self.fn, self.name, self.options, self.spec.source)  # workers may have it as it was
         return hook
 
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
@@ -145,12 +134,6 @@ def _rebuild(fn: Callable[..., Any], base: TaskOptions) -> Task[..., Any]:
     return Task(fn, None, base=base)
 
 
-def _name_of(fn: Any) -> str:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return getattr(fn, "__name__", type(fn).__name__)
-
-
 def _source_of(fn: Any, chosen: TaskOptions) -> str | None:
     if not chosen.cached:
         return None
@@ -161,8 +144,6 @@ def _source_of(fn: Any, chosen: TaskOptions) -> str | None:
 
 
 def _scope() -> Scope:
-    from anabranch import session
-
     return session.current().scope_here()
 
 
@@ -184,35 +165,3 @@ def task(fn: Any = None, /, **given: Any) -> Any:
     if fn is None:
         return lambda inner: Task(inner, given)
     return Task(fn, given)
-
-
-class _Combine:
-    """One step of a reduce: several values into one, from left to right."""
-
-    def __init__(self, fn: Callable[[Any, Any], Any]) -> None:
-        self.fn = fn
-        self.__name__ = f"reduce({_name_of(fn)})"
-
-    def __call__(self, *values: Any) -> Any:
-        return functools.reduce(self.fn, values)
-
-
-def combine(scope: Scope, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
-    """A tree of combining steps over a map's values; intermediate values die with their reader."""
-    step: Task[..., Any] = Task(_Combine(fn.fn if isinstance(fn, Task) else fn))
-    if not map.closed:
-        scope.wait(map, None, None)
-    level: list[Any] = []
-    from anabranch.core.futures import Future as _Future
-
-    for index in range(len(map.codes)):
-        scope.take_handle(map, index)
-        level.append(_Future(map, index))
-    if not level:
-        raise ValueError(f"reduce of an empty map of {map.spec.name!r} has no value")
-    while len(level) > 1 or level[0]._map is map:
-        level = [scope.submit(step, tuple(level[i : i + fan_in]), {}) for i in range(0, len(level), fan_in)]
-    return level[0]  # type: ignore[no-any-return]
-
-
-_ = context

@@ -8,15 +8,15 @@ from anabranch.core.contracts import Chunk, Held, Inline, Packed
 from anabranch.core.failures import rebuild
 from anabranch.core.states import is_success
 from anabranch.core.walk import Hole, fill
-from anabranch.engine.board import Sent
+from anabranch.engine.lanes import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anabranch.core.contracts import Handle
     from anabranch.core.maps import MapRun, Upstream
-    from anabranch.engine.board import Lane
-    from anabranch.engine.dispatch import Dispatcher
+    from anabranch.engine.board import Board
+    from anabranch.engine.lanes import Lane
 
 MAX_STAGES = 64
 
@@ -30,7 +30,7 @@ class Pipe:
 PIPE = Pipe()
 
 
-def next_chunk(board: Dispatcher, lane: Lane, map: MapRun) -> Chunk | None:
+def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
     """Take items off the map's ready ranges and make them a chunk in flight."""
     items = take_items(board, lane, map)
     if not items:
@@ -71,7 +71,7 @@ def next_chunk(board: Dispatcher, lane: Lane, map: MapRun) -> Chunk | None:
     return chunk
 
 
-def take_items(board: Dispatcher, lane: Lane, map: MapRun) -> Sequence[int]:
+def take_items(board: Board, lane: Lane, map: MapRun) -> Sequence[int]:
     """The next items: one range if the first is long enough, else several gathered."""
     lo, hi, exact = map.ready[0]
     if exact:
@@ -152,7 +152,7 @@ def _next_items(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int
     return target, found
 
 
-def _kept(board: Dispatcher, map: MapRun, items: Sequence[int], later: MapRun) -> bool:
+def _kept(board: Board, map: MapRun, items: Sequence[int], later: MapRun) -> bool:
     """Whether a stage's values have readers beyond the next stage (or may be needed to repeat it)."""
     options = later.options
     if options.retries or options.cached or map.list_handles or map.list_readers:
@@ -168,7 +168,7 @@ def _kept(board: Dispatcher, map: MapRun, items: Sequence[int], later: MapRun) -
 
 
 def arguments(
-    board: Dispatcher, map: MapRun, items: Sequence[int]
+    board: Board, map: MapRun, items: Sequence[int]
 ) -> tuple[Sequence[Any], tuple[tuple[Handle, int], ...], dict[int, tuple[int, ...]]]:
     """One argument item per position, with `Hole`s for values that stay where they are."""
     inputs: list[tuple[Handle, int]] = []

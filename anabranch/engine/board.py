@@ -16,8 +16,10 @@ from anabranch.core.events import Pull, RunHooks
 from anabranch.core.runs import ItemRow, MapRow
 from anabranch.engine import triggers
 from anabranch.engine.chunks import Pace, window
+from anabranch.engine.lanes import Lane
 from anabranch.engine.ledger import Ledger
 from anabranch.engine.limits import Limits
+from anabranch.engine.ranges import in_ranges, remove_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,40 +28,7 @@ if TYPE_CHECKING:
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.runs import Row
-
-
-class Lane:
-    """One runner as the dispatcher sees it: slots, chunks in flight, maps with something to send."""
-
-    __slots__ = ("capabilities", "blocked", "in_flight", "index", "lost", "maximum", "runnable", "slots")
-
-    def __init__(self, index: int, capabilities: Capabilities, slots: int, maximum: int | None) -> None:
-        self.index = index
-        self.capabilities = capabilities
-        self.slots = slots
-        self.maximum = maximum
-        self.in_flight = 0
-        self.blocked = 0  # of these, chunks whose task waits for others
-        self.runnable: list[tuple[int, int, int, MapRun]] = []
-        self.lost: str | None = None
-
-
-class Sent:
-    """A chunk in flight: whose items its positions are, stage by stage."""
-
-    __slots__ = ("chunk", "dirty", "items", "lane", "limits", "maps", "reported", "taken", "waiting", "worker")
-
-    def __init__(self, chunk: Chunk, lane: Lane, maps: tuple[MapRun, ...], items: tuple[Sequence[int], ...]) -> None:
-        self.chunk = chunk
-        self.lane = lane
-        self.maps = maps
-        self.items = items
-        self.reported = 0
-        self.taken: set[int] = set()  # positions taken back while an earlier one waits
-        self.waiting = 0
-        self.dirty = False  # some position was cancelled or timed out: look at each one
-        self.limits: tuple[str, ...] = ()
-        self.worker = ""
+    from anabranch.engine.lanes import Sent
 
 
 class Board:
@@ -148,7 +117,7 @@ class Board:
         self._admit_each(map, lo, hi)
 
     def _admit_each(self, map: MapRun, lo: int, hi: int) -> None:
-        known = _in_ranges(map.ready, lo, hi) | self.in_flight(map, lo, hi) if map.sent or map.ready else set()
+        known = in_ranges(map.ready, lo, hi) | self.in_flight(map, lo, hi) if map.sent or map.ready else set()
         start = lo
         for index in range(lo, hi):
             ended = all(u.map.is_terminal(index) for u in map.feeds)
@@ -210,7 +179,7 @@ class Board:
                 map.errors[index] = error
             self.rows.append(self.item_row(map, index, code, message, error))
         map.done += len(ended)
-        _remove_ranges(map.ready, set(ended))
+        remove_from(map.ready, set(ended))
         if hooks and _has_hooks(map, code):
             self.out.extend(RunHooks(map, i, code, message) for i in ended)
         self.ended(map, ended)
@@ -355,14 +324,14 @@ class Board:
         """The stream's reader has taken items before `upto`."""
         lo, map.consumed = map.consumed, max(map.consumed, upto)
         if release:
-            self.discard(map, lo, upto)
+            self.ledger.give_up(map, lo, upto)
         self.pull(map)
         self.enqueue(map)
 
     def taken(self, map: MapRun, index: int) -> None:
         """A stream in order of completion has taken one item."""
         map.consumed += 1
-        self.discard(map, index, index + 1)
+        self.ledger.give_up(map, index, index + 1)
         self.pull(map)
         self.enqueue(map)
 
@@ -376,11 +345,6 @@ class Board:
             self.cancel_map(map, unpulled_only=True)
         self.enqueue(map)
 
-    def discard(self, map: MapRun, lo: int, hi: int) -> None:
-        """The list's own claim on [lo, hi) is over (a stream has given these values away)."""
-        held, map.list_handles = map.list_handles, 0
-        self.ledger.settle(map, lo, hi)
-        map.list_handles = held
 
     def wait_for(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
         """Call `call` once the item (None: the whole map) is terminal; at once if it is."""
@@ -478,32 +442,6 @@ class Board:
 
     def cancel_map(self, map: MapRun, *, unpulled_only: bool = False) -> None:
         raise NotImplementedError
-
-
-def _in_ranges(ranges: Any, lo: int, hi: int) -> set[int]:
-    return {i for a, b, _ in ranges for i in range(max(a, lo), min(b, hi))}
-
-
-def _remove_ranges(ranges: Any, gone: set[int]) -> None:
-    """Take items out of ready ranges, in place."""
-    if not ranges:
-        return
-    low, high = min(gone), max(gone)
-    kept: list[tuple[int, int, bool]] = []
-    for lo, hi, exact in ranges:
-        if hi <= low or lo > high:
-            kept.append((lo, hi, exact))
-            continue
-        start = lo
-        for index in range(lo, hi):
-            if index in gone:
-                if index > start:
-                    kept.append((start, index, exact))
-                start = index + 1
-        if hi > start:
-            kept.append((start, hi, exact))
-    ranges.clear()
-    ranges.extend(kept)
 
 
 def _has_hooks(map: MapRun, code: int) -> bool:

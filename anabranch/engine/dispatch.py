@@ -24,16 +24,17 @@ from anabranch.core.runs import ItemBlock
 from anabranch.engine import assemble
 from anabranch.engine.chunks import CHUNKS_PER_SLOT, window
 from anabranch.engine.intake import Intake
+from anabranch.engine.ranges import as_range, runs_of
 from anabranch.engine.retries import decide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from anabranch.core.contracts import Block, Chunk, ChunkLost, ItemTimedOut, Outcome, Report
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun
     from anabranch.core.runs import ItemRow
-    from anabranch.engine.board import Sent
+    from anabranch.engine.lanes import Sent
 
 _COMPLETED = bytes([states.COMPLETED])
 LATE_CHUNKS = 1024  # how many lost chunks are remembered, to refuse their late reports
@@ -161,7 +162,7 @@ class Dispatcher(Intake):
         map.done += len(ended)
         self._rows_of(map, ended, report, items)
         self._settle_new(map, ended)
-        self.ended(map, _as_range(ended))
+        self.ended(map, as_range(ended))
 
     def _take_outcome(self, map: MapRun, index: int, outcome: Outcome) -> bool:
         """Keep what is told of one item; False when it comes back for another attempt."""
@@ -219,7 +220,7 @@ class Dispatcher(Intake):
         if sent.taken:
             rest = [i for p, i in enumerate(rest, sent.reported) if p not in sent.taken]
         back = [i for i in rest if not map.is_terminal(i) and i not in map.delayed]
-        for lo, hi in _ranges(reversed(back)):
+        for lo, hi in runs_of(reversed(back)):
             self.make_ready(map, lo, hi, front=True)
         for stage_map in sent.maps:
             self.check_finished(stage_map)
@@ -258,7 +259,7 @@ class Dispatcher(Intake):
         self.out.append(CancelChunk(sent.lane.index, chunk, behind, False))
         map = sent.maps[0]
         back = [sent.items[0][p] for p in behind]
-        for lo, hi in _ranges(i for i in back if not map.is_terminal(i) and i not in map.delayed):
+        for lo, hi in runs_of(i for i in back if not map.is_terminal(i) and i not in map.delayed):
             self.make_ready(map, lo, hi)
 
     # -- things that go wrong --------------------------------------------------------------------
@@ -311,11 +312,11 @@ class Dispatcher(Intake):
     def _send_again(self, map: MapRun, items: list[int], *, apart: bool) -> None:
         """Unfinished items go out again; when it is unknown which of them did it, in eighths."""
         if not apart:
-            for lo, hi in _ranges(items):
+            for lo, hi in runs_of(items):
                 self.make_ready(map, lo, hi, front=False)
             return
         size = max(1, -(-len(items) // 8))
-        for lo, hi in _ranges(items):
+        for lo, hi in runs_of(items):
             for start in range(lo, hi, size):
                 self.make_ready(map, start, min(start + size, hi), exact=True)
 
@@ -371,7 +372,7 @@ class Dispatcher(Intake):
             map.attempts[index] = map.attempt(index) + 1
             map.messages[index] = "value-lost"
         map.done -= len(wanted)
-        for lo, hi in _ranges(wanted):
+        for lo, hi in runs_of(wanted):
             self.make_ready(map, lo, hi)
 
     def engine_lost(self, lane: int, reason: str) -> None:
@@ -433,7 +434,7 @@ class Dispatcher(Intake):
             self.rows.append(self._block_row(map, items[0], len(items), codes, report))
             return
         offsets = {index: n for n, index in enumerate(items)} if report.durations is not None else {}
-        for lo, hi in _ranges(ended):
+        for lo, hi in runs_of(ended):
             codes = bytes(map.codes[lo:hi])
             started = durations = None
             if report.durations is not None and report.started is not None:
@@ -471,24 +472,3 @@ class Dispatcher(Intake):
             self.wake = []
         out, self.out = self.out, []
         return out
-
-
-def _ranges(items: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Runs of consecutive items, rising or falling, as half-open ranges."""
-    lo = hi = -1
-    for index in items:
-        if lo <= index and index == hi:
-            hi += 1
-        elif index == lo - 1:
-            lo = index
-        else:
-            if hi > lo >= 0:
-                yield lo, hi
-            lo, hi = index, index + 1
-    if hi > lo >= 0:
-        yield lo, hi
-
-
-def _as_range(items: list[int]) -> Sequence[int]:
-    first, last = items[0], items[-1]
-    return range(first, last + 1) if last - first + 1 == len(items) else items

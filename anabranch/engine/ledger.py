@@ -121,6 +121,22 @@ class Ledger:
                     if not self.wanted_item(map, index):
                         block.content.values[index - block.first] = None
 
+    def give_up(self, map: MapRun, lo: int, hi: int) -> None:
+        """A stream has given [lo, hi) away: the list's claim on these values is over."""
+        held, map.list_handles = map.list_handles, 0
+        try:
+            for block in (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi)):
+                given = [i for i in range(max(lo, block.first), hi) if map.block_of(i) is block]
+                block.live -= len(given)
+                if block.live <= 0 and not any(self.wanted_item(map, i) for i in block.indices()):
+                    self._drop(map, block)
+                elif isinstance(block.content, Inline):
+                    for index in given:
+                        if not self.wanted_item(map, index):
+                            block.content.values[block.slot(index)] = None
+        finally:
+            map.list_handles = held
+
     def _settle_items(self, map: MapRun, block: ValueBlock) -> None:
         if not any(map.moved.get(i) is block and self.wanted_item(map, i) for i in block.indices()):
             self._drop(map, block)

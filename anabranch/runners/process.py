@@ -46,9 +46,10 @@ from anabranch.core.contracts import (
 from anabranch.core.cpus import usable_cpus
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
-from anabranch.core.processes import process_alive, process_started
+from anabranch.core.processes import process_started
 from anabranch.runners import process_blocks as blocks
 from anabranch.runners.entry import WORKER
+from anabranch.runners.process_host import exit_text, resident, sweep
 from anabranch.runners.process_page import Page
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class ProcessRunner:
         self._sink = sink
         root = Path("/dev/shm")
         root = root if root.is_dir() and os.access(root, os.W_OK) else Path(tempfile.gettempdir())
-        _sweep(root)
+        sweep(root)
         self._folder = Path(tempfile.mkdtemp(prefix=f"anabranch-{os.getpid()}-", dir=root))
         (self._folder / "owner").write_text(f"{os.getpid()} {process_started(os.getpid())}")
         with self._lock:
@@ -436,7 +437,7 @@ class ProcessRunner:
             self._changed.notify_all()
         (self._folder / f"page-{worker.name}").unlink(missing_ok=True)
         if lost:
-            events.append(WorkerLost(worker.name, _exit_text(worker.process.returncode)))
+            events.append(WorkerLost(worker.name, exit_text(worker.process.returncode)))
         self._tell(events)
         self._send(sends)
 
@@ -452,7 +453,7 @@ class ProcessRunner:
             return [ItemCancelled(chunk.id, detail.position), ChunkLost(chunk.id, "stopped", "an item was cancelled")]
         suspects = (running.position,) if mine else ()
         reason = "out-of-memory" if why == "memory" else "worker-lost"
-        text = str(detail) if why == "memory" else f"worker {worker.name} {_exit_text(worker.process.returncode)}"
+        text = str(detail) if why == "memory" else f"worker {worker.name} {exit_text(worker.process.returncode)}"
         return [ChunkLost(chunk.id, reason, text, suspects, alone=bool(suspects))]
 
     def _tell(self, events: Sequence[Event]) -> None:
@@ -482,32 +483,7 @@ class ProcessRunner:
                 if over and running is not None and running.chunk in worker.assigned:
                     self._kill(worker, "timeout", running)
                 elif self.memory_limit is not None and turn % 5 == 0:
-                    used = _resident(worker.process.pid)
+                    used = resident(worker.process.pid)
                     if used > self.memory_limit:
                         limit = self.memory_limit >> 20
                         self._kill(worker, "memory", f"used {used >> 20} MB, more than its {limit} MB")
-
-
-def _resident(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def _exit_text(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"was killed by signal {-code}"
-    return f"ended with exit code {code}"
-
-
-def _sweep(root: Path) -> None:
-    """Remove what drivers that died left behind."""
-    for folder in root.glob("anabranch-*-*"):
-        try:
-            pid, started = (folder / "owner").read_text().split()
-        except (OSError, ValueError):
-            continue
-        if not process_alive(int(pid), float(started)):
-            shutil.rmtree(folder, ignore_errors=True)

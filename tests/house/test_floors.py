@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 MIDDLE = ["engine", "results", "runners", "clusters", "records", "display"]
 BASE = ["core", "settings", "logs"]
 WIRED = [*BASE, *MIDDLE, "pump", "session", "worker"]
-SURFACE = [*WIRED, "tasks", "flows", "testing"]
+SURFACE = [*WIRED, "scope", "calls", "concurrency", "tasks", "flows", "testing"]
 
 # What a room (a folder) or a root module may import of the package, besides itself.
 FLOORS: dict[str, list[str]] = {
@@ -36,9 +36,12 @@ FLOORS: dict[str, list[str]] = {
     "logs": ["core", "settings"],
     "pump": [*BASE, "engine"],
     "worker": [*BASE, "engine", "results"],
-    "session": [*BASE, *MIDDLE, "pump", "worker"],
-    "tasks": [*BASE, "engine", "pump", "session"],
-    "flows": [*BASE, "engine", "pump", "session", "tasks"],
+    "scope": [*BASE, "engine", "pump", "session"],
+    "session": [*BASE, *MIDDLE, "pump", "worker", "scope"],
+    "calls": [*BASE, "engine", "pump", "session", "scope"],
+    "concurrency": ["core"],
+    "tasks": [*BASE, "engine", "pump", "session", "scope", "calls"],
+    "flows": [*BASE, "engine", "pump", "session", "scope", "calls", "tasks"],
     "testing": [*WIRED, "tasks", "flows"],
     "__init__": SURFACE,
     "compat": [*SURFACE, "__init__"],

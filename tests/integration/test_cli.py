@@ -84,6 +84,10 @@ def run(*args: str, code: int | None = 0, **options: Any) -> subprocess.Complete
     return done
 
 
+def started(*args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([*MAIN, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.fixture
 def invoke(home: Path) -> Callable[..., Any]:
     """The command in this process; only for what makes no session."""
@@ -233,7 +237,7 @@ def test_a_file_that_does_not_load_shows_its_own_trace(home: Path, invoke: Calla
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_the_run_with_their_exit_code(home: Path, number: signal.Signals, code: int) -> None:
-    with subprocess.Popen([*MAIN, "run", "slow.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with started("run", "slow.py") as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(number)
@@ -245,7 +249,7 @@ def test_signals_end_the_run_with_their_exit_code(home: Path, number: signal.Sig
 
 
 def test_cancel_reaches_a_run_of_another_process(home: Path) -> None:
-    with subprocess.Popen([*MAIN, "run", "slow.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with started("run", "slow.py") as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         name = json.loads(run("runs", "--json").stdout)[0]["name"]
@@ -266,15 +270,17 @@ def test_lists_without_a_record(home: Path, invoke: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("runner", ["inline", "thread", "process"])
-def test_demo_measures_then_is_served_from_the_cache(home: Path, runner: str) -> None:
-    first = run("demo", "--runner", runner, "--limit", "40", "--report", "out/report.html")
-    assert "40 files measured" in first.stdout
-    assert "from the cache" not in first.stdout
-    page = (home.parent / "out" / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") >= 2
-    second = run("demo", "--runner", runner, "--limit", "40")
-    assert "40 of 40 from the cache" in second.stdout
-    assert "from the cache" not in run("demo", "--runner", runner, "--limit", "40", "--fresh").stdout
+def test_demo_runs_on_every_runner_and_writes_its_report(home: Path, runner: str) -> None:
+    done = run("demo", "--runner", runner, "--limit", "20", "--report", "out/report.html")
+    assert "20 files measured" in done.stdout
+    assert "from the cache" not in done.stdout
+    assert (home.parent / "out" / "report.html").read_text(encoding="utf-8").count("<svg") >= 2
+
+
+def test_a_second_demo_is_served_from_the_cache(home: Path) -> None:
+    run("demo", "--runner", "inline", "--limit", "20")
+    assert "20 of 20 from the cache" in run("demo", "--runner", "thread", "--limit", "20").stdout
+    assert "from the cache" not in run("demo", "--runner", "inline", "--limit", "20", "--fresh").stdout
 
 
 def test_broken_files_are_counted_failures_of_a_completed_flow(tmp_path: Path) -> None:
@@ -307,6 +313,8 @@ def test_tokens_are_those_of_the_standard_library() -> None:
     if sys.version_info >= (3, 12):
         pytest.skip("from 3.12 on tokenize splits f-strings")
     for file in survey.library_files()[::50]:
+        if file.path.startswith(("test/tokenizedata", "lib2to3/tests")):
+            continue
         source = (Path(file.root) / file.path).read_bytes()
         expected = Counter(names.get(t.type) for t in tokenize.tokenize(io.BytesIO(source).readline))
         expected.pop(None, None)

@@ -1,0 +1,45 @@
+"""Runners and chunks in flight, as the dispatcher sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.contracts import Capabilities, Chunk
+    from anabranch.core.maps import MapRun
+
+
+class Lane:
+    """One runner as the dispatcher sees it: slots, chunks in flight, maps with something to send."""
+
+    __slots__ = ("capabilities", "blocked", "in_flight", "index", "lost", "maximum", "runnable", "slots")
+
+    def __init__(self, index: int, capabilities: Capabilities, slots: int, maximum: int | None) -> None:
+        self.index = index
+        self.capabilities = capabilities
+        self.slots = slots
+        self.maximum = maximum
+        self.in_flight = 0
+        self.blocked = 0  # of these, chunks whose task waits for others
+        self.runnable: list[tuple[int, int, int, MapRun]] = []
+        self.lost: str | None = None
+
+
+class Sent:
+    """A chunk in flight: whose items its positions are, stage by stage."""
+
+    __slots__ = ("chunk", "dirty", "items", "lane", "limits", "maps", "reported", "taken", "waiting", "worker")
+
+    def __init__(self, chunk: Chunk, lane: Lane, maps: tuple[MapRun, ...], items: tuple[Sequence[int], ...]) -> None:
+        self.chunk = chunk
+        self.lane = lane
+        self.maps = maps
+        self.items = items
+        self.reported = 0
+        self.taken: set[int] = set()  # positions taken back while an earlier one waits
+        self.waiting = 0
+        self.dirty = False  # some position was cancelled or timed out: look at each one
+        self.limits: tuple[str, ...] = ()
+        self.worker = ""

@@ -1,0 +1,58 @@
+"""Index ranges: what most items are, most of the time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+def in_ranges(ranges: Iterable[tuple[int, int, bool]], lo: int, hi: int) -> set[int]:
+    """The items of [lo, hi) that some range holds."""
+    return {i for a, b, _ in ranges for i in range(max(a, lo), min(b, hi))}
+
+
+def remove_from(ranges: deque[tuple[int, int, bool]], gone: set[int]) -> None:
+    """Take items out of ready ranges, in place."""
+    if not ranges:
+        return
+    low, high = min(gone), max(gone)
+    kept: list[tuple[int, int, bool]] = []
+    for lo, hi, exact in ranges:
+        if hi <= low or lo > high:
+            kept.append((lo, hi, exact))
+            continue
+        start = lo
+        for index in range(lo, hi):
+            if index in gone:
+                if index > start:
+                    kept.append((start, index, exact))
+                start = index + 1
+        if hi > start:
+            kept.append((start, hi, exact))
+    ranges.clear()
+    ranges.extend(kept)
+
+
+def runs_of(items: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Runs of consecutive items, rising or falling, as half-open ranges."""
+    lo = hi = -1
+    for index in items:
+        if lo <= index and index == hi:
+            hi += 1
+        elif index == lo - 1:
+            lo = index
+        else:
+            if hi > lo >= 0:
+                yield lo, hi
+            lo, hi = index, index + 1
+    if hi > lo >= 0:
+        yield lo, hi
+
+
+def as_range(items: list[int]) -> Sequence[int]:
+    """Rising items as a range, if they have no gap."""
+    first, last = items[0], items[-1]
+    return range(first, last + 1) if last - first + 1 == len(items) else items

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anabranch import session as session
     from anabranch.concurrency import concurrency as concurrency
-    from anabranch.core import policies as cache_policies
-    from anabranch.core import states as state
+    from anabranch.core import policies as cache_policies  # noqa: F401
+    from anabranch.core import states as state  # noqa: F401
     from anabranch.core import states as states
     from anabranch.core.annotations import allow_failure as allow_failure
     from anabranch.core.annotations import quote as quote
@@ -72,7 +72,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "wait": ("anabranch.core.waiting", "wait"),
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -161,9 +161,8 @@ class _Called:
 
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         task = self.task
-        if task.options.cached or task.options.persist_result:
-            if self.session is not None:
-                task.spec.store = self.session.store
+        if self.session is not None and (task.options.cached or task.options.persist_result):
+            task.spec.store = self.session.store
         around = Around(
             task.spec, self.run_info, lambda: task.binder.as_dict(args, kwargs),
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True, task,

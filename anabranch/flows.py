@@ -320,7 +320,7 @@ def _mark(futures: FutureList, found: list[State]) -> None:
 
 
 def _copy(row: FlowRunRow) -> FlowRunRow:
-    return FlowRunRow(*(getattr(row, name) for name in FlowRunRow.__slots__))  # type: ignore[attr-defined]
+    return FlowRunRow(*(getattr(row, name) for name in FlowRunRow.__slots__))
 
 
 def _run_name(flow: Flow[..., Any], parameters: dict[str, Any]) -> str | None:
@@ -386,5 +386,5 @@ def set_reference_tasks(tasks: Any) -> None:
     """
     here = context.current_flow.get()
     if here is None:
-        raise MissingContextError("set_reference_tasks works inside a flow; outside use my_flow.set_reference_tasks(...)")
+        raise MissingContextError("set_reference_tasks works inside a flow; outside: my_flow.set_reference_tasks(...)")
     here.scope.reference_tasks = tuple(getattr(t, "name", t) for t in tasks)

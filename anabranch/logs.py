@@ -177,7 +177,9 @@ _real_print = builtins.print
 _installed = False
 
 
-def _print(*values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+def _print(
+    *values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+) -> None:
     if not _printing.get() or file not in (None, sys.stdout, sys.stderr):
         _real_print(*values, sep=sep, end=end, file=file, flush=flush)
         return
@@ -236,9 +238,7 @@ def task_finished(map: Any, index: int, name: str) -> None:
     """One line for a single task run that has ended."""
     state = map.state(index)
     level = logging.INFO if state.is_completed() else logging.ERROR
-    _deliver(
-        [LogLine(time.time(), level, f"Task run {name!r}", f"Finished in state {state}", map.flow_run_id, map.id, index)],
-        0,
-    )
+    text = f"Finished in state {state}"
+    _deliver([LogLine(time.time(), level, f"Task run {name!r}", text, map.flow_run_id, map.id, index)], 0)
 
 

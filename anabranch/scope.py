@@ -14,13 +14,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import context, states
+from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Inline, Packed, Stage, TaskSpec
 from anabranch.core.errors import MapError, ResultReleased, RunnerError
 from anabranch.core.failures import rebuild
 from anabranch.core.futures import Future, FutureList, Waiter
-from anabranch.core.maps import MapRun, Upstream
-from anabranch.core.columns import Source
 from anabranch.core.map_plan import Constant, LateMapped, plan_map
+from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
 from anabranch.core.params import Binder
 from anabranch.core.walk import Hole, lift, needs_walk
@@ -483,9 +483,9 @@ def _holds_futures(plan: Any) -> bool:
     """Whether a list that is mapped over has futures among its elements (looked at one level deep)."""
     for _, argument in plan.mapped:
         cells = argument.iterable
-        if not argument.futures and type(cells) is tuple and argument.wrap != "quote":
-            if any(isinstance(cell, Future) for cell in cells):
-                return True
+        listed = not argument.futures and type(cells) is tuple and argument.wrap != "quote"
+        if listed and any(isinstance(cell, Future) for cell in cells):
+            return True
     return False
 
 

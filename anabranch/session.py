@@ -23,7 +23,7 @@ from anabranch.core.errors import ConfigurationError, MissingExtraError, RunnerE
 from anabranch.core.ids import Ids
 from anabranch.core.processes import process_started
 from anabranch.core.runs import HeartbeatRow, LogRow
-from anabranch.engine import caching
+from anabranch.engine import aside, caching
 from anabranch.pump import Pump
 from anabranch.scope import LOGGED_RUNS, Scope
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
     from anabranch.core.runs import FlowRunRow, Records, Row
-    from anabranch.settings import Settings
     from anabranch.scope import Runnable
+    from anabranch.settings import Settings
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -78,7 +78,9 @@ class Shared:
 class Session:
     """The wiring of one program; see the module's head."""
 
-    def __init__(self, settings: Settings | None = None, *, records: Records | None = None, clock: Any = SYSTEM) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, records: Records | None = None, clock: Any = SYSTEM
+    ) -> None:
         self.settings = settings or settings_module.load()
         self.clock = clock
         self.ids = Ids()
@@ -133,7 +135,7 @@ class Session:
                 runner = make_runner(wanted) if isinstance(wanted, str) else wanted
                 if not hasattr(runner, "submit") or not hasattr(runner, "start"):
                     raise ConfigurationError(
-                        f"runner={wanted!r} is no runner: give a name (thread, process, inline, dask) or a runner object"
+                        f"runner={wanted!r} is no runner: give a name (thread, process, inline, dask) or an object"
                     )
                 found = Shared(self.pump.add_runner(runner), runner, isinstance(wanted, str))
                 self._runners[key] = found
@@ -255,14 +257,10 @@ class Session:
             logs.task_finished(map, index, name)
 
     def _run_hooks(self, instruction: RunHooks) -> None:
-        from anabranch.engine import hooks
-
-        hooks.run_in_driver(instruction)
+        aside.run_hooks(instruction, logs.warn)
 
     def _decide(self, instruction: Decide) -> None:
-        from anabranch.engine import hooks
-
-        delay, message = hooks.decide_in_driver(instruction)
+        delay, message = aside.decide(instruction, logs.warn)
         self.pump.call(self.pump.dispatcher.decided, instruction.map, instruction.index, delay, message)
 
     def _resolve_constants(self, instruction: Resolve) -> None:

@@ -53,7 +53,9 @@ class Task(Runnable, Generic[P, R]):
         return calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
 
     @overload
-    def submit(self, *args: Any, return_state: Literal[False] = False, wait_for: Any = None, **kwargs: Any) -> Future: ...
+    def submit(
+        self, *args: Any, return_state: Literal[False] = False, wait_for: Any = None, **kwargs: Any
+    ) -> Future: ...
     @overload
     def submit(self, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any) -> State: ...
     def submit(

@@ -109,7 +109,7 @@ def _called_name(fn: Callable[..., Any], parameters: dict[str, Any]) -> str:
 def _binder(stage: Stage, constants: Sequence[Any]) -> Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]:
     binding = stage.binding
     if binding.star:
-        return lambda item: item  # type: ignore[no-any-return]
+        return lambda item: item
     if binding.width == 1:
 
         def one(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

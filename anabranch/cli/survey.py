@@ -191,5 +191,5 @@ def survey(root: str | None = None, limit: int | None = None, fresh: bool = Fals
     failures = []
     for index in measured.failed():
         error = measured[index].exception()
-        failures.append(Failure(index, files[index].path, type(error).__name__, getattr(error, "msg", str(error))))
+        failures.append(Failure(index, files[index].path, type(error).__name__, str(error.args[0] if error.args else "")))
     return Survey(ranking, len(files), measured.counts.get("Cached", 0), failures)

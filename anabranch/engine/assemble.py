@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Chunk, Held, Inline, Packed
@@ -99,7 +100,7 @@ def take_items(board: Board, lane: Lane, map: MapRun) -> Sequence[int]:
 
 
 def _rising(items: list[int]) -> bool:
-    return all(b == a + 1 for a, b in zip(items, items[1:], strict=False))
+    return all(b == a + 1 for a, b in pairwise(items))
 
 
 def follow(map: MapRun, items: Sequence[int]) -> tuple[tuple[MapRun, ...], tuple[Sequence[int], ...]]:
@@ -198,11 +199,8 @@ def _single(map: MapRun, index: int, position: int, inputs: list[Any], wants: di
         return item
     if item is PIPE:
         item = ((Hole(0, upstreams[0].allow_failure),), {})
-    values: list[Any] = []
     here: list[int] = []
-    for up in upstreams:
-        if up.value:
-            values.append(_value_of(up, up.item, inputs, here))
+    values = [_value_of(up, up.item, inputs, here) for up in upstreams if up.value]
     if here:
         wants[position] = tuple(here)
     return fill(item, values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.events import Pull, RunHooks
@@ -24,7 +24,7 @@ from anabranch.engine.ranges import in_ranges, remove_from
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Capabilities, Chunk, ErrorInfo
+    from anabranch.core.contracts import Capabilities, ErrorInfo
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.runs import Row
@@ -213,7 +213,8 @@ class Board:
                 for index in items:
                     self.admit_range(consumer, index, index + 1)
         if map.item_consumers:
-            for index in items if len(items) < len(map.item_consumers) else [i for i in map.item_consumers if i in items]:
+            few = len(items) < len(map.item_consumers)
+            for index in items if few else [i for i in map.item_consumers if i in items]:
                 for consumer, which in map.item_consumers.pop(index, ()):
                     self._upstream_ended(consumer, which)
         if map.waiters:

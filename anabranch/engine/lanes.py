@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Lane:
     """One runner as the dispatcher sees it: slots, chunks in flight, maps with something to send."""
 
-    __slots__ = ("capabilities", "blocked", "in_flight", "index", "lost", "maximum", "runnable", "slots")
+    __slots__ = ("blocked", "capabilities", "in_flight", "index", "lost", "maximum", "runnable", "slots")
 
     def __init__(self, index: int, capabilities: Capabilities, slots: int, maximum: int | None) -> None:
         self.index = index

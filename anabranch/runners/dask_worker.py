@@ -32,7 +32,8 @@ def versions() -> dict[str, str]:
     import distributed
 
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"python": python, "cloudpickle": cloudpickle.__version__, "distributed": distributed.__version__}
+    engine = str(getattr(distributed, "__version__", ""))
+    return {"python": python, "cloudpickle": cloudpickle.__version__, "distributed": engine}
 
 
 def note_limit(session: str, chunk: int, keep: int) -> None:

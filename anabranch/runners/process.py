@@ -50,7 +50,7 @@ from anabranch.core.processes import process_started
 from anabranch.runners import process_blocks as blocks
 from anabranch.runners.entry import WORKER
 from anabranch.runners.process_host import exit_text, resident, sweep
-from anabranch.runners.process_page import Page
+from anabranch.runners.process_page import Page, Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -324,7 +324,8 @@ class ProcessRunner:
         ours, theirs = socket.socketpair()
         theirs.set_inheritable(True)
         fd = theirs.fileno()
-        command = [sys.executable, "-m", "anabranch.runners.process_worker", str(fd), str(self._folder), name, self._entry]
+        module = "anabranch.runners.process_worker"
+        command = [sys.executable, "-m", module, str(fd), str(self._folder), name, self._entry]
         environ = dict(os.environ)
         # The child must find this very anabranch, wherever the driver found it.
         environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), environ.get("PYTHONPATH", "")])
@@ -441,8 +442,10 @@ class ProcessRunner:
         self._tell(events)
         self._send(sends)
 
-    def _verdict(self, worker: _Worker, chunk: Chunk, running: Any) -> list[Event]:
-        mine = running is not None and running.chunk == chunk.id
+    def _verdict(self, worker: _Worker, chunk: Chunk, running: Running | None) -> list[Event]:
+        mine = running if running is not None and running.chunk == chunk.id else None
+        why: str
+        detail: Any
         why, detail = worker.stopping or ("", None)
         if why == "timeout" and mine:
             return [
@@ -451,7 +454,7 @@ class ProcessRunner:
             ]
         if why == "cancelled" and mine:
             return [ItemCancelled(chunk.id, detail.position), ChunkLost(chunk.id, "stopped", "an item was cancelled")]
-        suspects = (running.position,) if mine else ()
+        suspects = (mine.position,) if mine is not None else ()
         reason = "out-of-memory" if why == "memory" else "worker-lost"
         text = str(detail) if why == "memory" else f"worker {worker.name} {exit_text(worker.process.returncode)}"
         return [ChunkLost(chunk.id, reason, text, suspects, alone=bool(suspects))]

@@ -104,8 +104,7 @@ def read(path: Path, slots: Sequence[int]) -> list[Any]:
     except FileNotFoundError:
         raise ResultReleased(f"the values in {path.name} were released") from None
     view = memoryview(mapped)
-    (length,) = _LENGTH.unpack_from(view)
-    index = pickle.loads(view[_LENGTH.size : _LENGTH.size + length])
+    index, length = _index(view)
     base = -(-(_LENGTH.size + length) // _ALIGN) * _ALIGN
     found = []
     for slot in slots:
@@ -113,6 +112,17 @@ def read(path: Path, slots: Sequence[int]) -> list[Any]:
         buffers = [view[base + at : base + at + n] for at, n in places]
         found.append(pickle.loads(view[base + start : base + start + size], buffers=buffers))
     return found
+
+
+def _index(view: memoryview) -> tuple[list[tuple[int, int, list[tuple[int, int]]]], int]:
+    (length,) = _LENGTH.unpack_from(view)
+    return pickle.loads(view[_LENGTH.size : _LENGTH.size + length]), length
+
+
+def count(path: Path) -> int:
+    """How many values a block file holds."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return len(_index(memoryview(mapped))[0])
 
 
 # -- values put once: the buffers of big constants are shared by all workers ---------------------------

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,15 +19,13 @@ import cloudpickle
 
 from anabranch.core import states
 from anabranch.core.contracts import Handle, Inline, Outcome
-from anabranch.core.failures import capture
 from anabranch.core.errors import SerializationError
+from anabranch.core.failures import capture
 from anabranch.runners import process_blocks as blocks
 from anabranch.runners.entry import resolve
 from anabranch.runners.process_page import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anabranch.core.contracts import Chunk, LogLine, Report
 
 
@@ -192,14 +191,17 @@ class ProcessPort:
             del chunk
 
 
-class _Lazy:
+class _Lazy(Sequence[Any]):
     """A block file as a sequence: a value is read when asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __getitem__(self, slot: int) -> Any:
+    def __getitem__(self, slot: Any) -> Any:
         return blocks.read(self.path, (slot,))[0]
+
+    def __len__(self) -> int:
+        return blocks.count(self.path)
 
 
 def main() -> None:

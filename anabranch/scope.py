@@ -166,6 +166,9 @@ class Scope:
         map.created = self.session.clock.time()
         map.spec_ref = self.session.spec_ref(self.lane, task)
         map.stage_ref = self.pump.dispatcher.new_ref()
+        if task.options.concurrency_limit:
+            limits = self.pump.dispatcher.limits
+            self.pump.call(limits.set, f"task:{task.name}", task.options.concurrency_limit)
         self.maps.append(map)
         return map
 

@@ -191,5 +191,7 @@ def survey(root: str | None = None, limit: int | None = None, fresh: bool = Fals
     failures = []
     for index in measured.failed():
         error = measured[index].exception()
-        failures.append(Failure(index, files[index].path, type(error).__name__, str(error.args[0] if error.args else "")))
+        # The first argument: the text of a SyntaxError goes on with the file's name and line.
+        message = str(error.args[0]) if error is not None and error.args else ""
+        failures.append(Failure(index, files[index].path, type(error).__name__, message))
     return Survey(ranking, len(files), measured.counts.get("Cached", 0), failures)

@@ -25,7 +25,7 @@ from anabranch.scope import is_future
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from anabranch.scope import Runnable
+    from anabranch.runnables import Runnable
 
 _RNG = random.Random()
 

@@ -237,6 +237,7 @@ class FlowRun:
         if state.is_running() and self.row.started is None:
             self.row.started = now
         if state.is_final():
+            self.session.pump.drain_aside(5.0)  # lines of its task runs come before its own last one
             self.row.ended = now
         row = TransitionRow(self.id, -1, attempt, state.code, state.name, state.message, now)
         self.session.records.append([_copy(self.row), row])

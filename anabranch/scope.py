@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import context, states
 from anabranch.core.columns import Source
-from anabranch.core.contracts import Binding, Inline, Packed, Stage, TaskSpec
+from anabranch.core.contracts import Binding, Inline, Packed, Stage
 from anabranch.core.errors import MapError, ResultReleased, RunnerError
 from anabranch.core.failures import rebuild
 from anabranch.core.futures import Future, FutureList, Waiter
 from anabranch.core.map_plan import Constant, LateMapped, plan_map
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
-from anabranch.core.params import Binder
 from anabranch.core.walk import Hole, lift, needs_walk
 from anabranch.engine.assemble import PIPE
+from anabranch.runnables import Combine, Runnable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,38 +39,6 @@ def is_future(value: object) -> bool:
 
 def is_future_list(value: object) -> bool:
     return isinstance(value, FutureList)
-
-
-class Runnable:
-    """What a scope needs of a task: its function, options and how its arguments bind."""
-
-    serials = itertools.count(1)
-
-    def __init__(self, fn: Callable[..., Any], name: str, chosen: TaskOptions, source: str | None = None) -> None:
-        self.fn = fn
-        self.name = name
-        self.options = chosen
-        self.binder = Binder(fn, name)
-        self.serial = next(self.serials)
-        self.spec = TaskSpec(name, fn, chosen, source)
-
-
-def name_of(fn: Any) -> str:
-    """What to call a function, seen through partials."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return getattr(fn, "__name__", type(fn).__name__)
-
-
-class _Combine:
-    """One step of a reduce: several values into one, from left to right."""
-
-    def __init__(self, fn: Callable[[Any, Any], Any]) -> None:
-        self.fn = fn
-        self.__name__ = f"reduce({name_of(fn)})"
-
-    def __call__(self, *values: Any) -> Any:
-        return functools.reduce(self.fn, values)
 
 
 class Scope:
@@ -151,7 +117,7 @@ class Scope:
         pipe = self._stage(map, Binding(args=(("item", 0),)), None)
         map.pipe_ref = self.pump.dispatcher.new_ref()
         self.pump.call(self.pump.dispatcher.open_series, map, stage, pipe)
-        if kind == "submit":
+        if not task.quiet:
             self.session.watch_series(self, map)
         return map
 
@@ -377,8 +343,9 @@ class Scope:
     def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
         if fan_in < 2:
             raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
-        combine = _Combine(getattr(fn, "fn", fn))
+        combine = Combine(getattr(fn, "fn", fn))
         step = Runnable(combine, combine.__name__, TaskOptions())
+        step.quiet = True
         if not map.closed:
             self.wait(map, None, None)
         level: list[Future] = []

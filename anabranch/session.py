@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
     from anabranch.core.runs import FlowRunRow, Records, Row
-    from anabranch.scope import Runnable
+    from anabranch.runnables import Runnable
     from anabranch.settings import Settings
 
 HEARTBEAT_SECONDS = 5.0
@@ -106,6 +106,10 @@ class Session:
         self._keeper: threading.Thread | None = None
         self._stop = threading.Event()
         self.watchers: list[Callable[[Scope, MapRun], None]] = []
+        if self.settings.progress:
+            from anabranch.display import progress
+
+            self.watchers.append(progress.watch)
         self.closed = False
 
     def _open_records(self) -> Records:

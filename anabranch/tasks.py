@@ -10,7 +10,7 @@ from anabranch import calls, session
 from anabranch.core import options
 from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
-from anabranch.scope import Runnable, name_of
+from anabranch.runnables import Runnable, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

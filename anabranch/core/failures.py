@@ -35,7 +35,9 @@ def capture(
         return info
     try:
         data = dumps(error)
-        if type(loads(data)).__qualname__ == name:
+        back = loads(data)
+        # Some libraries' pickling of exceptions loses what __init__ set: then the text is better than the object.
+        if type(back).__qualname__ == name and _message(back) == info.message:
             info.pickled = data
     except BaseException:
         info.pickled = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from anabranch.core.errors import UnfinishedRun
@@ -196,7 +197,7 @@ class Future(ValueSource):
         )
 
     def _repr_html_(self) -> str:
-        return f"<code>{self._map.spec.name}[{self._index}]: {self.state.name}</code>"
+        return f"<code>{escape(self._map.spec.name)}[{self._index}]: {escape(self.state.name)}</code>"
 
 
 class FutureList:
@@ -365,7 +366,7 @@ class FutureList:
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{name}</td><td>{n}</td></tr>" for name, n in self.counts.items())
-        return f"<table><caption>map of {self._map.spec.name}</caption>{rows}</table>"
+        return f"<table><caption>map of {escape(self._map.spec.name)}</caption>{rows}</table>"
 
 
 def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:

@@ -120,7 +120,7 @@ class MapRun:
         "error",
         "errors",
         "feeds",
-        "flow_run_id",
+        "flow_run_id", "forgotten",
         "gate",
         "handled",
         "handles",
@@ -229,6 +229,7 @@ class MapRun:
         self.trigger_error: str | None = None
         self.cancelled = False
         self.sealed = False
+        self.forgotten = False  # its flow run has ended
 
         self.args: dict[int, Any] = {}
         self.attempts: dict[int, int] = {}

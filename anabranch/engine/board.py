@@ -12,7 +12,7 @@ import random
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.events import Pull, RunHooks
+from anabranch.core.events import Drop, Pull, RunHooks
 from anabranch.core.runs import ItemRow, MapRow
 from anabranch.engine import triggers
 from anabranch.engine.chunks import Pace, window
@@ -224,6 +224,12 @@ class Board:
             call(map, items)
         self._forget_arguments(map, items)
         self.check_finished(map)
+
+    def drop_shared(self, map: MapRun) -> None:
+        """What workers know of a map that nobody needs any more."""
+        refs = tuple(r for r in (map.stage_ref, map.pipe_ref, map.constants_ref) if r)
+        if refs:
+            self.out.append(Drop(map.lane, refs))
 
     def _inputs_read(self, map: MapRun, items: Sequence[int]) -> None:
         for up in map.feeds:

@@ -230,6 +230,8 @@ class Dispatcher(Intake):
         del self.sent[chunk]
         for map in sent.maps:
             map.running.discard(chunk)
+            if map.forgotten and not map.running:
+                self.drop_shared(map)
         sent.lane.in_flight -= 1
         sent.lane.blocked -= sent.waiting > 0
         self.dirty_lanes.add(sent.lane.index)

@@ -116,8 +116,7 @@ def _one_attempt(
         return FlowResult(states.TimedOut(message, error) if _ours(error) else _failed(error), error=error)
     except (KeyboardInterrupt, CancelledRun) as error:
         yield Call(world.abort, ("interrupted",), blocking=True)
-        text = str(error) if isinstance(error, CancelledRun) and str(error) else "Interrupted by Ctrl-C."
-        return FlowResult(Cancelled(text, error), error=error)
+        return FlowResult(Cancelled(str(error) or "Interrupted by Ctrl-C.", error), error=error)
     except Exception as error:
         yield Call(world.settle, blocking=True)
         return FlowResult(_failed(error), error=error)
@@ -130,7 +129,7 @@ def _one_attempt(
         seen, given = yield Call(world.resolve, (value,), blocking=True)
     except (KeyboardInterrupt, CancelledRun) as error:
         yield Call(world.abort, ("interrupted",), blocking=True)
-        return FlowResult(Cancelled("Interrupted by Ctrl-C.", error), error=error)
+        return FlowResult(Cancelled(str(error) or "Interrupted by Ctrl-C.", error), error=error)
     except Exception as error:
         return FlowResult(_failed(error), error=error)
     return _judge(this, seen, given)

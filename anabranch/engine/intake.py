@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import SerializationError
-from anabranch.core.events import Drop, Put, Resolve
+from anabranch.core.events import Put, Resolve
 from anabranch.core.runs import MapRow
 from anabranch.engine import triggers
 from anabranch.engine.board import Board
@@ -116,14 +116,14 @@ class Intake(Board):
 
     def forget_maps(self, maps: Sequence[MapRun]) -> None:
         """A flow run has ended: its maps are of no more use here, and what workers know of them is dropped."""
-        refs: dict[int, list[int]] = {}
         for map in maps:
             self.maps.pop(map.id, None)
-            refs.setdefault(map.lane, []).extend(r for r in (map.stage_ref, map.pipe_ref) if r)
+            map.forgotten = True
+            if not map.running:  # else its last chunk's end drops them
+                self.drop_shared(map)
             if map.kind != "map":
                 counts = states.Counts(map.codes).as_dict()
                 self._map_row(map, len(map.codes), counts)
-        self.out.extend(Drop(lane, tuple(found)) for lane, found in refs.items())
 
     def _map_row(self, map: MapRun, length: int | None, counts: dict[str, int] | None = None) -> None:
         ended = self.wall if counts is not None else None

@@ -1,0 +1,48 @@
+"""What a scope needs of a task, and the combining step of a reduce."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.contracts import TaskSpec
+from anabranch.core.params import Binder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.options import TaskOptions
+
+
+class Runnable:
+    """What a scope needs of a task: its function, options and how its arguments bind."""
+
+    serials = itertools.count(1)
+
+    def __init__(self, fn: Callable[..., Any], name: str, chosen: TaskOptions, source: str | None = None) -> None:
+        self.fn = fn
+        self.name = name
+        self.options = chosen
+        self.binder = Binder(fn, name)
+        self.serial = next(self.serials)
+        self.quiet = False  # no log lines for its single runs
+        self.spec = TaskSpec(name, fn, chosen, source)
+
+
+def name_of(fn: Any) -> str:
+    """What to call a function, seen through partials."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+class Combine:
+    """One step of a reduce: several values into one, from left to right."""
+
+    def __init__(self, fn: Callable[[Any, Any], Any]) -> None:
+        self.fn = fn
+        self.__name__ = f"reduce({name_of(fn)})"
+
+    def __call__(self, *values: Any) -> Any:
+        return functools.reduce(self.fn, values)

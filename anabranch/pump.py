@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core import events as ev
-from anabranch.core.errors import AnabranchError, ResourceError
+from anabranch.core.errors import AnabranchError, RunnerError
 from anabranch.engine.dispatch import Dispatcher
 
 if TYPE_CHECKING:
@@ -212,7 +212,10 @@ class Pump:
             # User code runs inside this submit: not while the lock is held.
             self._deferred.append((runner, i.chunks))
         else:
-            runner.submit(i.chunks)
+            try:
+                runner.submit(i.chunks)
+            except RunnerError as error:  # closed by its owner while work was left
+                self._inbox.append((self.dispatcher.engine_lost, (i.lane, str(error))))
 
     def _drop(self, i: ev.Drop) -> None:
         runner = self.runners[i.lane]
@@ -380,5 +383,3 @@ class Feeder(threading.Thread):
             return items, error
         return items, None
 
-
-__all__ = ["Pump", "ResourceError"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.core.contracts import Capabilities, Report, SlotsChanged
 from anabranch.core.errors import RunnerError
@@ -59,6 +59,12 @@ class InlineRunner:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return "InlineRunner()"

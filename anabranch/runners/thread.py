@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.core.contracts import Capabilities, ChunkLost, ItemTimedOut, Report, SlotsChanged
 from anabranch.core.cpus import usable_cpus
@@ -79,6 +79,12 @@ class ThreadRunner:
         self._shared: dict[int, Any] = {}
         self._closed = False
         self._watch = Watch(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"ThreadRunner(max_workers={self.max_workers})"

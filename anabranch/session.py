@@ -311,6 +311,8 @@ class Session:
     def _keep(self) -> None:
         """Heartbeats, cancel requests from elsewhere, idle runners: once a second, as long as the program lives."""
         beat = time.monotonic()
+        for run in self.records.mark_dead():
+            logs.warn(f"flow run {run} was still marked as running, but its driver is gone: marked Crashed")
         while not self._stop.wait(1.0):
             with self._lock:
                 running = list(self.active)

@@ -74,7 +74,10 @@ class StagePlan:
         call = getattr(spec.fn, "__call__", None)  # noqa: B004
         self.isasync = inspect.iscoroutinefunction(spec.fn) or inspect.iscoroutinefunction(call)
         self.prints = options.log_prints if options.log_prints is not None else stage.log_prints
-        self.plain = not (self.isasync or options.hooked or options.cached or options.persist_result)
+        # Hooks of failures do not count: what fails enters the policy anyway.
+        watched = options.on_running or options.on_completion or options.state_handlers
+        named = options.task_run_name is not None
+        self.plain = not (self.isasync or watched or named or options.cached or options.persist_result)
         self.single = stage.binding.args == (("item", 0),) and not stage.binding.kwargs and stage.binding.width == 1
         self.bind = _binder(stage, constants)
 

@@ -314,7 +314,10 @@ class Board:
                 reading = which.read(now)
                 if reading is None or reading.finished:
                     self._meters.remove(which)
-                    if id(which) in self._shown:
+                    late = reading is not None and reading.seconds >= QUIET_SECONDS and id(which) not in self._shown
+                    if late and reading is not None:  # it went by between two looks
+                        self.sink.show([(which, reading)], now)
+                    if late or id(which) in self._shown:
                         self._shown.discard(id(which))
                         last = reading or which.seen
                         if last is not None:

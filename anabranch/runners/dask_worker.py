@@ -1,161 +1,285 @@
-"""The worker's half of `DaskRunner`: importable wherever anabranch is, run inside a Dask worker."""
+"""The worker's half of `DaskRunner`: importable wherever anabranch is, run inside Dask's workers.
+
+    run(payload, inputs) -> run_chunk(chunk, DaskPort)
+        |                        |- reports, logs --log_event--> topic of the session --> driver
+        v                        |- shared(id): sent along, remembered, or asked for (want -> give)
+    Blocks: large values, the key's own value: they stay here until the driver drops the key
+
+`note` and `give` come from the driver beside the tasks (`client.run`), on the worker's own loop.
+What is remembered is per session (one driver's runner), bounded, and can always be asked for again.
+"""
 
 from __future__ import annotations
 
-import platform
+import itertools
+import os
+import pickle
+import sys
+import threading
+import traceback
+import zlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core import states
-from anabranch.core.contracts import Handle, Held, Inline, Outcome, Packed, Report
-from anabranch.core.errors import RunnerError, SerializationError
-from anabranch.core.failures import capture
+from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
+from anabranch.runners.dask_blocks import Blocks, Payload, combine, encode
 from anabranch.runners.entry import resolve
-from anabranch.runners.process_blocks import PACKED_BYTES, dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from anabranch.core.contracts import Block, Chunk, LogLine
+    from anabranch.core.contracts import Chunk, Handle, LogLine, Report
 
-SHARED_KEPT = 256  # shared values a worker remembers, over all programs that use it
+SHARED_KEPT = 256  # shared values a worker remembers of one session
+SESSIONS_KEPT = 16
+NOTES_KEPT = 10_000
+COMPRESS_FROM = 16 << 10  # the scheduler keeps a topic's last events: large ones are made small
+WAIT_SECONDS = 20.0  # for a shared value that was asked for, three times
 
-_shared: OrderedDict[tuple[str, int], Any] = OrderedDict()
-_limits: dict[tuple[str, int], int] = {}
-_cancelled: dict[tuple[str, int], set[int] | None] = {}
+_numbers = itertools.count()
+_sessions: OrderedDict[str, Session] = OrderedDict()
+_lock = threading.Lock()
 
 
 def versions() -> dict[str, str]:
     """What has to agree between driver and workers."""
     import distributed
 
-    python = ".".join(platform.python_version_tuple()[:2])
-    engine = str(getattr(distributed, "__version__", ""))
-    return {"python": python, "cloudpickle": cloudpickle.__version__, "distributed": engine}
+    return {
+        "Python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "anabranch": getattr(sys.modules.get("anabranch"), "__version__", "?"),
+        "cloudpickle": cloudpickle.__version__,
+        "distributed": str(getattr(distributed, "__version__", "?")),
+    }
 
 
-def note_limit(session: str, chunk: int, keep: int) -> None:
-    """Start no position of the chunk from `keep` on; called on the worker's loop."""
-    _limits[session, chunk] = keep
+def compare(driver: dict[str, str], worker: dict[str, str], name: str) -> None:
+    """Raises VersionMismatch, naming both, when they differ."""
+    pairs = [(what, ours, worker.get(what)) for what, ours in driver.items()]
+    differ = [f"{what} {ours} here, {theirs} there" for what, ours, theirs in pairs if ours != theirs]
+    if differ:
+        raise VersionMismatch(f"the driver and the Dask worker {name} do not fit: {'; '.join(differ)}")
 
 
-def note_cancel(session: str, chunk: int, positions: tuple[int, ...] | None) -> None:
-    known = _cancelled.get((session, chunk), set())
-    _cancelled[session, chunk] = None if positions is None or known is None else known | set(positions)
+class Session:
+    """What this process remembers for one runner of one driver."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.shared: OrderedDict[int, Any] = OrderedDict()
+        self.given: dict[int, Payload | None] = {}
+        self.waits: dict[int, threading.Event] = {}
+        self.limits: OrderedDict[int, int] = OrderedDict()
+        self.cancelled: OrderedDict[int, set[int] | None] = OrderedDict()
+        self.seen: OrderedDict[int, None] = OrderedDict()  # chunks that have begun here
 
 
-def run_on_worker(
-    session: str, topic: str, entry: str, payload: bytes, shared: dict[int, bytes], inputs: dict[int, Any]
-) -> dict[tuple[int, int], list[Any]]:
-    """Run one chunk; its reports go out as events, its large blocks are what this returns."""
+def session_of(name: str) -> Session:
+    with _lock:
+        found = _sessions.get(name)
+        if found is None:
+            found = _sessions[name] = Session()
+            while len(_sessions) > SESSIONS_KEPT:
+                _sessions.popitem(last=False)
+        _sessions.move_to_end(name)
+        return found
+
+
+# -- what the driver calls beside the tasks ------------------------------------------------------------
+
+
+def note(session: str, chunk: int, keep: int | None, positions: Iterable[int] | None) -> bool:
+    """Start nothing from `keep` on, or (keep None) none of `positions` (None: all); True: it has begun here."""
+    mine = session_of(session)
+    with mine.lock:
+        if keep is not None:
+            mine.limits[chunk] = min(keep, mine.limits.get(chunk, keep))
+        else:
+            known = mine.cancelled.get(chunk, set())
+            mine.cancelled[chunk] = None if positions is None or known is None else known.union(positions)
+        for book in (mine.limits, mine.cancelled):
+            while len(book) > NOTES_KEPT:
+                book.popitem(last=False)
+        return chunk in mine.seen
+
+
+def give(session: str, shared_id: int, value: Payload | None) -> None:
+    """The driver's answer to a `want`; None: it has no such value."""
+    mine = session_of(session)
+    with mine.lock:
+        mine.given[shared_id] = value
+        wait = mine.waits.pop(shared_id, None)
+    if wait is not None:
+        wait.set()
+
+
+def forget(session: str, shared_ids: Iterable[int] | None) -> None:
+    """Shared values (None: the whole session) that no later chunk names."""
+    if shared_ids is None:
+        with _lock:
+            _sessions.pop(session, None)
+        return
+    mine = session_of(session)
+    with mine.lock:
+        for shared_id in shared_ids:
+            mine.shared.pop(shared_id, None)
+            mine.given.pop(shared_id, None)
+
+
+def pick(key: str, handle: Handle, slots: Sequence[int], dask_worker: Any = None) -> bytes | None:
+    """Some values of a block that lies here; None when it does not."""
+    blocks = dask_worker.data.get(key)
+    if not isinstance(blocks, Blocks):
+        return None
+    block = blocks.values.get((handle[1], handle[2]))
+    if block is None:
+        return None
+    return cloudpickle.dumps([block[slot] for slot in slots], protocol=5)  # type: ignore[no-any-return]
+
+
+def forget_topic(topic: str, dask_scheduler: Any = None) -> None:
+    """On a borrowed scheduler: let go of what it remembers of a session's events."""
+    getattr(getattr(dask_scheduler, "_broker", None), "_topics", {}).pop(topic, None)
+
+
+# -- the task ------------------------------------------------------------------------------------------
+
+
+def run(payload: Payload, inputs: Sequence[Blocks], session: str, entry: str, driver: dict[str, str]) -> Blocks | None:
+    """Run one chunk; its reports go out as events, the blocks that stay here are what this returns."""
     from distributed import get_worker
 
-    chunk: Chunk = cloudpickle.loads(payload)
-    port = DaskPort(session, topic, chunk, shared, inputs, get_worker())
+    worker = get_worker()
+    compare(driver, versions(), worker.address)
+    mine = session_of(session)
+    try:
+        chunk, inline = payload.load(writable=True)
+    except BaseException as error:
+        raise SerializationError(
+            f"the arguments do not unpickle on the worker: {type(error).__name__}: {error}"
+        ) from None
+    port = DaskPort(mine, session, chunk, inline, inputs, worker)
+    port.begin()
     try:
         resolve(entry)(chunk, port)
+    except BaseException as error:  # SystemExit would end the worker
+        text = "".join(traceback.format_exception(error))
+        raise RunnerError(f"the worker's run_chunk failed: {type(error).__name__}: {error}\n{text[-4000:]}") from None
     finally:
-        _limits.pop((session, chunk.id), None)
-        _cancelled.pop((session, chunk.id), None)
-    return port.kept
-
-
-def pick(kept: dict[tuple[int, int], list[Any]], stage: int, first: int, slots: Sequence[int]) -> list[Any]:
-    """Some values of one block."""
-    block = kept[stage, first]
-    return [block[slot] for slot in slots]
+        port.end()
+    return port.blocks if port.blocks.values else None
 
 
 class DaskPort:
-    """One chunk's port. Reports whose blocks stay here are sent with the last one, when the key is about to exist."""
+    """One execution of one chunk, as `run_chunk` sees it.
+
+    A block either goes home in a report (small) or becomes part of the key's value, of which the
+    driver may only hear once the key is about to exist. So a report with large values waits for
+    the chunk's last one and becomes part of it: one block per stage.
+    """
 
     in_process = False
     tracks = False
 
     def __init__(
-        self, session: str, topic: str, chunk: Chunk, shared: dict[int, bytes], inputs: dict[int, Any], worker: Any
+        self,
+        mine: Session,
+        session: str,
+        chunk: Chunk,
+        inline: dict[int, Payload],
+        inputs: Sequence[Blocks],
+        worker: Any,
     ) -> None:
         self.worker = worker.name if isinstance(worker.name, str) else f"dask-{worker.name}"
-        self.kept: dict[tuple[int, int], list[Any]] = {}
-        self._session = session
-        self._topic = topic
+        self.blocks = Blocks()
+        self._mine = mine
         self._chunk = chunk
-        self._blobs = shared
-        self._inputs = inputs
+        self._inline = inline
+        self._inputs = dict(zip(dict.fromkeys(handle.chunk for handle, _ in chunk.inputs), inputs, strict=False))
         self._dask = worker
+        self._topic = f"anabranch-{session}"
+        self._run = f"{os.getpid()}-{next(_numbers)}"
         self._waiting: list[Report] = []
+        self._logs: list[tuple[Any, ...]] = []
+
+    def begin(self) -> None:
+        with self._mine.lock:
+            self._mine.seen[self._chunk.id] = None
+            while len(self._mine.seen) > NOTES_KEPT:
+                self._mine.seen.popitem(last=False)
+        self._send(("start", self._chunk.id, self._run, self.worker, self._dask.address))
+
+    def end(self) -> None:
+        with self._mine.lock:
+            self._mine.limits.pop(self._chunk.id, None)
+            self._mine.cancelled.pop(self._chunk.id, None)
+
+    def _send(self, *messages: tuple[Any, ...]) -> None:
+        data = pickle.dumps(messages, protocol=5)
+        small = zlib.compress(data, 1) if len(data) >= COMPRESS_FROM else b""
+        self._dask.log_event(self._topic, b"z" + small if small else b"p" + data)
+
+    # -- WorkerPort ------------------------------------------------------------------------------
 
     def shared(self, shared_id: int) -> Any:
-        key = (self._session, shared_id)
-        if key not in _shared:
-            _shared[key] = cloudpickle.loads(self._blobs[shared_id])
-            while len(_shared) > SHARED_KEPT:
-                _shared.popitem(last=False)
-        return _shared[key]
+        mine = self._mine
+        for _ in range(3):
+            with mine.lock:
+                if shared_id in mine.shared:
+                    mine.shared.move_to_end(shared_id)
+                    return mine.shared[shared_id]
+                blob = self._inline.get(shared_id)
+                if blob is None and shared_id in mine.given:
+                    blob = mine.given.pop(shared_id)
+                    if blob is None:
+                        break
+                if blob is not None:
+                    value = mine.shared[shared_id] = blob.load()
+                    while len(mine.shared) > SHARED_KEPT:
+                        mine.shared.popitem(last=False)
+                    return value
+                asked = shared_id in mine.waits
+                wait = mine.waits.setdefault(shared_id, threading.Event())
+            if not asked:
+                self._send(("want", shared_id, self._dask.address))
+            if not wait.wait(WAIT_SECONDS):
+                with mine.lock:
+                    mine.waits.pop(shared_id, None)
+        raise RunnerError(f"the driver gave nothing for the shared id {shared_id}: it was dropped, or is out of reach")
 
     def values(self, handle: Handle) -> Sequence[Any]:
-        found: list[Any] = self._inputs[handle.chunk][handle.stage, handle.first]
-        return found
+        return self._inputs[handle.chunk].values[handle.stage, handle.first]
 
     def limit(self, chunk: int) -> int | None:
-        return _limits.get((self._session, chunk))
+        return self._mine.limits.get(chunk)
 
     def cancelled(self, chunk: int, position: int) -> bool:
-        if not _cancelled:
+        if not self._mine.cancelled:
             return False
-        found = _cancelled.get((self._session, chunk), ())
+        found = self._mine.cancelled.get(chunk, ())
         return found is None or position in found
 
     def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
         """Nothing is noted: this version cannot stop a running item on Dask."""
 
     def log(self, lines: list[LogLine], dropped: int) -> None:
-        self._send(("log", lines, dropped))
+        self._logs.append(("log", lines, dropped))  # leaves with the report that follows
 
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
         raise RunnerError("tasks on a Dask worker cannot submit others in this version; call the task instead")
 
     def report(self, report: Report) -> None:
-        report.blocks = tuple(self._encoded(report, n, block) for n, block in enumerate(report.blocks))
-        if not report.final and (self._waiting or any(isinstance(b, Held) for b in report.blocks)):
+        messages, self._logs = self._logs, []
+        if report.final:
+            whole = combine([*self._waiting, report])
+            self._waiting = []
+            encode(whole, self._chunk.inline_limit, self.blocks)
+            messages.append(("report", self._run, whole))
+        elif self._waiting or not encode(report, self._chunk.inline_limit, None):
             self._waiting.append(report)
-            return
-        for waiting in self._waiting:
-            self._send(("report", waiting))
-        self._waiting = []
-        self._send(("report", report))
-
-    def _send(self, message: tuple[Any, ...]) -> None:
-        self._dask.log_event(self._topic, dumps(message))
-
-    def _encoded(self, report: Report, stage: int, block: Block) -> Block:
-        if not isinstance(block, Inline):
-            return block
-        values = block.values
-        try:
-            data = dumps(values)
-        except Exception:
-            self._refuse_unpicklable(report, stage, values)
-            data = dumps(values)
-        if len(data) <= min(PACKED_BYTES, self._chunk.inline_limit * max(1, len(values))):
-            return Packed(data, len(data))
-        self.kept[stage, report.first] = values
-        return Held(len(data))
-
-    def _refuse_unpicklable(self, report: Report, stage: int, values: list[Any]) -> None:
-        codes = [bytearray(c) for c in report.codes] if report.codes is not None else None
-        if codes is None:
-            codes = [bytearray([states.COMPLETED]) * report.count for _ in report.blocks]
-        for slot, value in enumerate(values):
-            try:
-                dumps(value)
-            except BaseException as error:
-                kind = type(value).__name__
-                text = f"its result ({kind}) cannot be pickled: {type(error).__name__}: {error}"
-                values[slot] = None
-                codes[stage][slot] = states.FAILED
-                info = capture(SerializationError(text), in_process=False)
-                report.outcomes.append(Outcome(stage, report.first + slot, states.FAILED, text, error=info))
-        report.codes = tuple(bytes(c) for c in codes)
+        else:
+            messages.append(("report", self._run, report))
+        if messages:
+            self._send(*messages)

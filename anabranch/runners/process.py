@@ -271,7 +271,7 @@ class ProcessRunner:
             if queued is not None and keep <= 0:
                 self._queue.remove(queued)
         if worker is not None:
-            worker.send(("limit", chunk, keep))
+            worker.send(("limit", chunk, self._limits[chunk]))
         elif queued is not None and keep <= 0:
             self._limits.pop(chunk, None)
             self._tell([Report(chunk, 0, 0, True)])

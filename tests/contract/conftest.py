@@ -152,12 +152,9 @@ class Bench:
         return chunk
 
     def delivered(self) -> None:
-        """Wait until what was told to the runner has reached its workers, where it goes over a network."""
-        actions = getattr(self.runner, "_actions", None)
-        if actions is not None:
-            done = threading.Event()
-            actions.put(("call", done.set))
-            assert done.wait(30)
+        """Give what was told to the runner the time to reach workers in other processes: nobody acknowledges it."""
+        if not self.capabilities.in_process:
+            threading.Event().wait(0.3)
 
     def submit(self, stages: int | Sequence[int], args: Sequence[Any], **more: Any) -> int:
         chunk = self.chunk(stages, args, **more)

@@ -1,0 +1,200 @@
+"""What travels to and lies on Dask's workers: payloads of chunks, blocks of values, and how reports are encoded."""
+
+from __future__ import annotations
+
+import pickle
+from array import array
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from anabranch.core import states
+from anabranch.core.contracts import Held, Inline, Outcome, Packed
+from anabranch.core.errors import SerializationError
+from anabranch.core.failures import capture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.contracts import Block, Report
+
+PACKED_BYTES = 64 << 10  # a block above that does not come home with its report
+OUT_OF_BAND = 256 << 10  # buffers from this size on are not copied into the pickle
+
+
+class Payload:
+    """A pickle and the large buffers beside it; pickling a payload copies neither (protocol 5)."""
+
+    __slots__ = ("frames",)
+
+    def __init__(self, *frames: Any) -> None:
+        self.frames = frames
+
+    @classmethod
+    def of(cls, value: Any) -> Payload:
+        """Raises what pickling the value raises."""
+        buffers: list[Any] = []
+
+        def aside(buffer: pickle.PickleBuffer) -> bool:
+            if len(buffer.raw()) < OUT_OF_BAND:
+                return True
+            buffers.append(buffer.raw())
+            return False
+
+        return cls(cloudpickle.dumps(value, protocol=5, buffer_callback=aside), *buffers)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        wrap: Any = pickle.PickleBuffer if protocol >= 5 else bytes
+        return Payload, tuple(wrap(frame) for frame in self.frames)
+
+    def __sizeof__(self) -> int:
+        return 64 + self.nbytes
+
+    @property
+    def nbytes(self) -> int:
+        return sum(memoryview(frame).nbytes for frame in self.frames)
+
+    def load(self, *, writable: bool = False) -> Any:
+        """The value; arrays in it may be written to only where asked for (that copies large ones)."""
+        data, *buffers = self.frames
+        if writable:
+            buffers = [bytearray(buffer) if memoryview(buffer).readonly else buffer for buffer in buffers]
+        return pickle.loads(data, buffers=buffers)
+
+
+class Blocks:
+    """A key's value: the blocks of one chunk that stay on its worker, by (stage, first)."""
+
+    __slots__ = ("nbytes", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[int, int], list[Any]] = {}
+        self.nbytes = 0
+
+    def __sizeof__(self) -> int:
+        return 256 + self.nbytes  # measured already: Dask need not guess
+
+
+class _Meter:
+    """A file that keeps a small pickle and only counts a large one."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.parts: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        length = memoryview(data).nbytes
+        self.size += length
+        if self.size <= PACKED_BYTES:
+            self.parts.append(bytes(data))
+        else:
+            self.parts.clear()
+        return length
+
+    def aside(self, buffer: pickle.PickleBuffer) -> bool:
+        if len(buffer.raw()) < PACKED_BYTES:
+            return True
+        self.size += len(buffer.raw())
+        self.parts.clear()
+        return False
+
+
+def _measure(values: Any) -> _Meter:
+    """Pickle, keeping at most `PACKED_BYTES`; raises what pickling raises."""
+    meter = _Meter()
+    try:
+        pickle.Pickler(meter, 5, buffer_callback=meter.aside).dump(values)
+    except Exception:
+        meter = _Meter()
+        cloudpickle.Pickler(meter, 5, buffer_callback=meter.aside).dump(values)
+    return meter
+
+
+def encode(report: Report, inline_limit: int, blocks: Blocks | None) -> bool:
+    """Turn the report's values into packed blocks, and into held ones where they are large.
+
+    Values that cannot be pickled fail, each alone. With `blocks` None nothing may be held: False
+    then says that something is large, and the report is as it was.
+    """
+    if blocks is None and sum(b.nbytes for b in report.blocks if b is not None) > PACKED_BYTES:
+        return False
+    found: list[Block] = []
+    for stage, block in enumerate(report.blocks):
+        if not isinstance(block, Inline):
+            found.append(block)
+            continue
+        try:
+            meter = _measure(block.values)
+        except Exception:
+            _refuse(report, stage, block.values)
+            meter = _measure(block.values)
+        if meter.size <= min(PACKED_BYTES, inline_limit * max(1, len(block.values))):
+            found.append(Packed(b"".join(meter.parts), meter.size))
+        elif blocks is None:
+            return False
+        else:
+            blocks.values[stage, report.first] = block.values
+            blocks.nbytes += meter.size
+            found.append(Held(meter.size))
+    report.blocks = tuple(found)
+    return True
+
+
+def _refuse(report: Report, stage: int, values: list[Any]) -> None:
+    codes = [bytearray(row) for row in _codes(report, len(report.blocks))]
+    for slot, value in enumerate(values):
+        try:
+            _measure(value)
+        except BaseException as error:
+            text = f"its result ({type(value).__name__}) cannot be pickled: {type(error).__name__}: {error}"
+            values[slot] = None
+            codes[stage][slot] = states.FAILED
+            at = (stage, report.first + slot)
+            info = capture(SerializationError(text), in_process=False)
+            report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != at]
+            report.outcomes.append(Outcome(*at, states.FAILED, text, error=info))
+    report.codes = tuple(bytes(row) for row in codes)
+
+
+def _codes(report: Report, stages: int) -> Sequence[bytes]:
+    return report.codes if report.codes is not None else [bytes([states.COMPLETED]) * report.count] * stages
+
+
+def combine(reports: list[Report]) -> Report:
+    """Consecutive reports of one chunk, whose values are still objects, as one."""
+    last = reports[-1]
+    if len(reports) == 1:
+        return last
+    stages = max(len(report.blocks) for report in reports)
+    started, durations = array("i"), array("i")
+    for report in reports:
+        started.extend(report.started or array("i"))
+        durations.extend(report.durations or array("i"))
+    codes = None
+    if any(report.codes is not None for report in reports):
+        codes = tuple(b"".join(_codes(report, stages)[stage] for report in reports) for stage in range(stages))
+    return replace(
+        last,
+        first=reports[0].first,
+        count=sum(report.count for report in reports),
+        started=started,
+        durations=durations,
+        codes=codes,
+        outcomes=[outcome for report in reports for outcome in report.outcomes],
+        blocks=tuple(_joined(reports, stage) for stage in range(stages)),
+    )
+
+
+def _joined(reports: list[Report], stage: int) -> Block:
+    values: list[Any] = []
+    nbytes, any_values = 0, False
+    for report in reports:
+        block = report.blocks[stage] if stage < len(report.blocks) else None
+        if isinstance(block, Inline):
+            any_values = True
+            values.extend(block.values)
+            nbytes += block.nbytes
+        else:
+            values.extend([None] * report.count)
+    return Inline(values, nbytes) if any_values else None

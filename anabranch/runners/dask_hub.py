@@ -1,0 +1,111 @@
+"""A local Dask cluster outside the driver's process, and the thread of life between the two.
+
+    driver --stdin--> hub process: scheduler + nannies --> worker processes
+           <--pipe--- {"address": "tcp://127.0.0.1:..."}
+
+The scheduler's memory and its share of the interpreter lock stay out of the driver. The hub reads
+its stdin: when that ends, because the driver closed it or died, hub and workers end. It is a session
+of its own, so Ctrl-C in the terminal reaches the driver alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from anabranch.core.errors import RunnerError
+
+# Ours bounds what is queued, and ours sends again what a dead worker had: Dask need do neither.
+CONFIG = {
+    "distributed.scheduler.worker-saturation": float("inf"),
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.low-level-log-length": 100,
+}
+_MAIN = "import json, sys; o = json.loads(sys.argv[1]); sys.path[:] = o['path']; " \
+        "from anabranch.runners.dask_hub import main; main(o)"  # fmt: skip
+
+
+class Hub:
+    """Begins to start a local cluster on the loopback interface."""
+
+    def __init__(self, n_workers: int, threads: int, timeout: float = 60.0) -> None:
+        self._timeout = timeout
+        self._address = ""
+        self._pipe, there = os.pipe()  # stdout stays with the tasks, for what they print
+        options = json.dumps({"n_workers": n_workers, "threads": threads, "path": sys.path, "out": there})
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _MAIN, options], stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True
+            )
+        except BaseException:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(there)
+
+    @property
+    def address(self) -> str:
+        """Its scheduler, once it is up; raises RunnerError when it is not within the time."""
+        end, data = time.monotonic() + self._timeout, b""
+        while not self._address:
+            ready, _, _ = select.select([self._pipe], [], [], max(0.0, end - time.monotonic()))
+            more = os.read(self._pipe, 4096) if ready else b""
+            if not more:
+                why = "ended" if ready else f"is not up after {self._timeout:g} s"
+                raise RunnerError(f"the local Dask cluster {why}; its messages are on stderr")
+            data += more
+            if b"\n" in data:
+                self._address = str(json.loads(data.partition(b"\n")[0])["address"])
+        return self._address
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Let the cluster end; what is left of it after `timeout` seconds is killed."""
+        process = self._process
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout)
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def main(options: dict[str, Any]) -> None:
+    """The hub process: a cluster until stdin ends."""
+    import dask
+    import distributed
+
+    local_cluster: Any = distributed.LocalCluster
+
+    threads = options["threads"]
+    with dask.config.set(CONFIG):
+        cluster = local_cluster(
+            n_workers=options["n_workers"], threads_per_worker=threads, processes=True, host="127.0.0.1",
+            dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False}, silence_logs=logging.CRITICAL + 1, resources={"cpus": threads},
+        )  # fmt: skip
+        os.write(options["out"], json.dumps({"address": cluster.scheduler_address}).encode() + b"\n")
+        os.close(options["out"])
+        while os.read(0, 4096):
+            pass
+        with contextlib.suppress(Exception):
+            cluster.close(timeout=5)
+    os._exit(0)  # nannies that did not answer keep nothing waiting

@@ -1,0 +1,229 @@
+"""Chunks in flight on Dask, and blocks held there: what the serve thread of a `DaskRunner` knows and decides.
+
+    chunk: sent --start--> running --report (small)--> ... --final, small-------------> ended
+                                   --final, held--> pending --"memory"--> held --released--> ended
+           any of these, before the end: erred, given up, begun again ----> ChunkLost / ValuesLost
+
+Not locked: every method runs on the serve thread. `sent` is looked at, never changed, by `fetch`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import contracts as c
+from anabranch.core.errors import SerializationError
+from anabranch.runners import dask_worker as worker_half
+from anabranch.runners.dask_outgoing import Sent
+
+if TYPE_CHECKING:
+    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.runners.dask_link import Link
+    from anabranch.runners.dask_outgoing import Outgoing
+
+DEATHS_KEPT = 1000
+
+
+class InFlight:
+    """Takes actions in, leaves events in `out`."""
+
+    def __init__(self, link: Link, outgoing: Outgoing, session: str, gone: set[Handle]) -> None:
+        self.sent: dict[int, Sent] = {}  # chunks in flight, and those whose blocks are held
+        self.open = 0  # of them, in flight
+        self.out: list[Event] = []
+        self._link = link
+        self._outgoing = outgoing
+        self._session = session
+        self._gone = gone
+        self._deaths: dict[str, frozenset[int]] = {}  # worker -> chunks that ran there when it died
+
+    def on_send(self, chunks: list[Chunk]) -> None:
+        """One call of the client for all that are alike; what cannot be sent is lost, and says why."""
+        records = [Sent(chunk, self._outgoing.key(chunk.id)) for chunk in chunks]
+        for sent in records:
+            self.sent[sent.id] = sent  # before it is sent: it may be done before `map` returns
+        self.open += len(records)
+        for sent, reason, message in self._outgoing.send(records, self.sent):
+            self._lose(sent, reason, message)
+        self._link.follow([sent.future for sent in records if sent.future is not None])
+
+    def _lose(self, sent: Sent, reason: str, message: str, suspects: tuple[int, ...] | None = None) -> None:
+        self._forget(sent)
+        alone = self._deaths.get(sent.address) == frozenset((sent.id,)) and reason == "worker-lost"
+        self.out.append(c.ChunkLost(sent.id, reason, message, suspects, alone))
+
+    def _forget(self, sent: Sent) -> None:
+        """The chunk has ended and nothing of it is held: its key may go."""
+        if self.sent.pop(sent.id, None) is not None and not sent.final:
+            self.open -= 1
+        sent.future = None
+
+    # -- actions: from callers ---------------------------------------------------------------------
+
+    def on_drop(self, shared_ids: tuple[int, ...]) -> None:
+        if travelled := self._outgoing.drop(shared_ids):
+            self._link.tell(worker_half.forget, self._session, travelled)
+
+    def on_release(self, handles: tuple[Handle, ...]) -> None:
+        for handle in handles:
+            self._gone.discard(handle)
+            sent = self.sent.get(handle.chunk)
+            if sent is not None and sent.held.pop(handle, None) is not None and sent.final and not sent.held:
+                self._forget(sent)
+
+    def on_note(self, chunk: int, keep: int | None, positions: tuple[int, ...] | None) -> None:
+        sent = self.sent.get(chunk)
+        if sent is None or sent.final:
+            return
+        everything = keep == 0 or (keep is None and positions is None)
+        if sent.address:
+            self._link.tell(worker_half.note, self._session, chunk, keep, positions, workers=[sent.address])
+        else:
+            answer = ("noted", chunk) if everything else ()
+            self._link.tell(worker_half.note, self._session, chunk, keep, positions, answer=answer)
+
+    def on_noted(self, chunk: int, answers: dict[str, bool] | None) -> None:
+        """All workers know that nothing of it is to start: if none has begun it, none will."""
+        sent = self.sent.get(chunk)
+        if sent is not None and answers is not None and not sent.run and not any(answers.values()):
+            self._forget(sent)
+            self.out.append(c.Report(chunk, 0, 0, True))
+
+    def on_stop(self) -> None:
+        """The end: what is still in flight is lost."""
+        for sent in [s for s in self.sent.values() if not s.final]:
+            self._lose(sent, "stopped", "the runner was closed while it ran")
+
+    def give_up(self) -> None:
+        """The engine is lost: nothing more is told of anything."""
+        self.sent.clear()
+        self.open = 0
+
+    def on_end(self) -> None:
+        for sent in [s for s in self.sent.values() if not s.final and not s.run]:
+            self.on_note(sent.id, 0, None)
+
+    # -- actions: from Dask ------------------------------------------------------------------------
+
+    def on_event(self, data: bytes) -> None:
+        messages = pickle.loads(zlib.decompress(data[1:]) if data[:1] == b"z" else data[1:])
+        for message in messages:
+            getattr(self, f"_hear_{message[0]}")(*message[1:])
+
+    def _hear_start(self, chunk: int, run: str, worker: str, address: str) -> None:
+        sent = self.sent.get(chunk)
+        if sent is None:
+            return
+        if sent.final:
+            sent.again, sent.address = run, address
+            return
+        if sent.reported:
+            self._again_refused(sent, address)
+            return
+        sent.run, sent.address, sent.pending = run, address, None
+        self.out.append(c.ChunkStarted(chunk, worker))
+
+    def _again_refused(self, sent: Sent, address: str) -> None:
+        """Dask runs again what was accepted in part: stopped, and what is missing comes as a new chunk."""
+        self._link.tell(worker_half.note, self._session, sent.id, 0, None, workers=[address])
+        self._lose(sent, "worker-lost", f"its worker {sent.address} was lost")
+
+    def _hear_report(self, run: str, report: c.Report) -> None:
+        sent = self.sent.get(report.chunk)
+        if sent is None:
+            return
+        held = {
+            c.Handle(sent.id, stage, report.first): (block.nbytes, report.count)
+            for stage, block in enumerate(report.blocks)
+            if isinstance(block, c.Held)
+        }
+        if sent.final:
+            if run == sent.again and report.final and not held.keys() >= sent.held.keys():
+                self._values_lost(sent)  # computed again, and cut up differently
+        elif run != sent.run:
+            return
+        elif held:
+            sent.pending, sent.new = report, held
+        elif report.final:
+            self._forget(sent)
+            self.out.append(report)
+        else:
+            sent.reported = report.first + report.count
+            self.out.append(report)
+
+    def _hear_log(self, lines: list[c.LogLine], dropped: int) -> None:
+        self.out.append(c.Logs(lines, dropped))
+
+    def _hear_want(self, shared_id: int, address: str) -> None:
+        value = self._outgoing.given(shared_id)
+        self._link.tell(worker_half.give, self._session, shared_id, value, workers=[address])
+
+    def on_memory(self, key: str, _: Any) -> None:
+        sent = self._by_key(key)
+        if sent is None or sent.final:
+            return
+        if sent.pending is None:
+            self._lose(sent, "worker-lost", "it ended without a final report")
+            return
+        sent.final = True
+        self.open -= 1
+        sent.held, report = sent.new, sent.pending
+        sent.pending = None
+        self.out.append(report)
+
+    def on_erred(self, key: str, error: BaseException | None) -> None:
+        sent = self._by_key(key)
+        if sent is None:
+            return
+        if sent.final:
+            self._values_lost(sent)
+            return
+        if isinstance(error, SerializationError):
+            self._lose(sent, "unserializable", str(error))
+            return
+        address = getattr(getattr(error, "last_worker", None), "address", "")
+        if not address:
+            self._lose(sent, "worker-lost", f"{type(error).__name__}: {error}")
+            return
+        if address not in self._deaths:
+            there = frozenset(s.id for s in self.sent.values() if s.address == address and not s.final)
+            self._deaths[address] = there
+            while len(self._deaths) > DEATHS_KEPT:
+                del self._deaths[next(iter(self._deaths))]
+        ran = self._deaths[address]
+        innocent = bool(ran) and sent.id not in ran  # it waited there while another one ran
+        sent.address = address
+        self._lose(sent, "worker-lost", f"the Dask worker {address} died", () if innocent else None)
+
+    def on_gone(self, key: str, reason: Any) -> None:
+        """Dask gave the key up: something it needed is lost, or somebody else cancelled it."""
+        sent = self._by_key(key)
+        if sent is None:
+            return
+        if sent.final:
+            self._values_lost(sent)
+        else:
+            self._lose(sent, "worker-lost", f"Dask gave it up: {reason or 'cancelled'}")
+
+    def on_restart(self) -> None:
+        for sent in list(self.sent.values()):
+            self.on_gone(sent.key, "the cluster was restarted")
+
+    def _values_lost(self, sent: Sent) -> None:
+        self._forget(sent)
+        self.out.append(c.ValuesLost(tuple(sent.held)))
+
+    def _by_key(self, key: Any) -> Sent | None:
+        chunk = self._outgoing.chunk_of(key)
+        return None if chunk is None else self.sent.get(chunk)
+
+    def on_worker(self, joined: bool, address: str) -> None:
+        if joined:
+            self._deaths.pop(address, None)  # an address that is used again
+        self.out.append(c.WorkerJoined(address) if joined else c.WorkerLost(address, "it left the cluster"))
+        if not joined:  # where blocks are now, Dask knows
+            for sent in self.sent.values():
+                if sent.final and sent.address == address:
+                    sent.address = ""

@@ -1,0 +1,202 @@
+"""The wire to a Dask scheduler: a client of our own, its news as actions, and a way down to workers.
+
+    news:  topic of our session, topic "all", key states ---IO loop---> put(action)
+    down:  tell(fn, ...) ---IO loop---> client.run on workers, beside their tasks ---> put(answer)
+
+The client is always ours, also where the user lends one: theirs keeps its handlers, its futures
+and its settings. Key states are taken from the client's stream handlers, which costs no message;
+a `distributed` without them is served by callbacks of the futures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
+from anabranch.runners import dask_worker as worker_half
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.runners.dask_hub import Hub
+
+log = logging.getLogger("anabranch.runners")
+
+
+def require() -> None:
+    """See that Dask is installed, without importing it; raises MissingExtraError."""
+    try:
+        found = find_spec("distributed") is not None
+    except ValueError:
+        found = False
+    if not found:
+        raise MissingExtraError("DaskRunner needs Dask: pip install 'anabranch[dask]'")
+
+
+class Link:
+    """One connection to one scheduler, with an own cluster behind it where `hub` is given."""
+
+    def __init__(self, address: str | None, security: Any, hub: Hub | None, put: Callable[[Any], None]) -> None:
+        self.hub = hub
+        self._put = put
+        self._topic = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._callbacks = False
+        try:
+            import distributed
+
+            options = {"security": security} if security is not None else {}
+            self.client: Any = distributed.Client(  # type: ignore[no-untyped-call]
+                hub.address if hub else address, set_as_default=False, timeout="30s", **options
+            )
+        except BaseException as error:
+            if hub is not None:
+                hub.close(timeout=0)
+            if isinstance(error, RunnerError) or not isinstance(error, Exception):
+                raise
+            raise RunnerError(f"cannot connect to the Dask scheduler at {address}: {error}") from error
+
+    # -- start -------------------------------------------------------------------------------------
+
+    def check(self) -> dict[str, int]:
+        """Threads of each worker, once all of them are known to fit the driver; raises VersionMismatch."""
+        ours = worker_half.versions()
+        found: dict[str, Any] = self.client.run(worker_half.versions, on_error="return")
+        for name, theirs in found.items():
+            if isinstance(theirs, ImportError):
+                raise VersionMismatch(f"the Dask worker {name} lacks a package that the driver has: {theirs}")
+            if isinstance(theirs, BaseException):
+                raise RunnerError(f"the Dask worker {name} does not answer: {theirs}") from theirs
+            worker_half.compare(ours, theirs, name)
+        return dict(self.client.nthreads())
+
+    def resources(self) -> dict[str, float]:
+        """The most of each resource that one worker declares."""
+        most: dict[str, float] = {}
+        for worker in self.client.scheduler_info(n_workers=-1)["workers"].values():
+            for name, amount in (worker.get("resources") or {}).items():
+                most[name] = max(most.get(name, 0.0), float(amount))
+        return most
+
+    def watch(self, topic: str) -> None:
+        """Begin to hear: ("event", bytes), ("memory"|"erred"|"gone", key, exception), ("workers", joined, left)."""
+        self._topic = topic
+        put = self._put
+        self.client.subscribe_topic(topic, lambda event: put(("event", event[1])))
+        self.client.subscribe_topic("all", self._on_cluster)
+        handlers = getattr(self.client, "_stream_handlers", {})
+        if not {"key-in-memory", "task-erred", "cancelled-keys"} <= handlers.keys():
+            self._callbacks = True
+            return
+
+        def on(op: str, note: Callable[..., Any]) -> None:
+            before = handlers[op]
+
+            def handle(**message: Any) -> Any:
+                found = before(**message)
+                note(**message)
+                return found
+
+            handlers[op] = handle
+
+        def erred(key: str = "", **_: Any) -> None:
+            state = self.client.futures.get(key)
+            put(("erred", key, getattr(state, "exception", None)))
+
+        on("key-in-memory", lambda key="", **_: put(("memory", key, None)))
+        on("task-erred", erred)
+        on("cancelled-keys", lambda keys=(), reason=None, **_: [put(("gone", key, reason)) for key in keys])
+        on("restart", lambda **_: put(("restart",)))
+
+    def follow(self, futures: Sequence[Any]) -> None:
+        """Where handlers cannot be had: hear of these keys' ends by callbacks."""
+        if self._callbacks:
+            for future in futures:
+                future.add_done_callback(self._on_done)
+
+    def _on_done(self, future: Any) -> None:
+        kind = {"finished": "memory", "error": "erred"}.get(future.status, "gone")
+        self._put((kind, future.key, future.exception() if kind == "erred" else None))
+
+    def _on_cluster(self, event: tuple[float, Any]) -> None:
+        what = event[1]
+        action = what.get("action") if isinstance(what, dict) else None
+        if action in ("add-worker", "remove-worker"):
+            self._put(("worker", action == "add-worker", what.get("worker", "")))
+            self._begin(self._count())
+
+    async def _count(self) -> None:
+        threads = await self.client.nthreads()
+        self._put(("slots", sum(threads.values())))
+
+    # -- down --------------------------------------------------------------------------------------
+
+    def tell(
+        self, fn: Callable[..., Any], *args: Any, workers: list[str] | None = None, answer: tuple[Any, ...] = ()
+    ) -> None:
+        """Call `fn` on workers (None: all), beside their tasks; put `answer`, and what they said (None: not told)."""
+
+        async def go() -> None:
+            found: dict[str, Any] | None = None
+            try:
+                found = await self.client.run(fn, *args, workers=workers, on_error="ignore")
+            except Exception as error:  # a worker that has gone, a scheduler that is going
+                log.debug("dask: %s did not reach %s: %s", fn.__name__, workers or "the workers", error)
+            if answer:
+                self._put((*answer, found))
+
+        self._begin(go())
+
+    def after(self, call: Callable[[], None]) -> None:
+        """Call once all that was told before has reached its workers."""
+
+        async def later() -> None:
+            await asyncio.gather(*(task for task in self._tasks if task is not asyncio.current_task()))
+            call()
+
+        self._begin(later())
+
+    def _begin(self, coroutine: Any) -> None:
+        def start() -> None:
+            task = asyncio.ensure_future(coroutine)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        try:
+            self.client.loop.add_callback(start)
+        except RuntimeError:  # the loop has ended
+            coroutine.close()
+
+    # -- end ---------------------------------------------------------------------------------------
+
+    @property
+    def lost(self) -> str:
+        """Why there is no scheduler behind this any more; empty while there is one."""
+        if self.hub is not None and not self.hub.alive:
+            return "the local Dask cluster has ended"
+        status = self.client.status
+        return "" if status == "running" else f"the connection to the Dask scheduler was lost ({status})"
+
+    def close(self) -> None:
+        """Let go of what is ours: our keys, our topic, our client, our cluster. Never raises."""
+        quiet = logging.getLogger("distributed")
+        level = quiet.level
+        quiet.setLevel(logging.CRITICAL + 1)
+        try:
+            if not self.lost:
+                with contextlib.suppress(Exception):
+                    for topic in (self._topic, "all"):
+                        if topic:
+                            self.client.unsubscribe_topic(topic)
+                    if self.hub is None:
+                        self.client.run_on_scheduler(worker_half.forget_topic, topic=self._topic)
+            with contextlib.suppress(Exception):
+                self.client.close(timeout=5)
+            if self.hub is not None:
+                self.hub.close()
+        finally:
+            quiet.setLevel(level)

@@ -1,0 +1,39 @@
+"""One sample: `python -m benchmarks.child ROW SIDE [--quick]` prints its figures as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from benchmarks.registry import find
+
+MARK = "figures: "
+
+
+def calibrate() -> float:
+    """Seconds of a fixed loop (best of three): how fast this machine is just now."""
+
+    def once() -> float:
+        start, total = time.perf_counter(), 0
+        for i in range(400_000):
+            total += i & 3
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(3))
+
+
+def main() -> None:
+    name, side = sys.argv[1:3]
+    row = find(name)
+    measure = row.ours if side == "ours" else row.peer
+    assert measure is not None
+    before = calibrate()
+    figures = measure("--quick" in sys.argv)
+    sample = {"figures": figures, "calibration_s": (before + calibrate()) / 2, "load": os.getloadavg()[0]}
+    print(MARK + json.dumps(sample), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Helpers that run inside a measuring process: clocks, warm flows, memory read from /proc."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+WORKERS = 2
+MIB = 1 << 20
+
+
+def inc(x: int) -> int:
+    """The no-op of every row."""
+    return x + 1
+
+
+def expect_sum(values: Any, n: int) -> None:
+    """Check that `values` are those of `inc` over range(n).
+
+    Raises:
+        AssertionError: they are not; the sample does not count.
+    """
+    found = sum(values)
+    if found != n * (n + 1) // 2:
+        raise AssertionError(f"sum over {n} items is {found}, not {n * (n + 1) // 2}")
+
+
+def flush() -> None:
+    """Wait for the record's last commit."""
+    from anabranch import session
+
+    session.current().flush_records()
+
+
+def recorded_seconds(work: Callable[[], object]) -> float:
+    """Seconds of `work` up to its return and the record's last commit."""
+    start = time.perf_counter()
+    work()
+    flush()
+    return time.perf_counter() - start
+
+
+def in_flow(runner: Any, body: Callable[[], T]) -> T:
+    """Run `body` inside a flow on the runner, after a map of four items that warms it up."""
+    from anabranch import flow, task
+
+    warm = task(name="warm")(inc)
+    found: list[T] = []
+
+    @flow(name="bench", runner=runner)
+    def bench() -> None:
+        expect_sum(warm.map(range(4)).result(), 4)
+        flush()
+        found.append(body())
+
+    bench()
+    return found[0]
+
+
+def runner_of(kind: str) -> Any:
+    """A runner with as many workers as the peers have."""
+    import anabranch
+
+    if kind == "threads":
+        return anabranch.ThreadRunner(max_workers=WORKERS)
+    if kind == "processes":
+        return anabranch.ProcessRunner(max_workers=WORKERS)
+    return anabranch.DaskRunner(n_workers=WORKERS, threads_per_worker=1)
+
+
+def status_bytes(field: str, pid: int | str = "self") -> int:
+    """A memory field of /proc/PID/status (VmRSS, VmHWM) in bytes; 0 when the process is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def reset_peak() -> None:
+    """Let VmHWM start again from what is resident now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                stat = Path(f"/proc/{entry.name}/stat").read_text()
+            except OSError:
+                continue
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
+    found, rest = [], [pid]
+    while rest:
+        one = rest.pop()
+        found.append(one)
+        rest.extend(children.get(one, ()))
+    return found
+
+
+def proportional_bytes(pids: list[int]) -> int:
+    """PSS of the processes together: what they would give back if all ended."""
+    total = 0
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+    return total
+
+
+def percentile(sorted_values: list[float], share: float) -> float:
+    return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]

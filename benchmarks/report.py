@@ -1,0 +1,110 @@
+"""The table on the terminal, and docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.rows import short
+
+if TYPE_CHECKING:
+    from benchmarks.sampling import Verdict
+
+HEADS = ("what", "figure", "bar", "ours (lowest-highest)", "peer", "ratio", "verdict")
+PEERS = ("cloudpickle", "dask", "distributed", "pydantic")
+
+
+def cells(v: Verdict) -> tuple[str, ...]:
+    """One line of the table, as text."""
+    unit = v.bar.unit
+    figure = v.bar.figure.replace("_", " ")
+    if v.ours is None:
+        return (v.row.what, figure, v.bar.text(), "-", "-", "-", v.word)
+    ours = f"{short(v.ours)} {unit}".rstrip()
+    if v.samples > 1 and v.low is not None and v.high is not None:
+        ours += f" ({short(v.low)}-{short(v.high)})"
+    peer = f"{short(v.peer)}" if v.peer is not None else "-"
+    return (v.row.what, figure, v.bar.text(), ours, peer, f"{v.ratio:.2f}" if v.ratio is not None else "-", v.word)
+
+
+def line(v: Verdict) -> str:
+    """One line for the terminal."""
+    _, figure, bar, ours, peer, ratio, word = cells(v)
+    text = f"{v.row.name:<24} {figure:<16} {ours:<36} peer {peer:<8} x{ratio:<7} bar {bar:<36} {word}"
+    return f"{text}\n    {v.error}" if v.error else text
+
+
+def machine() -> str:
+    """What a reader needs to know of this machine; no names."""
+    model = next(
+        (t.split(":", 1)[1].strip() for t in _lines("/proc/cpuinfo") if t.startswith("model name")), platform.machine()
+    )
+    total = next((int(t.split()[1]) for t in _lines("/proc/meminfo") if t.startswith("MemTotal")), 0)
+    cores = len(os.sched_getaffinity(0))
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    return f"{cores} cores ({model}), {total / (1 << 20):.0f} GiB, {system}"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def versions() -> str:
+    found = []
+    for name in PEERS:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"{name} absent")
+    return ", ".join(found)
+
+
+INTRO = """# Benchmarks
+
+Written by `python -m benchmarks --write-docs` (`make bench` prints the same table).
+
+- Machine: {machine}. Load average {load_before:.1f} when the run began, {load_after:.1f} when it ended.
+- Versions: anabranch {version}; {versions}.
+- A fixed loop beside each sample took {best_ms:.1f} ms at best and {median_ms:.1f} ms in the median. A row whose
+  loop took over {noisy:g}x the best was measured on a busy machine: there a missed absolute bar passes if the ratio
+  to the peer holds ("pass (ratio)").
+- Every sample is a process of its own, with an empty record in a temporary folder. Ours and the peer's are taken in
+  turn; figures are medians of up to {repeat}, with the lowest and highest.
+- Ours runs with default options and the record on, two workers, warmed up by a map of four items; its clock runs from
+  `map()` (or the first `submit`) to the last value **and** the record's last commit. Sums are checked. Terminal output
+  and logs go to a file.
+{quick}
+"""
+UNFAIR = """
+## What is unfair
+
+- Peers keep no record, no states, no retries: what they do less, they are spared. Ours bundles items into chunks, and
+  the peers of the map rows do not; `ProcessPoolExecutor.map` with a tuned chunk size is the peer of the 1 ms row,
+  where it is at its best.
+- Rates of a peer measured on fewer items (named in its row) are taken to hold for more.
+- METG compares with the speed that plain pools reach with large parts of the same kernel, both slots at once.
+- Resident memory counts what the allocator keeps, not only what is alive.
+"""
+
+
+def document(verdicts: list[Verdict], facts: dict[str, object]) -> str:
+    """docs/benchmarks.md as text."""
+    out = [INTRO.format(**facts), "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    out += ["| " + " | ".join(cells(v)) + " |" for v in verdicts]
+    out += ["", "## Peers", ""]
+    seen: set[str] = set()
+    for v in verdicts:
+        if v.row.peer_name and v.row.name not in seen:
+            seen.add(v.row.name)
+            unfair = f" Unfair: {v.row.unfair}." if v.row.unfair else ""
+            out.append(f"- {v.row.what}: {v.row.peer_name}.{unfair}")
+    failures = [f"- {v.row.name}: {v.error}" for v in verdicts if v.error]
+    if failures:
+        out += ["", "## Samples that failed", "", *dict.fromkeys(failures)]
+    return "\n".join(out) + "\n" + UNFAIR

@@ -1,0 +1,91 @@
+"""What a row of the table is: sides that measure, and bars their figures must clear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Figures = dict[str, float]
+Side = Callable[[bool], Figures]  # takes `quick`, runs in a fresh process, returns its figures
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What one figure must reach. A bar without limits is only reported.
+
+    Args:
+        figure: the figure's name in what the sides return.
+        unit: shown behind it.
+        at_least, at_most: limits of the figure itself.
+        ratio_at_least, ratio_at_most: limits of the figure divided by the peer's.
+    """
+
+    figure: str
+    unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    ratio_at_least: float | None = None
+    ratio_at_most: float | None = None
+
+    def text(self) -> str:
+        parts = []
+        for sign, limit, ending in (
+            (">=", self.at_least, f" {self.unit}".rstrip()),
+            ("<=", self.at_most, f" {self.unit}".rstrip()),
+            (">=", self.ratio_at_least, "x peer"),
+            ("<=", self.ratio_at_most, "x peer"),
+        ):
+            if limit is not None:
+                parts.append(f"{sign} {short(limit)}{ending}")
+        return ", ".join(parts) or "reported"
+
+    def absolute_holds(self, ours: float) -> bool | None:
+        """Whether the figure itself is good enough; None when nothing is asked of it."""
+        if self.at_least is None and self.at_most is None:
+            return None
+        return (self.at_least is None or ours >= self.at_least) and (self.at_most is None or ours <= self.at_most)
+
+    def ratio_holds(self, ratio: float | None) -> bool | None:
+        """Whether the figure is good enough beside the peer's; None when nothing is asked, or no peer ran."""
+        if ratio is None or (self.ratio_at_least is None and self.ratio_at_most is None):
+            return None
+        return (self.ratio_at_least is None or ratio >= self.ratio_at_least) and (
+            self.ratio_at_most is None or ratio <= self.ratio_at_most
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One subject of the table.
+
+    Args:
+        name: what `--only` takes.
+        what: shown in the table.
+        ours: measures anabranch.
+        peer: measures the peer, in turn with ours.
+        peer_name: what the peer is.
+        bars: one line of the table each.
+        most: repeat no more often than this (long rows).
+        seconds: a sample that takes longer is stopped and counts as failed.
+        unfair: what a reader must know before comparing.
+    """
+
+    name: str
+    what: str
+    ours: Side
+    bars: tuple[Bar, ...]
+    peer: Side | None = None
+    peer_name: str = ""
+    most: int = 5
+    seconds: float = 180.0
+    unfair: str = ""
+
+
+def short(value: float) -> str:
+    """A figure with three digits that count: 1.23, 45.6, 123, 12.3k, 1.23M."""
+    for limit, letter in ((1e6, "M"), (1e4, "k")):
+        if abs(value) >= limit:
+            return f"{value / (1e6 if letter == 'M' else 1e3):.3g}{letter}"
+    if value == int(value) and abs(value) < 1e4:
+        return str(int(value))
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -1,0 +1,148 @@
+"""Run samples, each in a process of its own with a record of its own, and sum them up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.child import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from benchmarks.rows import Bar, Row
+
+NOISY = 1.25  # a row whose calibration took this much longer than the run's best was measured on a busy machine
+
+
+@dataclass
+class Sample:
+    """What one measuring process told, or why it told nothing."""
+
+    row: str
+    side: str
+    wall_s: float
+    figures: dict[str, float] = field(default_factory=dict)
+    calibration_s: float = 0.0
+    load: float = 0.0
+    error: str = ""
+
+
+@dataclass
+class Verdict:
+    """One line of the table."""
+
+    row: Row
+    bar: Bar
+    ours: float | None
+    low: float | None
+    high: float | None
+    peer: float | None
+    ratio: float | None
+    word: str
+    calibration_s: float
+    samples: int
+    error: str = ""
+
+
+def take(row: Row, side: str, quick: bool) -> Sample:
+    """Measure one side of a row once, in a fresh process."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="anabranch-bench-") as home:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ANABRANCH_")}
+        environment["ANABRANCH_HOME"] = home
+        command = [sys.executable, "-m", "benchmarks.child", row.name, side, *(["--quick"] if quick else [])]
+        # Files, not pipes: what a left-over process holds open cannot keep us waiting.
+        with open(f"{home}/out", "w+") as out, open(f"{home}/err", "w+") as err:
+            process = subprocess.Popen(command, env=environment, stdout=out, stderr=err, start_new_session=True)
+            try:
+                code: int | None = process.wait(row.seconds)
+            except subprocess.TimeoutExpired:
+                code = None
+            finally:
+                _end_group(process)
+            out.seek(0)
+            err.seek(0)
+            said = [line for line in out.read().splitlines() if line.startswith(MARK)]
+            complaint = err.read().strip().splitlines()[-3:]
+    sample = Sample(row.name, side, time.perf_counter() - start)
+    if code is None:
+        sample.error = f"stopped after {row.seconds:g} s"
+    elif code or not said:
+        sample.error = f"exit {code}: " + " | ".join(complaint)
+    else:
+        told: dict[str, Any] = json.loads(said[-1].removeprefix(MARK))
+        sample.figures, sample.calibration_s, sample.load = told["figures"], told["calibration_s"], told["load"]
+    return sample
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End the sample's own process group: nothing of it may disturb the next sample."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def take_all(row: Row, quick: bool, repeat: int) -> Iterator[Sample]:
+    """Ours, the peer's, ours, the peer's, ...: what disturbs one disturbs the other."""
+    failed: set[str] = set()
+    for _ in range(min(repeat, row.most)):
+        for side in ("ours", "peer"):
+            if side in failed or (side == "peer" and row.peer is None):
+                continue
+            sample = take(row, side, quick)
+            if sample.error:
+                failed.add(side)
+            yield sample
+
+
+def judge(row: Row, samples: list[Sample], best_calibration: float) -> list[Verdict]:
+    """The row's lines: medians, spread, and whether the bars hold.
+
+    A figure that misses its absolute bar on a busy machine passes if its ratio to the peer holds.
+    """
+    good = {side: [s for s in samples if s.side == side and not s.error] for side in ("ours", "peer")}
+    errors = "; ".join(f"{s.side}: {s.error}" for s in samples if s.error)
+    calibration = statistics.median([s.calibration_s for s in samples if not s.error] or [0.0])
+    found = []
+    for bar in row.bars:
+        ours = [s.figures[bar.figure] for s in good["ours"] if bar.figure in s.figures]
+        peers = [s.figures[bar.figure] for s in good["peer"] if bar.figure in s.figures]
+        if not ours:
+            found.append(Verdict(row, bar, None, None, None, None, None, "FAILED", calibration, 0, errors))
+            continue
+        figure = statistics.median(ours)
+        peer = statistics.median(peers) if peers else None
+        ratio = figure / peer if peer else None
+        word = _word(bar, figure, ratio, calibration > NOISY * best_calibration)
+        found.append(
+            Verdict(row, bar, figure, min(ours), max(ours), peer, ratio, word, calibration, len(ours), errors)
+        )
+    return found
+
+
+def _word(bar: Bar, figure: float, ratio: float | None, noisy: bool) -> str:
+    absolute, beside = bar.absolute_holds(figure), bar.ratio_holds(ratio)
+    if absolute is None and beside is None:
+        return "MISS" if bar.ratio_at_most is not None or bar.ratio_at_least is not None else "-"
+    if absolute is False and beside and noisy:
+        return "pass (ratio)"
+    return "MISS" if absolute is False or beside is False else "pass"
+
+
+def write_json(path: Path, samples: list[Sample]) -> None:
+    """One line a sample."""
+    with path.open("w") as out:
+        for s in samples:
+            out.write(json.dumps({**s.__dict__}) + "\n")

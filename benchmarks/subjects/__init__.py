@@ -1,0 +1,1 @@
+"""One file per subject; `benchmarks.registry` knows which row lives where."""

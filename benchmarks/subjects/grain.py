@@ -1,0 +1,87 @@
+"""METG(50 %): the shortest task that still keeps the slots busy for half of the time.
+
+The kernel is a checksum over a part of a buffer: it releases the interpreter's lock. Efficiency is the
+kernel's own time at full speed of all slots (plain threads, or processes, over parts of 1 MiB, measured before and
+after each grain) divided by wall time.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+import zlib
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+
+from benchmarks.measure import WORKERS, in_flow, recorded_seconds, runner_of
+from benchmarks.rows import Bar, Figures, Row
+
+GRAINS_US = (500, 200, 100, 50, 20, 10, 5, 2, 1)
+
+
+PART = 1 << 20
+
+
+@functools.cache
+def buffer() -> memoryview:
+    return memoryview(bytes(PART))
+
+
+def checksum(nbytes: int) -> int:
+    return zlib.crc32(buffer()[:nbytes])
+
+
+def peak(pool: Executor) -> float:
+    """Bytes a second of all slots together, just now."""
+    parts = 400
+    start = time.perf_counter()
+    list(pool.map(checksum, [PART] * parts))
+    return parts * PART / (time.perf_counter() - start)
+
+
+def metg(kind: str, quick: bool) -> Figures:
+    from anabranch import task
+
+    one = task(checksum)
+    target = 0.3 if quick else 2.0  # seconds of work at full speed
+    pool: Executor = ThreadPoolExecutor(WORKERS) if kind == "threads" else ProcessPoolExecutor(WORKERS)
+    with pool:
+        speed = peak(pool)  # also warms the pool up, before there are threads of ours
+
+        def body() -> Figures:
+            figures: Figures = {"peak_gb_s": speed / 1e9}
+            last: tuple[float, float] | None = None
+            for grain in GRAINS_US:
+                # A part that takes one slot `grain` when all are busy; never more than the buffer.
+                nbytes = min(PART, int(grain * 1e-6 * speed / WORKERS))
+                n = min(200_000, int(target * WORKERS / (grain * 1e-6)))
+                before = peak(pool)
+                seconds = recorded_seconds(lambda n=n, nbytes=nbytes: one.map([nbytes] * n).result())  # type: ignore[misc]
+                efficiency = n * nbytes / ((before + peak(pool)) / 2) / seconds
+                figures[f"efficiency_at_{grain}us"] = efficiency
+                if efficiency < 0.5:
+                    figures["metg_us"] = between(last, (grain, efficiency))
+                    return figures
+                last = (grain, efficiency)
+            figures["metg_us"] = float(GRAINS_US[-1])
+            return figures
+
+        return in_flow(runner_of(kind), body)
+
+
+def between(good: tuple[float, float] | None, bad: tuple[float, float]) -> float:
+    """Where efficiency crosses one half, on the line between two measured grains (logarithmic in the grain)."""
+    if good is None:
+        return bad[0]
+    share = (0.5 - bad[1]) / (good[1] - bad[1])
+    return math.exp(math.log(bad[0]) + share * (math.log(good[0]) - math.log(bad[0])))
+
+
+def row(kind: str) -> Row:
+    return Row(
+        f"metg_{kind}", f"METG(50 %), checksum kernel, {kind}", functools.partial(metg, kind),
+        (Bar("metg_us", "us", at_most=20),), most=3,
+    )  # fmt: skip
+
+
+ROWS = (row("threads"), row("processes"))

@@ -1,0 +1,165 @@
+"""Memory: a million items, large results that are mapped on, an endless stream."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.measure import (
+    MIB,
+    expect_sum,
+    flush,
+    in_flow,
+    inc,
+    proportional_bytes,
+    recorded_seconds,
+    reset_peak,
+    runner_of,
+    status_bytes,
+    tree,
+)
+from benchmarks.rows import Bar, Figures, Row
+
+
+def million(kind: str, quick: bool) -> Figures:
+    from anabranch import task
+
+    n = 100_000 if quick else 1_000_000
+    one = task(inc)
+
+    def body() -> Figures:
+        base = status_bytes("VmRSS")
+        reset_peak()
+        seconds = recorded_seconds(lambda: expect_sum(one.map(range(n)).result(), n))
+        return {"wall_s": seconds, "grows_mb": (status_bytes("VmHWM") - base) / 1e6}
+
+    return in_flow(runner_of(kind), body)
+
+
+def million_row(kind: str) -> Row:
+    return Row(
+        f"million_{kind}", f"map of 1M no-ops, {kind}: driver's growth and time", functools.partial(million, kind),
+        (Bar("grows_mb", "MB", at_most=250), Bar("wall_s", "s", at_most=60)), most=3,
+    )  # fmt: skip
+
+
+class Sampler:
+    """Highest PSS of this process tree plus its files in shared memory, read 20 times a second."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.highest = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def now(self) -> int:
+        return proportional_bytes(tree(self.pid)) + self._shared_files()
+
+    def _shared_files(self) -> int:
+        total = 0
+        for path in Path("/dev/shm").glob(f"anabranch-{self.pid}-*/**/*"):
+            try:
+                total += path.stat().st_blocks * 512
+            except OSError:
+                pass
+        return total
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            self.highest = max(self.highest, self.now())
+
+    def __enter__(self) -> Sampler:
+        self.highest = self.now()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def make(i: int) -> bytes:
+    return bytes([i % 251]) * (1 << 20)
+
+
+def length(data: bytes) -> int:
+    return len(data)
+
+
+def large_results(quick: bool) -> Figures:
+    from anabranch import task
+
+    first, then = task(make), task(length)
+
+    def go(n: int) -> None:
+        made = first.map(range(n))
+        lengths = then.map(made)
+        del made
+        if sum(lengths.result()) != n * MIB:
+            raise AssertionError("lengths are wrong")
+
+    def body() -> Figures:
+        small, large = (100, 300) if quick else (1_000, 2_000)
+        go(small)
+        flush()
+        sampler = Sampler()
+        base = sampler.now()
+        start = time.perf_counter()
+        with sampler:
+            go(large)
+            seconds = time.perf_counter() - start
+        return {"grows_mb": (sampler.highest - base) / 1e6, "base_mb": base / 1e6, "wall_s": seconds}
+
+    return in_flow(runner_of("processes"), body)
+
+
+def stream(quick: bool) -> Figures:
+    from anabranch import task
+
+    early, late = (2.0, 8.0) if quick else (10.0, 60.0)
+    one = task(inc)
+
+    def body() -> Figures:
+        items = (i for i in range(10_000_000))
+        start = time.perf_counter()
+        base, seen = 0, 0
+        for value in one.map(items).results():
+            seen += 1
+            if value != seen:
+                raise AssertionError(f"value {seen - 1} of the stream is {value}")
+            if not seen % 1000:
+                at = time.perf_counter() - start
+                if at > early and not base:
+                    base = status_bytes("VmRSS")
+                    reset_peak()
+                if at > late:
+                    break
+        seconds = time.perf_counter() - start
+        figures = {"rate": seen / seconds, "seconds": seconds, "items": float(seen)}
+        figures["grows_mb"] = (status_bytes("VmHWM") - base) / 1e6 if base else float("nan")
+        return figures
+
+    return in_flow(runner_of("threads"), body)
+
+
+ROWS = (
+    million_row("threads"),
+    million_row("processes"),
+    Row(
+        "large_results",
+        "2,000 results of 1 MiB, mapped on, first list dropped, processes: growth of the tree",
+        large_results,
+        (Bar("grows_mb", "MB", at_most=300), Bar("wall_s", "s")),
+        most=3,
+    ),
+    Row(
+        "stream",
+        "generator of up to 10M items through .results(), threads: growth from second 10 to 60",
+        stream,
+        (Bar("grows_mb", "MB", at_most=20), Bar("rate", "items/s")),
+        most=1,
+    ),
+)

@@ -1,0 +1,125 @@
+"""Single runs: a loop of submits with a gather, one at a time, and plain calls inside a flow."""
+
+from __future__ import annotations
+
+import functools
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measure import WORKERS, expect_sum, flush, in_flow, inc, percentile, recorded_seconds, runner_of
+from benchmarks.rows import Bar, Figures, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def loop_ours(kind: str, items: int, quick: bool) -> Figures:
+    from anabranch import task
+
+    n = items // 5 if quick else items
+    one = task(inc)
+
+    def work() -> None:
+        futures = [one.submit(i) for i in range(n)]
+        expect_sum((f.result() for f in futures), n)
+
+    seconds = in_flow(runner_of(kind), lambda: recorded_seconds(work))
+    return {"us_each": seconds / n * 1e6}
+
+
+def loop_peer(make: Callable[[], Executor], items: int, quick: bool) -> Figures:
+    n = items // 5 if quick else items
+    with make() as pool:
+        list(pool.map(inc, range(4)))
+        start = time.perf_counter()
+        futures = [pool.submit(inc, i) for i in range(n)]
+        expect_sum((f.result() for f in futures), n)
+        return {"us_each": (time.perf_counter() - start) / n * 1e6}
+
+
+def one_by_one(submit: Callable[[int], Any], quick: bool) -> Figures:
+    n = 500 if quick else 3_000
+    found = []
+    for i in range(n):
+        start = time.perf_counter()
+        if submit(i).result() != i + 1:
+            raise AssertionError("wrong value")
+        found.append((time.perf_counter() - start) * 1e6)
+    found.sort()
+    return {"p50_us": percentile(found, 0.5), "p99_us": percentile(found, 0.99)}
+
+
+def latency_ours(quick: bool) -> Figures:
+    from anabranch import task
+
+    one = task(inc)
+
+    def body() -> Figures:
+        one.submit(0).result()
+        return one_by_one(one.submit, quick)
+
+    return in_flow(runner_of("threads"), body)
+
+
+def latency_peer(quick: bool) -> Figures:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(inc, range(4)))
+        return one_by_one(lambda i: pool.submit(inc, i), quick)
+
+
+def call_ours(quick: bool) -> Figures:
+    from anabranch import task
+
+    n = 1_000 if quick else 10_000
+    one = task(inc)
+
+    def work() -> None:
+        expect_sum((one(i) for i in range(n)), n)
+
+    def body() -> Figures:
+        one(1)
+        flush()
+        return {"us_each": recorded_seconds(work) / n * 1e6}
+
+    return in_flow(runner_of("threads"), body)
+
+
+def threads_pool() -> Executor:
+    return ThreadPoolExecutor(WORKERS)
+
+
+def processes_pool() -> Executor:
+    return ProcessPoolExecutor(WORKERS)
+
+
+ROWS = (
+    Row(
+        "submit_threads",
+        "10k submits in a loop, then gather, threads",
+        functools.partial(loop_ours, "threads", 10_000),
+        (Bar("us_each", "us", ratio_at_most=2.0),),
+        functools.partial(loop_peer, threads_pool, 10_000),
+        "ThreadPoolExecutor",
+        unfair="the peer keeps no record",
+    ),
+    Row(
+        "submit_processes",
+        "5k submits in a loop, then gather, processes",
+        functools.partial(loop_ours, "processes", 5_000),
+        (Bar("us_each", "us", ratio_at_most=1.25),),
+        functools.partial(loop_peer, processes_pool, 5_000),
+        "ProcessPoolExecutor",
+        unfair="the peer keeps no record",
+    ),
+    Row(
+        "latency_threads",
+        "submit to result, one at a time, threads",
+        latency_ours,
+        (Bar("p50_us", "us", at_most=200), Bar("p99_us", "us", at_most=1000)),
+        latency_peer,
+        "ThreadPoolExecutor",
+        unfair="the peer keeps no record",
+    ),
+    Row("call", "plain call t(x) in a flow", call_ours, (Bar("us_each", "us", at_most=50),)),
+)

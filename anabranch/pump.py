@@ -93,6 +93,7 @@ class Pump:
         with self._lock:
             lane = self.dispatcher.add_lane(capabilities, slots.now, slots.maximum)
             self.runners.append(runner)
+            self._start_clock()  # a finalizer can nudge it, but must not have to start it
         lane_box.append(lane)
         for found in early:
             sink(found)

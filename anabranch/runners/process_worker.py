@@ -19,6 +19,7 @@ import cloudpickle
 
 from anabranch.core import states
 from anabranch.core.contracts import Handle, Inline, Outcome
+from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import SerializationError
 from anabranch.core.failures import capture
 from anabranch.runners import process_blocks as blocks
@@ -117,7 +118,8 @@ class ProcessPort:
             try:
                 blocks.dumps(value)
             except BaseException as error:
-                text = f"its result ({type(value).__name__}) cannot be pickled: {type(error).__name__}: {error}"
+                culprit = unpicklable(value, Exception(str(error)), cloudpickle.dumps, "result")
+                text = f"its result ({type(value).__name__}) cannot be pickled: {culprit}"
                 self._fail(report, stage, (slot,), values, text)
 
     def _fail(self, report: Report, stage: int, slots: Sequence[int], values: list[Any], text: str) -> None:

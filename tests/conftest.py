@@ -1,0 +1,13 @@
+"""What every tier shares."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def propagating_logs() -> None:
+    """A session takes anabranch's log lines to its own handler; `caplog` of the next test must hear them again."""
+    logging.getLogger("anabranch").propagate = True

@@ -10,4 +10,6 @@ import pytest
 @pytest.fixture(autouse=True)
 def propagating_logs() -> None:
     """A session takes anabranch's log lines to its own handler; `caplog` of the next test must hear them again."""
-    logging.getLogger("anabranch").propagate = True
+    logger = logging.getLogger("anabranch")
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)

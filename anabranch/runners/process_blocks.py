@@ -1,168 +1,297 @@
-"""Values between processes: small blocks travel in the report, large ones lie in shared memory.
+"""Values between processes: how they are pickled, and the files in shared memory where large ones lie.
 
-A block file holds one pickle per value and the buffers those pickles name, so that one value can
-be read without the others, and arrays are mapped, not copied::
+A file holds several values. Each has a pickle of its own, so that one is read without the others,
+and its large buffers lie apart, so that arrays are mapped and not copied::
 
-    8 bytes: length of the index | index | pickles and buffers, buffers aligned to 64 bytes
+    count of values, count of buffers | index of pickles | index of buffers | pickles | buffers, each at 64 bytes
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import pickle
+import resource
+import shutil
 import struct
+import sys
+import tempfile
+import weakref
+import zlib
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core.contracts import Held, Packed
 from anabranch.core.errors import ResultReleased
+from anabranch.core.processes import host_name, process_alive, process_started
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from anabranch.core.contracts import Handle
 
-OUT_OF_BAND = 256 << 10  # buffers from this size on are not copied into the pickle
-PACKED_BYTES = 64 << 10
+LARGE = 256 << 10  # buffers and messages from this size on go through files
+PACKED_BYTES = 64 << 10  # blocks up to this size may come home inside a report
+_HEAD = struct.Struct("<QQ")
 _ALIGN = 64
-_LENGTH = struct.Struct("<Q")
+_VECTORS = 512
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM})
+_MAIN = b"__main__"
+
+# A mapping holds a file descriptor (before Python 3.13), so only so many live at a time; others are copies.
+_MAPS_AT_MOST = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4, 16_384)
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+Pickled = tuple[bytes, list[memoryview]]
 
 
-def dumps(value: Any, buffers: list[pickle.PickleBuffer] | None = None) -> bytes:
-    """Pickle a value, by plain pickle where that is enough (it is faster), else by cloudpickle."""
-    callback = None
+def dumps(value: Any, buffers: list[memoryview] | None = None) -> bytes:
+    """Pickle a value, its large buffers apart if there is a list for them; raises what its pickling raises.
 
-    if buffers is not None:
+    Plain pickle is several times faster than cloudpickle and says the same, but for what lives in
+    `__main__` or in modules registered to travel by value, which only cloudpickle takes along.
+    """
 
-        def callback(buffer: pickle.PickleBuffer) -> bool:
-            if len(buffer.raw()) < OUT_OF_BAND:
-                return True
-            buffers.append(buffer)
-            return False
-
-    try:
-        return pickle.dumps(value, protocol=5, buffer_callback=callback)
-    except Exception:
-        if buffers is not None:
-            buffers.clear()
-        return cloudpickle.dumps(value, protocol=5, buffer_callback=callback)  # type: ignore[no-any-return]
-
-
-def path_of(folder: Path, handle: Handle) -> Path:
-    return folder / f"{handle.chunk}-{handle.stage}-{handle.first}"
-
-
-def encode(values: list[Any], folder: Path, handle: Handle, inline_limit: int) -> Packed | Held:
-    """Put a block where it belongs; raises what pickling a value raises."""
-    buffers: list[pickle.PickleBuffer] = []
-    data = dumps(values, buffers)
-    limit = min(PACKED_BYTES, inline_limit * max(1, len(values)))
-    if not buffers and len(data) <= limit:
-        return Packed(data, len(data))
-    return _write(values, path_of(folder, handle))
-
-
-def _write(values: list[Any], path: Path) -> Held:
-    index: list[tuple[int, int, list[tuple[int, int]]]] = []
-    parts: list[tuple[int, Any]] = []
-    offset = 0
-    for value in values:
-        buffers: list[pickle.PickleBuffer] = []
-        data = dumps(value, buffers)
-        places = []
-        start = offset
-        parts.append((offset, data))
-        offset += len(data)
-        for buffer in buffers:
+    def inside(buffer: pickle.PickleBuffer) -> bool:
+        assert buffers is not None
+        try:
             raw = buffer.raw()
-            offset = -(-offset // _ALIGN) * _ALIGN
-            parts.append((offset, raw))
-            places.append((offset, len(raw)))
-            offset += len(raw)
-        index.append((start, len(data), places))
-    head = pickle.dumps(index)
-    base = -(-(_LENGTH.size + len(head)) // _ALIGN) * _ALIGN
-    temporary = path.with_suffix(".new")
-    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(_LENGTH.pack(len(head)) + head)
-        for at, part in parts:
-            file.seek(base + at)
-            file.write(part)
-        file.truncate(base + offset)
-    os.replace(temporary, path)  # seen whole or not at all, also when this process is killed
-    return Held(base + offset)
-
-
-def read(path: Path, slots: Sequence[int]) -> list[Any]:
-    """Values of a block file; arrays are read-only views of the mapped file."""
-    try:
-        with open(path, "rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except FileNotFoundError:
-        raise ResultReleased(f"the values in {path.name} were released") from None
-    view = memoryview(mapped)
-    index, length = _index(view)
-    base = -(-(_LENGTH.size + length) // _ALIGN) * _ALIGN
-    found = []
-    for slot in slots:
-        start, size, places = index[slot]
-        buffers = [view[base + at : base + at + n] for at, n in places]
-        found.append(pickle.loads(view[base + start : base + start + size], buffers=buffers))
-    return found
-
-
-def _index(view: memoryview) -> tuple[list[tuple[int, int, list[tuple[int, int]]]], int]:
-    (length,) = _LENGTH.unpack_from(view)
-    return pickle.loads(view[_LENGTH.size : _LENGTH.size + length]), length
-
-
-def count(path: Path) -> int:
-    """How many values a block file holds."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        return len(_index(memoryview(mapped))[0])
-
-
-# -- values put once: the buffers of big constants are shared by all workers ---------------------------
-
-
-def put_file(value: Any, path: Path) -> None:
-    """Write one shared value for all workers to map."""
-    buffers: list[pickle.PickleBuffer] = []
-
-    def callback(buffer: pickle.PickleBuffer) -> bool:
-        if len(buffer.raw()) < OUT_OF_BAND:
+        except BufferError:  # not contiguous
             return True
-        buffers.append(buffer)
+        if raw.nbytes < LARGE:
+            return True
+        buffers.append(raw)
         return False
 
-    data = cloudpickle.dumps(value, protocol=5, buffer_callback=callback)
-    with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-        sizes = [len(b.raw()) for b in buffers]
-        head = pickle.dumps((len(data), sizes))
-        file.write(_LENGTH.pack(len(head)) + head + data)
-        offset = _LENGTH.size + len(head) + len(data)
-        for buffer, size in zip(buffers, sizes, strict=True):
-            offset = -(-offset // _ALIGN) * _ALIGN
-            file.seek(offset)
-            file.write(buffer.raw())
-            offset += size
+    apart = None if buffers is None else inside
+    if not cloudpickle.list_registry_pickle_by_value():
+        try:
+            data = pickle.dumps(value, 5, buffer_callback=apart)
+            if _MAIN not in data:
+                return data
+        except Exception:  # cloudpickle may know how
+            pass
+        if buffers:
+            buffers.clear()
+    return cloudpickle.dumps(value, 5, buffer_callback=apart)  # type: ignore[no-any-return]
 
 
-def get_file(path: Path) -> Any:
-    """Read a value that `put_file` wrote, its large buffers mapped."""
-    with open(path, "rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    view = memoryview(mapped)
-    (length,) = _LENGTH.unpack_from(view)
-    size, sizes = pickle.loads(view[_LENGTH.size : _LENGTH.size + length])
-    start = _LENGTH.size + length
-    offset = start + size
-    buffers = []
-    for one in sizes:
-        offset = -(-offset // _ALIGN) * _ALIGN
-        buffers.append(view[offset : offset + one])
-        offset += one
-    return pickle.loads(view[start : start + size], buffers=buffers)
+def pickled(value: Any) -> Pickled:
+    """A value's pickle and its large buffers."""
+    buffers: list[memoryview] = []
+    return dumps(value, buffers), buffers
+
+
+def refused(value: Any) -> bytes:
+    """A plain `dumps`, to look with for the part that cannot be pickled."""
+    return cloudpickle.dumps(value, 5)  # type: ignore[no-any-return]
+
+
+class Store:
+    """The files of one driver: in shared memory, and in the temporary folder when that is full."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.folders = tuple(folders)
+
+    @classmethod
+    def create(cls) -> Store:
+        """Make this driver's folder, and remove those of drivers that have died."""
+        roots = ["/dev/shm"] if os.access("/dev/shm", os.W_OK) else []
+        roots.append(tempfile.gettempdir())
+        place = _place()
+        for root in roots:
+            _sweep(root, place)
+        pid = os.getpid()
+        first = tempfile.mkdtemp(prefix=f"anabranch-{pid}-{process_started(pid):.2f}-{place}-", dir=roots[0])
+        return cls([os.path.join(root, os.path.basename(first)) for root in roots])
+
+    def remove(self) -> None:
+        """Remove everything; what is mapped stays readable."""
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def write(self, name: str, parts: Sequence[Pickled]) -> int:
+        """Write a new file and return its size; raises OSError when there is room nowhere."""
+        pieces, size = _lay_out(parts)
+        for number, folder in enumerate(self.folders):
+            path = os.path.join(folder, name)
+            try:
+                if number:
+                    os.makedirs(folder, 0o700, exist_ok=True)
+                _write(path, pieces)
+                return size
+            except OSError as error:
+                _unlink(path)
+                if error.errno not in _FULL or number + 1 == len(self.folders):
+                    raise
+        raise OSError(errno.ENOSPC, "no folder for values")
+
+    def open(self, name: str) -> Block:
+        """Raises ResultReleased when it is not there."""
+        for folder in self.folders:
+            try:
+                return Block(os.open(os.path.join(folder, name), os.O_RDONLY | os.O_CLOEXEC))
+            except FileNotFoundError:
+                pass
+        raise ResultReleased(
+            f"the values in block {name} were released: keep a future to them, or read them before you let go of it"
+        )
+
+    def unlink(self, names: Iterable[str]) -> None:
+        for name in names:
+            for folder in self.folders:
+                if _unlink(os.path.join(folder, name)):
+                    break
+
+    def unlink_chunk(self, chunk: int, but: set[str]) -> None:
+        """Remove what a lost chunk left behind, except for files that were reported."""
+        for folder in self.folders:
+            try:
+                names = os.listdir(folder)
+            except FileNotFoundError:
+                continue
+            self.unlink(name for name in names if name.startswith(f"v{chunk}.") and name not in but)
+
+
+def block_name(handle: Handle) -> str:
+    return f"v{handle.chunk}.{handle.stage}.{handle.first}"
+
+
+class Block:
+    """An open file of values; `load` may be called at any time until `close`, what it gave stays."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        try:
+            count, buffers = _HEAD.unpack(os.pread(fd, _HEAD.size, 0))
+            index = array("Q", os.pread(fd, 8 * (4 * count + 2 * buffers), _HEAD.size))
+        except BaseException:
+            self.close()
+            raise
+        self._values = index[: 4 * count]
+        self._buffers = index[4 * count :]
+
+    def __enter__(self) -> Block:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._values) // 4
+
+    def load(self, slot: int, *, shared: bool = False) -> Any:
+        """One value. Its large arrays are the file itself, mapped.
+
+        Writing to them changes a private copy of the page, so they behave as if they had been
+        copied here; with `shared` they are read-only instead.
+        """
+        at, size, first, count = self._values[4 * slot : 4 * slot + 4]
+        data = os.pread(self._fd, size, at)
+        if not count:
+            return pickle.loads(data)
+        view = self._map(shared)
+        spans = self._buffers[2 * first : 2 * (first + count)]
+        buffers = [view[start : start + length] for start, length in zip(spans[::2], spans[1::2], strict=True)]
+        return pickle.loads(data, buffers=buffers)
+
+    def load_many(self, slots: Sequence[int]) -> list[Any]:
+        if len(slots) < 8 or self._buffers:
+            return [self.load(slot) for slot in slots]
+        values = self._values
+        start = values[0]
+        data = memoryview(os.pread(self._fd, values[-4] + values[-3] - start, start))
+        return [pickle.loads(data[values[4 * s] - start :][: values[4 * s + 1]]) for s in slots]
+
+    def _map(self, shared: bool) -> memoryview:
+        access = mmap.ACCESS_READ if shared else mmap.ACCESS_COPY
+        if sys.version_info >= (3, 13):
+            return memoryview(mmap.mmap(self._fd, 0, access=access, trackfd=False))
+        if len(_maps) < _MAPS_AT_MOST:
+            try:
+                found = mmap.mmap(self._fd, 0, access=access)
+            except OSError:  # too many files or mappings
+                pass
+            else:
+                _maps.add(found)
+                return memoryview(found)
+        copy = bytearray(os.fstat(self._fd).st_size)
+        view, at = memoryview(copy), 0
+        while at < len(copy):
+            at += os.preadv(self._fd, [view[at:]], at)
+        return view.toreadonly() if shared else view
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _lay_out(parts: Sequence[Pickled]) -> tuple[list[Any], int]:
+    values, spans = array("Q"), array("Q")
+    count = sum(len(buffers) for _, buffers in parts)
+    offset = _HEAD.size + 8 * (4 * len(parts) + 2 * count)
+    first = 0
+    for data, buffers in parts:
+        values.extend((offset, len(data), first, len(buffers)))
+        offset += len(data)
+        first += len(buffers)
+    tail: list[Any] = []
+    for _, buffers in parts:
+        for buffer in buffers:
+            pad = -offset % _ALIGN
+            tail += (bytes(pad), buffer)
+            spans.extend((offset + pad, buffer.nbytes))
+            offset += pad + buffer.nbytes
+    pieces: list[Any] = [_HEAD.pack(len(parts), count), values.tobytes(), spans.tobytes()]
+    pieces += (data for data, _ in parts)
+    if len(pieces) > _VECTORS:  # many small ones: one copy costs less
+        pieces = [b"".join(pieces)]
+    pieces += tail
+    return [piece for piece in pieces if len(piece)], offset
+
+
+def _write(path: str, pieces: list[Any]) -> None:
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        left = [memoryview(piece).cast("B") for piece in pieces]
+        while left:
+            done = os.writev(fd, left[:_VECTORS])
+            while left and done >= len(left[0]):
+                done -= len(left.pop(0))
+            if done:
+                left[0] = left[0][done:]
+    finally:
+        os.close(fd)
+
+
+def _unlink(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
+
+
+def _place() -> str:
+    """A mark of this machine and its space of process ids: elsewhere our pids mean nothing."""
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        space = 0
+    return f"{zlib.crc32(f'{host_name()} {space}'.encode()):08x}"
+
+
+def _sweep(root: str, place: str) -> None:
+    """Remove the folders of drivers of this place that are no more."""
+    for name in os.listdir(root):
+        match name.split("-"):
+            case ["anabranch", pid, started, where, _] if where == place and pid.isdigit():
+                try:
+                    dead = not process_alive(int(pid), float(started))
+                except ValueError:
+                    continue
+                if dead:
+                    shutil.rmtree(os.path.join(root, name), ignore_errors=True)

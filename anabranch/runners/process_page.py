@@ -1,59 +1,69 @@
-"""A page that a worker process and its driver share: what runs there now, for blame and time limits."""
+"""A page of memory that one worker process and its driver share: what runs there now, and since when."""
 
 from __future__ import annotations
 
 import mmap
 import os
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+import tempfile
+import time
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-_LAYOUT = struct.Struct("<Qqiiidd")  # count, chunk, stage, position, attempt, started, limit
-SIZE = 4096
+# Count, chunk, stage, position, attempt, started, limit, count again. Native words, so that none is ever half written.
+_LAYOUT = struct.Struct("@Qqqqqdd")
+_COUNT = struct.Struct("@Q")
+_SIZE = _LAYOUT.size + _COUNT.size
+_pack, _pack_count, _monotonic = _LAYOUT.pack_into, _COUNT.pack_into, time.monotonic
 
 
 class Running(NamedTuple):
-    """One item under way; `started` is CLOCK_MONOTONIC, which processes of one machine share."""
+    """What a worker noted last; position -1: no item, but this chunk was begun."""
 
     chunk: int
     stage: int
     position: int
     attempt: int
-    started: float
-    limit: float  # seconds, 0: none
+    started: float  # CLOCK_MONOTONIC, the same for all processes of a machine
+    limit: float  # seconds it may take, 0: any
+
+    def late(self, now: float) -> bool:
+        return self.limit > 0 and self.position >= 0 and now - self.started > self.limit
 
 
 class Page:
-    """One worker's page; the worker writes, the driver reads."""
+    """The worker writes, the driver reads, at any time and without a lock; also after the worker's death."""
 
-    def __init__(self, path: Path, *, create: bool) -> None:
-        flags = os.O_RDWR | (os.O_CREAT if create else 0)
-        fd = os.open(path, flags, 0o600)
-        try:
-            if create:
-                os.ftruncate(fd, SIZE)
-            self._map = mmap.mmap(fd, SIZE)
-        finally:
-            os.close(fd)
+    def __init__(self, fd: int) -> None:
+        """Map the page behind `fd`, which stays the caller's to close."""
+        self._map = mmap.mmap(fd, _SIZE)
         self._count = 0
 
-    def write(self, chunk: int, stage: int, position: int, attempt: int, started: float, limit: float) -> None:
-        # Odd while being written: a reader that sees an odd or a changed count looks again.
-        self._count += 2
-        _LAYOUT.pack_into(self._map, 0, self._count - 1, chunk, stage, position, attempt, started, limit)
-        _LAYOUT.pack_into(self._map, 0, self._count, chunk, stage, position, attempt, started, limit)
+    def note(self, chunk: int, stage: int, position: int, attempt: int, limit: float) -> None:
+        """Say what runs from now on."""
+        self._count = count = self._count + 1
+        _pack(self._map, 0, count, chunk, stage, position, attempt, _monotonic(), limit)
+        _pack_count(self._map, _LAYOUT.size, count)
 
     def read(self) -> Running | None:
-        """What runs now, None when nothing does."""
-        for _ in range(100):
-            before = _LAYOUT.unpack_from(self._map, 0)
-            after = _LAYOUT.unpack_from(self._map, 0)
-            if before == after and before[0] % 2 == 0:
-                return Running(*before[1:]) if before[0] and before[3] >= 0 else None
-        # The worker died while writing: what it was about to note is there in full or in part.
-        return Running(*before[1:]) if before[3] >= 0 else None
+        """What was noted last; None before the first note.
 
-    def close(self) -> None:
-        self._map.close()
+        A worker that died in the middle of a note is blamed for whichever item stands there.
+        """
+        fields: tuple[int, int, int, int, int, float, float] = _LAYOUT.unpack_from(self._map, 0)
+        for _ in range(100):
+            (last,) = _COUNT.unpack_from(self._map, _LAYOUT.size)
+            fields = _LAYOUT.unpack_from(self._map, 0)
+            if _COUNT.unpack_from(self._map, 0)[0] == last:
+                break
+        return Running(*fields[1:]) if fields[0] else None
+
+
+def new_page() -> int:
+    """A file descriptor of an empty page that lies in no folder, to be inherited by a worker."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("anabranch-page")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, _SIZE)
+    return fd

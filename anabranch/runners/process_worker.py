@@ -1,76 +1,94 @@
-"""The worker process: one thread runs chunks, another reads what the driver says meanwhile."""
+"""The worker process of `ProcessRunner`: the main thread runs chunks, another listens to the driver meanwhile.
+
+Started with ``python -c`` by `process_pool.WorkerProcess`, so nothing of the user's program is run again.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
-import platform
 import signal
 import sys
 import threading
-import time
+import traceback
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from anabranch.core import states
-from anabranch.core.contracts import Handle, Inline, Outcome
+from anabranch.core.contracts import Chunk, Handle, Held, Inline, Outcome, Packed
 from anabranch.core.culprits import unpicklable
-from anabranch.core.errors import SerializationError
+from anabranch.core.errors import RunnerError, SerializationError
 from anabranch.core.failures import capture
-from anabranch.runners import process_blocks as blocks
+from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import resolve
+from anabranch.runners.process_blocks import LARGE, PACKED_BYTES, Store, block_name, dumps, pickled, refused
 from anabranch.runners.process_page import Page
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import Chunk, LogLine, Report
+    from collections.abc import Callable
+
+    from anabranch.core.contracts import Block, LogLine, Report
+    from anabranch.runners.entry import RunChunk
+    from anabranch.runners.process_blocks import Block as File
+
+_PR_SET_PDEATHSIG = 1
 
 
 class ProcessPort:
-    """The worker's half of `ProcessRunner`, as `worker.run_chunk` sees it."""
+    """A worker's way to its driver, as `run_chunk` sees it."""
 
     in_process = False
-    tracks = True  # note every item: the page is how a death is blamed on the right one
+    tracks = True  # wants to hear of every item: a death is blamed on the one that ran
 
-    def __init__(self, connection: Connection, folder: Path, name: str) -> None:
-        self.worker = name
-        self.connection = connection
-        self.folder = folder
-        self.page = Page(folder / f"page-{name}", create=False)
-        self.chunks: SimpleQueue[bytes | None] = SimpleQueue()
-        self._send_lock = threading.Lock()
+    def __init__(self, worker: str, chunks: int, control: wire.Stream, page: Page, store: Store) -> None:
+        self.worker = worker
+        self._chunks = chunks
+        self._control = control
+        self._page = page
+        self._store = store
+        self._raw: dict[int, tuple[bytes, str | None]] = {}  # shared values that nobody looked at yet
         self._shared: dict[int, Any] = {}
+        self._open: dict[Handle, File] = {}  # blocks that the running chunk reads
         self._limits: dict[int, int] = {}
         self._cancelled: dict[int, set[int] | None] = {}
-        self._held: dict[Handle, list[Any]] = {}
-        self._replies: dict[int, SimpleQueue[tuple[bool, Any]]] = {}
-        self._serial = 0
+        self._replies: dict[int, SimpleQueue[tuple[bool, bytes]]] = {}
+        self._numbers = 0
+        self._heard = 0  # control frames
+        self._news = threading.Condition()
         self._inline_limit = 1024
+        self._unended = False
 
     # -- WorkerPort ------------------------------------------------------------------------------
 
     def shared(self, shared_id: int) -> Any:
-        found = self._shared.get(shared_id)
-        if found is None:
-            found = self._shared[shared_id] = blocks.get_file(self.folder / f"shared-{shared_id}")
-        return found
+        if shared_id not in self._shared:
+            data, name = self._raw[shared_id]
+            if name is None:
+                self._shared[shared_id] = pickle.loads(data)
+            else:
+                with self._store.open(name) as file:
+                    self._shared[shared_id] = file.load(0, shared=True)
+            del self._raw[shared_id]
+        return self._shared[shared_id]
 
     def values(self, handle: Handle) -> Sequence[Any]:
-        return _Lazy(blocks.path_of(self.folder, handle))
+        found = self._open.get(handle)
+        if found is None:
+            found = self._open[handle] = self._store.open(block_name(handle))
+        return _Values(found)
 
     def report(self, report: Report) -> None:
-        report.blocks = tuple(
-            block if not isinstance(block, Inline) else self._encode(report, stage, block.values)
-            for stage, block in enumerate(report.blocks)
-        )
-        self.send(("report", report))
+        report.blocks = tuple(self._packed(report, stage, block) for stage, block in enumerate(report.blocks))
+        self._control.send(wire.report_frame(report))
+        if report.final:
+            self._unended = False
 
     def limit(self, chunk: int) -> int | None:
-        return self._limits.get(chunk)
+        return self._limits.get(chunk) if self._limits else None
 
     def cancelled(self, chunk: int, position: int) -> bool:
         if not self._cancelled:
@@ -79,150 +97,226 @@ class ProcessPort:
         return found is None or position in found
 
     def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
-        self.page.write(chunk, stage, position, attempt, time.monotonic(), timeout or 0.0)
+        self._page.note(chunk, stage, position, attempt, timeout or 0.0)
 
     def log(self, lines: list[LogLine], dropped: int) -> None:
-        self.send(("log", lines, dropped))
+        self._control.send(wire.message(wire.LOGS, lines, dropped))
 
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
-        box: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
-        self._serial += 1
-        number = self._serial
-        self._replies[number] = box
-        self.send(("request", number, chunk, position, kind, payload))
-        good, answer = box.get()
-        if good:
-            return answer
-        raise answer
-
-    # -- sending ---------------------------------------------------------------------------------
-
-    def send(self, message: tuple[Any, ...]) -> None:
-        data = blocks.dumps(message)
-        with self._send_lock:
-            self.connection.send_bytes(data)
-
-    def _encode(self, report: Report, stage: int, values: list[Any]) -> Any:
-        handle = Handle(report.chunk, stage, report.first)
         try:
-            return blocks.encode(values, self.folder, handle, self._inline_limit)
-        except OSError as error:
-            self._fail(report, stage, range(len(values)), values, f"{self.folder}: {error}")
-        except Exception:
-            self._fail_unpicklable(report, stage, values)
-        return blocks.encode(values, self.folder, handle, self._inline_limit)
+            data = cloudpickle.dumps(payload, 5)
+        except Exception as error:
+            raise unpicklable(payload, error, refused, kind) from error
+        answer: SimpleQueue[tuple[bool, bytes]] = SimpleQueue()
+        with self._news:
+            self._numbers += 1
+            number = self._numbers
+            self._replies[number] = answer
+        self._control.send(wire.message(wire.REQUEST, number, chunk, position, kind, data))
+        good, body = answer.get()
+        found = pickle.loads(body)
+        if good:
+            return found
+        raise found if isinstance(found, BaseException) else RunnerError(str(found))
 
-    def _fail_unpicklable(self, report: Report, stage: int, values: list[Any]) -> None:
+    # -- values ----------------------------------------------------------------------------------
+
+    def _packed(self, report: Report, stage: int, block: Block) -> Block:
+        if not isinstance(block, Inline):
+            return block
+        values = block.values
+        try:
+            return self._encode(report, stage, values)
+        except OSError as error:  # no room
+            values = self._fail_all(report, stage, values, error)
+        except BaseException:  # whatever a value's own code raises
+            values = self._fail_unpicklable(report, stage, values)
+        return self._encode(report, stage, values)
+
+    def _encode(self, report: Report, stage: int, values: list[Any]) -> Packed | Held:
+        limit = min(PACKED_BYTES, self._inline_limit * len(values))
+        if not values or sys.getsizeof(values[0]) <= LARGE:
+            data, buffers = pickled(values)
+            if len(data) <= limit and not buffers:
+                return Packed(data, len(data))
+            del data, buffers
+        name = block_name(Handle(report.chunk, stage, report.first))
+        return Held(self._store.write(name, [pickled(value) for value in values]))
+
+    def _fail_unpicklable(self, report: Report, stage: int, values: list[Any]) -> list[Any]:
         """Only the values that cannot travel fail, and say where they cannot."""
+        values = list(values)
         for slot, value in enumerate(values):
             try:
-                blocks.dumps(value)
+                dumps(value)
             except BaseException as error:
-                culprit = unpicklable(value, Exception(str(error)), cloudpickle.dumps, "result")
+                values[slot] = None
+                culprit = unpicklable(value, error, refused, "result")
                 text = f"its result ({type(value).__name__}) cannot be pickled: {culprit}"
-                self._fail(report, stage, (slot,), values, text)
+                self._fail(report, stage, slot, SerializationError(text))
+        return values
 
-    def _fail(self, report: Report, stage: int, slots: Sequence[int], values: list[Any], text: str) -> None:
-        codes = [bytearray(c) for c in report.codes] if report.codes is not None else None
-        if codes is None:
-            codes = [bytearray([states.COMPLETED]) * report.count for _ in report.blocks]
-        for slot in slots:
-            values[slot] = None
-            codes[stage][slot] = states.FAILED
-            info = capture(SerializationError(text), in_process=False, dumps=pickle.dumps)
-            position = report.first + slot
-            report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != (stage, position)]
-            report.outcomes.append(Outcome(stage, position, states.FAILED, text, error=info))
-        report.codes = tuple(bytes(c) for c in codes)
+    def _fail_all(self, report: Report, stage: int, values: list[Any], error: OSError) -> list[Any]:
+        codes = report.codes[stage] if report.codes else bytes([states.COMPLETED]) * report.count
+        for slot, code in enumerate(codes):
+            if states.is_success(code):
+                what = RunnerError(f"no room for its result in {' or '.join(self._store.folders)}: {error}")
+                self._fail(report, stage, slot, what)
+        return [None] * len(values)
 
-    # -- hearing ---------------------------------------------------------------------------------
+    def _fail(self, report: Report, stage: int, slot: int, error: Exception) -> None:
+        if report.codes is None:
+            report.codes = (bytes([states.COMPLETED]) * report.count,) * len(report.blocks)
+        codes = [bytearray(row) for row in report.codes]
+        codes[stage][slot] = states.FAILED
+        report.codes = tuple(bytes(row) for row in codes)
+        position = report.first + slot
+        report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != (stage, position)]
+        info = capture(error, in_process=False)
+        report.outcomes.append(Outcome(stage, position, states.FAILED, str(error), error=info))
+
+    # -- chunks ----------------------------------------------------------------------------------
+
+    def work(self, run_chunk: RunChunk) -> None:
+        """Do what the driver sends, until it says that this was all; without the driver, end at once."""
+        room = bytearray(2 * wire.MESSAGE_BYTES)
+        while (size := os.readv(self._chunks, [room])) > 0:
+            message = bytes(memoryview(room)[:size])
+            if message == wire.BYE:
+                return
+            self._chunk(message, run_chunk)
+            _flush()
+        os._exit(1)
+
+    def _chunk(self, message: bytes, run_chunk: RunChunk) -> None:
+        chunk_id, heard, fields, name = wire.chunk_of(message)
+        self._page.note(chunk_id, 0, -1, 0, 0.0)
+        if self._heard < heard:
+            with self._news:
+                self._news.wait_for(lambda: self._heard >= heard)
+        try:
+            if name is None:
+                chunk = Chunk(*pickle.loads(fields))
+            else:
+                with self._store.open(name) as file:
+                    chunk = Chunk(*file.load(0))
+            del fields, message
+        except Exception as error:
+            self._lost(chunk_id, "unserializable", f"its arguments do not unpickle on the worker: {_text(error)}")
+            return
+        self._inline_limit = chunk.inline_limit
+        self._unended = True
+        try:
+            run_chunk(chunk, self)
+            if self._unended:
+                self._lost(chunk_id, "worker-lost", "the worker's half came back without a final report")
+        except Exception as error:
+            reason = "out-of-memory" if isinstance(error, MemoryError) else "unserializable"
+            self._lost(chunk_id, reason, f"the chunk could not be run: {_text(error)}")
+        finally:
+            for file in self._open.values():
+                file.close()
+            self._open.clear()
+            self._forget(chunk_id)
+
+    def _lost(self, chunk: int, reason: str, text: str) -> None:
+        self._control.send(wire.message(wire.LOST, chunk, reason, text))
+
+    def _forget(self, chunk: int) -> None:
+        self._limits.pop(chunk, None)
+        self._cancelled.pop(chunk, None)
+
+    # -- listening -------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Take what the driver sends until it goes away, and go with it."""
-        try:
-            while True:
-                data = self.connection.recv_bytes()
-                if not self._hear(pickle.loads(data)):
-                    return
-        except (EOFError, OSError):
-            os._exit(0)
+        """Hear what the driver says while chunks run; when it has gone, go too."""
+        while (received := self._control.receive()) is not None:
+            kind, body = received
+            self._hear(kind, pickle.loads(body))
+            with self._news:
+                self._heard += 1
+                self._news.notify_all()
+        os._exit(1)
 
-    def _hear(self, message: tuple[Any, ...]) -> bool:
-        kind = message[0]
-        if kind == "chunk":
-            self.chunks.put(message[1])
-        elif kind == "limit":
-            self._limits[message[1]] = message[2]
-        elif kind == "cancel":
-            if message[2] is None or self._cancelled.get(message[1], ()) is None:
-                self._cancelled[message[1]] = None
-            else:
-                known = self._cancelled.setdefault(message[1], set())
-                assert known is not None
-                known.update(message[2])
-        elif kind == "drop":
-            for shared_id in message[1]:
+    def _hear(self, kind: int, fields: Any) -> None:
+        if kind == wire.SHARED:
+            shared_id, data, name = fields
+            self._raw[shared_id] = (data, name)
+        elif kind == wire.DROP:
+            for shared_id in fields:
                 self._shared.pop(shared_id, None)
-        elif kind == "reply":
-            self._replies.pop(message[1]).put((message[2], message[3]))
-        elif kind == "exit":
-            self.chunks.put(None)
-            return False
-        return True
-
-    def work(self, run_chunk: Any) -> None:
-        while True:
-            data = self.chunks.get()
-            if data is None:
-                return
-            chunk_id, payload = pickle.loads(data)
-            try:
-                chunk: Chunk = pickle.loads(payload)
-            except BaseException as error:
-                text = f"{type(error).__name__}: {error}"
-                self.send(("lost", chunk_id, "unserializable", f"its arguments do not unpickle on the worker: {text}"))
-                continue
-            del data, payload
-            self._inline_limit = chunk.inline_limit
-            try:
-                run_chunk(chunk, self)
-            except BaseException as error:
-                self.send(("lost", chunk_id, "unserializable", f"{type(error).__name__}: {error}"))
-            self._limits.pop(chunk_id, None)
-            self._cancelled.pop(chunk_id, None)
-            del chunk
+                self._raw.pop(shared_id, None)
+        elif kind == wire.PATH:
+            sys.path[:] = fields
+        elif kind == wire.REPLY:
+            number, good, data = fields
+            self._replies.pop(number).put((good, data))
+        elif kind == wire.LIMIT:
+            chunk, keep = fields
+            self._limits[chunk] = min(keep, self._limits.get(chunk, keep))
+            _bound(self._limits)
+        elif kind == wire.CANCEL:
+            chunk, positions = fields
+            known = self._cancelled.get(chunk, set())
+            self._cancelled[chunk] = None if known is None or positions is None else known.union(positions)
+            _bound(self._cancelled)
 
 
-class _Lazy(Sequence[Any]):
-    """A block file as a sequence: a value is read when asked for."""
+class _Values(Sequence[Any]):
+    """The values of a block, each read when asked for, as a copy of its own."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __getitem__(self, slot: Any) -> Any:
-        return blocks.read(self.path, (slot,))[0]
+    def __init__(self, file: File) -> None:
+        self._file = file
 
     def __len__(self) -> int:
-        return blocks.count(self.path)
+        return len(self._file)
+
+    def __getitem__(self, slot: Any) -> Any:
+        return self._file.load(slot)
+
+
+def _bound(notes: dict[int, Any]) -> None:
+    """Notes that came after their chunk had ended are not kept for ever."""
+    if len(notes) > 256:
+        del notes[next(iter(notes))]
+
+
+def _text(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+def _flush() -> None:
+    """What tasks print is seen before the worker may be killed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # closed, or replaced by something of the user's
+            pass
+
+
+def _end_with(parent: int) -> None:
+    """Ask the system to end this process with its driver, also while user code holds the interpreter."""
+    try:
+        prctl: Callable[..., int] = ctypes.CDLL(None).prctl
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):  # not Linux: the listening thread has to do
+        return
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
 
 
 def main() -> None:
-    fd, folder, name, entry = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-    # Ctrl-C goes to the whole terminal group: the driver alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection = Connection(fd)
-    versions = {"python": platform.python_version(), "cloudpickle": cloudpickle.__version__}
-    connection.send_bytes(pickle.dumps(("hello", os.getpid(), versions)))
-    path: list[str] = pickle.loads(connection.recv_bytes())
-    sys.path[:] = path
-    port = ProcessPort(connection, folder, name)
-    run_chunk = resolve(entry)
+    """Run a worker, as the command line says: name, entry point, driver's pid, three descriptors, folders."""
+    name, entry, parent, chunks_fd, control_fd, page_fd = sys.argv[1:7]
+    folders = sys.argv[7].split("\n")
+    del sys.argv[1:]
+    _end_with(int(parent))
+    chunks, control = int(chunks_fd), wire.Stream(int(control_fd))
+    os.set_inheritable(chunks, False)
+    page = Page(int(page_fd))
+    os.close(int(page_fd))
+    port = ProcessPort(name, chunks, control, page, Store(folders))
     threading.Thread(target=port.listen, name="anabranch-listen", daemon=True).start()
+    run_chunk = resolve(entry)
+    control.send(wire.message(wire.HELLO, wire.versions()))
     port.work(run_chunk)
-    connection.close()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
-

@@ -1,0 +1,395 @@
+"""Who has which chunk: the state of a `ProcessRunner`, and what follows from what its workers do.
+
+    queued --give--> with a worker, not begun --page says so--> begun --> final report | lost
+       ^                        |                                |
+       +------- taken back, or its worker died ------------------+-- its worker died: lost, the item that ran is blamed
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import signal
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cloudpickle
+
+from anabranch.core import contracts as c
+from anabranch.core.contracts import Handle, Report
+from anabranch.core.culprits import unpicklable
+from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.runners import process_transport as wire
+from anabranch.runners.process_blocks import block_name, refused
+from anabranch.runners.process_jobs import Queue
+from anabranch.runners.process_pool import oom_kills
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import Event
+    from anabranch.runners.process_blocks import Store
+    from anabranch.runners.process_crew import Crew
+    from anabranch.runners.process_jobs import Job
+    from anabranch.runners.process_page import Running
+    from anabranch.runners.process_pool import WorkerProcess
+
+MEMORY_SECONDS = 0.25  # between looks at the workers' memory
+_log = logging.getLogger("anabranch")
+
+
+class Shared(NamedTuple):
+    """A value that was put."""
+
+    frame: bytes
+    names: tuple[int, ...]  # other shared values that it names
+    file: str | None
+
+
+class _Asked(NamedTuple):
+    """A worker's request, still pickled: user code of its payload must not run under the lock."""
+
+    worker: WorkerProcess
+    number: int
+    chunk: int
+    position: int
+    kind: str
+    data: bytes
+
+
+class Desk:
+    """All of it is for holders of `lock`, but for `let_go`, `pending` and `deliver`."""
+
+    crew: Crew  # both are there once the runner has started
+    store: Store
+    sink: Callable[[Sequence[Event]], None]
+
+    def __init__(
+        self, size: int, offers: dict[str, float], memory_limit: int | None, max_tasks_per_child: int | None
+    ) -> None:
+        self.lock = threading.Lock()
+        self.empty = threading.Condition(self.lock)
+        self.size = size
+        self.memory_limit = memory_limit
+        self.max_tasks_per_child = max_tasks_per_child
+        self.jobs: dict[int, Job] = {}
+        self.queue = Queue(offers)
+        self.shared: dict[int, Shared] = {}
+        self.released: deque[Handle] = deque()
+        self.closed = self.lost = False
+        self._events: list[Event | _Asked] = []
+        self._held: set[Handle] = set()
+        self.dropping: set[int] = set()
+        self._memory_at = 0.0
+        self._oom_kills = oom_kills()
+
+    # -- who does what ---------------------------------------------------------------------------
+
+    def take(self, made: Sequence[Job | c.ChunkLost]) -> None:
+        """Queue new chunks; those that could not be pickled have ended already."""
+        if self.lost:
+            return
+        for job in made:
+            if isinstance(job, c.ChunkLost):
+                self.tell(job)
+                continue
+            self.jobs[job.id] = job
+            if self.closed:
+                self.give_back(job)
+            else:
+                self.queue.push(job)
+        self.assign()
+
+    def assign(self) -> None:
+        """Give queued chunks to workers that have room; where there are none left, even out."""
+        workers = self.crew.workers
+        self._give_out(workers)
+        busy = sum(bool(w.jobs) and not w.waiting for w in workers)
+        idle = sum(w.ready and not w.jobs and not w.retiring for w in workers)
+        if not (idle and busy):
+            return
+        for worker in workers:
+            if busy < self.size and idle and len(worker.jobs) > 1:
+                idle -= 1
+                busy += 1
+                self._take_back(worker)
+        self._give_out(workers)
+
+    def _give_out(self, workers: list[WorkerProcess]) -> None:
+        while self.queue:
+            worker = self._roomy(workers)
+            job = self.queue.pop(idle=not worker.jobs) if worker is not None else None
+            if worker is None or job is None:
+                return
+            self._give(worker, job)
+
+    def _roomy(self, workers: list[WorkerProcess]) -> WorkerProcess | None:
+        idle = half = None
+        running = 0
+        for worker in workers:
+            count = len(worker.jobs)
+            if worker.waiting:
+                continue
+            running += count > 0
+            if worker.ready and not worker.retiring:
+                if not count:
+                    idle = idle or worker
+                elif count == 1:
+                    half = half or worker
+        return idle if idle is not None and running < self.size else half
+
+    def _give(self, worker: WorkerProcess, job: Job) -> None:
+        for shared_id in job.shared:
+            if shared_id not in worker.sent and shared_id in self.shared:
+                worker.sent.add(shared_id)
+                self.crew.send(worker, worker.control, self.shared[shared_id].frame)
+        if job.limit is not None:
+            self.control(worker, wire.LIMIT, job.id, job.limit)
+        if job.cancelled is None or job.cancelled:
+            self.control(worker, wire.CANCEL, job.id, job.cancelled)
+        worker.jobs[job.id] = job
+        job.worker = worker
+        self.crew.send(worker, worker.chunks, wire.chunk_message(job.id, worker.spoken, job.fields, job.file))
+        worker.items += job.size
+        if self.max_tasks_per_child is not None and worker.items >= self.max_tasks_per_child:
+            worker.retiring = True
+            self.crew.look_soon()
+
+    def _take_back(self, worker: WorkerProcess) -> None:
+        for job in worker.take_back():
+            self._came_back(worker, job)
+
+    def _came_back(self, worker: WorkerProcess, job: Job) -> None:
+        """The worker has not begun it and will not."""
+        worker.jobs.pop(job.id)
+        worker.items -= job.size
+        job.worker = None
+        job.told = False
+        self.queue.count(job, 1)
+        if self.closed:
+            self.give_back(job)
+        else:
+            self.queue.push(job)
+
+    def give_all_back(self) -> None:
+        """End what is queued, or not begun."""
+        for job in list(self.jobs.values()):
+            if job.worker is None:
+                self.give_back(job)
+        for worker in self.crew.workers:
+            self._take_back(worker)
+
+    def give_back(self, job: Job) -> None:
+        """A queued chunk ends with nothing done."""
+        self.end(job)
+        self.tell(Report(job.id, 0, 0, True))
+
+    def end(self, job: Job) -> None:
+        del self.jobs[job.id]
+        worker = job.worker
+        if worker is not None:
+            del worker.jobs[job.id]
+            if not job.waiting:
+                self.queue.count(job, 1)
+            worker.waiting = worker.waiting and not job.waiting
+            worker.idle_since = time.monotonic()
+            if worker.retiring:
+                self.crew.retire(worker)
+        job.queued = False
+        if job.file is not None:
+            self.store.unlink((job.file,))
+        if not self.jobs:
+            self.empty.notify_all()
+
+    def control(self, worker: WorkerProcess, kind: int, *fields: Any) -> None:
+        self.crew.send(worker, worker.control, wire.message(kind, *fields))
+
+    def tell(self, *events: Event | _Asked) -> None:
+        self._events.extend(events)
+        if threading.current_thread() is not self.crew.thread:
+            self.crew.wake()
+
+    def blocked(self, job: Job, step: int) -> None:
+        """One item more of it (or one less) waits for others: its worker gets nothing, another one works meanwhile."""
+        before = job.waiting > 0
+        job.waiting = max(0, job.waiting + step)
+        worker = job.worker
+        if worker is None or (job.waiting > 0) == before:
+            return
+        worker.waiting = not before
+        self.queue.count(job, 1 if worker.waiting else -1)
+        if worker.waiting:
+            self._take_back(worker)
+        self.crew.look_soon()
+        self.assign()
+
+    def drop_unneeded(self) -> None:
+        needed = {n for job in self.jobs.values() for n in job.shared}
+        gone = {n for n in self.dropping if n not in needed}
+        self.dropping -= gone
+        files = [self.shared.pop(n).file for n in gone]
+        self.store.unlink(name for name in files if name is not None)
+        for worker in self.crew.workers:
+            theirs = gone & worker.sent
+            if theirs:
+                worker.sent -= theirs
+                self.control(worker, wire.DROP, *theirs)
+
+    # -- what the crew tells (in its thread, under the lock but for `deliver`) -----------------------
+
+    def heard(self, worker: WorkerProcess, kind: int, body: bytes) -> None:
+        fields = pickle.loads(body)
+        if kind == wire.REPORT:
+            self._reported(worker, wire.report_of(fields))
+        elif kind == wire.LOGS:
+            self.tell(c.Logs(*fields))
+        elif kind == wire.HELLO:
+            self._joined(worker, *fields)
+        elif kind == wire.REQUEST:
+            self.tell(_Asked(worker, *fields))
+        elif fields[0] in worker.jobs:
+            chunk, reason, text = fields
+            job = worker.jobs[chunk]
+            self.tell(c.ChunkLost(chunk, reason, text, None, alone=job.size - job.reported == 1))
+            self.end(job)
+
+    def _reported(self, worker: WorkerProcess, report: Report) -> None:
+        job = worker.jobs.get(report.chunk)
+        if job is None:
+            return
+        job.reported = report.first + report.count
+        for stage, block in enumerate(report.blocks):
+            if type(block) is c.Held:
+                self._held.add(Handle(report.chunk, stage, report.first))
+        if report.final:
+            self.end(job)
+        self._events.append(report)
+
+    def _joined(self, worker: WorkerProcess, theirs: dict[str, str]) -> None:
+        ours = wire.versions()
+        if theirs != ours:
+            self.hopeless(str(VersionMismatch(f"the driver has {ours}, its worker {worker.name} has {theirs}")))
+            return
+        worker.ready = True
+        worker.idle_since = time.monotonic()
+        self.tell(c.WorkerJoined(worker.name))
+
+    def look(self, now: float) -> float:
+        """Stop what is past its limits; when to look again, for an item that will be."""
+        soonest = float("inf")
+        weigh = self.memory_limit is not None and now >= self._memory_at
+        if weigh:
+            self._memory_at = now + MEMORY_SECONDS
+        for worker in self.crew.workers:
+            running = worker.page.read() if worker.jobs else None
+            job = worker.jobs.get(running.chunk) if running is not None else None
+            if running is None or job is None:
+                continue
+            if not job.told:
+                job.told = True
+                self.tell(c.ChunkStarted(job.id, worker.name))
+            if weigh and self.memory_limit is not None and (used := worker.memory()) > self.memory_limit:
+                worker.kill("memory", f"{worker.name} used {used >> 20} MB, more than its {self.memory_limit >> 20} MB")
+            elif running.late(now):
+                worker.kill("timeout")
+            elif job.forced != set() and job.to_stop(running):
+                worker.kill("cancel")
+            elif running.limit and running.position >= 0:
+                soonest = min(soonest, running.started + running.limit)
+        if self.dropping:
+            self.drop_unneeded()
+        return soonest
+
+    def died(self, worker: WorkerProcess, how: str) -> None:
+        running = worker.page.read()
+        for job in list(worker.jobs.values()):
+            if job.reported or (running is not None and running.chunk == job.id):
+                here = running if running is not None and running.chunk == job.id else None
+                self.tell(*self._verdict(worker, job, here, how))
+                self.store.unlink_chunk(job.id, {block_name(h) for h in list(self._held) if h.chunk == job.id})
+                self.end(job)
+            else:
+                self._came_back(worker, job)
+        if not self.closed:
+            self.tell(c.WorkerLost(worker.name, "retired" if worker.leaving else how))
+
+    def _verdict(self, worker: WorkerProcess, job: Job, running: Running | None, how: str) -> list[Event]:
+        """How a chunk ended whose worker died while it was at it."""
+        why, text = worker.killed or ("", "")
+        on_item = running is not None and running.position >= job.reported
+        if why == "timeout":
+            lost = c.ChunkLost(job.id, "stopped", "an item ran past its time, which ended its worker")
+            if running is not None and on_item and running.late(time.monotonic()):
+                return [c.ItemTimedOut(job.id, running.stage, running.position, running.limit), lost]
+            return [lost]
+        if why == "cancel":
+            lost = c.ChunkLost(job.id, "stopped", "an item was cancelled, which ended its worker")
+            if running is not None and on_item and job.to_stop(running):
+                return [c.ItemCancelled(job.id, running.position), lost]
+            return [lost]
+        if why == "closed":
+            return [c.ChunkLost(job.id, "stopped", "the runner was closed while it ran")]
+        reason = "out-of-memory" if why == "memory" else "worker-lost"
+        kills = oom_kills()
+        if kills > self._oom_kills and worker.process.returncode == -signal.SIGKILL:
+            self._oom_kills = kills
+            reason, text = "out-of-memory", f"the system ended {worker.name}, which had used {worker.peak >> 20} MB"
+        suspects = (running.position,) if running is not None and on_item else None
+        alone = suspects is not None or job.size - job.reported == 1
+        return [c.ChunkLost(job.id, reason, text or how, suspects, alone)]
+
+    def hopeless(self, reason: str) -> None:
+        self.lost = True
+        self.tell(c.EngineLost(reason))
+        self.jobs.clear()
+        self.empty.notify_all()
+        for worker in self.crew.workers:
+            worker.jobs.clear()
+            worker.kill("closed")
+        self.crew.end()
+
+    def let_go(self) -> None:
+        """Remove the files of released blocks."""
+        while self.released:
+            try:
+                handle = self.released.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if handle in self._held:
+                self._held.discard(handle)
+                self.store.unlink((block_name(handle),))
+
+    def pending(self) -> bool:
+        return bool(self._events or self.released)
+
+    def deliver(self) -> None:
+        self.let_go()
+        while self._events:
+            with self.lock:
+                found, self._events = self._events, []
+            events = [self._opened(event) if isinstance(event, _Asked) else event for event in found]
+            try:
+                self.sink([event for event in events if event is not None])
+            except Exception:
+                _log.exception("the receiver of a runner's events failed")
+
+    def _opened(self, asked: _Asked) -> Event | None:
+        worker = asked.worker
+
+        def reply(good: bool, payload: Any) -> None:
+            try:
+                answer = cloudpickle.dumps(payload, 5)
+            except Exception as error:
+                good, answer = False, cloudpickle.dumps(unpicklable(payload, error, refused, "answer"), 5)
+            with self.lock:
+                if worker in self.crew.workers:
+                    self.control(worker, wire.REPLY, asked.number, good, answer)
+
+        try:
+            payload = pickle.loads(asked.data)
+        except Exception as error:  # whatever the payload's own code raises
+            reply(False, RunnerError(f"the request {asked.kind!r} does not unpickle in the driver: {error!r}"))
+            return None
+        return c.WorkerRequest(asked.chunk, asked.position, asked.kind, payload, reply)

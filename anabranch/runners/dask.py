@@ -197,6 +197,10 @@ class DaskRunner:
         self._gone.update(gone)
         self._actions.put(("release", gone))
 
+    def when_told(self, call: Callable[[], None]) -> None:
+        """Call it once the notes given before (shorten, cancel) have reached their workers; for tests."""
+        self._actions.put(("call", call))
+
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         """Tasks on Dask workers do not wait for others in this version."""
 

@@ -152,9 +152,14 @@ class Bench:
         return chunk
 
     def delivered(self) -> None:
-        """Give what was told to the runner the time to reach workers in other processes: nobody acknowledges it."""
-        if not self.capabilities.in_process:
-            threading.Event().wait(0.3)
+        """Wait until what was told to the runner has reached workers in other processes."""
+        when_told = getattr(self.runner, "when_told", None)
+        if when_told is not None:
+            told = threading.Event()
+            when_told(told.set)
+            assert told.wait(WAIT)
+        elif not self.capabilities.in_process:
+            threading.Event().wait(0.3)  # nobody acknowledges it there
 
     def submit(self, stages: int | Sequence[int], args: Sequence[Any], **more: Any) -> int:
         chunk = self.chunk(stages, args, **more)

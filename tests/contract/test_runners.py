@@ -457,6 +457,7 @@ def test_cancel_before_the_start(bench: Bench, gated: Gate) -> None:
     whole, part, other = (bench.submit(mark, args) for args in ([1, 2], [3, 4, 5], [6]))
     bench.runner.cancel(whole)
     bench.runner.cancel(part, [0, 2])
+    bench.delivered()
     gated.open()
     bench.ended(whole, part, other, *busy)
     assert gated.ran() == {4, 6}
@@ -470,6 +471,7 @@ def test_shorten_a_queued_chunk_to_nothing(bench: Bench, gated: Gate) -> None:
     busy = occupy(bench, gated)
     queued = bench.submit(bench.task(marked(str(gated.folder))), [1, 2])
     bench.runner.shorten(queued, 0)
+    bench.delivered()
     gated.open()
     done = bench.ended(*busy, queued)
     assert done.lost is None

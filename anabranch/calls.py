@@ -151,8 +151,11 @@ class _Called:
     @contextmanager
     def _around(self) -> Iterator[None]:
         outer = context.current_task.get()
-        log, port, chunk = (outer.log, outer.port, outer.chunk) if outer is not None else (None, None, -1)
-        token = context.current_task.set(TaskContext(self.run_info, port, chunk, 0, log))
+        here = TaskContext(self.run_info)
+        if outer is not None:  # part of that task: what is submitted here, or waited for, is its own
+            here.log, here.port, here.chunk, here.position = outer.log, outer.port, outer.chunk, outer.position
+            here.scope = outer.scope
+        token = context.current_task.set(here)
         try:
             with logs.prints(bool(self.prints)):
                 yield

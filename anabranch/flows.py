@@ -139,7 +139,10 @@ class FlowRun:
         parent = context.current_flow.get()
         self.parent = parent
         wanted = flow.options.runner
-        if wanted is None:
+        task = context.current_task.get()
+        if parent is None and task is not None and task.scope is not None:
+            wanted = "inline"  # called on a worker: it has this worker, no more
+        elif wanted is None:
             wanted = parent.scope.session_runner if parent is not None else self.session.settings.runner
         self.shared = self.session.use_runner(wanted)
         self.scope = Scope(self.session, self.shared.lane, flow_run_id=self.id, flow_run_name=self.name)

@@ -6,7 +6,6 @@ at the end which failures nobody handled.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,14 @@ from anabranch.core.errors import MapError, ResultReleased, RunnerError
 from anabranch.core.failures import rebuild
 from anabranch.core.futures import Future, FutureList, Waiter
 from anabranch.core.map_plan import Constant, LateMapped, plan_map
-from anabranch.core.maps import MapRun, Upstream
+from anabranch.core.maps import RELEASED, MapRun, Upstream
 from anabranch.core.options import TaskOptions
 from anabranch.core.walk import Hole, lift, needs_walk
 from anabranch.engine.assemble import PIPE
 from anabranch.runnables import Combine, Runnable
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Sequence
 
     from anabranch.core.options import MapOptions
@@ -168,7 +168,7 @@ class Scope:
         map.layout = layout.order
         map.chunk_option = options.chunk if isinstance(options.chunk, int) else None
         map.window = options.window if isinstance(options.window, int) else None
-        map.list_handles = 1
+        map.list_handles = int(map.keep)
         constants: Any = tuple(layout.constants) or None
         gates: list[Upstream] = []
         if constants is not None:
@@ -219,13 +219,17 @@ class Scope:
         waiter = Waiter()
         dispatcher = self.pump.dispatcher
         self.pump.call(dispatcher.wait_for, map, index, waiter.set)
-        if waiter.wait(0):
-            return True
-        with self._lent_slot():
-            ended = waiter.wait(timeout)
+        ended = self.hold_on(waiter, timeout)
         if not ended:
             self.pump.call(dispatcher.forget_waiter, map, index, waiter.set)
         return ended
+
+    def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
+        """Wait to be woken; a task that waits lends its slot out meanwhile."""
+        if waiter.wait(0):
+            return True
+        with self._lent_slot():
+            return waiter.wait(timeout)
 
     @contextlib.contextmanager
     def _lent_slot(self) -> Iterator[None]:
@@ -245,6 +249,8 @@ class Scope:
 
     async def pause(self, map: MapRun, index: int) -> None:
         """Wait without holding the event loop."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
 
@@ -254,7 +260,8 @@ class Scope:
 
         self.pump.call(self.pump.dispatcher.wait_for, map, index, wake)
         try:
-            await ended
+            with self._lent_slot():
+                await ended
         finally:
             self.pump.call(self.pump.dispatcher.forget_waiter, map, index, wake)
 
@@ -273,10 +280,12 @@ class Scope:
         while lo < hi:
             block, content, stop = self.pump.read(_locate, map, lo, hi)
             if content is None:
-                raise map.released_error(lo) if map.keep else _not_kept(map, lo)
+                raise map.released_error(lo)
             slots = [block.slot(i) for i in range(lo, stop)]
             if isinstance(content, Inline):
                 values = [content.values[s] for s in slots]
+                if map.gaps and any(value is RELEASED for value in values):
+                    raise map.released_error(lo)
             elif isinstance(content, Packed):
                 whole = block.unpack()
                 values = [whole[s] for s in slots]
@@ -480,7 +489,7 @@ def _locate(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:
         return None, None, lo + 1
     stop = lo + 1
     if block.item_list is None and lo not in map.moved:
-        stop = min(hi, block.first + block.count)
+        stop = min(hi, block.first + block.count, map.next_base(lo))
         if map.moved:
             stop = next((i for i in range(lo, stop) if i in map.moved), stop)
     return block, block.content, stop
@@ -491,9 +500,5 @@ def _first_unfinished(map: MapRun) -> int | None:
         if map.codes[index] < states.FIRST_TERMINAL:
             return index
     return None
-
-
-def _not_kept(map: MapRun, index: int) -> ResultReleased:
-    return ResultReleased(f'item {index} of {map.spec.name!r} has no value: the map was made with keep="none"')
 
 

@@ -30,7 +30,7 @@ from anabranch.scope import LOGGED_RUNS, Scope
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import LogLine, Runner
+    from anabranch.core.contracts import LogLine, Runner, WorkerRequest
     from anabranch.core.events import Decide, Resolve, RunHooks
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
@@ -94,6 +94,8 @@ class Session:
         self.pump.on_hooks = self._run_hooks
         self.pump.on_decide = self._decide
         self.pump.on_resolve = self._resolve_constants
+        self.pump.on_request = self._on_request
+        self._requests: Any = None
         self.pending_constants: dict[str, tuple[Any, tuple[Upstream, ...]]] = {}
         self.scopes: dict[str, Scope] = {}
         self.active: dict[str, FlowRunRow] = {}
@@ -196,11 +198,6 @@ class Session:
             return flow.scope  # type: ignore[no-any-return]
         task = context.current_task.get()
         if task is not None:
-            if task.port is not None and not task.port.in_process:
-                raise RunnerError(
-                    f"task {task.run.task_name!r} submits from a worker process: only tasks on the inline and thread "
-                    "runners can submit so far; call the task instead, or submit from the flow"
-                )
             found = self.scopes.get(task.run.flow_run_id)
             if found is not None:
                 return found
@@ -259,6 +256,14 @@ class Session:
         """Log the first plain calls of a task in a flow run."""
         if index < LOGGED_RUNS and map.flow_run_id:
             logs.task_finished(map, index, name)
+
+    def _on_request(self, lane: int, request: WorkerRequest) -> None:
+        """A task on a worker outside the driver submits or waits."""
+        if self._requests is None:
+            from anabranch.worker_requests import WorkerRequests
+
+            self._requests = WorkerRequests(self)
+        self._requests.put(lane, request)
 
     def _run_hooks(self, instruction: RunHooks) -> None:
         aside.run_hooks(instruction, logs.warn)
@@ -344,6 +349,8 @@ class Session:
             except RunnerError as error:
                 logs.warn(str(error))
         self.pump.drain_aside(5.0)
+        if self._requests is not None:
+            self._requests.close()
         self.pump.close()
         self.records.close()
 

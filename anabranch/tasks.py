@@ -7,7 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from anabranch import calls, session
-from anabranch.core import options
+from anabranch.core import context, options
 from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
 from anabranch.runnables import Runnable, name_of
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from anabranch.core.futures import Future, FutureList
     from anabranch.core.states import State
-    from anabranch.scope import Scope
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,7 +69,7 @@ class Task(Runnable, Generic[P, R]):
         Arguments may hold futures at any depth: the run starts when they have ended and gets their
         values. Raises ParameterBindError at once when the arguments do not fit.
         """
-        future = _scope().submit(self, args, kwargs, wait_for)
+        future: Future = _scope().submit(self, args, kwargs, wait_for)
         return future.wait() if return_state else future
 
     def map(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
@@ -145,7 +144,11 @@ def _source_of(fn: Any, chosen: TaskOptions) -> str | None:
         return None
 
 
-def _scope() -> Scope:
+def _scope() -> Any:
+    """Where a submit here goes: on a worker outside the driver its task's own scope, unless a flow was called there."""
+    here = context.current_task.get()
+    if here is not None and here.scope is not None and context.current_flow.get() is None:
+        return here.scope
     return session.current().scope_here()
 
 

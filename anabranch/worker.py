@@ -31,6 +31,7 @@ from anabranch.core.params import Binder
 from anabranch.core.walk import fill
 from anabranch.engine import drive
 from anabranch.engine.attempt import Around, AttemptResult, adopt, attempt, crashed, failed, finish, plain_value
+from anabranch.worker_scope import WorkerScope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,9 +47,10 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     plans = [StagePlan(port, ref) for ref in chunk.stages]
     work = _Work(chunk, port, plans)
     if any(plan.isasync for plan in plans):
-        drive.loop_runner().run(work.together())
+        drive.run_on_loop(work.together)
         return
     context = TaskContext(plans[0].new_run(port), port, chunk.id, 0, work.log.append, plans[0].stage.level)
+    context.scope = None if port.in_process else WorkerScope(context)
     token = current_task.set(context)
     try:
         with logs.prints(any(plan.prints for plan in plans)):
@@ -345,6 +347,7 @@ class _Work:
         for number, plan in enumerate(self.plans):
             run = self.run_of(plan, number, position)
             context = TaskContext(run, self.port, self.chunk.id, position, self.log.append, plan.stage.level)
+            context.scope = None if self.port.in_process else WorkerScope(context)
             token = current_task.set(context)
             try:
                 if self.port.cancelled(self.chunk.id, position):

@@ -59,6 +59,7 @@ class TaskContext:
     position: int = 0
     log: Callable[[LogLine], None] | None = None  # where lines go; None: straight to the driver's handlers
     level: int = 20
+    scope: Any = None  # on a worker outside the driver: where its nested submits go
 
 
 @dataclass(slots=True)

@@ -19,12 +19,12 @@ import pickle
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from anabranch.core.contracts import Held, Packed
+from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import ResultReleased
 from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, NAMES, PENDING, RETRYING, RUNNING, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Set
 
     from anabranch.core.contracts import Block, ErrorInfo, Handle, TaskSpec
     from anabranch.core.options import TaskOptions
@@ -48,6 +48,8 @@ class Source(Protocol):
     def at(self, index: int) -> Any: ...
     def slice(self, lo: int, hi: int) -> Sequence[Any]: ...
 
+
+RELEASED = object()  # in the place of a value that was let go while its block lives on
 
 # Reading item after item of one block must not unpickle it again for each.
 _last: tuple[Packed, list[Any]] | None = None
@@ -120,7 +122,9 @@ class MapRun:
         "error",
         "errors",
         "feeds",
-        "flow_run_id", "forgotten",
+        "flow_run_id",
+        "forgotten",
+        "gaps",
         "gate",
         "handled",
         "handles",
@@ -246,6 +250,7 @@ class MapRun:
         self.bases: list[int] = []  # their first items, for bisect
         self.moved: dict[int, ValueBlock] = {}
         self.released = 0
+        self.gaps = not keep  # some values of completed items are not to be had any more
         self.bytes_held = 0
 
         self.handles: dict[int, int] = {}
@@ -312,15 +317,16 @@ class MapRun:
         for cause, at in self.causes.get(index, ()):
             cause.handle(at)
 
-    def add_block(self, block: ValueBlock, *, overlay: bool) -> None:
-        """Remember where values are; with `overlay` over a block of an earlier attempt."""
+    def add_block(self, block: ValueBlock, *, overlay: bool, stale: Set[int] = frozenset()) -> None:
+        """Remember where values are, but for `stale` items; with `overlay` over a block of an earlier attempt."""
         if block.item_list is None and not overlay:
             at = bisect.bisect_left(self.bases, block.first)
             self.bases.insert(at, block.first)
             self.blocks.insert(at, block)
         else:
             for index in block.indices():
-                self.moved[index] = block
+                if index not in stale:
+                    self.moved[index] = block
 
     def block_of(self, index: int) -> ValueBlock | None:
         """The block that holds an item's value; None when it has none or it was released."""
@@ -332,6 +338,11 @@ class MapRun:
             return None
         block = self.blocks[at]
         return block if index - block.first < block.count else None
+
+    def next_base(self, index: int) -> int:
+        """The first item after `index` at which another block begins: it hides the rest of one before."""
+        at = bisect.bisect_right(self.bases, index)
+        return self.bases[at] if at < len(self.bases) else len(self.codes)
 
     def blocks_between(self, lo: int, hi: int) -> list[ValueBlock]:
         """Blocks of first attempts that overlap [lo, hi)."""
@@ -366,7 +377,16 @@ class MapRun:
             if self.moved.get(index) is block:
                 del self.moved[index]
 
+    def has_value(self, index: int) -> bool:
+        """Whether the value of a completed item can still be read."""
+        block = self.block_of(index)
+        if block is None or block.content is None:
+            return False
+        return not isinstance(block.content, Inline) or block.content.values[block.slot(index)] is not RELEASED
+
     def released_error(self, index: int) -> ResultReleased:
+        if not self.keep:
+            return ResultReleased(f'item {index} of {self.spec.name!r} has no value: the map was made with keep="none"')
         return ResultReleased(
             f"the value of {self.spec.name!r} item {index} was released with its last reader; keep the future (or the "
             "list that map returned) while you need it, or store it with persist_result=True"

@@ -85,7 +85,8 @@ def _wait_first(futures: list[Future], deadline: float | None, *, failed_only: b
             pending -= ended
             if ended and (not failed_only or any(not f.state.is_completed() for f in ended)):
                 return
-            if pending and not waiter.wait(None if deadline is None else deadline - time.monotonic()):
+            scope = futures[0]._map.scope
+            if pending and not scope.hold_on(waiter, None if deadline is None else deadline - time.monotonic()):
                 return
     finally:
         for future in watched:
@@ -145,7 +146,8 @@ def _each_as_completed(
         future._map.scope.on_end(future._map, future._index, ended.one(future))
     while by_key:
         while not ended.found:
-            if not ended.waiter.wait(None if deadline is None else deadline - time.monotonic()):
+            scope = next(iter(by_key))[0].scope
+            if not scope.hold_on(ended.waiter, None if deadline is None else deadline - time.monotonic()):
                 raise TimeoutError(f"{len(by_key)} (of {total}) futures unfinished after {timeout} s")
         key = ended.found.popleft()
         found = by_key.pop(key, None)
@@ -172,7 +174,7 @@ def _list_as_completed(
         while not (map.closed and given >= len(map.codes)):
             if not ended.found:
                 scope.on_end(map, None, ended.waiter.set) if not release else None
-                if not ended.waiter.wait(None if deadline is None else deadline - time.monotonic()):
+                if not scope.hold_on(ended.waiter, None if deadline is None else deadline - time.monotonic()):
                     left = len(map.codes) - given
                     raise TimeoutError(f"{left} (of {len(map.codes)}) futures unfinished after {timeout} s")
                 continue

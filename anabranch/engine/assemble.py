@@ -39,7 +39,7 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
     maps, per_stage = follow(map, items)
     args, inputs, wants = arguments(board, map, items)
     keep = tuple(
-        stage_map.keep and (later is None or _kept(board, stage_map, stage_items, later))
+        _kept(stage_map, stage_items, later)
         for stage_map, stage_items, later in zip(maps, per_stage, (*maps[1:], None), strict=True)
     )
     attempts = None
@@ -153,16 +153,14 @@ def _next_items(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int
     return target, found
 
 
-def _kept(board: Board, map: MapRun, items: Sequence[int], later: MapRun) -> bool:
+def _kept(map: MapRun, items: Sequence[int], later: MapRun | None) -> bool:
     """Whether a stage's values have readers beyond the next stage (or may be needed to repeat it)."""
-    options = later.options
-    if options.retries or options.cached or map.list_handles or map.list_readers:
+    if map.list_readers or (later is not None and (later.options.retries or later.options.cached)):
         return True
-    if map.handles and any(i in map.handles for i in items):
+    if map.keep and (later is None or map.list_handles or any(i in map.handles for i in items)):
         return True
-    if map.readers is None:
-        return False
-    return any(map.readers[i] > 1 for i in items)
+    travels = 0 if later is None else 1
+    return map.readers is not None and any(map.readers[i] > travels for i in items)
 
 
 # -- arguments -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import random
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
+from anabranch.core.contracts import ErrorInfo
 from anabranch.core.events import Drop, Pull, RunHooks
 from anabranch.core.runs import ItemRow, MapRow
 from anabranch.engine import triggers
@@ -24,7 +25,7 @@ from anabranch.engine.ranges import in_ranges, remove_from
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Capabilities, ErrorInfo
+    from anabranch.core.contracts import Capabilities
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.runs import Row
@@ -108,7 +109,8 @@ class Board:
             return
         if len(map.feeds) == 1 and map.options.trigger is None:
             codes = map.feeds[0].map.codes[lo:hi]
-            if codes.count(states.COMPLETED) == hi - lo and not any(map.codes[lo:hi]):
+            whole = codes.count(states.COMPLETED) == hi - lo and not map.feeds[0].map.gaps
+            if whole and not any(map.codes[lo:hi]):
                 if map.delayed or map.sent or map.ready:
                     self._admit_each(map, lo, hi)
                 else:
@@ -138,7 +140,12 @@ class Board:
     def _admitted(self, map: MapRun, index: int, upstreams: Sequence[Upstream], at: int | None = None) -> bool:
         problem = triggers.refusal(upstreams, map.options.trigger, at=at)
         if problem is None:
-            return True
+            released = triggers.released(upstreams, at)
+            if released is None:
+                return True
+            info = ErrorInfo("ResultReleased", str(released), "", exception=released)
+            self.end_items(map, (index,), states.FAILED, str(released), info)
+            return False
         map.causes[index] = triggers.culprits(upstreams, at)
         self.end_items(map, (index,), states.TRIGGER_FAILED, problem)
         return False

@@ -189,7 +189,10 @@ class Dispatcher(Intake):
         handle = Handle(sent.chunk.id, stage, first)
         block = ValueBlock(handle, sent.lane.index, items, content, content.nbytes)
         overlay = map.kind == "submit" or sent.chunk.attempts is not None or not isinstance(items, range)
-        map.add_block(block, overlay=overlay or map.block_of(items[0]) is not None)
+        stale: set[int] = set()
+        if sent.dirty:  # refused positions have no value here: theirs is, or will be, elsewhere
+            stale = {i for p, i in enumerate(items, first) if p in sent.taken or map.is_terminal(i)}
+        map.add_block(block, overlay=overlay or map.block_of(items[0]) is not None, stale=stale)
         self.ledger.added(map, block)
 
     def _settle_new(self, map: MapRun, items: Sequence[int]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import sys
 import threading
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.engine.steps import Call, Sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
     from anabranch.engine.steps import Step
 
@@ -101,7 +103,8 @@ class _Owned:
         self.runner = runner
 
     def __del__(self) -> None:
-        self.runner.close()
+        if not sys.is_finalizing():  # the process is going, and half of asyncio has gone
+            self.runner.close()
 
 
 class _Loops(threading.local):
@@ -118,6 +121,28 @@ def loop_runner() -> Any:
     if _loops.owned is None:
         _loops.owned = _Owned(asyncio.Runner())
     return _loops.owned.runner
+
+
+def run_on_loop(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine to its end on this thread's own loop; beside it, where a loop is running here already."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        loop_runner().run(start())
+        return
+    here = contextvars.copy_context()
+    ended: Future[None] = Future()
+
+    def beside() -> None:
+        try:
+            ended.set_result(here.run(lambda: asyncio.run(start())))
+        except BaseException as error:
+            ended.set_exception(error)
+
+    threading.Thread(target=beside, name="anabranch-loop", daemon=True).start()
+    ended.result()
 
 
 def _call_limited(step: Call) -> Any:

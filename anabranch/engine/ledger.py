@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core.contracts import Held, Inline
+from anabranch.core.maps import RELEASED
 
 if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, ValueBlock
@@ -119,7 +120,8 @@ class Ledger:
             elif isinstance(block.content, Inline):
                 for index in range(first, last):
                     if not self.wanted_item(map, index):
-                        block.content.values[index - block.first] = None
+                        block.content.values[index - block.first] = RELEASED
+                        map.gaps = True
 
     def give_up(self, map: MapRun, lo: int, hi: int) -> None:
         """A stream has given [lo, hi) away: the list's claim on these values is over."""
@@ -133,7 +135,8 @@ class Ledger:
                 elif isinstance(block.content, Inline):
                     for index in given:
                         if not self.wanted_item(map, index):
-                            block.content.values[block.slot(index)] = None
+                            block.content.values[block.slot(index)] = RELEASED
+                            map.gaps = True
         finally:
             map.list_handles = held
 
@@ -144,6 +147,7 @@ class Ledger:
     def _drop(self, map: MapRun, block: ValueBlock) -> None:
         map.forget_block(block)
         map.released += block.count
+        map.gaps = True
         map.bytes_held -= block.nbytes
         self.bytes_held -= block.nbytes
         self.bytes_released += block.nbytes

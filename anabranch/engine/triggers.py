@@ -15,6 +15,7 @@ from anabranch.core.states import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from anabranch.core.errors import ResultReleased
     from anabranch.core.maps import MapRun, Upstream
 
     Trigger = Callable[[Sequence[State]], bool]
@@ -116,6 +117,20 @@ def culprits(upstreams: Sequence[Upstream], at: int | None = None) -> tuple[tupl
         which = up.map.failures() if index is None else ([] if states.is_success(up.map.codes[index]) else [index])
         found.extend((up.map, i) for i in which)
     return tuple(found)
+
+
+def released(upstreams: Sequence[Upstream], at: int | None = None) -> ResultReleased | None:
+    """Why a run cannot have a value that it reads: it was let go before the run was submitted."""
+    for up in upstreams:
+        map = up.map
+        if not (up.value and map.gaps):
+            continue
+        index = at if at is not None else up.item
+        which = range(len(map.codes)) if index is None else (index,)
+        for i in which:
+            if states.is_success(map.codes[i]) and not map.has_value(i):
+                return map.released_error(i)
+    return None
 
 
 def describe(up: Upstream, index: int) -> str:

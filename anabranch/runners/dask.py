@@ -50,7 +50,7 @@ log = logging.getLogger("anabranch.runners")
 
 TICK = 1.0  # seconds between looks at whether the scheduler is still there
 PICK_BYTES = 1 << 20  # values below that are brought without their block
-ORDERED = {"note", "drop", "release", "call", "end"}  # come after the chunks said before them
+ORDERED = {"note", "answer", "drop", "release", "call", "end"}  # come after the chunks said before them
 
 
 class DaskRunner:
@@ -66,7 +66,8 @@ class DaskRunner:
 
     Borrowed clusters are never closed, scaled or configured. This version does not stop a running
     item: `shorten` and `cancel` act on what has not started (a limit reaches running chunks within
-    milliseconds), a time limit is noticed when its item ends, and tasks cannot submit others.
+    milliseconds), and a time limit is noticed when its item ends. A task that waits for others
+    leaves its worker's pool, so that these can run.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class DaskRunner:
             link.close()
             raise
         self._outgoing = Outgoing(link.client, self._session, self._entry, most)
-        self._flight = InFlight(link, self._outgoing, self._session, self._gone)
+        self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._actions.put)
         self._thread = threading.Thread(target=self._serve, name="anabranch-dask", daemon=True)
         self._thread.start()
         return c.Capabilities(
@@ -202,7 +203,7 @@ class DaskRunner:
         self._actions.put(("call", call))
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
-        """Tasks on Dask workers do not wait for others in this version."""
+        """Nothing to do: a task that waits leaves its worker's pool itself."""
 
     def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
         sent = self._flight.sent.get(handle.chunk)

@@ -13,12 +13,17 @@ import pickle
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
 from anabranch.core import contracts as c
+from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import SerializationError
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_outgoing import Sent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anabranch.core.contracts import Chunk, Event, Handle
     from anabranch.runners.dask_link import Link
     from anabranch.runners.dask_outgoing import Outgoing
@@ -29,7 +34,9 @@ DEATHS_KEPT = 1000
 class InFlight:
     """Takes actions in, leaves events in `out`."""
 
-    def __init__(self, link: Link, outgoing: Outgoing, session: str, gone: set[Handle]) -> None:
+    def __init__(
+        self, link: Link, outgoing: Outgoing, session: str, gone: set[Handle], put: Callable[[Any], None]
+    ) -> None:
         self.sent: dict[int, Sent] = {}  # chunks in flight, and those whose blocks are held
         self.open = 0  # of them, in flight
         self.out: list[Event] = []
@@ -37,6 +44,7 @@ class InFlight:
         self._outgoing = outgoing
         self._session = session
         self._gone = gone
+        self._put = put
         self._deaths: dict[str, frozenset[int]] = {}  # worker -> chunks that ran there when it died
 
     def on_send(self, chunks: list[Chunk]) -> None:
@@ -159,6 +167,21 @@ class InFlight:
     def _hear_want(self, shared_id: int, address: str) -> None:
         value = self._outgoing.given(shared_id)
         self._link.tell(worker_half.give, self._session, shared_id, value, workers=[address])
+
+    def _hear_request(self, number: int, chunk: int, position: int, kind: str, payload: Any, address: str) -> None:
+        def reply(good: bool, payload: Any) -> None:
+            try:
+                data = cloudpickle.dumps(payload, 5)
+            except Exception as error:
+                good, data = False, cloudpickle.dumps(unpicklable(payload, error, cloudpickle.dumps, "answer"), 5)
+            self._put(("answer", address, number, good, data))
+
+        self.out.append(c.WorkerRequest(chunk, position, kind, payload, reply))
+
+    def on_answer(self, address: str, number: int, good: bool, data: bytes) -> None:
+        # After the notes: a task that goes on must know what was taken back behind it.
+        link, session = self._link, self._session
+        link.after(lambda: link.tell(worker_half.answer, session, number, good, data, workers=[address]))
 
     def on_memory(self, key: str, _: Any) -> None:
         sent = self._by_key(key)

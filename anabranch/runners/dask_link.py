@@ -45,6 +45,7 @@ class Link:
         self._put = put
         self._topic = ""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: set[asyncio.Task[None]] = set()  # on their way down
         self._callbacks = False
         try:
             import distributed
@@ -149,22 +150,24 @@ class Link:
             if answer:
                 self._put((*answer, found))
 
-        self._begin(go())
+        self._begin(go(), self._told)
 
     def after(self, call: Callable[[], None]) -> None:
         """Call once all that was told before has reached its workers."""
 
         async def later() -> None:
-            await asyncio.gather(*(task for task in self._tasks if task is not asyncio.current_task()))
+            await asyncio.gather(*self._told)
             call()
 
         self._begin(later())
 
-    def _begin(self, coroutine: Any) -> None:
+    def _begin(self, coroutine: Any, among: set[asyncio.Task[None]] | None = None) -> None:
+        kept = self._tasks if among is None else among  # the loop itself holds tasks weakly
+
         def start() -> None:
             task = asyncio.ensure_future(coroutine)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            kept.add(task)
+            task.add_done_callback(kept.discard)
 
         try:
             self.client.loop.add_callback(start)

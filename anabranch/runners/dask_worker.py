@@ -16,9 +16,11 @@ import os
 import pickle
 import sys
 import threading
+import time
 import traceback
 import zlib
 from collections import OrderedDict
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -36,8 +38,10 @@ SHARED_KEPT = 256  # shared values a worker remembers of one session
 SESSIONS_KEPT = 16
 NOTES_KEPT = 10_000
 COMPRESS_FROM = 16 << 10  # the scheduler keeps a topic's last events: large ones are made small
+PATIENCE = 0.02  # seconds that a task waits for another one before it leaves its place
 WAIT_SECONDS = 20.0  # for a shared value that was asked for, three times
 
+_WAITS = frozenset({"wait", "any", "items"})  # requests that are answered when something ends
 _numbers = itertools.count()
 _sessions: OrderedDict[str, Session] = OrderedDict()
 _lock = threading.Lock()
@@ -74,6 +78,7 @@ class Session:
         self.limits: OrderedDict[int, int] = OrderedDict()
         self.cancelled: OrderedDict[int, set[int] | None] = OrderedDict()
         self.seen: OrderedDict[int, None] = OrderedDict()  # chunks that have begun here
+        self.replies: dict[int, SimpleQueue[tuple[bool, bytes]]] = {}
 
 
 def session_of(name: str) -> Session:
@@ -113,6 +118,13 @@ def give(session: str, shared_id: int, value: Payload | None) -> None:
         wait = mine.waits.pop(shared_id, None)
     if wait is not None:
         wait.set()
+
+
+def answer(session: str, number: int, good: bool, data: bytes) -> None:
+    """What the driver says to a request."""
+    reply = session_of(session).replies.pop(number, None)
+    if reply is not None:
+        reply.put((good, data))
 
 
 def forget(session: str, shared_ids: Iterable[int] | None) -> None:
@@ -172,6 +184,44 @@ def run(payload: Payload, inputs: Sequence[Blocks], session: str, entry: str, dr
     return port.blocks if port.blocks.values else None
 
 
+class _Place:
+    """A task's thread in its worker's pool. A task that waits for others gives it up: another one runs there.
+
+    What `distributed.secede` does, but for the task's thread and not for the one that asks: a task may
+    wait through a thread of its own, or on an event loop. It is not taken back: the chunk runs to its
+    end beside the pool.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        from distributed.threadpoolexecutor import thread_state
+
+        self._worker = worker
+        self._thread = threading.current_thread()
+        self._state = thread_state
+        self._executor = getattr(thread_state, "executor", None)
+        self._key: Any = worker.get_current_task()
+        self._left = False
+
+    def leave(self) -> None:
+        """Let the pool start another thread; idempotent, from any thread."""
+        from distributed.threadpoolexecutor import threads_lock
+        from distributed.worker_state_machine import SecedeEvent
+
+        with threads_lock:
+            if self._left or self._executor is None:
+                return
+            self._left = True
+            self._executor._threads.discard(self._thread)
+            self._executor._adjust_thread_count()
+        event = SecedeEvent(key=self._key, compute_duration=0.0, stimulus_id=f"anabranch-waits-{time.time()}")
+        self._worker.loop.add_callback(self._worker.handle_stimulus, event)
+
+    def end(self) -> None:
+        """In the task's own thread, at its end: one that has left does not go on to the pool's next task."""
+        if self._left:
+            self._state.proceed = False
+
+
 class DaskPort:
     """One execution of one chunk, as `run_chunk` sees it.
 
@@ -199,6 +249,7 @@ class DaskPort:
         self._inline = inline
         self._inputs = dict(zip(dict.fromkeys(handle.chunk for handle, _ in chunk.inputs), inputs, strict=False))
         self._dask = worker
+        self._place = _Place(worker)
         self._topic = f"anabranch-{session}"
         self._run = f"{os.getpid()}-{next(_numbers)}"
         self._waiting: list[Report] = []
@@ -212,6 +263,7 @@ class DaskPort:
         self._send(("start", self._chunk.id, self._run, self.worker, self._dask.address))
 
     def end(self) -> None:
+        self._place.end()
         with self._mine.lock:
             self._mine.limits.pop(self._chunk.id, None)
             self._mine.cancelled.pop(self._chunk.id, None)
@@ -268,7 +320,19 @@ class DaskPort:
         self._logs.append(("log", lines, dropped))  # leaves with the report that follows
 
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
-        raise RunnerError("tasks on a Dask worker cannot submit others in this version; call the task instead")
+        number = next(_numbers)
+        reply: SimpleQueue[tuple[bool, bytes]] = SimpleQueue()
+        self._mine.replies[number] = reply
+        self._send(("request", number, chunk, position, kind, payload, self._dask.address))
+        try:
+            good, data = reply.get(timeout=PATIENCE if kind in _WAITS else None)
+        except Empty:
+            self._place.leave()
+            good, data = reply.get()
+        found = pickle.loads(data)
+        if good:
+            return found
+        raise found if isinstance(found, BaseException) else RunnerError(str(found))
 
     def report(self, report: Report) -> None:
         messages, self._logs = self._logs, []

@@ -114,6 +114,9 @@ class InlineRunner:
         port = self._ports.get(chunk)
         if port is not None:
             port.cancel(positions)
+            whole = port.chunk is not None and positions is not None and len(set(positions)) >= len(port.chunk)
+            if positions is None or whole:
+                self._give_back(port)
 
     def release(self, handles: Iterable[Handle]) -> None:
         """Nothing to do: blocks went to the driver as objects."""
@@ -157,9 +160,9 @@ class InlineRunner:
         interrupted = port.run(self._run_chunk, "inline")
         self._forget(port)
         if interrupted and threading.current_thread() is threading.main_thread():
-            for level in self._levels.stack:
-                while (other := level.queue.pop()) is not None:
-                    self._return(other)
+            # Each once: what the driver sends again meanwhile stays queued, until it is cancelled.
+            for other in [port for level in self._levels.stack for port in level.queue.drain()]:
+                self._return(other)
             raise KeyboardInterrupt
 
     def _give_back(self, port: LocalPort) -> bool:

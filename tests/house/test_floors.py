@@ -35,7 +35,9 @@ FLOORS: dict[str, list[str]] = {
     "settings": ["core"],
     "logs": ["core", "settings"],
     "pump": [*BASE, "engine"],
-    "worker": [*BASE, "engine", "results"],
+    "worker": [*BASE, "engine", "results", "worker_scope"],
+    "worker_scope": ["core", "runnables"],
+    "worker_requests": [*BASE, "pump", "session", "scope", "runnables", "worker_scope"],
     "runnables": ["core"],
     "scope": [*BASE, "engine", "pump", "session", "runnables"],
     "session": [*BASE, *MIDDLE, "pump", "worker", "scope", "runnables"],
@@ -58,7 +60,18 @@ LAZY_FILES = ["session.py", "worker.py", "__init__.py", "*/__init__.py", "cli/*"
 # Packages that are optional or cost start-up time, and the files that may import them inside functions.
 LAZY: dict[str, list[str]] = {
     # standard library, for the sake of `import anabranch`
-    "asyncio": ["core/*", "engine/*", "runners/*", "clusters/*", "display/*", "pump.py", "flows.py", "tasks.py"],
+    "asyncio": [
+        "core/*",
+        "engine/*",
+        "runners/*",
+        "clusters/*",
+        "display/*",
+        "pump.py",
+        "flows.py",
+        "tasks.py",
+        "scope.py",
+        "worker_scope.py",
+    ],
     "sqlite3": ["records/*", "results/*"],
     "multiprocessing": ["runners/process*"],
     # ours, but dear

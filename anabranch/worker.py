@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Chunk, Stage, TaskSpec, WorkerPort
 
 REPORT_SECONDS = 0.1
+YIELD_SECONDS = 0.02  # between pauses for the thread that hears the driver
+_RNG = random.Random()  # seeding one reads from the system, which gives the interpreter away for milliseconds
+_STOPPED = object()  # in the place of a value: the later stages of this position do not run
 _SMALL = frozenset({int, float, bool, type(None), complex})
 
 
@@ -49,7 +52,7 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     if any(plan.isasync for plan in plans):
         drive.run_on_loop(work.together)
         return
-    context = TaskContext(plans[0].new_run(port), port, chunk.id, 0, work.log.append, plans[0].stage.level)
+    context = TaskContext(plans[0].run, port, chunk.id, 0, work.log.append, plans[0].stage.level)
     context.scope = None if port.in_process else WorkerScope(context)
     token = current_task.set(context)
     try:
@@ -62,7 +65,7 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
 class StagePlan:
     """What one stage needs at each item, looked up once a chunk."""
 
-    __slots__ = ("bind", "binder", "fn", "isasync", "plain", "prints", "single", "spec", "stage")
+    __slots__ = ("bind", "binder", "fn", "isasync", "plain", "prints", "run", "single", "spec", "stage")
 
     def __init__(self, port: WorkerPort, ref: int) -> None:
         stage: Stage = port.shared(ref)
@@ -82,6 +85,7 @@ class StagePlan:
         self.plain = not (self.isasync or watched or named or options.cached or options.persist_result)
         self.single = stage.binding.args == (("item", 0),) and not stage.binding.kwargs and stage.binding.width == 1
         self.bind = _binder(stage, constants)
+        self.run = self.new_run(port)  # for plain runs, one after another
 
     def new_run(self, port: WorkerPort) -> TaskRun:
         stage = self.stage
@@ -137,8 +141,8 @@ class _Work:
         self.chunk = chunk
         self.port = port
         self.plans = plans
+        self.items = chunk.stage_items or (chunk.items,) * len(plans)
         self.log = logs.Buffer()
-        self.rng = random.Random()
         self.base = time.time()
         self.zero = time.perf_counter_ns()
         self.values: list[list[Any]] = [[] for _ in plans]
@@ -158,7 +162,10 @@ class _Work:
         close_ns = int(chunk.close_seconds * 1e9) or 1 << 62
         report_at = self.zero + int(REPORT_SECONDS * 1e9)
         look_at = 0
-        fast = plans[0] if len(plans) == 1 and plans[0].plain and plans[0].single and not chunk.wants else None
+        fast = plans[0] if len(plans) == 1 and plans[0].plain else None
+        args, wants = chunk.args, chunk.wants
+        yield_ns = 1 << 62 if port.in_process else int(YIELD_SECONDS * 1e9)
+        yield_at = self.zero + yield_ns
         position = 0
         while position < total:
             begun = now()
@@ -170,14 +177,15 @@ class _Work:
             if port.cancelled(chunk.id, position):
                 self.skip(position, states.CANCELLED, "cancelled before it started")
             elif fast is not None:
-                self.fast(fast, position, context)
+                self.plainly(0, fast, position, self.item(position) if wants else args[position], context)
             else:
                 self.deep(position, context)
             ended = now()
             self.started.append((begun - self.zero) // 1000)
             self.durations.append((ended - begun) // 1000)
             position += 1
-            if ended - begun > 1_000_000:
+            if ended > yield_at:
+                yield_at = ended + yield_ns
                 time.sleep(0)  # let the thread that hears the driver have its turn
             if ended >= report_at or self.nbytes >= chunk.close_bytes:
                 if position == total:
@@ -190,36 +198,44 @@ class _Work:
             port.item(chunk.id, 0, -1, 0, None)
         self.report(position, final=True)
 
-    def fast(self, plan: StagePlan, position: int, context: TaskContext) -> None:
-        """A plain stage of one argument: nothing but the call, unless it raises."""
+    def plainly(self, number: int, plan: StagePlan, position: int, item: Any, context: TaskContext) -> Any:
+        """A plain stage: nothing but the call, unless it goes wrong. The value, or `_STOPPED` after any other end."""
         chunk = self.chunk
-        run = context.run
-        run.index = chunk.items[position]
-        run.attempt = 1 if chunk.attempts is None else chunk.attempts[position]
+        context.run = run = plan.run
         context.position = position
+        run.index = self.items[number][position]
+        run.attempt = 1 if number or chunk.attempts is None else chunk.attempts[position]
         limit = plan.spec.options.timeout_seconds
         try:
             if self.timed:
-                self.port.item(chunk.id, 0, position, run.attempt, limit)
+                self.port.item(chunk.id, number, position, run.attempt, limit)
             begun = time.perf_counter() if limit else 0.0
-            value = plan.fn(chunk.args[position])
+            if plan.single:
+                value = plan.fn(item)
+            else:
+                args, kwargs = plan.bind(item)
+                value = plan.fn(*args, **kwargs)
             if type(value) not in _SMALL:
                 value = self.checked(plan, value, limit, begun)
-                if isinstance(value, AttemptResult):
-                    self.settle(0, position, self.finished(plan, context, value))
-                    return
             elif limit and time.perf_counter() - begun > limit:
                 raise _Late(limit)
         except BaseException as error:
-            self.settle(0, position, self.finished(plan, context, self.ended(error)))
-            return
-        if chunk.keep[0]:
-            self.values[0].append(value)
+            value = self.ended(error)
+        if isinstance(value, AttemptResult):
+            result = self.finished(plan, context, value)
+            self.settle(number, position, result)
+            if states.is_success(result.code):
+                return result.value
+            self.skip_rest(number + 1, position, result, plan)
+            return _STOPPED
+        if chunk.keep[number]:
+            self.values[number].append(value)
             self.nbytes += 32 if type(value) in _SMALL else sizeof(value)
         else:
-            self.values[0].append(None)
+            self.values[number].append(None)
         if self.codes is not None:
-            self.codes[0].append(states.COMPLETED)
+            self.codes[number].append(states.COMPLETED)
+        return value
 
     def checked(self, plan: StagePlan, value: Any, limit: float | None, begun: float) -> Any:
         """A value that is no plain number: futures and generators are resolved, states adopted."""
@@ -254,26 +270,33 @@ class _Work:
         """All stages of one position, each through the whole policy."""
         item = self.item(position)
         for number, plan in enumerate(self.plans):
-            context.run = run = self.run_of(plan, number, position)
-            context.position = position
-            try:
-                args, kwargs = plan.bind(item)
-                plan.name_run(run, args, kwargs)
-                limit = plan.spec.options.timeout_seconds
-                if self.timed:
-                    self.port.item(self.chunk.id, number, position, run.attempt, limit)
-                begun = time.perf_counter()
-                result = drive.run(attempt(self.around(plan, run, args, kwargs), args, kwargs))
-                if limit and time.perf_counter() - begun > limit and states.is_success(result.code):
-                    result = self.finished(plan, context, timed_out(limit))
-                del args, kwargs
-            except BaseException as error:
-                result = self.finished(plan, context, self.ended(error))
-            self.settle(number, position, result)
-            if not states.is_success(result.code):
-                self.skip_rest(number + 1, position, result, plan)
+            take = self.plainly if plan.plain else self.policed
+            item = take(number, plan, position, item, context)
+            if item is _STOPPED:
                 break
-            item = result.value
+
+    def policed(self, number: int, plan: StagePlan, position: int, item: Any, context: TaskContext) -> Any:
+        """A stage through the whole policy; as `plainly`."""
+        context.run = run = self.run_of(plan, number, position)
+        context.position = position
+        try:
+            args, kwargs = plan.bind(item)
+            plan.name_run(run, args, kwargs)
+            limit = plan.spec.options.timeout_seconds
+            if self.timed:
+                self.port.item(self.chunk.id, number, position, run.attempt, limit)
+            begun = time.perf_counter()
+            result = drive.run(attempt(self.around(plan, run, args, kwargs), args, kwargs))
+            if limit and time.perf_counter() - begun > limit and states.is_success(result.code):
+                result = self.finished(plan, context, timed_out(limit))
+            del args, kwargs
+        except BaseException as error:
+            result = self.finished(plan, context, self.ended(error))
+        self.settle(number, position, result)
+        if states.is_success(result.code):
+            return result.value
+        self.skip_rest(number + 1, position, result, plan)
+        return _STOPPED
 
     def item(self, position: int) -> Any:
         item = self.chunk.args[position]
@@ -285,7 +308,7 @@ class _Work:
 
     def run_of(self, plan: StagePlan, number: int, position: int) -> TaskRun:
         run = plan.new_run(self.port)
-        run.index = self.chunk.items[position]
+        run.index = self.items[number][position]
         if number == 0 and self.chunk.attempts is not None:
             run.attempt = self.chunk.attempts[position]
         run.start_time = time.time()
@@ -294,7 +317,7 @@ class _Work:
     def around(self, plan: StagePlan, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Around:
         return Around(
             plan.spec, run, lambda: plan.parameters(args, kwargs), plan.stage.parameters,
-            lambda text: logs.run_warning(text), self.rng, plan.isasync, plan.spec,
+            lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.spec,
         )  # fmt: skip
 
     # -- together, on a loop ---------------------------------------------------------------------
@@ -409,7 +432,7 @@ class _Work:
             if result.code in (states.AWAITING_RETRY, states.AWAITING_CACHE):
                 skipped = AttemptResult(states.PENDING)
             else:
-                index = self.chunk.items[position]
+                index = self.items[stage - 1][position]
                 where = f"{plan.spec.name}[{index}]"
                 message = f"upstream {where} ended {states.NAMES[result.code][0]}: {result.message}"
                 skipped = AttemptResult(states.TRIGGER_FAILED, message=message)

@@ -98,6 +98,7 @@ class Chunk:
         close_bytes: the worker ends the chunk once kept values pass this size.
         close_seconds: and once it has run for so long; 0 turns that off.
         resources: what one position needs while it runs; empty for one slot.
+        stage_items: `items` for each stage, where they differ; empty where all are alike.
     """
 
     id: int
@@ -115,6 +116,7 @@ class Chunk:
     resources: dict[str, float] = field(default_factory=dict)
     timeout: float | None = None  # the longest `timeout_seconds` of its stages
     flow_run_id: str = ""
+    stage_items: tuple[Sequence[int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -223,8 +225,8 @@ class ChunkStarted:
 class ChunkLost:
     """The chunk ended without a final report; positions not yet reported were not finished.
 
-    `suspects` are the positions that may have caused it (None: unknown); with `alone` the death
-    happened while a suspect was the only thing running there, and counts against it.
+    `suspects` are the positions that may have caused it (None: unknown), at their stage `stage`; with
+    `alone` the death happened while a suspect was the only thing running there, and counts against it.
     """
 
     chunk: int
@@ -232,6 +234,7 @@ class ChunkLost:
     message: str = ""
     suspects: tuple[int, ...] | None = None
     alone: bool = False
+    stage: int = 0
 
 
 @dataclass(slots=True)

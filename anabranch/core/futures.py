@@ -375,7 +375,8 @@ def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:
     map = futures._map
     scope = map.scope
     scope.stream(map, "stream_opened")
-    index, finished = 0, False
+    index = told = 0
+    finished = False
     try:
         while True:
             if not map.is_terminal(index):
@@ -388,17 +389,22 @@ def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:
             while stop < len(map.codes) and map.codes[stop] >= FIRST_TERMINAL and stop - index < 4096:
                 stop += 1
             batch = _take(map, index, stop, raise_on_failure)
-            stop = index + len(batch)
-            scope.stream(map, "stream_advanced", stop, True)
+            # What the reader has not come to is not taken: it holds the map back. Telling so has its price.
+            step = max(1, len(batch) // 8)
             batch.reverse()
             while batch:
                 yield batch.pop()
-            index = stop
+                index += 1
+                if index - told >= step or not batch:
+                    scope.stream(map, "stream_advanced", index, True)
+                    told = index
         if map.error is not None:
             raise map.error
         finished = True
         scope.barrier()
     finally:
+        if index > told:
+            scope.stream(map, "stream_advanced", index, True)
         scope.stream_closed(map, finished)
 
 

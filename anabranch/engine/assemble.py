@@ -10,6 +10,7 @@ from anabranch.core.failures import rebuild
 from anabranch.core.states import is_success
 from anabranch.core.walk import Hole, fill
 from anabranch.engine.lanes import Sent
+from anabranch.engine.ranges import as_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,7 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
         inputs=inputs,
         wants=wants,
         keep=keep,
+        stage_items=() if all(i is items for i in per_stage) else per_stage,
         priority=map.options.priority,
         resources=map.resources,
         timeout=max(timeouts) if timeouts else None,
@@ -126,6 +128,8 @@ def _next_map(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]]
         return None
     if any(other.codes[items[0] : items[-1] + 1]) or len(other.codes) <= items[-1]:
         return None
+    if other.attempts and any(i in other.attempts for i in items):
+        return None  # counted by stage 0 alone
     return other, items
 
 
@@ -141,7 +145,7 @@ def _next_items(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int
         other, which = consumers[0]
         if target is None:
             target = other
-        if other is not target or other.args.get(which) is not PIPE or other.is_terminal(which):
+        if other is not target or other.args.get(which) is not PIPE or other.codes[which] or which in other.attempts:
             return None
         if other.blocked_items.get(which) != 1:
             return None
@@ -150,7 +154,7 @@ def _next_items(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int
         return None
     if target.options.trigger is not None or not target.pipe_ref:
         return None
-    return target, found
+    return target, as_range(found) if _rising(found) else found
 
 
 def _kept(map: MapRun, items: Sequence[int], later: MapRun | None) -> bool:

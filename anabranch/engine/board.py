@@ -439,7 +439,9 @@ class Board:
             if index in map.delayed and map.delayed[index][0] <= now:
                 del map.delayed[index]
                 map.codes[index] = states.PENDING
-                self.make_ready(map, index, index + 1)
+                # It may have travelled behind a producer whose value was lost with it: then that comes first.
+                if index not in map.blocked_items and all(u.map.is_terminal(index) for u in map.feeds):
+                    self.make_ready(map, index, index + 1)
 
     def delay(self, map: MapRun, index: int, seconds: float, code: int) -> None:
         """The item comes back after `seconds`, holding nothing meanwhile."""

@@ -289,8 +289,12 @@ class Dispatcher(Intake):
                 continue
             if event.reason in ("stopped", "returned"):
                 again.append(index)
+            elif event.stage and position in blamed:
+                self._blame(sent.maps[event.stage], sent.items[event.stage][position], event)
+                self.make_ready(map, index, index + 1, exact=True)  # what the culprit reads was lost with it
             elif position in blamed or (event.suspects is None and len(positions) == 1):
-                self._blame(map, index, event)
+                if self._blame(map, index, event):
+                    self.make_ready(map, index, index + 1, exact=True)
             else:
                 if event.suspects is None:
                     map.attempts[index] = map.attempt(index) + 1
@@ -299,8 +303,8 @@ class Dispatcher(Intake):
         for stage_map in sent.maps:
             self.check_finished(stage_map)
 
-    def _blame(self, map: MapRun, index: int, event: ChunkLost) -> None:
-        """The item was running when its worker died: one of its crash retries is spent."""
+    def _blame(self, map: MapRun, index: int, event: ChunkLost) -> bool:
+        """The item was running when its worker died: one of its crash retries is spent. True: it has some left."""
         crashes = map.crashes[index] = map.crashes.get(index, 0) + 1
         text = f"{event.reason}: {event.message}" if event.message else event.reason
         if event.reason == "unserializable":
@@ -312,7 +316,8 @@ class Dispatcher(Intake):
             self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, text, None))
             map.attempts[index] = map.attempt(index) + 1
             map.messages[index] = text
-            self.make_ready(map, index, index + 1, exact=True)
+            return True
+        return False
 
     def _send_again(self, map: MapRun, items: list[int], *, apart: bool) -> None:
         """Unfinished items go out again; when it is unknown which of them did it, in eighths."""

@@ -338,7 +338,8 @@ class Desk:
             reason, text = "out-of-memory", f"the system ended {worker.name}, which had used {worker.peak >> 20} MB"
         suspects = (running.position,) if running is not None and on_item else None
         alone = suspects is not None or job.size - job.reported == 1
-        return [c.ChunkLost(job.id, reason, text or how, suspects, alone)]
+        stage = running.stage if running is not None and on_item else 0
+        return [c.ChunkLost(job.id, reason, text or how, suspects, alone, stage)]
 
     def hopeless(self, reason: str) -> None:
         self.lost = True

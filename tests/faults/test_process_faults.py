@@ -176,11 +176,6 @@ def test_a_poison_pill_crashes_alone(runner: ProcessRunner, tmp_path: Path, deat
     main()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Dispatcher.chunk_lost blames the item of stage 0 whatever stage ran (ProcessRunner._verdict drops the "
-    "stage that its page knows): the producer, which completes each time, ends Crashed, its consumer TriggerFailed",
-)
 def test_poison_in_a_later_stage_is_blamed_on_that_stage(runner: ProcessRunner) -> None:
     @task
     def double(x: int) -> int:
@@ -501,3 +496,30 @@ def test_a_killed_driver_leaves_nothing(here: str, gate: str, tmp_path: Path) ->
 
     next_one()
     assert list(SHM.glob(f"anabranch-{driver}-*")) == []
+
+
+def test_a_later_stage_has_crash_retries_and_time_outs_of_its_own(runner: ProcessRunner, tmp_path: Path) -> None:
+    folder = str(tmp_path)
+
+    @task
+    def double(x: int) -> int:
+        return 2 * x
+
+    @task(crash_retries=3, retries=1, timeout_seconds=0.3)
+    def trips(x: int) -> int:
+        path = f"{folder}/{x}"
+        if x in (6, 8) and not os.path.exists(path):
+            open(path, "w").close()
+            if x == 6:
+                os._exit(1)
+            time.sleep(60)
+        return x + 1
+
+    @flow(runner=runner)
+    def main() -> None:
+        last = trips.map(double.map(range(10)))
+        last.wait(WAIT)
+        assert [f.result() for f in last] == [2 * x + 1 for x in range(10)]
+        assert [last.states[n].attempt for n in (2, 3, 4)] == [1, 2, 2]
+
+    main()

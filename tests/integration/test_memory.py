@@ -330,11 +330,6 @@ def test_a_stream_holds_its_producer_back(runner: ThreadRunner, watch: Watch) ->
     main()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="core.futures._stream tells stream_advanced of its whole batch before it yields the first of it, so up to "
-    "two windows of values are alive; results() promises at most a window ahead of the reader",
-)
 def test_no_more_than_a_window_is_ahead_of_the_reader(runner: ThreadRunner, watch: Watch) -> None:
     gate = threading.Event()
 

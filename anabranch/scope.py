@@ -16,7 +16,8 @@ from anabranch.core.contracts import Binding, Inline, Packed, Stage
 from anabranch.core.errors import MapError, ResultReleased, RunnerError
 from anabranch.core.failures import rebuild
 from anabranch.core.futures import Future, FutureList, Waiter
-from anabranch.core.map_plan import Constant, LateMapped, plan_map
+from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
+from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import RELEASED, MapRun, Upstream
 from anabranch.core.options import TaskOptions
 from anabranch.core.walk import Hole, lift, needs_walk
@@ -153,11 +154,11 @@ class Scope:
         """Bring a map into the world: one object, however many items."""
         plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
         if plan.late:
-            args, kwargs = _resolved_late(plan, args, kwargs)
+            args, kwargs = resolved_late(plan, args, kwargs)
             plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
-        if _holds_futures(plan):
+        if holds_futures(plan):
             return self._map_each(task, plan, options, wait_for)
-        layout = _Layout(plan)
+        layout = Layout(plan)
         feeds = tuple(self._feed(f, allow) for f, allow in layout.feeds)
         current = context.current_task.get()
         parent = current.run.id if current is not None else ""
@@ -199,7 +200,7 @@ class Scope:
         map.starred = True
         futures = FutureList(map)
         stage = self._stage(map, Binding(star=True), None)
-        calls = _calls(plan)
+        calls = calls_of(plan)
         lifted = [self._lift((args, kwargs), wait_for) for args, kwargs in calls]
         items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
         self.pump.call(self.pump.dispatcher.open_listed, map, stage, items)
@@ -410,76 +411,9 @@ class Scope:
         self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
 
 
-class _Layout:
-    """A map's arguments sorted into source columns, feeds and constants, and the binding that joins them again."""
-
-    def __init__(self, plan: Any) -> None:
-        self.constants: list[Any] = []
-        self.feeds: list[tuple[Any, bool]] = []
-        order: list[int] = []
-        width = 0
-        sources = 0
-
-        def place(argument: Any) -> tuple[str, int]:
-            nonlocal width, sources
-            if isinstance(argument, Constant):
-                self.constants.append(argument.value)
-                return ("const", len(self.constants) - 1)
-            if argument.futures:
-                self.feeds.append((argument.iterable, argument.wrap == "allow_failure"))
-                order.append(-len(self.feeds))
-            else:
-                order.append(sources)
-                sources += 1
-            width += 1
-            return ("item", width - 1)
-
-        args = tuple(place(a) for a in plan.args)
-        kwargs = tuple((name, place(a)) for name, a in plan.kwargs.items())
-        self.binding = Binding(args, kwargs, width)
-        self.order = tuple(order) if self.feeds else None
-        self.source_plan = plan.without_future_lists() if self.feeds and sources else (None if self.feeds else plan)
-
-
-def _resolved_late(plan: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A single future as an argument of map: its value must be had to know what to map over."""
-
-    def had(argument: Any, given: Any) -> Any:
-        if not isinstance(argument, LateMapped):
-            return given
-        return argument.with_value(argument.future.result(raise_on_failure=argument.wrap != "allow_failure"))
-
-    new = tuple(had(p, a) for p, a in zip(plan.args, args, strict=True))
-    return new, {name: had(plan.kwargs[name], value) for name, value in kwargs.items()}
-
-
 def _resolve_once(ended: asyncio.Future[None]) -> None:
     if not ended.done():
         ended.set_result(None)
-
-
-def _holds_futures(plan: Any) -> bool:
-    """Whether a list that is mapped over has futures among its elements (looked at one level deep)."""
-    for _, argument in plan.mapped:
-        cells = argument.iterable
-        listed = not argument.futures and type(cells) is tuple and argument.wrap != "quote"
-        if listed and any(isinstance(cell, Future) for cell in cells):
-            return True
-    return False
-
-
-def _calls(plan: Any) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """The calls of a plan spelt out, one an item."""
-    source = Source(plan)
-    keys = [key for key, _ in plan.mapped]
-    found = []
-    for index in range(plan.length):
-        item = source.at(index)
-        cells = dict(zip(keys, (item,) if len(keys) == 1 else item, strict=True))
-        args = tuple(a.value if isinstance(a, Constant) else cells[n] for n, a in enumerate(plan.args))
-        kwargs = {name: a.value if isinstance(a, Constant) else cells[name] for name, a in plan.kwargs.items()}
-        found.append((args, kwargs))
-    return found
 
 
 def _locate(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:

@@ -40,7 +40,7 @@ FLOORS: dict[str, list[str]] = {
     "worker_requests": [*BASE, "pump", "session", "scope", "runnables", "worker_scope"],
     "runnables": ["core"],
     "scope": [*BASE, "engine", "pump", "session", "runnables"],
-    "session": [*BASE, *MIDDLE, "pump", "worker", "scope", "runnables"],
+    "session": [*BASE, *MIDDLE, "pump", "worker", "scope", "runnables", "worker_requests"],
     "calls": [*BASE, "engine", "pump", "session", "scope", "runnables"],
     "concurrency": ["core"],
     "tasks": [*BASE, "engine", "pump", "session", "scope", "calls", "runnables"],

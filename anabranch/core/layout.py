@@ -1,0 +1,82 @@
+"""A map's arguments, sorted for its way: columns of a source, item-wise feeds, constants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.columns import Source
+from anabranch.core.contracts import Binding
+from anabranch.core.futures import Future
+from anabranch.core.map_plan import Constant, LateMapped
+
+if TYPE_CHECKING:
+    from anabranch.core.map_plan import MapPlan
+
+
+class Layout:
+    """A map's arguments sorted into source columns, feeds and constants, and the binding that joins them again."""
+
+    def __init__(self, plan: MapPlan) -> None:
+        self.constants: list[Any] = []
+        self.feeds: list[tuple[Any, bool]] = []
+        order: list[int] = []
+        width = 0
+        sources = 0
+
+        def place(argument: Any) -> tuple[str, int]:
+            nonlocal width, sources
+            if isinstance(argument, Constant):
+                self.constants.append(argument.value)
+                return ("const", len(self.constants) - 1)
+            if argument.futures:
+                self.feeds.append((argument.iterable, argument.wrap == "allow_failure"))
+                order.append(-len(self.feeds))
+            else:
+                order.append(sources)
+                sources += 1
+            width += 1
+            return ("item", width - 1)
+
+        args = tuple(place(a) for a in plan.args)
+        kwargs = tuple((name, place(a)) for name, a in plan.kwargs.items())
+        self.binding = Binding(args, kwargs, width)
+        self.order = tuple(order) if self.feeds else None
+        self.source_plan = plan.without_future_lists() if self.feeds and sources else (None if self.feeds else plan)
+
+
+def resolved_late(
+    plan: MapPlan, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A single future as an argument of map: its value must be had to know what to map over."""
+
+    def had(argument: Any, given: Any) -> Any:
+        if not isinstance(argument, LateMapped):
+            return given
+        return argument.with_value(argument.future.result(raise_on_failure=argument.wrap != "allow_failure"))
+
+    new = tuple(had(p, a) for p, a in zip(plan.args, args, strict=True))
+    return new, {name: had(plan.kwargs[name], value) for name, value in kwargs.items()}
+
+
+def holds_futures(plan: MapPlan) -> bool:
+    """Whether a list that is mapped over has futures among its elements (looked at one level deep)."""
+    for _, argument in plan.mapped:
+        cells = argument.iterable
+        listed = not argument.futures and type(cells) is tuple and argument.wrap != "quote"
+        if listed and any(isinstance(cell, Future) for cell in cells):
+            return True
+    return False
+
+
+def calls_of(plan: MapPlan) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The calls of a plan spelt out, one an item."""
+    source = Source(plan)
+    keys = [key for key, _ in plan.mapped]
+    found = []
+    for index in range(plan.length or 0):
+        item = source.at(index)
+        cells = dict(zip(keys, (item,) if len(keys) == 1 else item, strict=True))
+        args = tuple(a.value if isinstance(a, Constant) else cells[n] for n, a in enumerate(plan.args))
+        kwargs = {name: a.value if isinstance(a, Constant) else cells[name] for name, a in plan.kwargs.items()}
+        found.append((args, kwargs))
+    return found

@@ -344,3 +344,19 @@ def test_a_task_called_in_a_task_waits_in_its_place(session: sessions.Session, t
     assert main() == [2 * x for x in range(20)]
     with open(path) as file:
         assert sorted(int(line) for line in file) == list(range(20))
+
+
+def test_ctrl_c_ends_a_map_at_once() -> None:
+    """What the driver sends again while the queue is given back must not be given back for ever."""
+    @task
+    def one(x: int) -> int:
+        if x == 5:
+            raise KeyboardInterrupt
+        return x
+
+    @flow(runner=InlineRunner())
+    def main() -> Any:
+        return one.map(range(2000)).result()
+
+    with pytest.raises(KeyboardInterrupt):
+        main()

@@ -195,21 +195,3 @@ def test_nothing_to_fetch() -> None:
     with pytest.raises(RunnerError, match="holds no values"):
         runner.fetch(Handle(1, 0, 0), [0])
     runner.release([Handle(1, 0, 0)])
-
-
-def test_ctrl_c_ends_a_map_at_once() -> None:
-    """What the driver sends again while the queue is given back must not be given back for ever."""
-    from anabranch import InlineRunner, flow, task
-
-    @task
-    def one(x: int) -> int:
-        if x == 5:
-            raise KeyboardInterrupt
-        return x
-
-    @flow(runner=InlineRunner())
-    def main() -> Any:
-        return one.map(range(2000)).result()
-
-    with pytest.raises(KeyboardInterrupt):
-        main()

@@ -6,6 +6,7 @@ import gc
 import random
 import subprocess
 import sys
+import re
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,8 @@ def make(log: Log) -> Iterator[Callable[..., ThreadRunner]]:
 
 
 def ours() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith("anabranch-")]
+    """The threads of runners; a session that another test left open has others."""
+    return [t for t in threading.enumerate() if re.fullmatch(r"anabranch-(\d+|watch)", t.name)]
 
 
 def test_size_is_checked_and_defaults() -> None:
@@ -545,6 +547,7 @@ def test_blocks_never_need_fetching() -> None:
 
 def test_threads_do_not_hold_up_the_exit() -> None:
     code = """
+import re
 import threading
 from anabranch.core.contracts import Chunk
 from anabranch.runners.thread import ThreadRunner

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import random
+import re
 import subprocess
 import sys
-import re
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch import session as sessions
-from anabranch.core import context, states
+from anabranch.core import context, secrets, states
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import UpstreamError
@@ -36,6 +36,7 @@ def call(
     """Run a task now, here; a coroutine for an async task, a generator for a generator task."""
     args, kwargs = task.binder.bind(args, kwargs)
     if wait_for is not None or needs_walk(args, kwargs):
+        secrets.remember(*args, *kwargs.values())
         args, kwargs = _with_values(task, args, kwargs, wait_for)
     if inspect.isgeneratorfunction(task.fn):
         return _Called(task).generate(args, kwargs)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from anabranch import logs
 from anabranch import session as sessions
-from anabranch.core import context, options, states
+from anabranch.core import context, options, secrets, states
 from anabranch.core.context import FlowContext
 from anabranch.core.errors import CancelledRun, MissingContextError, OptionError
 from anabranch.core.futures import Future, FutureList
@@ -133,6 +133,7 @@ class FlowRun:
         self.session: Session = sessions.current()
         self.id = self.session.ids.new()
         self.parameters = flow.binder.as_dict(args, kwargs)
+        secrets.remember(self.parameters, *self.parameters.values())
         self.name = _run_name(flow, self.parameters) or self.session.ids.name()
         self.attempt = 0
         self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
@@ -243,7 +244,7 @@ class FlowRun:
             self.session.pump.drain_aside(5.0)  # lines of its task runs come before its own last one
             self.row.ended = now
         row = TransitionRow(self.id, -1, attempt, state.code, state.name, state.message, now)
-        self.session.records.append([_copy(self.row), row])
+        self.session.write([_copy(self.row), row])
         logs.flow_changed(self, state)
 
     def settle(self) -> None:
@@ -331,7 +332,13 @@ def _run_name(flow: Flow[..., Any], parameters: dict[str, Any]) -> str | None:
     given = flow.options.flow_run_name
     if given is None:
         return None
-    name = given.format(**parameters) if isinstance(given, str) else given()
+    try:
+        name = given.format(**parameters) if isinstance(given, str) else given()
+    except (KeyError, IndexError) as error:
+        known = ", ".join(parameters) or "none"
+        raise OptionError(
+            f"@flow {flow.name!r}: flow_run_name {given!r} names {error}, which is no parameter; known are: {known}"
+        ) from None
     if not isinstance(name, str):
         raise OptionError(f"@flow {flow.name!r}: flow_run_name gave {name!r}, which is no string")
     return name

@@ -195,13 +195,7 @@ class Pump:
             runner.put(i.ref, i.value)
         except AnabranchError as error:
             message = str(error)
-            self._inbox.append((self._unusable, (i.lane, i.ref, message)))
-
-    def _unusable(self, lane: int, ref: int, message: str) -> None:
-        """A function or its constants cannot be sent: the maps that need them fail, nothing else."""
-        for map in list(self.dispatcher.maps.values()):
-            if map.lane == lane and ref in (map.spec_ref, map.stage_ref, map.pipe_ref) and not map.finished:
-                self.dispatcher.refuse_map(map, message)
+            self._inbox.append((self.dispatcher.cannot_send, (i.lane, i.ref, message)))
 
     def _send(self, i: ev.Send) -> None:
         runner = self.runners[i.lane]

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import context, states
+from anabranch.core import context, secrets, states
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Inline, Packed, Stage
 from anabranch.core.errors import MapError, ResultReleased, RunnerError
@@ -69,6 +69,7 @@ class Scope:
         upstreams: tuple[Upstream, ...] = ()
         item: Any = (args, kwargs)
         if wait_for is not None or needs_walk(args, kwargs):
+            secrets.remember(*args, *kwargs.values())
             item, upstreams = self._lift(item, wait_for)
         index = next(map.append_index)
         future = Future(map, index)
@@ -166,6 +167,7 @@ class Scope:
             task, "map", parent, keep=options.keep == "values", feeds=feeds,
             source=Source(layout.source_plan) if layout.source_plan is not None else None,
         )  # fmt: skip
+        secrets.remember(layout.constants)
         map.layout = layout.order
         map.chunk_option = options.chunk if isinstance(options.chunk, int) else None
         map.window = options.window if isinstance(options.window, int) else None

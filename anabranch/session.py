@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch import settings as settings_module
-from anabranch.core import context
+from anabranch.core import context, secrets
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import ConfigurationError, MissingExtraError, RunnerError
@@ -218,10 +218,18 @@ class Session:
     # -- what workers and the dispatcher tell ----------------------------------------------------
 
     def _write_rows(self, rows: list[Row]) -> None:
+        if secrets.any_known():
+            secrets.mask_rows(rows)
         self.records.append(rows)
+
+    def write(self, rows: list[Row]) -> None:
+        """Put rows into the record; never blocks."""
+        self._write_rows(rows)
 
     def _emit_logs(self, lines: Sequence[LogLine], dropped: int) -> None:
         rows: list[Row] = []
+        if secrets.any_known():
+            lines = [line._replace(message=secrets.mask(line.message)) for line in lines]
         for line in lines:
             logs.emit(line)
             rows.append(
@@ -377,4 +385,5 @@ def use(session: Session | None) -> Session | None:
     global _current
     with _current_lock:
         before, _current = _current, session
+    logs.deliver_to(None if session is None else session._emit_logs)
     return before

@@ -151,6 +151,7 @@ class MapRun:
         "pulling",
         "readers",
         "ready",
+        "refused",
         "released",
         "resources",
         "running",
@@ -232,6 +233,7 @@ class MapRun:
         self.error: BaseException | None = None  # the user's iterator raised, lengths differ
         self.trigger_error: str | None = None
         self.cancelled = False
+        self.refused = ""  # why nothing of it can be sent
         self.sealed = False
         self.forgotten = False  # its flow run has ended
 

@@ -89,6 +89,8 @@ def _strings(value: Any) -> tuple[str, ...]:
         return ()
     if isinstance(value, str):
         return (value,)
+    if not isinstance(value, Iterable):
+        raise ValueError(f"wants strings, got {value!r}")
     found = tuple(value)
     for one in found:
         if not isinstance(one, str):

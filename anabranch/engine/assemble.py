@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Chunk, Held, Inline, Packed
@@ -37,7 +36,9 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
     items = take_items(board, lane, map)
     if not items:
         return None
-    maps, per_stage = follow(map, items)
+    again = bool(map.attempts) and any(i in map.attempts for i in items)
+    # What reads an item that is done again may be on its way already.
+    maps, per_stage = ((map,), (items,)) if again else follow(map, items)
     args, inputs, wants = arguments(board, map, items)
     keep = tuple(
         _kept(stage_map, stage_items, later)
@@ -98,11 +99,7 @@ def take_items(board: Board, lane: Lane, map: MapRun) -> Sequence[int]:
         items.extend(range(lo, lo + take))
         if lo + take < hi:
             map.ready.appendleft((lo + take, hi, False))
-    return range(items[0], items[-1] + 1) if items[-1] - items[0] + 1 == len(items) and _rising(items) else items
-
-
-def _rising(items: list[int]) -> bool:
-    return all(b == a + 1 for a, b in pairwise(items))
+    return as_range(items)
 
 
 def follow(map: MapRun, items: Sequence[int]) -> tuple[tuple[MapRun, ...], tuple[Sequence[int], ...]]:
@@ -154,7 +151,7 @@ def _next_items(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int
         return None
     if target.options.trigger is not None or not target.pipe_ref:
         return None
-    return target, as_range(found) if _rising(found) else found
+    return target, as_range(found)
 
 
 def _kept(map: MapRun, items: Sequence[int], later: MapRun | None) -> bool:

@@ -157,11 +157,12 @@ class Dispatcher(Intake):
                 continue
             self.rows.append(self._outcome_row(map, index, outcome, report, offset))
         if not ended:
+            self._settle_new(map, items)
             self.check_finished(map)
             return
         map.done += len(ended)
         self._rows_of(map, ended, report, items)
-        self._settle_new(map, ended)
+        self._settle_new(map, items)
         self.ended(map, as_range(ended))
 
     def _take_outcome(self, map: MapRun, index: int, outcome: Outcome) -> bool:
@@ -192,8 +193,13 @@ class Dispatcher(Intake):
         stale: set[int] = set()
         if sent.dirty:  # refused positions have no value here: theirs is, or will be, elsewhere
             stale = {i for p, i in enumerate(items, first) if p in sent.taken or map.is_terminal(i)}
-        map.add_block(block, overlay=overlay or map.block_of(items[0]) is not None, stale=stale)
+        overlay = overlay or map.block_of(items[0]) is not None
+        before = {map.block_of(i) for i in items} if overlay else set()
+        map.add_block(block, overlay=overlay, stale=stale)
         self.ledger.added(map, block)
+        for one in (before | {block}) if overlay else ():
+            if one is not None and not any(map.block_of(i) is one for i in one.indices()):
+                self.ledger.drop(map, one)  # nothing of it will be found again
 
     def _settle_new(self, map: MapRun, items: Sequence[int]) -> None:
         """Values that nobody waits for go at once."""
@@ -209,7 +215,9 @@ class Dispatcher(Intake):
         """A report of a chunk that was given up: its values are dropped where they are."""
         if report.chunk not in self.lost_chunks:
             return
-        lane = self.lost_chunks[report.chunk]
+        lane, accepted = self.lost_chunks[report.chunk]
+        if report.first < accepted:  # told twice: the first time it was taken in
+            return
         held = [Handle(report.chunk, s, report.first) for s, b in enumerate(report.blocks) if isinstance(b, Held)]
         if held:
             self.out.append(Free(lane, held))
@@ -223,7 +231,7 @@ class Dispatcher(Intake):
         if sent.taken:
             rest = [i for p, i in enumerate(rest, sent.reported) if p not in sent.taken]
         back = [i for i in rest if not map.is_terminal(i) and i not in map.delayed]
-        for lo, hi in runs_of(reversed(back)):
+        for lo, hi in runs_of(reversed(self.with_inputs(map, back))):
             self.make_ready(map, lo, hi, front=True)
         for stage_map in sent.maps:
             self.check_finished(stage_map)
@@ -274,7 +282,7 @@ class Dispatcher(Intake):
         sent = self.sent.get(event.chunk)
         if sent is None:
             return
-        self.lost_chunks[event.chunk] = sent.lane.index
+        self.lost_chunks[event.chunk] = (sent.lane.index, sent.reported)
         while len(self.lost_chunks) > LATE_CHUNKS:
             del self.lost_chunks[next(iter(self.lost_chunks))]
         map = sent.maps[0]
@@ -321,6 +329,7 @@ class Dispatcher(Intake):
 
     def _send_again(self, map: MapRun, items: list[int], *, apart: bool) -> None:
         """Unfinished items go out again; when it is unknown which of them did it, in eighths."""
+        items = self.with_inputs(map, items)
         if not apart:
             for lo, hi in runs_of(items):
                 self.make_ready(map, lo, hi, front=False)
@@ -340,6 +349,8 @@ class Dispatcher(Intake):
         if map.is_terminal(index):
             return
         sent.dirty = True
+        if event.stage == 0:  # it comes back by itself, not with the rest of the chunk
+            sent.taken.add(event.position)
         message = f"Task run exceeded timeout of {event.seconds} second(s)"
         if map.options.retry_condition_fn is not None and map.attempt(index) <= map.options.retries:
             map.delayed[index] = (float("inf"), states.AWAITING_RETRY)
@@ -375,14 +386,14 @@ class Dispatcher(Intake):
         wanted = [
             i for i in block.indices() if states.is_success(map.codes[i]) and self.ledger.wanted_item(map, i)
         ]
-        block.content = None
-        map.forget_block(block)
+        self.ledger.lost(map, block)
         for index in wanted:
             map.codes[index] = states.PENDING
             map.attempts[index] = map.attempt(index) + 1
             map.messages[index] = "value-lost"
         map.done -= len(wanted)
-        for lo, hi in runs_of(wanted):
+        self.call_back(map, set(wanted))
+        for lo, hi in runs_of(self.with_inputs(map, wanted)):
             self.make_ready(map, lo, hi)
 
     def engine_lost(self, lane: int, reason: str) -> None:
@@ -419,12 +430,8 @@ class Dispatcher(Intake):
     def cancel_map(self, map: MapRun, *, unpulled_only: bool = False) -> None:
         """Give up the rest of a map; with `unpulled_only` just what was not taken from its iterator."""
         if not map.closed:
-            map.closed = True
-            for consumer in map.map_consumers:
-                if all(u.map.closed for u in consumer.feeds):
-                    consumer.closed = True
+            self.close_map(map)
         if unpulled_only:
-            self.check_finished(map)
             return
         map.cancelled = True
         self.cancel_items(map, range(len(map.codes)))

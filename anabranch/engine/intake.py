@@ -11,6 +11,7 @@ from anabranch.core.events import Put, Resolve
 from anabranch.core.runs import MapRow
 from anabranch.engine import triggers
 from anabranch.engine.board import Board
+from anabranch.engine.ranges import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ class Intake(Board):
         length: int | None = None,
     ) -> None:
         """Take in a map: shared values go to the runner, items become ready as their inputs allow."""
-        self.maps[map.id] = map
+        self._admit_map(map)
         map.constants_ref = stage.constants
         if stage.constants is not None and map.constants_ready:
             self.out.append(Put(map.lane, stage.constants, constants))
@@ -60,12 +61,14 @@ class Intake(Board):
         elif map.kind == "map":
             self.grow(map, length or 0)
             map.closed = length is not None
-        if map.gate == 0:
+        if map.refused:
+            self._refuse_map(map, map.refused)
+        elif map.gate == 0:
             self.gate_opened(map)
 
     def open_series(self, map: MapRun, stage: Stage, pipe: Stage) -> None:
         """Take in a series of single submits, still empty."""
-        self.maps[map.id] = map
+        self._admit_map(map)
         self.out.append(Put(map.lane, map.stage_ref, stage))
         self.out.append(Put(map.lane, map.pipe_ref, pipe))
         map.limits = self.limits.names(map)
@@ -74,7 +77,7 @@ class Intake(Board):
 
     def open_listed(self, map: MapRun, stage: Stage, items: list[tuple[Any, tuple[Upstream, ...]]]) -> None:
         """Take in a map whose items are whole calls, each with upstreams of its own."""
-        self.maps[map.id] = map
+        self._admit_map(map)
         self.out.append(Put(map.lane, map.stage_ref, stage))
         map.limits = self.limits.names(map)
         map.closed = True
@@ -107,12 +110,30 @@ class Intake(Board):
         self.rows.append(row)
         self.ended(map, range(index, index + 1))
 
-    def refuse_map(self, map: MapRun, message: str) -> None:
-        """The map's function or constants cannot be sent: all its items fail, saying why."""
-        map.closed = True
-        map.cancelled = True
+    def cannot_send(self, lane: int, ref: int, message: str) -> None:
+        """A function, stage or constants cannot be pickled: the maps that need them fail, now and later."""
+        self.unsendable[ref] = message
+        for map in list(self.maps.values()):
+            refs = (map.spec_ref, map.stage_ref, map.pipe_ref, map.constants_ref)
+            if map.lane == lane and ref in refs and not map.refused:
+                self._refuse_map(map, message)
+
+    def _refuse_map(self, map: MapRun, message: str) -> None:
+        map.refused = message
+        map.ready.clear()
+        if map.kind == "map":
+            self.close_map(map)
+        self._refuse_items(map, range(len(map.codes)), message)
+
+    def _refuse_items(self, map: MapRun, items: Sequence[int], message: str) -> None:
         error = ErrorInfo("SerializationError", message, "", exception=SerializationError(message))
-        self.end_items(map, range(len(map.codes)), states.FAILED, message, error)
+        self.end_items(map, items, states.FAILED, message, error)
+
+    def _admit_map(self, map: MapRun) -> None:
+        """Known from here on; its function may be known as one that cannot be sent."""
+        self.maps[map.id] = map
+        if map.spec_ref in self.unsendable:
+            map.refused = self.unsendable[map.spec_ref]
 
     def forget_maps(self, maps: Sequence[MapRun]) -> None:
         """A flow run has ended: its maps are of no more use here, and what workers know of them is dropped."""
@@ -134,28 +155,33 @@ class Intake(Board):
 
     def gate_opened(self, map: MapRun) -> None:
         """All that the whole map waited for has ended: its constants can be had, or it is not admitted."""
-        gates = map.item_upstreams.get(-1, ())
-        problem = triggers.refusal(gates, map.options.trigger)
+        problem = triggers.refusal(map.item_upstreams.get(-1, ()), map.options.trigger)
         if problem is not None:
+            self._gates_read(map)
             map.trigger_error = problem
             self.end_items(map, range(len(map.codes)), states.TRIGGER_FAILED, problem)
             return
         if not map.constants_ready:
             self.out.append(Resolve(map))
             return
+        self._gates_read(map)
         self._start_items(map)
+
+    def _gates_read(self, map: MapRun) -> None:
+        for up in map.item_upstreams.pop(-1, ()):
+            if up.value:
+                self.let_go(up)
 
     def constants_ready(self, map: MapRun, value: Any) -> None:
         """The values of the map's constants have been fetched."""
         assert map.constants_ref is not None
         self.out.append(Put(map.lane, map.constants_ref, value))
         map.constants_ready = True
-        for up in map.item_upstreams.pop(-1, ()):
-            if up.value:
-                self.let_go(up)
+        self._gates_read(map)
         self._start_items(map)
 
     def constants_failed(self, map: MapRun, message: str) -> None:
+        self._gates_read(map)
         self.end_items(map, range(len(map.codes)), states.FAILED, message)
 
     def _start_items(self, map: MapRun) -> None:
@@ -163,14 +189,17 @@ class Intake(Board):
             for feed in map.feeds[:1]:
                 self.admit_range(map, 0, min(len(map.codes), len(feed.map.codes)))
         elif map.source is not None and map.source.random_access:
-            if map.codes:
-                self.make_ready(map, 0, len(map.codes))
-            else:
-                self.check_finished(map)
+            # Some may have been cancelled while the map was waiting.
+            for lo, hi in [(0, len(map.codes))] if not any(map.codes) else self._unfinished(map):
+                self.make_ready(map, lo, hi)
+            self.check_finished(map)
         elif map.source is not None:
             self.pull(map)
         elif map.kind == "map":
             self.check_finished(map)
+
+    def _unfinished(self, map: MapRun) -> list[tuple[int, int]]:
+        return list(runs_of(i for i in range(len(map.codes)) if not map.is_terminal(i)))
 
     def append_item(self, map: MapRun, index: int, item: Any, upstreams: tuple[Upstream, ...]) -> None:
         """One more single submit of an open series; it may wait for upstreams."""
@@ -178,6 +207,9 @@ class Intake(Board):
             self.grow(map, index + 1)
         map.args[index] = item
         map.handles[index] = map.handles.get(index, 0) + 1
+        if map.refused:
+            self._refuse_items(map, (index,), map.refused)
+            return
         if map.cancelled:
             self.end_items(map, (index,), states.CANCELLED, "cancelled before it started")
             return

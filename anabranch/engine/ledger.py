@@ -114,7 +114,7 @@ class Ledger:
         for block in (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi)):
             first, last = max(lo, block.first), min(hi, block.first + block.count)
             if block.item_list is None and not self.wanted(map, block.first, block.first + block.count):
-                self._drop(map, block)
+                self.drop(map, block)
             elif block.item_list is not None:
                 self._settle_items(map, block)
             elif isinstance(block.content, Inline):
@@ -131,7 +131,7 @@ class Ledger:
                 given = [i for i in range(max(lo, block.first), hi) if map.block_of(i) is block]
                 block.live -= len(given)
                 if block.live <= 0 and not any(self.wanted_item(map, i) for i in block.indices()):
-                    self._drop(map, block)
+                    self.drop(map, block)
                 elif isinstance(block.content, Inline):
                     for index in given:
                         if not self.wanted_item(map, index):
@@ -142,9 +142,17 @@ class Ledger:
 
     def _settle_items(self, map: MapRun, block: ValueBlock) -> None:
         if not any(map.moved.get(i) is block and self.wanted_item(map, i) for i in block.indices()):
-            self._drop(map, block)
+            self.drop(map, block)
 
-    def _drop(self, map: MapRun, block: ValueBlock) -> None:
+    def lost(self, map: MapRun, block: ValueBlock) -> None:
+        """The block's values are gone with the worker that held them."""
+        map.forget_block(block)
+        map.bytes_held -= block.nbytes
+        self.bytes_held -= block.nbytes
+        block.content = None
+
+    def drop(self, map: MapRun, block: ValueBlock) -> None:
+        """Let a block go, and tell who holds it."""
         map.forget_block(block)
         map.released += block.count
         map.gaps = True

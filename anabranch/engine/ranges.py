@@ -53,6 +53,8 @@ def runs_of(items: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def as_range(items: list[int]) -> Sequence[int]:
-    """Rising items as a range, if they have no gap."""
-    first, last = items[0], items[-1]
-    return range(first, last + 1) if last - first + 1 == len(items) else items
+    """Items as a range, if each is one more than the one before."""
+    first = items[0]
+    if items[-1] - first + 1 != len(items) or any(i != n for n, i in enumerate(items, first)):
+        return items
+    return range(first, first + len(items))

@@ -1,0 +1,202 @@
+"""Who reads: tables of the dispatcher, and what handles, lists, streams and waiters ask of them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import TYPE_CHECKING
+
+from anabranch.core import states
+from anabranch.core.events import Pull
+from anabranch.engine.chunks import Pace, window
+from anabranch.engine.lanes import Lane
+from anabranch.engine.ledger import Ledger
+from anabranch.engine.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import Capabilities
+    from anabranch.core.events import Instruction
+    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.runs import Row
+    from anabranch.engine.lanes import Sent
+
+
+class Readers:
+    """All maps of one program, and those who read their values or wait for them."""
+
+    def __init__(self, *, rng: random.Random | None = None) -> None:
+        self.out: list[Instruction] = []
+        self.rows: list[Row] = []
+        self.wake: list[Callable[[], None]] = []
+        self.lanes: list[Lane] = []
+        self.maps: dict[str, MapRun] = {}
+        self.sent: dict[int, Sent] = {}
+        self.lost_chunks: dict[int, tuple[int, int]] = {}  # the last few, to tell late reports from repeated ones
+        self.paces: dict[int, Pace] = {}  # by shared id of the task
+        self.unsendable: dict[int, str] = {}  # shared values that cannot be pickled, and why
+        self.ledger = Ledger()
+        self.limits = Limits()
+        self.timers: list[tuple[float, int, MapRun, int]] = []
+        self.now = 0.0
+        self.wall = 0.0
+        self.rng = rng or random.Random()
+        self._chunk_ids = itertools.count(1)
+        self._refs = itertools.count(1)
+        self.dirty_lanes: set[int] = set()
+        self._tick = itertools.count()
+
+    # -- runners ---------------------------------------------------------------------------------
+
+    def add_lane(self, capabilities: Capabilities, slots: int, maximum: int | None) -> int:
+        self.lanes.append(Lane(len(self.lanes), capabilities, slots, maximum))
+        return len(self.lanes) - 1
+
+    def slots_changed(self, lane: int, now: int, maximum: int | None) -> None:
+        self.lanes[lane].slots = now
+        self.lanes[lane].maximum = maximum
+        self.dirty_lanes.add(lane)
+
+    def new_ref(self) -> int:
+        """A fresh id for a shared value."""
+        return next(self._refs)
+
+    def new_chunk_id(self) -> int:
+        return next(self._chunk_ids)
+
+    def pace(self, map: MapRun) -> Pace:
+        found = self.paces.get(map.spec_ref)
+        if found is None:
+            found = self.paces[map.spec_ref] = Pace()
+        return found
+
+    # -- readers ---------------------------------------------------------------------------------
+
+    def handle_taken(self, map: MapRun, index: int) -> None:
+        map.handles[index] = map.handles.get(index, 0) + 1
+
+    def handle_gone(self, map: MapRun, index: int) -> None:
+        self.ledger.item_handle_gone(map, index)
+
+    def list_gone(self, map: MapRun) -> None:
+        map.list_handles -= 1
+        self.ledger.list_gone(map)
+
+    def seal(self, map: MapRun) -> None:
+        """Somebody waits for all of the map: an iterator is pulled to its end."""
+        map.sealed = True
+        for feed in map.feeds:
+            self.seal(feed.map)
+        self.pull(map)
+        self.enqueue(map)
+
+    def stream_opened(self, map: MapRun) -> None:
+        map.stream = map.consumed
+        for feed in map.feeds:
+            if feed.map.stream is None:
+                self.seal(feed.map)
+        self.pull(map)
+
+    def stream_advanced(self, map: MapRun, upto: int, release: bool) -> None:
+        """The stream's reader has taken items before `upto`."""
+        lo, map.consumed = map.consumed, max(map.consumed, upto)
+        if release:
+            self.ledger.give_up(map, lo, upto)
+        self.pull(map)
+        self.enqueue(map)
+
+    def taken(self, map: MapRun, index: int) -> None:
+        """A stream in order of completion has taken one item."""
+        map.consumed += 1
+        self.ledger.give_up(map, index, index + 1)
+        self.pull(map)
+        self.enqueue(map)
+
+    def unsubscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+        if call in map.subscribers:
+            map.subscribers.remove(call)
+
+    def stream_closed(self, map: MapRun, *, finished: bool) -> None:
+        map.stream = None
+        if not finished and not map.closed:
+            self.cancel_map(map, unpulled_only=True)
+        self.enqueue(map)
+
+
+    def wait_for(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
+        """Call `call` once the item (None: the whole map) is terminal; at once if it is."""
+        if map.finished if index is None else map.is_terminal(index):
+            self.wake.append(call)
+            return
+        if index is None:
+            self.seal(map)
+        elif map.source is not None and index >= len(map.codes):
+            if map.closed:
+                self.wake.append(call)
+                return
+            self.pull(map)
+        map.waiters.setdefault(index, []).append(call)
+
+    def forget_waiter(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
+        found = map.waiters.get(index)
+        if found and call in found:
+            found.remove(call)
+            if not found:
+                del map.waiters[index]
+
+    def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+        """Tell `call` of items as they end, those already ended first."""
+        ended = [i for i, code in enumerate(map.codes) if code >= states.FIRST_TERMINAL]
+        if ended:
+            call(map, ended)
+        map.subscribers.append(call)
+
+    def pull(self, map: MapRun) -> None:
+        """Ask for the next elements while fewer than a window of them are ahead."""
+        if map.pulling or map.closed or map.cancelled or map.source is None or map.source.random_access:
+            return
+        lane = self.lanes[map.lane]
+        room = window(lane.slots, self.pace(map), fixed=map.window)
+        ahead = len(map.codes) - (map.consumed if map.stream is not None and not map.sealed else map.done)
+        if map.stream is None and map.list_handles and map.keep and not map.sealed:
+            # Nobody reads and nobody waits yet: an endless iterator must not fill the memory.
+            ahead = len(map.codes) - map.consumed
+        if ahead <= room // 2:
+            map.pulling = True
+            self.out.append(Pull(map, max(1, room - ahead)))
+
+    def grow(self, map: MapRun, length: int) -> None:
+        if length > len(map.codes):
+            map.codes.extend(bytes(length - len(map.codes)))
+            self.ledger.grow(map)
+        for consumer in map.map_consumers:
+            self.grow(consumer, min(len(u.map.codes) for u in consumer.feeds))
+
+    def watch(self, up: Upstream, map: MapRun, index: int | None) -> None:
+        if up.item is None:
+            up.map.list_consumers.append((map, index))
+            self.seal(up.map)
+        else:
+            up.map.item_consumers.setdefault(up.item, []).append((map, -1 if index is None else index))
+
+    def hold(self, up: Upstream) -> None:
+        if up.item is None:
+            up.map.list_readers += 1
+        else:
+            self.ledger.add_item_reader(up.map, up.item)
+
+    def let_go(self, up: Upstream) -> None:
+        if up.item is None:
+            up.map.list_readers -= 1
+            self.ledger.list_gone(up.map)
+        else:
+            self.ledger.items_read(up.map, up.item, up.item + 1)
+
+    # -- what the floors above do ----------------------------------------------------------------
+
+    def enqueue(self, map: MapRun) -> None:
+        raise NotImplementedError
+
+    def cancel_map(self, map: MapRun, *, unpulled_only: bool = False) -> None:
+        raise NotImplementedError

@@ -1,0 +1,128 @@
+"""The runners that the acceptance tests run over: each in a session of its own, put in place for one test at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch import DaskRunner, InlineRunner, ProcessRunner, ThreadRunner, logs, settings
+from anabranch import session as sessions
+from anabranch.records.memory import MemoryRecords
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+THREE = ("inline", "thread", "process")
+KINDS: dict[str, tuple[str, ...]] = {
+    "runner": THREE,
+    "everywhere": (*THREE, "dask"),
+    "concurrent": ("thread", "process"),
+    "threads": ("thread",),
+    "processes": ("process",),
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for fixture, kinds in KINDS.items():
+        if fixture in metafunc.fixturenames:
+            marks = {"dask": pytest.mark.dask}
+            params = [pytest.param(kind, marks=marks.get(kind, ())) for kind in kinds]
+            metafunc.parametrize(fixture, params, indirect=True)
+
+
+def make_runner(kind: str) -> Any:
+    if kind == "inline":
+        return InlineRunner()
+    if kind == "thread":
+        return ThreadRunner(max_workers=4)
+    if kind == "process":
+        return ProcessRunner(max_workers=2)
+    return DaskRunner(n_workers=1, threads_per_worker=2)
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], sessions.Session]]:
+    """A session per kind of runner, made when first asked for: workers start once for the whole folder."""
+    made: dict[str, sessions.Session] = {}
+
+    def session(kind: str) -> sessions.Session:
+        if kind not in made:
+            home = tmp_path_factory.mktemp(kind)
+            chosen = settings.load({}, home=home, runner=make_runner(kind), progress=False)
+            made[kind] = sessions.Session(chosen, records=MemoryRecords())
+        return made[kind]
+
+    yield session
+    for one in made.values():
+        one.close()
+
+
+def _placed(pool: Any, kind: str) -> Iterator[str]:
+    session = pool(kind)
+    before = sessions.use(session)
+    logs.deliver_to(session._emit_logs)  # the session made last took the lines of all: see test_sessions.py
+    try:
+        yield kind
+    finally:
+        sessions.use(before)
+
+
+@pytest.fixture
+def runner(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
+    yield from _placed(pool, request.param)
+
+
+@pytest.fixture
+def everywhere(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
+    yield from _placed(pool, request.param)
+
+
+@pytest.fixture
+def concurrent(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
+    yield from _placed(pool, request.param)
+
+
+@pytest.fixture
+def threads(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
+    yield from _placed(pool, request.param)
+
+
+@pytest.fixture
+def processes(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
+    yield from _placed(pool, request.param)
+
+
+@pytest.fixture
+def fresh_session(tmp_path: Path) -> Iterator[sessions.Session]:
+    """A session that nobody used before, on threads: for tests that count what it holds."""
+    chosen = settings.load({}, home=tmp_path / "home", runner=ThreadRunner(max_workers=4), progress=False)
+    session = sessions.Session(chosen, records=MemoryRecords())
+    before = sessions.use(session)
+    yield session
+    sessions.use(before)
+    session.close()
+
+
+class Marks:
+    """Lines in a file: what tasks did, wherever they ran; every line is one write, so none are mixed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def add(self, text: object) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+
+    def read(self) -> list[str]:
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Marks:
+    return Marks(tmp_path / "marks.txt")

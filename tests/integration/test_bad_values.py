@@ -1,0 +1,279 @@
+"""Values and exceptions that do not behave: each spoils its own item only, and what is private stays so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+
+from anabranch import flow, get_run_logger, task, unmapped
+from anabranch import session as sessions
+from anabranch.core.errors import ParameterTypeError, RemoteError, SerializationError
+from anabranch.session import Session
+from anabranch.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.conftest import Place
+
+WAIT = 30.0
+SECRET = "hunter2-correct-horse"
+
+# -- known defects, as precisely as they are known -------------------------------------------------------
+
+
+
+@task
+def double(x: Any) -> Any:
+    return 2 * x
+
+
+@task
+def add(x: Any, y: Any = 0) -> Any:
+    return x + y
+
+
+@task
+def same(x: Any) -> Any:
+    return x
+
+
+# -- what tasks give and raise ---------------------------------------------------------------------------
+
+
+class Misfit(Exception):
+    """Pickles, but does not unpickle: its arguments are others."""
+
+    def __init__(self, code: int, place: str) -> None:
+        super().__init__(f"{code} at {place}")
+
+
+class Locked(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("locked in")
+        self.lock = threading.Lock()
+
+
+@task
+def misbehave(how: str) -> Any:
+    if how == "none":
+        return None
+    if how == "class":
+        return ValueError
+    if how == "deep":
+        return misbehave.fn("deep")
+    if how == "exit":
+        sys.exit(3)
+    if how == "ctrl-c":
+        raise KeyboardInterrupt
+    if how == "misfit":
+        raise Misfit(7, "the door")
+    if how == "locked":
+        raise Locked
+    return how
+
+
+def test_a_class_or_nothing_as_a_value(both: Place) -> None:
+    assert misbehave.submit("none").result(WAIT) is None
+    assert misbehave.submit("class").result(WAIT) is ValueError, "a class is a value like any other"
+
+
+def test_a_task_as_a_value(both: Place) -> None:
+    found = same.submit(double).result(WAIT)
+    assert found.name == "double"
+    assert found(4) == 8
+
+
+@pytest.mark.parametrize(
+    ("how", "state", "text"),
+    [
+        ("deep", "Failed", "RecursionError"),
+        ("misfit", "Failed", "7 at the door"),
+        ("locked", "Failed", "locked in"),
+        ("exit", "Crashed", "3"),
+        ("ctrl-c", "Crashed", "KeyboardInterrupt"),
+    ],
+)
+def test_odd_ends_are_their_own_items_only(both: Place, how: str, state: str, text: str) -> None:
+    futures = misbehave.map(["a", how, "b"])
+    states = futures.wait(WAIT)
+    assert [s.name for s in states] == ["Completed", state, "Completed"]
+    assert text in states[1].message
+    assert futures[0].result(WAIT) == "a"
+    assert futures[1].exception(WAIT) is not None
+
+
+@pytest.mark.parametrize("how", ["misfit", "locked"])
+def test_an_error_that_does_not_travel_comes_as_text(processes: Place, how: str) -> None:
+    error = misbehave.submit(how).exception(WAIT)
+    assert isinstance(error, RemoteError)
+    assert ("Misfit" if how == "misfit" else "Locked") in str(error)
+    assert "in misbehave" in "".join(traceback.format_exception(error)), "with the way to where it was raised"
+
+
+def test_a_task_may_close_stdout(processes: Place) -> None:
+    @task
+    def silent(x: int) -> int:
+        sys.stdout.close()
+        return x
+
+    assert silent.map(range(4), chunk=1).result(WAIT) == [0, 1, 2, 3]
+    assert double.submit(4).result(WAIT) == 8
+
+
+# -- what does not pickle --------------------------------------------------------------------------------
+
+
+def test_an_argument_that_does_not_pickle_is_shown_the_way_to(processes: Place) -> None:
+    futures = same.map([{"config": [1, threading.Lock()]}, {"config": [1, 2]}], chunk=1)
+    error = futures[0].exception(WAIT)
+    assert "argument 0['config'][1]" in str(error)
+    assert "lock" in str(error)
+    assert futures[1].result(WAIT) == {"config": [1, 2]}, "its neighbour is well"
+
+
+def test_a_constant_that_does_not_pickle(processes: Place) -> None:
+    error = add.map([1, 2], unmapped({"key": threading.Lock()}))[0].exception(WAIT)
+    assert "['key']" in str(error)
+
+
+def test_a_closure_that_does_not_pickle(processes: Place) -> None:
+    lock = threading.Lock()
+
+    @task
+    def locked(x: int) -> int:
+        with lock:
+            return x
+
+    error = locked.submit(1).exception(WAIT)
+    assert "__closure__['lock']" in str(error)
+
+
+def test_a_result_that_does_not_pickle(processes: Place) -> None:
+    @task
+    def hand(x: int) -> Any:
+        return {"rows": [x, threading.Lock()]} if x == 1 else x
+
+    futures = hand.map(range(3), chunk=3)
+    error = futures[1].exception(WAIT)
+    assert isinstance(error, SerializationError)
+    assert "['rows'][1]" in str(error)
+    assert futures[2].result(WAIT) == 2
+
+
+def test_a_huge_argument(processes: Place) -> None:
+    size = 80 << 20
+    assert task(len).submit(bytes(size)).result(WAIT) == size
+
+
+# -- secrets, files --------------------------------------------------------------------------------------
+
+
+def _texts(place: Place, run_id: str) -> str:
+    """All that is recorded of a flow run."""
+    rows: list[Any] = [place.records.flow_run(run_id), *place.records.logs(run_id)]
+    for map in place.records.maps(run_id):
+        rows += [map, *place.records.items(map.id)]
+    return "\n".join(str(row) for row in rows)
+
+
+def test_a_secret_is_masked_where_it_is_shown(both: Place) -> None:
+    @task(log_prints=True, task_run_name="with-{key}")
+    def use(key: Any) -> Any:
+        print("key is", key)
+        get_run_logger().info("the key: %s, %r", key, {"key": key})
+        raise ValueError(f"refused {key!r}")
+
+    @flow(name="secretive", log_prints=True)
+    def secretive(key: SecretStr) -> str:
+        print("flow has", key)
+        use.submit(key).wait(WAIT)
+        return "done"
+
+    secretive(SecretStr(SECRET))
+    run = both.records.flow_runs(flow="secretive")[0]
+    told = _texts(both, run.id)
+    assert "flow has **" in told
+    assert "key is **" in told
+    assert SECRET not in told
+
+
+def test_a_secret_that_does_not_validate_is_not_told(threads: Place) -> None:
+    @flow(name="strict-secret")
+    def strict(key: SecretStr) -> None: ...
+
+    with pytest.raises(ParameterTypeError, match="a hidden value") as caught:
+        strict({"secret": SECRET})
+    assert SECRET not in str(caught.value)
+
+
+def test_the_text_of_a_secret_is_masked_even_when_it_was_taken_out(threads: Place) -> None:
+    @flow(name="careless", log_prints=True)
+    def careless(key: SecretStr) -> str:
+        print("it is", key.get_secret_value())
+        return "done"
+
+    careless(SecretStr(SECRET))
+    assert SECRET not in _texts(threads, threads.records.flow_runs(flow="careless")[0].id)
+
+
+def test_stored_files_are_private(threads: Place) -> None:
+    assert double.with_options(persist_result=True, cache_key_fn=lambda *_: "private").submit(4).result(WAIT) == 8
+    files = [f for f in threads.session.settings.home.rglob("*") if f.is_file()]
+    assert files
+    assert {oct(f.stat().st_mode & 0o777) for f in files} == {"0o600"}
+
+
+EXPLODE = """
+import pickle, sys
+def refuse(*args, **kwargs): raise AssertionError("something was unpickled")
+pickle.loads = pickle.load = pickle.Unpickler = refuse
+from click.testing import CliRunner
+from anabranch.cli import cli
+for words in (["runs"], ["runs", "--json"], ["run", "show", sys.argv[1]], ["run", "logs", sys.argv[1]]):
+    found = CliRunner().invoke(cli, words)
+    print(found.output)
+    assert found.exit_code == 0, (words, found.exception)
+"""
+
+
+class Trap:
+    """Runs code when unpickled: nobody who only looks may do that."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.path,)
+
+
+def test_reading_records_unpickles_nothing(tmp_path: Path) -> None:
+    home, sprung = tmp_path / "home", tmp_path / "sprung"
+    session = Session(Settings(home=home, runner="inline", progress=False))
+    before = sessions.use(session)
+    try:
+
+        @flow(name="trap")
+        def trap(value: Any) -> None:
+            same.with_options(persist_result=True, cache_key_fn=lambda *_: "trap").submit(value).wait(WAIT)
+
+        trap(Trap(str(sprung)))
+        [run] = session.records.flow_runs()
+    finally:
+        sessions.use(before)
+        session.close()
+    assert any((home / "results").rglob("*")), "the value lies there, as a pickle"
+    env = {**os.environ, "ANABRANCH_HOME": str(home)}
+    found = subprocess.run([sys.executable, "-c", EXPLODE, run.id], env=env, capture_output=True, text=True, timeout=50)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "trap" in found.stdout
+    assert not sprung.exists()

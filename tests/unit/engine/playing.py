@@ -1,0 +1,183 @@
+"""The parts that the stateful test of the dispatcher plays: an iterator, a worker that writes reports, a driver."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import states
+from anabranch.core.contracts import ErrorInfo, Held, Inline, Outcome, Report
+from anabranch.core.events import CancelChunk, Decide, Drop, Free, Pull, Put, Resolve, Send, Wake
+from anabranch.engine.chunks import CHUNKS_PER_SLOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.contracts import Block, Chunk, Handle
+    from anabranch.core.maps import MapRun
+    from anabranch.engine.dispatch import Dispatcher
+    from anabranch.engine.lanes import Lane
+
+ERROR = ErrorInfo("ValueError", "no good", "")
+
+
+class Iterator:
+    """A source that cannot be counted; only the test takes from it."""
+
+    random_access = False
+    exhausted = False
+
+    def at(self, index: int) -> Any:
+        raise AssertionError("an iterator has no places")
+
+    def slice(self, lo: int, hi: int) -> Sequence[Any]:
+        raise AssertionError("an iterator has no places")
+
+
+class Flight:
+    """A chunk as its worker sees it."""
+
+    def __init__(self, chunk: Chunk, maps: list[MapRun]) -> None:
+        self.chunk = chunk
+        self.maps = maps
+        self.told = 0  # positions reported
+        self.cancelled: set[int] = set()
+
+
+def written(flight: Flight, count: int, fates: list[str], final: bool, *, held: bool) -> Report:
+    """A report as a worker writes it: a stage that does not complete ends its position.
+
+    Args:
+        fates: what becomes of the positions, over and over: "ok", "fail", "retry", "later" (fails in the second stage).
+        held: the runner keeps the values; else they come along, each naming its map and item.
+    """
+    chunk, first = flight.chunk, flight.told
+    rows = [bytearray([states.COMPLETED]) * count for _ in flight.maps]
+    outcomes: list[Outcome] = []
+    for at in range(count):
+        position = first + at
+        fate = fates[at % len(fates)] if position not in flight.cancelled else "cancelled"
+        stage = 1 if fate == "later" and len(flight.maps) > 1 else 0
+        code = {"ok": states.COMPLETED, "cancelled": states.CANCELLED}.get(fate, states.FAILED)
+        attempt = chunk.attempts[position] if chunk.attempts is not None and stage == 0 else 1
+        if fate == "retry" and attempt <= flight.maps[stage].options.retries:
+            code = states.AWAITING_RETRY
+        if code == states.COMPLETED:
+            continue
+        rest = {states.AWAITING_RETRY: states.PENDING, states.CANCELLED: code}.get(code, states.TRIGGER_FAILED)
+        for number in range(stage, len(flight.maps)):
+            mine = code if number == stage else rest
+            rows[number][at] = mine
+            error = ERROR if mine in (states.FAILED, states.AWAITING_RETRY) else None
+            outcomes.append(Outcome(number, position, mine, "told", error=error, delay=float(at)))
+    blocks: list[Block] = []
+    for owner, keep in zip(flight.maps, chunk.keep, strict=True):
+        if not keep or not count:
+            blocks.append(None)
+        elif held:
+            blocks.append(Held(100 * count))
+        else:  # stages of one chunk have the same items, except single submits behind their producers
+            blocks.append(Inline([(owner.id, i) for i in chunk.items[first : first + count]], 100 * count))
+    times = array("i", [1000] * count)
+    codes = tuple(bytes(row) for row in rows) if outcomes else None
+    return Report(chunk.id, first, count, final, 1.0, times, times, codes, outcomes, tuple(blocks), "w")
+
+
+class Driver:
+    """Carries out what the dispatcher says, and checks that it speaks only of what exists."""
+
+    d: Dispatcher
+    lane: Lane
+    held: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps: list[MapRun] = []
+        self.by_ref: dict[int, MapRun] = {}
+        self.flights: dict[int, Flight] = {}
+        self.gone: dict[int, Flight] = {}  # lost chunks, whose reports come too late
+        self.past: list[Report] = []
+        self.known: set[int] = set()  # shared ids that the runner has
+        self.alive: dict[Handle, tuple[MapRun, list[int]]] = {}  # blocks that the runner holds
+        self.freed: set[Handle] = set()
+        self.nbytes: dict[Handle, int] = {}
+        self.ended: dict[tuple[str, int], tuple[int, int]] = {}  # terminal: (code, attempt)
+        self.stopped: dict[int, Flight] = {}  # their worker was stopped, which is not told yet
+        self.wanted: list[MapRun] = []  # have asked for elements
+        self.streams: dict[str, int] = {}
+        self.streamed: set[str] = set()
+        self.held_lists: set[str] = set()
+        self.handles: Counter[tuple[str, int]] = Counter()
+        self.series: MapRun | None = None
+        self.woken: list[int] = []
+
+    def carry_out(self) -> None:
+        """Do what the dispatcher says; it may only speak of what exists."""
+        for one in self.d.take():
+            if isinstance(one, Put):
+                self.known.add(one.ref)
+            elif isinstance(one, Drop):
+                self.known.difference_update(one.refs)
+            elif isinstance(one, Send):
+                assert self.lane.in_flight - self.lane.blocked <= CHUNKS_PER_SLOT * self.lane.slots
+                for chunk in one.chunks:
+                    self.sent(chunk)
+            elif isinstance(one, Free):
+                for handle in one.handles:
+                    self.free(handle)
+            elif isinstance(one, CancelChunk):
+                flight = self.flights.get(one.chunk) or self.stopped.get(one.chunk)
+                assert flight is not None, "a chunk that nobody knows cannot be cancelled"
+                assert one.positions is not None
+                flight.cancelled.update(one.positions)
+            elif isinstance(one, Pull):
+                assert one.map not in self.wanted, "asked twice"
+                self.wanted.append(one.map)
+            elif isinstance(one, Wake):
+                for call in one.calls:
+                    call()
+            else:
+                assert not isinstance(one, Resolve | Decide), "nothing here needs them"
+
+    def sent(self, chunk: Chunk) -> None:
+        assert chunk.id not in self.flights, "a chunk id is used once"
+        assert set(chunk.stages) <= self.known, "stages are put before they are named"
+        maps = [self.by_ref[ref] for ref in chunk.stages]
+        self.flights[chunk.id] = Flight(chunk, maps)
+        assert len(chunk) == len(chunk.args) > 0
+        for handle, _ in chunk.inputs:
+            assert handle in self.alive, "an input is a block that the runner has"
+        for position, index in enumerate(chunk.items):
+            assert not maps[0].is_terminal(index), "what has ended is not sent"
+            for feed in maps[0].feeds:
+                assert feed.map.is_terminal(index), "nothing is sent whose inputs are unfinished"
+                if not self.held and len(maps[0].feeds) == 1 and states.is_success(feed.map.codes[index]):
+                    assert chunk.args[position] == (feed.map.id, index), "an argument is its producer's value"
+
+    def free(self, handle: Handle) -> None:
+        assert handle not in self.freed, "released twice"
+        self.freed.add(handle)
+        map, items = self.alive.pop(handle)
+        for index in items:
+            if not states.is_success(map.code(index)):
+                continue
+            block = map.block_of(index)
+            if block is not None and block.handle != handle:
+                continue  # a later attempt's value took its place
+            assert not self.needed(map, index), f"{map.id}[{index}] was released before its reader ended"
+
+    def needed(self, map: MapRun, index: int) -> bool:
+        """Whether somebody may still read this value."""
+        if self.handles[map.id, index]:
+            return True
+        if map.id in self.held_lists and index >= self.streams.get(map.id, 0) and map.id not in self.streamed:
+            return True
+        for other in self.maps:
+            if any(f.map is map for f in other.feeds) and index < len(other.codes) and not other.is_terminal(index):
+                return True
+            for which, ups in other.item_upstreams.items():
+                reads = any(u.map is map and u.value and u.item in (None, index) for u in ups)
+                if reads and not (other.finished if which < 0 else other.is_terminal(which)):
+                    return True
+        return False

@@ -141,7 +141,7 @@ class _Called:
         given = self.task.options.task_run_name
         if given is not None:
             parameters = self.task.binder.as_dict(args, kwargs)
-            self.run_info.given_name = given.format(**parameters) if isinstance(given, str) else given()
+            self.run_info.given_name = context.given_name(given, parameters)
             if self.map is not None:
                 self.map.names[self.index] = self.run_info.given_name
         if self.map is not None:

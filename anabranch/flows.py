@@ -197,10 +197,10 @@ class FlowRun:
         flow_token = context.current_flow.set(where)
         task_token = context.current_task.set(None)
         tags_token = context.current_tags.set(self.tags)
-        self.session.scopes[self.id] = self.scope
-        self.session.begin(self.row, self.cancel)
-        logs.flow_began(self)
         try:
+            self.session.scopes[self.id] = self.scope
+            self.session.begin(self.row, self.cancel)
+            logs.flow_began(self)
             with _terminating(self), logs.prints(self.scope.log_prints):
                 yield
         finally:
@@ -249,7 +249,7 @@ class FlowRun:
 
     def settle(self) -> None:
         if self.flow.options.on_exit == "cancel":
-            self.scope.cancel_all()
+            self.scope.cancel_all(expected=True)
         self.scope.wait_all()
         if self.cancelled:
             raise CancelledRun(f"flow run {self.name!r} was cancelled")

@@ -86,6 +86,12 @@ def _straight(lines: list[LogLine], dropped: int) -> None:
 _deliver: Callable[[list[LogLine], int], None] = _straight
 
 
+def stop_delivering(sink: Callable[[list[LogLine], int], None]) -> None:
+    """Lines no longer go through `sink`, if they did."""
+    if _deliver == sink:
+        deliver_to(None)
+
+
 def deliver_to(sink: Callable[[list[LogLine], int], None] | None) -> None:
     """Send the driver's own lines through `sink` (None: straight to the handlers)."""
     global _deliver

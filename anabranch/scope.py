@@ -388,12 +388,14 @@ class Scope:
                 if not self.wait(map, last, timeout):
                     return False
 
-    def cancel_all(self) -> None:
-        for map in self.unfinished():
-            if map.kind == "map":
-                self.cancel(map, None)
-            else:
-                self.cancel(map, range(len(map.codes)))
+    def cancel_all(self, *, expected: bool = False) -> None:
+        """Give up what has not ended; `expected`: as the flow says it should end, so nobody calls it a failure."""
+        maps = self.unfinished()
+        left = [(m, [i for i in range(len(m.codes)) if not m.is_terminal(i)]) for m in maps] if expected else []
+        self.pump.call(self.pump.dispatcher.cancel_together, maps)
+        for map, items in left:
+            for index in items:
+                map.handle(index)
 
     def unhandled(self) -> tuple[int, int, Any]:
         """(unhandled failures, all runs, the first (map, index))."""

@@ -347,6 +347,7 @@ class Session:
         if self.closed or os.getpid() != self.pid:
             return
         self.closed = True
+        logs.stop_delivering(self._emit_logs)
         self._stop.set()
         with self._lock:
             shared = list(self._runners.values())

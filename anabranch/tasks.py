@@ -22,6 +22,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def _nothing() -> None:
+    """What a Task without a function runs, as in Prefect 1: `Task(state_handlers=[...])`."""
+
+
+_nothing.__name__ = "Task"
+
 class Task(Runnable, Generic[P, R]):
     """A function that can be called, submitted and mapped; made by `@task`.
 
@@ -30,7 +36,15 @@ class Task(Runnable, Generic[P, R]):
     plain function. A Task is also a descriptor, so methods work.
     """
 
-    def __init__(self, fn: Callable[P, R], given: dict[str, Any] | None = None, *, base: TaskOptions | None = None):
+    def __init__(
+        self,
+        fn: Callable[P, R] = _nothing,  # type: ignore[assignment]
+        given: dict[str, Any] | None = None,
+        *,
+        base: TaskOptions | None = None,
+        **more: Any,
+    ) -> None:
+        given = {**(given or {}), **more}
         if isinstance(fn, (staticmethod, classmethod)):
             raise OptionError(f"@task goes under @{type(fn).__name__}, not above it")
         if not callable(fn):

@@ -23,7 +23,7 @@ import cloudpickle
 
 from anabranch import logs
 from anabranch.core import states
-from anabranch.core.context import TaskContext, TaskRun, current_task
+from anabranch.core.context import TaskContext, TaskRun, current_task, given_name
 from anabranch.core.contracts import Inline, Outcome, Report
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.failures import capture
@@ -104,15 +104,7 @@ class StagePlan:
         if given is None:
             return
         parameters = self.parameters(args, kwargs)
-        run.given_name = given.format(**parameters) if isinstance(given, str) else _called_name(given, parameters)
-
-
-def _called_name(fn: Callable[..., Any], parameters: dict[str, Any]) -> str:
-    takes = inspect.signature(fn).parameters
-    name = fn(parameters=parameters) if "parameters" in takes else fn()
-    if not isinstance(name, str):
-        raise TypeError(f"task_run_name gave {name!r}, which is no string")
-    return name
+        run.given_name = given_name(given, parameters)
 
 
 def _binder(stage: Stage, constants: Sequence[Any]) -> Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -47,6 +48,16 @@ class TaskRun:
         if self.kind == "map":
             return f"{self.task_name}[{self.index}]"
         return f"{self.task_name}-{short_hash(self.map_id, self.index)}"
+
+
+def given_name(given: str | Callable[..., str], parameters: dict[str, Any]) -> str:
+    """A run's name from `task_run_name`: a template over the parameters, or a function that may take `parameters`."""
+    if isinstance(given, str):
+        return given.format(**parameters)
+    name = given(parameters=parameters) if "parameters" in inspect.signature(given).parameters else given()
+    if not isinstance(name, str):
+        raise TypeError(f"task_run_name gave {name!r}, which is no string")
+    return name
 
 
 @dataclass(slots=True)

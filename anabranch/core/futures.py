@@ -143,6 +143,7 @@ class Future(ValueSource):
             if self._released:
                 raise map.released_error(index)
             return map.scope.value(map, index)
+        map.handle(index)
         return map.scope.error(map, index)
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -257,7 +258,11 @@ class FutureList:
     @property
     def states(self) -> list[State]:
         """A state per item, as they stand now."""
-        return [self._map.state(i) for i in range(len(self._map.codes))]
+        found = [self._map.state(i) for i in range(len(self._map.codes))]
+        for index, state in enumerate(found):
+            if state.is_final():
+                state.data = _Item(self, index)
+        return found
 
     @property
     def counts(self) -> dict[str, int]:
@@ -368,6 +373,19 @@ class FutureList:
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{name}</td><td>{n}</td></tr>" for name, n in self.counts.items())
         return f"<table><caption>map of {escape(self._map.spec.name)}</caption>{rows}</table>"
+
+
+class _Item(ValueSource):
+    """The value of one item, for a state that was handed out: it keeps the list, not a future of its own."""
+
+    __slots__ = ("_futures", "_index")
+
+    def __init__(self, futures: FutureList, index: int) -> None:
+        self._futures = futures
+        self._index = index
+
+    def value(self) -> Any:
+        return self._futures._future(self._index).value()
 
 
 def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:

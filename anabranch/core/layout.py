@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.columns import Source
+from anabranch.core.containers import LEAVES
 from anabranch.core.contracts import Binding
-from anabranch.core.futures import Future
+from anabranch.core.futures import Future, FutureList
 from anabranch.core.map_plan import Constant, LateMapped
+from anabranch.core.walk import lift
 
 if TYPE_CHECKING:
     from anabranch.core.map_plan import MapPlan
@@ -59,13 +61,17 @@ def resolved_late(
 
 
 def holds_futures(plan: MapPlan) -> bool:
-    """Whether a list that is mapped over has futures among its elements (looked at one level deep)."""
+    """Whether a list that is mapped over has futures among its elements, at any depth."""
     for _, argument in plan.mapped:
         cells = argument.iterable
         listed = not argument.futures and type(cells) is tuple and argument.wrap != "quote"
-        if listed and any(isinstance(cell, Future) for cell in cells):
+        if listed and not LEAVES.issuperset(map(type, cells)) and lift(cells, _is_future)[1]:
             return True
     return False
+
+
+def _is_future(value: object) -> bool:
+    return isinstance(value, (Future, FutureList))
 
 
 def calls_of(plan: MapPlan) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:

@@ -119,6 +119,9 @@ class Board(Readers):
             self.make_ready(map, index, index + 1)
 
     def _admitted(self, map: MapRun, index: int, upstreams: Sequence[Upstream], at: int | None = None) -> bool:
+        if map in self.cancelling:
+            self.end_items(map, (index,), states.CANCELLED, "cancelled")
+            return False
         problem = triggers.refusal(upstreams, map.options.trigger, at=at)
         if problem is None:
             released = triggers.released(upstreams, at)

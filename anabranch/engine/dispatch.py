@@ -437,6 +437,18 @@ class Dispatcher(Intake):
         self.cancel_items(map, range(len(map.codes)))
         self.check_finished(map)
 
+    def cancel_together(self, maps: Sequence[MapRun]) -> None:
+        """Give up several maps that may wait for each other: all of it is cancelled, nothing fails for it."""
+        self.cancelling = set(maps)
+        try:
+            for map in maps:
+                if map.kind == "map":
+                    self.cancel_map(map)
+                else:
+                    self.cancel_items(map, range(len(map.codes)))
+        finally:
+            self.cancelling = set()
+
     # -- rows ------------------------------------------------------------------------------------
 
     def _block_row(self, map: MapRun, first: int, count: int, codes: bytes | None, report: Report) -> ItemBlock:

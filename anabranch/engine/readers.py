@@ -35,6 +35,7 @@ class Readers:
         self.sent: dict[int, Sent] = {}
         self.lost_chunks: dict[int, tuple[int, int]] = {}  # the last few, to tell late reports from repeated ones
         self.paces: dict[int, Pace] = {}  # by shared id of the task
+        self.cancelling: set[MapRun] = set()  # while they are given up together
         self.unsendable: dict[int, str] = {}  # shared values that cannot be pickled, and why
         self.ledger = Ledger()
         self.limits = Limits()

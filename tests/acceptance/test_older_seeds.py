@@ -141,7 +141,6 @@ def test_task_object_with_state_handlers(everywhere: str, marks: Any) -> None:
     assert marks.read()[-1] == "Running-Completed"
 
 
-@pytest.mark.xfail(strict=True, reason="tasks.py Task.__init__ wants fn; Prefect 1's form without one is no task yet")
 def test_task_object_as_the_seed_writes_it() -> None:
     assert Task(state_handlers=[lambda task, old_state, new_state: new_state])
 

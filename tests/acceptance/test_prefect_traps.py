@@ -123,16 +123,7 @@ class Pair(NamedTuple):
     right: Any
 
 
-DEEP_IN_MAP = pytest.param(
-    "map",
-    marks=pytest.mark.xfail(
-        strict=True,
-        reason="scope.py _holds_futures looks one level deep: an item of a map gets deeper futures as they are",
-    ),
-)
-
-
-@pytest.mark.parametrize("way", ["call", "submit", DEEP_IN_MAP])
+@pytest.mark.parametrize("way", ["call", "submit", "map"])
 def test_futures_at_any_depth_of_containers(way: str) -> None:
     """Rows 19 and 23, PR 11075: containers keep their type, and the caller's own objects stay as they were."""
     future = same.submit(7)
@@ -288,10 +279,6 @@ def test_names_are_made_from_the_inputs_values(way: str, given: Any) -> None:
     assert names == ["run-5"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="calls.py _Called._begin calls task_run_name() bare: one that takes `parameters` raises TypeError",
-)
 def test_a_called_run_is_named_from_its_parameters() -> None:
     """Row 7: the same name callable for calls as for submits."""
     assert task(task_run_name=lambda parameters: f"run-{parameters['x']}")(lambda x: x)(5) == 5

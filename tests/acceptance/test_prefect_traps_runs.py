@@ -190,10 +190,6 @@ def test_a_flow_may_cancel_what_it_submitted(threads: str) -> None:
         gate.set()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="scope.py cancel_all cancels map by map: a run behind one cancelled before it is TriggerFailed (FAILED)",
-)
 def test_all_that_a_flow_cancels_is_cancelled(threads: str) -> None:
     """#17867: what was given up says so; it did not fail."""
     gate = threading.Event()

@@ -207,12 +207,10 @@ def test_map_return_state_waits(everywhere: str) -> None:
     assert forms() == "data"
 
 
-@pytest.mark.xfail(strict=True, reason="core/futures.py FutureList.states: the states of a map carry no data")
 def test_the_states_of_a_map_give_their_values(everywhere: str) -> None:
     assert [s.result() for s in add_one.map([1, 2, 3], return_state=True)] == [2, 3, 4]
 
 
-@pytest.mark.xfail(strict=True, reason="core/futures.py FutureList.states: a failed item's state has no exception")
 def test_the_states_of_a_map_give_their_exceptions(everywhere: str) -> None:
     found = bad_if_two.map([1, 2], return_state=True)
     assert isinstance(found[1].result(raise_on_failure=False), ValueError)
@@ -251,10 +249,6 @@ def test_await_a_future(runner: str) -> None:
     assert asyncio.run(forms()) == (1, 2)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="core/states.py State.result: the exception that it raises in the flow's code is not marked as handled",
-)
 def test_a_failure_that_a_state_raised_is_handled(everywhere: str) -> None:
     """Handled is what reached the flow's code: `.wait().result()` is equivalent to `.result()`, says seed 003."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anabranch import session as session
     from anabranch.concurrency import concurrency as concurrency
+    from anabranch.concurrency import set_tag_limit as set_tag_limit
     from anabranch.core import policies as cache_policies  # noqa: F401
     from anabranch.core import states as state  # noqa: F401
     from anabranch.core import states as states
@@ -62,6 +63,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "quote": ("anabranch.core.annotations", "quote"),
     "session": ("anabranch.session", None),
     "set_reference_tasks": ("anabranch.flows", "set_reference_tasks"),
+    "set_tag_limit": ("anabranch.concurrency", "set_tag_limit"),
     "state": ("anabranch.core.states", None),
     "states": ("anabranch.core.states", None),
     "tags": ("anabranch.core.context", "tags"),

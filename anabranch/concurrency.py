@@ -6,6 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from anabranch import session as sessions
 from anabranch.core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def concurrency(name: str, limit: int | None = None, *, timeout_seconds: float |
     Counts within one process: on process and Dask workers each worker counts for itself; limits on
     tasks (`concurrency_limit=`) hold on every runner.
     """
-    place = _place(name, limit)
+    place = place_of(name, limit)
     if not place.acquire(timeout=timeout_seconds):
         raise TimeoutError(f"no place under the concurrency limit {name!r} came free in {timeout_seconds} s")
     try:
@@ -41,7 +42,23 @@ def concurrency(name: str, limit: int | None = None, *, timeout_seconds: float |
         place.release()
 
 
-def _place(name: str, limit: int | None) -> threading.BoundedSemaphore:
+def set_tag_limit(tag: str, limit: int | None) -> None:
+    """Let at most `limit` chunks of task runs with this tag run at once, whatever runner they are on.
+
+    Args:
+        tag: as in `@task(tags=...)` or ``with tags(...)``.
+        limit: places, from 1; None lifts the limit.
+
+    Holds in this program, for what is submitted from now on. Items of one chunk run one after another.
+    """
+    if limit is not None and limit < 1:
+        raise OptionError(f"set_tag_limit({tag!r}): limit cannot be {limit}, it counts from 1")
+    pump = sessions.current().pump
+    pump.call(pump.dispatcher.set_limit, f"tag:{tag}", limit)
+
+
+def place_of(name: str, limit: int | None) -> threading.BoundedSemaphore:
+    """The places of a limit; see `concurrency`."""
     with _guard:
         known = _limits.get(name)
         if limit is not None and limit < 1:

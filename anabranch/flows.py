@@ -10,20 +10,23 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from anabranch import logs
+from anabranch import logs, subflows
 from anabranch import session as sessions
+from anabranch.concurrency import place_of
 from anabranch.core import context, options, secrets, states
 from anabranch.core.context import FlowContext
 from anabranch.core.errors import CancelledRun, MissingContextError, OptionError
 from anabranch.core.futures import Future, FutureList
-from anabranch.core.options import FlowOptions
+from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
 from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
+from anabranch.core.states import AwaitingConcurrencySlot
 from anabranch.core.validate import validate_call
 from anabranch.core.walk import fill, lift
 from anabranch.engine import drive
 from anabranch.engine.final_state import Runs
 from anabranch.engine.flow_run import FlowAttempt, FlowResult, flow_run
+from anabranch.runnables import Runnable
 from anabranch.scope import Scope, is_future
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ class Flow(Generic[P, R]):
         self.binder = Binder(fn, self.name)
         self.isasync = inspect.iscoroutinefunction(fn)
         self._reference: tuple[str, ...] | None = None
+        self._series: Runnable | None = None  # its submitted runs, as the record sees them
         functools.update_wrapper(self, fn, updated=())
 
     def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
@@ -76,6 +80,29 @@ class Flow(Generic[P, R]):
         if self.isasync:
             return run.go_async(args, kwargs, return_state)
         return run.go(args, kwargs, return_state)
+
+    def submit(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+        """Run the flow in a thread of its own and return a future of it at once.
+
+        Args:
+            return_state: wait and return the final State instead.
+            wait_for: futures to wait for first, in that thread.
+
+        Futures among the arguments are waited for in that thread too. The flow around waits for it at
+        its end, and takes it along when it is cancelled. Raises ParameterBindError at once when the
+        arguments do not fit.
+        """
+        args, kwargs = self.binder.bind(args, kwargs)
+        if self._series is None:
+            self._series = Runnable(self.fn, self.name, options.make(TaskOptions, self.name, {}))
+
+        def start() -> State:
+            values, named = _values_for(args, kwargs, wait_for)
+            state: State = FlowRun(self, values, named).go(values, named, True)
+            return state
+
+        future = subflows.submit(sessions.current().scope_here(), self._series, start)
+        return future.wait() if return_state else future
 
     def with_options(self, **given: Any) -> Flow[P, R]:
         """A new flow of the same function with some options changed."""
@@ -176,13 +203,35 @@ class FlowRun:
 
     def go(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         with self._entered():
-            result: FlowResult = drive.run(self._policy(args, kwargs))
+            leave = self._take_place()
+            try:
+                result: FlowResult = drive.run(self._policy(args, kwargs))
+            finally:
+                leave()
         return self._answer(result, return_state)
 
     async def go_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        import asyncio
+
         with self._entered():
-            result: FlowResult = await drive.run_async(self._policy(args, kwargs))
+            waits = self.flow.options.concurrency_limit is not None
+            leave = await asyncio.to_thread(self._take_place) if waits else self._take_place()
+            try:
+                result: FlowResult = await drive.run_async(self._policy(args, kwargs))
+            finally:
+                leave()
         return self._answer(result, return_state)
+
+    def _take_place(self) -> Callable[[], None]:
+        """Wait until fewer runs of this flow than `concurrency_limit` go on; gives what to call at the end."""
+        limit = self.flow.options.concurrency_limit
+        if limit is None:
+            return lambda: None
+        place = place_of(f"flow:{self.flow.name}", limit)
+        if not place.acquire(blocking=False):
+            self.changed(AwaitingConcurrencySlot(f"{limit} runs of this flow go on already"), 0)
+            place.acquire()
+        return place.release
 
     def _policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = FlowAttempt(self.flow, self, self.flow.fn, self.flow.options, self, random.Random())
@@ -200,6 +249,8 @@ class FlowRun:
         try:
             self.session.scopes[self.id] = self.scope
             self.session.begin(self.row, self.cancel)
+            if self.parent is not None:
+                self.parent.scope.children.append(self)
             logs.flow_began(self)
             with _terminating(self), logs.prints(self.scope.log_prints):
                 yield
@@ -207,6 +258,8 @@ class FlowRun:
             context.current_tags.reset(tags_token)
             context.current_task.reset(task_token)
             context.current_flow.reset(flow_token)
+            if self.parent is not None and self in self.parent.scope.children:
+                self.parent.scope.children.remove(self)
             self.scope.close()
             self.session.scopes.pop(self.id, None)
             self.session.end(self.id)
@@ -256,7 +309,10 @@ class FlowRun:
 
     def abort(self, reason: str) -> None:
         self.scope.cancel_all()
-        self.scope.wait_all(self.session.settings.shutdown_grace)
+        try:
+            self.scope.wait_all(self.session.settings.shutdown_grace)
+        except KeyboardInterrupt:
+            self.warn("interrupted twice: not waiting for what still runs")
 
     def cancel(self) -> None:
         """Cancel the run from elsewhere: what has not started never will."""

@@ -52,6 +52,7 @@ class Scope:
         self.flow_run_id = flow_run_id
         self.flow_run_name = flow_run_name
         self.parameters: dict[str, Any] = {}
+        self.children: list[Any] = []  # flow runs that began in this one and have not ended
         self.maps: list[MapRun] = []
         self.reference_tasks: tuple[str, ...] = ()
         self.log_prints = False
@@ -112,7 +113,7 @@ class Scope:
 
     def _new_series(self, task: Runnable, kind: str, parent: str) -> MapRun:
         map = self._new_map(task, kind, parent)
-        if kind == "call":
+        if kind in ("call", "flow"):
             self.pump.call(self.pump.dispatcher.open_calls, map)
             return map
         stage = self._stage(map, Binding(star=True), None)
@@ -132,13 +133,28 @@ class Scope:
             flow_run_id=self.flow_run_id, tags=tags, scope=self, **details,
         )  # fmt: skip
         map.created = self.session.clock.time()
-        map.spec_ref = self.session.spec_ref(self.lane, task)
+        if kind not in ("call", "flow"):  # those run here
+            map.spec_ref = self.session.spec_ref(self.lane, task)
+            self._check_resources(map)
         map.stage_ref = self.pump.dispatcher.new_ref()
         if task.options.concurrency_limit:
-            limits = self.pump.dispatcher.limits
-            self.pump.call(limits.set, f"task:{task.name}", task.options.concurrency_limit)
+            self.pump.call(self.pump.dispatcher.set_limit, f"task:{task.name}", task.options.concurrency_limit)
         self.maps.append(map)
         return map
+
+    def _check_resources(self, map: MapRun) -> None:
+        """What can never be had is an error now; raises RunnerError."""
+        offers = self.pump.dispatcher.lanes[self.lane].capabilities
+        if not map.resources or offers.resources_elastic:
+            return
+        most = dict(offers.resources)
+        for name, amount in map.resources.items():
+            if amount > most.get(name, 0.0):
+                had = f"at most {most[name]:g}" if name in most else f"none (it offers {', '.join(most) or 'nothing'})"
+                raise RunnerError(
+                    f"task {map.spec.name!r} asks for {name}={amount:g}, and the {offers.name} runner has {had}: ask "
+                    f"for less, or declare more where the runner is made (resources={{{name!r}: ...}})"
+                )
 
     def _stage(self, map: MapRun, binding: Binding, constants: int | None) -> Stage:
         options = map.options
@@ -390,6 +406,8 @@ class Scope:
 
     def cancel_all(self, *, expected: bool = False) -> None:
         """Give up what has not ended; `expected`: as the flow says it should end, so nobody calls it a failure."""
+        for child in tuple(self.children):
+            child.cancel()
         maps = self.unfinished()
         left = [(m, [i for i in range(len(m.codes)) if not m.is_terminal(i)]) for m in maps] if expected else []
         self.pump.call(self.pump.dispatcher.cancel_together, maps)

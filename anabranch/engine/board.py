@@ -50,6 +50,11 @@ class Board(Readers):
             heapq.heappush(lane.runnable, (-map.options.priority, -map.depth, map.serial, map))
             self.dirty_lanes.add(map.lane)
 
+    def set_limit(self, name: str, places: int | None) -> None:
+        """Change a concurrency limit; see `engine.limits`."""
+        for map in self.limits.set(name, places):
+            self.enqueue(map)
+
     def admit_range(self, map: MapRun, lo: int, hi: int) -> None:
         """Upstream items [lo, hi) of an item-wise map have ended, all or in part."""
         hi = min(hi, len(map.codes))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import heapq
 import inspect
-from array import array
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
@@ -20,12 +19,12 @@ from anabranch.core.contracts import ErrorInfo, Handle, Held
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.events import CancelChunk, Decide, Free, Rows, Send, Wake
 from anabranch.core.maps import ValueBlock
-from anabranch.core.runs import ItemBlock
 from anabranch.engine import assemble
 from anabranch.engine.chunks import CHUNKS_PER_SLOT, window
 from anabranch.engine.intake import Intake
 from anabranch.engine.ranges import as_range, runs_of
 from anabranch.engine.retries import decide
+from anabranch.engine.rows import block_row, rows_of, timed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Chunk, ChunkLost, ItemTimedOut, Outcome, Report
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun
-    from anabranch.core.runs import ItemRow
     from anabranch.engine.lanes import Sent
 
 _COMPLETED = bytes([states.COMPLETED])
@@ -123,7 +121,7 @@ class Dispatcher(Intake):
         if codes is None and not sent.dirty and isinstance(items, range):
             map.codes[items[0] : items[-1] + 1] = _COMPLETED * len(items)
             map.done += len(items)
-            self.rows.append(self._block_row(map, items[0], len(items), None, report))
+            self.rows.append(block_row(map, items[0], len(items), None, report))
             self._settle_new(map, items)
             self.ended(map, items)
             return
@@ -155,13 +153,14 @@ class Dispatcher(Intake):
                 if map.messages:
                     map.messages.pop(index, None)
                 continue
-            self.rows.append(self._outcome_row(map, index, outcome, report, offset))
+            row = self.item_row(map, index, outcome.code, outcome.message, outcome.error)
+            self.rows.append(timed(row, report, offset))
         if not ended:
             self._settle_new(map, items)
             self.check_finished(map)
             return
         map.done += len(ended)
-        self._rows_of(map, ended, report, items)
+        self.rows += rows_of(map, ended, report, items)
         self._settle_new(map, items)
         self.ended(map, as_range(ended))
 
@@ -448,39 +447,6 @@ class Dispatcher(Intake):
                     self.cancel_items(map, range(len(map.codes)))
         finally:
             self.cancelling = set()
-
-    # -- rows ------------------------------------------------------------------------------------
-
-    def _block_row(self, map: MapRun, first: int, count: int, codes: bytes | None, report: Report) -> ItemBlock:
-        return ItemBlock(
-            map.id, first, count, codes, report.base, report.started, report.durations, 1, report.worker
-        )
-
-    def _rows_of(self, map: MapRun, ended: list[int], report: Report, items: Sequence[int]) -> None:
-        """Columns for what ended: one block when the report's items are a range, else one a range."""
-        if len(ended) == len(items) and isinstance(items, range):
-            codes = bytes(map.codes[items[0] : items[-1] + 1])
-            self.rows.append(self._block_row(map, items[0], len(items), codes, report))
-            return
-        offsets = {index: n for n, index in enumerate(items)} if report.durations is not None else {}
-        for lo, hi in runs_of(ended):
-            codes = bytes(map.codes[lo:hi])
-            started = durations = None
-            if report.durations is not None and report.started is not None:
-                at = [offsets[i] for i in range(lo, hi)]
-                started = array("i", [report.started[n] for n in at])
-                durations = array("i", [report.durations[n] for n in at])
-            self.rows.append(
-                ItemBlock(map.id, lo, hi - lo, codes, report.base, started, durations, map.attempt(lo), report.worker)
-            )
-
-    def _outcome_row(self, map: MapRun, index: int, outcome: Outcome, report: Report, offset: int) -> ItemRow:
-        row = self.item_row(map, index, outcome.code, outcome.message, outcome.error)
-        if report.started is not None and report.durations is not None:
-            row.started = report.base + report.started[offset] / 1e6
-            row.ended = row.started + report.durations[offset] / 1e6
-        row.worker = report.worker
-        return row
 
     # -- the end of an event ---------------------------------------------------------------------
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
-from anabranch.core.contracts import ErrorInfo
+from anabranch.core.contracts import ErrorInfo, Handle, Inline
 from anabranch.core.errors import SerializationError
 from anabranch.core.events import Put, Resolve
+from anabranch.core.maps import ValueBlock
 from anabranch.core.runs import MapRow
 from anabranch.engine import triggers
 from anabranch.engine.board import Board
@@ -99,6 +100,8 @@ class Intake(Board):
 
     def call_ended(self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, times: Any) -> None:
         """A plain call has ended; its value went to its caller."""
+        if map.is_terminal(index):  # given up meanwhile, with the rest of its flow
+            return
         map.codes[index] = code
         map.done += 1
         if message:
@@ -109,6 +112,19 @@ class Intake(Board):
         row.started, row.ended = times
         self.rows.append(row)
         self.ended(map, range(index, index + 1))
+
+    def flow_ended(
+        self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, times: Any, value: Any
+    ) -> None:
+        """A submitted flow has ended in its thread; its value is kept for whoever holds its future."""
+        if map.is_terminal(index):
+            return
+        if states.is_success(code):
+            block = ValueBlock(Handle(-self.new_chunk_id(), 0, 0), map.lane, [index], Inline([value], 64), 64)
+            map.add_block(block, overlay=True)
+            self.ledger.added(map, block)
+        self.call_ended(map, index, code, message, error, times)
+        self.ledger.settle(map, index, index + 1)
 
     def cannot_send(self, lane: int, ref: int, message: str) -> None:
         """A function, stage or constants cannot be pickled: the maps that need them fail, now and later."""

@@ -22,12 +22,13 @@ class Limits:
         self.used: dict[str, int] = {}
         self.waiting: dict[str, dict[str, MapRun]] = {}
 
-    def set(self, name: str, places: int | None) -> None:
-        """Allow `places` chunks at once under `name`; None lifts the limit."""
+    def set(self, name: str, places: int | None) -> list[MapRun]:
+        """Allow `places` chunks at once under `name` (None: any number); gives the maps that waited for one."""
         if places is None:
             self.capacity.pop(name, None)
         else:
             self.capacity[name] = places
+        return list(self.waiting.pop(name, {}).values())
 
     def names(self, map: MapRun) -> tuple[str, ...]:
         """The limits that apply to a map, of those that are set."""

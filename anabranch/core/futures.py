@@ -407,6 +407,7 @@ def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:
             while stop < len(map.codes) and map.codes[stop] >= FIRST_TERMINAL and stop - index < 4096:
                 stop += 1
             batch = _take(map, index, stop, raise_on_failure)
+            scope.stream(map, "give_away", index, index + len(batch))
             # What the reader has not come to is not taken: it holds the map back. Telling so has its price.
             step = max(1, len(batch) // 8)
             batch.reverse()
@@ -414,7 +415,7 @@ def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:
                 yield batch.pop()
                 index += 1
                 if index - told >= step or not batch:
-                    scope.stream(map, "stream_advanced", index, True)
+                    scope.stream(map, "stream_advanced", index)
                     told = index
         if map.error is not None:
             raise map.error
@@ -422,7 +423,7 @@ def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:
         scope.barrier()
     finally:
         if index > told:
-            scope.stream(map, "stream_advanced", index, True)
+            scope.stream(map, "stream_advanced", index)
         scope.stream_closed(map, finished)
 
 

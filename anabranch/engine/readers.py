@@ -99,11 +99,13 @@ class Readers:
                 self.seal(feed.map)
         self.pull(map)
 
-    def stream_advanced(self, map: MapRun, upto: int, release: bool) -> None:
-        """The stream's reader has taken items before `upto`."""
-        lo, map.consumed = map.consumed, max(map.consumed, upto)
-        if release:
-            self.ledger.give_up(map, lo, upto)
+    def give_away(self, map: MapRun, lo: int, hi: int) -> None:
+        """The stream has these values in hand: they are its own now."""
+        self.ledger.give_up(map, lo, hi)
+
+    def stream_advanced(self, map: MapRun, upto: int) -> None:
+        """The stream's reader has come to item `upto`."""
+        map.consumed = max(map.consumed, upto)
         self.pull(map)
         self.enqueue(map)
 

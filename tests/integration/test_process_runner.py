@@ -142,8 +142,21 @@ def drive() -> Iterator[Callable[..., Drive]]:
     assert mine() == []
 
 
+def all_of_us() -> set[str]:
+    return {f.name for f in SHM.glob(f"anabranch-{os.getpid()}-*")} if SHM.exists() else set()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def strangers() -> None:
+    """Runners that other files' tests keep open."""
+    STRANGERS.update(all_of_us())
+
+
+STRANGERS: set[str] = set()
+
+
 def mine() -> list[str]:
-    return [f.name for f in SHM.glob(f"anabranch-{os.getpid()}-*")] if SHM.exists() else []
+    return sorted(all_of_us() - STRANGERS)
 
 
 def until(check: Callable[[], Any]) -> None:

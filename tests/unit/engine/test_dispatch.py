@@ -563,7 +563,8 @@ def test_an_open_stream_holds_its_producer_back(bench: Bench) -> None:
     bench.take()
     drain(bench)
     assert map.done == 10
-    bench.dispatcher.stream_advanced(map, 4, True)
+    bench.dispatcher.give_away(map, map.consumed, 4)
+    bench.dispatcher.stream_advanced(map, 4)
     bench.take()
     drain(bench)
     assert map.done == 14
@@ -592,9 +593,11 @@ def test_what_a_stream_gave_away_is_freed() -> None:
     map = bench.map(range(6), chunk=2, window=6)
     bench.dispatcher.stream_opened(map)
     chunks = bench.run()
-    bench.dispatcher.stream_advanced(map, 3, True)
+    bench.dispatcher.give_away(map, map.consumed, 3)
+    bench.dispatcher.stream_advanced(map, 3)
     bench.take()
     assert bench.freed == [Handle(chunks[0].id, 0, 0)]
-    bench.dispatcher.stream_advanced(map, 4, True)
+    bench.dispatcher.give_away(map, map.consumed, 4)
+    bench.dispatcher.stream_advanced(map, 4)
     bench.take()
     assert bench.freed == [Handle(c.id, 0, 0) for c in chunks[:2]]

@@ -216,7 +216,8 @@ class Dispatching(Driver, RuleBasedStateMachine):
         while count and map.is_terminal(upto):
             upto, count = upto + 1, count - 1
         self.streams[map.id] = upto
-        self.d.stream_advanced(map, upto, True)
+        self.d.give_away(map, map.consumed, upto)
+        self.d.stream_advanced(map, upto)
 
     @rule(pick=PICK, item=st.none() | PICK)
     def cancel(self, pick: int, item: int | None) -> None:

@@ -103,7 +103,17 @@ def make(log: Log) -> Iterator[Callable[..., ThreadRunner]]:
 
 def ours() -> list[threading.Thread]:
     """The threads of runners; a session that another test left open has others."""
-    return [t for t in threading.enumerate() if re.fullmatch(r"anabranch-(\d+|watch)", t.name)]
+    found = [t for t in threading.enumerate() if re.fullmatch(r"anabranch-(\d+|watch)", t.name)]
+    return [t for t in found if t not in STRANGERS]
+
+
+STRANGERS: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def strangers() -> None:
+    """Runners that other files' tests keep open."""
+    STRANGERS.update(threading.enumerate())
 
 
 def test_size_is_checked_and_defaults() -> None:

@@ -16,7 +16,7 @@ def in_ranges(ranges: Iterable[tuple[int, int, bool]], lo: int, hi: int) -> set[
 
 def remove_from(ranges: deque[tuple[int, int, bool]], gone: set[int]) -> None:
     """Take items out of ready ranges, in place."""
-    if not ranges:
+    if not ranges or not gone:
         return
     low, high = min(gone), max(gone)
     kept: list[tuple[int, int, bool]] = []

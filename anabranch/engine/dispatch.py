@@ -270,8 +270,8 @@ class Dispatcher(Intake):
         sent.dirty = True
         self.out.append(CancelChunk(sent.lane.index, chunk, behind, False))
         map = sent.maps[0]
-        back = [sent.items[0][p] for p in behind]
-        for lo, hi in runs_of(i for i in back if not map.is_terminal(i) and i not in map.delayed):
+        back = [i for p in behind if not map.is_terminal(i := sent.items[0][p]) and i not in map.delayed]
+        for lo, hi in runs_of(self.with_inputs(map, back)):
             self.make_ready(map, lo, hi)
 
     # -- things that go wrong --------------------------------------------------------------------
@@ -298,10 +298,10 @@ class Dispatcher(Intake):
                 again.append(index)
             elif event.stage and position in blamed:
                 self._blame(sent.maps[event.stage], sent.items[event.stage][position], event)
-                self.make_ready(map, index, index + 1, exact=True)  # what the culprit reads was lost with it
+                self._send_alone(map, index)  # what the culprit reads was lost with it
             elif position in blamed or (event.suspects is None and len(positions) == 1):
                 if self._blame(map, index, event):
-                    self.make_ready(map, index, index + 1, exact=True)
+                    self._send_alone(map, index)
             else:
                 if event.suspects is None:
                     map.attempts[index] = map.attempt(index) + 1
@@ -325,6 +325,10 @@ class Dispatcher(Intake):
             map.messages[index] = text
             return True
         return False
+
+    def _send_alone(self, map: MapRun, index: int) -> None:
+        if self.with_inputs(map, [index]):
+            self.make_ready(map, index, index + 1, exact=True)
 
     def _send_again(self, map: MapRun, items: list[int], *, apart: bool) -> None:
         """Unfinished items go out again; when it is unknown which of them did it, in eighths."""

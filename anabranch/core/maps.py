@@ -134,6 +134,7 @@ class MapRun:
         "keep",
         "kind",
         "lane",
+        "layered",
         "layout",
         "limits",
         "list_consumers",
@@ -252,6 +253,7 @@ class MapRun:
         self.bases: list[int] = []  # their first items, for bisect
         self.moved: dict[int, ValueBlock] = {}
         self.released = 0
+        self.layered = False  # blocks lie over others, in part
         self.gaps = not keep  # some values of completed items are not to be had any more
         self.bytes_held = 0
 
@@ -321,6 +323,9 @@ class MapRun:
 
     def add_block(self, block: ValueBlock, *, overlay: bool, stale: Set[int] = frozenset()) -> None:
         """Remember where values are, but for `stale` items; with `overlay` over a block of an earlier attempt."""
+        first, last = block.first, block.first + block.count
+        if stale or (not overlay and self.next_base(first) < last):
+            self.layered = True
         if block.item_list is None and not overlay:
             at = bisect.bisect_left(self.bases, block.first)
             self.bases.insert(at, block.first)

@@ -193,7 +193,8 @@ class Dispatcher(Intake):
         if sent.dirty:  # refused positions have no value here: theirs is, or will be, elsewhere
             stale = {i for p, i in enumerate(items, first) if p in sent.taken or map.is_terminal(i)}
         overlay = overlay or map.block_of(items[0]) is not None
-        before = {map.block_of(i) for i in items} if overlay else set()
+        before = {map.block_of(i) for i in items} - {None} if overlay else set()
+        map.layered = map.layered or bool(before)
         map.add_block(block, overlay=overlay, stale=stale)
         self.ledger.added(map, block)
         for one in (before | {block}) if overlay else ():

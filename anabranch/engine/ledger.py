@@ -112,13 +112,11 @@ class Ledger:
         if map.list_handles > 0 or map.list_readers > 0:
             return
         for block in (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi)):
-            first, last = max(lo, block.first), min(hi, block.first + block.count)
-            if block.item_list is None and not self.wanted(map, block.first, block.first + block.count):
+            whole = block.item_list is None and not self.wanted(map, block.first, block.first + block.count)
+            if whole or ((block.item_list is not None or map.layered) and not self._read_here(map, block)):
                 self.drop(map, block)
-            elif block.item_list is not None:
-                self._settle_items(map, block)
-            elif isinstance(block.content, Inline):
-                for index in range(first, last):
+            elif block.item_list is None and isinstance(block.content, Inline):
+                for index in range(max(lo, block.first), min(hi, block.first + block.count)):
                     if not self.wanted_item(map, index):
                         block.content.values[index - block.first] = RELEASED
                         map.gaps = True
@@ -140,9 +138,9 @@ class Ledger:
         finally:
             map.list_handles = held
 
-    def _settle_items(self, map: MapRun, block: ValueBlock) -> None:
-        if not any(map.moved.get(i) is block and self.wanted_item(map, i) for i in block.indices()):
-            self.drop(map, block)
+    def _read_here(self, map: MapRun, block: ValueBlock) -> bool:
+        """Whether somebody may read an item whose value is in this block, and not in one that lies over it."""
+        return any(map.block_of(i) is block and self.wanted_item(map, i) for i in block.indices())
 
     def lost(self, map: MapRun, block: ValueBlock) -> None:
         """The block's values are gone with the worker that held them."""

@@ -199,7 +199,7 @@ def decode(data: bytes) -> Pack:
             texts.append(zlib.decompress(data[at - size : at]) if way else data[at - size : at])
         columns = []
         for _ in range(6):
-            column, at = _read_column(data, at)
+            column, at = _read_column(data, at, count)
             columns.append(column)
         pack = Pack(base, times)
         pack.count = count
@@ -262,10 +262,11 @@ def _trimmed(data: bytes, width: int) -> bytes:
     return b"".join(parts)
 
 
-def _whole(payload: bytes, width: int) -> bytes:
+def _whole(payload: bytes, width: int, most: int) -> bytes:
+    """What `_trimmed` cut, at most `most` numbers: where all planes are left out, only that shows a false count."""
     kept, count = _TRIMMED.unpack_from(payload)
     planes = [n for n in range(width) if kept >> n & 1]
-    if kept >> width or count > SEAL * 64 or len(payload) != _TRIMMED.size + count * len(planes):
+    if kept >> width or count > most or len(payload) != _TRIMMED.size + count * len(planes):
         raise ValueError("its planes are not of one length")
     joined = bytearray(count * width)
     for at, n in enumerate(planes):
@@ -274,12 +275,12 @@ def _whole(payload: bytes, width: int) -> bytes:
     return bytes(joined)
 
 
-def _read_column(data: bytes, at: int) -> tuple[array[int], int]:
+def _read_column(data: bytes, at: int, most: int) -> tuple[array[int], int]:
     way, width, size = _COLUMN.unpack_from(data, at)
     at += _COLUMN.size
     payload = data[at : at + size]
     if way != _RAW:
-        payload = _whole(payload, width)
+        payload = _whole(payload, width, most)
     column = array(_CODES[width], payload)
     if _BIG_ENDIAN:
         column.byteswap()

@@ -43,9 +43,7 @@ class SqliteRecords(Reader):
         RecordsError: the file is no database of this anabranch or an older one.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, clock: Clock = SYSTEM, commit_interval: float = 0.05
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, clock: Clock = SYSTEM, commit_interval: float = 0.05) -> None:
         super().__init__(Path(path).expanduser().absolute())
         prepare(self.path)
         self._clock = clock
@@ -97,9 +95,7 @@ class SqliteRecords(Reader):
         with transaction(db):
             if db.execute(SQL["crash_run"], values).rowcount != 1:
                 return False
-            db.execute(
-                SQL["add_transition"], (driver.run, -1, driver.attempt, CRASHED, name, driver.message, now)
-            )
+            db.execute(SQL["add_transition"], (driver.run, -1, driver.attempt, CRASHED, name, driver.message, now))
         return True
 
     def __enter__(self) -> Self:

@@ -150,6 +150,23 @@ def test_a_sealed_block_is_small() -> None:
     assert len(encode(pack, sealed=True)) <= 7 * 65_536
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_block_of_many_items_at_once_can_be_read_again(sealed: bool) -> None:
+    count = 5_000_000
+    zeros = array("i", bytes(4 * count))
+    found = decode(encode(packed([ItemBlock("m", 0, count, None, 1.0, zeros, zeros)]), sealed=sealed))
+    assert (found.count, len(found.started), len(found.durations)) == (count, count, count)
+
+
+def test_more_zeros_than_items_are_refused() -> None:
+    zeros = array("i", bytes(4 * 9))
+    raw = encode(packed([ItemBlock("m", 0, 9, None, 1.0, zeros, zeros)]), sealed=True)
+    nine, many = (b"\0" + count.to_bytes(4, "little") for count in (9, 2**32 - 1))
+    assert raw.endswith(nine)
+    with pytest.raises(RecordsError, match="damaged"):
+        decode(raw.removesuffix(nine) + many)
+
+
 # -- the current view ------------------------------------------------------------------------------
 
 ENDS = [states.COMPLETED, states.FAILED, states.TIMED_OUT, states.CANCELLED]

@@ -285,7 +285,7 @@ class Scope:
             self.pump.call(self.pump.dispatcher.forget_waiter, map, index, wake)
 
     def on_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
-        self.pump.call(self.pump.dispatcher.wait_for, map, index, call)
+        self.pump.call(self.pump.dispatcher.wait_for, map, index, call, False)
 
     def off_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
         self.pump.call(self.pump.dispatcher.forget_waiter, map, index, call)

@@ -166,8 +166,7 @@ def _list_as_completed(
     map = futures._map
     scope = map.scope
     ended = _Ended()
-    if release:
-        scope.stream(map, "stream_opened")
+    scope.stream(map, "stream_opened" if release else "seal")
     scope.subscribe(map, ended.whole)
     given, finished = 0, False
     try:

@@ -127,13 +127,17 @@ class Readers:
         self.enqueue(map)
 
 
-    def wait_for(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
-        """Call `call` once the item (None: the whole map) is terminal; at once if it is."""
+    def wait_for(self, map: MapRun, index: int | None, call: Callable[[], None], seal: bool = True) -> None:
+        """Call `call` once the item (None: the whole map) is terminal; at once if it is.
+
+        Who waits for all of a map wants it pulled to its end (`seal`); who only wants to be told does not.
+        """
         if map.finished if index is None else map.is_terminal(index):
             self.wake.append(call)
             return
         if index is None:
-            self.seal(map)
+            if seal:
+                self.seal(map)
         elif map.source is not None and index >= len(map.codes):
             if map.closed:
                 self.wake.append(call)

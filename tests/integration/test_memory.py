@@ -297,6 +297,21 @@ def test_results_gives_values_away_one_by_one(runner: ThreadRunner, watch: Watch
     main()
 
 
+def test_who_only_wants_to_be_told_of_the_end_does_not_lift_the_window(runner: ThreadRunner, watch: Watch) -> None:
+    """The progress line is one: a map under it ran ahead of its reader without bound."""
+    same = task(lambda x: x)
+
+    @flow(runner=runner)
+    def main() -> int:
+        futures = same.map((n for n in range(400)), window=8, chunk=1)
+        map = futures._map
+        map.scope.on_end(map, None, lambda: None)
+        ahead = [map.done - read for read, _ in enumerate(futures.results(), 1)]
+        return max(ahead)
+
+    assert main() <= 16
+
+
 def test_as_completed_can_give_values_away(runner: ThreadRunner, watch: Watch) -> None:
     make = task(watch.make)
 

@@ -14,6 +14,7 @@ import functools
 import heapq
 import io
 import itertools
+import logging
 import pickle
 import threading
 import time
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from anabranch.scope import Scope
     from anabranch.session import Session
 
+_log = logging.getLogger("anabranch")
 PRUNE_SECONDS = 1.0  # between looks at whose chunk has ended
 Key = tuple[str, int | None]
 
@@ -138,7 +140,10 @@ class WorkerRequests:
                 continue
             if work is None:
                 return
-            work()
+            try:
+                work()
+            except Exception:  # one answer goes wrong, the others are given
+                _log.exception("an answer to a worker's request failed")
             del work
 
     def _take(self, lane: int, request: WorkerRequest) -> None:
@@ -296,7 +301,12 @@ class WorkerRequests:
         guest.waits.remove(wait)
         self._forget(wait)
         self._lend(guest, wait.request, False)
-        wait.request.reply(True, wait.answer())
+        try:
+            answer = wait.answer()
+        except Exception as error:
+            wait.request.reply(False, error)
+        else:
+            wait.request.reply(True, answer)
 
     def _forget(self, wait: Wait) -> None:
         for map, index in wait.keys:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from anabranch.core.runs import Row
 
 IDLE_WAKE = 60.0
+BUSY_WAKE = 0.05  # seconds between turns of the clock thread while others step
 
 
 class Pump:
@@ -65,6 +66,8 @@ class Pump:
         self._alarm = threading.Lock()
         self._alarm.acquire()
         self._nudged = False
+        self._polling = False  # the clock thread looks by itself soon: no need to wake it
+        self._drains = self._seen = 0
         self._due: float | None = None
         self._clock_thread: threading.Thread | None = None
         self._aside: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -118,7 +121,7 @@ class Pump:
     def note(self, move: Callable[..., Any], *args: Any) -> None:
         """Bring an event from a finalizer or an engine's thread: append only, the clock thread steps."""
         self._inbox.append((move, args))
-        if not self._nudged:
+        if not (self._nudged or self._polling):
             self._nudged = True
             with contextlib.suppress(RuntimeError):
                 self._alarm.release()
@@ -144,6 +147,7 @@ class Pump:
             runner.submit(chunks)
 
     def _drain(self) -> None:
+        self._drains += 1
         dispatcher, inbox = self.dispatcher, self._inbox
         dispatcher.wall = self.clock.time()
         dispatcher.tick(self.clock.monotonic())
@@ -307,13 +311,22 @@ class Pump:
             self._clock_thread.start()
 
     def wake_clock(self) -> float:
-        """One turn of the clock thread: step, and say how long to sleep."""
-        self._nudged = False
+        """One turn of the clock thread: step, and say how long to sleep.
+
+        While others step as well it looks again soon by itself: a finalizer that had to wake it would
+        hand the interpreter over at every future that goes.
+        """
+        self._nudged = self._polling = False
         self._due = None
+        before, self._seen = self._seen, self._drains
         self._inbox.append((_nothing, ()))
         self.step()
         due = self._due
-        return IDLE_WAKE if due is None else max(0.0, due - self.clock.monotonic())
+        longest = IDLE_WAKE
+        if self._seen > before + 1:
+            self._polling = True
+            longest = BUSY_WAKE
+        return longest if due is None else min(longest, max(0.0, due - self.clock.monotonic()))
 
     def close(self) -> None:
         """End the helper threads; runners are closed by who made them."""

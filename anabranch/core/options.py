@@ -271,7 +271,8 @@ class TaskOptions(RunOptions):
 
     @property
     def cached(self) -> bool:
-        return self.cache_policy is not None or self.cache_key_fn is not None
+        policy = self.cache_policy is not None and getattr(self.cache_policy, "caches", True)
+        return policy or self.cache_key_fn is not None
 
     def needs(self) -> dict[str, float]:
         """Resources of one item; empty when it needs one slot and nothing else."""

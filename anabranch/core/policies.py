@@ -173,6 +173,8 @@ class CacheKeyFnPolicy(CachePolicy):
 class NoCache(CachePolicy):
     """Never the same: the run is not cached. Added to another policy it changes nothing."""
 
+    caches = False
+
     reads = frozenset[str]()
 
     def compute_key(

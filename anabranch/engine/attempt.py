@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from anabranch.core.context import TaskRun
-    from anabranch.core.contracts import ResultStore, TaskSpec
+    from anabranch.core.contracts import ResultStore, Stored, TaskSpec
     from anabranch.engine.steps import Step
 
 LOCK_SECONDS = 60.0
@@ -114,7 +114,7 @@ def _cached(
     if found is None:
         return (yield from _called(around, args, kwargs))
     if not options.refresh_cache:
-        hit = yield Call(store.read, (found,))
+        hit = yield from _looked_up(around, store, found)
         if hit is not None:
             return AttemptResult(states.CACHED, hit.value, cache_key=found)
     owner = f"{around.run.id}#{around.run.attempt}"
@@ -122,12 +122,22 @@ def _cached(
         return AttemptResult(states.AWAITING_CACHE, delay=CACHE_POLL_SECONDS, cache_key=found)
     try:
         # Whoever held the lock before may have stored the value since we looked.
-        hit = None if options.refresh_cache else (yield Call(store.read, (found,)))
+        hit = None if options.refresh_cache else (yield from _looked_up(around, store, found))
         if hit is not None:
             return AttemptResult(states.CACHED, hit.value, cache_key=found)
         return (yield from _stored(around, store, found, args, kwargs))
     finally:
         store.unlock(found, owner)
+
+
+def _looked_up(around: Around, store: ResultStore, key: str) -> Generator[Step, Any, Stored | None]:
+    """What is stored under the key; a store that cannot be read is a miss, and said to be one."""
+    try:
+        found: Stored | None = yield Call(store.read, (key,))
+    except AnabranchError as error:
+        around.warn(f"the cached value could not be read, so the task runs: {error}")
+        return None
+    return found
 
 
 def _stored(

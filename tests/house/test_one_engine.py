@@ -1,0 +1,43 @@
+"""One engine for sync and async: policy is generators; where a coroutine stands, it only drives or waits."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2] / "anabranch"
+
+# Every coroutine of ours outside the Dask client's loop. None of them decides anything: they drive a policy,
+# wait for a wake-up, or let the async items of a chunk share one loop.
+DRIVERS = {
+    "engine/drive.py": {"run_async", "pause", "_call_async"},
+    "worker.py": {"together", "one", "deep_async"},
+    "calls.py": {"run_async"},
+    "flows.py": {"go_async"},
+    "scope.py": {"pause"},
+    "worker_scope.py": {"pause"},
+}
+
+
+def coroutines() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for path in ROOT.rglob("*.py"):
+        where = path.relative_to(ROOT).as_posix()
+        if where.startswith(("runners/dask", "testing/")):
+            continue
+        names = {n.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.AsyncFunctionDef)}
+        if names:
+            found[where] = names
+    return found
+
+
+def test_coroutines_are_drivers_and_nothing_else() -> None:
+    assert coroutines() == DRIVERS
+
+
+def test_no_function_has_an_a_prefixed_twin() -> None:
+    for path in ROOT.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        names = {n.name for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        twins = {name for name in names if "a" + name in names and len(name) > 2}
+        assert not twins, f"{path}: {twins}"

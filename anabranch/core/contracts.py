@@ -217,6 +217,8 @@ class LogLine(NamedTuple):
 
 @dataclass(slots=True)
 class ChunkStarted:
+    """A worker has begun the chunk; told by engines outside this process, and nothing waits for it."""
+
     chunk: int
     worker: str = ""
 

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import ChunkLost, ChunkStarted, Logs, Report, WorkerRequest
+from anabranch.core.contracts import ChunkLost, Logs, Report, WorkerRequest
 from anabranch.core.errors import RunnerError
 
 if TYPE_CHECKING:
@@ -90,7 +90,6 @@ class LocalPort:
         interrupted = False
         message = "the worker's run_chunk returned without a final report"
         try:
-            self.emit(ChunkStarted(self.id, worker))
             run_chunk(self.take(), self)
         except WrittenOff:
             pass

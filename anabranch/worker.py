@@ -76,8 +76,10 @@ class StagePlan:
         self.spec = spec
         self.fn = spec.fn
         self.binder: Binder | None = None
-        call = getattr(spec.fn, "__call__", None)  # noqa: B004
-        self.isasync = inspect.iscoroutinefunction(spec.fn) or inspect.iscoroutinefunction(call)
+        if spec.isasync is None:
+            call = getattr(spec.fn, "__call__", None)  # noqa: B004
+            spec.isasync = inspect.iscoroutinefunction(spec.fn) or inspect.iscoroutinefunction(call)
+        self.isasync = spec.isasync
         self.prints = options.log_prints if options.log_prints is not None else stage.log_prints
         # Hooks of failures do not count: what fails enters the policy anyway.
         watched = options.on_running or options.on_completion or options.state_handlers

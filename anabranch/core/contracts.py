@@ -60,6 +60,7 @@ class TaskSpec:
     options: TaskOptions
     source: str | None = None  # the function's source text, for the TASK_SOURCE cache policy
     store: ResultStore | None = None  # where its values persist, when they do
+    isasync: bool | None = None  # found out at first use: looking costs as much as a tiny task
 
 
 @dataclass(slots=True)

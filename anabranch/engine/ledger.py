@@ -17,6 +17,8 @@ from anabranch.core.contracts import Held, Inline
 from anabranch.core.maps import RELEASED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anabranch.core.maps import MapRun, ValueBlock
 
 _PLUS = bytes(min(i + 1, 255) for i in range(256))
@@ -111,7 +113,7 @@ class Ledger:
             return
         if map.list_handles > 0 or map.list_readers > 0:
             return
-        for block in (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi)):
+        for block in self._blocks_at(map, lo, hi):
             whole = block.item_list is None and not self.wanted(map, block.first, block.first + block.count)
             if whole or ((block.item_list is not None or map.layered) and not self._read_here(map, block)):
                 self.drop(map, block)
@@ -120,6 +122,12 @@ class Ledger:
                     if not self.wanted_item(map, index):
                         block.content.values[index - block.first] = RELEASED
                         map.gaps = True
+
+    def _blocks_at(self, map: MapRun, lo: int, hi: int) -> Sequence[ValueBlock]:
+        if hi - lo == 1 and not map.layered:
+            found = map.block_of(lo)
+            return () if found is None else (found,)
+        return (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi))
 
     def give_up(self, map: MapRun, lo: int, hi: int) -> None:
         """A stream has given [lo, hi) away: the list's claim on these values is over."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -75,8 +76,7 @@ def prepare(path: Path, steps: Sequence[Migration] | None = None, timeout: float
     except OSError as error:
         raise RecordsError(f"the records in {path} cannot be used: {error}") from error
     with opened(path, timeout) as connection:
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection, timeout)
         if _version(connection, path, steps) == len(steps):
             return
         for step in steps:
@@ -85,6 +85,20 @@ def prepare(path: Path, steps: Sequence[Migration] | None = None, timeout: float
                     for statement in step.statements:
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {step.version}")
+
+
+def _write_ahead(connection: sqlite3.Connection, timeout: float) -> None:
+    """Change the file's journal mode, if nobody has; SQLite does not wait for others who do the same just now."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _version(connection: sqlite3.Connection, path: Path, steps: Sequence[Migration]) -> int:

@@ -168,8 +168,6 @@ class Pump:
         d = self.dispatcher
         if isinstance(event, c.Report):
             d.report(event)
-        elif isinstance(event, c.ChunkStarted):
-            d.chunk_started(event.chunk, event.worker)
         elif isinstance(event, c.Logs):
             d.out.append(ev.EmitLogs(event.lines, event.dropped))
         elif isinstance(event, c.ChunkLost):

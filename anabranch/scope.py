@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import context, secrets, states
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Inline, Packed, Stage
-from anabranch.core.errors import MapError, ResultReleased, RunnerError
+from anabranch.core.errors import MapError, ResourceError, ResultReleased, RunnerError
 from anabranch.core.failures import rebuild
 from anabranch.core.futures import Future, FutureList, Waiter
 from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
@@ -143,7 +143,7 @@ class Scope:
         return map
 
     def _check_resources(self, map: MapRun) -> None:
-        """What can never be had is an error now; raises RunnerError."""
+        """What can never be had is an error now; raises ResourceError."""
         offers = self.pump.dispatcher.lanes[self.lane].capabilities
         if not map.resources or offers.resources_elastic:
             return
@@ -151,7 +151,7 @@ class Scope:
         for name, amount in map.resources.items():
             if amount > most.get(name, 0.0):
                 had = f"at most {most[name]:g}" if name in most else f"none (it offers {', '.join(most) or 'nothing'})"
-                raise RunnerError(
+                raise ResourceError(
                     f"task {map.spec.name!r} asks for {name}={amount:g}, and the {offers.name} runner has {had}: ask "
                     f"for less, or declare more where the runner is made (resources={{{name!r}: ...}})"
                 )

@@ -154,13 +154,6 @@ class Session:
             shared.users -= 1
             shared.idle_since = time.monotonic()
 
-    def close_runner(self, wanted: Any) -> None:
-        """Close the user's own runner at the end of its `with`."""
-        with self._lock:
-            found = self._runners.pop(id(wanted), None)
-        if found is not None:
-            self.pump.drop_runner(found.lane)
-
     def _close_idle(self) -> None:
         with self._lock:
             limit = time.monotonic() - self.settings.runner_idle

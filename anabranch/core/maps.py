@@ -145,7 +145,6 @@ class MapRun:
         "moved",
         "names",
         "on_lane",
-        "opened",
         "options",
         "parent_id",
         "pipe_ref",
@@ -153,7 +152,6 @@ class MapRun:
         "readers",
         "ready",
         "refused",
-        "released",
         "resources",
         "running",
         "scope",
@@ -164,13 +162,11 @@ class MapRun:
         "spec",
         "spec_ref",
         "stage_ref",
-        "stages_put",
         "starred",
         "state_names",
         "stream",
         "subscribers",
         "tags",
-        "trigger_error",
         "waiters",
         "window",
     )  # fmt: skip
@@ -207,7 +203,6 @@ class MapRun:
         self.source = source
         self.feeds = feeds  # item-wise upstreams, in the order of the binding's mapped columns
         self.spec_ref = self.stage_ref = self.pipe_ref = 0
-        self.stages_put = False
         self.chunk_option: int | None = None
         self.window: int | None = None
         self.resources = options.needs()
@@ -221,7 +216,6 @@ class MapRun:
         self.codes = bytearray()
         self.append_index = itertools.count()
         self.closed = False  # no more items will come
-        self.opened = True  # single submits may still be added
         self.gate = 0  # upstreams that the whole map waits for
         self.constants_ready = True
         self.constants_ref: int | None = None
@@ -232,7 +226,6 @@ class MapRun:
         self.done = 0  # items in a terminal state
         self.pulling = False
         self.error: BaseException | None = None  # the user's iterator raised, lengths differ
-        self.trigger_error: str | None = None
         self.cancelled = False
         self.refused = ""  # why nothing of it can be sent
         self.sealed = False
@@ -252,7 +245,6 @@ class MapRun:
         self.blocks: list[ValueBlock] = []  # sorted by first item
         self.bases: list[int] = []  # their first items, for bisect
         self.moved: dict[int, ValueBlock] = {}
-        self.released = 0
         self.layered = False  # blocks lie over others, in part
         self.gaps = not keep  # some values of completed items are not to be had any more
         self.bytes_held = 0

@@ -79,11 +79,6 @@ class Dispatcher(Intake):
 
     # -- reports ---------------------------------------------------------------------------------
 
-    def chunk_started(self, chunk: int, worker: str) -> None:
-        sent = self.sent.get(chunk)
-        if sent is not None:
-            sent.worker = worker
-
     def report(self, report: Report) -> None:
         """A worker tells what became of some positions; what was refused before stays refused."""
         sent = self.sent.get(report.chunk)

@@ -174,7 +174,6 @@ class Intake(Board):
         problem = triggers.refusal(map.item_upstreams.get(-1, ()), map.options.trigger)
         if problem is not None:
             self._gates_read(map)
-            map.trigger_error = problem
             self.end_items(map, range(len(map.codes)), states.TRIGGER_FAILED, problem)
             return
         if not map.constants_ready:

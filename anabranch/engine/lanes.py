@@ -30,7 +30,7 @@ class Lane:
 class Sent:
     """A chunk in flight: whose items its positions are, stage by stage."""
 
-    __slots__ = ("chunk", "dirty", "items", "lane", "limits", "maps", "reported", "taken", "waiting", "worker")
+    __slots__ = ("chunk", "dirty", "items", "lane", "limits", "maps", "reported", "taken", "waiting")
 
     def __init__(self, chunk: Chunk, lane: Lane, maps: tuple[MapRun, ...], items: tuple[Sequence[int], ...]) -> None:
         self.chunk = chunk
@@ -42,4 +42,3 @@ class Sent:
         self.waiting = 0
         self.dirty = False  # some position was cancelled or timed out: look at each one
         self.limits: tuple[str, ...] = ()
-        self.worker = ""

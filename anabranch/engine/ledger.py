@@ -28,13 +28,11 @@ _MINUS = bytes(max(i - 1, 0) for i in range(256))
 class Ledger:
     """Counts readers and bytes; `freed` collects blocks whose last reader has gone."""
 
-    __slots__ = ("bytes_held", "bytes_released", "bytes_spilled", "freed")
+    __slots__ = ("bytes_held", "freed")
 
     def __init__(self) -> None:
         self.freed: list[ValueBlock] = []
         self.bytes_held = 0
-        self.bytes_released = 0
-        self.bytes_spilled = 0
 
     # -- readers come ----------------------------------------------------------------------------
 
@@ -160,11 +158,9 @@ class Ledger:
     def drop(self, map: MapRun, block: ValueBlock) -> None:
         """Let a block go, and tell who holds it."""
         map.forget_block(block)
-        map.released += block.count
         map.gaps = True
         map.bytes_held -= block.nbytes
         self.bytes_held -= block.nbytes
-        self.bytes_released += block.nbytes
         if isinstance(block.content, Held):
             self.freed.append(block)
         block.content = None

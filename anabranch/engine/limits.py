@@ -47,13 +47,6 @@ class Limits:
             self.used[name] = self.used.get(name, 0) + 1
         return True
 
-    def try_take(self, name: str, places: int = 1) -> bool:
-        """Take places by name, for `concurrency(...)` blocks."""
-        if self.used.get(name, 0) + places > self.capacity.get(name, 1 << 30):
-            return False
-        self.used[name] = self.used.get(name, 0) + places
-        return True
-
     def give_back(self, names: tuple[str, ...], places: int = 1) -> list[MapRun]:
         """Return places; gives the maps that waited for one of them."""
         woken: dict[str, MapRun] = {}

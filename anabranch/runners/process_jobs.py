@@ -36,9 +36,6 @@ class Job:
     waiting: int = 0  # its items that wait for other runs
     told: bool = False  # that it has started
 
-    def all_cancelled(self) -> bool:
-        return self.cancelled is None or self.cancelled.issuperset(range(self.size))
-
     def to_stop(self, running: Running) -> bool:
         """Whether what runs is something that was to be stopped."""
         here = running.chunk == self.id and running.position >= 0

@@ -9,7 +9,7 @@ import pytest
 
 from anabranch import ThreadRunner, flow, set_tag_limit, settings, tags, task
 from anabranch import session as sessions
-from anabranch.core.errors import OptionError, RunnerError
+from anabranch.core.errors import OptionError, ResourceError
 from anabranch.records.memory import MemoryRecords
 
 if TYPE_CHECKING:
@@ -114,9 +114,9 @@ def test_a_flows_own_limit() -> None:
 @pytest.mark.parametrize(("asked", "named"), [({"gpus": 1}, "gpus=1"), ({"cpus": 10_000}, "cpus=10000")])
 def test_resources_that_can_never_be_had_are_an_error_at_submit(asked: dict[str, Any], named: str) -> None:
     greedy = task(lambda: 1).with_options(name="greedy", **asked)
-    with pytest.raises(RunnerError, match=f"greedy.*{named}"):
+    with pytest.raises(ResourceError, match=f"greedy.*{named}"):
         greedy.submit()
-    with pytest.raises(RunnerError, match=f"greedy.*{named}"):
+    with pytest.raises(ResourceError, match=f"greedy.*{named}"):
         task(lambda x: x).with_options(name="greedy", **asked).map([1])
 
 

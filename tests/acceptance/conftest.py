@@ -69,29 +69,17 @@ def _placed(pool: Any, kind: str) -> Iterator[str]:
         sessions.use(before)
 
 
-@pytest.fixture
-def runner(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
-    yield from _placed(pool, request.param)
+def _kinds(name: str) -> Any:
+    """The fixture `name`: its test runs once for each kind of runner that `KINDS` gives it."""
+
+    @pytest.fixture(name=name)
+    def placed(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
+        yield from _placed(pool, request.param)
+
+    return placed
 
 
-@pytest.fixture
-def everywhere(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
-    yield from _placed(pool, request.param)
-
-
-@pytest.fixture
-def concurrent(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
-    yield from _placed(pool, request.param)
-
-
-@pytest.fixture
-def threads(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
-    yield from _placed(pool, request.param)
-
-
-@pytest.fixture
-def processes(pool: Any, request: pytest.FixtureRequest) -> Iterator[str]:
-    yield from _placed(pool, request.param)
+runner, everywhere, concurrent, threads, processes = map(_kinds, KINDS)
 
 
 @pytest.fixture

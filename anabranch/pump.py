@@ -24,6 +24,7 @@ from anabranch.core import contracts as c
 from anabranch.core import events as ev
 from anabranch.core.errors import AnabranchError, RunnerError
 from anabranch.engine.dispatch import Dispatcher
+from anabranch.spiller import Spiller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +74,7 @@ class Pump:
         self._aside: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._aside_thread: threading.Thread | None = None
         self._feeders: dict[str, Feeder] = {}
+        self._spiller = Spiller(self._spilled, self._warn)
         self._deferred: deque[tuple[Runner, list[c.Chunk]]] = deque()
         self.closed = False
 
@@ -234,6 +236,13 @@ class Pump:
         if runner is not None:
             runner.release(i.handles)
 
+    def _spill(self, i: ev.Spill | ev.Move) -> None:
+        self._spiller.put(self.runners[i.block.lane], i)
+
+    def _spilled(self, answer: str, *args: Any) -> None:
+        # Only noted: who steps may send chunks, and inline those run in the stepping thread.
+        self.note(getattr(self.dispatcher, answer), *args)
+
     def _pull(self, i: ev.Pull) -> None:
         feeder = self._feeders.get(i.map.id)
         if feeder is None:
@@ -269,8 +278,8 @@ class Pump:
 
     _do: dict[type, Callable[[Pump, Any], None]] = {  # noqa: RUF012
         ev.Put: _put, ev.Send: _send, ev.Drop: _drop, ev.Shorten: _shorten, ev.CancelChunk: _cancel, ev.Free: _free,
-        ev.Pull: _pull, ev.Rows: _rows, ev.EmitLogs: _logs, ev.Wake: _wake, ev.Resolve: _resolve,
-        ev.Decide: _decide, ev.RunHooks: _hooks,
+        ev.Spill: _spill, ev.Move: _spill, ev.Pull: _pull, ev.Rows: _rows, ev.EmitLogs: _logs, ev.Wake: _wake,
+        ev.Resolve: _resolve, ev.Decide: _decide, ev.RunHooks: _hooks,
     }  # fmt: skip
 
     # -- helper threads --------------------------------------------------------------------------
@@ -290,8 +299,11 @@ class Pump:
             try:
                 work()
             except Exception as error:  # a user's callback must not end the thread for all others
-                self._emit_logs([c.LogLine(time.time(), 40, "anabranch", f"callback failed: {error!r}", "", "", -1)], 0)
+                self._warn(f"callback failed: {error!r}", 40)
             del work
+
+    def _warn(self, text: str, level: int = 30) -> None:
+        self._emit_logs([c.LogLine(time.time(), level, "anabranch", text, "", "", -1)], 0)
 
     def drain_aside(self, timeout: float | None = None) -> None:
         """Wait until everything given to `aside` before has run."""
@@ -331,6 +343,7 @@ class Pump:
         self.closed = True
         if self._aside_thread is not None:
             self._aside.put(None)
+        self._spiller.close()
         for feeder in self._feeders.values():
             feeder.wants.put(0)
         with contextlib.suppress(RuntimeError):

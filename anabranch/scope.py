@@ -309,7 +309,12 @@ class Scope:
                 whole = block.unpack()
                 values = [whole[s] for s in slots]
             else:
-                values = self._fetch(map, block, slots)
+                try:
+                    values = self._fetch(map, block, slots)
+                except ResultReleased:
+                    if self.pump.read(_locate, map, lo, hi)[0] is block:
+                        raise
+                    continue  # it was moved between the look and the fetch
             found += values
             lo = stop
         return found

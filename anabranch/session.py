@@ -21,6 +21,7 @@ from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import ConfigurationError, MissingExtraError, RunnerError
 from anabranch.core.ids import Ids
+from anabranch.core.machine import usable_memory
 from anabranch.core.processes import process_started
 from anabranch.core.runs import HeartbeatRow, LogRow
 from anabranch.engine import aside, caching
@@ -91,6 +92,7 @@ class Session:
         logs.deliver_to(self._emit_logs)
         self.records = records if records is not None else self._open_records()
         self.pump = Pump(clock, self._write_rows, self._emit_logs)
+        self.pump.dispatcher.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or None
         self.pump.on_hooks = self._run_hooks
         self.pump.on_decide = self._decide
         self.pump.on_resolve = self._resolve_constants

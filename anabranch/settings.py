@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.core.errors import ConfigurationError
+from anabranch.core.options import parse_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Settings:
     results: str = ""  # folder of the result store; empty: home/results
     log_level: str = "INFO"
     progress: bool = True  # the live line of maps on a terminal
+    memory_budget: int = 0  # bytes of kept values in memory before they spill to disk; 0: a quarter of the memory
     shutdown_grace: float = 10.0  # seconds that running items get after Ctrl-C or SIGTERM
     runner_idle: float = 300.0  # seconds after which a shared runner that nobody uses is closed
 
@@ -54,9 +56,9 @@ def parse(name: str, text: Any, where: str) -> Any:
             return words[str(text).strip().lower()]
         if kind is Path:
             return Path(str(text)).expanduser()
-        value = kind(text)
+        value = (parse_bytes(text) or 0) if kind is int else kind(text)
     except (KeyError, ValueError):
-        wanted = {bool: "true or false", float: "a number"}.get(kind, "text")
+        wanted = {bool: "true or false", float: "a number", int: "bytes, as 2000000000 or 2 GiB"}.get(kind, "text")
         raise ConfigurationError(f"{where}: setting {name!r} wants {wanted}, got {text!r}") from None
     if kind is float and value < 0:
         raise ConfigurationError(f"{where}: setting {name!r} counts seconds from 0, got {text!r}")

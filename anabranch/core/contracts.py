@@ -337,6 +337,7 @@ class Capabilities:
     values: str = "inline"  # "inline": reports bring objects; "packed": small ones come packed; "held"
     values_survive_workers: bool = True
     stops_items: bool = False  # can stop one running item (time-outs, forced cancel)
+    spills: bool = False  # its values lie in this machine's memory, and it is a `SpillingRunner`
     nested: bool = False  # tasks may submit and wait
     resources: tuple[tuple[str, float], ...] = ()  # maximum of each resource known at start
     resources_elastic: bool = False  # maximum may grow
@@ -392,6 +393,23 @@ class Runner(Protocol):
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """End what was started; with `cancel` do not wait for running chunks. Idempotent."""
+        ...
+
+
+class SpillingRunner(Runner, Protocol):
+    """A runner whose values lie in this machine's memory until they are told to leave it.
+
+    Engines with workers elsewhere have a memory of their own to care for, and are none. Both methods
+    block, and raise ResultReleased when the block has gone, SerializationError for values that
+    cannot be pickled, RunnerError when there is no room.
+    """
+
+    def spill(self, handle: Handle, block: Block) -> Held:
+        """Move a block from memory to disk, where `fetch` and later chunks find it under its handle."""
+        ...
+
+    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
+        """Copy these values of a `Held` block to a block of their own; the old one is released by others."""
         ...
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.contracts import Chunk, Handle, LogLine
-    from anabranch.core.maps import MapRun
+    from anabranch.core.maps import MapRun, ValueBlock
     from anabranch.core.runs import Row
 
 
@@ -51,6 +51,24 @@ class CancelChunk:
 class Free:
     lane: int
     handles: list[Handle]
+
+
+@dataclass(slots=True)
+class Spill:
+    """Move a block from memory to disk; answer with `Dispatcher.spilled`, or `spill_failed`."""
+
+    map: MapRun
+    block: ValueBlock
+
+
+@dataclass(slots=True)
+class Move:
+    """Copy what lives of a block to one of its own; answer with `Dispatcher.moved`. When it fails, it stays."""
+
+    map: MapRun
+    block: ValueBlock
+    items: list[int]
+    to: Handle
 
 
 @dataclass(slots=True)
@@ -103,5 +121,6 @@ class Wake:
 
 
 Instruction = (
-    Put | Drop | Send | Shorten | CancelChunk | Free | Pull | Resolve | Decide | RunHooks | Rows | EmitLogs | Wake
+    Put | Drop | Send | Shorten | CancelChunk | Free | Spill | Move | Pull | Resolve | Decide | RunHooks | Rows
+    | EmitLogs | Wake
 )

@@ -281,8 +281,18 @@ class FutureList:
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of this map's values that are held somewhere now."""
+        """Bytes of this map's values that are held somewhere now, as estimated where they were made."""
         return self._map.bytes_held
+
+    @property
+    def bytes_spilled(self) -> int:
+        """Bytes of this map's values that were moved from memory to disk so far."""
+        return self._map.bytes_spilled
+
+    @property
+    def bytes_released(self) -> int:
+        """Bytes of this map's values that were let go with their last reader so far."""
+        return self._map.bytes_released
 
     def done(self) -> bool:
         return self._map.finished

@@ -58,7 +58,7 @@ _last: tuple[Packed, list[Any]] | None = None
 class ValueBlock:
     """The driver's view of one block of values; `live` counts the slots that may still be read."""
 
-    __slots__ = ("content", "count", "first", "handle", "item_list", "lane", "live", "nbytes")
+    __slots__ = ("content", "count", "first", "handle", "in_memory", "item_list", "lane", "live", "movable", "nbytes")
 
     def __init__(self, handle: Handle, lane: int, items: Sequence[int], content: Block, nbytes: int) -> None:
         self.handle = handle
@@ -69,6 +69,8 @@ class ValueBlock:
         self.content = content
         self.count = self.live = len(items)
         self.nbytes = nbytes
+        self.in_memory = False  # of this machine; see engine.memory
+        self.movable = False  # what lives of it can be copied to a block of its own
 
     def slot(self, index: int) -> int:
         return index - self.first if self.item_list is None else self.item_list.index(index)
@@ -105,6 +107,8 @@ class MapRun:
         "blocked_items",
         "blocks",
         "bytes_held",
+        "bytes_released",
+        "bytes_spilled",
         "cancelled",
         "causes",
         "chunk_option",
@@ -248,6 +252,8 @@ class MapRun:
         self.layered = False  # blocks lie over others, in part
         self.gaps = not keep  # some values of completed items are not to be had any more
         self.bytes_held = 0
+        self.bytes_released = 0  # so far, of values let go
+        self.bytes_spilled = 0  # so far, moved from memory to disk
 
         self.handles: dict[int, int] = {}
         self.list_handles = 0

@@ -35,6 +35,7 @@ class Reading:
     cached: int
     cancelled: int
     bytes_held: int
+    bytes_spilled: int
     seconds: float  # since the meter saw it first
     rate: float  # items a second, lately
     finished: bool
@@ -78,7 +79,8 @@ class Meter:
         rate = (done - before) / (now - then) if now > then else 0.0
         self.seen = Reading(
             self.name, done, len(map.codes) if map.closed else None, _failures(map.codes),
-            map.codes.count(CACHED), map.codes.count(CANCELLED), map.bytes_held, now - self.began, rate, finished,
+            map.codes.count(CACHED), map.codes.count(CANCELLED), map.bytes_held, map.bytes_spilled, now - self.began,
+            rate, finished,
         )  # fmt: skip
         return self.seen
 
@@ -136,11 +138,13 @@ def end_line(reading: Reading) -> str:
 
 
 def extras(reading: Reading) -> list[str]:
-    """What else there is to say: failed, cancelled and cached items, bytes held."""
+    """What else there is to say: failed, cancelled and cached items, bytes held and spilled."""
     words = ("failed", "cancelled", "cached")
     found = [f"{units.count(getattr(reading, word))} {word}" for word in words if getattr(reading, word)]
     if reading.bytes_held:
         found.append(f"{units.size(reading.bytes_held)} held")
+    if reading.bytes_spilled:
+        found.append(f"{units.size(reading.bytes_spilled)} spilled")
     return found
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from anabranch.engine.lanes import Lane
 
 MAX_STAGES = 64
+INLINE_BYTES = 1024  # a value of so many bytes may come home inside its report,
+PACKED_BYTES = 64 << 20  # until so many are there in all
 
 
 class Pipe:
@@ -60,6 +62,7 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
         inputs=inputs,
         wants=wants,
         keep=keep,
+        inline_limit=INLINE_BYTES if board.ledger.bytes_packed < PACKED_BYTES else 0,
         stage_items=() if all(i is items for i in per_stage) else per_stage,
         priority=map.options.priority,
         resources=map.resources,

@@ -191,7 +191,7 @@ class Dispatcher(Intake):
         before = {map.block_of(i) for i in items} - {None} if overlay else set()
         map.layered = map.layered or bool(before)
         map.add_block(block, overlay=overlay, stale=stale)
-        self.ledger.added(map, block)
+        self.ledger.added(map, block, here=sent.lane.capabilities.spills)
         for one in (before | {block}) if overlay else ():
             if one is not None and not any(map.block_of(i) is one for i in one.indices()):
                 self.ledger.drop(map, one)  # nothing of it will be found again
@@ -452,7 +452,9 @@ class Dispatcher(Intake):
 
     def take(self) -> list[Instruction]:
         """Instructions of the events so far, in the order to carry them out."""
-        self.schedule()
+        if not self.ledger.memory.behind:
+            self.schedule()
+        self.relieve()
         freed = self.ledger.take_freed()
         if freed:
             by_lane: dict[int, list[Handle]] = {}

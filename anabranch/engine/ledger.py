@@ -13,26 +13,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anabranch.core.contracts import Held, Inline
+from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.maps import RELEASED
+from anabranch.engine.memory import SMALLEST, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anabranch.core.maps import MapRun, ValueBlock
 
+THIN = 8  # less than one part in so many lives: a block is nearly dead
 _PLUS = bytes(min(i + 1, 255) for i in range(256))
 _MINUS = bytes(max(i - 1, 0) for i in range(256))
 
 
 class Ledger:
-    """Counts readers and bytes; `freed` collects blocks whose last reader has gone."""
+    """Counts readers and bytes; `freed` collects blocks whose last reader has gone, `thin` those nearly dead."""
 
-    __slots__ = ("bytes_held", "freed")
+    __slots__ = ("bytes_held", "bytes_packed", "freed", "memory", "thin")
 
     def __init__(self) -> None:
         self.freed: list[ValueBlock] = []
+        self.thin: list[tuple[MapRun, ValueBlock, list[int]]] = []  # nearly dead blocks, and what lives of each
         self.bytes_held = 0
+        self.bytes_packed = 0  # of these, pickled in the driver
+        self.memory = Memory()
 
     # -- readers come ----------------------------------------------------------------------------
 
@@ -100,10 +105,23 @@ class Ledger:
     def wanted_item(self, map: MapRun, index: int) -> bool:
         return self.wanted(map, index, index + 1)
 
-    def added(self, map: MapRun, block: ValueBlock) -> None:
-        """A block has come; values nobody wants are dropped at once."""
+    def added(self, map: MapRun, block: ValueBlock, *, here: bool = False) -> None:
+        """A block has come; `here`: it lies in this machine's memory, and may have to leave it."""
         self.bytes_held += block.nbytes
         map.bytes_held += block.nbytes
+        if isinstance(block.content, Packed):
+            self.bytes_packed += block.nbytes
+        elif here:
+            block.movable = True
+            self.memory.add(map, block)
+
+    def spilled(self, map: MapRun, block: ValueBlock, content: Held) -> bool:
+        """The block lies on disk now; False when it was dropped meanwhile."""
+        if not self.memory.left(block):
+            return False
+        block.content = content
+        map.bytes_spilled += block.nbytes
+        return True
 
     def settle(self, map: MapRun, lo: int, hi: int) -> None:
         """Drop what nobody reads in [lo, hi)."""
@@ -115,11 +133,28 @@ class Ledger:
             whole = block.item_list is None and not self.wanted(map, block.first, block.first + block.count)
             if whole or ((block.item_list is not None or map.layered) and not self._read_here(map, block)):
                 self.drop(map, block)
+            elif block.held:
+                self._look_thin(map, block, 1 if hi - lo == 1 else block.count)
             elif block.item_list is None and isinstance(block.content, Inline):
                 for index in range(max(lo, block.first), min(hi, block.first + block.count)):
                     if not self.wanted_item(map, index):
                         block.content.values[index - block.first] = RELEASED
                         map.gaps = True
+
+    def _look_thin(self, map: MapRun, block: ValueBlock, gone: int) -> None:
+        """A block counts whole as long as one value of it lives: note it when less than 1/8 does."""
+        block.live -= gone
+        if block.live * THIN >= block.count or block.nbytes < SMALLEST or not block.movable:
+            return
+        living = [i for i in block.indices() if map.block_of(i) is block and self.wanted_item(map, i)]
+        block.live = len(living)  # to be looked at again only when more of it has gone
+        if block.live * THIN < block.count and not self._being_read(map, living):
+            block.movable = False
+            self.thin.append((map, block, living))
+
+    def _being_read(self, map: MapRun, items: Sequence[int]) -> bool:
+        """Whether consumers read them, perhaps right now: they let go by themselves soon."""
+        return map.readers is not None and any(map.readers[i] for i in items)
 
     def _blocks_at(self, map: MapRun, lo: int, hi: int) -> Sequence[ValueBlock]:
         if hi - lo == 1 and not map.layered:
@@ -150,20 +185,25 @@ class Ledger:
 
     def lost(self, map: MapRun, block: ValueBlock) -> None:
         """The block's values are gone with the worker that held them."""
-        map.forget_block(block)
-        map.bytes_held -= block.nbytes
-        self.bytes_held -= block.nbytes
+        self._strike(map, block)
         block.content = None
 
     def drop(self, map: MapRun, block: ValueBlock) -> None:
         """Let a block go, and tell who holds it."""
-        map.forget_block(block)
+        self._strike(map, block)
         map.gaps = True
-        map.bytes_held -= block.nbytes
-        self.bytes_held -= block.nbytes
+        map.bytes_released += block.nbytes
         if isinstance(block.content, Held):
             self.freed.append(block)
         block.content = None
+
+    def _strike(self, map: MapRun, block: ValueBlock) -> None:
+        map.forget_block(block)
+        map.bytes_held -= block.nbytes
+        self.bytes_held -= block.nbytes
+        self.memory.remove(map, block)
+        if isinstance(block.content, Packed):
+            self.bytes_packed -= block.nbytes
 
     def take_freed(self) -> list[ValueBlock]:
         freed, self.freed = self.freed, []

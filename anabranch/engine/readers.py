@@ -7,7 +7,9 @@ import random
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.events import Pull
+from anabranch.core.contracts import Handle
+from anabranch.core.events import Free, Move, Pull, Spill
+from anabranch.core.maps import ValueBlock
 from anabranch.engine.chunks import Pace, window
 from anabranch.engine.lanes import Lane
 from anabranch.engine.ledger import Ledger
@@ -16,7 +18,7 @@ from anabranch.engine.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Capabilities
+    from anabranch.core.contracts import Capabilities, Held
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.runs import Row
@@ -199,6 +201,45 @@ class Readers:
             self.ledger.list_gone(up.map)
         else:
             self.ledger.items_read(up.map, up.item, up.item + 1)
+
+    # -- where values lie ------------------------------------------------------------------------
+
+    def spilled(self, map: MapRun, block: ValueBlock, content: Held) -> None:
+        """A block has been moved from memory to disk."""
+        wanted = self.ledger.spilled(map, block, content)
+        if not wanted and self.lanes[block.lane].capabilities.values != "held":  # others were told to free it
+            self.out.append(Free(block.lane, [block.handle]))
+        self._resume()
+
+    def spill_failed(self, block: ValueBlock) -> None:
+        """A block could not be moved to disk: it stays."""
+        self.ledger.memory.stays(block)
+        self._resume()
+
+    def relieve(self) -> None:
+        """What is to leave memory, and what little lives of nearly dead blocks."""
+        self.out.extend(Spill(map, block) for map, block in self.ledger.memory.choose())
+        thin, self.ledger.thin = self.ledger.thin, []
+        for map, block, items in thin:
+            if block.content is not None:
+                self.out.append(Move(map, block, items, Handle(-self.new_chunk_id(), 0, 0)))
+
+    def _resume(self) -> None:
+        """Lanes may have been held up by the disk."""
+        self.dirty_lanes.update(lane.index for lane in self.lanes if lane.runnable)
+
+    def moved(self, map: MapRun, block: ValueBlock, items: list[int], to: Handle, content: Held) -> None:
+        """What lived of a nearly dead block lies in one of its own now."""
+        living = [i for i in items if map.block_of(i) is block]
+        if block.content is None or not living:
+            self.out.append(Free(block.lane, [to]))
+            return
+        new = ValueBlock(to, block.lane, items, content, content.nbytes)
+        map.add_block(new, overlay=True, stale=set(items).difference(living))
+        self.ledger.added(map, new, here=self.lanes[block.lane].capabilities.values == "held")
+        self.ledger.drop(map, block)
+        for index in living:
+            self.ledger.settle(map, index, index + 1)
 
     # -- what the floors above do ----------------------------------------------------------------
 

@@ -32,8 +32,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.core import contracts as c
-from anabranch.core.cpus import usable_cpus
 from anabranch.core.errors import ResultReleased, RunnerError
+from anabranch.core.machine import usable_cpus
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_hub import Hub
 from anabranch.runners.dask_inflight import InFlight

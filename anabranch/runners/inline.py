@@ -9,11 +9,12 @@ from anabranch.core.contracts import Capabilities, Report, SlotsChanged
 from anabranch.core.errors import RunnerError
 from anabranch.runners.entry import resolve
 from anabranch.runners.local import LocalPort, PortQueue, nobody
+from anabranch.runners.local_spill import LocalSpill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.core.contracts import Block, Chunk, Event, Handle, Held
     from anabranch.runners.entry import RunChunk
 
 
@@ -53,6 +54,7 @@ class InlineRunner:
         self._run_chunk: RunChunk | None = None
         self._sink: Callable[[Sequence[Event]], None] = nobody
         self._shared: dict[int, Any] = {}
+        self._spill = LocalSpill()
         self._ports: dict[int, LocalPort] = {}
         self._waiting: dict[int, LocalPort] = {}
         self._levels = _Levels()
@@ -74,7 +76,7 @@ class InlineRunner:
             raise RunnerError("this InlineRunner was started before: make a new one")
         self._run_chunk = resolve(self._entry)
         self._sink = sink
-        return Capabilities("inline", in_process=True, values="inline", nested=True)
+        return Capabilities("inline", in_process=True, values="inline", nested=True, spills=True)
 
     def slots(self) -> SlotsChanged:
         return SlotsChanged(1, 1)
@@ -94,7 +96,7 @@ class InlineRunner:
             if self._closed or self._run_chunk is None:
                 raise RunnerError(f"this InlineRunner {'is closed' if self._closed else 'was not started'}")
             for chunk in chunks:
-                port = LocalPort(chunk, self._deliver, self._shared)
+                port = LocalPort(chunk, self._deliver, self._shared, self._spill)
                 self._ports[chunk.id] = port
                 level.queue.push(port)
         if waits:
@@ -119,10 +121,17 @@ class InlineRunner:
                 self._give_back(port)
 
     def release(self, handles: Iterable[Handle]) -> None:
-        """Nothing to do: blocks went to the driver as objects."""
+        """Only what was spilled is here; the rest went to the driver as objects."""
+        self._spill.release(handles)
 
     def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
-        raise RunnerError(f"{handle}: an InlineRunner holds no values, they come inside the reports")
+        return self._spill.fetch(handle, slots)
+
+    def spill(self, handle: Handle, block: Block) -> Held:
+        return self._spill.spill(handle, block)
+
+    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
+        return self._spill.move(handle, slots, to)
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         """The task waits for something that is queued further up in this thread: run that now."""
@@ -148,6 +157,7 @@ class InlineRunner:
             port.abandon("the runner was closed while it ran")
         self._sink = nobody
         self._shared.clear()
+        self._spill.close()
 
     # -- running ---------------------------------------------------------------------------------
 

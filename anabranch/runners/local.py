@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import ChunkLost, Logs, Report, WorkerRequest
 from anabranch.core.errors import RunnerError
+from anabranch.runners.value_files import Values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from anabranch.core.contracts import Chunk, Event, Handle, LogLine
+    from anabranch.runners.local_spill import LocalSpill
+    from anabranch.runners.value_files import Block as File
 
 
 log = logging.getLogger("anabranch.runners")
@@ -50,19 +53,23 @@ class LocalPort:
     """
 
     __slots__ = (
-        "answer", "at", "blocked", "cancels", "chunk", "ended", "gate", "id", "ident", "keep", "off", "priority",
-        "resources", "sink", "store", "watch", "worker",
+        "answer", "at", "blocked", "cancels", "chunk", "ended", "files", "gate", "id", "ident", "keep", "off",
+        "priority", "resources", "sink", "spill", "store", "watch", "worker",
     )  # fmt: skip
 
     in_process = True
 
-    def __init__(self, chunk: Chunk, sink: Callable[[Sequence[Event]], None], store: dict[int, Any]) -> None:
+    def __init__(
+        self, chunk: Chunk, sink: Callable[[Sequence[Event]], None], store: dict[int, Any], spill: LocalSpill
+    ) -> None:
         self.id = chunk.id
         self.chunk: Chunk | None = chunk
         self.priority = chunk.priority
         self.resources = chunk.resources
         self.sink = sink
         self.store = store
+        self.spill = spill
+        self.files: dict[Handle, File] = {}  # spilled blocks that the chunk reads
         self.gate = threading.Lock()
         self.worker = ""
         self.ident = 0  # the thread that runs it
@@ -100,6 +107,8 @@ class LocalPort:
             # As text: a record that holds the exception would keep the task's values alive.
             log.error("chunk %d: the worker's run_chunk failed\n%s", self.id, traceback.format_exc())
         self.at = None
+        for file in self.files.values():
+            file.close()
         if not self.ended:
             self.end(ChunkLost(self.id, "stopped" if interrupted else "worker-lost", message))
         self.sink = nobody
@@ -159,7 +168,11 @@ class LocalPort:
             raise RunnerError(f"nothing was put under the shared id {shared_id}, or it was dropped") from None
 
     def values(self, handle: Handle) -> Sequence[Any]:
-        raise RunnerError(f"values of {handle} live in the driver: inside one process they come with the arguments")
+        """Spilled ones; others come with the arguments."""
+        found = self.files.get(handle)
+        if found is None:
+            found = self.files[handle] = self.spill.open(handle)
+        return Values(found)
 
     def report(self, report: Report) -> None:
         if report.final:

@@ -24,17 +24,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.core import contracts as c
-from anabranch.core.cpus import usable_cpus
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
+from anabranch.core.machine import usable_cpus, usable_memory
 from anabranch.core.options import parse_bytes
 from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import WORKER
-from anabranch.runners.process_blocks import Store, block_name, pickled, refused
 from anabranch.runners.process_crew import Crew
 from anabranch.runners.process_desk import Desk, Shared
 from anabranch.runners.process_jobs import Job, merge
-from anabranch.runners.process_pool import total_memory
+from anabranch.runners.value_files import Store, block_name, pickled, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -82,7 +81,7 @@ class ProcessRunner:
         self.memory_limit = parse_bytes(memory_limit)
         self.max_tasks_per_child = max_tasks_per_child
         cpus = float(max(self.max_workers, usable_cpus()))
-        self._offers = {"cpus": cpus, "memory": float(total_memory()), **(resources or {})}
+        self._offers = {"cpus": cpus, "memory": float(usable_memory()), **(resources or {})}
         self._entry = run_chunk
         self._desk = Desk(self.max_workers, self._offers, self.memory_limit, max_tasks_per_child)
         self._crew: Crew | None = None
@@ -124,7 +123,10 @@ class ProcessRunner:
             self.close(cancel=True)
             raise
         offers = tuple(self._offers.items())
-        return c.Capabilities("process", values="held", stops_items=True, nested=True, resources=offers)
+        spills = len(desk.store.folders) > 1
+        return c.Capabilities(
+            "process", values="held", stops_items=True, nested=True, resources=offers, spills=spills
+        )
 
     def slots(self) -> c.SlotsChanged:
         return c.SlotsChanged(self.max_workers, self.max_workers)
@@ -238,6 +240,23 @@ class ProcessRunner:
         self._desk.let_go()
         with self._desk.store.open(block_name(handle)) as block:
             return block.load_many(slots)
+
+    def spill(self, handle: Handle, block: c.Block) -> c.Held:
+        try:
+            self._desk.store.spill(block_name(handle))
+        except OSError as error:
+            raise RunnerError(f"values could not be moved to {self._desk.store.folders[-1]}: {error}") from error
+        return block if isinstance(block, c.Held) else c.Held()
+
+    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> c.Held:
+        store = self._desk.store
+        try:
+            with store.open(block_name(handle)) as block:
+                size = store.write(block_name(to), [block.raw(slot) for slot in slots])
+        except OSError as error:
+            raise RunnerError(f"no room to move values to: {error}") from error
+        self._desk.made(to)
+        return c.Held(size)
 
     # -- pickling --------------------------------------------------------------------------------
 

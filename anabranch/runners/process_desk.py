@@ -22,19 +22,19 @@ from anabranch.core.contracts import Handle, Report
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.runners import process_transport as wire
-from anabranch.runners.process_blocks import block_name, refused
 from anabranch.runners.process_jobs import Queue
 from anabranch.runners.process_pool import oom_kills
+from anabranch.runners.value_files import block_name, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.contracts import Event
-    from anabranch.runners.process_blocks import Store
     from anabranch.runners.process_crew import Crew
     from anabranch.runners.process_jobs import Job
     from anabranch.runners.process_page import Running
     from anabranch.runners.process_pool import WorkerProcess
+    from anabranch.runners.value_files import Store
 
 MEMORY_SECONDS = 0.25  # between looks at the workers' memory
 _log = logging.getLogger("anabranch")
@@ -350,6 +350,11 @@ class Desk:
             worker.jobs.clear()
             worker.kill("closed")
         self.crew.end()
+
+    def made(self, handle: Handle) -> None:
+        """A block that no worker reported."""
+        with self.lock:
+            self._held.add(handle)
 
     def let_go(self) -> None:
         """Remove the files of released blocks."""

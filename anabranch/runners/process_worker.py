@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +24,15 @@ from anabranch.core.errors import RunnerError, SerializationError
 from anabranch.core.failures import capture
 from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import resolve
-from anabranch.runners.process_blocks import LARGE, PACKED_BYTES, Store, block_name, dumps, pickled, refused
 from anabranch.runners.process_page import Page
+from anabranch.runners.value_files import LARGE, PACKED_BYTES, Store, Values, block_name, dumps, pickled, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from anabranch.core.contracts import Block, LogLine, Report
     from anabranch.runners.entry import RunChunk
-    from anabranch.runners.process_blocks import Block as File
+    from anabranch.runners.value_files import Block as File
 
 _PR_SET_PDEATHSIG = 1
 
@@ -79,7 +78,7 @@ class ProcessPort:
         found = self._open.get(handle)
         if found is None:
             found = self._open[handle] = self._store.open(block_name(handle))
-        return _Values(found)
+        return Values(found)
 
     def report(self, report: Report) -> None:
         report.blocks = tuple(self._packed(report, stage, block) for stage, block in enumerate(report.blocks))
@@ -260,19 +259,6 @@ class ProcessPort:
             known = self._cancelled.get(chunk, set())
             self._cancelled[chunk] = None if known is None or positions is None else known.union(positions)
             _bound(self._cancelled)
-
-
-class _Values(Sequence[Any]):
-    """The values of a block, each read when asked for, as a copy of its own."""
-
-    def __init__(self, file: File) -> None:
-        self._file = file
-
-    def __len__(self) -> int:
-        return len(self._file)
-
-    def __getitem__(self, slot: Any) -> Any:
-        return self._file.load(slot)
 
 
 def _bound(notes: dict[int, Any]) -> None:

@@ -6,16 +6,17 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.core.contracts import Capabilities, ChunkLost, ItemTimedOut, Report, SlotsChanged
-from anabranch.core.cpus import usable_cpus
 from anabranch.core.errors import RunnerError
+from anabranch.core.machine import usable_cpus
 from anabranch.runners.entry import resolve
 from anabranch.runners.local import LocalPort, PortQueue, nobody
+from anabranch.runners.local_spill import LocalSpill
 from anabranch.runners.thread_watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.core.contracts import Block, Chunk, Event, Handle, Held
     from anabranch.runners.entry import RunChunk
 
 LINGER = 1.0  # seconds that a thread beyond the pool's size stays when it is idle
@@ -77,6 +78,7 @@ class ThreadRunner:
         self._cap = max(32, 4 * self.max_workers)
         self._serial = 0
         self._shared: dict[int, Any] = {}
+        self._spill = LocalSpill()
         self._closed = False
         self._watch = Watch(self)
 
@@ -97,7 +99,7 @@ class ThreadRunner:
         self._run_chunk = resolve(self._entry)
         self._sink = sink
         offers = tuple(self._offers.items())
-        return Capabilities("thread", in_process=True, values="inline", nested=True, resources=offers)
+        return Capabilities("thread", in_process=True, values="inline", nested=True, spills=True, resources=offers)
 
     def slots(self) -> SlotsChanged:
         return SlotsChanged(self._slots(), self.max_workers)
@@ -114,7 +116,7 @@ class ThreadRunner:
             if self._closed or self._run_chunk is None:
                 raise RunnerError(f"this ThreadRunner {'is closed' if self._closed else 'was not started'}")
             for chunk in chunks:
-                port = LocalPort(chunk, self._sink, self._shared)
+                port = LocalPort(chunk, self._sink, self._shared, self._spill)
                 port.watch = self._watch.add
                 self._ports[chunk.id] = port
                 if port.resources:
@@ -139,10 +141,17 @@ class ThreadRunner:
                 self._answer_now(port)
 
     def release(self, handles: Iterable[Handle]) -> None:
-        """Nothing to do: blocks went to the driver as objects."""
+        """Only what was spilled is here; the rest went to the driver as objects."""
+        self._spill.release(handles)
 
     def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
-        raise RunnerError(f"{handle}: a ThreadRunner holds no values, they come inside the reports")
+        return self._spill.fetch(handle, slots)
+
+    def spill(self, handle: Handle, block: Block) -> Held:
+        return self._spill.spill(handle, block)
+
+    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
+        return self._spill.move(handle, slots, to)
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         with self._lock:
@@ -183,6 +192,7 @@ class ThreadRunner:
             self._abandon(port)
         self._sink = nobody
         self._shared.clear()
+        self._spill.close()
 
     # -- threads ---------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
 MIDDLE = ["engine", "results", "runners", "clusters", "records", "display"]
 BASE = ["core", "settings", "logs"]
-WIRED = [*BASE, *MIDDLE, "pump", "session", "worker"]
+WIRED = [*BASE, *MIDDLE, "pump", "session", "spiller", "worker"]
 SURFACE = [*WIRED, "scope", "calls", "concurrency", "tasks", "flows", "testing"]
 
 # What a room (a folder) or a root module may import of the package, besides itself.
@@ -34,7 +34,8 @@ FLOORS: dict[str, list[str]] = {
     **{room: ["core"] for room in MIDDLE},
     "settings": ["core"],
     "logs": ["core", "settings"],
-    "pump": [*BASE, "engine"],
+    "pump": [*BASE, "engine", "spiller"],
+    "spiller": ["core"],
     "worker": [*BASE, "engine", "results", "worker_scope"],
     "worker_scope": ["core", "runnables"],
     "worker_requests": [*BASE, "pump", "session", "scope", "runnables", "worker_scope"],

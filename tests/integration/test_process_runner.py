@@ -41,7 +41,7 @@ from anabranch.core.options import TaskOptions
 from anabranch.core.states import COMPLETED, FAILED
 from anabranch.core.walk import Hole
 from anabranch.runners.process import ProcessRunner
-from anabranch.runners.process_blocks import Store, pickled
+from anabranch.runners.value_files import Store, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -644,7 +644,7 @@ import sys, time
 from anabranch.core.contracts import Binding, Chunk, Stage, TaskSpec
 from anabranch.core.options import TaskOptions
 from anabranch.runners.process import ProcessRunner
-from anabranch.runners.process_blocks import Store, pickled
+from anabranch.runners.value_files import Store, pickled
 
 def spin(x):
     import os, re

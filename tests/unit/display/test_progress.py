@@ -32,7 +32,7 @@ class FakeMap:
         self.codes = bytearray([PENDING] * (total or 0))
         self.closed = total is not None
         self.done = 0
-        self.bytes_held = 0
+        self.bytes_held = self.bytes_spilled = 0
         self.scope = self
         self.end: list[Callable[[], None]] = []
 
@@ -121,6 +121,7 @@ def terminal(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def reading(**changes: Any) -> meter.Reading:
     given: dict[str, Any] = {
         "name": "double", "done": 512, "total": 2048, "failed": 0, "cached": 0, "cancelled": 0, "bytes_held": 0,
+        "bytes_spilled": 0,
         "seconds": 2.0, "rate": 256.0, "finished": False,
     }  # fmt: skip
     return meter.Reading(**{**given, **changes})

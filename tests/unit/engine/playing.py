@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo, Held, Inline, Outcome, Report
-from anabranch.core.events import CancelChunk, Decide, Drop, Free, Pull, Put, Resolve, Send, Wake
+from anabranch.core.events import CancelChunk, Decide, Drop, Free, Move, Pull, Put, Resolve, Send, Spill, Wake
 from anabranch.engine.chunks import CHUNKS_PER_SLOT
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anabranch.engine.lanes import Lane
 
 ERROR = ErrorInfo("ValueError", "no good", "")
+SIZE = 100_000  # bytes of a value
 
 
 class Iterator:
@@ -76,9 +77,9 @@ def written(flight: Flight, count: int, fates: list[str], final: bool, *, held: 
         if not keep or not count:
             blocks.append(None)
         elif held:
-            blocks.append(Held(100 * count))
+            blocks.append(Held(SIZE * count))
         else:  # stages of one chunk have the same items, except single submits behind their producers
-            blocks.append(Inline([(owner.id, i) for i in chunk.items[first : first + count]], 100 * count))
+            blocks.append(Inline([(owner.id, i) for i in chunk.items[first : first + count]], SIZE * count))
     times = array("i", [1000] * count)
     codes = tuple(bytes(row) for row in rows) if outcomes else None
     return Report(chunk.id, first, count, final, 1.0, times, times, codes, outcomes, tuple(blocks), "w")
@@ -104,6 +105,7 @@ class Driver:
         self.nbytes: dict[Handle, int] = {}
         self.ended: dict[tuple[str, int], tuple[int, int]] = {}  # terminal: (code, attempt)
         self.stopped: dict[int, Flight] = {}  # their worker was stopped, which is not told yet
+        self.leaving: list[Spill | Move] = []  # blocks that are to leave memory, or to be made smaller
         self.wanted: list[MapRun] = []  # have asked for elements
         self.streams: dict[str, int] = {}
         self.streamed: set[str] = set()
@@ -131,6 +133,9 @@ class Driver:
                 assert flight is not None, "a chunk that nobody knows cannot be cancelled"
                 assert one.positions is not None
                 flight.cancelled.update(one.positions)
+            elif isinstance(one, Spill | Move):
+                assert one.block.content is not None, "nothing is left to move"
+                self.leaving.append(one)
             elif isinstance(one, Pull):
                 assert one.map not in self.wanted, "asked twice"
                 self.wanted.append(one.map)
@@ -152,7 +157,8 @@ class Driver:
             assert not maps[0].is_terminal(index), "what has ended is not sent"
             for feed in maps[0].feeds:
                 assert feed.map.is_terminal(index), "nothing is sent whose inputs are unfinished"
-                if not self.held and len(maps[0].feeds) == 1 and states.is_success(feed.map.codes[index]):
+                single = len(maps[0].feeds) == 1 and states.is_success(feed.map.codes[index])
+                if not self.held and single and position not in chunk.wants:
                     assert chunk.args[position] == (feed.map.id, index), "an argument is its producer's value"
 
     def free(self, handle: Handle) -> None:

@@ -28,6 +28,7 @@ from anabranch.core.contracts import (
     Stage,
     TaskSpec,
 )
+from anabranch.core.events import Move
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
@@ -35,7 +36,7 @@ from anabranch.core.params import Binder
 from anabranch.core.walk import Hole
 from anabranch.engine.assemble import PIPE
 from anabranch.engine.dispatch import Dispatcher
-from tests.unit.engine.playing import Driver, Flight, Iterator, written
+from tests.unit.engine.playing import SIZE, Driver, Flight, Iterator, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,14 +54,18 @@ def never(value: object) -> bool:
 
 
 class Dispatching(Driver, RuleBasedStateMachine):
-    @initialize(slots=st.integers(1, 3), held=st.booleans(), stops=st.booleans())
-    def begin(self, slots: int, held: bool, stops: bool) -> None:
+    @initialize(
+        slots=st.integers(1, 3), held=st.booleans(), stops=st.booleans(), budget=st.none() | st.integers(0, 20)
+    )  # fmt: skip
+    def begin(self, slots: int, held: bool, stops: bool, budget: int | None) -> None:
         self.held = held
         self.d = Dispatcher(rng=random.Random(0))
         capabilities = Capabilities(
             "bench", in_process=not held, values="held" if held else "inline", stops_items=stops,
-            values_survive_workers=not held,
+            values_survive_workers=not held, spills=budget is not None,
         )  # fmt: skip
+        self.d.ledger.memory.budget = None if budget is None else budget * SIZE
+        self.d.ledger.memory.slack = 3 * SIZE
         self.lane = self.d.lanes[self.d.add_lane(capabilities, slots, slots)]
 
     # -- what users do -------------------------------------------------------------------------------------
@@ -94,7 +99,10 @@ class Dispatching(Driver, RuleBasedStateMachine):
     )
 
     @precondition(lambda self: len(self.maps) < 8)
-    @rule(n=st.integers(0, 9), chunk=st.none() | st.integers(1, 4), options=options, kept=st.booleans(), gate=PICK)
+    @rule(
+        n=st.integers(0, 9) | st.just(24), chunk=st.none() | st.integers(1, 4) | st.just(24), options=options,
+        kept=st.booleans(), gate=PICK,
+    )  # fmt: skip
     def map_over_a_list(self, n: int, chunk: int | None, options: TaskOptions, kept: bool, gate: int) -> None:
         source = Source(plan_map(Binder(identity, "work"), (range(n),), {}, never, never))
         map = self.make(options, kept=kept, source=source)
@@ -330,6 +338,24 @@ class Dispatching(Driver, RuleBasedStateMachine):
         self.d.values_lost(0, [handle])
         self.carry_out()
 
+    @precondition(lambda self: self.leaving)
+    @rule(pick=PICK, works=st.booleans())
+    def write(self, pick: int, works: bool) -> None:
+        """The disk has taken a block, or did not."""
+        one = self.leaving.pop(pick % len(self.leaving))
+        block, handle = one.block, one.block.handle
+        if isinstance(one, Move):
+            if works and handle in self.alive:
+                self.alive[one.to] = (one.map, one.items)
+                self.d.moved(one.map, block, one.items, one.to, Held(SIZE * len(one.items)))
+        elif not works:
+            self.d.spill_failed(block)
+        else:
+            if not self.held:
+                self.alive[handle] = (one.map, [*block.indices()])
+            self.d.spilled(one.map, block, Held(block.nbytes))
+        self.carry_out()
+
     @precondition(lambda self: self.flights)
     @rule(pick=PICK)
     def wait_in_a_task(self, pick: int) -> None:
@@ -362,6 +388,8 @@ class Dispatching(Driver, RuleBasedStateMachine):
         limited = sum(bool(s.limits) for s in self.d.sent.values())
         assert limited == self.d.limits.used.get("task:work", 0) <= 1, "a limit counts its chunks"
         assert self.d.ledger.bytes_held == sum(m.bytes_held for m in self.maps) >= 0
+        memory = self.d.ledger.memory
+        assert 0 <= memory.leaving <= memory.taken <= self.d.ledger.bytes_held
         for map in self.maps:
             assert map.done == sum(code >= states.FIRST_TERMINAL for code in map.codes)
             flying = [s for s in self.d.sent.values() if s.maps[0] is map]
@@ -400,7 +428,9 @@ class Dispatching(Driver, RuleBasedStateMachine):
         for _ in range(500):
             self.carry_out()
             self.consistent()
-            if self.wanted:
+            if self.leaving:
+                self.write(0, works=True)
+            elif self.wanted:
                 self.d.pulled(self.wanted.pop(), [], True, None)
             elif self.flights:
                 flight = next(iter(self.flights.values()))
@@ -421,10 +451,12 @@ class Dispatching(Driver, RuleBasedStateMachine):
         for key in list(self.handles.elements()):
             self.drop_handle(key)
         self.carry_out()
+        while self.leaving:
+            self.write(0, works=True)
         self.nothing_left()
 
     def nothing_left(self) -> None:
-        assert self.d.ledger.bytes_held == 0
+        assert self.d.ledger.bytes_held == self.d.ledger.memory.taken == self.d.ledger.memory.leaving == 0
         assert not self.alive, "blocks that nobody will ever release"
         assert not self.d.timers
         assert not self.lane.runnable

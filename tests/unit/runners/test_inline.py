@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.core.contracts import Chunk, ChunkLost, Handle, Inline, Report
-from anabranch.core.errors import RunnerError
+from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.runners.inline import InlineRunner
 
 if TYPE_CHECKING:
@@ -192,6 +192,6 @@ def test_nothing_to_fetch() -> None:
     runner.start(lambda events: None)
     with pytest.raises(RunnerError, match="started before"):
         runner.start(lambda events: None)
-    with pytest.raises(RunnerError, match="holds no values"):
+    with pytest.raises(ResultReleased, match="moved to disk"):
         runner.fetch(Handle(1, 0, 0), [0])
     runner.release([Handle(1, 0, 0)])

@@ -24,7 +24,7 @@ from anabranch.core.contracts import (
     SlotsChanged,
     WorkerRequest,
 )
-from anabranch.core.errors import RunnerError
+from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.runners import thread as thread_module
 from anabranch.runners.entry import resolve
 from anabranch.runners.thread import ThreadRunner

@@ -1,4 +1,4 @@
-"""Values between processes: how they are pickled, and the files in shared memory where large ones lie.
+"""Files of values: how values are pickled, and the files, in shared memory or on disk, in which they lie.
 
 A file holds several values. Each has a pickle of its own, so that one is read without the others,
 and its large buffers lie apart, so that arrays are mapped and not copied::
@@ -20,6 +20,7 @@ import tempfile
 import weakref
 import zlib
 from array import array
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -28,7 +29,7 @@ from anabranch.core.errors import ResultReleased
 from anabranch.core.processes import host_name, process_alive, process_started
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from anabranch.core.contracts import Handle
 
@@ -90,15 +91,15 @@ def refused(value: Any) -> bytes:
 
 
 class Store:
-    """The files of one driver: in shared memory, and in the temporary folder when that is full."""
+    """The files of one runner: in shared memory, and in the temporary folder when that is full or was told to spill."""
 
     def __init__(self, folders: Sequence[str]) -> None:
         self.folders = tuple(folders)
 
     @classmethod
-    def create(cls) -> Store:
-        """Make this driver's folder, and remove those of drivers that have died."""
-        roots = ["/dev/shm"] if os.access("/dev/shm", os.W_OK) else []
+    def create(cls, *, memory: bool = True) -> Store:
+        """Make a runner's folder (two with `memory`), and remove those of drivers that have died."""
+        roots = ["/dev/shm"] if memory and os.access("/dev/shm", os.W_OK) else []
         roots.append(tempfile.gettempdir())
         place = _place()
         for root in roots:
@@ -139,11 +140,26 @@ class Store:
             f"the values in block {name} were released: keep a future to them, or read them before you let go of it"
         )
 
+    def spill(self, name: str) -> None:
+        """Move a file from shared memory to the temporary folder; raises OSError when there is no room."""
+        source, target = (os.path.join(folder, name) for folder in (self.folders[0], self.folders[-1]))
+        if source == target or not os.path.exists(source):  # it lies there already, or was released
+            return
+        part = f"{target}.part"
+        os.makedirs(self.folders[-1], 0o700, exist_ok=True)
+        try:
+            _copy(source, part)
+            os.rename(part, target)
+        except BaseException:
+            _unlink(part)
+            raise
+        if not _unlink(source):  # released meanwhile
+            _unlink(target)
+
     def unlink(self, names: Iterable[str]) -> None:
         for name in names:
-            for folder in self.folders:
-                if _unlink(os.path.join(folder, name)):
-                    break
+            for folder in self.folders:  # in all: it may be on its way from one to the other
+                _unlink(os.path.join(folder, name))
 
     def unlink_chunk(self, chunk: int, but: set[str]) -> None:
         """Remove what a lost chunk left behind, except for files that were reported."""
@@ -153,6 +169,19 @@ class Store:
             except FileNotFoundError:
                 continue
             self.unlink(name for name in names if name.startswith(f"v{chunk}.") and name not in but)
+
+
+class Values(Sequence[Any]):
+    """The values of a block, each read when asked for, as a copy of its own."""
+
+    def __init__(self, file: Block) -> None:
+        self._file = file
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __getitem__(self, slot: Any) -> Any:
+        return self._file.load(slot)
 
 
 def block_name(handle: Handle) -> str:
@@ -190,12 +219,19 @@ class Block:
         """
         at, size, first, count = self._values[4 * slot : 4 * slot + 4]
         data = os.pread(self._fd, size, at)
+        return pickle.loads(data, buffers=self._buffers_of(first, count, shared))
+
+    def raw(self, slot: int) -> Pickled:
+        """One value as it lies here."""
+        at, size, first, count = self._values[4 * slot : 4 * slot + 4]
+        return os.pread(self._fd, size, at), self._buffers_of(first, count, True)
+
+    def _buffers_of(self, first: int, count: int, shared: bool) -> list[memoryview]:
         if not count:
-            return pickle.loads(data)
+            return []
         view = self._map(shared)
         spans = self._buffers[2 * first : 2 * (first + count)]
-        buffers = [view[start : start + length] for start, length in zip(spans[::2], spans[1::2], strict=True)]
-        return pickle.loads(data, buffers=buffers)
+        return [view[start : start + length] for start, length in zip(spans[::2], spans[1::2], strict=True)]
 
     def load_many(self, slots: Sequence[int]) -> list[Any]:
         if len(slots) < 8 or self._buffers:
@@ -265,6 +301,14 @@ def _write(path: str, pieces: list[Any]) -> None:
                 left[0] = left[0][done:]
     finally:
         os.close(fd)
+
+
+def _copy(source: str, target: str) -> None:
+    """Write a new file with what another holds."""
+    with open(source, "rb") as given:
+        fd = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with open(fd, "wb") as taken:
+            shutil.copyfileobj(given, taken, 1 << 20)
 
 
 def _unlink(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""How many processors this process may really use."""
+"""How many processors and how much memory this process may really use."""
 
 from __future__ import annotations
 
@@ -19,3 +19,18 @@ def usable_cpus() -> int:
     if slurm.isdigit():
         found.append(int(slurm))
     return max(1, min(found))
+
+
+def usable_memory() -> int:
+    """Bytes: the lesser of what the machine has and what its control group may take; 0 when nobody can tell."""
+    found = []
+    try:
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (OSError, ValueError):
+        pass
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            found.append(int(file.read()))
+    except (OSError, ValueError):  # no group, or "max"
+        pass
+    return min(found, default=0)

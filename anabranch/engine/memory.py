@@ -1,0 +1,99 @@
+"""Which values lie in this machine's memory, and which of them leave it when they are too many.
+
+    add --> lies here --choose--> leaving --left--> on disk
+                 \\                    \\--stays--> lies here, and is not asked again
+                  \\--remove (its last reader has gone)
+
+Pure counting: the ledger feeds it, the pump's spiller moves the bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anabranch.core.maps import MapRun, ValueBlock
+
+SMALLEST = 64 << 10  # bytes: blocks below are not worth a file
+SLACK = 64 << 20  # bytes over the budget before the disk holds the work up
+
+
+class Memory:
+    """Counts bytes of values in memory against a budget.
+
+    Args:
+        budget: bytes that values may take before the first ones leave; None: no bounds.
+    """
+
+    __slots__ = ("_leaving", "_lying", "budget", "leaving", "slack", "taken")
+
+    def __init__(self, budget: int | None = None) -> None:
+        self.budget = budget
+        self.slack = SLACK
+        self.taken = 0  # bytes in memory
+        self.leaving = 0  # bytes of these that are being written
+        self._lying: dict[MapRun, dict[ValueBlock, None]] = {}
+        self._leaving: set[ValueBlock] = set()
+
+    def add(self, map: MapRun, block: ValueBlock) -> None:
+        """A block has come that lies in memory."""
+        block.in_memory = True
+        self.taken += block.nbytes
+        if block.nbytes >= SMALLEST:
+            self._lying.setdefault(map, {})[block] = None
+
+    def remove(self, map: MapRun, block: ValueBlock) -> None:
+        """The block is no more, wherever it was."""
+        if not block.in_memory:
+            return
+        block.in_memory = False
+        self.taken -= block.nbytes
+        if block in self._leaving:
+            self._leaving.discard(block)
+            self.leaving -= block.nbytes
+        elif block.nbytes >= SMALLEST:
+            self._forget(map, block)
+
+    def choose(self) -> list[tuple[MapRun, ValueBlock]]:
+        """The blocks that are to leave now: of maps that nobody reads first, and what will be read last of each."""
+        if self.budget is None or self.taken - self.leaving <= self.budget:
+            return []
+        found: list[tuple[MapRun, ValueBlock]] = []
+        for map in sorted(self._lying, key=lambda map: map.stream is not None or map.readers is not None):
+            blocks = self._lying[map]
+            while blocks and self.taken - self.leaving > self.budget:
+                block, _ = blocks.popitem()  # the newest: whoever reads the list begins at its other end
+                self._leaving.add(block)
+                self.leaving += block.nbytes
+                found.append((map, block))
+            if not blocks:
+                del self._lying[map]
+        return found
+
+    def left(self, block: ValueBlock) -> bool:
+        """The block has been written; False when it was let go meanwhile."""
+        if block not in self._leaving:
+            return False
+        self._leaving.discard(block)
+        self.leaving -= block.nbytes
+        self.taken -= block.nbytes
+        block.in_memory = False
+        return True
+
+    def stays(self, block: ValueBlock) -> None:
+        """The block cannot leave: it counts, and is not asked again."""
+        if block in self._leaving:
+            self._leaving.discard(block)
+            self.leaving -= block.nbytes
+
+    @property
+    def behind(self) -> bool:
+        """Whether values are made faster than they can leave: nothing new should start meanwhile."""
+        return self.leaving > 0 and self.budget is not None and self.taken > self.budget + self.slack
+
+    def _forget(self, map: MapRun, block: ValueBlock) -> None:
+        blocks = self._lying.get(map)
+        if blocks is not None:
+            blocks.pop(block, None)
+            if not blocks:
+                del self._lying[map]

@@ -551,7 +551,7 @@ def test_close_from_inside_a_task_and_from_a_report(log: Log) -> None:
 def test_blocks_never_need_fetching() -> None:
     runner = ThreadRunner(1, run_chunk=call_args)
     runner.release([Handle(1, 0, 0)])
-    with pytest.raises(RunnerError):
+    with pytest.raises(ResultReleased, match="moved to disk"):
         runner.fetch(Handle(1, 0, 0), [0])
 
 

@@ -58,6 +58,7 @@ class Pump:
         self.runners: list[Runner | None] = []
         self.on_request: Callable[[int, c.WorkerRequest], None] | None = None
         self.on_hooks: Callable[[ev.RunHooks], None] | None = None
+        self.on_judge: Callable[[ev.Judge], None] | None = None
         self.on_decide: Callable[[ev.Decide], None] | None = None
         self.on_resolve: Callable[[ev.Resolve], None] | None = None
         self._write_rows = write_rows
@@ -271,6 +272,11 @@ class Pump:
             decide = self.on_decide
             self.aside(lambda: decide(i))
 
+    def _judge(self, i: ev.Judge) -> None:
+        if self.on_judge is not None:
+            judge = self.on_judge
+            self.aside(lambda: judge(i))
+
     def _hooks(self, i: ev.RunHooks) -> None:
         if self.on_hooks is not None:
             hooks = self.on_hooks
@@ -279,7 +285,7 @@ class Pump:
     _do: dict[type, Callable[[Pump, Any], None]] = {  # noqa: RUF012
         ev.Put: _put, ev.Send: _send, ev.Drop: _drop, ev.Shorten: _shorten, ev.CancelChunk: _cancel, ev.Free: _free,
         ev.Spill: _spill, ev.Move: _spill, ev.Pull: _pull, ev.Rows: _rows, ev.EmitLogs: _logs, ev.Wake: _wake,
-        ev.Resolve: _resolve, ev.Decide: _decide, ev.RunHooks: _hooks,
+        ev.Resolve: _resolve, ev.Decide: _decide, ev.Judge: _judge, ev.RunHooks: _hooks,
     }  # fmt: skip
 
     # -- helper threads --------------------------------------------------------------------------
@@ -298,7 +304,7 @@ class Pump:
                 return
             try:
                 work()
-            except Exception as error:  # a user's callback must not end the thread for all others
+            except BaseException as error:  # a user's callback must not end the thread for all others
                 self._warn(f"callback failed: {error!r}", 40)
             del work
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.contracts import LogLine, Runner, WorkerRequest
-    from anabranch.core.events import Decide, Resolve, RunHooks
+    from anabranch.core.events import Decide, Judge, Resolve, RunHooks
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
     from anabranch.core.runs import FlowRunRow, Records, Row
@@ -94,6 +94,7 @@ class Session:
         self.pump = Pump(clock, self._write_rows, self._emit_logs)
         self.pump.dispatcher.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or None
         self.pump.on_hooks = self._run_hooks
+        self.pump.on_judge = self._judge
         self.pump.on_decide = self._decide
         self.pump.on_resolve = self._resolve_constants
         self.pump.on_request = self._on_request
@@ -270,6 +271,10 @@ class Session:
 
     def _run_hooks(self, instruction: RunHooks) -> None:
         aside.run_hooks(instruction, logs.warn)
+
+    def _judge(self, instruction: Judge) -> None:
+        found = aside.judge(instruction, logs.warn)
+        self.pump.call(self.pump.dispatcher.judged, instruction, found)
 
     def _decide(self, instruction: Decide) -> None:
         delay, message = aside.decide(instruction, logs.warn)

@@ -220,7 +220,7 @@ class _Work:
             self.settle(number, position, result)
             if states.is_success(result.code):
                 return result.value
-            self.skip_rest(number + 1, position, result, plan)
+            self.skip_rest(number + 1, position)
             return _STOPPED
         if chunk.keep[number]:
             self.values[number].append(value)
@@ -289,7 +289,7 @@ class _Work:
         self.settle(number, position, result)
         if states.is_success(result.code):
             return result.value
-        self.skip_rest(number + 1, position, result, plan)
+        self.skip_rest(number + 1, position)
         return _STOPPED
 
     def item(self, position: int) -> Any:
@@ -389,7 +389,7 @@ class _Work:
         for number, result in enumerate(found):
             self.settle(number, position, result)
         if len(found) < len(self.plans):
-            self.skip_rest(len(found), position, found[-1], self.plans[len(found) - 1])
+            self.skip_rest(len(found), position)
         self.started.append(at[0])
         self.durations.append(at[1])
 
@@ -420,17 +420,10 @@ class _Work:
         for stage in range(len(self.plans)):
             self.settle(stage, position, AttemptResult(code, message=message))
 
-    def skip_rest(self, stage: int, position: int, result: AttemptResult, plan: StagePlan) -> None:
-        """Stages after one that did not succeed do not run; while it is retried they just wait."""
+    def skip_rest(self, stage: int, position: int) -> None:
+        """Stages after one that did not succeed do not run; what becomes of them is the driver's to say."""
         for number in range(stage, len(self.plans)):
-            if result.code in (states.AWAITING_RETRY, states.AWAITING_CACHE):
-                skipped = AttemptResult(states.PENDING)
-            else:
-                index = self.items[stage - 1][position]
-                where = f"{plan.spec.name}[{index}]"
-                message = f"upstream {where} ended {states.NAMES[result.code][0]}: {result.message}"
-                skipped = AttemptResult(states.TRIGGER_FAILED, message=message)
-            self.settle(number, position, skipped)
+            self.settle(number, position, AttemptResult(states.PENDING))
 
     def report(self, upto: int, *, final: bool) -> None:
         lines, dropped = self.log.take()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import Chunk, Handle, LogLine
+    from anabranch.core.contracts import Chunk, ErrorInfo, Handle, LogLine
     from anabranch.core.maps import MapRun, ValueBlock
     from anabranch.core.runs import Row
 
@@ -95,13 +95,37 @@ class Decide:
 
 
 @dataclass(slots=True)
-class RunHooks:
-    """Hooks and handlers of a transition that happened in the driver (trigger, lost, cancelled)."""
+class Judge:
+    """Ask the user's state handlers about an end decided in the driver; answer with `Dispatcher.judged`."""
 
     map: MapRun
     index: int
     code: int
     message: str
+    error: ErrorInfo | None
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What an item ends as (or, with AWAITING_RETRY, begins again as) after its handlers have seen it."""
+
+    code: int
+    message: str = ""
+    name: str = ""  # of the user's own
+    value: Any = None
+    error: ErrorInfo | None = None
+    delay: float = 0.0
+
+
+@dataclass(slots=True)
+class RunHooks:
+    """Hooks of an end decided in the driver (trigger, lost, cancelled)."""
+
+    map: MapRun
+    index: int
+    code: int
+    message: str
+    value: Any = None
 
 
 @dataclass(slots=True)
@@ -121,6 +145,6 @@ class Wake:
 
 
 Instruction = (
-    Put | Drop | Send | Shorten | CancelChunk | Free | Spill | Move | Pull | Resolve | Decide | RunHooks | Rows
-    | EmitLogs | Wake
+    Put | Drop | Send | Shorten | CancelChunk | Free | Spill | Move | Pull | Resolve | Decide | Judge | RunHooks
+    | Rows | EmitLogs | Wake
 )

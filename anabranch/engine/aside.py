@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import states
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import TaskTimeoutError
-from anabranch.core.states import State
+from anabranch.core.events import Judge, RunHooks, Verdict
+from anabranch.core.failures import capture
+from anabranch.core.states import Failed, State
 from anabranch.engine import drive, hooks, retries
+from anabranch.engine.attempt import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from anabranch.core.events import Decide, RunHooks
+    from anabranch.core.events import Decide
     from anabranch.core.maps import MapRun
     from anabranch.engine.steps import Step
 
@@ -28,25 +31,50 @@ def run_of(map: MapRun, index: int) -> TaskRun:
 
 
 def run_hooks(told: RunHooks, warn: Callable[[str], None]) -> None:
-    """Handlers, then hooks, of a transition that is already recorded.
-
-    A handler's answer is not taken here: the run has ended in the driver, and its consumers were
-    told. It is told so when it tries.
-    """
+    """The hooks of an end that stands; handlers are told of a cancel here, and cannot replace it."""
     map, index = told.map, told.index
-    name, kind = states.NAMES[told.code]
     info = map.errors.get(index)
-    data = info.exception if info is not None else None
-    new = State(kind, name, told.message, data, attempt=map.attempt(index), run_id=f"{map.id}/{index}")
-    old = State(states.StateType.PENDING, run_id=new.run_id)
+    data = told.value if states.is_success(told.code) else info and info.exception
+    new = _state(map, index, told.code, told.message, data)
+    if index in map.state_names:
+        new.name = map.state_names[index]
 
     def policy() -> Generator[Step, Any, None]:
-        answer = yield from hooks.handled(map.options.state_handlers, map.spec, old, new)
-        if answer is not new:
-            warn(f"{map.spec.name}[{index}]: a state handler cannot replace {name}, which was decided in the driver")
+        if told.code == states.CANCELLED:
+            old = _state(map, index, states.PENDING)
+            answer = yield from hooks.handled(map.options.state_handlers, map.spec, old, new)
+            if answer is not new:
+                warn(f"{map.spec.name}[{index}]: a state handler cannot replace {new.name}: a cancel stands")
         yield from hooks.called(hooks.hooks_for(map.options, new), map.spec, run_of(map, index), new, warn)
 
     drive.run(policy())
+
+
+def judge(asked: Judge, warn: Callable[[str], None]) -> Verdict:
+    """What an end decided in the driver becomes once the task's state handlers have seen it."""
+    map, index = asked.map, asked.index
+    data = asked.error.exception if asked.error is not None else None
+    new = _state(map, index, asked.code, asked.message, data)
+    ran = asked.code in (states.TIMED_OUT, states.CRASHED)
+    old = _state(map, index, states.RUNNING if ran else states.PENDING)
+    try:
+        answer = drive.run(hooks.handled(map.options.state_handlers, map.spec, old, new))
+    except BaseException as error:  # even sys.exit: who waits for this run waits for an answer
+        answer = Failed(f"Unexpected error while calling state handlers: {type(error).__name__}: {error}", error)
+    as_it_was = Verdict(asked.code, asked.message, error=asked.error)
+    if answer is new:
+        return as_it_was
+    result = adopt(answer)
+    if result.code == states.AWAITING_RETRY and asked.code == states.TRIGGER_FAILED:
+        warn(f"{map.spec.name}[{index}]: no retry after {new.name}, though a state handler asks for it")
+        return as_it_was
+    info = None if result.error is None else capture(result.error, in_process=True)
+    return Verdict(result.code, result.message, result.name, result.value, info, result.delay)
+
+
+def _state(map: MapRun, index: int, code: int, message: str = "", data: Any = None) -> State:
+    name, kind = states.NAMES[code]
+    return State(kind, name, message, data, attempt=map.attempt(index), run_id=f"{map.id}/{index}")
 
 
 def decide(asked: Decide, warn: Callable[[str], None]) -> tuple[float | None, str]:

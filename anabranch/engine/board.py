@@ -8,11 +8,13 @@ split by what they are about; see `dispatch.py` for the whole.
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
-from anabranch.core.contracts import ErrorInfo
-from anabranch.core.events import Drop, RunHooks
+from anabranch.core.contracts import ErrorInfo, Handle, Inline
+from anabranch.core.events import Drop, Judge, RunHooks
+from anabranch.core.maps import ValueBlock
 from anabranch.core.runs import ItemRow, MapRow
 from anabranch.engine import triggers
 from anabranch.engine.ranges import in_ranges, remove_from
@@ -21,6 +23,7 @@ from anabranch.engine.readers import Readers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anabranch.core.events import Verdict
     from anabranch.core.maps import MapRun, Upstream
 
 
@@ -158,14 +161,51 @@ class Board(Readers):
         code: int,
         message: str = "",
         error: ErrorInfo | None = None,
-        *,
-        hooks: bool = True,
     ) -> None:
-        """Give items that are not yet terminal a final state decided in the driver, and tell the rest."""
+        """Give items that are not yet terminal a final state decided in the driver, and tell the rest.
+
+        State handlers are asked first: until they have answered, the item is held as if delayed. A
+        cancel stands, they are only told of it.
+        """
         ended = [i for i in items if not map.is_terminal(i)]
         if not ended:
             self.check_finished(map)
             return
+        if map.options.state_handlers and code != states.CANCELLED:
+            remove_from(map.ready, set(ended))
+            for index in ended:
+                map.delayed[index] = (math.inf, map.codes[index])
+                self.out.append(Judge(map, index, code, message, error))
+            return
+        self._end(map, ended, code, message, error)
+
+    def judged(self, asked: Judge, found: Verdict) -> None:
+        """The handlers have seen the end of an item, and may have put another state in its place."""
+        map, index = asked.map, asked.index
+        if map.is_terminal(index):  # cancelled meanwhile
+            return
+        del map.delayed[index]
+        if found.code == states.AWAITING_RETRY:
+            self.rows.append(self.item_row(map, index, found.code, found.message, found.error))
+            map.attempts[index] = map.attempt(index) + 1
+            self.delay(map, index, found.delay, found.code)
+            return
+        if found.name:
+            map.state_names[index] = found.name
+        if states.is_success(found.code) and map.keep:
+            self.own_value(map, index, found.value)
+        self._end(map, [index], found.code, found.message, found.error, found.value)
+        self.ledger.settle(map, index, index + 1)
+
+    def own_value(self, map: MapRun, index: int, value: Any) -> None:
+        """A value that was made in the driver."""
+        block = ValueBlock(Handle(-self.new_chunk_id(), 0, 0), map.lane, [index], Inline([value], 64), 64)
+        map.add_block(block, overlay=True)
+        self.ledger.added(map, block)
+
+    def _end(
+        self, map: MapRun, ended: list[int], code: int, message: str, error: ErrorInfo | None, value: Any = None
+    ) -> None:
         for index in ended:
             map.codes[index] = code
             map.delayed.pop(index, None)
@@ -176,8 +216,8 @@ class Board(Readers):
             self.rows.append(self.item_row(map, index, code, message, error))
         map.done += len(ended)
         remove_from(map.ready, set(ended))
-        if hooks and _has_hooks(map, code):
-            self.out.extend(RunHooks(map, i, code, message) for i in ended)
+        if _has_hooks(map, code):
+            self.out.extend(RunHooks(map, i, code, message, value) for i in ended)
         self.ended(map, ended)
 
     def item_row(self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None) -> ItemRow:
@@ -332,7 +372,7 @@ def _had(up: Upstream) -> bool:
 
 def _has_hooks(map: MapRun, code: int) -> bool:
     options = map.options
-    if options.state_handlers:
+    if options.state_handlers and code == states.CANCELLED:
         return True
     kind = states.NAMES[code][1]
     by_kind = {

@@ -161,7 +161,7 @@ class Dispatcher(Intake):
 
     def _take_outcome(self, map: MapRun, index: int, outcome: Outcome) -> bool:
         """Keep what is told of one item; False when it comes back for another attempt."""
-        if outcome.code == states.PENDING:  # its producer is retried: it waits on, untouched
+        if outcome.code == states.PENDING:  # its producer did not complete: it waits on, untouched
             return False
         if outcome.message:
             map.messages[index] = outcome.message

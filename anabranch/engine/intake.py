@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
-from anabranch.core.contracts import ErrorInfo, Handle, Inline
+from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import SerializationError
 from anabranch.core.events import Put, Resolve
-from anabranch.core.maps import ValueBlock
 from anabranch.core.runs import MapRow
 from anabranch.engine import triggers
 from anabranch.engine.board import Board
@@ -120,9 +119,7 @@ class Intake(Board):
         if map.is_terminal(index):
             return
         if states.is_success(code):
-            block = ValueBlock(Handle(-self.new_chunk_id(), 0, 0), map.lane, [index], Inline([value], 64), 64)
-            map.add_block(block, overlay=True)
-            self.ledger.added(map, block)
+            self.own_value(map, index, value)
         self.call_ended(map, index, code, message, error, times)
         self.ledger.settle(map, index, index + 1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo, Held, Inline, Outcome, Report
-from anabranch.core.events import CancelChunk, Decide, Drop, Free, Move, Pull, Put, Resolve, Send, Spill, Wake
+from anabranch.core.events import CancelChunk, Decide, Drop, Free, Judge, Move, Pull, Put, Resolve, Send, Spill, Wake
 from anabranch.engine.chunks import CHUNKS_PER_SLOT
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def written(flight: Flight, count: int, fates: list[str], final: bool, *, held: 
             code = states.AWAITING_RETRY
         if code == states.COMPLETED:
             continue
-        rest = {states.AWAITING_RETRY: states.PENDING, states.CANCELLED: code}.get(code, states.TRIGGER_FAILED)
+        rest = code if code == states.CANCELLED else states.PENDING
         for number in range(stage, len(flight.maps)):
             mine = code if number == stage else rest
             rows[number][at] = mine
@@ -106,6 +106,7 @@ class Driver:
         self.ended: dict[tuple[str, int], tuple[int, int]] = {}  # terminal: (code, attempt)
         self.stopped: dict[int, Flight] = {}  # their worker was stopped, which is not told yet
         self.leaving: list[Spill | Move] = []  # blocks that are to leave memory, or to be made smaller
+        self.asked: list[Judge] = []  # ends that handlers look at
         self.wanted: list[MapRun] = []  # have asked for elements
         self.streams: dict[str, int] = {}
         self.streamed: set[str] = set()
@@ -133,6 +134,9 @@ class Driver:
                 assert flight is not None, "a chunk that nobody knows cannot be cancelled"
                 assert one.positions is not None
                 flight.cancelled.update(one.positions)
+            elif isinstance(one, Judge):
+                assert not one.map.is_terminal(one.index), "asked too late"
+                self.asked.append(one)
             elif isinstance(one, Spill | Move):
                 assert one.block.content is not None, "nothing is left to move"
                 self.leaving.append(one)

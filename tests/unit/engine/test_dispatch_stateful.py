@@ -7,6 +7,7 @@ everything has ended (`end`).
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from anabranch.core.contracts import (
     Stage,
     TaskSpec,
 )
-from anabranch.core.events import Move
+from anabranch.core.events import Move, Verdict
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
@@ -95,7 +96,7 @@ class Dispatching(Driver, RuleBasedStateMachine):
 
     options = st.builds(
         TaskOptions, retries=st.integers(0, 2), crash_retries=st.integers(1, 3), priority=st.integers(0, 1),
-        concurrency_limit=st.sampled_from([None, None, 1]),
+        concurrency_limit=st.sampled_from([None, None, 1]), state_handlers=st.sampled_from([(), (), (never,)]),
     )
 
     @precondition(lambda self: len(self.maps) < 8)
@@ -338,6 +339,20 @@ class Dispatching(Driver, RuleBasedStateMachine):
         self.d.values_lost(0, [handle])
         self.carry_out()
 
+    @precondition(lambda self: self.asked)
+    @rule(
+        pick=PICK,
+        code=st.sampled_from([None, states.COMPLETED, states.FAILED, states.CANCELLED, states.AWAITING_RETRY]),
+    )  # fmt: skip
+    def judge(self, pick: int, code: int | None) -> None:
+        """Handlers have seen an end: None lets it stand."""
+        one = self.asked.pop(pick % len(self.asked))
+        if code is None or (code == states.AWAITING_RETRY and one.code == states.TRIGGER_FAILED):
+            code = one.code
+        verdict = Verdict(code, "judged", value=(one.map.id, one.index))
+        self.d.judged(one, verdict)
+        self.carry_out()
+
     @precondition(lambda self: self.leaving)
     @rule(pick=PICK, works=st.booleans())
     def write(self, pick: int, works: bool) -> None:
@@ -395,7 +410,8 @@ class Dispatching(Driver, RuleBasedStateMachine):
             flying = [s for s in self.d.sent.values() if s.maps[0] is map]
             assert map.sent == sum(len(s.chunk) - s.reported for s in flying)
             places = Counter(i for lo, hi, _ in map.ready for i in range(lo, hi))
-            places.update(list(map.delayed))
+            # What handlers look at may still fly behind a producer that was given up: its report will be refused.
+            places.update(i for i, (due, _) in map.delayed.items() if due != math.inf)
             for sent in self.d.sent.values():
                 for stage, items in zip(sent.maps, sent.items, strict=True):
                     if stage is map:
@@ -428,7 +444,9 @@ class Dispatching(Driver, RuleBasedStateMachine):
         for _ in range(500):
             self.carry_out()
             self.consistent()
-            if self.leaving:
+            if self.asked:
+                self.judge(0, None)
+            elif self.leaving:
                 self.write(0, works=True)
             elif self.wanted:
                 self.d.pulled(self.wanted.pop(), [], True, None)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch import logs
-from anabranch.core import states
+from anabranch.core import secrets, states
 from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
 from anabranch.core.errors import TaskTimeoutError
@@ -47,14 +47,16 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     """Run a chunk to its end: exactly one final report, whatever the user's code does."""
     plans = [StagePlan(port, ref) for ref in chunk.stages]
     work = _Work(chunk, port, plans)
+    prints = any(plan.prints for plan in plans)
     if any(plan.isasync for plan in plans):
-        drive.run_on_loop(work.together)
+        with logs.prints(prints):
+            drive.run_on_loop(work.together)
         return
     context = TaskContext(plans[0].run, port, chunk.id, 0, work.log.append, plans[0].stage.level)
     context.scope = None if port.in_process else WorkerScope(context)
     token = current_task.set(context)
     try:
-        with logs.prints(any(plan.prints for plan in plans)):
+        with logs.prints(prints):
             work.in_turn(context)
     finally:
         current_task.reset(token)
@@ -344,8 +346,9 @@ class _Work:
             error = capture(
                 result.error, in_process=self.port.in_process, dumps=cloudpickle.dumps, loads=pickle.loads
             )
+        message, name = secrets.mask(result.message), secrets.mask(result.name)
         self.outcomes.append(
-            Outcome(stage, position, result.code, result.message, result.name, error, result.delay, result.cache_key)
+            Outcome(stage, position, result.code, message, name, error, result.delay, result.cache_key)
         )
 
     def skip(self, position: int, code: int, message: str) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anabranch.core.futures import FutureList as FutureList
     from anabranch.core.options import exponential_backoff as exponential_backoff
     from anabranch.core.policies import task_input_hash as task_input_hash
+    from anabranch.core.secrets import Secret as Secret
     from anabranch.core.states import State as State
     from anabranch.core.waiting import as_completed as as_completed
     from anabranch.core.waiting import wait as wait
@@ -49,6 +50,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "FutureList": ("anabranch.core.futures", "FutureList"),
     "InlineRunner": ("anabranch.runners.inline", "InlineRunner"),
     "ProcessRunner": ("anabranch.runners.process", "ProcessRunner"),
+    "Secret": ("anabranch.core.secrets", "Secret"),
     "State": ("anabranch.core.states", "State"),
     "Task": ("anabranch.tasks", "Task"),
     "ThreadRunner": ("anabranch.runners.thread", "ThreadRunner"),

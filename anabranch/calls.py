@@ -218,16 +218,17 @@ class _Called:
             self.map.state_names[self.index] = result.name
         times = (begun, time.time())
         pump = self.session.pump
-        pump.call(pump.dispatcher.call_ended, self.map, self.index, result.code, result.message, info, times)
+        message = secrets.mask(result.message)
+        pump.call(pump.dispatcher.call_ended, self.map, self.index, result.code, message, info, times)
         self.session.log_call(self.map, self.index, self.run_info.name)
 
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        return secrets.mask(str(error))
     except Exception:
         return "<unprintable>"
 
 
 def _traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[: 64 << 10]
+    return secrets.mask("".join(traceback.format_exception(error)))[: 64 << 10]

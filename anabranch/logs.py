@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core import secrets
 from anabranch.core.context import current_flow, current_task
 from anabranch.core.contracts import LogLine
 from anabranch.core.errors import MissingContextError
@@ -116,9 +117,12 @@ class _RunHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
+        who = self.who
+        if secrets.any_known():  # here, where they are known: the driver may never have read them
+            who, text = secrets.mask(who), secrets.mask(text)
         if len(text) > LONGEST_LINE:
             text = f"{text[:LONGEST_LINE]}... ({len(text):,} characters, cut)"
-        self.put(LogLine(record.created, record.levelno, self.who, text, self.flow_run, self.map, self.item))
+        self.put(LogLine(record.created, record.levelno, who, text, self.flow_run, self.map, self.item))
 
 
 def get_run_logger() -> logging.Logger:
@@ -214,11 +218,11 @@ def run_warning(text: str) -> None:
     try:
         get_run_logger().warning("%s", text)
     except MissingContextError:
-        _root.warning("%s", text)
+        warn(text)
 
 
 def warn(text: str) -> None:
-    _root.warning("%s", text)
+    _root.warning("%s", secrets.mask(text))
 
 
 def flow_line(run: Any, level: int, text: str) -> None:

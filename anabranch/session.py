@@ -225,7 +225,9 @@ class Session:
     def _emit_logs(self, lines: Sequence[LogLine], dropped: int) -> None:
         rows: list[Row] = []
         if secrets.any_known():
-            lines = [line._replace(message=secrets.mask(line.message)) for line in lines]
+            lines = [
+                line._replace(logger=secrets.mask(line.logger), message=secrets.mask(line.message)) for line in lines
+            ]
         for line in lines:
             logs.emit(line)
             rows.append(

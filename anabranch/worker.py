@@ -10,7 +10,6 @@ goes wrong enters the policy in `engine.attempt`.
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import random
 import sys
@@ -22,21 +21,19 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch import logs
-from anabranch.core import states
-from anabranch.core.context import TaskContext, TaskRun, current_task, given_name
+from anabranch.core import secrets, states
+from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.failures import capture
-from anabranch.core.params import Binder
 from anabranch.core.walk import fill
 from anabranch.engine import drive
 from anabranch.engine.attempt import Around, AttemptResult, adopt, attempt, crashed, failed, finish, plain_value
 from anabranch.worker_scope import WorkerScope
+from anabranch.worker_stages import StagePlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from anabranch.core.contracts import Block, Chunk, Stage, TaskSpec, WorkerPort
+    from anabranch.core.contracts import Block, Chunk, WorkerPort
 
 REPORT_SECONDS = 0.1
 YIELD_SECONDS = 0.02  # between pauses for the thread that hears the driver
@@ -49,83 +46,19 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     """Run a chunk to its end: exactly one final report, whatever the user's code does."""
     plans = [StagePlan(port, ref) for ref in chunk.stages]
     work = _Work(chunk, port, plans)
+    prints = any(plan.prints for plan in plans)
     if any(plan.isasync for plan in plans):
-        drive.run_on_loop(work.together)
+        with logs.prints(prints):
+            drive.run_on_loop(work.together)
         return
     context = TaskContext(plans[0].run, port, chunk.id, 0, work.log.append, plans[0].stage.level)
     context.scope = None if port.in_process else WorkerScope(context)
     token = current_task.set(context)
     try:
-        with logs.prints(any(plan.prints for plan in plans)):
+        with logs.prints(prints):
             work.in_turn(context)
     finally:
         current_task.reset(token)
-
-
-class StagePlan:
-    """What one stage needs at each item, looked up once a chunk."""
-
-    __slots__ = ("bind", "binder", "fn", "isasync", "plain", "prints", "run", "single", "spec", "stage")
-
-    def __init__(self, port: WorkerPort, ref: int) -> None:
-        stage: Stage = port.shared(ref)
-        spec: TaskSpec = port.shared(stage.spec)
-        constants = port.shared(stage.constants) if stage.constants is not None else ()
-        options = spec.options
-        self.stage = stage
-        self.spec = spec
-        self.fn = spec.fn
-        self.binder: Binder | None = None
-        if spec.isasync is None:
-            call = getattr(spec.fn, "__call__", None)  # noqa: B004
-            spec.isasync = inspect.iscoroutinefunction(spec.fn) or inspect.iscoroutinefunction(call)
-        self.isasync = spec.isasync
-        self.prints = options.log_prints if options.log_prints is not None else stage.log_prints
-        # Hooks of failures do not count: what fails enters the policy anyway.
-        watched = options.on_running or options.on_completion or options.state_handlers
-        named = options.task_run_name is not None
-        self.plain = not (self.isasync or watched or named or options.cached or options.persist_result)
-        self.single = stage.binding.args == (("item", 0),) and not stage.binding.kwargs and stage.binding.width == 1
-        self.bind = _binder(stage, constants)
-        self.run = self.new_run(port)  # for plain runs, one after another
-
-    def new_run(self, port: WorkerPort) -> TaskRun:
-        stage = self.stage
-        return TaskRun(
-            self.spec.name, stage.map_id, 0, 1, stage.flow_run_id, stage.flow_run_name, stage.tags, stage.kind
-        )
-
-    def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        if self.binder is None:
-            self.binder = Binder(self.fn, self.spec.name)
-        return self.binder.as_dict(args, kwargs)
-
-    def name_run(self, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Give the run its name from `task_run_name`, if there is one."""
-        given = self.spec.options.task_run_name
-        if given is None:
-            return
-        parameters = self.parameters(args, kwargs)
-        run.given_name = given_name(given, parameters)
-
-
-def _binder(stage: Stage, constants: Sequence[Any]) -> Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]:
-    binding = stage.binding
-    if binding.star:
-        return lambda item: item
-    if binding.width == 1:
-
-        def one(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            args = tuple(item if kind == "item" else constants[k] for kind, k in binding.args)
-            return args, {name: item if kind == "item" else constants[k] for name, (kind, k) in binding.kwargs}
-
-        return one
-
-    def several(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        args = tuple((item if kind == "item" else constants)[k] for kind, k in binding.args)
-        return args, {name: (item if kind == "item" else constants)[k] for name, (kind, k) in binding.kwargs}
-
-    return several
 
 
 class _Work:
@@ -311,7 +244,7 @@ class _Work:
     def around(self, plan: StagePlan, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Around:
         return Around(
             plan.spec, run, lambda: plan.parameters(args, kwargs), plan.stage.parameters,
-            lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.spec,
+            lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.spec, plan.digest,
         )  # fmt: skip
 
     # -- together, on a loop ---------------------------------------------------------------------
@@ -412,8 +345,9 @@ class _Work:
             error = capture(
                 result.error, in_process=self.port.in_process, dumps=cloudpickle.dumps, loads=pickle.loads
             )
+        message, name = secrets.mask(result.message), secrets.mask(result.name)
         self.outcomes.append(
-            Outcome(stage, position, result.code, result.message, result.name, error, result.delay, result.cache_key)
+            Outcome(stage, position, result.code, message, name, error, result.delay, result.cache_key)
         )
 
     def skip(self, position: int, code: int, message: str) -> None:

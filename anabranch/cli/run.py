@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anabranch.cli import record, tables
+from anabranch.core import secrets
 from anabranch.core.states import FIRST_TERMINAL
 from anabranch.display import summary, units
 
@@ -79,7 +80,7 @@ def run_to_state(flow: Any, given: dict[str, Any]) -> Any:
 def _reason(state: Any) -> str:
     error = state.exception()
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return state.message if state.message and str(error) in state.message else text
+    return secrets.mask(state.message if state.message and str(error) in state.message else text)
 
 
 @command.command("show")

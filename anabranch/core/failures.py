@@ -6,6 +6,7 @@ import pickle
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core import secrets
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import RemoteError
 
@@ -24,6 +25,9 @@ def capture(
 ) -> ErrorInfo:
     """What is kept of an exception; never raises, whatever the exception does when looked at.
 
+    Texts of secrets that were read in this process are masked; an exception whose pickle holds one
+    even so is kept as text only.
+
     Args:
         in_process: keep the object itself; else pickle it, if it survives the round trip made here.
     """
@@ -36,6 +40,11 @@ def capture(
     try:
         data = dumps(error)
         back = loads(data)
+        if secrets.any_known() and secrets.within(data):
+            data = dumps(secrets.masked(back))
+            back = loads(data)
+            if secrets.within(data):
+                return info
         # Some libraries' pickling of exceptions loses what __init__ set: then the text is better than the object.
         if type(back).__qualname__ == name and _message(back) == info.message:
             info.pickled = data
@@ -78,7 +87,7 @@ def rebuild(info: ErrorInfo, loads: Callable[[bytes], Any] = pickle.loads) -> Ba
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)[:LONGEST]
+        return secrets.mask(str(error))[:LONGEST]  # a secret cut in two would not be found
     except BaseException as bad:
         return f"<str() of it raised {type(bad).__name__}>"
 
@@ -89,6 +98,6 @@ def _text(error: BaseException) -> str:
         ours = [f for f in found.stack if "/anabranch/" not in f.filename.replace("\\", "/")]
         if ours:
             found.stack = traceback.StackSummary.from_list(ours)
-        return "".join(found.format())[:LONGEST]
+        return secrets.mask("".join(found.format()))[:LONGEST]
     except BaseException:
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import weakref
+import threading
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -48,73 +48,41 @@ def hash_value(value: Any, dumps: Dumps | None = None, where: str = "value") -> 
 
 
 class ConstantHasher:
-    """Hashes like `hash_value`, but values it was told to `hold` only once.
+    """Hashes like `hash_value`, but each of the values it was made with only once.
 
-    A held value is known again by its identity and keeps the hash of its first use, even if
-    somebody changes it later. It is held weakly where its type allows, else strongly until
-    `forget` has been called as often as `hold`.
+    These are known again by their identity, and kept alive for that: it is to live no longer than
+    they do anyway. The hash of the first use stays, even if somebody changes the value later.
+    Threads may share one.
     """
 
-    __slots__ = ("_dumps", "_held")
+    __slots__ = ("_hashes", "_hashing", "_values")
 
-    def __init__(self, dumps: Dumps | None = None) -> None:
-        self._dumps = dumps
-        self._held: dict[int, _Held] = {}
+    def __init__(self, values: Iterable[Any]) -> None:
+        # Scalars are cheaper to hash than to remember.
+        self._values = {id(value): value for value in values if type(value) not in SCALARS}
+        self._hashes: dict[int, str | SerializationError] = {}
+        self._hashing = threading.Lock()
 
     def __call__(self, value: Any, where: str = "value") -> str:
-        held = self._held.get(id(value))
-        if held is None:
-            return hash_value(value, self._dumps, where)
-        if held.error is not None:
-            raise SerializationError(held.error)
-        if held.digest is None:
-            try:
-                held.digest = hash_value(value, self._dumps, where)
-            except SerializationError as error:
-                held.error = str(error)
-                raise
-        return held.digest
+        mark = id(value)
+        if mark not in self._values:
+            return hash_value(value, None, where)
+        found = self._hashes.get(mark)
+        if found is None:
+            with self._hashing:  # threads begin together: the others wait for the first
+                found = self._hashes.get(mark) or self._first(mark, where)
+        if isinstance(found, SerializationError):
+            raise SerializationError(str(found))
+        return found
 
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def hold(self, values: Iterable[Any]) -> None:
-        """Hash each of these at most once from now on; scalars are cheaper to hash than to remember."""
-        for value in values:
-            if type(value) in SCALARS:
-                continue
-            mark = id(value)
-            held = self._held.get(mark)
-            if held is None:
-                self._held[mark] = _Held(self._anchor(value, mark))
-            else:
-                held.count += 1
-
-    def forget(self, values: Iterable[Any]) -> None:
-        """Undo one `hold` of each of these; unknown ones are let pass."""
-        for value in values:
-            held = self._held.get(id(value))
-            if held is not None:
-                held.count -= 1
-                if not held.count:
-                    del self._held[id(value)]
-
-    def _anchor(self, value: Any, mark: int) -> Any:
-        memo = self._held
+    def _first(self, mark: int, where: str) -> str | SerializationError:
+        found: str | SerializationError
         try:
-            return weakref.ref(value, lambda _: memo.pop(mark, None))
-        except TypeError:
-            return value
-
-
-class _Held:
-    __slots__ = ("anchor", "count", "digest", "error")
-
-    def __init__(self, anchor: Any) -> None:
-        self.anchor = anchor  # keeps the value alive, or its weak reference
-        self.count = 1
-        self.digest: str | None = None
-        self.error: str | None = None
+            found = hash_value(self._values[mark], None, where)
+        except SerializationError as error:
+            found = SerializationError(str(error))  # no frames
+        self._hashes[mark] = found
+        return found
 
 
 def _whole(value: Any, dumps: Dumps | None, where: str) -> bytes:

@@ -30,6 +30,9 @@ class Inputs(dict[str, Any]):
         super().__init__(values)
         self.digest = digest
 
+    def __reduce__(self) -> Any:
+        return (dict, (dict(self),))  # a policy of the user's may key by their pickle
+
 
 @dataclass(frozen=True, slots=True)
 class KeyContext:
@@ -82,7 +85,11 @@ class CachePolicy:
 
 @dataclass(frozen=True)
 class InputsPolicy(CachePolicy):
-    """The same task with the same arguments."""
+    """The same task with the same arguments.
+
+    The constants of a map are hashed once on each worker, unless they are among ``*args`` or
+    ``**kwargs``: a task that changes one in place does not change the keys of later items.
+    """
 
     exclude: tuple[str, ...] = ()
     reads = frozenset({"inputs"})
@@ -162,7 +169,7 @@ class CacheKeyFnPolicy(CachePolicy):
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
     ) -> str | None:
-        return self.cache_key_fn(KeyContext(spec, run, inputs), inputs)
+        return self.cache_key_fn(KeyContext(spec, run, inputs), dict(inputs))
 
     def __repr__(self) -> str:
         name = getattr(self.cache_key_fn, "__qualname__", None) or repr(self.cache_key_fn)
@@ -228,7 +235,8 @@ def task_input_hash(context: KeyContext, parameters: dict[str, Any]) -> str | No
     Raises:
         SerializationError: an argument cannot be hashed; the run then goes on without a cache.
     """
-    return _TASK_INPUT.compute_key(context.task, context.task_run, parameters) or _source(context.task)
+    inputs = Inputs(parameters, _digest_of(context.parameters))
+    return _TASK_INPUT.compute_key(context.task, context.task_run, inputs) or _source(context.task)
 
 
 def _parts(policy: Any) -> tuple[Any, ...]:
@@ -236,10 +244,11 @@ def _parts(policy: Any) -> tuple[Any, ...]:
 
 
 def _digest_of(inputs: dict[str, Any]) -> Digest:
-    return inputs.digest if isinstance(inputs, Inputs) else _digest
+    return inputs.digest if isinstance(inputs, Inputs) else hash_input
 
 
-def _digest(value: Any, where: str) -> str:
+def hash_input(value: Any, where: str) -> str:
+    """The hash of one argument, computed anew: the `Digest` where there are no constants."""
     return hash_value(value, None, where)
 
 

@@ -1,14 +1,24 @@
-"""Secrets that were seen in parameters, and their texts taken out of whatever is shown or recorded.
+"""Secrets, and their texts taken out of whatever is shown or recorded.
+
+    Secret("KEY").get() ---+
+    SecretStr parameters --+--> texts known in this process --> mask(): log lines, errors, the record
 
 The text itself is what is looked for, so it stays hidden also after the user's code took it out of
-its `SecretStr`. Known is what the driver saw as a parameter of a flow or task, at the top or one
-container deep; texts under four characters are left alone, for they are parts of other words.
+its `Secret` or `SecretStr`. Each process knows the texts that were read in it (of a `SecretStr`:
+seen as a parameter of a flow or task, at the top or one container deep) and takes them out before
+anything leaves it. Texts under four characters are left alone, for they are parts of other words.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.errors import ConfigurationError
+from anabranch.core.processes import host_name
 from anabranch.core.runs import FlowRunRow, ItemRow, LogRow, TransitionRow
 
 if TYPE_CHECKING:
@@ -16,22 +26,92 @@ if TYPE_CHECKING:
 
 SHORTEST = 4
 MASK = "**********"
-_known: set[str] = set()
+_known: tuple[str, ...] = ()  # longest first: one may be a part of another
+_noting = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A secret text that travels by its name only: the environment variable of that name, where it is read.
+
+    As an argument, a constant or a flow's parameter it is shown, recorded, pickled, compared and
+    hashed for cache keys as its name. Once `get` has given the text, this process masks it in the
+    log lines, printed lines that are logged, error messages, tracebacks and records of its runs.
+
+    Args:
+        name: the environment variable that holds the text.
+
+    Raises:
+        ConfigurationError: the name is empty or no text.
+
+    Not promised: a value that a task returns or stores is left as it is, and so is an exception in
+    the process that raised it (one that leaves its process is masked). The text is found as it is
+    written, as `repr` or as JSON writes it, not when it was cut or encoded, nor under four characters.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigurationError(
+                f"Secret(...) was given {type(self.name).__name__} {self.name!r}: give it the name of the "
+                "environment variable that holds the text"
+            )
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name!r})"
+
+    def get(self) -> str:
+        """The text, as the environment of this process has it now; masked here from now on.
+
+        Raises:
+            ConfigurationError: this process has no such environment variable.
+        """
+        text = os.environ.get(self.name)
+        if text is None:
+            raise ConfigurationError(
+                f"{self!r}: there is no environment variable {self.name!r} in process {os.getpid()} on {host_name()}: "
+                "set it before that process starts (a worker elsewhere has the environment that its cluster gives it)"
+            )
+        _note(text)
+        return text
+
+    def get_secret_value(self) -> str:
+        """The text, by the name that pydantic's secrets have for it; as `get`."""
+        return self.get()
 
 
 def remember(*values: Any) -> None:
-    """Note the secrets (objects with `get_secret_value`, as pydantic's) among parameters."""
+    """Note the texts of secrets (objects with `get_secret_value`, as pydantic's) among parameters.
+
+    A `Secret` is let pass: its text is noted where it is read, and here there may be none.
+    """
     for value in values:
         if isinstance(value, dict):
             inner: Any = value.values()
         else:
             inner = value if isinstance(value, (list, tuple)) else ()
         for one in (value, *inner):
-            text = getattr(type(one), "get_secret_value", None) and one.get_secret_value()
+            if isinstance(one, Secret) or not hasattr(type(one), "get_secret_value"):
+                continue
+            text = one.get_secret_value()
             if isinstance(text, bytes):
                 text = text.decode("utf-8", "replace")
-            if isinstance(text, str) and len(text) >= SHORTEST:
-                _known.add(text)
+            if isinstance(text, str):
+                _note(text)
+
+
+def _note(text: str) -> None:
+    global _known
+    if len(text) < SHORTEST or text in _known:
+        return
+    with _noting:
+        spellings = {text, repr(text)[1:-1], json.dumps(text)[1:-1]}
+        _known = tuple(sorted(spellings.union(_known), key=len, reverse=True))
+
+
+def any_known() -> bool:
+    return bool(_known)
 
 
 def mask(text: str) -> str:
@@ -42,14 +122,40 @@ def mask(text: str) -> str:
     return text
 
 
+def masked(value: Any) -> Any:
+    """The same for texts in lists, tuples and dicts, and in exceptions, which are changed in place."""
+    if isinstance(value, str):
+        return mask(value)
+    if type(value) in (list, tuple):
+        return type(value)(map(masked, value))
+    if type(value) is dict:
+        return {key: masked(inner) for key, inner in value.items()}
+    if isinstance(value, BaseException):
+        value.args = masked(value.args)
+        value.__dict__.update(masked(value.__dict__))
+    return value
+
+
+def within(data: bytes) -> bool:
+    """Whether a pickle holds the text of a secret that was remembered."""
+    return any(secret.encode("utf-8", "surrogatepass") in data for secret in _known)
+
+
 def mask_rows(rows: list[Row]) -> None:
-    """The same for what goes into the record."""
+    """Take remembered secrets out of what goes into the record."""
     for row in rows:
         if isinstance(row, (FlowRunRow, ItemRow, TransitionRow, LogRow)):
             row.message = mask(row.message)
+        if isinstance(row, (FlowRunRow, ItemRow)):
+            row.name = mask(row.name)
+        if isinstance(row, FlowRunRow):
+            row.parameters = _masked_json(row.parameters)
         if isinstance(row, ItemRow):
             row.error_text = mask(row.error_text)
+        if isinstance(row, LogRow):
+            row.logger = mask(row.logger)
 
 
-def any_known() -> bool:
-    return bool(_known)
+def _masked_json(text: str) -> str:
+    # Value by value: a text such as "true" must not spoil the JSON around it.
+    return json.dumps(masked(json.loads(text))) if mask(text) != text else text

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.context import TaskRun
     from anabranch.core.contracts import ResultStore, Stored, TaskSpec
+    from anabranch.core.policies import Digest
     from anabranch.engine.steps import Step
 
 LOCK_SECONDS = 60.0
@@ -60,6 +61,7 @@ class Around:
     rng: random.Random | None = None
     limited: bool = True  # False: the runner watches the time limit
     obj: Any = None  # the Task, as hooks see it
+    digest: Digest | None = None  # hashes an argument for its cache key; None: anew each time
 
 
 def attempt(
@@ -107,7 +109,9 @@ def _cached(
         key = f"run/{around.run.map_id}/{around.run.index}"
         return (yield from _stored(around, store, key, args, kwargs))
     try:
-        found = caching.key_of(around.spec, around.run, around.parameters(), around.flow_parameters)
+        found = caching.key_of(
+            around.spec, around.run, around.parameters(), around.flow_parameters, around.digest
+        )
     except caching.KeyFailed as error:
         around.warn(f"not cached: {error}")
         return (yield from _called(around, args, kwargs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import SerializationError
-from anabranch.core.policies import EVERYTHING, Inputs, KeyContext
+from anabranch.core.policies import EVERYTHING, Inputs, KeyContext, hash_input
 
 if TYPE_CHECKING:
     from anabranch.core.context import TaskRun
@@ -44,10 +44,10 @@ def key_of(
     fn, policy = options.cache_key_fn, options.cache_policy
     if fn is None and policy is None:
         return None
-    inputs = params if digest is None else Inputs(params, digest)
+    inputs = Inputs(params, digest or hash_input)
     try:
         if fn is not None:
-            key = fn(KeyContext(spec, run, inputs), inputs)
+            key = fn(KeyContext(spec, run, inputs), params)
         else:
             key = policy.compute_key(spec, run, inputs, flow_parameters)
     except SerializationError as error:

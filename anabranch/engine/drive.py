@@ -75,7 +75,7 @@ def _call(step: Call) -> Any:
         return _call_limited(step)
     value = step.fn(*step.args, **step.kwargs)
     if inspect.iscoroutine(value):
-        return loop_runner().run(value)
+        return run_here(value)
     return value
 
 
@@ -114,13 +114,14 @@ class _Loops(threading.local):
 _loops = _Loops()
 
 
-def loop_runner() -> Any:
-    """This thread's own event loop (an `asyncio.Runner`), kept for the next call."""
+def run_here(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine on this thread's own event loop, which is kept for the next one."""
     import asyncio
 
     if _loops.owned is None:
         _loops.owned = _Owned(asyncio.Runner())
-    return _loops.owned.runner
+    # A runner left to itself runs all of them in the context of its first.
+    return _loops.owned.runner.run(work, context=contextvars.copy_context())
 
 
 def run_on_loop(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -130,7 +131,7 @@ def run_on_loop(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        loop_runner().run(start())
+        run_here(start())
         return
     here = contextvars.copy_context()
     ended: Future[None] = Future()
@@ -152,7 +153,7 @@ def _call_limited(step: Call) -> Any:
     what it returns is thrown away.
     """
     if inspect.iscoroutinefunction(step.fn):
-        return loop_runner().run(_call_async(step))
+        return run_here(_call_async(step))
     box: list[tuple[bool, Any]] = []
     done = threading.Lock()
     done.acquire()

@@ -279,6 +279,8 @@ def _read_column(data: bytes, at: int, most: int) -> tuple[array[int], int]:
     way, width, size = _COLUMN.unpack_from(data, at)
     at += _COLUMN.size
     payload = data[at : at + size]
+    if len(payload) != size:  # nothing at all would pass for a column that was never there
+        raise ValueError("it ends inside a column")
     if way != _RAW:
         payload = _whole(payload, width, most)
     column = array(_CODES[width], payload)

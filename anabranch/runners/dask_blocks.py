@@ -153,7 +153,7 @@ def _refuse(report: Report, stage: int, values: list[Any]) -> None:
             at = (stage, report.first + slot)
             info = capture(SerializationError(text), in_process=False)
             report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != at]
-            report.outcomes.append(Outcome(*at, states.FAILED, text, error=info))
+            report.outcomes.append(Outcome(*at, states.FAILED, info.message, error=info))
     report.codes = tuple(bytes(row) for row in codes)
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from anabranch.core import secrets
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
 from anabranch.runners.dask_blocks import Blocks, Payload, combine, encode
 from anabranch.runners.entry import resolve
@@ -170,15 +171,16 @@ def run(payload: Payload, inputs: Sequence[Blocks], session: str, entry: str, dr
         chunk, inline = payload.load(writable=True)
     except BaseException as error:
         raise SerializationError(
-            f"the arguments do not unpickle on the worker: {type(error).__name__}: {error}"
+            secrets.mask(f"the arguments do not unpickle on the worker: {type(error).__name__}: {error}")
         ) from None
     port = DaskPort(mine, session, chunk, inline, inputs, worker)
     port.begin()
     try:
         resolve(entry)(chunk, port)
     except BaseException as error:  # SystemExit would end the worker
-        text = "".join(traceback.format_exception(error))
-        raise RunnerError(f"the worker's run_chunk failed: {type(error).__name__}: {error}\n{text[-4000:]}") from None
+        text = secrets.mask("".join(traceback.format_exception(error)))
+        what = secrets.mask(f"{type(error).__name__}: {error}")
+        raise RunnerError(f"the worker's run_chunk failed: {what}\n{text[-4000:]}") from None
     finally:
         port.end()
     return port.blocks if port.blocks.values else None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core import states
+from anabranch.core import secrets, states
 from anabranch.core.contracts import Chunk, Handle, Held, Inline, Outcome, Packed
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, SerializationError
@@ -172,7 +172,7 @@ class ProcessPort:
         position = report.first + slot
         report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != (stage, position)]
         info = capture(error, in_process=False)
-        report.outcomes.append(Outcome(stage, position, states.FAILED, str(error), error=info))
+        report.outcomes.append(Outcome(stage, position, states.FAILED, info.message, error=info))
 
     # -- chunks ----------------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ def _bound(notes: dict[int, Any]) -> None:
 
 
 def _text(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip()
+    return secrets.mask("".join(traceback.format_exception_only(error)).strip())
 
 
 def _flush() -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from anabranch import flow, get_run_logger, task, unmapped
+from anabranch import Secret, flow, get_run_logger, task, unmapped
 from anabranch import session as sessions
-from anabranch.core.errors import ParameterTypeError, RemoteError, SerializationError
+from anabranch.core import secrets
+from anabranch.core.errors import ConfigurationError, ParameterTypeError, RemoteError, SerializationError
 from anabranch.session import Session
 from anabranch.settings import Settings
 
@@ -224,6 +225,101 @@ def test_the_text_of_a_secret_is_masked_even_when_it_was_taken_out(threads: Plac
 
     careless(SecretStr(SECRET))
     assert SECRET not in _texts(threads, threads.records.flow_runs(flow="careless")[0].id)
+
+
+NAME = "ANABRANCH_TEST_ONLY_ON_WORKERS"
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> Secret:
+    """A secret that nobody has read yet; the driver's environment lacks it."""
+    monkeypatch.setattr(secrets, "_known", ())
+    monkeypatch.setenv(NAME, "")
+    monkeypatch.delenv(NAME)  # and goes again, where a task on a thread sets it
+    return Secret(NAME)
+
+
+class Refused(Exception):
+    """Carries what it was raised with."""
+
+
+def refuse(key: Secret) -> None:
+    os.environ[NAME] = SECRET[::-1]
+    print("key is", key.get())
+    get_run_logger().info("the key: %s, %r", key, {"key": key.get_secret_value()})
+    raise Refused(f"refused {key.get()}")
+
+
+async def refuse_later(key: Secret) -> None:
+    refuse(key)
+
+
+@pytest.mark.parametrize("fn", [refuse, refuse_later], ids=lambda fn: fn.__name__)
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_secret_that_a_worker_reads_is_masked(
+    both: Place, unread: Secret, fn: Any, retries: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    use = task(fn, log_prints=True, retries=retries, name="use")
+
+    @flow(name=f"far-secret-{fn.__name__}-{retries}")
+    def main(key: Secret) -> Any:
+        return use.submit(key)
+
+    state = main(unread, return_state=True)
+    assert state.is_failed()
+    run = both.records.flow_runs(flow=main.name)[0]
+    told = _texts(both, run.id)
+    shown = "".join(capfd.readouterr())
+    assert f"key is {secrets.MASK}" in told
+    assert f"the key: Secret({NAME!r}), {{'key': '{secrets.MASK}'}}" in told
+    assert f"Refused: refused {secrets.MASK}" in told, "in the traceback"
+    assert SECRET[::-1] not in told + shown
+    assert SECRET[::-1] not in state.message
+    error = state.exception()
+    assert type(error) is Refused
+    if not both.session.pump.dispatcher.lanes[0].capabilities.in_process:
+        assert not secrets.any_known(), "the driver has not read it"
+        assert SECRET[::-1] not in "".join([repr(error), *traceback.format_exception(error)])
+
+
+def test_prints_of_async_tasks_are_logged_by_their_own_option(both: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    @task
+    async def speak(x: int) -> None:
+        if sys.stdout.closed:  # by another test, on a worker
+            sys.stdout = sys.stderr
+        print("said", x)
+
+    @flow(name="speakers")
+    def main() -> None:
+        for x, prints in enumerate([True, False, True]):
+            speak.with_options(log_prints=prints).map([x] * 4, chunk=1).wait(WAIT)
+
+    main()
+    lines = both.records.logs(both.records.flow_runs(flow="speakers")[0].id)
+    assert [line.message for line in lines if "said" in line.message] == ["said 0"] * 4 + ["said 2"] * 4
+    capfd.readouterr()
+
+
+def test_a_secret_is_an_argument_like_any_other(both: Place, unread: Secret) -> None:
+    @task
+    def named(key: Secret, x: int = 0) -> tuple[str, int]:
+        return key.name, x
+
+    @flow
+    def main(key: Secret, more: Any) -> Any:
+        return [named(key), named.submit(key).result(WAIT), *named.map(unmapped(key), [1, 2]).result(WAIT)]
+
+    assert main(unread, {"keys": [unread]}) == [(NAME, 0), (NAME, 0), (NAME, 1), (NAME, 2)]
+
+
+def test_a_secret_that_is_missing_on_the_worker_says_so(both: Place, unread: Secret) -> None:
+    @task
+    def use(key: Secret) -> int:
+        os.environ.pop(NAME, None)  # a worker may live longer than a test
+        return len(key.get())
+
+    with pytest.raises(ConfigurationError, match=f"there is no environment variable {NAME!r} in process"):
+        use.submit(unread).result(WAIT)
 
 
 def test_stored_files_are_private(threads: Place) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from anabranch import Secret, get_run_logger
 from anabranch.core.contracts import (
     Binding,
     Chunk,
@@ -25,6 +26,7 @@ from anabranch.core.contracts import (
     EngineLost,
     Handle,
     Held,
+    Logs,
     Packed,
     Report,
     Stage,
@@ -207,6 +209,26 @@ def test_values_stay_on_the_workers(own: Driver) -> None:
     assert me.memory_info().rss - before < 60 * MIB
     own.runner.release([Handle(report.chunk, 0, report.first) for report in reports])
     own.until_true(lambda: own.keys() <= 1)
+
+
+def test_a_secret_that_a_worker_reads_does_not_leave_it(own: Driver) -> None:
+    text = "open-sesame-" + "7" * 6
+
+    def tell(x: int) -> int:
+        os.environ["ANABRANCH_TEST_FAR"] = "open-sesame-" + "7" * 6
+        found = Secret("ANABRANCH_TEST_FAR").get()
+        get_run_logger().info("item %d has %s", x, found)
+        raise ValueError(f"refused {found}")
+
+    before = len(own.events)
+    chunk = own.chunk(own.task(tell), [0, 1])
+    own.run([chunk])
+    told = own.events[before:]
+    outcomes = [outcome for event in told if isinstance(event, Report) for outcome in event.outcomes]
+    assert [outcome.error.message for outcome in outcomes if outcome.error] == ["refused **********"] * 2
+    lines = [line.message for event in told if isinstance(event, Logs) for line in event.lines]
+    assert lines == ["item 0 has **********", "item 1 has **********"]
+    assert text not in repr(told)
 
 
 def test_release_frees_keys(own: Driver) -> None:

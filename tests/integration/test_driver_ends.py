@@ -1,4 +1,4 @@
-"""Ends that are decided in the driver (not admitted, lost, out of time): handlers, hooks and causes see them as any other."""
+"""Ends that the driver decides (not admitted, lost, out of time): handlers, hooks and causes see them as any other."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from anabranch.core import policies as p
 from anabranch.core.context import TaskRun
 from anabranch.core.contracts import TaskSpec
-from anabranch.core.keys import ConstantHasher
+from anabranch.core.keys import ConstantHasher, hash_value
 from anabranch.core.options import TaskOptions, make
 from anabranch.engine.caching import KeyFailed, key_of, needs_flow_parameters, needs_source, uses_inputs
 
@@ -75,14 +76,42 @@ def test_failures_are_told_apart(options: dict[str, Any], inputs: dict[str, Any]
 @pytest.mark.parametrize("options", [{"cache_policy": p.DEFAULT}, {"cache_key_fn": p.task_input_hash}])
 def test_constants_are_hashed_once(options: dict[str, Any]) -> None:
     table = {"a": [1, 2]}
-    digest = ConstantHasher()
-    digest.hold([table])
+    digest = ConstantHasher([table])
     cached = spec(**options)
     before = key_of(cached, RUN, {"x": 1, "table": table}, None, digest)
     assert before == key_of(cached, RUN, {"x": 1, "table": table})  # the same key without it
     table["a"].append(3)
     assert before == key_of(cached, RUN, {"x": 1, "table": table}, None, digest)
     assert before != key_of(cached, RUN, {"x": 2, "table": table}, None, digest)
+
+
+@pytest.mark.parametrize("by", ["cache_key_fn", "cache_policy"])
+def test_a_key_fn_sees_a_plain_dict(by: str) -> None:
+    seen: list[Any] = []
+
+    def keyed(context: Any, parameters: dict[str, Any]) -> str | None:
+        seen.append(type(parameters))
+        return p.task_input_hash(context, {"table": parameters["table"]})
+
+    options: dict[str, Any] = {by: keyed if by == "cache_key_fn" else p.CacheKeyFnPolicy(keyed)}
+    table = [1]
+    digest = ConstantHasher([table])
+    before = key_of(spec(**options), RUN, {"table": table}, None, digest)
+    table.append(2)
+    assert before == key_of(spec(**options), RUN, {"table": table}, None, digest), "of a part of them too"
+    assert seen == [dict, dict]
+
+
+def test_a_foreign_policy_may_pickle_the_inputs() -> None:
+    class Pickles(p.CachePolicy):
+        def compute_key(self, spec: Any, run: Any, inputs: Any, flow_parameters: Any = None) -> str:
+            return pickle.dumps(inputs).hex() + hash_value(inputs)
+
+    table = [1]
+    options: dict[str, Any] = {"cache_policy": Pickles()}
+    assert key_of(spec(**options), RUN, {"x": table}) == key_of(
+        spec(**options), RUN, {"x": table}, None, ConstantHasher([table])
+    )
 
 
 class Own:

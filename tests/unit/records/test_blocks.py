@@ -112,6 +112,15 @@ def test_damaged_bytes_are_an_error_or_harmless(blocks: list[ItemBlock], data: s
         decode(bytes(raw))
 
 
+@pytest.mark.parametrize("sealed", [True, False])
+def test_cut_anywhere_it_is_an_error(sealed: bool) -> None:
+    times = array("i", [0] * 12)
+    raw = encode(packed([ItemBlock("m", 0, 12, None, 0.0, times, times, 1, "w1")]), sealed=sealed)
+    for length in range(len(raw)):
+        with pytest.raises(RecordsError):
+            decode(raw[:length])
+
+
 @given(blocks(), st.data())
 def test_indexes_known(blocks: list[ItemBlock], data: st.DataObject) -> None:
     known = packed(blocks).indexes()

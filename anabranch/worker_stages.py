@@ -1,0 +1,96 @@
+"""The stages of a chunk as its worker runs them: what each needs at every item, looked up once."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.context import TaskRun, given_name
+from anabranch.core.keys import ConstantHasher
+from anabranch.core.params import Binder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import Stage, TaskSpec, WorkerPort
+
+_making = threading.Lock()  # of hashers: threads run chunks of one stage
+
+
+class StagePlan:
+    """What one stage needs at each item, looked up once a chunk."""
+
+    __slots__ = (
+        "bind", "binder", "digest", "fn", "isasync", "plain", "prints", "run", "single", "spec", "stage",
+    )  # fmt: skip
+
+    def __init__(self, port: WorkerPort, ref: int) -> None:
+        stage: Stage = port.shared(ref)
+        spec: TaskSpec = port.shared(stage.spec)
+        constants = port.shared(stage.constants) if stage.constants is not None else ()
+        options = spec.options
+        self.stage = stage
+        self.spec = spec
+        self.fn = spec.fn
+        self.binder: Binder | None = None
+        if spec.isasync is None:
+            call = getattr(spec.fn, "__call__", None)  # noqa: B004
+            spec.isasync = inspect.iscoroutinefunction(spec.fn) or inspect.iscoroutinefunction(call)
+        self.isasync = spec.isasync
+        self.prints = options.log_prints if options.log_prints is not None else stage.log_prints
+        # Hooks of failures do not count: what fails enters the policy anyway.
+        watched = options.on_running or options.on_completion or options.state_handlers
+        named = options.task_run_name is not None
+        self.plain = not (self.isasync or watched or named or options.cached or options.persist_result)
+        self.single = stage.binding.args == (("item", 0),) and not stage.binding.kwargs and stage.binding.width == 1
+        self.bind = _binder(stage, constants)
+        self.digest = _digest(stage, constants) if options.cached else None
+        self.run = self.new_run(port)  # for plain runs, one after another
+
+    def new_run(self, port: WorkerPort) -> TaskRun:
+        stage = self.stage
+        return TaskRun(
+            self.spec.name, stage.map_id, 0, 1, stage.flow_run_id, stage.flow_run_name, stage.tags, stage.kind
+        )
+
+    def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if self.binder is None:
+            self.binder = Binder(self.fn, self.spec.name)
+        return self.binder.as_dict(args, kwargs)
+
+    def name_run(self, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Give the run its name from `task_run_name`, if there is one."""
+        given = self.spec.options.task_run_name
+        if given is None:
+            return
+        parameters = self.parameters(args, kwargs)
+        run.given_name = given_name(given, parameters)
+
+
+def _binder(stage: Stage, constants: Sequence[Any]) -> Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]:
+    binding = stage.binding
+    if binding.star:
+        return lambda item: item
+    if binding.width == 1:
+
+        def one(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            args = tuple(item if kind == "item" else constants[k] for kind, k in binding.args)
+            return args, {name: item if kind == "item" else constants[k] for name, (kind, k) in binding.kwargs}
+
+        return one
+
+    def several(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args = tuple((item if kind == "item" else constants)[k] for kind, k in binding.args)
+        return args, {name: (item if kind == "item" else constants)[k] for name, (kind, k) in binding.kwargs}
+
+    return several
+
+
+def _digest(stage: Stage, constants: Sequence[Any]) -> ConstantHasher:
+    """The hasher of a stage's constants, shared by its chunks in this process; it goes when the stage does."""
+    with _making:
+        if stage.hasher is None:
+            held = constants if stage.parameters is None else (*constants, stage.parameters)
+            stage.hasher = ConstantHasher(held)
+        return stage.hasher

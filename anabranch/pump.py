@@ -178,7 +178,7 @@ class Pump:
         elif isinstance(event, c.ItemTimedOut):
             d.item_timed_out(event)
         elif isinstance(event, c.SlotsChanged):
-            d.slots_changed(lane, event.now, event.maximum)
+            d.slots_changed(lane, event.now, event.maximum, event.offers)
         elif isinstance(event, c.ValuesLost):
             d.values_lost(lane, event.handles)
         elif isinstance(event, c.EngineLost):

@@ -22,6 +22,7 @@ from anabranch.core.maps import RELEASED, MapRun, Upstream
 from anabranch.core.options import TaskOptions
 from anabranch.core.walk import Hole, lift, needs_walk
 from anabranch.engine.assemble import PIPE
+from anabranch.engine.capacity import shortfall
 from anabranch.runnables import Combine, Runnable
 
 if TYPE_CHECKING:
@@ -147,14 +148,13 @@ class Scope:
         offers = self.pump.dispatcher.lanes[self.lane].capabilities
         if not map.resources or offers.resources_elastic:
             return
-        most = dict(offers.resources)
-        for name, amount in map.resources.items():
-            if amount > most.get(name, 0.0):
-                had = f"at most {most[name]:g}" if name in most else f"none (it offers {', '.join(most) or 'nothing'})"
-                raise ResourceError(
-                    f"task {map.spec.name!r} asks for {name}={amount:g}, and the {offers.name} runner has {had}: ask "
-                    f"for less, or declare more where the runner is made (resources={{{name!r}: ...}})"
-                )
+        missing = shortfall(map.resources, dict(offers.resources))
+        if missing:
+            offered = ", ".join(f"{name}={amount:g}" for name, amount in offers.resources) or "nothing"
+            raise ResourceError(
+                f"task {map.spec.name!r} asks for {missing}, and the {offers.name} runner has {offered}: ask for "
+                "less, or declare more where the runner is made (resources={...})"
+            )
 
     def _stage(self, map: MapRun, binding: Binding, constants: int | None) -> Stage:
         options = map.options

@@ -93,6 +93,7 @@ class Session:
         self.records = records if records is not None else self._open_records()
         self.pump = Pump(clock, self._write_rows, self._emit_logs)
         self.pump.dispatcher.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or None
+        self.pump.dispatcher.capacity_timeout = self.settings.capacity_timeout
         self.pump.on_hooks = self._run_hooks
         self.pump.on_judge = self._judge
         self.pump.on_decide = self._decide

@@ -29,6 +29,7 @@ class Settings:
     log_level: str = "INFO"
     progress: bool = True  # the live line of maps on a terminal
     memory_budget: int = 0  # bytes of kept values in memory before they spill to disk; 0: a quarter of the memory
+    capacity_timeout: float = 300.0  # seconds that runs wait for a worker with the resources they ask for
     shutdown_grace: float = 10.0  # seconds that running items get after Ctrl-C or SIGTERM
     runner_idle: float = 300.0  # seconds after which a shared runner that nobody uses is closed
 

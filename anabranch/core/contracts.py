@@ -269,10 +269,14 @@ class ValuesLost:
 
 @dataclass(slots=True)
 class SlotsChanged:
-    """How many chunks can run at once, now and at most (None: unknown)."""
+    """How many chunks can run at once, now and at most (None: unknown).
+
+    `offers` is the most of each resource that one worker has, where it may have changed (None: it has not).
+    """
 
     now: int
     maximum: int | None = None
+    offers: dict[str, float] | None = None
 
 
 @dataclass(slots=True)

@@ -162,6 +162,7 @@ class MapRun:
         "sealed",
         "sent",
         "serial",
+        "short",
         "source",
         "spec",
         "spec_ref",
@@ -232,6 +233,7 @@ class MapRun:
         self.error: BaseException | None = None  # the user's iterator raised, lengths differ
         self.cancelled = False
         self.refused = ""  # why nothing of it can be sent
+        self.short = ""  # the resources that it waits for, no worker having them
         self.sealed = False
         self.forgotten = False  # its flow run has ended
 
@@ -291,10 +293,11 @@ class MapRun:
         if code < FIRST_TERMINAL and index not in self.delayed and self._started(index):
             code = RETRYING if self.attempt(index) > 1 else RUNNING
         name, kind = NAMES[code]
+        waits = f"waits for a worker with {self.short}" if self.short and code == PENDING else ""
         return State(
             kind,
             self.state_names.get(index, name),
-            self.messages.get(index, ""),
+            self.messages.get(index, waits),
             attempt=self.attempt(index) if code != PENDING else 0,
             run_id=f"{self.id}/{index}",
         )

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo, Handle, Inline
+from anabranch.core.errors import ResourceError
 from anabranch.core.events import Drop, Judge, RunHooks
 from anabranch.core.maps import ValueBlock
 from anabranch.core.runs import ItemRow, MapRow
 from anabranch.engine import triggers
+from anabranch.engine.capacity import shortfall
 from anabranch.engine.ranges import in_ranges, remove_from
 from anabranch.engine.readers import Readers
 
@@ -29,6 +31,43 @@ if TYPE_CHECKING:
 
 class Board(Readers):
     """Adds how items become ready, and how they end."""
+
+    # -- room ------------------------------------------------------------------------------------
+
+    def slots_changed(self, lane: int, now: int, maximum: int | None, offers: dict[str, float] | None = None) -> None:
+        """Workers have come or gone; with `offers`, also what the largest of them has."""
+        here = self.lanes[lane]
+        here.slots, here.maximum = now, maximum
+        self.dirty_lanes.add(lane)
+        if offers is None or offers == here.offers:
+            return
+        here.offers = offers
+        for map in [m for m in self.maps.values() if m.lane == lane and m.resources and not m.finished]:
+            self.look_at_capacity(map)
+
+    def look_at_capacity(self, map: MapRun) -> None:
+        """Whether some worker has what the map's items need; where the runner may grow, they wait for one."""
+        lane = self.lanes[map.lane]
+        if not (map.resources and lane.capabilities.resources_elastic):
+            return
+        # Where there is no worker at all nobody can tell, and what is sent there is the demand for one.
+        before, map.short = map.short, shortfall(map.resources, lane.offers) if lane.offers else ""
+        if before and not map.short:
+            self.short.forget(map)
+            self.enqueue(map)
+        elif map.short and not before:
+            self.short.add(map, None, self.now + self.capacity_timeout)
+
+    def _capacity_over(self, map: MapRun, index: int | None) -> None:
+        name = self.lanes[map.lane].capabilities.name
+        message = (
+            f"task {map.spec.name!r} asks for {map.short} on one worker, and the {name} runner got none such within "
+            f"{self.capacity_timeout:g} s: ask for less, start such workers, or wait longer (setting capacity_timeout)"
+        )
+        error = ErrorInfo("ResourceError", message, "", exception=ResourceError(message))
+        if index is None and map.kind == "map" and not map.closed:
+            self.cancel_map(map, unpulled_only=True)
+        self.end_items(map, range(len(map.codes)) if index is None else (index,), states.FAILED, message, error)
 
     # -- becoming ready --------------------------------------------------------------------------
 
@@ -47,7 +86,7 @@ class Board(Readers):
 
     def enqueue(self, map: MapRun) -> None:
         """Put the map among those its lane sends from: urgent first, then deepest, then oldest."""
-        if not map.on_lane and map.ready and map.constants_ready and map.gate == 0:
+        if not map.on_lane and map.ready and map.constants_ready and map.gate == 0 and not map.short:
             map.on_lane = True
             lane = self.lanes[map.lane]
             heapq.heappush(lane.runnable, (-map.options.priority, -map.depth, map.serial, map))
@@ -342,6 +381,8 @@ class Board(Readers):
     def tick(self, now: float) -> None:
         """Time has come to `now` (monotonic seconds): delayed items become ready."""
         self.now = now
+        for map, at in self.short.over(now):
+            self._capacity_over(map, at)
         while self.timers and self.timers[0][0] <= now:
             _, _, map, index = heapq.heappop(self.timers)
             if index in map.delayed and map.delayed[index][0] <= now:
@@ -359,7 +400,10 @@ class Board(Readers):
         heapq.heappush(self.timers, (due, next(self._tick), map, index))
 
     def next_due(self) -> float | None:
-        return self.timers[0][0] if self.timers else None
+        due = self.short.next_due()
+        if not self.timers:
+            return due
+        return self.timers[0][0] if due is None else min(due, self.timers[0][0])
 
     def gate_opened(self, map: MapRun) -> None:
         raise NotImplementedError

@@ -147,12 +147,15 @@ class Intake(Board):
         self.maps[map.id] = map
         if map.spec_ref in self.unsendable:
             map.refused = self.unsendable[map.spec_ref]
+        self.look_at_capacity(map)
 
     def forget_maps(self, maps: Sequence[MapRun]) -> None:
         """A flow run has ended: its maps are of no more use here, and what workers know of them is dropped."""
         for map in maps:
             self.maps.pop(map.id, None)
             map.forgotten = True
+            if map.short:
+                self.short.forget(map)
             if not map.running:  # else its last chunk's end drops them
                 self.drop_shared(map)
             if map.kind != "map":
@@ -225,6 +228,8 @@ class Intake(Board):
         if map.cancelled:
             self.end_items(map, (index,), states.CANCELLED, "cancelled before it started")
             return
+        if map.short:
+            self.short.add(map, index, self.now + self.capacity_timeout)
         if not upstreams:
             self.make_ready(map, index, index + 1)
             return

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 class Lane:
     """One runner as the dispatcher sees it: slots, chunks in flight, maps with something to send."""
 
-    __slots__ = ("blocked", "capabilities", "in_flight", "index", "lost", "maximum", "runnable", "slots")
+    __slots__ = ("blocked", "capabilities", "in_flight", "index", "lost", "maximum", "offers", "runnable", "slots")
 
     def __init__(self, index: int, capabilities: Capabilities, slots: int, maximum: int | None) -> None:
         self.index = index
         self.capabilities = capabilities
         self.slots = slots
         self.maximum = maximum
+        self.offers = dict(capabilities.resources)  # the most of each that one worker has
         self.in_flight = 0
         self.blocked = 0  # of these, chunks whose task waits for others
         self.runnable: list[tuple[int, int, int, MapRun]] = []

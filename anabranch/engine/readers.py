@@ -10,6 +10,7 @@ from anabranch.core import states
 from anabranch.core.contracts import Handle
 from anabranch.core.events import Free, Move, Pull, Spill
 from anabranch.core.maps import ValueBlock
+from anabranch.engine.capacity import Waiting
 from anabranch.engine.chunks import Pace, window
 from anabranch.engine.lanes import Lane
 from anabranch.engine.ledger import Ledger
@@ -41,6 +42,8 @@ class Readers:
         self.unsendable: dict[int, str] = {}  # shared values that cannot be pickled, and why
         self.ledger = Ledger()
         self.limits = Limits()
+        self.short = Waiting()
+        self.capacity_timeout = 300.0
         self.timers: list[tuple[float, int, MapRun, int]] = []
         self.now = 0.0
         self.wall = 0.0
@@ -55,11 +58,6 @@ class Readers:
     def add_lane(self, capabilities: Capabilities, slots: int, maximum: int | None) -> int:
         self.lanes.append(Lane(len(self.lanes), capabilities, slots, maximum))
         return len(self.lanes) - 1
-
-    def slots_changed(self, lane: int, now: int, maximum: int | None) -> None:
-        self.lanes[lane].slots = now
-        self.lanes[lane].maximum = maximum
-        self.dirty_lanes.add(lane)
 
     def new_ref(self) -> int:
         """A fresh id for a shared value."""

@@ -99,6 +99,7 @@ class DaskRunner:
         self._flight: InFlight
         self._gone: set[Handle] = set()  # released, the serve thread has not come to it
         self._slots = 0
+        self._offers: dict[str, float] = {}
         self._closing = threading.Lock()
         self._closed = self._ending = self._dead = False
         self._idle = threading.Event()
@@ -133,17 +134,17 @@ class DaskRunner:
                 link.client.wait_for_workers(self._n_workers, timeout=60)
             # Nobody there yet (a cluster that grows on demand): one slot, so that there is a demand.
             self._slots = sum(link.check().values()) or 1
-            most = link.resources()
+            declared, self._offers = link.resources()
             link.watch(f"anabranch-{self._session}")
         except BaseException:
             link.close()
             raise
-        self._outgoing = Outgoing(link.client, self._session, self._entry, most)
+        self._outgoing = Outgoing(link.client, self._session, self._entry, declared)
         self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._actions.put)
         self._thread = threading.Thread(target=self._serve, name="anabranch-dask", daemon=True)
         self._thread.start()
         return c.Capabilities(
-            "dask", values="held", values_survive_workers=False, resources=tuple(sorted(most.items())),
+            "dask", values="held", values_survive_workers=False, resources=tuple(sorted(self._offers.items())),
             resources_elastic=hub is None,
         )  # fmt: skip
 
@@ -275,7 +276,10 @@ class DaskRunner:
             self._link.after(*args)
         elif kind == "slots":
             self._slots = args[0] or 1
-            self._flight.out.append(self.slots())
+            if self._lent is not None or self._address is not None:  # others may bring workers of another kind
+                self._outgoing.declared, self._offers = self._link.resources()
+            slots = self.slots()
+            self._flight.out.append(c.SlotsChanged(slots.now, slots.maximum, self._offers))
         elif not self._dead:
             try:
                 getattr(self._flight, f"on_{kind}")(*args)

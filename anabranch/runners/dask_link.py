@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -75,13 +76,19 @@ class Link:
             worker_half.compare(ours, theirs, name)
         return dict(self.client.nthreads())
 
-    def resources(self) -> dict[str, float]:
-        """The most of each resource that one worker declares."""
+    def resources(self) -> tuple[dict[str, float], dict[str, float]]:
+        """(what workers declare, what they have): the most of each resource that one of them does.
+
+        Threads and memory every worker has, declared or not; only what is declared can be reserved.
+        """
+        declared: dict[str, float] = {}
         most: dict[str, float] = {}
         for worker in self.client.scheduler_info(n_workers=-1)["workers"].values():
             for name, amount in (worker.get("resources") or {}).items():
-                most[name] = max(most.get(name, 0.0), float(amount))
-        return most
+                declared[name] = max(declared.get(name, 0.0), float(amount))
+            for name, had in (("cpus", worker.get("nthreads")), ("memory", worker.get("memory_limit") or math.inf)):
+                most[name] = max(most.get(name, 0.0), float(had or 0))
+        return declared, {**most, **declared}
 
     def watch(self, topic: str) -> None:
         """Begin to hear: ("event", bytes), ("memory"|"erred"|"gone", key, exception), ("workers", joined, left)."""

@@ -67,7 +67,7 @@ class Outgoing:
         self._session = session
         self._prefix = f"ab-{session}-"
         self._common = {"session": session, "entry": entry, "driver": worker_half.versions()}
-        self._resources = resources
+        self.declared = resources
         self._shared: dict[int, _Shared] = {}
         self._modules: dict[str, ModuleType] = {}
 
@@ -163,8 +163,8 @@ class Outgoing:
 
     def _map(self, group: list[tuple[Sent, Any, list[Any]]], kind: Any) -> list[tuple[Sent, str, str]]:
         priority, wanted = kind
-        # Dask waits for ever for a resource that no worker declares; a slot stands for those.
-        resources = {name: amount for name, amount in wanted if name in self._resources}
+        # Dask waits for ever for what no worker declares; threads and memory every worker has all the same.
+        resources = {name: amount for name, amount in wanted if name in self.declared or name not in ("cpus", "memory")}
         try:
             futures = self._client.map(
                 worker_half.run,

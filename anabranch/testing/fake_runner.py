@@ -39,6 +39,7 @@ class FakeRemoteRunner(FakeScript):
         mode: "auto": chunks run on threads, events come from another thread; "manual": nothing
             happens but in `step`, in the thread that calls it.
         resources: what each worker offers; a chunk that asks for more waits for ever.
+        elastic: the workers may come to offer more, see `offer`.
         run_chunk: the worker's half, as a function or as ``module:name``.
 
     The history, for assertions: `sent` (a copy of each submitted chunk, without its arguments'
@@ -55,6 +56,7 @@ class FakeRemoteRunner(FakeScript):
         faults: Faults | None = None,
         mode: str = "auto",
         resources: dict[str, float] | None = None,
+        elastic: bool = False,
         run_chunk: str | RunChunk | None = None,
     ) -> None:
         if mode not in ("auto", "manual"):
@@ -68,6 +70,7 @@ class FakeRemoteRunner(FakeScript):
         self._count = workers
         self._slots = slots
         self._offers = dict(resources or {})
+        self._elastic = elastic
         self._random = random.Random(seed)
         self._injected = 0
         self._entry = run_chunk
@@ -100,7 +103,10 @@ class FakeRemoteRunner(FakeScript):
         if self.auto:
             threading.Thread(target=self._post, name="anabranch-fake-post", daemon=True).start()
         total = tuple((name, amount) for name, amount in self._offers.items())
-        return Capabilities("fake", values="held", values_survive_workers=False, nested=self.auto, resources=total)
+        return Capabilities(
+            "fake", values="held", values_survive_workers=False, nested=self.auto, resources=total,
+            resources_elastic=self._elastic,
+        )  # fmt: skip
 
     def slots(self) -> SlotsChanged:
         with self._news:

@@ -27,6 +27,7 @@ class FakeScript:
     _lost_engine: bool
     _count: int
     _slots: int
+    _offers: dict[str, float]
     _serial: int
     _injected: int
     _random: random.Random
@@ -86,6 +87,13 @@ class FakeScript:
                 if worker.name == name:
                     worker.paused = paused
             self._say(-1, SlotsChanged(self._now(), self._count * self._slots))
+            self._launch()
+
+    def offer(self, **resources: float) -> None:
+        """Every worker has these from now on: an elastic cluster has grown."""
+        with self._news:
+            self._offers.update(resources)
+            self._say(-1, SlotsChanged(self._now(), self._count * self._slots, dict(self._offers)))
             self._launch()
 
     def repeat(self, event: Event) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.keys import ConstantHasher
     from anabranch.core.options import TaskOptions
+    from anabranch.core.stores import ResultStore
 
 # -- downwards: what a worker is asked to do -----------------------------------------------------
 
@@ -454,40 +455,6 @@ class WorkerPort(Protocol):
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
         """Ask the driver and wait for its answer; raises what the driver answers with."""
         ...
-
-
-# -- values that last ----------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Stored:
-    """A value read from a result store."""
-
-    value: Any
-    created: float
-    expires: float | None = None
-
-
-class ResultStore(Protocol):
-    """Where values persist, seen alike from driver and workers. Picklable: workers get a copy."""
-
-    def read(self, key: str) -> Stored | None:
-        """The value under `key`, None when there is none or it has expired; raises StoreError."""
-        ...
-
-    def write(self, key: str, value: Any, *, expires: float | None = None) -> int:
-        """Store durably, return the size in bytes; raises StoreError or SerializationError, leaving nothing."""
-        ...
-
-    def exists(self, key: str) -> bool: ...
-
-    def delete(self, key: str) -> None: ...
-
-    def lock(self, key: str, owner: str, seconds: float) -> bool:
-        """Try to become the one who computes `key`; True when held. A dead owner's lock lapses."""
-        ...
-
-    def unlock(self, key: str, owner: str) -> None: ...
 
 
 # -- time, randomness, ids -----------------------------------------------------------------------

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 
 from anabranch.core.clock import SYSTEM
-from anabranch.core.contracts import Stored
 from anabranch.core.errors import SerializationError, StoreError
+from anabranch.core.stores import Stored
 from anabranch.results import locks
 from anabranch.results.serializers import get_serializer
 

@@ -8,8 +8,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.clock import SYSTEM
-from anabranch.core.contracts import Stored
 from anabranch.core.errors import SerializationError, StoreError
+from anabranch.core.stores import Stored
 from anabranch.results.serializers import get_serializer
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from anabranch.results.memory import MemoryStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from anabranch.core.contracts import ResultStore
+    from anabranch.core.stores import ResultStore
 
 
 class Clock:

@@ -1,0 +1,37 @@
+"""Where values persist: the contract of result stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(slots=True)
+class Stored:
+    """A value read from a result store."""
+
+    value: Any
+    created: float
+    expires: float | None = None
+
+
+class ResultStore(Protocol):
+    """Where values persist, seen alike from driver and workers. Picklable: workers get a copy."""
+
+    def read(self, key: str) -> Stored | None:
+        """The value under `key`, None when there is none or it has expired; raises StoreError."""
+        ...
+
+    def write(self, key: str, value: Any, *, expires: float | None = None) -> int:
+        """Store durably, return the size in bytes; raises StoreError or SerializationError, leaving nothing."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def delete(self, key: str) -> None: ...
+
+    def lock(self, key: str, owner: str, seconds: float) -> bool:
+        """Try to become the one who computes `key`; True when held. A dead owner's lock lapses."""
+        ...
+
+    def unlock(self, key: str, owner: str) -> None: ...

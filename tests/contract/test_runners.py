@@ -1,4 +1,4 @@
-"""What every runner promises: one suite, unchanged over all of them (`core.contracts.Runner`); errors, ends beside it."""
+"""What every runner promises: one suite over all of them (`core.contracts.Runner`); errors and ends lie beside it."""
 
 from __future__ import annotations
 

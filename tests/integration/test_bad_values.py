@@ -17,6 +17,7 @@ from anabranch import session as sessions
 from anabranch.core.errors import ParameterTypeError, RemoteError, SerializationError
 from anabranch.session import Session
 from anabranch.settings import Settings
+from tests.integration.arithmetic import add, double, same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,24 +26,6 @@ if TYPE_CHECKING:
 
 WAIT = 30.0
 SECRET = "hunter2-correct-horse"
-
-# -- known defects, as precisely as they are known -------------------------------------------------------
-
-
-
-@task
-def double(x: Any) -> Any:
-    return 2 * x
-
-
-@task
-def add(x: Any, y: Any = 0) -> Any:
-    return x + y
-
-
-@task
-def same(x: Any) -> Any:
-    return x
 
 
 # -- what tasks give and raise ---------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import logging
 
 import pytest
 
+from tests.clock import Clock
+
 
 @pytest.fixture(autouse=True)
 def propagating_logs() -> None:
@@ -13,3 +15,8 @@ def propagating_logs() -> None:
     logger = logging.getLogger("anabranch")
     logger.propagate = True
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

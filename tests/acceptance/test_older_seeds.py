@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from anabranch import Task, callback_factory, flow, set_reference_tasks, state, task, triggers
+from tests.acceptance.ways import WAYS, result_of
 
 # -- seed 002: retries as Prefect 1 spelt them ---------------------------------------------------
 
@@ -96,7 +97,7 @@ def test_a_reference_task_that_was_called(everywhere: str) -> None:
 # -- seed 002: state handlers, callback_factory --------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["call", "submit", "map"])
+@pytest.mark.parametrize("way", WAYS)
 def test_state_handlers(everywhere: str, way: str, marks: Any) -> None:
     def send_notification():
         marks.add("notified")
@@ -116,11 +117,7 @@ def test_state_handlers(everywhere: str, way: str, marks: Any) -> None:
 
     @flow
     def pipeline():
-        if way == "call":
-            return task_that_notifies(1)
-        if way == "submit":
-            return task_that_notifies.submit(1).result()
-        return task_that_notifies.map([1]).result()[0]
+        return result_of(way, task_that_notifies, 1)
 
     assert pipeline() == 1
     assert marks.read().count("notified") == 2

@@ -15,6 +15,7 @@ import pytest
 
 from anabranch import allow_failure, cache_policies, flow, quote, state, tags, task, unmapped
 from anabranch.core.errors import CancelledRun, OptionError, ParameterBindError, UpstreamError
+from tests.acceptance.ways import WAYS, result_of
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -123,17 +124,12 @@ class Pair(NamedTuple):
     right: Any
 
 
-@pytest.mark.parametrize("way", ["call", "submit", "map"])
+@pytest.mark.parametrize("way", WAYS)
 def test_futures_at_any_depth_of_containers(way: str) -> None:
     """Rows 19 and 23, PR 11075: containers keep their type, and the caller's own objects stay as they were."""
     future = same.submit(7)
     given: dict[str, Any] = {"list": [1, {"deep": (future,)}], "box": Box([future]), "pair": Pair(future, {future: 0})}
-    if way == "call":
-        got = same(given)
-    elif way == "submit":
-        got = same.submit(given).result()
-    else:
-        got = same.map([given]).result()[0]
+    got = result_of(way, same, given)
     assert got == {"list": [1, {"deep": (7,)}], "box": Box([7]), "pair": Pair(7, {7: 0})}
     assert type(got["pair"]) is Pair
     assert given["box"].content == [future]
@@ -162,13 +158,11 @@ class Unhashable:
         raise AssertionError("pickled")
 
 
-@pytest.mark.parametrize("way", ["call", "submit", "map"])
+@pytest.mark.parametrize("way", WAYS)
 def test_inputs_are_not_hashed_unasked(way: str) -> None:
     """Row 44, section 2.4: inputs were hashed for a cache, and for Dask's keys, that nobody had asked for."""
     given = Unhashable()
-    ways = {"call": lambda: same(given), "submit": lambda: same.submit(given).result()}
-    got = ways[way]() if way in ways else same.map([given]).result()[0]
-    assert got is given
+    assert result_of(way, same, given) is given
 
 
 def test_equal_calls_run_each(everywhere: str, marks: Any) -> None:
@@ -290,7 +284,7 @@ def test_a_flow_run_name_that_is_no_text() -> None:
         flow(name="named", flow_run_name=lambda: 5)(lambda: 1)()
 
 
-@pytest.mark.parametrize("way", ["call", "submit", "map"])
+@pytest.mark.parametrize("way", WAYS)
 def test_tags_are_those_around_each_submit(way: str) -> None:
     """Row 8, section 2.3: the context was taken once per runner; later submits ran with the first one's tags."""
     assert _tags_of(way) == [("first",), ("second",)]
@@ -313,10 +307,7 @@ def _tags_of(way: str) -> list[tuple[str, ...]]:
     found = []
     for name in ("first", "second"):
         with tags(name):
-            if way == "call":
-                found.append(seen(1))
-            else:
-                found.append(seen.submit(1).result() if way == "submit" else seen.map([1]).result()[0])
+            found.append(result_of(way, seen, 1))
     return found
 
 
@@ -356,7 +347,7 @@ def test_retry_conditions() -> None:
 # -- hooks ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["call", "submit", "map"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_hook_that_raises_changes_nothing(way: str) -> None:
     """Row 38: its exception is logged, the next hook still runs, and so does the task."""
     seen: list[str] = []
@@ -368,8 +359,7 @@ def test_a_hook_that_raises_changes_nothing(way: str) -> None:
         seen.append(ended.name)
 
     work = task(on_running=[broken, note], on_completion=[broken, note])(lambda x: x)
-    got = {"call": lambda: work(1), "submit": lambda: work.submit(1).result(), "map": lambda: work.map([1]).result()[0]}
-    assert got[way]() == 1
+    assert result_of(way, work, 1) == 1
     assert seen == ["Running", "Completed"]
 
 

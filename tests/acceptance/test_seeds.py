@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from anabranch import flow, state, task, task_input_hash
+from tests.acceptance.ways import WAYS, result_of
 
 # -- seed 004: a simple workflow -----------------------------------------------------------------
 
@@ -189,7 +190,7 @@ def test_restart_failed_tasks(everywhere: str) -> None:
     assert result == 5
 
 
-@pytest.mark.parametrize("way", ["call", "submit", "map"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_task_that_fails_twice_is_restarted_twice(everywhere: str, way: str, marks: Any) -> None:
     @task(retries=3, retry_delay_seconds=0.01)
     def extract_data(source):
@@ -200,11 +201,7 @@ def test_a_task_that_fails_twice_is_restarted_twice(everywhere: str, way: str, m
 
     @flow
     def data_pipeline():
-        if way == "call":
-            return extract_data("database")
-        if way == "submit":
-            return extract_data.submit("database").result()
-        return extract_data.map(["database"]).result()[0]
+        return result_of(way, extract_data, "database")
 
     assert data_pipeline() == [1, 2, 3, 4, 5]
     assert len(marks.read()) == 3

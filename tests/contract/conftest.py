@@ -9,29 +9,20 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import pytest
 
-from anabranch.core.contracts import (
-    Binding,
-    Chunk,
-    ChunkLost,
-    Handle,
-    Held,
-    Inline,
-    Packed,
-    Report,
-    Stage,
-    TaskSpec,
-)
+from anabranch.core.contracts import Binding, Chunk, ChunkLost, Handle, Held, Inline, Packed, Report, Stage, TaskSpec
 from anabranch.core.options import TaskOptions
 from anabranch.core.states import COMPLETED
+from tests.contract import tasks
+from tests.contract.tasks import WAIT, gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from anabranch.core.contracts import Capabilities, Event, Outcome, Runner
-
-WAIT = 30.0
 
 RUNNERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "inline": ("anabranch.runners.inline", "InlineRunner", {}),
@@ -61,7 +52,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def new_runner(kind: str, request: pytest.FixtureRequest) -> Callable[[], Runner]:
+def by_value(request: pytest.FixtureRequest) -> Iterator[None]:
+    """These files are no modules that a worker could import: their functions travel by value."""
+    for module in (tasks, request.module):
+        cloudpickle.register_pickle_by_value(module)
+    yield
+    for module in (tasks, request.module):
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.fixture
+def new_runner(kind: str, by_value: None, request: pytest.FixtureRequest) -> Callable[[], Runner]:
     """A runner that was not started; one that does not exist fails the test."""
     module, name, options = RUNNERS[kind]
     factory: Callable[..., Runner] = getattr(importlib.import_module(module), name)
@@ -75,6 +76,12 @@ def bench(new_runner: Callable[[], Runner]) -> Iterator[Bench]:
     bench = Bench(new_runner())
     yield bench
     bench.runner.close(cancel=True, timeout=WAIT)
+
+
+@pytest.fixture
+def gated(bench: Bench, tmp_path: Path) -> Gate:
+    """Work that runs while the test goes on; asked for by tests that inline is left out of."""
+    return Gate(bench, tmp_path)
 
 
 class Outcomes:
@@ -213,3 +220,21 @@ class Bench:
 
     def handles(self, outcomes: Outcomes, stage: int = -1) -> list[Handle]:
         return [handle for handle, block, _ in outcomes.blocks[stage] if isinstance(block, Held)]
+
+
+class Gate:
+    """Work that began and waits to be let go."""
+
+    def __init__(self, bench: Bench, folder: Path) -> None:
+        self.bench = bench
+        self.folder = folder
+        self.stage = bench.task(gate(str(folder)))
+
+    def begun(self, x: int) -> None:
+        self.bench.until_true(lambda: (self.folder / f"begun-{x}").exists())
+
+    def open(self) -> None:
+        (self.folder / "open").touch()
+
+    def ran(self) -> set[int]:
+        return {int(f.name.removeprefix("ran-")) for f in self.folder.glob("ran-*")}

@@ -16,26 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anabranch.core.stores import ResultStore
-
-
-class Clock:
-    """Time that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    monotonic = time
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+    from tests.clock import Clock
 
 
 @pytest.fixture(params=["disk", "disk-json", "disk-compressed", "memory"])

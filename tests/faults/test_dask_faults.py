@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import DaskRunner, flow, task
-from anabranch import session as sessions
-from anabranch.records.memory import MemoryRecords
-from anabranch.session import Session
-from anabranch.settings import Settings
+from tests.faults.pipes import read_pid, squares_met_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from anabranch.session import Session
 
 pytestmark = pytest.mark.dask
 
@@ -37,15 +36,6 @@ def client() -> Iterator[Any]:
         yield client
 
 
-@pytest.fixture(autouse=True)
-def session(tmp_path: Path) -> Iterator[Session]:
-    mine = Session(Settings(home=tmp_path, progress=False, log_level="CRITICAL"), records=MemoryRecords())
-    before = sessions.use(mine)
-    yield mine
-    mine.close()
-    sessions.use(before)
-
-
 def test_a_borrowed_client_is_not_closed(client: Any, session: Session) -> None:
     @task
     def add(x: int) -> int:
@@ -62,27 +52,13 @@ def test_a_borrowed_client_is_not_closed(client: Any, session: Session) -> None:
     assert len(client.scheduler_info()["workers"]) == 2
 
 
-def test_a_worker_killed_in_mid_map_costs_no_value(client: Any, tmp_path: Path) -> None:
-    here = str(tmp_path / "here")
-    gate = str(tmp_path / "gate")
-    first = str(tmp_path / "first")
-    os.mkfifo(here)
-    os.mkfifo(gate)
-
-    @task
-    def work(x: int) -> int:
-        if x == 50 and not os.path.exists(first):
-            open(first, "w").close()
-            with open(here, "w") as file:
-                file.write(str(os.getpid()))
-            open(gate).close()
-        return x * x
+def test_a_worker_killed_in_mid_map_costs_no_value(client: Any, here: str, gate: str, tmp_path: Path) -> None:
+    work = task(squares_met_at(50, here, gate, str(tmp_path / "first")))
 
     @flow(runner=DaskRunner(client=client))
     def main() -> list[int]:
         futures = work.map(range(200))
-        with open(here, encoding="ascii") as file:
-            os.kill(int(file.read()), signal.SIGKILL)
+        os.kill(read_pid(here), signal.SIGKILL)
         return futures.result(WAIT)  # type: ignore[no-any-return]
 
     assert main() == [x * x for x in range(200)]

@@ -14,6 +14,7 @@ from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
 from anabranch.session import Session
 from anabranch.settings import Settings
+from tests.integration import arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,9 +58,11 @@ def places(
         return made[-1]
 
     made: list[Place] = []
-    cloudpickle.register_pickle_by_value(request.module)  # workers need not import the tests
+    for module in (arithmetic, request.module):  # workers need not import the tests
+        cloudpickle.register_pickle_by_value(module)
     yield place
-    cloudpickle.unregister_pickle_by_value(request.module)
+    for module in (arithmetic, request.module):
+        cloudpickle.unregister_pickle_by_value(module)
     for one in made:
         one.session.close()
 

@@ -18,6 +18,7 @@ from anabranch.core.errors import (
     ParameterBindError,
     ParameterTypeError,
 )
+from tests.integration.arithmetic import add, double, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,24 +27,6 @@ if TYPE_CHECKING:
 
 WAIT = 30.0
 MANY = 10_000
-
-# -- known defects, as precisely as they are known -------------------------------------------------------
-
-
-
-@task
-def double(x: Any) -> Any:
-    return 2 * x
-
-
-@task
-def add(x: Any, y: Any = 0) -> Any:
-    return x + y
-
-
-@task
-def same(x: Any) -> Any:
-    return x
 
 
 # -- at decoration ---------------------------------------------------------------------------------------

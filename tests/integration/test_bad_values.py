@@ -18,6 +18,7 @@ from anabranch.core import secrets
 from anabranch.core.errors import ConfigurationError, ParameterTypeError, RemoteError, SerializationError
 from anabranch.session import Session
 from anabranch.settings import Settings
+from tests.integration.arithmetic import add, double, same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,24 +27,6 @@ if TYPE_CHECKING:
 
 WAIT = 30.0
 SECRET = "hunter2-correct-horse"
-
-# -- known defects, as precisely as they are known -------------------------------------------------------
-
-
-
-@task
-def double(x: Any) -> Any:
-    return 2 * x
-
-
-@task
-def add(x: Any, y: Any = 0) -> Any:
-    return x + y
-
-
-@task
-def same(x: Any) -> Any:
-    return x
 
 
 # -- what tasks give and raise ---------------------------------------------------------------------------

@@ -23,27 +23,9 @@ from anabranch.results.memory import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.clock import Clock
+
 REPOSITORY = Path(__file__).resolve().parents[3]
-
-
-class Clock:
-    """Time that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    monotonic = time
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""Real clusters: one that the runner started itself, one that is the user's."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch.runners.dask import DaskRunner
+from tests.integration.dask_runner.driving import Driver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Driver]:
+    driver = Driver(DaskRunner(n_workers=2))
+    yield driver
+    driver.runner.close()
+
+
+@pytest.fixture(scope="module")
+def lent() -> Iterator[Any]:
+    """A cluster of the user's, default settings, and their client."""
+    distributed = importlib.import_module("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=60
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

@@ -1,0 +1,86 @@
+"""The Dask runner's starts that fail, ends that come from outside, and what is left after each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from anabranch.core.contracts import EngineLost
+from anabranch.core.errors import MissingExtraError
+from anabranch.runners import dask_worker
+from anabranch.runners.dask import DaskRunner
+from tests.integration.dask_runner.driving import Driver
+
+pytestmark = pytest.mark.dask
+
+
+def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'anabranch\[dask\]'"):
+        DaskRunner(n_workers=1).start(lambda events: None)
+
+
+def test_bad_arguments_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="one of"):
+        DaskRunner("tcp://a", address="tcp://b")
+    with pytest.raises(ValueError, match="count from 1"):
+        DaskRunner(n_workers=0)
+
+
+def test_the_end_of_the_cluster_is_told(tmp_path: Path) -> None:
+    driver = Driver(DaskRunner(n_workers=1))
+    stage = driver.task(lambda x: time.sleep(60))
+    driver.runner.submit([driver.chunk(stage, [1])])
+    hub = driver.runner._link.hub
+    assert hub is not None
+    os.killpg(hub._process.pid, signal.SIGKILL)
+    driver.until(lambda: any(isinstance(event, EngineLost) for event in driver.events))
+    driver.runner.close()
+    assert driver.ends == {}
+
+
+SCRIPT = """
+import json, os, sys
+from anabranch.runners.dask import DaskRunner
+runner = DaskRunner(n_workers=1)
+runner.start(lambda events: None)
+pids = list(runner._link.client.run(os.getpid).values())
+print(json.dumps([runner._link.hub._process.pid, *pids]), flush=True)
+if sys.argv[1] == "close":
+    runner.close()
+elif sys.argv[1] == "die":
+    os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("end", ["close", "die", "leave"])
+def test_nothing_is_left_running_and_nothing_is_said(end: str) -> None:
+    root = str(Path(dask_worker.__file__).parents[2])
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT, end],
+        capture_output=True, text=True, timeout=50, env={**os.environ, "PYTHONPATH": root}, check=False,
+    )  # fmt: skip
+    assert found.returncode == (9 if end == "die" else 0), found.stderr
+    assert found.stderr == ""
+    pids = json.loads(found.stdout)
+    stop = time.monotonic() + 20
+    pause = threading.Event()
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < stop, f"still there: {[pid for pid in pids if alive(pid)]}"
+        pause.wait(0.05)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False

@@ -1,0 +1,185 @@
+"""The dispatcher when things go wrong: retries, time-outs, lost chunks and values, reports that come too late."""
+
+from __future__ import annotations
+
+from anabranch.core import states
+from anabranch.core.contracts import ChunkLost, Handle, ItemTimedOut
+from tests.unit.engine.bench import Bench, codes, failed, items_of
+
+# -- retries -------------------------------------------------------------------------------------------
+
+
+def test_a_retry_waits_for_its_time() -> None:
+    bench = Bench()
+    bench.dispatcher.tick(100.0)
+    map = bench.map(range(3), chunk=3, retries=1)
+    [chunk] = bench.take()
+    bench.report(
+        chunk, codes=codes(3, p1=states.AWAITING_RETRY), outcomes=[failed(1, states.AWAITING_RETRY, delay=5.0)]
+    )
+    assert bench.take() == []
+    assert not map.finished
+    assert map.state(1).name == "AwaitingRetry"
+    assert bench.dispatcher.next_due() == 105.0
+    bench.dispatcher.tick(104.9)
+    assert bench.take() == []
+    bench.dispatcher.tick(105.0)
+    [again] = bench.take()
+    assert list(again.items) == [1]
+    assert again.attempts is not None
+    assert list(again.attempts) == [2]
+    bench.run()
+    assert map.finished
+    assert map.failures() == []
+    assert map.attempt(1) == 2
+    assert bench.dispatcher.next_due() is None
+
+
+def test_a_timed_out_item_is_retried_then_given_up(bench: Bench) -> None:
+    map = bench.map(range(1), retries=1, timeout_seconds=2.0)
+    for attempt in (1, 2):
+        [chunk] = bench.take()
+        assert list(chunk.attempts or [1]) == [attempt]
+        bench.dispatcher.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
+        bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "stopped"))
+        bench.dispatcher.tick(bench.dispatcher.now + 1.0)
+    assert bench.take() == []
+    assert map.codes[0] == states.TIMED_OUT
+    assert map.finished
+
+
+# -- chunks that are lost ------------------------------------------------------------------------------
+
+
+def test_a_lost_chunk_comes_back_in_eighths(bench: Bench) -> None:
+    map = bench.map(range(64), chunk=64)
+    [chunk] = bench.take()
+    bench.queue.clear()
+    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone"))
+    again = bench.take()
+    assert len(again) == 4, "two chunks a slot"
+    assert [list(c.items) for c in again] == [list(range(n, n + 8)) for n in range(0, 32, 8)]
+    bench.run()
+    assert map.finished
+    assert map.failures() == []
+    assert set(map.attempts.values()) == {2}
+
+
+def test_what_was_reported_is_not_sent_again(bench: Bench) -> None:
+    map = bench.map(range(10), chunk=10)
+    [chunk] = bench.take()
+    bench.report(chunk, 6, final=False)
+    bench.queue.clear()
+    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", (6,), True))
+    again = bench.take()
+    assert sorted(items_of(again)) == [6, 7, 8, 9]
+    assert [6] in [list(c.items) for c in again], "the suspect travels alone"
+    assert map.attempts == {6: 2}, "only the suspect has spent an attempt"
+    bench.run()
+    assert map.failures() == []
+
+
+def test_three_deaths_are_poison(bench: Bench) -> None:
+    map = bench.map(range(1))
+    for _ in range(3):
+        [chunk] = bench.take()
+        bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", (0,), True))
+    assert bench.take() == []
+    assert map.codes[0] == states.CRASHED
+    assert "poison" in map.messages[0]
+    assert map.finished
+
+
+def test_poison_is_found_without_suspects(bench: Bench) -> None:
+    """Some engines cannot say which item did it: narrowing down must end, and spare the innocent."""
+    map = bench.map(range(64), chunk=64)
+    bench.take()
+    sent = 0
+    while bench.queue:
+        chunk = bench.queue.pop(0)
+        sent += 1
+        assert sent < 200
+        if 37 in chunk.items:
+            bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone"))
+        else:
+            bench.report(chunk)
+        bench.take()
+    assert map.finished
+    assert map.failures() == [37]
+    assert map.codes[37] == states.CRASHED
+
+
+def test_a_stopped_chunk_costs_no_attempt(bench: Bench) -> None:
+    map = bench.map(range(4), chunk=4)
+    [chunk] = bench.take()
+    bench.queue.clear()
+    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "stopped"))
+    assert sorted(items_of(bench.take())) == [0, 1, 2, 3]
+    assert map.attempts == {}
+
+
+def test_items_that_were_not_started_go_back_uncounted(bench: Bench) -> None:
+    map = bench.map(range(4), chunk=4)
+    [chunk] = bench.take()
+    bench.report(chunk, 1)
+    assert sorted(items_of(bench.take())) == [1, 2, 3]
+    bench.run()
+    assert map.finished
+    assert map.attempts == {}
+
+
+def test_a_late_report_is_refused() -> None:
+    bench = Bench(held=True)
+    map = bench.map(range(2), chunk=2)
+    [chunk] = bench.take()
+    bench.queue.clear()
+    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", (0,), True))
+    bench.take()
+    bench.report(chunk)
+    bench.take()
+    assert map.done == 0
+    assert bench.freed == [Handle(chunk.id, 0, 0)], "its values are dropped where they are"
+    bench.run()
+    assert map.finished
+    assert map.done == 2
+    assert Handle(chunk.id, 0, 0) not in [b.handle for b in (*map.blocks, *map.moved.values())]
+
+
+def test_a_report_that_comes_twice_counts_once(bench: Bench) -> None:
+    map = bench.map(range(4), chunk=4)
+    [chunk] = bench.take()
+    bench.report(chunk, 2, final=False)
+    bench.report(chunk, 2, final=False)
+    assert map.done == 2
+    assert map.sent == 2
+    bench.report(chunk, 2, first=2)
+    bench.report(chunk, 2, first=2)
+    bench.take()
+    assert map.done == 4
+    assert map.finished
+
+
+def test_lost_values_are_made_again_for_their_readers() -> None:
+    bench = Bench(held=True)
+    map = bench.map(range(4), chunk=2)
+    chunks = bench.run()
+    gone = Handle(chunks[0].id, 0, 0)
+    bench.dispatcher.values_lost(bench.lane, [gone])
+    assert not map.finished
+    assert items_of(bench.take()) == [0, 1]
+    bench.run()
+    assert map.finished
+    assert map.attempts == {0: 2, 1: 2}
+    assert all(map.block_of(i) is not None for i in range(4))
+
+
+def test_a_lost_engine_crashes_what_was_to_do(bench: Bench) -> None:
+    map = bench.map(range(10), chunk=1)
+    bench.take()
+    bench.report(bench.queue[0])
+    bench.dispatcher.engine_lost(bench.lane, "gone")
+    bench.take()
+    assert map.finished
+    assert map.codes[0] == states.COMPLETED
+    assert set(map.codes[1:]) == {states.CRASHED}
+    assert "engine-lost" in map.messages[5]

@@ -64,6 +64,9 @@ def test_forced_cancel_of_items_behind_does_not_stop_the_running_one(
     chunk = d.submit(gate.stage, [1, 2])
     gate.begun(1)
     d.runner.cancel(chunk, [1], force=True)
+    d.submit(gate.stage, [100])  # what is said on the control pipe has been heard once this runs
+    gate.begun(100)
+    threading.Event().wait(0.1)
     gate.open()
     end = d.end(chunk)
     assert isinstance(end, Report)

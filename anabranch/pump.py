@@ -121,6 +121,10 @@ class Pump:
         self._inbox.append((move, args))
         self.step()
 
+    def leave(self, move: Callable[..., Any], *args: Any) -> None:
+        """Bring an event that changes nothing before another one comes: whoever steps next takes it along."""
+        self._inbox.append((move, args))
+
     def note(self, move: Callable[..., Any], *args: Any) -> None:
         """Bring an event from a finalizer or an engine's thread: append only, the clock thread steps."""
         self._inbox.append((move, args))
@@ -130,8 +134,10 @@ class Pump:
                 self._alarm.release()
 
     def read(self, look: Callable[..., Any], *args: Any) -> Any:
-        """Look at maps while nobody changes them."""
+        """Look at maps while nobody changes them, after all events that this thread has brought."""
         with self._lock:
+            if self._inbox:
+                self._drain()
             found = look(*args)
         self.step()
         return found

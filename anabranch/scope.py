@@ -70,12 +70,18 @@ class Scope:
         map = self._series(task, "submit")
         upstreams: tuple[Upstream, ...] = ()
         item: Any = (args, kwargs)
-        if wait_for is not None or needs_walk(args, kwargs):
+        if len(args) == 1 and type(args[0]) is Future and not kwargs and wait_for is None:
+            item, upstreams = PIPE, (self._upstream(args[0], False),)  # a link of a chain: the common case, short
+        elif wait_for is not None or needs_walk(args, kwargs):
             secrets.remember(*args, *kwargs.values())
             item, upstreams = self._lift(item, wait_for)
         index = next(map.append_index)
         future = Future(map, index)
-        self.pump.call(self.pump.dispatcher.append_item, map, index, item, upstreams)
+        self.pump.leave(self.pump.dispatcher.append_item, map, index, item, upstreams)
+        # While it waits for another run nothing follows from it, and that run's end takes it along. Looked at
+        # after it was left: who ended before did so before it was looked at.
+        if not upstreams or all(_ended(up) for up in upstreams):
+            self.pump.step()
         return future
 
     def _lift(self, item: Any, wait_for: Any) -> tuple[Any, tuple[Upstream, ...]]:
@@ -399,7 +405,7 @@ class Scope:
     def wait_all(self, timeout: float | None = None) -> bool:
         """Wait for everything submitted here."""
         while True:
-            open_maps = self.unfinished()
+            open_maps = self.pump.read(self.unfinished)
             if not open_maps:
                 return True
             for map in open_maps:
@@ -413,7 +419,7 @@ class Scope:
         """Give up what has not ended; `expected`: as the flow says it should end, so nobody calls it a failure."""
         for child in tuple(self.children):
             child.cancel()
-        maps = self.unfinished()
+        maps = self.pump.read(self.unfinished)
         left = [(m, [i for i in range(len(m.codes)) if not m.is_terminal(i)]) for m in maps] if expected else []
         self.pump.call(self.pump.dispatcher.cancel_together, maps)
         for map, items in left:
@@ -436,6 +442,10 @@ class Scope:
         """No more runs here; finished maps are forgotten by the dispatcher."""
         self.closed = True
         self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
+
+
+def _ended(up: Upstream) -> bool:
+    return up.map.finished if up.item is None else up.map.is_terminal(up.item)
 
 
 def _resolve_once(ended: asyncio.Future[None]) -> None:

@@ -144,6 +144,8 @@ class Board(Readers):
 
     def call_back(self, map: MapRun, lost: set[int]) -> None:
         """Values that were there are lost: consumers not yet sent wait again. Those in flight may have read them."""
+        if not lost:  # nobody wanted them
+            return
         for consumer in map.map_consumers:
             remove_from(consumer.ready, lost)
         for other in [m for m in self.maps.values() if m.item_upstreams and m.ready]:
@@ -188,7 +190,8 @@ class Board(Readers):
             sent = self.sent[chunk_id]
             for stage_map, items in zip(sent.maps, sent.items, strict=True):
                 if stage_map is map:
-                    found.update(i for i in items[sent.reported :] if lo <= i < hi)
+                    rest = enumerate(items[sent.reported :], sent.reported)
+                    found.update(i for p, i in rest if lo <= i < hi and p not in sent.taken)
         return found
 
     # -- ending ----------------------------------------------------------------------------------
@@ -322,7 +325,7 @@ class Board(Readers):
         if map.item_upstreams:
             for index in items:
                 for up in map.item_upstreams.pop(index, ()):
-                    if states.is_success(map.codes[index]):
+                    if (up.allow_failure or map.options.trigger is not None) and states.is_success(map.codes[index]):
                         self.handled_by_consumer(up, None)
                     if up.value:
                         self.let_go(up)

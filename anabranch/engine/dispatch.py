@@ -113,14 +113,22 @@ class Dispatcher(Intake):
         if content is not None:
             self._take_block(sent, stage, map, items, report.first, content)
         codes = report.codes[stage] if report.codes is not None else None
-        if codes is None and not sent.dirty and isinstance(items, range):
-            map.codes[items[0] : items[-1] + 1] = _COMPLETED * len(items)
-            map.done += len(items)
-            self.rows.append(block_row(map, items[0], len(items), None, report))
-            self._settle_new(map, items)
-            self.ended(map, items)
+        if codes is not None or sent.dirty:
+            self._accept_each(map, items, stage, report, codes, outcomes, sent.taken)
             return
-        self._accept_each(map, items, stage, report, codes, outcomes, sent.taken)
+        if isinstance(items, range):
+            map.codes[items[0] : items[-1] + 1] = _COMPLETED * len(items)
+            self.rows.append(block_row(map, items[0], len(items), None, report))
+        else:
+            for index in items:
+                map.codes[index] = states.COMPLETED
+                if map.messages:
+                    map.messages.pop(index, None)
+            self.rows += rows_of(map, items, range(len(items)), report)
+        map.done += len(items)
+        if content is not None:
+            self._settle_new(map, items)
+        self.ended(map, items)
 
     def _accept_each(
         self,
@@ -133,6 +141,7 @@ class Dispatcher(Intake):
         taken: set[int],
     ) -> None:
         ended: list[int] = []
+        offsets: list[int] = []
         for offset, index in enumerate(items):
             if taken and report.first + offset in taken:
                 continue
@@ -144,6 +153,7 @@ class Dispatcher(Intake):
                 continue
             map.codes[index] = code
             ended.append(index)
+            offsets.append(offset)
             if outcome is None:
                 if map.messages:
                     map.messages.pop(index, None)
@@ -155,7 +165,7 @@ class Dispatcher(Intake):
             self.check_finished(map)
             return
         map.done += len(ended)
-        self.rows += rows_of(map, ended, report, items)
+        self.rows += rows_of(map, ended, offsets, report)
         self._settle_new(map, items)
         self.ended(map, as_range(ended))
 
@@ -228,8 +238,17 @@ class Dispatcher(Intake):
         back = [i for i in rest if not map.is_terminal(i) and i not in map.delayed]
         for lo, hi in runs_of(reversed(self.with_inputs(map, back))):
             self.make_ready(map, lo, hi, front=True)
+        self._readmit(sent)
         for stage_map in sent.maps:
             self.check_finished(stage_map)
+
+    def _readmit(self, sent: Sent) -> None:
+        """Items that travelled behind a producer that was given up meanwhile: nobody else will look at them again."""
+        if not sent.dirty:
+            return
+        for stage_map, items in zip(sent.maps[1:], sent.items[1:], strict=True):
+            for lo, hi in runs_of(i for i in items if stage_map.feeds and not stage_map.is_terminal(i)):
+                self.admit_range(stage_map, lo, hi)
 
     def _retire(self, sent: Sent) -> None:
         chunk = sent.chunk.id
@@ -303,6 +322,7 @@ class Dispatcher(Intake):
                     map.attempts[index] = map.attempt(index) + 1
                 again.append(index)
         self._send_again(map, again, apart=event.suspects is None and event.reason not in ("stopped", "returned"))
+        self._readmit(sent)
         for stage_map in sent.maps:
             self.check_finished(stage_map)
 
@@ -345,7 +365,7 @@ class Dispatcher(Intake):
             return
         map = sent.maps[event.stage]
         index = sent.items[event.stage][event.position]
-        if map.is_terminal(index):
+        if map.is_terminal(index) or event.position in sent.taken:  # taken back: it begins anew elsewhere
             return
         sent.dirty = True
         if event.stage == 0:  # it comes back by itself, not with the rest of the chunk

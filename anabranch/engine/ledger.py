@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.maps import RELEASED
+from anabranch.core.states import FIRST_TERMINAL
 from anabranch.engine.memory import SMALLEST, Memory
 
 if TYPE_CHECKING:
@@ -72,7 +73,13 @@ class Ledger:
         """An item-wise consumer has finished with [lo, hi)."""
         if upstream.readers is None:
             return
-        upstream.readers[lo:hi] = upstream.readers[lo:hi].translate(_MINUS)
+        if hi - lo == 1:
+            if upstream.readers[lo]:
+                upstream.readers[lo] -= 1
+            if upstream.codes[lo] < FIRST_TERMINAL:  # it was read on its worker: its producer tells next
+                return
+        else:
+            upstream.readers[lo:hi] = upstream.readers[lo:hi].translate(_MINUS)
         self.settle(upstream, lo, hi)
 
     def item_handle_gone(self, map: MapRun, index: int) -> None:

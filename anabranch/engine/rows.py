@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING
 
 from anabranch.core.runs import ItemBlock
-from anabranch.engine.ranges import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,20 +19,24 @@ def block_row(map: MapRun, first: int, count: int, codes: bytes | None, report: 
     return ItemBlock(map.id, first, count, codes, report.base, report.started, report.durations, 1, report.worker)
 
 
-def rows_of(map: MapRun, ended: list[int], report: Report, items: Sequence[int]) -> Iterator[ItemBlock]:
-    """Columns for what ended: one block when the report's items are a range, else one a range."""
-    if len(ended) == len(items) and isinstance(items, range):
-        yield block_row(map, items[0], len(items), bytes(map.codes[items[0] : items[-1] + 1]), report)
-        return
-    offsets = {index: n for n, index in enumerate(items)} if report.durations is not None else {}
-    for lo, hi in runs_of(ended):
-        codes = bytes(map.codes[lo:hi])
+def rows_of(map: MapRun, ended: Sequence[int], positions: Sequence[int], report: Report) -> Iterator[ItemBlock]:
+    """Columns for items that ended: a block for each run of neighbours.
+
+    Args:
+        positions: where each of `ended` stands in the report.
+    """
+    last, start = len(ended) - 1, 0
+    for at, index in enumerate(ended):
+        if at < last and ended[at + 1] == index + 1 and positions[at + 1] == positions[at] + 1:
+            continue
+        lo, hi = ended[start], index + 1
+        columns = slice(positions[start], positions[at] + 1)
         started = durations = None
         if report.durations is not None and report.started is not None:
-            at = [offsets[i] for i in range(lo, hi)]
-            started = array("i", [report.started[n] for n in at])
-            durations = array("i", [report.durations[n] for n in at])
+            started, durations = report.started[columns], report.durations[columns]
+        codes = bytes(map.codes[lo:hi])
         yield ItemBlock(map.id, lo, hi - lo, codes, report.base, started, durations, map.attempt(lo), report.worker)
+        start = at + 1
 
 
 def timed(row: ItemRow, report: Report, offset: int) -> ItemRow:

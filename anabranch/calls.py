@@ -15,6 +15,7 @@ from anabranch.core import context, secrets, states
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import UpstreamError
+from anabranch.core.failures import exception_of
 from anabranch.core.futures import FutureList
 from anabranch.core.states import State
 from anabranch.core.walk import fill, lift, needs_walk
@@ -71,7 +72,7 @@ def _check(task: Runnable, future: Any, allow: bool) -> None:
         index = future._index
         if state.is_completed():
             return
-    cause = future._map.scope.error(future._map, index)
+    cause = exception_of(future._map, index)
     future._map.handle(index)
     message = f"{task.name!r} was called with the result of {future._map.spec.name}[{index}], which ended {state}"
     raise UpstreamError(message) from cause

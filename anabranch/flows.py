@@ -16,6 +16,7 @@ from anabranch.concurrency import place_of
 from anabranch.core import context, options, secrets, states
 from anabranch.core.context import FlowContext
 from anabranch.core.errors import CancelledRun, MissingContextError, OptionError
+from anabranch.core.failures import exception_of
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
@@ -324,7 +325,7 @@ class FlowRun:
 
     def runs(self) -> Runs:
         unhandled, total, first = self.scope.unhandled()
-        error = self.scope.error(*first) if first is not None else None
+        error = exception_of(*first) if first is not None else None
         return Runs(total, unhandled, error)
 
     def reference(self) -> list[State] | None:
@@ -344,7 +345,7 @@ class FlowRun:
 def _with_error(map: Any, index: int) -> State:
     state: State = map.state(index)
     if not state.is_completed():
-        state.data = map.scope.error(map, index)
+        state.data = exception_of(map, index)
     return state
 
 

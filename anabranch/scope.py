@@ -14,7 +14,6 @@ from anabranch.core import context, secrets, states
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Inline, Packed, Stage
 from anabranch.core.errors import MapError, ResourceError, ResultReleased, RunnerError
-from anabranch.core.failures import rebuild
 from anabranch.core.futures import Future, FutureList, Waiter
 from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
 from anabranch.core.map_plan import plan_map
@@ -333,14 +332,6 @@ class Scope:
                 "call .result() inside"
             )
         return runner.fetch(block.handle, slots)
-
-    def error(self, map: MapRun, index: int) -> BaseException:
-        """The exception that stands for an item that did not complete."""
-        info = map.errors.get(index)
-        if info is not None:
-            return rebuild(info)
-        state = map.state(index)
-        return states.failure(state, upstream=map.codes[index] == states.TRIGGER_FAILED)
 
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
         if indices is None:

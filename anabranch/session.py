@@ -20,6 +20,7 @@ from anabranch.core import context, secrets
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import ConfigurationError, MissingExtraError, RunnerError
+from anabranch.core.failures import exception_of
 from anabranch.core.ids import Ids
 from anabranch.core.machine import usable_memory
 from anabranch.core.processes import process_started
@@ -300,7 +301,7 @@ class Session:
     def _upstream_value(self, scope: Scope, up: Upstream) -> Any:
         codes = up.map.codes
         which = range(len(codes)) if up.item is None else (up.item,)
-        found = [scope.value(up.map, i) if codes[i] in (7, 8) else scope.error(up.map, i) for i in which]
+        found = [scope.value(up.map, i) if codes[i] in (7, 8) else exception_of(up.map, i) for i in which]
         return found if up.item is None else found[0]
 
     # -- flow runs -------------------------------------------------------------------------------

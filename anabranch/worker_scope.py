@@ -23,7 +23,6 @@ import cloudpickle
 from anabranch.core import context, states
 from anabranch.core.annotations import allow_failure
 from anabranch.core.errors import MapError
-from anabranch.core.failures import rebuild
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.maps import MapRun
 
@@ -179,13 +178,6 @@ class WorkerScope:
     def values(self, map: FarMap, lo: int, hi: int) -> list[Any]:
         found: list[Any] = self.ask("values", map.id, lo, hi)
         return found
-
-    def error(self, map: FarMap, index: int) -> BaseException:
-        info = map.errors.get(index)
-        if info is not None:
-            return rebuild(info)
-        state = map.state(index)
-        return states.failure(state, upstream=map.codes[index] == states.TRIGGER_FAILED)
 
     def cancel(self, map: FarMap, indices: Sequence[int] | None) -> None:
         self.ask("cancel", map.id, None if indices is None else tuple(indices))

@@ -18,6 +18,8 @@ class Bar:
         unit: shown behind it.
         at_least, at_most: limits of the figure itself.
         ratio_at_least, ratio_at_most: limits of the figure divided by the peer's.
+        peer_when_set: what the peer took on the machine that `at_most` was set on. Where it takes longer than
+            there, the machine is slow in this very thing, and `at_most` counts in multiples of the peer.
     """
 
     figure: str
@@ -26,6 +28,7 @@ class Bar:
     at_most: float | None = None
     ratio_at_least: float | None = None
     ratio_at_most: float | None = None
+    peer_when_set: float | None = None
 
     def text(self) -> str:
         parts = []
@@ -37,6 +40,8 @@ class Bar:
         ):
             if limit is not None:
                 parts.append(f"{sign} {short(limit)}{ending}")
+        if self.peer_when_set is not None and self.at_most is not None:
+            parts.append(f"or {short(self.at_most / self.peer_when_set)}x a slow peer")
         return ", ".join(parts) or "reported"
 
     def absolute_holds(self, ours: float) -> bool | None:
@@ -44,6 +49,12 @@ class Bar:
         if self.at_least is None and self.at_most is None:
             return None
         return (self.at_least is None or ours >= self.at_least) and (self.at_most is None or ours <= self.at_most)
+
+    def scaled_holds(self, ours: float, peer: float | None, noise: float) -> bool:
+        """Whether the figure is good enough in multiples of a peer that is itself slower than when the bar was set."""
+        if peer is None or self.peer_when_set is None or self.at_most is None or peer <= noise * self.peer_when_set:
+            return False
+        return ours / peer <= self.at_most / self.peer_when_set
 
     def ratio_holds(self, ratio: float | None) -> bool | None:
         """Whether the figure is good enough beside the peer's; None when nothing is asked, or no peer ran."""

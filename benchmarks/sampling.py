@@ -126,6 +126,8 @@ def judge(row: Row, samples: list[Sample], best_calibration: float) -> list[Verd
         peer = statistics.median(peers) if peers else None
         ratio = figure / peer if peer else None
         word = _word(bar, figure, ratio, calibration > NOISY * best_calibration)
+        if word == "MISS" and bar.scaled_holds(figure, peer, NOISY):
+            word = "pass (ratio)"
         found.append(
             Verdict(row, bar, figure, min(ours), max(ours), peer, ratio, word, calibration, len(ours), errors)
         )

@@ -6,7 +6,14 @@ import logging
 
 import pytest
 
+from anabranch.core import secrets
 from tests.clock import Clock
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process knows the secrets it has read for good; those of one test are not the next one's."""
+    monkeypatch.setattr(secrets, "_known", ())
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pickle
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import secrets
+from anabranch.core import secrets, states
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import RemoteError
 
@@ -83,6 +83,14 @@ def rebuild(info: ErrorInfo, loads: Callable[[bytes], Any] = pickle.loads) -> Ba
         error.add_note("traceback where it ran:\n" + info.traceback)
     info.exception = error
     return error
+
+
+def exception_of(map: Any, index: int) -> BaseException:
+    """The exception that stands for an item (of a `MapRun`, or of what a worker knows of one) that did not complete."""
+    info = map.errors.get(index)
+    if info is not None:
+        return rebuild(info)
+    return states.failure(map.state(index), upstream=map.codes[index] == states.TRIGGER_FAILED)
 
 
 def _message(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from anabranch.core.errors import UnfinishedRun
+from anabranch.core.failures import exception_of
 from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, Counts, State, ValueSource
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ class Port(Protocol):
     def off_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None: ...
     def value(self, map: MapRun, index: int) -> Any: ...
     def values(self, map: MapRun, lo: int, hi: int) -> list[Any]: ...
-    def error(self, map: MapRun, index: int) -> BaseException: ...
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None: ...
     def take_handle(self, map: MapRun, index: int) -> None: ...
     def drop_handle(self, map: MapRun, index: int) -> None: ...
@@ -111,7 +111,7 @@ class Future(ValueSource):
         if map.codes[index] in _SUCCESS:
             return self.value()
         map.handle(index)
-        error = map.scope.error(map, index)
+        error = exception_of(map, index)
         if not raise_on_failure:
             return error
         try:
@@ -125,7 +125,7 @@ class Future(ValueSource):
         if self._map.codes[self._index] in _SUCCESS:
             return None
         self._map.handle(self._index)
-        return self._map.scope.error(self._map, self._index)  # type: ignore[no-any-return]
+        return exception_of(self._map, self._index)
 
     def _finish(self, timeout: float | None) -> None:
         map, index = self._map, self._index
@@ -144,7 +144,7 @@ class Future(ValueSource):
                 raise map.released_error(index)
             return map.scope.value(map, index)
         map.handle(index)
-        return map.scope.error(map, index)
+        return exception_of(map, index)
 
     def __await__(self) -> Generator[Any, None, Any]:
         if not self.done():
@@ -320,7 +320,7 @@ class FutureList:
         for index in bad:
             map.handle(index)
         if bad and raise_on_failure:
-            raise map.scope.error(map, bad[0])
+            raise exception_of(map, bad[0])
         map.scope.barrier()
         if self._released:
             raise map.released_error(0)
@@ -451,8 +451,8 @@ def _take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
             continue
         map.handle(index)
         if raise_on_failure:
-            raise map.scope.error(map, index)
-        found.append(map.scope.error(map, index))
+            raise exception_of(map, index)
+        found.append(exception_of(map, index))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Chunk, Held, Inline, Packed
-from anabranch.core.failures import rebuild
+from anabranch.core.failures import exception_of
 from anabranch.core.states import is_success
 from anabranch.core.walk import Hole, fill
 from anabranch.engine.lanes import Sent
@@ -244,15 +244,6 @@ def _value_of(up: Upstream, index: int | None, inputs: list[Any], here: list[int
     here.append(len(inputs))
     inputs.append((block.handle, slot))
     return Hole(len(here) - 1, False)
-
-
-def exception_of(map: MapRun, index: int) -> BaseException:
-    """The exception that stands for an item that did not complete."""
-    info = map.errors.get(index)
-    if info is not None:
-        return rebuild(info)
-    from_state = map.state(index)
-    return from_state.exception()
 
 
 def decode(block: Any) -> list[Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 import time
 import traceback
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
@@ -24,7 +22,8 @@ from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, fa
 from anabranch.scope import is_future
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Generator
+    from contextvars import Token
 
     from anabranch.runnables import Runnable
 
@@ -39,9 +38,9 @@ def call(
     if wait_for is not None or needs_walk(args, kwargs):
         secrets.remember(*args, *kwargs.values())
         args, kwargs = _with_values(task, args, kwargs, wait_for)
-    if inspect.isgeneratorfunction(task.fn):
+    if task.isgenerator:
         return _Called(task).generate(args, kwargs)
-    if inspect.iscoroutinefunction(task.fn):
+    if task.isasync:
         return _Called(task).run_async(args, kwargs, return_state)
     return _Called(task).run(args, kwargs, return_state)
 
@@ -103,8 +102,13 @@ class _Called:
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         begun = self._begin(args, kwargs)
         while True:
-            with self._around():
-                result = self._ended_by(lambda: drive.run(self._attempt(args, kwargs)))
+            left = self._enter()
+            try:
+                result = drive.run(self._attempt(args, kwargs))
+            except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and so says its record
+                result = crashed(error)
+            finally:
+                self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
                 return self._answer(result, begun, return_state)
             self._again(result)
@@ -114,11 +118,13 @@ class _Called:
     async def run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         begun = self._begin(args, kwargs)
         while True:
-            with self._around():
-                try:
-                    result = await drive.run_async(self._attempt(args, kwargs))
-                except BaseException as error:
-                    result = crashed(error)
+            left = self._enter()
+            try:
+                result = await drive.run_async(self._attempt(args, kwargs))
+            except BaseException as error:
+                result = crashed(error)
+            finally:
+                self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
                 return self._answer(result, begun, return_state)
             self._again(result)
@@ -147,22 +153,21 @@ class _Called:
                 self.map.names[self.index] = self.run_info.given_name
         if self.map is not None:
             pump = self.map.scope.pump
-            pump.call(pump.dispatcher.call_began, self.map, self.index)
+            pump.leave(pump.dispatcher.call_began, self.map, self.index)
         return time.time()
 
-    @contextmanager
-    def _around(self) -> Iterator[None]:
+    def _enter(self) -> tuple[Token[TaskContext | None], Token[bool] | None]:
+        """Put this run around what comes; what `_leave` takes back."""
         outer = context.current_task.get()
         here = TaskContext(self.run_info)
         if outer is not None:  # part of that task: what is submitted here, or waited for, is its own
             here.log, here.port, here.chunk, here.position = outer.log, outer.port, outer.chunk, outer.position
             here.scope = outer.scope
-        token = context.current_task.set(here)
-        try:
-            with logs.prints(bool(self.prints)):
-                yield
-        finally:
-            context.current_task.reset(token)
+        return context.current_task.set(here), logs.start_prints(bool(self.prints))
+
+    def _leave(self, entered: tuple[Token[TaskContext | None], Token[bool] | None]) -> None:
+        logs.end_prints(entered[1])
+        context.current_task.reset(entered[0])
 
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         task = self.task
@@ -173,12 +178,6 @@ class _Called:
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True, task,
         )  # fmt: skip
         return attempt(around, args, kwargs)
-
-    def _ended_by(self, drive_it: Callable[[], AttemptResult]) -> AttemptResult:
-        try:
-            return drive_it()
-        except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and so says its record
-            return crashed(error)
 
     def _again(self, result: AttemptResult) -> None:
         if result.code == states.AWAITING_RETRY:
@@ -221,7 +220,7 @@ class _Called:
         pump = self.session.pump
         message = secrets.mask(result.message)
         pump.call(pump.dispatcher.call_ended, self.map, self.index, result.code, message, info, times)
-        self.session.log_call(self.map, self.index, self.run_info.name)
+        self.session.log_call(self.map, self.run_info)
 
 
 def _text(error: BaseException) -> str:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import secrets
@@ -196,18 +196,30 @@ def _print(
     get_run_logger().info((" " if sep is None else sep).join(map(str, values)))
 
 
-@contextmanager
-def prints(log: bool) -> Iterator[None]:
-    """Inside, `print` logs (True) or prints (False); other code's prints are untouched."""
+def start_prints(log: bool) -> Token[bool] | None:
+    """From here on `print` logs (True) or prints (False), in this context; what `end_prints` wants to undo it."""
     global _installed
+    if log == _printing.get():
+        return None
     if log and not _installed:
         _installed = True
         builtins.print = _print
-    token = _printing.set(log)
+    return _printing.set(log)
+
+
+def end_prints(started: Token[bool] | None) -> None:
+    if started is not None:
+        _printing.reset(started)
+
+
+@contextmanager
+def prints(log: bool) -> Iterator[None]:
+    """Inside, `print` logs (True) or prints (False); other code's prints are untouched."""
+    started = start_prints(log)
     try:
         yield
     finally:
-        _printing.reset(token)
+        end_prints(started)
 
 
 # -- the engine's own lines ----------------------------------------------------------------------

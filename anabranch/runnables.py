@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ class Runnable:
         self.serial = next(self.serials)
         self.quiet = False  # no log lines for its single runs
         self.spec = TaskSpec(name, fn, chosen, source)
+        self.isasync = inspect.iscoroutinefunction(fn)
+        self.isgenerator = inspect.isgeneratorfunction(fn)
 
 
 def name_of(fn: Any) -> str:

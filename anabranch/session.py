@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import math
 import os
 import platform
 import threading
@@ -93,7 +94,7 @@ class Session:
         logs.deliver_to(self._emit_logs)
         self.records = records if records is not None else self._open_records()
         self.pump = Pump(clock, self._write_rows, self._emit_logs)
-        self.pump.dispatcher.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or None
+        self.pump.dispatcher.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or math.inf
         self.pump.dispatcher.capacity_timeout = self.settings.capacity_timeout
         self.pump.on_hooks = self._run_hooks
         self.pump.on_judge = self._judge
@@ -260,10 +261,10 @@ class Session:
 
         self.pump.call(self.pump.dispatcher.subscribe, map, ended)
 
-    def log_call(self, map: MapRun, index: int, name: str) -> None:
+    def log_call(self, map: MapRun, run: TaskRun) -> None:
         """Log the first plain calls of a task in a flow run."""
-        if index < LOGGED_RUNS and map.flow_run_id:
-            logs.task_finished(map, index, name)
+        if run.index < LOGGED_RUNS and map.flow_run_id:
+            logs.task_finished(map, run.index, run.name)
 
     def _on_request(self, lane: int, request: WorkerRequest) -> None:
         """A task on a worker outside the driver submits or waits."""

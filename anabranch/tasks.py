@@ -53,8 +53,6 @@ class Task(Runnable, Generic[P, R]):
         chosen: TaskOptions = options.make(TaskOptions, f"@task {name!r}", given or {}, base)
         super().__init__(fn, chosen.name or name, chosen, _source_of(fn, chosen))
         functools.update_wrapper(self, fn, updated=())
-        self.isasync = inspect.iscoroutinefunction(fn)
-        self.isgenerator = inspect.isgeneratorfunction(fn)
 
     # -- the four ways to run --------------------------------------------------------------------
 

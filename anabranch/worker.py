@@ -30,7 +30,7 @@ from anabranch.core.walk import fill
 from anabranch.engine import drive
 from anabranch.engine.attempt import Around, AttemptResult, adopt, attempt, crashed, failed, finish, plain_value
 from anabranch.worker_scope import WorkerScope
-from anabranch.worker_stages import StagePlan
+from anabranch.worker_stages import StagePlan, plan_of
 
 if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Chunk, WorkerPort
@@ -44,20 +44,21 @@ _SMALL = frozenset({int, float, bool, type(None), complex})
 
 def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     """Run a chunk to its end: exactly one final report, whatever the user's code does."""
-    plans = [StagePlan(port, ref) for ref in chunk.stages]
+    plans = [plan_of(port, ref) for ref in chunk.stages]
     work = _Work(chunk, port, plans)
     prints = any(plan.prints for plan in plans)
     if any(plan.isasync for plan in plans):
         with logs.prints(prints):
             drive.run_on_loop(work.together)
         return
-    context = TaskContext(plans[0].run, port, chunk.id, 0, work.log.append, plans[0].stage.level)
+    context = TaskContext(work.runs[0], port, chunk.id, 0, work.log.append, plans[0].stage.level)
     context.scope = None if port.in_process else WorkerScope(context)
     token = current_task.set(context)
+    printing = logs.start_prints(prints)
     try:
-        with logs.prints(prints):
-            work.in_turn(context)
+        work.in_turn(context)
     finally:
+        logs.end_prints(printing)
         current_task.reset(token)
 
 
@@ -68,6 +69,7 @@ class _Work:
         self.chunk = chunk
         self.port = port
         self.plans = plans
+        self.runs = [plan.new_run() for plan in plans]  # for plain runs, one after another
         self.items = chunk.stage_items or (chunk.items,) * len(plans)
         self.log = logs.Buffer()
         self.base = time.time()
@@ -128,7 +130,7 @@ class _Work:
     def plainly(self, number: int, plan: StagePlan, position: int, item: Any, context: TaskContext) -> Any:
         """A plain stage: nothing but the call, unless it goes wrong. The value, or `_STOPPED` after any other end."""
         chunk = self.chunk
-        context.run = run = plan.run
+        context.run = run = self.runs[number]
         context.position = position
         run.index = self.items[number][position]
         run.attempt = 1 if number or chunk.attempts is None else chunk.attempts[position]
@@ -176,8 +178,7 @@ class _Work:
     def finished(self, plan: StagePlan, context: TaskContext, result: AttemptResult) -> AttemptResult:
         """The failure part of the attempt: retry or not, hooks."""
         around = self.around(plan, context.run, (), {})
-        running = states.State(states.StateType.RUNNING)
-        return drive.run(finish(around, running, result))
+        return drive.run(finish(around, result))
 
     def ended(self, error: BaseException) -> AttemptResult:
         if isinstance(error, _Late):
@@ -234,7 +235,7 @@ class _Work:
         return item
 
     def run_of(self, plan: StagePlan, number: int, position: int) -> TaskRun:
-        run = plan.new_run(self.port)
+        run = plan.new_run()
         run.index = self.items[number][position]
         if number == 0 and self.chunk.attempts is not None:
             run.attempt = self.chunk.attempts[position]
@@ -308,7 +309,7 @@ class _Work:
                 result = await drive.run_async(attempt(self.around(plan, run, args, kwargs), args, kwargs))
             except BaseException as error:
                 result = await drive.run_async(
-                    finish(self.around(plan, run, (), {}), states.State(states.StateType.RUNNING), self.ended(error))
+                    finish(self.around(plan, run, (), {}), self.ended(error))
                 )
             finally:
                 current_task.reset(token)

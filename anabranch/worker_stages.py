@@ -18,15 +18,24 @@ if TYPE_CHECKING:
 _making = threading.Lock()  # of hashers: threads run chunks of one stage
 
 
+def plan_of(port: WorkerPort, ref: int) -> StagePlan:
+    """The plan of a stage, made at first use in this process; it goes when the stage does."""
+    stage: Stage = port.shared(ref)
+    found: StagePlan | None = stage.plan
+    if found is None:
+        with _making:  # threads begin together, and are to share one hasher
+            found = stage.plan
+            if found is None:
+                found = stage.plan = StagePlan(port, stage)
+    return found
+
+
 class StagePlan:
-    """What one stage needs at each item, looked up once a chunk."""
+    """What one stage needs at each item; shared by the chunks, and the threads, that run it."""
 
-    __slots__ = (
-        "bind", "binder", "digest", "fn", "isasync", "plain", "prints", "run", "single", "spec", "stage",
-    )  # fmt: skip
+    __slots__ = ("bind", "binder", "digest", "fn", "isasync", "plain", "prints", "single", "spec", "stage")
 
-    def __init__(self, port: WorkerPort, ref: int) -> None:
-        stage: Stage = port.shared(ref)
+    def __init__(self, port: WorkerPort, stage: Stage) -> None:
         spec: TaskSpec = port.shared(stage.spec)
         constants = port.shared(stage.constants) if stage.constants is not None else ()
         options = spec.options
@@ -46,9 +55,8 @@ class StagePlan:
         self.single = stage.binding.args == (("item", 0),) and not stage.binding.kwargs and stage.binding.width == 1
         self.bind = _binder(stage, constants)
         self.digest = _digest(stage, constants) if options.cached else None
-        self.run = self.new_run(port)  # for plain runs, one after another
 
-    def new_run(self, port: WorkerPort) -> TaskRun:
+    def new_run(self) -> TaskRun:
         stage = self.stage
         return TaskRun(
             self.spec.name, stage.map_id, 0, 1, stage.flow_run_id, stage.flow_run_name, stage.tags, stage.kind
@@ -88,9 +96,4 @@ def _binder(stage: Stage, constants: Sequence[Any]) -> Callable[[Any], tuple[tup
 
 
 def _digest(stage: Stage, constants: Sequence[Any]) -> ConstantHasher:
-    """The hasher of a stage's constants, shared by its chunks in this process; it goes when the stage does."""
-    with _making:
-        if stage.hasher is None:
-            held = constants if stage.parameters is None else (*constants, stage.parameters)
-            stage.hasher = ConstantHasher(held)
-        return stage.hasher
+    return ConstantHasher(constants if stage.parameters is None else (*constants, stage.parameters))

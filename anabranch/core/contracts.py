@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.keys import ConstantHasher
     from anabranch.core.options import TaskOptions
     from anabranch.core.stores import ResultStore
 
@@ -82,7 +81,7 @@ class Stage:
     log_prints: bool = False  # the flow's; the task's own option wins
     kind: str = "map"  # "map" or "submit"
     level: int = 20  # log level below which lines stay on the worker
-    hasher: ConstantHasher | None = None  # of a cached task's constants; made at first use on the worker
+    plan: Any = None  # what a worker makes of it at first use, for all its chunks of it
 
 
 @dataclass(slots=True)

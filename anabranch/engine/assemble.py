@@ -42,20 +42,14 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
     # What reads an item that is done again may be on its way already.
     maps, per_stage = ((map,), (items,)) if again else follow(map, items)
     args, inputs, wants = arguments(board, map, items)
-    keep = tuple(
-        _kept(stage_map, stage_items, later)
-        for stage_map, stage_items, later in zip(maps, per_stage, (*maps[1:], None), strict=True)
-    )
     attempts = None
     if map.attempts:
         numbers = [map.attempts.get(i, 1) for i in items]
         attempts = numbers if any(n > 1 for n in numbers) else None
-    timeouts = [m.options.timeout_seconds for m in maps if m.options.timeout_seconds]
+    stages, keep, timeout = _one_stage(map, items) if len(maps) == 1 else _several_stages(maps, per_stage)
     chunk = Chunk(
         id=board.new_chunk_id(),
-        stages=tuple(
-            m.pipe_ref if n and m.kind == "submit" else m.stage_ref for n, m in enumerate(maps)
-        ),
+        stages=stages,
         items=items,
         args=args,
         attempts=attempts,
@@ -63,25 +57,39 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
         wants=wants,
         keep=keep,
         inline_limit=INLINE_BYTES if board.ledger.bytes_packed < PACKED_BYTES else 0,
-        stage_items=() if all(i is items for i in per_stage) else per_stage,
+        stage_items=() if len(maps) == 1 or all(i is items for i in per_stage) else per_stage,
         priority=map.options.priority,
         resources=map.resources,
-        timeout=max(timeouts) if timeouts else None,
+        timeout=timeout,
         flow_run_id=map.flow_run_id,
     )
     sent = Sent(chunk, lane, maps, per_stage)
     sent.limits = map.limits
     board.sent[chunk.id] = sent
-    for stage_map in dict.fromkeys(maps):
+    for stage_map in maps:
         stage_map.running.add(chunk.id)
     map.sent += len(items)
     return chunk
 
 
+_Stages = tuple[tuple[int, ...], tuple[bool, ...], float | None]  # refs, which values are kept, longest time-out
+
+
+def _one_stage(map: MapRun, items: Sequence[int]) -> _Stages:
+    return (map.stage_ref,), (_kept(map, items, None),), map.options.timeout_seconds or None
+
+
+def _several_stages(maps: tuple[MapRun, ...], per_stage: tuple[Sequence[int], ...]) -> _Stages:
+    refs = tuple(m.pipe_ref if n and m.kind == "submit" else m.stage_ref for n, m in enumerate(maps))
+    laters = (*maps[1:], None)
+    keep = tuple(_kept(m, items, later) for m, items, later in zip(maps, per_stage, laters, strict=True))
+    return refs, keep, max((m.options.timeout_seconds or 0.0 for m in maps), default=0.0) or None
+
+
 def take_items(board: Board, lane: Lane, map: MapRun) -> Sequence[int]:
     """The next items: one range if the first is long enough, else several gathered."""
     lo, hi, exact = map.ready[0]
-    if exact:
+    if exact or (hi - lo == 1 and len(map.ready) == 1):
         map.ready.popleft()
         return range(lo, hi)
     waiting = sum(b - a for a, b, _ in map.ready) if len(map.ready) < 64 else len(map.ready)
@@ -107,6 +115,8 @@ def take_items(board: Board, lane: Lane, map: MapRun) -> Sequence[int]:
 
 def follow(map: MapRun, items: Sequence[int]) -> tuple[tuple[MapRun, ...], tuple[Sequence[int], ...]]:
     """The stages that may travel along: exactly one consumer each, waiting for nothing else."""
+    if not (map.map_consumers or map.item_consumers):
+        return (map,), (items,)
     maps, per_stage = [map], [items]
     while len(maps) < MAX_STAGES:
         step = _next_map(maps[-1], per_stage[-1]) or _next_items(maps[-1], per_stage[-1])

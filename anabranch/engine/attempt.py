@@ -70,18 +70,15 @@ def attempt(
 ) -> Generator[Step, Any, AttemptResult]:
     """Run one attempt to its end; raises nothing but what must end a worker's thread."""
     options = around.spec.options
-    running = _state(around, states.RETRYING if around.run.attempt > 1 else states.RUNNING)
-    entered = running
     if options.state_handlers or options.on_running:
-        entered = yield from _enter(around, _state(around, states.PENDING), running)
-    if entered.is_final():
-        result = adopt(entered)
-    else:
-        result = yield from _cached(around, args, kwargs)
-    return (yield from finish(around, running, result))
+        entered = yield from _enter(around, _state(around, states.PENDING), _running(around))
+        if entered.is_final():
+            return (yield from finish(around, adopt(entered)))
+    result = yield from _cached(around, args, kwargs)
+    return (yield from finish(around, result))
 
 
-def finish(around: Around, running: State, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
+def finish(around: Around, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
     """Decide about a retry, then let handlers and hooks see the end."""
     options = around.spec.options
     if states.NAMES[result.code][1] is states.StateType.FAILED:
@@ -89,7 +86,7 @@ def finish(around: Around, running: State, result: AttemptResult) -> Generator[S
     if not options.hooked and not (options.on_crashed or options.on_cancellation):
         return result
     state = _as_state(around, result)
-    new = yield from _enter(around, running, state)
+    new = yield from _enter(around, _running(around), state)
     return result if new is state else adopt(new)
 
 
@@ -235,6 +232,10 @@ def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, Atte
         f"Task run failed with exception: {result.error!r} - Retry {attempt_number}/{options.retries} will start {when}"
     )
     return AttemptResult(states.AWAITING_RETRY, error=result.error, message=result.message, delay=delay)
+
+
+def _running(around: Around) -> State:
+    return _state(around, states.RETRYING if around.run.attempt > 1 else states.RUNNING)
 
 
 def _state(around: Around, code: int, message: str = "", data: Any = None) -> State:

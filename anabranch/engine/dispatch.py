@@ -202,7 +202,7 @@ class Dispatcher(Intake):
         map.layered = map.layered or bool(before)
         map.add_block(block, overlay=overlay, stale=stale)
         self.ledger.added(map, block, here=sent.lane.capabilities.spills)
-        for one in (before | {block}) if overlay else ():
+        for one in (before | {block}) if before or stale else ():
             if one is not None and not any(map.block_of(i) is one for i in one.indices()):
                 self.ledger.drop(map, one)  # nothing of it will be found again
 

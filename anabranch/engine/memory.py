@@ -9,6 +9,7 @@ Pure counting: the ledger feeds it, the pump's spiller moves the bytes.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ class Memory:
     """Counts bytes of values in memory against a budget.
 
     Args:
-        budget: bytes that values may take before the first ones leave; None: no bounds.
+        budget: bytes that values may take before the first ones leave.
     """
 
     __slots__ = ("_leaving", "_lying", "budget", "leaving", "slack", "taken")
 
-    def __init__(self, budget: int | None = None) -> None:
+    def __init__(self, budget: float = math.inf) -> None:
         self.budget = budget
         self.slack = SLACK
         self.taken = 0  # bytes in memory
@@ -54,14 +55,16 @@ class Memory:
         elif block.nbytes >= SMALLEST:
             self._forget(map, block)
 
+    @property
+    def over(self) -> bool:
+        return self.taken - self.leaving > self.budget
+
     def choose(self) -> list[tuple[MapRun, ValueBlock]]:
         """The blocks that are to leave now: of maps that nobody reads first, and what will be read last of each."""
-        if self.budget is None or self.taken - self.leaving <= self.budget:
-            return []
         found: list[tuple[MapRun, ValueBlock]] = []
         for map in sorted(self._lying, key=lambda map: map.stream is not None or map.readers is not None):
             blocks = self._lying[map]
-            while blocks and self.taken - self.leaving > self.budget:
+            while blocks and self.over:
                 block, _ = blocks.popitem()  # the newest: whoever reads the list begins at its other end
                 self._leaving.add(block)
                 self.leaving += block.nbytes
@@ -89,7 +92,7 @@ class Memory:
     @property
     def behind(self) -> bool:
         """Whether values are made faster than they can leave: nothing new should start meanwhile."""
-        return self.leaving > 0 and self.budget is not None and self.taken > self.budget + self.slack
+        return self.leaving > 0 and self.taken > self.budget + self.slack
 
     def _forget(self, map: MapRun, block: ValueBlock) -> None:
         blocks = self._lying.get(map)

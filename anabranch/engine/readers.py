@@ -216,7 +216,10 @@ class Readers:
 
     def relieve(self) -> None:
         """What is to leave memory, and what little lives of nearly dead blocks."""
-        self.out.extend(Spill(map, block) for map, block in self.ledger.memory.choose())
+        if self.ledger.memory.over:
+            self.out.extend(Spill(map, block) for map, block in self.ledger.memory.choose())
+        if not self.ledger.thin:
+            return
         thin, self.ledger.thin = self.ledger.thin, []
         for map, block, items in thin:
             if block.content is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -188,7 +189,7 @@ def test_a_nearly_dead_block_gives_its_memory_back(memory: Any) -> None:
 
     @flow(runner=ProcessRunner(max_workers=1))
     def run() -> tuple[int, list[int]]:
-        memory.budget = None
+        memory.budget = math.inf
         made = some.map(range(50), chunk=25)
         made.wait()
         kept = [made[7], made[30]]

@@ -65,7 +65,7 @@ class Dispatching(Driver, RuleBasedStateMachine):
             "bench", in_process=not held, values="held" if held else "inline", stops_items=stops,
             values_survive_workers=not held, spills=budget is not None,
         )  # fmt: skip
-        self.d.ledger.memory.budget = None if budget is None else budget * SIZE
+        self.d.ledger.memory.budget = math.inf if budget is None else budget * SIZE
         self.d.ledger.memory.slack = 3 * SIZE
         self.lane = self.d.lanes[self.d.add_lane(capabilities, slots, slots)]
 

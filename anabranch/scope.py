@@ -378,15 +378,30 @@ class Scope:
         step.quiet = True
         if not map.closed:
             self.wait(map, None, None)
-        level: list[Future] = []
-        for index in range(len(map.codes)):
-            self.take_handle(map, index)
-            level.append(Future(map, index))
-        if not level:
+        series, length = self._series(step, "submit"), len(map.codes)
+        if not length:
             raise ValueError(f"reduce of an empty map of {map.spec.name!r} has no value")
-        while len(level) > 1 or level[0]._map is map:
-            level = [self.submit(step, tuple(level[i : i + fan_in]), {}) for i in range(0, len(level), fan_in)]
-        return level[0]
+        below = map
+        while True:
+            places = [next(series.append_index) for _ in range(0, length, fan_in)]
+            first = 0 if below is map else places[0] - length
+            for at, place in enumerate(places):
+                lo = at * fan_in
+                read = range(first + lo, first + min(lo + fan_in, length))
+                self._leave_combine(series, place, below, read)
+            length, below = len(places), series
+            self.pump.step()
+            if length == 1:
+                return Future(series, places[0])
+
+    def _leave_combine(self, series: MapRun, place: int, below: MapRun, read: range) -> None:
+        """One combining step of values of the level below: readers, not futures, keep them."""
+        item: Any = (tuple(Hole(n) for n in range(len(read))), {})
+        upstreams = tuple(Upstream(below, index) for index in read)
+        self.pump.leave(self.pump.dispatcher.append_item, series, place, item, upstreams)
+        if below is series:  # nobody has a future of a step in between
+            for index in read:
+                self.pump.leave(self.pump.dispatcher.handle_gone, series, index)
 
     # -- the end ---------------------------------------------------------------------------------
 

@@ -88,7 +88,8 @@ class Ledger:
             map.handles[index] = left
             return
         map.handles.pop(index, None)
-        self.settle(map, index, index + 1)
+        if map.is_terminal(index):  # else there is no value yet
+            self.settle(map, index, index + 1)
 
     def list_gone(self, map: MapRun) -> None:
         """The future list, or a consumer of the whole list, has gone."""

@@ -258,9 +258,18 @@ class Board(Readers):
             self.rows.append(self.item_row(map, index, code, message, error))
         map.done += len(ended)
         remove_from(map.ready, set(ended))
+        self.give_up_children(map, ended)
         if _has_hooks(map, code):
             self.out.extend(RunHooks(map, i, code, message, value) for i in ended)
         self.ended(map, ended)
+
+    def give_up_children(self, map: MapRun, items: Sequence[int]) -> None:
+        """What these runs had submitted: their futures went with them, so nobody can ask for it any more."""
+        if not self.nested:
+            return
+        found = [child for i in items for child in self.nested.get(f"{map.id}/{i}", ()) if not child.finished]
+        if found:
+            self.cancel_together(found)
 
     def item_row(self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None) -> ItemRow:
         name = map.state_names.get(index) or states.NAMES[code][0]

@@ -303,6 +303,8 @@ class Dispatcher(Intake):
         positions = range(sent.reported, len(sent.chunk))
         map.sent -= len(positions)
         self._retire(sent)
+        if event.reason != "returned":
+            self.give_up_children(map, sent.items[0][sent.reported :])
         blamed = set(event.suspects or ())
         again: list[int] = []
         for position in positions:
@@ -388,6 +390,7 @@ class Dispatcher(Intake):
             self.end_items(map, (index,), states.TIMED_OUT, message, info)
             return
         self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, message, info))
+        self.give_up_children(map, (index,))
         map.attempts[index] = map.attempt(index) + 1
         self.delay(map, index, delay, states.AWAITING_RETRY)
 
@@ -458,7 +461,8 @@ class Dispatcher(Intake):
 
     def cancel_together(self, maps: Sequence[MapRun]) -> None:
         """Give up several maps that may wait for each other: all of it is cancelled, nothing fails for it."""
-        self.cancelling = set(maps)
+        before = self.cancelling
+        self.cancelling = before.union(maps)
         try:
             for map in maps:
                 if map.kind == "map":
@@ -466,7 +470,7 @@ class Dispatcher(Intake):
                 else:
                     self.cancel_items(map, range(len(map.codes)))
         finally:
-            self.cancelling = set()
+            self.cancelling = before
 
     # -- the end of an event ---------------------------------------------------------------------
 

@@ -145,6 +145,8 @@ class Intake(Board):
     def _admit_map(self, map: MapRun) -> None:
         """Known from here on; its function may be known as one that cannot be sent."""
         self.maps[map.id] = map
+        if map.parent_id:
+            self.nested.setdefault(map.parent_id, []).append(map)
         if map.spec_ref in self.unsendable:
             map.refused = self.unsendable[map.spec_ref]
         self.look_at_capacity(map)
@@ -153,6 +155,7 @@ class Intake(Board):
         """A flow run has ended: its maps are of no more use here, and what workers know of them is dropped."""
         for map in maps:
             self.maps.pop(map.id, None)
+            self.nested.pop(map.parent_id, None)
             map.forgotten = True
             if map.short:
                 self.short.forget(map)

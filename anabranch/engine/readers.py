@@ -35,6 +35,7 @@ class Readers:
         self.wake: list[Callable[[], None]] = []
         self.lanes: list[Lane] = []
         self.maps: dict[str, MapRun] = {}
+        self.nested: dict[str, list[MapRun]] = {}  # by the id of the task run that submitted them
         self.sent: dict[int, Sent] = {}
         self.lost_chunks: dict[int, tuple[int, int]] = {}  # the last few, to tell late reports from repeated ones
         self.paces: dict[int, Pace] = {}  # by shared id of the task
@@ -248,4 +249,7 @@ class Readers:
         raise NotImplementedError
 
     def cancel_map(self, map: MapRun, *, unpulled_only: bool = False) -> None:
+        raise NotImplementedError
+
+    def cancel_together(self, maps: Sequence[MapRun]) -> None:
         raise NotImplementedError

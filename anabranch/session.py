@@ -77,6 +77,16 @@ class Shared:
         self.users = 0
         self.idle_since = 0.0
 
+    def over(self, limit: float) -> bool:
+        """Whether nobody will use it again: idle since before `limit`, or closed by the user who made it."""
+        if self.named:
+            return 0 < self.idle_since < limit
+        try:
+            self.runner.submit([])
+        except RunnerError:
+            return True
+        return False
+
 
 class Session:
     """The wiring of one program; see the module's head."""
@@ -163,7 +173,7 @@ class Session:
     def _close_idle(self) -> None:
         with self._lock:
             limit = time.monotonic() - self.settings.runner_idle
-            idle = [k for k, s in self._runners.items() if s.named and not s.users and 0 < s.idle_since < limit]
+            idle = [k for k, s in self._runners.items() if not s.users and s.over(limit)]
             gone = [self._runners.pop(k) for k in idle]
         for shared in gone:
             self.pump.drop_runner(shared.lane)

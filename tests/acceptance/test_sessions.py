@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextvars
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
-from anabranch import InlineRunner, flow, settings, task
+import pytest
+
+from anabranch import InlineRunner, ThreadRunner, flow, settings, task
 from anabranch import session as sessions
+from anabranch.core.errors import RunnerError
 from anabranch.records.memory import MemoryRecords
 
 if TYPE_CHECKING:
@@ -32,3 +37,30 @@ def test_a_closed_session_leaves_the_others_alone(tmp_path: Path) -> None:
     finally:
         sessions.use(before)
         older.close()
+
+
+def test_a_runner_that_its_user_has_closed_is_forgotten(tmp_path: Path) -> None:
+    """A notebook makes many in its life: `with ThreadRunner() as runner`."""
+    here = made(tmp_path)
+    before = sessions.use(here)
+    try:
+        with ThreadRunner(max_workers=1) as runner:
+
+            @flow(runner=runner)
+            def main() -> int:
+                return 1
+
+            assert main() == 1
+            here._close_idle()
+            assert main() == 1, "it is open: it stays"
+            seen = weakref.ref(runner)
+        here._close_idle()
+        assert here._runners == {}
+        with pytest.raises(RunnerError, match="started before"):
+            main()
+        del main, runner
+        gc.collect()
+        assert seen() is None
+    finally:
+        sessions.use(before)
+        here.close()

@@ -1,8 +1,8 @@
 """What may run, and what follows from an end. The first floor of the dispatcher.
 
 `readers.py` below holds the tables and those who read or wait; `intake.py` above adds the way in
-(maps and submits), `dispatch.py` the way out to runners and back. All four are one state machine,
-split by what they are about; see `dispatch.py` for the whole.
+(maps and submits), `losses.py` what goes wrong, `dispatch.py` the way out to runners and back. All
+five are one state machine, split by what they are about; see `dispatch.py` for the whole.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     submit / append / pulled ----+                      intake.py
     report, lost, timed out -----+--> Dispatcher --> [Send, Free, Rows, Wake, ...]
-    cancel, release, tick(now) --+                      board.py: what there is
+    cancel, release, tick(now) --+                      losses.py, board.py, readers.py below
 
 Its unit is the chunk and the index range; single items appear only in sparse sets. Called by
 the pump alone, under its lock, so nothing here waits or locks.
@@ -15,30 +15,27 @@ import inspect
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.contracts import ErrorInfo, Handle, Held
-from anabranch.core.errors import TaskTimeoutError
-from anabranch.core.events import CancelChunk, Decide, Free, Rows, Send, Wake
+from anabranch.core.contracts import Handle, Held
+from anabranch.core.events import CancelChunk, Free, Rows, Send, Wake
 from anabranch.core.maps import ValueBlock
 from anabranch.engine import assemble
 from anabranch.engine.chunks import CHUNKS_PER_SLOT, window
-from anabranch.engine.intake import Intake
+from anabranch.engine.losses import Losses
 from anabranch.engine.ranges import as_range, runs_of
-from anabranch.engine.retries import decide
-from anabranch.engine.rows import block_row, rows_of, timed
+from anabranch.engine.rows import block_row, links_of, rows_of, timed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Block, Chunk, ChunkLost, ItemTimedOut, Outcome, Report
+    from anabranch.core.contracts import Block, Chunk, Outcome, Report
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun
     from anabranch.engine.lanes import Sent
 
 _COMPLETED = bytes([states.COMPLETED])
-LATE_CHUNKS = 1024  # how many lost chunks are remembered, to refuse their late reports
 
 
-class Dispatcher(Intake):
+class Dispatcher(Losses):
     """Adds the way out to runners and back."""
 
     # -- sending ---------------------------------------------------------------------------------
@@ -97,14 +94,18 @@ class Dispatcher(Intake):
             nbytes = sum(b.nbytes for b in report.blocks if b is not None)
             self.pace(sent.maps[0]).learn(report.count, seconds, nbytes)
             # Last stage first: a consumer that travelled along has ended before its producer tells.
+            links = _links(sent, report)
             for stage in range(len(sent.maps) - 1, -1, -1):
-                self._accept_stage(sent, stage, report, outcomes)
+                self._accept_stage(sent, stage, report, outcomes, told=bool(links))
+            if links:
+                self.rows += links_of(sent.maps[0], links, report)
         if report.final:
             self._end_chunk(sent)
 
     def _accept_stage(
-        self, sent: Sent, stage: int, report: Report, outcomes: dict[tuple[int, int], Outcome]
+        self, sent: Sent, stage: int, report: Report, outcomes: dict[tuple[int, int], Outcome], *, told: bool
     ) -> None:
+        """`told`: the record hears of all stages at once."""
         map = sent.maps[stage]
         items = sent.items[stage][report.first : report.first + report.count]
         if stage == 0:
@@ -118,13 +119,15 @@ class Dispatcher(Intake):
             return
         if isinstance(items, range):
             map.codes[items[0] : items[-1] + 1] = _COMPLETED * len(items)
-            self.rows.append(block_row(map, items[0], len(items), None, report))
+            if not told:
+                self.rows.append(block_row(map, items[0], len(items), None, report))
         else:
             for index in items:
                 map.codes[index] = states.COMPLETED
                 if map.messages:
                     map.messages.pop(index, None)
-            self.rows += rows_of(map, items, range(len(items)), report)
+            if not told:
+                self.rows += rows_of(map, items, range(len(items)), report)
         map.done += len(items)
         if content is not None:
             self._settle_new(map, items)
@@ -242,28 +245,6 @@ class Dispatcher(Intake):
         for stage_map in sent.maps:
             self.check_finished(stage_map)
 
-    def _readmit(self, sent: Sent) -> None:
-        """Items that travelled behind a producer that was given up meanwhile: nobody else will look at them again."""
-        if not sent.dirty:
-            return
-        for stage_map, items in zip(sent.maps[1:], sent.items[1:], strict=True):
-            for lo, hi in runs_of(i for i in items if stage_map.feeds and not stage_map.is_terminal(i)):
-                self.admit_range(stage_map, lo, hi)
-
-    def _retire(self, sent: Sent) -> None:
-        chunk = sent.chunk.id
-        del self.sent[chunk]
-        for map in sent.maps:
-            map.running.discard(chunk)
-            if map.forgotten and not map.running:
-                self.drop_shared(map)
-        sent.lane.in_flight -= 1
-        sent.lane.blocked -= sent.waiting > 0
-        self.dirty_lanes.add(sent.lane.index)
-        if sent.limits:
-            for map in self.limits.give_back(sent.limits):
-                self.enqueue(map)
-
     def chunk_waits(self, chunk: int, position: int, waiting: bool) -> None:
         """A task of this chunk waits for other runs (or goes on): its slot is somebody else's meanwhile.
 
@@ -288,148 +269,6 @@ class Dispatcher(Intake):
         back = [i for p in behind if not map.is_terminal(i := sent.items[0][p]) and i not in map.delayed]
         for lo, hi in runs_of(self.with_inputs(map, back)):
             self.make_ready(map, lo, hi)
-
-    # -- things that go wrong --------------------------------------------------------------------
-
-    def chunk_lost(self, event: ChunkLost) -> None:
-        """The chunk will not report again: what it had not told is sent again or given up."""
-        sent = self.sent.get(event.chunk)
-        if sent is None:
-            return
-        self.lost_chunks[event.chunk] = (sent.lane.index, sent.reported)
-        while len(self.lost_chunks) > LATE_CHUNKS:
-            del self.lost_chunks[next(iter(self.lost_chunks))]
-        map = sent.maps[0]
-        positions = range(sent.reported, len(sent.chunk))
-        map.sent -= len(positions)
-        self._retire(sent)
-        if event.reason != "returned":
-            self.give_up_children(map, sent.items[0][sent.reported :])
-        blamed = set(event.suspects or ())
-        again: list[int] = []
-        for position in positions:
-            index = sent.items[0][position]
-            if map.is_terminal(index) or index in map.delayed or position in sent.taken:
-                continue
-            if event.reason in ("stopped", "returned"):
-                again.append(index)
-            elif event.stage and position in blamed:
-                self._blame(sent.maps[event.stage], sent.items[event.stage][position], event)
-                self._send_alone(map, index)  # what the culprit reads was lost with it
-            elif position in blamed or (event.suspects is None and len(positions) == 1):
-                if self._blame(map, index, event):
-                    self._send_alone(map, index)
-            else:
-                if event.suspects is None:
-                    map.attempts[index] = map.attempt(index) + 1
-                again.append(index)
-        self._send_again(map, again, apart=event.suspects is None and event.reason not in ("stopped", "returned"))
-        self._readmit(sent)
-        for stage_map in sent.maps:
-            self.check_finished(stage_map)
-
-    def _blame(self, map: MapRun, index: int, event: ChunkLost) -> bool:
-        """The item was running when its worker died: one of its crash retries is spent. True: it has some left."""
-        crashes = map.crashes[index] = map.crashes.get(index, 0) + 1
-        text = f"{event.reason}: {event.message}" if event.message else event.reason
-        if event.reason == "unserializable":
-            self.end_items(map, (index,), states.FAILED, text)
-        elif crashes >= max(1, map.options.crash_retries):
-            poison = f"poison: its worker died {crashes} times while it ran ({text})" if crashes > 1 else text
-            self.end_items(map, (index,), states.CRASHED, poison)
-        else:
-            self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, text, None))
-            map.attempts[index] = map.attempt(index) + 1
-            map.messages[index] = text
-            return True
-        return False
-
-    def _send_alone(self, map: MapRun, index: int) -> None:
-        if self.with_inputs(map, [index]):
-            self.make_ready(map, index, index + 1, exact=True)
-
-    def _send_again(self, map: MapRun, items: list[int], *, apart: bool) -> None:
-        """Unfinished items go out again; when it is unknown which of them did it, in eighths."""
-        items = self.with_inputs(map, items)
-        if not apart:
-            for lo, hi in runs_of(items):
-                self.make_ready(map, lo, hi, front=False)
-            return
-        size = max(1, -(-len(items) // 8))
-        for lo, hi in runs_of(items):
-            for start in range(lo, hi, size):
-                self.make_ready(map, start, min(start + size, hi), exact=True)
-
-    def item_timed_out(self, event: ItemTimedOut) -> None:
-        """A running item was stopped (or written off) at its time."""
-        sent = self.sent.get(event.chunk)
-        if sent is None:
-            return
-        map = sent.maps[event.stage]
-        index = sent.items[event.stage][event.position]
-        if map.is_terminal(index) or event.position in sent.taken:  # taken back: it begins anew elsewhere
-            return
-        sent.dirty = True
-        if event.stage == 0:  # it comes back by itself, not with the rest of the chunk
-            sent.taken.add(event.position)
-        message = f"Task run exceeded timeout of {event.seconds} second(s)"
-        if map.options.retry_condition_fn is not None and map.attempt(index) <= map.options.retries:
-            map.delayed[index] = (float("inf"), states.AWAITING_RETRY)
-            self.out.append(Decide(map, index))
-            return
-        self.decided(map, index, self._timeout_delay(map, index), message)
-
-    def _timeout_delay(self, map: MapRun, index: int) -> float | None:
-        return decide(map.options, map.attempt(index), TaskTimeoutError(""), self.rng)
-
-    def decided(self, map: MapRun, index: int, delay: float | None, message: str) -> None:
-        """A timed-out item gets another attempt after `delay` seconds, or (None) its final state."""
-        map.delayed.pop(index, None)
-        info = ErrorInfo("TaskTimeoutError", message, "", exception=TaskTimeoutError(message))
-        if delay is None:
-            self.end_items(map, (index,), states.TIMED_OUT, message, info)
-            return
-        self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, message, info))
-        self.give_up_children(map, (index,))
-        map.attempts[index] = map.attempt(index) + 1
-        self.delay(map, index, delay, states.AWAITING_RETRY)
-
-    def values_lost(self, lane: int, handles: Sequence[Handle]) -> None:
-        """Blocks are gone with their worker: items whose value may still be read run again."""
-        gone = set(handles)
-        for map in list(self.maps.values()):
-            if map.lane != lane:
-                continue
-            for block in dict.fromkeys([*map.blocks, *map.moved.values()]):
-                if block.handle in gone:
-                    self._remake(map, block)
-
-    def _remake(self, map: MapRun, block: ValueBlock) -> None:
-        wanted = [
-            i for i in block.indices() if states.is_success(map.codes[i]) and self.ledger.wanted_item(map, i)
-        ]
-        self.ledger.lost(map, block)
-        for index in wanted:
-            map.codes[index] = states.PENDING
-            map.attempts[index] = map.attempt(index) + 1
-            map.messages[index] = "value-lost"
-        map.done -= len(wanted)
-        self.call_back(map, set(wanted))
-        for lo, hi in runs_of(self.with_inputs(map, wanted)):
-            self.make_ready(map, lo, hi)
-
-    def engine_lost(self, lane: int, reason: str) -> None:
-        """Nothing will come from this runner any more: all it held or was to do has crashed."""
-        self.lanes[lane].lost = reason
-        for sent in [s for s in self.sent.values() if s.lane.index == lane]:
-            sent.reported = len(sent.chunk)
-            sent.maps[0].sent -= len(sent.chunk) - sent.reported
-            self._retire(sent)
-        for map in list(self.maps.values()):
-            if map.lane == lane and not map.finished:
-                map.sent = 0
-                map.closed = True
-                self.end_items(map, range(len(map.codes)), states.CRASHED, f"engine-lost: {reason}")
 
     # -- cancelling ------------------------------------------------------------------------------
 
@@ -493,3 +332,11 @@ class Dispatcher(Intake):
             self.wake = []
         out, self.out = self.out, []
         return out
+
+
+def _links(sent: Sent, report: Report) -> list[Sequence[int]]:
+    """The stages' items of a report that tells of chains of one series, all gone well; else nothing."""
+    first = sent.maps[0]
+    if len(sent.maps) == 1 or sent.dirty or report.codes is not None or any(m is not first for m in sent.maps):
+        return []
+    return [items[report.first : report.first + report.count] for items in sent.items]

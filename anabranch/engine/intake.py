@@ -221,7 +221,10 @@ class Intake(Board):
 
     def append_item(self, map: MapRun, index: int, item: Any, upstreams: tuple[Upstream, ...]) -> None:
         """One more single submit of an open series; it may wait for upstreams."""
-        if len(map.codes) <= index:
+        if len(map.codes) == index and not map.map_consumers:
+            map.codes.append(states.PENDING)
+            self.ledger.grow(map)
+        elif len(map.codes) <= index:
             self.grow(map, index + 1)
         map.args[index] = item
         map.handles[index] = map.handles.get(index, 0) + 1

@@ -49,10 +49,13 @@ class Ledger:
         upstream.readers = bytearray(upstream.readers.translate(_PLUS))
 
     def add_item_reader(self, upstream: MapRun, index: int) -> None:
-        self._ensure(upstream, index + 1)
-        assert upstream.readers is not None
-        if upstream.readers[index] < 255:
-            upstream.readers[index] += 1
+        readers = upstream.readers
+        if readers is None or index >= len(readers):
+            self._ensure(upstream, index + 1)
+            assert upstream.readers is not None
+            readers = upstream.readers
+        if readers[index] < 255:
+            readers[index] += 1
 
     def _ensure(self, map: MapRun, length: int = 0) -> None:
         base = len(map.map_consumers)
@@ -64,7 +67,12 @@ class Ledger:
 
     def grow(self, map: MapRun) -> None:
         """New items of a map that is already consumed item-wise have those readers too."""
-        if map.readers is not None:
+        readers = map.readers
+        if readers is None:
+            return
+        if len(readers) == len(map.codes) - 1:
+            readers.append(min(len(map.map_consumers), 255))
+        elif len(readers) < len(map.codes):
             self._ensure(map)
 
     # -- readers go ------------------------------------------------------------------------------

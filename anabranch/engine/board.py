@@ -237,7 +237,6 @@ class Board(Readers):
         if states.is_success(found.code) and map.keep:
             self.own_value(map, index, found.value)
         self._end(map, [index], found.code, found.message, found.error, found.value)
-        self.ledger.settle(map, index, index + 1)
 
     def own_value(self, map: MapRun, index: int, value: Any) -> None:
         """A value that was made in the driver."""
@@ -262,6 +261,8 @@ class Board(Readers):
         if _has_hooks(map, code):
             self.out.extend(RunHooks(map, i, code, message, value) for i in ended)
         self.ended(map, ended)
+        # An attempt that is to be done again has a place in its block, which nobody will look for now.
+        self.ledger.settle(map, min(ended), max(ended) + 1)
 
     def give_up_children(self, map: MapRun, items: Sequence[int]) -> None:
         """What these runs had submitted: their futures went with them, so nobody can ask for it any more."""

@@ -42,6 +42,7 @@ class Dispatcher(Losses):
 
     def schedule(self) -> None:
         """Fill every lane that changed, up to two chunks a slot."""
+        held_up = self._held_up() if self.ledger.memory.behind else set()
         while self.dirty_lanes:
             lane = self.lanes[self.dirty_lanes.pop()]
             chunks: list[Chunk] = []
@@ -66,6 +67,13 @@ class Dispatcher(Losses):
                     heapq.heappush(lane.runnable, entry)
             if chunks:
                 self.out.append(Send(lane.index, chunks))
+        self.dirty_lanes |= held_up
+
+    def _held_up(self) -> set[int]:
+        """Lanes that wait for the disk; inline's work would go on in another thread then, so it does not."""
+        found = {n for n in self.dirty_lanes if self.lanes[n].capabilities.name != "inline"}
+        self.dirty_lanes -= found
+        return found
 
     def _held_back(self, map: MapRun) -> bool:
         """Only an open stream holds its producer back."""
@@ -315,8 +323,7 @@ class Dispatcher(Losses):
 
     def take(self) -> list[Instruction]:
         """Instructions of the events so far, in the order to carry them out."""
-        if not self.ledger.memory.behind:
-            self.schedule()
+        self.schedule()
         self.relieve()
         freed = self.ledger.take_freed()
         if freed:

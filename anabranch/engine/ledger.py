@@ -96,8 +96,7 @@ class Ledger:
             map.handles[index] = left
             return
         map.handles.pop(index, None)
-        if map.is_terminal(index):  # else there is no value yet
-            self.settle(map, index, index + 1)
+        self.settle(map, index, index + 1)
 
     def list_gone(self, map: MapRun) -> None:
         """The future list, or a consumer of the whole list, has gone."""
@@ -164,12 +163,14 @@ class Ledger:
             return
         living = [i for i in block.indices() if map.block_of(i) is block and self.wanted_item(map, i)]
         block.live = len(living)  # to be looked at again only when more of it has gone
-        if block.live * THIN < block.count and not self._being_read(map, living):
+        if block.live * THIN < block.count and not self.being_read(map, living):
             block.movable = False
             self.thin.append((map, block, living))
 
-    def _being_read(self, map: MapRun, items: Sequence[int]) -> bool:
-        """Whether consumers read them, perhaps right now: they let go by themselves soon."""
+    def being_read(self, map: MapRun, items: Sequence[int]) -> bool:
+        """Whether consumers read them, perhaps right now from this very block: they let go by themselves soon."""
+        if map.list_readers > 0:
+            return True
         return map.readers is not None and any(map.readers[i] for i in items)
 
     def _blocks_at(self, map: MapRun, lo: int, hi: int) -> Sequence[ValueBlock]:

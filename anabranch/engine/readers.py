@@ -233,7 +233,7 @@ class Readers:
     def moved(self, map: MapRun, block: ValueBlock, items: list[int], to: Handle, content: Held) -> None:
         """What lived of a nearly dead block lies in one of its own now."""
         living = [i for i in items if map.block_of(i) is block]
-        if block.content is None or not living:
+        if block.content is None or not living or self.ledger.being_read(map, living):
             self.out.append(Free(block.lane, [to]))
             return
         new = ValueBlock(to, block.lane, items, content, content.nbytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import threading
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ def plan_of(port: WorkerPort, ref: int) -> StagePlan:
         with _making:  # threads begin together, and are to share one hasher
             found = stage.plan
             if found is None:
-                found = stage.plan = StagePlan(port, stage)
+                found = stage.plan = StagePlan(port, copy.copy(stage))  # a copy: nothing goes round in a circle
     return found
 
 

@@ -123,13 +123,17 @@ def mask(text: str) -> str:
 
 
 def masked(value: Any) -> Any:
-    """The same for texts in lists, tuples and dicts, and in exceptions, which are changed in place."""
+    """The same in lists, tuples, dicts and exceptions: these are changed in place, groups of them made anew."""
     if isinstance(value, str):
         return mask(value)
     if type(value) in (list, tuple):
         return type(value)(map(masked, value))
     if type(value) is dict:
         return {key: masked(inner) for key, inner in value.items()}
+    if isinstance(value, BaseExceptionGroup):  # its message cannot be changed
+        group = type(value)(mask(value.message), [masked(one) for one in value.exceptions])
+        group.__dict__.update(masked(value.__dict__))
+        return group
     if isinstance(value, BaseException):
         value.args = masked(value.args)
         value.__dict__.update(masked(value.__dict__))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import os
 import pickle
@@ -167,7 +168,13 @@ def travelled(error: BaseException) -> tuple[ErrorInfo, BaseException]:
     [ValueError, KeyError, Refused, lambda text: ExceptionGroup(f"all {text}", [ValueError(text), KeyError(text)])],
     ids=["ValueError", "KeyError", "own", "group"],
 )
-def test_an_error_that_leaves_its_process_is_masked(read: str, make: Callable[[str], BaseException]) -> None:
+@pytest.mark.parametrize("dask", [False, pytest.param(True, marks=pytest.mark.dask)])
+def test_an_error_that_leaves_its_process_is_masked(
+    read: str, make: Callable[[str], BaseException], dask: bool
+) -> None:
+    """Also where Dask is loaded, which has exceptions pickled in a way of its own."""
+    if dask:
+        importlib.import_module("distributed")
     error = make(f"not {read}")
     info, back = travelled(error)
     assert type(back) is type(error)

@@ -27,8 +27,9 @@ import cloudpickle
 
 from anabranch.core import secrets
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
-from anabranch.runners.dask_blocks import Blocks, Payload, combine, encode
+from anabranch.runners.dask_blocks import Blocks, combine, encode
 from anabranch.runners.entry import resolve
+from anabranch.runners.payloads import Payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

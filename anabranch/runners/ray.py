@@ -212,7 +212,9 @@ class RayRunner:
     def _serve(self) -> None:
         desk, going, look_at = self._desk, True, 0.0
         while going:
-            for action in self._take():
+            batch = self._take()
+            self._see()
+            for action in batch:
                 if action is None:
                     going = False
                     action = ("stop",)
@@ -220,9 +222,11 @@ class RayRunner:
                 del action
                 if not going:
                     break
-            if time.monotonic() >= look_at:
+            del batch
+            if time.monotonic() >= look_at and not self._dead:
                 look_at = time.monotonic() + TICK
-                self._look()
+                self._attempt("look", desk.look)
+            self._see()
             if going and not self._dead:
                 self._attempt("assign", desk.assign)
             if self._crew.ready or desk.failure is not None:
@@ -257,10 +261,10 @@ class RayRunner:
             if not self._link.lost:
                 log.error("ray: %s failed\n%s", what, traceback.format_exc())
 
-    def _look(self) -> None:
+    def _see(self) -> None:
+        """Find out whether the engine is lost."""
         if self._dead:
             return
-        self._attempt("look", self._desk.look)
         why = self._link.lost or (str(self._desk.failure) if self._desk.failure is not None else "")
         if why:
             self._dead = True

@@ -35,6 +35,7 @@ class Place:
         self.jobs: dict[int, Sent] = {}  # in the order they were sent: the first one runs
         self.sent: set[int] = set()  # shared values it has
         self.held: set[Handle] = set()  # blocks that end with it
+        self.calls = 0  # of `run`
         self.ready = False
         self.waiting = False
         self.idle_since = time.monotonic()
@@ -110,8 +111,9 @@ class Crew:
     def end(self, place: Place) -> None:
         if place in self.places:
             self.places.remove(place)
-        with contextlib.suppress(Exception):  # it has gone, or Ray has
-            self._ray.kill(place.actor, no_restart=True)
+        with contextlib.suppress(Exception):  # it has gone
+            if self._ray.is_initialized():  # Ray would start anew
+                self._ray.kill(place.actor, no_restart=True)
 
     def end_all(self) -> None:
         for place in list(self.places):

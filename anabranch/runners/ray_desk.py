@@ -97,12 +97,17 @@ class Desk:
         place.sent |= job.carried
         place.jobs[job.id] = job
         job.place = place
-        job.ref = place.run.remote(job.id, job.payload, carried, job.inputs, job.limit, job.cancelled)
+        job.asked = False
+        place.calls += 1
+        job.call = place.calls
+        job.ref = place.run.remote(job.call, job.id, job.payload, carried, job.inputs, job.limit, job.cancelled)
 
     def _ask_back(self, place: Place) -> None:
         """All but the first: it says which of them it has not begun, and now will not."""
         for job in list(place.jobs.values())[1:]:
-            place.tell(("back", job.id))
+            if not job.asked:
+                job.asked = True
+                place.tell(("back", job.call, job.id))
 
     def _came_back(self, place: Place, job: Sent) -> None:
         del place.jobs[job.id]
@@ -295,9 +300,9 @@ class Desk:
             job.told = True
             self.out.append(c.ChunkStarted(chunk, place.name))
 
-    def _hear_back(self, place: Place, refs: list[Any], chunk: int) -> None:
+    def _hear_back(self, place: Place, refs: list[Any], number: int, chunk: int) -> None:
         job = place.jobs.get(chunk)
-        if job is not None:
+        if job is not None and job.call == number:
             self._came_back(place, job)
 
     def _hear_report(self, place: Place, refs: list[Any], report: c.Report) -> None:

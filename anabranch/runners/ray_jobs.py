@@ -29,7 +29,9 @@ class Sent(Job):
     reads: tuple[Handle, ...] = ()
     inputs: list[tuple[Handle, Any]] = field(default_factory=list)  # blocks that it reads, with their references
     place: Place | None = None
+    call: int = 0  # its number among those of its place
     ref: Any = None  # of the call that runs it
+    asked: bool = False  # back, should it not have begun
     carried: frozenset[int] = frozenset()  # shared values that went with it
 
 

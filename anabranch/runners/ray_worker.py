@@ -64,14 +64,15 @@ class RayWorker:
     def __init__(self, name: str, entry: str) -> None:
         self._port = RayPort(name)
         self._entry = entry
-        self._begun: dict[int, None] = {}
-        self._returned: dict[int, None] = {}  # chunks that the driver took back before they began
+        self._begun = 0  # calls of `run`, which come in the order of their numbers
+        self._returned: set[int] = set()  # calls that the driver took back before they began
 
     def hello(self) -> dict[str, str]:
         return versions()
 
     def run(
         self,
+        number: int,
         chunk_id: int,
         payload: Payload,
         shared: dict[int, Any],
@@ -82,11 +83,10 @@ class RayWorker:
         """Run a chunk. `shared`: values that it needs and this worker has not got; `inputs`: blocks that it reads."""
         port = self._port
         with port.news:
-            if chunk_id in self._returned:
-                del self._returned[chunk_id]
+            self._begun = number
+            if number in self._returned:
+                self._returned.discard(number)
                 return
-            self._begun[chunk_id] = None
-            _bound(self._begun)
             if limit is not None:
                 port.hear_limit(chunk_id, limit)
             if cancelled is None or cancelled:
@@ -124,12 +124,12 @@ class RayWorker:
             else:
                 getattr(self._port, f"hear_{kind}")(*fields)
 
-    def _give_back(self, chunk_id: int) -> None:
+    def _give_back(self, number: int, chunk_id: int) -> None:
         with self._port.news:
-            if chunk_id in self._begun:
+            if number <= self._begun:
                 return
-            self._returned[chunk_id] = None
-        self._port.say(("back", chunk_id))
+            self._returned.add(number)
+        self._port.say(("back", number, chunk_id))
 
 
 class RayPort:

@@ -231,7 +231,7 @@ class RayRunner:
                 self._attempt("assign", desk.assign)
             if self._crew.ready or desk.failure is not None:
                 self._up.set()
-            if desk.ending and not desk.jobs:
+            if self._dead or (desk.ending and not desk.jobs):
                 self._idle.set()
             self._deliver()
         self._up.set()

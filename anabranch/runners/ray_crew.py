@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Handle
     from anabranch.runners.ray_jobs import Sent
 
-LINGER_SECONDS = 2.0  # a place too many stays for so long, for the next task that waits
+LINGER_SECONDS = 20.0  # a place too many stays for so long, for the next task that waits: one takes seconds to start
 EARLY_DEATHS = 5  # places that may die before they are ready, one after another
 
 

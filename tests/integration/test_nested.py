@@ -56,9 +56,10 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], s
         one.close()
 
 
-@pytest.fixture(params=[
-    "inline", "thread", "process", pytest.param("dask", marks=pytest.mark.dask), pytest.param("ray", marks=pytest.mark.ray)
-])  # fmt: skip
+ENGINES = [pytest.param("dask", marks=pytest.mark.dask), pytest.param("ray", marks=pytest.mark.ray)]
+
+
+@pytest.fixture(params=["inline", "thread", "process", *ENGINES])
 def session(pool: Any, request: pytest.FixtureRequest) -> Iterator[sessions.Session]:
     here = pool(request.param)
     before = sessions.use(here)

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any, Self
 from anabranch.core import contracts as c
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.runners.entry import WORKER
+from anabranch.runners.ray_crew import Crew
+from anabranch.runners.ray_desk import Desk
 from anabranch.runners.ray_jobs import Outgoing
 from anabranch.runners.ray_link import Link, require
 
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.contracts import Chunk, Event, Handle
-    from anabranch.runners.ray_crew import Crew
-    from anabranch.runners.ray_desk import Desk
 
 log = logging.getLogger("anabranch.runners")
 
@@ -115,10 +115,6 @@ class RayRunner:
         )
 
     def _begin(self, link: Link) -> None:
-        # Both are about Ray from their first line, and this module is imported where there may be none.
-        from anabranch.runners.ray_crew import Crew
-        from anabranch.runners.ray_desk import Desk
-
         there = link.resources()
         size = self._num_cpus or int(there.get("CPU", 0))
         if not size:

@@ -18,7 +18,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-import ray
 
 from anabranch.core import secrets
 from anabranch.core.contracts import Held
@@ -42,6 +41,8 @@ GROUPS = {"control": 1, "listen": 1}
 
 def versions() -> dict[str, str]:
     """What has to agree between driver and workers."""
+    import ray
+
     return {
         "Python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "anabranch": getattr(sys.modules.get("anabranch"), "__version__", "?"),
@@ -156,6 +157,8 @@ class RayPort:
 
     def shared(self, shared_id: int) -> Any:
         if shared_id not in self._shared:
+            import ray
+
             raw = self.raw[shared_id]
             payload: Payload = raw if isinstance(raw, Payload) else ray.get(raw)
             self._shared[shared_id] = payload.load()
@@ -166,6 +169,8 @@ class RayPort:
         return self._inputs[handle]
 
     def report(self, report: Report) -> None:
+        import ray
+
         refs: list[Any] = []
 
         def hold(stage: int, block: StoredBlock) -> Held:
@@ -216,6 +221,8 @@ class RayPort:
 
     def open(self, chunk: int, inputs: list[tuple[Handle, Any]]) -> bool:
         """See that the blocks are there that the chunk reads; False: some are not, which has been said."""
+        import ray
+
         gone: list[Handle] = []
         why = ""
         for handle, ref in inputs:

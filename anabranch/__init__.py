@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from anabranch.runners.dask import DaskRunner as DaskRunner
     from anabranch.runners.inline import InlineRunner as InlineRunner
     from anabranch.runners.process import ProcessRunner as ProcessRunner
+    from anabranch.runners.ray import RayRunner as RayRunner
     from anabranch.runners.thread import ThreadRunner as ThreadRunner
     from anabranch.tasks import Task as Task
     from anabranch.tasks import task as task
@@ -50,6 +51,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "FutureList": ("anabranch.core.futures", "FutureList"),
     "InlineRunner": ("anabranch.runners.inline", "InlineRunner"),
     "ProcessRunner": ("anabranch.runners.process", "ProcessRunner"),
+    "RayRunner": ("anabranch.runners.ray", "RayRunner"),
     "Secret": ("anabranch.core.secrets", "Secret"),
     "State": ("anabranch.core.states", "State"),
     "Task": ("anabranch.tasks", "Task"),

@@ -79,7 +79,7 @@ class Scope:
         self.pump.leave(self.pump.dispatcher.append_item, map, index, item, upstreams)
         # While it waits for another run nothing follows from it, and that run's end takes it along. Looked at
         # after it was left: who ended before did so before it was looked at.
-        if not upstreams or all(_ended(up) for up in upstreams):
+        if not upstreams or all(up.ended for up in upstreams):
             self.pump.step()
         return future
 
@@ -474,10 +474,6 @@ class Scope:
         self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
 
 
-def _ended(up: Upstream) -> bool:
-    return up.map.finished if up.item is None else up.map.is_terminal(up.item)
-
-
 def _resolve_once(ended: asyncio.Future[None]) -> None:
     if not ended.done():
         ended.set_result(None)
@@ -501,5 +497,3 @@ def _first_unfinished(map: MapRun) -> int | None:
         if map.codes[index] < states.FIRST_TERMINAL:
             return index
     return None
-
-

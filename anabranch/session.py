@@ -20,7 +20,7 @@ from anabranch import settings as settings_module
 from anabranch.core import context, secrets
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
-from anabranch.core.errors import ConfigurationError, MissingExtraError, RunnerError
+from anabranch.core.errors import ConfigurationError, RunnerError
 from anabranch.core.failures import exception_of
 from anabranch.core.ids import Ids
 from anabranch.core.machine import usable_memory
@@ -63,8 +63,10 @@ def make_runner(name: str) -> Runner:
 
         return DaskRunner()
     if name == "ray":
-        raise MissingExtraError("the Ray runner is not part of this version; use thread, process, inline or dask")
-    raise ConfigurationError(f"unknown runner {name!r}; known are: thread, process, inline, dask")
+        from anabranch.runners.ray import RayRunner
+
+        return RayRunner()
+    raise ConfigurationError(f"unknown runner {name!r}; known are: thread, process, inline, dask, ray")
 
 
 class Shared:
@@ -157,7 +159,7 @@ class Session:
                 runner = make_runner(wanted) if isinstance(wanted, str) else wanted
                 if not hasattr(runner, "submit") or not hasattr(runner, "start"):
                     raise ConfigurationError(
-                        f"runner={wanted!r} is no runner: give a name (thread, process, inline, dask) or an object"
+                        f"runner={wanted!r} is no runner: give a name (thread, process, inline, dask, ray) or an object"
                     )
                 found = Shared(self.pump.add_runner(runner), runner, isinstance(wanted, str))
                 self._runners[key] = found

@@ -38,6 +38,10 @@ class Upstream(NamedTuple):
     allow_failure: bool = False
     value: bool = True  # False: only waited for (`wait_for`)
 
+    @property
+    def ended(self) -> bool:
+        return self.map.finished if self.item is None else self.map.is_terminal(self.item)
+
 
 class Source(Protocol):
     """Where a map's arguments come from, see `core.params`."""

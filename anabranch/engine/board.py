@@ -133,7 +133,7 @@ class Board(Readers):
             return items
         found = []
         for index in items:
-            missing = [up for up in map.item_upstreams.get(index, ()) if not _had(up)]
+            missing = [up for up in map.item_upstreams.get(index, ()) if not up.ended]
             for up in missing:
                 self.watch(up, map, index)
             if missing:
@@ -420,11 +420,6 @@ class Board(Readers):
 
     def gate_opened(self, map: MapRun) -> None:
         raise NotImplementedError
-
-
-
-def _had(up: Upstream) -> bool:
-    return up.map.finished if up.item is None else up.map.is_terminal(up.item)
 
 
 def _has_hooks(map: MapRun, code: int) -> bool:

@@ -20,47 +20,6 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Report
 
 PACKED_BYTES = 64 << 10  # a block above that does not come home with its report
-OUT_OF_BAND = 256 << 10  # buffers from this size on are not copied into the pickle
-
-
-class Payload:
-    """A pickle and the large buffers beside it; pickling a payload copies neither (protocol 5)."""
-
-    __slots__ = ("frames",)
-
-    def __init__(self, *frames: Any) -> None:
-        self.frames = frames
-
-    @classmethod
-    def of(cls, value: Any) -> Payload:
-        """Raises what pickling the value raises."""
-        buffers: list[Any] = []
-
-        def aside(buffer: pickle.PickleBuffer) -> bool:
-            if len(buffer.raw()) < OUT_OF_BAND:
-                return True
-            buffers.append(buffer.raw())
-            return False
-
-        return cls(cloudpickle.dumps(value, protocol=5, buffer_callback=aside), *buffers)
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        wrap: Any = pickle.PickleBuffer if protocol >= 5 else bytes
-        return Payload, tuple(wrap(frame) for frame in self.frames)
-
-    def __sizeof__(self) -> int:
-        return 64 + self.nbytes
-
-    @property
-    def nbytes(self) -> int:
-        return sum(memoryview(frame).nbytes for frame in self.frames)
-
-    def load(self, *, writable: bool = False) -> Any:
-        """The value; arrays in it may be written to only where asked for (that copies large ones)."""
-        data, *buffers = self.frames
-        if writable:
-            buffers = [bytearray(buffer) if memoryview(buffer).readonly else buffer for buffer in buffers]
-        return pickle.loads(data, buffers=buffers)
 
 
 class Blocks:

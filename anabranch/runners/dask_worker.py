@@ -27,13 +27,14 @@ import cloudpickle
 
 from anabranch.core import secrets
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
-from anabranch.runners.dask_blocks import Blocks, Payload, combine, encode
+from anabranch.runners.dask_blocks import Blocks, combine, encode
 from anabranch.runners.entry import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anabranch.core.contracts import Chunk, Handle, LogLine, Report
+    from anabranch.runners.payloads import Payload
 
 SHARED_KEPT = 256  # shared values a worker remembers of one session
 SESSIONS_KEPT = 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import pickle
 import threading
 import time
@@ -29,6 +30,7 @@ RUNNERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "thread": ("anabranch.runners.thread", "ThreadRunner", {"max_workers": 2}),
     "process": ("anabranch.runners.process", "ProcessRunner", {"max_workers": 2}),
     "dask": ("anabranch.runners.dask", "DaskRunner", {}),
+    "ray": ("anabranch.runners.ray", "RayRunner", {}),
     "fake": ("anabranch.testing", "FakeRemoteRunner", {"workers": 2}),
 }
 
@@ -43,11 +45,21 @@ def dask_address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """One Ray for the whole session; runners find it here, and so never shut it down."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray = importlib.import_module("ray")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test over each runner; inline has no 'meanwhile', so nothing that looks at running work."""
     if "kind" in metafunc.fixturenames:
         names = [name for name in RUNNERS if not (name == "inline" and "gated" in metafunc.fixturenames)]
-        marks = {"dask": pytest.mark.dask}
+        marks: dict[str, Any] = {"dask": pytest.mark.dask, "ray": [pytest.mark.ray, pytest.mark.timeout(180)]}
         metafunc.parametrize("kind", [pytest.param(name, marks=marks.get(name, ())) for name in names])
 
 
@@ -66,8 +78,8 @@ def new_runner(kind: str, by_value: None, request: pytest.FixtureRequest) -> Cal
     """A runner that was not started; one that does not exist fails the test."""
     module, name, options = RUNNERS[kind]
     factory: Callable[..., Runner] = getattr(importlib.import_module(module), name)
-    if kind == "dask":
-        options = {"address": request.getfixturevalue("dask_address")}
+    if kind in ("dask", "ray"):
+        options = {"address": request.getfixturevalue(f"{kind}_address")}
     return lambda: factory(**options)
 
 

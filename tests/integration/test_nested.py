@@ -14,6 +14,7 @@ from anabranch import (
     DaskRunner,
     InlineRunner,
     ProcessRunner,
+    RayRunner,
     ThreadRunner,
     allow_failure,
     as_completed,
@@ -36,6 +37,7 @@ RUNNERS: dict[str, Callable[[], Any]] = {
     "thread": lambda: ThreadRunner(max_workers=1),  # one slot: whoever waits has to lend it
     "process": lambda: ProcessRunner(max_workers=1),
     "dask": lambda: DaskRunner(n_workers=1, threads_per_worker=1),
+    "ray": lambda: RayRunner(num_cpus=1),
 }
 
 
@@ -54,7 +56,13 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], s
         one.close()
 
 
-@pytest.fixture(params=["inline", "thread", "process", pytest.param("dask", marks=pytest.mark.dask)])
+ENGINES = [
+    pytest.param("dask", marks=pytest.mark.dask),
+    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240)]),  # its extra actors take seconds to start
+]
+
+
+@pytest.fixture(params=["inline", "thread", "process", *ENGINES])
 def session(pool: Any, request: pytest.FixtureRequest) -> Iterator[sessions.Session]:
     here = pool(request.param)
     before = sessions.use(here)

@@ -1,0 +1,98 @@
+"""Chunks on their way through a `RayRunner`, and what they need on a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import contracts as c
+from anabranch.core.culprits import unpicklable
+from anabranch.runners.payloads import Payload, dumps, local_modules
+from anabranch.runners.process_jobs import Job
+from anabranch.runners.value_files import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+
+    from anabranch.core.contracts import Chunk, Handle
+    from anabranch.runners.ray_crew import Place
+
+STORE_BYTES = 256 << 10  # a larger shared value goes to its workers through Ray's store, once
+
+
+@dataclass(slots=True, eq=False)
+class Sent(Job):
+    """A chunk: queued, or with an actor."""
+
+    payload: Payload = field(default_factory=Payload)
+    reads: tuple[Handle, ...] = ()
+    inputs: list[tuple[Handle, Any]] = field(default_factory=list)  # blocks that it reads, with their references
+    place: Place | None = None
+    call: int = 0  # its number among those of its place
+    ref: Any = None  # of the call that runs it
+    asked: bool = False  # back, should it not have begun
+    carried: frozenset[int] = frozenset()  # shared values that went with it
+
+
+@dataclass(slots=True)
+class Shared:
+    """A value that was put."""
+
+    payload: Any  # a `Payload`, or the reference of one
+    names: tuple[int, ...]  # other shared values that it names
+
+
+class Outgoing:
+    """Pickles what is sent: from any thread."""
+
+    def __init__(self) -> None:
+        self.shared: dict[int, Shared] = {}
+        self.store: Callable[[Any], Any] | None = None  # `ray.put`, once there is a Ray
+        self._modules: dict[str, ModuleType] = {}
+
+    def put(self, shared_id: int, value: Any) -> None:
+        """Raises SerializationError with the path to the culprit."""
+        modules = {**self._modules, **local_modules(value)}
+        try:
+            payload: Any = dumps(value, modules)
+        except Exception as error:
+            raise unpicklable(value, error, refused, getattr(value, "name", None) or "value") from error
+        self._modules = modules
+        names = tuple(n for n in (value.spec, value.constants) if n is not None) if isinstance(value, c.Stage) else ()
+        if self.store is not None and payload.nbytes > STORE_BYTES:
+            payload = self.store(payload)
+        self.shared[shared_id] = Shared(payload, names)
+
+    def job(self, chunk: Chunk) -> Sent | c.ChunkLost:
+        """The chunk pickled, or how it ended because it cannot be."""
+        try:
+            payload = dumps(chunk, self._modules)
+        except Exception as error:
+            return _unserializable(chunk, error)
+        needs = chunk.stages + tuple(self._named(chunk.stages))
+        reads = tuple(dict.fromkeys(handle for handle, _ in chunk.inputs))
+        return Sent(
+            chunk.id, len(chunk), b"", needs, chunk.priority, chunk.resources, payload=payload, reads=reads
+        )  # fmt: skip
+
+    def _named(self, stages: Iterable[int]) -> Iterable[int]:
+        for stage in stages:
+            if stage in self.shared:
+                yield from self.shared[stage].names
+
+
+def _unserializable(chunk: Chunk, error: Exception) -> c.ChunkLost:
+    """The end of a chunk whose arguments cannot be sent: names the positions that are to blame."""
+    bad: list[int] = []
+    texts: list[str] = []
+    for position, item in enumerate(chunk.args):
+        try:
+            refused(item)
+        except Exception as own:
+            bad.append(position)
+            if len(texts) < 3:
+                texts.append(str(unpicklable(item, own, refused, f"argument {chunk.items[position]}")))
+    if not bad:
+        texts.append(f"cannot serialize the chunk: {error}")
+    return c.ChunkLost(chunk.id, "unserializable", "; ".join(texts), tuple(bad) or None, alone=bool(bad))

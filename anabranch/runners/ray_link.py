@@ -1,0 +1,102 @@
+"""The tie to Ray: one a process, found or started, shared by all runners in it, and left as it was found."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from importlib.util import find_spec
+from typing import Any
+
+from anabranch.core.errors import MissingExtraError, RunnerError
+
+_lock = threading.Lock()
+_uses: dict[str, int] = {}  # runners that use a Ray which one of them started or joined, by its job
+
+
+def require() -> None:
+    """See that Ray is installed, without importing it; raises MissingExtraError."""
+    try:
+        found = find_spec("ray") is not None
+    except ValueError:
+        found = False
+    if not found:
+        raise MissingExtraError("RayRunner needs Ray: pip install 'anabranch[ray]'")
+
+
+class Link:
+    """A use of this process's Ray; `close` ends it, and Ray with the last use if it was not here before.
+
+    Args:
+        address: of a running Ray; None: the one this process uses, that of RAY_ADDRESS, or one of our own.
+        num_cpus: processors of one of our own.
+
+    Raises:
+        RunnerError: Ray cannot be reached or started, or this process uses another one already.
+    """
+
+    def __init__(self, address: str | None, num_cpus: int | None) -> None:
+        # Before ray is imported: it reads them then.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        self.ray: Any = ray
+        with _lock:
+            if ray.is_initialized():
+                there = ray.get_runtime_context().gcs_address
+                if address not in (None, "auto", there):
+                    raise RunnerError(f"this process uses the Ray at {there} already, not the one at {address}")
+                self._job = _job(ray)
+            else:
+                _begin(ray, address, num_cpus)
+                self._job = _job(ray)
+                _uses[self._job] = 0
+            if self._job in _uses:
+                _uses[self._job] += 1
+
+    @property
+    def lost(self) -> str:
+        """Why there is no Ray behind this any more; empty while there is one."""
+        return "" if self.ray.is_initialized() else "Ray was shut down"
+
+    def resources(self) -> dict[str, float]:
+        """What the whole cluster has, in Ray's words."""
+        return dict(self.ray.cluster_resources())
+
+    def close(self) -> None:
+        """Let go of Ray, once; never raises."""
+        with _lock:
+            if self._job not in _uses:
+                return
+            _uses[self._job] -= 1
+            if not _uses[self._job]:
+                del _uses[self._job]
+                with contextlib.suppress(Exception):
+                    if not self.lost and _job(self.ray) == self._job:
+                        self.ray.shutdown()
+
+
+def _job(ray: Any) -> str:
+    """Tells this tie to Ray from one that somebody makes after it was cut."""
+    context = ray.get_runtime_context()
+    return f"{context.gcs_address} {context.get_job_id()}"
+
+
+def _begin(ray: Any, address: str | None, num_cpus: int | None) -> None:
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"address": address}
+    if address is None:
+        options = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM) if main else None
+    try:
+        ray.init(**options, log_to_driver=False, configure_logging=False, logging_level=logging.WARNING)
+    except Exception as error:
+        where = f"reach the Ray at {address}" if address else "start Ray"
+        raise RunnerError(f"cannot {where}: {type(error).__name__}: {error}") from error
+    finally:
+        if handler is not None:  # Ray puts its own there
+            signal.signal(signal.SIGTERM, handler)

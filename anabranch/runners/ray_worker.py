@@ -1,0 +1,284 @@
+"""The worker's half of `RayRunner`: one actor a slot, importable wherever anabranch is.
+
+    driver ----run-----> default group: run_chunk(chunk, port), one chunk at a time
+           ----tell----> group "control": limits, cancels, answers, drops, beside the chunk
+           <--listen---- group "listen": a call that waits for something to tell, and brings all there is
+
+A block that does not come home with its report lies in Ray's object store, owned by this actor: it
+ends with it. Its reference travels beside the report, so whoever hears of a block can keep it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+import traceback
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from anabranch.core import secrets
+from anabranch.core.contracts import Held
+from anabranch.core.culprits import unpicklable
+from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.runners.entry import resolve
+from anabranch.runners.payloads import Payload
+from anabranch.runners.ray_blocks import StoredBlock, encode
+from anabranch.runners.value_files import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.contracts import Chunk, Handle, LogLine, Report
+
+LISTEN_SECONDS = 10.0  # a call that found nothing to tell comes back
+NOTES_KEPT = 256
+
+GROUPS = {"control": 1, "listen": 1}
+
+
+def versions() -> dict[str, str]:
+    """What has to agree between driver and workers."""
+    import ray
+
+    return {
+        "Python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "anabranch": getattr(sys.modules.get("anabranch"), "__version__", "?"),
+        "cloudpickle": cloudpickle.__version__,
+        "ray": ray.__version__,
+    }
+
+
+def compare(driver: dict[str, str], worker: dict[str, str], name: str) -> None:
+    """Raises VersionMismatch, naming both, when they differ."""
+    pairs = [(what, ours, worker.get(what)) for what, ours in driver.items()]
+    differ = [f"{what} {ours} here, {theirs} there" for what, ours, theirs in pairs if ours != theirs]
+    if differ:
+        raise VersionMismatch(f"the driver and the Ray worker {name} do not fit: {'; '.join(differ)}")
+
+
+class RayWorker:
+    """The actor: what the driver calls."""
+
+    def __init__(self, name: str, entry: str) -> None:
+        self._port = RayPort(name)
+        self._entry = entry
+        self._begun = 0  # calls of `run`, which come in the order of their numbers
+        self._returned: set[int] = set()  # calls that the driver took back before they began
+
+    def hello(self) -> dict[str, str]:
+        return versions()
+
+    def run(
+        self,
+        number: int,
+        chunk_id: int,
+        payload: Payload,
+        shared: dict[int, Any],
+        inputs: list[tuple[Handle, Any]],
+        limit: int | None,
+        cancelled: set[int] | None,
+    ) -> None:
+        """Run a chunk. `shared`: values that it needs and this worker has not got; `inputs`: blocks that it reads."""
+        port = self._port
+        with port.news:
+            self._begun = number
+            if number in self._returned:
+                self._returned.discard(number)
+                return
+            if limit is not None:
+                port.hear_limit(chunk_id, limit)
+            if cancelled is None or cancelled:
+                port.hear_cancel(chunk_id, cancelled)
+            port.raw.update(shared)
+        port.say(("begun", chunk_id))
+        try:
+            chunk: Chunk = payload.load(writable=True)
+        except BaseException as error:
+            text = f"its arguments do not unpickle on the worker: {_text(error)}"
+            port.say(("lost", chunk_id, "unserializable", text))
+            return
+        del payload
+        try:
+            if port.open(chunk_id, inputs):
+                port.inline_limit = chunk.inline_limit
+                port.unended = True
+                resolve(self._entry)(chunk, port)
+                if port.unended:
+                    port.say(("lost", chunk_id, "worker-lost", "the worker's half came back without a final report"))
+        except BaseException as error:  # SystemExit would end the actor
+            reason = "out-of-memory" if isinstance(error, MemoryError) else "worker-lost"
+            port.say(("lost", chunk_id, reason, f"the chunk could not be run: {_text(error)}"))
+        finally:
+            port.end(chunk_id)
+
+    def listen(self) -> list[Any]:
+        """What there is to tell: pickled messages, and the references that they speak of, in their order."""
+        return self._port.hearken()
+
+    def tell(self, messages: Sequence[tuple[Any, ...]]) -> None:
+        for kind, *fields in messages:
+            if kind == "back":
+                self._give_back(*fields)
+            else:
+                getattr(self._port, f"hear_{kind}")(*fields)
+
+    def _give_back(self, number: int, chunk_id: int) -> None:
+        with self._port.news:
+            if number <= self._begun:
+                return
+            self._returned.add(number)
+        self._port.say(("back", number, chunk_id))
+
+
+class RayPort:
+    """A worker's way to its driver, as `run_chunk` sees it."""
+
+    in_process = False
+    tracks = False  # what ran when the actor died nobody could tell any more
+
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self.news = threading.Condition()
+        self.raw: dict[int, Any] = {}  # shared values that nobody looked at yet
+        self.inline_limit = 1024
+        self.unended = False
+        self._outbox: list[tuple[tuple[Any, ...], list[Any]]] = []
+        self._shared: dict[int, Any] = {}
+        self._inputs: dict[Handle, StoredBlock] = {}
+        self._limits: dict[int, int] = {}
+        self._cancelled: dict[int, set[int] | None] = {}
+        self._replies: dict[int, SimpleQueue[tuple[bool, bytes]]] = {}
+        self._numbers = 0
+
+    # -- WorkerPort ------------------------------------------------------------------------------
+
+    def shared(self, shared_id: int) -> Any:
+        if shared_id not in self._shared:
+            import ray
+
+            raw = self.raw[shared_id]
+            payload: Payload = raw if isinstance(raw, Payload) else ray.get(raw)
+            self._shared[shared_id] = payload.load()
+            self.raw.pop(shared_id, None)
+        return self._shared[shared_id]
+
+    def values(self, handle: Handle) -> Sequence[Any]:
+        return self._inputs[handle]
+
+    def report(self, report: Report) -> None:
+        import ray
+
+        refs: list[Any] = []
+
+        def hold(stage: int, block: StoredBlock) -> Held:
+            try:
+                refs.append(ray.put(block))
+            except Exception as error:
+                raise RunnerError(f"no room for its result in Ray's object store: {error}") from None
+            return Held(block.nbytes)
+
+        encode(report, self.inline_limit, hold)
+        if report.final:
+            self.unended = False
+        self.say(("report", report), refs)
+
+    def limit(self, chunk: int) -> int | None:
+        return self._limits.get(chunk) if self._limits else None
+
+    def cancelled(self, chunk: int, position: int) -> bool:
+        if not self._cancelled:
+            return False
+        found = self._cancelled.get(chunk, ())
+        return found is None or position in found
+
+    def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
+        """Nothing is noted: this version cannot stop a running item on Ray."""
+
+    def log(self, lines: list[LogLine], dropped: int) -> None:
+        self.say(("log", lines, dropped))
+
+    def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
+        try:
+            data = cloudpickle.dumps(payload, 5)
+        except Exception as error:
+            raise unpicklable(payload, error, refused, kind) from error
+        answer: SimpleQueue[tuple[bool, bytes]] = SimpleQueue()
+        with self.news:
+            self._numbers += 1
+            number = self._numbers
+            self._replies[number] = answer
+        self.say(("request", number, chunk, position, kind, data))
+        good, body = answer.get()
+        found = pickle.loads(body)
+        if good:
+            return found
+        raise found if isinstance(found, BaseException) else RunnerError(str(found))
+
+    # -- for the actor -----------------------------------------------------------------------------
+
+    def open(self, chunk: int, inputs: list[tuple[Handle, Any]]) -> bool:
+        """See that the blocks are there that the chunk reads; False: some are not, which has been said."""
+        import ray
+
+        gone: list[Handle] = []
+        why = ""
+        for handle, ref in inputs:
+            try:
+                self._inputs[handle] = ray.get(ref)
+            except ray.exceptions.RayError as error:
+                gone.append(handle)
+                why = _text(error)
+        if gone:
+            self.say(("missing", chunk, gone, why))
+        return not gone
+
+    def end(self, chunk: int) -> None:
+        self._inputs.clear()
+        with self.news:
+            self._limits.pop(chunk, None)
+            self._cancelled.pop(chunk, None)
+
+    def say(self, message: tuple[Any, ...], refs: list[Any] | None = None) -> None:
+        with self.news:
+            self._outbox.append((message, refs or []))
+            self.news.notify_all()
+
+    def hearken(self) -> list[Any]:
+        with self.news:
+            self.news.wait_for(lambda: self._outbox, LISTEN_SECONDS)
+            batch, self._outbox = self._outbox, []
+        return [pickle.dumps([message for message, _ in batch], 5), [ref for _, refs in batch for ref in refs]]
+
+    # -- what the driver says ------------------------------------------------------------------------
+
+    def hear_limit(self, chunk: int, keep: int) -> None:
+        self._limits[chunk] = min(keep, self._limits.get(chunk, keep))
+        _bound(self._limits)
+
+    def hear_cancel(self, chunk: int, positions: set[int] | None) -> None:
+        known = self._cancelled.get(chunk, set())
+        self._cancelled[chunk] = None if known is None or positions is None else known.union(positions)
+        _bound(self._cancelled)
+
+    def hear_drop(self, *shared_ids: int) -> None:
+        for shared_id in shared_ids:
+            self._shared.pop(shared_id, None)
+            self.raw.pop(shared_id, None)
+
+    def hear_reply(self, number: int, good: bool, data: bytes) -> None:
+        reply = self._replies.pop(number, None)
+        if reply is not None:
+            reply.put((good, data))
+
+
+def _bound(notes: dict[int, Any]) -> None:
+    """Notes that came after their chunk had ended are not kept for ever."""
+    if len(notes) > NOTES_KEPT:
+        del notes[next(iter(notes))]
+
+
+def _text(error: BaseException) -> str:
+    return secrets.mask("".join(traceback.format_exception_only(error)).strip())

@@ -1,0 +1,171 @@
+"""Flows on a Ray of the user's: dead workers, values that died with them, a Ray that stays up or goes away."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch import RayRunner, flow, task, wait
+from anabranch.core.contracts import EngineLost, SlotsChanged
+from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
+from anabranch.runners import ray_link
+from tests.faults.pipes import read_pid, squares_met_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from anabranch.session import Session
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+
+WAIT = 50.0
+
+
+def begin() -> Any:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray = importlib.import_module("ray")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    return ray
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    found = importlib.import_module("ray")
+    before = found.is_initialized()
+    yield found if before else begin()
+    if not before:
+        found.shutdown()
+
+
+def test_a_ray_of_the_users_stays_up(ray: Any, session: Session) -> None:
+    @task
+    def add(x: int) -> int:
+        return x + 1
+
+    @flow(runner=RayRunner())
+    def main() -> list[int]:
+        return add.map(range(50)).result(WAIT)  # type: ignore[no-any-return]
+
+    assert main() == list(range(1, 51))
+    session.close()
+    assert ray.is_initialized()
+    assert ray.get(ray.put(7)) == 7
+
+
+def test_another_address_than_the_one_in_use_is_refused(ray: Any) -> None:
+    with pytest.raises(RunnerError, match="already"):
+        RayRunner(address="192.0.2.77:6379").start(lambda events: None)
+    assert ray.is_initialized()
+
+
+def test_a_worker_killed_in_mid_map_costs_no_value(ray: Any, here: str, gate: str, tmp_path: Path) -> None:
+    work = task(squares_met_at(50, here, gate, str(tmp_path / "first")))
+
+    @flow(runner=RayRunner())
+    def main() -> list[int]:
+        futures = work.map(range(200))
+        os.kill(read_pid(here), signal.SIGKILL)
+        return futures.result(WAIT)  # type: ignore[no-any-return]
+
+    assert main() == [x * x for x in range(200)]
+
+
+def test_an_item_that_kills_its_worker_crashes_alone(ray: Any) -> None:
+    @task(crash_retries=2)
+    def work(x: int) -> int:
+        if x == 5:
+            os._exit(3)
+        return x
+
+    @flow(runner=RayRunner())
+    def main() -> list[str]:
+        futures = work.map(range(20))
+        wait(futures)
+        return [future.get_state().name for future in futures]
+
+    assert main() == ["Completed"] * 5 + ["Crashed"] + ["Completed"] * 14
+
+
+def test_values_that_died_with_their_worker_are_made_again(ray: Any) -> None:
+    @task
+    def make(x: int) -> tuple[int, bytes]:
+        return os.getpid(), bytes([x]) * 300_000
+
+    @task
+    def head(made: tuple[int, bytes]) -> int:
+        return made[1][0]
+
+    @flow(runner=RayRunner(num_cpus=1))
+    def main() -> list[int]:
+        made = make.map(range(4))
+        wait(made)
+        os.kill(made[0].result(WAIT)[0], signal.SIGKILL)
+        return head.map(made).result(WAIT)  # type: ignore[no-any-return]
+
+    assert main() == [0, 1, 2, 3]
+
+
+def test_no_reference_is_kept_of_values_let_go(ray: Any) -> None:
+    @task
+    def make(x: int) -> bytes:
+        return bytes(300_000)
+
+    @task
+    def size(data: bytes) -> int:
+        return len(data)
+
+    runner = RayRunner()
+
+    @flow(runner=runner)
+    def main() -> int:
+        return sum(size.map(make.map(range(40))).result(WAIT))
+
+    assert main() == 40 * 300_000
+    gc.collect()
+    end = time.monotonic() + WAIT
+    while runner._desk.held and time.monotonic() < end:
+        time.sleep(0.05)
+    assert runner._desk.held == {}
+    assert all(not place.held for place in runner._crew.places)
+
+
+def test_versions_that_differ_are_refused_and_named() -> None:
+    from anabranch.runners.ray_worker import compare, versions
+
+    compare(versions(), versions(), "ray-1")
+    with pytest.raises(VersionMismatch, match=r"ray-1 do not fit: ray \S+ here, 1.0 there"):
+        compare(versions(), {**versions(), "ray": "1.0"}, "ray-1")
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_link, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"anabranch\[ray\]"):
+        RayRunner().start(lambda events: None)
+
+
+def test_bad_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_cpus"):
+        RayRunner(num_cpus=0)
+
+
+def test_a_ray_that_is_shut_down_is_an_engine_lost(ray: Any) -> None:
+    """The last one here: it ends the Ray of the others."""
+    events: list[Any] = []
+    runner = RayRunner(num_cpus=1)
+    runner.start(events.extend)
+    ray.shutdown()
+    end = time.monotonic() + WAIT
+    while not any(isinstance(event, EngineLost) for event in events) and time.monotonic() < end:
+        time.sleep(0.05)
+    lost = [event for event in events if not isinstance(event, SlotsChanged)][-1]
+    assert lost == EngineLost("Ray was shut down")
+    runner.close()
+    assert not ray.is_initialized()
+    begin()

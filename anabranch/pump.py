@@ -77,7 +77,6 @@ class Pump:
         self._feeders: dict[str, Feeder] = {}
         self._spiller = Spiller(self._spilled, self._warn)
         self._deferred: deque[tuple[Runner, list[c.Chunk]]] = deque()
-        self.taker: Callable[[], None] | None = None  # wakes a thread that will step, see `Scope.wait`
         self.closed = False
 
     # -- runners ---------------------------------------------------------------------------------
@@ -93,11 +92,6 @@ class Pump:
                 return
             for event in found:
                 self._inbox.append((self._event, (lane_box[0], event)))
-            taker = self.taker
-            if taker is not None and len(self.dispatcher.sent) == 1:
-                self.taker = None
-                taker()
-                return
             self.step()
 
         capabilities = runner.start(sink)

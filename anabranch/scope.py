@@ -14,7 +14,7 @@ from anabranch.core import context, secrets, states
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Inline, Packed, Stage
 from anabranch.core.errors import MapError, ResourceError, ResultReleased, RunnerError
-from anabranch.core.futures import Future, FutureList, Taker, Waiter
+from anabranch.core.futures import Future, FutureList, Waiter
 from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import RELEASED, MapRun, Upstream
@@ -240,37 +240,13 @@ class Scope:
 
     def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
         """Wait for an item or a whole map; a worker that waits lends its slot out meanwhile."""
-        dispatcher = self.pump.dispatcher
-        if index is not None and timeout is None and context.current_task.get() is None:
-            self._take_in(map, index)
-            return True
         waiter = Waiter()
+        dispatcher = self.pump.dispatcher
         self.pump.call(dispatcher.wait_for, map, index, waiter.set)
         ended = self.hold_on(waiter, timeout)
         if not ended:
             self.pump.call(dispatcher.forget_waiter, map, index, waiter.set)
         return ended
-
-    def _take_in(self, map: MapRun, index: int) -> None:
-        """Wait for one item, and take in the report of the only chunk under way in this thread.
-
-        The dispatcher's data is in the caches of the processor that submitted: a worker's thread that
-        went through all of it would have to fetch it, and the next submit again.
-        """
-        pump, waiter = self.pump, Taker()
-        pump.call(pump.dispatcher.wait_for, map, index, waiter.end)
-        try:
-            while True:
-                pump.taker = waiter.set
-                pump.step()  # what was told before somebody could be woken
-                if waiter.ended:
-                    return
-                waiter.wait(None)
-        finally:
-            pump.taker = None
-            pump.step()
-            if not waiter.ended:  # Ctrl-C
-                pump.call(pump.dispatcher.forget_waiter, map, index, waiter.end)
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
         """Wait to be woken; a task that waits lends its slot out meanwhile."""

@@ -472,17 +472,3 @@ class Waiter:
 
     def wait(self, timeout: float | None) -> bool:
         return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
-
-
-class Taker(Waiter):
-    """A waiter that is also woken when there is something to take in; `ended` tells which it was."""
-
-    __slots__ = ("ended",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ended = False
-
-    def end(self) -> None:
-        self.ended = True
-        self.set()

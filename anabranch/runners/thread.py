@@ -25,13 +25,14 @@ LINGER = 1.0  # seconds that a thread beyond the pool's size stays when it is id
 class _Thread:
     """A thread of the pool: `port` is what it runs next, `wake` is released to tell it so."""
 
-    __slots__ = ("extra", "name", "new", "port", "wake")
+    __slots__ = ("extra", "name", "new", "port", "resting", "wake")
 
     def __init__(self, name: str, port: LocalPort, extra: bool) -> None:
         self.name = name
         self.port: LocalPort | None = port
         self.extra = extra
         self.new = True
+        self.resting = False  # among the idle: whoever takes it from there releases `wake`, once
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -287,7 +288,7 @@ class ThreadRunner:
             port = None  # an idle thread keeps nothing alive
             if not again:
                 return
-            if me.port is None and not self._rest(me):
+            if me.resting and not self._rest(me):
                 return
 
     def _next(self, me: _Thread, port: LocalPort) -> bool:
@@ -318,6 +319,7 @@ class ThreadRunner:
                 if stays:
                     me.port = self._pick()
                     if me.port is None:
+                        me.resting = True
                         self._idle.append(me)
                 # Where more than one place has come free, others are needed too.
                 ready = self._assign() if not stays or notice or self._queue.needy else []
@@ -334,6 +336,7 @@ class ThreadRunner:
                     self._idle.remove(me)
                     self._threads -= 1
                     return False
+        me.resting = False
         return True
 
     # -- threads that nobody waits for any more ----------------------------------------------------

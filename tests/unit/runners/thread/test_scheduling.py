@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Report
+from anabranch.core.contracts import Chunk, Report
 from anabranch.runners import thread as thread_module
 from anabranch.runners.thread import ThreadRunner
 from tests.unit.runners.thread.chunks import WAIT, Log, call_args, chunk_of, ours
@@ -136,3 +136,38 @@ def test_surplus_threads_leave(make: Callable[..., ThreadRunner], log: Log, monk
         assert not thread.is_alive()
     assert runner._threads == 1
     assert runner._blocked == 0
+
+
+def test_a_chunk_that_comes_on_a_threads_way_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is among the idle already, and gets work before it rests: it must take the wake that goes with it."""
+    ended: list[int] = []
+    news = threading.Condition()
+
+    def sink(events: Any) -> None:
+        with news:
+            ended.extend(event.chunk for event in events)
+            news.notify_all()
+
+    def until(count: int) -> None:
+        with news:
+            assert news.wait_for(lambda: len(ended) >= count, 10), f"ended: {ended}"
+
+    runner = ThreadRunner(1, run_chunk=lambda chunk, port: port.report(Report(chunk.id, 0, 1, True)))
+    runner.start(sink)
+    before = runner._next
+
+    def on_the_way(me: Any, port: Any) -> bool:
+        again = before(me, port)
+        if port.id == 1:
+            runner.submit([Chunk(2, (), range(1), [0])])
+        return again
+
+    monkeypatch.setattr(runner, "_next", on_the_way)
+    runner.submit([Chunk(1, (), range(1), [0])])
+    until(2)
+    for number in (3, 4, 5):
+        threading.Event().wait(0.05)  # it rests again
+        runner.submit([Chunk(number, (), range(1), [0])])
+        until(number)
+    runner.close()
+    assert ended == [1, 2, 3, 4, 5]

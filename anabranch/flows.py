@@ -301,9 +301,11 @@ class FlowRun:
         self.session.write([_copy(self.row), row])
         logs.flow_changed(self, state)
 
-    def settle(self) -> None:
+    def settle(self, raised: bool = False) -> None:
         if self.flow.options.on_exit == "cancel":
             self.scope.cancel_all(expected=True)
+        elif raised:
+            self.scope.stop_pulling()
         self.scope.wait_all()
         if self.cancelled:
             raise CancelledRun(f"flow run {self.name!r} was cancelled")

@@ -7,6 +7,7 @@ at the end which failures nobody handled.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -431,6 +432,12 @@ class Scope:
         for map, items in left:
             for index in items:
                 map.handle(index)
+
+    def stop_pulling(self) -> None:
+        """Take no more from iterators: their reader is gone, and they may be endless."""
+        for map in self.pump.read(self.unfinished):
+            if map.source is not None and not map.closed:
+                self.pump.call(functools.partial(self.pump.dispatcher.cancel_map, map, unpulled_only=True))
 
     def unhandled(self) -> tuple[int, int, Any]:
         """(unhandled failures, all runs, the first (map, index))."""

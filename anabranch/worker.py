@@ -125,6 +125,9 @@ class _Work:
                 report_at = now() + int(REPORT_SECONDS * 1e9)
         if self.timed:
             port.item(chunk.id, 0, -1, 0, None)
+        if context.scope is not None and context.scope.feeds:  # what has ended is told before the wait
+            self.report(position, final=False)
+            context.scope.finish()
         self.report(position, final=True)
 
     def plainly(self, number: int, plan: StagePlan, position: int, item: Any, context: TaskContext) -> Any:
@@ -293,6 +296,8 @@ class _Work:
         self.report(done, final=True)
 
     async def deep_async(self, position: int) -> list[AttemptResult]:
+        import asyncio
+
         found: list[AttemptResult] = []
         item = self.item(position)
         for number, plan in enumerate(self.plans):
@@ -307,6 +312,8 @@ class _Work:
                 args, kwargs = plan.bind(item)
                 plan.name_run(run, args, kwargs)
                 result = await drive.run_async(attempt(self.around(plan, run, args, kwargs), args, kwargs))
+                if context.scope is not None and context.scope.feeds:
+                    await asyncio.to_thread(context.scope.finish)
             except BaseException as error:
                 result = await drive.run_async(
                     finish(self.around(plan, run, (), {}), self.ended(error))

@@ -26,6 +26,7 @@ from anabranch.core import context
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.core.futures import Future, FutureList
+from anabranch.worker_feeds import FarItems, FarIterator
 from anabranch.worker_scope import SLICE, News
 
 if TYPE_CHECKING:
@@ -63,6 +64,14 @@ class Guest:
     futures: dict[Key, list[Any]] = field(default_factory=dict)
     waits: list[Wait] = field(default_factory=list)
     follows: dict[str, Follow] = field(default_factory=dict)
+    feeds: dict[int, FarItems] = field(default_factory=dict)
+
+    def opened(self, argument: Any) -> Any:
+        """A map's argument as the driver takes it: an iterator of the worker's is fed from there."""
+        if not isinstance(argument, FarIterator):
+            return argument
+        items = self.feeds[argument.number] = FarItems()
+        return items.iterator()
 
     def add(self, future: Future | FutureList) -> Key:
         key = (future._map.id, getattr(future, "_index", None))
@@ -172,6 +181,8 @@ class WorkerRequests:
                 self._forget(wait)
             for follow in guest.follows.values():
                 self.pump.call(self.pump.dispatcher.unsubscribe, follow.map, follow.hear)
+            for feed in guest.feeds.values():
+                feed.fail("the task run that gave this iterator has ended, or was lost with its worker")
 
     # -- what is asked ---------------------------------------------------------------------------
 
@@ -208,8 +219,13 @@ class WorkerRequests:
         task = self._task(digest, data)
         if task is None:
             return None
+        numbers = [a.number for a in (*args, *kwargs.values()) if isinstance(a, FarIterator)]
+        args = tuple(guest.opened(a) for a in args)
+        kwargs = {name: guest.opened(a) for name, a in kwargs.items()}
         with self._inside(parent, tags) as scope:
             futures = scope.map(task, args, kwargs, options, wait_for)
+        for number in numbers:
+            guest.feeds[number].map = futures._map
         guest.add(futures)
         return futures._map.id, self._news(futures._map, 0, 0)
 
@@ -237,6 +253,30 @@ class WorkerRequests:
             map.scope.stream_closed(map, *args)
         else:
             map.scope.stream(map, move, *args)
+
+    def _on_feed(
+        self, guest: Guest, request: WorkerRequest, number: int, items: list[Any], ended: bool,
+        error: BaseException | None,
+    ) -> Any:  # fmt: skip
+        feed = guest.feeds.get(number)
+        return _LATER if feed is not None and feed.take(request, items, ended, error) else 0
+
+    def _on_fed(self, guest: Guest, request: WorkerRequest, number: int) -> Any:
+        """Answer when an iterator that its task has left behind is not pulled any more."""
+        feed = guest.feeds.get(number)
+        if feed is None or feed.map is None:
+            return None
+
+        def end() -> None:
+            self._lend(guest, request, False)
+            request.reply(True, None)
+
+        self._lend(guest, request, True)
+        if not feed.when_ended(lambda: self._queue.put(end)):
+            self._lend(guest, request, False)
+            return None
+        self.pump.call(self.pump.dispatcher.seal, feed.map)  # nobody but this task could read it
+        return _LATER
 
     def _on_wait(
         self, guest: Guest, request: WorkerRequest, map_id: str, index: int | None, timeout: float | None

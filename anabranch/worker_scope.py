@@ -10,6 +10,7 @@ not wait); what is left of them ends with the chunk.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import threading
@@ -22,9 +23,10 @@ import cloudpickle
 
 from anabranch.core import context, states
 from anabranch.core.annotations import allow_failure
-from anabranch.core.errors import MapError
+from anabranch.core.errors import MapError, RunnerError
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.maps import MapRun
+from anabranch.worker_feeds import Feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,6 +105,7 @@ class WorkerScope:
         self.chunk = task.chunk
         self.maps: dict[str, FarMap] = {}
         self.notes: deque[tuple[Any, ...]] = deque()  # handles taken and let go, in order
+        self.feeds: set[Feed] = set()  # iterators that are still pulled
         self._ends: dict[tuple[str, int | None], list[Callable[[], None]]] = {}
         self._watching = False
         self._lock = threading.Lock()
@@ -129,15 +132,36 @@ class WorkerScope:
     def map(
         self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
     ) -> FutureList:
-        """As in the driver; an iterator is pulled to its end here, before anything is sent."""
+        """As in the driver; an iterator stays here and is pulled as far as the map there asks."""
         args, kwargs = task.binder.bind(args, kwargs)
-        args = tuple(_pulled(a) for a in args)
-        kwargs = {name: _pulled(a) for name, a in kwargs.items()}
+        feeds: list[Feed] = []
+        args = tuple(self._mapped(a, feeds) for a in args)
+        kwargs = {name: self._mapped(a, feeds) for name, a in kwargs.items()}
         map_id, news = self._start("map", task, args, kwargs, options, wait_for)
+        self.feeds.update(feeds)
+        for feed in feeds:
+            feed.start()
         map = self._known(map_id, task, "map")
         map.keep = options.keep == "values"
         map.learn(news)
         return FutureList(map)
+
+    def _mapped(self, value: Any, feeds: list[Feed]) -> Any:
+        """What to map over, as it travels: futures have their values, iterators a feed."""
+        if isinstance(value, Future):
+            value = value.result()
+        elif isinstance(value, allow_failure) and isinstance(value.value, Future):
+            return allow_failure(value.value.result(raise_on_failure=False))
+        if not isinstance(value, Iterator):
+            return value
+        feeds.append(Feed(value, self.ask, self.feeds.discard))
+        return feeds[-1].mark
+
+    def finish(self) -> None:
+        """Wait until no iterator that the tasks left behind is pulled any more; the slot is lent meanwhile."""
+        for feed in list(self.feeds):
+            with contextlib.suppress(RunnerError):
+                self.ask("fed", feed.mark.number)
 
     def _start(self, kind: str, task: Runnable, *fields: Any) -> Any:
         digest, data = _pickle_of(task)
@@ -282,15 +306,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(value, (Future, FutureList)) and isinstance(value._map, FarMap):
             return (value._map.id, getattr(value, "_index", None))
         return None
-
-
-def _pulled(value: Any) -> Any:
-    """What to map over, had here: the driver's thread for requests must not wait for it."""
-    if isinstance(value, Future):
-        return value.result()
-    if isinstance(value, allow_failure) and isinstance(value.value, Future):
-        return allow_failure(value.value.result(raise_on_failure=False))
-    return list(value) if isinstance(value, Iterator) else value
 
 
 def _pickle_of(task: Runnable) -> tuple[bytes, bytes]:

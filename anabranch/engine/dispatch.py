@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.contracts import Handle, Held
-from anabranch.core.events import CancelChunk, Free, Rows, Send, Wake
+from anabranch.core.events import CancelChunk, Free, Pull, Rows, Send, Wake
 from anabranch.core.maps import ValueBlock
 from anabranch.engine import assemble
 from anabranch.engine.chunks import CHUNKS_PER_SLOT, window
@@ -300,6 +300,8 @@ class Dispatcher(Losses):
         """Give up the rest of a map; with `unpulled_only` just what was not taken from its iterator."""
         if not map.closed:
             self.close_map(map)
+            if map.source is not None and not map.source.random_access:
+                self.out.append(Pull(map, 0))  # the iterator is let go of
         if unpulled_only:
             return
         map.cancelled = True

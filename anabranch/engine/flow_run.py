@@ -30,8 +30,8 @@ class FlowWorld(Protocol):
 
     def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
     def changed(self, state: State, attempt: int) -> None: ...
-    def settle(self) -> None:
-        """Wait for (or cancel) everything submitted; blocks."""
+    def settle(self, raised: bool = False) -> None:
+        """Wait for (or cancel) everything submitted; when the body raised, iterators are pulled no further. Blocks."""
         ...
 
     def abort(self, reason: str) -> None:
@@ -118,7 +118,7 @@ def _one_attempt(
         yield Call(world.abort, ("interrupted",), blocking=True)
         return FlowResult(Cancelled(str(error) or "Interrupted by Ctrl-C.", error), error=error)
     except Exception as error:
-        yield Call(world.settle, blocking=True)
+        yield Call(world.settle, (True,), blocking=True)
         return FlowResult(_failed(error), error=error)
     except BaseException as error:
         yield Call(world.abort, ("crashed",), blocking=True)

@@ -255,15 +255,14 @@ class Intake(Board):
     def pulled(self, map: MapRun, items: Sequence[Any], exhausted: bool, error: BaseException | None) -> None:
         """The feeder brought elements of the map's iterator."""
         map.pulling = False
+        if map.closed:  # given up while the feeder was at it: nobody counts on these any more
+            return
         lo = len(map.codes)
         if items:
             self.grow(map, lo + len(items))
             for index, item in enumerate(items, lo):
                 map.args[index] = item
-            if map.cancelled:
-                self.end_items(map, range(lo, lo + len(items)), states.CANCELLED, "cancelled before it started")
-            else:
-                self.make_ready(map, lo, lo + len(items))
+            self.make_ready(map, lo, lo + len(items))
         if exhausted or error is not None:
             map.error = error
             self.close_map(map)

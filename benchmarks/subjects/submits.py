@@ -116,7 +116,9 @@ ROWS = (
         "latency_threads",
         "submit to result, one at a time, threads",
         latency_ours,
-        (Bar("p50_us", "us", at_most=200, peer_when_set=62), Bar("p99_us", "us", at_most=1000)),
+        # The pool's p99 of 156 us was seen beside a p50 of 88: a slower machine than that of the bars, so the
+        # multiple it gives is the stricter one.
+        (Bar("p50_us", "us", at_most=200, peer_when_set=62), Bar("p99_us", "us", at_most=1000, peer_when_set=156)),
         latency_peer,
         "ThreadPoolExecutor",
         unfair="the peer keeps no record",

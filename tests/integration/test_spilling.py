@@ -111,11 +111,11 @@ def test_what_is_let_go_leaves_disk_and_memory(runner: Any, memory: Any) -> None
         until(lambda: map.bytes_held < 2 * MIB)
         value = kept.result()[0]
         del kept
-        until(lambda: map.bytes_held == 0)
-        return before, value, map.bytes_released // MIB, memory.taken
+        until(lambda: map.bytes_held == 0 and memory.taken == 0)  # a block under way to disk is let go of there
+        return before, value, map.bytes_released // MIB
 
-    before, value, released, taken = run()
-    assert (before, value, taken) == (0, 3, 0)
+    before, value, released = run()
+    assert (before, value) == (0, 3)
     assert released >= 30
 
 

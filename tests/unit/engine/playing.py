@@ -140,6 +140,8 @@ class Driver:
             elif isinstance(one, Spill | Move):
                 assert one.block.content is not None, "nothing is left to move"
                 self.leaving.append(one)
+            elif isinstance(one, Pull) and not one.count:
+                assert one.map.closed, "only what is given up is let go of"
             elif isinstance(one, Pull):
                 assert one.map not in self.wanted, "asked twice"
                 self.wanted.append(one.map)

@@ -17,7 +17,7 @@ from anabranch.display import summary, units
 if TYPE_CHECKING:
     from anabranch.cli.survey import Ranking, Survey
 
-RUNNERS = ("thread", "process", "inline", "dask")
+RUNNERS = ("thread", "process", "inline", "dask", "ray")
 ROWS = 10
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import DaskRunner, InlineRunner, ProcessRunner, ThreadRunner, logs, settings
+from anabranch import DaskRunner, InlineRunner, ProcessRunner, RayRunner, ThreadRunner, logs, settings
 from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
 
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-THREE = ("inline", "thread", "process")
 KINDS: dict[str, tuple[str, ...]] = {
-    "runner": THREE,
-    "everywhere": (*THREE, "dask"),
+    "runner": ("inline", "thread", "process", "dask", "ray"),
     "concurrent": ("thread", "process"),
     "threads": ("thread",),
     "processes": ("process",),
@@ -27,7 +25,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for fixture, kinds in KINDS.items():
         if fixture in metafunc.fixturenames:
-            marks = {"dask": pytest.mark.dask}
+            marks = {"dask": pytest.mark.dask, "ray": [pytest.mark.ray, pytest.mark.timeout(180)]}
             params = [pytest.param(kind, marks=marks.get(kind, ())) for kind in kinds]
             metafunc.parametrize(fixture, params, indirect=True)
 
@@ -39,6 +37,8 @@ def make_runner(kind: str) -> Any:
         return ThreadRunner(max_workers=4)
     if kind == "process":
         return ProcessRunner(max_workers=2)
+    if kind == "ray":
+        return RayRunner(num_cpus=2)
     return DaskRunner(n_workers=1, threads_per_worker=2)
 
 
@@ -79,7 +79,7 @@ def _kinds(name: str) -> Any:
     return placed
 
 
-runner, everywhere, concurrent, threads, processes = map(_kinds, KINDS)
+runner, concurrent, threads, processes = map(_kinds, KINDS)
 
 
 @pytest.fixture

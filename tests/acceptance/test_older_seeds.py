@@ -14,7 +14,7 @@ from tests.acceptance.ways import WAYS, result_of
 # -- seed 002: retries as Prefect 1 spelt them ---------------------------------------------------
 
 
-def test_retries_by_their_older_names(everywhere: str, marks: Any) -> None:
+def test_retries_by_their_older_names(runner: str, marks: Any) -> None:
     @task(max_retries=3, retry_delay=timedelta(seconds=0.01))  # the seed: 10 s
     def extract_reference_data():
         marks.add("attempt")
@@ -50,7 +50,7 @@ def task_3():
     return 3
 
 
-def test_reference_tasks_decide_the_final_state(everywhere: str) -> None:
+def test_reference_tasks_decide_the_final_state(runner: str) -> None:
     # flow.set_reference_tasks([...]) on the flow object, as the seed has it.
     @flow
     def pipeline():
@@ -65,7 +65,7 @@ def test_reference_tasks_decide_the_final_state(everywhere: str) -> None:
     assert pipeline(return_state=True).is_failed()
 
 
-def test_reference_tasks_from_inside_the_flow(everywhere: str) -> None:
+def test_reference_tasks_from_inside_the_flow(runner: str) -> None:
     @flow
     def pipeline(names):
         set_reference_tasks([t for t in (task_1, task_2, task_3) if t.name in names])
@@ -78,7 +78,7 @@ def test_reference_tasks_from_inside_the_flow(everywhere: str) -> None:
     assert pipeline([*good, task_2.name], return_state=True).is_failed()
 
 
-def test_a_reference_task_that_was_called(everywhere: str) -> None:
+def test_a_reference_task_that_was_called(runner: str) -> None:
     @flow
     def pipeline():
         task_1()
@@ -98,7 +98,7 @@ def test_a_reference_task_that_was_called(everywhere: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_state_handlers(everywhere: str, way: str, marks: Any) -> None:
+def test_state_handlers(runner: str, way: str, marks: Any) -> None:
     def send_notification():
         marks.add("notified")
 
@@ -123,7 +123,7 @@ def test_state_handlers(everywhere: str, way: str, marks: Any) -> None:
     assert marks.read().count("notified") == 2
 
 
-def test_task_object_with_state_handlers(everywhere: str, marks: Any) -> None:
+def test_task_object_with_state_handlers(runner: str, marks: Any) -> None:
     """`Task(fn, {...})` is the nearest form to the seed's `Task(state_handlers=[...])`."""
 
     def notify(task, old_state, new_state):
@@ -142,7 +142,7 @@ def test_task_object_as_the_seed_writes_it() -> None:
     assert Task(state_handlers=[lambda task, old_state, new_state: new_state])
 
 
-def test_a_state_handler_replaces_the_state(everywhere: str) -> None:
+def test_a_state_handler_replaces_the_state(runner: str) -> None:
     def forgive(task, old_state, new_state):
         if new_state.is_failed():
             return state.Completed(message="forgiven", data=-1)
@@ -159,7 +159,7 @@ def test_a_state_handler_replaces_the_state(everywhere: str) -> None:
     assert pipeline() == (-1, -1)
 
 
-def test_flow_state_handlers(everywhere: str) -> None:
+def test_flow_state_handlers(runner: str) -> None:
     """Seed 002: "Flows and Tasks may have one or more state handler functions"."""
     seen = []
 
@@ -180,7 +180,7 @@ def test_flow_state_handlers(everywhere: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["call", "submit"])
-def test_callback_factory(everywhere: str, way: str, marks: Any) -> None:
+def test_callback_factory(runner: str, way: str, marks: Any) -> None:
     def send_post(task, state):
         msg = f"Task {task} failed and is retrying at {state.start_time}"
         marks.add(msg)  # the seed: requests.post("https://XXXXX", json={"text": msg})
@@ -209,7 +209,7 @@ def test_callback_factory(everywhere: str, way: str, marks: Any) -> None:
 # -- seeds 000 and 003: rules about when tasks should run; tasks triggered by Failed states ---------
 
 
-def test_a_task_triggered_by_a_failed_state(everywhere: str) -> None:
+def test_a_task_triggered_by_a_failed_state(runner: str) -> None:
     @task(trigger=triggers.any_failed)
     def clean_up(*upstream):
         return "cleaned"
@@ -234,7 +234,7 @@ def test_a_task_triggered_by_a_failed_state(everywhere: str) -> None:
 # -- seed 001: what a flow is --------------------------------------------------------------------
 
 
-def test_what_a_flow_is(everywhere: str, marks: Any) -> None:
+def test_what_a_flow_is(runner: str, marks: Any) -> None:
     """Seed 001's list: a state, validated inputs, retries, timeouts, recorded metadata; subflows."""
     from anabranch.core.errors import ParameterTypeError
 
@@ -264,7 +264,7 @@ def test_what_a_flow_is(everywhere: str, marks: Any) -> None:
     assert isinstance(slow(return_state=True), state.TimedOut)
 
 
-def test_what_flows_and_tasks_share(everywhere: str) -> None:
+def test_what_flows_and_tasks_share(runner: str) -> None:
     """Seed 001: name, description and tags; retries, timeouts and hooks; a task's return value can be cached."""
     seen: list[tuple[str, str]] = []
 
@@ -283,7 +283,7 @@ def test_what_flows_and_tasks_share(everywhere: str) -> None:
     assert seen == [("run-of-1", "Completed")]
 
 
-def test_subflows(everywhere: str) -> None:
+def test_subflows(runner: str) -> None:
     """Seed 001: "you can also call other flows"; seed 003: one that returns nothing bundles its tasks' states."""
 
     @flow

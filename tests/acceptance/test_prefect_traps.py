@@ -165,7 +165,7 @@ def test_inputs_are_not_hashed_unasked(way: str) -> None:
     assert result_of(way, same, given) is given
 
 
-def test_equal_calls_run_each(everywhere: str, marks: Any) -> None:
+def test_equal_calls_run_each(runner: str, marks: Any) -> None:
     """Section 2.4, `pure=True`: equal arguments are no reason to run once."""
 
     @task

@@ -422,7 +422,7 @@ def test_async_items_run_together(threads: str) -> None:
 
 
 def test_async_tasks_are_submitted_from_plain_flows(threads: str) -> None:
-    """Row 27, #5533: whether to await depended on who called; `submit` is the same everywhere."""
+    """Row 27, #5533: whether to await depended on who called; `submit` is the same runner."""
 
     @task
     async def add_one(x: int) -> int:

@@ -52,7 +52,7 @@ def mean(*args: int) -> float:
     return statistics.mean(args)
 
 
-def test_a_simple_workflow(everywhere: str) -> None:
+def test_a_simple_workflow(runner: str) -> None:
     seen: list[Any] = []
 
     @flow
@@ -73,7 +73,7 @@ def test_a_simple_workflow(everywhere: str) -> None:
     assert m == statistics.mean(seen)
 
 
-def test_concurrent_task_execution(everywhere: str) -> None:
+def test_concurrent_task_execution(runner: str) -> None:
     seen: list[Any] = []
 
     @flow(name="concurrent analysis", log_prints=True)
@@ -98,7 +98,7 @@ def test_concurrent_task_execution(everywhere: str) -> None:
 # -- seed 004: timeouts --------------------------------------------------------------------------
 
 
-def test_timeouts(everywhere: str) -> None:
+def test_timeouts(runner: str) -> None:
     @task(timeout_seconds=5)
     def extract_data():
         """Extract data from a source."""
@@ -130,10 +130,10 @@ def test_timeouts(everywhere: str) -> None:
     assert result == 5
 
 
-def test_a_timeout_that_strikes(everywhere: str) -> None:
+def test_a_timeout_that_strikes(runner: str) -> None:
     """The seed's timeout, passed: the run is TimedOut, which is a failure, and `result()` raises TimeoutError."""
-    # Inline and Dask notice it when the item ends, so there it ends soon; elsewhere it is struck at its time.
-    notices_late = everywhere in ("inline", "dask")
+    # Where it is noticed when the item ends, the item ends soon; elsewhere it is struck at its time.
+    notices_late = runner in ("inline", "dask", "ray")
     steps = 60 if notices_late else 1000
 
     @task(timeout_seconds=0.2)
@@ -159,7 +159,7 @@ def test_a_timeout_that_strikes(everywhere: str) -> None:
 # -- seed 004: restart failed tasks --------------------------------------------------------------
 
 
-def test_restart_failed_tasks(everywhere: str) -> None:
+def test_restart_failed_tasks(runner: str) -> None:
     @task(retries=3, retry_delay_seconds=0.02)
     def extract_data():
         """Extract data with potential failures."""
@@ -191,7 +191,7 @@ def test_restart_failed_tasks(everywhere: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_task_that_fails_twice_is_restarted_twice(everywhere: str, way: str, marks: Any) -> None:
+def test_a_task_that_fails_twice_is_restarted_twice(runner: str, way: str, marks: Any) -> None:
     @task(retries=3, retry_delay_seconds=0.01)
     def extract_data(source):
         marks.add("attempt")
@@ -207,7 +207,7 @@ def test_a_task_that_fails_twice_is_restarted_twice(everywhere: str, way: str, m
     assert len(marks.read()) == 3
 
 
-def test_retries_are_used_up(everywhere: str, marks: Any) -> None:
+def test_retries_are_used_up(runner: str, marks: Any) -> None:
     @task(retries=2)
     def extract_data():
         marks.add("attempt")
@@ -226,7 +226,7 @@ def test_retries_are_used_up(everywhere: str, marks: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["call", "submit"])
-def test_cache_workflow_outputs(everywhere: str, way: str, marks: Any) -> None:
+def test_cache_workflow_outputs(runner: str, way: str, marks: Any) -> None:
     @task(cache_key_fn=task_input_hash, cache_expiration_seconds=3600)
     def extract_data(source: str):
         """Extract data - results are cached based on input."""
@@ -275,7 +275,7 @@ def test_cache_workflow_outputs(everywhere: str, way: str, marks: Any) -> None:
     assert (result1, result2, result3) == (5, 5, 5)
 
 
-def test_a_cached_run_says_so(everywhere: str, marks: Any) -> None:
+def test_a_cached_run_says_so(runner: str, marks: Any) -> None:
     @task(cache_key_fn=task_input_hash)
     def extract_data(source: str):
         return [1, 2, 3]
@@ -297,7 +297,7 @@ def test_a_cached_run_says_so(everywhere: str, marks: Any) -> None:
 
 
 @pytest.mark.parametrize("source", ["there", "missing"])
-def test_event_driven_computing(everywhere: str, source: str) -> None:
+def test_event_driven_computing(runner: str, source: str) -> None:
     events: list[dict[str, Any]] = []
 
     @task
@@ -347,7 +347,7 @@ def test_event_driven_computing(everywhere: str, source: str) -> None:
 
 
 def test_the_lines_that_a_run_logs(
-    everywhere: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    runner: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="anabranch")
 

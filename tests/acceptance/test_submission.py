@@ -36,7 +36,7 @@ def add_one(x: int) -> int:
     return x + 1
 
 
-def test_call_returns_the_result(everywhere: str) -> None:
+def test_call_returns_the_result(runner: str) -> None:
     @flow
     def forms() -> Any:
         r1 = t1()
@@ -46,7 +46,7 @@ def test_call_returns_the_result(everywhere: str) -> None:
     assert forms() == (1, 2)
 
 
-def test_submit_returns_a_future(everywhere: str) -> None:
+def test_submit_returns_a_future(runner: str) -> None:
     kinds = []
 
     @flow
@@ -60,7 +60,7 @@ def test_submit_returns_a_future(everywhere: str) -> None:
     assert kinds == [Future, Future]
 
 
-def test_submit_wait_returns_the_final_state(everywhere: str) -> None:
+def test_submit_wait_returns_the_final_state(runner: str) -> None:
     @flow
     def forms() -> str:
         s1 = t1.submit().wait()
@@ -77,7 +77,7 @@ def test_submit_wait_returns_the_final_state(everywhere: str) -> None:
     assert forms() == "data"
 
 
-def test_submit_return_state_is_equivalent(everywhere: str) -> None:
+def test_submit_return_state_is_equivalent(runner: str) -> None:
     @flow
     def forms() -> str:
         s1 = t1.submit(return_state=True)
@@ -122,7 +122,7 @@ def test_get_state_does_not_wait(concurrent: str, tmp_path: Any) -> None:
     assert forms() == 1
 
 
-def test_submit_wait_result(everywhere: str) -> None:
+def test_submit_wait_result(runner: str) -> None:
     @flow
     def forms() -> Any:
         r1 = t1.submit().wait().result()
@@ -132,7 +132,7 @@ def test_submit_wait_result(everywhere: str) -> None:
     assert forms() == (1, 2)
 
 
-def test_submit_result_is_equivalent(everywhere: str) -> None:
+def test_submit_result_is_equivalent(runner: str) -> None:
     @flow
     def forms() -> Any:
         s1 = t1.submit().result()
@@ -142,7 +142,7 @@ def test_submit_result_is_equivalent(everywhere: str) -> None:
     assert forms() == (1, 2)
 
 
-def test_result_raises_or_returns_the_exception(everywhere: str) -> None:
+def test_result_raises_or_returns_the_exception(runner: str) -> None:
     """The seed says raise_on_failure=True "returns an exception"; its word for that is False (as in Prefect)."""
 
     @flow
@@ -183,7 +183,7 @@ def test_result_has_a_timeout(concurrent: str, tmp_path: Any) -> None:
     assert forms() == 1
 
 
-def test_map_returns_futures(everywhere: str) -> None:
+def test_map_returns_futures(runner: str) -> None:
     @flow
     def forms() -> Any:
         futures = add_one.map([1, 2, 3])
@@ -196,7 +196,7 @@ def test_map_returns_futures(everywhere: str) -> None:
     assert forms() == [2, 3, 4]
 
 
-def test_map_return_state_waits(everywhere: str) -> None:
+def test_map_return_state_waits(runner: str) -> None:
     @flow
     def forms() -> str:
         found = add_one.map([1, 2, 3], return_state=True)
@@ -207,16 +207,16 @@ def test_map_return_state_waits(everywhere: str) -> None:
     assert forms() == "data"
 
 
-def test_the_states_of_a_map_give_their_values(everywhere: str) -> None:
+def test_the_states_of_a_map_give_their_values(runner: str) -> None:
     assert [s.result() for s in add_one.map([1, 2, 3], return_state=True)] == [2, 3, 4]
 
 
-def test_the_states_of_a_map_give_their_exceptions(everywhere: str) -> None:
+def test_the_states_of_a_map_give_their_exceptions(runner: str) -> None:
     found = bad_if_two.map([1, 2], return_state=True)
     assert isinstance(found[1].result(raise_on_failure=False), ValueError)
 
 
-def test_all_forms_outside_a_flow(everywhere: str) -> None:
+def test_all_forms_outside_a_flow(runner: str) -> None:
     assert t1() == 1
     assert t1.submit().result() == 1
     assert t1.submit(return_state=True).is_completed()
@@ -249,7 +249,7 @@ def test_await_a_future(runner: str) -> None:
     assert asyncio.run(forms()) == (1, 2)
 
 
-def test_a_failure_that_a_state_raised_is_handled(everywhere: str) -> None:
+def test_a_failure_that_a_state_raised_is_handled(runner: str) -> None:
     """Handled is what reached the flow's code: `.wait().result()` is equivalent to `.result()`, says seed 003."""
 
     @flow
@@ -260,7 +260,7 @@ def test_a_failure_that_a_state_raised_is_handled(everywhere: str) -> None:
     assert forms(return_state=True).is_completed()
 
 
-def test_a_flow_without_a_result_bundles_its_task_states(everywhere: str) -> None:
+def test_a_flow_without_a_result_bundles_its_task_states(runner: str) -> None:
     """Seed 003: "If no result is returned ... a state that bundles all the task states"; a failure among them fails."""
 
     @flow

@@ -157,8 +157,10 @@ class MapRun:
         "parent_id",
         "pipe_ref",
         "pulling",
+        "read_singly",
         "readers",
         "ready",
+        "recipes",
         "refused",
         "resources",
         "running",
@@ -268,6 +270,8 @@ class MapRun:
         self.map_consumers: list[MapRun] = []
         self.item_consumers: dict[int, list[tuple[MapRun, int]]] = {}
         self.list_consumers: list[tuple[MapRun, int | None]] = []
+        self.read_singly = False  # by runs of other tasks, not item by item by a map
+        self.recipes: dict[int, tuple[Upstream, ...]] = {}  # what ended items read, where that may be needed again
         self.item_upstreams: dict[int, tuple[Upstream, ...]] = {}
         self.blocked_items: dict[int, int] = {}  # item -> upstreams it still waits for
 

@@ -333,8 +333,12 @@ class Board(Readers):
                 for index in items:
                     self.ledger.items_read(feed, index, index + 1)
         if map.item_upstreams:
+            recipes = self.recipe_needed(map)
             for index in items:
-                for up in map.item_upstreams.pop(index, ()):
+                ups = map.item_upstreams.pop(index, ())
+                if ups and recipes:
+                    map.recipes[index] = ups
+                for up in ups:
                     if (up.allow_failure or map.options.trigger is not None) and states.is_success(map.codes[index]):
                         self.handled_by_consumer(up, None)
                     if up.value:
@@ -347,14 +351,16 @@ class Board(Readers):
             failed.handle(index)
 
     def _forget_arguments(self, map: MapRun, items: Sequence[int]) -> None:
-        if map.args and not self.recipe_needed(map):
+        if map.args:
             for index in items:
                 map.args.pop(index, None)
 
     def recipe_needed(self, map: MapRun) -> bool:
         """Whether arguments must outlive their item, to make a lost value again."""
         lane = self.lanes[map.lane].capabilities
-        return map.keep and lane.values == "held" and not lane.values_survive_workers
+        if lane.values != "held" or lane.values_survive_workers:
+            return False
+        return map.keep or any(self.recipe_needed(m) for m in map.map_consumers)
 
     def _upstream_ended(self, map: MapRun, index: int) -> None:
         if index < 0:

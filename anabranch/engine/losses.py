@@ -1,4 +1,4 @@
-"""What goes wrong: lost chunks and values, time-outs, an engine that is gone; and how a chunk's place comes free."""
+"""What goes wrong: lost chunks, time-outs, an engine that is gone; and how a chunk's place comes free."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.events import Decide
-from anabranch.engine.intake import Intake
 from anabranch.engine.ranges import runs_of
+from anabranch.engine.remakes import Remakes
 from anabranch.engine.retries import decide
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    from anabranch.core.contracts import ChunkLost, Handle, ItemTimedOut
-    from anabranch.core.maps import MapRun, ValueBlock
+    from anabranch.core.contracts import ChunkLost, ItemTimedOut
+    from anabranch.core.maps import MapRun
     from anabranch.engine.lanes import Sent
 
 LATE_CHUNKS = 1024  # how many lost chunks are remembered, to refuse their late reports
 
 
-class Losses(Intake):
+class Losses(Remakes):
     """Adds ends that no report tells of."""
 
     def chunk_lost(self, event: ChunkLost) -> None:
@@ -127,30 +126,6 @@ class Losses(Intake):
         self.give_up_children(map, (index,))
         map.attempts[index] = map.attempt(index) + 1
         self.delay(map, index, delay, states.AWAITING_RETRY)
-
-    def values_lost(self, lane: int, handles: Sequence[Handle]) -> None:
-        """Blocks are gone with their worker: items whose value may still be read run again."""
-        gone = set(handles)
-        for map in list(self.maps.values()):
-            if map.lane != lane:
-                continue
-            for block in dict.fromkeys([*map.blocks, *map.moved.values()]):
-                if block.handle in gone:
-                    self._remake(map, block)
-
-    def _remake(self, map: MapRun, block: ValueBlock) -> None:
-        wanted = [
-            i for i in block.indices() if states.is_success(map.codes[i]) and self.ledger.wanted_item(map, i)
-        ]
-        self.ledger.lost(map, block)
-        for index in wanted:
-            map.codes[index] = states.PENDING
-            map.attempts[index] = map.attempt(index) + 1
-            map.messages[index] = "value-lost"
-        map.done -= len(wanted)
-        self.call_back(map, set(wanted))
-        for lo, hi in runs_of(self.with_inputs(map, wanted)):
-            self.make_ready(map, lo, hi)
 
     def engine_lost(self, lane: int, reason: str) -> None:
         """Nothing will come from this runner any more: all it held or was to do has crashed."""

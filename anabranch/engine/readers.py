@@ -113,7 +113,7 @@ class Readers:
     def taken(self, map: MapRun, index: int) -> None:
         """A stream in order of completion has taken one item."""
         map.consumed += 1
-        self.ledger.give_up(map, index, index + 1)
+        self.give_away(map, index, index + 1)
         self.pull(map)
         self.enqueue(map)
 
@@ -189,6 +189,7 @@ class Readers:
             up.map.item_consumers.setdefault(up.item, []).append((map, -1 if index is None else index))
 
     def hold(self, up: Upstream) -> None:
+        up.map.read_singly = True
         if up.item is None:
             up.map.list_readers += 1
         else:

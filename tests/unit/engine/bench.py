@@ -42,7 +42,8 @@ class Bench:
     def __init__(self, slots: int = 2, *, held: bool = False, stops: bool = False) -> None:
         self.dispatcher = Dispatcher()
         capabilities = Capabilities(
-            "bench", in_process=not held, values="held" if held else "inline", stops_items=stops
+            "bench", in_process=not held, values="held" if held else "inline", stops_items=stops,
+            values_survive_workers=not held,
         )
         self.lane = self.dispatcher.add_lane(capabilities, slots, slots)
         self.held = held

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anabranch.core.contracts import Block, Chunk, Handle
-    from anabranch.core.maps import MapRun
+    from anabranch.core.maps import MapRun, Upstream
     from anabranch.engine.dispatch import Dispatcher
     from anabranch.engine.lanes import Lane
 
@@ -113,6 +113,7 @@ class Driver:
         self.held_lists: set[str] = set()
         self.handles: Counter[tuple[str, int]] = Counter()
         self.series: MapRun | None = None
+        self.reads: dict[int, tuple[Upstream, ...]] = {}  # what each of its runs reads
         self.woken: list[int] = []
 
     def carry_out(self) -> None:
@@ -164,8 +165,19 @@ class Driver:
             for feed in maps[0].feeds:
                 assert feed.map.is_terminal(index), "nothing is sent whose inputs are unfinished"
                 single = len(maps[0].feeds) == 1 and states.is_success(feed.map.codes[index])
-                if not self.held and single and position not in chunk.wants:
+                if single and position not in chunk.wants:
                     assert chunk.args[position] == (feed.map.id, index), "an argument is its producer's value"
+            if self.held and maps[0] is self.series:
+                assert len(chunk.wants.get(position, ())) == self.elsewhere(index), "an argument was let go of"
+
+    def elsewhere(self, index: int) -> int:
+        """How many values a single run reads that are on workers: all but those that handlers gave."""
+        found = 0
+        for up in self.reads[index]:
+            for i in range(len(up.map.codes)) if up.item is None else (up.item,):
+                block = up.map.block_of(i)
+                found += states.is_success(up.map.codes[i]) and (block is None or block.held)
+        return found
 
     def free(self, handle: Handle) -> None:
         assert handle not in self.freed, "released twice"

@@ -159,20 +159,6 @@ def test_a_report_that_comes_twice_counts_once(bench: Bench) -> None:
     assert map.finished
 
 
-def test_lost_values_are_made_again_for_their_readers() -> None:
-    bench = Bench(held=True)
-    map = bench.map(range(4), chunk=2)
-    chunks = bench.run()
-    gone = Handle(chunks[0].id, 0, 0)
-    bench.dispatcher.values_lost(bench.lane, [gone])
-    assert not map.finished
-    assert items_of(bench.take()) == [0, 1]
-    bench.run()
-    assert map.finished
-    assert map.attempts == {0: 2, 1: 2}
-    assert all(map.block_of(i) is not None for i in range(4))
-
-
 def test_a_lost_engine_crashes_what_was_to_do(bench: Bench) -> None:
     map = bench.map(range(10), chunk=1)
     bench.take()

@@ -147,6 +147,7 @@ class Dispatching(Driver, RuleBasedStateMachine):
                 if whole or up.codes:
                     ups.append(Upstream(up, None if whole else item % len(up.codes), allow))
         index = next(map.append_index)
+        self.reads[index] = tuple(ups)
         self.handles[map.id, index] += 1
         pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure
         self.d.append_item(map, index, PIPE if pipe else (tuple(Hole(n) for n in range(len(ups))), {}), tuple(ups))

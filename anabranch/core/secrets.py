@@ -73,7 +73,7 @@ class Secret:
                 f"{self!r}: there is no environment variable {self.name!r} in process {os.getpid()} on {host_name()}: "
                 "set it before that process starts (a worker elsewhere has the environment that its cluster gives it)"
             )
-        _note(text)
+        note(text)
         return text
 
     def get_secret_value(self) -> str:
@@ -98,10 +98,11 @@ def remember(*values: Any) -> None:
             if isinstance(text, bytes):
                 text = text.decode("utf-8", "replace")
             if isinstance(text, str):
-                _note(text)
+                note(text)
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """Mask this text in this process from now on."""
     global _known
     if len(text) < SHORTEST or text in _known:
         return

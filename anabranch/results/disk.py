@@ -1,36 +1,30 @@
 """The result store on a file system: one file a value, written whole or not at all.
 
-A file is a fixed prefix (magic, length of the header, checksum of all that follows), a msgpack
-header and the value's bytes. It is written under another name and renamed, so a reader sees the
+What is in a file says `format`. It is written under another name and renamed, so a reader sees the
 old value or the new one, whenever a writer dies. Files lie in 256 folders by the hash of their key.
+Large arrays are written from where they lie in memory, and read by mapping the file where it is local.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import struct
 from contextlib import suppress
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgpack
 
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import SerializationError, StoreError
 from anabranch.core.stores import Stored
-from anabranch.results import locks
-from anabranch.results.serializers import get_serializer
+from anabranch.results import format, locks
+from anabranch.results.mapped import load
+from anabranch.results.serializers import get_serializer, restore, save
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from anabranch.core.contracts import Clock
-    from anabranch.results.serializers import Serializer
+    from anabranch.results.serializers import Bytes, Serializer
 
-_MAGIC = b"ANABRv1\n"
-_PREFIX = struct.Struct("<8sI16s")  # magic, size of the header, checksum of header and payload
-_LONGEST_KEY = 512  # a longer one is kept as its hash
 _VALUE = ".value"
 _LOCK = ".lock"
 _UNFINISHED_SECONDS = 86_400.0
@@ -41,14 +35,6 @@ class Usage(NamedTuple):
 
     bytes: int
     entries: int
-
-
-class _Header(NamedTuple):
-    key: str
-    serializer: str
-    created: float
-    expires: float | None
-    size: int
 
 
 class DiskStore:
@@ -90,13 +76,12 @@ class DiskStore:
         """
         path = self._path(key, _VALUE)
         data = self._load(path)
-        if data is None:
+        found = None if data is None else format.find(data)
+        if data is None or found is None or not self._counts(found, key) or not format.is_sound(data, found):
             return None
-        header, start = _header_of(data, checked=True)
-        if header is None or header.key != _short_key(key) or self._expired(header):
-            return None
+        header = found.header
         try:
-            value = self._serializer_of(header).loads(memoryview(data)[start:])
+            value = restore(header.serializer, self.serializer, format.saved_in(data, found))
         except SerializationError as error:
             raise StoreError(f"{path}: {error}") from error
         return Stored(value, header.created, header.expires)
@@ -108,23 +93,19 @@ class DiskStore:
             SerializationError: the value cannot be saved; names the path to the culprit in it.
             StoreError: the file cannot be written; the old value stays, nothing half-written does.
         """
-        payload = self.serializer.dumps(value)
-        fields = [_short_key(key), self.serializer.name, self._clock.time(), expires, len(payload)]
-        header: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
-        checksum = blake2b(header, digest_size=16)
-        checksum.update(payload)
-        head = _PREFIX.pack(_MAGIC, len(header), checksum.digest()) + header
+        saved = save(self.serializer, value)
+        parts = format.encode(key, self.serializer.name, self._clock.time(), expires, saved)
         path = self._path(key, _VALUE)
         try:
-            self._replace(path, head, payload)
+            self._replace(path, parts)
         except OSError as error:
             raise _store_error("write", path, error) from error
-        return len(head) + len(payload)
+        return sum(map(len, parts))
 
     def exists(self, key: str) -> bool:
         """Whether `read` would find a value, without reading all of it."""
-        header = self._peek(self._path(key, _VALUE))
-        return header is not None and header.key == _short_key(key) and not self._expired(header)
+        found = self._peek(self._path(key, _VALUE))
+        return found is not None and self._counts(found, key)
 
     def delete(self, key: str) -> None:
         """Forget the value; nothing happens when there is none."""
@@ -199,12 +180,10 @@ class DiskStore:
         """Remove one value if it is to go; a value that is written meanwhile stays."""
 
         def goes() -> bool:
-            header = self._peek(moved)
-            if header is None:
+            found = self._peek(moved)
+            if found is None or (expired and found.header.expired(now)):
                 return True
-            if expired and header.expires is not None and now >= header.expires:
-                return True
-            return older_than is not None and now - header.created > older_than
+            return older_than is not None and now - found.header.created > older_than
 
         moved = path
         if not goes():
@@ -236,8 +215,7 @@ class DiskStore:
     # -- files -----------------------------------------------------------------------------------
 
     def _path(self, key: str, kind: str) -> str:
-        name = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
-        return f"{self.folder}/{name[:2]}/{name[2:]}{kind}"
+        return f"{self.folder}/{format.place_of(key)}{kind}"
 
     def _entries(self) -> Iterator[os.DirEntry[str]]:
         try:
@@ -260,30 +238,27 @@ class DiskStore:
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
 
-    def _load(self, path: str) -> bytes | None:
+    def _load(self, path: str) -> Bytes | None:
         try:
-            with open(path, "rb", buffering=0) as file:
-                return file.readall()
+            return load(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _store_error("read", path, error) from error
 
-    def _peek(self, path: str) -> _Header | None:
+    def _peek(self, path: str) -> format.Found | None:
         """The header of a file that has its full length."""
         try:
             with open(path, "rb", buffering=0) as file:
-                data = file.read(4096)
-                header, start = _header_of(data, checked=False)
-                if header is not None and os.fstat(file.fileno()).st_size != start + header.size:
-                    return None
-                return header
+                size = os.fstat(file.fileno()).st_size
+                found = format.find(file.read(format.HEAD)) or format.find(load(path))
+                return found if found is not None and found.end == size else None
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _store_error("read", path, error) from error
 
-    def _replace(self, path: str, head: bytes, payload: bytes) -> None:
+    def _replace(self, path: str, parts: Sequence[Bytes]) -> None:
         folder = os.path.dirname(path)
         new = f"{folder}/{locks.unique_name()}"
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
@@ -294,7 +269,7 @@ class DiskStore:
             descriptor = os.open(new, flags, 0o600)
         try:
             try:
-                for part in (head, payload):
+                for part in parts:
                     rest = memoryview(part)
                     while rest:
                         rest = rest[os.write(descriptor, rest) :]
@@ -308,31 +283,8 @@ class DiskStore:
                 os.unlink(new)
             raise
 
-    def _expired(self, header: _Header) -> bool:
-        return header.expires is not None and self._clock.time() >= header.expires
-
-    def _serializer_of(self, header: _Header) -> Serializer:
-        own = self.serializer
-        return own if own.name == header.serializer else get_serializer(header.serializer)
-
-
-def _header_of(data: bytes, checked: bool) -> tuple[_Header | None, int]:
-    """The header and where the value begins; None when the bytes are not a whole, sound file."""
-    if len(data) < _PREFIX.size:
-        return None, 0
-    magic, size, checksum = _PREFIX.unpack_from(data)
-    start = _PREFIX.size + size
-    if magic != _MAGIC or start > len(data):
-        return None, 0
-    if checked and blake2b(memoryview(data)[_PREFIX.size :], digest_size=16).digest() != checksum:
-        return None, 0
-    try:
-        header = _Header(*msgpack.unpackb(data[_PREFIX.size : start], unicode_errors="surrogatepass"))
-    except Exception:  # msgpack has many ways to refuse
-        return None, 0
-    if checked and len(data) != start + header.size:
-        return None, 0
-    return header, start
+    def _counts(self, found: format.Found, key: str) -> bool:
+        return found.header.key == format.short_key(key) and not found.header.expired(self._clock.time())
 
 
 def _drop_lock(path: str, now: float) -> None:
@@ -342,12 +294,6 @@ def _drop_lock(path: str, now: float) -> None:
         holder = None
     if holder is None:
         locks.remove_if_empty(path)
-
-
-def _short_key(key: str) -> str:
-    if len(key) <= _LONGEST_KEY:
-        return key
-    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
 
 def _store_error(verb: str, path: str, error: OSError) -> StoreError:

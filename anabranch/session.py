@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
     from anabranch.core.runs import FlowRunRow, Records, Row
-    from anabranch.core.stores import ResultStore
+    from anabranch.core.stores import ResultStore, StoreProbe
     from anabranch.runnables import Runnable
     from anabranch.settings import Settings
 
@@ -134,6 +134,7 @@ class Session:
         self._runners: dict[Any, Shared] = {}
         self._spec_refs: dict[tuple[int, int], int] = {}
         self._store: ResultStore | None = None
+        self._probe: StoreProbe | None = None
         self._interactive: Scope | None = None
         self._lock = threading.RLock()
         self._keeper: threading.Thread | None = None
@@ -198,10 +199,21 @@ class Session:
             found = self._spec_refs.get(key)
             if found is None:
                 if task.options.cached or task.options.persist_result:
-                    task.spec.store = self.store  # raises where the caller hears it
+                    self._store_from(lane, task)
                 found = self._spec_refs[key] = self.pump.dispatcher.new_ref()
                 self.pump.call(self._put_spec, lane, found, task)
             return found
+
+    def _store_from(self, lane: int, task: Runnable) -> None:
+        """Give a task the result store; raises where the caller hears it."""
+        task.spec.store = self.store
+        if self.pump.dispatcher.lanes[lane].capabilities.in_process:
+            return
+        if self._probe is None:
+            from anabranch.results.probe import Probe
+
+            self._probe = Probe(self.store)
+        task.spec.probe = self._probe
 
     def _put_spec(self, lane: int, ref: int, task: Runnable) -> None:
         from anabranch.core.events import Put
@@ -389,6 +401,8 @@ class Session:
         if self._requests is not None:
             self._requests.close()
         self.pump.close()
+        if self._probe is not None:
+            self._probe.remove(self.store)
         self.records.close()
 
 

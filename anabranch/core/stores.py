@@ -35,3 +35,13 @@ class ResultStore(Protocol):
         ...
 
     def unlock(self, key: str, owner: str) -> None: ...
+
+
+class StoreProbe(Protocol):
+    """What tells a process whether its copy of a store is the driver's. Picklable."""
+
+    def see(self, store: ResultStore) -> None:
+        """Raises StoreError when it is not; costs nothing after the first time in a process."""
+        ...
+
+    def remove(self, store: ResultStore) -> None: ...

@@ -103,6 +103,8 @@ def _cached(
     options, store = around.spec.options, around.spec.store
     if store is None or options.persist_result is False or not (options.cached or options.persist_result):
         return (yield from _called(around, args, kwargs))
+    if around.spec.probe is not None:
+        yield Call(around.spec.probe.see, (store,))
     if not options.cached:
         key = f"run/{around.run.map_id}/{around.run.index}"
         return (yield from _stored(around, store, key, args, kwargs))

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.errors import SerializationError
 
 
 @dataclass(slots=True)
@@ -35,6 +40,29 @@ class ResultStore(Protocol):
         ...
 
     def unlock(self, key: str, owner: str) -> None: ...
+
+
+class Written(NamedTuple):
+    """What became of the values of a block: its name, and the errors, by slot, of those that it has not."""
+
+    name: str
+    failed: dict[int, SerializationError]
+
+
+class BlockStore(Protocol):
+    """Where values of a map persist, many in one file. Picklable. A block is written once and never changed."""
+
+    def write(self, place: str, items: Sequence[int], values: Sequence[Any]) -> Written:
+        """Store values durably, slot n being that of `items[n]`; raises StoreError, leaving nothing."""
+        ...
+
+    def items(self, name: str) -> list[int]:
+        """Which item each slot is of, [] when there is no such block; raises StoreError."""
+        ...
+
+    def read(self, name: str, slot: int) -> Stored | None:
+        """One value, by reading only its part; None when there is none; raises StoreError."""
+        ...
 
 
 class StoreProbe(Protocol):

@@ -7,7 +7,6 @@ Large arrays are written from where they lie in memory, and read by mapping the 
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +15,13 @@ from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import SerializationError, StoreError
 from anabranch.core.stores import Stored
 from anabranch.results import format, locks
+from anabranch.results.blocks import BLOCK, Blocks
+from anabranch.results.local_files import LocalFiles, store_error
 from anabranch.results.mapped import load
 from anabranch.results.serializers import get_serializer, restore, save
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from anabranch.core.contracts import Clock
     from anabranch.results.serializers import Bytes, Serializer
@@ -60,11 +61,16 @@ class DiskStore:
     ) -> None:
         self.folder = os.path.abspath(os.path.expanduser(os.fspath(folder)))
         self.serializer = get_serializer(serializer)
-        self.sync = sync
+        self._files = LocalFiles(self.folder, sync)
         self._clock = clock
 
     def __repr__(self) -> str:
         return f"DiskStore({self.folder!r}, serializer={self.serializer.name!r})"
+
+    @property
+    def blocks(self) -> Blocks:
+        """Where the values of maps lie in blocks, in this store's folder."""
+        return Blocks(self._files, self.serializer, self._clock)
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -97,9 +103,9 @@ class DiskStore:
         parts = format.encode(key, self.serializer.name, self._clock.time(), expires, saved)
         path = self._path(key, _VALUE)
         try:
-            self._replace(path, parts)
+            self._files.replace(path, parts)
         except OSError as error:
-            raise _store_error("write", path, error) from error
+            raise store_error("write", path, error) from error
         return sum(map(len, parts))
 
     def exists(self, key: str) -> bool:
@@ -115,7 +121,7 @@ class DiskStore:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise _store_error("delete", path, error) from error
+            raise store_error("delete", path, error) from error
 
     # -- locks -----------------------------------------------------------------------------------
 
@@ -130,10 +136,10 @@ class DiskStore:
             try:
                 return locks.acquire(path, owner, now + seconds, now)
             except FileNotFoundError:
-                self._make_folder(os.path.dirname(path))
+                self._files.make_folder(os.path.dirname(path))
                 return locks.acquire(path, owner, now + seconds, now)
         except OSError as error:
-            raise _store_error("lock", path, error) from error
+            raise store_error("lock", path, error) from error
 
     def unlock(self, key: str, owner: str) -> None:
         """Give the lock up; nothing happens when `owner` holds it no more."""
@@ -141,13 +147,13 @@ class DiskStore:
         try:
             locks.free(path, owner)
         except OSError as error:
-            raise _store_error("unlock", path, error) from error
+            raise store_error("unlock", path, error) from error
 
     # -- housekeeping ----------------------------------------------------------------------------
 
     def usage(self) -> Usage:
-        """Bytes and values in the folder, expired ones included."""
-        sizes = [entry.stat().st_size for entry in self._entries() if entry.name.endswith(_VALUE)]
+        """Bytes and values in the folder, expired ones included; a block counts as one."""
+        sizes = [entry.stat().st_size for entry in self._entries() if entry.name.endswith((_VALUE, BLOCK))]
         return Usage(sum(sizes), len(sizes))
 
     def clean(self, older_than: float | None = None, expired: bool = True) -> Usage:
@@ -156,7 +162,7 @@ class DiskStore:
         Always goes: what dead writers left unfinished, lapsed locks, damaged files.
 
         Args:
-            older_than: values written more than so many seconds ago go too.
+            older_than: values and blocks written more than so many seconds ago go too.
             expired: whether expired values go.
         """
         now = self._clock.time()
@@ -166,6 +172,9 @@ class DiskStore:
                 if entry.name.endswith(_VALUE):
                     gone = self._drop_if(entry.path, now, older_than, expired)
                     size, count = size + gone, count + bool(gone)
+                elif entry.name.endswith(BLOCK):
+                    gone = _drop_old(entry, older_than)
+                    size, count = size + gone, count + bool(gone)
                 elif entry.name.endswith(_LOCK):
                     _drop_lock(entry.path, now)
                 else:
@@ -173,7 +182,7 @@ class DiskStore:
             except FileNotFoundError:
                 continue  # somebody else was here
             except OSError as error:
-                raise _store_error("clean", entry.path, error) from error
+                raise store_error("clean", entry.path, error) from error
         return Usage(size, count)
 
     def _drop_if(self, path: str, now: float, older_than: float | None, expired: bool) -> int:
@@ -221,22 +230,15 @@ class DiskStore:
         try:
             with os.scandir(self.folder) as folders:
                 found = [one.path for one in folders if len(one.name) == 2 and one.is_dir(follow_symlinks=False)]
+            with suppress(FileNotFoundError), os.scandir(f"{self.folder}/blocks") as maps:
+                found += [one.path for one in maps if one.is_dir(follow_symlinks=False)]
             for folder in found:
                 with os.scandir(folder) as entries:
                     yield from list(entries)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise _store_error("list", self.folder, error) from error
-
-    def _make_folder(self, folder: str) -> None:
-        """One of the 256, and the store's own, for this user only."""
-        if not os.path.isdir(self.folder):
-            os.makedirs(os.path.dirname(self.folder), exist_ok=True)
-            with suppress(FileExistsError):
-                os.mkdir(self.folder, 0o700)
-        with suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
+            raise store_error("list", self.folder, error) from error
 
     def _load(self, path: str) -> Bytes | None:
         try:
@@ -244,7 +246,7 @@ class DiskStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _store_error("read", path, error) from error
+            raise store_error("read", path, error) from error
 
     def _peek(self, path: str) -> format.Found | None:
         """The header of a file that has its full length."""
@@ -256,35 +258,19 @@ class DiskStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _store_error("read", path, error) from error
-
-    def _replace(self, path: str, parts: Sequence[Bytes]) -> None:
-        folder = os.path.dirname(path)
-        new = f"{folder}/{locks.unique_name()}"
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        try:
-            descriptor = os.open(new, flags, 0o600)
-        except FileNotFoundError:
-            self._make_folder(folder)
-            descriptor = os.open(new, flags, 0o600)
-        try:
-            try:
-                for part in parts:
-                    rest = memoryview(part)
-                    while rest:
-                        rest = rest[os.write(descriptor, rest) :]
-                if self.sync:
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(new, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(new)
-            raise
+            raise store_error("read", path, error) from error
 
     def _counts(self, found: format.Found, key: str) -> bool:
         return found.header.key == format.short_key(key) and not found.header.expired(self._clock.time())
+
+
+def _drop_old(entry: os.DirEntry[str], older_than: float | None) -> int:
+    """Remove a block of that age and return its size; blocks never change, so there is nothing to race with."""
+    status = entry.stat(follow_symlinks=False)
+    if older_than is None or SYSTEM.time() - status.st_mtime <= older_than:
+        return 0
+    os.unlink(entry.path)
+    return status.st_size
 
 
 def _drop_lock(path: str, now: float) -> None:
@@ -294,10 +280,3 @@ def _drop_lock(path: str, now: float) -> None:
         holder = None
     if holder is None:
         locks.remove_if_empty(path)
-
-
-def _store_error(verb: str, path: str, error: OSError) -> StoreError:
-    reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason += "; free some space, or give results another folder"
-    return StoreError(f"cannot {verb} {path}: {reason}")

@@ -18,16 +18,16 @@ import msgpack
 from anabranch.results.serializers import Saved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from anabranch.results.serializers import Bytes
 
 HEAD = 4096  # bytes that hold the header of any value without hundreds of buffers
+ALIGNMENT = 64
 
 _MAGIC = b"ANABRv1\n"
 _PREFIX = struct.Struct("<8sI16s")
 _LONGEST_KEY = 512  # a longer one is kept as its hash
-_ALIGNMENT = 64
 
 
 class Header(NamedTuple):
@@ -67,15 +67,9 @@ def place_of(key: str) -> str:
 
 def encode(key: str, serializer: str, created: float, expires: float | None, saved: Saved) -> list[Bytes]:
     """The parts of the file, to be written one after another; arrays are not copied."""
-    sizes = [buffer.nbytes for buffer in saved.buffers]
-    fields = [short_key(key), serializer, created, expires, len(saved.data), sizes]
+    fields = [short_key(key), serializer, created, expires, *sizes_of(saved)]
     header: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
-    parts: list[Bytes] = [saved.data]
-    end = _PREFIX.size + len(header) + len(saved.data)
-    for buffer in saved.buffers:
-        pad = -end % _ALIGNMENT
-        parts += [bytes(pad), buffer]
-        end += pad + buffer.nbytes
+    parts = laid_out(saved, _PREFIX.size + len(header))
     checksum = blake2b(header, digest_size=16)
     for part in parts:
         checksum.update(part)
@@ -92,7 +86,7 @@ def find(data: Bytes) -> Found | None:
         return None
     try:
         header = Header(*msgpack.unpackb(data[_PREFIX.size : start], unicode_errors="surrogatepass"))
-        *_, end = (start + header.size, *(stop for _, stop in _buffers(header, start)))
+        *_, (_, end) = _spans(header.size, header.buffers, start)
     except Exception:  # msgpack has many ways to refuse
         return None
     return Found(header, start, end)
@@ -108,15 +102,36 @@ def is_sound(data: Bytes, found: Found) -> bool:
 
 def saved_in(data: Bytes, found: Found) -> Saved:
     """The value in a sound file; its buffers are views of `data`."""
-    view = memoryview(data)
     header, start, _ = found
-    buffers = [view[begin:stop] for begin, stop in _buffers(header, start)]
-    return Saved(view[start : start + header.size], buffers)
+    return taken_apart(data, header.size, header.buffers, start)
 
 
-def _buffers(header: Header, start: int) -> Iterator[tuple[int, int]]:
-    end = start + header.size
-    for size in header.buffers:
-        begin = end + -end % _ALIGNMENT
-        end = begin + size
-        yield begin, end
+def sizes_of(saved: Saved) -> tuple[int, list[int]]:
+    """The size of a value without its buffers, and of each of them."""
+    return len(saved.data), [buffer.nbytes for buffer in saved.buffers]
+
+
+def laid_out(saved: Saved, start: int) -> list[Bytes]:
+    """A value's parts, with what lies between them, where the first one begins at `start`."""
+    parts: list[Bytes] = [saved.data]
+    end = start + len(saved.data)
+    for buffer, (begin, stop) in zip(saved.buffers, _spans(*sizes_of(saved), start)[1:], strict=True):
+        parts += [bytes(begin - end), buffer]
+        end = stop
+    return parts
+
+
+def taken_apart(data: Bytes, size: int, buffers: Sequence[int], start: int) -> Saved:
+    """The value that was laid out at `start`; its buffers are views of `data`."""
+    view = memoryview(data)
+    own, *apart = (view[begin:stop] for begin, stop in _spans(size, buffers, start))
+    return Saved(own, apart)
+
+
+def _spans(size: int, buffers: Sequence[int], start: int) -> list[tuple[int, int]]:
+    """Where the value and each of its buffers begin and end."""
+    spans = [(start, start + size)]
+    for length in buffers:
+        begin = spans[-1][1] + -spans[-1][1] % ALIGNMENT
+        spans.append((begin, begin + length))
+    return spans

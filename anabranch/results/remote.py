@@ -8,6 +8,7 @@ from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import SerializationError, StoreError
 from anabranch.core.stores import Stored
 from anabranch.results import format, leases
+from anabranch.results.blocks import Blocks
 from anabranch.results.remote_files import PIECE, RemoteFiles
 from anabranch.results.serializers import get_serializer, restore, save
 
@@ -43,6 +44,11 @@ class RemoteStore:
 
     def __repr__(self) -> str:
         return f"RemoteStore({self.files.shown!r}, serializer={self.serializer.name!r})"
+
+    @property
+    def blocks(self) -> Blocks:
+        """Where the values of maps lie in blocks, at this store's address."""
+        return Blocks(self.files, self.serializer, self._clock)
 
     # -- values ----------------------------------------------------------------------------------
 

@@ -202,6 +202,7 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
     blocks: tuple[Block, ...] = ()  # per stage
     worker: str = ""
+    stored: tuple[str, ...] = ()  # per stage, the stored block in which slot n is position `first + n`; "" for none
 
 
 class LogLine(NamedTuple):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from anabranch.core.errors import SerializationError
+    from anabranch.core.errors import AnabranchError
 
 
 @dataclass(slots=True)
@@ -22,6 +22,11 @@ class Stored:
 
 class ResultStore(Protocol):
     """Where values persist, seen alike from driver and workers. Picklable: workers get a copy."""
+
+    @property
+    def blocks(self) -> BlockStore | None:
+        """Where values lie that have no key of their own; None where each has to have one."""
+        ...
 
     def read(self, key: str) -> Stored | None:
         """The value under `key`, None when there is none or it has expired; raises StoreError."""
@@ -46,13 +51,15 @@ class Written(NamedTuple):
     """What became of the values of a block: its name, and the errors, by slot, of those that it has not."""
 
     name: str
-    failed: dict[int, SerializationError]
+    failed: Mapping[int, AnabranchError]
 
 
 class BlockStore(Protocol):
     """Where values of a map persist, many in one file. Picklable. A block is written once and never changed."""
 
-    def write(self, place: str, items: Sequence[int], values: Sequence[Any]) -> Written:
+    def write(
+        self, place: str, items: Sequence[int], values: Sequence[Any], without: Collection[int] = ()
+    ) -> Written:
         """Store values durably, slot n being that of `items[n]`; raises StoreError, leaving nothing."""
         ...
 

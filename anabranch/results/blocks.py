@@ -25,7 +25,7 @@ from anabranch.results.format import ALIGNMENT, laid_out, sizes_of, taken_apart
 from anabranch.results.serializers import restore, save
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from anabranch.core.contracts import Clock
     from anabranch.results.serializers import Bytes, Serializer
@@ -56,7 +56,7 @@ class _Index(NamedTuple):
     created: float
     items: array[int]
     ends: array[int]  # where each value ends, from the first one's beginning
-    checks: bytes  # zeros: it could not be saved
+    checks: bytes  # zeros: there is no such value
     sizes: dict[int, list[int]]  # of the pickle and the arrays beside it, for values that have such
     start: int = 0
 
@@ -86,11 +86,12 @@ class Blocks:
     def __reduce__(self) -> Any:
         return Blocks, (self.files, self.serializer, self._clock)
 
-    def write(self, place: str, items: Sequence[int], values: Sequence[Any]) -> Written:
+    def write(self, place: str, items: Sequence[int], values: Sequence[Any], without: Collection[int] = ()) -> Written:
         """Store values as one file; slot n has the value of `items[n]`.
 
         Args:
             place: whose values, such as a map's id; the first part of the file's name.
+            without: slots that have no value.
 
         Returns:
             The file's name, "" when no value could be saved, and the errors by slot of those that could not.
@@ -105,9 +106,10 @@ class Blocks:
         end = 0
         for slot, value in enumerate(values):
             try:
-                saved = save(self.serializer, value)
+                saved = None if slot in without else save(self.serializer, value)
             except SerializationError as error:
-                failed[slot] = error
+                failed[slot], saved = error, None
+            if saved is None:
                 ends.append(end)
                 checks += bytes(_CHECK)
                 continue
@@ -121,7 +123,7 @@ class Blocks:
             end += sum(map(len, own))
             ends.append(end)
             checks += _checksum(own, _CHECK)
-        if len(failed) == len(values):
+        if len(failed) + len(without) == len(values):
             return Written("", failed)
         name = f"blocks/{place}/{items[0]}-{secrets.token_hex(8)}{BLOCK}"
         fields = [self.serializer.name, self._clock.time(), _little(array("Q", items)), _little(ends), bytes(checks)]

@@ -61,7 +61,7 @@ def squared(x: int, notes: str) -> tuple[int, int]:
     "runner",
     [
         pytest.param(lambda: ProcessRunner(max_workers=2), id="process"),
-        pytest.param(lambda: DaskRunner(n_workers=2), id="dask", marks=pytest.mark.dask),
+        pytest.param(lambda: DaskRunner(n_workers=2), id="dask", marks=[pytest.mark.dask, pytest.mark.timeout(180)]),
     ],
 )
 def test_workers_write_and_read_a_cached_map(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SHORTEST = 4
 MASK = "**********"
+_LOGIN = re.compile(r"//(?P<login>[^/]*)@")
 _known: tuple[str, ...] = ()  # longest first: one may be a part of another
 _noting = threading.Lock()
 
@@ -109,6 +111,14 @@ def note(text: str) -> None:
     with _noting:
         spellings = {text, repr(text)[1:-1], json.dumps(text)[1:-1]}
         _known = tuple(sorted(spellings.union(_known), key=len, reverse=True))
+
+
+def without_login(address: str) -> str:
+    """An address as people may read it: without login and query. The password is masked from now on."""
+    plain = address.partition("?")[0]
+    for login in _LOGIN.finditer(plain):
+        note(login["login"].partition(":")[2])
+    return _LOGIN.sub("//", plain)
 
 
 def any_known() -> bool:

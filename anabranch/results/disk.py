@@ -7,6 +7,7 @@ Large arrays are written from where they lie in memory, and read by mapping the 
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -67,7 +68,7 @@ class DiskStore:
     def __repr__(self) -> str:
         return f"DiskStore({self.folder!r}, serializer={self.serializer.name!r})"
 
-    @property
+    @functools.cached_property
     def blocks(self) -> Blocks:
         """Where the values of maps lie in blocks, in this store's folder."""
         return Blocks(self._files, self.serializer, self._clock)

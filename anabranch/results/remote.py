@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.clock import SYSTEM
@@ -45,7 +46,7 @@ class RemoteStore:
     def __repr__(self) -> str:
         return f"RemoteStore({self.files.shown!r}, serializer={self.serializer.name!r})"
 
-    @property
+    @functools.cached_property
     def blocks(self) -> Blocks:
         """Where the values of maps lie in blocks, at this store's address."""
         return Blocks(self.files, self.serializer, self._clock)

@@ -11,7 +11,6 @@ the name, password and query that may stand in it.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 PIECE = 8 << 20  # bytes in one request for a large value
 _PIECES_AT_MOST = 9_000  # S3 takes 10,000
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"})
-_LOGIN = re.compile(r"//(?P<login>[^/@]*)@")
 _MISSING = (FileNotFoundError, NotADirectoryError)
 _one_at_a_time = threading.Lock()  # where only this process sees the files, creating is two steps
 
@@ -47,11 +45,8 @@ class RemoteFiles:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        plain = self.address.partition("?")[0]
-        for login in _LOGIN.finditer(plain):
-            secrets.note(login["login"].partition(":")[2])
-        self.shown = _LOGIN.sub("//", plain)  # what people may read
-        self.protocol = plain.partition("://")[0].partition("::")[0]
+        self.shown = secrets.without_login(self.address)
+        self.protocol = self.shown.partition("://")[0].partition("::")[0]
         self._opened: tuple[int, Any, str] | None = None
         if find_spec("fsspec") is None:
             raise MissingExtraError(f"results at {self.shown} need fsspec: pip install 'anabranch[remote]'")

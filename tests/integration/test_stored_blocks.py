@@ -17,6 +17,7 @@ from anabranch import session as sessions
 from anabranch.core.errors import ResultReleased, StoreError, UpstreamError
 from anabranch.records.memory import MemoryRecords
 from anabranch.results.blocks import Blocks
+from anabranch.results.local_files import LocalFiles
 from anabranch.runners.dask import DaskRunner
 from anabranch.runners.ray import RayRunner
 
@@ -104,8 +105,18 @@ def test_blocks_at_an_address(session: Any, s3_address: str) -> None:
 
 
 @pytest.mark.parametrize("runner", RUNNERS[:2])
-def test_values_that_nobody_holds_are_read_from_the_store(session: Any, runner: Any) -> None:
+def test_values_that_nobody_holds_are_read_from_the_store(
+    session: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session()
+    asked: list[str] = []
+    get = LocalFiles.get
+
+    def noted(files: LocalFiles, name: str, start: int, end: int) -> bytes | None:
+        asked.append(name)
+        return get(files, name, start, end)
+
+    monkeypatch.setattr(LocalFiles, "get", noted)
 
     @task(persist_result=True)
     def work(x: int) -> int:
@@ -119,6 +130,7 @@ def test_values_that_nobody_holds_are_read_from_the_store(session: Any, runner: 
     def main() -> Any:
         kept = work.map(range(100), keep="none")
         values = kept.result(WAIT)
+        assert len(asked) == len(set(asked))  # a small block is read once, not once an item
         with pytest.raises(ResultReleased):
             forgetful.map(range(3), keep="none").result(WAIT)
         return values, kept[7].result()

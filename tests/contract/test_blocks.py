@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from tests.clock import Clock
 
 
-@pytest.fixture(params=["disk", "disk-json", "memory", "renaming", pytest.param("s3", marks=pytest.mark.s3)])
+@pytest.fixture(
+    params=[
+        "disk",
+        "disk-json",
+        "memory",
+        "renaming",
+        pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.timeout(180)]),
+    ]
+)
 def blocks(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Blocks:
     match request.param:
         case "disk":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STORES = [
     *("disk", "disk-json", "disk-compressed", "memory", "remote-memory", "remote-renaming"),
-    pytest.param("s3", marks=pytest.mark.s3),
+    pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.timeout(180)]),
 ]
 
 

@@ -8,41 +8,18 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import pytest
 
-from anabranch import ProcessRunner, cache_policies, flow, settings, task
-from anabranch import session as sessions
+from anabranch import ProcessRunner, cache_policies, flow, task
 from anabranch.core.errors import StoreError
-from anabranch.records.memory import MemoryRecords
 from anabranch.results.disk import DiskStore
 from anabranch.results.probe import Probe
 from anabranch.runners.dask import DaskRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WAIT = 60.0
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Callable[..., sessions.Session]]:
-    made: list[sessions.Session] = []
-    before = sessions.use(None)
-
-    def make(results: str, **chosen: Any) -> sessions.Session:
-        given = settings.load({}, home=tmp_path / "home", results=results, progress=False, **chosen)
-        made.append(sessions.Session(given, records=MemoryRecords()))
-        sessions.use(made[-1])
-        return made[-1]
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield make
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    sessions.use(before)
-    for one in made:
-        one.close()
 
 
 @task
@@ -59,8 +36,8 @@ KEPT = {
 
 
 @pytest.mark.parametrize("options", list(KEPT.values()), ids=list(KEPT))
-def test_a_store_in_memory_is_not_seen_by_processes(session: Any, tmp_path: Path, options: Any) -> None:
-    made = session("memory://probed")
+def test_a_store_in_memory_is_not_seen_by_processes(storing: Any, tmp_path: Path, options: Any) -> None:
+    made = storing("memory://probed")
     notes = tmp_path / "notes"
     kept = note.with_options(**options)
 
@@ -83,12 +60,12 @@ def test_a_store_in_memory_is_not_seen_by_processes(session: Any, tmp_path: Path
 
 @pytest.mark.dask
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="another machine's folder wants root")
-def test_a_folder_of_another_machine_is_not_the_drivers(session: Any, tmp_path: Path) -> None:
+def test_a_folder_of_another_machine_is_not_the_drivers(storing: Any, tmp_path: Path) -> None:
     """A Dask worker with a file system of its own, where the folder has the same name and is another one."""
     distributed = pytest.importorskip("distributed")
     folder, notes = tmp_path / "results", tmp_path / "notes"
     folder.mkdir()
-    made = session(str(folder))
+    made = storing(str(folder))
     kept = note.with_options(persist_result=True)
     with distributed.LocalCluster(
         n_workers=0, processes=False, dashboard_address=":0", silence_logs=50, protocol="tcp"
@@ -116,8 +93,8 @@ def test_a_folder_of_another_machine_is_not_the_drivers(session: Any, tmp_path: 
     assert made.store.usage().entries == 1  # the driver's probe
 
 
-def test_processes_see_the_folder_and_the_probe_goes(session: Any, tmp_path: Path) -> None:
-    made = session(str(tmp_path / "results"))
+def test_processes_see_the_folder_and_the_probe_goes(storing: Any, tmp_path: Path) -> None:
+    made = storing(str(tmp_path / "results"))
     kept = note.with_options(persist_result=True)
 
     @flow(runner=ProcessRunner(max_workers=2))

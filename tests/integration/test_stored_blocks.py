@@ -4,47 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import pytest
 
-from anabranch import ProcessRunner, ThreadRunner, flow, settings, task
-from anabranch import session as sessions
+from anabranch import ProcessRunner, ThreadRunner, flow, task
 from anabranch.core.errors import ResultReleased, StoreError, UpstreamError
-from anabranch.records.memory import MemoryRecords
 from anabranch.results.blocks import Blocks
 from anabranch.results.local_files import LocalFiles
 from anabranch.runners.dask import DaskRunner
 from anabranch.runners.ray import RayRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WAIT = 60.0
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Callable[..., sessions.Session]]:
-    made: list[sessions.Session] = []
-    before = sessions.use(None)
-
-    def make(results: str = "") -> sessions.Session:
-        given = settings.load({}, home=tmp_path / "home", results=results or str(tmp_path / "results"), progress=False)
-        made.append(sessions.Session(given, records=MemoryRecords()))
-        sessions.use(made[-1])
-        return made[-1]
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield make
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    sessions.use(before)
-    for one in made:
-        one.close()
 
 
 RUNNERS = [
@@ -60,8 +36,8 @@ def blocks_in(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
-def test_few_files_have_the_values_of_many_items(session: Any, tmp_path: Path, runner: Any) -> None:
-    made = session()
+def test_few_files_have_the_values_of_many_items(storing: Any, tmp_path: Path, runner: Any) -> None:
+    made = storing(str(tmp_path / "results"))
 
     @task(persist_result=True)
     def work(x: int) -> tuple[int, str]:
@@ -86,8 +62,8 @@ def test_few_files_have_the_values_of_many_items(session: Any, tmp_path: Path, r
 
 
 @pytest.mark.s3
-def test_blocks_at_an_address(session: Any, s3_address: str) -> None:
-    made = session(s3_address)
+def test_blocks_at_an_address(storing: Any, s3_address: str) -> None:
+    made = storing(s3_address)
 
     @task(persist_result=True)
     def work(x: int) -> tuple[int, int]:
@@ -106,9 +82,9 @@ def test_blocks_at_an_address(session: Any, s3_address: str) -> None:
 
 @pytest.mark.parametrize("runner", RUNNERS[:2])
 def test_values_that_nobody_holds_are_read_from_the_store(
-    session: Any, runner: Any, monkeypatch: pytest.MonkeyPatch
+    storing: Any, runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session()
+    storing(str(tmp_path / "results"))
     asked: list[str] = []
     get = LocalFiles.get
 
@@ -138,9 +114,9 @@ def test_values_that_nobody_holds_are_read_from_the_store(
     assert main() == ([x * x for x in range(100)], 49)
 
 
-def test_a_worker_that_dies_between_two_blocks(session: Any, tmp_path: Path) -> None:
+def test_a_worker_that_dies_between_two_blocks(storing: Any, tmp_path: Path) -> None:
     """What it had stored and not told is stored again; each item has the value that was accepted."""
-    made = session()
+    made = storing(str(tmp_path / "results"))
     died = tmp_path / "died"
 
     @task(persist_result=True)
@@ -163,8 +139,8 @@ def test_a_worker_that_dies_between_two_blocks(session: Any, tmp_path: Path) -> 
     assert found == values
 
 
-def test_a_value_that_cannot_be_stored_fails_alone(session: Any, tmp_path: Path) -> None:
-    session()
+def test_a_value_that_cannot_be_stored_fails_alone(storing: Any, tmp_path: Path) -> None:
+    storing(str(tmp_path / "results"))
 
     @task(persist_result=True)
     def work(x: int) -> Any:
@@ -193,8 +169,8 @@ class Moody:
         return str, (self.x,)
 
 
-def test_an_attempt_whose_value_cannot_be_stored_is_retried(session: Any, tmp_path: Path) -> None:
-    made = session()
+def test_an_attempt_whose_value_cannot_be_stored_is_retried(storing: Any, tmp_path: Path) -> None:
+    made = storing(str(tmp_path / "results"))
     runs: list[int] = []
 
     @task(persist_result=True, retries=1)
@@ -212,9 +188,9 @@ def test_an_attempt_whose_value_cannot_be_stored_is_retried(session: Any, tmp_pa
     assert sorted(runs) == [0, 1, 1, 2, 3]
 
 
-def test_a_store_that_cannot_be_written_fails_every_item(session: Any, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_fails_every_item(storing: Any, tmp_path: Path) -> None:
     (tmp_path / "results").write_text("no folder")
-    session()
+    storing(str(tmp_path / "results"))
 
     @task(persist_result=True)
     def work(x: int) -> int:
@@ -236,9 +212,9 @@ def test_a_store_that_cannot_be_written_fails_every_item(session: Any, tmp_path:
     assert f"cannot write {tmp_path}/results/blocks/" in str(found[0])
 
 
-def test_hooks_hear_of_a_run_whose_value_is_stored(session: Any, tmp_path: Path) -> None:
+def test_hooks_hear_of_a_run_whose_value_is_stored(storing: Any, tmp_path: Path) -> None:
     """Then each value has a file of its own, for a hook may look at it."""
-    session()
+    storing(str(tmp_path / "results"))
     seen: list[int] = []
 
     def hook(*_: Any) -> None:
@@ -257,9 +233,9 @@ def test_hooks_hear_of_a_run_whose_value_is_stored(session: Any, tmp_path: Path)
     assert blocks_in(tmp_path) == []
 
 
-def test_a_slow_store_is_written_to_less_often(session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_store_is_written_to_less_often(storing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes a tenth of the time at most, whatever one write takes."""
-    session()
+    storing(str(tmp_path / "results"))
     write, written = Blocks.write, threading.Event()
     counts: list[int] = []
 

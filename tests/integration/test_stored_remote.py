@@ -6,47 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import cloudpickle
 import pytest
 
-from anabranch import ProcessRunner, cache_policies, flow, settings, task
-from anabranch import session as sessions
+from anabranch import ProcessRunner, cache_policies, flow, task
 from anabranch.core.errors import ConfigurationError
-from anabranch.records.memory import MemoryRecords
 from anabranch.results.disk import DiskStore
 from anabranch.results.remote import RemoteStore
 from anabranch.runners.dask import DaskRunner
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 WAIT = 60.0
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Callable[[str], sessions.Session]]:
-    """A session whose results lie at an address."""
-    made: list[sessions.Session] = []
-    before = sessions.use(None)
-
-    def make(results: str, **chosen: Any) -> sessions.Session:
-        made.append(
-            sessions.Session(
-                settings.load({}, home=tmp_path, results=results, progress=False, **chosen), records=MemoryRecords()
-            )
-        )
-        sessions.use(made[-1])
-        return made[-1]
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not import the tests
-    yield make
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    sessions.use(before)
-    for one in made:
-        one.close()
 
 
 @task(cache_policy=cache_policies.INPUTS)
@@ -65,7 +36,7 @@ def squared(x: int, notes: str) -> tuple[int, int]:
     ],
 )
 def test_workers_write_and_read_a_cached_map(
-    session: Any, s3_address: str, runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storing: Any, s3_address: str, runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_driver: list[str] = []
     write = RemoteStore.write
@@ -75,7 +46,7 @@ def test_workers_write_and_read_a_cached_map(
         return write(store, key, value, **kwargs)
 
     monkeypatch.setattr(RemoteStore, "write", noted)
-    session(s3_address)
+    storing(s3_address)
     notes = tmp_path / "notes"
     cached = squared.with_options()  # a task's store is that of the session it was first used in
 
@@ -160,20 +131,20 @@ def line_of(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize(
     ("results", "wanted"),
     [
-        ("", "DiskStore('{home}/results', serializer='pickle')"),
+        ("", "DiskStore('{home}/home/results', serializer='pickle')"),
         ("{home}/here", "DiskStore('{home}/here', serializer='pickle')"),
         ("file://{home}/here", "DiskStore('{home}/here', serializer='pickle')"),
         ("memory://here", "RemoteStore('memory://here', serializer='pickle')"),
     ],
 )
-def test_an_address_selects_the_store(session: Any, tmp_path: Path, results: str, wanted: str) -> None:
-    store = session(results.format(home=tmp_path)).store
+def test_an_address_selects_the_store(storing: Any, tmp_path: Path, results: str, wanted: str) -> None:
+    store = storing(results.format(home=tmp_path)).store
     assert isinstance(store, (DiskStore, RemoteStore))
     assert repr(store) == wanted.format(home=tmp_path)
 
 
-def test_an_address_of_no_file_system_is_an_error_of_the_first_task_that_stores(session: Any, tmp_path: Path) -> None:
-    session("nonsense://here")
+def test_an_address_of_no_file_system_is_an_error_of_the_first_task_that_stores(storing: Any, tmp_path: Path) -> None:
+    storing("nonsense://here")
     cached = squared.with_options()
     with pytest.raises(ConfigurationError, match="nonsense://here"):
         cached.map([1], notes=str(tmp_path / "notes"))

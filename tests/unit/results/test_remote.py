@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(params=["memory", "local", pytest.param("s3", marks=pytest.mark.s3)])
+@pytest.fixture(params=["memory", "local", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.timeout(180)])])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> RemoteStore:
     s3 = request.param == "s3"
     address = request.getfixturevalue("s3_address") if s3 else f"{request.param}://{tmp_path}/store"
@@ -69,7 +69,9 @@ def test_another_keys_object_is_a_miss(store: RemoteStore) -> None:
     assert not store.exists("b")
 
 
-@pytest.mark.parametrize("store", ["memory", "local", pytest.param("s3", marks=pytest.mark.s3)], indirect=True)
+@pytest.mark.parametrize(
+    "store", ["memory", "local", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.timeout(180)])], indirect=True
+)
 @pytest.mark.parametrize("size", [0, 1, 3 * remote_files.PIECE - 1, 3 * remote_files.PIECE + 1])
 def test_a_value_in_many_pieces(store: RemoteStore, size: int) -> None:
     numpy = pytest.importorskip("numpy")
@@ -140,11 +142,13 @@ def ended(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("store", ["local", pytest.param("s3", marks=pytest.mark.s3)], indirect=True)
+@pytest.mark.parametrize(
+    "store", ["local", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.timeout(180)])], indirect=True
+)
 @pytest.mark.parametrize("before", ["free", "dead"])
 def test_processes_race_for_locks(store: RemoteStore, before: str) -> None:
     """One wins each, whether the locks are free or all to be taken over from a dead owner."""
-    count = 40
+    count = 20
     if before == "dead":
         first = child(store, "first", count)
         try:

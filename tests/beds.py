@@ -59,7 +59,6 @@ def free_ports(base: int, count: int) -> int:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[dict[str, str]]:
-    pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
     for variables in bed("s3", "--port-base", str(free_ports(18300, 8))):
         from s3fs import S3FileSystem
 

@@ -305,12 +305,14 @@ class Scope:
         while lo < hi:
             block, content, stop = self.pump.read(_locate, map, lo, hi)
             if content is None:
-                raise map.released_error(lo)
+                found.append(self._persisted(map, lo))
+                lo += 1
+                continue
             slots = [block.slot(i) for i in range(lo, stop)]
             if isinstance(content, Inline):
                 values = [content.values[s] for s in slots]
                 if map.gaps and any(value is RELEASED for value in values):
-                    raise map.released_error(lo)
+                    values = [self._persisted(map, lo + n) if v is RELEASED else v for n, v in enumerate(values)]
             elif isinstance(content, Packed):
                 whole = block.unpack()
                 values = [whole[s] for s in slots]
@@ -324,6 +326,15 @@ class Scope:
             found += values
             lo = stop
         return found
+
+    def _persisted(self, map: MapRun, index: int) -> Any:
+        """The value that a worker has stored of an item that has no value here."""
+        place = self.pump.read(MapRun.stored_in, map, index)
+        blocks = None if place is None else self.session.store.blocks
+        stored = None if blocks is None else blocks.read(*place)
+        if stored is None:
+            raise map.released_error(index)
+        return stored.value
 
     def _fetch(self, map: MapRun, block: Any, slots: list[int]) -> list[Any]:
         runner = self.pump.runners[map.lane]

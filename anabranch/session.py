@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
     from anabranch.core.runs import FlowRunRow, Records, Row
+    from anabranch.core.stores import ResultStore, StoreProbe
     from anabranch.runnables import Runnable
     from anabranch.settings import Settings
 
@@ -67,6 +68,18 @@ def make_runner(name: str) -> Runner:
 
         return RayRunner()
     raise ConfigurationError(f"unknown runner {name!r}; known are: thread, process, inline, dask, ray")
+
+
+def make_store(settings: Settings) -> ResultStore:
+    """The result store that the settings name: an address with "://" is fsspec's, except for this machine's files."""
+    address = settings.results
+    if "://" in address and not address.startswith(("file://", "local://")):
+        from anabranch.results.remote import RemoteStore
+
+        return RemoteStore(address)
+    from anabranch.results.disk import DiskStore
+
+    return DiskStore(address.partition("://")[2] if "://" in address else settings.results_path)
 
 
 class Shared:
@@ -120,7 +133,8 @@ class Session:
         self.cancel_hooks: dict[str, Callable[[], None]] = {}
         self._runners: dict[Any, Shared] = {}
         self._spec_refs: dict[tuple[int, int], int] = {}
-        self._store: Any = None
+        self._store: ResultStore | None = None
+        self._probe: StoreProbe | None = None
         self._interactive: Scope | None = None
         self._lock = threading.RLock()
         self._keeper: threading.Thread | None = None
@@ -140,12 +154,10 @@ class Session:
         return SqliteRecords(path)
 
     @property
-    def store(self) -> Any:
+    def store(self) -> ResultStore:
         """The result store, made when first needed."""
         if self._store is None:
-            from anabranch.results.disk import DiskStore
-
-            self._store = DiskStore(self.settings.results_path)
+            self._store = make_store(self.settings)
         return self._store
 
     # -- runners ---------------------------------------------------------------------------------
@@ -186,15 +198,26 @@ class Session:
         with self._lock:
             found = self._spec_refs.get(key)
             if found is None:
+                if task.options.cached or task.options.persist_result:
+                    self._store_from(lane, task)
                 found = self._spec_refs[key] = self.pump.dispatcher.new_ref()
                 self.pump.call(self._put_spec, lane, found, task)
             return found
 
+    def _store_from(self, lane: int, task: Runnable) -> None:
+        """Give a task the result store; raises where the caller hears it."""
+        task.spec.store = self.store
+        if self.pump.dispatcher.lanes[lane].capabilities.in_process:
+            return
+        if self._probe is None:
+            from anabranch.results.probe import Probe
+
+            self._probe = Probe(self.store)
+        task.spec.probe = self._probe
+
     def _put_spec(self, lane: int, ref: int, task: Runnable) -> None:
         from anabranch.core.events import Put
 
-        if task.options.cached or task.options.persist_result:
-            task.spec.store = self.store
         self.pump.dispatcher.out.append(Put(lane, ref, task.spec))
 
     def needs_parameters(self, options: TaskOptions) -> bool:
@@ -378,6 +401,8 @@ class Session:
         if self._requests is not None:
             self._requests.close()
         self.pump.close()
+        if self._probe is not None:
+            self._probe.remove(self.store)
         self.records.close()
 
 

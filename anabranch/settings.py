@@ -25,7 +25,7 @@ class Settings:
     home: Path = Path("~/.anabranch")
     runner: str = "thread"
     records: str = ""  # path or URL of the record; empty: home/records.db
-    results: str = ""  # folder of the result store; empty: home/results
+    results: str = ""  # folder or fsspec address (s3://bucket/prefix) of the result store; empty: home/results
     log_level: str = "INFO"
     progress: bool = True  # the live line of maps on a terminal
     memory_budget: int = 0  # bytes of kept values in memory before they spill to disk; 0: a quarter of the memory

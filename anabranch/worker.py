@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch import logs
+from anabranch import logs, worker_stored
 from anabranch.core import secrets, states
 from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Chunk, WorkerPort
 
 REPORT_SECONDS = 0.1
+REPORT_NS = int(REPORT_SECONDS * 1e9)
 YIELD_SECONDS = 0.02  # between pauses for the thread that hears the driver
 _RNG = random.Random()  # seeding one reads from the system, which gives the interpreter away for milliseconds
 _STOPPED = object()  # in the place of a value: the later stages of this position do not run
@@ -70,6 +71,9 @@ class _Work:
         self.port = port
         self.plans = plans
         self.runs = [plan.new_run() for plan in plans]  # for plain runs, one after another
+        self.holds = [keep or plan.blocks is not None for keep, plan in zip(chunk.keep, plans, strict=True)]
+        self.persists = any(plan.blocks is not None for plan in plans)
+        self.report_ns = REPORT_NS
         self.items = chunk.stage_items or (chunk.items,) * len(plans)
         self.log = logs.Buffer()
         self.base = time.time()
@@ -89,7 +93,7 @@ class _Work:
         chunk, port, plans = self.chunk, self.port, self.plans
         total, now = len(chunk), time.perf_counter_ns
         close_ns = int(chunk.close_seconds * 1e9) or 1 << 62
-        report_at = self.zero + int(REPORT_SECONDS * 1e9)
+        report_at = self.zero + REPORT_NS
         look_at = 0
         fast = plans[0] if len(plans) == 1 and plans[0].plain else None
         args, wants = chunk.args, chunk.wants
@@ -122,7 +126,7 @@ class _Work:
                 if ended - self.zero >= close_ns or self.nbytes >= chunk.close_bytes:
                     break
                 self.report(position, final=False)
-                report_at = now() + int(REPORT_SECONDS * 1e9)
+                report_at = now() + self.report_ns
         if self.timed:
             port.item(chunk.id, 0, -1, 0, None)
         if context.scope is not None and context.scope.feeds:  # what has ended is told before the wait
@@ -160,7 +164,7 @@ class _Work:
                 return result.value
             self.skip_rest(number + 1, position)
             return _STOPPED
-        if chunk.keep[number]:
+        if self.holds[number]:
             self.values[number].append(value)
             self.nbytes += 32 if type(value) in _SMALL else sizeof(value)
         else:
@@ -248,7 +252,7 @@ class _Work:
     def around(self, plan: StagePlan, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Around:
         return Around(
             plan.spec, run, lambda: plan.parameters(args, kwargs), plan.stage.parameters,
-            lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.spec, plan.digest,
+            lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.spec, plan.digest, plan.blocks is not None,
         )  # fmt: skip
 
     # -- together, on a loop ---------------------------------------------------------------------
@@ -291,7 +295,7 @@ class _Work:
                 self.settle_all(done, results[done] or [], times[done])
                 results[done] = None
                 done += 1
-            if done > before and time.perf_counter_ns() - self.zero > REPORT_SECONDS * 1e9 and done < total:
+            if done > before and time.perf_counter_ns() - self.zero > self.report_ns and done < total:
                 self.report(done, final=False)
         self.report(done, final=True)
 
@@ -341,22 +345,22 @@ class _Work:
         plain = result.code == states.COMPLETED and not (result.message or result.name)
         if not plain and self.codes is None:
             self.codes = [bytearray([states.COMPLETED]) * len(column) for column in self.values]
-        value = result.value if states.is_success(result.code) and self.chunk.keep[stage] else None
+        value = result.value if states.is_success(result.code) and self.holds[stage] else None
         self.values[stage].append(value)
         self.nbytes += 0 if value is None else sizeof(value)
         if self.codes is not None:
             self.codes[stage].append(result.code)
-        if plain:
-            return
+        if not plain:
+            self.outcomes.append(self.outcome(stage, position, result))
+
+    def outcome(self, stage: int, position: int, result: AttemptResult) -> Outcome:
         error = None
         if result.error is not None:
             error = capture(
                 result.error, in_process=self.port.in_process, dumps=cloudpickle.dumps, loads=pickle.loads
             )
         message, name = secrets.mask(result.message), secrets.mask(result.name)
-        self.outcomes.append(
-            Outcome(stage, position, result.code, message, name, error, result.delay, result.cache_key)
-        )
+        return Outcome(stage, position, result.code, message, name, error, result.delay, result.cache_key)
 
     def skip(self, position: int, code: int, message: str) -> None:
         for stage in range(len(self.plans)):
@@ -367,11 +371,39 @@ class _Work:
         for number in range(stage, len(self.plans)):
             self.settle(number, position, AttemptResult(states.PENDING))
 
+    def persist(self, count: int) -> tuple[str, ...]:
+        """Store what is to persist of the columns; a store that is slow is written to less often."""
+        if self.timed:
+            self.port.item(self.chunk.id, 0, -1, 0, None)
+        begun = time.perf_counter_ns()
+        items = [column[self.first : self.first + count] for column in self.items]
+        names = worker_stored.store(self.plans, items, self.values, self.codes, self.unstored)
+        self.report_ns = max(REPORT_NS, 10 * (time.perf_counter_ns() - begun))
+        return names
+
+    def unstored(self, stage: int, slot: int, error: Exception) -> None:
+        """A value that could not be stored: its attempt has failed after all."""
+        plan, position = self.plans[stage], self.first + slot
+        run = self.run_of(plan, stage, position)
+        context = TaskContext(run, self.port, self.chunk.id, position, self.log.append, plan.stage.level)
+        token = current_task.set(context)
+        try:
+            message = f"its result could not be stored: {error}"
+            result = self.finished(plan, context, AttemptResult(states.FAILED, error=error, message=message))
+        finally:
+            current_task.reset(token)
+        if self.codes is None:
+            self.codes = [bytearray([states.COMPLETED]) * len(column) for column in self.values]
+        worker_stored.overwrite(
+            stage, slot, self.outcome(stage, position, result), self.values, self.codes, self.outcomes
+        )
+
     def report(self, upto: int, *, final: bool) -> None:
+        count = upto - self.first
+        stored = self.persist(count) if count and self.persists else ()
         lines, dropped = self.log.take()
         if lines or dropped:
             self.port.log(lines, dropped)
-        count = upto - self.first
         blocks = tuple(
             _block(self.values[n], self.nbytes, len(self.plans)) if self.chunk.keep[n] and count else None
             for n in range(len(self.plans))
@@ -379,7 +411,7 @@ class _Work:
         codes = None if self.codes is None else tuple(bytes(c) for c in self.codes)
         report = Report(
             self.chunk.id, self.first, count, final, self.base, self.started, self.durations, codes, self.outcomes,
-            blocks, self.port.worker,
+            blocks, self.port.worker, stored,
         )  # fmt: skip
         self.values = [[] for _ in self.plans]
         self.codes, self.outcomes = None, []

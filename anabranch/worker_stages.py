@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.context import TaskRun, given_name
+from anabranch.core.errors import AnabranchError
 from anabranch.core.keys import ConstantHasher
 from anabranch.core.params import Binder
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.contracts import Stage, TaskSpec, WorkerPort
+    from anabranch.core.stores import BlockStore
 
 _making = threading.Lock()  # of hashers: threads run chunks of one stage
 
@@ -34,7 +36,7 @@ def plan_of(port: WorkerPort, ref: int) -> StagePlan:
 class StagePlan:
     """What one stage needs at each item; shared by the chunks, and the threads, that run it."""
 
-    __slots__ = ("bind", "binder", "digest", "fn", "isasync", "plain", "prints", "single", "spec", "stage")
+    __slots__ = ("bind", "binder", "blocks", "digest", "fn", "isasync", "plain", "prints", "single", "spec", "stage")
 
     def __init__(self, port: WorkerPort, stage: Stage) -> None:
         spec: TaskSpec = port.shared(stage.spec)
@@ -52,7 +54,10 @@ class StagePlan:
         # Hooks of failures do not count: what fails enters the policy anyway.
         watched = options.on_running or options.on_completion or options.state_handlers
         named = options.task_run_name is not None
-        self.plain = not (self.isasync or watched or named or options.cached or options.persist_result)
+        # Where hooks hear of the end of each run, its value is stored before, by itself; so is that of async ones.
+        self.blocks = None if watched or self.isasync else _blocks(spec)
+        persists = options.persist_result and self.blocks is None
+        self.plain = not (self.isasync or watched or named or options.cached or persists)
         self.single = stage.binding.args == (("item", 0),) and not stage.binding.kwargs and stage.binding.width == 1
         self.bind = _binder(stage, constants)
         self.digest = _digest(stage, constants) if options.cached else None
@@ -75,6 +80,20 @@ class StagePlan:
             return
         parameters = self.parameters(args, kwargs)
         run.given_name = given_name(given, parameters)
+
+
+def _blocks(spec: TaskSpec) -> BlockStore | None:
+    """Where values persist that have no cache key; None where each attempt stores its own, or says why it cannot."""
+    if spec.options.cached or not spec.options.persist_result:
+        return None
+    if spec.store is None:
+        return None
+    if spec.probe is not None:
+        try:
+            spec.probe.see(spec.store)
+        except AnabranchError:
+            return None
+    return spec.store.blocks
 
 
 def _binder(stage: Stage, constants: Sequence[Any]) -> Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]:

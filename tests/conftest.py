@@ -9,6 +9,8 @@ import pytest
 from anabranch.core import secrets
 from tests.clock import Clock
 
+pytest_plugins = ["tests.beds"]
+
 
 @pytest.fixture(autouse=True)
 def no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import click
 
 from anabranch import settings
 from anabranch.cli import tables
+from anabranch.core import secrets
 
 
 @click.group("config")
@@ -40,7 +41,7 @@ def sources() -> list[tuple[str, Any, str]]:
             source = f"file ({path})"
         else:
             source = "default"
-        rows.append((name, getattr(loaded, name), source))
+        rows.append((name, _readable(getattr(loaded, name)), source))
     return rows
 
 
@@ -65,7 +66,7 @@ def set_(name: str, value: str) -> None:
     if name == "home":
         raise click.UsageError("home says where the file is, so it cannot stand in it; set ANABRANCH_HOME")
     settings.write(path, name, value)
-    click.echo(f"{name} = {settings.read_file(path)[name]} in {path}")
+    click.echo(f"{name} = {_readable(settings.read_file(path)[name])} in {path}")
     _warn_of_environment(name)
 
 
@@ -87,7 +88,13 @@ def unset(name: str) -> None:
 def _warn_of_environment(name: str) -> None:
     variable = f"ANABRANCH_{name.upper()}"
     if os.environ.get(variable):
-        click.echo(f"note: {variable}={os.environ[variable]} in the environment wins over the file", err=True)
+        value = _readable(os.environ[variable])
+        click.echo(f"note: {variable}={value} in the environment wins over the file", err=True)
+
+
+def _readable(value: Any) -> Any:
+    """An address without what one logs in with; anything else as it is."""
+    return secrets.without_login(value) if isinstance(value, str) and "://" in value else value
 
 
 def _shown(value: Any) -> str:

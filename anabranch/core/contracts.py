@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.options import TaskOptions
-    from anabranch.core.stores import ResultStore
+    from anabranch.core.stores import ResultStore, StoreProbe
 
 # -- downwards: what a worker is asked to do -----------------------------------------------------
 
@@ -61,6 +61,7 @@ class TaskSpec:
     options: TaskOptions
     source: str | None = None  # the function's source text, for the TASK_SOURCE cache policy
     store: ResultStore | None = None  # where its values persist, when they do
+    probe: StoreProbe | None = None  # tells workers outside the driver's process whether that is the driver's store
     isasync: bool | None = None  # found out at first use: looking costs as much as a tiny task
 
 
@@ -201,6 +202,7 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
     blocks: tuple[Block, ...] = ()  # per stage
     worker: str = ""
+    stored: tuple[str, ...] = ()  # per stage, the stored block in which slot n is position `first + n`; "" for none
 
 
 class LogLine(NamedTuple):

@@ -175,6 +175,7 @@ class MapRun:
         "stage_ref",
         "starred",
         "state_names",
+        "stored",
         "stream",
         "subscribers",
         "tags",
@@ -256,6 +257,8 @@ class MapRun:
 
         self.blocks: list[ValueBlock] = []  # sorted by first item
         self.bases: list[int] = []  # their first items, for bisect
+        # Blocks of the result store that have values of it: name, items, and the slot of each.
+        self.stored: list[tuple[str, Sequence[int], Sequence[int]]] = []
         self.moved: dict[int, ValueBlock] = {}
         self.layered = False  # blocks lie over others, in part
         self.gaps = not keep  # some values of completed items are not to be had any more
@@ -399,6 +402,13 @@ class MapRun:
         if block is None or block.content is None:
             return False
         return not isinstance(block.content, Inline) or block.content.values[block.slot(index)] is not RELEASED
+
+    def stored_in(self, index: int) -> tuple[str, int] | None:
+        """The block of the result store that has the item's value, and its slot there."""
+        for name, items, slots in reversed(self.stored):
+            if index in items:
+                return name, slots[items.index(index)]
+        return None
 
     def released_error(self, index: int) -> ResultReleased:
         if not self.keep:

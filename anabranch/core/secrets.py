@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SHORTEST = 4
 MASK = "**********"
+_LOGIN = re.compile(r"//(?P<login>[^/]*)@")
 _known: tuple[str, ...] = ()  # longest first: one may be a part of another
 _noting = threading.Lock()
 
@@ -73,7 +75,7 @@ class Secret:
                 f"{self!r}: there is no environment variable {self.name!r} in process {os.getpid()} on {host_name()}: "
                 "set it before that process starts (a worker elsewhere has the environment that its cluster gives it)"
             )
-        _note(text)
+        note(text)
         return text
 
     def get_secret_value(self) -> str:
@@ -98,16 +100,25 @@ def remember(*values: Any) -> None:
             if isinstance(text, bytes):
                 text = text.decode("utf-8", "replace")
             if isinstance(text, str):
-                _note(text)
+                note(text)
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """Mask this text in this process from now on."""
     global _known
     if len(text) < SHORTEST or text in _known:
         return
     with _noting:
         spellings = {text, repr(text)[1:-1], json.dumps(text)[1:-1]}
         _known = tuple(sorted(spellings.union(_known), key=len, reverse=True))
+
+
+def without_login(address: str) -> str:
+    """An address as people may read it: without login and query. The password is masked from now on."""
+    plain = address.partition("?")[0]
+    for login in _LOGIN.finditer(plain):
+        note(login["login"].partition(":")[2])
+    return _LOGIN.sub("//", plain)
 
 
 def any_known() -> bool:

@@ -63,6 +63,7 @@ class Around:
     limited: bool = True  # False: the runner watches the time limit
     obj: Any = None  # the Task, as hooks see it
     digest: Digest | None = None  # hashes an argument for its cache key; None: anew each time
+    packed: bool = False  # its value is stored with others'
 
 
 def attempt(
@@ -101,8 +102,11 @@ def _cached(
     around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, AttemptResult]:
     options, store = around.spec.options, around.spec.store
-    if store is None or options.persist_result is False or not (options.cached or options.persist_result):
+    wanted = options.cached or (options.persist_result and not around.packed)
+    if store is None or options.persist_result is False or not wanted:
         return (yield from _called(around, args, kwargs))
+    if around.spec.probe is not None:
+        yield Call(around.spec.probe.see, (store,))
     if not options.cached:
         key = f"run/{around.run.map_id}/{around.run.index}"
         return (yield from _stored(around, store, key, args, kwargs))

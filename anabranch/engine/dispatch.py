@@ -125,6 +125,8 @@ class Dispatcher(Losses):
         if codes is not None or sent.dirty:
             self._accept_each(map, items, stage, report, codes, outcomes, sent.taken)
             return
+        if report.stored and report.stored[stage]:
+            map.stored.append((report.stored[stage], items, range(len(items))))
         if isinstance(items, range):
             map.codes[items[0] : items[-1] + 1] = _COMPLETED * len(items)
             if not told:
@@ -175,6 +177,8 @@ class Dispatcher(Losses):
             self._settle_new(map, items)
             self.check_finished(map)
             return
+        if report.stored and report.stored[stage]:
+            map.stored.append((report.stored[stage], ended, offsets))
         map.done += len(ended)
         self.rows += rows_of(map, ended, offsets, report)
         self._settle_new(map, items)

@@ -1,36 +1,32 @@
 """The result store on a file system: one file a value, written whole or not at all.
 
-A file is a fixed prefix (magic, length of the header, checksum of all that follows), a msgpack
-header and the value's bytes. It is written under another name and renamed, so a reader sees the
+What is in a file says `format`. It is written under another name and renamed, so a reader sees the
 old value or the new one, whenever a writer dies. Files lie in 256 folders by the hash of their key.
+Large arrays are written from where they lie in memory, and read by mapping the file where it is local.
 """
 
 from __future__ import annotations
 
-import errno
+import functools
 import os
-import struct
 from contextlib import suppress
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgpack
 
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import SerializationError, StoreError
 from anabranch.core.stores import Stored
-from anabranch.results import locks
-from anabranch.results.serializers import get_serializer
+from anabranch.results import format, locks
+from anabranch.results.blocks import BLOCK, Blocks
+from anabranch.results.local_files import LocalFiles, store_error
+from anabranch.results.mapped import load
+from anabranch.results.serializers import get_serializer, restore, save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anabranch.core.contracts import Clock
-    from anabranch.results.serializers import Serializer
+    from anabranch.results.serializers import Bytes, Serializer
 
-_MAGIC = b"ANABRv1\n"
-_PREFIX = struct.Struct("<8sI16s")  # magic, size of the header, checksum of header and payload
-_LONGEST_KEY = 512  # a longer one is kept as its hash
 _VALUE = ".value"
 _LOCK = ".lock"
 _UNFINISHED_SECONDS = 86_400.0
@@ -41,14 +37,6 @@ class Usage(NamedTuple):
 
     bytes: int
     entries: int
-
-
-class _Header(NamedTuple):
-    key: str
-    serializer: str
-    created: float
-    expires: float | None
-    size: int
 
 
 class DiskStore:
@@ -74,11 +62,16 @@ class DiskStore:
     ) -> None:
         self.folder = os.path.abspath(os.path.expanduser(os.fspath(folder)))
         self.serializer = get_serializer(serializer)
-        self.sync = sync
+        self._files = LocalFiles(self.folder, sync)
         self._clock = clock
 
     def __repr__(self) -> str:
         return f"DiskStore({self.folder!r}, serializer={self.serializer.name!r})"
+
+    @functools.cached_property
+    def blocks(self) -> Blocks:
+        """Where the values of maps lie in blocks, in this store's folder."""
+        return Blocks(self._files, self.serializer, self._clock)
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -90,13 +83,12 @@ class DiskStore:
         """
         path = self._path(key, _VALUE)
         data = self._load(path)
-        if data is None:
+        found = None if data is None else format.find(data)
+        if data is None or found is None or not self._counts(found, key) or not format.is_sound(data, found):
             return None
-        header, start = _header_of(data, checked=True)
-        if header is None or header.key != _short_key(key) or self._expired(header):
-            return None
+        header = found.header
         try:
-            value = self._serializer_of(header).loads(memoryview(data)[start:])
+            value = restore(header.serializer, self.serializer, format.saved_in(data, found))
         except SerializationError as error:
             raise StoreError(f"{path}: {error}") from error
         return Stored(value, header.created, header.expires)
@@ -108,23 +100,19 @@ class DiskStore:
             SerializationError: the value cannot be saved; names the path to the culprit in it.
             StoreError: the file cannot be written; the old value stays, nothing half-written does.
         """
-        payload = self.serializer.dumps(value)
-        fields = [_short_key(key), self.serializer.name, self._clock.time(), expires, len(payload)]
-        header: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
-        checksum = blake2b(header, digest_size=16)
-        checksum.update(payload)
-        head = _PREFIX.pack(_MAGIC, len(header), checksum.digest()) + header
+        saved = save(self.serializer, value)
+        parts = format.encode(key, self.serializer.name, self._clock.time(), expires, saved)
         path = self._path(key, _VALUE)
         try:
-            self._replace(path, head, payload)
+            self._files.replace(path, parts)
         except OSError as error:
-            raise _store_error("write", path, error) from error
-        return len(head) + len(payload)
+            raise store_error("write", path, error) from error
+        return sum(map(len, parts))
 
     def exists(self, key: str) -> bool:
         """Whether `read` would find a value, without reading all of it."""
-        header = self._peek(self._path(key, _VALUE))
-        return header is not None and header.key == _short_key(key) and not self._expired(header)
+        found = self._peek(self._path(key, _VALUE))
+        return found is not None and self._counts(found, key)
 
     def delete(self, key: str) -> None:
         """Forget the value; nothing happens when there is none."""
@@ -134,7 +122,7 @@ class DiskStore:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise _store_error("delete", path, error) from error
+            raise store_error("delete", path, error) from error
 
     # -- locks -----------------------------------------------------------------------------------
 
@@ -149,10 +137,10 @@ class DiskStore:
             try:
                 return locks.acquire(path, owner, now + seconds, now)
             except FileNotFoundError:
-                self._make_folder(os.path.dirname(path))
+                self._files.make_folder(os.path.dirname(path))
                 return locks.acquire(path, owner, now + seconds, now)
         except OSError as error:
-            raise _store_error("lock", path, error) from error
+            raise store_error("lock", path, error) from error
 
     def unlock(self, key: str, owner: str) -> None:
         """Give the lock up; nothing happens when `owner` holds it no more."""
@@ -160,13 +148,13 @@ class DiskStore:
         try:
             locks.free(path, owner)
         except OSError as error:
-            raise _store_error("unlock", path, error) from error
+            raise store_error("unlock", path, error) from error
 
     # -- housekeeping ----------------------------------------------------------------------------
 
     def usage(self) -> Usage:
-        """Bytes and values in the folder, expired ones included."""
-        sizes = [entry.stat().st_size for entry in self._entries() if entry.name.endswith(_VALUE)]
+        """Bytes and values in the folder, expired ones included; a block counts as one."""
+        sizes = [entry.stat().st_size for entry in self._entries() if entry.name.endswith((_VALUE, BLOCK))]
         return Usage(sum(sizes), len(sizes))
 
     def clean(self, older_than: float | None = None, expired: bool = True) -> Usage:
@@ -175,7 +163,7 @@ class DiskStore:
         Always goes: what dead writers left unfinished, lapsed locks, damaged files.
 
         Args:
-            older_than: values written more than so many seconds ago go too.
+            older_than: values and blocks written more than so many seconds ago go too.
             expired: whether expired values go.
         """
         now = self._clock.time()
@@ -185,6 +173,9 @@ class DiskStore:
                 if entry.name.endswith(_VALUE):
                     gone = self._drop_if(entry.path, now, older_than, expired)
                     size, count = size + gone, count + bool(gone)
+                elif entry.name.endswith(BLOCK):
+                    gone = _drop_old(entry, older_than)
+                    size, count = size + gone, count + bool(gone)
                 elif entry.name.endswith(_LOCK):
                     _drop_lock(entry.path, now)
                 else:
@@ -192,19 +183,17 @@ class DiskStore:
             except FileNotFoundError:
                 continue  # somebody else was here
             except OSError as error:
-                raise _store_error("clean", entry.path, error) from error
+                raise store_error("clean", entry.path, error) from error
         return Usage(size, count)
 
     def _drop_if(self, path: str, now: float, older_than: float | None, expired: bool) -> int:
         """Remove one value if it is to go; a value that is written meanwhile stays."""
 
         def goes() -> bool:
-            header = self._peek(moved)
-            if header is None:
+            found = self._peek(moved)
+            if found is None or (expired and found.header.expired(now)):
                 return True
-            if expired and header.expires is not None and now >= header.expires:
-                return True
-            return older_than is not None and now - header.created > older_than
+            return older_than is not None and now - found.header.created > older_than
 
         moved = path
         if not goes():
@@ -236,103 +225,53 @@ class DiskStore:
     # -- files -----------------------------------------------------------------------------------
 
     def _path(self, key: str, kind: str) -> str:
-        name = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
-        return f"{self.folder}/{name[:2]}/{name[2:]}{kind}"
+        return f"{self.folder}/{format.place_of(key)}{kind}"
 
     def _entries(self) -> Iterator[os.DirEntry[str]]:
         try:
             with os.scandir(self.folder) as folders:
                 found = [one.path for one in folders if len(one.name) == 2 and one.is_dir(follow_symlinks=False)]
+            with suppress(FileNotFoundError), os.scandir(f"{self.folder}/blocks") as maps:
+                found += [one.path for one in maps if one.is_dir(follow_symlinks=False)]
             for folder in found:
                 with os.scandir(folder) as entries:
                     yield from list(entries)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise _store_error("list", self.folder, error) from error
+            raise store_error("list", self.folder, error) from error
 
-    def _make_folder(self, folder: str) -> None:
-        """One of the 256, and the store's own, for this user only."""
-        if not os.path.isdir(self.folder):
-            os.makedirs(os.path.dirname(self.folder), exist_ok=True)
-            with suppress(FileExistsError):
-                os.mkdir(self.folder, 0o700)
-        with suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-
-    def _load(self, path: str) -> bytes | None:
+    def _load(self, path: str) -> Bytes | None:
         try:
-            with open(path, "rb", buffering=0) as file:
-                return file.readall()
+            return load(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _store_error("read", path, error) from error
+            raise store_error("read", path, error) from error
 
-    def _peek(self, path: str) -> _Header | None:
+    def _peek(self, path: str) -> format.Found | None:
         """The header of a file that has its full length."""
         try:
             with open(path, "rb", buffering=0) as file:
-                data = file.read(4096)
-                header, start = _header_of(data, checked=False)
-                if header is not None and os.fstat(file.fileno()).st_size != start + header.size:
-                    return None
-                return header
+                size = os.fstat(file.fileno()).st_size
+                found = format.find(file.read(format.HEAD)) or format.find(load(path))
+                return found if found is not None and found.end == size else None
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _store_error("read", path, error) from error
+            raise store_error("read", path, error) from error
 
-    def _replace(self, path: str, head: bytes, payload: bytes) -> None:
-        folder = os.path.dirname(path)
-        new = f"{folder}/{locks.unique_name()}"
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        try:
-            descriptor = os.open(new, flags, 0o600)
-        except FileNotFoundError:
-            self._make_folder(folder)
-            descriptor = os.open(new, flags, 0o600)
-        try:
-            try:
-                for part in (head, payload):
-                    rest = memoryview(part)
-                    while rest:
-                        rest = rest[os.write(descriptor, rest) :]
-                if self.sync:
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(new, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(new)
-            raise
-
-    def _expired(self, header: _Header) -> bool:
-        return header.expires is not None and self._clock.time() >= header.expires
-
-    def _serializer_of(self, header: _Header) -> Serializer:
-        own = self.serializer
-        return own if own.name == header.serializer else get_serializer(header.serializer)
+    def _counts(self, found: format.Found, key: str) -> bool:
+        return found.header.key == format.short_key(key) and not found.header.expired(self._clock.time())
 
 
-def _header_of(data: bytes, checked: bool) -> tuple[_Header | None, int]:
-    """The header and where the value begins; None when the bytes are not a whole, sound file."""
-    if len(data) < _PREFIX.size:
-        return None, 0
-    magic, size, checksum = _PREFIX.unpack_from(data)
-    start = _PREFIX.size + size
-    if magic != _MAGIC or start > len(data):
-        return None, 0
-    if checked and blake2b(memoryview(data)[_PREFIX.size :], digest_size=16).digest() != checksum:
-        return None, 0
-    try:
-        header = _Header(*msgpack.unpackb(data[_PREFIX.size : start], unicode_errors="surrogatepass"))
-    except Exception:  # msgpack has many ways to refuse
-        return None, 0
-    if checked and len(data) != start + header.size:
-        return None, 0
-    return header, start
+def _drop_old(entry: os.DirEntry[str], older_than: float | None) -> int:
+    """Remove a block of that age and return its size; blocks never change, so there is nothing to race with."""
+    status = entry.stat(follow_symlinks=False)
+    if older_than is None or SYSTEM.time() - status.st_mtime <= older_than:
+        return 0
+    os.unlink(entry.path)
+    return status.st_size
 
 
 def _drop_lock(path: str, now: float) -> None:
@@ -342,16 +281,3 @@ def _drop_lock(path: str, now: float) -> None:
         holder = None
     if holder is None:
         locks.remove_if_empty(path)
-
-
-def _short_key(key: str) -> str:
-    if len(key) <= _LONGEST_KEY:
-        return key
-    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
-
-
-def _store_error(verb: str, path: str, error: OSError) -> StoreError:
-    reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason += "; free some space, or give results another folder"
-    return StoreError(f"cannot {verb} {path}: {reason}")

@@ -14,6 +14,7 @@ from anabranch.results.serializers import get_serializer
 
 if TYPE_CHECKING:
     from anabranch.core.contracts import Clock
+    from anabranch.core.stores import BlockStore
     from anabranch.results.serializers import Serializer
 
 
@@ -29,6 +30,8 @@ class MemoryStore:
     Values are kept as bytes, so a reader gets its own copy and what could not be stored on disk
     cannot be stored here.
     """
+
+    blocks: BlockStore | None = None  # there are no files to be few of
 
     def __init__(self, serializer: str | Serializer = "pickle", *, clock: Clock = SYSTEM) -> None:
         self.serializer = get_serializer(serializer)

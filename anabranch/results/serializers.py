@@ -1,11 +1,15 @@
-"""How values become bytes in a store: "pickle", "json", and "compressed/..." of either."""
+"""How values become bytes in a store: "pickle", "json", and "compressed/..." of either.
+
+A serializer that has `save` and `restore` besides keeps large arrays apart from the rest (pickle 5's
+buffers), so that a store writes them from where they lie and reads them into where they stay.
+"""
 
 from __future__ import annotations
 
 import json
 import pickle
 import zlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cloudpickle
 
@@ -13,7 +17,19 @@ from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import ConfigurationError, SerializationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import mmap
+    from collections.abc import Callable, Sequence
+
+    Bytes = bytes | bytearray | memoryview | mmap.mmap
+
+APART = 4096  # bytes; a smaller array goes with the pickle
+
+
+class Saved(NamedTuple):
+    """A value as bytes, and the arrays in it that lie apart."""
+
+    data: Bytes
+    buffers: Sequence[memoryview] = ()
 
 
 class Serializer(Protocol):
@@ -50,6 +66,36 @@ class PickleSerializer:
 
     def loads(self, data: bytes | memoryview) -> Any:
         return _rebuilt(self.name, pickle.loads, data)
+
+    def save(self, value: Any) -> Saved:
+        """The value with its large arrays apart; they are views of the value's own memory."""
+        buffers: list[memoryview] = []
+
+        def in_place(buffer: pickle.PickleBuffer) -> bool:
+            try:
+                view = buffer.raw()
+            except BufferError:  # in pieces
+                return True
+            if view.nbytes < APART:
+                return True
+            buffers.append(view)
+            return False
+
+        try:
+            data = pickle.dumps(value, protocol=5, buffer_callback=in_place)
+            if b"__main__" not in data:
+                return Saved(data, buffers)
+        except Exception:  # as in `dumps`
+            pass
+        buffers.clear()
+        try:
+            return Saved(cloudpickle.dumps(value, protocol=5, buffer_callback=in_place), buffers)
+        except Exception as error:  # whatever the object's own code raises
+            raise unpicklable(value, error, _cloudpickled) from error
+
+    def restore(self, saved: Saved) -> Any:
+        """The value around those buffers; arrays can be written to where the buffers can."""
+        return _rebuilt(self.name, lambda data: pickle.loads(data, buffers=saved.buffers), saved.data)
 
 
 class JsonSerializer:
@@ -103,6 +149,19 @@ def get_serializer(name: str | Serializer) -> Serializer:
     return found
 
 
+def save(serializer: Serializer, value: Any) -> Saved:
+    """The value as bytes, large arrays apart where the serializer can; raises SerializationError."""
+    apart: Callable[[Any], Saved] | None = getattr(serializer, "save", None)
+    return Saved(serializer.dumps(value)) if apart is None else apart(value)
+
+
+def restore(name: str, own: Serializer, saved: Saved) -> Any:
+    """The value that a serializer called `name` has saved; raises SerializationError when it cannot be rebuilt."""
+    serializer = own if own.name == name else get_serializer(name)
+    rebuild: Callable[[Saved], Any] | None = getattr(serializer, "restore", None)
+    return serializer.loads(memoryview(saved.data)) if rebuild is None else rebuild(saved)
+
+
 def _tried(value: Any, dumps: Callable[[Any], bytes]) -> bytes:
     try:
         return dumps(value)
@@ -110,7 +169,7 @@ def _tried(value: Any, dumps: Callable[[Any], bytes]) -> bytes:
         raise unpicklable(value, error, dumps) from error
 
 
-def _rebuilt(name: str, loads: Callable[[Any], Any], data: bytes | memoryview) -> Any:
+def _rebuilt(name: str, loads: Callable[[Any], Any], data: Bytes) -> Any:
     try:
         return loads(data)
     except Exception as error:  # whatever the object's own code raises

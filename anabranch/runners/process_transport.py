@@ -72,15 +72,15 @@ def report_frame(report: Report) -> bytes:
     ])  # fmt: skip
     return message(
         REPORT, report.chunk, report.first, report.count, report.final, report.base, _plain(report.started),
-        _plain(report.durations), report.codes, report.outcomes, blocks, report.worker,
+        _plain(report.durations), report.codes, report.outcomes, blocks, report.worker, report.stored,
     )  # fmt: skip
 
 
 def report_of(fields: tuple[Any, ...]) -> Report:
-    chunk, first, count, final, base, started, durations, codes, outcomes, blocks, worker = fields
+    chunk, first, count, final, base, started, durations, codes, outcomes, blocks, worker, stored = fields
     found = tuple([None if b is None else Held(b) if type(b) is int else Packed(*b) for b in blocks])
     return Report(
-        chunk, first, count, final, base, _array(started), _array(durations), codes, outcomes, found, worker
+        chunk, first, count, final, base, _array(started), _array(durations), codes, outcomes, found, worker, stored,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What every result store promises, over disk and memory alike."""
+"""What every result store promises, over disk, memory and remote addresses alike."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from anabranch.core.errors import SerializationError
 from anabranch.results.disk import DiskStore
 from anabranch.results.memory import MemoryStore
+from anabranch.results.remote import RemoteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from tests.clock import Clock
 
 
-@pytest.fixture(params=["disk", "disk-json", "disk-compressed", "memory"])
+STORES = [
+    *("disk", "disk-json", "disk-compressed", "memory", "remote-memory", "remote-renaming"),
+    pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.timeout(180)]),
+]
+
+
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> ResultStore:
     match request.param:
         case "disk":
@@ -28,6 +35,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Resul
             return DiskStore(tmp_path / "store", "json", clock=clock)
         case "disk-compressed":
             return DiskStore(tmp_path / "store", "compressed/pickle", clock=clock)
+        case "remote-memory":
+            return RemoteStore(f"memory://{tmp_path}", clock=clock)
+        case "remote-renaming":  # as on sftp and the like
+            return RemoteStore(f"local://{tmp_path}/store", clock=clock)
+        case "s3":
+            return RemoteStore(request.getfixturevalue("s3_address"), clock=clock)
         case _:
             return MemoryStore(clock=clock)
 
@@ -158,8 +171,12 @@ def test_a_lock_says_nothing_of_the_value(store: ResultStore) -> None:
     assert not store.lock("key", "b", 10)
 
 
-def test_threads_race_for_locks(store: ResultStore) -> None:
+@pytest.mark.parametrize("before", ["free", "lapsed"])
+def test_threads_race_for_locks(store: ResultStore, clock: Clock, before: str) -> None:
     keys = [f"key{n}" for n in range(50)]
+    if before == "lapsed":
+        assert all(store.lock(key, "before", 10) for key in keys)
+        clock.now += 10
     won: list[tuple[str, int]] = []
     start = threading.Barrier(4)
 
@@ -173,6 +190,9 @@ def test_threads_race_for_locks(store: ResultStore) -> None:
     for thread in threads:
         thread.join()
     assert sorted(key for key, _ in won) == sorted(keys)
+    for key, me in won:
+        store.unlock(key, f"owner{me}")
+        assert store.lock(key, "after", 10)
 
 
 def test_a_pickled_copy_sees_the_same_values(store: ResultStore) -> None:

@@ -31,6 +31,25 @@ class Threads(ThreadRunner):
         super().submit(chunks)
 
 
+@pytest.fixture
+def storing(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Session]]:
+    """Makes the program's session, with the result store at a folder or an address; one a call, the last one counts."""
+    made: list[Session] = []
+    before = sessions.use(None)
+
+    def make(results: str) -> Session:
+        made.append(Session(Settings(home=tmp_path / "home", results=results, progress=False), records=MemoryRecords()))
+        sessions.use(made[-1])
+        return made[-1]
+
+    cloudpickle.register_pickle_by_value(request.module)  # workers need not import the tests
+    yield make
+    cloudpickle.unregister_pickle_by_value(request.module)
+    sessions.use(before)
+    for one in made:
+        one.close()
+
+
 def _runner(kind: str) -> Any:
     return Threads(max_workers=2) if kind == "thread" else ProcessRunner(max_workers=2)
 

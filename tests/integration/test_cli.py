@@ -149,6 +149,15 @@ def test_config_says_where_values_come_from(
     assert "runner" in invoke("config", "view").output
 
 
+def test_config_shows_no_password(invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "sftp://me:hunt@r22@host/results?token=abcdef"
+    said = [invoke("config", "set", "results", address).output, invoke("config", "view").output]
+    monkeypatch.setenv("ANABRANCH_RESULTS", address)
+    said += [invoke("config", "view", "--json").output, invoke("config", "unset", "results").output]
+    assert all("sftp://host/results" in text for text in said)
+    assert not any(word in text for text in said for word in ("hunt", "r22", "abcdef"))
+
+
 def test_config_refuses_what_it_does_not_know(home: Path) -> None:
     assert "known are" in run("config", "set", "runer", "process", code=1).stderr
     assert "true or false" in run("config", "set", "progress", "perhaps", code=1).stderr

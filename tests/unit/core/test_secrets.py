@@ -112,7 +112,7 @@ def test_the_longer_of_two_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_text_is_found_as_repr_and_json_write_it() -> None:
-    text = "line one\nline \\ two\t\"ü\""
+    text = 'line one\nline \\ two\t"ü"'
     secrets.remember(SecretStr(text))
     for spelling in (text, repr(text), json.dumps(text), str(KeyError(text))):
         assert "line one" not in secrets.mask(spelling)
@@ -195,3 +195,21 @@ def test_an_error_without_a_secret_is_left_alone(read: str) -> None:
     info, back = travelled(error)
     assert info.pickled == cloudpickle.dumps(error)
     assert back.args == error.args
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ("sftp://me:open@sesame@host/x", "sftp://host/x"),
+        ("ftp://me@host/x?token=open", "ftp://host/x"),
+        ("simplecache::ftp://me:open@host/a@b", "simplecache::ftp://host/a@b"),
+    ],
+)
+def test_an_address_is_shown_without_its_login(address: str, shown: str) -> None:
+    assert secrets.without_login(address) == shown
+
+
+def test_the_password_of_an_address_is_masked_elsewhere() -> None:
+    secrets.without_login("sftp://me:open@sesame@host/x")
+    assert secrets.mask("cannot log in with open@sesame") == f"cannot log in with {secrets.MASK}"

@@ -1,0 +1,203 @@
+"""Many values in one file: what a worker has stored of a map between two reports.
+
+    magic 8 | size of the header 4 | checksum of it 16 | header | pad | value | value | pad, value ...
+
+The header has where each value ends and its checksum, so one value is read with two requests: the
+header's and its own. A map of a million items makes thousands of files in place of a million, which
+file systems shared by many machines, and stores that count requests, need. A file is never changed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import sys
+from array import array
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgpack
+
+from anabranch.core.clock import SYSTEM
+from anabranch.core.errors import SerializationError, StoreError
+from anabranch.core.stores import Stored, Written
+from anabranch.results.format import ALIGNMENT, laid_out, sizes_of, taken_apart
+from anabranch.results.serializers import restore, save
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from anabranch.core.contracts import Clock
+    from anabranch.results.serializers import Bytes, Serializer
+
+FIRST = 64 << 10  # bytes of the first request: the header of a thousand values, and the values if they are small
+BLOCK = ".block"
+
+_MAGIC = b"ANABRb1\n"
+_PREFIX = struct.Struct("<8sI16s")
+_CHECK = 8  # bytes of checksum a value
+
+
+class Files(Protocol):
+    """Where blocks lie: `LocalFiles` or `RemoteFiles`."""
+
+    @property
+    def shown(self) -> str: ...
+
+    def get(self, name: str, start: int, end: int) -> bytes | None: ...
+
+    def put(self, name: str, parts: Sequence[Bytes]) -> None: ...
+
+
+class _Index(NamedTuple):
+    """A block's header."""
+
+    serializer: str
+    created: float
+    items: array[int]
+    ends: array[int]  # where each value ends, from the first one's beginning
+    checks: bytes  # zeros: there is no such value
+    sizes: dict[int, list[int]]  # of the pickle and the arrays beside it, for values that have such
+    start: int = 0
+
+    def place(self, slot: int) -> tuple[int, int]:
+        """Where the value lies in the file."""
+        before = self.ends[slot - 1] if slot else 0
+        if slot in self.sizes:
+            before += -before % ALIGNMENT
+        return self.start + before, self.start + self.ends[slot]
+
+
+class Blocks:
+    """A `BlockStore` in a folder or at an address. Picklable.
+
+    Args:
+        files: where.
+        serializer: how values become bytes.
+        clock: tells when they were written.
+    """
+
+    def __init__(self, files: Files, serializer: Serializer, clock: Clock = SYSTEM) -> None:
+        self.files = files
+        self.serializer = serializer
+        self._clock = clock
+        self._last: tuple[str, _Index, bytes] | None = None
+
+    def __reduce__(self) -> Any:
+        return Blocks, (self.files, self.serializer, self._clock)
+
+    def write(self, place: str, items: Sequence[int], values: Sequence[Any], without: Collection[int] = ()) -> Written:
+        """Store values as one file; slot n has the value of `items[n]`.
+
+        Args:
+            place: whose values, such as a map's id; the first part of the file's name.
+            without: slots that have no value.
+
+        Returns:
+            The file's name, "" when no value could be saved, and the errors by slot of those that could not.
+
+        Raises:
+            StoreError: the file cannot be written; there is none then.
+        """
+        parts: list[Bytes] = []
+        ends, checks = array("q"), bytearray()
+        sizes: dict[int, list[int]] = {}
+        failed: dict[int, SerializationError] = {}
+        end = 0
+        for slot, value in enumerate(values):
+            try:
+                saved = None if slot in without else save(self.serializer, value)
+            except SerializationError as error:
+                failed[slot], saved = error, None
+            if saved is None:
+                ends.append(end)
+                checks += bytes(_CHECK)
+                continue
+            if saved.buffers:
+                parts.append(bytes(-end % ALIGNMENT))
+                end += len(parts[-1])
+                size, buffers = sizes_of(saved)
+                sizes[slot] = [size, *buffers]
+            own = laid_out(saved, end)
+            parts += own
+            end += sum(map(len, own))
+            ends.append(end)
+            checks += _checksum(own, _CHECK)
+        if len(failed) + len(without) == len(values):
+            return Written("", failed)
+        name = f"blocks/{place}/{items[0]}-{secrets.token_hex(8)}{BLOCK}"
+        fields = [self.serializer.name, self._clock.time(), _little(array("Q", items)), _little(ends), bytes(checks)]
+        header: bytes = msgpack.packb([*fields, sizes])
+        head = _PREFIX.pack(_MAGIC, len(header), _checksum([header], 16)) + header
+        self.files.put(name, [head, bytes(-len(head) % ALIGNMENT), *parts])
+        return Written(name, failed)
+
+    def items(self, name: str) -> list[int]:
+        """Which item each slot is of; [] when there is no such block, or a damaged one. Raises StoreError."""
+        opened = self._open(name)
+        return [] if opened is None else list(opened[0].items)
+
+    def read(self, name: str, slot: int) -> Stored | None:
+        """One value of a block; None when it is not there, or damaged.
+
+        Raises:
+            StoreError: the file cannot be read, or the value cannot be rebuilt here.
+        """
+        opened = self._open(name)
+        if opened is None or slot >= len(opened[0].ends):
+            return None
+        index, begun = opened
+        low, high = index.place(slot)
+        data = bytearray(begun[low:high] if high <= len(begun) else self.files.get(name, low, high) or b"")
+        if _checksum([data], _CHECK) != index.checks[slot * _CHECK : (slot + 1) * _CHECK]:
+            return None
+        try:
+            size, *buffers = index.sizes.get(slot, [len(data)])
+            value = restore(index.serializer, self.serializer, taken_apart(data, size, buffers, 0))
+        except SerializationError as error:
+            raise StoreError(f"{self.files.shown}/{name}, value {slot}: {error}") from error
+        return Stored(value, index.created)
+
+    def _open(self, name: str) -> tuple[_Index, bytes] | None:
+        """The index of a block, and its first bytes; that of the last one is kept."""
+        last = self._last
+        if last is not None and last[0] == name:
+            return last[1:]
+        data = self.files.get(name, 0, FIRST)
+        if data is None or len(data) < _PREFIX.size:
+            return None
+        magic, size, checksum = _PREFIX.unpack_from(data)
+        if magic != _MAGIC:
+            return None
+        end = _PREFIX.size + size
+        if end > len(data):
+            data += self.files.get(name, len(data), end) or b""
+        header = data[_PREFIX.size : end]
+        if _checksum([header], 16) != checksum:
+            return None
+        serializer, created, items, ends, checks, sizes = msgpack.unpackb(header, strict_map_key=False)
+        start = end + -end % ALIGNMENT
+        index = _Index(serializer, created, _from_little("Q", items), _from_little("q", ends), checks, sizes, start)
+        self._last = (name, index, data)
+        return index, data
+
+
+def _checksum(parts: Sequence[Bytes], size: int) -> bytes:
+    checksum = blake2b(digest_size=size)
+    for part in parts:
+        checksum.update(part)
+    return checksum.digest()
+
+
+def _little(numbers: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _from_little(kind: str, data: bytes) -> array[int]:
+    numbers: array[int] = array(kind)
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

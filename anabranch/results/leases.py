@@ -1,0 +1,102 @@
+"""Locks made of objects that can only be created, read and removed: one holder at a time.
+
+    key.lock  (nonce x0) ----> key.lock.x0  (nonce x1) ----> key.lock.x1  (nonce x2)
+      lapsed                     lapsed                        the holder
+
+An object says who holds the lock and until when. The first is created only if there is none. Who
+takes a lapsed one over, or prolongs his own, creates the successor, whose name is the nonce of the
+one before: of several who saw the same lapsed holder one succeeds. A holder frees the lock by
+removing the first object, which makes the rest unreachable; so who has created a successor looks
+whether it hangs on the first one still. Nothing is listed, and nothing changed in place.
+"""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgpack
+
+from anabranch.results.locks import Process, is_dead, this_process
+
+if TYPE_CHECKING:
+    from anabranch.results.remote_files import RemoteFiles
+
+_NEVER = 1e12  # seconds
+_LARGEST = 4096  # bytes of a lock's object
+
+
+class Lease(NamedTuple):
+    """One link of the chain."""
+
+    name: str
+    owner: str  # hashed
+    process: Process
+    deadline: float
+    nonce: str
+
+    def lapsed(self, now: float) -> bool:
+        return now >= self.deadline or is_dead(self.process)
+
+
+def acquire(files: RemoteFiles, name: str, owner: str, deadline: float, now: float) -> bool:
+    """Hold the lock until `deadline`; an owner who holds it already prolongs it. Raises StoreError."""
+    nonce = secrets.token_hex(8)
+    mine = _hashed(owner)
+    data = msgpack.packb([mine, list(this_process()), min(deadline, _NEVER), nonce])
+    if files.create(name, data):
+        return True
+    chain = _chain(files, name)
+    if not chain:
+        return bool(files.create(name, data))  # freed in between
+    last = chain[-1]
+    if last.nonce == nonce:  # a request whose answer was lost, and that was made again
+        return True
+    if last.owner != mine and not last.lapsed(now):
+        return False
+    successor = f"{name}.{last.nonce}"
+    if not files.create(successor, data) and not _is(files, successor, nonce):
+        return False
+    if nonce in (link.nonce for link in _chain(files, name)):
+        return True
+    files.remove(successor)
+    return False
+
+
+def free(files: RemoteFiles, name: str, owner: str, now: float) -> None:
+    """Give the lock up if `owner` holds it; else nothing happens. One that has lapsed is left to the next."""
+    chain = _chain(files, name)
+    if chain and chain[-1].owner == _hashed(owner) and not chain[-1].lapsed(now):
+        for link in chain:
+            files.remove(link.name)
+
+
+def _chain(files: RemoteFiles, name: str) -> list[Lease]:
+    """All links, the last one being the holder or who held the lock last."""
+    chain: list[Lease] = []
+    link = _read(files, name)
+    while link is not None and link not in chain:  # damaged ones might go round
+        chain.append(link)
+        link = _read(files, f"{name}.{link.nonce}")
+    return chain
+
+
+def _is(files: RemoteFiles, name: str, nonce: str) -> bool:
+    link = _read(files, name)
+    return link is not None and link.nonce == nonce
+
+
+def _read(files: RemoteFiles, name: str) -> Lease | None:
+    data = files.get(name, 0, _LARGEST)
+    if data is None:
+        return None
+    try:
+        owner, process, deadline, nonce = msgpack.unpackb(data)
+        return Lease(name, owner, Process(*process), deadline, nonce)
+    except Exception:  # no lock of ours, or one that is being written: held until somebody removes it
+        return Lease(name, "", Process(0, 0, ""), _NEVER, "damaged")
+
+
+def _hashed(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

@@ -1,0 +1,79 @@
+"""Real servers from the test beds, started when a test first asks for one and ended with the session.
+
+The beds lie beside the checkout, in `../shared/testbeds`. Without them the tests that need one are
+skipped, with the reason in the summary; where they are, one that does not start is a failure.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BEDS = Path(__file__).resolve().parents[2] / "shared" / "testbeds"
+
+_prefixes = itertools.count()
+
+
+def bed(name: str, *options: str) -> Iterator[dict[str, str]]:
+    """Bring a bed up, give the variables that tell where it is, take it down."""
+    if not (BEDS / name).is_dir():
+        pytest.skip(f"there is no test bed at {BEDS / name}")
+    state = tempfile.mkdtemp(prefix=f"anabranch-{name}-")  # short: sockets lie in it
+    try:
+        command = [str(BEDS / name / "up"), state, *options]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.fail(f"the test bed {name} did not start: {done.stderr}")
+        lines = [shlex.split(line)[1].partition("=") for line in done.stdout.splitlines()]
+        yield {variable: value for variable, _, value in lines}
+    finally:
+        subprocess.run([str(BEDS / name / "down"), state], capture_output=True)
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def free_ports(base: int, count: int) -> int:
+    """The first of so many neighbouring ports that nobody listens on, of those at a multiple of 10 from `base`."""
+    for first in range(base + os.getpid() % 100 * 10, base + 2000, 10):
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return first
+    pytest.fail(f"no {count} free ports together above {base}")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[dict[str, str]]:
+    for variables in bed("s3", "--port-base", str(free_ports(18300, 8))):
+        from s3fs import S3FileSystem
+
+        S3FileSystem(
+            key=variables["AWS_ACCESS_KEY_ID"],
+            secret=variables["AWS_SECRET_ACCESS_KEY"],
+            endpoint_url=variables["AWS_ENDPOINT_URL"],
+            skip_instance_cache=True,
+        ).mkdir("bucket")
+        yield variables
+
+
+@pytest.fixture
+def s3_address(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place in a bucket of the S3 test bed; this process and its children have what it takes to log in."""
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://bucket/place{next(_prefixes)}"

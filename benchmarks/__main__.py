@@ -10,8 +10,9 @@ from pathlib import Path
 
 import anabranch
 from benchmarks import report
+from benchmarks.measure import ADDRESS
 from benchmarks.registry import NAMES, find
-from benchmarks.sampling import NOISY, Sample, Verdict, judge, take_all, write_json
+from benchmarks.sampling import NOISY, Sample, Verdict, adopt_orphans, judge, take_all, write_json
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -22,9 +23,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="smaller sizes: shows that it works, proves no bar")
     parser.add_argument("--json", type=Path, help="write one line a sample to this file")
     parser.add_argument("--repeat", type=int, default=5, help="samples a side (long rows take fewer)")
+    parser.add_argument("--address", help="of a running Dask (tcp://...) or Ray: rows of that engine use it")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
     given = parser.parse_args()
-    given.names = [n for n in given.only.split(",") if n] or NAMES
+    given.names = [n for n in given.only.split(",") if n] or (of_engine(given.address) if given.address else NAMES)
     unknown = sorted(set(given.names) - set(NAMES))
     if unknown:
         parser.error(f"unknown rows {', '.join(unknown)}; known are {', '.join(NAMES)}")
@@ -33,8 +35,17 @@ def arguments() -> argparse.Namespace:
     return given
 
 
+def of_engine(address: str) -> list[str]:
+    """The rows that a cluster at that address can run."""
+    kind = "dask" if "://" in address and not address.startswith("ray://") else "ray"
+    return [name for name in NAMES if kind in name.split("_")]
+
+
 def main() -> int:
     given = arguments()
+    if given.address:
+        os.environ[ADDRESS] = given.address
+    adopt_orphans()
     load_before = os.getloadavg()[0]
     print(f"{report.machine()}; load average {load_before:.1f}", flush=True)
     samples: list[Sample] = []

@@ -26,9 +26,7 @@ def calibrate() -> float:
 
 def main() -> None:
     name, side = sys.argv[1:3]
-    row = find(name)
-    measure = row.ours if side == "ours" else row.peer
-    assert measure is not None
+    measure = find(name).side(side)
     before = calibrate()
     figures = measure("--quick" in sys.argv)
     sample = {"figures": figures, "calibration_s": (before + calibrate()) / 2, "load": os.getloadavg()[0]}

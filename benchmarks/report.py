@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.sampling import Verdict
 
 HEADS = ("what", "figure", "bar", "ours (lowest-highest)", "peer", "ratio", "verdict")
-PEERS = ("cloudpickle", "dask", "distributed", "pydantic")
+PEERS = ("cloudpickle", "dask", "distributed", "numpy", "pydantic", "ray")
 
 
 def cells(v: Verdict) -> tuple[str, ...]:
@@ -34,7 +34,8 @@ def line(v: Verdict) -> str:
     """One line for the terminal."""
     _, figure, bar, ours, peer, ratio, word = cells(v)
     text = f"{v.row.name:<24} {figure:<16} {ours:<36} peer {peer:<8} x{ratio:<7} bar {bar:<36} {word}"
-    return f"{text}\n    {v.error}" if v.error else text
+    others = "".join(f"\n    {name}: {short(value)} {v.bar.unit}".rstrip() for name, value in v.others.items())
+    return f"{text}{others}" + (f"\n    {v.error}" if v.error else "")
 
 
 def machine() -> str:
@@ -106,6 +107,7 @@ def document(verdicts: list[Verdict], facts: dict[str, object]) -> str:
             seen.add(v.row.name)
             unfair = f" Unfair: {v.row.unfair}." if v.row.unfair else ""
             out.append(f"- {v.row.what}: {v.row.peer_name}.{unfair}")
+        out += [f"  - {name}: {short(value)} {v.bar.unit}".rstrip() for name, value in v.others.items()]
     failures = [f"- {v.row.name}: {v.error}" for v in verdicts if v.error]
     if failures:
         out += ["", "## Samples that failed", "", *dict.fromkeys(failures)]

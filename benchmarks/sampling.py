@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -14,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.child import MARK
+from benchmarks.measure import tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from benchmarks.rows import Bar, Row
@@ -52,6 +54,7 @@ class Verdict:
     calibration_s: float
     samples: int
     error: str = ""
+    others: dict[str, float] = field(default_factory=dict)  # medians of the further peers
 
 
 def take(row: Row, side: str, quick: bool) -> Sample:
@@ -85,21 +88,40 @@ def take(row: Row, side: str, quick: bool) -> Sample:
     return sample
 
 
+def adopt_orphans() -> None:
+    """Become the parent of what samples leave behind, so that it can be found and ended (Linux)."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the sample's own process group: nothing of it may disturb the next sample."""
+    """End the sample's processes, also those that left its group: nothing of it may disturb the next sample."""
+    _kill(os.killpg, process.pid)
+    process.wait()
+    deadline = time.monotonic() + 5
+    while (left := tree(os.getpid())[1:]) and time.monotonic() < deadline:
+        for pid in left:
+            _kill(os.kill, pid)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.01)
+
+
+def _kill(kill: Callable[[int, int], None], pid: int) -> None:
     try:
-        os.killpg(process.pid, signal.SIGKILL)
+        kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    process.wait()
 
 
 def take_all(row: Row, quick: bool, repeat: int) -> Iterator[Sample]:
-    """Ours, the peer's, ours, the peer's, ...: what disturbs one disturbs the other."""
+    """Ours, the peer's, the others', ours, the peer's, ...: what disturbs one disturbs the others."""
     failed: set[str] = set()
     for _ in range(min(repeat, row.most)):
-        for side in ("ours", "peer"):
-            if side in failed or (side == "peer" and row.peer is None):
+        for side in row.sides:
+            if side in failed:
                 continue
             sample = take(row, side, quick)
             if sample.error:
@@ -112,26 +134,32 @@ def judge(row: Row, samples: list[Sample], best_calibration: float) -> list[Verd
 
     A figure that misses its absolute bar on a busy machine passes if its ratio to the peer holds.
     """
-    good = {side: [s for s in samples if s.side == side and not s.error] for side in ("ours", "peer")}
+    good = {side: [s for s in samples if s.side == side and not s.error] for side in row.sides}
     errors = "; ".join(f"{s.side}: {s.error}" for s in samples if s.error)
     calibration = statistics.median([s.calibration_s for s in samples if not s.error] or [0.0])
     found = []
     for bar in row.bars:
         ours = [s.figures[bar.figure] for s in good["ours"] if bar.figure in s.figures]
-        peers = [s.figures[bar.figure] for s in good["peer"] if bar.figure in s.figures]
+        peer = _median(good.get("peer", []), bar.figure)
         if not ours:
             found.append(Verdict(row, bar, None, None, None, None, None, "FAILED", calibration, 0, errors))
             continue
         figure = statistics.median(ours)
-        peer = statistics.median(peers) if peers else None
         ratio = figure / peer if peer else None
         word = _word(bar, figure, ratio, calibration > NOISY * best_calibration)
         if word == "MISS" and bar.scaled_holds(figure, peer, NOISY):
             word = "pass (ratio)"
+        others = {side: _median(good[side], bar.figure) for side in row.others}
+        told = {side: value for side, value in others.items() if value is not None}
         found.append(
-            Verdict(row, bar, figure, min(ours), max(ours), peer, ratio, word, calibration, len(ours), errors)
+            Verdict(row, bar, figure, min(ours), max(ours), peer, ratio, word, calibration, len(ours), errors, told)
         )
     return found
+
+
+def _median(samples: list[Sample], figure: str) -> float | None:
+    values = [s.figures[figure] for s in samples if figure in s.figures]
+    return statistics.median(values) if values else None
 
 
 def _word(bar: Bar, figure: float, ratio: float | None, noisy: bool) -> str:

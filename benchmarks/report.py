@@ -1,17 +1,22 @@
-"""The table on the terminal, and docs/benchmarks.md."""
+"""The table of bars on the terminal, and docs/benchmarks.md."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
+import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anabranch
+from benchmarks import plots, tables
+from benchmarks.registry import NAMES, find
 from benchmarks.rows import short
+from benchmarks.sampling import NOISY, ROOT, judge
 
 if TYPE_CHECKING:
-    from benchmarks.sampling import Verdict
+    from benchmarks.sampling import Journal, Verdict
 
 HEADS = ("what", "figure", "bar", "ours (lowest-highest)", "peer", "ratio", "verdict")
 PEERS = ("cloudpickle", "dask", "distributed", "numpy", "pydantic", "ray")
@@ -66,12 +71,45 @@ def versions() -> str:
     return ", ".join(found)
 
 
+def peers_versions() -> str:
+    """What benchmarks/peers.txt pins; a contestant that is not installed says so in its line."""
+    pins = (ROOT / "benchmarks" / "peers.txt").read_text().splitlines()
+    return ", ".join(pin.replace("==", " ") for pin in pins if "==" in pin and not pin.startswith("#"))
+
+
+def about(quick: bool, repeat: int, limit: float, borrowed: bool) -> dict[str, Any]:
+    """What a run's journal begins with."""
+    return {
+        "machine": machine(),
+        "version": anabranch.__version__,
+        "versions": versions(),
+        "peers": peers_versions(),
+        "quick": quick,
+        "repeat": repeat,
+        "limit": limit,
+        "borrowed": borrowed,
+    }
+
+
+def verdicts(journal: Journal) -> list[Verdict]:
+    """Lines of the table of bars, in the order of the registry."""
+    found = []
+    for name in NAMES:
+        if taken := [s for s in journal.samples if s.row == name]:
+            found += judge(find(name), taken, journal.best)
+    return found
+
+
+def calibration(journal: Journal) -> str:
+    return f"calibration loop: best {journal.best * 1e3:.1f} ms, median {statistics.median(journal.loops) * 1e3:.1f} ms"
+
+
 INTRO = """# Benchmarks
 
 Written by `python -m benchmarks --write-docs` (`make bench` prints the same table).
 
-- Machine: {machine}. Load average {load_before:.1f} when the run began, {load_after:.1f} when it ended.
-- Versions: anabranch {version}; {versions}.
+- Machine: {machine}. Load average {load_low:.1f} to {load_high:.1f} after the samples.
+- Versions: anabranch {version}; {versions}. Peers' environment: {peers}.
 - A fixed loop beside each sample took {best_ms:.1f} ms at best and {median_ms:.1f} ms in the median. A row whose
   loop took over {noisy:g}x the best was measured on a busy machine: there a missed absolute bar passes if the ratio
   to the peer holds ("pass (ratio)").
@@ -96,9 +134,24 @@ UNFAIR = """
 """
 
 
-def document(verdicts: list[Verdict], facts: dict[str, object]) -> str:
-    """docs/benchmarks.md as text."""
-    out = [INTRO.format(**facts), "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+def facts(journal: Journal) -> dict[str, Any]:
+    loads = [s.load for s in journal.samples if not s.error] or [0.0]
+    quick = "- **Quick sizes: these figures prove nothing.**\n" if journal.about["quick"] else ""
+    shared = "- Dask or Ray was a running cluster, which ours and its peers shared.\n"
+    return {
+        **journal.about,
+        "load_low": min(loads),
+        "load_high": max(loads),
+        "best_ms": journal.best * 1e3,
+        "median_ms": statistics.median(journal.loops) * 1e3,
+        "noisy": NOISY,
+        "quick": quick + (shared if journal.about["borrowed"] else ""),
+    }
+
+
+def document(journal: Journal, verdicts: list[Verdict]) -> str:
+    """docs/benchmarks.md as text; draws its plots."""
+    out = [INTRO.format(**facts(journal)), "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     out += ["| " + " | ".join(cells(v)) + " |" for v in verdicts]
     out += ["", "## Peers", ""]
     seen: set[str] = set()
@@ -111,4 +164,6 @@ def document(verdicts: list[Verdict], facts: dict[str, object]) -> str:
     failures = [f"- {v.row.name}: {v.error}" for v in verdicts if v.error]
     if failures:
         out += ["", "## Samples that failed", "", *dict.fromkeys(failures)]
+    out += tables.sections(journal)
+    out += plots.section(journal)
     return "\n".join(out) + "\n" + UNFAIR

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.engines import engine
 from benchmarks.measure import WORKERS, in_flow, inc, recorded_seconds, runner_of
+from benchmarks.pss import Sampler
 from benchmarks.rows import Bar, Figures, Row
-from benchmarks.subjects.memory import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

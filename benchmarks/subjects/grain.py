@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 GRAINS_US = (500, 200, 100, 50, 20, 10, 5, 2, 1)
-COARSE_US = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000)  # before them, for raw engines
+ALL_US = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000, *GRAINS_US)  # on engines across sockets
 
 PART = 1 << 20
 
@@ -55,6 +55,7 @@ def peak(pool: Executor) -> float:
 def metg(pool: Executor, run: Callable[[int, int], float], quick: bool, grains: Iterable[int] = GRAINS_US) -> Figures:
     """Shorten the grain until efficiency is below one half; `run(nbytes, n)` takes that many parts and seconds."""
     target = 0.3 if quick else 2.0  # seconds of work at full speed
+    run(PART, 8 * WORKERS)  # each worker has the function, and its buffer
     speed = peak(pool)
     figures: Figures = {"peak_gb_s": speed / 1e9}
     last: tuple[float, float] | None = None
@@ -89,7 +90,8 @@ def ours(kind: str, quick: bool) -> Figures:
         return recorded_seconds(lambda: one.map([nbytes] * n).result())
 
     with pool_of(kind) as pool:
-        return in_flow(runner_of(kind), lambda: metg(pool, run, quick))
+        grains = GRAINS_US if kind in ("threads", "processes") else ALL_US
+        return in_flow(runner_of(kind), lambda: metg(pool, run, quick, grains))
 
 
 def loop(nbytes: int, n: int) -> int:
@@ -119,7 +121,7 @@ def engine_peer(kind: str, quick: bool) -> Figures:
             raw.gather([raw.submit(checksums, nbytes) for _ in range(n)])
             return time.perf_counter() - start
 
-        return metg(pool, run, quick, (*COARSE_US, *GRAINS_US))
+        return metg(pool, run, quick, ALL_US)
 
 
 def between(good: tuple[float, float] | None, bad: tuple[float, float]) -> float:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 import time
-from pathlib import Path
 
 from benchmarks.engines import dask_engine
 from benchmarks.measure import (
@@ -15,13 +13,12 @@ from benchmarks.measure import (
     flush,
     in_flow,
     inc,
-    proportional_bytes,
     recorded_seconds,
     reset_peak,
     runner_of,
     status_bytes,
-    tree,
 )
+from benchmarks.pss import Sampler
 from benchmarks.rows import Bar, Figures, Row
 
 
@@ -45,42 +42,6 @@ def million_row(kind: str, seconds: float = 60) -> Row:
         f"million_{kind}", f"map of 1M no-ops, {kind}: driver's growth and time", functools.partial(million, kind),
         (Bar("grows_mb", "MB", at_most=250), Bar("wall_s", "s", at_most=seconds)), most=3, seconds=300,
     )  # fmt: skip
-
-
-class Sampler:
-    """Highest PSS of this process tree plus its files in shared memory, read every `seconds`."""
-
-    def __init__(self, seconds: float = 0.05) -> None:
-        self.seconds = seconds
-        self.pid = os.getpid()
-        self.highest = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def now(self) -> int:
-        return proportional_bytes(tree(self.pid)) + self._shared_files()
-
-    def _shared_files(self) -> int:
-        total = 0
-        for path in Path("/dev/shm").glob(f"anabranch-{self.pid}-*/**/*"):
-            try:
-                total += path.stat().st_blocks * 512
-            except OSError:
-                pass
-        return total
-
-    def _run(self) -> None:
-        while not self._stop.wait(self.seconds):
-            self.highest = max(self.highest, self.now())
-
-    def __enter__(self) -> Sampler:
-        self.highest = self.now()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def make(i: int) -> bytes:

@@ -18,6 +18,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         *("latency_threads", "latency_dask", "latency_ray", "call"),
     ),
     "chains": ("chains_threads", "chains_processes", "chains_dask", "chains_ray"),
+    "patterns": ("patterns_threads", "patterns_processes", "patterns_dask", "patterns_ray"),
     "grain": ("metg_threads", "metg_processes", "metg_dask", "metg_ray"),
     "memory": (
         *("million_threads", "million_processes", "million_dask", "million_ray", "scheduler_dask"),

@@ -106,31 +106,46 @@ def calibration(journal: Journal) -> str:
 
 INTRO = """# Benchmarks
 
-Written by `python -m benchmarks --write-docs` (`make bench` prints the same table).
+Written by `python -m benchmarks --write-docs`. `make bench` measures everything and prints the same tables; `make
+bench-peers` before it installs the peers that are not ours to depend on. On a cluster of your own: `python -m
+benchmarks --address tcp://host:8786` (Dask) or `--address host:6379` (Ray). `python -m benchmarks profile` says where
+the time of an item goes.
 
 - Machine: {machine}. Load average {load_low:.1f} to {load_high:.1f} after the samples.
 - Versions: anabranch {version}; {versions}. Peers' environment: {peers}.
-- A fixed loop beside each sample took {best_ms:.1f} ms at best and {median_ms:.1f} ms in the median. A row whose
-  loop took over {noisy:g}x the best was measured on a busy machine: there a missed absolute bar passes if the ratio
-  to the peer holds ("pass (ratio)").
-- That loop cannot see how long it takes to wake a thread. The bar of submit to result was set where the bare pool took
-  62 us for it; where the pool takes over {noisy:g}x of that, the bar counts in multiples of the pool (200 / 62).
+- A fixed loop beside each sample took {best_ms:.1f} ms at best and {median_ms:.1f} ms in the median. A row whose loop
+  took over {noisy:g}x the best was measured on a busy machine: there a missed absolute bar passes if the ratio to the
+  peer holds ("pass (ratio)").
+- That loop cannot see how long it takes to wake a thread. The bar of submit to result was set where the bare pool
+  took 62 us for it; where the pool takes over {noisy:g}x of that, the bar counts in multiples of the pool (200 / 62).
 - Every sample is a process of its own, with an empty record in a temporary folder. Ours and the peer's are taken in
   turn; figures are medians of up to {repeat}, with the lowest and highest.
-- Ours runs with default options and the record on, two workers, warmed up by a map of four items; its clock runs from
-  `map()` (or the first `submit`) to the last value **and** the record's last commit. Sums are checked. Terminal output
-  and logs go to a file.
+- Ours runs with default options and the record on, two workers, all of them up and warmed by small maps; its clock
+  runs from `map()` (or the first `submit`) to the last value **and** the record's last commit. Sums are checked.
+  Terminal output and logs go to a file.
 {quick}
 """
 UNFAIR = """
 ## What is unfair
 
-- Peers keep no record, no states, no retries: what they do less, they are spared. Ours bundles items into chunks, and
-  the peers of the map rows do not; `ProcessPoolExecutor.map` with a tuned chunk size is the peer of the 1 ms row,
-  where it is at its best.
+- Peers keep no record, no states, no retries: what they do less, they are spared. Prefect keeps a record, in a server
+  that it starts by itself; ours waits for the last commit, Prefect's clock stops before its server has stored the
+  runs.
+- Ours bundles items into chunks, and most peers of the map rows do not; where a peer can be given chunks by hand,
+  that is a line of its own, at a size that suits a no-op (500 or 1,000). `ProcessPoolExecutor.map` with a tuned chunk
+  size is the peer of the 1 ms row, where it is at its best.
 - Rates of a peer measured on fewer items (named in its row) are taken to hold for more.
+- Our Dask runner starts a cluster whose scheduler is a process of its own and does not queue; the peer is
+  `LocalCluster` as it comes, with the scheduler in the driver's process. What `worker-saturation=inf` alone gives is
+  shown beside it.
 - METG compares with the speed that plain pools reach with large parts of the same kernel, both slots at once.
-- Resident memory counts what the allocator keeps, not only what is alive.
+- The peer of task graphs on threads and processes is a scheduler that sees the whole graph before it begins; ours
+  gets one submit after the other. On Dask and Ray the engine resolves dependencies on its workers; ours sends a task
+  when its inputs are there, which costs a round trip a step.
+- The constant that an expert shares by hand is inherited by fork on processes: no copy, and nothing to measure.
+- joblib, loky, Parsl, executorlib and Prefect run in an environment of their own, with the same Python.
+- Resident memory counts what the allocator keeps, not only what is alive. Growth of the driver is its highest
+  resident memory during the fan-out above what it had before.
 """
 
 
@@ -161,7 +176,7 @@ def document(journal: Journal, verdicts: list[Verdict]) -> str:
             unfair = f" Unfair: {v.row.unfair}." if v.row.unfair else ""
             out.append(f"- {v.row.what}: {v.row.peer_name}.{unfair}")
         out += [f"  - {name}: {short(value)} {v.bar.unit}".rstrip() for name, value in v.others.items()]
-    failures = [f"- {v.row.name}: {v.error}" for v in verdicts if v.error]
+    failures = [f"- {v.row.name}: {tables.last_words(v.error)}" for v in verdicts if v.error]
     if failures:
         out += ["", "## Samples that failed", "", *dict.fromkeys(failures)]
     out += tables.sections(journal)

@@ -222,7 +222,7 @@ class Journal:
 
     @classmethod
     def read(cls, paths: list[Path]) -> Journal:
-        """What earlier runs wrote: of a row that is in several files, the last file counts."""
+        """What earlier runs wrote: of a row that is in several files, the last file counts; `about` is the first's."""
         about: dict[str, Any] = {}
         by_row: dict[str, list[Sample]] = {}
         for path in paths:
@@ -230,7 +230,7 @@ class Journal:
             for line in path.read_text().splitlines():
                 told = json.loads(line)
                 if "about" in told:
-                    about = about or told["about"]
+                    about = {**told["about"], **about, "quick": about.get("quick") or told["about"]["quick"]}
                 else:
                     here.setdefault(told["row"], []).append(Sample(**told))
             by_row.update(here)

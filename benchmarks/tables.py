@@ -20,6 +20,11 @@ def line(sample: Sample) -> str:
     return f"{sample.row:<24} {BY_NAME[sample.side].what:<40} {sample.error or told}"
 
 
+def last_words(error: str) -> str:
+    """An error without the lines of the traceback before it."""
+    return "; ".join(part.rpartition(" | ")[2].strip() for part in error.split("; "))
+
+
 def by_size(journal: Journal, system: str, figure: str) -> dict[int, float]:
     """Medians of one figure of the fan-out, by the number of items."""
     found: dict[int, list[float]] = {}
@@ -88,7 +93,7 @@ def sections(journal: Journal) -> list[str]:
     if taking_part(journal, LATENCY):
         out += ["", "## One task at a time: submit to result", "", *latency(journal)]
     bad = [
-        f"- {s.row}, {BY_NAME[s.side].what}: {s.error}"
+        f"- {s.row}, {BY_NAME[s.side].what}: {last_words(s.error)}"
         for s in journal.samples
         if s.error and s.side in BY_NAME and not plan.skipped(s)
     ]

@@ -6,8 +6,11 @@ import contextlib
 import functools
 import logging
 import os
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import ADDRESS, WORKERS, inc
@@ -15,6 +18,7 @@ from benchmarks.measure import ADDRESS, WORKERS, inc
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+PACKAGE = Path(__file__).parent  # workers of a borrowed cluster get it sent, for the functions of the rows
 UNQUEUED = {"distributed.scheduler.worker-saturation": float("inf")}
 
 
@@ -54,6 +58,9 @@ def dask_engine(config: dict[str, Any] | None = None) -> Iterator[Engine]:
             own = {"dashboard_address": None, "silence_logs": logging.ERROR}
             where = stack.enter_context(make_cluster(n_workers=WORKERS, threads_per_worker=1, **own))
         client = stack.enter_context(make_client(where))
+        if os.environ.get(ADDRESS):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            client.upload_file(shutil.make_archive(f"{folder}/benchmarks", "zip", PACKAGE.parent, PACKAGE.name))
         client.wait_for_workers(1)
         client.gather(client.map(inc, range(64), pure=False))
         yield Engine(
@@ -72,8 +79,10 @@ def ray_engine() -> Iterator[Engine]:
     import ray
 
     where = os.environ.get(ADDRESS)
-    own: dict[str, Any] = {"address": "local", "num_cpus": WORKERS, "include_dashboard": False}
-    ray.init(**({"address": where} if where else own), log_to_driver=False, logging_level=logging.ERROR)
+    options: dict[str, Any] = {"address": "local", "num_cpus": WORKERS, "include_dashboard": False}
+    if where:
+        options = {"address": where, "runtime_env": {"py_modules": [str(PACKAGE)]}}
+    ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     remote = functools.cache(lambda function: ray.remote(function))
 
     def submit(function: Any, *args: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.engines import UNQUEUED, dask_engine, ray_engine
-from benchmarks.measure import WORKERS, expect_sum, in_flow, inc, recorded_seconds, runner_of
+from benchmarks.measure import ADDRESS, WORKERS, expect_sum, in_flow, inc, recorded_seconds, runner_of
 from benchmarks.rows import Bar, Figures, Row, Side
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def options_row(kind: str, at_least: float) -> Row:
     )  # fmt: skip
 
 
+# A borrowed cluster has its setting already.
+UNQUEUED_TOO = {"the same with worker-saturation=inf": functools.partial(dask_peer, config=UNQUEUED)}
 ROWS = (
     row("threads", threads_peer, "ThreadPoolExecutor, submit all", 100_000, 1.5),
     row("processes", processes_peer, "ProcessPoolExecutor, one task an item, 20k items", 50_000, 6),
@@ -132,8 +135,7 @@ ROWS = (
     options_row("processes", 25_000),
     row(
         "dask", dask_peer, "client.map, one task an item, 5k items, LocalCluster as it comes", 20_000, 8,
-        {"the same with worker-saturation=inf": functools.partial(dask_peer, config=UNQUEUED),
-         "client.map of chunks of 1,000 by hand": dask_by_hand},
+        {**({} if os.environ.get(ADDRESS) else UNQUEUED_TOO), "client.map of chunks of 1,000 by hand": dask_by_hand},
     ),
     row(
         "ray", ray_peer, "f.remote, one task an item, 10k items", 20_000, 8,

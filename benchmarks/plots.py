@@ -51,9 +51,10 @@ def draw(lines: dict[str, dict[float, float]], labels: tuple[str, str], log_y: b
 
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8})
     figure, axes = pyplot.subplots(figsize=(7.2, 4.0))
-    for number, (system, line) in enumerate(lines.items()):
+    for system, line in lines.items():
         if not line:
             continue
+        number = list(BY_NAME).index(system)  # the same colour and mark in every plot
         mine = system.startswith("ours")
         style: dict[str, Any] = {"color": f"C{number}", "lw": 2} if mine else {"color": str(0.3 + number % 4 * 0.12)}
         xs = sorted(line)
@@ -64,6 +65,8 @@ def draw(lines: dict[str, dict[float, float]], labels: tuple[str, str], log_y: b
     axes.set_xscale("log")
     if log_y:
         axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(True, which="major", lw=0.3)

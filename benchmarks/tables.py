@@ -25,13 +25,24 @@ def last_words(error: str) -> str:
     return "; ".join(part.rpartition(" | ")[2].strip() for part in error.split("; "))
 
 
-def by_size(journal: Journal, system: str, figure: str) -> dict[int, float]:
-    """Medians of one figure of the fan-out, by the number of items."""
+def values(journal: Journal, system: str, figure: str) -> dict[int, list[float]]:
+    """All samples of one figure of the fan-out, by the number of items."""
     found: dict[int, list[float]] = {}
     for s in journal.samples:
         if s.row.startswith(FAN_OUT) and s.side == system and not s.error:
             found.setdefault(Contest(s.row).items, []).append(s.figures[figure])
-    return {n: statistics.median(values) for n, values in sorted(found.items())}
+    return dict(sorted(found.items()))
+
+
+def by_size(journal: Journal, system: str, figure: str) -> dict[int, float]:
+    """Their medians."""
+    return {n: statistics.median(several) for n, several in values(journal, system, figure).items()}
+
+
+def with_spread(several: list[float]) -> str:
+    """The median, and where there are several the lowest and highest."""
+    spread = f" ({short(min(several))}-{short(max(several))})" if len(several) > 1 else ""
+    return short(statistics.median(several)) + spread
 
 
 def why_not(journal: Journal, row: str, system: str) -> str:
@@ -50,13 +61,15 @@ def taking_part(journal: Journal, kind: str) -> list[str]:
 
 
 def fan_out(journal: Journal) -> list[str]:
-    """Rate, and the driver's growth in brackets, by the number of items."""
+    """Items a second, and by how much the driver grew, by the number of items."""
     sizes = sorted({Contest(s.row).items for s in journal.samples if s.row.startswith(FAN_OUT)})
     out = ["| system | " + " | ".join(f"n = {short(n)}" for n in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
     for name in taking_part(journal, FAN_OUT):
-        rates, grown = by_size(journal, name, "rate"), by_size(journal, name, "driver_mb")
+        rates, grown = values(journal, name, "rate"), by_size(journal, name, "driver_mb")
         cells = [
-            f"{short(rates[n])}/s ({short(grown[n])} MB)" if n in rates else why_not(journal, f"{FAN_OUT}@{n}", name)
+            f"{with_spread(rates[n])}/s, {short(grown[n])} MB"
+            if n in rates
+            else why_not(journal, f"{FAN_OUT}@{n}", name)
             for n in sizes
         ]
         out.append(f"| {BY_NAME[name].what} | " + " | ".join(cells) + " |")
@@ -71,9 +84,8 @@ def latency(journal: Journal) -> list[str]:
             out.append(f"| {BY_NAME[name].what} | {why_not(journal, LATENCY, name)} | - |")
             continue
         middle = [f["p50_us"] for f in good]
-        spread = f" ({short(min(middle))}-{short(max(middle))})" if len(middle) > 1 else ""
         high = short(statistics.median(f["p99_us"] for f in good))
-        out.append(f"| {BY_NAME[name].what} | {short(statistics.median(middle))}{spread} | {high} |")
+        out.append(f"| {BY_NAME[name].what} | {with_spread(middle)} | {high} |")
     return out
 
 

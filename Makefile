@@ -43,7 +43,7 @@ types: .venv/.ready
 	$(PY) -m mypy
 
 bench: .venv/.ready
-	$(PY) -m benchmarks
+	$(PY) -m benchmarks --json benchmarks/out/samples.jsonl
 
 bench-peers: .bench-venv/.ready
 

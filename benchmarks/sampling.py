@@ -202,6 +202,7 @@ class Journal:
         self.samples: list[Sample] = []
         self._path = path
         if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"about": about}) + "\n")
 
     def add(self, sample: Sample) -> Sample:

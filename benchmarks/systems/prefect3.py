@@ -46,4 +46,5 @@ def dask(body: Body) -> Figures:
 def ray(body: Body) -> Figures:
     from prefect_ray import RayTaskRunner
 
-    return _run(RayTaskRunner(init_kwargs={"num_cpus": WORKERS, "include_dashboard": False}), body)
+    # "local": without it, it joins whatever Ray this machine has.
+    return _run(RayTaskRunner(address="local", init_kwargs={"num_cpus": WORKERS, "include_dashboard": False}), body)

@@ -6,13 +6,13 @@ PYTHONS := python3.13 python3.12 python3.11 python3
 NEEDED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench constraints clean
+.PHONY: help demo test lint types bench bench-peers constraints clean
 
 help:
 	@echo "make demo         run the demo on the standard library's own source files"
 	@echo "make test         run all tests but those marked slow or bench"
 	@echo "make lint types   ruff; mypy --strict"
-	@echo "make bench        measure against the peers, interleaved"
+	@echo "make bench        measure against the peers, interleaved (hours); make bench-peers installs more of them"
 	@echo "make constraints  pin the newest versions that fit (needs uv)"
 	@echo "make clean        remove build products and caches (.venv stays)"
 
@@ -43,7 +43,15 @@ types: .venv/.ready
 	$(PY) -m mypy
 
 bench: .venv/.ready
-	$(PY) -m benchmarks
+	$(PY) -m benchmarks --json benchmarks/out/samples.jsonl
+
+bench-peers: .bench-venv/.ready
+
+# Peers in an environment of their own, made with the same Python: workers of theirs and ours are alike.
+.bench-venv/.ready: benchmarks/peers.txt .venv/.ready
+	$(PY) -m venv --clear .bench-venv
+	.bench-venv/bin/python -m pip install --quiet -r benchmarks/peers.txt
+	@touch $@
 
 constraints:
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \

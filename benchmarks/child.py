@@ -6,8 +6,13 @@ import json
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from benchmarks.registry import find
+from benchmarks.contests import Contest
+from benchmarks.registry import NAMES, find
+
+if TYPE_CHECKING:
+    from benchmarks.rows import Side
 
 MARK = "figures: "
 
@@ -24,11 +29,20 @@ def calibrate() -> float:
     return min(once() for _ in range(3))
 
 
+def side_of(name: str, side: str) -> Side:
+    """A row's side, a contest's system, or a profile's runner."""
+    if name in NAMES:
+        return find(name).side(side)
+    if name.startswith("profile@"):
+        from benchmarks import profile
+
+        return profile.side(name.partition("@")[2], side)
+    return Contest(name).side(side)
+
+
 def main() -> None:
     name, side = sys.argv[1:3]
-    row = find(name)
-    measure = row.ours if side == "ours" else row.peer
-    assert measure is not None
+    measure = side_of(name, side)
     before = calibrate()
     figures = measure("--quick" in sys.argv)
     sample = {"figures": figures, "calibration_s": (before + calibrate()) / 2, "load": os.getloadavg()[0]}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WORKERS = 2
 MIB = 1 << 20
+ADDRESS = "BENCHMARKS_ADDRESS"  # variable: of a running Dask or Ray; without it each sample starts its own
 
 
 def inc(x: int) -> int:
@@ -47,7 +48,7 @@ def recorded_seconds(work: Callable[[], object]) -> float:
 
 
 def in_flow(runner: Any, body: Callable[[], T]) -> T:
-    """Run `body` inside a flow on the runner, after a map of four items that warms it up."""
+    """Run `body` inside a flow on the runner, once all its workers are up and two small maps have warmed it up."""
     from anabranch import flow, task
 
     warm = task(name="warm")(inc)
@@ -56,6 +57,8 @@ def in_flow(runner: Any, body: Callable[[], T]) -> T:
     @flow(name="bench", runner=runner)
     def bench() -> None:
         expect_sum(warm.map(range(4)).result(), 4)
+        _all_up(runner)
+        expect_sum(warm.map(range(64)).result(), 64)
         flush()
         found.append(body())
 
@@ -63,15 +66,27 @@ def in_flow(runner: Any, body: Callable[[], T]) -> T:
     return found[0]
 
 
+def _all_up(runner: Any, seconds: float = 60.0) -> None:
+    """Wait until the runner has as many slots as it is to have: start-up is not what a row measures."""
+    end = time.monotonic() + seconds
+    while runner.slots().now < (runner.slots().maximum or 1):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{runner!r} has {runner.slots()} after {seconds:g} s")
+        time.sleep(0.01)
+
+
 def runner_of(kind: str) -> Any:
-    """A runner with as many workers as the peers have."""
+    """A runner with as many workers as the peers have; at the address given, for Dask and Ray."""
     import anabranch
 
+    where = os.environ.get(ADDRESS)
     if kind == "threads":
         return anabranch.ThreadRunner(max_workers=WORKERS)
     if kind == "processes":
         return anabranch.ProcessRunner(max_workers=WORKERS)
-    return anabranch.DaskRunner(n_workers=WORKERS, threads_per_worker=1)
+    if kind == "ray":
+        return anabranch.RayRunner(address=where) if where else anabranch.RayRunner(num_cpus=WORKERS)
+    return anabranch.DaskRunner(address=where) if where else anabranch.DaskRunner(n_workers=WORKERS)
 
 
 def status_bytes(field: str, pid: int | str = "self") -> int:

@@ -11,12 +11,22 @@ if TYPE_CHECKING:
 # Rows in the order of the table, by the module of `benchmarks.subjects` that has them.
 MODULES: dict[str, tuple[str, ...]] = {
     "start": ("import", "one_task"),
-    "maps": ("map_threads", "map_processes", "map_threads_options", "map_processes_options", "map_dask"),
-    "busy": ("busy_1ms", "sleep_threads", "sleep_processes"),
-    "submits": ("submit_threads", "submit_processes", "latency_threads", "call"),
-    "chains": ("chains_threads", "chains_processes"),
-    "grain": ("metg_threads", "metg_processes"),
-    "memory": ("million_threads", "million_processes", "large_results", "stream"),
+    "maps": ("map_threads", "map_processes", "map_threads_options", "map_processes_options", "map_dask", "map_ray"),
+    "busy": ("busy_1ms", "sleep_threads", "sleep_processes", "sleep_dask", "sleep_ray"),
+    "submits": (
+        *("submit_threads", "submit_processes", "submit_dask", "submit_ray"),
+        *("latency_threads", "latency_dask", "latency_ray", "call"),
+    ),
+    "chains": ("chains_threads", "chains_processes", "chains_dask", "chains_ray"),
+    "patterns": ("patterns_threads", "patterns_processes", "patterns_dask", "patterns_ray"),
+    "grain": ("metg_threads", "metg_processes", "metg_dask", "metg_ray"),
+    "memory": (
+        *("million_threads", "million_processes", "million_dask", "million_ray", "scheduler_dask"),
+        *("large_results", "stream", "stream_dask", "stream_ray"),
+    ),
+    "constants": tuple(
+        f"constant_{what}_{kind}" for kind in ("threads", "processes", "dask", "ray") for what in ("bytes", "array")
+    ),
     "record": ("record",),
 }
 NAMES = [name for names in MODULES.values() for name in names]

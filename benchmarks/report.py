@@ -1,20 +1,25 @@
-"""The table on the terminal, and docs/benchmarks.md."""
+"""The table of bars on the terminal, and docs/benchmarks.md."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
+import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anabranch
+from benchmarks import plots, tables
+from benchmarks.registry import NAMES, find
 from benchmarks.rows import short
+from benchmarks.sampling import NOISY, ROOT, judge
 
 if TYPE_CHECKING:
-    from benchmarks.sampling import Verdict
+    from benchmarks.sampling import Journal, Verdict
 
 HEADS = ("what", "figure", "bar", "ours (lowest-highest)", "peer", "ratio", "verdict")
-PEERS = ("cloudpickle", "dask", "distributed", "pydantic")
+PEERS = ("cloudpickle", "dask", "distributed", "numpy", "pydantic", "ray")
 
 
 def cells(v: Verdict) -> tuple[str, ...]:
@@ -34,7 +39,8 @@ def line(v: Verdict) -> str:
     """One line for the terminal."""
     _, figure, bar, ours, peer, ratio, word = cells(v)
     text = f"{v.row.name:<24} {figure:<16} {ours:<36} peer {peer:<8} x{ratio:<7} bar {bar:<36} {word}"
-    return f"{text}\n    {v.error}" if v.error else text
+    others = "".join(f"\n    {name}: {short(value)} {v.bar.unit}".rstrip() for name, value in v.others.items())
+    return f"{text}{others}" + (f"\n    {v.error}" if v.error else "")
 
 
 def machine() -> str:
@@ -65,39 +71,102 @@ def versions() -> str:
     return ", ".join(found)
 
 
+def peers_versions() -> str:
+    """What benchmarks/peers.txt pins; a contestant that is not installed says so in its line."""
+    pins = (ROOT / "benchmarks" / "peers.txt").read_text().splitlines()
+    return ", ".join(pin.replace("==", " ") for pin in pins if "==" in pin and not pin.startswith("#"))
+
+
+def about(quick: bool, repeat: int, limit: float, borrowed: bool) -> dict[str, Any]:
+    """What a run's journal begins with."""
+    return {
+        "machine": machine(),
+        "version": anabranch.__version__,
+        "versions": versions(),
+        "peers": peers_versions(),
+        "quick": quick,
+        "repeat": repeat,
+        "limit": limit,
+        "borrowed": borrowed,
+    }
+
+
+def verdicts(journal: Journal) -> list[Verdict]:
+    """Lines of the table of bars, in the order of the registry."""
+    found = []
+    for name in NAMES:
+        if taken := [s for s in journal.samples if s.row == name]:
+            found += judge(find(name), taken, journal.best)
+    return found
+
+
+def calibration(journal: Journal) -> str:
+    return f"calibration loop: best {journal.best * 1e3:.1f} ms, median {statistics.median(journal.loops) * 1e3:.1f} ms"
+
+
 INTRO = """# Benchmarks
 
-Written by `python -m benchmarks --write-docs` (`make bench` prints the same table).
+Written by `python -m benchmarks --write-docs`. `make bench` measures everything and prints the same tables; `make
+bench-peers` before it installs the peers that are not ours to depend on. On a cluster of your own: `python -m
+benchmarks --address tcp://host:8786` (Dask) or `--address host:6379` (Ray). `python -m benchmarks profile` says where
+the time of an item goes.
 
-- Machine: {machine}. Load average {load_before:.1f} when the run began, {load_after:.1f} when it ended.
-- Versions: anabranch {version}; {versions}.
-- A fixed loop beside each sample took {best_ms:.1f} ms at best and {median_ms:.1f} ms in the median. A row whose
-  loop took over {noisy:g}x the best was measured on a busy machine: there a missed absolute bar passes if the ratio
-  to the peer holds ("pass (ratio)").
-- That loop cannot see how long it takes to wake a thread. The bar of submit to result was set where the bare pool took
-  62 us for it; where the pool takes over {noisy:g}x of that, the bar counts in multiples of the pool (200 / 62).
+- Machine: {machine}. Load average {load_low:.1f} to {load_high:.1f} after the samples.
+- Versions: anabranch {version}; {versions}. Peers' environment: {peers}.
+- A fixed loop beside each sample took {best_ms:.1f} ms at best and {median_ms:.1f} ms in the median. A row whose loop
+  took over {noisy:g}x the best was measured on a busy machine: there a missed absolute bar passes if the ratio to the
+  peer holds ("pass (ratio)").
+- That loop cannot see how long it takes to wake a thread. The bar of submit to result was set where the bare pool
+  took 62 us for it; where the pool takes over {noisy:g}x of that, the bar counts in multiples of the pool (200 / 62).
 - Every sample is a process of its own, with an empty record in a temporary folder. Ours and the peer's are taken in
   turn; figures are medians of up to {repeat}, with the lowest and highest.
-- Ours runs with default options and the record on, two workers, warmed up by a map of four items; its clock runs from
-  `map()` (or the first `submit`) to the last value **and** the record's last commit. Sums are checked. Terminal output
-  and logs go to a file.
+- Ours runs with default options and the record on, two workers, all of them up and warmed by small maps; its clock
+  runs from `map()` (or the first `submit`) to the last value **and** the record's last commit. Sums are checked.
+  Terminal output and logs go to a file.
 {quick}
 """
 UNFAIR = """
 ## What is unfair
 
-- Peers keep no record, no states, no retries: what they do less, they are spared. Ours bundles items into chunks, and
-  the peers of the map rows do not; `ProcessPoolExecutor.map` with a tuned chunk size is the peer of the 1 ms row,
-  where it is at its best.
+- Peers keep no record, no states, no retries: what they do less, they are spared. Prefect keeps a record, in a server
+  that it starts by itself; ours waits for the last commit, Prefect's clock stops before its server has stored the
+  runs.
+- Ours bundles items into chunks, and most peers of the map rows do not; where a peer can be given chunks by hand,
+  that is a line of its own, at a size that suits a no-op (500 or 1,000). `ProcessPoolExecutor.map` with a tuned chunk
+  size is the peer of the 1 ms row, where it is at its best.
 - Rates of a peer measured on fewer items (named in its row) are taken to hold for more.
+- Our Dask runner starts a cluster whose scheduler is a process of its own and does not queue; the peer is
+  `LocalCluster` as it comes, with the scheduler in the driver's process. What `worker-saturation=inf` alone gives is
+  shown beside it.
 - METG compares with the speed that plain pools reach with large parts of the same kernel, both slots at once.
-- Resident memory counts what the allocator keeps, not only what is alive.
+- The peer of task graphs on threads and processes is a scheduler that sees the whole graph before it begins; ours
+  gets one submit after the other. On Dask and Ray the engine resolves dependencies on its workers; ours sends a task
+  when its inputs are there, which costs a round trip a step.
+- The constant that an expert shares by hand is inherited by fork on processes: no copy, and nothing to measure.
+- joblib, loky, Parsl, executorlib and Prefect run in an environment of their own, with the same Python.
+- Resident memory counts what the allocator keeps, not only what is alive. Growth of the driver is its highest
+  resident memory during the fan-out above what it had before.
 """
 
 
-def document(verdicts: list[Verdict], facts: dict[str, object]) -> str:
-    """docs/benchmarks.md as text."""
-    out = [INTRO.format(**facts), "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+def facts(journal: Journal) -> dict[str, Any]:
+    loads = [s.load for s in journal.samples if not s.error] or [0.0]
+    quick = "- **Quick sizes: these figures prove nothing.**\n" if journal.about["quick"] else ""
+    shared = "- Dask or Ray was a running cluster, which ours and its peers shared.\n"
+    return {
+        **journal.about,
+        "load_low": min(loads),
+        "load_high": max(loads),
+        "best_ms": journal.best * 1e3,
+        "median_ms": statistics.median(journal.loops) * 1e3,
+        "noisy": NOISY,
+        "quick": quick + (shared if journal.about["borrowed"] else ""),
+    }
+
+
+def document(journal: Journal, verdicts: list[Verdict]) -> str:
+    """docs/benchmarks.md as text; draws its plots."""
+    out = [INTRO.format(**facts(journal)), "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     out += ["| " + " | ".join(cells(v)) + " |" for v in verdicts]
     out += ["", "## Peers", ""]
     seen: set[str] = set()
@@ -106,7 +175,10 @@ def document(verdicts: list[Verdict], facts: dict[str, object]) -> str:
             seen.add(v.row.name)
             unfair = f" Unfair: {v.row.unfair}." if v.row.unfair else ""
             out.append(f"- {v.row.what}: {v.row.peer_name}.{unfair}")
-    failures = [f"- {v.row.name}: {v.error}" for v in verdicts if v.error]
+        out += [f"  - {name}: {short(value)} {v.bar.unit}".rstrip() for name, value in v.others.items()]
+    failures = [f"- {v.row.name}: {tables.last_words(v.error)}" for v in verdicts if v.error]
     if failures:
         out += ["", "## Samples that failed", "", *dict.fromkeys(failures)]
+    out += tables.sections(journal)
+    out += plots.section(journal)
     return "\n".join(out) + "\n" + UNFAIR

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 Figures = dict[str, float]
 Side = Callable[[bool], Figures]  # takes `quick`, runs in a fresh process, returns its figures
@@ -75,6 +75,7 @@ class Row:
         ours: measures anabranch.
         peer: measures the peer, in turn with ours.
         peer_name: what the peer is.
+        others: further peers by name, measured in turn too; reported, not judged.
         bars: one line of the table each.
         most: repeat no more often than this (long rows).
         seconds: a sample that takes longer is stopped and counts as failed.
@@ -87,9 +88,23 @@ class Row:
     bars: tuple[Bar, ...]
     peer: Side | None = None
     peer_name: str = ""
+    others: Mapping[str, Side] = field(default_factory=dict)
     most: int = 5
     seconds: float = 180.0
     unfair: str = ""
+
+    def side(self, name: str) -> Side:
+        """The side of that name: ours, peer, or one of the others; KeyError: there is none."""
+        if name == "ours":
+            return self.ours
+        if name == "peer" and self.peer is not None:
+            return self.peer
+        return self.others[name]
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """In the order in which they take turns."""
+        return ("ours", *(("peer",) if self.peer is not None else ()), *self.others)
 
 
 def short(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -11,16 +12,18 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.child import MARK
+from benchmarks.measure import tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from benchmarks.rows import Bar, Row
 
+ROOT = Path(__file__).parent.parent
 NOISY = 1.25  # a row whose calibration took this much longer than the run's best was measured on a busy machine
 
 
@@ -52,20 +55,22 @@ class Verdict:
     calibration_s: float
     samples: int
     error: str = ""
+    others: dict[str, float] = field(default_factory=dict)  # medians of the further peers
 
 
-def take(row: Row, side: str, quick: bool) -> Sample:
-    """Measure one side of a row once, in a fresh process."""
+def take(name: str, side: str, quick: bool, seconds: float, python: str = sys.executable) -> Sample:
+    """Measure one side of a row once, in a fresh process of that Python, and end it after `seconds`."""
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="anabranch-bench-") as home:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("ANABRANCH_")}
-        environment["ANABRANCH_HOME"] = home
-        command = [sys.executable, "-m", "benchmarks.child", row.name, side, *(["--quick"] if quick else [])]
+    with tempfile.TemporaryDirectory(prefix="anabranch-bench-", ignore_cleanup_errors=True) as home:
+        command = [python, "-m", "benchmarks.child", name, side, *(["--quick"] if quick else [])]
+        environment = surroundings(home, python)
         # Files, not pipes: what a left-over process holds open cannot keep us waiting.
         with open(f"{home}/out", "w+") as out, open(f"{home}/err", "w+") as err:
-            process = subprocess.Popen(command, env=environment, stdout=out, stderr=err, start_new_session=True)
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=out, stderr=err, start_new_session=True
+            )
             try:
-                code: int | None = process.wait(row.seconds)
+                code: int | None = process.wait(seconds)
             except subprocess.TimeoutExpired:
                 code = None
             finally:
@@ -74,9 +79,9 @@ def take(row: Row, side: str, quick: bool) -> Sample:
             err.seek(0)
             said = [line for line in out.read().splitlines() if line.startswith(MARK)]
             complaint = err.read().strip().splitlines()[-3:]
-    sample = Sample(row.name, side, time.perf_counter() - start)
+    sample = Sample(name, side, time.perf_counter() - start)
     if code is None:
-        sample.error = f"stopped after {row.seconds:g} s"
+        sample.error = f"stopped after {seconds:g} s"
     elif code or not said:
         sample.error = f"exit {code}: " + " | ".join(complaint)
     else:
@@ -85,23 +90,58 @@ def take(row: Row, side: str, quick: bool) -> Sample:
     return sample
 
 
+def surroundings(home: str, python: str) -> dict[str, str]:
+    """Environment of a sample: everything it keeps is in `home`; programs of its Python and our files are found."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANABRANCH_", "PREFECT_"))}
+    paths = {
+        "PATH": f"{Path(python).parent}{os.pathsep}{kept.get('PATH', '')}",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{kept.get('PYTHONPATH', '')}".rstrip(os.pathsep),
+    }
+    prefect = {
+        "PREFECT_HOME": f"{home}/prefect",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # on a busy machine its own 20 s are not enough
+        "DO_NOT_TRACK": "1",
+    }
+    return {**kept, **paths, **prefect, "ANABRANCH_HOME": home}
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what samples leave behind, so that it can be found and ended (Linux)."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the sample's own process group: nothing of it may disturb the next sample."""
+    """End the sample's processes, also those that left its group: nothing of it may disturb the next sample."""
+    _kill(os.killpg, process.pid)
+    process.wait()
+    deadline = time.monotonic() + 5
+    while (left := tree(os.getpid())[1:]) and time.monotonic() < deadline:
+        for pid in left:
+            _kill(os.kill, pid)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.01)
+
+
+def _kill(kill: Callable[[int, int], None], pid: int) -> None:
     try:
-        os.killpg(process.pid, signal.SIGKILL)
+        kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    process.wait()
 
 
 def take_all(row: Row, quick: bool, repeat: int) -> Iterator[Sample]:
-    """Ours, the peer's, ours, the peer's, ...: what disturbs one disturbs the other."""
+    """Ours, the peer's, the others', ours, the peer's, ...: what disturbs one disturbs the others."""
     failed: set[str] = set()
     for _ in range(min(repeat, row.most)):
-        for side in ("ours", "peer"):
-            if side in failed or (side == "peer" and row.peer is None):
+        for side in row.sides:
+            if side in failed:
                 continue
-            sample = take(row, side, quick)
+            sample = take(row.name, side, quick, row.seconds)
             if sample.error:
                 failed.add(side)
             yield sample
@@ -112,26 +152,32 @@ def judge(row: Row, samples: list[Sample], best_calibration: float) -> list[Verd
 
     A figure that misses its absolute bar on a busy machine passes if its ratio to the peer holds.
     """
-    good = {side: [s for s in samples if s.side == side and not s.error] for side in ("ours", "peer")}
+    good = {side: [s for s in samples if s.side == side and not s.error] for side in row.sides}
     errors = "; ".join(f"{s.side}: {s.error}" for s in samples if s.error)
     calibration = statistics.median([s.calibration_s for s in samples if not s.error] or [0.0])
     found = []
     for bar in row.bars:
         ours = [s.figures[bar.figure] for s in good["ours"] if bar.figure in s.figures]
-        peers = [s.figures[bar.figure] for s in good["peer"] if bar.figure in s.figures]
+        peer = _median(good.get("peer", []), bar.figure)
         if not ours:
             found.append(Verdict(row, bar, None, None, None, None, None, "FAILED", calibration, 0, errors))
             continue
         figure = statistics.median(ours)
-        peer = statistics.median(peers) if peers else None
         ratio = figure / peer if peer else None
         word = _word(bar, figure, ratio, calibration > NOISY * best_calibration)
         if word == "MISS" and bar.scaled_holds(figure, peer, NOISY):
             word = "pass (ratio)"
+        others = {side: _median(good[side], bar.figure) for side in row.others}
+        told = {side: value for side, value in others.items() if value is not None}
         found.append(
-            Verdict(row, bar, figure, min(ours), max(ours), peer, ratio, word, calibration, len(ours), errors)
+            Verdict(row, bar, figure, min(ours), max(ours), peer, ratio, word, calibration, len(ours), errors, told)
         )
     return found
+
+
+def _median(samples: list[Sample], figure: str) -> float | None:
+    values = [s.figures[figure] for s in samples if figure in s.figures]
+    return statistics.median(values) if values else None
 
 
 def _word(bar: Bar, figure: float, ratio: float | None, noisy: bool) -> str:
@@ -143,8 +189,52 @@ def _word(bar: Bar, figure: float, ratio: float | None, noisy: bool) -> str:
     return "MISS" if absolute is False or beside is False else "pass"
 
 
-def write_json(path: Path, samples: list[Sample]) -> None:
-    """One line a sample."""
-    with path.open("w") as out:
-        for s in samples:
-            out.write(json.dumps({**s.__dict__}) + "\n")
+class Journal:
+    """The samples of a run and what is to be known about it; each is written down at once.
+
+    Args:
+        about: machine, versions, options: anything of JSON.
+        path: one line of JSON a sample, `about` before them; None: kept in memory alone.
+    """
+
+    def __init__(self, about: dict[str, Any], path: Path | None = None) -> None:
+        self.about = about
+        self.samples: list[Sample] = []
+        self._path = path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"about": about}) + "\n")
+
+    def add(self, sample: Sample) -> Sample:
+        self.samples.append(sample)
+        if self._path is not None:
+            with self._path.open("a") as out:
+                out.write(json.dumps(sample.__dict__) + "\n")
+        return sample
+
+    @property
+    def loops(self) -> list[float]:
+        """Seconds of the calibration loop beside each sample."""
+        return [s.calibration_s for s in self.samples if not s.error] or [0.0]
+
+    @property
+    def best(self) -> float:
+        return min(self.loops)
+
+    @classmethod
+    def read(cls, paths: list[Path]) -> Journal:
+        """What earlier runs wrote: of a row that is in several files, the last file counts; `about` is the first's."""
+        about: dict[str, Any] = {}
+        by_row: dict[str, list[Sample]] = {}
+        for path in paths:
+            here: dict[str, list[Sample]] = {}
+            for line in path.read_text().splitlines():
+                told = json.loads(line)
+                if "about" in told:
+                    about = {**told["about"], **about, "quick": about.get("quick") or told["about"]["quick"]}
+                else:
+                    here.setdefault(told["row"], []).append(Sample(**told))
+            by_row.update(here)
+        found = cls(about)
+        found.samples = [sample for samples in by_row.values() for sample in samples]
+        return found

@@ -53,8 +53,9 @@ def sleeping(kind: str, quick: bool) -> Figures:
     n = 60 if quick else SLEEP_ITEMS
     one = task(nap)
     work = lambda: expect_sum(one.map(range(n)).result(), n)  # noqa: E731
-    seconds = in_flow(runner_of(kind), lambda: recorded_seconds(work))
-    return {"efficiency": n * 0.1 / (WORKERS * seconds), "seconds": seconds}
+    runner = runner_of(kind)
+    seconds, slots = in_flow(runner, lambda: (recorded_seconds(work), runner.slots().now))
+    return {"efficiency": n * 0.1 / (slots * seconds), "seconds": seconds}
 
 
 def sleep_row(kind: str) -> Row:
@@ -77,4 +78,6 @@ ROWS = (
     ),
     sleep_row("threads"),
     sleep_row("processes"),
+    sleep_row("dask"),
+    sleep_row("ray"),
 )

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from benchmarks.engines import engine
 from benchmarks.measure import WORKERS, in_flow, inc, recorded_seconds, runner_of
 from benchmarks.rows import Bar, Figures, Row
 
@@ -64,6 +65,29 @@ def peer(make: Callable[[], Executor], quick: bool) -> Figures:
     return {"wall_s": seconds, "us_each": seconds / (CHAINS * DEPTH) * 1e6}
 
 
+def engine_peer(kind: str, quick: bool) -> Figures:
+    """The engine's own graph: each link takes the future before it."""
+    with engine(kind) as raw:
+        start = time.perf_counter()
+        ends = []
+        for i in range(CHAINS):
+            link = raw.submit(inc, i)
+            for _ in range(DEPTH - 1):
+                link = raw.submit(inc, link)
+            ends.append(link)
+        check(raw.gather(ends))
+        seconds = time.perf_counter() - start
+    return {"wall_s": seconds, "us_each": seconds / (CHAINS * DEPTH) * 1e6}
+
+
+def engine_row(kind: str, call: str) -> Row:
+    return Row(
+        f"chains_{kind}", f"100 chains of depth 20 by submit, {kind}", functools.partial(ours, kind),
+        (Bar("us_each", "us", ratio_at_most=1.0),), functools.partial(engine_peer, kind),
+        f"the engine's own graph: {call} with the future before it", unfair="the peer keeps no record",
+    )  # fmt: skip
+
+
 def row(kind: str, pool: type[ThreadPoolExecutor] | type[ProcessPoolExecutor]) -> Row:
     return Row(
         f"chains_{kind}",
@@ -76,4 +100,9 @@ def row(kind: str, pool: type[ThreadPoolExecutor] | type[ProcessPoolExecutor]) -
     )
 
 
-ROWS = (row("threads", ThreadPoolExecutor), row("processes", ProcessPoolExecutor))
+ROWS = (
+    row("threads", ThreadPoolExecutor),
+    row("processes", ProcessPoolExecutor),
+    engine_row("dask", "client.submit"),
+    engine_row("ray", "f.remote"),
+)

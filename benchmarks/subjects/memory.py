@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 import time
-from pathlib import Path
 
+from benchmarks.engines import dask_engine
 from benchmarks.measure import (
     MIB,
     expect_sum,
     flush,
     in_flow,
     inc,
-    proportional_bytes,
     recorded_seconds,
     reset_peak,
     runner_of,
     status_bytes,
-    tree,
 )
+from benchmarks.pss import Sampler
 from benchmarks.rows import Bar, Figures, Row
 
 
@@ -39,46 +37,11 @@ def million(kind: str, quick: bool) -> Figures:
     return in_flow(runner_of(kind), body)
 
 
-def million_row(kind: str) -> Row:
+def million_row(kind: str, seconds: float = 60) -> Row:
     return Row(
         f"million_{kind}", f"map of 1M no-ops, {kind}: driver's growth and time", functools.partial(million, kind),
-        (Bar("grows_mb", "MB", at_most=250), Bar("wall_s", "s", at_most=60)), most=3,
+        (Bar("grows_mb", "MB", at_most=250), Bar("wall_s", "s", at_most=seconds)), most=3, seconds=300,
     )  # fmt: skip
-
-
-class Sampler:
-    """Highest PSS of this process tree plus its files in shared memory, read 20 times a second."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.highest = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def now(self) -> int:
-        return proportional_bytes(tree(self.pid)) + self._shared_files()
-
-    def _shared_files(self) -> int:
-        total = 0
-        for path in Path("/dev/shm").glob(f"anabranch-{self.pid}-*/**/*"):
-            try:
-                total += path.stat().st_blocks * 512
-            except OSError:
-                pass
-        return total
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.05):
-            self.highest = max(self.highest, self.now())
-
-    def __enter__(self) -> Sampler:
-        self.highest = self.now()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def make(i: int) -> bytes:
@@ -120,10 +83,10 @@ def large_results(quick: bool) -> Figures:
     return in_flow(runner_of("processes"), body)
 
 
-def stream(quick: bool) -> Figures:
+def stream(kind: str, late: float, quick: bool) -> Figures:
     from anabranch import task
 
-    early, late = (2.0, 8.0) if quick else (10.0, 60.0)
+    early, late = (2.0, 8.0) if quick else (10.0, late)
     one = task(inc)
 
     def body() -> Figures:
@@ -146,12 +109,60 @@ def stream(quick: bool) -> Figures:
         figures["grows_mb"] = (status_bytes("VmHWM") - base) / 1e6 if base else float("nan")
         return figures
 
-    return in_flow(runner_of("threads"), body)
+    return in_flow(runner_of(kind), body)
+
+
+def stream_row(kind: str, late: float) -> Row:
+    name = "stream" if kind == "threads" else f"stream_{kind}"
+    what = f"generator of up to 10M items through .results(), {kind}: growth from second 10 to {late:g}"
+    bars = (Bar("grows_mb", "MB", at_most=20), Bar("rate", "items/s"))
+    return Row(name, what, functools.partial(stream, kind, late), bars, most=1)
+
+
+def scheduler(quick: bool) -> Figures:
+    """Growth of the process that the scheduler is in; ours has it outside the driver."""
+    from anabranch import task
+
+    n = 40_000 if quick else 400_000
+    one, runner = task(inc), runner_of("dask")
+
+    def body() -> Figures:
+        pid = runner._link.client.run_on_scheduler(os.getpid)
+        base = status_bytes("VmRSS", pid)
+        seconds = recorded_seconds(lambda: expect_sum(one.map(range(n)).result(), n))
+        grows = status_bytes("VmHWM", pid) - base  # its highest ever: start-up stays below what a map needs
+        return {"grows_mb": grows / 1e6, "bytes_each": grows / n, "wall_s": seconds}
+
+    return in_flow(runner, body)
+
+
+def scheduler_peer(quick: bool) -> Figures:
+    """The same of raw Dask, one task an item; its scheduler and client are one process."""
+    n = 2_000 if quick else 20_000
+    with dask_engine() as engine:
+        pid = engine.raw.run_on_scheduler(os.getpid)
+        base = status_bytes("VmRSS", pid)
+        start = time.perf_counter()
+        expect_sum(engine.gather(engine.raw.map(inc, range(n), pure=False)), n)
+        grows = status_bytes("VmHWM", pid) - base
+        return {"bytes_each": grows / n, "wall_s": time.perf_counter() - start}
 
 
 ROWS = (
     million_row("threads"),
     million_row("processes"),
+    million_row("dask", 120),
+    million_row("ray", 120),
+    Row(
+        "scheduler_dask",
+        "map of 400k no-ops on a local cluster: growth of the scheduler's process",
+        scheduler,
+        (Bar("grows_mb", "MB", at_most=300), Bar("bytes_each", "bytes an item")),
+        scheduler_peer,
+        "client.map of 20k, one task an item, on a LocalCluster",
+        most=3,
+        unfair="the peer's process holds its client and its values as well",
+    ),
     Row(
         "large_results",
         "2,000 results of 1 MiB, mapped on, first list dropped, processes: growth of the tree",
@@ -159,11 +170,7 @@ ROWS = (
         (Bar("grows_mb", "MB", at_most=300), Bar("spilled_mb", "MB", at_most=0), Bar("wall_s", "s")),
         most=3,
     ),
-    Row(
-        "stream",
-        "generator of up to 10M items through .results(), threads: growth from second 10 to 60",
-        stream,
-        (Bar("grows_mb", "MB", at_most=20), Bar("rate", "items/s")),
-        most=1,
-    ),
+    stream_row("threads", 60),
+    stream_row("dask", 25),
+    stream_row("ray", 25),
 )

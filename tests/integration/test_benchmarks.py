@@ -1,33 +1,165 @@
-"""The benchmarks run: two rows, quick sizes, finite figures."""
+"""The benchmarks run: each kind in quick sizes, finite figures, tables and plots from what was written down."""
 
 from __future__ import annotations
 
 import json
 import math
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import plan, plots, profile, report, tables
+from benchmarks.contests import FAN_OUT, LATENCY
+from benchmarks.engines import Engine
+from benchmarks.registry import NAMES, find
+from benchmarks.sampling import Journal, Sample, judge
+from benchmarks.subjects import patterns
+from benchmarks.systems import BY_NAME
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_quick_rows_give_finite_figures(tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "import,map_threads", "--repeat", "1"]
-    done = subprocess.run([*command, "--json", str(out)], cwd=ROOT, capture_output=True, text=True, timeout=55)
-    assert done.returncode == 0, done.stdout + done.stderr
-    samples = [json.loads(line) for line in out.read_text().splitlines()]
-    assert {(s["row"], s["side"]) for s in samples} == {
-        (row, side) for row in ("import", "map_threads") for side in ("ours", "peer")
-    }
+def said(*options: str, seconds: float) -> tuple[int, str]:
+    """Run the program; when it takes too long, it is asked to stop, for it ends its samples itself."""
+    command = [sys.executable, "-m", "benchmarks", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            out, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            raise
+        return process.returncode, out
+
+
+def run(out: Path, *options: str, seconds: float = 55) -> list[dict[str, Any]]:
+    """The samples of one quick run."""
+    code, told = said("--quick", "--repeat", "1", "--json", str(out), *options, seconds=seconds)
+    assert code == 0, told
+    head, *samples = [json.loads(line) for line in out.read_text().splitlines()]
+    assert head["about"]["quick"]
+    return samples
+
+
+def check(samples: list[dict[str, Any]]) -> None:
     for sample in samples:
         assert not sample["error"], sample
         assert sample["figures"]
         assert all(math.isfinite(figure) for figure in sample["figures"].values())
+        assert sample["calibration_s"] > 0
 
 
-def test_unknown_row_is_named() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--only", "nonsense"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2
-    assert "nonsense" in done.stderr
+def test_quick_rows_give_finite_figures(tmp_path: Path) -> None:
+    rows = ("import", "map_threads", "chains_processes", "patterns_threads")
+    samples = run(tmp_path / "figures.json", "--only", ",".join(rows))
+    assert [(s["row"], s["side"]) for s in samples] == [(row, side) for row in rows for side in ("ours", "peer")]
+    check(samples)
+
+
+def test_contests_name_who_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systems = ("ours_threads", "loop", "processpool")
+    options = ("--systems", ",".join(systems), "--sizes", "50,200", "--only", f"{FAN_OUT},{LATENCY}")
+    samples = run(tmp_path / "figures.json", *options)
+    rows = (f"{FAN_OUT}@50", f"{FAN_OUT}@200", LATENCY)
+    assert [(s["row"], s["side"]) for s in samples] == [(row, system) for row in rows for system in systems]
+    check(samples)
+
+    monkeypatch.setattr(plan, "PEERS", tmp_path / "nowhere")
+    missing = list(plan.Plan((BY_NAME["parsl"],), (50,)).run(FAN_OUT))
+    assert [s.error for s in missing] == [plan.ABSENT]
+    journal = Journal.read([tmp_path / "figures.json"])
+    journal.samples += missing
+    assert f"| Parsl HTEX | {plan.ABSENT} | - |" in tables.sections(journal)
+
+
+@pytest.mark.dask
+@pytest.mark.timeout(180)
+def test_dask_rows(tmp_path: Path) -> None:
+    samples = run(tmp_path / "figures.json", "--only", "chains_dask", seconds=170)
+    assert [s["side"] for s in samples] == ["ours", "peer"]
+    check(samples)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+def test_ray_rows(tmp_path: Path) -> None:
+    samples = run(tmp_path / "figures.json", "--only", "chains_ray", seconds=170)
+    assert [s["side"] for s in samples] == ["ours", "peer"]
+    check(samples)
+
+
+def test_profile_shares_out_the_time() -> None:
+    code, told = said("profile", "--quick", "--runners", "processes", "--work", "map", seconds=55)
+    assert code == 0, told
+    spent = {line.split(None, 1)[1]: float(line.split()[0]) for line in told.splitlines() if line[:2] == "  "}
+    assert spent["worker processes"] > 0
+    assert spent["driver: runner (wire)"] > 0
+    assert {profile.thread_part("anabranch-1"), profile.thread_part("MainThread")} == {
+        "worker threads",
+        "driver: your thread",
+    }
+
+
+def test_who_was_stopped_is_not_tried_with_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def take(name: str, side: str, *_: object) -> Sample:
+        asked.append(f"{side} {name}")
+        figures = {"rate": 100.0}
+        return (
+            Sample(name, side, 1.0, error="stopped after 1 s") if side == "loop" else Sample(name, side, 1.0, figures)
+        )
+
+    monkeypatch.setattr(plan, "take", take)
+    going = plan.Plan((BY_NAME["loop"], BY_NAME["threadpool"]), (10, 1_000, 100_000), seconds=10)
+    samples = list(going.run(FAN_OUT))
+    assert asked == ["loop fan_out@10", "threadpool fan_out@10", "threadpool fan_out@1000"]
+    assert [plan.skipped(s) for s in samples] == [False, False, True, False, True, True]
+
+
+def test_a_failed_side_is_no_verdict_of_ours() -> None:
+    row = find("chains_ray")
+    ours = Sample(row.name, "ours", 1.0, {"us_each": 10.0}, 0.02)
+    (alone,) = judge(row, [ours, Sample(row.name, "peer", 1.0, error="exit 1: a | b")], 0.02)
+    assert alone.word == "MISS"  # a bar that is a ratio does not hold by itself
+    (beside,) = judge(row, [ours, Sample(row.name, "peer", 1.0, {"us_each": 20.0}, 0.02)], 0.02)
+    assert (beside.word, beside.ratio) == ("pass", 0.5)
+    assert tables.last_words(alone.error) == "b"
+
+
+def test_document_and_plots_come_from_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(plots, "FOLDER", tmp_path)
+    written = tmp_path / "figures.json"
+    journal = Journal(report.about(False, 1, 120.0, False), written)
+    for n, rate in ((1_000, 5e4), (10_000, 2e5)):
+        figures = {"rate": rate, "seconds": n / rate, "driver_mb": 0.0, "tree_mb": 1.0}
+        journal.add(Sample(f"{FAN_OUT}@{n}", "ours_threads", 1.0, figures, 0.02))
+    journal.add(Sample("metg_threads", "ours", 1.0, {"efficiency_at_500us": 0.9, "metg_us": 20.0}, 0.02))
+    text = report.document(Journal.read([written]), report.verdicts(journal))
+    assert "| anabranch, threads | 50k/s, 0 MB | 200k/s, 0 MB |" in text
+    for name in ("throughput", "memory", "efficiency"):
+        assert f"(benchmarks/{name}.svg)" in text
+        assert "anabranch, threads" in (tmp_path / f"{name}.svg").read_text()
+
+
+def test_patterns_of_both_kinds_give_what_plain_calls_give() -> None:
+    plain = Engine(lambda function, *values: function(*values), list, lambda value: value, None)
+    figures = patterns.measured(lambda graph: plain.gather(patterns.walk(graph, plain.submit)), True)
+    assert set(figures) == {f"{name}_us" for name in patterns.PATTERNS}
+    assert sum(map(len, patterns.tree(8, 6))) == 1 + 2 + 4 + 8 + 4 + 2 + 1
+
+
+def test_every_registered_row_is_there() -> None:
+    for name in NAMES:
+        assert find(name).name == name
+
+
+@pytest.mark.parametrize("options", [("--only", "nonsense"), ("--systems", "nonsense")])
+def test_unknown_row_or_system_is_named(options: tuple[str, str]) -> None:
+    code, told = said(*options, seconds=30)
+    assert code == 2
+    assert "nonsense" in told

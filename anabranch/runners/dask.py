@@ -64,10 +64,10 @@ class DaskRunner:
         threads_per_worker: of an own local cluster.
         run_chunk: the worker's half, as ``module:name``.
 
-    Borrowed clusters are never closed, scaled or configured. This version does not stop a running
-    item: `shorten` and `cancel` act on what has not started (a limit reaches running chunks within
-    milliseconds), and a time limit is noticed when its item ends. A task that waits for others
-    leaves its worker's pool, so that these can run.
+    Borrowed clusters are never closed, scaled or configured. Items of tasks with a time limit run in
+    child processes of Dask's workers (`get_worker` finds none there), and are stopped at their limit or
+    when they are cancelled by force, whatever they are doing; other items run to their end once
+    they have begun. A task that waits for others leaves its worker's pool, so that these can run.
     """
 
     def __init__(
@@ -144,8 +144,8 @@ class DaskRunner:
         self._thread = threading.Thread(target=self._serve, name="anabranch-dask", daemon=True)
         self._thread.start()
         return c.Capabilities(
-            "dask", values="held", values_survive_workers=False, resources=tuple(sorted(self._offers.items())),
-            resources_elastic=hub is None,
+            "dask", values="held", values_survive_workers=False, stops_items=True, resources_elastic=hub is None,
+            resources=tuple(sorted(self._offers.items())),
         )  # fmt: skip
 
     def slots(self) -> c.SlotsChanged:
@@ -191,8 +191,8 @@ class DaskRunner:
         self._actions.put(("note", chunk, max(keep, 0), None))
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
-        """Positions that have not started; `force` changes nothing here."""
-        self._actions.put(("note", chunk, None, None if positions is None else tuple(positions)))
+        """Positions that have not started; with `force` also one that runs, where it has a time limit."""
+        self._actions.put(("note", chunk, None, None if positions is None else tuple(positions), force))
 
     def release(self, handles: Iterable[Handle]) -> None:
         gone = tuple(handles)

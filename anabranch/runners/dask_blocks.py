@@ -121,7 +121,7 @@ def _codes(report: Report, stages: int) -> Sequence[bytes]:
 
 
 def combine(reports: list[Report]) -> Report:
-    """Consecutive reports of one chunk, whose values are still objects, as one."""
+    """Consecutive reports of one chunk, whose values are objects or packed (by a child), as one."""
     last = reports[-1]
     if len(reports) == 1:
         return last
@@ -153,6 +153,10 @@ def _joined(reports: list[Report], stage: int) -> Block:
         if isinstance(block, Inline):
             any_values = True
             values.extend(block.values)
+            nbytes += block.nbytes
+        elif isinstance(block, Packed):
+            any_values = True
+            values.extend(pickle.loads(block.data, buffers=block.buffers))
             nbytes += block.nbytes
         else:
             values.extend([None] * report.count)

@@ -81,13 +81,15 @@ class InFlight:
             if sent is not None and sent.held.pop(handle, None) is not None and sent.final and not sent.held:
                 self._forget(sent)
 
-    def on_note(self, chunk: int, keep: int | None, positions: tuple[int, ...] | None) -> None:
+    def on_note(
+        self, chunk: int, keep: int | None, positions: tuple[int, ...] | None, force: bool = False
+    ) -> None:
         sent = self.sent.get(chunk)
         if sent is None or sent.final:
             return
         everything = keep == 0 or (keep is None and positions is None)
         if sent.address:
-            self._link.tell(worker_half.note, self._session, chunk, keep, positions, workers=[sent.address])
+            self._link.tell(worker_half.note, self._session, chunk, keep, positions, force, workers=[sent.address])
         else:
             answer = ("noted", chunk) if everything else ()
             self._link.tell(worker_half.note, self._session, chunk, keep, positions, answer=answer)
@@ -156,10 +158,28 @@ class InFlight:
             sent.pending, sent.new = report, held
         elif report.final:
             self._forget(sent)
-            self.out.append(report)
+            self._last_word(sent, report)
         else:
             sent.reported = report.first + report.count
             self.out.append(report)
+
+    def _hear_stopped(self, run: str, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None) -> None:
+        sent = self.sent.get(lost.chunk)
+        if sent is None or run != sent.run or sent.final:
+            return
+        sent.lost = lost
+        if item is not None:
+            self.out.append(item)
+
+    def _last_word(self, sent: Sent, report: c.Report) -> None:
+        """The final report; of a chunk whose child died it only tells what it had done before."""
+        if sent.lost is None:
+            self.out.append(report)
+            return
+        report.final = False
+        if report.count:
+            self.out.append(report)
+        self.out.append(sent.lost)
 
     def _hear_log(self, lines: list[c.LogLine], dropped: int) -> None:
         self.out.append(c.Logs(lines, dropped))
@@ -194,7 +214,7 @@ class InFlight:
         self.open -= 1
         sent.held, report = sent.new, sent.pending
         sent.pending = None
-        self.out.append(report)
+        self._last_word(sent, report)
 
     def on_erred(self, key: str, error: BaseException | None) -> None:
         sent = self._by_key(key)

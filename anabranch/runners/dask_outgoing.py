@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-    from anabranch.core.contracts import Chunk, Handle, Report
+    from anabranch.core.contracts import Chunk, ChunkLost, Handle, Report
 
 MAP_CHUNKS = 256  # per call of the client
 MAP_BYTES = 8 << 20  # Dask warns of larger graphs
@@ -26,8 +26,8 @@ INLINE_TIMES = 16
 class Sent:
     """One chunk on its way; `run` names the execution that is heard."""
 
-    __slots__ = ("address", "again", "chunk", "final", "future", "held", "id", "key", "new", "pending", "reported",
-                 "run")  # fmt: skip
+    __slots__ = ("address", "again", "chunk", "final", "future", "held", "id", "key", "lost", "new", "pending",
+                 "reported", "run")  # fmt: skip
 
     def __init__(self, chunk: Chunk, key: str) -> None:
         self.id = chunk.id
@@ -38,6 +38,7 @@ class Sent:
         self.again = ""  # an execution that Dask repeats for the sake of its blocks
         self.address = ""
         self.reported = 0
+        self.lost: ChunkLost | None = None  # how it ended, where its worker lives but its child does not
         self.pending: Report | None = None  # a final report whose blocks are not yet in memory
         self.new: dict[Handle, tuple[int, int]] = {}
         self.held: dict[Handle, tuple[int, int]] = {}  # bytes and count of each block

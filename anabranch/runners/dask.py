@@ -29,6 +29,7 @@ import threading
 import traceback
 import uuid
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.core import contracts as c
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("anabranch.runners")
 
-TICK = 1.0  # seconds between looks at whether the scheduler is still there
+TICK = 0.5  # seconds between looks at whether the scheduler is still there, and which workers
 PICK_BYTES = 1 << 20  # values below that are brought without their block
 ORDERED = {"note", "answer", "drop", "release", "call", "end"}  # come after the chunks said before them
 
@@ -139,7 +140,8 @@ class DaskRunner:
         except BaseException:
             link.close()
             raise
-        self._outgoing = Outgoing(link.client, self._session, self._entry, declared)
+        self._outgoing = Outgoing(link.client, self._session, self._entry, declared, direct=hub is not None)
+        self._outgoing.reachable = bool(link.workers)
         self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._actions.put)
         self._thread = threading.Thread(target=self._serve, name="anabranch-dask", daemon=True)
         self._thread.start()
@@ -185,6 +187,8 @@ class DaskRunner:
     def submit(self, chunks: Sequence[Chunk]) -> None:
         if self._closed or self._thread is None:
             raise RunnerError(f"this DaskRunner {'is closed' if self._closed else 'was not started'}")
+        if self._dead:
+            raise RunnerError(self._link.lost or "the Dask cluster was lost")
         self._actions.put(("submit", tuple(chunks)))
 
     def shorten(self, chunk: int, keep: int) -> None:
@@ -230,10 +234,11 @@ class DaskRunner:
     # -- the serve thread --------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        going = True
+        going, look_at = True, 0.0
         while going:
             batch = self._take()
-            if not batch:
+            if monotonic() >= look_at:
+                look_at = monotonic() + TICK
                 self._look()
             fresh: list[Chunk] = []
             for action in batch:
@@ -276,6 +281,7 @@ class DaskRunner:
             self._link.after(*args)
         elif kind == "slots":
             self._slots = args[0] or 1
+            self._outgoing.reachable = args[0] > 0
             if self._lent is not None or self._address is not None:  # others may bring workers of another kind
                 self._outgoing.declared, self._offers = self._link.resources()
             slots = self.slots()
@@ -301,3 +307,10 @@ class DaskRunner:
             self._dead = True
             self._flight.give_up()
             self._flight.out.append(c.EngineLost(why))
+        elif self._link.cut and not self._closed:
+            log.warning("dask: the connection to the scheduler broke and is back: what it had is sent again")
+            self._link.mend()
+            self._outgoing.cut()
+            self._flight.cut()
+        if not self._dead:
+            self._link.poll()

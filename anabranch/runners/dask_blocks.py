@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from array import array
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
@@ -33,6 +33,12 @@ class Blocks:
 
     def __sizeof__(self) -> int:
         return 256 + self.nbytes  # measured already: Dask need not guess
+
+
+class Scattered(NamedTuple):
+    """Where a large shared value lies: under this key on one worker, from which the others take it."""
+
+    key: str
 
 
 class _Meter:

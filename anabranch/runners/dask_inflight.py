@@ -106,6 +106,11 @@ class InFlight:
         for sent in [s for s in self.sent.values() if not s.final]:
             self._lose(sent, "stopped", "the runner was closed while it ran")
 
+    def cut(self) -> None:
+        """The scheduler has dropped all our keys: what was in flight is lost, and so is what was held."""
+        for sent in list(self.sent.values()):
+            self.on_gone(sent.key, "the connection to the scheduler broke")
+
     def give_up(self) -> None:
         """The engine is lost: nothing more is told of anything."""
         self.sent.clear()
@@ -184,8 +189,8 @@ class InFlight:
     def _hear_log(self, lines: list[c.LogLine], dropped: int) -> None:
         self.out.append(c.Logs(lines, dropped))
 
-    def _hear_want(self, shared_id: int, address: str) -> None:
-        value = self._outgoing.given(shared_id)
+    def _hear_want(self, shared_id: int, missed: str, address: str) -> None:
+        value = self._outgoing.given(shared_id, missed)
         self._link.tell(worker_half.give, self._session, shared_id, value, workers=[address])
 
     def _hear_request(self, number: int, chunk: int, position: int, kind: str, payload: Any, address: str) -> None:

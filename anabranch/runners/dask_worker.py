@@ -29,7 +29,7 @@ from anabranch.core import secrets
 from anabranch.core.contracts import Report
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
 from anabranch.runners.children import Children, needs_child
-from anabranch.runners.dask_blocks import Blocks, combine, encode
+from anabranch.runners.dask_blocks import Blocks, Scattered, combine, encode
 from anabranch.runners.entry import resolve
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Session:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.shared: OrderedDict[int, Any] = OrderedDict()
-        self.given: dict[int, Payload | None] = {}
+        self.loading: dict[int, threading.Event] = {}  # shared values that a thread is getting
+        self.given: dict[int, Payload | Scattered | None] = {}
         self.waits: dict[int, threading.Event] = {}
         self.limits: OrderedDict[int, int] = OrderedDict()
         self.cancelled: OrderedDict[int, set[int] | None] = OrderedDict()
@@ -137,7 +138,7 @@ def note(session: str, chunk: int, keep: int | None, positions: Sequence[int] | 
     return seen
 
 
-def give(session: str, shared_id: int, value: Payload | None) -> None:
+def give(session: str, shared_id: int, value: Payload | Scattered | None) -> None:
     """The driver's answer to a `want`; None: it has no such value."""
     mine = session_of(session)
     with mine.lock:
@@ -180,6 +181,21 @@ def pick(key: str, handle: Handle, slots: Sequence[int], dask_worker: Any = None
     if block is None:
         return None
     return cloudpickle.dumps([block[slot] for slot in slots], protocol=5)  # type: ignore[no-any-return]
+
+
+def gathered(worker: Any, parcel: Scattered) -> Payload | None:
+    """A large shared value, brought from the worker that has it; None when nobody has. From a task's thread."""
+    from distributed.utils import sync
+
+    async def bring() -> Any:
+        if parcel.key not in worker.data:
+            holders = (await worker.scheduler.who_has(keys=[parcel.key])).get(parcel.key)
+            if not holders or (await worker.gather({parcel.key: holders}))["status"] != "OK":
+                return None
+        return worker.data.get(parcel.key)
+
+    found: Payload | None = sync(worker.loop, bring)
+    return found
 
 
 def forget_topic(topic: str, dask_scheduler: Any = None) -> None:
@@ -273,7 +289,7 @@ class DaskPort:
         mine: Session,
         session: str,
         chunk: Chunk,
-        inline: dict[int, Payload],
+        inline: dict[int, Payload | Scattered],
         inputs: Sequence[Blocks],
         worker: Any,
     ) -> None:
@@ -313,29 +329,51 @@ class DaskPort:
 
     def shared(self, shared_id: int) -> Any:
         mine = self._mine
-        for _ in range(3):
+        while True:
             with mine.lock:
                 if shared_id in mine.shared:
                     mine.shared.move_to_end(shared_id)
                     return mine.shared[shared_id]
-                blob = self._inline.get(shared_id)
-                if blob is None and shared_id in mine.given:
-                    blob = mine.given.pop(shared_id)
-                    if blob is None:
-                        break
-                if blob is not None:
-                    value = mine.shared[shared_id] = blob.load()
-                    while len(mine.shared) > SHARED_KEPT:
-                        mine.shared.popitem(last=False)
-                    return value
-                asked = shared_id in mine.waits
-                wait = mine.waits.setdefault(shared_id, threading.Event())
-            if not asked:
-                self._send(("want", shared_id, self._dask.address))
-            if not wait.wait(WAIT_SECONDS):
-                with mine.lock:
-                    mine.waits.pop(shared_id, None)
+                busy = mine.loading.get(shared_id)
+                if busy is None:
+                    mine.loading[shared_id] = threading.Event()
+                    break
+            busy.wait()  # another thread of this worker is at it
+        try:
+            value = self._loaded(shared_id)
+            with mine.lock:
+                mine.shared[shared_id] = value
+                while len(mine.shared) > SHARED_KEPT:
+                    mine.shared.popitem(last=False)
+            return value
+        finally:
+            mine.loading.pop(shared_id).set()
+
+    def _loaded(self, shared_id: int) -> Any:
+        """The value that came with the chunk, lies on some worker, or is asked for."""
+        parcel, missed = self._inline.get(shared_id), ""
+        for _ in range(4):
+            if isinstance(parcel, Scattered):
+                missed = parcel.key
+                parcel = gathered(self._dask, parcel)
+            if parcel is not None:
+                return parcel.load()
+            parcel = self._ask(shared_id, missed)
+            if parcel is None:
+                break
         raise RunnerError(f"the driver gave nothing for the shared id {shared_id}: it was dropped, or is out of reach")
+
+    def _ask(self, shared_id: int, missed: str) -> Payload | Scattered | None:
+        mine = self._mine
+        with mine.lock:
+            wait = mine.waits[shared_id] = threading.Event()
+        for _ in range(3):
+            self._send(("want", shared_id, missed, self._dask.address))
+            if wait.wait(WAIT_SECONDS):
+                break
+        with mine.lock:
+            mine.waits.pop(shared_id, None)
+            return mine.given.pop(shared_id, None)
 
     def values(self, handle: Handle) -> Sequence[Any]:
         return self._inputs[handle.chunk].values[handle.stage, handle.first]

@@ -17,8 +17,10 @@ travels the same stream as the end of its key, ahead of it: one that speaks of h
 
 When a worker dies, an own cluster gives its keys back at once (allowed-failures 0) and the dispatcher
 sends again what was not confirmed. On a borrowed cluster Dask may run a key again by itself: it counts
-as long as nothing of the first execution was accepted, else it is stopped and the chunk is lost. Keys
-already in memory Dask computes again by itself; blocks that come out different are reported as lost.
+as long as nothing of the first execution was accepted, else it is stopped and the chunk is lost. Of
+keys in memory Dask is made to forget how they came about: what dies with its worker is reported as
+lost, and made again by another attempt. (In the milliseconds before that, or where a scheduler runs
+nothing for its clients, Dask computes it again; blocks that come out different are reported as lost.)
 """
 
 from __future__ import annotations
@@ -260,6 +262,7 @@ class DaskRunner:
             if self._ending and not self._flight.open:
                 self._idle.set()
             self._deliver()
+            self._flight.settle()
         self._idle.set()
 
     def _take(self) -> list[tuple[Any, ...] | None]:

@@ -40,6 +40,7 @@ class InFlight:
         self.sent: dict[int, Sent] = {}  # chunks in flight, and those whose blocks are held
         self.open = 0  # of them, in flight
         self.out: list[Event] = []
+        self._kept: list[str] = []  # keys of new blocks
         self._link = link
         self._outgoing = outgoing
         self._session = session
@@ -219,7 +220,14 @@ class InFlight:
         self.open -= 1
         sent.held, report = sent.new, sent.pending
         sent.pending = None
+        self._kept.append(sent.key)
         self._last_word(sent, report)
+
+    def settle(self) -> None:
+        """See that Dask does not run the chunks of new blocks again when it loses them: attempts are the driver's."""
+        if self._kept:
+            self._link.tell_scheduler(worker_half.values_only, keys=self._kept)
+            self._kept = []
 
     def on_erred(self, key: str, error: BaseException | None) -> None:
         sent = self._by_key(key)

@@ -195,6 +195,17 @@ class Link:
 
         self._begin(go(), self._told)
 
+    def tell_scheduler(self, fn: Callable[..., Any], **fields: Any) -> None:
+        """Call `fn` on the scheduler; one that does not let clients do this is left alone."""
+
+        async def go() -> None:
+            try:
+                await self.client.run_on_scheduler(fn, **fields)
+            except Exception as error:
+                log.debug("dask: %s was not run on the scheduler: %s", fn.__name__, error)
+
+        self._begin(go())
+
     def after(self, call: Callable[[], None]) -> None:
         """Call once all that was told before has reached its workers."""
 

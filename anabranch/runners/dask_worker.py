@@ -198,6 +198,14 @@ def gathered(worker: Any, parcel: Scattered) -> Payload | None:
     return found
 
 
+def values_only(keys: Sequence[str], dask_scheduler: Any = None) -> None:
+    """Make these keys what scattered ones are: lost with their worker, and never computed again behind our back."""
+    for key in keys:
+        task = dask_scheduler.tasks.get(key)
+        if task is not None and task.state == "memory":
+            task.run_spec = None
+
+
 def forget_topic(topic: str, dask_scheduler: Any = None) -> None:
     """On a borrowed scheduler: let go of what it remembers of a session's events."""
     getattr(getattr(dask_scheduler, "_broker", None), "_topics", {}).pop(topic, None)

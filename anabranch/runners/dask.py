@@ -63,6 +63,8 @@ class DaskRunner:
         cluster: a cluster object with a `scheduler_address` (any of Dask's).
         address: a scheduler's address.
         client: a `distributed.Client`; a connection of our own to its scheduler is used.
+        security: a `distributed.Security` with the certificates for ``tls://`` addresses; None: that of the
+            cluster or client.
         n_workers: processes of an own local cluster; None: the processors this process may use.
         threads_per_worker: of an own local cluster.
         run_chunk: the worker's half, as ``module:name``.
@@ -79,6 +81,7 @@ class DaskRunner:
         *,
         address: str | None = None,
         client: Any = None,
+        security: Any = None,
         n_workers: int | None = None,
         threads_per_worker: int = 1,
         run_chunk: str = WORKER,
@@ -86,10 +89,13 @@ class DaskRunner:
         given = [name for name, x in (("cluster", cluster), ("address", address), ("client", client)) if x is not None]
         if len(given) > 1 or (given and n_workers is not None):
             raise ValueError(f"DaskRunner takes one of cluster, address, client and n_workers, got {', '.join(given)}")
+        if security is not None and not given:
+            raise ValueError("security is for a cluster that is lent: an own one listens on loopback only")
         if (n_workers is not None and n_workers < 1) or threads_per_worker < 1:
             raise ValueError("n_workers and threads_per_worker count from 1")
         self._lent = cluster if cluster is not None else client
         self._address = address
+        self._security = security
         self._n_workers = n_workers or usable_cpus()
         self._threads = threads_per_worker
         self._entry = run_chunk
@@ -125,10 +131,10 @@ class DaskRunner:
             raise RunnerError("this DaskRunner was started before: make a new one")
         require()
         self._sink = sink
-        address, security, hub = self._address, None, None
+        address, security, hub = self._address, self._security, None
         if self._lent is not None:
             address = getattr(self._lent, "scheduler_address", None) or self._lent.scheduler.address
-            security = getattr(self._lent, "security", None)
+            security = security or getattr(self._lent, "security", None)
         elif address is None:
             hub = Hub(self._n_workers, self._threads)
         link = self._link = Link(address, security, hub, self._actions.put)

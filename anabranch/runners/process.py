@@ -131,6 +131,15 @@ class ProcessRunner:
     def slots(self) -> c.SlotsChanged:
         return c.SlotsChanged(self.max_workers, self.max_workers)
 
+    def resize(self, max_workers: int) -> None:
+        """Have so many chunks run at once from now on: workers start at once, those too many end when they are idle."""
+        crew = self._crew
+        if crew is None or max_workers == self.max_workers:
+            return
+        with self._desk.lock:
+            self.max_workers = self._desk.size = crew.size = max_workers
+            crew.look_soon()
+
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """Give back what is queued, wait for what runs, end the workers; what still runs after that is lost."""
         desk, crew = self._desk, self._crew

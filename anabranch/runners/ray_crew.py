@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS = 20.0  # an extra too many stays for so long, for the next task that waits: one takes seconds to start
 KEEP_SECONDS = 5.0  # an actor that reserves something keeps it for so long without work
-AHEAD = 4  # extras started before a task waits for them, at most
+AHEAD = 2  # extras started before a task waits for them, at most
 EARLY_DEATHS = 5  # places that may die before they are ready, one after another
 
 

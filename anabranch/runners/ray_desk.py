@@ -43,6 +43,7 @@ class Desk:
         self._cpus = 0.0  # what the queue of the crew counts with
         self._queues: dict[Kind, Queue] = {(): Queue({"cpus": 0.0, "CPU": 0.0})}
         self._dying: list[Place] = []  # dead, and not yet known of what
+        self._newest = 0  # order of what came while tasks wait
         self._put = put
         self._dropping: set[int] = set()
 
@@ -171,7 +172,9 @@ class Desk:
     # -- actions: from callers ---------------------------------------------------------------------
 
     def on_submit(self, made: Sequence[Sent | c.ChunkLost]) -> None:
-        for job in made:
+        nested = any(place.waiting for place in self._crew.places)
+        self._newest -= len(made)  # what came last goes first then: fewer tasks wait at once
+        for n, job in enumerate(made):
             if isinstance(job, c.ChunkLost):
                 self.out.append(job)
                 continue
@@ -185,6 +188,8 @@ class Desk:
                 self._end(job)
                 self.out.append(c.Report(job.id, 0, 0, True))
             else:
+                if nested:
+                    job.order = self._newest + n
                 self._queue(job).push(job)
         if any(isinstance(job, Sent) and job.kind for job in made):
             self.staff()

@@ -122,7 +122,8 @@ class RayWorker:
                 if port.unended:
                     port.say(("lost", chunk_id, "worker-lost", "the worker's half came back without a final report"))
         except BaseException as error:  # SystemExit would end the actor
-            reason = "out-of-memory" if isinstance(error, MemoryError) else "worker-lost"
+            reason = "unserializable" if isinstance(error, Exception) else "worker-lost"
+            reason = "out-of-memory" if isinstance(error, MemoryError) else reason
             port.say(("lost", chunk_id, reason, f"the chunk could not be run: {_text(error)}"))
         finally:
             port.end(chunk_id)

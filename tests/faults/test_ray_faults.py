@@ -162,7 +162,7 @@ def test_results_and_exceptions_that_do_not_travel_fail_alone(ray: Any) -> None:
 def test_a_result_that_does_not_unpickle_harms_its_readers_alone(ray: Any) -> None:
     class Trap:
         def __reduce__(self) -> Any:
-            return os.getcwd, ("no argument is taken",)
+            return os.getcwd, (bytes(300_000),)  # and so does not unpickle
 
     @task
     def make(x: int) -> Any:

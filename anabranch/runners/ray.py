@@ -61,9 +61,9 @@ class RayRunner:
     Values over 64 KiB stay in Ray's object store until they are released; they outlive their worker
     and are lost with its node. An item that kills its worker is known and blamed alone. Items that ask
     for ``gpus``, ``memory`` or Ray's custom resources run on workers that reserve them; ``cpus`` are
-    counted by this runner. This version does not stop a running item: `shorten` and `cancel` act on
-    what has not started, and a time limit is noticed when its item ends. A task that waits for others
-    lends its place to an extra worker.
+    counted by this runner. Synchronous items with a time limit run in child processes of the workers, and
+    are stopped at their limit or when they are cancelled by force; of others `shorten` and `cancel` act on
+    what has not started. A task that waits for others lends its place to an extra worker.
     """
 
     def __init__(self, address: str | None = None, num_cpus: int | None = None, *, run_chunk: str = WORKER) -> None:
@@ -117,8 +117,8 @@ class RayRunner:
             raise
         offers = tuple(sorted(self._crew.nodes.offers().items()))
         return c.Capabilities(
-            "ray", values="held", values_survive_workers=False, nested=True, resources=offers,
-            resources_elastic=not link.own,
+            "ray", values="held", values_survive_workers=False, nested=True, stops_items=True,
+            resources=offers, resources_elastic=not link.own,
         )  # fmt: skip
 
     def _begin(self, link: Link) -> None:
@@ -176,8 +176,8 @@ class RayRunner:
         self._actions.put(("shorten", chunk, max(keep, 0)))
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
-        """Positions that have not started; `force` changes nothing here."""
-        self._actions.put(("cancel", chunk, None if positions is None else tuple(positions)))
+        """Positions that have not started; with `force` also one that runs, where it has a time limit."""
+        self._actions.put(("cancel", chunk, None if positions is None else tuple(positions), force))
 
     def release(self, handles: Iterable[Handle]) -> None:
         gone = tuple(handles)

@@ -204,13 +204,13 @@ class Desk:
         elif keep <= 0:
             self._give_up(job)
 
-    def on_cancel(self, chunk: int, positions: tuple[int, ...] | None) -> None:
+    def on_cancel(self, chunk: int, positions: tuple[int, ...] | None, force: bool) -> None:
         job = self.jobs.get(chunk)
         if job is None:
             return
         job.cancelled = merge(job.cancelled, positions)
         if job.place is not None:
-            job.place.tell(("cancel", chunk, None if positions is None else set(positions)))
+            job.place.tell(("cancel", chunk, None if positions is None else set(positions), force))
         elif job.cancelled is None or job.cancelled.issuperset(range(job.size)):
             self._give_up(job)
 

@@ -121,6 +121,17 @@ class News(Desk):
         if job is not None:
             self._lose(job, reason, text)
 
+    def _hear_stopped(
+        self, place: Place, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None
+    ) -> None:
+        job = place.jobs.get(lost.chunk)
+        if job is None:
+            return
+        if item is not None:
+            self.out.append(item)
+        self._end(job)
+        self.out.append(lost)
+
     def _hear_missing(self, place: Place, chunk: int, handles: list[Handle], text: str) -> None:
         self.out += self.values.lose(handles)
         job = place.jobs.get(chunk)

@@ -5,6 +5,7 @@
            <--listen---- group "listen": a call that waits for something to tell, see ray_outbox
 
 What runs is noted in a file of the node (ray_page), so that the item that kills its actor is known.
+Items with a time limit run in a child of the actor (children), which can be stopped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from anabranch.core import secrets
 from anabranch.core.contracts import Held
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.runners.children import Children, needs_child
 from anabranch.runners.entry import resolve
 from anabranch.runners.payloads import Payload
 from anabranch.runners.ray_blocks import StoredBlock, encode
@@ -32,7 +34,7 @@ from anabranch.runners.value_files import refused
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Chunk, Handle, LogLine, Report
+    from anabranch.core.contracts import Chunk, ChunkLost, Handle, ItemCancelled, ItemTimedOut, LogLine, Report
     from anabranch.runners.process_page import Page
     from anabranch.runners.value_files import Pickled
 
@@ -66,7 +68,8 @@ class RayWorker:
 
     def __init__(self, name: str, entry: str) -> None:
         self._page, page = new_page() or ("", None)
-        self._port = RayPort(name, page)
+        self._children = Children(entry)
+        self._port = RayPort(name, page, self._children)
         self._entry = entry
         self._begun = 0  # calls of `run`, which come in the order of their numbers
         self._returned: set[int] = set()  # calls that the driver took back before they began
@@ -118,7 +121,10 @@ class RayWorker:
             if port.open(chunk_id, inputs):
                 port.inline_limit = chunk.inline_limit
                 port.unended = True
-                resolve(self._entry)(chunk, port)
+                if needs_child(chunk, port):
+                    self._children.run(chunk, port)
+                else:
+                    resolve(self._entry)(chunk, port)
                 if port.unended:
                     port.say(("lost", chunk_id, "worker-lost", "the worker's half came back without a final report"))
         except BaseException as error:  # SystemExit would end the actor
@@ -152,8 +158,9 @@ class RayPort:
 
     in_process = False
 
-    def __init__(self, worker: str, page: Page | None) -> None:
+    def __init__(self, worker: str, page: Page | None, children: Children) -> None:
         self.worker = worker
+        self._children = children
         self.tracks = page is not None  # wants to hear of every item: a death is blamed on the one that ran
         self.lock = threading.Lock()
         self.outbox = Outbox()
@@ -231,6 +238,10 @@ class RayPort:
             return found
         raise found if isinstance(found, BaseException) else RunnerError(str(found))
 
+    def stopped(self, lost: ChunkLost, item: ItemTimedOut | ItemCancelled | None) -> None:
+        self.unended = False
+        self.say(("stopped", lost, item))
+
     # -- for the actor -----------------------------------------------------------------------------
 
     def open(self, chunk: int, inputs: list[tuple[Handle, Any]]) -> bool:
@@ -260,16 +271,20 @@ class RayPort:
     def hear_limit(self, chunk: int, keep: int) -> None:
         self._limits[chunk] = min(keep, self._limits.get(chunk, keep))
         _bound(self._limits)
+        self._children.shorten(chunk, keep)
 
-    def hear_cancel(self, chunk: int, positions: set[int] | None) -> None:
+    def hear_cancel(self, chunk: int, positions: set[int] | None, force: bool = False) -> None:
+        """With `force` a position that runs in a child is stopped."""
         known = self._cancelled.get(chunk, set())
         self._cancelled[chunk] = None if known is None or positions is None else known.union(positions)
         _bound(self._cancelled)
+        self._children.cancel(chunk, None if positions is None else sorted(positions), force=force)
 
     def hear_drop(self, *shared_ids: int) -> None:
         for shared_id in shared_ids:
             self._shared.pop(shared_id, None)
             self.raw.pop(shared_id, None)
+        self._children.drop(shared_ids)
 
     def hear_reply(self, number: int, good: bool, data: bytes) -> None:
         reply = self._replies.pop(number, None)

@@ -206,6 +206,9 @@ class RayRunner:
         except Exception as error:
             if handle in self._gone:
                 raise ResultReleased(f"the values of {handle} were released") from None
+            if isinstance(error, self._link.ray.exceptions.ObjectLostError):
+                self._actions.put(("lost", handle))
+                raise RunnerError(f"{handle} was lost with its node; it is made again: ask for it once more") from error
             raise RunnerError(f"cannot bring {handle} from Ray: {type(error).__name__}: {error}") from error
         return [block[slot] for slot in slots]
 

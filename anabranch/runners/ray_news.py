@@ -177,6 +177,10 @@ class News(Desk):
         elif not self.ending:
             self.staff()
 
+    def on_lost(self, handle: Handle) -> None:
+        """Somebody in the driver wanted to read a block, and Ray has it no more."""
+        self.out += self.values.lose([handle])
+
     def on_verdict(self, place: Place, running: Running | None) -> None:
         """The chunk that its page names was lost, by the item that stands there; those it had not begun come back."""
         if place not in self._dying:

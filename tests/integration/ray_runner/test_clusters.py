@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
+SLOW = "timed out during startup"  # Ray gives its node 30 s to come up, which a busy machine may not keep
 PROGRAMS = Path(__file__).parent / "programs"
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -20,10 +21,13 @@ ROOT = Path(__file__).resolve().parents[3]
 def run(program: str, *args: str, **environment: str) -> Any:
     """What a program printed last."""
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    env |= {"PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(
-        [sys.executable, str(PROGRAMS / program), *args], env=env, capture_output=True, text=True, timeout=280
-    )
+    env |= {"PYTHONPATH": str(ROOT), "RAY_agent_register_timeout_ms": "60000", **environment}
+    for left in (2, 1, 0):
+        done = subprocess.run(
+            [sys.executable, str(PROGRAMS / program), *args], env=env, capture_output=True, text=True, timeout=200
+        )
+        if not (left and done.returncode and SLOW in done.stderr):
+            break
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -54,6 +58,7 @@ def test_nodes_come_and_go_and_die(tmp_path: Path) -> None:
     assert "capacity_timeout" in saw["never"]
     assert saw["deadly"] == [[5, "Crashed", 2]]
     assert saw["lived"] == 11
+    assert saw["read again"]
     assert saw["heads"]
     assert saw["squares"]
     assert saw["made again"] == saw["made there"] > 0

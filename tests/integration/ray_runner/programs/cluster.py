@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 from anabranch import RayRunner, flow, task, wait
 from anabranch import session as sessions
-from anabranch.core.errors import ResourceError
+from anabranch.core.errors import ResourceError, RunnerError
 from anabranch.records.memory import MemoryRecords
 from anabranch.session import Session
 from anabranch.settings import Settings
@@ -83,6 +83,17 @@ def deadly(n: int) -> tuple[int, str]:
 runner = RayRunner()
 
 
+def read(future: Any) -> bytes:
+    """The value; one that is found lost is made again."""
+    try:
+        return bytes(future.result(WAIT))
+    except RunnerError as error:
+        if "ask for it once more" not in str(error):
+            raise
+        until(lambda: future.state.name != "Completed" or future.state.attempt > 1)
+        return bytes(future.result(WAIT))
+
+
 @flow(runner=runner)
 def resources(node: str) -> None:
     found = licensed.map(range(6)).result(WAIT)
@@ -128,8 +139,9 @@ def a_node_dies(node: Any, gate: str) -> None:
     squares = slowly.map(range(200), gate)
     squares[0].wait()
     os.kill(node.all_processes["raylet"][0].process.pid, signal.SIGKILL)
-    until(lambda: gone not in runner._crew.nodes)
     open(gate, "w").close()
+    SAW["read again"] = [read(future)[0] for future in values] == list(range(40))
+    until(lambda: gone not in runner._crew.nodes)
     SAW["heads"] = head.map(values).result(WAIT) == list(range(40))
     SAW["squares"] = squares.result(WAIT) == [n * n for n in range(200)]
     SAW["made there"] = on_it

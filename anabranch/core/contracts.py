@@ -296,6 +296,7 @@ class WorkerLost:
 class Logs:
     lines: list[LogLine]
     dropped: int = 0
+    chunk: int = 0  # that they were logged in, where the runner knows
 
 
 @dataclass(slots=True)

@@ -85,11 +85,17 @@ class Board(Readers):
         self.enqueue(map)
 
     def enqueue(self, map: MapRun) -> None:
-        """Put the map among those its lane sends from: urgent first, then deepest, then oldest."""
+        """Put the map among those its lane sends from: urgent first, then deepest, then oldest.
+
+        What a running task submitted goes before what flows did, the newest first: so few tasks wait at once
+        where tasks submit tasks, and each one that waits costs a worker.
+        """
         if not map.on_lane and map.ready and map.constants_ready and map.gate == 0 and not map.short:
             map.on_lane = True
             lane = self.lanes[map.lane]
-            heapq.heappush(lane.runnable, (-map.options.priority, -map.depth, map.serial, map))
+            nested = bool(map.parent_id)
+            order = (-map.options.priority, not nested, -map.depth, -map.serial if nested else map.serial)
+            heapq.heappush(lane.runnable, (*order, map))
             self.dirty_lanes.add(map.lane)
 
     def set_limit(self, name: str, places: int | None) -> None:

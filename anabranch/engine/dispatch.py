@@ -50,7 +50,7 @@ class Dispatcher(Losses):
             skipped = []
             while lane.in_flight - lane.blocked < room and lane.runnable:
                 entry = heapq.heappop(lane.runnable)
-                map = entry[3]
+                map = entry[-1]
                 map.on_lane = False
                 while map.ready and lane.in_flight - lane.blocked < room:
                     if self._held_back(map) or not self.limits.take(map):

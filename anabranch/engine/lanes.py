@@ -24,7 +24,7 @@ class Lane:
         self.offers = dict(capabilities.resources)  # the most of each that one worker has
         self.in_flight = 0
         self.blocked = 0  # of these, chunks whose task waits for others
-        self.runnable: list[tuple[int, int, int, MapRun]] = []
+        self.runnable: list[tuple[int, bool, int, int, MapRun]] = []
         self.lost: str | None = None
 
 

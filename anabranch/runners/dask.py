@@ -17,8 +17,10 @@ travels the same stream as the end of its key, ahead of it: one that speaks of h
 
 When a worker dies, an own cluster gives its keys back at once (allowed-failures 0) and the dispatcher
 sends again what was not confirmed. On a borrowed cluster Dask may run a key again by itself: it counts
-as long as nothing of the first execution was accepted, else it is stopped and the chunk is lost. Keys
-already in memory Dask computes again by itself; blocks that come out different are reported as lost.
+as long as nothing of the first execution was accepted, else it is stopped and the chunk is lost. Of
+keys in memory Dask is made to forget how they came about: what dies with its worker is reported as
+lost, and made again by another attempt. (In the milliseconds before that, or where a scheduler runs
+nothing for its clients, Dask computes it again; blocks that come out different are reported as lost.)
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import threading
 import traceback
 import uuid
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.core import contracts as c
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("anabranch.runners")
 
-TICK = 1.0  # seconds between looks at whether the scheduler is still there
+TICK = 0.5  # seconds between looks at whether the scheduler is still there, and which workers
 PICK_BYTES = 1 << 20  # values below that are brought without their block
 ORDERED = {"note", "answer", "drop", "release", "call", "end"}  # come after the chunks said before them
 
@@ -60,14 +63,16 @@ class DaskRunner:
         cluster: a cluster object with a `scheduler_address` (any of Dask's).
         address: a scheduler's address.
         client: a `distributed.Client`; a connection of our own to its scheduler is used.
+        security: a `distributed.Security` with the certificates for ``tls://`` addresses; None: that of the
+            cluster or client.
         n_workers: processes of an own local cluster; None: the processors this process may use.
         threads_per_worker: of an own local cluster.
         run_chunk: the worker's half, as ``module:name``.
 
-    Borrowed clusters are never closed, scaled or configured. This version does not stop a running
-    item: `shorten` and `cancel` act on what has not started (a limit reaches running chunks within
-    milliseconds), and a time limit is noticed when its item ends. A task that waits for others
-    leaves its worker's pool, so that these can run.
+    Borrowed clusters are never closed, scaled or configured. Items of tasks with a time limit run in
+    child processes of Dask's workers (`get_worker` finds none there), and are stopped at their limit or
+    when they are cancelled by force, whatever they are doing; other items run to their end once
+    they have begun. A task that waits for others leaves its worker's pool, so that these can run.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class DaskRunner:
         *,
         address: str | None = None,
         client: Any = None,
+        security: Any = None,
         n_workers: int | None = None,
         threads_per_worker: int = 1,
         run_chunk: str = WORKER,
@@ -83,10 +89,13 @@ class DaskRunner:
         given = [name for name, x in (("cluster", cluster), ("address", address), ("client", client)) if x is not None]
         if len(given) > 1 or (given and n_workers is not None):
             raise ValueError(f"DaskRunner takes one of cluster, address, client and n_workers, got {', '.join(given)}")
+        if security is not None and not given:
+            raise ValueError("security is for a cluster that is lent: an own one listens on loopback only")
         if (n_workers is not None and n_workers < 1) or threads_per_worker < 1:
             raise ValueError("n_workers and threads_per_worker count from 1")
         self._lent = cluster if cluster is not None else client
         self._address = address
+        self._security = security
         self._n_workers = n_workers or usable_cpus()
         self._threads = threads_per_worker
         self._entry = run_chunk
@@ -122,10 +131,10 @@ class DaskRunner:
             raise RunnerError("this DaskRunner was started before: make a new one")
         require()
         self._sink = sink
-        address, security, hub = self._address, None, None
+        address, security, hub = self._address, self._security, None
         if self._lent is not None:
             address = getattr(self._lent, "scheduler_address", None) or self._lent.scheduler.address
-            security = getattr(self._lent, "security", None)
+            security = security or getattr(self._lent, "security", None)
         elif address is None:
             hub = Hub(self._n_workers, self._threads)
         link = self._link = Link(address, security, hub, self._actions.put)
@@ -139,13 +148,14 @@ class DaskRunner:
         except BaseException:
             link.close()
             raise
-        self._outgoing = Outgoing(link.client, self._session, self._entry, declared)
+        self._outgoing = Outgoing(link.client, self._session, self._entry, declared, direct=hub is not None)
+        self._outgoing.reachable = bool(link.workers)
         self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._actions.put)
         self._thread = threading.Thread(target=self._serve, name="anabranch-dask", daemon=True)
         self._thread.start()
         return c.Capabilities(
-            "dask", values="held", values_survive_workers=False, resources=tuple(sorted(self._offers.items())),
-            resources_elastic=hub is None,
+            "dask", values="held", values_survive_workers=False, stops_items=True, resources_elastic=hub is None,
+            resources=tuple(sorted(self._offers.items())),
         )  # fmt: skip
 
     def slots(self) -> c.SlotsChanged:
@@ -185,14 +195,16 @@ class DaskRunner:
     def submit(self, chunks: Sequence[Chunk]) -> None:
         if self._closed or self._thread is None:
             raise RunnerError(f"this DaskRunner {'is closed' if self._closed else 'was not started'}")
+        if self._dead:
+            raise RunnerError(self._link.lost or "the Dask cluster was lost")
         self._actions.put(("submit", tuple(chunks)))
 
     def shorten(self, chunk: int, keep: int) -> None:
         self._actions.put(("note", chunk, max(keep, 0), None))
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
-        """Positions that have not started; `force` changes nothing here."""
-        self._actions.put(("note", chunk, None, None if positions is None else tuple(positions)))
+        """Positions that have not started; with `force` also one that runs, where it has a time limit."""
+        self._actions.put(("note", chunk, None, None if positions is None else tuple(positions), force))
 
     def release(self, handles: Iterable[Handle]) -> None:
         gone = tuple(handles)
@@ -230,10 +242,11 @@ class DaskRunner:
     # -- the serve thread --------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        going = True
+        going, look_at = True, 0.0
         while going:
             batch = self._take()
-            if not batch:
+            if monotonic() >= look_at:
+                look_at = monotonic() + TICK
                 self._look()
             fresh: list[Chunk] = []
             for action in batch:
@@ -255,6 +268,7 @@ class DaskRunner:
             if self._ending and not self._flight.open:
                 self._idle.set()
             self._deliver()
+            self._flight.settle()
         self._idle.set()
 
     def _take(self) -> list[tuple[Any, ...] | None]:
@@ -276,6 +290,7 @@ class DaskRunner:
             self._link.after(*args)
         elif kind == "slots":
             self._slots = args[0] or 1
+            self._outgoing.reachable = args[0] > 0
             if self._lent is not None or self._address is not None:  # others may bring workers of another kind
                 self._outgoing.declared, self._offers = self._link.resources()
             slots = self.slots()
@@ -301,3 +316,10 @@ class DaskRunner:
             self._dead = True
             self._flight.give_up()
             self._flight.out.append(c.EngineLost(why))
+        elif self._link.cut and not self._closed:
+            log.warning("dask: the connection to the scheduler broke and is back: what it had is sent again")
+            self._link.mend()
+            self._outgoing.cut()
+            self._flight.cut()
+        if not self._dead:
+            self._link.poll()

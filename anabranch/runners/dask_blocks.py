@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from array import array
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
@@ -33,6 +33,12 @@ class Blocks:
 
     def __sizeof__(self) -> int:
         return 256 + self.nbytes  # measured already: Dask need not guess
+
+
+class Scattered(NamedTuple):
+    """Where a large shared value lies: under this key on one worker, from which the others take it."""
+
+    key: str
 
 
 class _Meter:
@@ -121,7 +127,7 @@ def _codes(report: Report, stages: int) -> Sequence[bytes]:
 
 
 def combine(reports: list[Report]) -> Report:
-    """Consecutive reports of one chunk, whose values are still objects, as one."""
+    """Consecutive reports of one chunk, whose values are objects or packed (by a child), as one."""
     last = reports[-1]
     if len(reports) == 1:
         return last
@@ -153,6 +159,10 @@ def _joined(reports: list[Report], stage: int) -> Block:
         if isinstance(block, Inline):
             any_values = True
             values.extend(block.values)
+            nbytes += block.nbytes
+        elif isinstance(block, Packed):
+            any_values = True
+            values.extend(pickle.loads(block.data, buffers=block.buffers))
             nbytes += block.nbytes
         else:
             values.extend([None] * report.count)

@@ -40,6 +40,7 @@ class InFlight:
         self.sent: dict[int, Sent] = {}  # chunks in flight, and those whose blocks are held
         self.open = 0  # of them, in flight
         self.out: list[Event] = []
+        self._kept: list[str] = []  # keys of new blocks
         self._link = link
         self._outgoing = outgoing
         self._session = session
@@ -81,13 +82,15 @@ class InFlight:
             if sent is not None and sent.held.pop(handle, None) is not None and sent.final and not sent.held:
                 self._forget(sent)
 
-    def on_note(self, chunk: int, keep: int | None, positions: tuple[int, ...] | None) -> None:
+    def on_note(
+        self, chunk: int, keep: int | None, positions: tuple[int, ...] | None, force: bool = False
+    ) -> None:
         sent = self.sent.get(chunk)
         if sent is None or sent.final:
             return
         everything = keep == 0 or (keep is None and positions is None)
         if sent.address:
-            self._link.tell(worker_half.note, self._session, chunk, keep, positions, workers=[sent.address])
+            self._link.tell(worker_half.note, self._session, chunk, keep, positions, force, workers=[sent.address])
         else:
             answer = ("noted", chunk) if everything else ()
             self._link.tell(worker_half.note, self._session, chunk, keep, positions, answer=answer)
@@ -103,6 +106,11 @@ class InFlight:
         """The end: what is still in flight is lost."""
         for sent in [s for s in self.sent.values() if not s.final]:
             self._lose(sent, "stopped", "the runner was closed while it ran")
+
+    def cut(self) -> None:
+        """The scheduler has dropped all our keys: what was in flight is lost, and so is what was held."""
+        for sent in list(self.sent.values()):
+            self.on_gone(sent.key, "the connection to the scheduler broke")
 
     def give_up(self) -> None:
         """The engine is lost: nothing more is told of anything."""
@@ -156,16 +164,34 @@ class InFlight:
             sent.pending, sent.new = report, held
         elif report.final:
             self._forget(sent)
-            self.out.append(report)
+            self._last_word(sent, report)
         else:
             sent.reported = report.first + report.count
             self.out.append(report)
 
+    def _hear_stopped(self, run: str, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None) -> None:
+        sent = self.sent.get(lost.chunk)
+        if sent is None or run != sent.run or sent.final:
+            return
+        sent.lost = lost
+        if item is not None:
+            self.out.append(item)
+
+    def _last_word(self, sent: Sent, report: c.Report) -> None:
+        """The final report; of a chunk whose child died it only tells what it had done before."""
+        if sent.lost is None:
+            self.out.append(report)
+            return
+        report.final = False
+        if report.count:
+            self.out.append(report)
+        self.out.append(sent.lost)
+
     def _hear_log(self, lines: list[c.LogLine], dropped: int) -> None:
         self.out.append(c.Logs(lines, dropped))
 
-    def _hear_want(self, shared_id: int, address: str) -> None:
-        value = self._outgoing.given(shared_id)
+    def _hear_want(self, shared_id: int, missed: str, address: str) -> None:
+        value = self._outgoing.given(shared_id, missed)
         self._link.tell(worker_half.give, self._session, shared_id, value, workers=[address])
 
     def _hear_request(self, number: int, chunk: int, position: int, kind: str, payload: Any, address: str) -> None:
@@ -194,7 +220,14 @@ class InFlight:
         self.open -= 1
         sent.held, report = sent.new, sent.pending
         sent.pending = None
-        self.out.append(report)
+        self._kept.append(sent.key)
+        self._last_word(sent, report)
+
+    def settle(self) -> None:
+        """See that Dask does not run the chunks of new blocks again when it loses them: attempts are the driver's."""
+        if self._kept:
+            self._link.tell_scheduler(worker_half.values_only, keys=self._kept)
+            self._kept = []
 
     def on_erred(self, key: str, error: BaseException | None) -> None:
         sent = self._by_key(key)

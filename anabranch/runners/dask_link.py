@@ -48,6 +48,9 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: set[asyncio.Task[None]] = set()  # on their way down
         self._callbacks = False
+        self._polling = False
+        self._comm: Any = None
+        self.workers: dict[str, int] = {}  # threads of each
         try:
             import distributed
 
@@ -74,7 +77,8 @@ class Link:
             if isinstance(theirs, BaseException):
                 raise RunnerError(f"the Dask worker {name} does not answer: {theirs}") from theirs
             worker_half.compare(ours, theirs, name)
-        return dict(self.client.nthreads())
+        self.workers = dict(self.client.nthreads())
+        return self.workers
 
     def resources(self) -> tuple[dict[str, float], dict[str, float]]:
         """(what workers declare, what they have): the most of each resource that one of them does.
@@ -91,11 +95,11 @@ class Link:
         return declared, {**most, **declared}
 
     def watch(self, topic: str) -> None:
-        """Begin to hear: ("event", bytes), ("memory"|"erred"|"gone", key, exception), ("workers", joined, left)."""
+        """Begin to hear: ("event", bytes), ("memory"|"erred"|"gone", key, exception)."""
         self._topic = topic
+        self._comm = self.client.scheduler_comm
         put = self._put
-        self.client.subscribe_topic(topic, lambda event: put(("event", event[1])))
-        self.client.subscribe_topic("all", self._on_cluster)
+        self._subscribe()
         handlers = getattr(self.client, "_stream_handlers", {})
         if not {"key-in-memory", "task-erred", "cancelled-keys"} <= handlers.keys():
             self._callbacks = True
@@ -118,6 +122,8 @@ class Link:
         on("key-in-memory", lambda key="", **_: put(("memory", key, None)))
         on("task-erred", erred)
         on("cancelled-keys", lambda keys=(), reason=None, **_: [put(("gone", key, reason)) for key in keys])
+        if "lost-data" in handlers:
+            on("lost-data", lambda key="", **_: put(("gone", key, "lost with its worker")))
         on("restart", lambda **_: put(("restart",)))
 
     def follow(self, futures: Sequence[Any]) -> None:
@@ -130,16 +136,46 @@ class Link:
         kind = {"finished": "memory", "error": "erred"}.get(future.status, "gone")
         self._put((kind, future.key, future.exception() if kind == "erred" else None))
 
-    def _on_cluster(self, event: tuple[float, Any]) -> None:
-        what = event[1]
-        action = what.get("action") if isinstance(what, dict) else None
-        if action in ("add-worker", "remove-worker"):
-            self._put(("worker", action == "add-worker", what.get("worker", "")))
-            self._begin(self._count())
+    # -- who is there --------------------------------------------------------------------------------
 
-    async def _count(self) -> None:
-        threads = await self.client.nthreads()
-        self._put(("slots", sum(threads.values())))
+    def poll(self) -> None:
+        """Ask which workers there are; puts what has changed as ("worker", joined, address) and ("slots", threads).
+
+        The scheduler tells all of it under the topic "all", but also things that do not pickle (who
+        replicated what, at the time of writing), and cuts off whoever subscribed to those.
+        """
+        if not self._polling and self.client.status == "running":
+            self._polling = True
+            self._begin(self._ask_workers())
+
+    async def _ask_workers(self) -> None:
+        try:
+            found: dict[str, int] = await self.client.nthreads()
+        except Exception as error:  # it is going, or not yet back
+            log.debug("dask: the scheduler did not say who is there: %s", error)
+            return
+        finally:
+            self._polling = False
+        known, self.workers = self.workers, dict(found)
+        for address in found.keys() - known.keys():
+            self._put(("worker", True, address))
+        for address in known.keys() - found.keys():
+            self._put(("worker", False, address))
+        if found != known:
+            self._put(("slots", sum(found.values())))
+
+    @property
+    def cut(self) -> bool:
+        """Whether the connection broke and is there again: the scheduler has dropped all that this client had."""
+        return self.client.status == "running" and self.client.scheduler_comm is not self._comm
+
+    def mend(self) -> None:
+        """Hear again after a cut."""
+        self._comm = self.client.scheduler_comm
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        self.client.subscribe_topic(self._topic, lambda event: self._put(("event", event[1])))
 
     # -- down --------------------------------------------------------------------------------------
 
@@ -158,6 +194,17 @@ class Link:
                 self._put((*answer, found))
 
         self._begin(go(), self._told)
+
+    def tell_scheduler(self, fn: Callable[..., Any], **fields: Any) -> None:
+        """Call `fn` on the scheduler; one that does not let clients do this is left alone."""
+
+        async def go() -> None:
+            try:
+                await self.client.run_on_scheduler(fn, **fields)
+            except Exception as error:
+                log.debug("dask: %s was not run on the scheduler: %s", fn.__name__, error)
+
+        self._begin(go())
 
     def after(self, call: Callable[[], None]) -> None:
         """Call once all that was told before has reached its workers."""
@@ -188,8 +235,9 @@ class Link:
         """Why there is no scheduler behind this any more; empty while there is one."""
         if self.hub is not None and not self.hub.alive:
             return "the local Dask cluster has ended"
-        status = self.client.status
-        return "" if status == "running" else f"the connection to the Dask scheduler was lost ({status})"
+        status = self.client.status  # "connecting": it tries to come back, for as long as its time-out
+        known = status in ("running", "connecting")
+        return "" if known else f"the connection to the Dask scheduler was lost ({status})"
 
     def close(self) -> None:
         """Let go of what is ours: our keys, our topic, our client, our cluster. Never raises."""
@@ -199,9 +247,8 @@ class Link:
         try:
             if not self.lost:
                 with contextlib.suppress(Exception):
-                    for topic in (self._topic, "all"):
-                        if topic:
-                            self.client.unsubscribe_topic(topic)
+                    if self._topic:
+                        self.client.unsubscribe_topic(self._topic)
                     if self.hub is None:
                         self.client.run_on_scheduler(worker_half.forget_topic, topic=self._topic)
             with contextlib.suppress(Exception):

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from anabranch.core.culprits import unpicklable
 from anabranch.runners import dask_worker as worker_half
+from anabranch.runners.dask_blocks import Scattered
 from anabranch.runners.payloads import Payload, dumps, local_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-    from anabranch.core.contracts import Chunk, Handle, Report
+    from anabranch.core.contracts import Chunk, ChunkLost, Handle, Report
+
+log = logging.getLogger("anabranch.runners")
 
 MAP_CHUNKS = 256  # per call of the client
 MAP_BYTES = 8 << 20  # Dask warns of larger graphs
 SCATTER_BYTES = 4 << 20  # a larger payload goes to its worker beside the graph
 INLINE_BYTES = 8 << 10  # a smaller shared value travels with the first chunks, instead of being asked for
 INLINE_TIMES = 16
+SHARED_BYTES = 512 << 10  # a larger shared value goes to one worker, from which the others take it
+SCATTER_SECONDS = 30.0
 
 
 class Sent:
     """One chunk on its way; `run` names the execution that is heard."""
 
-    __slots__ = ("address", "again", "chunk", "final", "future", "held", "id", "key", "new", "pending", "reported",
-                 "run")  # fmt: skip
+    __slots__ = ("address", "again", "chunk", "final", "future", "held", "id", "key", "lost", "new", "pending",
+                 "reported", "run")  # fmt: skip
 
     def __init__(self, chunk: Chunk, key: str) -> None:
         self.id = chunk.id
@@ -38,6 +44,7 @@ class Sent:
         self.again = ""  # an execution that Dask repeats for the sake of its blocks
         self.address = ""
         self.reported = 0
+        self.lost: ChunkLost | None = None  # how it ended, where its worker lives but its child does not
         self.pending: Report | None = None  # a final report whose blocks are not yet in memory
         self.new: dict[Handle, tuple[int, int]] = {}
         self.held: dict[Handle, tuple[int, int]] = {}  # bytes and count of each block
@@ -45,20 +52,34 @@ class Sent:
 
 
 class _Shared:
-    __slots__ = ("inlined", "payload", "refs", "travelled")
+    """A value that was put. A large one is the cluster's once it lies there: here is but the user's own object."""
 
-    def __init__(self, payload: Payload, refs: tuple[int, ...]) -> None:
-        self.payload = payload
+    __slots__ = ("future", "inlined", "payload", "refs", "travelled", "value")
+
+    def __init__(self, value: Any, payload: Payload, refs: tuple[int, ...]) -> None:
+        self.value = value
+        self.payload: Payload | None = payload
         self.refs = refs
+        self.future: Any = None  # of a large one
         self.inlined = 0
         self.travelled = False
+
+    @property
+    def parcel(self) -> Payload | Scattered | None:
+        """What a worker is given; None: it is large, and lies nowhere yet."""
+        if self.future is not None:
+            return Scattered(self.future.key)
+        return self.payload if self.payload is not None and self.payload.nbytes < SHARED_BYTES else None
 
 
 class Outgoing:
     """Makes Dask calls of chunks. `put` is called from any thread, everything else from the serve thread."""
 
-    def __init__(self, client: Any, session: str, entry: str, resources: dict[str, float]) -> None:
+    def __init__(self, client: Any, session: str, entry: str, resources: dict[str, float], *, direct: bool) -> None:
         self._client = client
+        self._direct = direct or None  # whether workers can be reached from here (None: as the client thinks)
+        self._scattered = 0
+        self.reachable = False  # whether there is a worker
         self._session = session
         self._prefix = f"ab-{session}-"
         self._common = {"session": session, "entry": entry, "driver": worker_half.versions()}
@@ -72,7 +93,8 @@ class Outgoing:
         return f"{self._prefix}{chunk}"
 
     def chunk_of(self, key: Any) -> int | None:
-        return int(key[len(self._prefix) :]) if isinstance(key, str) and key.startswith(self._prefix) else None
+        number = key[len(self._prefix) :] if isinstance(key, str) and key.startswith(self._prefix) else ""
+        return int(number) if number.isdigit() else None
 
     # -- shared values -----------------------------------------------------------------------------
 
@@ -88,31 +110,56 @@ class Outgoing:
         refs: tuple[int, ...] = ()
         if hasattr(value, "binding"):  # a stage: chunks that name it need what it names too
             refs = (value.spec,) if value.constants is None else (value.spec, value.constants)
-        self._shared[shared_id] = _Shared(payload, refs)
+        shared = _Shared(value if payload.nbytes >= SHARED_BYTES else None, payload, refs)
+        if shared.parcel is None and self.reachable:
+            self._scatter(shared_id, shared)  # now: whoever called may change an array afterwards
+        self._shared[shared_id] = shared
 
-    def given(self, shared_id: int) -> Payload | None:
-        """For a worker that asks."""
+    def given(self, shared_id: int, missed: str) -> Payload | Scattered | None:
+        """For a worker that asks, and found nothing under the key `missed` if it was given one."""
         shared = self._shared.get(shared_id)
         if shared is None:
             return None
+        if missed and shared.future is not None and shared.future.key == missed:
+            shared.future = None  # it was lost with its worker
         shared.travelled = True
-        return shared.payload
+        return shared.parcel or self._scatter(shared_id, shared)
+
+    def cut(self) -> None:
+        """The scheduler has forgotten our keys; workers remember what they had, and others will ask."""
+        for shared in list(self._shared.values()):
+            shared.future = None
+
+    def _scatter(self, shared_id: int, shared: _Shared) -> Scattered | None:
+        """Bring a large value to one worker, past the scheduler where the workers are at hand."""
+        payload = shared.payload or dumps(shared.value, self._modules)
+        self._scattered += 1
+        key = f"{self._prefix}s{shared_id}-{self._scattered}"
+        try:
+            found = self._client.scatter({key: payload}, hash=False, direct=self._direct, timeout=SCATTER_SECONDS)
+        except Exception as error:  # no worker, or none that can be reached: asked for, it is tried again
+            log.debug("dask: shared value %d was not sent: %s", shared_id, error)
+            return None
+        shared.future, shared.payload = found[key], None
+        return Scattered(key)
 
     def drop(self, shared_ids: Iterable[int]) -> list[int]:
         """Forget; the ids that workers may know."""
         dropped = ((shared_id, self._shared.pop(shared_id, None)) for shared_id in shared_ids)
         return [shared_id for shared_id, shared in dropped if shared is not None and shared.travelled]
 
-    def _inline(self, chunk: Chunk) -> dict[int, Payload]:
-        found: dict[int, Payload] = {}
+    def _inline(self, chunk: Chunk) -> dict[int, Payload | Scattered]:
+        found: dict[int, Payload | Scattered] = {}
         for stage in chunk.stages:
             entry = self._shared.get(stage)
             for shared_id in (stage, *(entry.refs if entry is not None else ())):
                 shared = self._shared.get(shared_id)
-                if shared is not None and shared.inlined < INLINE_TIMES and shared.payload.nbytes <= INLINE_BYTES:
+                parcel = shared.parcel if shared is not None and shared.inlined < INLINE_TIMES else None
+                if parcel is not None and (isinstance(parcel, Scattered) or parcel.nbytes <= INLINE_BYTES):
+                    assert shared is not None
                     shared.inlined += 1
                     shared.travelled = True
-                    found[shared_id] = shared.payload
+                    found[shared_id] = parcel
         return found
 
     # -- chunks ------------------------------------------------------------------------------------
@@ -144,7 +191,7 @@ class Outgoing:
                 group, nbytes = [], 0
             if size > SCATTER_BYTES:
                 try:
-                    payload = self._client.scatter(payload, hash=False)
+                    payload = self._client.scatter(payload, hash=False, direct=self._direct)
                 except Exception as error:
                     lost.append((sent, "engine-lost", f"its arguments could not be sent: {error}"))
                     continue

@@ -26,14 +26,16 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch.core import secrets
+from anabranch.core.contracts import Report
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
-from anabranch.runners.dask_blocks import Blocks, combine, encode
+from anabranch.runners.children import Children, needs_child
+from anabranch.runners.dask_blocks import Blocks, Scattered, combine, encode
 from anabranch.runners.entry import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Handle, LogLine, Report
+    from anabranch.core.contracts import Chunk, ChunkLost, Handle, ItemCancelled, ItemTimedOut, LogLine
     from anabranch.runners.payloads import Payload
 
 SHARED_KEPT = 256  # shared values a worker remembers of one session
@@ -75,12 +77,27 @@ class Session:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.shared: OrderedDict[int, Any] = OrderedDict()
-        self.given: dict[int, Payload | None] = {}
+        self.loading: dict[int, threading.Event] = {}  # shared values that a thread is getting
+        self.given: dict[int, Payload | Scattered | None] = {}
         self.waits: dict[int, threading.Event] = {}
         self.limits: OrderedDict[int, int] = OrderedDict()
         self.cancelled: OrderedDict[int, set[int] | None] = OrderedDict()
         self.seen: OrderedDict[int, None] = OrderedDict()  # chunks that have begun here
         self.replies: dict[int, SimpleQueue[tuple[bool, bytes]]] = {}
+        self.children: Children | None = None
+
+    def children_of(self, worker: Any, entry: str) -> Children:
+        """Where chunks run whose items may have to be stopped; made when first asked for."""
+        with self.lock:
+            if self.children is None:
+                limit = getattr(getattr(worker, "memory_manager", None), "memory_limit", None)
+                self.children = Children(entry, int(limit) if limit else None)
+            return self.children
+
+    def close(self) -> None:
+        """End what runs beside the worker; from its loop, which must not wait for it."""
+        if self.children is not None:
+            threading.Thread(target=self.children.close, name="anabranch-children", daemon=True).start()
 
 
 def session_of(name: str) -> Session:
@@ -89,7 +106,7 @@ def session_of(name: str) -> Session:
         if found is None:
             found = _sessions[name] = Session()
             while len(_sessions) > SESSIONS_KEPT:
-                _sessions.popitem(last=False)
+                _sessions.popitem(last=False)[1].close()
         _sessions.move_to_end(name)
         return found
 
@@ -97,8 +114,11 @@ def session_of(name: str) -> Session:
 # -- what the driver calls beside the tasks ------------------------------------------------------------
 
 
-def note(session: str, chunk: int, keep: int | None, positions: Iterable[int] | None) -> bool:
-    """Start nothing from `keep` on, or (keep None) none of `positions` (None: all); True: it has begun here."""
+def note(session: str, chunk: int, keep: int | None, positions: Sequence[int] | None, force: bool = False) -> bool:
+    """Start nothing from `keep` on, or (keep None) none of `positions` (None: all); True: it has begun here.
+
+    With `force` a position that runs in a child is stopped.
+    """
     mine = session_of(session)
     with mine.lock:
         if keep is not None:
@@ -109,10 +129,16 @@ def note(session: str, chunk: int, keep: int | None, positions: Iterable[int] | 
         for book in (mine.limits, mine.cancelled):
             while len(book) > NOTES_KEPT:
                 book.popitem(last=False)
-        return chunk in mine.seen
+        seen = chunk in mine.seen
+    if mine.children is not None:
+        if keep is not None:
+            mine.children.shorten(chunk, keep)
+        else:
+            mine.children.cancel(chunk, positions, force=force)
+    return seen
 
 
-def give(session: str, shared_id: int, value: Payload | None) -> None:
+def give(session: str, shared_id: int, value: Payload | Scattered | None) -> None:
     """The driver's answer to a `want`; None: it has no such value."""
     mine = session_of(session)
     with mine.lock:
@@ -133,13 +159,17 @@ def forget(session: str, shared_ids: Iterable[int] | None) -> None:
     """Shared values (None: the whole session) that no later chunk names."""
     if shared_ids is None:
         with _lock:
-            _sessions.pop(session, None)
+            gone = _sessions.pop(session, None)
+        if gone is not None:
+            gone.close()
         return
     mine = session_of(session)
     with mine.lock:
         for shared_id in shared_ids:
             mine.shared.pop(shared_id, None)
             mine.given.pop(shared_id, None)
+    if mine.children is not None:
+        mine.children.drop(shared_ids)
 
 
 def pick(key: str, handle: Handle, slots: Sequence[int], dask_worker: Any = None) -> bytes | None:
@@ -151,6 +181,29 @@ def pick(key: str, handle: Handle, slots: Sequence[int], dask_worker: Any = None
     if block is None:
         return None
     return cloudpickle.dumps([block[slot] for slot in slots], protocol=5)  # type: ignore[no-any-return]
+
+
+def gathered(worker: Any, parcel: Scattered) -> Payload | None:
+    """A large shared value, brought from the worker that has it; None when nobody has. From a task's thread."""
+    from distributed.utils import sync
+
+    async def bring() -> Any:
+        if parcel.key not in worker.data:
+            holders = (await worker.scheduler.who_has(keys=[parcel.key])).get(parcel.key)
+            if not holders or (await worker.gather({parcel.key: holders}))["status"] != "OK":
+                return None
+        return worker.data.get(parcel.key)
+
+    found: Payload | None = sync(worker.loop, bring)
+    return found
+
+
+def values_only(keys: Sequence[str], dask_scheduler: Any = None) -> None:
+    """Make these keys what scattered ones are: lost with their worker, and never computed again behind our back."""
+    for key in keys:
+        task = dask_scheduler.tasks.get(key)
+        if task is not None and task.state == "memory":
+            task.run_spec = None
 
 
 def forget_topic(topic: str, dask_scheduler: Any = None) -> None:
@@ -177,7 +230,10 @@ def run(payload: Payload, inputs: Sequence[Blocks], session: str, entry: str, dr
     port = DaskPort(mine, session, chunk, inline, inputs, worker)
     port.begin()
     try:
-        resolve(entry)(chunk, port)
+        if needs_child(chunk, port):
+            mine.children_of(worker, entry).run(chunk, port)
+        else:
+            resolve(entry)(chunk, port)
     except BaseException as error:  # SystemExit would end the worker
         text = secrets.mask("".join(traceback.format_exception(error)))
         what = secrets.mask(f"{type(error).__name__}: {error}")
@@ -241,7 +297,7 @@ class DaskPort:
         mine: Session,
         session: str,
         chunk: Chunk,
-        inline: dict[int, Payload],
+        inline: dict[int, Payload | Scattered],
         inputs: Sequence[Blocks],
         worker: Any,
     ) -> None:
@@ -256,6 +312,7 @@ class DaskPort:
         self._topic = f"anabranch-{session}"
         self._run = f"{os.getpid()}-{next(_numbers)}"
         self._waiting: list[Report] = []
+        self._upto = 0  # positions reported
         self._logs: list[tuple[Any, ...]] = []
 
     def begin(self) -> None:
@@ -280,29 +337,51 @@ class DaskPort:
 
     def shared(self, shared_id: int) -> Any:
         mine = self._mine
-        for _ in range(3):
+        while True:
             with mine.lock:
                 if shared_id in mine.shared:
                     mine.shared.move_to_end(shared_id)
                     return mine.shared[shared_id]
-                blob = self._inline.get(shared_id)
-                if blob is None and shared_id in mine.given:
-                    blob = mine.given.pop(shared_id)
-                    if blob is None:
-                        break
-                if blob is not None:
-                    value = mine.shared[shared_id] = blob.load()
-                    while len(mine.shared) > SHARED_KEPT:
-                        mine.shared.popitem(last=False)
-                    return value
-                asked = shared_id in mine.waits
-                wait = mine.waits.setdefault(shared_id, threading.Event())
-            if not asked:
-                self._send(("want", shared_id, self._dask.address))
-            if not wait.wait(WAIT_SECONDS):
-                with mine.lock:
-                    mine.waits.pop(shared_id, None)
+                busy = mine.loading.get(shared_id)
+                if busy is None:
+                    mine.loading[shared_id] = threading.Event()
+                    break
+            busy.wait()  # another thread of this worker is at it
+        try:
+            value = self._loaded(shared_id)
+            with mine.lock:
+                mine.shared[shared_id] = value
+                while len(mine.shared) > SHARED_KEPT:
+                    mine.shared.popitem(last=False)
+            return value
+        finally:
+            mine.loading.pop(shared_id).set()
+
+    def _loaded(self, shared_id: int) -> Any:
+        """The value that came with the chunk, lies on some worker, or is asked for."""
+        parcel, missed = self._inline.get(shared_id), ""
+        for _ in range(4):
+            if isinstance(parcel, Scattered):
+                missed = parcel.key
+                parcel = gathered(self._dask, parcel)
+            if parcel is not None:
+                return parcel.load()
+            parcel = self._ask(shared_id, missed)
+            if parcel is None:
+                break
         raise RunnerError(f"the driver gave nothing for the shared id {shared_id}: it was dropped, or is out of reach")
+
+    def _ask(self, shared_id: int, missed: str) -> Payload | Scattered | None:
+        mine = self._mine
+        with mine.lock:
+            wait = mine.waits[shared_id] = threading.Event()
+        for _ in range(3):
+            self._send(("want", shared_id, missed, self._dask.address))
+            if wait.wait(WAIT_SECONDS):
+                break
+        with mine.lock:
+            mine.waits.pop(shared_id, None)
+            return mine.given.pop(shared_id, None)
 
     def values(self, handle: Handle) -> Sequence[Any]:
         return self._inputs[handle.chunk].values[handle.stage, handle.first]
@@ -317,7 +396,7 @@ class DaskPort:
         return found is None or position in found
 
     def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
-        """Nothing is noted: this version cannot stop a running item on Dask."""
+        """Nothing is noted: what may have to be stopped runs in a child."""
 
     def log(self, lines: list[LogLine], dropped: int) -> None:
         self._logs.append(("log", lines, dropped))  # leaves with the report that follows
@@ -337,7 +416,13 @@ class DaskPort:
             return found
         raise found if isinstance(found, BaseException) else RunnerError(str(found))
 
+    def stopped(self, lost: ChunkLost, item: ItemTimedOut | ItemCancelled | None) -> None:
+        """Its child is dead; values that waited for the chunk's last report leave with an empty one."""
+        self._logs.append(("stopped", self._run, lost, item))
+        self.report(Report(self._chunk.id, self._upto, 0, True, worker=self.worker))
+
     def report(self, report: Report) -> None:
+        self._upto = report.first + report.count
         messages, self._logs = self._logs, []
         if report.final:
             whole = combine([*self._waiting, report])

@@ -33,6 +33,7 @@ from anabranch.runners.entry import WORKER
 from anabranch.runners.process_crew import Crew
 from anabranch.runners.process_desk import Desk, Shared
 from anabranch.runners.process_jobs import Job, merge
+from anabranch.runners.refusals import unserializable
 from anabranch.runners.value_files import Store, block_name, pickled, refused
 
 if TYPE_CHECKING:
@@ -130,6 +131,15 @@ class ProcessRunner:
 
     def slots(self) -> c.SlotsChanged:
         return c.SlotsChanged(self.max_workers, self.max_workers)
+
+    def resize(self, max_workers: int) -> None:
+        """Have so many chunks run at once from now on: workers start at once, those too many end when they are idle."""
+        crew = self._crew
+        if crew is None or max_workers == self.max_workers:
+            return
+        with self._desk.lock:
+            self.max_workers = self._desk.size = crew.size = max_workers
+            crew.look_soon()
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """Give back what is queued, wait for what runs, end the workers; what still runs after that is lost."""
@@ -274,7 +284,7 @@ class ProcessRunner:
         except OSError as error:
             return c.ChunkLost(chunk.id, "out-of-memory", f"no room for the arguments in shared memory: {error}")
         except Exception as error:
-            return _unserializable(chunk, error)
+            return unserializable(chunk, error)
         needs = chunk.stages
         for stage in chunk.stages:
             if stage in self._desk.shared:
@@ -284,19 +294,3 @@ class ProcessRunner:
 
 def _title(value: Any) -> str:
     return getattr(value, "name", None) or "value"
-
-
-def _unserializable(chunk: Chunk, error: Exception) -> c.ChunkLost:
-    """The end of a chunk whose arguments cannot be sent: names the positions that are to blame."""
-    bad: list[int] = []
-    texts: list[str] = []
-    for position, item in enumerate(chunk.args):
-        try:
-            refused(item)
-        except Exception as own:
-            bad.append(position)
-            if len(texts) < 3:
-                texts.append(str(unpicklable(item, own, refused, f"argument {chunk.items[position]}")))
-    if not bad:
-        texts.append(f"cannot serialize the chunk: {error}")
-    return c.ChunkLost(chunk.id, "unserializable", "; ".join(texts), tuple(bad) or None, alone=bool(bad))

@@ -244,7 +244,7 @@ class Desk:
         if kind == wire.REPORT:
             self._reported(worker, wire.report_of(fields))
         elif kind == wire.LOGS:
-            self.tell(c.Logs(*fields))
+            self.tell(c.Logs(fields[0], fields[1], next(iter(worker.jobs), 0)))
         elif kind == wire.HELLO:
             self._joined(worker, *fields)
         elif kind == wire.REQUEST:

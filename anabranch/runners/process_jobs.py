@@ -59,6 +59,11 @@ class Queue:
     def __bool__(self) -> bool:
         return bool(self._plain or self._needy)
 
+    def grow(self, more: dict[str, float]) -> None:
+        """So much of each resource has come (below 0: has gone)."""
+        for name, amount in more.items():
+            self._free[name] = self._free.get(name, 0.0) + amount
+
     def push(self, job: Job) -> None:
         """Add a job; one that was here before gets its old place."""
         if not job.order:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 # Count, chunk, stage, position, attempt, started, limit, count again. Native words, so that none is ever half written.
 _LAYOUT = struct.Struct("@Qqqqqdd")
 _COUNT = struct.Struct("@Q")
-_SIZE = _LAYOUT.size + _COUNT.size
+PAGE_BYTES = _LAYOUT.size + _COUNT.size
 _pack, _pack_count, _monotonic = _LAYOUT.pack_into, _COUNT.pack_into, time.monotonic
 
 
@@ -35,7 +35,7 @@ class Page:
 
     def __init__(self, fd: int) -> None:
         """Map the page behind `fd`, which stays the caller's to close."""
-        self._map = mmap.mmap(fd, _SIZE)
+        self._map = mmap.mmap(fd, PAGE_BYTES)
         self._count = 0
 
     def note(self, chunk: int, stage: int, position: int, attempt: int, limit: float) -> None:
@@ -65,5 +65,5 @@ def new_page() -> int:
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.ftruncate(fd, _SIZE)
+    os.ftruncate(fd, PAGE_BYTES)
     return fd

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core import secrets, states
-from anabranch.core.contracts import Chunk, Handle, Held, Inline, Outcome, Packed
+from anabranch.core import secrets
+from anabranch.core.contracts import Chunk, Handle, Held, Inline, Packed
 from anabranch.core.culprits import unpicklable
-from anabranch.core.errors import RunnerError, SerializationError
-from anabranch.core.failures import capture
+from anabranch.core.errors import RunnerError
 from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import resolve
 from anabranch.runners.process_page import Page
-from anabranch.runners.value_files import LARGE, PACKED_BYTES, Store, Values, block_name, dumps, pickled, refused
+from anabranch.runners.refusals import fail_all, without_unpicklable
+from anabranch.runners.value_files import LARGE, PACKED_BYTES, Store, Values, block_name, pickled, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,10 +126,12 @@ class ProcessPort:
         values = block.values
         try:
             return self._encode(report, stage, values)
-        except OSError as error:  # no room
-            values = self._fail_all(report, stage, values, error)
+        except OSError as error:
+            folders = " or ".join(self._store.folders)
+            fail_all(report, stage, RunnerError(f"no room for its result in {folders}: {error}"))
+            values = [None] * len(values)
         except BaseException:  # whatever a value's own code raises
-            values = self._fail_unpicklable(report, stage, values)
+            values = without_unpicklable(report, stage, values)
         return self._encode(report, stage, values)
 
     def _encode(self, report: Report, stage: int, values: list[Any]) -> Packed | Held:
@@ -141,38 +143,6 @@ class ProcessPort:
             del data, buffers
         name = block_name(Handle(report.chunk, stage, report.first))
         return Held(self._store.write(name, [pickled(value) for value in values]))
-
-    def _fail_unpicklable(self, report: Report, stage: int, values: list[Any]) -> list[Any]:
-        """Only the values that cannot travel fail, and say where they cannot."""
-        values = list(values)
-        for slot, value in enumerate(values):
-            try:
-                dumps(value)
-            except BaseException as error:
-                values[slot] = None
-                culprit = unpicklable(value, error, refused, "result")
-                text = f"its result ({type(value).__name__}) cannot be pickled: {culprit}"
-                self._fail(report, stage, slot, SerializationError(text))
-        return values
-
-    def _fail_all(self, report: Report, stage: int, values: list[Any], error: OSError) -> list[Any]:
-        codes = report.codes[stage] if report.codes else bytes([states.COMPLETED]) * report.count
-        for slot, code in enumerate(codes):
-            if states.is_success(code):
-                what = RunnerError(f"no room for its result in {' or '.join(self._store.folders)}: {error}")
-                self._fail(report, stage, slot, what)
-        return [None] * len(values)
-
-    def _fail(self, report: Report, stage: int, slot: int, error: Exception) -> None:
-        if report.codes is None:
-            report.codes = (bytes([states.COMPLETED]) * report.count,) * len(report.blocks)
-        codes = [bytearray(row) for row in report.codes]
-        codes[stage][slot] = states.FAILED
-        report.codes = tuple(bytes(row) for row in codes)
-        position = report.first + slot
-        report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != (stage, position)]
-        info = capture(error, in_process=False)
-        report.outcomes.append(Outcome(stage, position, states.FAILED, info.message, error=info))
 
     # -- chunks ----------------------------------------------------------------------------------
 

@@ -4,15 +4,15 @@
     ------                                                          ---
     submit put release shorten --> actions --+
                                              v        --run, tell-->  actor, one a slot: ray_worker
-    sink <------------- serve thread: ray_desk.Desk                     |        |
+    sink <------------- serve thread: ray_desk, ray_news                |        |
                                              ^        <--listen------ outbox     | large values
     fetch <--------------- ray.get ----------+-- references of blocks --+-- object store
                                    (inputs of later chunks: read there by the workers themselves)
 
 One thread owns what is in flight and alone calls actors; everybody else, Ray's callbacks included,
 only appends to `actions`. Each actor has two chunks at most: the first runs, the second can be taken
-back. No call is ever repeated by Ray: a dead actor's chunk is lost, which the dispatcher counts, and
-what it had in the store is gone with it.
+back. No call is ever repeated by Ray: a dead actor's chunk is lost, which the dispatcher counts. Blocks
+are return values of the driver's own calls: they outlive their actor, and go with their node.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from anabranch.core import contracts as c
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.runners.entry import WORKER
 from anabranch.runners.ray_crew import Crew
-from anabranch.runners.ray_desk import Desk
 from anabranch.runners.ray_jobs import Outgoing
 from anabranch.runners.ray_link import Link, require
+from anabranch.runners.ray_news import News
+from anabranch.runners.ray_nodes import Nodes
+from anabranch.runners.ray_values import Values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -55,11 +57,13 @@ class RayRunner:
     Raises:
         ValueError: `num_cpus` is less than 1.
 
-    A Ray that was here before is never shut down or configured. Values over 64 KiB stay in Ray's
-    object store until they are released, and are lost with the worker that made them. This version does
-    not stop a running item: `shorten` and `cancel` act on what has not started, and a time limit is
-    noticed when its item ends. Of resources it offers ``cpus`` and ``memory``, counted by itself and
-    not by Ray. A task that waits for others lends its place to an extra worker.
+    A Ray that was here before is never shut down or configured, and workers come and go with its nodes.
+    Values over 64 KiB stay in Ray's object store until they are released; they outlive their worker
+    and are lost with its node. An item that kills its worker is known and blamed alone. Items that ask
+    for ``gpus``, ``memory`` or Ray's custom resources run on workers that reserve them; ``cpus`` are
+    counted by this runner. Synchronous items with a time limit run in child processes of the workers, and
+    are stopped at their limit or when they are cancelled by force; of others `shorten` and `cancel` act on
+    what has not started. A task that waits for others lends its place to an extra worker.
     """
 
     def __init__(self, address: str | None = None, num_cpus: int | None = None, *, run_chunk: str = WORKER) -> None:
@@ -74,7 +78,8 @@ class RayRunner:
         self._outgoing = Outgoing()
         self._link: Link
         self._crew: Crew
-        self._desk: Desk
+        self._desk: News
+        self._values: Values
         self._gone: set[Handle] = set()  # released, the serve thread has not come to it
         self._closing = threading.Lock()
         self._closed = self._dead = False
@@ -110,21 +115,22 @@ class RayRunner:
                 link.close()
             self.close(cancel=True)
             raise
+        offers = tuple(sorted(self._crew.nodes.offers().items()))
         return c.Capabilities(
-            "ray", values="held", values_survive_workers=False, nested=True, resources=tuple(self._offers.items())
-        )
+            "ray", values="held", values_survive_workers=False, nested=True, stops_items=True,
+            resources=offers, resources_elastic=not link.own,
+        )  # fmt: skip
 
     def _begin(self, link: Link) -> None:
-        there = link.resources()
-        size = self._num_cpus or int(there.get("CPU", 0))
-        if not size:
-            raise RunnerError("this Ray has no processors: say how many to use with num_cpus")
-        self._offers = {"cpus": max(float(size), there.get("CPU", 0.0)), "memory": there.get("memory", 0.0)}
-        self._outgoing.store = link.ray.put
         put = self._actions.put
-        self._crew = Crew(link.ray, size, self._entry, put)
-        self._desk = Desk(link.ray, self._crew, self._outgoing, self._offers, self._gone, put)
-        self._crew.staff()
+        nodes = Nodes(link.ray)
+        if not (self._num_cpus or nodes.cpus):
+            raise RunnerError("this Ray has no processors: say how many to use with num_cpus")
+        self._outgoing.store = link.ray.put
+        self._values = Values(self._gone)
+        self._crew = Crew(link.ray, nodes, self._num_cpus, self._entry, put)
+        self._desk = News(link.ray, self._crew, self._outgoing, self._values, put)
+        self._desk.staff()
         self._thread = threading.Thread(target=self._serve, name="anabranch-ray", daemon=True)
         self._thread.start()
 
@@ -149,7 +155,7 @@ class RayRunner:
             self._thread.join(30.0)
         self._sink = None
         self._crew.end_all()
-        self._desk.held.clear()
+        self._values.clear()
         self._outgoing.shared.clear()
         self._link.close()
 
@@ -170,8 +176,8 @@ class RayRunner:
         self._actions.put(("shorten", chunk, max(keep, 0)))
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
-        """Positions that have not started; `force` changes nothing here."""
-        self._actions.put(("cancel", chunk, None if positions is None else tuple(positions)))
+        """Positions that have not started; with `force` also one that runs, where it has a time limit."""
+        self._actions.put(("cancel", chunk, None if positions is None else tuple(positions), force))
 
     def release(self, handles: Iterable[Handle]) -> None:
         gone = tuple(handles)
@@ -190,16 +196,19 @@ class RayRunner:
         """Values of a block, as copies; the block comes to this machine as a whole."""
         if self._closed:
             raise RunnerError(f"this RayRunner is closed, and the values of {handle} went with it")
-        found = None if handle in self._gone else self._desk.held.get(handle)
-        if found is None:
+        ref = self._values.find(handle)
+        if ref is None:
             raise ResultReleased(
                 f"the values of {handle} were released: keep a future to them, or read them before you let go of it"
             )
         try:
-            block = self._link.ray.get(found[0])
+            block = self._link.ray.get(ref)
         except Exception as error:
             if handle in self._gone:
                 raise ResultReleased(f"the values of {handle} were released") from None
+            if isinstance(error, self._link.ray.exceptions.ObjectLostError):
+                self._actions.put(("lost", handle))
+                raise RunnerError(f"{handle} was lost with its node; it is made again: ask for it once more") from error
             raise RunnerError(f"cannot bring {handle} from Ray: {type(error).__name__}: {error}") from error
         return [block[slot] for slot in slots]
 

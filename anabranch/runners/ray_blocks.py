@@ -12,18 +12,19 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import states
-from anabranch.core.contracts import Inline, Outcome, Packed
-from anabranch.core.culprits import unpicklable
-from anabranch.core.errors import SerializationError
-from anabranch.core.failures import capture
-from anabranch.runners.value_files import LARGE, PACKED_BYTES, dumps, pickled, refused
+from anabranch.core.contracts import Inline, Packed
+from anabranch.runners.refusals import fail_all, without_unpicklable
+from anabranch.runners.value_files import LARGE, PACKED_BYTES, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.contracts import Block, Held, Report
     from anabranch.runners.value_files import Pickled
+
+# What a call returns lies in the store from this size on; below it, in the heap of the process that called
+# (Ray's max_direct_call_object_size).
+STORED_BYTES = 100 << 10
 
 
 class StoredBlock(Sequence[Any]):
@@ -37,14 +38,21 @@ class StoredBlock(Sequence[Any]):
         self._buffers = buffers
 
     @classmethod
-    def of(cls, parts: Sequence[Pickled]) -> StoredBlock:
+    def of(cls, parts: Sequence[Pickled], *, stored: bool = False) -> StoredBlock:
+        """A block of its own memory: the values may change from now on. With `stored` it is as large as the store asks.
+
+        Filling a small block up costs memory of the store, so that the driver's stays flat; it is for those
+        of which there are very many.
+        """
         index = array("Q")
         end = count = 0
         for data, buffers in parts:
             end += len(data)
             count += len(buffers)
             index.extend((end, count))
-        return cls(index, b"".join([data for data, _ in parts]), *(b for _, buffers in parts for b in buffers))
+        block = cls(index, b"".join([data for data, _ in parts]), *(bytes(b) for _, buffers in parts for b in buffers))
+        missing = STORED_BYTES - block.nbytes if stored else 0
+        return cls(index, block._data, *block._buffers, bytes(missing)) if missing > 0 else block
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         wrap: Any = pickle.PickleBuffer if protocol >= 5 else bytes
@@ -67,10 +75,10 @@ class StoredBlock(Sequence[Any]):
         return pickle.loads(memoryview(self._data)[start:end], buffers=buffers)
 
 
-def encode(report: Report, inline_limit: int, hold: Callable[[int, StoredBlock], Held]) -> None:
+def encode(report: Report, inline_limit: int, hold: Callable[[int, list[Pickled]], Held]) -> None:
     """Turn the report's values into packed blocks, and give those that are large to `hold` (with their stage).
 
-    Values that cannot be pickled fail, each alone; when `hold` cannot take a block, its values do.
+    Values that cannot be pickled fail, each alone.
     """
     found: list[Block] = []
     for stage, block in enumerate(report.blocks):
@@ -81,56 +89,24 @@ def encode(report: Report, inline_limit: int, hold: Callable[[int, StoredBlock],
         try:
             packed = _pack(values, inline_limit)
         except BaseException:  # whatever a value's own code raises
-            values = _without_unpicklable(report, stage, values)
-            packed = _pack(values, inline_limit)
-        if not isinstance(packed, Packed):
-            try:
-                found.append(hold(stage, packed))
-            except Exception as error:  # no room in the store, or on the disk behind it
-                values = _without_any(report, stage, values, error)
-                found.append(_pack(values, PACKED_BYTES))  # type: ignore[arg-type]
-        else:
-            found.append(packed)
+            packed = _pack(without_unpicklable(report, stage, values), inline_limit)
+        found.append(packed if isinstance(packed, Packed) else hold(stage, packed))
     report.blocks = tuple(found)
 
 
-def _pack(values: list[Any], inline_limit: int) -> Packed | StoredBlock:
+def refuse(report: Report, stage: int, error: Exception) -> None:
+    """A block that was to be held cannot be: its items fail."""
+    fail_all(report, stage, error)
+    data = pickle.dumps([None] * report.count, 5)
+    blocks = list(report.blocks)
+    blocks[stage] = Packed(data, len(data))
+    report.blocks = tuple(blocks)
+
+
+def _pack(values: list[Any], inline_limit: int) -> Packed | list[Pickled]:
     if not values or sys.getsizeof(values[0]) <= LARGE:
         data, buffers = pickled(values)
         if len(data) <= min(PACKED_BYTES, inline_limit * len(values)) and not buffers:
             return Packed(data, len(data))
         del data, buffers
-    return StoredBlock.of([pickled(value) for value in values])
-
-
-def _without_unpicklable(report: Report, stage: int, values: list[Any]) -> list[Any]:
-    values = list(values)
-    for slot, value in enumerate(values):
-        try:
-            dumps(value)
-        except BaseException as error:
-            values[slot] = None
-            culprit = unpicklable(value, error, refused, "result")
-            text = f"its result ({type(value).__name__}) cannot be pickled: {culprit}"
-            _fail(report, stage, slot, SerializationError(text))
-    return values
-
-
-def _without_any(report: Report, stage: int, values: list[Any], error: Exception) -> list[Any]:
-    codes = report.codes[stage] if report.codes else bytes([states.COMPLETED]) * report.count
-    for slot, code in enumerate(codes):
-        if states.is_success(code):
-            _fail(report, stage, slot, error)
-    return [None] * len(values)
-
-
-def _fail(report: Report, stage: int, slot: int, error: Exception) -> None:
-    if report.codes is None:
-        report.codes = (bytes([states.COMPLETED]) * report.count,) * len(report.blocks)
-    codes = [bytearray(row) for row in report.codes]
-    codes[stage][slot] = states.FAILED
-    report.codes = tuple(bytes(row) for row in codes)
-    at = (stage, report.first + slot)
-    report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != at]
-    info = capture(error, in_process=False)
-    report.outcomes.append(Outcome(*at, states.FAILED, info.message, error=info))
+    return [pickled(value) for value in values]

@@ -1,7 +1,11 @@
-"""The actors of a `RayRunner`: how they are started, spoken to, heard and ended.
+"""The actors of a `RayRunner`: how many there are of which kind, how they are started, spoken to, heard and ended.
 
-One place a slot, and one more (which takes no processor of Ray's) for each place whose task waits
-for others. Ray's callbacks come on threads of its own; they only put what they bring.
+    the crew      one actor a processor of Ray's (or as many as were asked for); grows and shrinks with the cluster
+    extras        take no processor: one for each task of the crew that waits for others, and some ahead
+    other kinds   reserve what Ray counts (GPUs, memory, custom resources) and no processor, so that Ray finds the
+                  node; there while there are chunks for them
+
+Ray's callbacks come on threads of its own; they only put what they bring.
 """
 
 from __future__ import annotations
@@ -11,31 +15,43 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from anabranch.runners import ray_worker as worker_half
+from anabranch.runners.ray_nodes import options_of
+from anabranch.runners.ray_page import drop_page, take_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from anabranch.core.contracts import Handle
+    from anabranch.runners.process_page import Running
     from anabranch.runners.ray_jobs import Sent
+    from anabranch.runners.ray_nodes import Kind, Nodes
 
-LINGER_SECONDS = 20.0  # a place too many stays for so long, for the next task that waits: one takes seconds to start
+LINGER_SECONDS = 20.0  # an extra too many stays for so long, for the next task that waits: one takes seconds to start
+KEEP_SECONDS = 5.0  # an actor that reserves something keeps it for so long without work
+AHEAD = 2  # extras started before a task waits for them, at most
 EARLY_DEATHS = 5  # places that may die before they are ready, one after another
 
 
 class Place:
     """One actor, as the driver sees it."""
 
-    def __init__(self, name: str, actor: Any, extra: bool) -> None:
+    def __init__(self, name: str, actor: Any, kind: Kind, extra: bool) -> None:
         self.name = name
         self.actor = actor
+        self.kind = kind
         self.extra = extra
         self.run = actor.run
         self._tell = actor.tell.options(concurrency_group="control")
-        self._listen = actor.listen.options(concurrency_group="listen")
+        self._listen = actor.listen.options(concurrency_group="listen", num_returns=2)
         self.jobs: dict[int, Sent] = {}  # in the order they were sent: the first one runs
         self.sent: set[int] = set()  # shared values it has
-        self.held: set[Handle] = set()  # blocks that end with it
+        self.arrived: list[Any] = []  # references of blocks whose report is still to come
+        self.node = ""
+        self.page = ""  # the file in which it notes what it runs
         self.calls = 0  # of `run`
+        self.heard = 0  # batches of news
+        self.refusals = 0  # of Ray's to store the last ones
+        self.end = "worker-lost", ""  # reason and words
+        self.died_at = 0.0
         self.ready = False
         self.waiting = False
         self.idle_since = time.monotonic()
@@ -43,9 +59,10 @@ class Place:
     def tell(self, *messages: tuple[Any, ...]) -> Any:
         return self._tell.remote(messages)
 
-    def listen(self, put: Callable[[tuple[Any, ...]], None]) -> None:
-        """Wait for news, which come as ("heard", place, future)."""
-        _then(self._listen.remote(), lambda future: put(("heard", self, future)))
+    def listen(self, put: Callable[[tuple[Any, ...]], None], refused: str | None = None) -> None:
+        """Wait for news, which come as ("heard", place, future, reference of a block)."""
+        news, block = self._listen.remote(self.heard, refused)
+        _then(news, lambda future: put(("heard", self, future, block)))
 
     def greet(self, put: Callable[[tuple[Any, ...]], None]) -> None:
         """Wait for it to be up, which comes as ("joined", place, future)."""
@@ -60,10 +77,13 @@ class Place:
 class Crew:
     """The places of one runner; not locked: for its serve thread."""
 
-    def __init__(self, ray: Any, size: int, entry: str, put: Callable[[tuple[Any, ...]], None]) -> None:
-        self.size = size
+    def __init__(
+        self, ray: Any, nodes: Nodes, size: int | None, entry: str, put: Callable[[tuple[Any, ...]], None]
+    ) -> None:
         self.places: list[Place] = []
+        self.nodes = nodes
         self._ray = ray
+        self._size = size
         self._entry = entry
         self._put = put
         self._serial = 0
@@ -73,51 +93,113 @@ class Crew:
         self._actor = ray.remote(
             concurrency_groups=worker_half.GROUPS, max_restarts=0, max_task_retries=0, enable_task_events=False
         )(worker_half.RayWorker)
+        self._reader = ray.remote(num_cpus=0, max_retries=0, enable_task_events=False)(take_page)
+
+    @property
+    def size(self) -> int:
+        """How many chunks are to run at once."""
+        return self._size or self.nodes.cpus
 
     @property
     def ready(self) -> int:
         """How many chunks can run at once."""
-        return sum(place.ready and not place.extra for place in self.places)
+        return sum(place.ready and not place.extra and not place.kind for place in self.places)
 
-    def staff(self) -> None:
-        """Bring the crew to its size: one place more for each that waits, none more than that for long."""
+    # -- how many --------------------------------------------------------------------------------
+
+    def staff(self, demand: Mapping[Kind, int]) -> None:
+        """Bring the crew to its size, and the other kinds to what is asked for."""
         now = time.monotonic()
-        waiting = sum(place.waiting for place in self.places)
-        missing = self.size + waiting - len(self.places)
-        if missing > 0 and now >= self._not_before:
-            for _ in range(missing):
-                self._spawn(extra=sum(not place.extra for place in self.places) >= self.size)
-        for place in [p for p in self.places if p.extra] if missing < 0 else ():
-            if missing < 0 and not (place.jobs or place.held) and now - place.idle_since > LINGER_SECONDS:
-                self.end(place)
-                missing += 1
+        self._staff_crew(now)
+        for kind in {place.kind for place in self.places if place.kind}.union(demand):
+            self._staff_kind(kind, demand.get(kind, 0), now)
 
-    def _spawn(self, *, extra: bool) -> None:
+    def _staff_crew(self, now: float) -> None:
+        crew = [place for place in self.places if not place.kind]
+        regular = sum(not place.extra for place in crew)
+        waiting = sum(place.waiting for place in crew)
+        wanted = waiting + min(waiting, AHEAD)  # extras
+        spare = len(crew) - regular - wanted
+        if now >= self._not_before:
+            for n in range(self.size - regular - min(spare, 0)):
+                self._spawn((), extra=n >= self.size - regular)
+        for place in [place for place in crew if not (place.extra or place.ready)][: max(0, regular - self.size)]:
+            self.end(place)  # the cluster has shrunk before it found its processor
+        for place in [place for place in crew if place.extra and not place.jobs]:
+            if spare > 0 and now - place.idle_since > LINGER_SECONDS:
+                self.end(place)
+                spare -= 1
+
+    def _staff_kind(self, kind: Kind, wanted: int, now: float) -> None:
+        """As many as there are chunks and room for; for those that wait, others in their place."""
+        mine = [place for place in self.places if place.kind == kind]
+        holders = [place for place in mine if not place.extra]
+        waiting = [place for place in mine if place.waiting]
+        if now >= self._not_before:
+            for _ in range(min(wanted, self.nodes.room(kind)) - len(holders)):
+                self._spawn(kind, extra=False)
+            if wanted > len(waiting) == len(mine) and waiting:
+                self._spawn(kind, extra=True, node=waiting[-1].node)  # what a waiting task has is lent to it
+        others_wait = any(p.kind not in ((), kind) and not p.ready for p in self.places)
+        keep = 0.0 if others_wait else KEEP_SECONDS
+        for place in mine:
+            if not (place.jobs or wanted) and (now - place.idle_since >= keep or not place.ready):
+                self.end(place)
+
+    def _spawn(self, kind: Kind, *, extra: bool, node: str = "") -> None:
         self._serial += 1
         name = f"ray-{self._serial}"
-        actor = self._actor.options(num_cpus=0 if extra else 1).remote(name, self._entry)
-        place = Place(name, actor, extra)
+        options: dict[str, Any] = {"num_cpus": 0 if extra or kind else 1}
+        if not extra:
+            options |= options_of(kind)
+        if node:
+            options["scheduling_strategy"] = self._on(node)
+        place = Place(name, self._actor.options(**options).remote(name, self._entry), kind, extra)
         self.places.append(place)
         place.greet(self._put)
 
+    def _on(self, node: str) -> Any:
+        return self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+
+    # -- ends ------------------------------------------------------------------------------------
+
     def died(self, place: Place) -> bool:
         """Take it out; False: places die before they are ready, again and again."""
-        self.end(place)
+        self.end(place, keep_page=True)
         self._early = 0 if place.ready else self._early + 1
         if self._early:
             self._not_before = time.monotonic() + 0.05 * 2**self._early
         return self._early < EARLY_DEATHS
 
-    def end(self, place: Place) -> None:
+    def last_item(self, place: Place) -> None:
+        """What ran when it died, which comes as ("verdict", place, what): at once on this node."""
+        put = self._put
+        if not place.page or place.node not in self.nodes:
+            put(("verdict", place, None))
+        elif place.node == self.nodes.here:
+            put(("verdict", place, take_page(place.page)))
+        else:
+            found = self._reader.options(scheduling_strategy=self._on(place.node)).remote(place.page)
+            _then(found, lambda future: put(("verdict", place, _running(future))))
+
+    def end(self, place: Place, *, keep_page: bool = False) -> None:
         if place in self.places:
             self.places.remove(place)
         with contextlib.suppress(Exception):  # it has gone
             if self._ray.is_initialized():  # Ray would start anew
                 self._ray.kill(place.actor, no_restart=True)
+        if place.page and not keep_page and place.node == self.nodes.here:
+            drop_page(place.page)
 
     def end_all(self) -> None:
         for place in list(self.places):
             self.end(place)
+
+
+def _running(future: Any) -> Running | None:
+    """What a reader found; None when its node went away meanwhile."""
+    found: Running | None = None if future.exception() is not None else future.result()
+    return found
 
 
 def _then(ref: Any, call: Callable[[Any], None]) -> None:

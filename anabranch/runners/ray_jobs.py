@@ -9,6 +9,8 @@ from anabranch.core import contracts as c
 from anabranch.core.culprits import unpicklable
 from anabranch.runners.payloads import Payload, dumps, local_modules
 from anabranch.runners.process_jobs import Job
+from anabranch.runners.ray_nodes import kind_of
+from anabranch.runners.refusals import unserializable
 from anabranch.runners.value_files import refused
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import Chunk, Handle
     from anabranch.runners.ray_crew import Place
+    from anabranch.runners.ray_nodes import Kind
 
 STORE_BYTES = 256 << 10  # a larger shared value goes to its workers through Ray's store, once
 
@@ -33,6 +36,7 @@ class Sent(Job):
     ref: Any = None  # of the call that runs it
     asked: bool = False  # back, should it not have begun
     carried: frozenset[int] = frozenset()  # shared values that went with it
+    kind: Kind = ()  # of the places that can run it
 
 
 @dataclass(slots=True)
@@ -69,30 +73,15 @@ class Outgoing:
         try:
             payload = dumps(chunk, self._modules)
         except Exception as error:
-            return _unserializable(chunk, error)
+            return unserializable(chunk, error)
         needs = chunk.stages + tuple(self._named(chunk.stages))
         reads = tuple(dict.fromkeys(handle for handle, _ in chunk.inputs))
         return Sent(
-            chunk.id, len(chunk), b"", needs, chunk.priority, chunk.resources, payload=payload, reads=reads
+            chunk.id, len(chunk), b"", needs, chunk.priority, chunk.resources, payload=payload, reads=reads,
+            kind=kind_of(chunk.resources),
         )  # fmt: skip
 
     def _named(self, stages: Iterable[int]) -> Iterable[int]:
         for stage in stages:
             if stage in self.shared:
                 yield from self.shared[stage].names
-
-
-def _unserializable(chunk: Chunk, error: Exception) -> c.ChunkLost:
-    """The end of a chunk whose arguments cannot be sent: names the positions that are to blame."""
-    bad: list[int] = []
-    texts: list[str] = []
-    for position, item in enumerate(chunk.args):
-        try:
-            refused(item)
-        except Exception as own:
-            bad.append(position)
-            if len(texts) < 3:
-                texts.append(str(unpicklable(item, own, refused, f"argument {chunk.items[position]}")))
-    if not bad:
-        texts.append(f"cannot serialize the chunk: {error}")
-    return c.ChunkLost(chunk.id, "unserializable", "; ".join(texts), tuple(bad) or None, alone=bool(bad))

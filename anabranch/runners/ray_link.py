@@ -44,6 +44,7 @@ class Link:
         import ray
 
         self.ray: Any = ray
+        self.own = False  # whether it was started for us, and so has the nodes it has
         with _lock:
             if ray.is_initialized():
                 there = ray.get_runtime_context().gcs_address
@@ -51,7 +52,7 @@ class Link:
                     raise RunnerError(f"this process uses the Ray at {there} already, not the one at {address}")
                 self._job = _job(ray)
             else:
-                _begin(ray, address, num_cpus)
+                self.own = _begin(ray, address, num_cpus)
                 self._job = _job(ray)
                 _uses[self._job] = 0
             if self._job in _uses:
@@ -61,10 +62,6 @@ class Link:
     def lost(self) -> str:
         """Why there is no Ray behind this any more; empty while there is one."""
         return "" if self.ray.is_initialized() else "Ray was shut down"
-
-    def resources(self) -> dict[str, float]:
-        """What the whole cluster has, in Ray's words."""
-        return dict(self.ray.cluster_resources())
 
     def close(self) -> None:
         """Let go of Ray, once; never raises."""
@@ -85,8 +82,14 @@ def _job(ray: Any) -> str:
     return f"{context.gcs_address} {context.get_job_id()}"
 
 
-def _begin(ray: Any, address: str | None, num_cpus: int | None) -> None:
+def _begin(ray: Any, address: str | None, num_cpus: int | None) -> bool:
+    """Join or start it; True: started."""
     address = address or os.environ.get("RAY_ADDRESS")
+    if address is not None and address.startswith("ray://"):
+        raise RunnerError(
+            f"RayRunner does not work over Ray Client ({address}): run the driver on a machine of the cluster with "
+            'address="auto" (or host:6379), or submit it there with `ray job submit`'
+        )
     options: dict[str, Any] = {"address": address}
     if address is None:
         options = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
@@ -96,7 +99,21 @@ def _begin(ray: Any, address: str | None, num_cpus: int | None) -> None:
         ray.init(**options, log_to_driver=False, configure_logging=False, logging_level=logging.WARNING)
     except Exception as error:
         where = f"reach the Ray at {address}" if address else "start Ray"
-        raise RunnerError(f"cannot {where}: {type(error).__name__}: {error}") from error
+        raise RunnerError(f"cannot {where}: {_why(error)}") from error
     finally:
         if handler is not None:  # Ray puts its own there
             signal.signal(signal.SIGTERM, handler)
+    return address is None
+
+
+def _why(error: BaseException) -> str:
+    """The error, or what it hides: that a token is missing or wrong."""
+    found: BaseException | None = error
+    while found is not None:
+        if "InvalidAuthToken" in str(found) or type(found).__name__ == "AuthenticationError":
+            return (
+                "it asks for a token, and the one given here is missing or wrong: set RAY_AUTH_MODE=token and "
+                "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as on its nodes"
+            )
+        found = found.__cause__ or found.__context__
+    return f"{type(error).__name__}: {error}"

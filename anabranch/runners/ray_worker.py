@@ -2,10 +2,10 @@
 
     driver ----run-----> default group: run_chunk(chunk, port), one chunk at a time
            ----tell----> group "control": limits, cancels, answers, drops, beside the chunk
-           <--listen---- group "listen": a call that waits for something to tell, and brings all there is
+           <--listen---- group "listen": a call that waits for something to tell, see ray_outbox
 
-A block that does not come home with its report lies in Ray's object store, owned by this actor: it
-ends with it. Its reference travels beside the report, so whoever hears of a block can keep it.
+What runs is noted in a file of the node (ray_page), so that the item that kills its actor is known.
+Items with a time limit run in a child of the actor (children), which can be stopped.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ from anabranch.core import secrets
 from anabranch.core.contracts import Held
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.runners.children import Children, needs_child
 from anabranch.runners.entry import resolve
 from anabranch.runners.payloads import Payload
 from anabranch.runners.ray_blocks import StoredBlock, encode
+from anabranch.runners.ray_outbox import Outbox
+from anabranch.runners.ray_page import new_page
 from anabranch.runners.value_files import refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Chunk, Handle, LogLine, Report
+    from anabranch.core.contracts import Chunk, ChunkLost, Handle, ItemCancelled, ItemTimedOut, LogLine, Report
+    from anabranch.runners.process_page import Page
+    from anabranch.runners.value_files import Pickled
 
-LISTEN_SECONDS = 10.0  # a call that found nothing to tell comes back
 NOTES_KEPT = 256
 
 GROUPS = {"control": 1, "listen": 1}
@@ -63,13 +67,18 @@ class RayWorker:
     """The actor: what the driver calls."""
 
     def __init__(self, name: str, entry: str) -> None:
-        self._port = RayPort(name)
+        self._page, page = new_page() or ("", None)
+        self._children = Children(entry)
+        self._port = RayPort(name, page, self._children)
         self._entry = entry
         self._begun = 0  # calls of `run`, which come in the order of their numbers
         self._returned: set[int] = set()  # calls that the driver took back before they began
 
-    def hello(self) -> dict[str, str]:
-        return versions()
+    def hello(self) -> tuple[dict[str, str], str, str]:
+        """Versions, the node it is on, and where it notes what it runs."""
+        import ray
+
+        return versions(), ray.get_runtime_context().get_node_id(), self._page
 
     def run(
         self,
@@ -80,10 +89,16 @@ class RayWorker:
         inputs: list[tuple[Handle, Any]],
         limit: int | None,
         cancelled: set[int] | None,
+        small: bool,
     ) -> None:
-        """Run a chunk. `shared`: values that it needs and this worker has not got; `inputs`: blocks that it reads."""
+        """Run a chunk.
+
+        `shared`: values that it needs and this worker has not got; `inputs`: blocks that it reads; `small`:
+        whether the driver has room for small blocks.
+        """
         port = self._port
-        with port.news:
+        port.small = small
+        with port.lock:
             self._begun = number
             if number in self._returned:
                 self._returned.discard(number)
@@ -93,6 +108,7 @@ class RayWorker:
             if cancelled is None or cancelled:
                 port.hear_cancel(chunk_id, cancelled)
             port.raw.update(shared)
+        port.item(chunk_id, 0, -1, 0, None)
         port.say(("begun", chunk_id))
         try:
             chunk: Chunk = payload.load(writable=True)
@@ -105,18 +121,22 @@ class RayWorker:
             if port.open(chunk_id, inputs):
                 port.inline_limit = chunk.inline_limit
                 port.unended = True
-                resolve(self._entry)(chunk, port)
+                if needs_child(chunk, port):
+                    self._children.run(chunk, port)
+                else:
+                    resolve(self._entry)(chunk, port)
                 if port.unended:
                     port.say(("lost", chunk_id, "worker-lost", "the worker's half came back without a final report"))
         except BaseException as error:  # SystemExit would end the actor
-            reason = "out-of-memory" if isinstance(error, MemoryError) else "worker-lost"
+            reason = "unserializable" if isinstance(error, Exception) else "worker-lost"
+            reason = "out-of-memory" if isinstance(error, MemoryError) else reason
             port.say(("lost", chunk_id, reason, f"the chunk could not be run: {_text(error)}"))
         finally:
             port.end(chunk_id)
 
-    def listen(self) -> list[Any]:
-        """What there is to tell: pickled messages, and the references that they speak of, in their order."""
-        return self._port.hearken()
+    def listen(self, heard: int, refused: str | None) -> tuple[bytes, StoredBlock | None]:
+        """What there is to tell: see `Outbox.batch`."""
+        return self._port.outbox.batch(heard, refused)
 
     def tell(self, messages: Sequence[tuple[Any, ...]]) -> None:
         for kind, *fields in messages:
@@ -126,7 +146,7 @@ class RayWorker:
                 getattr(self._port, f"hear_{kind}")(*fields)
 
     def _give_back(self, number: int, chunk_id: int) -> None:
-        with self._port.news:
+        with self._port.lock:
             if number <= self._begun:
                 return
             self._returned.add(number)
@@ -137,15 +157,19 @@ class RayPort:
     """A worker's way to its driver, as `run_chunk` sees it."""
 
     in_process = False
-    tracks = False  # what ran when the actor died nobody could tell any more
 
-    def __init__(self, worker: str) -> None:
+    def __init__(self, worker: str, page: Page | None, children: Children) -> None:
         self.worker = worker
-        self.news = threading.Condition()
+        self._children = children
+        self.tracks = page is not None  # wants to hear of every item: a death is blamed on the one that ran
+        self.lock = threading.Lock()
+        self.outbox = Outbox()
+        self.say = self.outbox.say
         self.raw: dict[int, Any] = {}  # shared values that nobody looked at yet
         self.inline_limit = 1024
+        self.small = True  # blocks that Ray would not put into its store may come
         self.unended = False
-        self._outbox: list[tuple[tuple[Any, ...], list[Any]]] = []
+        self._page = page
         self._shared: dict[int, Any] = {}
         self._inputs: dict[Handle, StoredBlock] = {}
         self._limits: dict[int, int] = {}
@@ -169,21 +193,17 @@ class RayPort:
         return self._inputs[handle]
 
     def report(self, report: Report) -> None:
-        import ray
+        blocks: list[tuple[int, StoredBlock]] = []
 
-        refs: list[Any] = []
-
-        def hold(stage: int, block: StoredBlock) -> Held:
-            try:
-                refs.append(ray.put(block))
-            except Exception as error:
-                raise RunnerError(f"no room for its result in Ray's object store: {error}") from None
+        def hold(stage: int, values: list[Pickled]) -> Held:
+            block = StoredBlock.of(values, stored=not self.small)
+            blocks.append((stage, block))
             return Held(block.nbytes)
 
         encode(report, self.inline_limit, hold)
         if report.final:
             self.unended = False
-        self.say(("report", report), refs)
+        self.outbox.report(report, blocks)
 
     def limit(self, chunk: int) -> int | None:
         return self._limits.get(chunk) if self._limits else None
@@ -195,7 +215,8 @@ class RayPort:
         return found is None or position in found
 
     def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
-        """Nothing is noted: this version cannot stop a running item on Ray."""
+        if self._page is not None:
+            self._page.note(chunk, stage, position, attempt, timeout or 0.0)
 
     def log(self, lines: list[LogLine], dropped: int) -> None:
         self.say(("log", lines, dropped))
@@ -206,7 +227,7 @@ class RayPort:
         except Exception as error:
             raise unpicklable(payload, error, refused, kind) from error
         answer: SimpleQueue[tuple[bool, bytes]] = SimpleQueue()
-        with self.news:
+        with self.lock:
             self._numbers += 1
             number = self._numbers
             self._replies[number] = answer
@@ -216,6 +237,10 @@ class RayPort:
         if good:
             return found
         raise found if isinstance(found, BaseException) else RunnerError(str(found))
+
+    def stopped(self, lost: ChunkLost, item: ItemTimedOut | ItemCancelled | None) -> None:
+        self.unended = False
+        self.say(("stopped", lost, item))
 
     # -- for the actor -----------------------------------------------------------------------------
 
@@ -237,36 +262,29 @@ class RayPort:
 
     def end(self, chunk: int) -> None:
         self._inputs.clear()
-        with self.news:
+        with self.lock:
             self._limits.pop(chunk, None)
             self._cancelled.pop(chunk, None)
-
-    def say(self, message: tuple[Any, ...], refs: list[Any] | None = None) -> None:
-        with self.news:
-            self._outbox.append((message, refs or []))
-            self.news.notify_all()
-
-    def hearken(self) -> list[Any]:
-        with self.news:
-            self.news.wait_for(lambda: self._outbox, LISTEN_SECONDS)
-            batch, self._outbox = self._outbox, []
-        return [pickle.dumps([message for message, _ in batch], 5), [ref for _, refs in batch for ref in refs]]
 
     # -- what the driver says ------------------------------------------------------------------------
 
     def hear_limit(self, chunk: int, keep: int) -> None:
         self._limits[chunk] = min(keep, self._limits.get(chunk, keep))
         _bound(self._limits)
+        self._children.shorten(chunk, keep)
 
-    def hear_cancel(self, chunk: int, positions: set[int] | None) -> None:
+    def hear_cancel(self, chunk: int, positions: set[int] | None, force: bool = False) -> None:
+        """With `force` a position that runs in a child is stopped."""
         known = self._cancelled.get(chunk, set())
         self._cancelled[chunk] = None if known is None or positions is None else known.union(positions)
         _bound(self._cancelled)
+        self._children.cancel(chunk, None if positions is None else sorted(positions), force=force)
 
     def hear_drop(self, *shared_ids: int) -> None:
         for shared_id in shared_ids:
             self._shared.pop(shared_id, None)
             self.raw.pop(shared_id, None)
+        self._children.drop(shared_ids)
 
     def hear_reply(self, number: int, good: bool, data: bytes) -> None:
         reply = self._replies.pop(number, None)

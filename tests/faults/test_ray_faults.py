@@ -6,6 +6,8 @@ import gc
 import importlib
 import os
 import signal
+import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -69,31 +71,42 @@ def test_a_worker_killed_in_mid_map_costs_no_value(ray: Any, here: str, gate: st
     work = task(squares_met_at(50, here, gate, str(tmp_path / "first")))
 
     @flow(runner=RayRunner())
-    def main() -> list[int]:
+    def main() -> tuple[list[int], list[int]]:
         futures = work.map(range(200))
         os.kill(read_pid(here), signal.SIGKILL)
-        return futures.result(WAIT)  # type: ignore[no-any-return]
+        return futures.result(WAIT), [i for i, state in enumerate(futures.states) if state.attempt > 1]
 
-    assert main() == [x * x for x in range(200)]
+    values, again = main()
+    assert values == [x * x for x in range(200)]
+    assert again == [50]
 
 
-def test_an_item_that_kills_its_worker_crashes_alone(ray: Any) -> None:
-    @task(crash_retries=2)
+def test_an_item_that_kills_its_workers_is_found_among_a_thousand(ray: Any) -> None:
+    """Its neighbours are not to blame: each of them runs once, or is done again as lost before it began."""
+
+    @task
     def work(x: int) -> int:
-        if x == 5:
+        if x == 500:
             os._exit(3)
         return x
 
-    @flow(runner=RayRunner())
-    def main() -> list[str]:
-        futures = work.map(range(20))
+    runner = RayRunner()
+
+    @flow(runner=runner)
+    def main() -> tuple[list[tuple[int, str, int]], int]:
+        futures = work.map(range(1000))
         wait(futures)
-        return [future.get_state().name for future in futures]
+        states = list(enumerate(futures.states))
+        return [(i, s.name, s.attempt) for i, s in states if s.attempt > 1], sum(
+            s.name == "Completed" for _, s in states
+        )
 
-    assert main() == ["Completed"] * 5 + ["Crashed"] + ["Completed"] * 14
+    again, completed = main()
+    assert again == [(500, "Crashed", 3)]
+    assert completed == 999
 
 
-def test_values_that_died_with_their_worker_are_made_again(ray: Any) -> None:
+def test_large_values_outlive_the_worker_that_made_them(ray: Any) -> None:
     @task
     def make(x: int) -> tuple[int, bytes]:
         return os.getpid(), bytes([x]) * 300_000
@@ -103,13 +116,74 @@ def test_values_that_died_with_their_worker_are_made_again(ray: Any) -> None:
         return made[1][0]
 
     @flow(runner=RayRunner(num_cpus=1))
-    def main() -> list[int]:
+    def main() -> tuple[list[int], list[int]]:
         made = make.map(range(4))
         wait(made)
         os.kill(made[0].result(WAIT)[0], signal.SIGKILL)
-        return head.map(made).result(WAIT)  # type: ignore[no-any-return]
+        return head.map(made).result(WAIT), [state.attempt for state in made.states]
 
-    assert main() == [0, 1, 2, 3]
+    assert main() == ([0, 1, 2, 3], [1, 1, 1, 1])
+
+
+def test_results_and_exceptions_that_do_not_travel_fail_alone(ray: Any) -> None:
+    class Two(Exception):
+        def __init__(self, one: int, other: int) -> None:
+            super().__init__(f"{one} and {other}")
+
+    def result(x: int) -> Any:
+        if x == 1:
+            return (i for i in range(3)), threading.Lock()
+        if x == 2:
+            raise Two(1, 2)
+        if x == 3:
+            sys.exit(4)
+        if x == 4:
+            raise ValueError(threading.Lock())
+        return x
+
+    work = task(result)
+
+    @flow(runner=RayRunner())
+    def main() -> list[str]:
+        futures = work.map(range(8))
+        wait(futures)
+        return [f"{s.name}: {s.message}" for s in futures.states]
+
+    found = main()
+    assert [found[i] for i in (0, 5, 6, 7)] == ["Completed: "] * 4
+    assert found[1].startswith("Failed: ")
+    assert "cannot be pickled" in found[1]
+    assert "result[0] (builtins.generator)" in found[1]
+    assert "1 and 2" in found[2]
+    assert found[3] == "Crashed: Execution was ended by system exit: 4"
+    assert found[4].startswith("Failed: ")
+
+
+def test_a_result_that_does_not_unpickle_harms_its_readers_alone(ray: Any) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return os.getcwd, (bytes(300_000),)  # and so does not unpickle
+
+    @task
+    def make(x: int) -> Any:
+        return Trap() if x == 1 else bytes(300_000)
+
+    @task
+    def size(value: Any) -> int:
+        return len(value)
+
+    @flow(runner=RayRunner())
+    def main() -> list[str]:
+        made = make.map(range(3), chunk=1)
+        wait(made)
+        with pytest.raises(TypeError, match="getcwd"):
+            made[1].result(WAIT)
+        sizes = size.map(made)
+        wait(sizes)
+        sizes[1].exception()
+        return [state.name for state in sizes.states]
+
+    assert main() == ["Completed", "Failed", "Completed"]
 
 
 def test_no_reference_is_kept_of_values_let_go(ray: Any) -> None:
@@ -130,10 +204,10 @@ def test_no_reference_is_kept_of_values_let_go(ray: Any) -> None:
     assert main() == 40 * 300_000
     gc.collect()
     end = time.monotonic() + WAIT
-    while runner._desk.held and time.monotonic() < end:
+    while len(runner._values) and time.monotonic() < end:
         time.sleep(0.05)
-    assert runner._desk.held == {}
-    assert all(not place.held for place in runner._crew.places)
+    assert len(runner._values) == 0
+    assert all(not place.arrived for place in runner._crew.places)
 
 
 def test_versions_that_differ_are_refused_and_named() -> None:
@@ -142,6 +216,11 @@ def test_versions_that_differ_are_refused_and_named() -> None:
     compare(versions(), versions(), "ray-1")
     with pytest.raises(VersionMismatch, match=r"ray-1 do not fit: ray \S+ here, 1.0 there"):
         compare(versions(), {**versions(), "ray": "1.0"}, "ray-1")
+
+
+def test_ray_client_is_refused_with_a_way_out(ray: Any) -> None:
+    with pytest.raises(RunnerError, match=r"ray://somewhere:10001.*ray job submit"):
+        ray_link._begin(ray, "ray://somewhere:10001", None)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

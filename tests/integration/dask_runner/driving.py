@@ -49,9 +49,9 @@ class Driver:
         with self.news:
             assert self.news.wait_for(check, WAIT), self.events[-10:]
 
-    def task(self, fn: Callable[..., Any], constants: tuple[Any, ...] | None = None) -> int:
+    def task(self, fn: Callable[..., Any], constants: tuple[Any, ...] | None = None, **options: Any) -> int:
         spec, consts, stage = (next(self.ids) for _ in range(3))
-        self.runner.put(spec, TaskSpec(getattr(fn, "__name__", "task"), fn, TaskOptions()))
+        self.runner.put(spec, TaskSpec(getattr(fn, "__name__", "task"), fn, TaskOptions(**options)))
         args: tuple[tuple[str, int], ...] = (("item", 0),)
         if constants is not None:
             self.runner.put(consts, constants)
@@ -112,6 +112,9 @@ class Driver:
 
         found: int = self.runner._link.client.run_on_scheduler(count, f"ab-{self.runner._session}")
         return found
+
+    def seen(self, kind: type) -> list[Any]:
+        return [event for event in list(self.events) if isinstance(event, kind)]
 
     def until_true(self, check: Callable[[], Any]) -> None:
         pause, end = threading.Event(), time.monotonic() + WAIT

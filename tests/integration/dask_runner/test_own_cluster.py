@@ -76,17 +76,39 @@ def test_small_values_leave_nothing_behind(own: Driver) -> None:
     own.until_true(lambda: own.keys() == start)
 
 
-def test_a_shared_value_crosses_once_to_each_worker(own: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    big = os.urandom(2 * MIB)
-    asked: list[int] = []
-    given = own.runner._outgoing.given
-    monkeypatch.setattr(own.runner._outgoing, "given", lambda n: (asked.append(n), given(n))[1])
-    stage = own.task(lambda x, data: (x, len(data)), constants=(big,))
+def test_a_large_constant_leaves_the_driver_once_and_stays_with_nobody_else(own: Driver) -> None:
+    """It goes to one worker, the other one takes it from there; neither driver nor scheduler keep a copy."""
+    me, hub = psutil.Process(), own.runner._link.hub
+    assert hub is not None
+    scheduler = psutil.Process(hub._process.pid)
+    sent = own.runner._outgoing._scattered
+    big = os.urandom(64 * MIB)
+    before = [process.memory_info().rss for process in (me, scheduler)]
+
+    def look(x: int, data: bytes) -> tuple[int, int, int]:
+        time.sleep(0.02)  # or one worker has done it all before the other one has got the constant
+        return x, data[x], os.getpid()
+
+    stage = own.task(look, constants=(big,))
     chunks = [own.chunk(stage, [n]) for n in range(60)]
     own.run(chunks)
-    assert [own.values(chunk) for chunk in chunks] == [[(n, 2 * MIB)] for n in range(60)]
-    constants = [n for n in asked if n == stage - 1]
-    assert 1 <= len(constants) <= 2
+    grown = [process.memory_info().rss - then for process, then in zip((me, scheduler), before, strict=True)]
+    values = [own.values(chunk)[0] for chunk in chunks]
+    assert [value[:2] for value in values] == [(n, big[n]) for n in range(60)]
+    assert len({value[2] for value in values}) == 2
+    assert own.runner._outgoing._scattered == sent + 1
+    assert max(grown) < 16 * MIB, f"driver and scheduler grew by {[n // MIB for n in grown]} MiB"
+    own.runner.drop([stage, stage - 1, stage - 2])
+
+
+def test_a_large_constant_whose_worker_died_is_sent_again(own: Driver) -> None:
+    big = os.urandom(2 * MIB)
+    stage = own.task(lambda x, data: (os.getpid(), data[x]), constants=(big,))
+    [[address]] = own.runner._link.client.who_has([own.runner._outgoing._shared[stage - 1].future]).values()
+    os.kill(own.runner._link.client.run(os.getpid)[address], signal.SIGKILL)
+    own.until_true(lambda: address not in own.runner._link.workers)
+    assert [byte for _, byte in own.to_the_end(stage, range(10))] == list(big[:10])
+    own.until_true(lambda: own.runner.slots().now == 2)
 
 
 def test_large_arguments(own: Driver) -> None:

@@ -1,0 +1,79 @@
+"""The nodes of a Ray cluster, and what an actor has to reserve on one of them: our words and Ray's.
+
+ours, of one item            Ray's, of an actor
+gpus=1  resources={"GPU":1}  num_gpus=1
+memory="2 GB"                memory=2e9
+resources={"licence": 1}     resources={"licence": 1}
+cpus=2                       nothing: the crew has all processors, and chunks on it are counted
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Kind = tuple[tuple[str, float], ...]  # what actors of one kind reserve, in Ray's words; empty for the crew's
+
+_RAYS = {"cpus": "CPU", "gpus": "GPU"}
+_OURS = {"CPU": "cpus", "GPU": "gpus"}
+
+
+def kind_of(needs: Mapping[str, float]) -> Kind:
+    """What an actor for such items reserves; GPUs above one only as a whole, as Ray wants it."""
+    found: dict[str, float] = {}
+    for name, amount in needs.items():
+        name = _RAYS.get(name, name)
+        if amount and name != "CPU":
+            found[name] = float(math.ceil(amount)) if name == "GPU" and amount > 1 else amount
+    return tuple(sorted(found.items()))
+
+
+def options_of(kind: Kind) -> dict[str, Any]:
+    """Options of an actor of this kind."""
+    own = {"GPU": "num_gpus", "memory": "memory"}
+    options: dict[str, Any] = {own[name]: amount for name, amount in kind if name in own}
+    return {**options, "resources": {name: amount for name, amount in kind if name not in own}}
+
+
+class Nodes:
+    """What is known of the cluster since the last look."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._alive: dict[str, dict[str, float]] = {}
+        self.here: str = ray.get_runtime_context().get_node_id()
+        self.look()
+
+    def look(self) -> set[str]:
+        """Ask Ray; the nodes that are gone since the last look."""
+        before = set(self._alive)
+        self._alive = {node["NodeID"]: node["Resources"] for node in self._ray.nodes() if node["Alive"]}
+        return before.difference(self._alive)
+
+    def __contains__(self, node: str) -> bool:
+        return node in self._alive
+
+    @property
+    def cpus(self) -> int:
+        """Processors of the whole cluster."""
+        return int(sum(node.get("CPU", 0.0) for node in self._alive.values()))
+
+    def offers(self) -> dict[str, float]:
+        """The most of each resource that one node has, in our words and in Ray's."""
+        most: dict[str, float] = {}
+        for node in self._alive.values():
+            for name, amount in node.items():
+                if not name.startswith("node:") and name != "object_store_memory":
+                    most[name] = max(most.get(name, 0.0), float(amount))
+        return {**most, **{ours: most.get(rays, 0.0) for rays, ours in _OURS.items()}}
+
+    def room(self, kind: Kind) -> int:
+        """How many actors of this kind the cluster has room for, were it empty."""
+        return sum(_times(node, kind) for node in self._alive.values())
+
+
+def _times(node: Mapping[str, float], kind: Iterable[tuple[str, float]]) -> int:
+    return min((int(node.get(name, 0.0) / amount + 1e-9) for name, amount in kind), default=0)

@@ -1,0 +1,197 @@
+"""Tasks that do what none should, on an own Dask cluster: each costs what it is to blame for, and nothing hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch import DaskRunner, flow, task
+from anabranch import session as sessions
+from anabranch.records.memory import MemoryRecords
+from anabranch.session import Session
+from anabranch.settings import Settings
+from tests.faults.pipes import pipe, read_pid, squares_met_at
+from tests.faults.workers import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.dask, pytest.mark.timeout(180)]
+
+WAIT = 40.0
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def dask() -> Iterator[DaskRunner]:
+    with DaskRunner(n_workers=2) as runner:
+        yield runner
+
+
+@pytest.fixture(autouse=True, scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    home = tmp_path_factory.mktemp("home")
+    settings = Settings(home=home, progress=False, log_level="CRITICAL", capacity_timeout=3.0)
+    mine = Session(settings, records=MemoryRecords())
+    before = sessions.use(mine)
+    yield mine
+    mine.close()
+    sessions.use(before)
+
+
+def test_a_worker_killed_in_mid_map_repeats_only_what_was_not_told(dask: DaskRunner, tmp_path: Path) -> None:
+    here, gate, ran = pipe(tmp_path / "here"), pipe(tmp_path / "gate"), str(tmp_path / "ran")
+    square = squares_met_at(150, here, gate, str(tmp_path / "first"))
+
+    def work(x: int) -> int:
+        with open(ran, "a") as file:
+            file.write(f"{x}\n")
+        return square(x)
+
+    squares = task(work)
+
+    @flow(runner=dask)
+    def main() -> tuple[list[int], list[int]]:
+        futures = squares.map(range(300))
+        os.kill(read_pid(here), signal.SIGKILL)
+        values = futures.result(WAIT)
+        return values, [state.attempt for state in futures.states]
+
+    values, attempts = main()
+    assert values == [x * x for x in range(300)]
+    counts = [0] * 300
+    for line in (tmp_path / "ran").read_text().split():
+        counts[int(line)] += 1
+    assert attempts[150] == 2
+    for x in range(300):  # what ran twice has a higher attempt; a written line may lack its report, not the reverse
+        assert counts[x] <= attempts[x], f"item {x} ran {counts[x]} times as {attempts[x]} attempts"
+    assert sum(counts) < 400
+
+
+def test_lost_values_that_still_have_a_reader_are_made_again(dask: DaskRunner, tmp_path: Path) -> None:
+    ran = str(tmp_path / "ran")
+
+    def made(x: int) -> tuple[int, bytes]:
+        with open(ran, "a") as file:
+            file.write(f"{x}\n")
+        return os.getpid(), bytes([x]) * MIB
+
+    make = task(made)
+
+    @flow(runner=dask)
+    def main() -> tuple[list[int], list[int]]:
+        futures = make.map(range(16), chunk=1)
+        futures.wait(WAIT)
+        first, _ = futures[0].result()
+        where = [future.result()[0] for future in futures]
+        time.sleep(0.3)  # until the scheduler has been told that these are values only
+        os.kill(first, signal.SIGKILL)
+        until(lambda: any(state.attempt > 1 for state in futures.states), 30)
+        values = futures.result(WAIT)
+        assert [data[:1] for _, data in values] == [bytes([x]) for x in range(16)]
+        attempts = [state.attempt for state in futures.states]
+        assert [attempt == 2 for attempt in attempts] == [pid == first for pid in where]
+        return attempts, [int(line) for line in (tmp_path / "ran").read_text().split()]
+
+    attempts, lines = main()
+    assert [lines.count(x) for x in range(16)] == attempts
+
+
+def test_sys_exit_ends_its_item_only(dask: DaskRunner) -> None:
+    @task
+    def work(x: int) -> int:
+        if x == 7:
+            sys.exit(3)
+        return x
+
+    @flow(runner=dask)
+    def main() -> list[str]:
+        pids = dask._link.client.run(os.getpid)
+        futures = work.map(range(50))
+        futures.wait(WAIT)
+        assert dask._link.client.run(os.getpid) == pids
+        return [state.name for state in futures.states]
+
+    names = main()
+    assert {x: name for x, name in enumerate(names) if name != "Completed"} == {7: "Crashed"}
+
+
+def test_a_poison_item_among_a_thousand(dask: DaskRunner) -> None:
+    @task
+    def work(x: int) -> int:
+        if x == 500:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return x
+
+    @flow(runner=dask)
+    def main() -> tuple[list[str], str]:
+        futures = work.map(range(1000))
+        futures.wait(WAIT)
+        return [state.name for state in futures.states], futures.states[500].message
+
+    names, message = main()
+    assert [x for x, name in enumerate(names) if name != "Completed"] == [500]
+    assert names[500] == "Crashed"
+    assert "poison" in message
+
+
+class NotOut:
+    def __reduce__(self) -> Any:
+        raise TypeError("stays here")
+
+
+class NotIn(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def test_results_and_exceptions_that_do_not_travel(dask: DaskRunner) -> None:
+    @task
+    def work(x: int) -> Any:
+        if x == 3:
+            return NotOut()
+        if x == 5:
+            raise NotIn(1, 2)
+        return x
+
+    @flow(runner=dask)
+    def main() -> list[Any]:
+        futures = work.map(range(10))
+        futures.wait(WAIT)
+        return [(state.name, state.message) for state in futures.states]
+
+    found = main()
+    assert [x for x, (name, _) in enumerate(found) if name != "Completed"] == [3, 5]
+    assert [found[x][0] for x in (3, 5)] == ["Failed", "Failed"]
+    assert "NotOut" in found[3][1]
+    assert "NotIn" in found[5][1]
+    assert "1 and 2" in found[5][1]
+
+
+def test_unsatisfiable_resources(dask: DaskRunner) -> None:
+    """A cluster whose size is known refuses at once and says what there is."""
+
+    @task(resources={"cpus": 64})
+    def work(x: int) -> int:
+        return x
+
+    @flow(runner=dask)
+    def main() -> str:
+        future = work.submit(1)
+        future.wait(WAIT)
+        return f"{future.state.name}: {future.state.message}"
+
+    begun = time.monotonic()
+    try:
+        text = main()
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+    assert time.monotonic() - begun < 30
+    assert "cpus" in text
+    assert "64" in text

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Chunk, Held, Inline, Packed
-from anabranch.core.failures import exception_of
-from anabranch.core.states import is_success
+from anabranch.core.errors import SerializationError
+from anabranch.core.failures import capture, exception_of
+from anabranch.core.states import FAILED, is_success
 from anabranch.core.walk import Hole, fill
 from anabranch.engine.lanes import Sent
 from anabranch.engine.ranges import as_range
@@ -38,10 +39,16 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
     items = take_items(board, lane, map)
     if not items:
         return None
+    try:
+        args, inputs, wants = arguments(board, map, items)
+    except Exception:  # whatever the code of a value does that is unpickled
+        items = _readable(board, map, items)
+        if not items:
+            return None
+        args, inputs, wants = arguments(board, map, items)
     again = bool(map.attempts) and any(i in map.attempts for i in items)
     # What reads an item that is done again may be on its way already.
     maps, per_stage = ((map,), (items,)) if again else follow(map, items)
-    args, inputs, wants = arguments(board, map, items)
     attempts = None
     if map.attempts:
         numbers = [map.attempts.get(i, 1) for i in items]
@@ -70,6 +77,21 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
         stage_map.running.add(chunk.id)
     map.sent += len(items)
     return chunk
+
+
+def _readable(board: Board, map: MapRun, items: Sequence[int]) -> Sequence[int]:
+    """Those whose arguments can be had; the others fail, each with what its argument raised."""
+    found = []
+    for index in items:
+        try:
+            arguments(board, map, (index,))
+        except Exception as error:
+            text = f"an argument does not unpickle in the driver: {type(error).__name__}: {error}"
+            info = capture(SerializationError(text), in_process=True)
+            board.end_items(map, (index,), FAILED, text, info)
+        else:
+            found.append(index)
+    return as_range(found) if found else ()
 
 
 _Stages = tuple[tuple[int, ...], tuple[bool, ...], float | None]  # refs, which values are kept, longest time-out

@@ -39,6 +39,13 @@ class Misfit(Exception):
         super().__init__(f"{code} at {place}")
 
 
+class Unbuilt:
+    """A value that pickles, but does not unpickle."""
+
+    def __reduce__(self) -> Any:
+        return os.getcwd, ("no argument is taken",)
+
+
 class Locked(Exception):
     """Cannot be pickled."""
 
@@ -356,3 +363,26 @@ def test_reading_records_unpickles_nothing(tmp_path: Path) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
     assert "trap" in found.stdout
     assert not sprung.exists()
+
+
+def test_a_value_that_does_not_unpickle_fails_who_reads_it(processes: Place) -> None:
+    """It is unpickled in the driver, where nothing may hang for it."""
+
+    def make(x: int) -> Any:
+        return Unbuilt() if x == 2 else x
+
+    @task
+    def read(x: Any) -> Any:
+        return x
+
+    @flow
+    def around() -> None:
+        made = task(make).map(range(4), chunk=1)
+        made.wait()  # else the second one travels behind the first
+        read_on = read.map(made, chunk=1)
+        read_on.wait()
+        assert [read_on[n].result() for n in (0, 1, 3)] == [0, 1, 3]
+
+    assert around(return_state=True).is_failed()
+    with pytest.raises(SerializationError, match=r"does not unpickle.*TypeError"):
+        around()

@@ -213,6 +213,10 @@ class Ledger:
         if isinstance(block.content, Held):
             self.freed.append(block)
         block.content = None
+        if map.args and not map.map_consumers:  # kept to make a lost value again, which nobody can want now
+            for index in block.indices():
+                if map.is_terminal(index) and map.block_of(index) is None:
+                    map.args.pop(index, None)
 
     def _strike(self, map: MapRun, block: ValueBlock) -> None:
         map.forget_block(block)

@@ -8,6 +8,8 @@ from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.events import Decide
+from anabranch.core.walk import Hole, lift
+from anabranch.engine.assemble import PIPE
 from anabranch.engine.intake import Intake
 from anabranch.engine.ranges import runs_of
 from anabranch.engine.retries import decide
@@ -149,8 +151,23 @@ class Losses(Intake):
             map.messages[index] = "value-lost"
         map.done -= len(wanted)
         self.call_back(map, set(wanted))
-        for lo, hi in runs_of(self.with_inputs(map, wanted)):
+        hopeless = {i for i in wanted if not self._can_be_made_again(map, i)}
+        for lo, hi in runs_of(self.with_inputs(map, [i for i in wanted if i not in hopeless])):
             self.make_ready(map, lo, hi)
+        if hopeless:  # better no value than one made of something else
+            text = "value-lost: it died with its worker, and what it was made from was released: keep a future to that"
+            self.end_items(map, sorted(hopeless), states.CRASHED, text)
+
+    def _can_be_made_again(self, map: MapRun, index: int) -> bool:
+        """Whether all that the item was called with is still there."""
+        for up in map.feeds:
+            block = up.map.block_of(index) if states.is_success(up.map.codes[index]) else None
+            if states.is_success(up.map.codes[index]) and (block is None or block.content is None):
+                return False
+        if not map.starred or map.item_upstreams.get(index):
+            return True
+        call = map.args.get(index)
+        return call is not None and call is not PIPE and not lift(call, lambda part: isinstance(part, Hole))[1]
 
     def engine_lost(self, lane: int, reason: str) -> None:
         """Nothing will come from this runner any more: all it held or was to do has crashed."""

@@ -123,6 +123,26 @@ def test_sys_exit_ends_its_item_only(dask: DaskRunner) -> None:
     assert {x: name for x, name in enumerate(names) if name != "Completed"} == {7: "Crashed"}
 
 
+@pytest.mark.slow  # Dask starts dead workers anew one after another: 20 s alone, minutes on a busy machine
+def test_a_poison_item_among_a_thousand(dask: DaskRunner) -> None:
+    @task
+    def work(x: int) -> int:
+        if x == 500:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return x
+
+    @flow(runner=dask)
+    def main() -> tuple[list[str], str]:
+        futures = work.map(range(1000))
+        futures.wait(WAIT)
+        return [state.name for state in futures.states], futures.states[500].message
+
+    names, message = main()
+    assert [x for x, name in enumerate(names) if name != "Completed"] == [500]
+    assert names[500] == "Crashed"
+    assert "poison" in message
+
+
 class NotOut:
     def __reduce__(self) -> Any:
         raise TypeError("stays here")

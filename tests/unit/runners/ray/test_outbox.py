@@ -8,6 +8,7 @@ from typing import Any
 
 from anabranch.core.contracts import Held, Inline, Packed, Report
 from anabranch.core.states import COMPLETED, FAILED
+from anabranch.runners.children import Children
 from anabranch.runners.ray_blocks import STORED_BYTES, StoredBlock
 from anabranch.runners.ray_outbox import WAITING_BYTES, Outbox
 from anabranch.runners.ray_worker import RayPort
@@ -27,7 +28,7 @@ def read(batch: tuple[bytes, StoredBlock | None]) -> tuple[int, list[Any], Store
 
 
 def reported(*blocks: list[Any], first: int = 0) -> RayPort:
-    port = RayPort("ray-1", None)
+    port = RayPort("ray-1", None, Children("unused"))
     port.report(Report(7, first, len(blocks[0]), True, blocks=tuple(Inline(values) for values in blocks)))
     return port
 

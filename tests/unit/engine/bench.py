@@ -75,7 +75,7 @@ class Bench:
 
     def map(
         self, items: Any = None, *, after: MapRun | None = None, chunk: int | None = None, kept: bool = True,
-        length: int | None = None, window: int | None = None, **options: Any,
+        length: int | None = None, window: int | None = None, parent: str = "", **options: Any,
     ) -> MapRun:  # fmt: skip
         chosen = TaskOptions(name="work", **options)
         d = self.dispatcher
@@ -88,6 +88,7 @@ class Bench:
             f"map-{d.new_ref()}", TaskSpec("work", identity, chosen), chosen, kind="map", lane=self.lane, keep=True,
             source=source, feeds=feeds,
         )  # fmt: skip
+        map.parent_id = parent
         map.layout = (-1,) if feeds else None
         map.spec_ref, map.stage_ref = d.new_ref(), d.new_ref()
         map.chunk_option, map.window = chunk, window

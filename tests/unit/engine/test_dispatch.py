@@ -228,3 +228,18 @@ def test_what_a_stream_gave_away_is_freed() -> None:
     bench.dispatcher.stream_advanced(map, 4)
     bench.take()
     assert bench.freed == [Handle(c.id, 0, 0) for c in chunks[:2]]
+
+
+def test_what_running_tasks_submitted_goes_first_the_newest_before_the_others() -> None:
+    bench = Bench(slots=1)
+    bench.map(range(2), chunk=1)
+    bench.take()  # the lane is full
+    later = bench.map(range(1))
+    outer = bench.map(range(1), parent="task/0")
+    inner = bench.map(range(1), parent="task/1")
+    urgent = bench.map(range(1), priority=1)
+    order = []
+    while bench.queue:
+        bench.report(bench.queue[0])
+        order += [bench.dispatcher.sent[chunk.id].maps[0] for chunk in bench.take()]
+    assert order == [urgent, inner, outer, later]

@@ -42,21 +42,29 @@ def make_runner(kind: str) -> Any:
     return DaskRunner(n_workers=1, threads_per_worker=2)
 
 
+_made: dict[str, sessions.Session] = {}
+
+
 @pytest.fixture(scope="session")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], sessions.Session]]:
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], sessions.Session]:
     """A session per kind of runner, made when first asked for: workers start once for the whole folder."""
-    made: dict[str, sessions.Session] = {}
 
     def session(kind: str) -> sessions.Session:
-        if kind not in made:
+        if kind not in _made:
             home = tmp_path_factory.mktemp(kind)
             chosen = settings.load({}, home=home, runner=make_runner(kind), progress=False)
-            made[kind] = sessions.Session(chosen, records=MemoryRecords())
-        return made[kind]
+            _made[kind] = sessions.Session(chosen, records=MemoryRecords())
+        return _made[kind]
 
-    yield session
-    for one in made.values():
-        one.close()
+    return session
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Close them behind the folder's last test: a process has one Ray, and other folders start their own."""
+    if nextitem is None or item.path.parent not in nextitem.path.parents:
+        while _made:
+            _made.popitem()[1].close()
 
 
 def _placed(pool: Any, kind: str) -> Iterator[str]:

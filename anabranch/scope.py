@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import context, secrets, states
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Inline, Packed, Stage
 from anabranch.core.errors import MapError, ResourceError, ResultReleased, RunnerError
+from anabranch.core.failures import exception_of
 from anabranch.core.futures import Future, FutureList, Waiter
 from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
 from anabranch.core.map_plan import plan_map
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from anabranch.core.options import MapOptions
     from anabranch.session import Session
 
+LOST_SECONDS = 10.0  # until the news that a block is lost must have come, once it could not be fetched
 LOGGED_RUNS = 20  # single runs of a task that get a log line of their own, in one flow run
 
 
@@ -303,7 +306,7 @@ class Scope:
         """Values of completed items, fetched from wherever they are."""
         found: list[Any] = []
         while lo < hi:
-            block, content, stop = self.pump.read(_locate, map, lo, hi)
+            block, content, stop = self.pump.read(MapRun.located, map, lo, hi)
             if content is None:
                 found.append(self._persisted(map, lo))
                 lo += 1
@@ -320,12 +323,28 @@ class Scope:
                 try:
                     values = self._fetch(map, block, slots)
                 except ResultReleased:
-                    if self.pump.read(_locate, map, lo, hi)[0] is block:
+                    if self.pump.read(MapRun.located, map, lo, hi)[0] is block:
                         raise
                     continue  # it was moved between the look and the fetch
+                except RunnerError:
+                    if not self._made_again(map, lo, block):
+                        raise
+                    continue
             found += values
             lo = stop
         return found
+
+    def _made_again(self, map: MapRun, index: int, block: Any) -> bool:
+        """A block could not be fetched: wait for the news that it was lost, and until its item has run again."""
+        deadline = time.monotonic() + LOST_SECONDS
+        while self.pump.read(MapRun.located, map, index, index + 1)[0] is block:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        self.wait(map, index, None)
+        if not states.is_success(map.codes[index]):
+            raise exception_of(map, index)
+        return True
 
     def _persisted(self, map: MapRun, index: int) -> Any:
         """The value that a worker has stored of an item that has no value here."""
@@ -471,19 +490,6 @@ class Scope:
 def _resolve_once(ended: asyncio.Future[None]) -> None:
     if not ended.done():
         ended.set_result(None)
-
-
-def _locate(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:
-    """The block of item `lo`, its content, and the first item after `lo` that is elsewhere."""
-    block = map.block_of(lo)
-    if block is None:
-        return None, None, lo + 1
-    stop = lo + 1
-    if block.item_list is None and lo not in map.moved:
-        stop = min(hi, block.first + block.count, map.next_base(lo))
-        if map.moved:
-            stop = next((i for i in range(lo, stop) if i in map.moved), stop)
-    return block, block.content, stop
 
 
 def _first_unfinished(map: MapRun) -> int | None:

@@ -410,6 +410,18 @@ class MapRun:
                 return name, slots[items.index(index)]
         return None
 
+    def located(self, lo: int, hi: int) -> tuple[ValueBlock | None, Any, int]:
+        """The block of item `lo`, its content, and the first item after `lo`, up to `hi`, that is elsewhere."""
+        block = self.block_of(lo)
+        if block is None:
+            return None, None, lo + 1
+        stop = lo + 1
+        if block.item_list is None and lo not in self.moved:
+            stop = min(hi, block.first + block.count, self.next_base(lo))
+            if self.moved:
+                stop = next((i for i in range(lo, stop) if i in self.moved), stop)
+        return block, block.content, stop
+
     def released_error(self, index: int) -> ResultReleased:
         if not self.keep:
             return ResultReleased(f'item {index} of {self.spec.name!r} has no value: the map was made with keep="none"')

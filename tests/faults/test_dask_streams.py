@@ -66,3 +66,20 @@ def test_a_lost_value_whose_input_was_released_has_its_input_made_again(dask: Da
         assert [value[1][:1] for value in copies.result()] == [bytes([x + 1]) for x in range(8)]
 
     main()
+
+
+def test_a_value_that_is_lost_while_it_is_asked_for_is_waited_for(dask: DaskRunner) -> None:
+    @task
+    def make(x: int) -> tuple[int, bytes]:
+        return os.getpid(), bytes([x]) * MIB
+
+    @flow(runner=dask)
+    def main() -> None:
+        made = make.map(range(8), chunk=1)
+        made.wait(WAIT)
+        first, _ = made[0].result()
+        time.sleep(0.3)  # until the scheduler has been told that these are values only
+        os.kill(first, signal.SIGKILL)
+        assert [data[:1] for _, data in made.result()] == [bytes([x]) for x in range(8)]
+
+    main()

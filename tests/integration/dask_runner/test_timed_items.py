@@ -180,7 +180,7 @@ def test_values_that_waited_for_the_chunks_end_outlive_a_stopped_item(own: Drive
     assert own.runner.fetch(Handle(chunk.id, 0, 0), range(3)) == [blob(1), blob(2), blob(3)]
     assert (tmp_path / "ran").read_text().split() == ["1", "2", "3", "13"]
     own.runner.release([Handle(chunk.id, 0, 0)])
-    own.until_true(lambda: own.keys() == before)
+    own.until_true(lambda: own.keys() <= before)  # of earlier chunks some may have gone meanwhile
 
 
 def test_the_death_of_a_child_is_blamed_on_its_item(own: Driver) -> None:

@@ -183,8 +183,7 @@ class Buffer:
 # -- prints --------------------------------------------------------------------------------------
 
 _printing: ContextVar[bool] = ContextVar("anabranch_log_prints", default=False)
-_real_print = builtins.print
-_installed = False
+_real_print = builtins.print  # never another one: what replaces ours may call ours
 
 
 def _print(
@@ -198,11 +197,9 @@ def _print(
 
 def start_prints(log: bool) -> Token[bool] | None:
     """From here on `print` logs (True) or prints (False), in this context; what `end_prints` wants to undo it."""
-    global _installed
     if log == _printing.get():
         return None
-    if log and not _installed:
-        _installed = True
+    if log and builtins.print is not _print:  # at first, and after Ray has put its own in its place
         builtins.print = _print
     return _printing.set(log)
 

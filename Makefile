@@ -5,12 +5,16 @@ PY := .venv/bin/python
 PYTHONS := python3.13 python3.12 python3.11 python3
 NEEDED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
+# Tests and benchmarks start hundreds of processes: each would compile all of our sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-peers constraints clean
+.PHONY: help demo test chaos lint types bench bench-peers constraints clean
 
 help:
 	@echo "make demo         run the demo on the standard library's own source files"
 	@echo "make test         run all tests but those marked slow or bench"
+	@echo "make chaos        break things at random while flows run (MINUTES=10 RUNNER=thread, process, dask, ray or all)"
 	@echo "make lint types   ruff; mypy --strict"
 	@echo "make bench        measure against the peers, interleaved (hours); make bench-peers installs more of them"
 	@echo "make constraints  pin the newest versions that fit (needs uv)"
@@ -27,7 +31,7 @@ help:
 	  echo "making .venv with $$("$$found" --version)"; \
 	  "$$found" -m venv .venv; \
 	fi
-	$(PY) -m pip install --quiet -e '.[dev,dask,ray,remote,plots,notebook]' -c constraints.txt
+	$(PY) -m pip install --quiet -e '.[dev,dask,ray,postgres,remote,plots,notebook]' -c constraints.txt
 	@touch $@
 
 demo: .venv/.ready
@@ -35,6 +39,11 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	$(PY) -m pytest -q tests
+
+MINUTES ?= 10
+RUNNER ?= all
+chaos: .venv/.ready
+	$(PY) -m tests.chaos --minutes $(MINUTES) --runner $(RUNNER) $(if $(SEED),--seed $(SEED))
 
 lint: .venv/.ready
 	$(PY) -m ruff check .
@@ -56,7 +65,7 @@ bench-peers: .bench-venv/.ready
 constraints:
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-header --no-annotate --no-emit-index-url \
-	  --extra dev --extra dask --extra ray --extra remote --extra plots --extra notebook pyproject.toml -o constraints.txt
+	  --extra dev --extra dask --extra ray --extra postgres --extra remote --extra plots --extra notebook pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis report.html

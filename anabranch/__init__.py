@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anabranch import session as session
-    from anabranch.concurrency import concurrency as concurrency
-    from anabranch.concurrency import set_tag_limit as set_tag_limit
     from anabranch.core import policies as cache_policies  # noqa: F401
     from anabranch.core import states as state  # noqa: F401
     from anabranch.core import states as states
@@ -29,10 +27,15 @@ if TYPE_CHECKING:
     from anabranch.core.waiting import wait as wait
     from anabranch.engine import triggers as triggers
     from anabranch.engine.hooks import callback_factory as callback_factory
+    from anabranch.explanations import explain as explain
     from anabranch.flows import Flow as Flow
     from anabranch.flows import flow as flow
     from anabranch.flows import set_reference_tasks as set_reference_tasks
     from anabranch.logs import get_run_logger as get_run_logger
+    from anabranch.named_limits import concurrency as concurrency
+    from anabranch.named_limits import rate_limit as rate_limit
+    from anabranch.named_limits import set_tag_limit as set_tag_limit
+    from anabranch.replays import replay as replay
     from anabranch.runners.dask import DaskRunner as DaskRunner
     from anabranch.runners.inline import InlineRunner as InlineRunner
     from anabranch.runners.process import ProcessRunner as ProcessRunner
@@ -60,14 +63,17 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "as_completed": ("anabranch.core.waiting", "as_completed"),
     "cache_policies": ("anabranch.core.policies", None),
     "callback_factory": ("anabranch.engine.hooks", "callback_factory"),
-    "concurrency": ("anabranch.concurrency", "concurrency"),
+    "concurrency": ("anabranch.named_limits", "concurrency"),
+    "explain": ("anabranch.explanations", "explain"),
     "exponential_backoff": ("anabranch.core.options", "exponential_backoff"),
     "flow": ("anabranch.flows", "flow"),
     "get_run_logger": ("anabranch.logs", "get_run_logger"),
     "quote": ("anabranch.core.annotations", "quote"),
+    "rate_limit": ("anabranch.named_limits", "rate_limit"),
+    "replay": ("anabranch.replays", "replay"),
     "session": ("anabranch.session", None),
     "set_reference_tasks": ("anabranch.flows", "set_reference_tasks"),
-    "set_tag_limit": ("anabranch.concurrency", "set_tag_limit"),
+    "set_tag_limit": ("anabranch.named_limits", "set_tag_limit"),
     "state": ("anabranch.core.states", None),
     "states": ("anabranch.core.states", None),
     "tags": ("anabranch.core.context", "tags"),

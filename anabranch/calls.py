@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 import traceback
@@ -15,11 +16,13 @@ from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import UpstreamError
 from anabranch.core.failures import exception_of
 from anabranch.core.futures import FutureList
+from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
 from anabranch.core.walk import fill, lift, needs_walk
 from anabranch.engine import drive
 from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, failed
 from anabranch.scope import is_future
+from anabranch.tickets import Inside
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from anabranch.runnables import Runnable
 
 _RNG = random.Random()
+_FREE: contextlib.nullcontext[None] = contextlib.nullcontext()  # around what no limit holds for
 
 
 def call(
@@ -85,10 +89,12 @@ class _Called:
         inner = context.current_task.get()
         # A call inside a task that runs on a worker is part of that task: no record of its own.
         recorded = inner is None or inner.port is None
+        self.outer = None if inner is None else inner.run
         self.session = sessions.current() if recorded else None
         self.scope = self.session.scope_here() if self.session is not None else None
         self.map = self.scope._series(task, "call") if self.scope is not None else None
         self.index = next(self.map.append_index) if self.map is not None else 0
+        self.zero = 0.0  # when it began, by the clock that nobody sets
         flow = context.current_flow.get()
         tags = self.map.tags if self.map is not None else task.options.tags
         self.run_info = TaskRun(
@@ -101,15 +107,20 @@ class _Called:
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         begun = self._begin(args, kwargs)
+        found = self._recorded(args, kwargs)
+        if found is not None:
+            return self._answer(found, begun, return_state)
         while True:
             left = self._enter()
             try:
-                result = drive.run(self._attempt(args, kwargs))
+                with self._slots():
+                    result = drive.run(self._attempt(args, kwargs))
             except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and so says its record
                 result = crashed(error)
             finally:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+                self._keep(result)
                 return self._answer(result, begun, return_state)
             self._again(result)
             if result.delay:
@@ -117,15 +128,20 @@ class _Called:
 
     async def run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         begun = self._begin(args, kwargs)
+        found = self._recorded(args, kwargs)
+        if found is not None:
+            return self._answer(found, begun, return_state)
         while True:
             left = self._enter()
             try:
-                result = await drive.run_async(self._attempt(args, kwargs))
+                async with self._slots():
+                    result = await drive.run_async(self._attempt(args, kwargs))
             except BaseException as error:
                 result = crashed(error)
             finally:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+                self._keep(result)
                 return self._answer(result, begun, return_state)
             self._again(result)
             await drive.pause(result.delay)
@@ -134,7 +150,8 @@ class _Called:
         """The function's generator; the run ends when it does, closing it early completes the run."""
         begun = self._begin(args, kwargs)
         try:
-            value = yield from self.task.fn(*args, **kwargs)
+            with self._slots():
+                value = yield from self.task.fn(*args, **kwargs)
         except GeneratorExit:
             self._end(AttemptResult(states.COMPLETED), begun)
             raise
@@ -154,7 +171,30 @@ class _Called:
         if self.map is not None:
             pump = self.map.scope.pump
             pump.leave(pump.dispatcher.call_began, self.map, self.index)
+        self.zero = time.perf_counter()
         return time.time()
+
+    def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttemptResult | None:
+        """What an earlier driver of the run has made of this call."""
+        if self.scope is None or self.scope.resume is None or self.session is None or self.map is None:
+            return None
+        if not self.scope.resume.single(self.map, self.index, (args, kwargs), ()):
+            return None
+        place = self.map.earlier.places.find(self.index) if self.map.earlier is not None else None
+        there, value = (False, None) if place is None else self.session.calls.read(place)
+        if not there or place is None:
+            return None
+        key = self.scope.resume.key_of(self.map, self.index)
+        self.session.write([StoredRow(self.map.id, place[0], (self.index,), (place[1],), key)])
+        return AttemptResult(states.COMPLETED, value)
+
+    def _keep(self, result: AttemptResult) -> None:
+        """Leave the value for a later driver of the run."""
+        if self.scope is None or self.scope.resume is None or self.session is None or self.map is None:
+            return
+        if states.is_success(result.code) and self.task.options.persist_result is not False:
+            key = self.scope.resume.key_of(self.map, self.index)
+            self.session.calls.keep(self.map.id, self.index, key, result.value)
 
     def _enter(self) -> tuple[Token[TaskContext | None], Token[bool] | None]:
         """Put this run around what comes; what `_leave` takes back."""
@@ -168,6 +208,16 @@ class _Called:
     def _leave(self, entered: tuple[Token[TaskContext | None], Token[bool] | None]) -> None:
         logs.end_prints(entered[1])
         context.current_task.reset(entered[0])
+
+    def _slots(self) -> Any:
+        """Those of limits of the record that hold for this run; the run in which it is called has its own already."""
+        if self.session is None:
+            return _FREE
+        limits, info, outer = self.session.limits, self.run_info, self.outer
+        needs = limits.of_task(info.task_name, info.tags)
+        if needs and outer is not None:
+            needs = {name: 1 for name in needs if name not in limits.of_task(outer.task_name, outer.tags)}
+        return Inside([lambda ready: limits.ticket(needs, on_ready=ready)]) if needs else _FREE
 
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         task = self.task
@@ -183,7 +233,9 @@ class _Called:
         if result.code == states.AWAITING_RETRY:
             self.run_info.attempt += 1
             if self.map is not None:
-                self.map.attempts[self.index] = self.run_info.attempt
+                told = (secrets.mask(result.message), _info(result.error), result.reason)
+                pump = self.map.scope.pump
+                pump.call(pump.dispatcher.call_again, self.map, self.index, *told)
 
     def _answer(self, result: AttemptResult, begun: float, return_state: bool) -> Any:
         self._end(result, begun)
@@ -211,16 +263,18 @@ class _Called:
     def _end(self, result: AttemptResult, begun: float) -> None:
         if self.map is None or self.session is None:
             return
-        info = None
-        if result.error is not None:
-            info = ErrorInfo(type(result.error).__qualname__, _text(result.error), _traceback(result.error))
         if result.name:
             self.map.state_names[self.index] = result.name
-        times = (begun, time.time())
+        times = (begun, begun + time.perf_counter() - self.zero)
         pump = self.session.pump
         message = secrets.mask(result.message)
-        pump.call(pump.dispatcher.call_ended, self.map, self.index, result.code, message, info, times)
+        end = (result.code, message, _info(result.error), times, result.reason, result.cache_key)
+        pump.call(pump.dispatcher.call_ended, self.map, self.index, *end)
         self.session.log_call(self.map, self.run_info)
+
+
+def _info(error: BaseException | None) -> ErrorInfo | None:
+    return None if error is None else ErrorInfo(type(error).__qualname__, _text(error), _traceback(error))
 
 
 def _text(error: BaseException) -> str:

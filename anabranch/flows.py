@@ -5,28 +5,25 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-import signal
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from anabranch import logs, subflows
+from anabranch import ends, flow_slots, logs, resumption, subflows
 from anabranch import session as sessions
-from anabranch.concurrency import place_of
 from anabranch.core import context, options, secrets, states
 from anabranch.core.context import FlowContext
-from anabranch.core.errors import CancelledRun, MissingContextError, OptionError
+from anabranch.core.errors import CancelledRun, MissingContextError, OptionError, ResumeError
 from anabranch.core.failures import exception_of
-from anabranch.core.futures import Future, FutureList
 from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
 from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
-from anabranch.core.states import AwaitingConcurrencySlot
 from anabranch.core.validate import validate_call
 from anabranch.core.walk import fill, lift
 from anabranch.engine import drive
 from anabranch.engine.final_state import Runs
 from anabranch.engine.flow_run import FlowAttempt, FlowResult, flow_run
+from anabranch.returned import resolve_returned
 from anabranch.runnables import Runnable
 from anabranch.scope import Scope, is_future
 
@@ -34,8 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from anabranch.core.states import State
+    from anabranch.resumption import Recorded
     from anabranch.session import Session
+    from anabranch.tickets import Inside
 
+KNOWN_SECONDS = 1.0  # at most, for a resumable run to be committed before its function begins
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -77,10 +77,48 @@ class Flow(Generic[P, R]):
         """
         args, kwargs = self.binder.bind(args, kwargs)
         args, kwargs = _values_for(args, kwargs, wait_for)
-        run = FlowRun(self, args, kwargs)
+        return self._run(FlowRun(self, args, kwargs), args, kwargs, return_state)
+
+    def _run(self, run: FlowRun, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         if self.isasync:
             return run.go_async(args, kwargs, return_state)
         return run.go(args, kwargs, return_state)
+
+    def resume(self, run: str, *, changed: str = "ask", return_state: bool = False) -> Any:
+        """Go on with a recorded run of this flow, whose driver is gone: what it has completed does not run again.
+
+        The flow's function is called again, with the parameters of then.
+
+        Args:
+            run: name of the run, its id, or the start of the id.
+            changed: what becomes of completed runs of tasks whose code is another one now: "keep" them, "rerun"
+                them, or "ask", which is an error.
+            return_state: as in a call.
+
+        Raises:
+            ResumeError: there is no such run, it was not resumable, or the code of a task has changed.
+            RunTakenError: its driver is alive.
+            What a call raises.
+        """
+        if changed not in ("ask", "keep", "rerun"):
+            raise ResumeError(f"changed={changed!r}: give 'ask', 'keep' or 'rerun'")
+        if context.current_flow.get() is not None or context.current_task.get() is not None:
+            raise ResumeError("a run is resumed from outside any flow or task: by the program, or `anabranch resume`")
+        session = sessions.current()
+        session.records.flush(30.0)
+        row = session.records.flow_run(run)
+        if row is None:
+            raise ResumeError(f"no flow run {run!r} in the record; `anabranch runs` lists them")
+        if row.flow != self.name:
+            raise ResumeError(f"run {row.name!r} is one of flow {row.flow!r}, not of {self.name!r}")
+        if states.is_success(row.state) and not row.run_key:
+            raise ResumeError(f"run {row.name!r} has completed: there is nothing to go on with; call the flow again")
+        if row.parent_run:
+            raise ResumeError(f"run {row.name!r} is a subflow's: resume the run that called it, {row.parent_run}")
+        parameters = resumption.parameters_of(session, row)
+        args, kwargs = self.binder.bind((), parameters)
+        wanted = resumption.Recorded(row, changed)
+        return self._run(FlowRun(self, args, kwargs, wanted), args, kwargs, return_state)
 
     def submit(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run the flow in a thread of its own and return a future of it at once.
@@ -156,16 +194,21 @@ def _values_for(args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) ->
 class FlowRun:
     """One run of a flow, as hooks see it; implements what `engine.flow_run` needs of the world."""
 
-    def __init__(self, flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None
+    ) -> None:
         self.flow = flow
         self.session: Session = sessions.current()
-        self.id = self.session.ids.new()
         self.parameters = flow.binder.as_dict(args, kwargs)
         secrets.remember(self.parameters, *self.parameters.values())
-        self.name = _run_name(flow, self.parameters) or self.session.ids.name()
-        self.attempt = 0
-        self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
         parent = context.current_flow.get()
+        begin = resumption.beginning(self.session, flow.name, flow.options, self.parameters, parent, recorded)
+        earlier = begin.row
+        self.id = earlier.id if earlier is not None else self.session.ids.new()
+        given = earlier.name if earlier is not None else _run_name(flow, self.parameters)
+        self.name = given or self.session.ids.name()
+        self.attempt = self.before = earlier.attempt if earlier is not None else 0
+        self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
         self.parent = parent
         wanted = flow.options.runner
         task = context.current_task.get()
@@ -178,13 +221,24 @@ class FlowRun:
         self.scope.session_runner = wanted
         self.scope.parameters = self.parameters
         self.scope.log_prints = self._log_prints()
+        resumption.give(self.scope, begin)
         self.cancelled = False
+        self.slots: Inside | None = None  # while it waits for them, or has them
+        self._zero = 0.0  # when it started, by the clock that nobody sets
+        self.ended_by: ends.Kind | None = None  # a signal
+        self.over = threading.Event()  # it has ended, and so says the record
         self.row = FlowRunRow(
             self.id, flow.name, self.name, states.PENDING, "Pending", created=self.session.clock.time(),
             parent_run=parent.id if parent is not None else "", version=flow.options.version or "",
             runner=self.session.pump.dispatcher.lanes[self.shared.lane].capabilities.name, tags=self.tags,
-            parameters=json_parameters(self.parameters),
+            parameters=json_parameters(self.parameters), resumable=begin.resumable, run_key=begin.key,
+            entry=resumption.entry_of(flow.fn) if begin.resumable else "", token=begin.token,
         )  # fmt: skip
+        if earlier is not None:
+            self.row.created, self.row.attempt = earlier.created, earlier.attempt
+        elif begin.resumable and parent is None:
+            asked = flow.options.resumable is True
+            resumption.keep_parameters(self.session, self.id, self.parameters, asked=asked)
         self._thread = threading.get_ident()
 
     def _log_prints(self) -> bool:
@@ -203,39 +257,22 @@ class FlowRun:
     # -- running ---------------------------------------------------------------------------------
 
     def go(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
-        with self._entered():
-            leave = self._take_place()
-            try:
-                result: FlowResult = drive.run(self._policy(args, kwargs))
-            finally:
-                leave()
+        with self._entered(), flow_slots.queued(self) as slots, slots:
+            result: FlowResult = flow_slots.given_up(self) or drive.run(self._policy(args, kwargs))
         return self._answer(result, return_state)
 
     async def go_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
-        import asyncio
-
-        with self._entered():
-            waits = self.flow.options.concurrency_limit is not None
-            leave = await asyncio.to_thread(self._take_place) if waits else self._take_place()
-            try:
-                result: FlowResult = await drive.run_async(self._policy(args, kwargs))
-            finally:
-                leave()
+        with self._entered(), flow_slots.queued(self) as slots:
+            async with slots:
+                ended = flow_slots.given_up(self)
+                result: FlowResult = await drive.run_async(self._policy(args, kwargs)) if ended is None else ended
         return self._answer(result, return_state)
 
-    def _take_place(self) -> Callable[[], None]:
-        """Wait until fewer runs of this flow than `concurrency_limit` go on; gives what to call at the end."""
-        limit = self.flow.options.concurrency_limit
-        if limit is None:
-            return lambda: None
-        place = place_of(f"flow:{self.flow.name}", limit)
-        if not place.acquire(blocking=False):
-            self.changed(AwaitingConcurrencySlot(f"{limit} runs of this flow go on already"), 0)
-            place.acquire()
-        return place.release
-
     def _policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        attempt = FlowAttempt(self.flow, self, self.flow.fn, self.flow.options, self, random.Random())
+        attempt = FlowAttempt(
+            self.flow, self, self.flow.fn, self.flow.options, self, random.Random(), attempt=self.before,
+            before=self.before,
+        )  # fmt: skip
         return flow_run(attempt, args, kwargs)
 
     @contextmanager
@@ -253,7 +290,7 @@ class FlowRun:
             if self.parent is not None:
                 self.parent.scope.children.append(self)
             logs.flow_began(self)
-            with _terminating(self), logs.prints(self.scope.log_prints):
+            with ends.heard(self), logs.prints(self.scope.log_prints):
                 yield
         finally:
             context.current_tags.reset(tags_token)
@@ -262,13 +299,17 @@ class FlowRun:
             if self.parent is not None and self in self.parent.scope.children:
                 self.parent.scope.children.remove(self)
             self.scope.close()
+            resumption.close(self.scope)
             self.session.scopes.pop(self.id, None)
             self.session.end(self.id)
             self.session.leave_runner(self.shared)
             self.session.flush_records()
+            if self.parent is None and states.is_success(self.row.state) and not self.row.run_key:
+                resumption.forget_values(self.scope)
+            self.over.set()
 
     def _answer(self, result: FlowResult, return_state: bool) -> Any:
-        error = result.error
+        error = ends.leaving(self, result.error)
         fatal = isinstance(error, BaseException) and not isinstance(error, Exception)
         if fatal or (error is not None and not return_state):
             assert error is not None
@@ -293,13 +334,18 @@ class FlowRun:
         self.row.attempt = attempt
         state.run_id = self.id
         if state.is_running() and self.row.started is None:
-            self.row.started = now
+            self.row.started, self._zero = now, self.session.clock.monotonic()
         if state.is_final():
             self.session.pump.drain_aside(5.0)  # lines of its task runs come before its own last one
             self.row.ended = now
+            if self.row.started is not None:  # whatever the wall clock was set to meanwhile
+                self.row.ended = self.row.started + self.session.clock.monotonic() - self._zero
         row = TransitionRow(self.id, -1, attempt, state.code, state.name, state.message, now)
         self.session.write([_copy(self.row), row])
+        if state.is_running() and self.row.resumable and self.parent is None:  # who sees its name can go on with it
+            self.session.records.flush(KNOWN_SECONDS)
         logs.flow_changed(self, state)
+        ends.tell(self, state)
 
     def settle(self, raised: bool = False) -> None:
         if self.flow.options.on_exit == "cancel":
@@ -310,17 +356,25 @@ class FlowRun:
         if self.cancelled:
             raise CancelledRun(f"flow run {self.name!r} was cancelled")
 
-    def abort(self, reason: str) -> None:
-        self.scope.cancel_all()
-        try:
-            self.scope.wait_all(self.session.settings.shutdown_grace)
-        except KeyboardInterrupt:
-            self.warn("interrupted twice: not waiting for what still runs")
+    def abort(self, by: str) -> None:
+        self.scope.cancel_all(by=by)
+        self.scope.wait_all(self.session.settings.shutdown_grace)
 
-    def cancel(self) -> None:
+    def wind_up(self, error: BaseException) -> None:
+        ends.wind_up(self, error)
+
+    def hurry(self) -> None:
+        ends.hurry(self)
+
+    def interrupted(self, error: BaseException) -> State:
+        return ends.state_of(self, error)
+
+    def cancel(self, by: str = "request") -> None:
         """Cancel the run from elsewhere: what has not started never will."""
         self.cancelled = True
-        self.scope.cancel_all()
+        if self.slots is not None:
+            self.slots.abandon()
+        self.scope.cancel_all(by=by)
 
     def resolve(self, value: Any) -> tuple[Any, Any]:
         return resolve_returned(value)
@@ -343,44 +397,15 @@ class FlowRun:
     def warn(self, message: str) -> None:
         logs.flow_warning(self, message)
 
+    def begin_again(self) -> None:
+        resumption.begin_again(self.scope)
+
 
 def _with_error(map: Any, index: int) -> State:
     state: State = map.state(index)
     if not state.is_completed():
         state.data = exception_of(map, index)
     return state
-
-
-def resolve_returned(value: Any) -> tuple[Any, Any]:
-    """A flow's return value as (what the final-state rules see, what the caller gets).
-
-    Futures alone, or a plain collection of nothing but futures, are states to the rules and values
-    to the caller; futures inside other data are values to both.
-    """
-    if isinstance(value, Future):
-        state = value.wait()
-        return state, value.result() if state.is_completed() else None
-    if isinstance(value, FutureList):
-        found = value.wait()
-        good = not value.failed() and value._map.error is None
-        if value._map.error is not None:
-            raise value._map.error
-        _mark(value, found)
-        return found or [], value.result() if good else found
-    if isinstance(value, (list, tuple, set, frozenset)) and value and all(isinstance(v, Future) for v in value):
-        found = [f.wait() for f in value]
-        if all(s.is_completed() for s in found):
-            return found, type(value)(f.result() for f in value)
-        return found, found
-    lifted, inside = lift(value, is_future)
-    if inside:
-        value = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside])
-    return value, value
-
-
-def _mark(futures: FutureList, found: list[State]) -> None:
-    for index in futures.failed():
-        found[index].data = futures[index].exception()
 
 
 def _copy(row: FlowRunRow) -> FlowRunRow:
@@ -401,33 +426,6 @@ def _run_name(flow: Flow[..., Any], parameters: dict[str, Any]) -> str | None:
     if not isinstance(name, str):
         raise OptionError(f"@flow {flow.name!r}: flow_run_name gave {name!r}, which is no string")
     return name
-
-
-@contextmanager
-def _terminating(run: FlowRun) -> Iterator[None]:
-    """SIGTERM ends the flow as Ctrl-C does, with exit code 143, while the flow runs in the main thread."""
-    if threading.current_thread() is not threading.main_thread() or run.parent is not None:
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_DFL:
-        yield
-        return
-
-    def terminate(*_: Any) -> None:
-        raise Terminated("Ended by a termination signal (SIGTERM).")
-
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except Terminated:
-        raise SystemExit(143) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came while a flow ran in the main thread."""
 
 
 @overload

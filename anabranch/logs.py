@@ -189,7 +189,9 @@ _real_print = builtins.print  # never another one: what replaces ours may call o
 def _print(
     *values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
 ) -> None:
-    if not _printing.get() or file not in (None, sys.stdout, sys.stderr):
+    # A debugger talks to whoever debugs, not to the log.
+    debugged = sys._getframe(1).f_globals.get("__name__") in ("pdb", "bdb", "cmd")
+    if not _printing.get() or debugged or file not in (None, sys.stdout, sys.stderr):
         _real_print(*values, sep=sep, end=end, file=file, flush=flush)
         return
     get_run_logger().info((" " if sep is None else sep).join(map(str, values)))

@@ -60,10 +60,13 @@ class Pump:
         self.on_hooks: Callable[[ev.RunHooks], None] | None = None
         self.on_judge: Callable[[ev.Judge], None] | None = None
         self.on_decide: Callable[[ev.Decide], None] | None = None
+        self.on_keep: Callable[[ev.KeepInput], None] | None = None
         self.on_resolve: Callable[[ev.Resolve], None] | None = None
+        self.on_want: Callable[[], None] = _nothing  # must not block
         self._write_rows = write_rows
         self._emit_logs = emit_logs
         self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._gone: deque[tuple[MapRun, int]] = deque()  # whose futures have died
         self._lock = threading.Lock()
         self._alarm = threading.Lock()
         self._alarm.acquire()
@@ -129,22 +132,41 @@ class Pump:
         """Bring an event from a finalizer or an engine's thread: append only, the clock thread steps."""
         self._inbox.append((move, args))
         if not (self._nudged or self._polling):
-            self._nudged = True
-            with contextlib.suppress(RuntimeError):
-                self._alarm.release()
+            self._nudge()
+
+    def drop_handle_soon(self, map: MapRun, index: int) -> None:
+        """A future has died: as `note`, for what may come a million times; told behind all that has been brought."""
+        self._gone.append((map, index))
+        if not (self._nudged or self._polling):
+            self._nudge()
+
+    def _nudge(self) -> None:
+        self._nudged = True
+        with contextlib.suppress(RuntimeError):
+            self._alarm.release()
 
     def read(self, look: Callable[..., Any], *args: Any) -> Any:
         """Look at maps while nobody changes them, after all events that this thread has brought."""
         with self._lock:
-            if self._inbox:
+            if self._inbox or self._gone:
                 self._drain()
             found = look(*args)
         self.step()
         return found
 
+    def visit(self, move: Callable[..., Any], *args: Any) -> Any:
+        """Step with this event, and its answer; for threads that must run no user code, as inline's chunks are."""
+        with self._lock:
+            self._drain()
+            found = move(*args)
+            self._drain()
+        if self._inbox or self._deferred:
+            self.note(_nothing)
+        return found
+
     def step(self) -> None:
         """Take in all waiting events, unless another thread is at it."""
-        while self._inbox:
+        while (self._inbox or self._gone) and not self.closed:
             if not self._lock.acquire(blocking=False):
                 return
             try:
@@ -157,7 +179,8 @@ class Pump:
 
     def _drain(self) -> None:
         self._drains += 1
-        dispatcher, inbox = self.dispatcher, self._inbox
+        dispatcher, inbox, gone = self.dispatcher, self._inbox, self._gone
+        known = len(gone)  # looked at first: what brought their runs is in the inbox, or was
         dispatcher.wall = self.clock.time()
         dispatcher.tick(self.clock.monotonic())
         while inbox:
@@ -165,6 +188,8 @@ class Pump:
             move(*args)
             if len(dispatcher.out) > 256:
                 self._carry_out()
+        if known:
+            dispatcher.handles_gone(gone.popleft() for _ in range(known))
         self._carry_out()
         due = dispatcher.next_due()
         if due is not None and (self._due is None or due < self._due):
@@ -279,19 +304,28 @@ class Pump:
             self.aside(lambda: decide(i))
 
     def _judge(self, i: ev.Judge) -> None:
-        if self.on_judge is not None:
+        # Several events may come before their instructions are carried out, a cancel of this run among them.
+        if self.on_judge is not None and not i.map.is_terminal(i.index):
             judge = self.on_judge
             self.aside(lambda: judge(i))
+
+    def _want(self, i: ev.WantSlots) -> None:
+        self.on_want()
 
     def _hooks(self, i: ev.RunHooks) -> None:
         if self.on_hooks is not None:
             hooks = self.on_hooks
             self.aside(lambda: hooks(i))
 
+    def _keep(self, i: ev.KeepInput) -> None:
+        if self.on_keep is not None:
+            self.aside(functools.partial(self.on_keep, i))
+
     _do: dict[type, Callable[[Pump, Any], None]] = {  # noqa: RUF012
         ev.Put: _put, ev.Send: _send, ev.Drop: _drop, ev.Shorten: _shorten, ev.CancelChunk: _cancel, ev.Free: _free,
         ev.Spill: _spill, ev.Move: _spill, ev.Pull: _pull, ev.Rows: _rows, ev.EmitLogs: _logs, ev.Wake: _wake,
-        ev.Resolve: _resolve, ev.Decide: _decide, ev.Judge: _judge, ev.RunHooks: _hooks,
+        ev.WantSlots: _want, ev.Resolve: _resolve, ev.Decide: _decide, ev.Judge: _judge, ev.RunHooks: _hooks,
+        ev.KeepInput: _keep,
     }  # fmt: skip
 
     # -- helper threads --------------------------------------------------------------------------
@@ -352,7 +386,10 @@ class Pump:
 
     def close(self) -> None:
         """End the helper threads; runners are closed by who made them."""
+        stepping = not self._lock.acquire(timeout=5.0)  # who steps now has written its rows before the record is closed
         self.closed = True
+        if not stepping:
+            self._lock.release()
         if self._aside_thread is not None:
             self._aside.put(None)
         self._spiller.close()
@@ -394,13 +431,17 @@ class Feeder(threading.Thread):
                 break
             items, error = self._take(source, count)
             ended = source.exhausted or error is not None
+            if self.map.earlier is not None:
+                self.map.earlier.verify(len(self.map.codes), items)
             self.pump.call(self.pump.dispatcher.pulled, self.map, items, ended, error)
             if ended:
                 break
+        try:
+            source.close()
+        except Exception as error:  # of the user's generator, at its end
+            self.pump._warn(f"the iterator of map {self.map.spec.name!r} failed as it was closed: {error!r}")
+        # Not before: who is told to let go of this iterator now must not meet the generator as it closes.
         self.pump._feeders.pop(self.map.id, None)
-        close = getattr(source, "close", None)
-        if close is not None:
-            close()
 
     def _take(self, source: Any, count: int) -> tuple[list[Any], BaseException | None]:
         """Up to `count` elements, fewer when the iterator is slow: what came by then is sent on."""

@@ -9,32 +9,32 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import context, secrets, states
 from anabranch.core.columns import Source
-from anabranch.core.contracts import Binding, Inline, Packed, Stage
-from anabranch.core.errors import MapError, ResourceError, ResultReleased, RunnerError
-from anabranch.core.failures import exception_of
-from anabranch.core.futures import Future, FutureList, Waiter
+from anabranch.core.contracts import Binding, Stage
+from anabranch.core.errors import MapError, ResourceError, RunnerError
+from anabranch.core.futures import Future, FutureList
 from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
 from anabranch.core.map_plan import plan_map
-from anabranch.core.maps import RELEASED, MapRun, Upstream
+from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
+from anabranch.core.waiter import Waiter
+from anabranch.core.waiting import wake_loop
 from anabranch.core.walk import Hole, lift, needs_walk
 from anabranch.engine.assemble import PIPE
 from anabranch.engine.capacity import shortfall
+from anabranch.resume import Resume, item_key
 from anabranch.runnables import Combine, Runnable
+from anabranch.values import Values
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator, Sequence
 
     from anabranch.core.options import MapOptions
     from anabranch.session import Session
 
-LOST_SECONDS = 10.0  # until the news that a block is lost must have come, once it could not be fetched
 LOGGED_RUNS = 20  # single runs of a task that get a log line of their own, in one flow run
 
 
@@ -46,12 +46,13 @@ def is_future_list(value: object) -> bool:
     return isinstance(value, FutureList)
 
 
-class Scope:
+class Scope(Values):
     """See the module's head. Implements `core.futures.Port`."""
 
     def __init__(self, session: Session, lane: int, *, flow_run_id: str = "", flow_run_name: str = "") -> None:
         self.session = session
         self.pump = session.pump
+        self.drop_handle_soon = session.pump.drop_handle_soon  # no call between: it is asked at every future's end
         self.lane = lane
         self.flow_run_id = flow_run_id
         self.flow_run_name = flow_run_name
@@ -61,6 +62,7 @@ class Scope:
         self.reference_tasks: tuple[str, ...] = ()
         self.log_prints = False
         self.session_runner: Any = None  # what `runner=` said, for subflows
+        self.resume: Resume | None = None  # of a resumable flow run
         self._open: dict[tuple[int, tuple[str, ...], str, str], MapRun] = {}
         self._lock = threading.Lock()
         self.closed = False
@@ -71,19 +73,41 @@ class Scope:
         """Bring one run of a task into the world and return its future."""
         args, kwargs = task.binder.bind(args, kwargs)
         map = self._series(task, "submit")
+        if len(args) == 1 and type(args[0]) is Future and not kwargs and wait_for is None:
+            return self._link(map, args[0])
         upstreams: tuple[Upstream, ...] = ()
         item: Any = (args, kwargs)
-        if len(args) == 1 and type(args[0]) is Future and not kwargs and wait_for is None:
-            item, upstreams = PIPE, (self._upstream(args[0], False),)  # a link of a chain: the common case, short
-        elif wait_for is not None or needs_walk(args, kwargs):
+        if wait_for is not None or needs_walk(args, kwargs):
             secrets.remember(*args, *kwargs.values())
             item, upstreams = self._lift(item, wait_for)
         index = next(map.append_index)
         future = Future(map, index)
+        if self.resume is not None:
+            self.resume.single(map, index, None if item is PIPE else item, upstreams)
         self.pump.leave(self.pump.dispatcher.append_item, map, index, item, upstreams)
         # While it waits for another run nothing follows from it, and that run's end takes it along. Looked at
         # after it was left: who ended before did so before it was looked at.
-        if not upstreams or all(up.ended for up in upstreams):
+        for up in upstreams:
+            if not up.ended:
+                return future
+        self.pump.step()
+        return future
+
+    def _link(self, map: MapRun, before: Future) -> Future:
+        """One run that takes the value of another one: a link of a chain, the common case, made short."""
+        ups = (self._upstream(before, False),) if self.resume is not None or before._map is not map else ()
+        index = next(map.append_index)
+        future = Future(map, index)
+        if self.resume is not None:
+            self.resume.single(map, index, None, ups)
+        if before._map is not map:
+            self.pump.leave(self.pump.dispatcher.append_item, map, index, PIPE, ups)
+        else:
+            map.links.append((index, before._index))
+            if not map.links_told:  # one event for as many as have come when its turn is
+                map.links_told = True
+                self.pump.leave(self.pump.dispatcher.append_links, map)
+        if before.done():  # looked at after it was left, as in `submit`
             self.pump.step()
         return future
 
@@ -123,6 +147,9 @@ class Scope:
 
     def _new_series(self, task: Runnable, kind: str, parent: str) -> MapRun:
         map = self._new_map(task, kind, parent)
+        if self.resume is not None:
+            self.resume.begin_series(map, self._parent_key(parent))
+        self.maps.append(map)
         if kind in ("call", "flow"):
             self.pump.call(self.pump.dispatcher.open_calls, map)
             return map
@@ -149,7 +176,6 @@ class Scope:
         map.stage_ref = self.pump.dispatcher.new_ref()
         if task.options.concurrency_limit:
             self.pump.call(self.pump.dispatcher.set_limit, f"task:{task.name}", task.options.concurrency_limit)
-        self.maps.append(map)
         return map
 
     def _check_resources(self, map: MapRun) -> None:
@@ -165,14 +191,25 @@ class Scope:
                 "less, or declare more where the runner is made (resources={...})"
             )
 
-    def _stage(self, map: MapRun, binding: Binding, constants: int | None) -> Stage:
+    def _parent_key(self, parent: str) -> str:
+        """The key of the task run that submits."""
+        map_id, _, index = parent.rpartition("/")
+        found = self.pump.read(self.pump.dispatcher.maps.get, map_id) if parent else None
+        return item_key(found, int(index)) if found is not None else ""
+
+    def _stage(
+        self, map: MapRun, binding: Binding, constants: int | None, hashed: tuple[int, ...] | None = None
+    ) -> Stage:
         options = map.options
         name = options.task_run_name if isinstance(options.task_run_name, str) else ""
-        return Stage(
+        stage = Stage(
             map.spec_ref, constants, binding, map.id, self.flow_run_id, self.flow_run_name, map.parent_id, map.tags,
             name, self.parameters if options.cached and self.session.needs_parameters(options) else None,
-            self.log_prints, map.kind,
+            self.log_prints, map.kind, hashed=hashed, bare=not map.keep,
         )  # fmt: skip
+        if map.resumable:
+            stage.store, stage.probe = self.session.store_for(map.lane)
+        return stage
 
     def map(
         self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
@@ -198,24 +235,26 @@ class Scope:
         map.window = options.window if isinstance(options.window, int) else None
         map.list_handles = int(map.keep)
         constants: Any = tuple(layout.constants) or None
-        gates: list[Upstream] = []
-        if constants is not None:
-            lifted, found = lift(constants, is_future)
-            if found:
-                gates += [self._upstream(f, allow) for f, allow in found]
-                map.constants_ready = False
-                self.session.pending_constants[map.id] = (lifted, tuple(gates))
-                constants = None
-        if wait_for is not None:
-            _, waited = lift(wait_for, is_future)
-            gates += [self._upstream(f, allow)._replace(value=False) for f, allow in waited]
+        constants, found = lift(constants, is_future) if constants is not None else (None, [])
+        values = tuple(self._upstream(f, allow) for f, allow in found)
+        waited = lift(wait_for, is_future)[1] if wait_for is not None else []
+        gates = (*values, *(self._upstream(f, allow)._replace(value=False) for f, allow in waited))
+        hashed = None
+        if self.resume is not None:
+            self.resume.begin_map(map, self._parent_key(parent), layout, constants, gates)
+            hashed = layout.own_columns
+        self.maps.append(map)
+        if values:
+            map.constants_ready = False
+            self.session.pending_constants[map.id] = (constants, values)
+            constants = None
         ref = self.pump.dispatcher.new_ref() if layout.constants else None
-        stage = self._stage(map, layout.binding, ref)
+        stage = self._stage(map, layout.binding, ref, hashed)
         futures = FutureList(map)
         length = plan.length if not feeds or layout.source_plan is not None else None
         if map.source is not None and not map.source.random_access:
             length = None
-        self.pump.call(self._open_map, map, stage, constants, tuple(gates), length)
+        self.pump.call(self._open_map, map, stage, constants, gates, length)
         self.session.watch_map(self, map)
         return futures
 
@@ -226,9 +265,12 @@ class Scope:
         map.list_handles = 1
         map.starred = True
         futures = FutureList(map)
-        stage = self._stage(map, Binding(star=True), None)
         calls = calls_of(plan)
         lifted = [self._lift((args, kwargs), wait_for) for args, kwargs in calls]
+        if self.resume is not None:
+            self.resume.begin_listed(map, "", [(None if item is PIPE else item, ups) for item, ups in lifted])
+        self.maps.append(map)
+        stage = self._stage(map, Binding(star=True), None)
         items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
         self.pump.call(self.pump.dispatcher.open_listed, map, stage, items)
         self.session.watch_map(self, map)
@@ -281,11 +323,7 @@ class Scope:
 
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop may have been closed meanwhile
-                loop.call_soon_threadsafe(_resolve_once, ended)
-
+        wake = functools.partial(wake_loop, loop, ended)
         self.pump.call(self.pump.dispatcher.wait_for, map, index, wake)
         try:
             with self._lent_slot():
@@ -298,71 +336,6 @@ class Scope:
 
     def off_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
         self.pump.call(self.pump.dispatcher.forget_waiter, map, index, call)
-
-    def value(self, map: MapRun, index: int) -> Any:
-        return self.values(map, index, index + 1)[0]
-
-    def values(self, map: MapRun, lo: int, hi: int) -> list[Any]:
-        """Values of completed items, fetched from wherever they are."""
-        found: list[Any] = []
-        while lo < hi:
-            block, content, stop = self.pump.read(MapRun.located, map, lo, hi)
-            if content is None:
-                found.append(self._persisted(map, lo))
-                lo += 1
-                continue
-            slots = [block.slot(i) for i in range(lo, stop)]
-            if isinstance(content, Inline):
-                values = [content.values[s] for s in slots]
-                if map.gaps and any(value is RELEASED for value in values):
-                    values = [self._persisted(map, lo + n) if v is RELEASED else v for n, v in enumerate(values)]
-            elif isinstance(content, Packed):
-                whole = block.unpack()
-                values = [whole[s] for s in slots]
-            else:
-                try:
-                    values = self._fetch(map, block, slots)
-                except ResultReleased:
-                    if self.pump.read(MapRun.located, map, lo, hi)[0] is block:
-                        raise
-                    continue  # it was moved between the look and the fetch
-                except RunnerError:
-                    if not self._made_again(map, lo, block):
-                        raise
-                    continue
-            found += values
-            lo = stop
-        return found
-
-    def _made_again(self, map: MapRun, index: int, block: Any) -> bool:
-        """A block could not be fetched: wait for the news that it was lost, and until its item has run again."""
-        deadline = time.monotonic() + LOST_SECONDS
-        while self.pump.read(MapRun.located, map, index, index + 1)[0] is block:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        self.wait(map, index, None)
-        if not states.is_success(map.codes[index]):
-            raise exception_of(map, index)
-        return True
-
-    def _persisted(self, map: MapRun, index: int) -> Any:
-        """The value that a worker has stored of an item that has no value here."""
-        place = self.pump.read(MapRun.stored_in, map, index)
-        blocks = None if place is None else self.session.store.blocks
-        stored = None if blocks is None else blocks.read(*place)
-        if stored is None:
-            raise map.released_error(index)
-        return stored.value
-
-    def _fetch(self, map: MapRun, block: Any, slots: list[int]) -> list[Any]:
-        runner = self.pump.runners[map.lane]
-        if runner is None:
-            raise ResultReleased(
-                f"the value of {map.spec.name!r} was held by a runner that is closed; return it from the flow, or "
-                "call .result() inside"
-            )
-        return runner.fetch(block.handle, slots)
 
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
         if indices is None:
@@ -429,6 +402,8 @@ class Scope:
         """One combining step of values of the level below: readers, not futures, keep them."""
         item: Any = (tuple(Hole(n) for n in range(len(read))), {})
         upstreams = tuple(Upstream(below, index) for index in read)
+        if self.resume is not None:
+            self.resume.single(series, place, item, upstreams)
         self.pump.leave(self.pump.dispatcher.append_item, series, place, item, upstreams)
         if below is series:  # nobody has a future of a step in between
             for index in read:
@@ -452,13 +427,13 @@ class Scope:
                 if not self.wait(map, last, timeout):
                     return False
 
-    def cancel_all(self, *, expected: bool = False) -> None:
+    def cancel_all(self, *, expected: bool = False, by: str = "flow-end") -> None:
         """Give up what has not ended; `expected`: as the flow says it should end, so nobody calls it a failure."""
         for child in tuple(self.children):
-            child.cancel()
+            child.cancel(by)
         maps = self.pump.read(self.unfinished)
         left = [(m, [i for i in range(len(m.codes)) if not m.is_terminal(i)]) for m in maps] if expected else []
-        self.pump.call(self.pump.dispatcher.cancel_together, maps)
+        self.pump.call(self.pump.dispatcher.cancel_together, maps, by)
         for map, items in left:
             for index in items:
                 map.handle(index)
@@ -481,15 +456,17 @@ class Scope:
                     first = first or (map, index)
         return bad, total, first
 
+    def begin_again(self) -> None:
+        """The flow's function is called once more: runs of its last attempt are over and done with."""
+        self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
+        with self._lock:
+            self.maps = []
+            self._open = {}
+
     def close(self) -> None:
         """No more runs here; finished maps are forgotten by the dispatcher."""
         self.closed = True
         self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
-
-
-def _resolve_once(ended: asyncio.Future[None]) -> None:
-    if not ended.done():
-        ended.set_result(None)
 
 
 def _first_unfinished(map: MapRun) -> int | None:

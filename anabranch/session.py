@@ -7,6 +7,7 @@ other is `worker`) that choose implementations, and it imports them when chosen.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import math
 import os
@@ -17,24 +18,27 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch import settings as settings_module
-from anabranch.core import context, secrets
+from anabranch.call_values import CallValues
+from anabranch.core import context, secrets, states
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
-from anabranch.core.errors import ConfigurationError, RunnerError
+from anabranch.core.errors import ConfigurationError, RecordsError, RunnerError
 from anabranch.core.failures import exception_of
 from anabranch.core.ids import Ids
+from anabranch.core.limits import Holder
 from anabranch.core.machine import usable_memory
-from anabranch.core.processes import process_started
+from anabranch.core.processes import host_name, process_started
 from anabranch.core.runs import HeartbeatRow, LogRow
 from anabranch.engine import aside, caching
 from anabranch.pump import Pump
 from anabranch.scope import LOGGED_RUNS, Scope
+from anabranch.shared_limits import SharedLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.contracts import LogLine, Runner, WorkerRequest
-    from anabranch.core.events import Decide, Judge, Resolve, RunHooks
+    from anabranch.core.events import Decide, Judge, KeepInput, Resolve, RunHooks
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
     from anabranch.core.runs import FlowRunRow, Records, Row
@@ -82,6 +86,29 @@ def make_store(settings: Settings) -> ResultStore:
     return DiskStore(address.partition("://")[2] if "://" in address else settings.results_path)
 
 
+def open_records(settings: Settings) -> Records:
+    """The record that the settings name; made where there is none."""
+    from anabranch import records
+
+    return records.open_records(
+        settings.records_place, shared=settings.records_shared, retention_days=settings.retention_days
+    )
+
+
+def recorded(settings: Settings) -> bool:
+    """Whether there may be a record where the settings say."""
+    from anabranch import records
+
+    return records.recorded(settings.records_place, shared=settings.records_shared)
+
+
+def unrecorded(settings: Settings) -> Session:
+    """A session whose runs nobody will find in a record."""
+    from anabranch.records.memory import MemoryRecords
+
+    return Session(settings, records=MemoryRecords())
+
+
 class Shared:
     """A runner in use: its lane, how many scopes use it, and since when nobody does."""
 
@@ -117,7 +144,7 @@ class Session:
         self.host = platform.node()
         logs.setup_logging(self.settings.log_level)
         logs.deliver_to(self._emit_logs)
-        self.records = records if records is not None else self._open_records()
+        self.records = records if records is not None else open_records(self.settings)
         self.pump = Pump(clock, self._write_rows, self._emit_logs)
         self.pump.dispatcher.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or math.inf
         self.pump.dispatcher.capacity_timeout = self.settings.capacity_timeout
@@ -126,6 +153,10 @@ class Session:
         self.pump.on_decide = self._decide
         self.pump.on_resolve = self._resolve_constants
         self.pump.on_request = self._on_request
+        self.pump.on_keep = self._keep_input
+        holder = Holder(self.ids.new(), host_name(), self.pid, self.pid_started)
+        self.limits = SharedLimits(self.records.limits, holder, self.pump, clock)
+        self.limits.refresh()  # before the first run: it may be under one
         self._requests: Any = None
         self.pending_constants: dict[str, tuple[Any, tuple[Upstream, ...]]] = {}
         self.scopes: dict[str, Scope] = {}
@@ -134,6 +165,7 @@ class Session:
         self._runners: dict[Any, Shared] = {}
         self._spec_refs: dict[tuple[int, int], int] = {}
         self._store: ResultStore | None = None
+        self.calls = CallValues(lambda: self.store, self.write)
         self._probe: StoreProbe | None = None
         self._interactive: Scope | None = None
         self._lock = threading.RLock()
@@ -145,13 +177,6 @@ class Session:
 
             self.watchers.append(progress.watch)
         self.closed = False
-
-    def _open_records(self) -> Records:
-        from anabranch.records.sqlite import SqliteRecords
-
-        path = self.settings.records_path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return SqliteRecords(path)
 
     @property
     def store(self) -> ResultStore:
@@ -206,14 +231,17 @@ class Session:
 
     def _store_from(self, lane: int, task: Runnable) -> None:
         """Give a task the result store; raises where the caller hears it."""
-        task.spec.store = self.store
+        task.spec.store, task.spec.probe = self.store_for(lane)
+
+    def store_for(self, lane: int) -> tuple[ResultStore, StoreProbe | None]:
+        """The result store, and for workers outside this process what tells them whether they see it too."""
         if self.pump.dispatcher.lanes[lane].capabilities.in_process:
-            return
+            return self.store, None
         if self._probe is None:
             from anabranch.results.probe import Probe
 
             self._probe = Probe(self.store)
-        task.spec.probe = self._probe
+        return self.store, self._probe
 
     def _put_spec(self, lane: int, ref: int, task: Runnable) -> None:
         from anabranch.core.events import Put
@@ -320,6 +348,11 @@ class Session:
         delay, message = aside.decide(instruction, logs.warn)
         self.pump.call(self.pump.dispatcher.decided, instruction.map, instruction.index, delay, message)
 
+    def _keep_input(self, instruction: KeepInput) -> None:
+        from anabranch import failed_inputs
+
+        failed_inputs.keep(self, instruction)
+
     def _resolve_constants(self, instruction: Resolve) -> None:
         """Fetch the values of futures among a map's constants, then let its items go."""
         from anabranch.core.walk import fill
@@ -327,17 +360,17 @@ class Session:
         map = instruction.map
         lifted, upstreams = self.pending_constants.pop(map.id)
         try:
-            values = [self._upstream_value(map.scope, up) for up in upstreams]
+            values = [self.upstream_value(map.scope, up) for up in upstreams]
             constants = fill(lifted, values)
         except Exception as error:
             self.pump.call(self.pump.dispatcher.constants_failed, map, f"a constant could not be had: {error}")
             return
         self.pump.call(self.pump.dispatcher.constants_ready, map, constants)
 
-    def _upstream_value(self, scope: Scope, up: Upstream) -> Any:
+    def upstream_value(self, scope: Scope, up: Upstream) -> Any:
         codes = up.map.codes
         which = range(len(codes)) if up.item is None else (up.item,)
-        found = [scope.value(up.map, i) if codes[i] in (7, 8) else exception_of(up.map, i) for i in which]
+        found = [scope.value(up.map, i) if states.is_success(codes[i]) else exception_of(up.map, i) for i in which]
         return found if up.item is None else found[0]
 
     # -- flow runs -------------------------------------------------------------------------------
@@ -364,9 +397,17 @@ class Session:
     def _keep(self) -> None:
         """Heartbeats, cancel requests from elsewhere, idle runners: once a second, as long as the program lives."""
         beat = time.monotonic()
-        for run in self.records.mark_dead():
-            logs.warn(f"flow run {run} was still marked as running, but its driver is gone: marked Crashed")
+        try:
+            for run in self.records.mark_dead():
+                logs.warn(f"flow run {run} was still marked as running, but its driver is gone: marked Crashed")
+        except RecordsError as error:
+            logs.warn(f"runs whose driver is gone were not looked for: {error}")
+        looked = beat
         while not self._stop.wait(1.0):
+            if time.monotonic() - looked >= HEARTBEAT_SECONDS:
+                looked = time.monotonic()
+                with contextlib.suppress(RecordsError):  # the next look will do
+                    self.limits.refresh()
             with self._lock:
                 running = list(self.active)
             if running and time.monotonic() - beat >= HEARTBEAT_SECONDS:
@@ -374,11 +415,23 @@ class Session:
                 now = self.clock.time()
                 self.records.append([HeartbeatRow(run, now) for run in running])
             if running:
-                for run in self.records.cancel_requested(running):
-                    hook = self.cancel_hooks.get(run)
-                    if hook is not None:
-                        hook()
+                for run in self._cancel_requested(running):
+                    self._cancel(run)
+                for run in self.records.taken_over(running):
+                    logs.warn(f"flow run {run} was taken over by another driver: it is given up here")
+                    self._cancel(run)
             self._close_idle()
+
+    def _cancel(self, run: str) -> None:
+        hook = self.cancel_hooks.pop(run, None)
+        if hook is not None:
+            hook()
+
+    def _cancel_requested(self, running: list[str]) -> set[str]:
+        try:
+            return self.records.cancel_requested(running)
+        except RecordsError:  # out of reach for now: rows wait in memory meanwhile, and so do requests
+            return set()
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -398,6 +451,8 @@ class Session:
             except RunnerError as error:
                 logs.warn(str(error))
         self.pump.drain_aside(5.0)
+        self.limits.close()
+        self.calls.close()
         if self._requests is not None:
             self._requests.close()
         self.pump.close()

@@ -24,17 +24,26 @@ class Settings:
 
     home: Path = Path("~/.anabranch")
     runner: str = "thread"
-    records: str = ""  # path or URL of the record; empty: home/records.db
+    records: str = ""  # path of the record, or a PostgreSQL address (postgresql://user@host/db); empty: home/records.db
+    records_shared: str = "auto"  # whether the path is on a network file system: auto (look), true or false
+    retention_days: float = 90.0  # runs that ended longer ago are deleted; 0 keeps all
     results: str = ""  # folder or fsspec address (s3://bucket/prefix) of the result store; empty: home/results
     log_level: str = "INFO"
     progress: bool = True  # the live line of maps on a terminal
     memory_budget: int = 0  # bytes of kept values in memory before they spill to disk; 0: a quarter of the memory
     capacity_timeout: float = 300.0  # seconds that runs wait for a worker with the resources they ask for
     shutdown_grace: float = 10.0  # seconds that running items get after Ctrl-C or SIGTERM
+    walltime_grace: float = 60.0  # seconds that running items get after SIGUSR1, which says that the walltime is near
     runner_idle: float = 300.0  # seconds after which a shared runner that nobody uses is closed
 
     @property
+    def records_place(self) -> str | Path:
+        """Where the record is: an address as it was given, or a path."""
+        return self.records if "://" in self.records else self.records_path
+
+    @property
     def records_path(self) -> Path:
+        """Where the record lies on disk, if that is what `records` says."""
         return Path(self.records).expanduser() if self.records else self.home / "records.db"
 
     @property
@@ -62,7 +71,12 @@ def parse(name: str, text: Any, where: str) -> Any:
         wanted = {bool: "true or false", float: "a number", int: "bytes, as 2000000000 or 2 GiB"}.get(kind, "text")
         raise ConfigurationError(f"{where}: setting {name!r} wants {wanted}, got {text!r}") from None
     if kind is float and value < 0:
-        raise ConfigurationError(f"{where}: setting {name!r} counts seconds from 0, got {text!r}")
+        unit = "days" if name.endswith("_days") else "seconds"
+        raise ConfigurationError(f"{where}: setting {name!r} counts {unit} from 0, got {text!r}")
+    if name == "records_shared":
+        value = str(value).strip().lower()
+        if value not in ("auto", "true", "false"):
+            raise ConfigurationError(f"{where}: setting {name!r} wants auto, true or false, got {text!r}")
     if name == "log_level" and str(value).upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
         raise ConfigurationError(f"{where}: log_level wants DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text!r}")
     return value

@@ -35,7 +35,7 @@ def submit(scope: Scope, flow: Runnable, start: Callable[[], State]) -> Future:
     here = contextvars.copy_context()
 
     def run() -> None:
-        began = time.time()
+        began, zero = time.time(), time.perf_counter()
         try:
             state = here.run(start)
         except Exception as error:
@@ -44,7 +44,7 @@ def submit(scope: Scope, flow: Runnable, start: Callable[[], State]) -> Future:
             state = Crashed(f"Execution was ended by {type(error).__name__}: {error}", error)
         info = None if state.is_completed() else _info(state)
         value = state.data if state.is_completed() else None
-        times = (began, time.time())
+        times = (began, began + time.perf_counter() - zero)
         pump.call(dispatcher.flow_ended, map, index, state.code, state.message, info, times, value)
 
     threading.Thread(target=run, name=f"anabranch-flow-{flow.name}", daemon=True).start()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import pickle
 import random
-import sys
 import threading
 import time
 from array import array
@@ -24,11 +23,22 @@ from anabranch import logs, worker_stored
 from anabranch.core import secrets, states
 from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
-from anabranch.core.errors import TaskTimeoutError
+from anabranch.core.errors import StoreError, TaskTimeoutError
 from anabranch.core.failures import capture
+from anabranch.core.sizes import SMALL, sizeof
 from anabranch.core.walk import fill
 from anabranch.engine import drive
-from anabranch.engine.attempt import Around, AttemptResult, adopt, attempt, crashed, failed, finish, plain_value
+from anabranch.engine.attempt import (
+    Around,
+    AttemptResult,
+    adopt,
+    attempt,
+    crashed,
+    failed,
+    finish,
+    plain_value,
+    unstored,
+)
 from anabranch.worker_scope import WorkerScope
 from anabranch.worker_stages import StagePlan, plan_of
 
@@ -40,7 +50,6 @@ REPORT_NS = int(REPORT_SECONDS * 1e9)
 YIELD_SECONDS = 0.02  # between pauses for the thread that hears the driver
 _RNG = random.Random()  # seeding one reads from the system, which gives the interpreter away for milliseconds
 _STOPPED = object()  # in the place of a value: the later stages of this position do not run
-_SMALL = frozenset({int, float, bool, type(None), complex})
 
 
 def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
@@ -70,9 +79,11 @@ class _Work:
         self.chunk = chunk
         self.port = port
         self.plans = plans
-        self.runs = [plan.new_run() for plan in plans]  # for plain runs, one after another
+        runs = {plan: plan.new_run() for plan in dict.fromkeys(plans)}  # for plain runs, one after another
+        self.runs = [runs[plan] for plan in plans]
         self.holds = [keep or plan.blocks is not None for keep, plan in zip(chunk.keep, plans, strict=True)]
-        self.persists = any(plan.blocks is not None for plan in plans)
+        self.persists = any(plan.blocks is not None or plan.unseen is not None for plan in plans)
+        self.failing: list[tuple[int, int, Any]] = []  # stage, item and input of what failed for good, if it is kept
         self.report_ns = REPORT_NS
         self.items = chunk.stage_items or (chunk.items,) * len(plans)
         self.log = logs.Buffer()
@@ -140,7 +151,7 @@ class _Work:
         context.run = run = self.runs[number]
         context.position = position
         run.index = self.items[number][position]
-        run.attempt = 1 if number or chunk.attempts is None else chunk.attempts[position]
+        run.attempt, run.excused = (1, 0) if number or chunk.attempts is None else numbers_of(chunk, position)
         limit = plan.spec.options.timeout_seconds
         try:
             if self.timed:
@@ -151,7 +162,7 @@ class _Work:
             else:
                 args, kwargs = plan.bind(item)
                 value = plan.fn(*args, **kwargs)
-            if type(value) not in _SMALL:
+            if type(value) not in SMALL:
                 value = self.checked(plan, value, limit, begun)
             elif limit and time.perf_counter() - begun > limit:
                 raise _Late(limit)
@@ -162,11 +173,11 @@ class _Work:
             self.settle(number, position, result)
             if states.is_success(result.code):
                 return result.value
-            self.skip_rest(number + 1, position)
+            self.stopped(number, position, item, result)
             return _STOPPED
         if self.holds[number]:
             self.values[number].append(value)
-            self.nbytes += 32 if type(value) in _SMALL else sizeof(value)
+            self.nbytes += 32 if type(value) in SMALL else sizeof(value)
         else:
             self.values[number].append(None)
         if self.codes is not None:
@@ -190,11 +201,17 @@ class _Work:
     def ended(self, error: BaseException) -> AttemptResult:
         if isinstance(error, _Late):
             return timed_out(error.seconds)
+        if isinstance(error, MemoryError) and self.capped():
+            raise error
         if isinstance(error, Exception):
             return failed(error)
         if type(error).__name__ == "WrittenOff" or self.must_pass(error):
             raise error
         return crashed(error)
+
+    def capped(self) -> bool:
+        """Whether a MemoryError is no fault of the code: the process has a limit of its own."""
+        return bool(getattr(self.port, "capped", False))
 
     def must_pass(self, error: BaseException) -> bool:
         """Ctrl-C in the main program is the driver's business, not the item's."""
@@ -230,29 +247,48 @@ class _Work:
         self.settle(number, position, result)
         if states.is_success(result.code):
             return result.value
-        self.skip_rest(number + 1, position)
+        self.stopped(number, position, item, result)
         return _STOPPED
+
+    def stopped(self, number: int, position: int, item: Any, result: AttemptResult) -> None:
+        """A stage did not succeed: those after it do not begin, and what failed for good may be called again."""
+        self.skip_rest(number + 1, position)
+        if self.plans[number].inputs is not None and _is_failure(result.code):
+            self.failing.append((number, self.items[number][position], item))
 
     def item(self, position: int) -> Any:
         item = self.chunk.args[position]
         wanted = self.chunk.wants.get(position)
         if wanted:
-            found = [self.chunk.inputs[n] for n in wanted]
-            item = fill(item, [self.port.values(handle)[slot] for handle, slot in found])
+            item = fill(item, [self.input(n) for n in wanted])
         return item
+
+    def input(self, number: int) -> Any:
+        """A value that an item reads: of the runner's, or one that an earlier driver of the run has stored."""
+        if number >= 0:
+            handle, slot = self.chunk.inputs[number]
+            return self.port.values(handle)[slot]
+        name, slot = self.chunk.saved[-1 - number]
+        store = self.plans[0].stage.store
+        found = store.blocks.read(name, [slot])[0] if store is not None and store.blocks is not None else None
+        if found is None:
+            raise StoreError(f"a value stored earlier, which this task reads, is gone: {name}, value {slot}")
+        return found.value
 
     def run_of(self, plan: StagePlan, number: int, position: int) -> TaskRun:
         run = plan.new_run()
         run.index = self.items[number][position]
-        if number == 0 and self.chunk.attempts is not None:
-            run.attempt = self.chunk.attempts[position]
+        if number == 0:
+            run.attempt, run.excused = numbers_of(self.chunk, position)
         run.start_time = time.time()
         return run
 
     def around(self, plan: StagePlan, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Around:
         return Around(
             plan.spec, run, lambda: plan.parameters(args, kwargs), plan.stage.parameters,
-            lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.spec, plan.digest, plan.blocks is not None,
+            lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.spec, plan.digest,
+            plan.blocks is not None and not plan.soft,
+            self.capped,
         )  # fmt: skip
 
     # -- together, on a loop ---------------------------------------------------------------------
@@ -326,6 +362,8 @@ class _Work:
                 current_task.reset(token)
             found.append(result)
             if not states.is_success(result.code):
+                if plan.inputs is not None and _is_failure(result.code):
+                    self.failing.append((number, self.items[number][position], item))
                 break
             item = result.value
         return found
@@ -360,7 +398,8 @@ class _Work:
                 result.error, in_process=self.port.in_process, dumps=cloudpickle.dumps, loads=pickle.loads
             )
         message, name = secrets.mask(result.message), secrets.mask(result.name)
-        return Outcome(stage, position, result.code, message, name, error, result.delay, result.cache_key)
+        end = (result.code, message, name, error, result.delay, result.cache_key, result.reason)
+        return Outcome(stage, position, *end)
 
     def skip(self, position: int, code: int, message: str) -> None:
         for stage in range(len(self.plans)):
@@ -388,8 +427,7 @@ class _Work:
         context = TaskContext(run, self.port, self.chunk.id, position, self.log.append, plan.stage.level)
         token = current_task.set(context)
         try:
-            message = f"its result could not be stored: {error}"
-            result = self.finished(plan, context, AttemptResult(states.FAILED, error=error, message=message))
+            result = self.finished(plan, context, unstored(error))
         finally:
             current_task.reset(token)
         if self.codes is None:
@@ -413,11 +451,25 @@ class _Work:
             self.chunk.id, self.first, count, final, self.base, self.started, self.durations, codes, self.outcomes,
             blocks, self.port.worker, stored,
         )  # fmt: skip
+        if self.plans[0].stage.hashed is not None:
+            report.digests = worker_stored.digests(self.plans[0], self.chunk.args[self.first : upto])
+        if self.failing:
+            report.notes, self.failing = worker_stored.store_inputs(self.plans, self.failing), []
         self.values = [[] for _ in self.plans]
         self.codes, self.outcomes = None, []
         self.started, self.durations = array("i"), array("i")
         self.first, self.nbytes = upto, 0
         self.port.report(report)
+
+
+def _is_failure(code: int) -> bool:
+    return code >= states.FAILED and code != states.CANCELLED
+
+
+def numbers_of(chunk: Chunk, position: int) -> tuple[int, int]:
+    """A position's attempt in the first stage, and how many before it were excused."""
+    attempt = 1 if chunk.attempts is None else chunk.attempts[position]
+    return attempt, chunk.excused[position] if chunk.excused else 0
 
 
 class _Late(Exception):
@@ -436,21 +488,3 @@ def timed_out(seconds: float) -> AttemptResult:
 
 def _block(values: list[Any], nbytes: int, stages: int) -> Block:
     return Inline(values, nbytes // stages)
-
-
-def sizeof(value: Any) -> int:
-    """About how many bytes a value takes; a guess that must cost next to nothing."""
-    kind = type(value)
-    if kind in _SMALL:
-        return 32
-    if kind in (bytes, str, bytearray):
-        return 49 + len(value)
-    nbytes = getattr(value, "nbytes", None)
-    if type(nbytes) is int:
-        return 128 + nbytes
-    if kind in (list, tuple) and value:
-        return sys.getsizeof(value) + len(value) * (sizeof(value[0]) if type(value[0]) is not kind else 64)
-    try:
-        return sys.getsizeof(value)
-    except Exception:
-        return 64

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from anabranch.runnables import Runnable
     from anabranch.scope import Scope
     from anabranch.session import Session
+    from anabranch.tickets import Ticket
 
 _log = logging.getLogger("anabranch")
 PRUNE_SECONDS = 1.0  # between looks at whose chunk has ended
@@ -53,6 +54,7 @@ class Wait:
     call: Callable[[], None]
     watches: bool  # a thread beside the task asked: it may be told to ask again
     done: bool = False
+    ticket: Ticket | None = None  # waits for slots of a limit; the task keeps its own slot, or more tasks would queue
 
 
 @dataclass(eq=False, slots=True)
@@ -65,6 +67,7 @@ class Guest:
     waits: list[Wait] = field(default_factory=list)
     follows: dict[str, Follow] = field(default_factory=dict)
     feeds: dict[int, FarItems] = field(default_factory=dict)
+    tickets: dict[int, Ticket] = field(default_factory=dict)
 
     def opened(self, argument: Any) -> Any:
         """A map's argument as the driver takes it: an iterator of the worker's is fed from there."""
@@ -181,6 +184,8 @@ class WorkerRequests:
                 self._forget(wait)
             for follow in guest.follows.values():
                 self.pump.call(self.pump.dispatcher.unsubscribe, follow.map, follow.hear)
+            for ticket in guest.tickets.values():
+                ticket.give_back()
             for feed in guest.feeds.values():
                 feed.fail("the task run that gave this iterator has ended, or was lost with its worker")
 
@@ -311,6 +316,37 @@ class WorkerRequests:
             return answer()
         return self._later(guest, request, [(found.map, None)], answer, watches=True)
 
+    def _on_slots(
+        self, guest: Guest, request: WorkerRequest, name: str, count: int, hold: bool
+    ) -> tuple[bool, int | None]:
+        """Queue up for a limit of the record: whether it has one of this name, and the number of a ticket."""
+        limits, number = self.session.limits, next(self._ticket)
+        ready = functools.partial(self._queue.put, functools.partial(self._slots_ready, guest, number))
+        ticket = limits.ticket({name: count}, hold=hold, on_ready=ready)
+        if ticket is None:
+            return limits.known(name), None
+        guest.tickets[number] = ticket
+        return True, number
+
+    def _on_slots_wait(self, guest: Guest, request: WorkerRequest, number: int, timeout: float | None) -> Any:
+        ticket = guest.tickets[number]
+        if ticket.wait(0):
+            return True
+        wait = Wait(request, [], lambda: ticket.wait(0), lambda: None, False, ticket=ticket)
+        guest.waits.append(wait)
+        if timeout is not None:
+            heapq.heappush(self._due, (time.monotonic() + timeout, next(self._ticket), guest, wait))
+        return _LATER
+
+    def _slots_ready(self, guest: Guest, number: int) -> None:
+        for wait in [w for w in guest.waits if w.ticket is not None and w.ticket is guest.tickets.get(number)]:
+            self._finish(guest, wait)
+
+    def _on_slots_back(self, guest: Guest, request: WorkerRequest, number: int) -> None:
+        guest.tickets[number].give_back()
+        self._slots_ready(guest, number)  # a thread beside a coroutine may still wait
+        del guest.tickets[number]
+
     def _on_again(self, guest: Guest, request: WorkerRequest | None) -> None:
         """What watches is answered with what there is, and asks again."""
         for wait in [w for w in guest.waits if w.watches]:
@@ -340,7 +376,8 @@ class WorkerRequests:
         wait.done = True
         guest.waits.remove(wait)
         self._forget(wait)
-        self._lend(guest, wait.request, False)
+        if wait.ticket is None:
+            self._lend(guest, wait.request, False)
         try:
             answer = wait.answer()
         except Exception as error:

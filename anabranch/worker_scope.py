@@ -11,6 +11,7 @@ not wait); what is left of them ends with the chunk.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import threading
@@ -26,6 +27,7 @@ from anabranch.core.annotations import allow_failure
 from anabranch.core.errors import MapError, RunnerError
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.maps import MapRun
+from anabranch.tickets import Ticket
 from anabranch.worker_feeds import Feed
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
     from anabranch.core.context import TaskContext
     from anabranch.core.contracts import ErrorInfo
-    from anabranch.core.futures import Waiter
     from anabranch.core.options import MapOptions
+    from anabranch.core.waiter import Waiter
     from anabranch.runnables import Runnable
 
 SLICE = 4096  # items that one answer tells of, when one of them was asked for
@@ -212,6 +214,8 @@ class WorkerScope:
     def drop_handle(self, map: FarMap, index: int) -> None:
         self.notes.append(("drop", map.id, index))
 
+    drop_handle_soon = drop_handle
+
     def drop_list(self, map: FarMap) -> None:
         self.notes.append(("drop", map.id, None))
 
@@ -235,6 +239,15 @@ class WorkerScope:
             self.maps[map_id] = new
         new.learn(News(index + 1, 0, False, index, b"", {}, {}, {}, {}, None))
         return Future(new, index)
+
+    # -- limits ----------------------------------------------------------------------------------
+
+    def queue_up(
+        self, name: str, count: int, hold: bool, on_ready: Callable[[], None] | None
+    ) -> tuple[bool, FarTicket | None]:
+        """Whether the driver's record has this limit, and a ticket where it holds."""
+        known, number = self.ask("slots", name, count, hold)
+        return known, None if number is None else FarTicket(self, number, name, count, on_ready)
 
     # -- being told ------------------------------------------------------------------------------
 
@@ -297,6 +310,33 @@ class WorkerScope:
 
     def call_back(self, work: Callable[[], None]) -> None:
         work()
+
+
+class FarTicket(Ticket):
+    """Slots that the driver holds for a task here."""
+
+    def __init__(
+        self, scope: WorkerScope, number: int, name: str, count: int, on_ready: Callable[[], None] | None
+    ) -> None:
+        super().__init__({name: count}, {}, functools.partial(scope.ask, "slots_back", number), on_ready)
+        self._scope = scope
+        self._number = number
+        if on_ready is not None:  # a coroutine waits: its loop must go on meanwhile
+            threading.Thread(target=self._watch, name="anabranch-slots", daemon=True).start()
+
+    def _watch(self) -> None:
+        with contextlib.suppress(RunnerError):
+            if self._scope.ask("slots_wait", self._number, None):
+                self.let_in()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout == 0:
+            return super().wait(0)
+        try:
+            return bool(self._scope.ask("slots_wait", self._number, timeout))
+        except BaseException:
+            self.give_back()
+            raise
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]

@@ -7,16 +7,17 @@ import inspect
 import threading
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.binding import binder
 from anabranch.core.context import TaskRun, given_name
 from anabranch.core.errors import AnabranchError
 from anabranch.core.keys import ConstantHasher
 from anabranch.core.params import Binder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from anabranch.core.contracts import Stage, TaskSpec, WorkerPort
-    from anabranch.core.stores import BlockStore
+    from anabranch.core.stores import BlockStore, ResultStore, StoreProbe
 
 _making = threading.Lock()  # of hashers: threads run chunks of one stage
 
@@ -36,7 +37,10 @@ def plan_of(port: WorkerPort, ref: int) -> StagePlan:
 class StagePlan:
     """What one stage needs at each item; shared by the chunks, and the threads, that run it."""
 
-    __slots__ = ("bind", "binder", "blocks", "digest", "fn", "isasync", "plain", "prints", "single", "spec", "stage")
+    __slots__ = (
+        "bind", "binder", "blocks", "constants", "digest", "fn", "inputs", "isasync", "plain", "prints", "single",
+        "soft", "spec", "stage", "told", "unseen", "warned",
+    )  # fmt: skip
 
     def __init__(self, port: WorkerPort, stage: Stage) -> None:
         spec: TaskSpec = port.shared(stage.spec)
@@ -57,9 +61,21 @@ class StagePlan:
         # Where hooks hear of the end of each run, its value is stored before, by itself; so is that of async ones.
         self.blocks = None if watched or self.isasync else _blocks(spec)
         persists = options.persist_result and self.blocks is None
+        # In a resumable run values are stored as well, and inputs of what fails; it goes on where they cannot be.
+        self.unseen: AnabranchError | None = None  # why nothing of that is stored here
+        self.inputs = None
+        try:
+            self.inputs = _seen(stage.store, stage.probe) if stage.store is not None else None
+        except AnabranchError as error:
+            self.unseen = error
+        self.soft = self.blocks is None and not stage.bare and options.persist_result is not False
+        if self.soft:
+            self.blocks = self.inputs
+        self.told = self.warned = False  # how its items are called; that something could not be stored
+        self.constants = constants
         self.plain = not (self.isasync or watched or named or options.cached or persists)
         self.single = stage.binding.args == (("item", 0),) and not stage.binding.kwargs and stage.binding.width == 1
-        self.bind = _binder(stage, constants)
+        self.bind = binder(stage.binding, constants)
         self.digest = _digest(stage, constants) if options.cached else None
 
     def new_run(self) -> TaskRun:
@@ -84,35 +100,19 @@ class StagePlan:
 
 def _blocks(spec: TaskSpec) -> BlockStore | None:
     """Where values persist that have no cache key; None where each attempt stores its own, or says why it cannot."""
-    if spec.options.cached or not spec.options.persist_result:
+    if spec.options.cached or not spec.options.persist_result or spec.store is None:
         return None
-    if spec.store is None:
+    try:
+        return _seen(spec.store, spec.probe)
+    except AnabranchError:
         return None
-    if spec.probe is not None:
-        try:
-            spec.probe.see(spec.store)
-        except AnabranchError:
-            return None
-    return spec.store.blocks
 
 
-def _binder(stage: Stage, constants: Sequence[Any]) -> Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]:
-    binding = stage.binding
-    if binding.star:
-        return lambda item: item
-    if binding.width == 1:
-
-        def one(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            args = tuple(item if kind == "item" else constants[k] for kind, k in binding.args)
-            return args, {name: item if kind == "item" else constants[k] for name, (kind, k) in binding.kwargs}
-
-        return one
-
-    def several(item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        args = tuple((item if kind == "item" else constants)[k] for kind, k in binding.args)
-        return args, {name: (item if kind == "item" else constants)[k] for name, (kind, k) in binding.kwargs}
-
-    return several
+def _seen(store: ResultStore, probe: StoreProbe | None) -> BlockStore | None:
+    """The store's blocks; raises where this worker does not see the store that the driver means."""
+    if probe is not None:
+        probe.see(store)
+    return store.blocks
 
 
 def _digest(stage: Stage, constants: Sequence[Any]) -> ConstantHasher:

@@ -39,12 +39,16 @@ def flush() -> None:
     session.current().flush_records()
 
 
-def recorded_seconds(work: Callable[[], object]) -> float:
-    """Seconds of `work` up to its return and the record's last commit."""
+def seconds_of(work: Callable[[], object]) -> float:
+    """Seconds of `work` up to its return."""
     start = time.perf_counter()
     work()
-    flush()
     return time.perf_counter() - start
+
+
+def recorded_seconds(work: Callable[[], object]) -> float:
+    """Seconds of `work` up to its return and the record's last commit."""
+    return seconds_of(lambda: (work(), flush()))
 
 
 def in_flow(runner: Any, body: Callable[[], T]) -> T:

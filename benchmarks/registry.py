@@ -28,6 +28,8 @@ MODULES: dict[str, tuple[str, ...]] = {
         f"constant_{what}_{kind}" for kind in ("threads", "processes", "dask", "ray") for what in ("bytes", "array")
     ),
     "record": ("record",),
+    "explain": ("explain",),
+    "resuming": ("resumable_small", "resumable_large", "resume_million"),
 }
 NAMES = [name for names in MODULES.values() for name in names]
 

@@ -109,15 +109,16 @@ INTRO = """# Benchmarks
 Written by `python -m benchmarks --write-docs`. `make bench` measures everything and prints the same tables; `make
 bench-peers` before it installs the peers that are not ours to depend on. On a cluster of your own: `python -m
 benchmarks --address tcp://host:8786` (Dask) or `--address host:6379` (Ray). `python -m benchmarks profile` says where
-the time of an item goes.
+the time of an item goes; [profile.md](profile.md) is what it said last.
 
 - Machine: {machine}. Load average {load_low:.1f} to {load_high:.1f} after the samples.
 - Versions: anabranch {version}; {versions}. Peers' environment: {peers}.
 - A fixed loop beside each sample took {best_ms:.1f} ms at best and {median_ms:.1f} ms in the median. A row whose loop
   took over {noisy:g}x the best was measured on a busy machine: there a missed absolute bar passes if the ratio to the
   peer holds ("pass (ratio)").
-- That loop cannot see how long it takes to wake a thread. The bar of submit to result was set where the bare pool
-  took 62 us for it; where the pool takes over {noisy:g}x of that, the bar counts in multiples of the pool (200 / 62).
+- That loop cannot see how long it takes to wake a thread on another processor. The pool's sample of submit to result is
+  taken with its two threads on two processors, as ours are. The bar was set where the pool took 62 us; where it takes
+  over {noisy:g}x of that, the bar counts in multiples of the pool (200 / 62).
 - Every sample is a process of its own, with an empty record in a temporary folder. Ours and the peer's are taken in
   turn; figures are medians of up to {repeat}, with the lowest and highest.
 - Ours runs with default options and the record on, two workers, all of them up and warmed by small maps; its clock
@@ -138,14 +139,29 @@ UNFAIR = """
 - Our Dask runner starts a cluster whose scheduler is a process of its own and does not queue; the peer is
   `LocalCluster` as it comes, with the scheduler in the driver's process. What `worker-saturation=inf` alone gives is
   shown beside it.
+- A sample of chains is the median of five rounds; the first round of its process is a line of its own, on both sides.
 - METG compares with the speed that plain pools reach with large parts of the same kernel, both slots at once.
 - The peer of task graphs on threads and processes is a scheduler that sees the whole graph before it begins; ours
   gets one submit after the other. On Dask and Ray the engine resolves dependencies on its workers; ours sends a task
   when its inputs are there, which costs a round trip a step.
-- The constant that an expert shares by hand is inherited by fork on processes: no copy, and nothing to measure.
+- The constant that an expert shares by hand is inherited by fork on processes, and threads share it anyway: no copy,
+  and nothing to measure but the rest of a small map. It is judged on Dask and Ray.
 - joblib, loky, Parsl, executorlib and Prefect run in an environment of their own, with the same Python.
 - Resident memory counts what the allocator keeps, not only what is alive. Growth of the driver is its highest
   resident memory during the fan-out above what it had before.
+
+## Slower than wanted, and why
+
+- Chains on threads: about 40 % of a link is `submit` (a future and an entry that it follows another one), the rest the
+  chunk it travels in and its end; all of it is Python under one interpreter lock, as in the pool, which keeps neither
+  states nor a record.
+- Submit to result on threads: 110 us of Python for a chunk of one, and two threads to be woken, which takes as long
+  again where they sit on two processors.
+- Maps of a few hundred items: chunks begin with one item and grow, so the first tenth of a second is not
+  the rate of the map.
+- `resumable=True`: each value is pickled and written before it counts, and so are the inputs of what failed; 1 MiB
+  values cost what the disk takes.
+- Task graphs with several inputs: a round trip a step, see above.
 """
 
 

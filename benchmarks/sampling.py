@@ -93,6 +93,7 @@ def take(name: str, side: str, quick: bool, seconds: float, python: str = sys.ex
 def surroundings(home: str, python: str) -> dict[str, str]:
     """Environment of a sample: everything it keeps is in `home`; programs of its Python and our files are found."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANABRANCH_", "PREFECT_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # rows of starting count from the second start on
     paths = {
         "PATH": f"{Path(python).parent}{os.pathsep}{kept.get('PATH', '')}",
         "PYTHONPATH": f"{ROOT}{os.pathsep}{kept.get('PYTHONPATH', '')}".rstrip(os.pathsep),

@@ -6,6 +6,7 @@ skipped, with the reason in the summary; where they are, one that does not start
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import shlex
@@ -77,3 +78,18 @@ def s3_address(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> st
     for name, value in s3_server.items():
         monkeypatch.setenv(name, value)
     return f"s3://bucket/place{next(_prefixes)}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a PostgreSQL; each test that writes has a schema of its own there."""
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("there is no psycopg: pip install 'anabranch[postgres]'")
+    for variables in bed("postgres", "--port", str(free_ports(15430, 1))):
+        yield variables["POSTGRES_URL"]
+
+
+@pytest.fixture
+def postgres_address(postgres_server: str) -> str:
+    """An empty place for records in the PostgreSQL test bed."""
+    return f"{postgres_server}?options=-csearch_path%3Dplace{next(_prefixes)}"

@@ -8,10 +8,16 @@ from typing import Any
 
 import click
 
-# noun -> (module, one line of help): the help page is shown without loading any of them.
+# noun -> (module[:command], one line of help): the help page is shown without loading any of them.
 COMMANDS = {
     "config": ("config", "See and change settings."),
     "demo": ("demo", "Survey the standard library's own source files."),
+    "limits": ("limits", "See and set limits that all programs of a record share."),
+    "records": ("records", "Check, compact or export the record."),
+    "resume": ("resume:resume", "Go on with a run whose driver is gone."),
+    "retry": ("resume:retry", "Run a recorded run once more, or only what failed in it."),
+    "explain": ("explain", "Say why task runs of a recorded run waited, failed, were cached, retried or cancelled."),
+    "replay": ("replay", "Call a failed task run again, here, with the inputs it had."),
     "run": ("run", "Run a flow from a file; show, follow or cancel a recorded run."),
     "runs": ("runs", "List recorded flow runs, newest first."),
     "version": ("version", "Show versions of anabranch and what it runs on."),
@@ -27,8 +33,9 @@ class Nouns(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"anabranch.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
+        place, _, name = COMMANDS[cmd_name][0].partition(":")
+        module = importlib.import_module(f"anabranch.cli.{place}")
+        command: click.Command = getattr(module, name or "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

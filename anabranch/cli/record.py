@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,20 +19,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anabranch.core.runs import FlowRunRow, Records
+    from anabranch.records.recorder import Recorder
+    from anabranch.records.union import UnionRecords
+
+
+HOME_HELP = "A folder with a record and results, such as ANABRANCH_HOME of another machine."
+
+
+def use_home(ctx: click.Context, param: click.Parameter, home: str | None) -> str | None:
+    """An option --home: what is recorded and stored lies in this folder."""
+    if home is not None:
+        os.environ["ANABRANCH_HOME"] = home
+        for name in ("ANABRANCH_RECORDS", "ANABRANCH_RESULTS"):
+            os.environ.pop(name, None)
+    return home
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Records | None]:
-    """The program's record, runs of dead drivers marked; None when nothing was ever recorded."""
-    from anabranch.records.sqlite import SqliteRecords
+def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | UnionRecords | None]:
+    """The program's record, runs of dead drivers marked; None when nothing was ever recorded, unless to `make` it."""
+    from anabranch.records import open_records, recorded
 
-    path = settings.load().records_path
-    if not path.exists():
+    chosen = settings.load()
+    where, shared = chosen.records_place, chosen.records_shared
+    if not (make or recorded(where, shared=shared)):
         yield None
         return
-    records = SqliteRecords(path)
+    records = open_records(where, shared=shared, retention_days=chosen.retention_days)
     try:
-        records.mark_dead()
+        if marking:
+            records.mark_dead()
         yield records
     finally:
         records.close()

@@ -16,6 +16,8 @@ from anabranch.core.states import FIRST_TERMINAL
 from anabranch.display import summary, units
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anabranch.core.runs import FlowRunRow, Records
 
 EXECUTE = "FILE[:FLOW]"
@@ -41,26 +43,31 @@ def command() -> None:
     """
 
 
-@command.command(EXECUTE, short_help="Run a flow; exit code 1 when it failed, 130 after Ctrl-C, 143 after SIGTERM.")
+@command.command(EXECUTE, short_help="Run a flow; exit code 1 when it failed, 130, 143 or 75 when told to end.")
 @click.argument("target", metavar=EXECUTE)
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
 @click.option("--runner", help="Run on this runner instead of the flow's own: thread, process, inline, dask.")
 def execute(target: str, params: tuple[str, ...], runner: str | None) -> None:
     """Run a flow from a file.
 
-    Exit code: 0 completed, 1 failed, crashed or cancelled, 2 bad arguments, 130 after Ctrl-C, 143 after SIGTERM.
+    Exit code: 0 completed, 1 failed, crashed or cancelled, 2 bad arguments, 130 after Ctrl-C, 143 after SIGTERM,
+    75 when it was suspended (SIGUSR1: the walltime is near).
     """
-    from anabranch import flows
     from anabranch.cli import load
 
     flow = load.flow_of(target)
     given = load.parameters(flow, params)
+    if flow.options.resumable is None:
+        flow = flow.with_options(resumable=True)
     if runner:
         flow = flow.with_options(runner=runner)
+    to_its_end(flow, lambda: flow(**given, return_state=True))
+
+
+def to_its_end(flow: Any, start: Callable[[], Any]) -> None:
+    """Run a flow, async or not, and leave with the exit code that tells how it ended."""
     try:
-        state = run_to_state(flow, given)
-    except flows.Terminated:
-        sys.exit(143)
+        state = run_to_state(flow, start)
     except KeyboardInterrupt:
         sys.exit(130)
     if not state.is_completed():
@@ -68,13 +75,13 @@ def execute(target: str, params: tuple[str, ...], runner: str | None) -> None:
         sys.exit(1)
 
 
-def run_to_state(flow: Any, given: dict[str, Any]) -> Any:
-    """Run a flow, async or not, and return its final state."""
+def run_to_state(flow: Any, start: Callable[[], Any]) -> Any:
+    """Start a run of a flow, async or not, and return its final state."""
     if not flow.isasync:
-        return flow(**given, return_state=True)
+        return start()
     import asyncio
 
-    return asyncio.run(flow(**given, return_state=True))
+    return asyncio.run(start())
 
 
 def _reason(state: Any) -> str:
@@ -124,7 +131,7 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
     for name, value in facts:
         if value:
             click.echo(f"{name:<11} {value}")
-    maps = records.maps(row.id)
+    maps = [map for map in records.maps(row.id) if not map.superseded]
     if maps:
         click.echo("")
         tables.show(

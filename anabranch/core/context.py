@@ -31,6 +31,7 @@ class TaskRun:
     given_name: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     start_time: float = 0.0
+    excused: int = 0  # attempts before this one that the infrastructure lost
 
     @property
     def id(self) -> str:
@@ -39,6 +40,11 @@ class TaskRun:
     @property
     def run_count(self) -> int:
         return self.attempt
+
+    @property
+    def counted(self) -> int:
+        """The attempt as the user's `retries` count it."""
+        return self.attempt - self.excused
 
     @property
     def name(self) -> str:

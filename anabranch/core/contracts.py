@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.options import TaskOptions
+    from anabranch.core.runs import StoredRow
     from anabranch.core.stores import ResultStore, StoreProbe
 
 # -- downwards: what a worker is asked to do -----------------------------------------------------
@@ -82,6 +83,10 @@ class Stage:
     log_prints: bool = False  # the flow's; the task's own option wins
     kind: str = "map"  # "map" or "submit"
     level: int = 20  # log level below which lines stay on the worker
+    store: ResultStore | None = None  # of a resumable run: its values, and inputs that come from an earlier driver
+    probe: StoreProbe | None = None
+    bare: bool = False  # values are not stored: nobody is going to read them
+    hashed: tuple[int, ...] | None = None  # columns of an item whose digest is reported; (): it is one; None: none is
     plan: Any = None  # what a worker makes of it at first use, for all its chunks of it
 
 
@@ -95,8 +100,10 @@ class Chunk:
         items: the index in its map of each position.
         args: one argument item per position; positions may hold `core.walk.Hole`s.
         attempts: attempt number per position (stage 0); later stages begin at 1.
+        excused: how many of the attempts before do not count against the user's retries, per position; None: all do.
         inputs: blocks that the items read; ``Hole(n)`` in position p stands for
-            ``inputs[wants[p][n]]``.
+            ``inputs[wants[p][n]]``, where that is negative for ``saved[-1 - wants[p][n]]``.
+        saved: block of the result store and slot of inputs that nobody holds any more.
         keep: for each stage, whether its values are to be kept (False: dropped on the worker).
         inline_limit: values of at most this many bytes may come home inside the report.
         close_bytes: the worker ends the chunk once kept values pass this size.
@@ -110,6 +117,7 @@ class Chunk:
     items: Sequence[int]
     args: Sequence[Any]
     attempts: Sequence[int] | None = None
+    excused: Sequence[int] | None = None
     inputs: tuple[tuple[Handle, int], ...] = ()
     wants: dict[int, tuple[int, ...]] = field(default_factory=dict)
     keep: tuple[bool, ...] = (True,)
@@ -121,6 +129,7 @@ class Chunk:
     timeout: float | None = None  # the longest `timeout_seconds` of its stages
     flow_run_id: str = ""
     stage_items: tuple[Sequence[int], ...] = ()
+    saved: tuple[tuple[str, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -179,6 +188,7 @@ class Outcome:
     error: ErrorInfo | None = None
     delay: float = 0.0  # seconds until the next attempt, with AWAITING_RETRY or AWAITING_CACHE
     cache_key: str = ""
+    reason: str = ""  # a code word of core.reasons, where neither code nor error tell it
 
 
 @dataclass(slots=True)
@@ -203,6 +213,8 @@ class Report:
     blocks: tuple[Block, ...] = ()  # per stage
     worker: str = ""
     stored: tuple[str, ...] = ()  # per stage, the stored block in which slot n is position `first + n`; "" for none
+    digests: bytes = b""  # of the positions' inputs, `core.keys.DIGEST_BYTES` each, where the stage asks for them
+    notes: list[StoredRow] = field(default_factory=list)  # what else was stored: inputs of items that failed
 
 
 class LogLine(NamedTuple):
@@ -350,6 +362,7 @@ class Capabilities:
     nested: bool = False  # tasks may submit and wait
     resources: tuple[tuple[str, float], ...] = ()  # maximum of each resource known at start
     resources_elastic: bool = False  # maximum may grow
+    chunk_seconds: float = 0.1  # of work in a chunk: long against what the engine takes to go from one to the next
 
 
 class Runner(Protocol):

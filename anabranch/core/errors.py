@@ -103,6 +103,26 @@ class VersionMismatch(RunnerError):
     """Raised when driver and workers differ in Python, anabranch, cloudpickle or engine; names both."""
 
 
+class ValueLost(RunnerError):
+    """Raised by a runner that is asked for a block which is gone with its worker; the loss is reported as well."""
+
+
+class ResumeError(AnabranchError):
+    """Raised when a recorded run cannot be gone on with; says why, and what to do instead."""
+
+
+class CodeChanged(ResumeError):
+    """Raised when a resumed run asks for a task whose code is another one now; says how to decide."""
+
+
+class RunTakenError(ResumeError):
+    """Raised when another driver has a run, or took it over from this one."""
+
+
+class ReplayError(AnabranchError):
+    """Raised when a task run cannot be replayed: its inputs are not stored, or cannot be read; says what to do."""
+
+
 class StoreError(AnabranchError):
     """Raised by a result store that cannot read or write; names the path."""
 

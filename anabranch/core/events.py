@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.contracts import Chunk, ErrorInfo, Handle, LogLine
-    from anabranch.core.maps import MapRun, ValueBlock
+    from anabranch.core.maps import MapRun, Upstream, ValueBlock
+    from anabranch.core.reasons import Reason
     from anabranch.core.runs import Row
+    from anabranch.core.stored_call import KeptCall
 
 
 @dataclass(slots=True)
@@ -72,6 +74,11 @@ class Move:
 
 
 @dataclass(slots=True)
+class WantSlots:
+    """A map waits for a limit that programs share: see what it is (`Dispatcher.look_at_limits`), and get it."""
+
+
+@dataclass(slots=True)
 class Pull:
     """Take up to `count` more elements from the map's iterator, on a feeder thread."""
 
@@ -103,6 +110,21 @@ class Judge:
     code: int
     message: str
     error: ErrorInfo | None
+    reason: Reason | None = None
+
+
+@dataclass(slots=True)
+class KeepInput:
+    """Store what a failed item was called with: nobody else can, its worker being gone or stuck.
+
+    `given` is its argument, or of it what comes from no other run; the rest comes from `upstreams`.
+    """
+
+    map: MapRun
+    index: int
+    given: Any
+    upstreams: tuple[Upstream, ...]
+    call: KeptCall
 
 
 @dataclass(slots=True)
@@ -146,5 +168,5 @@ class Wake:
 
 Instruction = (
     Put | Drop | Send | Shorten | CancelChunk | Free | Spill | Move | Pull | Resolve | Decide | Judge | RunHooks
-    | Rows | EmitLogs | Wake
+    | KeepInput | Rows | EmitLogs | Wake | WantSlots
 )

@@ -7,8 +7,6 @@ one when asked.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from anabranch.core.maps import MapRun
-
+    from anabranch.core.waiter import Waiter
 
 _SUCCESS = (COMPLETED, CACHED)
 
@@ -37,6 +35,7 @@ class Port(Protocol):
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None: ...
     def take_handle(self, map: MapRun, index: int) -> None: ...
     def drop_handle(self, map: MapRun, index: int) -> None: ...
+    def drop_handle_soon(self, map: MapRun, index: int) -> None: ...
     def drop_list(self, map: MapRun) -> None: ...
     def stream(self, map: MapRun, move: str, *args: Any) -> None: ...
     def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None: ...
@@ -179,7 +178,7 @@ class Future(ValueSource):
         try:
             if not self._released:
                 self._released = True
-                self._map.scope.drop_handle(self._map, self._index)
+                self._map.scope.drop_handle_soon(self._map, self._index)
         except AttributeError:  # half made, or the interpreter is going down
             pass
 
@@ -324,7 +323,7 @@ class FutureList:
         map.scope.barrier()
         if self._released:
             raise map.released_error(0)
-        return map.scope.values(map, 0, len(map.codes))  # type: ignore[no-any-return]
+        return _take(map, 0, len(map.codes), raise_on_failure)
 
     def _raise_input_error(self) -> None:
         if self._map.error is not None:
@@ -438,37 +437,21 @@ def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:
 
 
 def _take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
+    """Values and exceptions of ended items; those before the first failure when that is to be raised."""
     codes = map.codes[lo:hi]
     if codes.count(COMPLETED) + codes.count(CACHED) == hi - lo:
         return map.scope.values(map, lo, hi)  # type: ignore[no-any-return]
-    first_bad = next(i for i, code in enumerate(codes, lo) if code not in _SUCCESS)
-    if first_bad > lo and raise_on_failure:
-        return _take(map, lo, first_bad, raise_on_failure)
     found: list[Any] = []
-    for index in range(lo, hi):
-        if map.codes[index] in _SUCCESS:
-            found.append(map.scope.value(map, index))
-            continue
-        map.handle(index)
-        if raise_on_failure:
-            raise exception_of(map, index)
-        found.append(exception_of(map, index))
+    while lo < hi:
+        bad = next((i for i in range(lo, hi) if map.codes[i] not in _SUCCESS), hi)
+        if bad > lo:
+            found += map.scope.values(map, lo, bad)
+        if bad < hi:
+            if raise_on_failure and found:
+                return found
+            map.handle(bad)
+            if raise_on_failure:
+                raise exception_of(map, bad)
+            found.append(exception_of(map, bad))
+        lo = bad + 1
     return found
-
-
-class Waiter:
-    """Something to wait on once, cheaper than an Event: a raw lock that the end releases."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        # Several ends may come (wait for any): the first one counts.
-        with contextlib.suppress(RuntimeError):
-            self._lock.release()
-
-    def wait(self, timeout: float | None) -> bool:
-        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))

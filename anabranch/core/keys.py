@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from anabranch.core.encode import Dumps
 
-__all__ = ["ConstantHasher", "culprit_path", "hash_value"]
+__all__ = ["ConstantHasher", "culprit_path", "digest_of", "hash_value"]
 
+DIGEST_BYTES = 12  # enough that a thousand million inputs do not meet by chance
 _PERSON = b"anabranch-1"  # change it when an encoding changes: old keys then match nothing
 
 
@@ -45,6 +46,20 @@ def hash_value(value: Any, dumps: Dumps | None = None, where: str = "value") -> 
     except (RecursionError, Tangle):
         encoded = _whole(value, dumps, where)
     return blake2b(encoded, digest_size=16, person=_PERSON).hexdigest()
+
+
+NO_DIGEST = bytes(DIGEST_BYTES)  # of what cannot be hashed: it is like nothing else, not even itself
+
+
+def digest_of(value: Any) -> bytes:
+    """`DIGEST_BYTES` that equal values share, as `hash_value`; `NO_DIGEST` for what cannot be pickled."""
+    plain = PLAIN.get(type(value))
+    if plain is not None:
+        return blake2b(plain(value), digest_size=16, person=_PERSON).digest()[:DIGEST_BYTES]
+    try:
+        return bytes.fromhex(hash_value(value))[:DIGEST_BYTES]
+    except SerializationError:
+        return NO_DIGEST
 
 
 class ConstantHasher:

@@ -46,6 +46,14 @@ class Layout:
         self.source_plan = plan.without_future_lists() if self.feeds and sources else (None if self.feeds else plan)
 
 
+    @property
+    def own_columns(self) -> tuple[int, ...] | None:
+        """Which columns of an item come from the source: (): it is all of that; None: nothing does."""
+        if self.order is None:
+            return ()
+        return tuple(n for n, k in enumerate(self.order) if k >= 0) or None
+
+
 def resolved_late(
     plan: MapPlan, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -21,13 +21,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import ResultReleased
-from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, NAMES, PENDING, RETRYING, RUNNING, State
+from anabranch.core.places import Places
+from anabranch.core.states import (
+    AWAITING_SLOT,
+    CACHED,
+    COMPLETED,
+    FIRST_TERMINAL,
+    NAMES,
+    PENDING,
+    RETRYING,
+    RUNNING,
+    State,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set
 
     from anabranch.core.contracts import Block, ErrorInfo, Handle, TaskSpec
+    from anabranch.core.earlier import Earlier
     from anabranch.core.options import TaskOptions
+    from anabranch.core.stored_call import KeptCall
 
 
 class Upstream(NamedTuple):
@@ -48,6 +61,7 @@ class Source(Protocol):
 
     random_access: bool
     exhausted: bool
+    length: int | None  # None: nobody knows
 
     def at(self, index: int) -> Any: ...
     def slice(self, lo: int, hi: int) -> Sequence[Any]: ...
@@ -62,7 +76,9 @@ _last: tuple[Packed, list[Any]] | None = None
 class ValueBlock:
     """The driver's view of one block of values; `live` counts the slots that may still be read."""
 
-    __slots__ = ("content", "count", "first", "handle", "in_memory", "item_list", "lane", "live", "movable", "nbytes")
+    __slots__ = (
+        "content", "count", "first", "handle", "in_memory", "item_list", "lane", "live", "movable", "nbytes", "seen",
+    )  # fmt: skip
 
     def __init__(self, handle: Handle, lane: int, items: Sequence[int], content: Block, nbytes: int) -> None:
         self.handle = handle
@@ -75,6 +91,7 @@ class ValueBlock:
         self.nbytes = nbytes
         self.in_memory = False  # of this machine; see engine.memory
         self.movable = False  # what lives of it can be copied to a block of its own
+        self.seen = 0  # the slot that was found to be read last: looked at first the next time
 
     def slot(self, index: int) -> int:
         return index - self.first if self.item_list is None else self.item_list.index(index)
@@ -108,15 +125,19 @@ class MapRun:
         "args",
         "attempts",
         "bases",
+        "began",
         "blocked_items",
         "blocks",
         "bytes_held",
         "bytes_released",
         "bytes_spilled",
+        "call",
+        "call_key",
         "cancelled",
         "causes",
         "chunk_option",
         "closed",
+        "code_hash",
         "codes",
         "constants_ready",
         "constants_ref",
@@ -126,11 +147,14 @@ class MapRun:
         "delayed",
         "depth",
         "done",
+        "earlier",
         "ended_at",
         "error",
         "errors",
+        "excused",
         "feeds",
         "flow_run_id",
+        "followers",
         "forgotten",
         "gaps",
         "gate",
@@ -140,11 +164,14 @@ class MapRun:
         "item_consumers",
         "item_upstreams",
         "keep",
+        "keys",
         "kind",
         "lane",
         "layered",
         "layout",
         "limits",
+        "links",
+        "links_told",
         "list_consumers",
         "list_handles",
         "list_readers",
@@ -163,6 +190,7 @@ class MapRun:
         "recipes",
         "refused",
         "resources",
+        "resumable",
         "running",
         "scope",
         "sealed",
@@ -174,12 +202,14 @@ class MapRun:
         "spec_ref",
         "stage_ref",
         "starred",
+        "starved",
         "state_names",
         "stored",
         "stream",
         "subscribers",
         "tags",
         "waiters",
+        "waits_under",
         "window",
     )  # fmt: skip
 
@@ -219,14 +249,18 @@ class MapRun:
         self.window: int | None = None
         self.resources = options.needs()
         self.limits: tuple[str, ...] = ()
+        self.waits_under = ""  # the limit that has no place for its ready items
         self.depth = 0
         self.starred = kind == "submit"  # items are whole calls: (args, kwargs)
         self.created = 0.0
+        self.began = 0.0  # by the clock that nobody sets
         self.ended_at: float | None = None
         self.layout: tuple[int, ...] | None = None  # per mapped column: source element k, or -(feed + 1)
 
         self.codes = bytearray()
         self.append_index = itertools.count()
+        self.links: deque[tuple[int, int]] = deque()  # new single runs, with the one before them whose value they take
+        self.links_told = False  # the dispatcher has an event that it will take them in at
         self.closed = False  # no more items will come
         self.gate = 0  # upstreams that the whole map waits for
         self.constants_ready = True
@@ -238,15 +272,18 @@ class MapRun:
         self.done = 0  # items in a terminal state
         self.pulling = False
         self.error: BaseException | None = None  # the user's iterator raised, lengths differ
-        self.cancelled = False
+        self.cancelled = ""  # by whom, as `core.reasons` has it
         self.refused = ""  # why nothing of it can be sent
+        self.call: KeptCall | None = None  # of a map in a resumable run
         self.short = ""  # the resources that it waits for, no worker having them
         self.sealed = False
         self.forgotten = False  # its flow run has ended
 
         self.args: dict[int, Any] = {}
         self.attempts: dict[int, int] = {}
-        self.crashes: dict[int, int] = {}
+        self.excused: dict[int, int] = {}  # of these, how many do not count against the user's retries
+        self.crashes: dict[int, int] = {}  # item -> deaths of its worker while it ran
+        self.starved: dict[int, int] = {}  # of these, those for want of memory
         self.delayed: dict[int, tuple[float, int]] = {}  # item -> (due, code)
         self.errors: dict[int, ErrorInfo] = {}
         self.messages: dict[int, str] = {}
@@ -257,9 +294,13 @@ class MapRun:
 
         self.blocks: list[ValueBlock] = []  # sorted by first item
         self.bases: list[int] = []  # their first items, for bisect
-        # Blocks of the result store that have values of it: name, items, and the slot of each.
-        self.stored: list[tuple[str, Sequence[int], Sequence[int]]] = []
-        self.moved: dict[int, ValueBlock] = {}
+        self.stored = Places()  # where the result store has values of it
+        self.resumable = False  # what is stored is recorded, and may be read in place of a value that was let go
+        self.call_key = self.code_hash = ""  # of the call that made it; of its task's source
+        self.keys: bytearray | None = None  # of single runs: a digest of its inputs for each
+        self.earlier: Earlier | None = None  # what an earlier driver of the run has left of it
+        # None: let go, while a block of an earlier attempt, which has no value of it, is still there.
+        self.moved: dict[int, ValueBlock | None] = {}
         self.layered = False  # blocks lie over others, in part
         self.gaps = not keep  # some values of completed items are not to be had any more
         self.bytes_held = 0
@@ -272,8 +313,10 @@ class MapRun:
         self.list_readers = 0  # unfinished consumers of the whole list
         self.map_consumers: list[MapRun] = []
         self.item_consumers: dict[int, list[tuple[MapRun, int]]] = {}
+        # Of a link that waits for the one before it nothing is written down but this: see `Readers.spell_out`.
+        self.followers: dict[int, int] = {}
         self.list_consumers: list[tuple[MapRun, int | None]] = []
-        self.read_singly = False  # by runs of other tasks, not item by item by a map
+        self.read_singly = False  # by single runs, not item by item by a map
         self.recipes: dict[int, tuple[Upstream, ...]] = {}  # what ended items read, where that may be needed again
         self.item_upstreams: dict[int, tuple[Upstream, ...]] = {}
         self.blocked_items: dict[int, int] = {}  # item -> upstreams it still waits for
@@ -298,25 +341,45 @@ class MapRun:
     def attempt(self, index: int) -> int:
         return self.attempts.get(index, 1)
 
+    def counted(self, index: int) -> int:
+        """The attempt as the user's `retries` count it: without those that the infrastructure lost."""
+        return self.attempts.get(index, 1) - self.excused.get(index, 0)
+
+    def next_attempt(self, index: int, *, excused: bool) -> None:
+        """The item begins anew; `excused`: what it loses was not its own doing."""
+        self.attempts[index] = self.attempt(index) + 1
+        if excused:
+            self.excused[index] = self.excused.get(index, 0) + 1
+
+    def ended_by(self, now: float) -> float:
+        """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""
+        return self.created + now - self.began
+
     def state(self, index: int) -> State:
         """How an item stands, without its value."""
         code = self.code(index)
+        waits = ""
         if code < FIRST_TERMINAL and index not in self.delayed and self._started(index):
             code = RETRYING if self.attempt(index) > 1 else RUNNING
+        elif code == PENDING and self.short:
+            waits = f"waits for a worker with {self.short}"
+        elif code == PENDING and self.waits_under and self._ready(index):
+            code = AWAITING_SLOT
+            waits = f"waits for a slot of the limit {self.waits_under!r}"
         name, kind = NAMES[code]
-        waits = f"waits for a worker with {self.short}" if self.short and code == PENDING else ""
         return State(
             kind,
             self.state_names.get(index, name),
             self.messages.get(index, waits),
-            attempt=self.attempt(index) if code != PENDING else 0,
+            attempt=self.attempt(index) if code not in (PENDING, AWAITING_SLOT) else 0,
             run_id=f"{self.id}/{index}",
         )
 
     def _started(self, index: int) -> bool:
-        return index < len(self.codes) and not any(lo <= index < hi for lo, hi, _ in tuple(self.ready)) and bool(
-            self.running
-        )
+        return index < len(self.codes) and not self._ready(index) and bool(self.running)
+
+    def _ready(self, index: int) -> bool:
+        return any(lo <= index < hi for lo, hi, _ in tuple(self.ready))
 
     def failures(self) -> list[int]:
         """Items that ended in any state but Completed."""
@@ -349,9 +412,8 @@ class MapRun:
 
     def block_of(self, index: int) -> ValueBlock | None:
         """The block that holds an item's value; None when it has none or it was released."""
-        found = self.moved.get(index)
-        if found is not None:
-            return found
+        if index in self.moved:
+            return self.moved[index]
         at = bisect.bisect_right(self.bases, index) - 1
         if at < 0:
             return None
@@ -382,7 +444,7 @@ class MapRun:
             found = (self.moved[i] for i in range(lo, hi) if i in self.moved)
         else:
             found = (block for i, block in self.moved.items() if lo <= i < hi)
-        return list(dict.fromkeys(found))
+        return [block for block in dict.fromkeys(found) if block is not None]
 
     def forget_block(self, block: ValueBlock) -> None:
         """No value of the block will be read again."""
@@ -390,25 +452,22 @@ class MapRun:
         while at < len(self.blocks) and self.bases[at] == block.first:
             if self.blocks[at] is block:
                 del self.blocks[at], self.bases[at]
-                return
+                break
             at += 1
-        for index in block.indices():
-            if self.moved.get(index) is block:
+        for index in block.indices() if self.moved else ():
+            if index in self.moved and self.moved[index] in (block, None):
                 del self.moved[index]
+                if self.block_of(index) is not None:
+                    self.moved[index] = None
 
     def has_value(self, index: int) -> bool:
         """Whether the value of a completed item can still be read."""
+        if self.resumable and self.stored.find(index) is not None:
+            return True
         block = self.block_of(index)
         if block is None or block.content is None:
             return False
         return not isinstance(block.content, Inline) or block.content.values[block.slot(index)] is not RELEASED
-
-    def stored_in(self, index: int) -> tuple[str, int] | None:
-        """The block of the result store that has the item's value, and its slot there."""
-        for name, items, slots in reversed(self.stored):
-            if index in items:
-                return name, slots[items.index(index)]
-        return None
 
     def located(self, lo: int, hi: int) -> tuple[ValueBlock | None, Any, int]:
         """The block of item `lo`, its content, and the first item after `lo`, up to `hi`, that is elsewhere."""

@@ -293,6 +293,7 @@ class FlowOptions(RunOptions):
     on_exit: str = _opt("wait", _one_of("wait", "cancel"))
     strict: bool = _opt(False, _flag)
     resumable: bool | None = _opt(None, _maybe_flag)
+    run_key: str | None = _opt(None, _text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,11 @@ def process_alive(pid: int, started: float = 0.0) -> bool:
     return True
 
 
+def process_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger has stopped the process; one that computes or waits is not, however long."""
+    return _stat(pid)[:1] in (["T"], ["t"])
+
+
 def _stat(pid: int) -> list[str]:
     """/proc/<pid>/stat from its third field (the state) on; empty when it cannot be read."""
     try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Sequence
+
+    from anabranch.core.limits import LimitStore
 
 
 @dataclass(slots=True)
@@ -34,6 +36,10 @@ class FlowRunRow:
     pid_started: float = 0.0  # when that process began: a pid alone may be reused
     host: str = ""
     heartbeat: float = 0.0
+    resumable: bool = False
+    run_key: str = ""  # the user's own, or that of a subflow's call
+    entry: str = ""  # "file:name" of the flow
+    token: int = 0  # one higher with each driver that takes the run over: rows of earlier ones are refused
 
 
 @dataclass(slots=True)
@@ -50,6 +56,9 @@ class MapRow:
     counts: dict[str, int] = field(default_factory=dict)  # by state name, kept up as reports come
     parent: str = ""
     tags: tuple[str, ...] = ()
+    call_key: str = ""  # of the call that made it: path, task, inputs, occurrence; of resumable runs only
+    code: str = ""  # hash of the task's source
+    superseded: str = ""  # id of the series that took its place when the run was resumed
 
 
 @dataclass(slots=True)
@@ -83,6 +92,27 @@ class ItemRow:
     worker: str = ""
     error_type: str = ""
     error_text: str = ""  # traceback
+    reason: str = ""  # a code word of core.reasons
+    details: str = ""  # of the reason, as JSON text
+
+
+@dataclass(slots=True)
+class StoredRow:
+    """Completed items whose values lie in one block of the result store; written by resumable runs.
+
+    Attributes:
+        kind: "value", or "input" for the inputs of items that failed.
+        name: of the block; "" when no value is kept.
+        slots: where in the block the value of each item lies.
+        digests: of the items' inputs, `core.keys.DIGEST_BYTES` each; b"" where they follow from other items.
+    """
+
+    map: str
+    name: str
+    items: Sequence[int]
+    slots: Sequence[int]
+    digests: bytes = b""
+    kind: str = "value"
 
 
 @dataclass(slots=True)
@@ -115,7 +145,7 @@ class HeartbeatRow:
     when: float
 
 
-Row = FlowRunRow | MapRow | ItemBlock | ItemRow | TransitionRow | LogRow | HeartbeatRow
+Row = FlowRunRow | MapRow | ItemBlock | ItemRow | StoredRow | TransitionRow | LogRow | HeartbeatRow
 
 
 @dataclass(slots=True)
@@ -134,8 +164,27 @@ class ItemView:
     name: str = ""
 
 
+class ReasonCount(NamedTuple):
+    """How many items of a map left the happy path alike, each counted by its last attempt that did.
+
+    `overcome`: a later attempt completed.
+    """
+
+    map: str
+    reason: str
+    state: int
+    overcome: bool
+    times: int
+    first: int  # lowest index
+
+
 class Records(Protocol):
     """What is remembered of runs. `append` never blocks on the database and never raises for it."""
+
+    @property
+    def limits(self) -> LimitStore:
+        """Limits that all programs of this record share."""
+        ...
 
     def append(self, rows: Iterable[Row]) -> None:
         """Take rows to be written by the one writer, in order, in a commit at most 50 ms away."""
@@ -155,11 +204,45 @@ class Records(Protocol):
         """By id, unique prefix of an id, or (newest of that) name."""
         ...
 
+    def subflow(self, parent: str, run_key: str) -> FlowRunRow | None:
+        """The newest run that a flow run made by the call of this key."""
+        ...
+
+    def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
+        """The newest run of a flow that has the user's key."""
+        ...
+
+    def claim(self, driver: FlowRunRow) -> int:
+        """Make this process the driver of a recorded run, whose earlier driver is gone; returns its fencing token.
+
+        Rows that the earlier driver may still write of the run are refused from then on.
+
+        Args:
+            driver: id of the run; pid, pid_started, host and heartbeat of the new driver.
+
+        Raises:
+            RunTakenError: the earlier driver is alive, or another one was quicker.
+        """
+        ...
+
     def maps(self, flow_run: str) -> list[MapRow]: ...
+
+    def stored(self, map: str, kind: str = "value") -> list[StoredRow]:
+        """What was stored of a map (or of a flow run), in the order it was written."""
+        ...
 
     def items(
         self, map: str, *, first: int = 0, limit: int = 1000, states: Sequence[str] | None = None
     ) -> list[ItemView]:
+        """As they stand, by index; with `states` those in one of them, "Retried" for any with more than one attempt."""
+        ...
+
+    def attempts(self, map: str, index: int) -> list[ItemRow]:
+        """What was written of one item that left the happy path, an attempt a row, first to last."""
+        ...
+
+    def reasons(self, maps: Sequence[str]) -> list[ReasonCount]:
+        """Why items of these maps left the happy path, in groups, most frequent first."""
         ...
 
     def failures(self, flow_run: str, *, limit: int = 20) -> list[tuple[str, str, str, int, int]]:
@@ -175,6 +258,10 @@ class Records(Protocol):
         ...
 
     def cancel_requested(self, flow_runs: Sequence[str]) -> set[str]: ...
+
+    def taken_over(self, flow_runs: Sequence[str]) -> set[str]:
+        """Which of these runs another driver has claimed: nothing more is written of them here."""
+        ...
 
     def mark_dead(self) -> list[str]:
         """Mark runs whose driver is gone (same host: pid and start time; else stale heartbeat) Crashed."""

@@ -167,6 +167,7 @@ def mask_rows(rows: list[Row]) -> None:
             row.parameters = _masked_json(row.parameters)
         if isinstance(row, ItemRow):
             row.error_text = mask(row.error_text)
+            row.details = _masked_json(row.details)
         if isinstance(row, LogRow):
             row.logger = mask(row.logger)
 

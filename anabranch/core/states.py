@@ -8,7 +8,7 @@ A state has a *type*, which rules decide on, and a *name*, which refines it for 
     COMPLETED  Completed Cached                         \\
     FAILED     Failed TimedOut TriggerFailed             | terminal
     CRASHED    Crashed                                   |
-    CANCELLED  Cancelled                                /
+    CANCELLED  Cancelled Suspended                      /
 
 Inside maps a state is one byte: its place in `NAMES`. Classes such as `Retrying` build a
 `State` when called and recognise one by its name (a type's own class, by its type)::
@@ -66,6 +66,7 @@ NAMES: tuple[tuple[str, StateType], ...] = (
     ("TriggerFailed", StateType.FAILED),
     ("Crashed", StateType.CRASHED),
     ("Cancelled", StateType.CANCELLED),
+    ("Suspended", StateType.CANCELLED),  # given up for now: the walltime is over, another driver goes on
 )
 (
     PENDING,
@@ -82,6 +83,7 @@ NAMES: tuple[tuple[str, StateType], ...] = (
     TRIGGER_FAILED,
     CRASHED,
     CANCELLED,
+    SUSPENDED,
 ) = range(len(NAMES))
 FIRST_TERMINAL = COMPLETED  # codes from here on are final
 _CODES = {name: code for code, (name, _) in enumerate(NAMES)}
@@ -327,6 +329,7 @@ TimedOut = BY_NAME["TimedOut"]
 TriggerFailed = BY_NAME["TriggerFailed"]
 Crashed = BY_NAME["Crashed"]
 Cancelled = BY_NAME["Cancelled"]
+Suspended = BY_NAME["Suspended"]
 # Prefect 1's name for COMPLETED.
 Success = Completed
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from anabranch.core.errors import AnabranchError
 
@@ -67,8 +67,12 @@ class BlockStore(Protocol):
         """Which item each slot is of, [] when there is no such block; raises StoreError."""
         ...
 
-    def read(self, name: str, slot: int) -> Stored | None:
-        """One value, by reading only its part; None when there is none; raises StoreError."""
+    def read(self, name: str, slots: Sequence[int]) -> list[Stored | None]:
+        """Values by reading only their part; None for each that is not there; raises StoreError."""
+        ...
+
+    def drop(self, places: Iterable[str]) -> None:
+        """Remove all blocks of these places; raises StoreError."""
         ...
 
 

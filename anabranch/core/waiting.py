@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch.core.futures import Future, FutureList, Waiter
+from anabranch.core.futures import Future, FutureList
+from anabranch.core.waiter import Waiter
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from anabranch.core.maps import MapRun
@@ -192,3 +195,14 @@ def _list_as_completed(
         scope.unsubscribe(map, ended.whole)
         if release:
             scope.stream_closed(map, finished)
+
+
+def wake_loop(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+    """Let a coroutine of that loop go on which awaits `ended`; from any thread, more than once, too late."""
+    with contextlib.suppress(RuntimeError):  # the loop may have been closed meanwhile
+        loop.call_soon_threadsafe(_resolve_once, ended)
+
+
+def _resolve_once(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)

@@ -26,7 +26,7 @@ def run_of(map: MapRun, index: int) -> TaskRun:
     """The run as hooks see it."""
     return TaskRun(
         map.spec.name, map.id, index, map.attempt(index), map.flow_run_id, "", map.tags,
-        map.kind, map.names.get(index, ""),
+        map.kind, map.names.get(index, ""), excused=map.excused.get(index, 0),
     )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def decide(asked: Decide, warn: Callable[[str], None]) -> tuple[float | None, st
     map, index = asked.map, asked.index
     message = f"Task run exceeded timeout of {map.options.timeout_seconds} second(s)"
     error = TaskTimeoutError(message)
-    delay = retries.decide(map.options, map.attempt(index), error, random.Random())
+    delay = retries.decide(map.options, map.counted(index), error, random.Random())
     condition = map.options.retry_condition_fn
     if delay is None or condition is None:
         return delay, message

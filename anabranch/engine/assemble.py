@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.contracts import Chunk, Held, Inline, Packed
 from anabranch.core.errors import SerializationError
 from anabranch.core.failures import capture, exception_of
+from anabranch.core.maps import RELEASED
+from anabranch.core.reasons import make
+from anabranch.core.sizes import sizeof
 from anabranch.core.states import FAILED, is_success
 from anabranch.core.walk import Hole, fill
 from anabranch.engine.lanes import Sent
+from anabranch.engine.limits import memory_limit
 from anabranch.engine.ranges import as_range
 
 if TYPE_CHECKING:
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from anabranch.engine.lanes import Lane
 
 MAX_STAGES = 64
+LIGHT_BYTES = 4096  # of an item's argument: so small that many may travel together,
+MANY_PARTS = 64  # unless there are more of them than are worth a look
 INLINE_BYTES = 1024  # a value of so many bytes may come home inside its report,
 PACKED_BYTES = 64 << 20  # until so many are there in all
 
@@ -40,29 +46,33 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
     if not items:
         return None
     try:
-        args, inputs, wants = arguments(board, map, items)
+        read = arguments(board, map, items)
     except Exception:  # whatever the code of a value does that is unpickled
         items = _readable(board, map, items)
         if not items:
             return None
-        args, inputs, wants = arguments(board, map, items)
+        read = arguments(board, map, items)
     again = bool(map.attempts) and any(i in map.attempts for i in items)
     # What reads an item that is done again may be on its way already.
-    maps, per_stage = ((map,), (items,)) if again else follow(map, items)
+    maps, per_stage = ((map,), (items,)) if again else follow(board, map, items)
     attempts = None
     if map.attempts:
         numbers = [map.attempts.get(i, 1) for i in items]
         attempts = numbers if any(n > 1 for n in numbers) else None
+    excused = [map.excused.get(i, 0) for i in items] if attempts is not None and map.excused else None
     stages, keep, timeout = _one_stage(map, items) if len(maps) == 1 else _several_stages(maps, per_stage)
     chunk = Chunk(
         id=board.new_chunk_id(),
         stages=stages,
         items=items,
-        args=args,
+        args=read.args,
         attempts=attempts,
-        inputs=inputs,
-        wants=wants,
+        excused=excused,
+        inputs=tuple(read.inputs),
+        wants=read.wants,
+        saved=tuple(read.saved),
         keep=keep,
+        close_seconds=0.0 if map.chunk_option else board.pace(map).too_long(len(items)),
         inline_limit=INLINE_BYTES if board.ledger.bytes_packed < PACKED_BYTES else 0,
         stage_items=() if len(maps) == 1 or all(i is items for i in per_stage) else per_stage,
         priority=map.options.priority,
@@ -71,9 +81,11 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
         flow_run_id=map.flow_run_id,
     )
     sent = Sent(chunk, lane, maps, per_stage)
-    sent.limits = map.limits
+    if map.limits:
+        sent.limits, sent.places = map.limits, board.limits.fill(map, len(items))
+        sent.at_once = board.limits.capacity.get(memory_limit(map), 0)
     board.sent[chunk.id] = sent
-    for stage_map in maps:
+    for stage_map in sent.once:
         stage_map.running.add(chunk.id)
     map.sent += len(items)
     return chunk
@@ -88,7 +100,7 @@ def _readable(board: Board, map: MapRun, items: Sequence[int]) -> Sequence[int]:
         except Exception as error:
             text = f"an argument does not unpickle in the driver: {type(error).__name__}: {error}"
             info = capture(SerializationError(text), in_process=True)
-            board.end_items(map, (index,), FAILED, text, info)
+            board.end_items(map, (index,), FAILED, text, info, make("unserializable"))
         else:
             found.append(index)
     return as_range(found) if found else ()
@@ -102,22 +114,26 @@ def _one_stage(map: MapRun, items: Sequence[int]) -> _Stages:
 
 
 def _several_stages(maps: tuple[MapRun, ...], per_stage: tuple[Sequence[int], ...]) -> _Stages:
-    refs = tuple(m.pipe_ref if n and m.kind == "submit" else m.stage_ref for n, m in enumerate(maps))
+    refs = tuple([m.pipe_ref if n and m.kind == "submit" else m.stage_ref for n, m in enumerate(maps)])
     laters = (*maps[1:], None)
-    keep = tuple(_kept(m, items, later) for m, items, later in zip(maps, per_stage, laters, strict=True))
-    return refs, keep, max((m.options.timeout_seconds or 0.0 for m in maps), default=0.0) or None
+    keep = tuple([_kept(m, items, later) for m, items, later in zip(maps, per_stage, laters, strict=True)])
+    return refs, keep, max([m.options.timeout_seconds or 0.0 for m in dict.fromkeys(maps)]) or None
 
 
 def take_items(board: Board, lane: Lane, map: MapRun) -> Sequence[int]:
     """The next items: one range if the first is long enough, else several gathered."""
     lo, hi, exact = map.ready[0]
+    most = board.limits.most(map) if map.limits else hi
+    if exact and hi - lo > most:
+        map.ready[0] = (lo + most, hi, True)
+        return range(lo, lo + most)
     if exact or (hi - lo == 1 and len(map.ready) == 1):
         map.ready.popleft()
         return range(lo, hi)
     waiting = sum(b - a for a, b, _ in map.ready) if len(map.ready) < 64 else len(map.ready)
-    size = board.pace(map).size(waiting, lane.slots, fixed=map.chunk_option)
-    if map.limits and map.options.async_concurrency < size:
-        size = map.options.async_concurrency
+    size = board.pace(map).size(waiting, lane.slots, fixed=map.chunk_option, together=map.done > 0 and _light(map, lo))
+    if map.limits:
+        size = min(size, most)
     if hi - lo >= size or len(map.ready) == 1:
         take = min(size, hi - lo)
         if lo + take == hi:
@@ -135,18 +151,56 @@ def take_items(board: Board, lane: Lane, map: MapRun) -> Sequence[int]:
     return as_range(items)
 
 
-def follow(map: MapRun, items: Sequence[int]) -> tuple[tuple[MapRun, ...], tuple[Sequence[int], ...]]:
+def _light(map: MapRun, index: int) -> bool:
+    """Whether what the item is called with, as far as it is the driver's, is small."""
+    source = map.source
+    given = source.at(index) if source is not None and source.random_access else map.args.get(index)
+    if map.starred and type(given) is tuple:
+        args, kwargs = given
+        given = (*args, *kwargs.values())
+    parts = given if type(given) is tuple else (given,)
+    return len(parts) <= MANY_PARTS and all(sizeof(part) <= LIGHT_BYTES for part in parts)
+
+
+def follow(board: Board, map: MapRun, items: Sequence[int]) -> tuple[tuple[MapRun, ...], tuple[Sequence[int], ...]]:
     """The stages that may travel along: exactly one consumer each, waiting for nothing else."""
-    if not (map.map_consumers or map.item_consumers):
+    if not (map.map_consumers or map.item_consumers or map.followers):
         return (map,), (items,)
-    maps, per_stage = [map], [items]
+    maps, per_stage, alike = [map], [items], True
     while len(maps) < MAX_STAGES:
+        followers = _followers(map, per_stage[-1]) if alike else None
+        if followers is not None:
+            maps.append(map)
+            per_stage.append(followers)
+            continue
+        board.spell_out(maps[-1], per_stage[-1])
         step = _next_map(maps[-1], per_stage[-1]) or _next_items(maps[-1], per_stage[-1])
         if step is None:
             break
+        if alike and step[0] is not map:  # what is told of several maps is taken in stage by stage, from the tables
+            alike = False
+            for before in per_stage:
+                board.spell_out(map, before)
         maps.append(step[0])
         per_stage.append(step[1])
     return tuple(maps), tuple(per_stage)
+
+
+def travels_along(map: MapRun) -> bool:
+    """Whether single runs may go with the one before them, if both are of this series."""
+    plain = not (map.limits or map.resumable) and map.earlier is None
+    return plain and map.options.trigger is None and bool(map.pipe_ref)
+
+
+def _followers(map: MapRun, items: Sequence[int]) -> Sequence[int] | None:
+    """The links behind these items, if each has one and nothing else reads it."""
+    followers = map.followers
+    if not followers or map.map_consumers or not travels_along(map):
+        return None
+    if map.item_consumers and not map.item_consumers.keys().isdisjoint(items):
+        return None
+    found = [followers.get(index, -1) for index in items]
+    return None if -1 in found else as_range(found)
 
 
 def _next_map(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]] | None:
@@ -162,6 +216,8 @@ def _next_map(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]]
         return None
     if other.attempts and any(i in other.attempts for i in items):
         return None  # counted by stage 0 alone
+    if other.earlier is not None and other.earlier.attempts:
+        return None  # some are to be numbered once they are asked about
     return other, items
 
 
@@ -193,28 +249,37 @@ def _kept(map: MapRun, items: Sequence[int], later: MapRun | None) -> bool:
     """Whether a stage's values have readers beyond the next stage (or may be needed to repeat it)."""
     if map.list_readers or (later is not None and (later.options.retries or later.options.cached)):
         return True
-    if map.keep and (later is None or map.list_handles or any(i in map.handles for i in items)):
+    if map.keep and (later is None or map.list_handles or not map.handles.keys().isdisjoint(items)):
         return True
     travels = 0 if later is None else 1
-    return map.readers is not None and any(map.readers[i] > travels for i in items)
+    return map.readers is not None and max([map.readers[i] for i in items]) > travels
 
 
 # -- arguments -----------------------------------------------------------------------------------
 
 
-def arguments(
-    board: Board, map: MapRun, items: Sequence[int]
-) -> tuple[Sequence[Any], tuple[tuple[Handle, int], ...], dict[int, tuple[int, ...]]]:
-    """One argument item per position, with `Hole`s for values that stay where they are."""
-    inputs: list[tuple[Handle, int]] = []
-    wants: dict[int, tuple[int, ...]] = {}
+class Arguments:
+    """One argument item per position, with `Hole`s for values that stay where they are; see `Chunk`."""
+
+    __slots__ = ("args", "inputs", "saved", "wants")
+
+    def __init__(self) -> None:
+        self.args: Sequence[Any] = ()
+        self.inputs: list[tuple[Handle, int]] = []
+        self.saved: list[tuple[str, int]] = []
+        self.wants: dict[int, tuple[int, ...]] = {}
+
+
+def arguments(board: Board, map: MapRun, items: Sequence[int]) -> Arguments:
+    """What a chunk of these items is called with."""
+    found = Arguments()
     if map.starred:
-        found = [_single(map, index, position, inputs, wants) for position, index in enumerate(items)]
-        return found, tuple(inputs), wants
-    if not map.feeds:
-        return _from_source(map, items), (), {}
-    rows = [_fed(map, index, position, inputs, wants) for position, index in enumerate(items)]
-    return rows, tuple(inputs), wants
+        found.args = [_single(map, index, position, found) for position, index in enumerate(items)]
+    elif map.feeds:
+        found.args = [_fed(map, index, position, found) for position, index in enumerate(items)]
+    else:
+        found.args = _from_source(map, items)
+    return found
 
 
 def _from_source(map: MapRun, items: Sequence[int]) -> Sequence[Any]:
@@ -226,7 +291,7 @@ def _from_source(map: MapRun, items: Sequence[int]) -> Sequence[Any]:
     return [map.args[i] for i in items]
 
 
-def _single(map: MapRun, index: int, position: int, inputs: list[Any], wants: dict[int, tuple[int, ...]]) -> Any:
+def _single(map: MapRun, index: int, position: int, read: Arguments) -> Any:
     item = map.args[index]
     upstreams = map.item_upstreams.get(index)
     if not upstreams:
@@ -234,13 +299,13 @@ def _single(map: MapRun, index: int, position: int, inputs: list[Any], wants: di
     if item is PIPE:
         item = ((Hole(0, upstreams[0].allow_failure),), {})
     here: list[int] = []
-    values = [_value_of(up, up.item, inputs, here) for up in upstreams if up.value]
+    values = [_value_of(up, up.item, read, here) for up in upstreams if up.value]
     if here:
-        wants[position] = tuple(here)
+        read.wants[position] = tuple(here)
     return fill(item, values)
 
 
-def _fed(map: MapRun, index: int, position: int, inputs: list[Any], wants: dict[int, tuple[int, ...]]) -> Any:
+def _fed(map: MapRun, index: int, position: int, read: Arguments) -> Any:
     here: list[int] = []
     assert map.layout is not None
     source = map.source
@@ -249,32 +314,43 @@ def _fed(map: MapRun, index: int, position: int, inputs: list[Any], wants: dict[
         given = source.at(index) if source.random_access else map.args[index]
     several = sum(k >= 0 for k in map.layout) > 1
     row = [
-        (given[k] if several else given) if k >= 0 else _value_of(map.feeds[-k - 1], index, inputs, here)
+        (given[k] if several else given) if k >= 0 else _value_of(map.feeds[-k - 1], index, read, here)
         for k in map.layout
     ]
     if here:
-        wants[position] = tuple(here)
+        read.wants[position] = tuple(here)
     return row[0] if len(row) == 1 else tuple(row)
 
 
-def _value_of(up: Upstream, index: int | None, inputs: list[Any], here: list[int]) -> Any:
+def _value_of(up: Upstream, index: int | None, read: Arguments, here: list[int]) -> Any:
     """The value itself when it is in the driver, else a Hole that the worker fills."""
     if index is None:
-        return [_value_of(up, i, inputs, here) for i in range(len(up.map.codes))]
+        return [_value_of(up, i, read, here) for i in range(len(up.map.codes))]
     map = up.map
     if not is_success(map.codes[index]):
         return exception_of(map, index)
     block = map.block_of(index)
     if block is None or block.content is None:
-        return None
+        return _saved(map, index, read, here)
     slot = block.slot(index)
     if isinstance(block.content, Inline):
-        return block.content.values[slot]
+        value = block.content.values[slot]
+        return _saved(map, index, read, here) if value is RELEASED else value
     if isinstance(block.content, Packed):
         return decode(block)[slot]
     assert isinstance(block.content, Held)
-    here.append(len(inputs))
-    inputs.append((block.handle, slot))
+    here.append(len(read.inputs))
+    read.inputs.append((block.handle, slot))
+    return Hole(len(here) - 1, False)
+
+
+def _saved(map: MapRun, index: int, read: Arguments, here: list[int]) -> Any:
+    """A value that is nowhere but in the result store, if it is there."""
+    place = map.stored.find(index) if map.resumable else None
+    if place is None:
+        return None
+    read.saved.append(place)
+    here.append(-len(read.saved))
     return Hole(len(here) - 1, False)
 
 

@@ -48,6 +48,7 @@ class AttemptResult:
     name: str = ""
     delay: float = 0.0
     cache_key: str = ""
+    reason: str = ""  # as `Outcome.reason`
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ class Around:
     obj: Any = None  # the Task, as hooks see it
     digest: Digest | None = None  # hashes an argument for its cache key; None: anew each time
     packed: bool = False  # its value is stored with others'
+    capped: Callable[[], bool] | None = None  # whether a MemoryError is its worker's end
 
 
 def attempt(
@@ -157,7 +159,7 @@ def _stored(
     try:
         yield Call(store.write, (key, result.value), {"expires": expires})
     except AnabranchError as error:
-        return AttemptResult(states.FAILED, error=error, message=f"its result could not be stored: {error}")
+        return unstored(error)
     result.cache_key = key
     return result
 
@@ -174,6 +176,10 @@ def _called(
             return failed(error)
         message = f"Task run exceeded timeout of {limit} second(s)"
         return AttemptResult(states.TIMED_OUT, error=TaskTimeoutError(message), message=message)
+    except MemoryError as error:
+        if around.capped is not None and around.capped():
+            raise
+        return failed(error)
     except Exception as error:
         return failed(error)
     if isinstance(value, State):
@@ -199,12 +205,19 @@ def failed(error: BaseException) -> AttemptResult:
     )
 
 
+def unstored(error: BaseException) -> AttemptResult:
+    """The end of an attempt whose value could not be stored."""
+    message = f"its result could not be stored: {error}"
+    return AttemptResult(states.FAILED, error=error, message=message, reason="result-store")
+
+
 def crashed(error: BaseException) -> AttemptResult:
     """The end of an attempt that tried to end its worker (SystemExit and the like)."""
     kind = "system exit" if isinstance(error, SystemExit) else type(error).__name__
-    return AttemptResult(
-        states.CRASHED, error=error, message=f"Execution was ended by {kind}: {_text(error)}".rstrip(": ")
-    )
+    message = f"Execution was ended by {kind}: {_text(error)}".rstrip(": ")
+    by = getattr(error, "cancelled_by", "ctrl-c")  # as a signal says it
+    reason = f"cancelled/{by}" if isinstance(error, KeyboardInterrupt) else "exit"
+    return AttemptResult(states.CRASHED, error=error, message=message, reason=reason)
 
 
 def _text(error: BaseException) -> str:
@@ -218,7 +231,7 @@ def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, Atte
     options = around.spec.options
     if not options.retries:
         return result
-    attempt_number = around.run.attempt
+    attempt_number = around.run.counted
     delay = retries.decide(options, attempt_number, result.error, around.rng or random.Random())
     if delay is not None and options.retry_condition_fn is not None:
         try:
@@ -235,7 +248,8 @@ def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, Atte
     around.warn(
         f"Task run failed with exception: {result.error!r} - Retry {attempt_number}/{options.retries} will start {when}"
     )
-    return AttemptResult(states.AWAITING_RETRY, error=result.error, message=result.message, delay=delay)
+    reason = "timeout" if result.code == states.TIMED_OUT else result.reason
+    return AttemptResult(states.AWAITING_RETRY, error=result.error, message=result.message, delay=delay, reason=reason)
 
 
 def _running(around: Around) -> State:

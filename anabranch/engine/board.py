@@ -1,8 +1,9 @@
 """What may run, and what follows from an end. The first floor of the dispatcher.
 
 `readers.py` below holds the tables and those who read or wait; `intake.py` above adds the way in
-(maps and submits), `losses.py` what goes wrong, `dispatch.py` the way out to runners and back. All
-five are one state machine, split by what they are about; see `dispatch.py` for the whole.
+(maps and submits), `adopting.py` what an earlier driver completed, `remakes.py` values made again, `losses.py` what
+goes wrong, `dispatch.py` the way out to runners and back. All seven are one state machine, split by what they are
+about; see `dispatch.py`.
 """
 
 from __future__ import annotations
@@ -11,22 +12,28 @@ import heapq
 import math
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import states
+from anabranch.core import reasons, states
 from anabranch.core.contracts import ErrorInfo, Handle, Inline
 from anabranch.core.errors import ResourceError
 from anabranch.core.events import Drop, Judge, RunHooks
-from anabranch.core.maps import ValueBlock
-from anabranch.core.runs import ItemRow, MapRow
-from anabranch.engine import triggers
+from anabranch.core.maps import Upstream, ValueBlock
+from anabranch.core.runs import ItemRow
+from anabranch.engine import causes, triggers
+from anabranch.engine.assemble import PIPE
 from anabranch.engine.capacity import shortfall
-from anabranch.engine.ranges import in_ranges, remove_from
+from anabranch.engine.ranges import common, in_ranges, remove_from
 from anabranch.engine.readers import Readers
+from anabranch.engine.rows import cancelled_rows, map_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anabranch.core.events import Verdict
-    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.maps import MapRun
+    from anabranch.core.reasons import Reason
+
+
+FEW = 16  # items that are cancelled together get a row each, more than these get columns
 
 
 class Board(Readers):
@@ -65,9 +72,10 @@ class Board(Readers):
             f"{self.capacity_timeout:g} s: ask for less, start such workers, or wait longer (setting capacity_timeout)"
         )
         error = ErrorInfo("ResourceError", message, "", exception=ResourceError(message))
+        why = reasons.make("capacity", resources=map.short, seconds=self.capacity_timeout)
         if index is None and map.kind == "map" and not map.closed:
             self.cancel_map(map, unpulled_only=True)
-        self.end_items(map, range(len(map.codes)) if index is None else (index,), states.FAILED, message, error)
+        self.end_items(map, range(len(map.codes)) if index is None else (index,), states.FAILED, message, error, why)
 
     # -- becoming ready --------------------------------------------------------------------------
 
@@ -90,6 +98,8 @@ class Board(Readers):
         What a running task submitted goes before what flows did, the newest first: so few tasks wait at once
         where tasks submit tasks, and each one that waits costs a worker.
         """
+        if map.flow_run_id in self.halted:
+            return
         if not map.on_lane and map.ready and map.constants_ready and map.gate == 0 and not map.short:
             map.on_lane = True
             lane = self.lanes[map.lane]
@@ -109,8 +119,9 @@ class Board(Readers):
         if lo >= hi or map.gate or not map.constants_ready:
             return
         if len(map.feeds) == 1 and map.options.trigger is None:
-            codes = map.feeds[0].map.codes[lo:hi]
-            whole = codes.count(states.COMPLETED) == hi - lo and not map.feeds[0].map.gaps
+            feed = map.feeds[0].map
+            there = not feed.gaps or (feed.resumable and feed.stored.covers(lo, hi))
+            whole = there and feed.codes[lo:hi].count(states.COMPLETED) == hi - lo
             if whole and not any(map.codes[lo:hi]):
                 if map.delayed or map.sent or map.ready:
                     self._admit_each(map, lo, hi)
@@ -175,7 +186,8 @@ class Board(Readers):
 
     def _admitted(self, map: MapRun, index: int, upstreams: Sequence[Upstream], at: int | None = None) -> bool:
         if map in self.cancelling:
-            self.end_items(map, (index,), states.CANCELLED, "cancelled")
+            why = causes.of_cancel(self.cancelled_by)
+            self.end_items(map, (index,), states.CANCELLED, "cancelled", reason=why)
             return False
         problem = triggers.refusal(upstreams, map.options.trigger, at=at)
         if problem is None:
@@ -183,10 +195,11 @@ class Board(Readers):
             if released is None:
                 return True
             info = ErrorInfo("ResultReleased", str(released), "", exception=released)
-            self.end_items(map, (index,), states.FAILED, str(released), info)
+            self.end_items(map, (index,), states.FAILED, str(released), info, reasons.make("arguments"))
             return False
         map.causes[index] = triggers.culprits(upstreams, at)
-        self.end_items(map, (index,), states.TRIGGER_FAILED, problem)
+        why = causes.of_refusal(map, upstreams, at)
+        self.end_items(map, (index,), states.TRIGGER_FAILED, problem, reason=why)
         return False
 
     def in_flight(self, map: MapRun, lo: int, hi: int) -> set[int]:
@@ -209,6 +222,7 @@ class Board(Readers):
         code: int,
         message: str = "",
         error: ErrorInfo | None = None,
+        reason: Reason | None = None,
     ) -> None:
         """Give items that are not yet terminal a final state decided in the driver, and tell the rest.
 
@@ -219,13 +233,14 @@ class Board(Readers):
         if not ended:
             self.check_finished(map)
             return
+        self.spell_out(map)
         if map.options.state_handlers and code != states.CANCELLED:
             remove_from(map.ready, set(ended))
             for index in ended:
                 map.delayed[index] = (math.inf, map.codes[index])
-                self.out.append(Judge(map, index, code, message, error))
+                self.out.append(Judge(map, index, code, message, error, reason))
             return
-        self._end(map, ended, code, message, error)
+        self._end(map, ended, code, message, error, reason=reason)
 
     def judged(self, asked: Judge, found: Verdict) -> None:
         """The handlers have seen the end of an item, and may have put another state in its place."""
@@ -235,14 +250,15 @@ class Board(Readers):
         del map.delayed[index]
         if found.code == states.AWAITING_RETRY:
             self.rows.append(self.item_row(map, index, found.code, found.message, found.error))
-            map.attempts[index] = map.attempt(index) + 1
+            map.next_attempt(index, excused=asked.code == states.CRASHED)
             self.delay(map, index, found.delay, found.code)
             return
         if found.name:
             map.state_names[index] = found.name
         if states.is_success(found.code) and map.keep:
             self.own_value(map, index, found.value)
-        self._end(map, [index], found.code, found.message, found.error, found.value)
+        reason = asked.reason if found.code == asked.code else None
+        self._end(map, [index], found.code, found.message, found.error, found.value, reason)
 
     def own_value(self, map: MapRun, index: int, value: Any) -> None:
         """A value that was made in the driver."""
@@ -251,8 +267,10 @@ class Board(Readers):
         self.ledger.added(map, block)
 
     def _end(
-        self, map: MapRun, ended: list[int], code: int, message: str, error: ErrorInfo | None, value: Any = None
-    ) -> None:
+        self, map: MapRun, ended: list[int], code: int, message: str, error: ErrorInfo | None, value: Any = None,
+        reason: Reason | None = None,
+    ) -> None:  # fmt: skip
+        many = code == states.CANCELLED and len(ended) > FEW and error is None
         for index in ended:
             map.codes[index] = code
             map.delayed.pop(index, None)
@@ -260,7 +278,10 @@ class Board(Readers):
                 map.messages[index] = message
             if error is not None:
                 map.errors[index] = error
-            self.rows.append(self.item_row(map, index, code, message, error))
+            if not many or index in map.attempts or index == ended[0]:  # the first one's row has the reason of all
+                self.rows.append(self.item_row(map, index, code, message, error, reason))
+        if many:
+            self.rows += cancelled_rows(map, [i for i in ended if i not in map.attempts], self.wall)
         map.done += len(ended)
         remove_from(map.ready, set(ended))
         self.give_up_children(map, ended)
@@ -276,10 +297,13 @@ class Board(Readers):
             return
         found = [child for i in items for child in self.nested.get(f"{map.id}/{i}", ()) if not child.finished]
         if found:
-            self.cancel_together(found)
+            self.cancel_together(found, "parent")
 
-    def item_row(self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None) -> ItemRow:
+    def item_row(
+        self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, reason: Reason | None = None
+    ) -> ItemRow:
         name = map.state_names.get(index) or states.NAMES[code][0]
+        why = reason or causes.of_end(map, index, code, error)
         return ItemRow(
             map.id,
             index,
@@ -293,11 +317,14 @@ class Board(Readers):
             "",
             error.type_name if error else "",
             error.traceback if error else "",
+            why.word,
+            why.details,
         )
 
-    def ended(self, map: MapRun, items: Sequence[int]) -> None:
-        """Items have just become terminal: free what they read, wake and admit who waited for them."""
-        self._inputs_read(map, items)
+    def ended(self, map: MapRun, items: Sequence[int], reading: Sequence[int] | None = None) -> None:
+        """Items are terminal now: free what they (or only `reading`) read, wake and admit who waited for them."""
+        self.spell_out(map, items)
+        self._inputs_read(map, items if reading is None else reading)
         contiguous = isinstance(items, range)
         lo, hi = (items[0], items[-1] + 1) if items else (0, 0)
         for consumer in dict.fromkeys(map.map_consumers):
@@ -307,18 +334,40 @@ class Board(Readers):
                 for index in items:
                     self.admit_range(consumer, index, index + 1)
         if map.item_consumers:
-            few = len(items) < len(map.item_consumers)
-            for index in items if few else [i for i in map.item_consumers if i in items]:
+            for index in common(items, map.item_consumers):
                 for consumer, which in map.item_consumers.pop(index, ()):
                     self._upstream_ended(consumer, which)
         if map.waiters:
-            for key in items if len(items) < len(map.waiters) else [i for i in map.waiters if i in items]:
+            for key in common(items, map.waiters):
                 self.wake.extend(map.waiters.pop(key, ()))
         for call in map.subscribers:
             call(map, items)
         self._forget_arguments(map, items)
         self.pull(map)
         self.check_finished(map)
+
+    def links_ended(self, map: MapRun, links: Sequence[Sequence[int]], ended: Sequence[int]) -> None:
+        """As `ended`, of links that travelled together: behind the first, each waited for and read the one before.
+
+        Args:
+            links: the items of each stage.
+            ended: all of them, stage by stage.
+        """
+        recipes = self.recipe_needed(map)
+        followers, consumers = map.followers, map.item_consumers
+        for index, reader in zip(ended, ended[len(links[0]) :], strict=False):
+            if recipes:
+                map.recipes[reader] = (Upstream(map, index),)
+                map.args[reader] = PIPE
+            if followers.pop(index, None) is None:  # it had been spelled out
+                self.ledger.link_read(map, index)
+                map.item_upstreams.pop(reader, None)
+                map.blocked_items.pop(reader, None)
+            if consumers:
+                for consumer, which in consumers.pop(index, ()):
+                    if which != reader or consumer is not map:  # it came after these had been sent
+                        self._upstream_ended(consumer, which)
+        self.ended(map, ended, links[0])
 
     def drop_shared(self, map: MapRun) -> None:
         """What workers know of a map that nobody needs any more."""
@@ -358,7 +407,7 @@ class Board(Readers):
 
     def _forget_arguments(self, map: MapRun, items: Sequence[int]) -> None:
         if map.args:
-            for index in items:
+            for index in common(items, map.args):
                 map.args.pop(index, None)
 
     def recipe_needed(self, map: MapRun) -> bool:
@@ -394,12 +443,9 @@ class Board(Readers):
         for beyond in [i for i in map.waiters if i is not None and i >= len(map.codes)]:
             self.wake.extend(map.waiters.pop(beyond))
         if map.kind == "map" and map.ended_at is None:
-            map.ended_at = self.wall
+            map.ended_at = map.ended_by(self.now)
             counts = states.Counts(map.codes).as_dict()
-            self.rows.append(
-                MapRow(map.id, map.flow_run_id, map.spec.name, map.kind, len(map.codes), map.created, self.wall, counts,
-                       map.parent_id, map.tags)
-            )  # fmt: skip
+            self.rows.append(map_row(map, len(map.codes), map.ended_at, counts))
 
     # -- time ------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
     submit / append / pulled ----+                      intake.py
     report, lost, timed out -----+--> Dispatcher --> [Send, Free, Rows, Wake, ...]
-    cancel, release, tick(now) --+                      losses.py, board.py, readers.py below
+    cancel, halt, tick(now) -----+                      halting.py, losses.py, board.py, readers.py below
 
 Its unit is the chunk and the index range; single items appear only in sparse sets. Called by
 the pump alone, under its lock, so nothing here waits or locks.
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.contracts import Handle, Held
-from anabranch.core.events import CancelChunk, Free, Pull, Rows, Send, Wake
+from anabranch.core.events import CancelChunk, Free, Pull, Rows, Send, Wake, WantSlots
 from anabranch.core.maps import ValueBlock
-from anabranch.engine import assemble
+from anabranch.engine import assemble, causes
 from anabranch.engine.chunks import CHUNKS_PER_SLOT, window
-from anabranch.engine.losses import Losses
+from anabranch.engine.halting import Halting
 from anabranch.engine.ranges import as_range, runs_of
-from anabranch.engine.rows import block_row, links_of, rows_of, timed
+from anabranch.engine.rows import block_row, links_of, note_stored, rows_of, timed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Chunk, Outcome, Report
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun
+    from anabranch.core.runs import ItemRow
     from anabranch.engine.lanes import Sent
 
 _COMPLETED = bytes([states.COMPLETED])
 
 
-class Dispatcher(Losses):
+class Dispatcher(Halting):
     """Adds the way out to runners and back."""
 
     # -- sending ---------------------------------------------------------------------------------
@@ -48,11 +49,16 @@ class Dispatcher(Losses):
             chunks: list[Chunk] = []
             room = CHUNKS_PER_SLOT * lane.slots
             skipped = []
+            later = []
             while lane.in_flight - lane.blocked < room and lane.runnable:
                 entry = heapq.heappop(lane.runnable)
                 map = entry[-1]
                 map.on_lane = False
                 while map.ready and lane.in_flight - lane.blocked < room:
+                    if map.limits and len(map.running) >= lane.slots and self.limits.paced(map):
+                        later.append(entry)
+                        skipped.append(map)
+                        break
                     if self._held_back(map) or not self.limits.take(map):
                         skipped.append(map)
                         break
@@ -65,6 +71,9 @@ class Dispatcher(Losses):
                 if map.ready and map not in skipped:
                     map.on_lane = True
                     heapq.heappush(lane.runnable, entry)
+            for entry in later:  # when a worker is free
+                entry[-1].on_lane = True
+                heapq.heappush(lane.runnable, entry)
             if chunks:
                 self.out.append(Send(lane.index, chunks))
         self.dirty_lanes |= held_up
@@ -76,11 +85,17 @@ class Dispatcher(Losses):
         return found
 
     def _held_back(self, map: MapRun) -> bool:
-        """Only an open stream holds its producer back."""
+        """Only an open stream holds its producer back, and a flow run that is to end."""
+        if map.flow_run_id in self.halted:
+            return True
         if map.stream is None or map.sealed:
             return False
         room = window(self.lanes[map.lane].slots, self.pace(map), fixed=map.window)
-        return map.sent + map.done - map.consumed >= room
+        if map.sent + map.done - map.consumed < room:
+            return False
+        # Later items may have filled the window (kept from an earlier driver, or while this one waited for a retry):
+        # the one that the reader waits for must not stay behind them.
+        return map.is_terminal(map.consumed) or not _bring_forward(map, map.consumed + room)
 
     # -- reports ---------------------------------------------------------------------------------
 
@@ -101,43 +116,72 @@ class Dispatcher(Losses):
             seconds = sum(report.durations) / 1e6 if report.durations is not None else 0.0
             nbytes = sum(b.nbytes for b in report.blocks if b is not None)
             self.pace(sent.maps[0]).learn(report.count, seconds, nbytes)
-            # Last stage first: a consumer that travelled along has ended before its producer tells.
             links = _links(sent, report)
-            for stage in range(len(sent.maps) - 1, -1, -1):
-                self._accept_stage(sent, stage, report, outcomes, told=bool(links))
             if links:
-                self.rows += links_of(sent.maps[0], links, report)
+                self._accept_links(sent, links, report)
+            else:  # last stage first: a consumer that travelled along has ended before its producer tells
+                for stage in range(len(sent.maps) - 1, -1, -1):
+                    self._accept_stage(sent, stage, report, outcomes)
+            self.rows += report.notes
         if report.final:
             self._end_chunk(sent)
 
-    def _accept_stage(
-        self, sent: Sent, stage: int, report: Report, outcomes: dict[tuple[int, int], Outcome], *, told: bool
-    ) -> None:
-        """`told`: the record hears of all stages at once."""
+    def _accept_links(self, sent: Sent, links: list[Sequence[int]], report: Report) -> None:
+        """Chains of single runs of one task, all gone well: their ends are one."""
+        map = sent.maps[0]
+        map.sent -= report.count
+        for stage, content in enumerate(report.blocks):
+            if content is None:
+                map.gaps = True
+            else:
+                self._take_block(sent, stage, map, links[stage], report.first, content)
+            if report.stored or map.resumable:
+                note_stored(self.rows, map, stage, links[stage], range(report.count), report)
+        ended = [index for items in links for index in items]
+        for index in ended:
+            map.codes[index] = states.COMPLETED
+        if map.messages:  # of attempts before this one
+            for index in ended:
+                map.messages.pop(index, None)
+        map.done += len(ended)
+        self.rows += links_of(map, links, report)
+        self.links_ended(map, links, ended)
+        for items, content in zip(links, report.blocks, strict=False):
+            if content is not None:
+                self._settle_new(map, items)
+
+    def _accept_stage(self, sent: Sent, stage: int, report: Report, outcomes: dict[tuple[int, int], Outcome]) -> None:
         map = sent.maps[stage]
         items = sent.items[stage][report.first : report.first + report.count]
+        codes = report.codes[stage] if report.codes is not None else None
+        self.spell_out(map, items if codes is None and not sent.dirty else None)
         if stage == 0:
             map.sent -= len(items)
         content = report.blocks[stage] if stage < len(report.blocks) else None
-        if content is not None:
+        if content is None:
+            map.gaps = True
+        else:
             self._take_block(sent, stage, map, items, report.first, content)
-        codes = report.codes[stage] if report.codes is not None else None
         if codes is not None or sent.dirty:
             self._accept_each(map, items, stage, report, codes, outcomes, sent.taken)
             return
-        if report.stored and report.stored[stage]:
-            map.stored.append((report.stored[stage], items, range(len(items))))
+        if report.stored or map.resumable:
+            note_stored(self.rows, map, stage, items, range(len(items)), report)
         if isinstance(items, range):
             map.codes[items[0] : items[-1] + 1] = _COMPLETED * len(items)
-            if not told:
+            if map.messages and sent.chunk.attempts is not None:  # of attempts before this one
+                for index in items:
+                    map.messages.pop(index, None)
+            if sent.chunk.attempts is not None:
+                self.rows += rows_of(map, items, range(len(items)), report)
+            else:
                 self.rows.append(block_row(map, items[0], len(items), None, report))
         else:
             for index in items:
                 map.codes[index] = states.COMPLETED
                 if map.messages:
                     map.messages.pop(index, None)
-            if not told:
-                self.rows += rows_of(map, items, range(len(items)), report)
+            self.rows += rows_of(map, items, range(len(items)), report)
         map.done += len(items)
         if content is not None:
             self._settle_new(map, items)
@@ -171,14 +215,14 @@ class Dispatcher(Losses):
                 if map.messages:
                     map.messages.pop(index, None)
                 continue
-            row = self.item_row(map, index, outcome.code, outcome.message, outcome.error)
+            row = self._told_row(map, index, outcome)
             self.rows.append(timed(row, report, offset))
         if not ended:
             self._settle_new(map, items)
             self.check_finished(map)
             return
-        if report.stored and report.stored[stage]:
-            map.stored.append((report.stored[stage], ended, offsets))
+        if report.stored or map.resumable:
+            note_stored(self.rows, map, stage, ended, offsets, report)
         map.done += len(ended)
         self.rows += rows_of(map, ended, offsets, report)
         self._settle_new(map, items)
@@ -192,8 +236,8 @@ class Dispatcher(Losses):
             map.messages[index] = outcome.message
         if outcome.code in (states.AWAITING_RETRY, states.AWAITING_CACHE):
             if outcome.code == states.AWAITING_RETRY:
-                self.rows.append(self.item_row(map, index, outcome.code, outcome.message, outcome.error))
-                map.attempts[index] = map.attempt(index) + 1
+                self.rows.append(self._told_row(map, index, outcome))
+                map.next_attempt(index, excused=False)
             self.delay(map, index, outcome.delay, outcome.code)
             return False
         if outcome.error is not None:
@@ -201,6 +245,10 @@ class Dispatcher(Losses):
         if outcome.name:
             map.state_names[index] = outcome.name
         return True
+
+    def _told_row(self, map: MapRun, index: int, outcome: Outcome) -> ItemRow:
+        why = causes.of_end(map, index, outcome.code, outcome.error, outcome.reason, outcome.cache_key)
+        return self.item_row(map, index, outcome.code, outcome.message, outcome.error, why)
 
     def _take_block(
         self, sent: Sent, stage: int, map: MapRun, items: Sequence[int], first: int, content: Block
@@ -213,13 +261,17 @@ class Dispatcher(Losses):
         if sent.dirty:  # refused positions have no value here: theirs is, or will be, elsewhere
             stale = {i for p, i in enumerate(items, first) if p in sent.taken or map.is_terminal(i)}
         overlay = overlay or map.block_of(items[0]) is not None
-        before = {map.block_of(i) for i in items} - {None} if overlay else set()
+        before = [old for i in items if i not in stale and (old := map.block_of(i)) is not None] if overlay else []
         map.layered = map.layered or bool(before)
         map.add_block(block, overlay=overlay, stale=stale)
         self.ledger.added(map, block, here=sent.lane.capabilities.spills)
-        for one in (before | {block}) if before or stale else ():
-            if one is not None and not any(map.block_of(i) is one for i in one.indices()):
-                self.ledger.drop(map, one)  # nothing of it will be found again
+        for old in before:
+            old.live -= 1
+        for old in dict.fromkeys(before):
+            if not self.ledger.read_here(map, old):
+                self.ledger.drop(map, old)  # what kept it has moved on to the new one
+        if stale and not any(map.block_of(i) is block for i in block.indices()):
+            self.ledger.drop(map, block)  # nothing of it will be found
 
     def _settle_new(self, map: MapRun, items: Sequence[int]) -> None:
         """Values that nobody waits for go at once."""
@@ -254,7 +306,7 @@ class Dispatcher(Losses):
         for lo, hi in runs_of(reversed(self.with_inputs(map, back))):
             self.make_ready(map, lo, hi, front=True)
         self._readmit(sent)
-        for stage_map in sent.maps:
+        for stage_map in sent.once:
             self.check_finished(stage_map)
 
     def chunk_waits(self, chunk: int, position: int, waiting: bool) -> None:
@@ -269,6 +321,7 @@ class Dispatcher(Losses):
         sent.waiting += 1 if waiting else -1
         sent.lane.blocked += (sent.waiting > 0) - before
         self.dirty_lanes.add(sent.lane.index)
+        self._look_halted()
         if not waiting or any(inspect.iscoroutinefunction(m.spec.fn) for m in sent.maps):
             return
         behind = tuple(p for p in range(position + 1, len(sent.chunk)) if p not in sent.taken)
@@ -284,7 +337,7 @@ class Dispatcher(Losses):
 
     # -- cancelling ------------------------------------------------------------------------------
 
-    def cancel_items(self, map: MapRun, indices: Sequence[int], *, force: bool = True) -> None:
+    def cancel_items(self, map: MapRun, indices: Sequence[int], *, force: bool = True, by: str = "user") -> None:
         """Give up items: those not started never start; running ones are stopped where that is possible."""
         wanted = [i for i in indices if not map.is_terminal(i)]
         if not wanted:
@@ -298,9 +351,9 @@ class Dispatcher(Losses):
                     sent.dirty = True
                     stops = force and sent.lane.capabilities.stops_items
                     self.out.append(CancelChunk(sent.lane.index, chunk_id, positions, stops))
-        self.end_items(map, wanted, states.CANCELLED, "cancelled")
+        self.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
 
-    def cancel_map(self, map: MapRun, *, unpulled_only: bool = False) -> None:
+    def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:
         """Give up the rest of a map; with `unpulled_only` just what was not taken from its iterator."""
         if not map.closed:
             self.close_map(map)
@@ -308,22 +361,22 @@ class Dispatcher(Losses):
                 self.out.append(Pull(map, 0))  # the iterator is let go of
         if unpulled_only:
             return
-        map.cancelled = True
-        self.cancel_items(map, range(len(map.codes)))
+        map.cancelled = by
+        self.cancel_items(map, range(len(map.codes)), by=by)
         self.check_finished(map)
 
-    def cancel_together(self, maps: Sequence[MapRun]) -> None:
+    def cancel_together(self, maps: Sequence[MapRun], by: str = "user") -> None:
         """Give up several maps that may wait for each other: all of it is cancelled, nothing fails for it."""
-        before = self.cancelling
-        self.cancelling = before.union(maps)
+        before = self.cancelling, self.cancelled_by
+        self.cancelling, self.cancelled_by = before[0].union(maps), by
         try:
             for map in maps:
                 if map.kind == "map":
-                    self.cancel_map(map)
+                    self.cancel_map(map, by=by)
                 else:
-                    self.cancel_items(map, range(len(map.codes)))
+                    self.cancel_items(map, range(len(map.codes)), by=by)
         finally:
-            self.cancelling = before
+            self.cancelling, self.cancelled_by = before
 
     # -- the end of an event ---------------------------------------------------------------------
 
@@ -343,13 +396,26 @@ class Dispatcher(Losses):
         if self.wake:
             self.out.append(Wake(self.wake))
             self.wake = []
+        if self.limits.stirred:
+            self.limits.stirred = False
+            self.out.append(WantSlots())
         out, self.out = self.out, []
         return out
 
 
+def _bring_forward(map: MapRun, upto: int) -> bool:
+    """Put ready items from before `upto` first in line; False when there are none."""
+    for at, (lo, _, _) in enumerate(map.ready):
+        if lo < upto:
+            entry = map.ready[at]
+            del map.ready[at]
+            map.ready.appendleft(entry)
+            return True
+    return False
+
+
 def _links(sent: Sent, report: Report) -> list[Sequence[int]]:
     """The stages' items of a report that tells of chains of one series, all gone well; else nothing."""
-    first = sent.maps[0]
-    if len(sent.maps) == 1 or sent.dirty or report.codes is not None or any(m is not first for m in sent.maps):
+    if len(sent.maps) == 1 or len(sent.once) > 1 or sent.dirty or report.codes is not None:
         return []
     return [items[report.first : report.first + report.count] for items in sent.items]

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.core.errors import TaskTimeoutError
+from anabranch.core.waiter import Waiter
 from anabranch.engine.steps import Call, Sleep
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ def run_on_loop(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
             ended.set_exception(error)
 
     threading.Thread(target=beside, name="anabranch-loop", daemon=True).start()
+    over = Waiter()
+    ended.add_done_callback(lambda _: over.set())
+    over.wait(None)
     ended.result()
 
 
@@ -155,8 +159,7 @@ def _call_limited(step: Call) -> Any:
     if inspect.iscoroutinefunction(step.fn):
         return run_here(_call_async(step))
     box: list[tuple[bool, Any]] = []
-    done = threading.Lock()
-    done.acquire()
+    done = Waiter()
     where = contextvars.copy_context()
     plain = Call(step.fn, step.args, step.kwargs)
 
@@ -166,10 +169,10 @@ def _call_limited(step: Call) -> Any:
         except BaseException as raised:
             box.append((False, raised))
         finally:
-            done.release()
+            done.set()
 
     threading.Thread(target=work, name="anabranch-limited", daemon=True).start()
-    if not done.acquire(timeout=step.timeout or -1):
+    if not done.wait(step.timeout or None):
         raise TaskTimeoutError(f"exceeded timeout of {step.timeout} second(s)")
     good, value = box.pop()
     if good:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.core import states
 from anabranch.core.errors import CancelledRun, TaskTimeoutError
-from anabranch.core.states import AwaitingRetry, Cancelled, Crashed, Failed, Pending, Retrying, Running, State
+from anabranch.core.states import AwaitingRetry, Crashed, Failed, Pending, Retrying, Running, State
 from anabranch.engine import final_state, hooks, retries
 from anabranch.engine.steps import Call, Sleep, Step
 
@@ -34,8 +34,20 @@ class FlowWorld(Protocol):
         """Wait for (or cancel) everything submitted; when the body raised, iterators are pulled no further. Blocks."""
         ...
 
-    def abort(self, reason: str) -> None:
-        """Cancel what was submitted, with a short grace for what runs; blocks."""
+    def abort(self, by: str) -> None:
+        """Cancel what was submitted; blocks. `by`: by whom, a word behind "cancelled/" of `core.reasons`."""
+        ...
+
+    def wind_up(self, error: BaseException) -> None:
+        """Begin nothing more, give what runs its grace, cancel the rest; blocks."""
+        ...
+
+    def hurry(self) -> None:
+        """Cancel what is left and wait for nothing."""
+        ...
+
+    def interrupted(self, error: BaseException) -> State:
+        """The final state of a run that was told to end."""
         ...
 
     def resolve(self, value: Any) -> tuple[Any, Any]:
@@ -45,6 +57,9 @@ class FlowWorld(Protocol):
     def runs(self) -> final_state.Runs: ...
     def reference(self) -> list[State] | None: ...
     def warn(self, message: str) -> None: ...
+    def begin_again(self) -> None:
+        """Another attempt follows: what was submitted in the last one counts no more. Blocks."""
+        ...
 
 
 @dataclass(slots=True)
@@ -67,13 +82,29 @@ class FlowAttempt:
     world: FlowWorld
     rng: random.Random
     state: State = field(default_factory=Pending)
-    attempt: int = 0
+    attempt: int = 0  # from the last one of an earlier driver on
+    before: int = 0  # attempts of earlier drivers, which do not count against `retries`
 
 
 def flow_run(
     this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, FlowResult]:
     """Run a flow to its final state, attempts included; raises only what must end the program."""
+    try:
+        return (yield from _to_the_end(this, args, kwargs))
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # told to end between two steps, or in a hook: it ends all the same
+        if not this.state.is_final():
+            this.world.hurry()
+            this.state = this.world.interrupted(error) if _told_to_end(error) else _crashed(error)
+            this.world.changed(this.state, this.attempt)
+        raise
+
+
+def _to_the_end(
+    this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Step, Any, FlowResult]:
     try:
         args, kwargs = yield Call(this.world.validate, (args, kwargs), {})
     except Exception as error:
@@ -83,7 +114,7 @@ def flow_run(
     while True:
         this.attempt += 1
         this.run.attempt = this.attempt
-        entered = yield from _change(this, Retrying() if this.attempt > 1 else Running())
+        entered = yield from _change(this, Retrying() if this.attempt > this.before + 1 else Running())
         if entered.is_final():
             return FlowResult(entered, entered.data)
         result = yield from _one_attempt(this, args, kwargs)
@@ -92,12 +123,14 @@ def flow_run(
         delay = yield from _retry_delay(this, result)
         if delay is None:
             break
-        message = f"{result.state.message} - Retry {this.attempt}/{this.options.retries} will start " + (
+        tried = this.attempt - this.before
+        message = f"{result.state.message} - Retry {tried}/{this.options.retries} will start " + (
             f"{delay:g} second(s) from now" if delay else "immediately"
         )
         yield from _change(this, AwaitingRetry(message, result.error))
         if delay:
             yield Sleep(delay)
+        yield Call(this.world.begin_again, blocking=True)
     final = yield from _change(this, result.state)
     if final is not result.state:
         result = FlowResult(final, final.data, None if final.is_completed() else final.exception())
@@ -111,28 +144,55 @@ def _one_attempt(
     try:
         value = yield Call(this.fn, args, kwargs, timeout=this.options.timeout_seconds)
     except TaskTimeoutError as error:
-        yield Call(world.abort, ("the flow ran past its time",), blocking=True)
+        yield Call(world.abort, ("flow-timeout",), blocking=True)
         message = f"Flow run exceeded timeout of {this.options.timeout_seconds} second(s)"
         return FlowResult(states.TimedOut(message, error) if _ours(error) else _failed(error), error=error)
-    except (KeyboardInterrupt, CancelledRun) as error:
-        yield Call(world.abort, ("interrupted",), blocking=True)
-        return FlowResult(Cancelled(str(error) or "Interrupted by Ctrl-C.", error), error=error)
+    except CancelledRun as error:
+        yield Call(world.abort, ("request",), blocking=True)
+        return FlowResult(world.interrupted(error), error=error)
     except Exception as error:
         yield Call(world.settle, (True,), blocking=True)
         return FlowResult(_failed(error), error=error)
     except BaseException as error:
-        yield Call(world.abort, ("crashed",), blocking=True)
-        kind = "system exit" if isinstance(error, SystemExit) else f"an unexpected {type(error).__name__}"
-        return FlowResult(Crashed(f"Execution was ended by {kind}: {error}", error), error=error)
+        if _told_to_end(error):
+            return (yield from _wound_up(this, error))
+        yield Call(world.abort, ("flow-end",), blocking=True)
+        return FlowResult(_crashed(error), error=error)
     try:
         yield Call(world.settle, blocking=True)
         seen, given = yield Call(world.resolve, (value,), blocking=True)
-    except (KeyboardInterrupt, CancelledRun) as error:
-        yield Call(world.abort, ("interrupted",), blocking=True)
-        return FlowResult(Cancelled(str(error) or "Interrupted by Ctrl-C.", error), error=error)
+    except CancelledRun as error:
+        yield Call(world.abort, ("request",), blocking=True)
+        return FlowResult(world.interrupted(error), error=error)
     except Exception as error:
         return FlowResult(_failed(error), error=error)
+    except BaseException as error:
+        if _told_to_end(error):
+            return (yield from _wound_up(this, error))
+        raise
     return _judge(this, seen, given)
+
+
+def _told_to_end(error: BaseException) -> bool:
+    """Ctrl-C and other signals; asyncio's way to say so, which is not loaded for this."""
+    cancelled = type(error).__module__ == "asyncio.exceptions" and not isinstance(error, Exception)
+    return cancelled or isinstance(error, KeyboardInterrupt)
+
+
+def _wound_up(this: FlowAttempt, error: BaseException) -> Generator[Step, Any, FlowResult]:
+    """End what was submitted, with grace; told again meanwhile, without."""
+    try:
+        yield Call(this.world.wind_up, (error,), blocking=True)
+    except BaseException as again:
+        this.world.hurry()
+        if not _told_to_end(again):
+            raise
+    return FlowResult(this.world.interrupted(error), error=error)
+
+
+def _crashed(error: BaseException) -> State:
+    kind = "system exit" if isinstance(error, SystemExit) else f"an unexpected {type(error).__name__}"
+    return Crashed(f"Execution was ended by {kind}: {error}", error)
 
 
 def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
@@ -155,7 +215,7 @@ def _failed(error: BaseException) -> State:
 
 
 def _retry_delay(this: FlowAttempt, result: FlowResult) -> Generator[Step, Any, float | None]:
-    delay = retries.decide(this.options, this.attempt, result.error, this.rng)
+    delay = retries.decide(this.options, this.attempt - this.before, result.error, this.rng)
     condition = this.options.retry_condition_fn
     if delay is None or condition is None:
         return delay

@@ -8,16 +8,21 @@ from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import SerializationError
 from anabranch.core.events import Put, Resolve
-from anabranch.core.runs import MapRow
-from anabranch.engine import triggers
+from anabranch.core.maps import Upstream
+from anabranch.core.reasons import make
+from anabranch.core.stored_call import KeptCall
+from anabranch.engine import causes, triggers
+from anabranch.engine.assemble import PIPE, travels_along
 from anabranch.engine.board import Board
 from anabranch.engine.ranges import runs_of
+from anabranch.engine.rows import map_row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from anabranch.core.contracts import Stage
-    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.maps import MapRun
+    from anabranch.engine.limits import Look
 
 
 class Intake(Board):
@@ -37,6 +42,8 @@ class Intake(Board):
         """Take in a map: shared values go to the runner, items become ready as their inputs allow."""
         self._admit_map(map)
         map.constants_ref = stage.constants
+        if map.resumable:
+            map.call = KeptCall(stage.binding, constants or ())
         if stage.constants is not None and map.constants_ready:
             self.out.append(Put(map.lane, stage.constants, constants))
         self.out.append(Put(map.lane, map.stage_ref, stage))
@@ -90,6 +97,7 @@ class Intake(Board):
     def open_calls(self, map: MapRun) -> None:
         """Take in a series of plain calls: they run in their caller's thread and only tell how they ended."""
         self.maps[map.id] = map
+        map.began = self.now
         map.closed = True
         self._map_row(map, None)
 
@@ -97,7 +105,16 @@ class Intake(Board):
         self.grow(map, index + 1)
         map.codes[index] = states.RUNNING
 
-    def call_ended(self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, times: Any) -> None:
+    def call_again(self, map: MapRun, index: int, message: str, error: ErrorInfo | None, reason: str) -> None:
+        """An attempt of a plain call failed, and another follows in its caller's thread."""
+        why = causes.of_end(map, index, states.AWAITING_RETRY, error, reason)
+        self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, message, error, why))
+        map.attempts[index] = map.attempt(index) + 1
+
+    def call_ended(
+        self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, times: Any, reason: str = "",
+        cache_key: str = "",
+    ) -> None:  # fmt: skip
         """A plain call has ended; its value went to its caller."""
         if map.is_terminal(index):  # given up meanwhile, with the rest of its flow
             return
@@ -107,7 +124,8 @@ class Intake(Board):
             map.messages[index] = message
         if error is not None:
             map.errors[index] = error
-        row = self.item_row(map, index, code, message, error)
+        why = causes.of_end(map, index, code, error, reason, cache_key)
+        row = self.item_row(map, index, code, message, error, why)
         row.started, row.ended = times
         self.rows.append(row)
         self.ended(map, range(index, index + 1))
@@ -122,6 +140,26 @@ class Intake(Board):
             self.own_value(map, index, value)
         self.call_ended(map, index, code, message, error, times)
         self.ledger.settle(map, index, index + 1)
+
+    # -- limits of the record --------------------------------------------------------------------
+
+    def apply_limits(self, slots: Collection[str], rates: Collection[str]) -> None:
+        """Which limits of the record hold from now on, for maps that are open already too."""
+        woken = self.limits.apply(slots, rates)
+        for map in self.maps.values():
+            map.limits = self.limits.names(map)
+        for map in woken:
+            self.enqueue(map)
+
+    def look_at_limits(self) -> Look:
+        return self.limits.look(self.lanes)
+
+    def open_limits(self, places: Mapping[str, int], starts: Mapping[str, int]) -> None:
+        """What may be sent under limits of the record."""
+        for map in self.limits.open(places, starts):
+            self.enqueue(map)
+
+    # -- what cannot be sent ---------------------------------------------------------------------
 
     def cannot_send(self, lane: int, ref: int, message: str) -> None:
         """A function, stage or constants cannot be pickled: the maps that need them fail, now and later."""
@@ -140,11 +178,12 @@ class Intake(Board):
 
     def _refuse_items(self, map: MapRun, items: Sequence[int], message: str) -> None:
         error = ErrorInfo("SerializationError", message, "", exception=SerializationError(message))
-        self.end_items(map, items, states.FAILED, message, error)
+        self.end_items(map, items, states.FAILED, message, error, make("unserializable"))
 
     def _admit_map(self, map: MapRun) -> None:
         """Known from here on; its function may be known as one that cannot be sent."""
         self.maps[map.id] = map
+        map.began = self.now
         if map.parent_id:
             self.nested.setdefault(map.parent_id, []).append(map)
         if map.spec_ref in self.unsendable:
@@ -156,7 +195,7 @@ class Intake(Board):
         for map in maps:
             self.maps.pop(map.id, None)
             self.nested.pop(map.parent_id, None)
-            map.forgotten = True
+            map.forgotten, map.call = True, None
             if map.short:
                 self.short.forget(map)
             if not map.running:  # else its last chunk's end drops them
@@ -166,18 +205,17 @@ class Intake(Board):
                 self._map_row(map, len(map.codes), counts)
 
     def _map_row(self, map: MapRun, length: int | None, counts: dict[str, int] | None = None) -> None:
-        ended = self.wall if counts is not None else None
-        self.rows.append(
-            MapRow(map.id, map.flow_run_id, map.spec.name, map.kind, length, map.created, ended, counts or {},
-                   map.parent_id, map.tags)
-        )  # fmt: skip
+        ended = map.ended_by(self.now) if counts is not None else None
+        self.rows.append(map_row(map, length, ended, counts or {}))
 
     def gate_opened(self, map: MapRun) -> None:
         """All that the whole map waited for has ended: its constants can be had, or it is not admitted."""
-        problem = triggers.refusal(map.item_upstreams.get(-1, ()), map.options.trigger)
+        gates = map.item_upstreams.get(-1, ())
+        problem = triggers.refusal(gates, map.options.trigger) if gates else None  # no gates: its items are asked
         if problem is not None:
+            why = causes.of_refusal(map, gates)
             self._gates_read(map)
-            self.end_items(map, range(len(map.codes)), states.TRIGGER_FAILED, problem)
+            self.end_items(map, range(len(map.codes)), states.TRIGGER_FAILED, problem, reason=why)
             return
         if not map.constants_ready:
             self.out.append(Resolve(map))
@@ -194,13 +232,15 @@ class Intake(Board):
         """The values of the map's constants have been fetched."""
         assert map.constants_ref is not None
         self.out.append(Put(map.lane, map.constants_ref, value))
+        if map.call is not None:
+            map.call.constants = value
         map.constants_ready = True
         self._gates_read(map)
         self._start_items(map)
 
     def constants_failed(self, map: MapRun, message: str) -> None:
         self._gates_read(map)
-        self.end_items(map, range(len(map.codes)), states.FAILED, message)
+        self.end_items(map, range(len(map.codes)), states.FAILED, message, reason=make("arguments"))
 
     def _start_items(self, map: MapRun) -> None:
         if map.feeds:
@@ -232,7 +272,8 @@ class Intake(Board):
             self._refuse_items(map, (index,), map.refused)
             return
         if map.cancelled:
-            self.end_items(map, (index,), states.CANCELLED, "cancelled before it started")
+            why = causes.of_cancel(map.cancelled)
+            self.end_items(map, (index,), states.CANCELLED, "cancelled before it started", reason=why)
             return
         if map.short:
             self.short.add(map, index, self.now + self.capacity_timeout)
@@ -251,6 +292,27 @@ class Intake(Board):
             map.blocked_items[index] = waiting
         else:
             self.admit_item(map, index)
+
+    def append_links(self, map: MapRun) -> None:
+        """Single submits that each take the run before them, as many as have come: as `append_item`, all at once.
+
+        They are taken in before what stands between their events: those that they read may be unknown still.
+        """
+        map.links_told = False  # before the first one goes: who brings another tells of it again
+        links, codes, handles, followers = map.links, map.codes, map.handles, map.followers
+        plain = travels_along(map) and not (map.refused or map.cancelled or map.short or map.map_consumers)
+        while links:
+            index, before = links.popleft()
+            first = len(codes) == index and codes[before] < states.FIRST_TERMINAL and before not in followers
+            if not (plain and first) or before in map.item_consumers:
+                self.ledger.grow(map)
+                self.append_item(map, index, PIPE, (Upstream(map, before),))
+                continue
+            codes.append(states.PENDING)
+            handles[index] = handles.get(index, 0) + 1
+            followers[before] = index
+            map.read_singly = True
+        self.ledger.grow(map)
 
     def pulled(self, map: MapRun, items: Sequence[Any], exhausted: bool, error: BaseException | None) -> None:
         """The feeder brought elements of the map's iterator."""

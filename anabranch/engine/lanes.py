@@ -31,15 +31,21 @@ class Lane:
 class Sent:
     """A chunk in flight: whose items its positions are, stage by stage."""
 
-    __slots__ = ("chunk", "dirty", "items", "lane", "limits", "maps", "reported", "taken", "waiting")
+    __slots__ = (
+        "at_once", "chunk", "dirty", "items", "lane", "limits", "maps", "once", "places", "reported", "taken",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, chunk: Chunk, lane: Lane, maps: tuple[MapRun, ...], items: tuple[Sequence[int], ...]) -> None:
         self.chunk = chunk
         self.lane = lane
-        self.maps = maps
+        self.maps = maps  # of each stage
+        self.once = maps if len(maps) == 1 else tuple(dict.fromkeys(maps))  # each once: links of a chain are of one
         self.items = items
         self.reported = 0
         self.taken: set[int] = set()  # positions taken back while an earlier one waits
         self.waiting = 0
         self.dirty = False  # some position was cancelled or timed out: look at each one
         self.limits: tuple[str, ...] = ()
+        self.at_once = 0  # how many chunks of its map might run when it was sent, for want of memory; 0: any number
+        self.places = 1  # under each of them

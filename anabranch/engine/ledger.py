@@ -90,13 +90,19 @@ class Ledger:
             upstream.readers[lo:hi] = upstream.readers[lo:hi].translate(_MINUS)
         self.settle(upstream, lo, hi)
 
+    def link_read(self, map: MapRun, index: int) -> None:
+        """It has been read by its one reader, on the worker where it was made."""
+        if map.readers is not None and map.readers[index]:
+            map.readers[index] -= 1
+
     def item_handle_gone(self, map: MapRun, index: int) -> None:
         left = map.handles.get(index, 0) - 1
         if left > 0:
             map.handles[index] = left
             return
         map.handles.pop(index, None)
-        self.settle(map, index, index + 1)
+        if map.is_terminal(index):  # else there is nothing yet; who takes its value in looks who wants it
+            self.settle(map, index, index + 1)
 
     def list_gone(self, map: MapRun) -> None:
         """The future list, or a consumer of the whole list, has gone."""
@@ -107,18 +113,23 @@ class Ledger:
 
     def wanted(self, map: MapRun, lo: int, hi: int) -> bool:
         """Whether any of [lo, hi) may still be read."""
-        if map.list_handles > 0 or map.list_readers > 0:
+        if self._consumed(map, lo, hi):
             return True
-        if map.readers is not None and map.readers.count(0, lo, hi) < hi - lo:
-            return True
-        if not map.handles:
-            return False
         if hi - lo < len(map.handles):
             return any(i in map.handles for i in range(lo, hi))
         return any(lo <= i < hi for i in map.handles)
 
+    def _consumed(self, map: MapRun, lo: int, hi: int) -> bool:
+        """Whether a list, or what has not finished with it, may read any of [lo, hi)."""
+        if map.list_handles > 0 or map.list_readers > 0:
+            return True
+        return map.readers is not None and map.readers.count(0, lo, hi) < hi - lo
+
     def wanted_item(self, map: MapRun, index: int) -> bool:
-        return self.wanted(map, index, index + 1)
+        if index in map.handles or map.list_handles > 0 or map.list_readers > 0:
+            return True
+        readers = map.readers
+        return readers is not None and (index >= len(readers) or readers[index] > 0)
 
     def added(self, map: MapRun, block: ValueBlock, *, here: bool = False) -> None:
         """A block has come; `here`: it lies in this machine's memory, and may have to leave it."""
@@ -145,8 +156,7 @@ class Ledger:
         if map.list_handles > 0 or map.list_readers > 0:
             return
         for block in self._blocks_at(map, lo, hi):
-            whole = block.item_list is None and not self.wanted(map, block.first, block.first + block.count)
-            if whole or ((block.item_list is not None or map.layered) and not self._read_here(map, block)):
+            if not self.read_here(map, block):
                 self.drop(map, block)
             elif block.held:
                 self._look_thin(map, block, 1 if hi - lo == 1 else block.count)
@@ -184,7 +194,8 @@ class Ledger:
         held, map.list_handles = map.list_handles, 0
         try:
             for block in (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi)):
-                given = [i for i in range(max(lo, block.first), hi) if map.block_of(i) is block]
+                span = range(max(lo, block.first), hi) if block.item_list is None else block.item_list
+                given = [i for i in span if lo <= i < hi and map.block_of(i) is block]
                 block.live -= len(given)
                 if block.live <= 0 and not any(self.wanted_item(map, i) for i in block.indices()):
                     self.drop(map, block)
@@ -196,9 +207,25 @@ class Ledger:
         finally:
             map.list_handles = held
 
-    def _read_here(self, map: MapRun, block: ValueBlock) -> bool:
-        """Whether somebody may read an item whose value is in this block, and not in one that lies over it."""
-        return any(map.block_of(i) is block and self.wanted_item(map, i) for i in block.indices())
+    def read_here(self, map: MapRun, block: ValueBlock) -> bool:
+        """Whether somebody may read an item whose value is in this block, and not in one that lies over it.
+
+        It is asked at each of a block's last breaths, so the slot that was the answer last time is asked first.
+        """
+        if block.item_list is None and not map.layered:
+            lo, hi = block.first, block.first + block.count
+            if self._consumed(map, lo, hi):
+                return True
+            if len(map.handles) <= block.count:
+                return any(lo <= i < hi for i in map.handles)
+        items = block.indices()
+        for slots in range(block.seen, block.count), range(block.seen):
+            for slot in slots:
+                index = items[slot]
+                if self.wanted_item(map, index) and map.block_of(index) is block:
+                    block.seen = slot
+                    return True
+        return False
 
     def lost(self, map: MapRun, block: ValueBlock) -> None:
         """The block's values are gone with the worker that held them."""

@@ -1,26 +1,70 @@
-"""Concurrency limits within a program: by name, by tag, by task.
+"""Concurrency limits: by name, by tag, by task.
 
 A chunk runs its items one after another, so it takes one place of each limit, however many
-items it has; only async tasks, whose items run together, are sent in smaller chunks.
+items it has; items of async tasks run together, so each takes its own. Under a rate every item
+is a chunk, and no more of them are sent than there are workers: so they start when they may.
+
+Some limits are this program's own, some the record's, which other programs share. Of those the
+program has places only while it holds them: `shared_limits` brings them and takes them away.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
     from anabranch.core.maps import MapRun
+    from anabranch.engine.lanes import Lane
+
+_ANY = 1 << 30
+_MOST_STARTS = 1000  # of interest at a time
+
+
+class Wanted(NamedTuple):
+    """What maps wait for: so many places, each under all of these limits."""
+
+    names: tuple[str, ...]
+    places: int
+
+
+class Look(NamedTuple):
+    """How limits of the record are used here.
+
+    Attributes:
+        used: places that chunks take now.
+        busy: limits of which a place was taken since the last look.
+        wanted: places that maps wait for.
+        starts: limits with a rate, and how many items could start at once.
+    """
+
+    used: dict[str, int]
+    busy: set[str]
+    wanted: list[Wanted]
+    starts: dict[str, int]
+
+
+def memory_limit(map: MapRun) -> str:
+    """The limit of a map whose items ran out of memory."""
+    return f"memory:{map.id}"
 
 
 class Limits:
     """Places per limit, who holds how many, and which maps wait for one."""
 
-    __slots__ = ("capacity", "used", "waiting")
+    __slots__ = ("asking", "busy", "capacity", "shared", "starts", "stirred", "used", "waiting")
 
     def __init__(self) -> None:
         self.capacity: dict[str, int] = {}
         self.used: dict[str, int] = {}
         self.waiting: dict[str, dict[str, MapRun]] = {}
+        self.shared: dict[str, int] = {}  # of the record: places that are held for this program's maps
+        self.starts: dict[str, int] = {}  # of the record, with a rate: starts that may be made now
+        self.stirred = False  # a map has begun to wait for one of the record
+        self.asking: set[str] = set()  # maps of which that is known
+        self.busy: set[str] = set()
 
     def set(self, name: str, places: int | None) -> list[MapRun]:
         """Allow `places` chunks at once under `name` (None: any number); gives the maps that waited for one."""
@@ -32,20 +76,67 @@ class Limits:
 
     def names(self, map: MapRun) -> tuple[str, ...]:
         """The limits that apply to a map, of those that are set."""
-        own = (f"task:{map.spec.name}",) if map.options.concurrency_limit else ()
-        tagged = tuple(f"tag:{tag}" for tag in map.tags if f"tag:{tag}" in self.capacity)
-        return (*own, *tagged)
+        task = f"task:{map.spec.name}"
+        own = (task,) if map.options.concurrency_limit or self._of_record(task) else ()
+        others = [*(f"tag:{tag}" for tag in map.tags), memory_limit(map)]
+        return (*own, *(name for name in others if name in self.capacity or self._of_record(name)))
+
+    def _of_record(self, name: str) -> bool:
+        return name in self.shared or name in self.starts
+
+    # -- places ----------------------------------------------------------------------------------
 
     def take(self, map: MapRun) -> bool:
         """Take a place under each of the map's limits, or none and wait."""
         names = map.limits
-        for name in names:
-            if self.used.get(name, 0) >= self.capacity.get(name, 1 << 30):
-                self.waiting.setdefault(name, {})[map.id] = map
-                return False
+        if not names:
+            return True
+        short = self._short(names)
+        if short:
+            self.waiting.setdefault(short, {})[map.id] = map
+            map.waits_under = short
+            if map.id not in self.asking and self._of_record(short):
+                self.asking.add(map.id)
+                self.stirred = True
+            return False
+        map.waits_under = ""
         for name in names:
             self.used[name] = self.used.get(name, 0) + 1
+            if name in self.starts:
+                self.starts[name] -= 1
+        self.busy.update(names)
         return True
+
+    def _short(self, names: tuple[str, ...]) -> str:
+        """The limit that has no place left, this program's own before those of the record; "" when there is none."""
+        for name in names:
+            if self.used.get(name, 0) >= self.capacity.get(name, _ANY):
+                return name
+        for name in names:
+            if self.used.get(name, 0) >= self.shared.get(name, _ANY):
+                return name
+        return next((name for name in names if self.starts.get(name, 1) < 1), "")
+
+    def paced(self, map: MapRun) -> bool:
+        """Whether starts of the map's items count under a rate."""
+        return any(name in self.starts for name in map.limits)
+
+    def most(self, map: MapRun) -> int:
+        """How many items a chunk may have for which a place was taken."""
+        if self.paced(map):
+            return 1
+        if not _together(map):
+            return _ANY
+        left = [min(self.capacity.get(n, _ANY), self.shared.get(n, _ANY)) - self.used[n] for n in map.limits]
+        return min(map.options.async_concurrency, 1 + max(0, min(left)))
+
+    def fill(self, map: MapRun, items: int) -> int:
+        """Take the other places that a chunk of so many items needs; how many it has then."""
+        if items == 1 or not _together(map):
+            return 1
+        for name in map.limits:
+            self.used[name] += items - 1
+        return items
 
     def give_back(self, names: tuple[str, ...], places: int = 1) -> list[MapRun]:
         """Return places; gives the maps that waited for one of them."""
@@ -58,3 +149,69 @@ class Limits:
                 self.used.pop(name, None)
             woken.update(self.waiting.pop(name, {}))
         return list(woken.values())
+
+    # -- limits of the record --------------------------------------------------------------------
+
+    def apply(self, slots: Collection[str], rates: Collection[str]) -> list[MapRun]:
+        """These limits of the record hold from now on, and no others; gives the maps that waited for one."""
+        before = {*self.shared, *self.starts}
+        self.shared = {name: self.shared.get(name, 0) for name in slots}
+        self.starts = {name: self.starts.get(name, 0) for name in rates}
+        return self._woken(before)
+
+    def look(self, lanes: Sequence[Lane]) -> Look:
+        """How they are used; nothing more is taken of them until `open`."""
+        found = {m.id: m for name in (*self.shared, *self.starts) for m in self.waiting.get(name, {}).values()}
+        wanted: list[Wanted] = []
+        starts: dict[str, int] = {}
+        for map in found.values():
+            if any(self.used.get(name, 0) >= self.capacity.get(name, _ANY) for name in map.limits):
+                continue  # this program's own limit is in the way
+            lane = lanes[map.lane]
+            names = tuple(name for name in map.limits if name in self.shared)
+            rates = [name for name in map.limits if name in self.starts]
+            width = lane.slots * (map.options.async_concurrency if _together(map) else 1)
+            ready = _ready(map, width)
+            for name in rates:
+                starts[name] = starts.get(name, 0) + _ready(map, _MOST_STARTS)
+            if names:
+                room = width - self.used.get(names[0], 0)
+                wanted.append(Wanted(names, min(ready, 1 if rates else room)))
+        used = {name: self.used.get(name, 0) for name in self.shared}
+        self.asking.intersection_update(found)
+        look = Look(used, self.busy, [w for w in wanted if w.places > 0], starts)
+        self.busy = set()
+        self.shared.update(used)
+        return look
+
+    def open(self, places: Mapping[str, int], starts: Mapping[str, int]) -> list[MapRun]:
+        """So many places are here, and so many starts; gives the maps that waited for one."""
+        self.shared.update((name, count) for name, count in places.items() if name in self.shared)
+        self.starts.update((name, count) for name, count in starts.items() if name in self.starts)
+        found = [name for name, count in places.items() if count > self.used.get(name, 0)]
+        return self._woken([*found, *(name for name, count in starts.items() if count)])
+
+    def _woken(self, names: Collection[str]) -> list[MapRun]:
+        woken: dict[str, MapRun] = {}
+        for name in names:
+            woken.update(self.waiting.pop(name, {}))
+        return list(woken.values())
+
+
+def _together(map: MapRun) -> bool:
+    """Whether items of a chunk run at the same time."""
+    spec = map.spec
+    if spec.isasync is not None:
+        return spec.isasync
+    call = getattr(spec.fn, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(spec.fn) or inspect.iscoroutinefunction(call)
+
+
+def _ready(map: MapRun, most: int) -> int:
+    """Items that could be sent, as far as they are of interest."""
+    count = 0
+    for lo, hi, _ in map.ready:
+        count += hi - lo
+        if count >= most:
+            return most
+    return count

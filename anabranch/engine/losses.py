@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.contracts import ErrorInfo
+from anabranch.core.contracts import Binding, ErrorInfo
 from anabranch.core.errors import TaskTimeoutError
-from anabranch.core.events import Decide
+from anabranch.core.events import Decide, KeepInput, Shorten
+from anabranch.core.reasons import make
+from anabranch.core.stored_call import KeptCall
+from anabranch.engine import causes
+from anabranch.engine.limits import memory_limit
 from anabranch.engine.ranges import runs_of
 from anabranch.engine.remakes import Remakes
 from anabranch.engine.retries import decide
@@ -32,10 +36,14 @@ class Losses(Remakes):
         self.lost_chunks[event.chunk] = (sent.lane.index, sent.reported)
         while len(self.lost_chunks) > LATE_CHUNKS:
             del self.lost_chunks[next(iter(self.lost_chunks))]
+        for stage_map in sent.once:
+            self.spell_out(stage_map)
         map = sent.maps[0]
         positions = range(sent.reported, len(sent.chunk))
         map.sent -= len(positions)
         self._retire(sent)
+        if event.reason == "out-of-memory":
+            self._narrow(sent.maps[event.stage], sent)
         if event.reason != "returned":
             self.give_up_children(map, sent.items[0][sent.reported :])
         blamed = set(event.suspects or ())
@@ -54,28 +62,53 @@ class Losses(Remakes):
                     self._send_alone(map, index)
             else:
                 if event.suspects is None:
-                    map.attempts[index] = map.attempt(index) + 1
+                    why = causes.of_crash(map, index, event.reason, final=False)
+                    self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, event.message, None, why))
+                    map.next_attempt(index, excused=True)
                 again.append(index)
         self._send_again(map, again, apart=event.suspects is None and event.reason not in ("stopped", "returned"))
         self._readmit(sent)
-        for stage_map in sent.maps:
+        for stage_map in sent.once:
             self.check_finished(stage_map)
 
     def _blame(self, map: MapRun, index: int, event: ChunkLost) -> bool:
         """The item was running when its worker died: one of its crash retries is spent. True: it has some left."""
         crashes = map.crashes[index] = map.crashes.get(index, 0) + 1
+        if event.reason == "out-of-memory":
+            map.starved[index] = map.starved.get(index, 0) + 1
         text = f"{event.reason}: {event.message}" if event.message else event.reason
         if event.reason == "unserializable":
-            self.end_items(map, (index,), states.FAILED, text)
+            self.end_items(map, (index,), states.FAILED, text, reason=make("unserializable"))
         elif crashes >= max(1, map.options.crash_retries):
-            poison = f"poison: its worker died {crashes} times while it ran ({text})" if crashes > 1 else text
-            self.end_items(map, (index,), states.CRASHED, poison)
+            why = causes.of_crash(map, index, event.reason, final=True)
+            self._keep_input(map, index)
+            text = text if crashes == 1 else deaths_of(map, index, text)
+            self.end_items(map, (index,), states.CRASHED, text, reason=why)
         else:
-            self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, text, None))
-            map.attempts[index] = map.attempt(index) + 1
+            text = deaths_of(map, index, text) if index in map.starved else text
+            why = causes.of_crash(map, index, event.reason, final=False)
+            self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, text, None, why))
+            map.next_attempt(index, excused=True)
             map.messages[index] = text
             return True
         return False
+
+    def _narrow(self, map: MapRun, sent: Sent) -> None:
+        """Items of this map ran out of memory: half as many of its chunks may run at once, next time one alone."""
+        name = memory_limit(map)
+        now = self.limits.capacity.get(name, 0)
+        if now == 1 or sent.at_once != now:  # what was sent before the last step down has been answered by it
+            return
+        for waiting in self.limits.set(name, 1 if now else max(1, sent.lane.slots // 2)):
+            self.enqueue(waiting)
+        if now:
+            return
+        map.limits = (*map.limits, name)
+        for other in self.sent.values():  # what is under way counts; what of it has not begun comes back
+            if map in other.maps:
+                other.limits = (*other.limits, name)
+                self.limits.used[name] = self.limits.used.get(name, 0) + other.places
+                self.out.append(Shorten(other.lane.index, other.chunk.id, 0))
 
     def _send_alone(self, map: MapRun, index: int) -> None:
         if self.with_inputs(map, [index]):
@@ -102,30 +135,44 @@ class Losses(Remakes):
         index = sent.items[event.stage][event.position]
         if map.is_terminal(index) or event.position in sent.taken:  # taken back: it begins anew elsewhere
             return
+        self.spell_out(map)
         sent.dirty = True
         if event.stage == 0:  # it comes back by itself, not with the rest of the chunk
             sent.taken.add(event.position)
         message = f"Task run exceeded timeout of {event.seconds} second(s)"
-        if map.options.retry_condition_fn is not None and map.attempt(index) <= map.options.retries:
+        if map.options.retry_condition_fn is not None and map.counted(index) <= map.options.retries:
             map.delayed[index] = (float("inf"), states.AWAITING_RETRY)
             self.out.append(Decide(map, index))
             return
         self.decided(map, index, self._timeout_delay(map, index), message)
 
     def _timeout_delay(self, map: MapRun, index: int) -> float | None:
-        return decide(map.options, map.attempt(index), TaskTimeoutError(""), self.rng)
+        return decide(map.options, map.counted(index), TaskTimeoutError(""), self.rng)
 
     def decided(self, map: MapRun, index: int, delay: float | None, message: str) -> None:
         """A timed-out item gets another attempt after `delay` seconds, or (None) its final state."""
         map.delayed.pop(index, None)
         info = ErrorInfo("TaskTimeoutError", message, "", exception=TaskTimeoutError(message))
         if delay is None:
+            self._keep_input(map, index)
             self.end_items(map, (index,), states.TIMED_OUT, message, info)
             return
-        self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, message, info))
+        why = causes.of_end(map, index, states.AWAITING_RETRY, info, "timeout")
+        self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, message, info, why))
         self.give_up_children(map, (index,))
-        map.attempts[index] = map.attempt(index) + 1
+        map.next_attempt(index, excused=False)
         self.delay(map, index, delay, states.AWAITING_RETRY)
+
+    def _keep_input(self, map: MapRun, index: int) -> None:
+        """The item is given up where no worker can store what it was called with."""
+        if not map.resumable or map.is_terminal(index):
+            return
+        given, source = map.args.get(index), map.source
+        if source is not None and source.random_access:
+            given = source.at(index)
+        upstreams = map.feeds or map.item_upstreams.get(index, ())
+        map.call = map.call or KeptCall(Binding(star=True))  # submits travel as whole calls
+        self.out.append(KeepInput(map, index, given, tuple(upstreams), map.call))
 
     def engine_lost(self, lane: int, reason: str) -> None:
         """Nothing will come from this runner any more: all it held or was to do has crashed."""
@@ -138,7 +185,8 @@ class Losses(Remakes):
             if map.lane == lane and not map.finished:
                 map.sent = 0
                 map.closed = True
-                self.end_items(map, range(len(map.codes)), states.CRASHED, f"engine-lost: {reason}")
+                why = make("budget/engine-lost")
+                self.end_items(map, range(len(map.codes)), states.CRASHED, f"engine-lost: {reason}", reason=why)
 
     # -- a chunk that is over ---------------------------------------------------------------------
 
@@ -153,7 +201,7 @@ class Losses(Remakes):
     def _retire(self, sent: Sent) -> None:
         chunk = sent.chunk.id
         del self.sent[chunk]
-        for map in sent.maps:
+        for map in sent.once:
             map.running.discard(chunk)
             if map.forgotten and not map.running:
                 self.drop_shared(map)
@@ -161,5 +209,19 @@ class Losses(Remakes):
         sent.lane.blocked -= sent.waiting > 0
         self.dirty_lanes.add(sent.lane.index)
         if sent.limits:
-            for map in self.limits.give_back(sent.limits):
+            for map in self.limits.give_back(sent.limits, sent.places):
                 self.enqueue(map)
+
+
+def deaths_of(map: MapRun, index: int, text: str) -> str:
+    """How often an item's worker died under it, those for want of memory apart, and of what the last time."""
+    starved = map.starved.get(index, 0)
+    others = map.crashes[index] - starved
+    if not starved:
+        return f"poison: its worker died {others} times while it ran ({text})"
+    also = f", and its worker died {_times(others)} of something else" if others else ""
+    return f"out of memory {_times(starved)}{also} ({text})"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

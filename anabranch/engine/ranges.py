@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
 
 def in_ranges(ranges: Iterable[tuple[int, int, bool]], lo: int, hi: int) -> set[int]:
@@ -55,6 +56,16 @@ def runs_of(items: Iterable[int]) -> Iterator[tuple[int, int]]:
 def as_range(items: list[int]) -> Sequence[int]:
     """Items as a range, if each is one more than the one before."""
     first = items[0]
+    if len(items) == 1:
+        return range(first, first + 1)
     if items[-1] - first + 1 != len(items) or any(i != n for n, i in enumerate(items, first)):
         return items
     return range(first, first + len(items))
+
+
+def common(items: Sequence[int], table: Mapping[Any, object]) -> Sequence[int]:
+    """Items that a table may have: those it has where it is the smaller one, else all of them."""
+    if len(items) < len(table):
+        return items
+    there = items if isinstance(items, range) else set(items)
+    return [i for i in table if i in there]

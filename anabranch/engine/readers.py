@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from anabranch.core import states
 from anabranch.core.contracts import Handle
 from anabranch.core.events import Free, Move, Pull, Spill
-from anabranch.core.maps import ValueBlock
+from anabranch.core.maps import Upstream, ValueBlock
+from anabranch.engine.assemble import PIPE
 from anabranch.engine.capacity import Waiting
 from anabranch.engine.chunks import Pace, window
 from anabranch.engine.lanes import Lane
@@ -17,11 +18,11 @@ from anabranch.engine.ledger import Ledger
 from anabranch.engine.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.contracts import Capabilities, Held
     from anabranch.core.events import Instruction
-    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.maps import MapRun
     from anabranch.core.runs import Row
     from anabranch.engine.lanes import Sent
 
@@ -40,6 +41,9 @@ class Readers:
         self.lost_chunks: dict[int, tuple[int, int]] = {}  # the last few, to tell late reports from repeated ones
         self.paces: dict[int, Pace] = {}  # by shared id of the task
         self.cancelling: set[MapRun] = set()  # while they are given up together
+        self.halted: set[str] = set()  # flow runs of which nothing more is to begin
+        self._when_halted: list[Callable[[], None]] = []
+        self.cancelled_by = "user"  # by whom
         self.unsendable: dict[int, str] = {}  # shared values that cannot be pickled, and why
         self.ledger = Ledger()
         self.limits = Limits()
@@ -70,7 +74,7 @@ class Readers:
     def pace(self, map: MapRun) -> Pace:
         found = self.paces.get(map.spec_ref)
         if found is None:
-            found = self.paces[map.spec_ref] = Pace()
+            found = self.paces[map.spec_ref] = Pace(self.lanes[map.lane].capabilities.chunk_seconds)
         return found
 
     # -- readers ---------------------------------------------------------------------------------
@@ -80,6 +84,16 @@ class Readers:
 
     def handle_gone(self, map: MapRun, index: int) -> None:
         self.ledger.item_handle_gone(map, index)
+
+    def handles_gone(self, gone: Iterable[tuple[MapRun, int]]) -> None:
+        """Futures that were let go, each of a run that is known."""
+        for map, index in gone:
+            if map.links:  # somebody took its value before it was let go, whose turn to tell of it is still to come
+                self.append_links(map)
+            if map.handles.get(index) == 1 and map.codes[index] < states.FIRST_TERMINAL:
+                del map.handles[index]  # there is nothing yet: who takes its value in looks who wants it
+            else:
+                self.handle_gone(map, index)
 
     def list_gone(self, map: MapRun) -> None:
         map.list_handles -= 1
@@ -164,6 +178,8 @@ class Readers:
         """Ask for the next elements while fewer than a window of them are ahead."""
         if map.pulling or map.closed or map.cancelled or map.source is None or map.source.random_access:
             return
+        if map.flow_run_id in self.halted:
+            return
         lane = self.lanes[map.lane]
         room = window(lane.slots, self.pace(map), fixed=map.window)
         ahead = len(map.codes) - (map.consumed if map.stream is not None and not map.sealed else map.done)
@@ -187,6 +203,20 @@ class Readers:
             self.seal(up.map)
         else:
             up.map.item_consumers.setdefault(up.item, []).append((map, -1 if index is None else index))
+
+    def spell_out(self, map: MapRun, items: Iterable[int] | None = None) -> None:
+        """Write down what is to be known of links that follow these items (or any), before anything but their
+        common way to a worker and back happens to them: until then `followers` is all there is of them."""
+        if not map.followers:
+            return
+        for before in list(map.followers) if items is None else [i for i in items if i in map.followers]:
+            index = map.followers.pop(before)
+            up = Upstream(map, before)
+            map.args[index] = PIPE
+            map.item_upstreams[index] = (up,)
+            map.blocked_items[index] = 1
+            self.hold(up)
+            map.item_consumers.setdefault(before, []).insert(0, (map, index))  # another one would have come later
 
     def hold(self, up: Upstream) -> None:
         up.map.read_singly = True
@@ -246,11 +276,14 @@ class Readers:
 
     # -- what the floors above do ----------------------------------------------------------------
 
+    def append_links(self, map: MapRun) -> None:
+        raise NotImplementedError
+
     def enqueue(self, map: MapRun) -> None:
         raise NotImplementedError
 
-    def cancel_map(self, map: MapRun, *, unpulled_only: bool = False) -> None:
+    def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:
         raise NotImplementedError
 
-    def cancel_together(self, maps: Sequence[MapRun]) -> None:
+    def cancel_together(self, maps: Sequence[MapRun], by: str = "user") -> None:
         raise NotImplementedError

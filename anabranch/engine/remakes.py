@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.engine.intake import Intake
+from anabranch.core.reasons import make
+from anabranch.engine.adopting import Adopting
 from anabranch.engine.ranges import runs_of
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Handle
     from anabranch.core.maps import MapRun, ValueBlock
 
+_LOST = make("budget/value-lost")
 
-class Remakes(Intake):
+
+class Remakes(Adopting):
     """Adds the loss of values, and what it takes to have them again."""
 
     def values_lost(self, lane: int, handles: Sequence[Handle]) -> None:
@@ -32,7 +35,7 @@ class Remakes(Intake):
             if map.lane != lane:
                 continue
             for block in dict.fromkeys([*map.blocks, *map.moved.values()]):
-                if block.handle in gone:
+                if block is not None and block.handle in gone:
                     self._remake(map, block)
 
     def _remake(self, map: MapRun, block: ValueBlock) -> None:
@@ -45,15 +48,17 @@ class Remakes(Intake):
     def _make_again(self, map: MapRun, items: list[int]) -> None:
         """Items that had ended well run once more; what they read and was let go meanwhile runs before them."""
         for index in items:
+            self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, "value-lost", None, _LOST))
             map.codes[index] = states.PENDING
-            map.attempts[index] = map.attempt(index) + 1
+            map.next_attempt(index, excused=True)
             map.messages[index] = "value-lost"
         map.done -= len(items)
         self.call_back(map, set(items))
         again = [i for i in items if self._read_again(map, i)]
         if len(again) < len(items):
             text = "value-lost: its worker died, and what it was made of is not there any more"
-            self.end_items(map, sorted(set(items).difference(again)), states.CRASHED, text)
+            why = make("budget/value-lost", final=True)
+            self.end_items(map, sorted(set(items).difference(again)), states.CRASHED, text, reason=why)
         for lo, hi in runs_of(self.with_inputs(map, again)):
             self.make_ready(map, lo, hi)
 
@@ -92,13 +97,14 @@ class Remakes(Intake):
 
     def handle_gone(self, map: MapRun, index: int) -> None:
         super().handle_gone(map, index)
-        if map.recipes or map.args:
+        if (map.recipes or map.args) and map.is_terminal(index):
             self._forget_recipes(map, (index,))
 
     def _forget_arguments(self, map: MapRun, items: Sequence[int]) -> None:
-        if not self.recipe_needed(map):
+        if self.recipe_needed(map):
+            self._forget_recipes(map, items)
+        else:
             super()._forget_arguments(map, items)
-        self._forget_recipes(map, items)
 
     def _forget_recipes(self, map: MapRun, items: Sequence[int]) -> None:
         """Those of items that nobody asks for, and of what these were made of."""

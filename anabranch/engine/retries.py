@@ -17,7 +17,7 @@ def decide(
 
     Args:
         options: retries, retry_delay_seconds, retry_jitter_factor, retry_on.
-        attempt: the attempt that failed, from 1.
+        attempt: the attempt that failed, from 1, not counting those that the infrastructure lost.
         error: its exception, None for a returned failed state.
         rng: where jitter comes from.
     """

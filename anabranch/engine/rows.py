@@ -5,14 +5,25 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from anabranch.core.runs import ItemBlock
+from anabranch.core import states
+from anabranch.core.keys import DIGEST_BYTES, NO_DIGEST
+from anabranch.core.runs import ItemBlock, MapRow, StoredRow
+from anabranch.engine.ranges import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from anabranch.core.contracts import Report
     from anabranch.core.maps import MapRun
-    from anabranch.core.runs import ItemRow
+    from anabranch.core.runs import ItemRow, Row
+
+
+def map_row(map: MapRun, length: int | None, ended: float | None, counts: dict[str, int]) -> MapRow:
+    """A map as the record has it."""
+    return MapRow(
+        map.id, map.flow_run_id, map.spec.name, map.kind, length, map.created, ended, counts, map.parent_id, map.tags,
+        map.call_key, map.code_hash,
+    )  # fmt: skip
 
 
 def block_row(map: MapRun, first: int, count: int, codes: bytes | None, report: Report) -> ItemBlock:
@@ -26,8 +37,31 @@ def links_of(map: MapRun, stages: Sequence[Sequence[int]], report: Report) -> It
     Args:
         stages: the items of each stage of the report's positions, in their order.
     """
+    chains = sorted((chain[0], position, chain) for position, chain in enumerate(zip(*stages, strict=True)))
+    if not map.attempts and all(chain == tuple(range(first, first + len(chain))) for first, _, chain in chains):
+        yield from _in_line(map, [(first, position) for first, position, _ in chains], len(stages), report)
+        return
     found = sorted((index, position) for items in stages for position, index in enumerate(items))
     yield from rows_of(map, [index for index, _ in found], [position for _, position in found], report, spread=True)
+
+
+def _in_line(map: MapRun, chains: Sequence[tuple[int, int]], depth: int, report: Report) -> Iterator[ItemBlock]:
+    """The same where each chain (first item, position) is a run of neighbours: its links have one time."""
+    at = 0
+    while at < len(chains):
+        lo = hi = chains[at][0]
+        positions = []
+        while at < len(chains) and chains[at][0] == hi:
+            positions.append(chains[at][1])
+            hi += depth
+            at += 1
+        started = durations = None
+        if report.durations is not None and report.started is not None:
+            started, durations = array("i"), array("i")
+            for position in positions:
+                started.extend(report.started[position : position + 1] * depth)
+                durations.extend(report.durations[position : position + 1] * depth)
+        yield ItemBlock(map.id, lo, hi - lo, None, report.base, started, durations, 1, report.worker)
 
 
 def rows_of(
@@ -39,9 +73,10 @@ def rows_of(
         positions: where each of `ended` stands in the report.
         spread: neighbours may stand anywhere in it.
     """
-    last, start = len(ended) - 1, 0
+    last, start, again = len(ended) - 1, 0, bool(map.attempts)
     for at, index in enumerate(ended):
-        if at < last and ended[at + 1] == index + 1 and (spread or positions[at + 1] == positions[at] + 1):
+        beside = at < last and ended[at + 1] == index + 1 and (spread or positions[at + 1] == positions[at] + 1)
+        if beside and not (again and map.attempt(index) != map.attempt(index + 1)):
             continue
         lo, hi = ended[start], index + 1
         started = durations = None
@@ -56,6 +91,53 @@ def rows_of(
         codes = bytes(map.codes[lo:hi])
         yield ItemBlock(map.id, lo, hi - lo, codes, report.base, started, durations, map.attempt(lo), report.worker)
         start = at + 1
+
+
+def note_stored(
+    rows: list[Row], map: MapRun, stage: int, ended: Sequence[int], positions: Sequence[int], report: Report
+) -> None:
+    """Remember where the values of items lie that completed, and in a resumable run record it.
+
+    Args:
+        positions: where each of `ended` stands in the report.
+    """
+    if any(map.codes[i] > states.COMPLETED for i in ended):  # those have no value there
+        good = [n for n, index in enumerate(ended) if map.codes[index] <= states.COMPLETED]
+        ended, positions = [ended[n] for n in good], [positions[n] for n in good]
+    name = report.stored[stage] if report.stored else ""
+    if not len(ended):
+        return
+    if name:
+        map.stored.add(name, ended, positions)
+    if map.resumable:
+        if map.keys is not None:
+            digests = _picked(map.keys, ended)
+        elif stage == 0 and report.digests:
+            digests = _picked(report.digests, positions)
+        else:  # what is made of other items follows from these; anything else is like nothing
+            digests = b"" if map.source is None else NO_DIGEST * len(ended)
+        rows.append(StoredRow(map.id, name, ended, positions, digests))
+
+
+def stored_row(map: MapRun, index: int, place: tuple[str, int] | None) -> StoredRow:
+    """Where the value of one item lies that an earlier driver completed under another series."""
+    assert map.keys is not None
+    digest = _picked(map.keys, (index,))
+    return StoredRow(map.id, place[0] if place else "", (index,), (place[1] if place else 0,), digest)
+
+
+def _picked(digests: bytes | bytearray, places: Sequence[int]) -> bytes:
+    size = DIGEST_BYTES
+    if isinstance(places, range) and places.step == 1:
+        return bytes(digests[places[0] * size : (places[-1] + 1) * size])
+    return b"".join([digests[n * size : (n + 1) * size] for n in places])
+
+
+def cancelled_rows(map: MapRun, items: Sequence[int], wall: float) -> Iterator[ItemBlock]:
+    """Columns for first attempts that were given up: a million of them, and of each but one thing to say."""
+    code = bytes([states.CANCELLED])
+    for lo, hi in runs_of(items):
+        yield ItemBlock(map.id, lo, hi - lo, code * (hi - lo), wall)
 
 
 def timed(row: ItemRow, report: Report, offset: int) -> ItemRow:

@@ -1,0 +1,74 @@
+"""What is remembered of runs: in a SQLite file, in files of a shared folder, in PostgreSQL, or in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anabranch.core.errors import ConfigurationError
+from anabranch.core.secrets import without_login
+from anabranch.records.network import shared as on_network
+
+if TYPE_CHECKING:
+    import os
+
+    from anabranch.records.recorder import Recorder
+    from anabranch.records.union import UnionRecords
+
+_POSTGRES = ("postgresql", "postgres")
+
+
+def open_records(
+    where: str | os.PathLike[str], *, shared: str = "auto", retention_days: float = 0.0
+) -> Recorder | UnionRecords:
+    """The records at a path or at a PostgreSQL address, made where there are none.
+
+    Args:
+        where: the path of a SQLite file, or an address such as "postgresql://user@host/database".
+        shared: whether the path lies on a network file system: "auto" (look), "true" or "false".
+        retention_days: runs that ended longer ago are deleted now and then; 0 keeps all.
+
+    Raises:
+        ConfigurationError: the address is of a kind that is not known.
+        MissingExtraError: the address needs a package that is not installed; says which.
+        RecordsError: the records are damaged, out of reach, or need a newer anabranch.
+    """
+    scheme = _scheme(where)
+    if scheme in _POSTGRES:
+        from anabranch.records.postgres import PostgresRecords
+
+        return PostgresRecords(str(where), retention_days=retention_days)
+    if scheme:
+        raise ConfigurationError(
+            f"records = {without_login(str(where))!r} is no place for records: give a path, or "
+            "postgresql://user@host/database"
+        )
+    path = Path(where).expanduser().absolute()
+    if _in_folder(path, shared):
+        from anabranch.records.union import UnionRecords
+
+        return UnionRecords(folder_of(path), retention_days=retention_days)
+    from anabranch.records.sqlite import SqliteRecords
+
+    return SqliteRecords(path, retention_days=retention_days)
+
+
+def recorded(where: str | os.PathLike[str], *, shared: str = "auto") -> bool:
+    """Whether there may be records at a path or an address: False for a path where nothing was ever recorded."""
+    if _scheme(where):
+        return True
+    path = Path(where).expanduser().absolute()
+    return (folder_of(path) if _in_folder(path, shared) else path).exists()
+
+
+def folder_of(path: Path) -> Path:
+    """Where the files of all drivers lie, when `path` is on a network file system."""
+    return path.with_name(f"{path.name}.d")
+
+
+def _scheme(where: str | os.PathLike[str]) -> str:
+    return str(where).partition("://")[0].lower() if "://" in str(where) else ""
+
+
+def _in_folder(path: Path, shared: str) -> bool:
+    return on_network(path.parent) if shared == "auto" else shared == "true"

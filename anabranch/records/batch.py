@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+from array import array
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch.core.runs import FlowRunRow, HeartbeatRow, ItemBlock, ItemRow, LogRow, MapRow, TransitionRow
+from anabranch.core.runs import FlowRunRow, HeartbeatRow, ItemBlock, ItemRow, LogRow, MapRow, StoredRow, TransitionRow
 from anabranch.records.blocks import SEAL, Pack, encode, times_of
 from anabranch.records.views import state_name
 
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from anabranch.core.runs import Row
+    from anabranch.records.database import Values
 
-Values = tuple[Any, ...]  # of one row, as SQL takes them
 _AT_ONCE = 8_192  # a pack of so many items is sealed without waiting for more
 
 
@@ -38,6 +40,10 @@ class BlockRow(NamedTuple):
     def of(cls, map: str, attempt: int, pack: Pack, *, sealed: bool) -> BlockRow:
         return cls(map, pack.first, pack.last, attempt, sealed, encode(pack, sealed=sealed), pack.count)
 
+    @property
+    def values(self) -> Values:
+        return (self.map, self.first, self.last, self.attempt, int(self.sealed), self.data)
+
 
 class Batch:
     """Rows taken since the last commit; of rows that replace each other only the last is kept."""
@@ -46,6 +52,7 @@ class Batch:
         self.flow_runs: dict[str, FlowRunRow] = {}
         self.maps: dict[str, MapRow] = {}
         self.items: list[ItemRow] = []
+        self.stored: list[StoredRow] = []
         self.transitions: list[TransitionRow] = []
         self.logs: list[LogRow] = []
         self.beats: dict[str, float] = {}
@@ -57,6 +64,7 @@ class Batch:
             MapRow: self._map,
             ItemBlock: self._block,
             ItemRow: self.items.append,
+            StoredRow: self._stored,
             TransitionRow: self.transitions.append,
             LogRow: self.logs.append,
             HeartbeatRow: self._heartbeat,
@@ -65,8 +73,9 @@ class Batch:
 
     def __bool__(self) -> bool:
         return any(
-            (self.flow_runs, self.maps, self.items, self.transitions, self.logs, self.beats, self.packs, self.full)
-        )
+            (self.flow_runs, self.maps, self.items, self.stored, self.transitions, self.logs, self.beats, self.packs,
+             self.full)
+        )  # fmt: skip
 
     def take(self, row: Row | Mark) -> None:
         """Take a row; raises KeyError for what is none, RecordsError for a block that is inconsistent."""
@@ -80,6 +89,8 @@ class Batch:
             yield "put_map", map_values, self.maps.values()
         if self.items:
             yield "put_item", item_values, self.items
+        if self.stored:
+            yield "add_stored", stored_values, self.stored
         if self.transitions:
             yield "add_transition", transition_values, self.transitions
         if self.logs:
@@ -103,6 +114,10 @@ class Batch:
     def _map(self, row: MapRow) -> None:
         self.maps[row.id] = row
 
+    def _stored(self, row: StoredRow) -> None:
+        if len(row.items):
+            self.stored.append(row)
+
     def _heartbeat(self, row: HeartbeatRow) -> None:
         self._beat(row.flow_run, row.when)
 
@@ -125,21 +140,51 @@ def flow_run_values(r: FlowRunRow) -> Values:
     return (
         r.id, r.flow, r.name, r.state, state_name(r.state, r.state_name), r.message, r.created, r.started, r.ended,
         r.attempt, r.parent_run, r.version, r.runner, json.dumps(r.tags), r.parameters, r.pid, r.pid_started, r.host,
-        r.heartbeat,
+        r.heartbeat, int(r.resumable), r.run_key, r.entry, r.token,
     )  # fmt: skip
 
 
 def map_values(r: MapRow) -> Values:
     return (
         r.id, r.flow_run, r.task, r.kind, r.length, r.created, r.ended, json.dumps(r.counts), r.parent,
-        json.dumps(r.tags),
+        json.dumps(r.tags), r.call_key, r.code, r.superseded,
     )  # fmt: skip
+
+
+def stored_values(r: StoredRow) -> Values:
+    whole = isinstance(r.items, range) and r.items.step == 1
+    first, last = (r.items[0], r.items[-1]) if whole else (min(r.items), max(r.items))
+    items = b"" if whole else numbers("Q", r.items)
+    slots = b"" if r.slots == range(len(r.items)) else numbers("I", r.slots)
+    return (r.map, r.kind, r.name, first, last, items, slots, r.digests)
+
+
+def stored_row(values: Values) -> StoredRow:
+    """The row that `stored_values` took apart."""
+    map, name, first, last, items, slots, digests, kind = values
+    found = range(first, last + 1) if not items else from_numbers("Q", items)
+    return StoredRow(map, name, found, from_numbers("I", slots) if slots else range(len(found)), digests, kind)
+
+
+def numbers(kind: str, values: Iterable[int]) -> bytes:
+    found = array(kind, values)
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found.tobytes()
+
+
+def from_numbers(kind: str, data: bytes) -> array[int]:
+    found: array[int] = array(kind)
+    found.frombytes(data)
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found
 
 
 def item_values(r: ItemRow) -> Values:
     return (
         r.map, r.index, r.attempt, r.state, state_name(r.state, r.state_name), r.name, r.message, r.started, r.ended,
-        r.worker, r.error_type, r.error_text,
+        r.worker, r.error_type, r.error_text, r.reason, r.details,
     )  # fmt: skip
 
 

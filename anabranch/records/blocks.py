@@ -14,15 +14,14 @@ import struct
 import sys
 import zlib
 from array import array
-from bisect import bisect_right
-from itertools import accumulate
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.errors import RecordsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from anabranch.core.runs import ItemBlock
 
@@ -121,20 +120,27 @@ class Pack:
         spans = zip(self.firsts, self.counts, strict=True)
         return min((max(first, low) for first, count in spans if first + count > low), default=None)
 
-    def indexes(self) -> Callable[[int], bool]:
-        """A test whether anything is known of an index here."""
-        positions = accumulate(self.counts, initial=0)
-        spans = sorted(zip(self.firsts, self.counts, positions, strict=False))
-        firsts, codes = [first for first, _, _ in spans], self.codes
+    def among(self, indexes: Sequence[int]) -> Iterable[int]:
+        """Those of some indexes (sorted) of which anything is known here."""
+        if self.codes is None and self.count < 2 * len(self.firsts):  # single items, as those are that ran again
+            told = set(self.firsts)
+            for first, count in zip(self.firsts, self.counts, strict=True):
+                if count > 1:
+                    told.update(range(first, first + count))
+            return told.intersection(indexes)
+        return self._among(indexes)
 
-        def known(index: int) -> bool:
-            n = bisect_right(firsts, index) - 1
-            if n < 0:
-                return False
-            first, count, at = spans[n]
-            return index < first + count and (codes is None or codes[at + index - first] != states.PENDING)
-
-        return known
+    def _among(self, indexes: Sequence[int]) -> Iterator[int]:
+        position = 0
+        for first, count in zip(self.firsts, self.counts, strict=True):
+            low = bisect_left(indexes, first)
+            found = indexes[low : bisect_left(indexes, first + count, low)]
+            if self.codes is None:
+                yield from found
+            else:
+                shift = position - first
+                yield from (index for index in found if self.codes[index + shift] != states.PENDING)
+            position += count
 
     def _segment(self, first: int, count: int, offset: int, who: int) -> None:
         self.firsts.append(first)

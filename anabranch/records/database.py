@@ -1,111 +1,95 @@
-"""Opening the SQLite file: its mode, its schema, its connections.
-
-The file is in WAL mode with synchronous=NORMAL. What is committed survives the death of any process,
-kill -9 included. A loss of power or a crash of the system may take the last commits with it (back to
-the last checkpoint), but never leaves a damaged file or half of a commit.
-"""
+"""What the writer and the questions need of a database, be it a SQLite file or PostgreSQL."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-from anabranch.core.errors import RecordsError
-from anabranch.records.statements import Migration, migrations
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-_NEW_FILE = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
-
-
-def connect(path: Path, timeout: float) -> sqlite3.Connection:
-    """A connection to a file that exists; waits up to `timeout` seconds where another one holds a lock."""
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", timeout=timeout, isolation_level=None, uri=True)
-    try:
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA temp_store = MEMORY")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+Values = tuple[Any, ...]  # of one row, as SQL takes them
 
 
-@contextmanager
-def opened(path: Path, timeout: float = 30.0) -> Iterator[sqlite3.Connection]:
-    """A connection for a while; SQLite's errors leave as RecordsError, which names the file."""
-    try:
-        connection = connect(path, timeout)
-        try:
-            yield connection
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise RecordsError(f"the records in {path} cannot be used: {error}") from error
+class Cursor(Protocol):
+    """What came of a statement."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the write lock; commit at the end, or leave everything as it was after an exception."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+class Connection(Protocol):
+    """What connections of `sqlite3` and of `psycopg` have in common."""
+
+    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ..., /) -> Cursor: ...
+
+    def close(self) -> None: ...
 
 
-def prepare(path: Path, steps: Sequence[Migration] | None = None, timeout: float = 30.0) -> None:
-    """Make the file (mode 0600) where there is none, and bring its schema up to date.
+class Database(Protocol):
+    """Where records lie; its connections are of one thread each."""
 
-    Any number of processes may do so at once.
+    @property
+    def name(self) -> str:
+        """As messages show it, without a login."""
+        ...
 
-    Raises:
-        RecordsError: the file is no database, is locked for longer than `timeout`, or needs a newer anabranch.
-    """
-    steps = migrations() if steps is None else steps
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, _NEW_FILE, 0o600))
-    except OSError as error:
-        raise RecordsError(f"the records in {path} cannot be used: {error}") from error
-    with opened(path, timeout) as connection:
-        _write_ahead(connection, timeout)
-        if _version(connection, path, steps) == len(steps):
-            return
-        for step in steps:
-            with transaction(connection):
-                if _version(connection, path, steps) < step.version:
-                    for statement in step.statements:
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {step.version}")
+    @property
+    def sql(self) -> Mapping[str, str]:
+        """The queries of queries.sql in its dialect."""
+        ...
 
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What it raises when it cannot take rows now, and for rows that it can never take."""
+        ...
 
-def _write_ahead(connection: sqlite3.Connection, timeout: float) -> None:
-    """Change the file's journal mode, if nobody has; SQLite does not wait for others who do the same just now."""
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
+    def connect(self) -> Connection:
+        """A connection for the writer: it waits for a lock for moments only."""
+        ...
 
+    def opened(self) -> AbstractContextManager[Connection]:
+        """A connection for a while; errors of the database leave as RecordsError, which names it."""
+        ...
 
-def _version(connection: sqlite3.Connection, path: Path, steps: Sequence[Migration]) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(steps):
-        raise RecordsError(
-            f"the records in {path} have schema version {version}; this anabranch knows versions up to {len(steps)}: "
-            f"use one that knows version {version}, or another file"
-        )
-    return version
+    def transaction(self, connection: Connection) -> AbstractContextManager[None]:
+        """Commit at the end, or leave everything as it was after an exception."""
+        ...
+
+    def moment(self, connection: Connection) -> None:
+        """From here on questions see the records as they are at the first one, until the connection is given back."""
+        ...
+
+    def many(self, connection: Connection, sql: str, rows: Iterable[Values]) -> None:
+        """Carry out a statement for each row, in a transaction."""
+        ...
+
+    def single(self, connection: Connection, sql: str, row: Values) -> None:
+        """The same for one row; when it fails, the transaction goes on without it."""
+        ...
+
+    def refused(self, error: Exception) -> bool:
+        """Whether an error says that a row can never be stored, as opposed to a database that cannot take it now."""
+        ...
+
+    def overtaken(self, connection: Connection, tokens: Mapping[str, int]) -> set[str]:
+        """Those of our runs, given with our tokens, that another driver has; inside the transaction that writes."""
+        ...
+
+    def compact(self) -> None:
+        """Give space that is free back to the file system; raises RecordsError."""
+        ...
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        ...
+
+    def damage(self) -> list[str]:
+        """What the database itself says is wrong with it; raises RecordsError when it cannot be asked."""
+        ...

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
+from anabranch.core.errors import RunTakenError
 from anabranch.core.processes import host_name, process_alive
+from anabranch.records.views import OPEN
+
+if TYPE_CHECKING:
+    from anabranch.core.runs import FlowRunRow
 
 STALE = 60.0  # seconds without a sign of life, from another host
 
@@ -18,6 +23,16 @@ class Driver(NamedTuple):
     pid_started: float
     host: str
     seen: float
+    ended: bool = False
+
+    @classmethod
+    def of(cls, run: FlowRunRow) -> Self:
+        seen = max(run.heartbeat, run.created, run.started or 0.0)
+        return cls(run.id, run.attempt, run.pid, run.pid_started, run.host, seen, run.state not in OPEN)
+
+    def free(self, now: float) -> bool:
+        """Whether somebody else may drive the run: it has ended, or its driver is gone."""
+        return self.ended or self.gone(now)
 
     def gone(self, now: float) -> bool:
         """On this host: that process is not there any more; elsewhere, or without a pid: silent for too long."""
@@ -28,3 +43,13 @@ class Driver(NamedTuple):
     @property
     def message(self) -> str:
         return f"its driver process {self.pid} on {self.host} is gone"
+
+
+def taken(run: str, driver: Driver | None) -> RunTakenError:
+    """Why a run cannot be had."""
+    if driver is None:
+        return RunTakenError(f"there is no run {run!r} in the records")
+    return RunTakenError(
+        f"run {run} has a driver: process {driver.pid} on {driver.host}; wait until it has ended, or end it with "
+        f"`anabranch run cancel {run}`"
+    )

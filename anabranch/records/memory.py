@@ -7,21 +7,34 @@ import os
 import threading
 from collections import Counter, deque
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError
-from anabranch.core.runs import FlowRunRow, HeartbeatRow, ItemBlock, ItemRow, LogRow, MapRow, TransitionRow
+from anabranch.core.runs import (
+    FlowRunRow,
+    HeartbeatRow,
+    ItemBlock,
+    ItemRow,
+    LogRow,
+    MapRow,
+    ReasonCount,
+    StoredRow,
+    TransitionRow,
+)
 from anabranch.core.states import CRASHED
 from anabranch.records.blocks import Pack, times_of
-from anabranch.records.drivers import Driver
-from anabranch.records.views import FAILING, OPEN, StateFilter, Stored, page, state_name
+from anabranch.records.drivers import Driver, taken
+from anabranch.records.memory_limits import MemoryLimits
+from anabranch.records.views import FAILING, OPEN, StateFilter, Stored, counted, last_left, page, state_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.contracts import Clock
     from anabranch.core.runs import ItemView, Row
+    from anabranch.records.views import Later, Left
 
 logger = logging.getLogger("anabranch.records")
 
@@ -39,9 +52,11 @@ class MemoryRecords:
         self._maps: dict[str, MapRow] = {}
         self._packs: dict[str, dict[tuple[int, int], Pack]] = {}  # by map; by attempt, times
         self._items: dict[str, dict[tuple[int, int], ItemRow]] = {}  # by map; by index, attempt
+        self._stored: dict[str, list[StoredRow]] = {}
         self._transitions: list[TransitionRow] = []
         self._logs: list[LogRow] = []
         self._cancelled: set[str] = set()
+        self.limits = MemoryLimits(clock)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -78,6 +93,9 @@ class MemoryRecords:
                 packs.setdefault((row.attempt, times), Pack(row.base, times)).add(row)
         elif isinstance(row, ItemRow):
             self._items.setdefault(row.map, {})[row.index, row.attempt] = row
+        elif isinstance(row, StoredRow):
+            if len(row.items):
+                self._stored.setdefault(row.map, []).append(row)
         elif isinstance(row, FlowRunRow):
             old = self._flow_runs.get(row.id)
             beat = max(row.heartbeat, old.heartbeat if old else 0.0)
@@ -118,6 +136,26 @@ class MemoryRecords:
             if len(found) != 1:
                 found = [run for run in self._flow_runs.values() if id_or_name and run.name == id_or_name]
             return replace(max(found, key=lambda run: (run.created, run.id))) if found else None
+
+    def subflow(self, parent: str, run_key: str) -> FlowRunRow | None:
+        """The newest run that a flow run made by the call of this key."""
+        return self._newest(lambda run: run.parent_run == parent and run.run_key == run_key)
+
+    def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
+        """The newest run of a flow that has the user's key."""
+        return self._newest(lambda run: run.flow == flow and run.run_key == run_key and not run.parent_run)
+
+    def _newest(self, fits: Callable[[FlowRunRow], bool]) -> FlowRunRow | None:
+        with self._lock:
+            self._settle()
+            found = [run for run in self._flow_runs.values() if fits(run)]
+            return replace(max(found, key=lambda run: (run.created, run.id))) if found else None
+
+    def stored(self, map: str, kind: str = "value") -> list[StoredRow]:
+        """What was stored of a map, in the order it was written."""
+        with self._lock:
+            self._settle()
+            return [row for row in self._stored.get(map, ()) if row.kind == kind]
 
     def maps(self, flow_run: str) -> list[MapRow]:
         """In the order they were begun."""
@@ -162,17 +200,34 @@ class MemoryRecords:
         groups = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
         return [(*group, count, firsts[group]) for group, count in groups[:limit]]
 
+    def attempts(self, map: str, index: int) -> list[ItemRow]:
+        """What was written of one item that left the happy path, first attempt to last."""
+        with self._lock:
+            self._settle()
+            found = [replace(row) for (at, _), row in self._items.get(map, {}).items() if at == index]
+        return sorted(found, key=lambda row: row.attempt)
+
+    def reasons(self, maps: Sequence[str]) -> list[ReasonCount]:
+        """Why items of these maps left the happy path, in groups, most frequent first."""
+        with self._lock:
+            self._settle()
+            found = [group for map in maps for group in counted(map, self._left(map), self._later(map))]
+        return sorted(found, key=lambda group: (-group.times, *group[:4]))
+
+    def _left(self, map: str) -> list[Left]:
+        rows = sorted(self._items.get(map, {}).items(), key=itemgetter(0))
+        return [(index, attempt, row.state, row.reason) for (index, attempt), row in rows]
+
+    def _later(self, map: str) -> list[Later]:
+        return [(attempt, pack) for (attempt, _), pack in self._packs.get(map, {}).items() if attempt > 1]
+
     def _failed(self, map: str) -> Iterable[ItemRow]:
         """Rows of failed attempts that no later attempt has overruled."""
         rows = self._items.get(map, {})
-        last: dict[int, int] = {}
-        for index, attempt in rows:
-            last[index] = max(attempt, last.get(index, 0))
-        blocks = [(attempt, pack.indexes()) for (attempt, _), pack in self._packs.get(map, {}).items() if attempt > 1]
-        for (index, attempt), row in rows.items():
-            overruled = attempt < last[index] or any(n > attempt and known(index) for n, known in blocks)
-            if row.state in FAILING and not overruled:
-                yield row
+        last = {index: row for (index, _), row in sorted(rows.items(), key=itemgetter(0))}
+        for state, _, indexes, overcome in last_left(self._left(map), self._later(map)):
+            if state in FAILING:
+                yield from (last[index] for index in indexes if index not in overcome)
 
     def transitions(self, run: str, index: int | None = None) -> list[TransitionRow]:
         """In the order they were written."""
@@ -189,6 +244,20 @@ class MemoryRecords:
 
     # -- the lives of runs -----------------------------------------------------------------------
 
+    def claim(self, driver: FlowRunRow) -> int:
+        """Make this process the driver of a run whose earlier one is gone. Raises RunTakenError."""
+        with self._lock:
+            self._settle()
+            run = self._flow_runs.get(driver.id)
+            earlier = None if run is None else Driver.of(run)
+            if run is None or earlier is None or not earlier.free(self._clock.time()):
+                raise taken(driver.id, earlier)
+            run.token += 1
+            run.pid, run.pid_started, run.host = driver.pid, driver.pid_started, driver.host
+            run.heartbeat = driver.heartbeat
+            self._cancelled.discard(run.id)  # it was meant for the earlier driver
+            return run.token
+
     def request_cancel(self, flow_run: str) -> bool:
         """Note that a run is to be cancelled; False when there is none of this id or it has ended."""
         with self._lock:
@@ -203,14 +272,17 @@ class MemoryRecords:
         """Which of these runs are to be cancelled."""
         return self._cancelled.intersection(flow_runs)
 
+    def taken_over(self, flow_runs: Sequence[str]) -> set[str]:
+        """None: nobody else sees these records."""
+        return set()
+
     def mark_dead(self) -> list[str]:
         """Mark runs whose driver is gone Crashed; their ids."""
         now, marked = self._clock.time(), []
         with self._lock:
             self._settle()
             for run in self._flow_runs.values():
-                seen = max(run.heartbeat, run.created, run.started or 0.0)
-                driver = Driver(run.id, run.attempt, run.pid, run.pid_started, run.host, seen)
+                driver = Driver.of(run)
                 if run.state in OPEN and driver.gone(now):
                     name = state_name(CRASHED)
                     run.state, run.state_name, run.message, run.ended = CRASHED, name, driver.message, now

@@ -1,101 +1,176 @@
-"""Questions to the SQLite file, each on a connection of its own: reading never holds up writing."""
+"""Questions to a database, each on a connection of its own: reading never holds up writing."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.runs import FlowRunRow, ItemRow, LogRow, MapRow, TransitionRow
+from anabranch.core.runs import FlowRunRow, ItemRow, LogRow, MapRow, ReasonCount, StoredRow, TransitionRow
+from anabranch.core.states import COMPLETED
+from anabranch.records.batch import stored_row
 from anabranch.records.blocks import decode
-from anabranch.records.database import opened
-from anabranch.records.statements import SQL
-from anabranch.records.views import FAILING, StateFilter, Stored, page
+from anabranch.records.views import FAILING, StateFilter, Stored, counted, overruled, page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from anabranch.core.runs import ItemView
+    from anabranch.records.database import Connection, Database
+    from anabranch.records.views import Later, Left
+
+Failures = list[tuple[str, str, str, int, int]]
 
 
 class Reader:
-    """Answers from the file at `path`; what is not committed yet is not seen. From any thread or process."""
+    """Answers from a database; what is not committed yet is not seen. From any thread or process."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def ask(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+        """The rows that a query of queries.sql finds."""
+        with self.database.opened() as db:
+            return db.execute(self.database.sql[query], values).fetchall()
+
+    def runs(self, query: str, values: Sequence[Any] | Mapping[str, Any]) -> list[FlowRunRow]:
+        """The flow runs that a query finds."""
+        return [_flow_run(row) for row in self.ask(query, values)]
 
     def flow_runs(self, *, limit: int = 50, state: str | None = None, flow: str | None = None) -> list[FlowRunRow]:
         codes = json.dumps(sorted(StateFilter.of([state]).codes) if state else [])
-        with opened(self.path) as db:
-            values = {"flow": flow, "name": state, "codes": codes, "limit": limit}
-            return [_flow_run(row) for row in db.execute(SQL["flow_runs"], values)]
+        return self.runs("flow_runs", {"flow": flow, "name": state, "codes": codes, "limit": limit})
 
     def flow_run(self, id_or_name: str) -> FlowRunRow | None:
         if not id_or_name:
             return None
-        with opened(self.path) as db:
-            found = db.execute(SQL["flow_run_by_id"], (id_or_name,)).fetchall()
-            if not found:
-                found = db.execute(SQL["flow_run_by_prefix"], {"prefix": id_or_name}).fetchall()
-            if len(found) != 1:
-                found = db.execute(SQL["flow_run_by_name"], (id_or_name,)).fetchall()
-        return _flow_run(found[0]) if found else None
+        found = self.runs("flow_run_by_id", (id_or_name,))
+        if not found:
+            found = self.runs("flow_run_by_prefix", {"prefix": id_or_name})
+        if len(found) != 1:
+            found = self.runs("flow_run_by_name", (id_or_name,))
+        return found[0] if found else None
+
+    def subflow(self, parent: str, run_key: str) -> FlowRunRow | None:
+        return next(iter(self.runs("subflow", (parent, run_key))), None)
+
+    def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
+        return next(iter(self.runs("keyed_run", (flow, run_key))), None)
+
+    def stored(self, map: str, kind: str = "value") -> list[StoredRow]:
+        return [stored_row(row) for row in self.ask("stored", (map, kind))]
 
     def maps(self, flow_run: str) -> list[MapRow]:
-        with opened(self.path) as db:
-            return [_map(row) for row in db.execute(SQL["maps"], (flow_run,))]
+        return [_map(row) for row in self.ask("maps", (flow_run,))]
 
     def items(
         self, map: str, *, first: int = 0, limit: int = 1000, states: Sequence[str] | None = None
     ) -> list[ItemView]:
-        with opened(self.path) as db:
-            db.execute("BEGIN")  # one moment for all pages: a block may be replaced by a sealed one
+        with self.database.opened() as db:
+            self.database.moment(db)  # for all pages: a block may be replaced by a sealed one
+            parts = Parts(self.database, db, map)
+            return page(first, limit, states, parts.next_index, parts.stored)
 
-            def next_index(low: int) -> int | None:
-                found: int | None = db.execute(SQL["next_index"], {"map": map, "low": low}).fetchone()[0]
-                return found
+    def attempts(self, map: str, index: int) -> list[ItemRow]:
+        return [ItemRow(*row) for row in self.ask("items_of_range", {"map": map, "low": index, "high": index + 1})]
 
-            def stored(low: int, high: int) -> Stored:
-                span = {"map": map, "low": low, "high": high}
-                blocks = db.execute(SQL["blocks_of_range"], span).fetchall()
-                rows = [ItemRow(*row) for row in db.execute(SQL["items_of_range"], span)]
-                return [decode(data) for _, data in blocks], [attempt for attempt, _ in blocks], rows
+    def reasons(self, maps: Sequence[str]) -> list[ReasonCount]:
+        found: list[ReasonCount] = []
+        sql = self.database.sql
+        with self.database.opened() as db:
+            self.database.moment(db)
+            for map in maps:
+                parts = Parts(self.database, db, map)
+                later = parts.later()
+                [last] = db.execute(sql["last_attempt"], (map,)).fetchone()
+                if later or (last or 0) > 1:
+                    found += counted(map, parts.left(), later)
+                else:
+                    once = db.execute(sql["left_once"], (map, COMPLETED))
+                    found += [ReasonCount(of, why, state, bool(n), *rest) for of, why, state, n, *rest in once]
+        return sorted(found, key=lambda group: (-group.times, *group[:4]))
 
-            return page(first, limit, states, next_index, stored)
-
-    def failures(self, flow_run: str, *, limit: int = 20) -> list[tuple[str, str, str, int, int]]:
-        with opened(self.path) as db:
-            db.execute("BEGIN")
-            later: dict[str, list[tuple[int, Callable[[int], bool]]]] = {}
-            for map, attempt, data in db.execute(SQL["retried_blocks"], (flow_run,)):
-                later.setdefault(map, []).append((attempt, decode(data).indexes()))
-
-            def overruled(map: str, index: int, attempt: int) -> bool:
-                return any(n > attempt and known(index) for n, known in later.get(map, ()))
-
-            db.create_function("overruled", 3, overruled)
-            values = {"flow_run": flow_run, "states": json.dumps(FAILING), "limit": limit}
-            return db.execute(SQL["failures"], values).fetchall()
+    def failures(self, flow_run: str, *, limit: int = 20) -> Failures:
+        sql = self.database.sql
+        with self.database.opened() as db:
+            self.database.moment(db)
+            later: dict[str, list[Later]] = {}
+            for map, attempt, data in db.execute(sql["retried_blocks"], (flow_run,)):
+                later.setdefault(map, []).append((attempt, decode(data)))
+            values = {"flow_run": flow_run, "states": json.dumps(FAILING)}
+            if not later:
+                found = db.execute(sql["failures"], {**values, "limit": limit})
+                return [(task, kind, message, times, first) for task, kind, message, times, first in found]
+            rows = db.execute(sql["failed_items"], values).fetchall()
+            gone = set(_overruled(rows, later))
+            return grouped((row[3:] for row in rows if row[:3] not in gone), limit)
 
     def transitions(self, run: str, index: int | None = None) -> list[TransitionRow]:
-        with opened(self.path) as db:
-            return [TransitionRow(*row) for row in db.execute(SQL["transitions"], {"run": run, "idx": index})]
+        return [TransitionRow(*row) for row in self.ask("transitions", {"run": run, "idx": index})]
 
     def logs(self, flow_run: str, *, limit: int = 1000, level: int = 0) -> list[LogRow]:
-        with opened(self.path) as db:
-            values = {"flow_run": flow_run, "level": level, "limit": limit}
-            return [LogRow(*row) for row in db.execute(SQL["logs"], values)]
+        return [LogRow(*row) for row in self.ask("logs", {"flow_run": flow_run, "level": level, "limit": limit})]
 
     def cancel_requested(self, flow_runs: Sequence[str]) -> set[str]:
         if not flow_runs:
             return set()
-        with opened(self.path) as db:
-            return {row[0] for row in db.execute(SQL["cancel_requested"], (json.dumps(list(flow_runs)),))}
+        return {row[0] for row in self.ask("cancel_requested", (json.dumps(list(flow_runs)),))}
+
+
+class Parts:
+    """What a database has of one map's items, for `page`."""
+
+    def __init__(self, database: Database, connection: Connection, map: str) -> None:
+        self._sql = database.sql
+        self._connection = connection
+        self._map = map
+
+    def next_index(self, low: int) -> int | None:
+        """Where from an index on the next blob or row begins."""
+        values = {"map": self._map, "low": low}
+        found: int | None = self._connection.execute(self._sql["next_index"], values).fetchone()[0]
+        return found
+
+    def stored(self, low: int, high: int) -> Stored:
+        """What there is of [low, high)."""
+        span = {"map": self._map, "low": low, "high": high}
+        blocks = self._connection.execute(self._sql["blocks_of_range"], span).fetchall()
+        rows = [ItemRow(*row) for row in self._connection.execute(self._sql["items_of_range"], span)]
+        return [decode(data) for _, data in blocks], [attempt for attempt, _ in blocks], rows
+
+    def left(self) -> list[Left]:
+        """What left the happy path: each attempt that did, and why; by attempt."""
+        return self._connection.execute(self._sql["left"], (self._map,)).fetchall()
+
+    def later(self) -> list[Later]:
+        """What blobs tell of attempts after the first."""
+        found = self._connection.execute(self._sql["retried_blocks_of"], (self._map,))
+        return [(attempt, decode(data)) for attempt, data in found]
+
+
+def grouped(failed: Iterable[tuple[str, str, str, int]], limit: int) -> Failures:
+    """Failed items (task, error type, message, index) in groups with their number and lowest index."""
+    groups: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for task, kind, message, index in failed:
+        times, first = groups.get((task, kind, message), (0, index))
+        groups[task, kind, message] = (times + 1, min(first, index))
+    found = sorted(groups.items(), key=lambda entry: (-entry[1][0], entry[0]))
+    return [(*group, *counted) for group, counted in found[:limit]]
+
+
+def _overruled(rows: Iterable[Any], later: Mapping[str, Sequence[Later]]) -> Iterator[tuple[str, int, int]]:
+    """Failed attempts (map, index, attempt) after which, as blobs tell, another one came."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for map, index, attempt, *_ in rows:
+        groups.setdefault((map, attempt), []).append(index)
+    for (map, attempt), indexes in groups.items():
+        indexes.sort()
+        yield from ((map, index, attempt) for index in overruled(indexes, attempt, later.get(map, ())))
 
 
 def _flow_run(row: Sequence[Any]) -> FlowRunRow:
     values = list(row)
     values[13] = tuple(json.loads(values[13]))
+    values[19] = bool(values[19])
     return FlowRunRow(*values)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core.errors import RecordsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anabranch.records.database import Connection
 
 _HERE = Path(__file__).parent
 
@@ -59,6 +65,20 @@ def migrations(folder: Path = _HERE / "schema") -> list[Migration]:
     if [step.version for step in steps] != list(range(1, len(steps) + 1)):
         raise RecordsError(f"the schema's steps in {folder} are not numbered from 1 on without a gap")
     return steps
+
+
+def newer(name: str, version: int, known: int) -> str:
+    """Why records of a newer anabranch are not touched."""
+    return (
+        f"the records in {name} have schema version {version}; this anabranch knows versions up to {known}: "
+        f"use one that knows version {version}, or another file"
+    )
+
+
+def overtaken(connection: Connection, sql: str, tokens: Mapping[str, int]) -> set[str]:
+    """Those of the runs whose token in the database, as the query `sql` gives it, is higher than the one given."""
+    found = connection.execute(sql, (json.dumps(list(tokens)),))
+    return {run for run, token in found if token > tokens[run]}
 
 
 @cache

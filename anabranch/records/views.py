@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from anabranch.core.runs import ItemView
+from anabranch.core.runs import ItemView, ReasonCount
 from anabranch.core.states import COMPLETED, NAMES, PENDING, TERMINAL, StateType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from anabranch.core.runs import ItemRow
     from anabranch.records.blocks import Pack
@@ -31,12 +31,16 @@ def state_name(code: int, name: str = "") -> str:
 class StateFilter:
     """States asked for by name: a type's own name (any case) means all states of that type.
 
-    So "Failed" and "FAILED" find TimedOut as well, as `isinstance(state, Failed)` does; any other
-    name finds just the states called so.
+    So "Failed" and "FAILED" find TimedOut as well, as `isinstance(state, Failed)` does; "Retried" finds
+    items with more than one attempt, whatever their state; any other name finds just the states called so.
     """
 
     codes: frozenset[int]
     names: frozenset[str]
+
+    @property
+    def retried(self) -> bool:
+        return "retried" in self.names
 
     @classmethod
     def of(cls, asked: Iterable[str]) -> StateFilter:
@@ -86,7 +90,7 @@ def current_items(
         named.pop(at, None)
     ends = [list(accumulate(pack.counts)) for pack in packs]  # of segments
     found = []
-    for at in _chosen(codes, special, wanted):
+    for at in _chosen(codes, special, wanted, lambda: _again(codes, special, starts, where, attempts)):
         if (row_ := special.get(at)) is not None:
             found.append(_view_of_row(row_))
         else:
@@ -118,7 +122,9 @@ def _lay(pack: Pack, position: int, low: int, codes: bytearray, where: list[int]
         at += count
 
 
-def _chosen(codes: bytearray, special: dict[int, ItemRow], wanted: StateFilter | None) -> Iterable[int]:
+def _chosen(
+    codes: bytearray, special: dict[int, ItemRow], wanted: StateFilter | None, again: Callable[[], Iterable[int]]
+) -> Iterable[int]:
     if wanted is None:
         if PENDING not in codes:
             return range(len(codes))
@@ -126,7 +132,21 @@ def _chosen(codes: bytearray, special: dict[int, ItemRow], wanted: StateFilter |
     hits = codes.translate(bytes(c in wanted.codes for c in range(256)))
     for at, row in special.items():
         hits[at] = wanted.matches(row.state, row.state_name)
+    if wanted.retried:
+        for at in again():
+            hits[at] = True
     return (at for at, hit in enumerate(hits) if hit) if 1 in hits else ()
+
+
+def _again(
+    codes: bytearray, special: dict[int, ItemRow], starts: list[int], where: list[int], attempts: Sequence[int]
+) -> Iterator[int]:
+    """Those with more than one attempt."""
+    yield from (at for at, row in special.items() if row.attempt > 1)
+    if attempts and max(attempts) > 1:
+        for at, code in enumerate(codes):
+            if code and at not in special and attempts[bisect_right(starts, where[at]) - 1] > 1:
+                yield at
 
 
 def _view_of_row(row: ItemRow) -> ItemView:
@@ -146,6 +166,56 @@ def _view_of_pack(index: int, pack: Pack, ends: list[int], at: int, attempt: int
         duration = pack.durations[at] / 1e6
     code = COMPLETED if pack.codes is None else pack.codes[at]
     return ItemView(index, state_name(code), attempt, started, duration, pack.workers[pack.who[segment]], name=name)
+
+
+Later = tuple[int, "Pack"]  # an attempt after the first, and what a block tells of it
+Left = tuple[int, int, int, str]  # an attempt that left the happy path: index, attempt, state, reason
+
+
+def last_left(rows: Sequence[Left], later: Sequence[Later]) -> Iterator[tuple[int, str, list[int], set[int]]]:
+    """Of each item the last attempt that left the happy path: items in groups, and which of them completed after it.
+
+    Args:
+        rows: by attempt.
+        later: what blocks tell of attempts after the first.
+
+    Yields:
+        State and reason of a group, its items by index, and those that a later attempt completed.
+    """
+    last = {row[0]: row for row in rows if row[2] != COMPLETED}  # in C, as far as it goes: there may be a million
+    done = {row[0] for row in rows if row[2] == COMPLETED}
+    groups: dict[tuple[int, int, str], list[int]] = {}
+    for index, attempt, state, reason in last.values():
+        key = (attempt, state, reason)
+        if key in groups:
+            groups[key].append(index)
+        else:
+            groups[key] = [index]
+    for (attempt, state, reason), indexes in groups.items():
+        indexes.sort()
+        yield state, reason, indexes, done.intersection(indexes) | overruled(indexes, attempt, later)
+
+
+def overruled(indexes: Sequence[int], attempt: int, later: Iterable[Later]) -> set[int]:
+    """Those of some items (sorted) of which a block tells a later attempt than this one."""
+    return {index for number, pack in later if number > attempt for index in pack.among(indexes)}
+
+
+def counted(map: str, rows: Sequence[Left], later: Sequence[Later]) -> list[ReasonCount]:
+    """Items of a map that left the happy path, in groups of one reason and state."""
+    found: dict[tuple[str, int, bool], tuple[int, int]] = {}
+    for state, reason, indexes, overcome in last_left(rows, later):
+        if len(overcome) < len(indexes):
+            first = next(index for index in indexes if index not in overcome)
+            _add(found, (reason, state, False), len(indexes) - len(overcome), first)
+        if overcome:
+            _add(found, (reason, state, True), len(overcome), min(overcome))
+    return [ReasonCount(map, *key, count, first) for key, (count, first) in found.items()]
+
+
+def _add(found: dict[tuple[str, int, bool], tuple[int, int]], key: tuple[str, int, bool], more: int, at: int) -> None:
+    count, first = found.get(key, (0, at))
+    found[key] = (count + more, min(first, at))
 
 
 # What is stored of [low, high): packs and their attempts, the ones that count most last; rows by attempt.

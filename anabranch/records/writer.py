@@ -9,44 +9,47 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections import deque
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.core.errors import RecordsError
-from anabranch.records.batch import Batch, BlockRow, Mark, Values
-from anabranch.records.blocks import SEAL, Pack, decode
-from anabranch.records.database import connect, transaction
-from anabranch.records.statements import SQL, wide
+from anabranch.core.runs import StoredRow
+from anabranch.records.batch import Batch, BlockRow, Mark
+from anabranch.records.fencing import Fence
+from anabranch.records.sealing import Sealer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from anabranch.core.runs import Row
+    from anabranch.records.database import Connection, Database, Values
 
 logger = logging.getLogger("anabranch.records")
 
-_BUSY = 0.25  # seconds that one try waits for another process's lock
 _PAUSES = (0.01, 0.25)  # seconds between tries, doubling from the first to the second
-_TOGETHER = 100  # rows in one statement
+_MANY = 1000  # items that would have to run again are not kept waiting for others
 _COMPLAIN = 5.0  # seconds of trying before it is worth a warning
-_FEW = 256  # items of a map that are not worth a second look at its end
-# What a row that cannot be stored raises, as opposed to a database that cannot take it now.
-_BAD_ROW = (
-    sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError,
-    AttributeError, OverflowError, RecordsError, TypeError, ValueError,
-)  # fmt: skip
+
+
+class Tidying(Protocol):
+    """What the writer's thread does when there is nothing to write."""
+
+    def pause(self) -> float:
+        """Seconds until the next step."""
+        ...
+
+    def step(self, database: Database, connected: Callable[[], Connection]) -> None:
+        """Do a little, if it is time. Raises the database's errors, having done nothing."""
+        ...
 
 
 class Writer:
-    """Writes rows to the file at `path`, from a daemon thread that starts with the first row."""
+    """Writes rows to a database, from a daemon thread that starts with the first row; between them it tidies up."""
 
-    def __init__(self, path: Path, commit_interval: float = 0.05) -> None:
-        self.path = path
+    def __init__(self, database: Database, commit_interval: float = 0.05, tidying: Tidying | None = None) -> None:
+        self.database = database
         self.interval = commit_interval
         self.seconds = 0.0  # of CPU that the thread has used
         self._inbox: deque[Row | Mark] = deque()
@@ -57,10 +60,11 @@ class Writer:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._batch = Batch()
-        self._loose: dict[str, list[int]] = {}  # blobs and items of a map that are not sealed
-        self._to_seal: list[str] = []
+        self.fence = Fence()
+        self._sealer = Sealer(database)
+        self._tidying = tidying
 
     # -- any thread ------------------------------------------------------------------------------
 
@@ -68,7 +72,10 @@ class Writer:
         """Take rows; they must not change any more. Raises RecordsError in a forked child and once closed."""
         if self._closing or os.getpid() != self._pid:
             self._refuse()
+        rows = tuple(rows)
         self._inbox.extend(rows)
+        if any(type(row) is StoredRow and len(row.items) >= _MANY for row in rows):
+            self._hurry.set()
         if not self._due:
             self._rouse()
 
@@ -104,7 +111,7 @@ class Writer:
     def _refuse(self) -> None:
         if os.getpid() != self._pid:
             raise RecordsError("the records belong to the process that opened them: open them again after a fork")
-        raise RecordsError(f"the records in {self.path} are closed")
+        raise RecordsError(f"the records in {self.database.name} are closed")
 
     def _rouse(self) -> None:
         with self._lock:
@@ -118,7 +125,9 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait()
+            if not self._wake.wait(None if self._tidying is None else self._tidying.pause()):
+                self._tidy()
+                continue
             self._wake.clear()
             self._hurry.wait(self.interval)
             self._hurry.clear()
@@ -131,24 +140,29 @@ class Writer:
             if self._closing:
                 self._wake.set()
                 self._hurry.set()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+            elif self._tidying is not None and self._tidying.pause() <= 0:
+                self._tidy()
+        self._disconnect()
         self.seconds = time.thread_time()
 
     def _round(self) -> None:
         """Commit what is there, however often that has to be tried; then seal what has become enough."""
         if not self._try_on(self._commit):
             return
-        maps, self._to_seal = list(dict.fromkeys(self._to_seal)), []
-        for map in maps:
-            try:
-                self._seal(map)
-            except RecordsError as error:
-                logger.warning("Items of map %s are left as they are: %s", map, error)
-            except sqlite3.Error:
-                self._disconnect()
-                self._to_seal.append(map)  # with the next commit
+        try:
+            self._sealer.seal(self._connected)
+        except self.database.errors:
+            self._disconnect()  # sealed with the next commit
+
+    def _tidy(self) -> None:
+        """Delete a little of what is old."""
+        try:
+            if self._tidying is not None:
+                self._tidying.step(self.database, self._connected)
+        except Exception as error:  # it can wait: rows cannot
+            self._disconnect()
+            if not isinstance(error, self.database.errors):
+                logger.warning("Old runs were not deleted: %s: %s", type(error).__name__, error)
 
     def _try_on(self, step: Callable[[], bool]) -> bool:
         pause, began, complained = _PAUSES[0], time.monotonic(), False
@@ -156,16 +170,17 @@ class Writer:
             self._drain()
             try:
                 done = step()
-            except sqlite3.Error as error:
+            except Exception as error:  # also what nobody thought of: a thread that ended would lose rows
                 self._disconnect()
                 if not complained and time.monotonic() - began > _COMPLAIN:
                     complained = True
-                    logger.warning("Records wait in memory: %s cannot be written now: %s", self.path, error)
+                    name = self.database.name
+                    logger.warning("Records wait in memory: %s cannot be written now: %s", name, error)
                 time.sleep(pause)
                 pause = min(2 * pause, _PAUSES[1])
                 continue
             if complained:
-                logger.warning("Records are being written to %s again", self.path)
+                logger.warning("Records are being written to %s again", self.database.name)
             return done
 
     def _drain(self) -> None:
@@ -182,13 +197,13 @@ class Writer:
         if self._connection is not None:
             try:
                 self._connection.close()
-            except sqlite3.Error:
+            except self.database.errors:
                 pass
             self._connection = None
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = connect(self.path, _BUSY)
+            self._connection = self.database.connect()
         return self._connection
 
     def _commit(self) -> bool:
@@ -196,13 +211,12 @@ class Writer:
         if batch:
             connection = self._connected()
             try:
-                blocks = self._write(connection, batch, self._together)
-            except _BAD_ROW:
+                blocks = self._write(connection, batch, self.database.many)
+            except Exception as error:
+                if not self.database.refused(error):
+                    raise
                 blocks = self._write(connection, batch, self._one_by_one)
-            for row in blocks:
-                if not row.sealed:
-                    self._count_loose(row)
-            self._to_seal += [m.id for m in batch.maps.values() if m.ended is not None and self._worth(m.id)]
+            self._sealer.wrote(blocks, batch.maps.values())
         wrote = bool(batch)
         self._batch = Batch()
         for mark in batch.marks:
@@ -210,75 +224,32 @@ class Writer:
         return wrote
 
     def _write(
-        self, connection: sqlite3.Connection, batch: Batch, many: Callable[[str, Iterable[Any]], object]
+        self, connection: Connection, batch: Batch, many: Callable[[Connection, str, Iterable[Values]], None]
     ) -> list[BlockRow]:
-        with transaction(connection):
+        sql = self.database.sql
+        with self.database.transaction(connection):
+            self.fence.look(self.database, connection, batch)
             blocks = batch.blocks()
             for name, values, rows in batch.writes():
-                many(SQL[name], map(values, rows))
-            many(SQL["add_block"], [row[:6] for row in blocks])
+                many(connection, sql[name], map(values, rows))
+            if blocks:
+                many(connection, sql["add_block"], [row.values for row in blocks])
         return blocks
 
-    def _together(self, sql: str, rows: Iterable[Values]) -> None:
-        """Write rows, many in a statement: each statement gives the GIL away, and may get it back 5 ms later."""
-        connection = self._connected()
-        rest = list(rows)
-        if sql.startswith("INSERT"):
-            while len(rest) >= _TOGETHER:
-                connection.execute(wide(sql, _TOGETHER), tuple(chain.from_iterable(rest[:_TOGETHER])))
-                del rest[:_TOGETHER]
-        connection.executemany(sql, rest)
-
-    def _one_by_one(self, sql: str, rows: Iterable[Values]) -> None:
+    def _one_by_one(self, connection: Connection, sql: str, rows: Iterable[Values]) -> None:
         """Write rows of which one at least is bad: text is mended where it can be, the rest is left out."""
-        connection = self._connected()
         values = iter(rows)
         while True:
             row: Values = ()
             try:
                 row = next(values)
-                connection.execute(sql, tuple(map(_mended, row)))
+                self.database.single(connection, sql, tuple(map(_mended, row)))
             except StopIteration:
                 return
-            except _BAD_ROW as error:
+            except Exception as error:
+                if not self.database.refused(error):
+                    raise
                 logger.warning("A row of the records was left out: %s: %s: %.200r", type(error).__name__, error, row)
-
-    # -- sealing ---------------------------------------------------------------------------------
-
-    def _count_loose(self, row: BlockRow) -> None:
-        loose = self._loose.setdefault(row.map, [0, 0])
-        loose[0] += 1
-        loose[1] += row.items
-        if loose[1] >= SEAL:
-            self._to_seal.append(row.map)
-
-    def _worth(self, map: str) -> bool:
-        """Whether a map that has ended has blobs to merge; forgets those that are too little."""
-        blobs, items = self._loose.get(map, (0, 0))
-        if blobs > 1 or items > _FEW:
-            return True
-        self._loose.pop(map, None)
-        return False
-
-    def _seal(self, map: str) -> None:
-        """Merge a map's loose blobs into few sealed ones."""
-        connection = self._connected()
-        open_: dict[tuple[int, int], Pack] = {}
-        rows: list[BlockRow] = []
-        ids = []
-        for id_, attempt, data in connection.execute(SQL["loose_blocks"], (map,)):
-            ids.append((id_,))
-            pack = decode(data)
-            if (whole := open_.get((attempt, pack.times))) is None:
-                whole = open_[attempt, pack.times] = Pack(pack.base, pack.times)
-            whole.extend(pack)
-            if whole.count >= SEAL:
-                rows.append(BlockRow.of(map, attempt, open_.pop((attempt, pack.times)), sealed=True))
-        rows += [BlockRow.of(map, attempt, pack, sealed=True) for (attempt, _), pack in open_.items()]
-        with transaction(connection):
-            connection.executemany(SQL["drop_block"], ids)
-            connection.executemany(SQL["add_block"], [row[:6] for row in rows])
-        self._loose.pop(map, None)
 
 
 def _mended(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Many values in one file: what a worker has stored of a map between two reports.
 
     magic 8 | size of the header 4 | checksum of it 16 | header | pad | value | value | pad, value ...
+    magic 8 | size of the header 4 | checksum of it 16 | header | pad | small values as one list
 
 The header has where each value ends and its checksum, so one value is read with two requests: the
 header's and its own. A map of a million items makes thousands of files in place of a million, which
@@ -9,6 +10,7 @@ file systems shared by many machines, and stores that count requests, need. A fi
 
 from __future__ import annotations
 
+import pickle
 import secrets
 import struct
 import sys
@@ -25,7 +27,7 @@ from anabranch.results.format import ALIGNMENT, laid_out, sizes_of, taken_apart
 from anabranch.results.serializers import restore, save
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from anabranch.core.contracts import Clock
     from anabranch.results.serializers import Bytes, Serializer
@@ -48,9 +50,17 @@ class Files(Protocol):
 
     def put(self, name: str, parts: Sequence[Bytes]) -> None: ...
 
+    def remove_all(self, folder: str) -> None: ...
+
+
+_COLUMN = "column"  # in the place of a serializer's name: one list of all values, None where there is none
+_SCALARS = frozenset({int, float, bool, type(None), complex})
+_TEXTS = frozenset({str, bytes})
+_SHORT = 256  # a text that is not longer goes into a list with others
+
 
 class _Index(NamedTuple):
-    """A block's header."""
+    """A block's header; that of a list has one end, one checksum, and in `sizes` the slots without a value."""
 
     serializer: str
     created: float
@@ -82,6 +92,7 @@ class Blocks:
         self.serializer = serializer
         self._clock = clock
         self._last: tuple[str, _Index, bytes] | None = None
+        self._list: tuple[str, list[Any] | None] = ("", None)  # the one read last
 
     def __reduce__(self) -> Any:
         return Blocks, (self.files, self.serializer, self._clock)
@@ -99,6 +110,11 @@ class Blocks:
         Raises:
             StoreError: the file cannot be written; there is none then.
         """
+        if self.serializer.name == "pickle" and len(without) < len(values) and all(map(_is_small, values)):
+            data = pickle.dumps(list(values), protocol=5)
+            lacking: dict[int, list[int]] = {slot: [] for slot in without}
+            index = (_COLUMN, items, array("q", [len(data)]), _checksum([data], 16), lacking)
+            return Written(self._put(place, *index, [data]), {})
         parts: list[Bytes] = []
         ends, checks = array("q"), bytearray()
         sizes: dict[int, list[int]] = {}
@@ -125,38 +141,77 @@ class Blocks:
             checks += _checksum(own, _CHECK)
         if len(failed) + len(without) == len(values):
             return Written("", failed)
+        return Written(self._put(place, self.serializer.name, items, ends, bytes(checks), sizes, parts), failed)
+
+    def _put(
+        self, place: str, serializer: str, items: Sequence[int], ends: array[int], checks: bytes,
+        sizes: dict[int, list[int]], parts: Sequence[Bytes],
+    ) -> str:  # fmt: skip
         name = f"blocks/{place}/{items[0]}-{secrets.token_hex(8)}{BLOCK}"
-        fields = [self.serializer.name, self._clock.time(), _little(array("Q", items)), _little(ends), bytes(checks)]
-        header: bytes = msgpack.packb([*fields, sizes])
+        fields = [serializer, self._clock.time(), _little(array("Q", items)), _little(ends), checks, sizes]
+        header: bytes = msgpack.packb(fields)
         head = _PREFIX.pack(_MAGIC, len(header), _checksum([header], 16)) + header
         self.files.put(name, [head, bytes(-len(head) % ALIGNMENT), *parts])
-        return Written(name, failed)
+        return name
 
     def items(self, name: str) -> list[int]:
         """Which item each slot is of; [] when there is no such block, or a damaged one. Raises StoreError."""
         opened = self._open(name)
         return [] if opened is None else list(opened[0].items)
 
-    def read(self, name: str, slot: int) -> Stored | None:
-        """One value of a block; None when it is not there, or damaged.
+    def read(self, name: str, slots: Sequence[int]) -> list[Stored | None]:
+        """Values of a block, those beside each other with one request; None for each that is not there, or damaged.
 
         Raises:
-            StoreError: the file cannot be read, or the value cannot be rebuilt here.
+            StoreError: the file cannot be read, or a value cannot be rebuilt here.
         """
         opened = self._open(name)
-        if opened is None or slot >= len(opened[0].ends):
-            return None
+        if opened is None:
+            return [None] * len(slots)
         index, begun = opened
-        low, high = index.place(slot)
-        data = bytearray(begun[low:high] if high <= len(begun) else self.files.get(name, low, high) or b"")
-        if _checksum([data], _CHECK) != index.checks[slot * _CHECK : (slot + 1) * _CHECK]:
+        if index.serializer == _COLUMN:
+            values = self._values(name, index, begun)
+            there = [values is not None and slot < len(values) and slot not in index.sizes for slot in slots]
+            return [
+                Stored(values[slot], index.created) if has and values is not None else None
+                for slot, has in zip(slots, there, strict=True)
+            ]
+        places = [index.place(slot) if slot < len(index.ends) else (0, 0) for slot in slots]
+        low, high = min(place[0] for place in places), max(place[1] for place in places)
+        base = 0
+        if high > len(begun):
+            base, begun = low, self.files.get(name, low, high) or b""
+        view = memoryview(begun)
+        parts = [view[a - base : b - base] for a, b in places]
+        return [self._value(name, index, slot, part) for slot, part in zip(slots, parts, strict=True)]
+
+    def _values(self, name: str, index: _Index, begun: bytes) -> list[Any] | None:
+        """The whole list of small values; None when it is damaged. The one read last is kept."""
+        kept = self._list
+        if kept[0] == name:
+            return kept[1]
+        low, high = index.start, index.start + index.ends[0]
+        data = begun[low:high] if high <= len(begun) else self.files.get(name, low, high) or b""
+        values = pickle.loads(data) if _checksum([data], 16) == index.checks else None
+        self._list = (name, values)
+        return values
+
+    def _value(self, name: str, index: _Index, slot: int, part: memoryview) -> Stored | None:
+        check = index.checks[slot * _CHECK : (slot + 1) * _CHECK]
+        if len(check) < _CHECK or _checksum([part], _CHECK) != check:
             return None
         try:
-            size, *buffers = index.sizes.get(slot, [len(data)])
+            size, *buffers = index.sizes.get(slot, [len(part)])
+            data = bytearray(part) if buffers else part  # what is built upon it may be written to
             value = restore(index.serializer, self.serializer, taken_apart(data, size, buffers, 0))
         except SerializationError as error:
             raise StoreError(f"{self.files.shown}/{name}, value {slot}: {error}") from error
         return Stored(value, index.created)
+
+    def drop(self, places: Iterable[str]) -> None:
+        """Remove all blocks of these places; nothing happens where there are none. Raises StoreError."""
+        for place in places:
+            self.files.remove_all(f"blocks/{place}")
 
     def _open(self, name: str) -> tuple[_Index, bytes] | None:
         """The index of a block, and its first bytes; that of the last one is kept."""
@@ -180,6 +235,12 @@ class Blocks:
         index = _Index(serializer, created, _from_little("Q", items), _from_little("q", ends), checks, sizes, start)
         self._last = (name, index, data)
         return index, data
+
+
+def _is_small(value: Any) -> bool:
+    """Whether a value is safe to lie in a list with others: it can be pickled, is short, and cannot be changed."""
+    kind = type(value)
+    return kind in _SCALARS or (kind in _TEXTS and len(value) <= _SHORT)
 
 
 def _checksum(parts: Sequence[Bytes], size: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,16 @@ class LocalFiles:
             self.replace(path, parts)
         except OSError as error:
             raise store_error("write", path, error) from error
+
+    def remove_all(self, folder: str) -> None:
+        """Remove a folder and what is in it; nothing happens when there is none."""
+        path = f"{self.folder}/{folder}"
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise store_error("remove", path, error) from error
 
     def replace(self, path: str, parts: Sequence[Bytes]) -> None:
         """As `put`, by the file's path; raises OSError."""

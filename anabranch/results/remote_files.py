@@ -98,6 +98,18 @@ class RemoteFiles:
 
     # -- how -------------------------------------------------------------------------------------
 
+    def remove_all(self, folder: str) -> None:
+        """Remove what lies below this name; nothing happens when there is none."""
+
+        def remove(fs: Any, path: str) -> None:
+            fs.invalidate_cache(path)  # what lies there others have written
+            try:
+                fs.rm(path, recursive=True)
+            except FileNotFoundError:
+                return
+
+        self._do("delete", folder, remove)
+
     def _put(self, fs: Any, path: str, parts: Sequence[Bytes]) -> None:
         total = sum(map(len, parts))
         if self.protocol not in _WHOLE:

@@ -25,11 +25,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.core import contracts as c
-from anabranch.core import states
 from anabranch.core.errors import SerializationError
-from anabranch.core.failures import capture
-from anabranch.core.walk import fill
+from anabranch.core.walk import Hole, fill
 from anabranch.runners.process import ProcessRunner
+from anabranch.runners.refusals import fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,7 +97,7 @@ class Children:
                 runner.shorten(chunk.id, limit)
             cancelled = [p for p in range(len(chunk)) if port.cancelled(chunk.id, p)]
             if cancelled:
-                runner.cancel(chunk.id, cancelled)
+                runner.cancel(chunk.id, cancelled, force=True)  # one of them may have begun just now
             _serve(chunk.id, news, runner, port)
         except BaseException:
             runner.cancel(chunk.id, force=True)
@@ -215,11 +214,16 @@ def _filled(chunk: Chunk, port: c.WorkerPort) -> Chunk:
 
     What it asks for (processors, a place in the queue) the engine has given already.
     """
-    args = list(chunk.args)
+    args, wants = list(chunk.args), {}
     for position, wanted in chunk.wants.items():
-        found = [chunk.inputs[n] for n in wanted]
-        args[position] = fill(args[position], [port.values(handle)[slot] for handle, slot in found])
-    return replace(chunk, args=args, inputs=(), wants={}, priority=0, resources={})
+        saved = [n for n in wanted if n < 0]  # the child can read those itself
+        holes = iter(range(len(saved)))
+        found = [None if n < 0 else chunk.inputs[n] for n in wanted]
+        values = [Hole(next(holes), False) if place is None else port.values(place[0])[place[1]] for place in found]
+        args[position] = fill(args[position], values)
+        if saved:
+            wants[position] = tuple(saved)
+    return replace(chunk, args=args, inputs=(), wants=wants, priority=0, resources={})
 
 
 def _serve(chunk: int, news: SimpleQueue[Event], runner: ProcessRunner, port: ChildPort) -> None:
@@ -272,10 +276,5 @@ def _one(report: c.Report, handle: c.Handle, slot: int, runner: ProcessRunner) -
         return runner.fetch(handle, (slot,))[0]
     except Exception as error:
         text = f"its result does not unpickle on the worker: {type(error).__name__}: {error}"
-    codes = report.codes or (bytes([states.COMPLETED]) * report.count,) * len(report.blocks)
-    at = bytearray(codes[handle.stage])
-    at[slot] = states.FAILED
-    report.codes = (*codes[: handle.stage], bytes(at), *codes[handle.stage + 1 :])
-    info = capture(SerializationError(text), in_process=False)
-    report.outcomes.append(c.Outcome(handle.stage, report.first + slot, states.FAILED, info.message, error=info))
-    return None
+        fail(report, handle.stage, slot, SerializationError(text))
+        return None

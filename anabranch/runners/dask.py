@@ -35,7 +35,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.core import contracts as c
-from anabranch.core.errors import ResultReleased, RunnerError
+from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
 from anabranch.core.machine import usable_cpus
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_hub import Hub
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("anabranch.runners")
 
 TICK = 0.5  # seconds between looks at whether the scheduler is still there, and which workers
+CHUNK_SECONDS = 0.4  # of work: a worker takes 5 ms from the end of a task to the next one
 PICK_BYTES = 1 << 20  # values below that are brought without their block
 ORDERED = {"note", "answer", "drop", "release", "call", "end"}  # come after the chunks said before them
 
@@ -155,7 +156,7 @@ class DaskRunner:
         self._thread.start()
         return c.Capabilities(
             "dask", values="held", values_survive_workers=False, stops_items=True, resources_elastic=hub is None,
-            resources=tuple(sorted(self._offers.items())),
+            resources=tuple(sorted(self._offers.items())), chunk_seconds=CHUNK_SECONDS,
         )  # fmt: skip
 
     def slots(self) -> c.SlotsChanged:
@@ -179,7 +180,7 @@ class DaskRunner:
         if not inside:
             self._thread.join(30.0)
         self._sink = None
-        if not self._dead and not self._link.lost:
+        if not self._dead and self._link.answers:
             self._link.tell(worker_half.forget, self._session, None)
         self._link.close()
         self._flight.sent.clear()
@@ -237,7 +238,9 @@ class DaskRunner:
         except Exception as error:
             if handle in self._gone:
                 raise ResultReleased(f"the values of {handle} were released") from None
-            raise RunnerError(f"cannot bring {handle} from Dask: {type(error).__name__}: {error}") from error
+            # Its worker may have died, which is not told yet; where the scheduler is lost, nothing will be told.
+            kind = RunnerError if self._dead or self._link.lost or self._closed else ValueLost
+            raise kind(f"cannot bring {handle} from Dask: {type(error).__name__}: {error}") from error
 
     # -- the serve thread --------------------------------------------------------------------------
 

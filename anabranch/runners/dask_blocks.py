@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from anabranch.core import states
-from anabranch.core.contracts import Held, Inline, Outcome, Packed
-from anabranch.core.errors import SerializationError
-from anabranch.core.failures import capture
+from anabranch.core.contracts import Held, Inline, Packed
+from anabranch.runners.refusals import without_unpicklable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,37 +88,22 @@ def encode(report: Report, inline_limit: int, blocks: Blocks | None) -> bool:
         if not isinstance(block, Inline):
             found.append(block)
             continue
+        values = block.values
         try:
-            meter = _measure(block.values)
-        except Exception:
-            _refuse(report, stage, block.values)
-            meter = _measure(block.values)
-        if meter.size <= min(PACKED_BYTES, inline_limit * max(1, len(block.values))):
+            meter = _measure(values)
+        except BaseException:  # whatever a value's own code raises
+            values = without_unpicklable(report, stage, values)
+            meter = _measure(values)
+        if meter.size <= min(PACKED_BYTES, inline_limit * max(1, len(values))):
             found.append(Packed(b"".join(meter.parts), meter.size))
         elif blocks is None:
             return False
         else:
-            blocks.values[stage, report.first] = block.values
+            blocks.values[stage, report.first] = values
             blocks.nbytes += meter.size
             found.append(Held(meter.size))
     report.blocks = tuple(found)
     return True
-
-
-def _refuse(report: Report, stage: int, values: list[Any]) -> None:
-    codes = [bytearray(row) for row in _codes(report, len(report.blocks))]
-    for slot, value in enumerate(values):
-        try:
-            _measure(value)
-        except BaseException as error:
-            text = f"its result ({type(value).__name__}) cannot be pickled: {type(error).__name__}: {error}"
-            values[slot] = None
-            codes[stage][slot] = states.FAILED
-            at = (stage, report.first + slot)
-            info = capture(SerializationError(text), in_process=False)
-            report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != at]
-            report.outcomes.append(Outcome(*at, states.FAILED, info.message, error=info))
-    report.codes = tuple(bytes(row) for row in codes)
 
 
 def _codes(report: Report, stages: int) -> Sequence[bytes]:

@@ -93,7 +93,7 @@ class InFlight:
             self._link.tell(worker_half.note, self._session, chunk, keep, positions, force, workers=[sent.address])
         else:
             answer = ("noted", chunk) if everything else ()
-            self._link.tell(worker_half.note, self._session, chunk, keep, positions, answer=answer)
+            self._link.tell(worker_half.note, self._session, chunk, keep, positions, force, answer=answer)
 
     def on_noted(self, chunk: int, answers: dict[str, bool] | None) -> None:
         """All workers know that nothing of it is to start: if none has begun it, none will."""

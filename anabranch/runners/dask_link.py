@@ -15,17 +15,20 @@ import contextlib
 import logging
 import math
 from importlib.util import find_spec
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
 from anabranch.runners import dask_worker as worker_half
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from anabranch.runners.dask_hub import Hub
 
 log = logging.getLogger("anabranch.runners")
+
+QUIET_SECONDS = 2.0  # at most, for the last words of a client
 
 
 def require() -> None:
@@ -239,21 +242,38 @@ class Link:
         known = status in ("running", "connecting")
         return "" if known else f"the connection to the Dask scheduler was lost ({status})"
 
+    @property
+    def answers(self) -> bool:
+        """Whether the scheduler is there right now: who only says farewell does not wait for one to come back."""
+        return not self.lost and self.client.status == "running"
+
     def close(self) -> None:
         """Let go of what is ours: our keys, our topic, our client, our cluster. Never raises."""
-        quiet = logging.getLogger("distributed")
-        level = quiet.level
-        quiet.setLevel(logging.CRITICAL + 1)
-        try:
-            if not self.lost:
-                with contextlib.suppress(Exception):
-                    if self._topic:
-                        self.client.unsubscribe_topic(self._topic)
-                    if self.hub is None:
-                        self.client.run_on_scheduler(worker_half.forget_topic, topic=self._topic)
+        with _quiet():
+            with contextlib.suppress(Exception):
+                if self.answers and self._topic:
+                    self.client.unsubscribe_topic(self._topic)
+                if self.answers and self.hub is None:
+                    self.client.run_on_scheduler(worker_half.forget_topic, topic=self._topic)
+            hears = getattr(self.client, "_handle_report_task", None)
             with contextlib.suppress(Exception):
                 self.client.close(timeout=5)
+            deadline = monotonic() + QUIET_SECONDS
+            while hears is not None and not hears.done() and monotonic() < deadline:
+                sleep(0.01)  # a client that was connecting again says so when it gives up, which nobody asked for
             if self.hub is not None:
                 self.hub.close()
-        finally:
-            quiet.setLevel(level)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, Dask logs nothing: what it says of connections that end is meant for somebody else."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]  # each has its own level
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

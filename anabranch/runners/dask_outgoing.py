@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch.core.culprits import unpicklable
+from anabranch.core.user_code import local_modules
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_blocks import Scattered
-from anabranch.runners.payloads import Payload, dumps, local_modules
+from anabranch.runners.payloads import Payload, dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -111,6 +111,8 @@ class InlineRunner:
         port = self._ports.get(chunk)
         if port is not None:
             port.shorten(keep)
+            if keep <= 0:
+                self._give_back(port)
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
         port = self._ports.get(chunk)

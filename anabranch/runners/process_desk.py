@@ -21,6 +21,7 @@ from anabranch.core import contracts as c
 from anabranch.core.contracts import Handle, Report
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.core.processes import process_stopped
 from anabranch.runners import process_transport as wire
 from anabranch.runners.process_jobs import Queue
 from anabranch.runners.process_pool import oom_kills
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from anabranch.runners.value_files import Store
 
 MEMORY_SECONDS = 0.25  # between looks at the workers' memory
+STATE_SECONDS = 1.0  # between looks at whether they were stopped
+STOPPED_SECONDS = 30.0  # a worker that a signal has stopped for so long is given up
 _log = logging.getLogger("anabranch")
 
 
@@ -82,7 +85,7 @@ class Desk:
         self._events: list[Event | _Asked] = []
         self._held: set[Handle] = set()
         self.dropping: set[int] = set()
-        self._memory_at = 0.0
+        self._memory_at = self._state_at = 0.0
         self._oom_kills = oom_kills()
 
     # -- who does what ---------------------------------------------------------------------------
@@ -250,14 +253,27 @@ class Desk:
         elif kind == wire.REQUEST:
             self.tell(_Asked(worker, *fields))
         elif fields[0] in worker.jobs:
-            chunk, reason, text = fields
-            job = worker.jobs[chunk]
-            self.tell(c.ChunkLost(chunk, reason, text, None, alone=job.size - job.reported == 1))
-            self.end(job)
+            self._told_lost(worker, *fields)
+
+    def _told_lost(self, worker: WorkerProcess, chunk: int, reason: str, text: str) -> None:
+        """The worker's half could not end a chunk, and says why."""
+        job = worker.jobs[chunk]
+        suspects, stage = None, 0
+        if reason == "out-of-memory":  # what it has taken it will hardly give back: another worker is better off
+            running = worker.page.read()
+            on_item = running is not None and running.chunk == chunk and running.position >= job.reported
+            if running is not None and on_item:
+                suspects, stage = (running.position,), running.stage
+            worker.retiring = True
+            self.crew.look_soon()
+        alone = suspects is not None or job.size - job.reported == 1
+        self.tell(c.ChunkLost(chunk, reason, text, suspects, alone, stage))
+        self.end(job)
 
     def _reported(self, worker: WorkerProcess, report: Report) -> None:
         job = worker.jobs.get(report.chunk)
         if job is None:
+            self._refuse(worker, report)
             return
         job.reported = report.first + report.count
         for stage, block in enumerate(report.blocks):
@@ -266,6 +282,17 @@ class Desk:
         if report.final:
             self.end(job)
         self._events.append(report)
+
+    def _refuse(self, worker: WorkerProcess, report: Report) -> None:
+        """A report of a chunk that was given to others meanwhile: nothing of it counts, its values go."""
+        held = [s for s, block in enumerate(report.blocks) if type(block) is c.Held]
+        self.store.unlink([block_name(Handle(report.chunk, stage, report.first)) for stage in held])
+        if report.count:
+            text = (
+                f"{report.count} late result(s) of {worker.name} (pid {worker.pid}) are refused: it was stopped for "
+                "too long, and its work was given to another worker"
+            )
+            self.tell(c.Logs([c.LogLine(time.time(), logging.WARNING, "anabranch", text, "", "", -1)]))
 
     def _joined(self, worker: WorkerProcess, theirs: dict[str, str]) -> None:
         ours = wire.versions()
@@ -290,17 +317,43 @@ class Desk:
             if not job.told:
                 job.told = True
                 self.tell(c.ChunkStarted(job.id, worker.name))
-            if weigh and self.memory_limit is not None and (used := worker.memory()) > self.memory_limit:
-                worker.kill("memory", f"{worker.name} used {used >> 20} MB, more than its {self.memory_limit >> 20} MB")
+            if weigh and self.memory_limit is not None and worker.memory() > self.memory_limit:
+                may = f"{worker.name} may use {self.memory_limit >> 20} MB"
+                worker.kill("memory", f"peak {worker.peak >> 20} MB, and {may}")
             elif running.late(now):
                 worker.kill("timeout")
             elif job.forced != set() and job.to_stop(running):
                 worker.kill("cancel")
             elif running.limit and running.position >= 0:
                 soonest = min(soonest, running.started + running.limit)
+        if now >= self._state_at:
+            self._state_at = now + STATE_SECONDS
+            self._look_for_stopped(now)
         if self.dropping:
             self.drop_unneeded()
         return soonest
+
+    def _look_for_stopped(self, now: float) -> None:
+        """Give up workers that a signal has stopped for too long. One that computes, for however long, is no such."""
+        for worker in list(self.crew.workers):
+            if not worker.jobs or worker.given_up or not process_stopped(worker.pid):
+                worker.stopped_since = None
+            elif worker.stopped_since is None:
+                worker.stopped_since = now
+            elif now - worker.stopped_since >= STOPPED_SECONDS:
+                self._give_up(worker, f"{worker.name} (pid {worker.pid}) was stopped by a signal and did not go on")
+
+    def _give_up(self, worker: WorkerProcess, how: str) -> None:
+        """Its work is others' from now on. Should it wake up, it ends the item it is at, and itself."""
+        worker.given_up = worker.retiring = True
+        self._take_back(worker)
+        running = worker.page.read()
+        for job in list(worker.jobs.values()):
+            here = running if running is not None and running.chunk == job.id else None
+            self.tell(*self._verdict(worker, job, here, how))
+            self.control(worker, wire.LIMIT, job.id, 0)
+            self.end(job)
+        self.crew.look_soon()
 
     def died(self, worker: WorkerProcess, how: str) -> None:
         running = worker.page.read()
@@ -332,10 +385,9 @@ class Desk:
         if why == "closed":
             return [c.ChunkLost(job.id, "stopped", "the runner was closed while it ran")]
         reason = "out-of-memory" if why == "memory" else "worker-lost"
-        kills = oom_kills()
-        if kills > self._oom_kills and worker.process.returncode == -signal.SIGKILL:
-            self._oom_kills = kills
-            reason, text = "out-of-memory", f"the system ended {worker.name}, which had used {worker.peak >> 20} MB"
+        if not why and worker.process.returncode == -signal.SIGKILL and oom_kills() > self._oom_kills:
+            self._oom_kills += 1
+            reason, text = "out-of-memory", f"peak {worker.peak >> 20} MB, when the system ended {worker.name}"
         suspects = (running.position,) if running is not None and on_item else None
         alone = suspects is not None or job.size - job.reported == 1
         stage = running.stage if running is not None and on_item else 0

@@ -15,7 +15,7 @@ from anabranch.runners import process_transport as wire
 from anabranch.runners.process_page import Page, new_page
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from anabranch.runners.process_jobs import Job
     from anabranch.runners.process_transport import Pipe
@@ -79,6 +79,8 @@ class WorkerProcess:
         self.waiting = False
         self.idle_since = 0.0
         self.killed: Killed | None = None
+        self.stopped_since: float | None = None  # that it was seen stopped by a signal
+        self.given_up = False  # for that: its work was given to others
 
     def kill(self, why: str, text: str = "") -> None:
         """End it now, with whatever its tasks started; the first reason given counts."""
@@ -145,11 +147,25 @@ def interpreter_flags() -> list[str]:
 
 def oom_kills() -> int:
     """How many processes of this control group the system has killed for want of memory."""
-    group = ""
+    for path in _oom_files():
+        try:
+            with open(path, encoding="ascii") as file:
+                return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+        except (OSError, ValueError, IndexError):
+            continue
+    return 0
+
+
+def _oom_files() -> Iterator[str]:
+    """Where it says so: version 2 of control groups, then version 1."""
     try:
         with open("/proc/self/cgroup", encoding="utf-8") as file:
-            group = next((line.strip()[3:] for line in file if line.startswith("0::")), "/")
-        with open(f"/sys/fs/cgroup{group.rstrip('/')}/memory.events", encoding="ascii") as file:
-            return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
-    except (OSError, ValueError, IndexError):
-        return 0
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return
+    for _, controllers, path in groups:
+        if not controllers:
+            yield f"/sys/fs/cgroup{path.rstrip('/')}/memory.events"
+    for _, controllers, path in groups:
+        if "memory" in controllers.split(","):
+            yield f"/sys/fs/cgroup/memory{path.rstrip('/')}/memory.oom_control"

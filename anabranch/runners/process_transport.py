@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import select
 import struct
 import sys
 import threading
@@ -73,14 +74,15 @@ def report_frame(report: Report) -> bytes:
     return message(
         REPORT, report.chunk, report.first, report.count, report.final, report.base, _plain(report.started),
         _plain(report.durations), report.codes, report.outcomes, blocks, report.worker, report.stored,
+        report.digests, report.notes,
     )  # fmt: skip
 
 
 def report_of(fields: tuple[Any, ...]) -> Report:
-    chunk, first, count, final, base, started, durations, codes, outcomes, blocks, worker, stored = fields
+    chunk, first, count, final, base, started, durations, codes, outcomes, blocks, worker, *stored = fields
     found = tuple([None if b is None else Held(b) if type(b) is int else Packed(*b) for b in blocks])
     return Report(
-        chunk, first, count, final, base, _array(started), _array(durations), codes, outcomes, found, worker, stored,
+        chunk, first, count, final, base, _array(started), _array(durations), codes, outcomes, found, worker, *stored,
     )  # fmt: skip
 
 
@@ -200,25 +202,38 @@ class Pipe:
 class Stream:
     """The worker's end of the control socket; blocks."""
 
-    __slots__ = ("_frames", "_lock", "fd")
+    __slots__ = ("_frames", "_lock", "_poll", "_wait", "fd")
 
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)  # not for the programs that tasks start
         self.fd = fd
         self._frames = _Frames()
         self._lock = threading.Lock()
+        self._wait, self._poll = select.poll(), select.poll()  # one for each thread that looks
+        self._wait.register(fd, select.POLLIN)
+        self._poll.register(fd, select.POLLIN)
 
-    def receive(self) -> tuple[int, bytes] | None:
-        """The next frame; None when the driver has gone."""
-        while (one := self._frames.next()) is None:
-            try:
-                data = os.read(self.fd, _READ)
-            except OSError:
-                return None
-            if not data:
-                return None
-            self._frames.add(data)
-        return one
+    def wait(self) -> None:
+        """Wait until there is something to take; for the listening thread."""
+        self._wait.poll()
+
+    def unread(self) -> bool:
+        """Whether there is something to take; for the main thread."""
+        return bool(self._poll.poll(0))
+
+    def take(self) -> list[tuple[int, bytes]] | None:
+        """The frames that are whole with what is there to be read; None when the driver has gone."""
+        try:
+            data = os.read(self.fd, _READ)
+        except OSError:
+            return None
+        if not data:
+            return None
+        self._frames.add(data)
+        found = []
+        while (one := self._frames.next()) is not None:
+            found.append(one)
+        return found
 
     def send(self, data: bytes) -> None:
         """Send a frame whole, from any thread."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import resource
 import signal
 import sys
 import threading
@@ -87,13 +88,23 @@ class ProcessPort:
             self._unended = False
 
     def limit(self, chunk: int) -> int | None:
-        return self._limits.get(chunk) if self._limits else None
+        """Asked before an item begins: all that was said until now counts, also where this process stood still."""
+        with self._news:
+            while self._control.unread():
+                self._news.wait()
+            return self._limits.get(chunk)
 
     def cancelled(self, chunk: int, position: int) -> bool:
         if not self._cancelled:
             return False
         found = self._cancelled.get(chunk, ())
         return found is None or position in found
+
+    @property
+    def capped(self) -> bool:
+        """Whether the system limits this process's memory (ulimit): a MemoryError says so then."""
+        limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+        return any(limit != resource.RLIM_INFINITY for limit in limits)
 
     def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
         self._page.note(chunk, stage, position, attempt, timeout or 0.0)
@@ -180,8 +191,10 @@ class ProcessPort:
             if self._unended:
                 self._lost(chunk_id, "worker-lost", "the worker's half came back without a final report")
         except Exception as error:
-            reason = "out-of-memory" if isinstance(error, MemoryError) else "unserializable"
-            self._lost(chunk_id, reason, f"the chunk could not be run: {_text(error)}")
+            if isinstance(error, MemoryError):
+                self._lost(chunk_id, "out-of-memory", f"peak {_peak() >> 20} MB, and then {_text(error)}")
+            else:
+                self._lost(chunk_id, "unserializable", f"the chunk could not be run: {_text(error)}")
         finally:
             for file in self._open.values():
                 file.close()
@@ -198,14 +211,21 @@ class ProcessPort:
     # -- listening -------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Hear what the driver says while chunks run; when it has gone, go too."""
-        while (received := self._control.receive()) is not None:
-            kind, body = received
-            self._hear(kind, pickle.loads(body))
-            with self._news:
-                self._heard += 1
+        """Hear what the driver says while chunks run, until it has gone."""
+        while True:
+            self._control.wait()
+            with self._news:  # what has been read is heard before anybody looks
+                frames = self._control.take()
+                if frames is None:
+                    return
+                self._hear_all(frames)
                 self._news.notify_all()
-        os._exit(1)
+                del frames
+
+    def _hear_all(self, frames: Sequence[tuple[int, bytes]]) -> None:
+        for kind, body in frames:
+            self._hear(kind, pickle.loads(body))
+        self._heard += len(frames)
 
     def _hear(self, kind: int, fields: Any) -> None:
         if kind == wire.SHARED:
@@ -241,6 +261,32 @@ def _text(error: BaseException) -> str:
     return secrets.mask("".join(traceback.format_exception_only(error)).strip())
 
 
+def _peak() -> int:
+    """The most bytes that this process has had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _leave_signals_to_the_driver() -> None:
+    """Who ends a whole job (Slurm, a container's runtime) tells each process of it; the driver says what is to end.
+
+    Handlers of Python, not SIG_IGN: programs that tasks start do not inherit them, and forks drop them.
+    """
+    numbers = [signal.SIGTERM, signal.SIGUSR1]
+
+    def drop() -> None:
+        for number in numbers:
+            if signal.getsignal(number) is _nothing:
+                signal.signal(number, signal.SIG_DFL)
+
+    for number in numbers:
+        signal.signal(number, _nothing)
+    os.register_at_fork(after_in_child=drop)
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
 def _flush() -> None:
     """What tasks print is seen before the worker may be killed."""
     for stream in (sys.stdout, sys.stderr):
@@ -261,18 +307,28 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
+def _live_with_the_driver(port: ProcessPort) -> None:
+    """Listen until the driver has gone, and go too; also where it cannot be understood, for then nothing is heard."""
+    try:
+        port.listen()
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
+
+
 def main() -> None:
     """Run a worker, as the command line says: name, entry point, driver's pid, three descriptors, folders."""
     name, entry, parent, chunks_fd, control_fd, page_fd = sys.argv[1:7]
     folders = sys.argv[7].split("\n")
     del sys.argv[1:]
     _end_with(int(parent))
+    _leave_signals_to_the_driver()
     chunks, control = int(chunks_fd), wire.Stream(int(control_fd))
     os.set_inheritable(chunks, False)
     page = Page(int(page_fd))
     os.close(int(page_fd))
     port = ProcessPort(name, chunks, control, page, Store(folders))
-    threading.Thread(target=port.listen, name="anabranch-listen", daemon=True).start()
+    threading.Thread(target=_live_with_the_driver, args=(port,), name="anabranch-listen", daemon=True).start()
     run_chunk = resolve(entry)
     control.send(wire.message(wire.HELLO, wire.versions()))
     port.work(run_chunk)

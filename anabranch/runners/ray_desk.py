@@ -117,8 +117,7 @@ class Desk:
     def _give(self, place: Place, job: Sent) -> None:
         shared = self._outgoing.shared
         carried = {n: shared[n].payload for n in job.shared if n not in place.sent and n in shared}
-        job.carried = frozenset(carried)
-        place.sent |= job.carried
+        place.sent.update(carried)
         place.jobs[job.id] = job
         job.place = place
         job.asked = False
@@ -138,7 +137,6 @@ class Desk:
 
     def _came_back(self, place: Place, job: Sent) -> None:
         del place.jobs[job.id]
-        place.sent -= job.carried
         job.place = job.ref = None
         self._queue(job).count(job, 1)
         if self.ending:

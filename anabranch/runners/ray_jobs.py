@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core.culprits import unpicklable
-from anabranch.runners.payloads import Payload, dumps, local_modules
+from anabranch.core.user_code import local_modules
+from anabranch.runners.payloads import Payload, dumps
 from anabranch.runners.process_jobs import Job
 from anabranch.runners.ray_nodes import kind_of
 from anabranch.runners.refusals import unserializable
@@ -35,7 +36,6 @@ class Sent(Job):
     call: int = 0  # its number among those of its place
     ref: Any = None  # of the call that runs it
     asked: bool = False  # back, should it not have begun
-    carried: frozenset[int] = frozenset()  # shared values that went with it
     kind: Kind = ()  # of the places that can run it
 
 

@@ -100,6 +100,7 @@ class RayWorker:
         port.small = small
         with port.lock:
             self._begun = number
+            port.bring(shared)  # of a call taken back too: one behind it, which was not, may count on them
             if number in self._returned:
                 self._returned.discard(number)
                 return
@@ -107,7 +108,6 @@ class RayWorker:
                 port.hear_limit(chunk_id, limit)
             if cancelled is None or cancelled:
                 port.hear_cancel(chunk_id, cancelled)
-            port.raw.update(shared)
         port.item(chunk_id, 0, -1, 0, None)
         port.say(("begun", chunk_id))
         try:
@@ -171,6 +171,7 @@ class RayPort:
         self.unended = False
         self._page = page
         self._shared: dict[int, Any] = {}
+        self._dropped: dict[int, None] = {}
         self._inputs: dict[Handle, StoredBlock] = {}
         self._limits: dict[int, int] = {}
         self._cancelled: dict[int, set[int] | None] = {}
@@ -178,6 +179,10 @@ class RayPort:
         self._numbers = 0
 
     # -- WorkerPort ------------------------------------------------------------------------------
+
+    def bring(self, shared: dict[int, Any]) -> None:
+        """Take in shared values, but those that were dropped while their call was on its way."""
+        self.raw.update((shared_id, value) for shared_id, value in shared.items() if shared_id not in self._dropped)
 
     def shared(self, shared_id: int) -> Any:
         if shared_id not in self._shared:
@@ -284,6 +289,8 @@ class RayPort:
         for shared_id in shared_ids:
             self._shared.pop(shared_id, None)
             self.raw.pop(shared_id, None)
+            self._dropped[shared_id] = None
+            _bound(self._dropped)
         self._children.drop(shared_ids)
 
     def hear_reply(self, number: int, good: bool, data: bytes) -> None:

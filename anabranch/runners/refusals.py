@@ -28,7 +28,7 @@ def without_unpicklable(report: Report, stage: int, values: list[Any]) -> list[A
             values[slot] = None
             culprit = unpicklable(value, error, refused, "result")
             text = f"its result ({type(value).__name__}) cannot be pickled: {culprit}"
-            _fail(report, stage, slot, SerializationError(text))
+            fail(report, stage, slot, SerializationError(text))
     return values
 
 
@@ -37,10 +37,11 @@ def fail_all(report: Report, stage: int, error: Exception) -> None:
     codes = report.codes[stage] if report.codes else bytes([states.COMPLETED]) * report.count
     for slot, code in enumerate(codes):
         if states.is_success(code):
-            _fail(report, stage, slot, error)
+            fail(report, stage, slot, error)
 
 
-def _fail(report: Report, stage: int, slot: int, error: Exception) -> None:
+def fail(report: Report, stage: int, slot: int, error: Exception) -> None:
+    """One item of the report fails at this stage, whatever became of it."""
     if report.codes is None:
         report.codes = (bytes([states.COMPLETED]) * report.count,) * len(report.blocks)
     codes = [bytearray(row) for row in report.codes]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from benchmarks.measure import WORKERS, expect_sum, flush, in_flow, inc, percent
 from benchmarks.rows import Bar, Figures, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def loop_ours(kind: str, items: int, quick: bool) -> Figures:
@@ -63,9 +65,25 @@ def latency_ours(kind: str, quick: bool) -> Figures:
 
 
 def latency_peer(quick: bool) -> Figures:
-    with ThreadPoolExecutor(WORKERS) as pool:
+    """The pool with its caller and its thread on two processors, as ours are: left alone it is now so, now so."""
+    with ThreadPoolExecutor(1) as pool, apart(pool):
         list(pool.map(inc, range(4)))
         return one_by_one(lambda i: pool.submit(inc, i), 500 if quick else 3_000)
+
+
+@contextlib.contextmanager
+def apart(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """The pool's thread on one processor and this thread on another, where the system lets us choose."""
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(cpus) < 2:
+        yield
+        return
+    pool.submit(os.sched_setaffinity, 0, {cpus[1]}).result()
+    os.sched_setaffinity(0, {cpus[0]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cpus)
 
 
 def call_ours(quick: bool) -> Figures:

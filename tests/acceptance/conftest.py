@@ -9,6 +9,7 @@ import pytest
 from anabranch import DaskRunner, InlineRunner, ProcessRunner, RayRunner, ThreadRunner, logs, settings
 from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
+from tests.acceptance.resuming import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,3 +123,8 @@ class Marks:
 @pytest.fixture
 def marks(tmp_path: Path) -> Marks:
     return Marks(tmp_path / "marks.txt")
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path)

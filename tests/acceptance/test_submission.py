@@ -216,6 +216,16 @@ def test_the_states_of_a_map_give_their_exceptions(runner: str) -> None:
     assert isinstance(found[1].result(raise_on_failure=False), ValueError)
 
 
+def test_the_result_of_a_map_may_give_exceptions_in_their_places(runner: str) -> None:
+    @flow
+    def forms() -> list[list[str]]:
+        found = bad_if_two.map([1, 2, 3])
+        after = add_one.map(found)
+        return [[type(x).__name__ for x in futures.result(raise_on_failure=False)] for futures in (found, after)]
+
+    assert forms() == [["int", "ValueError", "int"], ["int", "UpstreamError", "int"]]
+
+
 def test_all_forms_outside_a_flow(runner: str) -> None:
     assert t1() == 1
     assert t1.submit().result() == 1

@@ -1,4 +1,4 @@
-"""The runners that the contract suite runs over, and a bench that drives one as the dispatcher would."""
+"""The runners and records that the contract suites run over, and a bench that drives one as the dispatcher would."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ import pytest
 from anabranch.core.contracts import Binding, Chunk, ChunkLost, Handle, Held, Inline, Packed, Report, Stage, TaskSpec
 from anabranch.core.options import TaskOptions
 from anabranch.core.states import COMPLETED
+from anabranch.records.memory import MemoryRecords
+from anabranch.records.sqlite import SqliteRecords
+from anabranch.records.union import UnionRecords
 from tests.contract import tasks
+from tests.contract.recording import FixedClock
 from tests.contract.tasks import WAIT, gate
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anabranch.core.contracts import Capabilities, Event, Outcome, Runner
+    from anabranch.core.runs import Records
 
 RUNNERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "inline": ("anabranch.runners.inline", "InlineRunner", {}),
@@ -171,14 +176,15 @@ class Bench:
         return chunk
 
     def delivered(self) -> None:
-        """Wait until what was told to the runner has reached workers in other processes."""
+        """Wait until what was told to the runner has reached its workers.
+
+        Workers of `ProcessRunner` hear what was told before they begin an item: nothing is to be waited for.
+        """
         when_told = getattr(self.runner, "when_told", None)
         if when_told is not None:
             told = threading.Event()
             when_told(told.set)
             assert told.wait(WAIT)
-        elif not self.capabilities.in_process:
-            threading.Event().wait(0.3)  # nobody acknowledges it there
 
     def submit(self, stages: int | Sequence[int], args: Sequence[Any], **more: Any) -> int:
         chunk = self.chunk(stages, args, **more)
@@ -250,3 +256,21 @@ class Gate:
 
     def ran(self) -> set[int]:
         return {int(f.name.removeprefix("ran-")) for f in self.folder.glob("ran-*")}
+
+
+@pytest.fixture(params=["sqlite", "memory", "union", pytest.param("postgres", marks=pytest.mark.postgres)])
+def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
+    made: Records
+    match request.param:
+        case "sqlite":
+            made = SqliteRecords(tmp_path / "runs.db", clock=FixedClock())
+        case "union":
+            made = UnionRecords(tmp_path / "runs.db.d", clock=FixedClock())
+        case "postgres":
+            address = request.getfixturevalue("postgres_address")
+            postgres = importlib.import_module("anabranch.records.postgres")
+            made = postgres.PostgresRecords(address, clock=FixedClock())
+        case _:
+            made = MemoryRecords(clock=FixedClock())
+    yield made
+    made.close()

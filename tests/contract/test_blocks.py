@@ -58,7 +58,7 @@ def asked(blocks: Blocks, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, in
 
 
 def value_of(blocks: Blocks, name: str, slot: int) -> Any:
-    stored = blocks.read(name, slot)
+    stored = blocks.read(name, [slot])[0]
     assert stored is not None
     return stored.value
 
@@ -69,16 +69,16 @@ def test_reads_what_was_written(blocks: Blocks, clock: Clock) -> None:
     assert failed == {}
     assert [value_of(blocks, name, slot) for slot in reversed(range(6))] == values[::-1]
     assert blocks.items(name) == [10, 11, 12, 13, 14, 15]
-    stored = blocks.read(name, 0)
+    stored = blocks.read(name, [0])[0]
     assert stored is not None
     assert (stored.created, stored.expires) == (clock.now, None)
 
 
 def test_nothing_there(blocks: Blocks) -> None:
-    assert blocks.read("blocks/map/none", 0) is None
+    assert blocks.read("blocks/map/none", [0])[0] is None
     assert blocks.items("blocks/map/none") == []
     name, _ = blocks.write("map", [7], [1])
-    assert blocks.read(name, 1) is None
+    assert blocks.read(name, [1])[0] is None
 
 
 def test_blocks_of_the_same_items_are_two(blocks: Blocks) -> None:
@@ -115,7 +115,7 @@ def test_a_value_that_cannot_be_saved_costs_the_others_nothing(blocks: Blocks) -
     assert list(failed) == [1, 3]
     assert all(isinstance(error, SerializationError) for error in failed.values())
     assert [value_of(blocks, name, slot) for slot in (0, 2)] == ["a", "b"]
-    assert [blocks.read(name, slot) for slot in (1, 3)] == [None, None]
+    assert blocks.read(name, [1, 3]) == [None, None]
     assert blocks.write("map", [1], [threading.Lock()]).name == ""
 
 
@@ -145,7 +145,7 @@ def test_a_damaged_value_is_none(blocks: Blocks, damage: Any) -> None:
     name, _ = blocks.write("map", [1, 2], ["first", "last"])
     data = blocks.files.get(name, 0, 1 << 20)
     blocks.files.put(name, [damage(data)])
-    assert blocks.read(name, 1) is None
+    assert blocks.read(name, [1])[0] is None
 
 
 def test_a_copy_reads_the_same(blocks: Blocks) -> None:
@@ -160,7 +160,7 @@ def test_a_value_that_cannot_be_rebuilt_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.delitem(globals(), "Gone")
     assert value_of(blocks, name, 0) == 0
     with pytest.raises(StoreError, match=f"{tmp_path}/{name}, value 1: cannot rebuild the value .*Gone"):
-        blocks.read(name, 1)
+        blocks.read(name, [1])
 
 
 def test_a_store_on_disk_counts_its_blocks_and_cleans_them(tmp_path: Path) -> None:
@@ -168,6 +168,34 @@ def test_a_store_on_disk_counts_its_blocks_and_cleans_them(tmp_path: Path) -> No
     name, _ = store.blocks.write("map", range(100), list(range(100)))
     assert store.usage() == ((tmp_path / name).stat().st_size, 1)
     assert store.clean(older_than=100) == (0, 0)
-    assert store.blocks.read(name, 99) is not None
+    assert store.blocks.read(name, [99])[0] is not None
     assert store.clean(older_than=-100).entries == 1
     assert store.usage() == (0, 0)
+
+
+def test_a_place_is_dropped_with_all_in_it(blocks: Blocks) -> None:
+    gone = [blocks.write(place, [0], [place]).name for place in ("one", "one/inputs", "two")]
+    stays = blocks.write("three", [0, 1], ["a", "b"]).name
+    blocks.drop(["one", "two", "never"])
+    assert [stored and stored.value for stored in blocks.read(stays, [1, 0, 9])] == ["b", "a", None]
+    assert [blocks.read(name, [0]) for name in gone] == [[None]] * 3
+
+
+def test_small_values_lie_in_one_list(blocks: Blocks) -> None:
+    values = [None, 1, 2.5, True, "x" * 256, b"", -(1 << 70)] if blocks.serializer.name == "pickle" else [None, 1, 2.5]
+    written = blocks.write("map", range(10, 10 + len(values)), values, without={1})
+    assert written.failed == {}
+    stored = blocks.read(written.name, range(len(values) + 1))
+    assert [one.value for one in stored if one] == [value for slot, value in enumerate(values) if slot != 1]
+    assert [slot for slot, one in enumerate(stored) if one is None] == [1, len(values)]
+    assert blocks.items(written.name) == list(range(10, 10 + len(values)))
+
+
+def test_a_damaged_list_is_no_value(tmp_path: Path) -> None:
+    blocks = DiskStore(tmp_path / "store").blocks
+    name = blocks.write("map", range(3), ["a", "b", "c"]).name
+    path = tmp_path / "store" / name
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    assert DiskStore(tmp_path / "store").blocks.read(name, [0, 1, 2]) == [None] * 3

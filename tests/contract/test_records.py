@@ -1,71 +1,28 @@
-"""What any `Records` does: one suite over the SQLite file and its twin in memory."""
+"""What any `Records` does: one suite over a SQLite file, files of a shared folder, PostgreSQL, and memory."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from array import array
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from anabranch.core import states
 from anabranch.core.errors import RecordsError
-from anabranch.core.processes import host_name, process_alive, process_started
-from anabranch.core.runs import FlowRunRow, HeartbeatRow, ItemBlock, ItemRow, LogRow, MapRow, Records, TransitionRow
-from anabranch.records.memory import MemoryRecords
-from anabranch.records.sqlite import SqliteRecords
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from anabranch.core.runs import Row
+from anabranch.core.runs import (
+    FlowRunRow,
+    HeartbeatRow,
+    ItemBlock,
+    ItemRow,
+    LogRow,
+    MapRow,
+    ReasonCount,
+    Records,
+    TransitionRow,
+)
+from tests.contract.recording import NOW, WAIT, all_items, run_row, write
 
 pytestmark = pytest.mark.timeout(60)
-
-NOW = 1_800_000_000.0
-WAIT = 20.0
-
-
-class FixedClock:
-    """A clock that stands."""
-
-    def time(self) -> float:
-        return NOW
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("records do not sleep on the clock they were given")
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
-    made: Records
-    if request.param == "sqlite":
-        made = SqliteRecords(tmp_path / "runs.db", clock=FixedClock())
-    else:
-        made = MemoryRecords(clock=FixedClock())
-    yield made
-    made.close()
-
-
-def write(records: Records, *rows: Row) -> None:
-    records.append(rows)
-    assert records.flush(WAIT)
-
-
-def run_row(id: str = "run-1", **details: object) -> FlowRunRow:
-    row = FlowRunRow(id, "etl", "brave-newt", states.RUNNING, "Running", created=NOW - 10)
-    return replace(row, **details)  # type: ignore[arg-type]
-
-
-def all_items(records: Records, map: str, **details: object) -> dict[int, str]:
-    return {view.index: view.state for view in records.items(map, **details)}  # type: ignore[arg-type]
 
 
 # -- flow runs -------------------------------------------------------------------------------------
@@ -74,7 +31,7 @@ def all_items(records: Records, map: str, **details: object) -> dict[int, str]:
 def test_flow_run_round_trip(records: Records) -> None:
     row = FlowRunRow(
         "run-1", "etl", "brave-newt", states.FAILED, "Failed", "1/3 states failed. é\u2028", NOW, NOW + 1, NOW + 2.5, 2,
-        "parent", "v3", "thread", ("a", "b,c"), '{"x": 1}', 4711, 12.25, "host", NOW + 2,
+        "parent", "v3", "thread", ("a", "b,c"), '{"x": 1}', 4711, 12.25, "host", NOW + 2, True, "key", "a.py:etl", 3,
     )  # fmt: skip
     write(records, row)
     assert records.flow_run("run-1") == row
@@ -181,6 +138,20 @@ def test_items_in_pages_and_by_state(records: Records) -> None:
     assert all_items(records, "none") == {}
 
 
+def test_items_that_were_tried_more_than_once(records: Records) -> None:
+    """Whatever became of them, told by blocks and by rows."""
+    write(
+        records, ItemBlock("m", 0, 100), ItemBlock("m", 20, 2, attempt=2),
+        ItemRow("m", 50, 1, states.AWAITING_RETRY), ItemRow("m", 50, 2, states.FAILED),
+        ItemRow("m", 60, 3, states.AWAITING_RETRY), ItemRow("m", 70, 1, states.FAILED),
+    )  # fmt: skip
+    found = records.items("m", states=["Retried"])
+    assert [(v.index, v.attempt, v.state) for v in found] == [
+        (20, 2, "Completed"), (21, 2, "Completed"), (50, 2, "Failed"), (60, 3, "AwaitingRetry")
+    ]  # fmt: skip
+    assert [v.index for v in records.items("m", states=["Retried", "FAILED"])] == [20, 21, 50, 60, 70]
+
+
 def test_items_far_apart(records: Records) -> None:
     far = 5_000_000_000
     write(records, ItemBlock("m", far, 2), ItemRow("m", 3 * far, 1, states.FAILED), ItemBlock("m", 2, 1))
@@ -264,6 +235,42 @@ def test_failures_in_groups(records: Records) -> None:
     assert records.failures("none") == []
 
 
+def test_attempts_of_an_item(records: Records) -> None:
+    first = ItemRow("m", 3, 1, states.AWAITING_RETRY, "AwaitingRetry", "n", "bad", NOW, NOW, "w", "E", "t", "timeout",
+                    '{"of": 1}')  # fmt: skip
+    second = ItemRow("m", 3, 2, states.FAILED, "Failed", reason="budget/user")
+    write(records, ItemBlock("m", 0, 10), second, first, ItemRow("m", 4, 1, states.FAILED), ItemRow("o", 3, 1, 9))
+    assert records.attempts("m", 3) == [first, second]
+    assert records.attempts("m", 5) == []
+
+
+def test_reasons_in_groups(records: Records) -> None:
+    def left(index: int, reason: str, state: int, attempt: int = 1, map: str = "m") -> ItemRow:
+        return ItemRow(map, index, attempt, state, reason=reason)
+
+    retry, failed = states.AWAITING_RETRY, states.FAILED
+    write(
+        records,
+        ItemBlock("m", 0, 20),
+        left(5, "budget/user", failed), left(3, "budget/user", failed),
+        left(6, "budget/user", retry), ItemBlock("m", 6, 1, attempt=2),  # completed at its second attempt
+        left(7, "timeout", retry), left(7, "budget/user", failed, 2),
+        left(8, "timeout", retry), ItemRow("m", 8, 2, states.COMPLETED),  # a plain call tells so by a row
+        left(9, "timeout", retry),  # still to come
+        ItemRow("m", 10, 1, states.COMPLETED, name="named"),
+        left(1, "cancelled/user", states.CANCELLED, map="o"), ItemRow("o", 5, 1, states.COMPLETED, name="named"),
+        left(4, "cancelled/user", states.CANCELLED, map="o"), left(2, "poison", states.CRASHED, map="else"),
+    )  # fmt: skip
+    assert records.reasons(["m", "o"]) == [
+        ReasonCount("m", "budget/user", failed, False, 3, 3),
+        ReasonCount("o", "cancelled/user", states.CANCELLED, False, 2, 1),
+        ReasonCount("m", "budget/user", retry, True, 1, 6),
+        ReasonCount("m", "timeout", retry, False, 1, 9),
+        ReasonCount("m", "timeout", retry, True, 1, 8),
+    ]
+    assert records.reasons([]) == records.reasons(["none"]) == []
+
+
 def test_transitions(records: Records) -> None:
     ends = [(states.RUNNING, "Running", NOW), (states.COMPLETED, "Completed", NOW - 1)]  # clocks may be set back
     of_run = [TransitionRow("r", -1, 1, code, name, "", when) for code, name, when in ends]
@@ -288,74 +295,6 @@ def test_text_that_no_file_can_hold(records: Records) -> None:
     write(records, *(LogRow(NOW + n, 20, "lg", f"{n}", "r") for n in range(3)))
     write(records, LogRow(NOW + 3, 20, "lg", "half \ud800", "r"), LogRow(NOW + 4, 20, "lg", "4", "r"))
     assert [line.message[:4] for line in records.logs("r")] == ["0", "1", "2", "half", "4"]
-
-
-# -- cancelling, death -----------------------------------------------------------------------------
-
-
-def test_cancel_requests(records: Records) -> None:
-    write(records, run_row("r1"), run_row("r2"), run_row("r3", state=states.COMPLETED))
-    assert records.cancel_requested([]) == set()
-    assert records.request_cancel("r1")
-    assert records.request_cancel("r1")
-    assert not records.request_cancel("r3")
-    assert not records.request_cancel("none")
-    assert records.cancel_requested(["r1", "r2", "none"]) == {"r1"}
-    assert records.cancel_requested(["r2"]) == set()
-
-
-@pytest.fixture(scope="module")
-def dead_pid() -> int:
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait(WAIT)
-    return child.pid
-
-
-@pytest.fixture
-def zombie_pid() -> Iterator[int]:
-    """A process that has ended and that nobody has waited for."""
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    yield child.pid
-    child.wait(WAIT)
-
-
-def test_mark_dead(records: Records, dead_pid: int, zombie_pid: int) -> None:
-    host, me, began = host_name(), os.getpid(), process_started(os.getpid())
-    runs = {
-        "alive": run_row("alive", host=host, pid=me, pid_started=began),
-        "gone": run_row("gone", host=host, pid=dead_pid, heartbeat=NOW, attempt=3),
-        "zombie": run_row("zombie", host=host, pid=zombie_pid),
-        "reused": run_row("reused", host=host, pid=me, pid_started=began - 100),
-        "ended": run_row("ended", host=host, pid=dead_pid, state=states.COMPLETED, state_name="Completed"),
-        "far": run_row("far", host="elsewhere", pid=me, created=NOW - 500, heartbeat=NOW - 59),
-        "silent": run_row("silent", host="elsewhere", pid=me, created=NOW - 500, heartbeat=NOW - 61),
-        "young": run_row("young", host="elsewhere", pid=me, created=NOW - 5),
-    }
-    write(records, *runs.values())
-    assert sorted(records.mark_dead()) == ["gone", "reused", "silent", "zombie"]
-    assert records.mark_dead() == []
-    found = {row.id: row for row in records.flow_runs()}
-    message = f"its driver process {dead_pid} on {host} is gone"
-    assert found["gone"] == replace(
-        runs["gone"], state=states.CRASHED, state_name="Crashed", message=message, ended=NOW
-    )
-    for name in ("alive", "ended", "far", "young"):
-        assert found[name] == runs[name]
-    assert records.transitions("gone") == [TransitionRow("gone", -1, 3, states.CRASHED, "Crashed", message, NOW)]
-    assert records.transitions("alive") == []
-
-
-def test_process_alive(dead_pid: int) -> None:
-    assert process_alive(os.getpid())
-    assert process_alive(os.getpid(), process_started(os.getpid()))
-    assert not process_alive(os.getpid(), process_started(os.getpid()) + 1)
-    assert not process_alive(dead_pid)
-    assert not process_alive(0)
-    assert not process_alive(-1)
-    assert not process_alive(2**40)
-    assert process_alive(1)
-    assert process_started(dead_pid) == 0.0
 
 
 # -- life ------------------------------------------------------------------------------------------

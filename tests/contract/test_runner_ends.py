@@ -32,6 +32,17 @@ def test_shorten_returns_the_rest_uncounted(bench: Bench, gated: Gate) -> None:
     assert not (gated.folder / "begun-3").exists()
 
 
+def test_a_chunk_that_takes_too_long_gives_back_what_it_has_not_begun(bench: Bench, gated: Gate) -> None:
+    chunk = bench.submit(gated.stage, [0, 1, 2], close_seconds=0.1)
+    gated.begun(0)
+    threading.Event().wait(0.15)
+    gated.open()
+    done = bench.ended(chunk)
+    assert done.lost is None
+    assert bench.values(done) == [0]
+    assert not (gated.folder / "begun-1").exists()
+
+
 def occupy(bench: Bench, gated: Gate) -> list[int]:
     """Fill every slot."""
     ids = [bench.submit(gated.stage, [1000 + n]) for n in range(bench.slots())]

@@ -11,6 +11,7 @@ import pytest
 from anabranch import DaskRunner, flow, task
 from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
+from anabranch.runners.dask_inflight import InFlight
 from anabranch.session import Session
 from anabranch.settings import Settings
 from tests.faults.workers import until
@@ -118,20 +119,54 @@ def test_large_values_between_timed_maps(dask: DaskRunner) -> None:
     main()
 
 
-def test_cancelling_stops_a_running_item(dask: DaskRunner, tmp_path: Path) -> None:
+def sleeper(place: Path) -> Any:
+    """A task that says in which process it sleeps."""
+
     @task(timeout_seconds=100)
     def work(x: int) -> int:
-        (tmp_path / "pid").write_text(str(os.getpid()))
+        (place / "pid").write_text(str(os.getpid()))
         time.sleep(100)
         return x
+
+    return work
+
+
+def begun(place: Path) -> bool:
+    return (place / "pid").exists() and bool((place / "pid").read_text())
+
+
+def test_cancelling_stops_a_running_item(dask: DaskRunner, tmp_path: Path) -> None:
+    work = sleeper(tmp_path)
 
     @flow(runner=dask)
     def main() -> str:
         future = work.submit(1)
-        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        until(lambda: begun(tmp_path))
         future.cancel()
         pid = int((tmp_path / "pid").read_text())
         until(lambda: not os.path.exists(f"/proc/{pid}"))
+        return future.state.name
+
+    assert main() == "Cancelled"
+
+
+def test_cancelling_stops_an_item_before_it_is_known_where_it_runs(
+    dask: DaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear, held = InFlight._hear_start, list[Any]()
+    monkeypatch.setattr(InFlight, "_hear_start", lambda *message: held.append(message))
+
+    work = sleeper(tmp_path)
+
+    @flow(runner=dask)
+    def main() -> str:
+        future = work.submit(1)
+        until(lambda: begun(tmp_path) and held)
+        future.cancel()
+        pid = int((tmp_path / "pid").read_text())
+        until(lambda: not os.path.exists(f"/proc/{pid}"))
+        monkeypatch.undo()
+        hear(*held[0])
         return future.state.name
 
     assert main() == "Cancelled"

@@ -45,6 +45,12 @@ def test_public_name_is_documented(name: str) -> None:
     assert (doc or "").strip(), f"{name} has no docstring"
 
 
+def test_no_public_name_is_hidden_by_a_module() -> None:
+    """Importing the module would put it in the place of what is meant."""
+    modules = {name for name in anabranch.__all__ if (ROOT / f"{name}.py").exists() or (ROOT / name).is_dir()}
+    assert all(inspect.ismodule(getattr(anabranch, name)) for name in modules), modules
+
+
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = anabranch.no_such_name

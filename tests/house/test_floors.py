@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 MIDDLE = ["engine", "results", "runners", "clusters", "records", "display"]
 BASE = ["core", "settings", "logs"]
 WIRED = [*BASE, *MIDDLE, "pump", "session", "spiller", "worker"]
-SURFACE = [*WIRED, "scope", "calls", "concurrency", "tasks", "flows", "testing"]
+SURFACE = [
+    *WIRED,
+    *("scope", "calls", "named_limits", "tasks", "ends", "flows", "resumption", "explanations", "replays", "testing"),
+]
 
 # What a room (a folder) or a root module may import of the package, besides itself.
 FLOORS: dict[str, list[str]] = {
@@ -38,18 +41,37 @@ FLOORS: dict[str, list[str]] = {
     "spiller": ["core"],
     "worker": [*BASE, "engine", "results", "worker_scope", "worker_stages", "worker_stored"],
     "worker_stages": ["core"],
-    "worker_stored": ["core", "worker_stages"],
+    "worker_stored": ["core", "logs", "worker_stages"],
     "worker_feeds": ["core"],
-    "worker_scope": ["core", "runnables", "worker_feeds"],
-    "worker_requests": [*BASE, "pump", "session", "scope", "runnables", "worker_scope", "worker_feeds"],
+    "tickets": ["core"],
+    "worker_scope": ["core", "runnables", "tickets", "worker_feeds"],
+    "worker_requests": [*BASE, "pump", "session", "scope", "runnables", "tickets", "worker_scope", "worker_feeds"],
     "runnables": ["core"],
     "subflows": ["core", "scope", "runnables"],
-    "scope": [*BASE, "engine", "pump", "session", "runnables"],
-    "session": [*BASE, *MIDDLE, "pump", "worker", "scope", "runnables", "worker_requests"],
-    "calls": [*BASE, "engine", "pump", "session", "scope", "runnables"],
-    "concurrency": ["core", "session"],
+    "values": ["core", "pump", "session"],
+    "resume": ["core", "logs"],
+    "resumption": ["core", "logs", "resume", "scope", "session"],
+    "call_values": ["core", "logs"],
+    "returned": ["core", "scope"],
+    "scope": [*BASE, "engine", "pump", "session", "runnables", "resume", "values"],
+    "shared_limits": ["core", "logs", "engine", "pump", "tickets"],
+    "session": [
+        *(*BASE, *MIDDLE, "pump", "worker", "scope", "runnables"),
+        *("worker_requests", "call_values", "failed_inputs", "shared_limits"),
+    ],
+    "calls": [*BASE, "engine", "pump", "session", "scope", "runnables", "tickets"],
+    "named_limits": ["core", "session", "tickets"],
+    "flow_slots": ["core", "engine", "named_limits", "flows", "tickets"],
     "tasks": [*BASE, "engine", "pump", "session", "scope", "calls", "runnables"],
-    "flows": [*BASE, "engine", "pump", "session", "scope", "calls", "tasks", "runnables", "subflows", "concurrency"],
+    "ends": [*BASE, "pump"],
+    "flows": [
+        *BASE,
+        *("engine", "pump", "session", "scope", "calls", "tasks", "runnables", "subflows", "flow_slots"),
+        *("resumption", "returned", "ends", "tickets"),
+    ],
+    "failed_inputs": ["core", "logs", "engine", "session", "worker_stored"],
+    "explanations": ["core", "engine", "session"],
+    "replays": [*BASE, "engine", "session", "runnables"],
     "testing": [*WIRED, "tasks", "flows"],
     "__init__": SURFACE,
     "compat": [*SURFACE, "__init__"],
@@ -72,6 +94,7 @@ LAZY: dict[str, list[str]] = {
         "clusters/*",
         "display/*",
         "pump.py",
+        "tickets.py",
         "flows.py",
         "tasks.py",
         "scope.py",

@@ -15,6 +15,7 @@ DRIVERS = {
     "calls.py": {"run_async"},
     "flows.py": {"go_async"},
     "scope.py": {"pause"},
+    "tickets.py": {"__aenter__", "__aexit__"},
     "worker_scope.py": {"pause"},
 }
 

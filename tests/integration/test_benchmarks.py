@@ -122,10 +122,10 @@ def test_who_was_stopped_is_not_tried_with_more(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_failed_side_is_no_verdict_of_ours() -> None:
     row = find("chains_ray")
-    ours = Sample(row.name, "ours", 1.0, {"us_each": 10.0}, 0.02)
-    (alone,) = judge(row, [ours, Sample(row.name, "peer", 1.0, error="exit 1: a | b")], 0.02)
+    ours = Sample(row.name, "ours", 1.0, {"us_each": 10.0, "first_us": 12.0}, 0.02)
+    alone, _ = judge(row, [ours, Sample(row.name, "peer", 1.0, error="exit 1: a | b")], 0.02)
     assert alone.word == "MISS"  # a bar that is a ratio does not hold by itself
-    (beside,) = judge(row, [ours, Sample(row.name, "peer", 1.0, {"us_each": 20.0}, 0.02)], 0.02)
+    beside, _ = judge(row, [ours, Sample(row.name, "peer", 1.0, {"us_each": 20.0, "first_us": 30.0}, 0.02)], 0.02)
     assert (beside.word, beside.ratio) == ("pass", 0.5)
     assert tables.last_words(alone.error) == "b"
 

@@ -117,7 +117,10 @@ def test_help_is_quick_and_lists_the_nouns(home: Path) -> None:
 
 def test_help_of_every_command(invoke: Callable[..., Any]) -> None:
     assert "FILE[:FLOW]" in invoke("run", "--help").output
-    nouns = (["runs"], ["demo"], ["version"], ["config"], ["config", "set"], ["run", "show"], ["run", "x.py"])
+    nouns = (
+        *(["explain"], ["replay"], ["resume"], ["retry"], ["runs"], ["demo"], ["version"], ["config"]),
+        *(["config", "set"], ["run", "show"], ["run", "x.py"]),
+    )
     for words in nouns:
         assert "Usage:" in invoke(*words, "--help").output
     assert "No such command" in invoke("nonsense", code=2).output
@@ -328,3 +331,35 @@ def test_tokens_are_those_of_the_standard_library() -> None:
         expected = Counter(names.get(t.type) for t in tokenize.tokenize(io.BytesIO(source).readline))
         expected.pop(None, None)
         assert survey.count_tokens(source.decode("utf-8")) == expected, file.path
+
+
+def test_limits_are_set_listed_and_deleted(tmp_path: Path) -> None:
+    def run(*words: str, code: int = 0) -> str:
+        done = CliRunner(env={"ANABRANCH_HOME": str(tmp_path)}).invoke(cli, ["limits", *words])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    assert "no limits" in run("list")
+    assert run("set", "tag:db", "--slots", "4", "--rate", "100/min") == "tag:db: 4 at once, 100/min starts\n"
+    assert run("set", "tag:db", "--slots", "2") == "tag:db: 2 at once, 100/min starts\n"
+    assert run("set", "tag:db", "--off", "--rate", "none") == "tag:db: 2 at once (off)\n"
+    [found] = json.loads(run("list", "--json"))
+    assert found == {"name": "tag:db", "slots": 2, "rate": None, "active": False, "holders": []}
+    assert "tag:db" in run("list")
+    assert run("show", "tag:db").startswith("tag:db: 2 at once (off)")
+    assert run("release", "tag:db") == "tag:db: 0 slots are free again\n"
+    assert run("delete", "tag:db") == "tag:db: deleted\n"
+    assert "no limit 'tag:db'" in run("show", "tag:db", code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["gpu"], "would limit nothing"), (["gpu", "--slots", "0"], "from 1 on"), (["gpu", "--slots", "x"], "from 1"),
+        (["gpu", "--rate", "0/s"], "10/s"), (["gpu", "--rate", "5/fortnight"], "10/s"), ([" ", "--slots", "1"], "name"),
+    ],
+)  # fmt: skip
+def test_a_limit_that_makes_no_sense(tmp_path: Path, words: list[str], said: str) -> None:
+    done = CliRunner(env={"ANABRANCH_HOME": str(tmp_path)}).invoke(cli, ["limits", "set", *words])
+    assert done.exit_code == 2
+    assert said in done.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -73,3 +74,29 @@ def test_a_cancelled_map_closes_its_generator(endless: Iterator[int], closed: th
 
     main(return_state=True)  # how many ran before is a matter of speed
     assert closed.wait(20)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_generator_that_fails_as_it_is_closed_is_told_of(
+    closed: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    def numbers() -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            closed.set()
+            raise OSError("the file was gone")
+
+    @flow
+    def main() -> None:
+        doubled = double.map(numbers())
+        doubled[10].result()
+        doubled.cancel()
+        doubled.wait()
+
+    main(return_state=True)
+    assert closed.wait(20)
+    until = time.monotonic() + 20
+    while "the file was gone" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.005)
+    assert "the iterator of map 'double' failed as it was closed" in caplog.text

@@ -6,26 +6,34 @@ import os
 import random
 import signal
 import sqlite3
-import stat
 import subprocess
 import sys
 import threading
 import time
 from array import array
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.errors import RecordsError
-from anabranch.core.runs import FlowRunRow, ItemBlock, ItemRow, LogRow, MapRow
+from anabranch.core import states
+from anabranch.core.processes import host_name, process_started
+from anabranch.core.runs import (
+    FlowRunRow,
+    HeartbeatRow,
+    ItemBlock,
+    ItemRow,
+    LogRow,
+    MapRow,
+    StoredRow,
+    TransitionRow,
+)
 from anabranch.core.states import COMPLETED, FAILED, RUNNING
-from anabranch.records import writer
-from anabranch.records.database import connect, opened, prepare
 from anabranch.records.reader import Reader
 from anabranch.records.sqlite import SqliteRecords
-from anabranch.records.statements import QUERIES, Migration, migrations, parse
+from anabranch.records.sqlite_file import SqliteFile, connect, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +122,7 @@ def test_processes_start_and_write_at_once(tmp_path: Path) -> None:
         for process in processes:
             assert line_of(process) == "done"
             assert process.wait(WAIT) == 0
-    records = Reader(path)
+    records = Reader(SqliteFile(path))
     assert {row.id for row in records.flow_runs()} == set(names)
     for name in names:
         assert len(records.items(name, limit=100_000, states=["Completed"])) == 20_000
@@ -251,21 +259,30 @@ class Flawed:
         return getattr(self._connection, name)
 
 
-@pytest.mark.parametrize("n", range(1, 26))
-def test_each_call_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
-    monkeypatch.setattr(Flawed, "calls", 0)
-    monkeypatch.setattr(writer, "connect", lambda path, timeout: Flawed(connect(path, timeout), n))
-    path = tmp_path / "runs.db"
+@pytest.mark.parametrize("first", range(1, 201, 20))
+def test_each_call_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    """Call after call of the writer's fails, the 1st to the 200th: nothing is lost, nothing is written twice."""
+    for n in range(first, first + 20):
+        with monkeypatch.context() as patch:
+            patch.setattr(Flawed, "calls", 0)
+            patch.setattr(SqliteFile, "connect", lambda self, n=n: Flawed(connect(self.path, 0.25), n))
+            _write_in_parts(tmp_path / f"{n}.db", parts=26)
+            assert Flawed.calls > max(n, 200)
+
+
+def _write_in_parts(path: Path, parts: int) -> None:
     with SqliteRecords(path, commit_interval=0.0) as records:
-        for part in range(3):
+        for part in range(parts):
             first = part * 150
-            records.append([FlowRunRow("r", "f", "n", RUNNING), MapRow("m", "r", "t", "map", 450, 1.0, 2.0)])
+            ended = 2.0 if part % 3 == 2 else None  # then blobs are merged
+            records.append([FlowRunRow("r", "f", "n", RUNNING), MapRow("m", "r", "t", "map", 5000, 1.0, ended)])
             records.append(ItemRow("m", i, 1, COMPLETED) for i in range(first, first + 120))
             records.append([ItemBlock("m", first + 120, 30), LogRow(part, 20, "l", str(part), "r")])
             assert records.flush(WAIT)
-    assert Flawed.calls > 20
-    assert [view.index for view in records.items("m")] == list(range(450))
-    assert [line.message for line in records.logs("r")] == ["0", "1", "2"]
+    assert [view.index for view in records.items("m", limit=10_000)] == list(range(150 * parts))
+    assert [line.message for line in records.logs("r")] == [str(part) for part in range(parts)]
+    assert count(path, "items") == 120 * parts
+    assert count(path, "item_blocks") < parts
     assert sound(path)
 
 
@@ -317,82 +334,6 @@ def test_rows_are_committed_without_being_asked(tmp_path: Path) -> None:
             records.append([LogRow(n, 20, "l", "", "r")])
             while n % 20 == 0 and db.execute("SELECT count(*) FROM logs").fetchone()[0] <= n:
                 assert time.monotonic() < deadline
-
-
-# -- the file --------------------------------------------------------------------------------------
-
-
-def test_files_are_private(tmp_path: Path) -> None:
-    old = os.umask(0)
-    try:
-        path = tmp_path / "deep" / "down" / "runs.db"
-        with SqliteRecords(path) as records:
-            records.append([FlowRunRow("r", "f", "n", RUNNING)])
-            assert records.flush(WAIT)
-            files = list(path.parent.iterdir())
-            assert len(files) == 3
-            assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
-            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    finally:
-        os.umask(old)
-    assert [file.name for file in path.parent.iterdir()] == ["runs.db"]
-
-
-def test_odd_paths(tmp_path: Path) -> None:
-    for name in ("a b?c#d%20.db", "é.db"):
-        with SqliteRecords(tmp_path / name) as records:
-            records.append([FlowRunRow("r", "f", "n", RUNNING)])
-        assert (tmp_path / name).stat().st_size > 0
-        assert records.flow_run("r") is not None
-
-
-def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "runs.db"
-    path.write_text("no database, but long enough to be one " * 100)
-    with pytest.raises(RecordsError, match=r"runs\.db.*not a database"):
-        SqliteRecords(path)
-    with pytest.raises(RecordsError, match="cannot be used"):
-        SqliteRecords(tmp_path)
-    with pytest.raises(RecordsError, match="cannot be used"):
-        Reader(tmp_path / "none.db").flow_runs()
-
-
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "runs.db"
-    SqliteRecords(path).close()
-    with opened(path) as db:
-        db.execute("PRAGMA user_version = 99")
-    with pytest.raises(RecordsError, match="schema version 99; this anabranch knows versions up to 1"):
-        SqliteRecords(path)
-
-
-def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
-    path = tmp_path / "runs.db"
-    with SqliteRecords(path) as records:
-        records.append([FlowRunRow("r", "f", "n", RUNNING)])
-    known = migrations()
-    step = Migration(len(known) + 1, ("ALTER TABLE flow_runs ADD COLUMN extra TEXT DEFAULT 'x';",))
-    broken = step._replace(statements=(*step.statements, "INSERT INTO nowhere VALUES (1);"))
-    with pytest.raises(RecordsError, match="nowhere"):
-        prepare(path, [*known, broken])
-    assert records.flow_run("r") is not None
-    with opened(path) as db:  # nothing of the broken step stayed
-        assert db.execute("PRAGMA user_version").fetchone()[0] == len(known)
-        assert "extra" not in [row[1] for row in db.execute("PRAGMA table_info(flow_runs)")]
-    for _ in range(2):
-        prepare(path, [*known, step])
-    with opened(path) as db:
-        assert db.execute("SELECT id, extra FROM flow_runs").fetchall() == [("r", "x")]
-    with pytest.raises(RecordsError, match=f"version {len(known) + 1}"):
-        SqliteRecords(path)
-
-
-def test_queries_are_named_and_told(tmp_path: Path) -> None:
-    assert all(len(query.purpose) > 10 and query.purpose.endswith(".") for query in QUERIES.values())
-    with pytest.raises(RecordsError, match="doubled"):
-        parse("-- name: x\n-- One.\nSELECT 1;\n-- name: x\n-- Two.\nSELECT 2;\n")
-    with pytest.raises(RecordsError, match="'x'"):
-        parse("-- name: x\nSELECT 1;\n")
 
 
 # -- a million items -------------------------------------------------------------------------------
@@ -455,3 +396,35 @@ def test_ten_thousand_single_submits(tmp_path: Path, named: bool) -> None:
     if not named:
         assert size <= 40 * 10_000
     assert len(records.items(MAP, limit=20_000, states=["COMPLETED"])) == 10_000
+
+
+def test_a_driver_that_lost_its_run_writes_nothing_more_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    run = FlowRunRow(
+        "run-1", "etl", "newt", states.RUNNING, created=1.0, host="elsewhere", heartbeat=1.0, resumable=True
+    )
+    here = replace(run, pid=os.getpid(), pid_started=process_started(os.getpid()), host=host_name(), heartbeat=2.0)
+    first, second = SqliteRecords(path), SqliteRecords(path)
+    first.append([run, MapRow("map-1", "run-1", "t", "map", 4), ItemBlock("map-1", 0, 1)])
+    assert first.flush(20)
+    assert second.claim(here) == 1
+    second.append([replace(here, token=1, attempt=2), ItemBlock("map-1", 1, 1)])
+    assert second.flush(20)
+    late = [
+        replace(run, state=states.FAILED), MapRow("map-1", "run-1", "late", "map", 4), ItemBlock("map-1", 2, 1),
+        ItemRow("map-1", 3, 1, states.FAILED), TransitionRow("run-1", -1, 1, states.FAILED, "Failed", "", 3.0),
+        HeartbeatRow("run-1", 9.0), StoredRow("map-1", "blocks/x", [2], [0]), LogRow(3.0, 20, "x", "late", "run-1"),
+        MapRow("map-2", "other", "t", "map", 1),
+    ]  # fmt: skip
+    first.append(late)
+    assert first.flush(20)
+    assert first.taken_over(["run-1", "run-2"]) == {"run-1"}
+    found = second.flow_run("run-1")
+    assert found is not None
+    assert (found.state, found.attempt, found.token, found.heartbeat) == (states.RUNNING, 2, 1, 2.0)
+    assert [view.index for view in second.items("map-1")] == [0, 1]
+    assert [map.task for map in second.maps("run-1")] == ["t"]
+    assert second.stored("map-1") == second.logs("run-1") == second.transitions("run-1") == []
+    assert [map.id for map in second.maps("other")] == ["map-2"]  # its other rows are written
+    first.close()
+    second.close()

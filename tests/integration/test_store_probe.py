@@ -58,6 +58,22 @@ def test_a_store_in_memory_is_not_seen_by_processes(storing: Any, tmp_path: Path
     assert not notes.exists()
 
 
+def test_a_resumable_run_goes_on_where_its_workers_see_another_store_and_says_so(
+    storing: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storing("memory://unseen")
+
+    @flow(runner=ProcessRunner(max_workers=1), resumable=True)
+    def main() -> list[int]:
+        found: list[int] = note.map(range(40), notes=str(tmp_path / "notes"), chunk=1).result(WAIT)
+        return found
+
+    assert main() == list(range(40))
+    said = [r.message for r in caplog.records if "not stored, so it runs again if the flow is resumed" in r.message]
+    assert len(said) == 1, caplog.text
+    assert "does not find there what the driver wrote" in said[0]
+
+
 @pytest.mark.dask
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="another machine's folder wants root")
 def test_a_folder_of_another_machine_is_not_the_drivers(storing: Any, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import ProcessRunner, ThreadRunner, flow, task
+from anabranch import ProcessRunner, ThreadRunner, flow, task, worker
 from anabranch.core.errors import ResultReleased, SerializationError, StoreError, UpstreamError
 from anabranch.results.blocks import Blocks
 from anabranch.results.local_files import LocalFiles
@@ -35,6 +36,13 @@ def blocks_in(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "results" / "blocks").rglob("*.block"))
 
 
+def value_at(session: Any, map: Any, index: int) -> Any:
+    """The stored value of an item."""
+    name, slot = map.stored.find(index)
+    (stored,) = session.store.blocks.read(name, [slot])
+    return stored.value
+
+
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_few_files_have_the_values_of_many_items(storing: Any, tmp_path: Path, runner: Any) -> None:
     made = storing(str(tmp_path / "results"))
@@ -48,7 +56,7 @@ def test_few_files_have_the_values_of_many_items(storing: Any, tmp_path: Path, r
         futures = work.map(range(5_000))
         values = futures.result(WAIT)
         map = futures._map
-        found = [made.store.blocks.read(*map.stored_in(index)).value for index in range(0, 5_000, 7)]
+        found = [value_at(made, map, index) for index in range(0, 5_000, 7)]
         return values, found
 
     values, found = main()
@@ -131,7 +139,7 @@ def test_a_worker_that_dies_between_two_blocks(storing: Any, tmp_path: Path) -> 
     def main() -> Any:
         futures = work.map(range(120), chunk=120)
         values = futures.result(WAIT)
-        return values, [made.store.blocks.read(*futures._map.stored_in(index)).value for index in range(120)]
+        return values, [value_at(made, futures._map, index) for index in range(120)]
 
     values, found = main()
     assert [x for x, _ in values] == list(range(120))
@@ -183,7 +191,7 @@ def test_an_attempt_whose_value_cannot_be_stored_is_retried(storing: Any, tmp_pa
     def main() -> Any:
         futures = work.map(range(4), chunk=4)
         assert len(futures.result(WAIT)) == 4
-        return [made.store.blocks.read(*futures._map.stored_in(index)).value for index in range(4)]
+        return [value_at(made, futures._map, index) for index in range(4)]
 
     assert main() == [0, "1", 2, 3]
     assert sorted(runs) == [0, 1, 1, 2, 3]
@@ -234,22 +242,28 @@ def test_hooks_hear_of_a_run_whose_value_is_stored(storing: Any, tmp_path: Path)
     assert blocks_in(tmp_path) == []
 
 
-def test_a_slow_store_is_written_to_less_often(storing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes a tenth of the time at most, whatever one write takes."""
+@pytest.mark.parametrize(("takes_ms", "sizes"), [(0, [5] * 12), (30, [5, *[15] * 3, 10]), (200, [5, 55])])
+def test_a_slow_store_is_written_to_less_often(
+    storing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes_ms: int, sizes: list[int]
+) -> None:
+    """Every 0.1 s of items, and it takes a tenth of the time at most, whatever one write takes."""
     storing(str(tmp_path / "results"))
-    write, written = Blocks.write, threading.Event()
-    counts: list[int] = []
+    write, written, elapsed = Blocks.write, list[int](), [0]
 
     def slow(blocks: Blocks, place: str, items: Any, values: Any, without: Any = ()) -> Any:
-        counts.append(len(values))
-        written.wait(0.2)  # never set: a store that takes its time
+        written.append(len(values))
+        elapsed[0] += takes_ms
         return write(blocks, place, items, values, without)
 
+    def ns() -> int:
+        return elapsed[0] * 1_000_000
+
     monkeypatch.setattr(Blocks, "write", slow)
+    monkeypatch.setattr(worker, "time", SimpleNamespace(time=time.time, sleep=time.sleep, perf_counter_ns=ns))
 
     @task(persist_result=True)
     def work(x: int) -> int:
-        written.wait(0.02)
+        elapsed[0] += 20
         return x
 
     @flow(runner=ThreadRunner(max_workers=1))
@@ -257,4 +271,4 @@ def test_a_slow_store_is_written_to_less_often(storing: Any, tmp_path: Path, mon
         return work.map(range(60), chunk=60).result(WAIT)
 
     assert main() == list(range(60))
-    assert len(counts) == 2, counts  # after 0.1 s and at the end
+    assert written == sizes

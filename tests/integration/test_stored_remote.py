@@ -150,3 +150,37 @@ def test_an_address_of_no_file_system_is_an_error_of_the_first_task_that_stores(
         cached.map([1], notes=str(tmp_path / "notes"))
     with pytest.raises(ConfigurationError, match="nonsense://here"):
         cached(1, notes=str(tmp_path / "notes"))
+
+
+@pytest.mark.s3
+def test_a_run_is_resumed_from_what_lies_at_an_address(storing: Any, s3_address: str, tmp_path: Path) -> None:
+    session = storing(s3_address)
+    notes, mended = tmp_path / "notes", tmp_path / "mended"
+
+    @task
+    def work(x: int, notes: str, mended: str) -> int:
+        with open(notes, "a", encoding="utf-8") as file:
+            file.write(f"{x}\n")
+        if x == 33 and not os.path.exists(mended):
+            raise ValueError(x)
+        return x * x
+
+    @task
+    def total(xs: list[int]) -> int:
+        return sum(xs)
+
+    @flow(resumable=True, runner=ProcessRunner(max_workers=2))
+    def main() -> Any:
+        squares = work.map(range(60), notes=str(notes), mended=str(mended))
+        return total.submit(squares)
+
+    state = main(return_state=True)
+    assert state.is_failed()
+    assert len(notes.read_text().split()) == 60
+    mended.touch()
+    assert main.resume(state.run_id) == sum(x * x for x in range(60))
+    assert notes.read_text().split()[60:] == ["33"]
+    names = [row.name for map in session.records.maps(state.run_id) for row in session.records.stored(map.id)]
+    assert names
+    afresh = RemoteStore(s3_address).blocks
+    assert not any(afresh.items(name) for name in names)  # not needed any more

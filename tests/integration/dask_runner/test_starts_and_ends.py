@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -78,6 +79,34 @@ def test_nothing_is_left_running_and_nothing_is_said(end: str) -> None:
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < stop, f"still there: {[pid for pid in pids if alive(pid)]}"
         pause.wait(0.05)
+
+
+CLOSED_FIRST = """
+import sys, time
+import distributed
+from anabranch import DaskRunner, flow, task
+inc = task(lambda x: x + 1)
+with distributed.LocalCluster(
+    n_workers=1, threads_per_worker=1, processes=sys.argv[1] == "processes", dashboard_address=":0"
+) as cluster:
+    assert sum(flow(lambda: inc.map(range(10)).result(), name='ten', runner=DaskRunner(cluster=cluster))()) == 55
+print(time.time(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("workers", ["processes", "threads"])
+def test_a_cluster_that_its_owner_has_closed_is_not_waited_for_at_the_end(workers: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"if __name__ == '__main__':{textwrap.indent(CLOSED_FIRST, '    ')}")
+    root = str(Path(dask_worker.__file__).parents[2])
+    env = {**os.environ, "PYTHONPATH": root, "ANABRANCH_HOME": str(tmp_path), "ANABRANCH_LOG_LEVEL": "WARNING"}
+    found = subprocess.run(
+        [sys.executable, str(script), workers], capture_output=True, text=True, timeout=50, env=env, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    assert time.time() - float(found.stdout) < 10  # a client tries to connect again for 30 s
+    assert "Traceback" not in found.stderr
+    assert "reconnect" not in found.stderr
 
 
 def alive(pid: int) -> bool:

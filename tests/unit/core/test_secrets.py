@@ -121,6 +121,7 @@ def test_a_text_is_found_as_repr_and_json_write_it() -> None:
 def test_all_texts_of_a_record_are_masked(read: str) -> None:
     run = FlowRunRow("id", "flow", f"with {read}", 0, message=read, parameters=json_parameters({"a": [read], "b": 1}))
     item = ItemRow("map", 0, 1, 0, name=read, message=read, error_text=f"Traceback: {read}")
+    item.details = json.dumps({"key": read})
     rows: list[Any] = [run, item, TransitionRow("id", -1, 1, 0, "Failed", read, 0.0), LogRow(0.0, 20, read, read, "id")]
     secrets.mask_rows(rows)
     assert TEXT not in str(rows)

@@ -39,11 +39,13 @@ def never(value: object) -> bool:
 class Bench:
     """A dispatcher with one lane; plays the runner by hand."""
 
-    def __init__(self, slots: int = 2, *, held: bool = False, stops: bool = False) -> None:
+    def __init__(
+        self, slots: int = 2, *, held: bool = False, stops: bool = False, chunk_seconds: float = 0.1
+    ) -> None:
         self.dispatcher = Dispatcher()
         capabilities = Capabilities(
             "bench", in_process=not held, values="held" if held else "inline", stops_items=stops,
-            values_survive_workers=not held,
+            values_survive_workers=not held, chunk_seconds=chunk_seconds,
         )
         self.lane = self.dispatcher.add_lane(capabilities, slots, slots)
         self.held = held

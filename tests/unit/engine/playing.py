@@ -7,15 +7,36 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
-from anabranch.core.contracts import ErrorInfo, Held, Inline, Outcome, Report
-from anabranch.core.events import CancelChunk, Decide, Drop, Free, Judge, Move, Pull, Put, Resolve, Send, Spill, Wake
+from anabranch.core.contracts import Binding, ErrorInfo, Held, Inline, Outcome, Report, Stage, TaskSpec
+from anabranch.core.earlier import KEPT, Earlier
+from anabranch.core.events import (
+    CancelChunk,
+    Decide,
+    Drop,
+    Free,
+    Judge,
+    Move,
+    Pull,
+    Put,
+    Resolve,
+    Send,
+    Shorten,
+    Spill,
+    Wake,
+)
+from anabranch.core.keys import DIGEST_BYTES
+from anabranch.core.maps import MapRun
+from anabranch.core.runs import StoredRow
 from anabranch.engine.chunks import CHUNKS_PER_SLOT
+from tests.unit.engine.bench import identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from anabranch.core.contracts import Block, Chunk, Handle
-    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.maps import Upstream
+    from anabranch.core.options import TaskOptions
     from anabranch.engine.dispatch import Dispatcher
     from anabranch.engine.lanes import Lane
 
@@ -28,6 +49,7 @@ class Iterator:
 
     random_access = False
     exhausted = False
+    length = None
 
     def at(self, index: int) -> Any:
         raise AssertionError("an iterator has no places")
@@ -62,6 +84,8 @@ def written(flight: Flight, count: int, fates: list[str], final: bool, *, held: 
         stage = 1 if fate == "later" and len(flight.maps) > 1 else 0
         code = {"ok": states.COMPLETED, "cancelled": states.CANCELLED}.get(fate, states.FAILED)
         attempt = chunk.attempts[position] if chunk.attempts is not None and stage == 0 else 1
+        if chunk.excused is not None and stage == 0:
+            attempt -= chunk.excused[position]
         if fate == "retry" and attempt <= flight.maps[stage].options.retries:
             code = states.AWAITING_RETRY
         if code == states.COMPLETED:
@@ -82,7 +106,8 @@ def written(flight: Flight, count: int, fates: list[str], final: bool, *, held: 
             blocks.append(Inline([(owner.id, i) for i in chunk.items[first : first + count]], SIZE * count))
     times = array("i", [1000] * count)
     codes = tuple(bytes(row) for row in rows) if outcomes else None
-    return Report(chunk.id, first, count, final, 1.0, times, times, codes, outcomes, tuple(blocks), "w")
+    stored = tuple(f"b{chunk.id}-{first}-{stage}" if owner.resumable else "" for stage, owner in enumerate(flight.maps))
+    return Report(chunk.id, first, count, final, 1.0, times, times, codes, outcomes, tuple(blocks), "w", stored)
 
 
 class Driver:
@@ -91,6 +116,7 @@ class Driver:
     d: Dispatcher
     lane: Lane
     held: bool
+    resumable: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,9 +138,44 @@ class Driver:
         self.streamed: set[str] = set()
         self.held_lists: set[str] = set()
         self.handles: Counter[tuple[str, int]] = Counter()
+        self.retries = 0  # of single runs
         self.series: MapRun | None = None
-        self.reads: dict[int, tuple[Upstream, ...]] = {}  # what each of its runs reads
+        self.other: MapRun | None = None  # a series of another task
+        self.reads: dict[tuple[str, int], tuple[Upstream, ...]] = {}  # what each of their runs reads
+        self.late: set[tuple[Any, ...]] = set()  # map and item of values let go of before a run came to read: its own
         self.woken: list[int] = []
+
+    def make(
+        self, options: TaskOptions, kind: str = "map", kept: bool = True, left: AbstractSet[int] = frozenset(),
+        **details: Any,
+    ) -> MapRun:  # fmt: skip
+        """A new map; in a resumable run an earlier driver has `left` the values of these items."""
+        map = MapRun(f"m{len(self.maps)}", TaskSpec("work", identity, options), options, kind=kind, lane=0, **details)
+        if self.resumable:
+            map.resumable = True
+            map.earlier = Earlier([StoredRow(map.id, "left", sorted(left), range(len(left)))] if left else ())
+            map.stored = map.earlier.places
+            map.keys = bytearray(5_000 * DIGEST_BYTES) if kind == "submit" else None
+        if options.concurrency_limit:
+            self.d.limits.set("task:work", options.concurrency_limit)
+        map.spec_ref, map.stage_ref = self.d.new_ref(), self.d.new_ref()
+        self.by_ref[map.stage_ref] = map
+        self.known.add(map.spec_ref)
+        self.maps.append(map)
+        if kind == "map" and kept:
+            map.list_handles = 1
+            self.held_lists.add(map.id)
+        return map
+
+    def open(self, map: MapRun, length: int | None, gates: tuple[Upstream, ...] = ()) -> None:
+        stage = Stage(map.spec_ref, None, Binding(args=(("item", 0),)), map.id)
+        self.d.open_map(map, stage, None, gates=gates, length=length)
+        self.carry_out()
+
+    def listed(self, *, sized: bool = False) -> list[MapRun]:
+        """Maps that the user still has in hand, whole."""
+        found = [m for m in self.maps if m.id in self.held_lists and m.id not in self.streamed]
+        return [m for m in found if m.source is None or m.source.random_access] if sized else found
 
     def carry_out(self) -> None:
         """Do what the dispatcher says; it may only speak of what exists."""
@@ -135,9 +196,11 @@ class Driver:
                 assert flight is not None, "a chunk that nobody knows cannot be cancelled"
                 assert one.positions is not None
                 flight.cancelled.update(one.positions)
+            elif isinstance(one, Shorten):
+                assert one.chunk in self.flights or one.chunk in self.stopped, "nobody knows this chunk"
             elif isinstance(one, Judge):
-                assert not one.map.is_terminal(one.index), "asked too late"
-                self.asked.append(one)
+                if not one.map.is_terminal(one.index):  # as the pump does: a cancel may have come in the same turn
+                    self.asked.append(one)
             elif isinstance(one, Spill | Move):
                 assert one.block.content is not None, "nothing is left to move"
                 self.leaving.append(one)
@@ -156,10 +219,15 @@ class Driver:
         assert chunk.id not in self.flights, "a chunk id is used once"
         assert set(chunk.stages) <= self.known, "stages are put before they are named"
         maps = [self.by_ref[ref] for ref in chunk.stages]
+        assert maps[0].flow_run_id not in self.d.halted, "nothing begins that was halted"
         self.flights[chunk.id] = Flight(chunk, maps)
         assert len(chunk) == len(chunk.args) > 0
         for handle, _ in chunk.inputs:
             assert handle in self.alive, "an input is a block that the runner has"
+        for map, items in zip(maps, chunk.stage_items or (chunk.items,) * len(maps), strict=True):
+            for index in items:
+                kept = map.earlier is not None and index < len(map.earlier.marks) and map.earlier.marks[index] == KEPT
+                assert not kept, "what an earlier driver completed does not run"
         for position, index in enumerate(chunk.items):
             assert not maps[0].is_terminal(index), "what has ended is not sent"
             for feed in maps[0].feeds:
@@ -167,13 +235,13 @@ class Driver:
                 single = len(maps[0].feeds) == 1 and states.is_success(feed.map.codes[index])
                 if single and position not in chunk.wants:
                     assert chunk.args[position] == (feed.map.id, index), "an argument is its producer's value"
-            if self.held and maps[0] is self.series:
-                assert len(chunk.wants.get(position, ())) == self.elsewhere(index), "an argument was let go of"
+            if self.held and maps[0] in (self.series, self.other):
+                assert len(chunk.wants.get(position, ())) == self.elsewhere(maps[0], index), "an argument was let go of"
 
-    def elsewhere(self, index: int) -> int:
+    def elsewhere(self, map: MapRun, index: int) -> int:
         """How many values a single run reads that are on workers: all but those that handlers gave."""
         found = 0
-        for up in self.reads[index]:
+        for up in self.reads[map.id, index]:
             for i in range(len(up.map.codes)) if up.item is None else (up.item,):
                 block = up.map.block_of(i)
                 found += states.is_success(up.map.codes[i]) and (block is None or block.held)
@@ -191,17 +259,48 @@ class Driver:
                 continue  # a later attempt's value took its place
             assert not self.needed(map, index), f"{map.id}[{index}] was released before its reader ended"
 
+    def comes_to_read(self, map: MapRun, index: int, ups: tuple[Upstream, ...]) -> None:
+        """A new run of a series; what was let go of before is, where it is stored, read there."""
+        self.reads[map.id, index] = ups
+        for up in ups:
+            for i in range(len(up.map.codes)) if up.item is None else (up.item,):
+                if up.map.is_terminal(i) and up.map.block_of(i) is None:
+                    self.late.add((up.map.id, i, map.id, index))
+
     def needed(self, map: MapRun, index: int) -> bool:
         """Whether somebody may still read this value."""
         if self.handles[map.id, index]:
             return True
         if map.id in self.held_lists and index >= self.streams.get(map.id, 0) and map.id not in self.streamed:
             return True
+        if index in map.followers:
+            return True
         for other in self.maps:
             if any(f.map is map for f in other.feeds) and index < len(other.codes) and not other.is_terminal(index):
                 return True
             for which, ups in other.item_upstreams.items():
                 reads = any(u.map is map and u.value and u.item in (None, index) for u in ups)
+                if (map.id, index, other.id, which) in self.late:
+                    continue
                 if reads and not (other.finished if which < 0 else other.is_terminal(which)):
                     return True
         return False
+
+    def nothing_left(self) -> None:
+        assert self.d.ledger.bytes_held == self.d.ledger.memory.taken == self.d.ledger.memory.leaving == 0
+        assert not self.alive, "blocks that nobody will ever release"
+        assert not self.d.timers
+        assert not self.lane.runnable
+        assert not self.d.limits.used
+        for map in self.maps:
+            left = [
+                name for name in ("ready", "running", "delayed", "blocks", "moved", "handles", "item_consumers",
+                                  "list_consumers", "item_upstreams", "blocked_items", "waiters", "followers")
+                if getattr(map, name)
+            ]  # fmt: skip
+            assert not left, f"{map.id} keeps {left}"
+            assert (map.sent, map.list_handles, map.list_readers, map.bytes_held) == (0, 0, 0, 0)
+        self.d.forget_maps(self.maps)
+        self.carry_out()
+        assert not self.d.maps
+        assert not self.known.intersection(r for m in self.maps for r in (m.stage_ref, m.pipe_ref) if r)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from anabranch.core import states
 from anabranch.core.contracts import Handle
 from anabranch.core.events import Put
@@ -44,10 +46,33 @@ def test_chunks_grow_by_what_is_measured(bench: Bench) -> None:
     chunks = bench.run()
     sizes = [len(c) for c in chunks]
     assert sizes[0] == 1
-    assert all(b <= 8 * max(sizes[: n + 1]) for n, b in enumerate(sizes[1:]))
+    assert all(b <= 64 * max(sizes[: n + 1]) for n, b in enumerate(sizes[1:]))
     assert max(sizes) == 100, "items of 1 ms come in chunks of 0.1 s"
     assert sorted(items_of(chunks)) == list(range(100_000))
     assert map.finished
+
+
+def test_a_chunk_is_as_long_as_its_runner_says() -> None:
+    bench = Bench(chunk_seconds=0.5)
+    bench.map(range(10_000))
+    chunks = bench.run()
+    assert max(len(c) for c in chunks) == 500
+    known = chunks[4:]
+    assert known
+    for chunk in known:  # and ends when its items, 1 ms each so far, are not what they were
+        assert chunk.close_seconds == pytest.approx(10 * max(0.001 * len(chunk), 0.025))
+
+
+def test_what_is_little_work_is_not_divided(bench: Bench) -> None:
+    bench.map(range(200))
+    sizes = [len(c) for c in bench.run()]
+    assert sizes[-3:-1] == [5, 5], "5 ms of work: a chunk that aims at 0.1 s would rather be alone"
+    assert len(sizes) < 30
+
+
+def test_a_chunk_that_the_user_sized_is_not_ended_early(bench: Bench) -> None:
+    bench.map(range(10), chunk=5)
+    assert [c.close_seconds for c in bench.take()] == [0.0, 0.0]
 
 
 def test_an_empty_map_is_finished_at_once(bench: Bench) -> None:

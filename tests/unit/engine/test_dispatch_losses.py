@@ -35,6 +35,25 @@ def test_a_retry_waits_for_its_time() -> None:
     assert bench.dispatcher.next_due() is None
 
 
+def test_what_only_a_retry_kept_goes_when_the_retry_has_its_own_value() -> None:
+    bench = Bench(held=True)
+    map = bench.map(range(4), chunk=3, retries=1)
+    bench.dispatcher.cancel_items(map, [1])
+    [chunk] = bench.take()
+    assert items_of([chunk]) == [0, 2, 3]
+    reader = bench.map(after=map, kept=False)
+    bench.dispatcher.list_gone(map)
+    bench.report(
+        chunk, codes=codes(3, p0=states.FAILED, p1=states.AWAITING_RETRY, p2=states.FAILED),
+        outcomes=[failed(0), failed(1, states.AWAITING_RETRY), failed(2)],
+    )  # fmt: skip
+    bench.dispatcher.tick(1.0)
+    bench.run()
+    assert [i for i in range(4) if reader.codes[i] == states.COMPLETED] == [2]
+    assert Handle(chunk.id, 0, 0) in bench.freed
+    assert bench.dispatcher.ledger.bytes_held == 0
+
+
 def test_a_timed_out_item_is_retried_then_given_up(bench: Bench) -> None:
     map = bench.map(range(1), retries=1, timeout_seconds=2.0)
     for attempt in (1, 2):

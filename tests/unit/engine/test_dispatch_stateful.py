@@ -10,56 +10,40 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from anabranch.core import states
-from anabranch.core.columns import Source
 from anabranch.core.contracts import (
-    Binding,
     Capabilities,
     ChunkLost,
     Handle,
     Held,
     ItemTimedOut,
     Report,
-    Stage,
-    TaskSpec,
 )
 from anabranch.core.events import Move, Verdict
-from anabranch.core.map_plan import plan_map
-from anabranch.core.maps import MapRun, Upstream
-from anabranch.core.options import TaskOptions
-from anabranch.core.params import Binder
-from anabranch.core.walk import Hole
-from anabranch.engine.assemble import PIPE
 from anabranch.engine.dispatch import Dispatcher
-from tests.unit.engine.playing import SIZE, Driver, Flight, Iterator, written
+from anabranch.engine.limits import memory_limit
+from tests.unit.engine.playing import SIZE, Flight, written
+from tests.unit.engine.using import PICK, Users
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-PICK = st.integers(0, 1 << 16)  # which of the things there are, modulo how many
 FATES = st.lists(st.sampled_from(["ok", "ok", "ok", "fail", "retry", "later"]), min_size=1, max_size=6)
 
 
-def identity(x: Any) -> Any:
-    return x
-
-
-def never(value: object) -> bool:
-    return False
-
-
-class Dispatching(Driver, RuleBasedStateMachine):
+class Dispatching(Users, RuleBasedStateMachine):
     @initialize(
-        slots=st.integers(1, 3), held=st.booleans(), stops=st.booleans(), budget=st.none() | st.integers(0, 20)
+        slots=st.integers(1, 3), held=st.booleans(), stops=st.booleans(), budget=st.none() | st.integers(0, 20),
+        resumable=st.booleans(), retries=st.integers(0, 1),
     )  # fmt: skip
-    def begin(self, slots: int, held: bool, stops: bool, budget: int | None) -> None:
+    def begin(
+        self, slots: int, held: bool, stops: bool, budget: int | None, resumable: bool, retries: int
+    ) -> None:
         self.held = held
+        self.retries = retries
+        self.resumable = resumable
         self.d = Dispatcher(rng=random.Random(0))
         capabilities = Capabilities(
             "bench", in_process=not held, values="held" if held else "inline", stops_items=stops,
@@ -68,177 +52,6 @@ class Dispatching(Driver, RuleBasedStateMachine):
         self.d.ledger.memory.budget = math.inf if budget is None else budget * SIZE
         self.d.ledger.memory.slack = 3 * SIZE
         self.lane = self.d.lanes[self.d.add_lane(capabilities, slots, slots)]
-
-    # -- what users do -------------------------------------------------------------------------------------
-
-    def make(self, options: TaskOptions, kind: str = "map", kept: bool = True, **details: Any) -> MapRun:
-        map = MapRun(f"m{len(self.maps)}", TaskSpec("work", identity, options), options, kind=kind, lane=0, **details)
-        if options.concurrency_limit:
-            self.d.limits.set("task:work", options.concurrency_limit)
-        map.spec_ref, map.stage_ref = self.d.new_ref(), self.d.new_ref()
-        self.by_ref[map.stage_ref] = map
-        self.known.add(map.spec_ref)
-        self.maps.append(map)
-        if kind == "map" and kept:
-            map.list_handles = 1
-            self.held_lists.add(map.id)
-        return map
-
-    def open(self, map: MapRun, length: int | None, gates: tuple[Upstream, ...] = ()) -> None:
-        stage = Stage(map.spec_ref, None, Binding(args=(("item", 0),)), map.id)
-        self.d.open_map(map, stage, None, gates=gates, length=length)
-        self.carry_out()
-
-    def listed(self, *, sized: bool = False) -> list[MapRun]:
-        """Maps that the user still has in hand, whole."""
-        found = [m for m in self.maps if m.id in self.held_lists and m.id not in self.streamed]
-        return [m for m in found if m.source is None or m.source.random_access] if sized else found
-
-    options = st.builds(
-        TaskOptions, retries=st.integers(0, 2), crash_retries=st.integers(1, 3), priority=st.integers(0, 1),
-        concurrency_limit=st.sampled_from([None, None, 1]), state_handlers=st.sampled_from([(), (), (never,)]),
-    )
-
-    @precondition(lambda self: len(self.maps) < 8)
-    @rule(
-        n=st.integers(0, 9) | st.just(24), chunk=st.none() | st.integers(1, 4) | st.just(24), options=options,
-        kept=st.booleans(), gate=PICK,
-    )  # fmt: skip
-    def map_over_a_list(self, n: int, chunk: int | None, options: TaskOptions, kept: bool, gate: int) -> None:
-        source = Source(plan_map(Binder(identity, "work"), (range(n),), {}, never, never))
-        map = self.make(options, kept=kept, source=source)
-        map.chunk_option = chunk
-        first = self.listed()
-        gates = (Upstream(first[gate % len(first)], None, value=False),) if first and gate % 4 == 0 else ()
-        self.open(map, n, tuple(g for g in gates if g.map is not map))
-
-    @precondition(lambda self: len(self.maps) < 8)
-    @rule(chunk=st.none() | st.integers(1, 3), options=options)
-    def map_over_an_iterator(self, chunk: int | None, options: TaskOptions) -> None:
-        map = self.make(options, source=Iterator())
-        map.chunk_option = chunk
-        self.open(map, None)
-
-    @precondition(lambda self: len(self.maps) < 8 and self.listed())
-    @rule(pick=PICK, options=options, kept=st.booleans(), allow=st.booleans(), two=st.booleans())
-    def map_over_a_map(self, pick: int, options: TaskOptions, kept: bool, allow: bool, two: bool) -> None:
-        found = self.listed()
-        first = found[pick % len(found)]
-        alike = [m for m in self.listed(sized=True) if len(m.codes) == len(first.codes) and m is not first and m.closed]
-        feeds = [first, *(alike[:1] if two and first.closed else ())]
-        map = self.make(options, kept=kept, feeds=tuple(Upstream(m, None, allow) for m in feeds))
-        map.layout = (-1, -2)[: len(feeds)]
-        self.open(map, None)
-
-    @rule(picks=st.lists(st.tuples(PICK, PICK, st.booleans()), max_size=2), whole=st.booleans())
-    def submit(self, picks: list[tuple[int, int, bool]], whole: bool) -> None:
-        if self.series is None:
-            self.series = map = self.make(TaskOptions(name="single", retries=1), kind="submit")
-            map.pipe_ref = self.d.new_ref()
-            self.by_ref[map.pipe_ref] = map
-            stage = Stage(map.spec_ref, None, Binding(star=True), map.id)
-            self.d.open_series(map, stage, stage)
-        map = self.series
-        ups = []
-        for pick, item, allow in picks:
-            found = self.listed()
-            if found:
-                up = found[pick % len(found)]
-                if whole or up.codes:
-                    ups.append(Upstream(up, None if whole else item % len(up.codes), allow))
-        index = next(map.append_index)
-        self.reads[index] = tuple(ups)
-        self.handles[map.id, index] += 1
-        pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure
-        self.d.append_item(map, index, PIPE if pipe else (tuple(Hole(n) for n in range(len(ups))), {}), tuple(ups))
-        self.carry_out()
-
-    @precondition(lambda self: self.held_lists)
-    @rule(pick=PICK)
-    def drop_a_list(self, pick: int) -> None:
-        found = [m for m in self.maps if m.id in self.held_lists and m.stream is None]
-        if found:
-            map = found[pick % len(found)]
-            self.held_lists.discard(map.id)
-            self.d.list_gone(map)
-            self.carry_out()
-
-    @rule(pick=PICK, item=PICK)
-    def take_a_handle(self, pick: int, item: int) -> None:
-        found = [m for m in self.listed() if m.codes]
-        if found:
-            map = found[pick % len(found)]
-            self.handles[map.id, item % len(map.codes)] += 1
-            self.d.handle_taken(map, item % len(map.codes))
-            self.carry_out()
-
-    @rule(pick=PICK)
-    def drop_a_handle(self, pick: int) -> None:
-        found = [key for key, count in self.handles.items() if count]
-        if found:
-            self.drop_handle(found[pick % len(found)])
-            self.carry_out()
-
-    def drop_handle(self, key: tuple[str, int]) -> None:
-        self.handles[key] -= 1
-        self.d.handle_gone(next(m for m in self.maps if m.id == key[0]), key[1])
-
-    @rule(pick=PICK, item=st.none() | PICK)
-    def wait(self, pick: int, item: int | None) -> None:
-        found = [m for m in self.maps if m.codes and m.kind == "map"]
-        if found:
-            map = found[pick % len(found)]
-            number = len(self.woken)
-            self.woken.append(0)
-            self.d.wait_for(map, None if item is None else item % len(map.codes), self.waker(number))
-            self.carry_out()
-
-    def waker(self, number: int) -> Callable[[], None]:
-        def wake() -> None:
-            self.woken[number] += 1
-
-        return wake
-
-    @rule(pick=PICK, window=st.integers(1, 4))
-    def open_a_stream(self, pick: int, window: int) -> None:
-        found = self.listed()
-        if found:
-            map = found[pick % len(found)]
-            self.streams[map.id] = 0
-            self.streamed.add(map.id)
-            map.window = window
-            self.d.stream_opened(map)
-            self.carry_out()
-
-    @precondition(lambda self: self.streams)
-    @rule(pick=PICK, count=st.integers(1, 4), close=st.booleans())
-    def read_a_stream(self, pick: int, count: int, close: bool) -> None:
-        name = list(self.streams)[pick % len(self.streams)]
-        map = next(m for m in self.maps if m.id == name)
-        self.read(map, count)
-        if close:
-            del self.streams[name]
-            self.d.stream_closed(map, finished=map.finished)
-        self.carry_out()
-
-    def read(self, map: MapRun, count: int) -> None:
-        upto = self.streams[map.id]
-        while count and map.is_terminal(upto):
-            upto, count = upto + 1, count - 1
-        self.streams[map.id] = upto
-        self.d.give_away(map, map.consumed, upto)
-        self.d.stream_advanced(map, upto)
-
-    @rule(pick=PICK, item=st.none() | PICK)
-    def cancel(self, pick: int, item: int | None) -> None:
-        found = [m for m in self.maps if m.codes]
-        if found and pick % 3 == 0:
-            map = found[pick % len(found)]
-            if item is None and map.kind == "map":
-                self.d.cancel_map(map)
-            elif item is not None:
-                self.d.cancel_items(map, (item % len(map.codes),))
-            self.carry_out()
 
     # -- what workers, feeders and time do -----------------------------------------------------------------
 
@@ -302,15 +115,24 @@ class Dispatching(Driver, RuleBasedStateMachine):
 
     @precondition(lambda self: self.flights)
     @rule(
-        pick=PICK, reason=st.sampled_from(["worker-lost", "worker-lost", "stopped", "returned", "unserializable"]),
+        pick=PICK,
+        reason=st.sampled_from(
+            ["worker-lost", "worker-lost", "out-of-memory", "stopped", "returned", "unserializable"]
+        ),
         blame=st.sampled_from(["unknown", "none", "first"]),
     )  # fmt: skip
     def lose(self, pick: int, reason: str, blame: str) -> None:
         flight = self.flights.pop(list(self.flights)[pick % len(self.flights)])
         self.gone[flight.chunk.id] = flight
         suspects = {"unknown": None, "none": (), "first": (flight.told,)}[blame]
+        before = self.paid()
         self.d.chunk_lost(ChunkLost(flight.chunk.id, reason, "gone", suspects, blame == "first"))
+        assert self.paid() == before, "a loss spends no retry of the user's"
         self.carry_out()
+
+    def paid(self) -> list[list[int]]:
+        """The attempts of all items as the user's retries count them."""
+        return [[map.counted(i) for i in range(len(map.codes))] for map in self.maps]
 
     @precondition(lambda self: self.flights)
     @rule(pick=PICK)
@@ -337,8 +159,19 @@ class Dispatching(Driver, RuleBasedStateMachine):
         handle = list(self.alive)[pick % len(self.alive)]
         del self.alive[handle]
         self.freed.add(handle)
+        before = self.paid()
         self.d.values_lost(0, [handle])
+        assert self.paid() == before, "a lost value spends no retry of the user's"
         self.carry_out()
+
+    @precondition(lambda self: self.maps)
+    @rule(pick=PICK)
+    def halt(self, pick: int) -> None:
+        """The flow run is told to end: nothing more of it begins."""
+        if pick % 8 == 0 and not self.d.halted:
+            self.d.halt([""], self.waker(len(self.woken)))
+            self.woken.append(0)
+            self.carry_out()
 
     @precondition(lambda self: self.asked)
     @rule(
@@ -387,6 +220,14 @@ class Dispatching(Driver, RuleBasedStateMachine):
         self.d.slots_changed(0, now, 3)
         self.carry_out()
 
+    @rule(places=st.none() | st.integers(0, 2), paced=st.booleans())
+    def share_a_limit(self, places: int | None, paced: bool) -> None:
+        """The record has a limit on all that is here, or (None) none any more; so many places are brought."""
+        self.d.apply_limits([] if places is None else ["task:work"], ["task:work"] if paced and places else [])
+        self.d.look_at_limits()
+        self.d.open_limits({"task:work": places or 0}, {"task:work": places or 0})
+        self.carry_out()
+
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 60.0]))
     def pass_time(self, seconds: float) -> None:
         self.d.tick(self.d.now + seconds)
@@ -401,12 +242,14 @@ class Dispatching(Driver, RuleBasedStateMachine):
         assert set(self.d.sent) == set(self.flights) | set(self.stopped)
         assert self.lane.in_flight == len(self.flights) + len(self.stopped)
         assert self.lane.blocked == 0
-        limited = sum(bool(s.limits) for s in self.d.sent.values())
-        assert limited == self.d.limits.used.get("task:work", 0) <= 1, "a limit counts its chunks"
+        limited = sum("task:work" in s.limits for s in self.d.sent.values())
+        assert limited == self.d.limits.used.get("task:work", 0), "a limit counts its chunks"
         assert self.d.ledger.bytes_held == sum(m.bytes_held for m in self.maps) >= 0
         memory = self.d.ledger.memory
         assert 0 <= memory.leaving <= memory.taken <= self.d.ledger.bytes_held
         for map in self.maps:
+            narrow = sum(memory_limit(map) in s.limits for s in self.d.sent.values())
+            assert narrow == self.d.limits.used.get(memory_limit(map), 0), "a place is taken and given back once"
             assert map.done == sum(code >= states.FIRST_TERMINAL for code in map.codes)
             flying = [s for s in self.d.sent.values() if s.maps[0] is map]
             assert map.sent == sum(len(s.chunk) - s.reported for s in flying)
@@ -440,6 +283,8 @@ class Dispatching(Driver, RuleBasedStateMachine):
         self.d.slots_changed(0, 2, 3)
         while self.stopped:
             self.bury()
+        if self.d.halted:  # what has not begun never will
+            self.d.cancel_together(self.maps)
         for map in self.maps:
             self.d.seal(map)
         for _ in range(500):
@@ -456,6 +301,8 @@ class Dispatching(Driver, RuleBasedStateMachine):
                 self.tell(flight, len(flight.chunk) - flight.told, ["ok"], True)
             elif self.d.next_due() is not None:
                 self.d.tick(self.d.now + 100.0)
+            elif self.d.look_at_limits().wanted or self.d.look_at_limits().starts:
+                self.d.open_limits({"task:work": 2}, {"task:work": 2})
             else:
                 break
         for map in self.maps:
@@ -473,25 +320,6 @@ class Dispatching(Driver, RuleBasedStateMachine):
         while self.leaving:
             self.write(0, works=True)
         self.nothing_left()
-
-    def nothing_left(self) -> None:
-        assert self.d.ledger.bytes_held == self.d.ledger.memory.taken == self.d.ledger.memory.leaving == 0
-        assert not self.alive, "blocks that nobody will ever release"
-        assert not self.d.timers
-        assert not self.lane.runnable
-        assert not self.d.limits.used
-        for map in self.maps:
-            left = [
-                name for name in ("ready", "running", "delayed", "blocks", "moved", "handles", "item_consumers",
-                                  "list_consumers", "item_upstreams", "blocked_items", "waiters")
-                if getattr(map, name)
-            ]  # fmt: skip
-            assert not left, f"{map.id} keeps {left}"
-            assert (map.sent, map.list_handles, map.list_readers, map.bytes_held) == (0, 0, 0, 0)
-        self.d.forget_maps(self.maps)
-        self.carry_out()
-        assert not self.d.maps
-        assert not self.known.intersection(r for m in self.maps for r in (m.stage_ref, m.pipe_ref) if r)
 
 
 Dispatching.TestCase.settings = settings(

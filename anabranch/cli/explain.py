@@ -1,0 +1,50 @@
+"""`anabranch explain RUN [TASK[INDEX]]`: why task runs are where they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from anabranch.cli import record, tables
+from anabranch.core import explained
+from anabranch.display import units
+
+if TYPE_CHECKING:
+    from anabranch.core.runs import FlowRunRow
+
+
+@click.command("explain")
+@click.argument("run")
+@click.argument("task", metavar="[TASK[INDEX]]", default="")
+@click.option("--home", type=click.Path(file_okay=False, exists=True), callback=record.use_home, expose_value=False,
+              help=record.HOME_HELP)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(run: str, task: str, as_json: bool) -> None:
+    """Say why task runs of a recorded run waited, were skipped, cached, retried, crashed, failed or cancelled.
+
+    RUN is a run's name, its id, or the start of the id. One task run is named 'load[17]', or 'load#2[17]' in the second
+    series of a task; without an index its runs are told in groups, with the first of each.
+    """
+    with record.opened_run(run) as (records, row):
+        found = explained.explain(records, row.id, task)
+    if as_json:
+        tables.dump({"run": row.id, "state": record.state_of(row), **found.plain()})
+        return
+    if len(found.groups) == 1 and found.groups[0].count == 1 and "[" in task:
+        click.echo(str(found.groups[0]))
+        return
+    _print(row, found)
+
+
+def _print(row: FlowRunRow, found: explained.Explanation) -> None:
+    message = f": {row.message}" if row.message else ""
+    click.echo(f"{row.flow} ({row.name}): {record.state_of(row)}{message}")
+    for group in found.groups:
+        first = f" (first: {group.task}[{group.index}])" if group.count > 1 else ""
+        who = f"{group.task}[{group.index}]" if group.count == 1 else f"{group.task}, {units.count(group.count)} runs"
+        click.echo(f"  {who}: {group.state} [{group.reason}]\n    {group.sentence}{first}")
+    if not found.groups:
+        click.echo("  no task run left the happy path")
+    if found.left_out:
+        click.echo(f"  and {units.count(found.left_out)} other groups")

@@ -1,0 +1,54 @@
+"""`anabranch replay RUN TASK[INDEX]`: a failed task run again, in this process."""
+
+from __future__ import annotations
+
+import bdb
+import sys
+import traceback
+
+import click
+
+from anabranch.cli import record
+
+
+@click.command("replay")
+@click.argument("run")
+@click.argument("task", metavar="TASK[INDEX]")
+@click.option("--pdb", "debug", is_flag=True, help="Open the debugger where it raises.")
+@click.option("--recorded", is_flag=True, help="Call the function as it was recorded, not as its file has it now.")
+@click.option("--home", type=click.Path(file_okay=False, exists=True), callback=record.use_home, expose_value=False,
+              help=record.HOME_HELP)  # fmt: skip
+def command(run: str, task: str, debug: bool, recorded: bool) -> None:
+    """Call a failed task run of a resumable flow again, here, with the inputs it had.
+
+    The task is called as its file has it now, so breakpoints and mends count. Nothing is recorded; hooks, retries, time
+    limits and caching stay out. Exit code: 0 when it returns, 1 when it raises.
+    """
+    from anabranch import replays
+
+    sys.path.insert(0, "")  # modules of the present folder, as `python` has it
+    with record.opened_run(run):
+        pass
+    found = replays.prepare(run, task, recorded=recorded)
+    click.echo(f"recorded: {found.ended}", err=True)
+    click.echo(f"calling {found.code.note}", err=True)
+    try:
+        value = found.call()
+    except bdb.BdbQuit:
+        sys.exit(1)
+    except Exception as error:
+        click.echo(_trace(error), err=True)
+        if debug:
+            import pdb
+
+            pdb.post_mortem(error.__traceback__)
+        sys.exit(1)
+    click.echo(repr(value))
+
+
+def _trace(error: Exception) -> str:
+    """The trace from the user's code on: the frames above it are ours."""
+    shown = error.__traceback__
+    while shown is not None and "/anabranch/" in shown.tb_frame.f_code.co_filename.replace("\\", "/"):
+        shown = shown.tb_next
+    return "".join(traceback.format_exception(type(error), error, shown or error.__traceback__)).rstrip()

@@ -1,0 +1,95 @@
+"""`anabranch resume RUN`: go on where a run stood when its driver went; `anabranch retry RUN`: once more."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anabranch.cli import record
+from anabranch.cli.run import run_to_state, to_its_end
+from anabranch.core.states import FIRST_TERMINAL
+
+if TYPE_CHECKING:
+    from anabranch.core.runs import FlowRunRow
+
+
+def changed_options(command: Any) -> Any:
+    """The two answers to code that has changed since."""
+    rerun = click.option("--rerun-changed", "changed", flag_value="rerun", help="Run tasks with changed code again.")
+    keep = click.option("--keep-changed", "changed", flag_value="keep", help="Keep what tasks with changed code made.")
+    return keep(rerun(command))
+
+
+@click.command("resume")
+@click.argument("run")
+@changed_options
+def resume(run: str, changed: str | None) -> None:
+    """Go on with a run whose driver is gone: what it has completed does not run again.
+
+    RUN is a run's name, its id, or the start of the id. The flow is found in the file it was run from. Exit codes are
+    those of `anabranch run`.
+    """
+    row = _row(run)
+    flow = flow_of(row)
+    to_its_end(flow, lambda: _resumed(flow, row, changed))
+
+
+@click.command("retry")
+@click.argument("run")
+@click.option("--failed", is_flag=True, help="The same run: only what failed, and what follows from it, runs again.")
+@changed_options
+def retry(run: str, failed: bool, changed: str | None) -> None:
+    """Run a recorded run once more, with its parameters: anew, or (--failed) only what failed.
+
+    RUN is a run's name, its id, or the start of the id. Exit codes are those of `anabranch run`.
+    """
+    row = _row(run)
+    flow = flow_of(row)
+    if failed:
+        if row.state < FIRST_TERMINAL:
+            raise click.ClickException(f"flow run {row.name!r} has not ended: `anabranch resume {row.name}`")
+        to_its_end(flow, lambda: _resumed(flow, row, changed))
+        return
+    from anabranch import resumption, session
+
+    given = resumption.parameters_of(session.current(), row)
+    to_its_end(flow, lambda: flow(**given, return_state=True))
+
+
+def _row(run: str) -> FlowRunRow:
+    with record.opened_run(run) as (_, row):
+        return row
+
+
+def flow_of(row: FlowRunRow) -> Any:
+    """The flow of a recorded run, from the file it was in."""
+    from anabranch.cli import load
+
+    if not row.resumable:
+        raise click.ClickException(
+            f"flow run {row.name!r} was not resumable, so nothing of it was stored; `anabranch run` makes runs that "
+            "are, and so does @flow(resumable=True)"
+        )
+    if not row.entry:
+        raise click.ClickException(
+            f"the flow of run {row.name!r} is in no file (a notebook's cell, perhaps): there, "
+            f"call {row.flow.replace('-', '_')}.resume({row.name!r})"
+        )
+    flow = load.flow_of(row.entry)
+    return flow if flow.options.resumable else flow.with_options(resumable=True)
+
+
+def _resumed(flow: Any, row: FlowRunRow, changed: str | None) -> Any:
+    from anabranch.core.errors import CodeChanged
+
+    state = flow.resume(row.id, changed=changed or "ask", return_state=True)
+    if flow.isasync:
+        return state
+    error = None if state.is_completed() else state.exception()
+    if not isinstance(error, CodeChanged) or not sys.stdin.isatty():
+        return state
+    click.echo(str(error), err=True)
+    answer = click.prompt("Keep what it made, or run it again?", type=click.Choice(["keep", "rerun"]))
+    return run_to_state(flow, lambda: flow.resume(row.id, changed=answer, return_state=True))

@@ -1,0 +1,237 @@
+"""Why task runs are where they are, from the record: groups for many, one reason for one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import reasons, states
+from anabranch.core.errors import RecordsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from anabranch.core.runs import FlowRunRow, ItemRow, ItemView, MapRow, ReasonCount, Records
+
+GROUPS = 50  # that are told; the rest is counted
+
+
+@dataclass(slots=True, frozen=True)
+class Because:
+    """Task runs of one map that share a reason.
+
+    Attributes:
+        index: of the first of them; `sentence`, `details`, `attempt` and `state` are this one's.
+        count: how many they are.
+        reason: a code word of `core.reasons`; empty for a run that just completed.
+    """
+
+    task: str
+    map: str
+    index: int
+    count: int
+    state: str
+    reason: str
+    sentence: str
+    details: dict[str, Any] = field(default_factory=dict)
+    attempt: int = 1
+
+    def __str__(self) -> str:
+        who = f"{self.task}[{self.index}]" if self.count == 1 else f"{self.task}: {self.count:,} x"
+        word = f" [{self.reason}]" if self.reason else ""
+        first = "" if self.count == 1 else f" (first at item {self.index})"
+        return f"{who} {self.state}{word}: {self.sentence}{first}"
+
+
+@dataclass(slots=True, frozen=True)
+class Explanation:
+    """Why task runs wait, were skipped, cached, retried, crashed or failed: one reason a run, in groups.
+
+    `str()` of it is for people; `reason`, `sentence` and `details` are those of its first group.
+    """
+
+    subject: str
+    groups: tuple[Because, ...] = ()
+    left_out: int = 0  # groups beyond the first ones
+
+    @property
+    def reason(self) -> str:
+        return self.groups[0].reason if self.groups else ""
+
+    @property
+    def sentence(self) -> str:
+        return self.groups[0].sentence if self.groups else "nothing left the happy path"
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return self.groups[0].details if self.groups else {}
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON shows it."""
+        found = {"subject": self.subject, "groups": [asdict(group) for group in self.groups]}
+        return {**found, "left_out": self.left_out} if self.left_out else found
+
+    def __str__(self) -> str:
+        lines = [str(group) for group in self.groups] or [self.sentence]
+        if self.left_out:
+            lines.append(f"and {self.left_out:,} other groups")
+        return "\n".join(lines)
+
+
+# -- what is meant ---------------------------------------------------------------------------------
+
+_TARGET = re.compile(r"(?P<task>.+?)(?:#(?P<nth>\d+))?(?:\[(?P<index>\d+)\])?$")
+
+
+def target(text: str) -> tuple[str, int, int | None]:
+    """``TASK``, ``TASK[INDEX]`` or ``TASK#2[INDEX]`` as (task, which of its series or 0, index)."""
+    found = _TARGET.match(text)
+    if found is None:
+        raise RecordsError(f"{text!r} names no task run: write TASK, TASK[INDEX] or TASK#2[INDEX]")
+    index = found["index"]
+    return found["task"], int(found["nth"] or 0), None if index is None else int(index)
+
+
+def find_run(records: Records, run: str) -> FlowRunRow:
+    """The flow run of an id, the start of one, or a name; raises RecordsError."""
+    row = records.flow_run(run)
+    if row is None:
+        raise RecordsError(f"no flow run {run!r} in the record; `anabranch runs` lists them")
+    return row
+
+
+def find_maps(records: Records, run: FlowRunRow, task: str, nth: int) -> list[MapRow]:
+    """All maps and series of a task in a run, or the `nth` of them; raises RecordsError, which lists what is there."""
+    maps = records.maps(run.id)
+    found = [map for map in maps if map.task == task and not map.superseded]
+    if not found:
+        names = ", ".join(dict.fromkeys(map.task for map in maps)) or "none"
+        raise RecordsError(f"run {run.name!r} has no task {task!r}; its tasks are: {names}")
+    if nth > len(found):
+        raise RecordsError(f"run {run.name!r} has {len(found)} series of {task!r}, no {task}#{nth}")
+    return [found[nth - 1]] if nth else found
+
+
+def only_one(run: FlowRunRow, task: str, found: Sequence[MapRow]) -> MapRow:
+    """The one series that an index can be of; raises RecordsError, which says how to tell them apart."""
+    if len(found) == 1:
+        return found[0]
+    ways = "; ".join(f"{task}#{n} ({map.kind}, {_length(map)} runs)" for n, map in enumerate(found, 1))
+    raise RecordsError(f"run {run.name!r} has {len(found)} series of {task!r}, say which one: {ways}")
+
+
+def _length(map: MapRow) -> str:
+    length = map.length if map.length is not None else sum(map.counts.values())
+    return f"{length:,}"
+
+
+# -- from the record -------------------------------------------------------------------------------
+
+
+def explain(records: Records, run: str, wanted: str = "") -> Explanation:
+    """Why runs of a recorded flow run are where they are.
+
+    Args:
+        run: its id, the start of its id, or its name.
+        wanted: ``TASK``, ``TASK[INDEX]``, or ``TASK#2[INDEX]`` for the second series of a task; all when empty.
+
+    Raises:
+        RecordsError: there is no such run, task or item, or several; says which there are.
+    """
+    row = find_run(records, run)
+    if not wanted:
+        return grouped(records, f"flow run {row.name!r}", records.maps(row.id))
+    task, nth, index = target(wanted)
+    found = find_maps(records, row, task, nth)
+    if index is None:
+        return grouped(records, f"{task} of flow run {row.name!r}", found)
+    return Explanation(wanted, (of_item(records, only_one(row, task, found), index, row),))
+
+
+def grouped(records: Records, subject: str, maps: Sequence[MapRow], skip: frozenset[int] = frozenset()) -> Explanation:
+    """Counts by reason, each with its first run; `skip` leaves out items whose last recorded state is one of these."""
+    names = {map.id: map for map in maps}
+    counts = [c for c in records.reasons(list(names)) if c.overcome or c.state not in skip]
+    counts = [_with_alike(count, names[count.map], counts) for count in counts]
+    groups = tuple(_group(records, names[count.map], count) for count in counts[:GROUPS])
+    return Explanation(subject, groups, max(0, len(counts) - GROUPS))
+
+
+def _with_alike(count: ReasonCount, map: MapRow, counts: Sequence[ReasonCount]) -> ReasonCount:
+    """Many items that are cancelled together have one row, of the first of them, which stands for all."""
+    alike = [c for c in counts if c.map == map.id and c.state == states.CANCELLED]
+    if not alike or count is not alike[0]:
+        return count
+    told = sum(c.times for c in alike)
+    return count._replace(times=count.times + max(0, map.counts.get("Cancelled", 0) - told))
+
+
+def _group(records: Records, map: MapRow, count: ReasonCount) -> Because:
+    rows = records.attempts(map.id, count.first)
+    state = "Completed" if count.overcome else rows[-1].state_name or states.NAMES[count.state][0]
+    return _because(map, rows[-1], state, count.times)
+
+
+def of_item(records: Records, map: MapRow, index: int, run: FlowRunRow | None = None) -> Because:
+    """One run's reason: of its last attempt that left the happy path."""
+    rows = [row for row in records.attempts(map.id, index) if row.state != states.COMPLETED]
+    view = next(iter(records.items(map.id, first=index, limit=1)), None)
+    if view is None or view.index != index:
+        return _unheard_of(map, index, run)
+    if not rows and view.state == "Cancelled":
+        rows = _cancelled_with(records, map)
+        if rows:
+            return replace(_because(map, rows[-1], view.state, 1, view.attempt), index=index)
+    if not rows:
+        word = "budget/worker-lost" if view.attempt > 1 else ""
+        return Because(map.task, map.id, index, 1, view.state, word, _sentence(word, {}, view), {}, view.attempt)
+    return _because(map, rows[-1], view.state, 1, view.attempt)
+
+
+def _cancelled_with(records: Records, map: MapRow) -> list[ItemRow]:
+    """The row of the first of those that were cancelled together."""
+    first = next((c.first for c in records.reasons([map.id]) if c.state == states.CANCELLED), None)
+    return [] if first is None else records.attempts(map.id, first)
+
+
+def _because(map: MapRow, row: ItemRow, state: str, count: int, attempt: int = 0) -> Because:
+    word, details = row.reason or "unrecorded", reasons.details_of(row.details)
+    text = _sentence(word, details, row)
+    if state != (row.state_name or states.NAMES[row.state][0]):  # another attempt came after it
+        text += f"; a later attempt {'completed' if state == 'Completed' else f'is {state}'}"
+    return Because(map.task, map.id, row.index, count, state, word, text, details, attempt or row.attempt)
+
+
+def _sentence(word: str, details: dict[str, Any], row: ItemRow | ItemView) -> str:
+    message = row.message.removeprefix("Task run encountered an exception ")
+    error = row.error_type
+    if error:
+        first = message.removeprefix(f"{error}: ").partition("\n")[0]
+        error = f"{error}: {first}" if first and first != error else error
+    state = row.state if isinstance(row.state, str) else row.state_name
+    what = error or message or state
+    return reasons.sentence(word, details, attempt=row.attempt, error=what, message=message, state=state)
+
+
+def _unheard_of(map: MapRow, index: int, run: FlowRunRow | None) -> Because:
+    """Nothing is recorded of it: it has not ended, or never will."""
+    if map.length is not None and index >= map.length:
+        raise RecordsError(f"{map.task!r} has {map.length:,} runs, from 0 on: there is no {map.task}[{index}]")
+    if run is not None and run.state >= states.FIRST_TERMINAL:
+        text = reasons.sentence("driver-lost", {})
+        return Because(map.task, map.id, index, 1, "Pending", "driver-lost", text, attempt=0)
+    driver = f"process {run.pid} on {run.host}" if run is not None and run.pid else "unknown"
+    text = reasons.sentence("driver", {"driver": driver}, waits=True)
+    return Because(map.task, map.id, index, 1, "Pending", "driver", text, {"driver": driver}, attempt=0)
+
+
+def joined(subject: str, parts: Iterable[Because]) -> Explanation:
+    """Groups as one explanation, the largest first."""
+    groups = sorted(parts, key=lambda one: -one.count)
+    return Explanation(subject, tuple(groups[:GROUPS]), max(0, len(groups) - GROUPS))
+
+
+def all_groups(explanations: Iterable[Explanation]) -> Iterator[Because]:
+    for one in explanations:
+        yield from one.groups

@@ -1,0 +1,101 @@
+"""Items that an earlier driver of the same run has completed: they end at the moment they could be sent.
+
+    inputs are there --> make_ready --> recorded with the same inputs, value in the store? --yes--> Completed
+                                                                                         --no---> sent
+
+What they read has ended by then, and says whether it is what it was (`core/earlier.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from anabranch.core import states
+from anabranch.core.earlier import hold
+from anabranch.core.runs import ItemBlock
+from anabranch.engine.intake import Intake
+from anabranch.engine.ranges import common, runs_of
+from anabranch.engine.rows import stored_row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.maps import MapRun
+    from anabranch.core.reasons import Reason
+
+
+class Adopting(Intake):
+    """Adds what an earlier driver has left."""
+
+    def make_ready(self, map: MapRun, lo: int, hi: int, *, exact: bool = False, front: bool = False) -> None:
+        """Items [lo, hi) may be sent, if they have not been completed before."""
+        if map.earlier is None or hi <= lo:
+            super().make_ready(map, lo, hi, exact=exact, front=front)
+            return
+        one, several = functools.partial(_unchanged, map), functools.partial(_all_unchanged, map)
+        for start, stop, kept in list(map.earlier.split(lo, hi, one, several)):
+            if kept:
+                self._adopt(map, start, stop)
+            else:
+                _count_on(map, start, stop)
+                super().make_ready(map, start, stop, exact=exact, front=front)
+
+    def end_items(
+        self, map: MapRun, items: Sequence[int], code: int, message: str = "", error: ErrorInfo | None = None,
+        reason: Reason | None = None,
+    ) -> None:  # fmt: skip
+        """An end without an attempt follows on the earlier driver's attempts too."""
+        if map.earlier is not None and map.earlier.attempts:
+            for lo, hi in runs_of(items):
+                _count_on(map, lo, hi)
+        super().end_items(map, items, code, message, error, reason)
+
+    def _adopt(self, map: MapRun, lo: int, hi: int) -> None:
+        assert map.earlier is not None
+        map.codes[lo:hi] = bytes([states.COMPLETED]) * (hi - lo)
+        map.done += hi - lo
+        map.gaps = True
+        if map.keys is not None and map.kind != "map":  # a new series: what is recorded of it is under another's name
+            for index in range(lo, hi):
+                place = map.earlier.places.find(index)
+                if place is not None:
+                    map.stored.add(place[0], (index,), (place[1],))
+                self.rows.append(stored_row(map, index, place))
+            self.rows.append(ItemBlock(map.id, lo, hi - lo))
+        # Made again since, for its value was lost, and given up: what is stored stands, but the record says otherwise.
+        for index in common(range(lo, hi), map.attempts):
+            if index in map.attempts:
+                self.rows.append(ItemBlock(map.id, index, 1, attempt=map.attempts[index]))
+        self.ended(map, range(lo, hi))
+
+
+def _count_on(map: MapRun, lo: int, hi: int) -> None:
+    """Attempts of an earlier driver count on, and not against `retries`."""
+    assert map.earlier is not None
+    for index, last in map.earlier.tried(lo, hi):
+        if last >= map.attempt(index):  # else it had not completed when the last driver ended, and is numbered
+            map.attempts[index] = last + 1
+            map.excused[index] = last
+
+
+def _unchanged(map: MapRun, index: int) -> bool:
+    """Whether what an item reads is what it was when it completed."""
+    return _gates_hold(map) and hold(map.feeds, at=index) and hold(map.item_upstreams.get(index, ()))
+
+
+def _all_unchanged(map: MapRun, lo: int, hi: int) -> bool:
+    """The same for a range, where that can be told at a glance."""
+    if map.item_upstreams or not _gates_hold(map):
+        return False
+    return all(up.map.earlier is not None and up.map.earlier.all_hold(lo, hi) for up in map.feeds)
+
+
+def _gates_hold(map: MapRun) -> bool:
+    assert map.earlier is not None
+    if map.earlier.gates:
+        if not hold(map.earlier.gates):
+            return False
+        map.earlier.gates = ()  # once is enough
+    return True

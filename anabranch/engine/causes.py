@@ -1,0 +1,110 @@
+"""Which reason the record gets for an end, or another attempt, as the dispatcher learns of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import reasons, states
+from anabranch.core.policies import FlowParametersPolicy, InputsPolicy, RunIdPolicy, TaskSourcePolicy
+from anabranch.core.reasons import Reason, make
+from anabranch.engine import triggers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.options import TaskOptions
+
+_CANCELLED_BY = {word: make(word) for word in reasons.ENDED if word.startswith("cancelled/")}
+_PARTS = {TaskSourcePolicy: "task source", RunIdPolicy: "run id", FlowParametersPolicy: "flow parameters"}
+
+
+def of_end(
+    map: MapRun, index: int, code: int, error: ErrorInfo | None, word: str = "", cache_key: str = ""
+) -> Reason:
+    """Why an attempt ended so.
+
+    Args:
+        code: its state, AWAITING_RETRY where another attempt follows.
+        word: what was told with it, where code and error do not tell it.
+    """
+    if code == states.COMPLETED:
+        return reasons.NONE
+    if code == states.CACHED:
+        return make("cache-hit", parts=key_parts(map.options), key=cache_key)
+    if code == states.CANCELLED:
+        return of_cancel("user")
+    if code == states.CRASHED:
+        return make(word or "exit")
+    if not word:
+        word = "timeout" if code == states.TIMED_OUT else "budget/user"
+        if error is not None and error.type_name == "SerializationError":
+            word = "unserializable"
+    return make(word, **_budget(map.options, map.counted(index), code, word))
+
+
+def _budget(options: TaskOptions, attempt: int, code: int, word: str) -> dict[str, Any]:
+    """What of the user's retries is spent once this attempt, as they count it, has ended; who ruled out another."""
+    again = code == states.AWAITING_RETRY
+    found: dict[str, Any] = {"spent": min(attempt if again else attempt - 1, options.retries), "of": options.retries}
+    if word == "timeout":
+        found["seconds"] = options.timeout_seconds
+    if not again and attempt <= options.retries:
+        found["refused"] = "retry_on" if options.retry_condition_fn is None else "retry_condition_fn"
+    return found
+
+
+def of_cancel(by: str) -> Reason:
+    """Who gave it up: a word behind "cancelled/"."""
+    return _CANCELLED_BY[f"cancelled/{by}"]
+
+
+def of_crash(map: MapRun, index: int, reason: str, *, final: bool) -> Reason:
+    """Why an attempt ended with its worker: one of its crash retries is spent, or all of them."""
+    crashes, allowed = map.crashes.get(index, 0), max(1, map.options.crash_retries)
+    if final and crashes > 1:
+        return make("poison", cause=reason, spent=crashes)
+    if reason not in ("worker-lost", "out-of-memory", "engine-lost"):
+        reason = "worker-lost"
+    return make(f"budget/{reason}", spent=crashes, of=allowed)
+
+
+def of_refusal(map: MapRun, upstreams: Sequence[Upstream], at: int | None = None) -> Reason:
+    """Why a run was not admitted: the upstream and how it ended, or what its trigger was asked."""
+    bad = triggers.culprits(upstreams, at)
+    trigger = map.options.trigger
+    if trigger is not None:
+        ended = list(dict.fromkeys(states.NAMES[up.codes[i]][0] for up, i in bad)) or ["Completed"]
+        return make("trigger", trigger=getattr(trigger, "__name__", repr(trigger)), states=ended)
+    if not bad:
+        return make("upstream")
+    up, index = bad[0]
+    return upstream(up, index)
+
+
+def upstream(up: MapRun, index: int | None) -> Reason:
+    """The run, or the whole map, that another one waits for or did not start for."""
+    if index is None:
+        left = len(up.codes) - up.done
+        state = f"not at its end, {left} of {len(up.codes)} items to go"
+        return make("upstream", upstream=up.spec.name, task=up.spec.name, map=up.id, state=state)
+    name = up.state(index).name
+    who = f"{up.spec.name}[{index}]"
+    return make("upstream", upstream=who, task=up.spec.name, index=index, map=up.id, state=name)
+
+
+def key_parts(options: TaskOptions) -> list[str]:
+    """What the cache key of a task's runs is made of."""
+    if options.cache_key_fn is not None:
+        return [f"what cache_key_fn {getattr(options.cache_key_fn, '__name__', '')} answers".replace("  ", " ")]
+    policy = options.cache_policy
+    parts = getattr(policy, "policies", (policy,))
+    return [_part(part) for part in parts]
+
+
+def _part(policy: Any) -> str:
+    if isinstance(policy, InputsPolicy):
+        left_out = ", ".join(policy.exclude)
+        return f"inputs without {left_out}" if left_out else "inputs"
+    return _PARTS.get(type(policy)) or repr(policy)

@@ -1,0 +1,138 @@
+"""What runs that have not ended wait for, as the dispatcher's tables tell it; looks, and changes nothing.
+
+To be called where nobody changes them meanwhile (`Pump.read`). Of many items one stands for all that
+wait for the same: nothing here goes over a million of them, but for a look for the one that a link waits for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from anabranch.core import states
+from anabranch.core.reasons import Reason, make
+from anabranch.engine import causes
+from anabranch.engine.chunks import CHUNKS_PER_SLOT, window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.engine.dispatch import Dispatcher
+
+
+class Standing(NamedTuple):
+    """Items of a map that wait for the same, and when (monotonic seconds) they go on where that is known."""
+
+    first: int  # index of the first
+    many: int
+    reason: Reason | None  # None: the record of its last attempt tells it
+    due: float | None = None
+
+
+def of_item(board: Dispatcher, map: MapRun, index: int) -> Standing | None:
+    """What one item waits for; None when it has ended."""
+    if map.is_terminal(index):
+        return None
+    if index >= len(map.codes):
+        return Standing(index, 1, make("input"))
+    if index in map.delayed:
+        return _delayed(map, index)
+    if map.codes[index] == states.RUNNING or board.in_flight(map, index, index + 1):
+        return Standing(index, 1, make("running"))
+    upstream = _upstream(map, index)
+    if upstream is not None:
+        return Standing(index, 1, upstream)
+    return Standing(index, 1, _not_sent(board, map))
+
+
+def of_map(board: Dispatcher, map: MapRun) -> list[Standing]:
+    """What the items of a map wait for, in groups."""
+    found: list[Standing] = []
+    delayed: dict[str, list[Standing]] = {}
+    for index in map.delayed:
+        one = _delayed(map, index)
+        delayed.setdefault(one.reason.word if one.reason else "", []).append(one)
+    found += [min(some)._replace(many=len(some)) for some in delayed.values()]
+    flying = {index for index in board.in_flight(map, 0, len(map.codes)) if not map.is_terminal(index)}
+    calls = map.codes.count(states.RUNNING)  # in their callers' threads
+    if calls:
+        found.append(Standing(map.codes.find(states.RUNNING), calls, make("running")))
+    if flying:
+        found.append(Standing(min(flying), len(flying), make("running")))
+    ready = sum(hi - lo for lo, hi, _ in map.ready)
+    if ready:
+        found.append(Standing(min(lo for lo, _, _ in map.ready), ready, _not_sent(board, map)))
+    rest = len(map.codes) - map.done - len(map.delayed) - len(flying) - ready - calls
+    if rest > 0:
+        left = _first_left(map, flying)
+        stands = None if left is None else of_item(board, map, left)
+        if stands is not None:
+            found.append(stands._replace(many=rest))
+    if not map.closed:
+        found.append(Standing(len(map.codes), 0, make("input")))
+    return found
+
+
+def _delayed(map: MapRun, index: int) -> Standing:
+    due, code = map.delayed[index]
+    if code == states.AWAITING_CACHE:
+        return Standing(index, 1, make("cache-lock"), due)
+    if due == float("inf"):
+        return Standing(index, 1, make("handlers"))
+    return Standing(index, 1, None, due)
+
+
+def _first_left(map: MapRun, flying: set[int]) -> int | None:
+    """The first item that has not ended and is neither with a worker, nor delayed, nor ready."""
+    ranges = sorted((lo, hi) for lo, hi, _ in map.ready)
+    at = 0
+    while (at := map.codes.find(states.PENDING, at)) >= 0:
+        inside = next((hi for lo, hi in ranges if lo <= at < hi), None)
+        if inside is None and at not in flying and at not in map.delayed:
+            return at
+        at = inside or at + 1
+    return None
+
+
+def _upstream(map: MapRun, index: int) -> Reason | None:
+    """The first run that it waits for."""
+    if map.gate:
+        return _first_open(map.item_upstreams.get(-1, ()))
+    if index in map.blocked_items:
+        return _first_open(map.item_upstreams.get(index, ()))
+    for before, follower in map.followers.items():
+        if follower == index:
+            return causes.upstream(map, before)
+    for feed in map.feeds:
+        if not feed.map.is_terminal(index):
+            return causes.upstream(feed.map, index)
+    return None
+
+
+def _first_open(upstreams: Sequence[Upstream]) -> Reason | None:
+    return next((causes.upstream(up.map, up.item) for up in upstreams if not up.ended), None)
+
+
+def _not_sent(board: Dispatcher, map: MapRun) -> Reason:
+    """Why what is ready, or would be, is with no worker yet."""
+    lane = board.lanes[map.lane]
+    if map.flow_run_id in board.halted:
+        return make("halted")
+    if not map.constants_ready:
+        return make("arguments")
+    if map.short:
+        return make("resources", resources=map.short)
+    for name in map.limits:
+        used, places = board.limits.used.get(name, 0), board.limits.capacity.get(name)
+        if places is not None and used >= places:
+            return make("limit", limit=name, used=used, places=places)
+    if map.waits_under and (map.waits_under in board.limits.shared or map.waits_under in board.limits.starts):
+        return make("limit/shared", limit=map.waits_under, places=board.limits.shared.get(map.waits_under, 0))
+    if map.stream is not None and not map.sealed:
+        ahead = map.sent + map.done - map.consumed
+        if ahead >= window(lane.slots, board.pace(map), fixed=map.window):
+            return make("reader", ahead=ahead)
+    busy = lane.in_flight - lane.blocked
+    if board.ledger.memory.behind and busy < CHUNKS_PER_SLOT * lane.slots:
+        return make("spill")
+    return make("slots", runner=lane.capabilities.name, busy=busy, slots=lane.slots)

@@ -1,0 +1,140 @@
+"""Limits that code names: `concurrency("name")`, `rate_limit("name")`, and limits on tags.
+
+Those that the record has hold for all programs of that record; others count within this process.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from anabranch import session as sessions
+from anabranch.core import context
+from anabranch.core.errors import OptionError
+from anabranch.tickets import Inside, Slots, Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECALL_SECONDS = 5.0  # a worker asks its driver so often whether the record has a limit meanwhile
+
+_guard = threading.Lock()
+_slots: dict[str, Slots] = {}
+_not_in_record: dict[str, float] = {}
+
+
+def concurrency(
+    name: str, limit: int | None = None, *, occupy: int = 1, timeout_seconds: float | None = None
+) -> Inside:
+    """Hold slots of the limit `name` inside the block: `with concurrency(...)`, `async with`, or as a decorator.
+
+    Args:
+        name: the limit. One that the record has (`anabranch limits set NAME --slots 4`) holds for all programs
+            of the record and on all their workers, and `limit` does not matter then.
+        limit: slots within this process, for a limit that is not in the record; the first use sets it, later
+            ones may leave it out.
+        occupy: slots to hold.
+        timeout_seconds: how long to wait for them.
+
+    Raises:
+        OptionError: no limit was ever given, or another than before, or more is to be occupied than there is.
+        TimeoutError: not enough came free in time.
+    """
+    _check(name, occupy)
+    return Inside([functools.partial(_queue_up, name, limit, occupy)], timeout=timeout_seconds)
+
+
+def rate_limit(name: str, *, occupy: int = 1, timeout_seconds: float | None = None) -> None:
+    """Wait until something may start under the rate of the limit `name`, counted over all programs of the record.
+
+    In a coroutine: ``async with concurrency(name)``, which counts as a start as well, where the limit has a rate.
+
+    Args:
+        name: a limit of the record: `anabranch limits set NAME --rate 10/s`.
+        occupy: starts that it counts as.
+        timeout_seconds: how long to wait.
+
+    Raises:
+        OptionError: the record has no such limit.
+        TimeoutError: it was too long.
+    """
+    _check(name, occupy)
+    with Inside([functools.partial(_queue_start, name, occupy)], timeout=timeout_seconds):
+        return
+
+
+def set_tag_limit(tag: str, limit: int | None) -> None:
+    """Let at most `limit` chunks of task runs with this tag run at once, whatever runner they are on.
+
+    Args:
+        tag: as in `@task(tags=...)` or ``with tags(...)``.
+        limit: places, from 1; None lifts the limit.
+
+    Holds in this program, for what is submitted from now on. Items of one chunk run one after another.
+    For all programs of a record: `anabranch limits set tag:NAME --slots 4`.
+    """
+    if limit is not None and limit < 1:
+        raise OptionError(f"set_tag_limit({tag!r}): limit cannot be {limit}, it counts from 1")
+    pump = sessions.current().pump
+    pump.call(pump.dispatcher.set_limit, f"tag:{tag}", limit)
+
+
+def slots_of(name: str, limit: int | None) -> Slots:
+    """The slots of a limit within this process; see `concurrency`."""
+    with _guard:
+        known = _slots.get(name)
+        if limit is not None and limit < 1:
+            raise OptionError(f"concurrency({name!r}): limit cannot be {limit}, it counts from 1")
+        if known is None and limit is None:
+            raise OptionError(
+                f"concurrency({name!r}): no limit was set yet; give one: concurrency({name!r}, 4), or set it for all "
+                f"programs: anabranch limits set {name} --slots 4"
+            )
+        if known is not None and limit is not None and known.limit != limit:
+            raise OptionError(f"concurrency({name!r}): the limit is {known.limit} already, not {limit}")
+        if known is None:
+            known = _slots[name] = Slots(limit or 1)
+        return known
+
+
+def _check(name: str, occupy: int) -> None:
+    if not isinstance(occupy, int) or occupy < 1:
+        raise OptionError(f"concurrency({name!r}): occupy cannot be {occupy!r}, it counts from 1")
+
+
+def _queue_up(name: str, limit: int | None, occupy: int, on_ready: Callable[[], None] | None) -> Ticket | None:
+    known, ticket = _of_record(name, occupy, True, on_ready)
+    if known:
+        return ticket
+    slots = slots_of(name, limit)
+    if occupy > slots.limit:
+        raise OptionError(f"concurrency({name!r}): occupy cannot be {occupy}, the limit is {slots.limit}")
+    return slots.ticket(name, occupy, on_ready)
+
+
+def _queue_start(name: str, occupy: int, on_ready: Callable[[], None] | None) -> Ticket | None:
+    known, ticket = _of_record(name, occupy, False, on_ready)
+    if not known:
+        raise OptionError(
+            f"rate_limit({name!r}): the record has no such limit; set it: anabranch limits set {name} --rate 10/s"
+        )
+    return ticket
+
+
+def _of_record(
+    name: str, occupy: int, hold: bool, on_ready: Callable[[], None] | None
+) -> tuple[bool, Ticket | None]:
+    """Whether the record has the limit, and a ticket where it holds; a worker asks its driver for one."""
+    task = context.current_task.get()
+    if task is None or task.scope is None:
+        limits = sessions.current().limits
+        limits.keep_up()
+        return limits.known(name), limits.ticket({name: occupy}, hold=hold, on_ready=on_ready)
+    if time.monotonic() < _not_in_record.get(name, 0.0):
+        return False, None
+    known, ticket = task.scope.queue_up(name, occupy, hold, on_ready)
+    if not known:
+        _not_in_record[name] = time.monotonic() + RECALL_SECONDS
+    return known, ticket

@@ -1,0 +1,35 @@
+"""Whether a folder lies on a file system that several machines may share."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SHARED = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs", "panfs"}
+# On these a fuse file system is this machine's own.
+_OWN_FUSE = {"fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.encfs", "fuse.portal", "fuse.lxcfs"}
+
+
+def shared(folder: Path, mounts: str = "/proc/self/mountinfo") -> bool:
+    """Whether `folder`, or where it will be made, is on a network file system; False where nobody tells."""
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
+            kinds = dict(map(_mount, file))  # of two mounts in one place the later one covers the other
+    except OSError:
+        return False
+    place = os.path.realpath(folder)
+    while place not in kinds and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    kind = kinds.get(place, "")
+    return kind in _SHARED or (kind.startswith("fuse.") and kind not in _OWN_FUSE)
+
+
+def _mount(line: str) -> tuple[str, str]:
+    """Where a file system is mounted, and of what kind it is."""
+    left, _, right = line.partition(" - ")
+    place = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), left.split(" ")[4])
+    return place, right.split(" ")[0]

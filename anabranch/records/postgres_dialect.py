@@ -1,0 +1,81 @@
+"""The SQL of the .sql files in PostgreSQL's words.
+
+The files are written in what SQLite and PostgreSQL have in common, and where they differ in SQLite's
+words, of which few are used: each is a line in `_WORDS`. A statement that needs more than other words
+stands in postgres.sql under its name.
+
+PostgreSQL stores no NUL in a text, so NUL is written as SUB and "0" there, and SUB as SUB and "1".
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from anabranch.records.statements import QUERIES, Migration, migrations, parse
+
+_WORDS = [
+    (r"%", "%%"),
+    (r"\?", "%s"),
+    (r"(?<!:):([a-z_]+)", r"%(\1)s"),
+    # Lists of states or ids come as JSON.
+    (
+        r"(\b(?:\w+\.)?state) (NOT )?IN \(SELECT value FROM json_each\((\S+?)\)\)",
+        r"\1 \2IN (SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(\3 AS json)) AS t (value))",
+    ),
+    (r"json_each\((%s|%\(\w+\)s)\)", r"json_array_elements_text(CAST(\1 AS json)) AS t (value)"),
+    (r"\bmax\((?=[^()]*,)", "greatest("),
+    (r"\bchar\(", "chr("),
+    (r"\browid\b", "ctid"),
+]
+# Text is compared byte by byte, as in SQLite, whatever the database's own order is.
+_TYPES = [
+    (r"INTEGER PRIMARY KEY AUTOINCREMENT", "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+    (r"\bid INTEGER PRIMARY KEY\b", "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+    (r"\bINTEGER\b", "bigint"),
+    (r"\bREAL\b", "double precision"),
+    (r"\bBLOB\b", "bytea"),
+    (r"\bTEXT\b", 'text COLLATE "C"'),
+]
+_NUL = {"\0": "\x1a0", "\x1a": "\x1a1"}
+
+
+def translated(sql: str) -> str:
+    """A query of queries.sql for psycopg."""
+    for pattern, words in _WORDS:
+        sql = re.sub(pattern, words, sql)
+    return sql.rstrip(";")
+
+
+def schema() -> list[Migration]:
+    """All steps of the schema, first to last."""
+    return [Migration(step.version, tuple(map(_typed, step.statements))) for step in migrations()]
+
+
+def _typed(statement: str) -> str:
+    statement = re.sub(r"--.*", "", statement)
+    for pattern, words in _TYPES:
+        statement = re.sub(pattern, words, statement)
+    return statement
+
+
+def without_nul(text: str) -> str:
+    """A text as PostgreSQL can store it; `with_nul` gives it back."""
+    if "\0" in text or "\x1a" in text:
+        return re.sub(r"[\0\x1a]", lambda found: _NUL[found[0]], text)
+    return text
+
+
+def with_nul(text: str) -> str:
+    """The text that `without_nul` was given."""
+    if "\x1a" in text:
+        return text.replace("\x1a0", "\0").replace("\x1a1", "\x1a")
+    return text
+
+
+def _queries() -> dict[str, str]:
+    own = parse((Path(__file__).parent / "postgres.sql").read_text(encoding="utf-8"))
+    return {name: translated((own.get(name) or statement).sql) for name, statement in QUERIES.items()}
+
+
+SQL = _queries()

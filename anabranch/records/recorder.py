@@ -1,0 +1,140 @@
+"""Records in a database: the writer's thread, the questions, and the lives of runs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from anabranch.core.clock import SYSTEM
+from anabranch.core.states import CRASHED
+from anabranch.records.drivers import Driver, taken
+from anabranch.records.limits import RecordLimits
+from anabranch.records.reader import Reader
+from anabranch.records.retention import Retention, old_runs
+from anabranch.records.upkeep import Problem, Sizes, check, compact, places
+from anabranch.records.views import OPEN, state_name
+from anabranch.records.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Self
+
+    from anabranch.core.contracts import Clock
+    from anabranch.core.limits import LimitStore
+    from anabranch.core.runs import FlowRunRow, Row
+    from anabranch.records.database import Connection, Database
+    from anabranch.records.writer import Tidying
+
+OPEN_JSON = json.dumps(OPEN)
+
+
+class Recorder(Reader):
+    """`Records` in a database, which several processes may read and write at once.
+
+    The writing thread starts with the first row. After the death of the process, kill -9 included, all
+    but the rows of the last `commit_interval` are there.
+
+    Args:
+        database: where; its schema is up to date.
+        clock: for `mark_dead`, `request_cancel` and the age of runs.
+        commit_interval: seconds from the first row after a commit to the next commit.
+        retention_days: runs that ended longer ago are deleted now and then; 0 keeps all.
+        tidying: what deletes them; `Retention` unless another one is given.
+    """
+
+    def __init__(
+        self, database: Database, *, clock: Clock = SYSTEM, commit_interval: float = 0.05, retention_days: float = 0.0,
+        tidying: Tidying | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(database)
+        self._clock = clock
+        self.limits: LimitStore = RecordLimits(database, clock)
+        if tidying is None and retention_days:
+            tidying = Retention(retention_days, clock)
+        self._writer = Writer(database, commit_interval, tidying)
+
+    @property
+    def writer_seconds(self) -> float:
+        """CPU time that the writing thread has used up to its last commit."""
+        return self._writer.seconds
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Take rows, which must not change any more, to be committed in order within `commit_interval`.
+
+        It waits for nothing; rows that cannot be stored are logged and left out.
+
+        Raises:
+            RecordsError: in a forked child, or after `close`.
+        """
+        self._writer.append(rows)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all rows appended before are committed; False when that took too long."""
+        return self._writer.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Commit what was appended, make small what can be, and end the writing thread.
+
+        After `timeout` seconds the thread is left to try on, for as long as the process lives.
+        """
+        self._writer.close(timeout)
+
+    def request_cancel(self, flow_run: str) -> bool:
+        """Note that a run is to be cancelled; False when there is none of this id or it has ended."""
+        values = {"flow_run": flow_run, "now": self._clock.time(), "open": OPEN_JSON}
+        with self.database.opened() as db:
+            return db.execute(self.database.sql["request_cancel"], values).rowcount > 0
+
+    def claim(self, driver: FlowRunRow) -> int:
+        """Make this process the driver of a run whose earlier one is gone. Raises RunTakenError."""
+        self.flush(30.0)
+        run = self.flow_run(driver.id)
+        earlier = None if run is None or run.id != driver.id else Driver.of(run)
+        if run is None or earlier is None or not earlier.free(self._clock.time()):
+            raise taken(driver.id, earlier)
+        values = {name: getattr(driver, name) for name in ("id", "pid", "pid_started", "host", "heartbeat")}
+        sql = self.database.sql
+        with self.database.opened() as db, self.database.transaction(db):
+            if db.execute(sql["claim"], {**values, "token": run.token}).rowcount != 1:
+                raise taken(driver.id, earlier)
+            db.execute(sql["drop_cancel"], (driver.id,))  # it was meant for the earlier driver
+        return run.token + 1
+
+    def taken_over(self, flow_runs: Sequence[str]) -> set[str]:
+        """Which of these runs of ours another driver has taken over."""
+        return self._writer.fence.lost.intersection(flow_runs)
+
+    def mark_dead(self) -> list[str]:
+        """Mark runs whose driver is gone Crashed; their ids."""
+        now = self._clock.time()
+        with self.database.opened() as db:
+            drivers = [Driver(*row) for row in db.execute(self.database.sql["open_runs"], (OPEN_JSON,))]
+            return [driver.run for driver in drivers if driver.gone(now) and self._crash(db, driver, now)]
+
+    def _crash(self, db: Connection, driver: Driver, now: float) -> bool:
+        name, sql = state_name(CRASHED), self.database.sql
+        values = {**driver._asdict(), "id": driver.run, "now": now, "open": OPEN_JSON, "state": CRASHED}
+        values |= {"state_name": name, "message": driver.message}
+        with self.database.transaction(db):
+            if db.execute(sql["crash_run"], values).rowcount != 1:
+                return False
+            db.execute(sql["add_transition"], (driver.run, -1, driver.attempt, CRASHED, name, driver.message, now))
+        return True
+
+    def check(self) -> list[Problem]:
+        """Look the records over: pages, rows that belong to nothing, blobs that cannot be read."""
+        return check(self)
+
+    def old_places(self, before: float) -> list[str]:
+        """Where in the result store blocks lie of the runs that `compact` would delete."""
+        return places(self, old_runs(self, before))
+
+    def compact(self, before: float | None) -> Sizes:
+        """Delete runs that ended before a time (None: none) and give free space back. Raises RecordsError."""
+        return compact(self.database, before)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,146 @@
+"""Old runs are deleted: a little at a time, so that nobody waits for it.
+
+A step is one transaction of some 20 ms, and the pause after it is as long as the step was: whoever
+else wants to write gets the lock in between. Of a run its items, blobs and lines go first and its own
+row last, so a step that failed, or a process that died, leaves nothing that is not found again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from anabranch.core.clock import SYSTEM
+from anabranch.records.views import OPEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anabranch.core.contracts import Clock
+    from anabranch.records.database import Connection, Database
+    from anabranch.records.reader import Reader
+
+DAY = 86_400.0
+FIRST = 300.0  # seconds of a program's life: short ones leave it to others
+EVERY = 3600.0  # seconds between two looks, whoever looks
+_AGAIN = 60.0  # seconds after a step that failed
+_STEP = 0.02  # seconds of deleting in one transaction
+_LARGE = {"drop_stored": 20, "drop_blocks": 4}  # of these rows so many in one statement, of others 500
+_OPEN = json.dumps(OPEN)
+
+
+class Sweep:
+    """The deletion of all runs that ended before a time, in steps.
+
+    Args:
+        database: where.
+        before: Unix time.
+    """
+
+    def __init__(self, database: Database, before: float) -> None:
+        self.runs = 0  # deleted so far
+        self._database = database
+        self._before = before
+
+    def step(self, connection: Connection) -> bool:
+        """Delete a little; False when nothing is left to delete. Raises the database's errors, having done nothing."""
+        began, runs = time.monotonic(), self.runs
+        try:
+            with self._database.transaction(connection):
+                for _ in self._deletions(connection):
+                    if time.monotonic() - began >= _STEP:
+                        return True
+        except BaseException:
+            self.runs = runs
+            raise
+        return False
+
+    def _deletions(self, db: Connection) -> Iterator[None]:
+        """Delete all; yields after each statement."""
+        sql = self._database.sql
+        values = {"before": self._before, "open": _OPEN, "limit": 1}
+        while (found := db.execute(sql["old_runs"], values).fetchone()) is not None:
+            run: str = found[0]
+            db.execute(sql["bar_run"], (run,))
+            while (map := db.execute(sql["any_map"], (run,)).fetchone()) is not None:
+                yield from self._delete_map(db, map[0])
+            for query in ("drop_stored", "drop_transitions", "drop_logs"):
+                yield from self._empty(db, query, owner=run)
+            db.execute(sql["drop_cancel"], (run,))
+            db.execute(sql["drop_run"], (run,))
+            self.runs += 1
+            yield
+        while (found := db.execute(sql["old_stray"], values).fetchone()) is not None:
+            yield from self._delete_map(db, found[0])
+        yield from self._empty(db, "drop_old_logs", before=self._before)
+
+    def _delete_map(self, db: Connection, map: str) -> Iterator[None]:
+        for query in ("drop_items", "drop_stored", "drop_transitions"):
+            yield from self._empty(db, query, owner=map)
+        # Who merges its blobs may have put one in place of those that this waited for.
+        while db.execute(self._database.sql["any_block"], (map,)).fetchone() is not None:
+            yield from self._empty(db, "drop_blocks", owner=map)
+        db.execute(self._database.sql["drop_map"], (map,))
+        yield
+
+    def _empty(self, db: Connection, query: str, **which: object) -> Iterator[None]:
+        values = {**which, "rows": _LARGE.get(query, 500)}
+        while db.execute(self._database.sql[query], values).rowcount:
+            yield
+
+
+class Retention:
+    """When the writer's thread deletes what: at most once an hour for each database.
+
+    Args:
+        days: runs that ended so long ago are deleted.
+        clock: tells their age.
+    """
+
+    def __init__(self, days: float, clock: Clock = SYSTEM) -> None:
+        self._days = days
+        self._clock = clock
+        self._due = time.monotonic() + FIRST
+        self._sweep: Sweep | None = None
+
+    def pause(self) -> float:
+        """Seconds until the next step."""
+        return max(0.0, self._due - time.monotonic())
+
+    def step(self, database: Database, connected: Callable[[], Connection]) -> None:
+        """Do a little, if it is time. Raises the database's errors, having done nothing."""
+        if self.pause() > 0:
+            return
+        self._due = time.monotonic() + _AGAIN
+        began, now = time.monotonic(), self._clock.time()
+        connection = connected()
+        if self._sweep is None and _taken(database, connection, now):
+            self._sweep = Sweep(database, now - self._days * DAY)
+        if self._sweep is None or not self._sweep.step(connection):
+            self._sweep = None
+            self._due = time.monotonic() + EVERY
+        else:
+            self._due = 2 * time.monotonic() - began
+
+
+def _taken(database: Database, connection: Connection, now: float) -> bool:
+    """Whether nobody else looks after the database at this time."""
+    values = {"name": "retention", "now": now, "lately": now - EVERY}
+    return connection.execute(database.sql["take_chore"], values).rowcount > 0
+
+
+def sweep(database: Database, before: float) -> int:
+    """Delete all runs that ended before a time, now; their number. Raises RecordsError."""
+    sweeping = Sweep(database, before)
+    with database.opened() as connection:
+        while True:
+            began = time.monotonic()
+            if not sweeping.step(connection):
+                return sweeping.runs
+            time.sleep(max(0.005, time.monotonic() - began))
+
+
+def old_runs(reader: Reader, before: float) -> list[str]:
+    """The runs that `sweep` would delete."""
+    return [row[0] for row in reader.ask("old_runs", {"before": before, "open": _OPEN, "limit": 1 << 62})]

@@ -1,0 +1,92 @@
+"""Blobs of one map merged into few small ones, when there are enough of them and when the map has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from anabranch.core.errors import RecordsError
+from anabranch.records.batch import BlockRow
+from anabranch.records.blocks import SEAL, Pack, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from anabranch.core.runs import MapRow
+    from anabranch.records.database import Connection, Database
+
+logger = logging.getLogger("anabranch.records")
+
+_FEW = 256  # items of a map that are not worth a second look at its end
+
+
+class Sealer:
+    """Knows which maps have blobs that are not sealed yet."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loose: dict[str, list[int]] = {}  # blobs and items of a map that are not sealed
+        self._due: dict[str, None] = {}
+
+    def wrote(self, blocks: Iterable[BlockRow], maps: Iterable[MapRow]) -> None:
+        """Take note of what was committed."""
+        for row in blocks:
+            if not row.sealed:
+                loose = self._loose.setdefault(row.map, [0, 0])
+                loose[0] += 1
+                loose[1] += row.items
+                if loose[1] >= SEAL:
+                    self._due[row.map] = None
+        for map in maps:
+            if map.ended is not None and self._worth(map.id):
+                self._due[map.id] = None
+
+    def _worth(self, map: str) -> bool:
+        """Whether a map that has ended has blobs to merge; forgets those that are too little."""
+        blobs, items = self._loose.get(map, (0, 0))
+        if blobs > 1 or items > _FEW:
+            return True
+        self._loose.pop(map, None)
+        return False
+
+    def seal(self, connected: Callable[[], Connection]) -> None:
+        """Merge what is due; raises the database's errors, and has it due again then."""
+        while self._due:
+            map = next(iter(self._due))
+            try:
+                seal(self._database, connected(), map)
+            except RecordsError as error:
+                logger.warning("Items of map %s are left as they are: %s", map, error)
+            else:
+                self._loose.pop(map, None)
+            del self._due[map]
+
+
+class _Taken(Exception):
+    """Somebody else has merged or deleted them meanwhile."""
+
+
+def seal(database: Database, connection: Connection, map: str) -> None:
+    """Merge a map's loose blobs into few sealed ones; raises RecordsError when one is damaged.
+
+    They are read before the lock is taken, which others need: if any has gone by then, all stays as it is.
+    """
+    open_: dict[tuple[int, int], Pack] = {}
+    rows: list[BlockRow] = []
+    ids = []
+    for id_, attempt, data in connection.execute(database.sql["loose_blocks"], (map,)):
+        ids.append(id_)
+        pack = decode(data)
+        if (whole := open_.get((attempt, pack.times))) is None:
+            whole = open_[attempt, pack.times] = Pack(pack.base, pack.times)
+        whole.extend(pack)
+        if whole.count >= SEAL:
+            rows.append(BlockRow.of(map, attempt, open_.pop((attempt, pack.times)), sealed=True))
+    rows += [BlockRow.of(map, attempt, pack, sealed=True) for (attempt, _), pack in open_.items()]
+    if not ids:
+        return
+    with contextlib.suppress(_Taken), database.transaction(connection):
+        if connection.execute(database.sql["drop_loose"], (map, ids[-1])).rowcount != len(ids):
+            raise _Taken
+        database.many(connection, database.sql["add_block"], [row.values for row in rows])

@@ -1,0 +1,328 @@
+"""A resumable flow run: the keys of its calls, and what an earlier driver of it has left under them.
+
+    key of a call = digest of (path of runs, task, inputs, how many such calls came before)
+                    an upstream future counts as its own key, a map's elements by a digest each (core/earlier.py)
+
+    first driver   call --key--> record <--names-- blocks of values, written by workers before "Completed" is recorded
+    next driver    call --key--> record --items, names--> Earlier --> Completed, or sent after all (engine/adopting.py)
+
+Single runs are found by their keys in any order; a map by its key, and its items by their place and their inputs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from anabranch import logs
+from anabranch.core.earlier import Earlier
+from anabranch.core.errors import CodeChanged, SerializationError
+from anabranch.core.keys import DIGEST_BYTES, hash_value
+from anabranch.core.states import NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from anabranch.core.layout import Layout
+    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.runs import MapRow, Records, StoredRow
+    from anabranch.core.stores import BlockStore
+
+Place = tuple[str, int]
+_LOOKS = 16  # at blocks of a store that may be far away, at the same time
+UNFINISHED = ("FAILED", "CRASHED", "CANCELLED", "SCHEDULED")  # who waited for a retry as its driver died is SCHEDULED
+_UNFINISHED = frozenset(name for name, kind in NAMES if kind.value in UNFINISHED)
+
+
+class Past:
+    """What is recorded of a run's calls; each is handed out once.
+
+    Args:
+        write: takes rows for the record.
+        kept: takes the places of blocks that nobody needs once the run has completed, see `Resume`.
+        changed: what becomes of items whose task's code is another one now: "keep", "rerun", or "ask": an error.
+    """
+
+    def __init__(
+        self, records: Records, blocks: BlockStore, run_id: str, write: Callable[[list[Any]], None], kept: list[str],
+        changed: str = "ask",
+    ) -> None:  # fmt: skip
+        self._records = records
+        self._write = write
+        self._blocks = blocks
+        self.changed = changed
+        self._kept = kept
+        self._there: dict[str, bool] = {}
+        rows = [row for row in records.maps(run_id) if row.call_key and not row.superseded]
+        self._maps = {row.call_key: row for row in rows if row.kind == "map"}
+        self._series: dict[str, list[MapRow]] = {}
+        for row in rows:
+            if row.kind != "map":
+                self._series.setdefault(row.call_key, []).append(row)
+        self._left: list[tuple[str, Callable[[], int]]] = []  # what was handed out, and how much of it nobody asked for
+
+    def map(self, map: MapRun) -> Earlier | None:
+        """What is left of the map with this key, which takes over its id."""
+        row = self._maps.pop(map.call_key, None)
+        if row is None:
+            return None
+        if self._outdated(row, map.code_hash):
+            self._supersede([row], map)
+            return None
+        map.id, map.created = row.id, row.created
+        found = Earlier(self._stored(row), self._lost, bare=not map.keep)
+        found.numbered = True
+        for view in self._records.items(row.id, limit=1 << 60, states=(*UNFINISHED, "Retried")):
+            if view.attempt > 1 and view.state not in _UNFINISHED:  # completed, as far as a name tells
+                found.attempts[view.index] = view.attempt
+            else:  # at once: what travels behind another item is not asked about
+                map.attempts[view.index] = view.attempt + 1
+                map.excused[view.index] = view.attempt  # of earlier drivers: they do not count against `retries`
+        self._left.append((row.task, found.unclaimed))
+        return found
+
+    def series(self, map: MapRun) -> dict[bytes, Place | None]:
+        """Single runs by their keys; this series takes the place of those that had them."""
+        rows = self._series.pop(map.call_key, [])
+        found: dict[bytes, Place | None] = {}
+        for row in rows:
+            if self._outdated(row, map.code_hash):
+                continue
+            for stored in self._stored(row):
+                self._take(found, stored)
+        if found:
+            self._left.append((rows[0].task, found.__len__))
+        self._supersede(rows, map)
+        return found
+
+    def _supersede(self, rows: list[MapRow], map: MapRun) -> None:
+        for row in rows:
+            row.superseded = map.id
+            self._kept.append(row.id)
+        if rows:
+            self._write(list(rows))
+
+    def _take(self, found: dict[bytes, Place | None], row: StoredRow) -> None:
+        there = bool(row.name) and not self._lost(row.name)
+        for n, slot in enumerate(row.slots):
+            key = row.digests[n * DIGEST_BYTES : (n + 1) * DIGEST_BYTES]
+            if key:
+                found[key] = (row.name, slot) if there else None
+
+    def _stored(self, row: MapRow) -> list[StoredRow]:
+        """Where values of a map are recorded to lie; which of the blocks are there is looked up, several at a time."""
+        found = self._records.stored(row.id)
+        names = {stored.name for stored in found if stored.name} - self._there.keys()
+        if not names:
+            return found
+        with ThreadPoolExecutor(min(_LOOKS, len(names))) as pool:
+            self._there.update(zip(names, pool.map(lambda name: bool(self._blocks.items(name)), names), strict=True))
+        return found
+
+    def _lost(self, name: str) -> bool:
+        return not self._there[name]
+
+    def _outdated(self, row: MapRow, code: str) -> bool:
+        if row.code == code or not row.code or self.changed == "keep":
+            return False
+        if self.changed == "rerun":
+            return True
+        raise CodeChanged(
+            f"the code of task {row.task!r} has changed since the run was recorded: resume with --keep-changed "
+            "(changed='keep') to keep what it has made, or --rerun-changed (changed='rerun') to run it again"
+        )
+
+    def unmatched(self) -> dict[str, int]:
+        """Recorded items by task that nobody has asked for."""
+        found: Counter[str] = Counter()
+        for row in (*self._maps.values(), *(r for rows in self._series.values() for r in rows)):
+            found[row.task] += row.counts.get("Completed", 0) or (row.length or 0)
+        for task, left in self._left:
+            found[task] += left()
+        return {task: count for task, count in found.items() if count}
+
+
+class Resume:
+    """Gives the calls of one flow run their keys, and what is left under them; used by its scope.
+
+    Args:
+        past: None when no driver had the run before.
+        kept: of the outermost run; places of blocks that nobody needs once that has completed.
+    """
+
+    def __init__(self, path: str, past: Past | None, kept: list[str]) -> None:
+        self.path = path
+        self.past = past
+        self.kept = kept
+        self._lock = threading.Lock()
+        self._seen: Counter[str] = Counter()  # calls of each key
+        self._singles: Counter[bytes] = Counter()  # single runs of each key
+        self._recorded: dict[str, dict[bytes, Place | None]] = {}  # by a series' key
+        self._codes: dict[int, tuple[Any, str]] = {}  # by the id of a spec, which is kept: no other gets its id
+        self._unhashed = 0
+        self._warned: set[str] = set()
+
+    # -- maps --------------------------------------------------------------------------------------
+
+    def begin_map(self, map: MapRun, parent: str, layout: Layout, constants: Any, ups: Sequence[Upstream]) -> None:
+        """Give a map its key, and what an earlier driver left of it.
+
+        Args:
+            parent: key of the task run that made it, "" for the flow.
+            constants: with holes where futures were.
+            ups: what all items read or wait for.
+        """
+        inputs = (constants, repr(layout.binding), [keys_of(up) for up in map.feeds], [keys_of(up) for up in ups])
+        self._begin(map, parent, inputs, tuple(ups))
+        if map.earlier is not None and map.source is not None:
+            map.earlier.wraps = bool(map.feeds)
+            if map.source.random_access:
+                self._verify(map)
+
+    def begin_listed(self, map: MapRun, parent: str, calls: Sequence[tuple[Any, Sequence[Upstream]]]) -> None:
+        """The same for a map whose items are whole calls."""
+        self._begin(map, parent, len(calls), ())
+        map.keys = bytearray()
+        for index, (call, ups) in enumerate(calls):
+            digest = self._digest(map, (call, [keys_of(up) for up in ups]))
+            map.keys += digest
+            if map.earlier is not None:
+                map.earlier.verify_digest(index, digest)
+
+    def _begin(self, map: MapRun, parent: str, inputs: Any, ups: tuple[Upstream, ...]) -> None:
+        map.resumable = True
+        map.code_hash = self._code(map)
+        key = self._digest(map, (self.path, parent, map.spec.name, inputs)).hex()
+        with self._lock:
+            nth = self._seen[key]
+            self._seen[key] += 1
+        map.call_key = f"{key}-{nth}"
+        map.earlier = self.past.map(map) if self.past is not None else None
+        if map.earlier is not None:
+            map.earlier.gates = ups
+            map.stored = map.earlier.places
+
+    def _verify(self, map: MapRun) -> None:
+        assert map.earlier is not None
+        assert map.source is not None
+        length = min(len(map.earlier.marks), map.source.length or 0)
+        for lo in range(0, length, _SLICE):
+            map.earlier.verify(lo, map.source.slice(lo, min(lo + _SLICE, length)))
+
+    # -- single runs -------------------------------------------------------------------------------
+
+    def begin_series(self, map: MapRun, parent: str) -> None:
+        """Give a series of single runs its key; what was recorded under it is superseded by this one."""
+        map.resumable = True
+        map.code_hash = self._code(map)
+        map.call_key = hash_value((self.path, parent, map.spec.name, map.kind, map.tags))
+        map.keys = bytearray()
+        if self.past is None:
+            return
+        map.earlier = Earlier()
+        if map.call_key in self._recorded:  # another series with this key: they share what there is
+            return
+        self._recorded[map.call_key] = self.past.series(map)
+
+    def single(self, map: MapRun, index: int, call: Any, ups: Sequence[Upstream]) -> bool:
+        """Give a single run its key; whether an earlier driver completed it."""
+        digest = self._nth(map, self._digest(map, (call, [keys_of(up) for up in ups])))
+        with self._lock:
+            keys = map.keys
+            assert keys is not None
+            at = index * DIGEST_BYTES
+            if len(keys) < at + DIGEST_BYTES:
+                keys.extend(bytes(at + DIGEST_BYTES - len(keys)))
+            keys[at : at + DIGEST_BYTES] = digest
+            recorded = self._recorded.get(map.call_key)
+            if not recorded or digest not in recorded:
+                return False
+            place = recorded.pop(digest)
+            assert map.earlier is not None
+            map.earlier.offer(index, place)
+        return place is not None
+
+    def key_of(self, map: MapRun, index: int) -> bytes:
+        """The key that `single` gave."""
+        assert map.keys is not None
+        return bytes(map.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES])
+
+    def _nth(self, map: MapRun, digest: bytes) -> bytes:
+        mark = bytes.fromhex(map.call_key) + digest
+        with self._lock:
+            nth = self._singles[mark]
+            self._singles[mark] += 1
+        return digest if nth == 0 else bytes.fromhex(hash_value((digest, nth)))[:DIGEST_BYTES]
+
+    def _digest(self, map: MapRun, inputs: Any) -> bytes:
+        """Of what a call is made with; what cannot be hashed is like nothing else, and runs again."""
+        try:
+            return bytes.fromhex(hash_value(inputs, None, "inputs"))[:DIGEST_BYTES]
+        except SerializationError as error:
+            with self._lock:
+                self._unhashed += 1
+                first = map.spec.name not in self._warned
+                self._warned.add(map.spec.name)
+            if first:
+                logs.warn(f"task {map.spec.name!r} runs again if the flow is resumed: {error}")
+            return bytes.fromhex(hash_value((map.id, self._unhashed)))[:DIGEST_BYTES]
+
+    def _code(self, map: MapRun) -> str:
+        found = self._codes.get(id(map.spec))
+        if found is None:
+            found = self._codes[id(map.spec)] = (map.spec, code_hash(map.spec.fn))
+        return found[1]
+
+    def note_places(self, maps: Iterable[MapRun]) -> None:
+        """Something of these maps may be stored that goes when the run has completed."""
+        for map in maps:
+            stays = map.options.persist_result is True
+            if not stays and (map.stored or map.errors or map.kind == "call"):
+                self.kept.append(map.id)
+
+    def subflow_key(self, name: str, parameters: dict[str, Any]) -> str:
+        """The key of a call of a flow in this one."""
+        try:
+            key = hash_value((self.path, name, parameters))
+        except SerializationError:  # a subflow that begins anew each time
+            return ""
+        with self._lock:
+            nth = self._seen[key]
+            self._seen[key] += 1
+        return f"{key}-{nth}"
+
+    def tell_unmatched(self) -> None:
+        """Say at the end what was recorded and not asked for again."""
+        found = {} if self.past is None else self.past.unmatched()
+        if found:
+            listed = ", ".join(f"{task} ({count})" for task, count in sorted(found.items()))
+            logs.warn(f"recorded task runs that this run did not ask for again, or whose inputs have changed: {listed}")
+
+
+_SLICE = 65_536
+
+
+def item_key(map: MapRun, index: int | None) -> str:
+    """The key of an item, or of a whole map; of maps that have none one that is like no other."""
+    if map.keys is not None and index is not None:
+        own = map.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+        return own.hex() if own else f"?{map.id}/{index}"
+    key = map.call_key or f"?{map.id}"
+    return key if index is None else f"{key}/{index}"
+
+
+def keys_of(up: Upstream) -> tuple[str, bool, bool]:
+    return item_key(up.map, up.item), up.allow_failure, up.value
+
+
+def code_hash(fn: Any) -> str:
+    """A hash of what a function does: its code and defaults, not its comments; "" for what has no code."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return ""
+    try:
+        return hash_value((code, fn.__defaults__, fn.__kwdefaults__))
+    except SerializationError:
+        return hash_value(code)

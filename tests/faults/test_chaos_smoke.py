@@ -1,0 +1,37 @@
+"""A few rounds of `make chaos` with fixed seeds: the driver of it works, and so does what it breaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.graphs import graph, numbers, reference
+from tests.chaos.rounds import Round
+
+SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [
+        ("thread", 2102),
+        ("thread", 2104),
+        ("process", 1102),
+        ("process", 1103),
+        pytest.param("dask", 1102, marks=[pytest.mark.dask, *SLOW]),
+        pytest.param("ray", 1102, marks=[pytest.mark.ray, *SLOW]),
+    ],
+)
+def test_a_round(kind: str, seed: int) -> None:
+    round = Round(seed, kind)
+    round.play()
+    assert round.runs >= 200
+    assert round.done
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_graph_is_that_of_its_seed_and_has_enough_to_do(seed: int) -> None:
+    nodes = graph(seed)
+    assert nodes == graph(seed)
+    assert 200 <= sum(node.items for node in nodes) <= 4000
+    assert all(numbers(value) for value in reference(nodes))

@@ -1,0 +1,59 @@
+"""A recorded run of a million items is explained at once: in this process and by the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from anabranch.core import explained
+from anabranch.records.sqlite import SqliteRecords
+from benchmarks.subjects.explain import COMMAND, fill, least
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ITEMS = 1_000_000
+SLOWER = 8  # than the bars: machines that tests run on may be busy
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("million")
+    records = SqliteRecords(folder / "records.db")
+    fill(records, ITEMS)
+    records.close()
+    return folder
+
+
+def test_a_million_items_in_this_process(home: Path) -> None:
+    records = SqliteRecords(home / "records.db")
+    try:
+        found = explained.explain(records, "run-1")
+        groups = {(g.state, g.reason): (g.count, g.index) for g in found.groups}
+        assert groups == {("Failed", "budget/user"): (25_000, 20), ("Completed", "budget/user"): (25_000, 0)}
+        one = explained.explain(records, "run-1", "load[999980]")
+        assert one.sentence == "attempt 1 ended with ValueError: row 999980 is bad; it has no retries"
+        run_ms = least(3, lambda: explained.explain(records, "run-1"))
+        item_ms = least(3, lambda: explained.explain(records, "run-1", "load[999980]"))
+        print(f"explain of a 1M run: {run_ms:.0f} ms, of one of its items: {item_ms:.0f} ms")
+        assert run_ms < 200 * SLOWER
+        assert item_ms < 200 * SLOWER
+    finally:
+        records.close()
+
+
+def test_a_million_items_by_the_command(home: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANABRANCH_")}
+    environ = {**kept, "ANABRANCH_HOME": str(home), "PYTHONPATH": str(REPOSITORY)}
+    shown: list[str] = []
+
+    def ask() -> None:
+        done = subprocess.run(COMMAND, env=environ, capture_output=True, text=True, timeout=60, check=True)
+        shown.append(done.stdout)
+
+    command_ms = least(3, ask)
+    assert [group["count"] for group in json.loads(shown[0])["groups"]] == [25_000, 25_000]
+    print(f"`anabranch explain` of a 1M run: {command_ms:.0f} ms")
+    assert command_ms < 500 * SLOWER

@@ -1,0 +1,61 @@
+"""The pump carries instructions out when it comes to them, which may be after other events."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from anabranch.core import states
+from anabranch.core.clock import SystemClock
+from anabranch.core.events import Judge, Pull
+from anabranch.pump import Pump
+
+
+@pytest.fixture
+def pump() -> Pump:
+    return Pump(SystemClock(), lambda rows: None, lambda lines, dropped: None)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_handlers_are_not_asked_about_a_run_that_was_cancelled_in_the_same_turn(pump: Pump, ended: bool) -> None:
+    asked: list[Judge] = []
+    pump.on_judge = asked.append
+    map: Any = SimpleNamespace(is_terminal=lambda index: ended)
+    judge = Judge(map, 3, states.CRASHED, "lost", None)
+    pump._judge(judge)
+    pump.drain_aside(20)
+    assert asked == ([] if ended else [judge])
+
+
+class Closing:
+    """A source that takes its time to close; a generator that two threads close at once raises."""
+
+    exhausted = False
+
+    def __init__(self) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+        self.closers: list[str] = []
+
+    def close(self) -> None:
+        self.closers.append(threading.current_thread().name)
+        self.entered.set()
+        self.leave.wait(20)
+
+
+def test_a_map_given_up_as_its_feeder_ends_is_closed_by_one_thread(pump: Pump) -> None:
+    source = Closing()
+    map: Any = SimpleNamespace(id="m", spec=SimpleNamespace(name="double"), closed=True, source=source)
+    pump._pull(Pull(map, 100))  # it finds its map closed, and ends
+    assert source.entered.wait(20)
+    pump._pull(Pull(map, 0))  # what closed the map says so as well
+    time.sleep(0.05)
+    assert len(source.closers) == 1
+    source.leave.set()
+    until = time.monotonic() + 20
+    while pump._feeders and time.monotonic() < until:
+        time.sleep(0.005)
+    assert not pump._feeders

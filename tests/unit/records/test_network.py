@@ -1,0 +1,41 @@
+"""Which file systems count as shared by several machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from anabranch.records.network import shared
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOUNTS = """\
+21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+22 21 0:40 / /nfs rw shared:2 - nfs4 server:/export rw,vers=4.2
+23 22 8:2 / /nfs/scratch rw - xfs /dev/nvme0n1 rw
+24 21 0:41 / /with\\040blank rw master:1 - lustre mds@tcp:/x rw
+25 21 0:42 / /sshfs rw - fuse.sshfs me@host: rw
+26 21 0:43 / /upper rw - fuse.fuse-overlayfs fuse-overlayfs rw
+27 21 0:44 / /twice rw - nfs server:/a rw
+28 21 0:45 / /twice rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("/", False), ("/home/me", False), ("/nfs", True), ("/nfs/home/me/.anabranch", True), ("/nfsother", False),
+        ("/nfs/scratch/x", False), ("/with blank/x", True), ("/sshfs/x", True), ("/upper/x", False), ("/twice", False),
+    ],
+)  # fmt: skip
+def test_by_the_mount_that_a_folder_is_on(tmp_path: Path, folder: str, expected: bool) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    assert shared(folder, str(mounts)) is expected  # type: ignore[arg-type]
+
+
+def test_where_nobody_tells(tmp_path: Path) -> None:
+    assert shared(tmp_path, str(tmp_path / "none")) is False
+    assert shared(tmp_path) in (True, False)

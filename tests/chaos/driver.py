@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,16 @@ FLOW = "chaos"
 class Program:
     """The graph by anabranch: one future, list or value for each node."""
 
-    def __init__(self, nodes: list[Node]) -> None:
+    def __init__(self, nodes: list[Node], held: Path) -> None:
         self.nodes = nodes
+        self.held = held
         self.made: list[Any] = []
         self.found: dict[int, list[int]] = {}
 
     def run(self) -> dict[str, list[int]]:
         for at, node in enumerate(self.nodes):
+            while at == len(self.nodes) // 2 and self.held.exists():
+                time.sleep(0.01)
             self.made.append(self._make(at, node))
             if node.early and node.read:
                 self._read(at)
@@ -93,7 +97,7 @@ def main(kind: str, seed: str) -> None:
 
     def body(seed: int) -> dict[str, list[int]]:
         (folder / "began" / str(os.getpid())).touch()
-        found = Program(graph(seed)).run()
+        found = Program(graph(seed), work.hold(folder)).run()
         (folder / "answer.new").write_text(json.dumps(found))
         (folder / "answer.new").rename(folder / "answer.json")
         return found

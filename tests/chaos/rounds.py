@@ -34,9 +34,12 @@ class RoundFailed(Exception):
 
 
 class Round:
-    """Plays one seed on one kind of runner, in a folder that is kept when it fails."""
+    """Plays one seed on one kind of runner, in a folder that is kept when it fails.
 
-    def __init__(self, seed: int, kind: str) -> None:
+    With `hold`, drivers stop half way through the graph until a fault was done: a fast one would be through before.
+    """
+
+    def __init__(self, seed: int, kind: str, *, hold: bool = False) -> None:
         self.seed = seed
         self.kind = kind
         self.nodes = graph(seed)
@@ -47,6 +50,9 @@ class Round:
         self.folder = Path(tempfile.mkdtemp(prefix=f"anabranch-chaos-{seed}-"))
         for name in ("workers", "began"):
             (self.folder / name).mkdir()
+        self._held = work.hold(self.folder)
+        if hold:
+            self._held.touch()
         self._drivers = self._unstarted = 0
         self._process: subprocess.Popen[bytes]
         self._deadline = time.monotonic() + DEADLINE
@@ -66,7 +72,9 @@ class Round:
             for fault in self.plan:
                 if not (self._wait_for_beginning(fault) and self._pass(fault.after)):
                     break
-                self._do(fault)
+                while not self._do(fault) and self._held.exists() and self._pass(0.05):
+                    pass
+                self._held.unlink(missing_ok=True)
             self._finish()
             self._check()
         except BaseException:
@@ -138,20 +146,21 @@ class Round:
 
     # -- faults ------------------------------------------------------------------------------------
 
-    def _do(self, fault: Fault) -> None:
+    def _do(self, fault: Fault) -> bool:
+        """False when there was nothing that it could be done to."""
         if fault.kind in faults.ENDING:
             self._end_driver(fault.kind)
         elif fault.kind == faults.STOP_DRIVER:
             faults.pause(self._pid, fault.seconds)
         elif fault.kind == faults.LOCK_RECORD:
             if not (self.home / "records.db").exists():
-                return
+                return False
             if not faults.lock_record(self.home / "records.db", fault.seconds, lambda: None):
-                return
+                return False
         else:
             found = faults.workers(self.folder, self._pid)
             if not found:
-                return
+                return False
             victim = found[int(fault.pick * len(found))]
             if fault.kind == faults.KILL_WORKER:
                 faults.signal_all([victim], signal.SIGKILL)
@@ -160,6 +169,7 @@ class Round:
         self.done[fault.kind] += 1
         self.told.append(str(fault))
         self._deadline += fault.seconds
+        return True
 
     def _end_driver(self, kind: str) -> None:
         if kind == faults.KILL_DRIVER:

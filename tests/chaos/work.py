@@ -17,6 +17,11 @@ FOLDER = "ANABRANCH_CHAOS"  # the environment variable that names the folder of 
 _watched: set[int] = set()
 
 
+def hold(folder: Path) -> Path:
+    """While this file is there, drivers stop half way through their graph."""
+    return folder / "hold"
+
+
 class Planned(Exception):
     """An attempt that was to fail."""
 

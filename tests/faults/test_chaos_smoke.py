@@ -23,7 +23,7 @@ SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
     ],
 )
 def test_a_round(kind: str, seed: int) -> None:
-    round = Round(seed, kind)
+    round = Round(seed, kind, hold=True)
     round.play()
     assert round.runs >= 200
     assert round.done

@@ -31,6 +31,8 @@ def note(path: str, word: object) -> None:
 @task
 def work(x: int, seconds: float, path: str) -> int:
     note(path, x)
+    while os.path.exists(f"{path}.hold-{x}"):  # so that a fast driver is not through before it is killed
+        time.sleep(0.01)
     if seconds:
         time.sleep(seconds)
     return 3 * x

@@ -40,6 +40,7 @@ class Drivers:
         self.ran.touch()
         self.arguments = [kind, str(items), str(seconds), str(self.ran)]
         self.run = ""
+        self.last = folder / f"ran.hold-{items - 1}"  # while it is there, the last item does not end
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -98,9 +99,11 @@ def test_a_driver_killed_at_half_is_followed_by_another(tmp_path: Path, kind: st
     """Fault test 2: 10,000 items; what was recorded does not run again."""
     items = 10_000
     drivers = Drivers(tmp_path, kind, items, 0.0)
+    drivers.last.touch()
     drivers.start()
     drivers.until(items // 2)
     drivers.kill()
+    drivers.last.unlink()
     drivers.check_file()
     with SqliteRecords(tmp_path / "home" / "records.db") as records:
         (run,) = records.mark_dead()
@@ -122,8 +125,10 @@ def test_a_driver_killed_as_soon_as_its_name_is_seen_is_followed_by_another(tmp_
     """A run is in the record before its function begins: nobody sees a name that cannot be gone on with."""
     for n in range(5):
         drivers = Drivers(tmp_path / str(n), "thread", 100, 0.0)
+        drivers.last.touch()
         drivers.start()
         drivers.kill()
+        drivers.last.unlink()
         drivers.start()
         assert drivers.finish() == str(3 * sum(range(100)))
 

@@ -35,6 +35,8 @@ def test_a_driver_killed_in_the_middle_is_followed_by_another(
     for name, value in settings.items():
         monkeypatch.setenv(f"ANABRANCH_{name}", value)
     ran.touch()
+    last = tmp_path / f"ran.hold-{ITEMS - 1}"
+    last.touch()
     script = [sys.executable, str(SCRIPT), "thread", str(ITEMS), "0.001", str(ran)]
     with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
@@ -44,6 +46,7 @@ def test_a_driver_killed_in_the_middle_is_followed_by_another(
             assert time.monotonic() < deadline
             time.sleep(0.01)
         os.kill(first.pid, signal.SIGKILL)
+    last.unlink()
     with open_records(where, shared=shared) as records:
         (id,) = records.mark_dead()
         (map,) = [row for row in records.maps(id) if row.kind == "map"]

@@ -141,7 +141,7 @@ def explain(records: Records, run: str, wanted: str = "") -> Explanation:
     """
     row = find_run(records, run)
     if not wanted:
-        return grouped(records, f"flow run {row.name!r}", records.maps(row.id))
+        return grouped(records, f"flow run {row.name!r}", [map for map in records.maps(row.id) if not map.superseded])
     task, nth, index = target(wanted)
     found = find_maps(records, row, task, nth)
     if index is None:

@@ -192,7 +192,7 @@ class MemoryRecords:
             counts: Counter[tuple[str, str, str]] = Counter()
             firsts: dict[tuple[str, str, str], int] = {}
             for map in self._maps.values():
-                if map.flow_run == flow_run:
+                if map.flow_run == flow_run and not map.superseded:
                     for row in self._failed(map.id):
                         group = (map.task, row.error_type, row.message)
                         counts[group] += 1

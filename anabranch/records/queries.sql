@@ -191,11 +191,12 @@ WHERE m.flow_run = ?;
 SELECT attempt, data FROM item_blocks WHERE map = ? AND attempt > 1;
 
 -- name: failures
--- Failed items of a flow run (states as a JSON list) in groups, most frequent first; blobs may overrule some.
+-- Failed items of a flow run (states as a JSON list) in groups, most frequent first; blobs may overrule some. Of a
+-- series that another one took the place of, that one tells.
 SELECT m.task, i.error_type, i.message, count(*) AS times, min(i.idx)
 FROM maps AS m
 JOIN items AS i ON i.map = m.id
-WHERE m.flow_run = :flow_run
+WHERE m.flow_run = :flow_run AND m.superseded = ''
     AND i.state IN (SELECT value FROM json_each(:states))
     AND NOT EXISTS (SELECT 1 FROM items AS n WHERE n.map = i.map AND n.idx = i.idx AND n.attempt > i.attempt)
 GROUP BY m.task, i.error_type, i.message
@@ -207,7 +208,7 @@ LIMIT :limit;
 SELECT i.map, i.idx, i.attempt, m.task, i.error_type, i.message, i.idx
 FROM maps AS m
 JOIN items AS i ON i.map = m.id
-WHERE m.flow_run = :flow_run
+WHERE m.flow_run = :flow_run AND m.superseded = ''
     AND i.state IN (SELECT value FROM json_each(:states))
     AND NOT EXISTS (SELECT 1 FROM items AS n WHERE n.map = i.map AND n.idx = i.idx AND n.attempt > i.attempt);
 

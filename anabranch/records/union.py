@@ -232,6 +232,7 @@ class UnionRecords:
         failed = (
             (map.task, view.error_type, view.message, view.index)
             for map in self.maps(flow_run)
+            if not map.superseded
             for view in self.items(map.id, limit=everything, states=_FAILING)
             if view.error_type or view.message
         )

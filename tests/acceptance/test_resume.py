@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from anabranch import allow_failure, flow, task
+from anabranch import allow_failure, explain, flow, task
 from anabranch import session as sessions
 from anabranch.core import context
 from anabranch.core.errors import CodeChanged, ResumeError, RunTakenError
@@ -260,6 +260,32 @@ def test_a_result_that_comes_of_a_failure_is_made_anew(runner: Any, ran: Ledger)
     ran.mend()
     assert main.resume(run) == 3
     assert ran.take() == ["count"]
+
+
+def test_what_ran_again_and_completed_is_no_failure_any_more(threads: Any, ran: Ledger) -> None:
+    @task
+    def shaky(x: int) -> int:
+        if not ran.mended:
+            raise ValueError("not yet")
+        return x
+
+    @task
+    def after(x: int) -> int:
+        return x
+
+    @flow(resumable=True)
+    def main() -> int:
+        found: int = after.submit(shaky.submit(7)).result()
+        return found
+
+    run = fails(main)
+    records = sessions.current().records
+    assert [(group[0], group[3]) for group in records.failures(run)] == [("after", 1), ("shaky", 1)]
+    assert len(explain(run).groups) == 2
+    ran.mend()
+    assert main.resume(run) == 7
+    assert records.failures(run) == []
+    assert str(explain(run)) == "nothing left the happy path"
 
 
 def test_a_flow_that_retries_keeps_what_it_has(runner: Any, ran: Ledger) -> None:

@@ -225,6 +225,7 @@ def test_failures_in_groups(records: Records) -> None:
         fail(7, "bad"), ItemBlock("m", 7, 1, attempt=2), ItemBlock("m", 9, 1, attempt=2),
         fail(8, "first"), fail(8, "bad", attempt=2),
         ItemRow("m", 2, 1, states.CANCELLED), fail(0, "bad", map="else"),
+        MapRow("old", "run-1", "other", "submit", 1, superseded="o"), fail(0, "bad", map="old"),
     )  # fmt: skip
     assert records.failures("run-1") == [
         ("double", "ValueError", "bad", 3, 3),

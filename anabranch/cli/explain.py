@@ -8,6 +8,7 @@ import click
 
 from anabranch.cli import record, tables
 from anabranch.core import explained
+from anabranch.core.states import FIRST_TERMINAL
 from anabranch.display import units
 
 if TYPE_CHECKING:
@@ -46,5 +47,7 @@ def _print(row: FlowRunRow, found: explained.Explanation) -> None:
         click.echo(f"  {who}: {group.state} [{group.reason}]\n    {group.sentence}{first}")
     if not found.groups:
         click.echo("  no task run left the happy path")
+    if row.state < FIRST_TERMINAL and row.pid:
+        click.echo(f"  what waits now, and for what, only its driver knows: process {row.pid} on {row.host}")
     if found.left_out:
         click.echo(f"  and {units.count(found.left_out)} other groups")

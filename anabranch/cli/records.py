@@ -98,7 +98,7 @@ def export(file: IO[str], runs: tuple[str, ...]) -> None:
             for line in exported(records, found):
                 file.write(line + "\n")
                 lines += 1
-    click.echo(f"{len(found)} runs, {lines} lines", err=True)
+    click.echo(f"{len(found)} run{'s' * (len(found) != 1)}, {lines} lines", err=True)
 
 
 def _chosen(records: Records, wanted: tuple[str, ...]) -> list[FlowRunRow]:

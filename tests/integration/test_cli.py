@@ -265,6 +265,7 @@ def test_cancel_reaches_a_run_of_another_process(home: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         name = json.loads(run("runs", "--json").stdout)[0]["name"]
+        assert f"only its driver knows: process {child.pid}" in run("explain", name).stdout
         assert "asked to stop" in run("run", "cancel", name).stdout
         _, errors = child.communicate(timeout=40)
     assert child.returncode == 1, errors

@@ -49,8 +49,7 @@ class Values:
                         for n, v in enumerate(values)
                     ]
             elif isinstance(content, Packed):
-                whole = block.unpack()
-                values = [whole[s] for s in slots]
+                values = [block.unpack(s) for s in slots]
             else:
                 try:
                     values = self._fetch(map, block, slots)

@@ -16,6 +16,7 @@ nor retries: they carry chunks down, reports up, and keep blocks until told to r
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -159,11 +160,25 @@ class Inline:
 
 @dataclass(slots=True)
 class Packed:
-    """A block's values as one pickled list, small enough to live in the driver."""
+    """A block's values, small enough to live in the driver: one pickled list, or a pickle of each."""
 
     data: bytes
     nbytes: int = 0
-    buffers: tuple[bytes, ...] = ()
+    ends: array[int] | None = None  # where the pickle of each value ends; None: one list
+
+    def values(self) -> list[Any]:
+        """All of them; raises what reading the first bad one raises."""
+        if self.ends is None:
+            found: list[Any] = pickle.loads(self.data)
+            return found
+        return [self.value(slot) for slot in range(len(self.ends))]
+
+    def value(self, slot: int) -> Any:
+        """One of them; raises what reading it raises."""
+        if self.ends is None:
+            return self.values()[slot]
+        start = self.ends[slot - 1] if slot else 0
+        return pickle.loads(memoryview(self.data)[start : self.ends[slot]])
 
 
 @dataclass(slots=True)

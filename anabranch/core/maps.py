@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import pickle
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -96,17 +95,17 @@ class ValueBlock:
     def slot(self, index: int) -> int:
         return index - self.first if self.item_list is None else self.item_list.index(index)
 
-    def unpack(self) -> list[Any]:
-        """The values of a packed block; the block unpacked last is remembered."""
+    def unpack(self, slot: int) -> Any:
+        """A value of a packed block; the list unpacked last is remembered. Raises what reading the value raises."""
         global _last
-        last = _last
-        if last is not None and last[0] is self.content:
-            return last[1]
         content = self.content
         assert isinstance(content, Packed)
-        values: list[Any] = pickle.loads(content.data, buffers=content.buffers)
-        _last = (content, values)
-        return values
+        if content.ends is not None:
+            return content.value(slot)
+        last = _last
+        if last is None or last[0] is not content:
+            _last = last = (content, content.values())
+        return last[1][slot]
 
     def indices(self) -> Sequence[int]:
         return range(self.first, self.first + self.count) if self.item_list is None else self.item_list

@@ -337,7 +337,7 @@ def _value_of(up: Upstream, index: int | None, read: Arguments, here: list[int])
         value = block.content.values[slot]
         return _saved(map, index, read, here) if value is RELEASED else value
     if isinstance(block.content, Packed):
-        return decode(block)[slot]
+        return block.unpack(slot)
     assert isinstance(block.content, Held)
     here.append(len(read.inputs))
     read.inputs.append((block.handle, slot))
@@ -352,8 +352,3 @@ def _saved(map: MapRun, index: int, read: Arguments, here: list[int]) -> Any:
     read.saved.append(place)
     here.append(-len(read.saved))
     return Hole(len(here) - 1, False)
-
-
-def decode(block: Any) -> list[Any]:
-    """A packed block's values; the last ones decoded are kept a little while by the block itself."""
-    return list(block.unpack())

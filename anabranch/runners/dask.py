@@ -224,6 +224,8 @@ class DaskRunner:
         if sent is None or handle not in sent.held or handle in self._gone:
             raise ResultReleased(f"the values of {handle} were released")
         client, future, (nbytes, count) = self._link.client, sent.future, sent.held[handle]
+        data: bytes | None = None
+        block: list[Any] = []
         try:
             if sent.address and nbytes * len(slots) <= PICK_BYTES * max(count, 1):
                 # Beside the tasks: a worker busy for an hour answers all the same.
@@ -231,16 +233,16 @@ class DaskRunner:
                     worker_half.pick, sent.key, handle, list(slots), workers=[sent.address], on_error="ignore"
                 )
                 data = (found or {}).get(sent.address)
-                if isinstance(data, bytes):
-                    return list(pickle.loads(data))
-            block = client.gather(future).values[handle.stage, handle.first]
-            return [block[slot] for slot in slots]
+            if not isinstance(data, bytes):
+                data, block = None, client.gather(future).values[handle.stage, handle.first]
         except Exception as error:
             if handle in self._gone:
                 raise ResultReleased(f"the values of {handle} were released") from None
             # Its worker may have died, which is not told yet; where the scheduler is lost, nothing will be told.
             kind = RunnerError if self._dead or self._link.lost or self._closed else ValueLost
             raise kind(f"cannot bring {handle} from Dask: {type(error).__name__}: {error}") from error
+        # What fails from here on is a value that does not unpickle: it is not lost.
+        return [block[slot] for slot in slots] if data is None else list(pickle.loads(data))
 
     # -- the serve thread --------------------------------------------------------------------------
 

@@ -11,7 +11,9 @@ import cloudpickle
 
 from anabranch.core import states
 from anabranch.core.contracts import Held, Inline, Packed
-from anabranch.runners.refusals import without_unpicklable
+from anabranch.core.errors import SerializationError
+from anabranch.runners.packing import packed
+from anabranch.runners.refusals import fail, without_unpicklable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,8 +96,10 @@ def encode(report: Report, inline_limit: int, blocks: Blocks | None) -> bool:
         except BaseException:  # whatever a value's own code raises
             values = without_unpicklable(report, stage, values)
             meter = _measure(values)
-        if meter.size <= min(PACKED_BYTES, inline_limit * max(1, len(values))):
-            found.append(Packed(b"".join(meter.parts), meter.size))
+        limit = min(PACKED_BYTES, inline_limit * max(1, len(values)))
+        small = packed(values, b"".join(meter.parts), limit) if meter.size <= limit else None
+        if small is not None:
+            found.append(small)
         elif blocks is None:
             return False
         else:
@@ -123,7 +127,8 @@ def combine(reports: list[Report]) -> Report:
     codes = None
     if any(report.codes is not None for report in reports):
         codes = tuple(b"".join(_codes(report, stages)[stage] for report in reports) for stage in range(stages))
-    return replace(
+    unread: list[tuple[int, int, Exception]] = []
+    whole = replace(
         last,
         first=reports[0].first,
         count=sum(report.count for report in reports),
@@ -131,11 +136,16 @@ def combine(reports: list[Report]) -> Report:
         durations=durations,
         codes=codes,
         outcomes=[outcome for report in reports for outcome in report.outcomes],
-        blocks=tuple(_joined(reports, stage) for stage in range(stages)),
+        blocks=tuple(_joined(reports, stage, unread) for stage in range(stages)),
     )
+    for stage, slot, error in unread:
+        text = f"its result does not unpickle on the worker: {type(error).__name__}: {error}"
+        fail(whole, stage, slot, SerializationError(text))
+    return whole
 
 
-def _joined(reports: list[Report], stage: int) -> Block:
+def _joined(reports: list[Report], stage: int, unread: list[tuple[int, int, Exception]]) -> Block:
+    """The values of one stage; (stage, slot, why) of those that cannot be read are added to `unread`."""
     values: list[Any] = []
     nbytes, any_values = 0, False
     for report in reports:
@@ -146,7 +156,15 @@ def _joined(reports: list[Report], stage: int) -> Block:
             nbytes += block.nbytes
         elif isinstance(block, Packed):
             any_values = True
-            values.extend(pickle.loads(block.data, buffers=block.buffers))
+            if block.ends is None:
+                values.extend(block.values())
+            else:
+                for slot in range(report.count):
+                    try:
+                        values.append(block.value(slot))
+                    except Exception as error:
+                        unread.append((stage, len(values), error))
+                        values.append(None)
             nbytes += block.nbytes
         else:
             values.extend([None] * report.count)

@@ -68,7 +68,7 @@ def chunk_of(data: bytes) -> tuple[int, int, memoryview, str | None]:
 
 def report_frame(report: Report) -> bytes:
     blocks = tuple([
-        (b.data, b.nbytes, b.buffers) if type(b) is Packed else b.nbytes if type(b) is Held else None
+        (b.data, b.nbytes, b.ends) if type(b) is Packed else b.nbytes if type(b) is Held else None
         for b in report.blocks
     ])  # fmt: skip
     return message(

@@ -24,6 +24,7 @@ from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
 from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import resolve
+from anabranch.runners.packing import packed
 from anabranch.runners.process_page import Page
 from anabranch.runners.refusals import fail_all, without_unpicklable
 from anabranch.runners.value_files import LARGE, PACKED_BYTES, Store, Values, block_name, pickled, refused
@@ -149,8 +150,9 @@ class ProcessPort:
         limit = min(PACKED_BYTES, self._inline_limit * len(values))
         if not values or sys.getsizeof(values[0]) <= LARGE:
             data, buffers = pickled(values)
-            if len(data) <= limit and not buffers:
-                return Packed(data, len(data))
+            block = None if buffers else packed(values, data, limit)
+            if block is not None:
+                return block
             del data, buffers
         name = block_name(Handle(report.chunk, stage, report.first))
         return Held(self._store.write(name, [pickled(value) for value in values]))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Inline, Packed
+from anabranch.runners.packing import packed
 from anabranch.runners.refusals import fail_all, without_unpicklable
 from anabranch.runners.value_files import LARGE, PACKED_BYTES, pickled
 
@@ -106,7 +107,8 @@ def refuse(report: Report, stage: int, error: Exception) -> None:
 def _pack(values: list[Any], inline_limit: int) -> Packed | list[Pickled]:
     if not values or sys.getsizeof(values[0]) <= LARGE:
         data, buffers = pickled(values)
-        if len(data) <= min(PACKED_BYTES, inline_limit * len(values)) and not buffers:
-            return Packed(data, len(data))
+        block = None if buffers else packed(values, data, min(PACKED_BYTES, inline_limit * len(values)))
+        if block is not None:
+            return block
         del data, buffers
     return [pickled(value) for value in values]

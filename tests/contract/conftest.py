@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
-import pickle
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -229,7 +228,7 @@ class Bench:
             assert self.capabilities.in_process
             values = block.values
         elif isinstance(block, Packed):
-            values = pickle.loads(block.data, buffers=block.buffers)
+            values = block.values()
         else:
             assert isinstance(block, Held), block
             values = self.runner.fetch(handle, range(count))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import pickle
 import threading
 import time
 from pathlib import Path
@@ -88,7 +87,7 @@ class Drive:
         for report in self.seen(Report, chunk):
             for block in report.blocks:
                 if isinstance(block, Packed):
-                    found += pickle.loads(block.data)
+                    found += block.values()
                 elif isinstance(block, Held):
                     found += self.runner.fetch(Handle(chunk, 0, report.first), range(report.count))
         return found

@@ -24,9 +24,10 @@ DEADLINE = 90.0  # seconds that a round may take, besides what it stops and star
 START = {"thread": 5.0, "process": 5.0, "dask": 25.0, "ray": 45.0}  # seconds for a driver and its cluster to come up
 UNSTARTED = 3  # times that Ray may fail to come up, as it does on a busy machine: the next driver goes on
 GONE = 20.0  # seconds in which processes of a driver that is gone have to go
-# Ray's own agents look for their dead raylet five times, 2 s apart, and then tell a control store that is gone too.
+# Ray's own agents look for their dead raylet five times, 0.4 s apart, then wait 60 s for the answer of a control store
+# that is gone too, and end like others after that (ray._private: process_watcher, publish_error_to_driver).
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-AGENTS_GONE = 60.0
+AGENTS_GONE = 5 * 0.4 + 60.0 + GONE
 
 
 class RoundFailed(Exception):

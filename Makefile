@@ -16,7 +16,7 @@ help:
 	@echo "make test         run all tests but those marked slow or bench"
 	@echo "make chaos        break things at random while flows run (MINUTES=10 RUNNER=thread, process, dask, ray or all)"
 	@echo "make lint types   ruff; mypy --strict"
-	@echo "make bench        measure against the peers, interleaved (hours); make bench-peers installs more of them"
+	@echo "make bench        measure against the peers, interleaved (hours), and write docs/benchmarks.md with plots"
 	@echo "make constraints  pin the newest versions that fit (needs uv)"
 	@echo "make clean        remove build products and caches (.venv stays)"
 
@@ -51,8 +51,8 @@ lint: .venv/.ready
 types: .venv/.ready
 	$(PY) -m mypy
 
-bench: .venv/.ready
-	$(PY) -m benchmarks --json benchmarks/out/samples.jsonl
+bench: .bench-venv/.ready
+	$(PY) -m benchmarks --json benchmarks/out/samples.jsonl --write-docs
 
 bench-peers: .bench-venv/.ready
 

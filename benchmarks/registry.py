@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.rows import Row
 
+KINDS = ("threads", "processes", "dask", "ray")
 # Rows in the order of the table, by the module of `benchmarks.subjects` that has them.
 MODULES: dict[str, tuple[str, ...]] = {
     "start": ("import", "one_task"),
-    "maps": ("map_threads", "map_processes", "map_threads_options", "map_processes_options", "map_dask", "map_ray"),
+    "maps": (*(f"map_{kind}" for kind in KINDS), *(f"map_{kind}_options" for kind in KINDS)),
     "busy": ("busy_1ms", "sleep_threads", "sleep_processes", "sleep_dask", "sleep_ray"),
     "submits": (
         *("submit_threads", "submit_processes", "submit_dask", "submit_ray"),
@@ -22,14 +23,15 @@ MODULES: dict[str, tuple[str, ...]] = {
     "grain": ("metg_threads", "metg_processes", "metg_dask", "metg_ray"),
     "memory": (
         *("million_threads", "million_processes", "million_dask", "million_ray", "scheduler_dask"),
-        *("large_results", "stream", "stream_dask", "stream_ray"),
+        *(f"large_{kind}" for kind in KINDS),
+        *("stream", "stream_processes", "stream_dask", "stream_ray"),
     ),
     "constants": tuple(
-        f"constant_{what}_{kind}" for kind in ("threads", "processes", "dask", "ray") for what in ("bytes", "array")
+        f"constant_{what}_{kind}" for kind in KINDS for what in ("bytes", "array")
     ),
-    "record": ("record",),
+    "record": tuple(f"record_{kind}" for kind in KINDS),
     "explain": ("explain",),
-    "resuming": ("resumable_small", "resumable_large", "resume_million"),
+    "resuming": ("resumable_small", "resumable_large", "resume_threads", "resume_processes"),
 }
 NAMES = [name for names in MODULES.values() for name in names]
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,11 +78,21 @@ def peers_versions() -> str:
     return ", ".join(pin.replace("==", " ") for pin in pins if "==" in pin and not pin.startswith("#"))
 
 
+def commit() -> str:
+    """`` (0123abc)``; "" where there is no repository, or no git."""
+    try:
+        command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+        return f" ({subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()})"
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def about(quick: bool, repeat: int, limit: float, borrowed: bool) -> dict[str, Any]:
     """What a run's journal begins with."""
     return {
         "machine": machine(),
         "version": anabranch.__version__,
+        "commit": commit(),
         "versions": versions(),
         "peers": peers_versions(),
         "quick": quick,
@@ -106,13 +117,13 @@ def calibration(journal: Journal) -> str:
 
 INTRO = """# Benchmarks
 
-Written by `python -m benchmarks --write-docs`. `make bench` measures everything and prints the same tables; `make
-bench-peers` before it installs the peers that are not ours to depend on. On a cluster of your own: `python -m
+Written by `make bench`, which installs the peers that are not ours to depend on (in an environment of their own),
+measures everything, prints the same tables and draws the plots. On a cluster of your own: `python -m
 benchmarks --address tcp://host:8786` (Dask) or `--address host:6379` (Ray). `python -m benchmarks profile` says where
 the time of an item goes; [profile.md](profile.md) is what it said last.
 
 - Machine: {machine}. Load average {load_low:.1f} to {load_high:.1f} after the samples.
-- Versions: anabranch {version}; {versions}. Peers' environment: {peers}.
+- Versions: anabranch {version}{commit}; {versions}. Peers' environment: {peers}.
 - A fixed loop beside each sample took {best_ms:.1f} ms at best and {median_ms:.1f} ms in the median. A row whose loop
   took over {noisy:g}x the best was measured on a busy machine: there a missed absolute bar passes if the ratio to the
   peer holds ("pass (ratio)").

@@ -66,12 +66,12 @@ def large(resumable: bool, quick: bool) -> Figures:
 # -- a killed driver ---------------------------------------------------------------------------------
 
 
-def killed_at_half(quick: bool) -> Figures:
+def killed_at_half(kind: str, quick: bool) -> Figures:
     """Begin in one process, kill it at half, go on in another."""
     n = 50_000 if quick else 1_000_000
     with tempfile.TemporaryDirectory(prefix="anabranch-bench-") as home:
         env = {**os.environ, "ANABRANCH_HOME": home, "ANABRANCH_LOG_LEVEL": "ERROR"}
-        command = [sys.executable, "-m", "benchmarks.subjects.resuming", str(n)]
+        command = [sys.executable, "-m", "benchmarks.subjects.resuming", kind, str(n)]
         first = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)
         if first.returncode != -signal.SIGKILL:
             raise RuntimeError(f"the first driver ended with {first.returncode}")
@@ -82,14 +82,14 @@ def killed_at_half(quick: bool) -> Figures:
     return {"begins_s": float(begins), "repeats": repeats, "over": repeats - int(sent) - 0.05 * float(rate)}
 
 
-def drive(n: int, run: str, born: float) -> None:
+def drive(kind: str, n: int, run: str, born: float) -> None:
     """One of the two drivers; says on standard output what the other process is to know."""
     from anabranch import flow, session, task
     from anabranch.core import context
 
     one = task(inc)
 
-    @flow(name="million", resumable=True, runner=runner_of("processes"))
+    @flow(name="million", resumable=True, runner=runner_of(kind))
     def million() -> None:
         futures = one.map(range(n))
         map, began = futures._map, time.perf_counter()
@@ -114,6 +114,16 @@ def drive(n: int, run: str, born: float) -> None:
         million()
 
 
+def resume_row(kind: str) -> Row:
+    what = f"driver killed with -9 at half of 1M, {kind}: until the next one has new results"
+    bars = (
+        Bar("begins_s", "s", at_most=5),
+        Bar("repeats", "items"),
+        Bar("over", "items run again beyond the window and 50 ms of items", at_most=0),
+    )
+    return Row(f"resume_{kind}", what, functools.partial(killed_at_half, kind), bars, most=3)
+
+
 ROWS = (
     Row(
         "resumable_small", "100k no-ops, processes, resumable=True", functools.partial(small, True),
@@ -125,20 +135,13 @@ ROWS = (
         functools.partial(large, True), (Bar("wall_s", "s"),), functools.partial(large, False), "ours, not resumable",
         unfair="ours writes 500 MiB to disk and waits for it; the peer writes nothing",
     ),
-    Row(
-        "resume_million", "driver killed with -9 at half of 1M, processes: until the next one has new results",
-        killed_at_half,
-        (
-            Bar("begins_s", "s", at_most=5),
-            Bar("repeats", "items"),
-            Bar("over", "items run again beyond the window and 50 ms of items", at_most=0),
-        ),
-        most=3,
-    ),
+    resume_row("threads"),
+    resume_row("processes"),
 )  # fmt: skip
 
 if __name__ == "__main__":
     ticks = os.sysconf("SC_CLK_TCK")
     began = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / ticks
     uptime = float(Path("/proc/uptime").read_text().split()[0])
-    drive(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "", time.time() - (uptime - began))
+    kind, items, *run = sys.argv[1:]
+    drive(kind, int(items), run[0] if run else "", time.time() - (uptime - began))

@@ -299,5 +299,7 @@ def how_to_go_on(row: FlowRunRow) -> str:
 def tell(run: Any, state: State) -> None:
     """Say how to go on, at the end of an outermost run that did not complete."""
     text = how_to_go_on(run.row)
-    if text and run.parent is None and state.is_final() and not state.is_completed():
+    if not text or run.parent is not None or not state.is_final() or state.is_completed():
+        return
+    if not run.session.records.taken_over([run.id]):  # else another driver goes on with it already
         logs.flow_warning(run, text)

@@ -122,8 +122,12 @@ def close(scope: Scope) -> None:
 
 
 def forget_values(scope: Scope) -> None:
-    """The run has completed: nobody will go on with it, and what was stored for that may go."""
+    """The run has completed, and the record says so: nobody will go on with it, what was stored for that may go."""
     if scope.resume is None:
+        return
+    run = scope.flow_run_id
+    if scope.session.records.taken_over([run]):  # it goes on elsewhere, under the same ids, and reads what is stored
+        logs.warn(f"flow run {run} was taken over by another driver: its end here is not recorded, its values stay")
         return
     blocks = scope.session.store.blocks
     if blocks is None:

@@ -82,14 +82,20 @@ def flow_of(row: FlowRunRow) -> Any:
 
 
 def _resumed(flow: Any, row: FlowRunRow, changed: str | None) -> Any:
+    """Go on with a run, and ask about changed code where somebody can answer; an async flow's state is awaited."""
     from anabranch.core.errors import CodeChanged
 
-    state = flow.resume(row.id, changed=changed or "ask", return_state=True)
-    if flow.isasync:
-        return state
+    def with_answer(answer: str) -> Any:
+        return run_to_state(flow, lambda: flow.resume(row.id, changed=answer, return_state=True))
+
+    state = with_answer(changed or "ask")
     error = None if state.is_completed() else state.exception()
-    if not isinstance(error, CodeChanged) or not sys.stdin.isatty():
+    if isinstance(error, CodeChanged) and sys.stdin.isatty():
+        click.echo(str(error), err=True)
+        # Between two loops of an async flow: within one, Ctrl-C would not reach the question.
+        state = with_answer(click.prompt("Keep what it made, or run it again?", type=click.Choice(["keep", "rerun"])))
+    if not flow.isasync:
         return state
-    click.echo(str(error), err=True)
-    answer = click.prompt("Keep what it made, or run it again?", type=click.Choice(["keep", "rerun"]))
-    return run_to_state(flow, lambda: flow.resume(row.id, changed=answer, return_state=True))
+    import asyncio
+
+    return asyncio.sleep(0, state)  # `to_its_end` awaits what an async flow gives

@@ -38,7 +38,7 @@ class Earlier:
         bare: whether items need no value, as nobody is going to read one.
     """
 
-    __slots__ = ("_digests", "_empty", "attempts", "gates", "marks", "numbered", "places", "wraps")
+    __slots__ = ("_digests", "_empty", "attempts", "changed", "gates", "marks", "numbered", "places", "wraps")
 
     def __init__(
         self, rows: Iterable[StoredRow] = (), lost: Callable[[str], bool] = lambda name: False, *, bare: bool = False
@@ -49,6 +49,7 @@ class Earlier:
         self.numbered = False  # items are recorded under the same names as then: their attempts count on
         self.gates: tuple[Upstream, ...] = ()  # what all items read or waited for
         self.wraps = False  # the digests are of tuples of an item's own columns
+        self.changed = 0  # recorded items that have other inputs now
         self._digests = bytearray()
         self._empty: set[int] = set()
         for row in rows:
@@ -95,6 +96,7 @@ class Earlier:
             same = digest != NO_DIGEST and digest == self._digests[at : at + DIGEST_BYTES]
             self.marks[item] = SAME if same else UNKNOWN
             if not same:
+                self.changed += 1
                 self._anew(item)
 
     def offer(self, item: int, place: tuple[str, int] | None) -> None:
@@ -163,7 +165,7 @@ class Earlier:
 
     def unclaimed(self) -> int:
         """How many recorded items nobody asked for, or whose inputs are others now."""
-        return sum(self.marks.count(mark) for mark in (RECORDED, SAME))
+        return self.changed + sum(self.marks.count(mark) for mark in (RECORDED, SAME))
 
     def _anew(self, item: int) -> None:
         """It had completed, at its first attempt if no other is known, and runs again."""

@@ -96,7 +96,8 @@ class Recorder(Reader):
         sql = self.database.sql
         with self.database.opened() as db, self.database.transaction(db):
             if db.execute(sql["claim"], {**values, "token": run.token}).rowcount != 1:
-                raise taken(driver.id, earlier)
+                now = self.flow_run(driver.id)  # somebody else was quicker: it is that driver who has the run
+                raise taken(driver.id, earlier if now is None else Driver.of(now))
             db.execute(sql["drop_cancel"], (driver.id,))  # it was meant for the earlier driver
         return run.token + 1
 

@@ -51,6 +51,7 @@ def test_items_with_the_same_inputs_are_kept_once() -> None:
     found = list(earlier.split(0, 6, lambda item: item != 3, lambda a, b: False))
     assert found == [(0, 1, True), (1, 2, False), (2, 3, True), (3, 6, False)]
     assert [earlier.holds(item) for item in range(6)] == [True, False, True, False, False, False]
+    assert earlier.changed == 1
     assert kept(earlier, 0, 6) == []  # they have been handed out
     assert earlier.places.find(2) == ("a", 2)
 

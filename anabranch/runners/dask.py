@@ -16,8 +16,8 @@ travels the same stream as the end of its key, ahead of it: one that speaks of h
 "key in memory", so the driver never hears of a value that died with its worker before it was kept.
 
 When a worker dies, an own cluster gives its keys back at once (allowed-failures 0) and the dispatcher
-sends again what was not confirmed. On a borrowed cluster Dask may run a key again by itself: it counts
-as long as nothing of the first execution was accepted, else it is stopped and the chunk is lost. Of
+sends again what was not confirmed. On a borrowed cluster Dask runs a key again by itself: as soon as that
+is heard it is stopped, and what was not accepted comes as another attempt, numbered and counted by us. Of
 keys in memory Dask is made to forget how they came about: what dies with its worker is reported as
 lost, and made again by another attempt. (In the milliseconds before that, or where a scheduler runs
 nothing for its clients, Dask computes it again; blocks that come out different are reported as lost.)

@@ -5,7 +5,8 @@
 
 The scheduler's memory and its share of the interpreter lock stay out of the driver. The hub reads
 its stdin: when that ends, because the driver closed it or died, hub and workers end. It is a session
-of its own, so Ctrl-C in the terminal reaches the driver alone.
+of its own, so Ctrl-C in the terminal reaches the driver alone. Meanwhile it looks for workers that a
+signal has stopped, of which the scheduler knows nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +23,17 @@ import time
 from typing import Any
 
 from anabranch.core.errors import RunnerError
+from anabranch.core.processes import process_stopped
 
-# Ours bounds what is queued, and ours sends again what a dead worker had: Dask need do neither.
+LOOK_SECONDS = 1.0  # between looks at the workers
+STOPPED_LOOKS = 30  # a worker that a signal has stopped at so many of them is ended
+
+# Ours bounds what is queued, and ours sends again what a dead worker had: Dask need do neither. Nor need it end
+# workers that are silent for minutes: they compute, without letting go of the interpreter.
 CONFIG = {
     "distributed.scheduler.worker-saturation": float("inf"),
     "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.worker-ttl": None,
     "distributed.worker.profile.enabled": False,
     "distributed.admin.low-level-log-length": 100,
 }
@@ -41,7 +48,10 @@ class Hub:
         self._timeout = timeout
         self._address = ""
         self._pipe, there = os.pipe()  # stdout stays with the tasks, for what they print
-        options = json.dumps({"n_workers": n_workers, "threads": threads, "path": sys.path, "out": there})
+        options = json.dumps(
+            {"n_workers": n_workers, "threads": threads, "path": sys.path, "out": there,
+             "look_seconds": LOOK_SECONDS, "stopped_looks": STOPPED_LOOKS}
+        )  # fmt: skip
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _MAIN, options], stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True
@@ -104,8 +114,28 @@ def main(options: dict[str, Any]) -> None:
         )  # fmt: skip
         os.write(options["out"], json.dumps({"address": cluster.scheduler_address}).encode() + b"\n")
         os.close(options["out"])
-        while os.read(0, 4096):
-            pass
+        seen: dict[int, int] = {}
+        while not select.select([0], [], [], options["look_seconds"])[0] or os.read(0, 4096):
+            seen = end_stopped([nanny.pid for nanny in list(cluster.workers.values())], seen, options["stopped_looks"])
         with contextlib.suppress(Exception):
             cluster.close(timeout=5)
     os._exit(0)  # nannies that did not answer keep nothing waiting
+
+
+def end_stopped(pids: list[int | None], seen: dict[int, int], looks: int) -> dict[int, int]:
+    """Kill the workers that have been seen stopped `looks` times in a row; their nannies start others.
+
+    Looks are counted and not seconds: those while this process was stopped too, with all of its job, do not count.
+
+    Args:
+        seen: how often in a row each was seen stopped before.
+
+    Returns:
+        The same with this look.
+    """
+    found = {pid: seen.get(pid, 0) + 1 for pid in pids if pid is not None and process_stopped(pid)}
+    for pid in [pid for pid, times in found.items() if times >= looks]:
+        del found[pid]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return found

@@ -47,6 +47,7 @@ class InFlight:
         self._gone = gone
         self._put = put
         self._deaths: dict[str, frozenset[int]] = {}  # worker -> chunks that ran there when it died
+        self._starved: dict[str, int] = {}  # worker that was ended for its memory -> bytes it had then
 
     def on_send(self, chunks: list[Chunk]) -> None:
         """One call of the client for all that are alike; what cannot be sent is lost, and says why."""
@@ -60,7 +61,8 @@ class InFlight:
 
     def _lose(self, sent: Sent, reason: str, message: str, suspects: tuple[int, ...] | None = None) -> None:
         self._forget(sent)
-        alone = self._deaths.get(sent.address) == frozenset((sent.id,)) and reason == "worker-lost"
+        died = reason in ("worker-lost", "out-of-memory")
+        alone = died and self._deaths.get(sent.address) == frozenset((sent.id,))
         self.out.append(c.ChunkLost(sent.id, reason, message, suspects, alone))
 
     def _forget(self, sent: Sent) -> None:
@@ -135,16 +137,23 @@ class InFlight:
         if sent.final:
             sent.again, sent.address = run, address
             return
-        if sent.reported:
+        if sent.run:
             self._again_refused(sent, address)
             return
         sent.run, sent.address, sent.pending = run, address, None
         self.out.append(c.ChunkStarted(chunk, worker))
 
     def _again_refused(self, sent: Sent, address: str) -> None:
-        """Dask runs again what was accepted in part: stopped, and what is missing comes as a new chunk."""
+        """Dask runs again by itself what a dead worker had begun: stopped, what is missing comes as another attempt."""
         self._link.tell(worker_half.note, self._session, sent.id, 0, None, workers=[address])
-        self._lose(sent, "worker-lost", f"its worker {sent.address} was lost")
+        self._lose(sent, *self._end_of(sent.address, f"its worker {sent.address} was lost"))
+
+    def _end_of(self, address: str, otherwise: str) -> tuple[str, str]:
+        """Why a worker is dead, as (reason, words)."""
+        peak = self._starved.get(address)
+        if peak is None:
+            return "worker-lost", otherwise
+        return "out-of-memory", f"peak {peak >> 20} MB, when its nanny ended the Dask worker {address}"
 
     def _hear_report(self, run: str, report: c.Report) -> None:
         sent = self.sent.get(report.chunk)
@@ -166,7 +175,6 @@ class InFlight:
             self._forget(sent)
             self._last_word(sent, report)
         else:
-            sent.reported = report.first + report.count
             self.out.append(report)
 
     def _hear_stopped(self, run: str, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None) -> None:
@@ -246,12 +254,21 @@ class InFlight:
         if address not in self._deaths:
             there = frozenset(s.id for s in self.sent.values() if s.address == address and not s.final)
             self._deaths[address] = there
-            while len(self._deaths) > DEATHS_KEPT:
-                del self._deaths[next(iter(self._deaths))]
+            _bound(self._deaths)
         ran = self._deaths[address]
         innocent = bool(ran) and sent.id not in ran  # it waited there while another one ran
         sent.address = address
-        self._lose(sent, "worker-lost", f"the Dask worker {address} died", () if innocent else None)
+        text = f"the Dask worker {address} died"
+        if innocent:  # of whatever the worker died: what waited there needs no less memory next time
+            self._lose(sent, "worker-lost", text, ())
+        else:
+            self._lose(sent, *self._end_of(address, text))
+
+    def on_starved(self, event: Any) -> None:
+        """A nanny is about to end its worker; says so before the worker's keys err, unless its message is slow."""
+        if isinstance(event, dict) and isinstance(event.get("rss"), int):
+            self._starved[str(event.get("worker"))] = event["rss"]
+            _bound(self._starved)
 
     def on_gone(self, key: str, reason: Any) -> None:
         """Dask gave the key up: something it needed is lost, or somebody else cancelled it."""
@@ -278,8 +295,15 @@ class InFlight:
     def on_worker(self, joined: bool, address: str) -> None:
         if joined:
             self._deaths.pop(address, None)  # an address that is used again
+            self._starved.pop(address, None)
         self.out.append(c.WorkerJoined(address) if joined else c.WorkerLost(address, "it left the cluster"))
         if not joined:  # where blocks are now, Dask knows
             for sent in self.sent.values():
                 if sent.final and sent.address == address:
                     sent.address = ""
+
+
+def _bound(notes: dict[str, Any]) -> None:
+    """Forget the oldest: a run may outlive many workers."""
+    while len(notes) > DEATHS_KEPT:
+        del notes[next(iter(notes))]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("anabranch.runners")
 
+STARVED = "worker-restart-memory"  # the topic under which a nanny tells that it ends its worker for its memory
 QUIET_SECONDS = 2.0  # at most, for the last words of a client
 
 
@@ -98,7 +99,7 @@ class Link:
         return declared, {**most, **declared}
 
     def watch(self, topic: str) -> None:
-        """Begin to hear: ("event", bytes), ("memory"|"erred"|"gone", key, exception)."""
+        """Begin to hear: ("event", bytes), ("starved", what), ("memory"|"erred"|"gone", key, exception)."""
         self._topic = topic
         self._comm = self.client.scheduler_comm
         put = self._put
@@ -179,6 +180,7 @@ class Link:
 
     def _subscribe(self) -> None:
         self.client.subscribe_topic(self._topic, lambda event: self._put(("event", event[1])))
+        self.client.subscribe_topic(STARVED, lambda event: self._put(("starved", event[1])))
 
     # -- down --------------------------------------------------------------------------------------
 
@@ -253,6 +255,7 @@ class Link:
             with contextlib.suppress(Exception):
                 if self.answers and self._topic:
                     self.client.unsubscribe_topic(self._topic)
+                    self.client.unsubscribe_topic(STARVED)
                 if self.answers and self.hub is None:
                     self.client.run_on_scheduler(worker_half.forget_topic, topic=self._topic)
             hears = getattr(self.client, "_handle_report_task", None)

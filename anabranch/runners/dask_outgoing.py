@@ -34,7 +34,7 @@ class Sent:
     """One chunk on its way; `run` names the execution that is heard."""
 
     __slots__ = ("address", "again", "chunk", "final", "future", "held", "id", "key", "lost", "new", "pending",
-                 "reported", "run")  # fmt: skip
+                 "run")  # fmt: skip
 
     def __init__(self, chunk: Chunk, key: str) -> None:
         self.id = chunk.id
@@ -44,7 +44,6 @@ class Sent:
         self.run = ""
         self.again = ""  # an execution that Dask repeats for the sake of its blocks
         self.address = ""
-        self.reported = 0
         self.lost: ChunkLost | None = None  # how it ended, where its worker lives but its child does not
         self.pending: Report | None = None  # a final report whose blocks are not yet in memory
         self.new: dict[Handle, tuple[int, int]] = {}

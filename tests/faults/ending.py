@@ -87,14 +87,17 @@ class Program:
     def names(self, word: str) -> set[str]:
         return {path.name.partition("-")[2] for path in self.folder.glob(f"{word}-*")}
 
-    def begun(self, count: int) -> set[str]:
+    def begun(self, count: int, seconds: float = 60.0) -> set[str]:
         """Wait until so many items run."""
-        until(lambda: len(self.names("began")) >= count or self.child.poll() is not None, 60)
+        until(lambda: len(self.names("began")) >= count or self.child.poll() is not None, seconds)
         assert self.child.poll() is None, self.child.communicate()
         return self.names("began")
 
-    def tell(self, *numbers: signal.Signals) -> None:
-        for number in numbers:
+    def tell(self, number: signal.Signals, *, group: bool = False) -> None:
+        """Send a signal to the program; with `group` to all that a terminal would send it to."""
+        if group:
+            os.killpg(self.child.pid, number)
+        else:
             self.child.send_signal(number)
 
     def halted(self) -> None:
@@ -151,6 +154,7 @@ def program(folder: Path, body: str, *command: str, **settings: Any) -> Iterator
 
 
 def started(command: Sequence[str], environ: dict[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
-    )
+    return subprocess.Popen(  # in a group of its own, as a shell starts it
+        command, env=environ, text=True, process_group=0,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip

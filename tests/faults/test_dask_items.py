@@ -15,6 +15,7 @@ from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
 from anabranch.session import Session
 from anabranch.settings import Settings
+from tests.faults import awkward, slow_reader
 from tests.faults.pipes import pipe, read_pid, squares_met_at
 from tests.faults.workers import until
 
@@ -149,19 +150,14 @@ class NotOut:
         raise TypeError("stays here")
 
 
-class NotIn(Exception):
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(f"{one} and {two}")
+def test_exceptions_that_do_not_travel_are_told_as_they_were(dask: DaskRunner, session: Session) -> None:
+    assert awkward.told(dask, session) == awkward.EXPECTED
 
 
-def test_results_and_exceptions_that_do_not_travel(dask: DaskRunner) -> None:
+def test_a_result_that_does_not_travel_fails_alone(dask: DaskRunner) -> None:
     @task
     def work(x: int) -> Any:
-        if x == 3:
-            return NotOut()
-        if x == 5:
-            raise NotIn(1, 2)
-        return x
+        return NotOut() if x == 3 else x
 
     @flow(runner=dask)
     def main() -> list[Any]:
@@ -170,11 +166,15 @@ def test_results_and_exceptions_that_do_not_travel(dask: DaskRunner) -> None:
         return [(state.name, state.message) for state in futures.states]
 
     found = main()
-    assert [x for x, (name, _) in enumerate(found) if name != "Completed"] == [3, 5]
-    assert [found[x][0] for x in (3, 5)] == ["Failed", "Failed"]
+    assert [(x, name) for x, (name, _) in enumerate(found) if name != "Completed"] == [(3, "Failed")]
     assert "NotOut" in found[3][1]
-    assert "NotIn" in found[5][1]
-    assert "1 and 2" in found[5][1]
+
+
+def test_a_slow_reader_holds_its_producer_back(dask: DaskRunner, session: Session) -> None:
+    """Fault test 20: an input without end is pulled no further than a window, and no more than that is kept."""
+    seen = slow_reader.read_slowly(dask, session)
+    assert seen.too_much == []
+    assert len(seen.ahead) == slow_reader.STOPS
 
 
 def test_unsatisfiable_resources(dask: DaskRunner) -> None:

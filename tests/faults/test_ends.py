@@ -283,22 +283,6 @@ def test_a_loop_over_small_items_is_never_left_half_way(tmp_path: Path) -> None:
             assert run.state_name == "Cancelled"
 
 
-@pytest.mark.dask
-@pytest.mark.timeout(180)
-def test_on_dask(tmp_path: Path) -> None:
-    dask = "anabranch.DaskRunner(n_workers=2, threads_per_worker=1)"
-    with program(tmp_path, SYNC.format(runner=dask), shutdown_grace=60) as told:
-        told.begun(2)
-        told.tell(signal.SIGTERM)
-        ran = let_go(told)
-        left = told.end(100)
-        assert left.code == 143, left.errors
-        assert told.names("began") == told.names("done") == ran
-        [run] = told.runs()
-        assert run.state_name == "Cancelled"
-        assert {str(x) for x, name in told.items(run).items() if name == "Completed"} == ran
-
-
 def test_a_suspended_run_goes_on_as_its_last_line_says(tmp_path: Path) -> None:
     """What completed within the grace is not done again, by the very command that was printed."""
     with program(tmp_path, SYNC.format(runner=RUNNERS["process"]), *CLI, walltime_grace=60) as told:

@@ -17,6 +17,7 @@ from anabranch import RayRunner, flow, task, wait
 from anabranch.core.contracts import EngineLost, SlotsChanged
 from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
 from anabranch.runners import ray_link
+from tests.faults import awkward, slow_reader
 from tests.faults.pipes import read_pid, squares_met_at
 
 if TYPE_CHECKING:
@@ -126,15 +127,9 @@ def test_large_values_outlive_the_worker_that_made_them(ray: Any) -> None:
 
 
 def test_results_and_exceptions_that_do_not_travel_fail_alone(ray: Any) -> None:
-    class Two(Exception):
-        def __init__(self, one: int, other: int) -> None:
-            super().__init__(f"{one} and {other}")
-
     def result(x: int) -> Any:
         if x == 1:
             return (i for i in range(3)), threading.Lock()
-        if x == 2:
-            raise Two(1, 2)
         if x == 3:
             sys.exit(4)
         if x == 4:
@@ -150,13 +145,16 @@ def test_results_and_exceptions_that_do_not_travel_fail_alone(ray: Any) -> None:
         return [f"{s.name}: {s.message}" for s in futures.states]
 
     found = main()
-    assert [found[i] for i in (0, 5, 6, 7)] == ["Completed: "] * 4
+    assert [found[i] for i in (0, 2, 5, 6, 7)] == ["Completed: "] * 5
     assert found[1].startswith("Failed: ")
     assert "cannot be pickled" in found[1]
     assert "result[0] (builtins.generator)" in found[1]
-    assert "1 and 2" in found[2]
     assert found[3] == "Crashed: Execution was ended by system exit: 4"
     assert found[4].startswith("Failed: ")
+
+
+def test_exceptions_that_do_not_travel_are_told_as_they_were(ray: Any, session: Session) -> None:
+    assert awkward.told(RayRunner(), session) == awkward.EXPECTED
 
 
 def test_a_result_that_does_not_unpickle_harms_its_readers_alone(ray: Any) -> None:
@@ -184,6 +182,13 @@ def test_a_result_that_does_not_unpickle_harms_its_readers_alone(ray: Any) -> No
         return [state.name for state in sizes.states]
 
     assert main() == ["Completed", "Failed", "Completed"]
+
+
+def test_a_slow_reader_holds_its_producer_back(ray: Any, session: Session) -> None:
+    """Fault test 20: an input without end is pulled no further than a window, and no more than that is kept."""
+    seen = slow_reader.read_slowly(RayRunner(), session)
+    assert seen.too_much == []
+    assert len(seen.ahead) == slow_reader.STOPS
 
 
 def test_no_reference_is_kept_of_values_let_go(ray: Any) -> None:

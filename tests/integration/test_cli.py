@@ -282,7 +282,14 @@ def test_lists_without_a_record(home: Path, invoke: Callable[..., Any]) -> None:
 # -- demo ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("runner", ["inline", "thread", "process"])
+@pytest.mark.parametrize(
+    "runner",
+    [
+        "inline", "thread", "process",
+        pytest.param("dask", marks=[pytest.mark.dask, pytest.mark.timeout(180)]),
+        pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(180)]),
+    ],
+)  # fmt: skip
 def test_demo_runs_on_every_runner_and_writes_its_report(home: Path, runner: str) -> None:
     done = run("demo", "--runner", runner, "--limit", "20", "--report", "out/report.html")
     assert "20 files measured" in done.stdout

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anabranch.core.contracts import ChunkLost, ChunkStarted
 from anabranch.core.errors import VersionMismatch
 from anabranch.runners import dask_worker
 from anabranch.runners.dask import DaskRunner
@@ -52,7 +55,7 @@ def test_what_is_borrowed_is_left_alone(lent: Any, way: str) -> None:
 
 
 def test_a_killed_worker_of_a_borrowed_cluster(lent: Any, tmp_path: Path) -> None:
-    """There Dask itself runs the key again; what was accepted stays accepted."""
+    """There Dask itself runs the key again, and is stopped; what was accepted stays accepted."""
     driver = Driver(DaskRunner(client=lent))
     try:
         slow = kill_once(str(tmp_path / "died"), 12)
@@ -66,6 +69,32 @@ def test_a_killed_worker_of_a_borrowed_cluster(lent: Any, tmp_path: Path) -> Non
         assert driver.to_the_end(driver.task(lambda x: (big(x), blob(x))), range(3)) == [
             (2 * x, blob(x)) for x in range(3)
         ]
+    finally:
+        driver.runner.close()
+
+
+def test_what_dask_runs_again_is_an_attempt_of_its_own(lent: Any, tmp_path: Path) -> None:
+    """Nothing of the chunk was accepted when its worker died: it is lost all the same, for us to number and count."""
+    go = tmp_path / "go"
+
+    def task(x: int) -> int:
+        while not go.exists():
+            time.sleep(0.01)
+        if not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    driver = Driver(DaskRunner(client=lent))
+    try:
+        chunk = driver.chunk(driver.task(task), range(3))
+        driver.runner.submit([chunk])
+        driver.until_true(lambda: driver.seen(ChunkStarted))
+        go.touch()
+        driver.until(lambda: chunk.id in driver.ends)
+        lost = driver.ends[chunk.id]
+        assert isinstance(lost, ChunkLost)
+        assert (lost.reason, driver.reports.get(chunk.id, [])) == ("worker-lost", [])
     finally:
         driver.runner.close()
 

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anabranch import context as context
     from anabranch import session as session
     from anabranch.core import policies as cache_policies  # noqa: F401
     from anabranch.core import states as state  # noqa: F401
@@ -64,6 +65,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "cache_policies": ("anabranch.core.policies", None),
     "callback_factory": ("anabranch.engine.hooks", "callback_factory"),
     "concurrency": ("anabranch.named_limits", "concurrency"),
+    "context": ("anabranch.context", None),
     "explain": ("anabranch.explanations", "explain"),
     "exponential_backoff": ("anabranch.core.options", "exponential_backoff"),
     "flow": ("anabranch.flows", "flow"),

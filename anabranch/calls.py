@@ -1,4 +1,7 @@
-"""Plain calls: `t(x)` runs an attempt, and those after it, in its caller's thread."""
+"""Plain calls: `t(x)` runs an attempt, and those after it, in its caller's thread.
+
+A generator task that is called gives its items as its function makes them; its run begins with the first.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,23 @@ from anabranch import session as sessions
 from anabranch.core import context, secrets, states
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.contracts import ErrorInfo
-from anabranch.core.errors import UpstreamError
+from anabranch.core.errors import OptionError, UpstreamError
 from anabranch.core.failures import exception_of
 from anabranch.core.futures import FutureList
 from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
 from anabranch.core.walk import fill, lift, needs_walk
 from anabranch.engine import drive
-from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, failed
+from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed
+from anabranch.engine.steps import Call, Sleep
 from anabranch.scope import is_future
 from anabranch.tickets import Inside
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
     from contextvars import Token
 
+    from anabranch.engine.steps import Step
     from anabranch.runnables import Runnable
 
 _RNG = random.Random()
@@ -37,8 +42,13 @@ _FREE: contextlib.nullcontext[None] = contextlib.nullcontext()  # around what no
 def call(
     task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool, wait_for: Any
 ) -> Any:
-    """Run a task now, here; a coroutine for an async task, a generator for a generator task."""
+    """Run a task now, here; a coroutine for an async task, a generator (async or not) for a generator task."""
     args, kwargs = task.binder.bind(args, kwargs)
+    if task.isgenerator and return_state:
+        raise OptionError(
+            f"{task.name!r} is a generator task, so a call gives its items, not a state: "
+            "use .submit(..., return_state=True), whose value is the list of them"
+        )
     if wait_for is not None or needs_walk(args, kwargs):
         secrets.remember(*args, *kwargs.values())
         args, kwargs = _with_values(task, args, kwargs, wait_for)
@@ -93,23 +103,25 @@ class _Called:
         self.session = sessions.current() if recorded else None
         self.scope = self.session.scope_here() if self.session is not None else None
         self.map = self.scope._series(task, "call") if self.scope is not None else None
-        self.index = next(self.map.append_index) if self.map is not None else 0
-        self.zero = 0.0  # when it began, by the clock that nobody sets
+        self.ended = False
+        self.index = 0  # given when it begins: a coroutine or generator may never
+        self.begun = self.zero = 0.0  # when it began, by the wall clock, and by the one that nobody sets
         flow = context.current_flow.get()
         tags = self.map.tags if self.map is not None else task.options.tags
         self.run_info = TaskRun(
-            task.name, self.map.id if self.map is not None else "inner", self.index, 1,
+            task.name, self.map.id if self.map is not None else "inner", 0, 1,
             flow.id if flow is not None else "", flow.name if flow is not None else "", tags, "call",
+            version=task.options.version or "",
         )  # fmt: skip
         self.prints = task.options.log_prints
         if self.prints is None:
             self.prints = flow.log_prints if flow is not None else False
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
-        begun = self._begin(args, kwargs)
+        self._begin(args, kwargs)
         found = self._recorded(args, kwargs)
         if found is not None:
-            return self._answer(found, begun, return_state)
+            return self._answer(found, return_state)
         while True:
             left = self._enter()
             try:
@@ -121,16 +133,16 @@ class _Called:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
                 self._keep(result)
-                return self._answer(result, begun, return_state)
+                return self._answer(result, return_state)
             self._again(result)
             if result.delay:
                 time.sleep(result.delay)
 
     async def run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
-        begun = self._begin(args, kwargs)
+        self._begin(args, kwargs)
         found = self._recorded(args, kwargs)
         if found is not None:
-            return self._answer(found, begun, return_state)
+            return self._answer(found, return_state)
         while True:
             left = self._enter()
             try:
@@ -142,26 +154,52 @@ class _Called:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
                 self._keep(result)
-                return self._answer(result, begun, return_state)
+                return self._answer(result, return_state)
             self._again(result)
             await drive.pause(result.delay)
 
-    def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
-        """The function's generator; the run ends when it does, closing it early completes the run."""
-        begun = self._begin(args, kwargs)
-        try:
-            with self._slots():
-                value = yield from self.task.fn(*args, **kwargs)
-        except GeneratorExit:
-            self._end(AttemptResult(states.COMPLETED), begun)
-            raise
-        except Exception as error:
-            self._end(failed(error), begun)
-            raise
-        self._end(AttemptResult(states.COMPLETED, value), begun)
-        return value
+    def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The items, as the function makes them; the run ends with them, closing it early completes the run."""
+        drives = drive.stream_async if self.task.isasync else drive.stream
+        return drives(self._items(args, kwargs), self._inside)
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    def _items(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:
+        """Its attempts: another one follows only one that has given nothing."""
+        self._begin(args, kwargs)
+        if self.scope is not None:
+            self.scope.streams.append(self)
+        while True:
+            try:
+                slots = self._slots()
+                yield Call(slots.__aenter__ if self.task.isasync else slots.__enter__)
+                try:
+                    result = yield from self._attempt(args, kwargs, streams=True)
+                finally:
+                    slots.__exit__(None, None, None)
+            except GeneratorExit:  # the interpreter goes, and nobody is left to tell
+                raise
+            except BaseException as error:
+                result = crashed(error)
+            if result.code != states.AWAITING_RETRY:
+                return self._answer(result, False)
+            self._again(result)
+            yield Sleep(result.delay)
+
+    def left_open(self) -> None:
+        """The flow around ends while somebody still holds the generator: as if it had been closed here."""
+        self._end(AttemptResult(states.COMPLETED, message="not all of its items were read"))
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[None]:
+        left = self._enter()
+        try:
+            yield
+        finally:
+            self._leave(left)
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.map is not None:
+            self.run_info.index = self.index = next(self.map.append_index)
         given = self.task.options.task_run_name
         if given is not None:
             parameters = self.task.binder.as_dict(args, kwargs)
@@ -171,8 +209,7 @@ class _Called:
         if self.map is not None:
             pump = self.map.scope.pump
             pump.leave(pump.dispatcher.call_began, self.map, self.index)
-        self.zero = time.perf_counter()
-        return time.time()
+        self.begun, self.zero = time.time(), time.perf_counter()
 
     def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttemptResult | None:
         """What an earlier driver of the run has made of this call."""
@@ -219,13 +256,14 @@ class _Called:
             needs = {name: 1 for name in needs if name not in limits.of_task(outer.task_name, outer.tags)}
         return Inside([lambda ready: limits.ticket(needs, on_ready=ready)]) if needs else _FREE
 
-    def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False) -> Any:
         task = self.task
         if self.session is not None and (task.options.cached or task.options.persist_result):
             task.spec.store = self.session.store
         around = Around(
             task.spec, self.run_info, lambda: task.binder.as_dict(args, kwargs),
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True, task,
+            streams=streams,
         )  # fmt: skip
         return attempt(around, args, kwargs)
 
@@ -237,8 +275,8 @@ class _Called:
                 pump = self.map.scope.pump
                 pump.call(pump.dispatcher.call_again, self.map, self.index, *told)
 
-    def _answer(self, result: AttemptResult, begun: float, return_state: bool) -> Any:
-        self._end(result, begun)
+    def _answer(self, result: AttemptResult, return_state: bool) -> Any:
+        self._end(result)
         error = result.error
         if states.is_success(result.code):
             return self._state(result) if return_state else result.value
@@ -260,12 +298,15 @@ class _Called:
             kind, result.name or name, result.message, data, attempt=self.run_info.attempt, run_id=self.run_info.id
         )
 
-    def _end(self, result: AttemptResult, begun: float) -> None:
-        if self.map is None or self.session is None:
+    def _end(self, result: AttemptResult) -> None:
+        if self.map is None or self.session is None or self.ended:
             return
+        self.ended = True
+        if self.scope is not None and self in self.scope.streams:
+            self.scope.streams.remove(self)
         if result.name:
             self.map.state_names[self.index] = result.name
-        times = (begun, begun + time.perf_counter() - self.zero)
+        times = (self.begun, self.begun + time.perf_counter() - self.zero)
         pump = self.session.pump
         message = secrets.mask(result.message)
         end = (result.code, message, _info(result.error), times, result.reason, result.cache_key)

@@ -15,7 +15,7 @@ from anabranch.tickets import Inside
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from anabranch.flows import FlowRun
+    from anabranch.flow_runs import FlowRun
     from anabranch.tickets import QueueUp
 
 
@@ -34,6 +34,8 @@ def queued(run: FlowRun) -> Iterator[Inside]:
         run.changed(AwaitingConcurrencySlot(f"waits for a slot of the limit {', '.join(map(repr, limits))}"), 0)
 
     run.slots = Inside(queues, on_wait=waits)
+    if run.cancelled:  # before there was anything to leave
+        run.slots.abandon()
     try:
         yield run.slots
     except BaseException as error:

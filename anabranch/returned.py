@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anabranch.core.futures import Future, FutureList
+from anabranch.core.states import State
 from anabranch.core.walk import fill, lift
 from anabranch.scope import is_future
-
-if TYPE_CHECKING:
-    from anabranch.core.states import State
 
 
 def resolve_returned(value: Any) -> tuple[Any, Any]:
     """A flow's return value as (what the final-state rules see, what the caller gets).
 
     Futures alone, or a plain collection of nothing but futures, are states to the rules and values
-    to the caller; futures inside other data are values to both.
+    to the caller, and so is a state alone; futures inside other data are values to both.
     """
+    if isinstance(value, State) and value.is_completed():
+        return value, value.result()
     if isinstance(value, Future):
         state = value.wait()
         return state, value.result() if state.is_completed() else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import TaskSpec
 from anabranch.core.params import Binder
+from anabranch.core.user_code import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +29,10 @@ class Runnable:
         self.binder = Binder(fn, name)
         self.serial = next(self.serials)
         self.quiet = False  # no log lines for its single runs
-        self.spec = TaskSpec(name, fn, chosen, source)
-        self.isasync = inspect.iscoroutinefunction(fn)
-        self.isgenerator = inspect.isgeneratorfunction(fn)
+        self.spec = TaskSpec(name, fn, chosen, source, isasync=is_async(fn))
+        streams = inspect.isasyncgenfunction(fn)
+        self.isasync = streams or inspect.iscoroutinefunction(fn)
+        self.isgenerator = streams or inspect.isgeneratorfunction(fn)
 
 
 def name_of(fn: Any) -> str:

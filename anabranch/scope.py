@@ -11,28 +11,29 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import context, secrets, states
+from anabranch.core import context, secrets
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Stage
-from anabranch.core.errors import MapError, ResourceError, RunnerError
+from anabranch.core.errors import CancelledRun, ResourceError, RunnerError
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
-from anabranch.core.options import TaskOptions
 from anabranch.core.waiter import Waiter
 from anabranch.core.waiting import wake_loop
 from anabranch.core.walk import Hole, lift, needs_walk
 from anabranch.engine.assemble import PIPE
 from anabranch.engine.capacity import shortfall
+from anabranch.reductions import reduce_tree
 from anabranch.resume import Resume, item_key
-from anabranch.runnables import Combine, Runnable
+from anabranch.scope_ends import Ends
 from anabranch.values import Values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from anabranch.core.options import MapOptions
+    from anabranch.runnables import Runnable
     from anabranch.session import Session
 
 LOGGED_RUNS = 20  # single runs of a task that get a log line of their own, in one flow run
@@ -46,7 +47,7 @@ def is_future_list(value: object) -> bool:
     return isinstance(value, FutureList)
 
 
-class Scope(Values):
+class Scope(Ends, Values):
     """See the module's head. Implements `core.futures.Port`."""
 
     def __init__(self, session: Session, lane: int, *, flow_run_id: str = "", flow_run_name: str = "") -> None:
@@ -58,6 +59,9 @@ class Scope(Values):
         self.flow_run_name = flow_run_name
         self.parameters: dict[str, Any] = {}
         self.children: list[Any] = []  # flow runs that began in this one and have not ended
+        self.submitted: dict[tuple[str, int], Any] = {}  # `subflows.Submitted` of series and item, until they are over
+        self.streams: list[Any] = []  # calls of generator tasks that have begun and not ended
+        self.given_up = ""  # by whom its flow run was cancelled: nothing begins here any more
         self.maps: list[MapRun] = []
         self.reference_tasks: tuple[str, ...] = ()
         self.log_prints = False
@@ -74,7 +78,10 @@ class Scope(Values):
         args, kwargs = task.binder.bind(args, kwargs)
         map = self._series(task, "submit")
         if len(args) == 1 and type(args[0]) is Future and not kwargs and wait_for is None:
-            return self._link(map, args[0])
+            future = self._link(map, args[0])
+            if self.given_up:
+                self._take_back(map, (future._index,))
+            return future
         upstreams: tuple[Upstream, ...] = ()
         item: Any = (args, kwargs)
         if wait_for is not None or needs_walk(args, kwargs):
@@ -85,6 +92,8 @@ class Scope(Values):
         if self.resume is not None:
             self.resume.single(map, index, None if item is PIPE else item, upstreams)
         self.pump.leave(self.pump.dispatcher.append_item, map, index, item, upstreams)
+        if self.given_up:
+            self._take_back(map, (index,))
         # While it waits for another run nothing follows from it, and that run's end takes it along. Looked at
         # after it was left: who ended before did so before it was looked at.
         for up in upstreams:
@@ -132,8 +141,19 @@ class Scope(Values):
             )
         return Upstream(map, getattr(future, "_index", None), allow_failure)
 
+    def check_goes_on(self) -> None:
+        """Raise CancelledRun in a flow run that was cancelled: nothing new begins in it."""
+        if self.given_up:
+            raise CancelledRun(f"flow run {self.flow_run_name!r} was cancelled: nothing new begins in it")
+
+    def _take_back(self, map: MapRun, items: Sequence[int]) -> None:
+        """The flow run was cancelled while this came: who cancels it has seen it in `maps`, or is seen here."""
+        self.pump.call(functools.partial(self.pump.dispatcher.cancel_items, map, items, by=self.given_up))
+
     def _series(self, task: Runnable, kind: str) -> MapRun:
         """The open series of single runs of this task under the present tags."""
+        if self.given_up:
+            self.check_goes_on()
         current = context.current_task.get()
         parent = current.run.id if current is not None else ""
         key = (task.serial, context.current_tags.get(), kind, parent)
@@ -162,6 +182,7 @@ class Scope(Values):
         return map
 
     def _new_map(self, task: Runnable, kind: str, parent: str, **details: Any) -> MapRun:
+        self.check_goes_on()
         if self.closed:
             raise RunnerError(f"flow run {self.flow_run_name!r} has ended: nothing can be submitted in it any more")
         tags = tuple(dict.fromkeys((*task.options.tags, *context.current_tags.get())))
@@ -255,6 +276,8 @@ class Scope(Values):
         if map.source is not None and not map.source.random_access:
             length = None
         self.pump.call(self._open_map, map, stage, constants, gates, length)
+        if self.given_up:
+            self.cancel(map, None)
         self.session.watch_map(self, map)
         return futures
 
@@ -273,6 +296,8 @@ class Scope(Values):
         stage = self._stage(map, Binding(star=True), None)
         items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
         self.pump.call(self.pump.dispatcher.open_listed, map, stage, items)
+        if self.given_up:
+            self.cancel(map, None)
         self.session.watch_map(self, map)
         return futures
 
@@ -338,7 +363,13 @@ class Scope(Values):
         self.pump.call(self.pump.dispatcher.forget_waiter, map, index, call)
 
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
-        if indices is None:
+        if map.kind == "flow":
+            chosen = range(len(map.codes)) if indices is None else indices
+            flows = [(i, self.submitted.get((map.id, i))) for i in chosen]
+            # First the flow runs: one that has decided how it ends is not cancelled, and so says its future.
+            given_up = [i for i, flow in flows if flow is not None and flow.cancel("request")]
+            self.pump.call(self.pump.dispatcher.cancel_items, map, given_up)
+        elif indices is None:
             self.pump.call(self.pump.dispatcher.cancel_map, map)
         else:
             self.pump.call(self.pump.dispatcher.cancel_items, map, indices)
@@ -375,86 +406,9 @@ class Scope(Values):
         self.session.flush_records()
 
     def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
-        if fan_in < 2:
-            raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
-        combine = Combine(getattr(fn, "fn", fn))
-        step = Runnable(combine, combine.__name__, TaskOptions())
-        step.quiet = True
-        if not map.closed:
-            self.wait(map, None, None)
-        series, length = self._series(step, "submit"), len(map.codes)
-        if not length:
-            raise ValueError(f"reduce of an empty map of {map.spec.name!r} has no value")
-        below = map
-        while True:
-            places = [next(series.append_index) for _ in range(0, length, fan_in)]
-            first = 0 if below is map else places[0] - length
-            for at, place in enumerate(places):
-                lo = at * fan_in
-                read = range(first + lo, first + min(lo + fan_in, length))
-                self._leave_combine(series, place, below, read)
-            length, below = len(places), series
-            self.pump.step()
-            if length == 1:
-                return Future(series, places[0])
-
-    def _leave_combine(self, series: MapRun, place: int, below: MapRun, read: range) -> None:
-        """One combining step of values of the level below: readers, not futures, keep them."""
-        item: Any = (tuple(Hole(n) for n in range(len(read))), {})
-        upstreams = tuple(Upstream(below, index) for index in read)
-        if self.resume is not None:
-            self.resume.single(series, place, item, upstreams)
-        self.pump.leave(self.pump.dispatcher.append_item, series, place, item, upstreams)
-        if below is series:  # nobody has a future of a step in between
-            for index in read:
-                self.pump.leave(self.pump.dispatcher.handle_gone, series, index)
+        return reduce_tree(self, map, fn, fan_in)
 
     # -- the end ---------------------------------------------------------------------------------
-
-    def unfinished(self) -> list[MapRun]:
-        return [m for m in self.maps if m.done < len(m.codes) or (m.kind == "map" and not m.closed)]
-
-    def wait_all(self, timeout: float | None = None) -> bool:
-        """Wait for everything submitted here."""
-        while True:
-            open_maps = self.pump.read(self.unfinished)
-            if not open_maps:
-                return True
-            for map in open_maps:
-                last = None if map.kind == "map" else self.pump.read(_first_unfinished, map)
-                if map.kind != "map" and last is None:
-                    continue
-                if not self.wait(map, last, timeout):
-                    return False
-
-    def cancel_all(self, *, expected: bool = False, by: str = "flow-end") -> None:
-        """Give up what has not ended; `expected`: as the flow says it should end, so nobody calls it a failure."""
-        for child in tuple(self.children):
-            child.cancel(by)
-        maps = self.pump.read(self.unfinished)
-        left = [(m, [i for i in range(len(m.codes)) if not m.is_terminal(i)]) for m in maps] if expected else []
-        self.pump.call(self.pump.dispatcher.cancel_together, maps, by)
-        for map, items in left:
-            for index in items:
-                map.handle(index)
-
-    def stop_pulling(self) -> None:
-        """Take no more from iterators: their reader is gone, and they may be endless."""
-        for map in self.pump.read(self.unfinished):
-            if map.source is not None and not map.closed:
-                self.pump.call(functools.partial(self.pump.dispatcher.cancel_map, map, unpulled_only=True))
-
-    def unhandled(self) -> tuple[int, int, Any]:
-        """(unhandled failures, all runs, the first (map, index))."""
-        total = bad = 0
-        first = None
-        for map in self.maps:
-            total += len(map.codes)
-            for index in map.failures():
-                if index not in map.handled:
-                    bad += 1
-                    first = first or (map, index)
-        return bad, total, first
 
     def begin_again(self) -> None:
         """The flow's function is called once more: runs of its last attempt are over and done with."""
@@ -467,10 +421,3 @@ class Scope(Values):
         """No more runs here; finished maps are forgotten by the dispatcher."""
         self.closed = True
         self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
-
-
-def _first_unfinished(map: MapRun) -> int | None:
-    for index in range(len(map.codes) - 1, -1, -1):
-        if map.codes[index] < states.FIRST_TERMINAL:
-            return index
-    return None

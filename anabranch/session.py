@@ -161,7 +161,7 @@ class Session:
         self.pending_constants: dict[str, tuple[Any, tuple[Upstream, ...]]] = {}
         self.scopes: dict[str, Scope] = {}
         self.active: dict[str, FlowRunRow] = {}
-        self.cancel_hooks: dict[str, Callable[[], None]] = {}
+        self.cancel_hooks: dict[str, Callable[[], object]] = {}
         self._runners: dict[Any, Shared] = {}
         self._spec_refs: dict[tuple[int, int], int] = {}
         self._store: ResultStore | None = None
@@ -375,7 +375,7 @@ class Session:
 
     # -- flow runs -------------------------------------------------------------------------------
 
-    def begin(self, row: FlowRunRow, cancel: Callable[[], None]) -> None:
+    def begin(self, row: FlowRunRow, cancel: Callable[[], object]) -> None:
         """A flow run of this driver has begun: it is kept alive in the record until `end`."""
         row.pid, row.pid_started, row.host = self.pid, self.pid_started, self.host
         row.heartbeat = self.clock.time()

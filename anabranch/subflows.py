@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from anabranch.core.errors import CancelledRun
 from anabranch.core.failures import capture
 from anabranch.core.futures import Future
-from anabranch.core.states import Crashed, Failed, State
+from anabranch.core.states import Cancelled, Crashed, Failed, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,53 @@ if TYPE_CHECKING:
     from anabranch.scope import Scope
 
 
-def submit(scope: Scope, flow: Runnable, start: Callable[[], State]) -> Future:
+class Cancellable(Protocol):
+    """What is asked of a flow run here."""
+
+    def cancel(self, by: str) -> bool: ...
+
+
+class Submitted:
+    """A flow that was submitted, from before its run exists: what its future cancels.
+
+    Attributes:
+        over: set once nothing of it runs any more, and its record says how it ended.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.over = threading.Event()
+        self.cancelled = False  # before there was a run
+        self._run: Cancellable | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a run of it, and so a record."""
+        return self._run is not None
+
+    def check(self) -> None:
+        """Raise CancelledRun where it was cancelled before its run existed: it never begins."""
+        if self.cancelled:
+            raise CancelledRun(f"flow {self.name!r} was cancelled before it started")
+
+    def began(self, run: Cancellable) -> None:
+        with self._lock:
+            self._run = run
+        if self.cancelled:
+            run.cancel("request")
+
+    def cancel(self, by: str) -> bool:
+        """Give it up; False when it has decided already how it ends."""
+        with self._lock:
+            run = self._run
+            if run is None:
+                self.cancelled = True
+                return True
+        return run.cancel(by)
+
+
+def submit(scope: Scope, flow: Runnable, start: Callable[[Submitted], State]) -> Future:
     """Begin a flow run beside the caller.
 
     Args:
@@ -30,22 +77,30 @@ def submit(scope: Scope, flow: Runnable, start: Callable[[], State]) -> Future:
     map = scope._series(flow, "flow")
     index = next(map.append_index)
     pump, dispatcher = scope.pump, scope.pump.dispatcher
+    here = Submitted(flow.name)
+    scope.submitted[map.id, index] = here
     pump.call(dispatcher.call_began, map, index)
     pump.call(dispatcher.handle_taken, map, index)
-    here = contextvars.copy_context()
+    around = contextvars.copy_context()
+    if scope.given_up:  # while this came: who cancels its flow run has seen it, or is seen here
+        scope.cancel(map, (index,))
 
     def run() -> None:
         began, zero = time.time(), time.perf_counter()
         try:
-            state = here.run(start)
+            state = around.run(start, here)
         except Exception as error:
             state = Failed(f"{type(error).__name__}: {error}", error)
+            if here.cancelled:
+                state = Cancelled("cancelled before it started", error)
         except BaseException as error:  # sys.exit in a flow ends that flow, not the program
             state = Crashed(f"Execution was ended by {type(error).__name__}: {error}", error)
         info = None if state.is_completed() else _info(state)
         value = state.data if state.is_completed() else None
         times = (began, began + time.perf_counter() - zero)
         pump.call(dispatcher.flow_ended, map, index, state.code, state.message, info, times, value)
+        here.over.set()
+        scope.submitted.pop((map.id, index), None)
 
     threading.Thread(target=run, name=f"anabranch-flow-{flow.name}", daemon=True).start()
     return Future(map, index)

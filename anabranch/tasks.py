@@ -31,9 +31,14 @@ _nothing.__name__ = "Task"
 class Task(Runnable, Generic[P, R]):
     """A function that can be called, submitted and mapped; made by `@task`.
 
-    `task(x)` runs now and returns the value (a coroutine if the function is async, a generator
-    if it is one), `task.submit(x)` returns a future, `task.map(xs)` a future list. `.fn` is the
-    plain function. A Task is also a descriptor, so methods work.
+    `task(x)` runs now and returns the value (a coroutine if the function is async), `task.submit(x)` returns
+    a future, `task.map(xs)` a future list. `.fn` is the plain function. A Task is also a descriptor, so
+    methods work.
+
+    A generator function, async or not, makes a generator task: submitted, its value is the list of its items;
+    called, it is a generator, whose run begins with the first item and ends with the last one, or completes where
+    it is closed. Such a call is tried again only while it has given nothing, its `timeout_seconds` counts its
+    own code alone, and neither cache nor store have a part in it. See docs/generators.md.
     """
 
     def __init__(
@@ -59,7 +64,8 @@ class Task(Runnable, Generic[P, R]):
     def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run now, in this thread, and return the value; `return_state=True` returns the State instead.
 
-        Raises the function's own exception, UpstreamError when an argument is a future that failed.
+        A generator task gives its items. Raises the function's own exception, UpstreamError when an argument is a
+        future that failed, OptionError when `return_state` is asked of a generator task.
         """
         return calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from anabranch.core.context import TaskRun, given_name
 from anabranch.core.errors import AnabranchError
 from anabranch.core.keys import ConstantHasher
 from anabranch.core.params import Binder
+from anabranch.core.user_code import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +51,7 @@ class StagePlan:
         self.fn = spec.fn
         self.binder: Binder | None = None
         if spec.isasync is None:
-            call = getattr(spec.fn, "__call__", None)  # noqa: B004
-            spec.isasync = inspect.iscoroutinefunction(spec.fn) or inspect.iscoroutinefunction(call)
+            spec.isasync = is_async(spec.fn)
         self.isasync = spec.isasync
         self.prints = options.log_prints if options.log_prints is not None else stage.log_prints
         # Hooks of failures do not count: what fails enters the policy anyway.
@@ -81,8 +80,9 @@ class StagePlan:
     def new_run(self) -> TaskRun:
         stage = self.stage
         return TaskRun(
-            self.spec.name, stage.map_id, 0, 1, stage.flow_run_id, stage.flow_run_name, stage.tags, stage.kind
-        )
+            self.spec.name, stage.map_id, 0, 1, stage.flow_run_id, stage.flow_run_name, stage.tags, stage.kind,
+            version=self.spec.options.version or "",
+        )  # fmt: skip
 
     def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if self.binder is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class TaskRun:
-    """One task run, as hooks, handlers and `anabranch.context` show it."""
+    """One task run, as hooks and handlers get it; `anabranch.context` shows a copy of it to the task's code."""
 
     task_name: str
     map_id: str
@@ -32,6 +32,7 @@ class TaskRun:
     parameters: dict[str, Any] = field(default_factory=dict)
     start_time: float = 0.0
     excused: int = 0  # attempts before this one that the infrastructure lost
+    version: str = ""  # the task's option
 
     @property
     def id(self) -> str:
@@ -91,6 +92,7 @@ class FlowContext:
     parameters: dict[str, Any] = field(default_factory=dict)
     scope: Any = None  # the session's FlowScope
     log_prints: bool = False
+    version: str = ""
 
 
 current_task: ContextVar[TaskContext | None] = ContextVar("anabranch_task", default=None)

@@ -66,6 +66,9 @@ class TaskSpec:
     probe: StoreProbe | None = None  # tells workers outside the driver's process whether that is the driver's store
     isasync: bool | None = None  # found out at first use: looking costs as much as a tiny task
 
+    def __str__(self) -> str:
+        return f"<Task {self.name!r}>"  # as the Task itself: state handlers and hooks are given one or the other
+
 
 @dataclass(slots=True)
 class Stage:
@@ -107,8 +110,7 @@ class Chunk:
         saved: block of the result store and slot of inputs that nobody holds any more.
         keep: for each stage, whether its values are to be kept (False: dropped on the worker).
         inline_limit: values of at most this many bytes may come home inside the report.
-        close_bytes: the worker ends the chunk once kept values pass this size.
-        close_seconds: and once it has run for so long; 0 turns that off.
+        close_bytes, close_seconds: the worker ends the chunk at that size of kept values, or that age (0: at none).
         resources: what one position needs while it runs; empty for one slot.
         stage_items: `items` for each stage, where they differ; empty where all are alike.
     """
@@ -169,16 +171,14 @@ class Packed:
     def values(self) -> list[Any]:
         """All of them; raises what reading the first bad one raises."""
         if self.ends is None:
-            found: list[Any] = pickle.loads(self.data)
-            return found
+            return pickle.loads(self.data)  # type: ignore[no-any-return]
         return [self.value(slot) for slot in range(len(self.ends))]
 
     def value(self, slot: int) -> Any:
         """One of them; raises what reading it raises."""
         if self.ends is None:
             return self.values()[slot]
-        start = self.ends[slot - 1] if slot else 0
-        return pickle.loads(memoryview(self.data)[start : self.ends[slot]])
+        return pickle.loads(memoryview(self.data)[self.ends[slot - 1] if slot else 0 : self.ends[slot]])
 
 
 @dataclass(slots=True)

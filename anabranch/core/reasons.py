@@ -29,7 +29,9 @@ ENDED: dict[str, str] = {
     "capacity": "no worker with {resources} came within {seconds} s",
     "exit": "its code ended the worker it ran on: {message}",
     "cancelled/user": "it was cancelled by the program (`cancel()`)",
-    "cancelled/request": "its flow run was cancelled from elsewhere (`anabranch run cancel`, or a flow around it)",
+    "cancelled/request": (
+        "its flow run was cancelled from elsewhere (`anabranch run cancel`, `cancel()` of its future, a flow around it)"
+    ),
     "cancelled/flow-end": "its flow ended, and what had not ended was cancelled with it",
     "cancelled/flow-timeout": "its flow ran past its time limit",
     "cancelled/ctrl-c": "its program was interrupted by Ctrl-C",

@@ -101,6 +101,8 @@ def is_success(code: int) -> bool:
 
 # Who may follow whom. A terminal state is left only by a new, visible attempt (to SCHEDULED,
 # PENDING or RUNNING with a higher attempt number), which `check_transition` asks for by name.
+# What handlers put in a state's place is checked by it (`engine.hooks`), and every change that the
+# dispatcher makes, in its stateful test: at run time that would cost each item a look.
 _NEXT: dict[StateType, frozenset[StateType]] = {
     StateType.SCHEDULED: frozenset(StateType),
     StateType.PENDING: frozenset(StateType),
@@ -113,7 +115,8 @@ def check_transition(old: StateType | None, new: StateType, *, new_attempt: bool
     if old is None or (new_attempt and new not in TERMINAL):
         return
     if old in TERMINAL or new not in _NEXT[old]:
-        raise TransitionError(f"a run that is {old} cannot become {new}: terminal states change only by a new attempt")
+        why = "terminal states change only by a new attempt" if old in TERMINAL else "it has begun"
+        raise TransitionError(f"a run that is {old} cannot become {new}: {why}")
 
 
 class ValueSource(abc.ABC):

@@ -1,8 +1,9 @@
-"""The user's own code: the modules of it that a function comes from, which travel by value."""
+"""The user's own code: what kind of function it is, and the modules it comes from, which travel by value."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import sysconfig
@@ -12,6 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+def is_async(fn: Any) -> bool:
+    """Whether its calls want an event loop: a coroutine function, an async generator's, an object called like one."""
+    call = getattr(fn, "__call__", None)  # noqa: B004
+    return any(inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in (fn, call))
+
 
 _registering = threading.Lock()  # cloudpickle's register is the program's
 _PATHS = tuple(

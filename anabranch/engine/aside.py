@@ -26,7 +26,7 @@ def run_of(map: MapRun, index: int) -> TaskRun:
     """The run as hooks see it."""
     return TaskRun(
         map.spec.name, map.id, index, map.attempt(index), map.flow_run_id, "", map.tags,
-        map.kind, map.names.get(index, ""), excused=map.excused.get(index, 0),
+        map.kind, map.names.get(index, ""), excused=map.excused.get(index, 0), version=map.options.version or "",
     )  # fmt: skip
 
 
@@ -56,7 +56,8 @@ def judge(asked: Judge, warn: Callable[[str], None]) -> Verdict:
     data = asked.error.exception if asked.error is not None else None
     new = _state(map, index, asked.code, asked.message, data)
     ran = asked.code in (states.TIMED_OUT, states.CRASHED)
-    old = _state(map, index, states.RUNNING if ran else states.PENDING)
+    running = states.RETRYING if map.attempt(index) > 1 else states.RUNNING
+    old = _state(map, index, running if ran else states.PENDING)
     try:
         answer = drive.run(hooks.handled(map.options.state_handlers, map.spec, old, new))
     except BaseException as error:  # even sys.exit: who waits for this run waits for an answer

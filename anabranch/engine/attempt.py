@@ -16,13 +16,14 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
 from anabranch.core.errors import AnabranchError, TaskTimeoutError
 from anabranch.core.states import State
-from anabranch.engine import caching, hooks, retries
-from anabranch.engine.steps import Call
+from anabranch.engine import caching, drive, hooks, retries
+from anabranch.engine.steps import Call, Give, Left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -66,6 +67,8 @@ class Around:
     digest: Digest | None = None  # hashes an argument for its cache key; None: anew each time
     packed: bool = False  # its value is stored with others'
     capped: Callable[[], bool] | None = None  # whether a MemoryError is its worker's end
+    streams: bool = False  # a generator's items go to its caller, one by one
+    given: bool = False  # one of them has
 
 
 def attempt(
@@ -77,7 +80,7 @@ def attempt(
         entered = yield from _enter(around, _state(around, states.PENDING), _running(around))
         if entered.is_final():
             return (yield from finish(around, adopt(entered)))
-    result = yield from _cached(around, args, kwargs)
+    result = yield from (_called if around.streams else _cached)(around, args, kwargs)
     return (yield from finish(around, result))
 
 
@@ -169,8 +172,13 @@ def _called(
 ) -> Generator[Step, Any, AttemptResult]:
     limit = around.spec.options.timeout_seconds if around.limited else None
     try:
-        value = yield Call(around.spec.fn, args, kwargs, timeout=limit)
-        value = plain_value(value)
+        value = yield Call(around.spec.fn, args, kwargs, timeout=None if around.streams else limit)
+        if around.streams:
+            value = yield from _given(around, value, limit)
+        elif type(value) is AsyncGeneratorType:
+            value = yield Call(drive.listed, (value,), timeout=limit)
+        else:
+            value = plain_value(value)
     except TaskTimeoutError as error:
         if error.state is not None:  # an inner task's time-out, which this one let through
             return failed(error)
@@ -185,6 +193,40 @@ def _called(
     if isinstance(value, State):
         return adopt(value)
     return AttemptResult(states.COMPLETED, value)
+
+
+def _given(around: Around, items: Any, limit: float | None) -> Generator[Step, Any, Any]:
+    """A generator's items, each to whoever called the task; what the generator returns.
+
+    Args:
+        limit: seconds for its own code, not counting what its caller does between two items.
+    """
+    awaits = type(items) is AsyncGeneratorType
+    send, throw, close = (
+        (items.asend, items.athrow, items.aclose) if awaits else (items.send, items.throw, items.close)
+    )
+    move: Callable[..., Any] = send
+    args: tuple[Any, ...] = (None,)
+    left = limit
+    while True:
+        begun = time.perf_counter()
+        try:
+            item = yield Call(drive.awaited, (move, *args), timeout=left) if awaits else Call(move, args, timeout=left)
+        except StopIteration as end:
+            return end.value
+        except StopAsyncIteration:
+            return None
+        if left is not None:
+            left = max(1e-6, left - (time.perf_counter() - begun))
+        around.given = True
+        try:
+            answer = yield Give(item)
+            move, args = send, (answer,)
+        except Left:  # a reader who stops early has what they wanted
+            yield Call(drive.awaited, (close,)) if awaits else Call(close)
+            return None
+        except BaseException as error:
+            move, args = throw, (error,)
 
 
 def plain_value(value: Any) -> Any:
@@ -231,6 +273,9 @@ def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, Atte
     options = around.spec.options
     if not options.retries:
         return result
+    if around.given:
+        around.warn(f"Task run failed with exception: {result.error!r} - No retry: items of it were taken already")
+        return result
     attempt_number = around.run.counted
     delay = retries.decide(options, attempt_number, result.error, around.rng or random.Random())
     if delay is not None and options.retry_condition_fn is not None:
@@ -253,7 +298,9 @@ def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, Atte
 
 
 def _running(around: Around) -> State:
-    return _state(around, states.RETRYING if around.run.attempt > 1 else states.RUNNING)
+    state = _state(around, states.RETRYING if around.run.attempt > 1 else states.RUNNING)
+    state.start_time = state.timestamp
+    return state
 
 
 def _state(around: Around, code: int, message: str = "", data: Any = None) -> State:

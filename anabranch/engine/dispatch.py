@@ -11,13 +11,13 @@ the pump alone, under its lock, so nothing here waits or locks.
 from __future__ import annotations
 
 import heapq
-import inspect
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.contracts import Handle, Held
 from anabranch.core.events import CancelChunk, Free, Pull, Rows, Send, Wake, WantSlots
 from anabranch.core.maps import ValueBlock
+from anabranch.core.user_code import is_async
 from anabranch.engine import assemble, causes
 from anabranch.engine.chunks import CHUNKS_PER_SLOT, window
 from anabranch.engine.halting import Halting
@@ -25,7 +25,7 @@ from anabranch.engine.ranges import as_range, runs_of
 from anabranch.engine.rows import block_row, links_of, note_stored, rows_of, timed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from anabranch.core.contracts import Block, Chunk, Outcome, Report
     from anabranch.core.events import Instruction
@@ -322,7 +322,7 @@ class Dispatcher(Halting):
         sent.lane.blocked += (sent.waiting > 0) - before
         self.dirty_lanes.add(sent.lane.index)
         self._look_halted()
-        if not waiting or any(inspect.iscoroutinefunction(m.spec.fn) for m in sent.maps):
+        if not waiting or any(is_async(m.spec.fn) for m in sent.maps):
             return
         behind = tuple(p for p in range(position + 1, len(sent.chunk)) if p not in sent.taken)
         if not behind:
@@ -365,8 +365,14 @@ class Dispatcher(Halting):
         self.cancel_items(map, range(len(map.codes)), by=by)
         self.check_finished(map)
 
-    def cancel_together(self, maps: Sequence[MapRun], by: str = "user") -> None:
-        """Give up several maps that may wait for each other: all of it is cancelled, nothing fails for it."""
+    def cancel_together(
+        self, maps: Sequence[MapRun], by: str = "user", spared: Container[tuple[str, int]] = ()
+    ) -> None:
+        """Give up several maps that may wait for each other: all of it is cancelled, nothing fails for it.
+
+        Args:
+            spared: series and items of submitted flows that have decided how they end.
+        """
         before = self.cancelling, self.cancelled_by
         self.cancelling, self.cancelled_by = before[0].union(maps), by
         try:
@@ -374,7 +380,7 @@ class Dispatcher(Halting):
                 if map.kind == "map":
                     self.cancel_map(map, by=by)
                 else:
-                    self.cancel_items(map, range(len(map.codes)), by=by)
+                    self.cancel_items(map, [i for i in range(len(map.codes)) if (map.id, i) not in spared], by=by)
         finally:
             self.cancelling, self.cancelled_by = before
 

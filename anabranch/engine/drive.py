@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.waiter import Waiter
-from anabranch.engine.steps import Call, Sleep
+from anabranch.engine.steps import Call, Give, Left, Sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+    from contextlib import AbstractContextManager
 
     from anabranch.engine.steps import Step
 
 T = TypeVar("T")
 
 
-def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], None] = time.sleep) -> T:
+def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], object] = time.sleep) -> T:
     """Drive a policy to its end in this thread; async functions run on a loop of their own."""
     answer: Any = None
     error: BaseException | None = None
@@ -41,7 +42,9 @@ def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], None] = tim
             error = raised
 
 
-async def run_async(policy: Generator[Step, Any, T]) -> T:
+async def run_async(
+    policy: Generator[Step, Any, T], *, sleep: Callable[[float], Awaitable[object]] | None = None
+) -> T:
     """Drive a policy to its end on the running loop."""
     import asyncio
 
@@ -55,13 +58,86 @@ async def run_async(policy: Generator[Step, Any, T]) -> T:
         answer = error = None
         try:
             if isinstance(step, Sleep):
-                await asyncio.sleep(step.seconds)
-            elif step.blocking:
-                answer = await asyncio.to_thread(step.fn, *step.args, **step.kwargs)
-            else:
-                answer = await _call_async(step)
+                await (sleep or asyncio.sleep)(step.seconds)
+            elif isinstance(step, Call):
+                blocks = step.blocking
+                answer = await (asyncio.to_thread(step.fn, *step.args, **step.kwargs) if blocks else _call_async(step))
         except BaseException as raised:
             error = raised
+
+
+def stream(
+    policy: Generator[Step, Any, T], inside: Callable[[], AbstractContextManager[object]]
+) -> Generator[Any, Any, T]:
+    """Drive a policy that gives items: a generator of them, which returns what the policy does.
+
+    Args:
+        inside: what is put around the policy and its calls, and not around whoever takes the items.
+    """
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        with inside():
+            try:
+                step = policy.send(answer) if error is None else policy.throw(error)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            answer = error = None
+            try:
+                if type(step) is Call:
+                    answer = _call(step)
+                elif type(step) is Sleep:
+                    time.sleep(step.seconds)
+            except BaseException as raised:
+                error = raised
+        if type(step) is Give:
+            try:
+                answer = yield step.item
+            except GeneratorExit:
+                error = Left()
+            except BaseException as raised:
+                error = raised
+
+
+async def stream_async(
+    policy: Generator[Step, Any, Any], inside: Callable[[], AbstractContextManager[object]]
+) -> AsyncGenerator[Any, Any]:
+    """As `stream`, on the running loop."""
+    import asyncio
+
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        with inside():
+            try:
+                step = policy.send(answer) if error is None else policy.throw(error)
+            except StopIteration:
+                return
+            answer = error = None
+            try:
+                if type(step) is Call:
+                    answer = await _call_async(step)
+                elif type(step) is Sleep:
+                    await asyncio.sleep(step.seconds)
+            except BaseException as raised:
+                error = raised
+        if type(step) is Give:
+            try:
+                answer = yield step.item
+            except GeneratorExit:
+                error = Left()
+            except BaseException as raised:
+                error = raised
+
+
+async def listed(items: AsyncIterator[Any]) -> list[Any]:
+    """All that an async generator has to give."""
+    return [item async for item in items]
+
+
+async def awaited(move: Callable[..., Any], *args: Any) -> Any:
+    """What awaiting the answer of `move` gives: it need not be a coroutine function itself."""
+    return await move(*args)
 
 
 async def pause(seconds: float) -> None:

@@ -84,6 +84,8 @@ class FlowAttempt:
     state: State = field(default_factory=Pending)
     attempt: int = 0  # from the last one of an earlier driver on
     before: int = 0  # attempts of earlier drivers, which do not count against `retries`
+    # The error of a run that was cancelled from elsewhere; asked with True, it cannot be from then on.
+    given_up: Callable[[bool], BaseException | None] = lambda last: None
 
 
 def flow_run(
@@ -97,7 +99,8 @@ def flow_run(
     except BaseException as error:  # told to end between two steps, or in a hook: it ends all the same
         if not this.state.is_final():
             this.world.hurry()
-            this.state = this.world.interrupted(error) if _told_to_end(error) else _crashed(error)
+            told = this.given_up(True) is not None or _told_to_end(error)
+            this.state = this.world.interrupted(error) if told else _crashed(error)
             this.world.changed(this.state, this.attempt)
         raise
 
@@ -112,13 +115,18 @@ def _to_the_end(
         yield from _change(this, Failed(message, error))
         return FlowResult(this.state, error=error)
     while True:
+        cancelled = this.given_up(False)
+        if cancelled is not None:
+            return _put_in_place((yield from _change(this, this.world.interrupted(cancelled))))
         this.attempt += 1
         this.run.attempt = this.attempt
-        entered = yield from _change(this, Retrying() if this.attempt > this.before + 1 else Running())
+        entering = Retrying() if this.attempt > this.before + 1 else Running()
+        entering.start_time = entering.timestamp
+        entered = yield from _change(this, entering)
         if entered.is_final():
-            return FlowResult(entered, entered.data)
+            return _put_in_place(entered)
         result = yield from _one_attempt(this, args, kwargs)
-        if not result.state.is_failed():
+        if not result.state.is_failed() or this.given_up(False) is not None:
             break
         delay = yield from _retry_delay(this, result)
         if delay is None:
@@ -127,14 +135,25 @@ def _to_the_end(
         message = f"{result.state.message} - Retry {tried}/{this.options.retries} will start " + (
             f"{delay:g} second(s) from now" if delay else "immediately"
         )
-        yield from _change(this, AwaitingRetry(message, result.error))
+        waiting = AwaitingRetry(message, result.error)
+        waiting.start_time = waiting.timestamp + delay
+        waiting = yield from _change(this, waiting)
+        if waiting.is_final():
+            return _put_in_place(waiting)
         if delay:
             yield Sleep(delay)
-        yield Call(this.world.begin_again, blocking=True)
+        if this.given_up(False) is None:
+            yield Call(this.world.begin_again, blocking=True)
     final = yield from _change(this, result.state)
-    if final is not result.state:
-        result = FlowResult(final, final.data, None if final.is_completed() else final.exception())
-    return result
+    if final is result.state:
+        return result
+    fatal = result.error if not isinstance(result.error, Exception) else None
+    return _put_in_place(final, fatal)
+
+
+def _put_in_place(state: State, fatal: BaseException | None = None) -> FlowResult:
+    """The end that a state handler, or a cancel, made of another one; `fatal` ends the program all the same."""
+    return FlowResult(state, state.data, fatal or (None if state.is_completed() else state.exception()))
 
 
 def _one_attempt(
@@ -228,10 +247,25 @@ def _retry_delay(this: FlowAttempt, result: FlowResult) -> Generator[Step, Any, 
 
 
 def _change(this: FlowAttempt, new: State) -> Generator[Step, Any, State]:
-    """Enter a state: handlers may replace it, then hooks run, then it is recorded."""
-    new = yield from hooks.handled(this.options.state_handlers, this.flow, this.state, new)
+    """Enter a state: handlers may replace it, unless it is a cancel; then it is recorded, then hooks run."""
+    new = _unless_cancelled(this, new)
+    answer = yield from hooks.handled(this.options.state_handlers, this.flow, this.state, new)
+    if not new.is_cancelled():
+        if new.is_final() and not answer.is_final():
+            answer = Failed(f"a state handler answered {answer.name} to {new.name}: a flow run ends only once")
+        new = _unless_cancelled(this, answer)
+    elif answer is not new:
+        this.world.warn(f"a state handler cannot replace {new.name}: a cancel stands")
     new.attempt = this.attempt
     this.state = new
     this.world.changed(new, this.attempt)
     yield from hooks.called(hooks.hooks_for(this.options, new), this.flow, this.run, new, this.world.warn)
     return new
+
+
+def _unless_cancelled(this: FlowAttempt, new: State) -> State:
+    """The state, or the end of a run that somebody has cancelled: who was told that it is must be right."""
+    if not new.is_final() or new.is_cancelled():
+        return new
+    error = this.given_up(True)
+    return new if error is None else this.world.interrupted(error)

@@ -1,15 +1,16 @@
 """Hooks and state handlers: what the user runs at a run's transitions.
 
 A hook `(obj, run, state)` looks on; its exception is logged and changes nothing. A state handler
-`(obj, old, new)` may return another state, which takes the new one's place; its exception fails
-the run. Both may be sync or async, and run where the transition happens.
+`(obj, old, new)` may return another state, which takes the new one's place if it may follow the old
+one; its exception, or another answer, fails the run. Both may be sync or async, and run where the transition happens.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.states import Failed, State, StateType
+from anabranch.core.errors import TransitionError
+from anabranch.core.states import Failed, State, StateType, check_transition
 from anabranch.engine.steps import Call
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ def handled(
             return Failed(
                 f"Unexpected error while calling state handlers: {name_of(handler)!r} returned {answer!r}, "
                 "neither a State nor None"
+            )
+        try:
+            check_transition(old.type, answer.type)
+        except TransitionError as error:
+            return Failed(
+                f"Unexpected error while calling state handlers: {name_of(handler)!r} answered {answer.name}: {error}",
+                error,
             )
         new = answer
     return new

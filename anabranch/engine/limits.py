@@ -10,8 +10,9 @@ program has places only while it holds them: `shared_limits` brings them and tak
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, NamedTuple
+
+from anabranch.core.user_code import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -201,10 +202,7 @@ class Limits:
 def _together(map: MapRun) -> bool:
     """Whether items of a chunk run at the same time."""
     spec = map.spec
-    if spec.isasync is not None:
-        return spec.isasync
-    call = getattr(spec.fn, "__call__", None)  # noqa: B004
-    return inspect.iscoroutinefunction(spec.fn) or inspect.iscoroutinefunction(call)
+    return is_async(spec.fn) if spec.isasync is None else spec.isasync
 
 
 def _ready(map: MapRun, most: int) -> int:

@@ -18,7 +18,7 @@ from anabranch.engine.ledger import Ledger
 from anabranch.engine.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from anabranch.core.contracts import Capabilities, Held
     from anabranch.core.events import Instruction
@@ -285,5 +285,7 @@ class Readers:
     def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:
         raise NotImplementedError
 
-    def cancel_together(self, maps: Sequence[MapRun], by: str = "user") -> None:
+    def cancel_together(
+        self, maps: Sequence[MapRun], by: str = "user", spared: Container[tuple[str, int]] = ()
+    ) -> None:
         raise NotImplementedError

@@ -32,4 +32,15 @@ class Sleep:
     seconds: float
 
 
-Step = Call | Sleep
+@dataclass(slots=True)
+class Give:
+    """Hand an item to whoever called the policy's function; answered with what they send, or throw, back."""
+
+    item: Any
+
+
+class Left(BaseException):
+    """Raised into a policy in answer to `Give`: whoever took its items wants no more of them."""
+
+
+Step = Call | Sleep | Give

@@ -143,10 +143,12 @@ class ProcessRunner:
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """Give back what is queued, wait for what runs, end the workers; what still runs after that is lost."""
+        if self._pid != os.getpid():  # a forked copy of the driver owns nothing, and may never get the lock
+            return
         desk, crew = self._desk, self._crew
         here = crew is not None and threading.current_thread() is crew.thread
         with desk.lock:
-            if desk.closed or self._pid != os.getpid():  # a forked copy of the driver owns nothing
+            if desk.closed:
                 return
             desk.closed = True
             if crew is None:

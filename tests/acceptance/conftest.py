@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KINDS: dict[str, tuple[str, ...]] = {
     "runner": ("inline", "thread", "process", "dask", "ray"),
     "concurrent": ("thread", "process"),
+    "beside": ("thread", "process", "dask", "ray"),  # a submit runs beside its caller
     "threads": ("thread",),
     "processes": ("process",),
 }
@@ -88,7 +89,7 @@ def _kinds(name: str) -> Any:
     return placed
 
 
-runner, concurrent, threads, processes = map(_kinds, KINDS)
+runner, concurrent, beside, threads, processes = map(_kinds, KINDS)
 
 
 @pytest.fixture

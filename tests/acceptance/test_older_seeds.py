@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -107,7 +108,7 @@ def test_state_handlers(runner: str, way: str, marks: Any) -> None:
             send_notification()  # function that sends a notification
         return new_state
 
-    # The seed: `Task(state_handlers=[notify_on_retry])`, Prefect 1's class without a function; ours wants one.
+    # The seed: `Task(state_handlers=[notify_on_retry])`; a task that is to be tried again needs a function.
     @task(state_handlers=[notify_on_retry], retries=2)
     def task_that_notifies(x):
         marks.add("attempt")
@@ -124,22 +125,40 @@ def test_state_handlers(runner: str, way: str, marks: Any) -> None:
 
 
 def test_task_object_with_state_handlers(runner: str, marks: Any) -> None:
-    """`Task(fn, {...})` is the nearest form to the seed's `Task(state_handlers=[...])`."""
+    """`Task(fn, state_handlers=[...])`: the seed's form, with a function."""
 
     def notify(task, old_state, new_state):
         marks.add(f"{old_state.name}-{new_state.name}")
         return new_state
 
-    def work():
-        return 1
+    def work(x):
+        return x + 1
 
-    task_that_notifies = Task(work, {"state_handlers": [notify]})
-    assert task_that_notifies.submit().result() == 1
-    assert marks.read()[-1] == "Running-Completed"
+    task_that_notifies = Task(work, state_handlers=[notify])
+    assert task_that_notifies.submit(1).result() == 2
+    assert marks.read() == ["Pending-Running", "Running-Completed"]
+    assert task_that_notifies.map([1, 2]).result() == [2, 3]
+    assert marks.read()[2:].count("Running-Completed") == 2
 
 
-def test_task_object_as_the_seed_writes_it() -> None:
-    assert Task(state_handlers=[lambda task, old_state, new_state: new_state])
+@pytest.mark.parametrize("way", ["call", "submit"])
+def test_task_object_as_the_seed_writes_it(runner: str, way: str, marks: Any) -> None:
+    """Prefect 1's class without a function: it does nothing, and its handlers see that."""
+
+    def notify_on_retry(task, old_state, new_state):
+        marks.add(f"{task.name}: {old_state.name}-{new_state.name}")
+        return new_state
+
+    task_that_notifies = Task(state_handlers=[notify_on_retry])
+
+    @flow
+    def pipeline():
+        return task_that_notifies() if way == "call" else task_that_notifies.submit()
+
+    ended = pipeline(return_state=True)
+    assert ended.is_completed()
+    assert ended.result() is None
+    assert marks.read() == ["Task: Pending-Running", "Task: Running-Completed"]
 
 
 def test_a_state_handler_replaces_the_state(runner: str) -> None:
@@ -179,31 +198,50 @@ def test_flow_state_handlers(runner: str) -> None:
     assert ("first", "Running") in seen
 
 
+class Requests:
+    """In the place of the package `requests`: posts are written down."""
+
+    def __init__(self, marks: Any) -> None:
+        self.marks = marks
+
+    def post(self, url: str, json: dict[str, str]) -> None:
+        self.marks.add(f"{url} {json['text']}")
+
+
 @pytest.mark.parametrize("way", ["call", "submit"])
 def test_callback_factory(runner: str, way: str, marks: Any) -> None:
+    requests = Requests(marks)
+
     def send_post(task, state):
         msg = f"Task {task} failed and is retrying at {state.start_time}"
-        marks.add(msg)  # the seed: requests.post("https://XXXXX", json={"text": msg})
+        requests.post("https://XXXXX", json={"text": msg})
 
     post_to_slack = callback_factory(send_post, lambda s: s.is_retrying())
+    task_that_notifies = Task(state_handlers=[post_to_slack])
+    assert task_that_notifies.submit(return_state=True).is_completed()
+    assert marks.read() == [], "the check says no: nothing was tried again"
 
-    # The seed: `Task(state_handlers=[post_to_slack])`.
-    @task(state_handlers=[post_to_slack], retries=1, retry_delay_seconds=0.01)
-    def task_that_notifies():
+    # The same with a function that fails once, for only such a task is ever tried again.
+    def fails_once():
         marks.add("attempt")
         if marks.read().count("attempt") < 2:
             raise ValueError("not yet")
         return 1
+
+    task_that_notifies = Task(fails_once, state_handlers=[post_to_slack], retries=1, retry_delay_seconds=0.01)
 
     @flow
     def pipeline():
         return task_that_notifies() if way == "call" else task_that_notifies.submit().result()
 
     assert pipeline() == 1
-    posts = [line for line in marks.read() if "is retrying at" in line]
-    assert posts
-    assert "task_that_notifies" in posts[0]
-    assert float(posts[0].rsplit(" ", 1)[1]) > 1e9, "the time of the retry, as Prefect 1 gave it"
+    first, *posts, last = marks.read()
+    assert (first, last) == ("attempt", "attempt")
+    # Both states of a retry say that it is one: the wait for it and its beginning.
+    assert [post.rsplit(" ", 1)[0] for post in posts] == [
+        "https://XXXXX Task <Task 'fails_once'> failed and is retrying at"
+    ] * 2
+    assert all(float(post.rsplit(" ", 1)[1]) > 1e9 for post in posts), "the time of the retry, as Prefect 1 gave it"
 
 
 # -- seeds 000 and 003: rules about when tasks should run; tasks triggered by Failed states ---------
@@ -281,6 +319,27 @@ def test_what_flows_and_tasks_share(runner: str) -> None:
         assert (thing.options.retries, thing.options.timeout_seconds) == (1, 5.0)
     assert pipeline(1) == 2
     assert seen == [("run-of-1", "Completed")]
+
+
+def test_both_define_the_expected_types_of_inputs_and_outputs(runner: str) -> None:
+    """Seed 001: "Both support type-checked parameters, allowing you to define the expected data types".
+
+    As in Prefect, type checkers see both signatures as they were written, and at run time a flow checks
+    its parameters; those of a task, of which there may be a million, arrive as they are.
+    """
+    from anabranch.core.errors import ParameterTypeError
+
+    def double(x: int, times: int = 2) -> int:
+        return x * times
+
+    work, pipeline = task(double), flow(name="pipeline")(double)
+    for thing in (work, pipeline):
+        assert inspect.signature(thing) == inspect.signature(double)
+        assert get_type_hints(thing) == {"x": int, "times": int, "return": int}
+    assert pipeline("4") == 8
+    with pytest.raises(ParameterTypeError, match="x"):
+        pipeline("four")
+    assert work.submit("4").result() == work("4") == "44"
 
 
 def test_subflows(runner: str) -> None:

@@ -275,7 +275,13 @@ def test_names_are_made_from_the_inputs_values(way: str, given: Any) -> None:
 
 def test_a_called_run_is_named_from_its_parameters() -> None:
     """Row 7: the same name callable for calls as for submits."""
-    assert task(task_run_name=lambda parameters: f"run-{parameters['x']}")(lambda x: x)(5) == 5
+    names: list[str] = []
+    named = task(
+        task_run_name=lambda parameters: f"run-{parameters['x']}",
+        on_completion=lambda task, run, ended: names.append(run.name),
+    )(lambda x: x)
+    assert named(5) == 5
+    assert names == ["run-5"]
 
 
 def test_a_flow_run_name_that_is_no_text() -> None:
@@ -316,8 +322,8 @@ def test_jitter_is_applied() -> None:
     dues: list[float] = []
 
     def note(task: Any, old: state.State, new: state.State) -> None:
-        if new.is_retrying() and new.start_time is not None:
-            dues.append(new.start_time - new.timestamp)
+        if isinstance(new, state.AwaitingRetry):
+            dues.append((new.start_time or 0.0) - new.timestamp)
 
     slow = task(retries=1, retry_delay_seconds=0.01, retry_jitter_factor=100, state_handlers=[note])(boom.fn)
     slow.map(range(8)).wait()

@@ -463,8 +463,12 @@ def test_generator_tasks_can_be_submitted(threads: str) -> None:
 
     assert count.submit(3).result() == [0, 1, 2]
     assert count.map([1, 2]).result() == [[0], [0, 1]]
+    assert ended == ["Completed"] * 3
     ended.clear()
     early = count(3)
     assert next(early) == 0
+    assert not ended
     early.close()
+    assert ended == ["Completed"]
     assert list(count(2)) == [0, 1]
+    assert ended == ["Completed"] * 2

@@ -1,60 +1,87 @@
 """The snippets of seed 004, with only their import line changed; what else had to change is said at each.
 
-Their sleeps are a hundredth as long, and `numpy.mean` is `statistics.mean`: numpy is no dependency.
+Their sleeps are a hundredth as long. What they would take from the world stands beside them under the
+name that they use: `random` where a branch depends on it, `print` where a line shows that a task ran,
+and `emit_event`, which needs a server.
 The older seeds are in `test_older_seeds.py`, seed 003's forms of submission in `test_submission.py`.
 
 Left out, as other work: servers, profiles, agents, labels, work pools and deployments (000, 001, 002, 004),
 Kubernetes, Helm and the autoscaler (000, 002, 003), Lazarus and the zombie killer (000), late runs (003),
-`emit_event` and automations, `ShellOperation`, `Deployment` and exported flow definitions (004).
+events on a server and automations, `ShellOperation`, `Deployment` and exported flow definitions (004).
 """
 
 from __future__ import annotations
 
+import json
 import random
 import re
-import statistics
 import time
-from typing import Any
+from itertools import permutations
+from time import sleep
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from anabranch import flow, state, task, task_input_hash
+from anabranch import session as sessions
+from anabranch.results.disk import DiskStore
 from tests.acceptance.ways import WAYS, result_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # -- seed 004: a simple workflow -----------------------------------------------------------------
 
 
+# Define a set of functions as tasks
+# Adding the @task decorator is all it takes.
 @task
 def get_number(min=1, max=100) -> int:
     """Return a random number n, with min<=n<max"""
-    time.sleep(0.01)  # simulate longer processing
+    sleep(0.01)  # simulate longer processing
     return random.randint(min, max)
 
 
 @task
 def add(n1: int, n2: int) -> int:
     """Return sum of two numbers"""
-    time.sleep(0.015)  # simulate longer processing
+    sleep(0.015)  # simulate longer processing
     return n1 + n2
 
 
 @task
 def multiply(n1: int, n2: int) -> int:
     """Return product of two numbers"""
-    time.sleep(0.01)  # simulate longer processing
+    sleep(0.01)  # simulate longer processing
     return n1 * n2
 
 
 @task
 def mean(*args: int) -> float:
     """Return the mean of provided numbers"""
-    time.sleep(0.03)  # simulate longer processing
-    return statistics.mean(args)
+    sleep(0.03)  # simulate longer processing
+    return np.mean(args)
 
 
-def test_a_simple_workflow(runner: str) -> None:
-    seen: list[Any] = []
+def noting(marks: Any) -> Any:
+    """The seed's `get_number`, with a hook that writes down what it gave."""
+    return get_number.with_options(on_completion=lambda task, run, ended: marks.add(ended.result()))
 
+
+def check(r: Any, m: Any, marks: Any) -> None:
+    """Whether both come of the three numbers that were drawn, whichever of them came first."""
+    seen = [int(line) for line in marks.read()]
+    assert len(seen) == 3
+    assert all(1 <= n <= 100 for n in seen)
+    assert r in {n3 * (n1 + n2) for n1, n2, n3 in permutations(seen)}
+    assert m == pytest.approx(np.mean(seen))
+
+
+def test_a_simple_workflow(runner: str, marks: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    get_number = noting(marks)
+
+    # Define a function as flow that encapsulates a set of tasks
     @flow
     def analysis():
         """Return results of some arbitrary calculations"""
@@ -64,17 +91,16 @@ def test_a_simple_workflow(runner: str) -> None:
         n3 = get_number()
         r = multiply(n3, temp_sum)
         m = mean(n1, n2, n3)
-        seen.extend([n1, n2, n3])
         return r, m
 
     r, m = analysis()
-    n1, n2, n3 = seen
-    assert r == n3 * (n1 + n2)
-    assert m == statistics.mean(seen)
+    print(f"arbitrary calc: r={r}, mean={m}")
+    assert capsys.readouterr().out.endswith(f"arbitrary calc: r={r}, mean={m}\n")
+    check(r, m, marks)
 
 
-def test_concurrent_task_execution(runner: str) -> None:
-    seen: list[Any] = []
+def test_concurrent_task_execution(runner: str, marks: Any) -> None:
+    get_number = noting(marks)
 
     @flow(name="concurrent analysis", log_prints=True)
     def analysis():
@@ -85,14 +111,11 @@ def test_concurrent_task_execution(runner: str) -> None:
         n3 = get_number.submit()
         r = multiply.submit(n3, temp_sum)
         m = mean.submit(n1, n2, n3)
-        seen.extend(f.result() for f in (n1, n2, n3))  # for the test: what it must come to
         return r, m
 
     assert analysis.name == "concurrent analysis"
     r, m = analysis()
-    n1, n2, n3 = seen
-    assert r == n3 * (n1 + n2)
-    assert m == statistics.mean(seen)
+    check(r, m, marks)
 
 
 # -- seed 004: timeouts --------------------------------------------------------------------------
@@ -159,11 +182,25 @@ def test_a_timeout_that_strikes(runner: str) -> None:
 # -- seed 004: restart failed tasks --------------------------------------------------------------
 
 
-def test_restart_failed_tasks(runner: str) -> None:
+class Chance:
+    """In the place of `random`: the numbers of a list, one after another, in whatever process they are drawn."""
+
+    def __init__(self, marks: Any, *numbers: float) -> None:
+        self.marks, self.numbers = marks, numbers
+
+    def random(self) -> float:
+        self.marks.add("drawn")
+        return self.numbers[len(self.marks.read()) - 1]
+
+
+@pytest.mark.parametrize("drawn", [(0.9,), (0.3,), (0.29, 0.9), (0.1, 0.0, 0.2, 0.9), (0.1, 0.0, 0.2, 0.29)], ids=str)
+def test_restart_failed_tasks(runner: str, marks: Any, drawn: tuple[float, ...]) -> None:
+    random = Chance(marks, *drawn)
+
     @task(retries=3, retry_delay_seconds=0.02)
     def extract_data():
         """Extract data with potential failures."""
-        if random.random() < 0.0:  # the seed's 30% would fail one pipeline in 123
+        if random.random() < 0.3:  # 30% chance of failure
             raise Exception("Extraction failed!")
         return [1, 2, 3, 4, 5]
 
@@ -186,8 +223,13 @@ def test_restart_failed_tasks(runner: str) -> None:
         result = load_data(transformed)
         return result
 
-    result = data_pipeline()
-    assert result == 5
+    if drawn[-1] < 0.3:
+        with pytest.raises(Exception, match="Extraction failed!"):
+            data_pipeline()
+    else:
+        result = data_pipeline()
+        assert result == 5
+    assert marks.read() == ["drawn"] * len(drawn)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -225,19 +267,28 @@ def test_retries_are_used_up(runner: str, marks: Any) -> None:
 # -- seed 004: cache workflow outputs ------------------------------------------------------------
 
 
+@pytest.fixture
+def empty_store(runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is cached yet: the session's own store is one for all tests of a runner."""
+    monkeypatch.setattr(sessions.current(), "_store", DiskStore(tmp_path / "results"))
+    monkeypatch.setattr(sessions.current(), "_probe", None)
+
+
 @pytest.mark.parametrize("way", ["call", "submit"])
-def test_cache_workflow_outputs(runner: str, way: str, marks: Any) -> None:
+def test_cache_workflow_outputs(runner: str, empty_store: None, way: str, marks: Any) -> None:
+    print = marks.add  # whatever process prints it: that it was printed shows that the task ran
+
     @task(cache_key_fn=task_input_hash, cache_expiration_seconds=3600)
     def extract_data(source: str):
         """Extract data - results are cached based on input."""
-        marks.add(f"Extracting from {source}...")
+        print(f"Extracting from {source}...")
         time.sleep(0.02)  # Simulate expensive operation
-        return [1, 2, 3, 4, source]
+        return [1, 2, 3, 4, 5]
 
     @task(cache_key_fn=task_input_hash)
     def transform_data(data, multiplier: int):
         """Transform data - cached based on data and multiplier."""
-        marks.add(f"Transforming with multiplier {multiplier}...")
+        print(f"Transforming with multiplier {multiplier}...")
         time.sleep(0.01)
         return [x * multiplier for x in data]
 
@@ -247,13 +298,10 @@ def test_cache_workflow_outputs(runner: str, way: str, marks: Any) -> None:
         print(f"Loaded data: {transformed_data}")
         return len(transformed_data)
 
-    # The session's store is one for all tests of a runner: the source and the data are this test's own.
-    database = f"{marks.path}-{way}"
-
     @flow
     def data_pipeline(source: str = "database", multiplier: int = 2):
         """A pipeline with cached intermediate results."""
-        if way == "submit":
+        if way == "submit":  # the seed calls; what is cached must not depend on that
             return load_data.submit(transform_data.submit(extract_data.submit(source), multiplier))
         data = extract_data(source)
         transformed = transform_data(data, multiplier)
@@ -261,17 +309,18 @@ def test_cache_workflow_outputs(runner: str, way: str, marks: Any) -> None:
         return result
 
     # First run - tasks execute
-    result1 = data_pipeline(database, 2)
-    first = marks.read()
-    assert "Extracting" in first[0]
+    result1 = data_pipeline("database", 2)
+    extracted, transformed = "Extracting from database...", "Transforming with multiplier 2..."
+    loaded = "Loaded data: [2, 4, 6, 8, 10]"
+    assert marks.read() == [extracted, transformed, loaded]
 
     # Second run with same inputs - uses cached results
-    result2 = data_pipeline(database, 2)
-    assert marks.read() == first
+    result2 = data_pipeline("database", 2)
+    assert marks.read()[3:] == [loaded]
 
     # Different inputs - tasks execute again
-    result3 = data_pipeline(database, 3)
-    assert marks.read() == [*first, "Transforming with multiplier 3..."]
+    result3 = data_pipeline("database", 3)
+    assert marks.read()[4:] == ["Transforming with multiplier 3...", "Loaded data: [3, 6, 9, 12, 15]"]
     assert (result1, result2, result3) == (5, 5, 5)
 
 
@@ -293,29 +342,51 @@ def test_a_cached_run_says_so(runner: str, marks: Any) -> None:
     assert data_pipeline() == "data"
 
 
-# -- seed 004: event driven computing (a list in place of `emit_event`, which needs a server) ---------
+# -- seed 004: event driven computing -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", ["there", "missing"])
-def test_event_driven_computing(runner: str, source: str) -> None:
-    events: list[dict[str, Any]] = []
+@pytest.mark.parametrize("broken", [None, "data.extracted", "data.loaded"])
+def test_event_driven_computing(runner: str, broken: str | None, marks: Any, capsys: Any) -> None:
+    def emit_event(event: str, resource: dict[str, str], payload: dict[str, Any]) -> None:
+        """Writes the event down where the seed's tells a server, which one event does not reach if it is broken."""
+        if event == broken:
+            raise ConnectionError(f"no server for {event}")
+        marks.add(json.dumps([event, resource["prefect.resource.id"], payload]))
 
     @task
     def extract_data():
         """Extract data and emit an event."""
-        if source == "missing":
-            raise KeyError("no source")
-        return [1, 2, 3, 4, 5]
+        data = [1, 2, 3, 4, 5]
+        emit_event(
+            event="data.extracted",
+            resource={"prefect.resource.id": "extract-task"},
+            payload={"count": len(data)},
+        )
+        return data
 
     @task
     def transform_data(data):
         """Transform data and emit events."""
-        return [x * 2 for x in data]
+        transformed = [x * 2 for x in data]
+
+        # Emit event on success
+        emit_event(
+            event="data.transformed",
+            resource={"prefect.resource.id": "transform-task"},
+            payload={"count": len(transformed)},
+        )
+        return transformed
 
     @task
     def load_data(transformed_data):
         """Load data and emit completion event."""
         print(f"Loaded data: {transformed_data}")
+
+        emit_event(
+            event="data.loaded",
+            resource={"prefect.resource.id": "load-task"},
+            payload={"count": len(transformed_data)},
+        )
         return len(transformed_data)
 
     @flow
@@ -327,20 +398,37 @@ def test_event_driven_computing(runner: str, source: str) -> None:
             result = load_data(transformed)
 
             # Emit workflow completion event
-            events.append({"event": "pipeline.completed", "payload": {"items_processed": result}})
+            emit_event(
+                event="pipeline.completed",
+                resource={"prefect.resource.id": "data-pipeline"},
+                payload={"items_processed": result},
+            )
             return result
         except Exception as e:
             # Emit failure event
-            events.append({"event": "pipeline.failed", "payload": {"error": str(e)}})
+            emit_event(
+                event="pipeline.failed",
+                resource={"prefect.resource.id": "data-pipeline"},
+                payload={"error": str(e)},
+            )
             raise
 
-    if source == "there":
-        assert data_pipeline() == 5
-        assert events == [{"event": "pipeline.completed", "payload": {"items_processed": 5}}]
+    told = [
+        ["data.extracted", "extract-task", {"count": 5}],
+        ["data.transformed", "transform-task", {"count": 5}],
+        ["data.loaded", "load-task", {"count": 5}],
+    ]
+    if broken is None:
+        result = data_pipeline()
+        print(f"Pipeline completed. Processed {result} items.")
+        assert capsys.readouterr().out.endswith("Pipeline completed. Processed 5 items.\n")
+        told.append(["pipeline.completed", "data-pipeline", {"items_processed": 5}])
     else:
-        with pytest.raises(KeyError, match="no source"):
+        with pytest.raises(ConnectionError, match=broken):
             data_pipeline()
-        assert events == [{"event": "pipeline.failed", "payload": {"error": "'no source'"}}]
+        del told[[event for event, _, _ in told].index(broken) :]
+        told.append(["pipeline.failed", "data-pipeline", {"error": f"no server for {broken}"}])
+    assert [json.loads(line) for line in marks.read()] == told
 
 
 # -- seed 004: what its output looks like -------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_submit_return_state_is_equivalent(runner: str) -> None:
     assert forms() == "data"
 
 
-def test_get_state_does_not_wait(concurrent: str, tmp_path: Any) -> None:
+def test_get_state_does_not_wait(beside: str, tmp_path: Any) -> None:
     gate = str(tmp_path / "gate")
 
     @task
@@ -158,7 +158,7 @@ def test_result_raises_or_returns_the_exception(runner: str) -> None:
     assert forms() == "data"
 
 
-def test_result_has_a_timeout(concurrent: str, tmp_path: Any) -> None:
+def test_result_has_a_timeout(beside: str, tmp_path: Any) -> None:
     gate = str(tmp_path / "gate")
 
     @task

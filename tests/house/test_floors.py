@@ -28,7 +28,8 @@ BASE = ["core", "settings", "logs"]
 WIRED = [*BASE, *MIDDLE, "pump", "session", "spiller", "worker"]
 SURFACE = [
     *WIRED,
-    *("scope", "calls", "named_limits", "tasks", "ends", "flows", "resumption", "explanations", "replays", "testing"),
+    *("context", "scope", "calls", "named_limits", "tasks", "ends", "flows", "resumption"),
+    *("explanations", "replays", "testing"),
 ]
 
 # What a room (a folder) or a root module may import of the package, besides itself.
@@ -48,27 +49,30 @@ FLOORS: dict[str, list[str]] = {
     "worker_requests": [*BASE, "pump", "session", "scope", "runnables", "tickets", "worker_scope", "worker_feeds"],
     "runnables": ["core"],
     "subflows": ["core", "scope", "runnables"],
+    "scope_ends": ["core", "pump"],
+    "reductions": ["core", "runnables", "scope"],
     "values": ["core", "pump", "session"],
     "resume": ["core", "logs"],
     "resumption": ["core", "logs", "resume", "scope", "session"],
     "call_values": ["core", "logs"],
     "returned": ["core", "scope"],
-    "scope": [*BASE, "engine", "pump", "session", "runnables", "resume", "values"],
+    "scope": [*BASE, "engine", "pump", "session", "runnables", "reductions", "resume", "scope_ends", "values"],
     "shared_limits": ["core", "logs", "engine", "pump", "tickets"],
     "session": [
         *(*BASE, *MIDDLE, "pump", "worker", "scope", "runnables"),
         *("worker_requests", "call_values", "failed_inputs", "shared_limits"),
     ],
     "calls": [*BASE, "engine", "pump", "session", "scope", "runnables", "tickets"],
+    "context": ["core"],
     "named_limits": ["core", "session", "tickets"],
-    "flow_slots": ["core", "engine", "named_limits", "flows", "tickets"],
+    "flow_slots": ["core", "engine", "named_limits", "flow_runs", "tickets"],
     "tasks": [*BASE, "engine", "pump", "session", "scope", "calls", "runnables"],
     "ends": [*BASE, "pump"],
-    "flows": [
+    "flow_runs": [
         *BASE,
-        *("engine", "pump", "session", "scope", "calls", "tasks", "runnables", "subflows", "flow_slots"),
-        *("resumption", "returned", "ends", "tickets"),
+        *("engine", "session", "scope", "flows", "flow_slots", "resumption", "returned", "ends", "tickets"),
     ],
+    "flows": [*BASE, "engine", "session", "scope", "tasks", "runnables", "subflows", "flow_runs", "resumption"],
     "failed_inputs": ["core", "logs", "engine", "session", "worker_stored"],
     "explanations": ["core", "engine", "session"],
     "replays": [*BASE, "engine", "session", "runnables"],
@@ -95,7 +99,7 @@ LAZY: dict[str, list[str]] = {
         "display/*",
         "pump.py",
         "tickets.py",
-        "flows.py",
+        "flow_runs.py",
         "tasks.py",
         "scope.py",
         "worker_scope.py",

@@ -10,10 +10,10 @@ ROOT = Path(__file__).resolve().parents[2] / "anabranch"
 # Every coroutine of ours outside the Dask client's loop. None of them decides anything: they drive a policy,
 # wait for a wake-up, or let the async items of a chunk share one loop.
 DRIVERS = {
-    "engine/drive.py": {"run_async", "pause", "_call_async"},
+    "engine/drive.py": {"run_async", "stream_async", "pause", "_call_async", "listed", "awaited"},
     "worker.py": {"together", "one", "deep_async"},
     "calls.py": {"run_async"},
-    "flows.py": {"go_async"},
+    "flow_runs.py": {"go_async", "_pause"},
     "scope.py": {"pause"},
     "tickets.py": {"__aenter__", "__aexit__"},
     "worker_scope.py": {"pause"},

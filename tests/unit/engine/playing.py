@@ -129,7 +129,7 @@ class Driver:
         self.alive: dict[Handle, tuple[MapRun, list[int]]] = {}  # blocks that the runner holds
         self.freed: set[Handle] = set()
         self.nbytes: dict[Handle, int] = {}
-        self.ended: dict[tuple[str, int], tuple[int, int]] = {}  # terminal: (code, attempt)
+        self.seen: dict[tuple[str, int], tuple[int, int]] = {}  # code and attempt, when last looked at
         self.stopped: dict[int, Flight] = {}  # their worker was stopped, which is not told yet
         self.leaving: list[Spill | Move] = []  # blocks that are to leave memory, or to be made smaller
         self.asked: list[Judge] = []  # ends that handlers look at

@@ -264,12 +264,13 @@ class Dispatching(Users, RuleBasedStateMachine):
             for index, code in enumerate(map.codes):
                 ended = code >= states.FIRST_TERMINAL
                 assert ended or places[index] <= 1, f"{map.id}[{index}] is in two places"
-                before = self.ended.get((map.id, index))
-                if before is not None:
-                    again = map.attempt(index) > before[1]
-                    assert (code, map.attempt(index)) == before or again, "a terminal state has changed"
+                before, now = self.seen.get((map.id, index)), (code, map.attempt(index))
+                if before != now:
+                    kinds = [None if before is None else states.NAMES[before[0]][1], states.NAMES[code][1]]
+                    again = before is not None and now[1] > before[1]
+                    states.check_transition(*kinds, new_attempt=again)
+                    self.seen[map.id, index] = now
                 if ended:
-                    self.ended[map.id, index] = (code, map.attempt(index))
                     assert not any(lo <= index < hi for lo, hi, _ in map.ready), "what has ended is not ready"
 
     # -- the end -------------------------------------------------------------------------------------------

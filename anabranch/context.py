@@ -1,0 +1,90 @@
+"""`anabranch.context`: which run is this? For code in a task or a flow, on whatever runner it executes.
+
+    context.task_run()   in a task: its run's id, name, attempt, place in its map, tags; the flow run's id and name
+    context.flow_run()   in a flow: its run's id, name, attempt, tags, parameters
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.context import current_flow, current_task
+from anabranch.core.errors import MissingContextError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRunInfo:
+    """A task run as its own code sees it; stays as it was when it was asked for.
+
+    Attributes:
+        index: its place in its map; of a single run, among those of its task.
+        attempt: which attempt runs, from 1.
+        version: the task's option, "" where it has none.
+        flow_run_id: "" outside any flow, like the name.
+    """
+
+    id: str
+    name: str
+    task_name: str
+    index: int
+    attempt: int
+    tags: tuple[str, ...]
+    version: str
+    flow_run_id: str
+    flow_run_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRunInfo:
+    """A flow run as its own code sees it.
+
+    Attributes:
+        attempt: which attempt runs, from 1.
+        version: the flow's option, "" where it has none.
+        parameters: what the flow was called with, by name.
+    """
+
+    id: str
+    name: str
+    flow_name: str
+    attempt: int
+    tags: tuple[str, ...]
+    version: str
+    parameters: Mapping[str, Any]
+
+
+def task_run() -> TaskRunInfo:
+    """The task run around this code; a plain call of a task inside another one is a run of its own.
+
+    Raises MissingContextError outside of tasks.
+    """
+    here = current_task.get()
+    if here is None:
+        raise MissingContextError("context.task_run() works inside a task; inside a flow: context.flow_run()")
+    run = here.run
+    return TaskRunInfo(
+        run.id, run.name, run.task_name, run.index, run.attempt, run.tags, run.version, run.flow_run_id,
+        run.flow_run_name,
+    )  # fmt: skip
+
+
+def flow_run() -> FlowRunInfo:
+    """The flow run around this code.
+
+    Raises MissingContextError outside of flows, and inside a task, which may be anywhere: of the flow run
+    it knows `task_run().flow_run_id` and `.flow_run_name`.
+    """
+    here = current_flow.get()
+    if current_task.get() is not None:
+        raise MissingContextError(
+            "context.flow_run() works inside a flow; a task has context.task_run().flow_run_id and .flow_run_name"
+        )
+    if here is None:
+        raise MissingContextError("context.flow_run() works inside a flow")
+    return FlowRunInfo(
+        here.id, here.name, here.flow_name, here.attempt, here.tags, here.version, dict(here.parameters)
+    )

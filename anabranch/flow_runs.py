@@ -1,0 +1,319 @@
+"""One run of a flow: its context, its scope and its row in the record, from the call to the final state."""
+
+from __future__ import annotations
+
+import functools
+import random
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from anabranch import ends, flow_slots, logs, resumption
+from anabranch import session as sessions
+from anabranch.core import context, secrets, states
+from anabranch.core.context import FlowContext
+from anabranch.core.errors import CancelledRun, OptionError
+from anabranch.core.failures import exception_of
+from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
+from anabranch.core.validate import validate_call
+from anabranch.core.waiting import wake_loop
+from anabranch.engine import drive
+from anabranch.engine.final_state import Runs
+from anabranch.engine.flow_run import FlowAttempt, FlowResult, flow_run
+from anabranch.returned import resolve_returned
+from anabranch.scope import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anabranch.core.states import State
+    from anabranch.flows import Flow
+    from anabranch.resumption import Recorded
+    from anabranch.session import Session
+    from anabranch.tickets import Inside
+
+KNOWN_SECONDS = 1.0  # at most, for a resumable run to be committed before its function begins
+
+
+class FlowRun:
+    """One run of a flow, as hooks see it; implements what `engine.flow_run` needs of the world."""
+
+    def __init__(
+        self, flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None
+    ) -> None:
+        self.flow = flow
+        self.session: Session = sessions.current()
+        self.parameters = flow.binder.as_dict(args, kwargs)
+        secrets.remember(self.parameters, *self.parameters.values())
+        parent = context.current_flow.get()
+        begin = resumption.beginning(self.session, flow.name, flow.options, self.parameters, parent, recorded)
+        earlier = begin.row
+        self.id = earlier.id if earlier is not None else self.session.ids.new()
+        given = earlier.name if earlier is not None else _run_name(flow, self.parameters)
+        self.name = given or self.session.ids.name()
+        self.attempt = self.before = earlier.attempt if earlier is not None else 0
+        self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
+        self.parent = parent
+        if parent is not None:
+            parent.scope.check_goes_on()
+        wanted = flow.options.runner
+        task = context.current_task.get()
+        if parent is None and task is not None and task.scope is not None:
+            wanted = "inline"  # called on a worker: it has this worker, no more
+        elif wanted is None:
+            wanted = parent.scope.session_runner if parent is not None else self.session.settings.runner
+        self.shared = self.session.use_runner(wanted)
+        self.scope = Scope(self.session, self.shared.lane, flow_run_id=self.id, flow_run_name=self.name)
+        self.scope.session_runner = wanted
+        self.scope.parameters = self.parameters
+        self.scope.log_prints = self._log_prints()
+        resumption.give(self.scope, begin)
+        self.cancelled = False
+        self._decided = False  # how it ends: too late to cancel it
+        self._fate = threading.Lock()
+        self._told = threading.Event()  # that it is cancelled
+        self._wake: Callable[[], None] | None = None  # a coroutine that waits for that
+        self.slots: Inside | None = None  # while it waits for them, or has them
+        self._zero = 0.0  # when it started, by the clock that nobody sets
+        self.ended_by: ends.Kind | None = None  # a signal
+        self.over = threading.Event()  # it has ended, and so says the record
+        self.row = FlowRunRow(
+            self.id, flow.name, self.name, states.PENDING, "Pending", created=self.session.clock.time(),
+            parent_run=parent.id if parent is not None else "", version=flow.options.version or "",
+            runner=self.session.pump.dispatcher.lanes[self.shared.lane].capabilities.name, tags=self.tags,
+            parameters=json_parameters(self.parameters), resumable=begin.resumable, run_key=begin.key,
+            entry=resumption.entry_of(flow.fn) if begin.resumable else "", token=begin.token,
+        )  # fmt: skip
+        if earlier is not None:
+            self.row.created, self.row.attempt = earlier.created, earlier.attempt
+        elif begin.resumable and parent is None:
+            asked = flow.options.resumable is True
+            resumption.keep_parameters(self.session, self.id, self.parameters, asked=asked)
+        self._thread = threading.get_ident()
+
+    def _log_prints(self) -> bool:
+        if self.flow.options.log_prints is not None:
+            return self.flow.options.log_prints
+        return self.parent.log_prints if self.parent is not None else False
+
+    @property
+    def flow_name(self) -> str:
+        return self.flow.name
+
+    @property
+    def run_count(self) -> int:
+        return self.attempt
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def go(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        with self._entered(), flow_slots.queued(self) as slots, slots:
+            ended, policy = flow_slots.given_up(self), self._policy(args, kwargs)
+            result: FlowResult = ended or drive.run(policy, sleep=self._told.wait)  # a cancel cuts a delay short
+        return self._answer(result, return_state)
+
+    async def go_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        with self._entered(), flow_slots.queued(self) as slots:
+            async with slots:
+                ended = flow_slots.given_up(self)
+                policy = self._policy(args, kwargs)
+                result: FlowResult = await drive.run_async(policy, sleep=self._pause) if ended is None else ended
+        return self._answer(result, return_state)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep on the running loop, until it is cancelled at most."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        told = loop.create_future()
+        self._wake = functools.partial(wake_loop, loop, told)
+        if not self._told.is_set():
+            await asyncio.wait({told}, timeout=seconds)
+
+    def _policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        attempt = FlowAttempt(
+            self.flow, self, self.flow.fn, self.flow.options, self, random.Random(), attempt=self.before,
+            before=self.before, given_up=self._given_up,
+        )  # fmt: skip
+        return flow_run(attempt, args, kwargs)
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """The flow's context around its function; the record begins and ends with it."""
+        self.here = FlowContext(
+            self.id, self.name, self.flow.name, 1, self.tags, self.parameters, self.scope, self.scope.log_prints,
+            self.row.version,
+        )  # fmt: skip
+        flow_token = context.current_flow.set(self.here)
+        task_token = context.current_task.set(None)
+        tags_token = context.current_tags.set(self.tags)
+        try:
+            self.session.scopes[self.id] = self.scope
+            self.session.begin(self.row, self.cancel)
+            if self.parent is not None:
+                self.parent.scope.children.append(self)
+                if self.parent.scope.given_up:  # who cancels it has seen this run by now, or is seen here
+                    self.cancel(self.parent.scope.given_up)
+            logs.flow_began(self)
+            with ends.heard(self), logs.prints(self.scope.log_prints):
+                yield
+        finally:
+            context.current_tags.reset(tags_token)
+            context.current_task.reset(task_token)
+            context.current_flow.reset(flow_token)
+            if self.parent is not None and self in self.parent.scope.children:
+                self.parent.scope.children.remove(self)
+            self.scope.close()
+            resumption.close(self.scope)
+            self.session.scopes.pop(self.id, None)
+            self.session.end(self.id)
+            self.session.leave_runner(self.shared)
+            self.session.flush_records()
+            if self.parent is None and states.is_success(self.row.state) and not self.row.run_key:
+                resumption.forget_values(self.scope)
+            self.over.set()
+
+    def _answer(self, result: FlowResult, return_state: bool) -> Any:
+        error = ends.leaving(self, result.error)
+        fatal = isinstance(error, BaseException) and not isinstance(error, Exception)
+        if fatal or (error is not None and not return_state):
+            assert error is not None
+            try:
+                raise error
+            finally:
+                del error, result
+        if return_state:
+            return result.state
+        return result.value
+
+    # -- what the policy asks --------------------------------------------------------------------
+
+    def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not self.flow.options.validate_parameters:
+            return args, kwargs
+        return validate_call(self.flow.fn, args, kwargs, name=self.flow.name)
+
+    def changed(self, state: State, attempt: int) -> None:
+        now = self.session.clock.time()
+        self.row.state, self.row.state_name, self.row.message = state.code, state.name, state.message
+        self.row.attempt = attempt
+        self.here.attempt = max(1, attempt)
+        state.run_id = self.id
+        if state.is_running() and self.row.started is None:
+            self.row.started, self._zero = now, self.session.clock.monotonic()
+        if state.is_final():
+            self.session.pump.drain_aside(5.0)  # lines of its task runs come before its own last one
+            self.row.ended = now
+            if self.row.started is not None:  # whatever the wall clock was set to meanwhile
+                self.row.ended = self.row.started + self.session.clock.monotonic() - self._zero
+        row = TransitionRow(self.id, -1, attempt, state.code, state.name, state.message, now)
+        self.session.write([_copy(self.row), row])
+        if state.is_running() and self.row.resumable and self.parent is None:  # who sees its name can go on with it
+            self.session.records.flush(KNOWN_SECONDS)
+        logs.flow_changed(self, state)
+        ends.tell(self, state)
+
+    def settle(self, raised: bool = False) -> None:
+        self.scope.leave_streams()
+        if self.flow.options.on_exit == "cancel":
+            self.scope.cancel_all(expected=True)
+        elif raised:
+            self.scope.stop_pulling()
+        self.scope.wait_all()
+        self.scope.wait_cancelled(self.session.settings.shutdown_grace)
+        if self.cancelled and not raised:
+            raise self._cancelled()
+
+    def abort(self, by: str) -> None:
+        self.scope.leave_streams()
+        self.scope.cancel_all(by=by)
+        grace = self.session.settings.shutdown_grace
+        self.scope.wait_all(grace)
+        self.scope.wait_cancelled(grace)
+
+    def wind_up(self, error: BaseException) -> None:
+        ends.wind_up(self, error)
+
+    def hurry(self) -> None:
+        ends.hurry(self)
+
+    def interrupted(self, error: BaseException) -> State:
+        return ends.state_of(self, error)
+
+    def cancel(self, by: str = "request") -> bool:
+        """Cancel the run from elsewhere: what has not started never will, and its function is told at its next step.
+
+        Returns whether it ends as cancelled, whatever its function does; False: how it ends was decided before.
+        """
+        with self._fate:
+            if self._decided:
+                return False
+            self.cancelled = True
+        self.scope.given_up = self.scope.given_up or by
+        self._told.set()
+        if self._wake is not None:
+            self._wake()
+        if self.slots is not None:
+            self.slots.abandon()
+        self.scope.cancel_all(by=by)
+        return True
+
+    def _given_up(self, last: bool) -> CancelledRun | None:
+        """What it ends with because it was cancelled; with `last` it cannot be from here on."""
+        with self._fate:
+            self._decided = self._decided or last
+            return self._cancelled() if self.cancelled else None
+
+    def _cancelled(self) -> CancelledRun:
+        return CancelledRun(f"flow run {self.name!r} was cancelled")
+
+    def resolve(self, value: Any) -> tuple[Any, Any]:
+        return resolve_returned(value)
+
+    def runs(self) -> Runs:
+        unhandled, total, first = self.scope.unhandled()
+        error = exception_of(*first) if first is not None else None
+        return Runs(total, unhandled, error)
+
+    def reference(self) -> list[State] | None:
+        names = self.scope.reference_tasks or self.flow._reference
+        if names is None:
+            return None
+        found = []
+        for map in self.scope.maps:
+            if map.spec.name in names:
+                found += [_with_error(map, i) for i in range(len(map.codes))]
+        return found
+
+    def warn(self, message: str) -> None:
+        logs.flow_warning(self, message)
+
+    def begin_again(self) -> None:
+        resumption.begin_again(self.scope)
+
+
+def _with_error(map: Any, index: int) -> State:
+    state: State = map.state(index)
+    if not state.is_completed():
+        state.data = exception_of(map, index)
+    return state
+
+
+def _copy(row: FlowRunRow) -> FlowRunRow:
+    return FlowRunRow(*(getattr(row, name) for name in FlowRunRow.__slots__))
+
+
+def _run_name(flow: Flow[..., Any], parameters: dict[str, Any]) -> str | None:
+    given = flow.options.flow_run_name
+    if given is None:
+        return None
+    try:
+        name = given.format(**parameters) if isinstance(given, str) else given()
+    except (KeyError, IndexError) as error:
+        known = ", ".join(parameters) or "none"
+        raise OptionError(
+            f"@flow {flow.name!r}: flow_run_name {given!r} names {error}, which is no parameter; known are: {known}"
+        ) from None
+    if not isinstance(name, str):
+        raise OptionError(f"@flow {flow.name!r}: flow_run_name gave {name!r}, which is no string")
+    return name

@@ -1,0 +1,217 @@
+"""How a flow ends, by what it returns and by what became of its task runs: every rule, as a user meets it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch import allow_failure, as_completed, flow, set_reference_tasks, state, task, wait
+from anabranch.core.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@task
+def good() -> int:
+    return 1
+
+
+@task
+def bad() -> int:
+    raise ValueError("no good")
+
+
+@task
+def worse() -> int:
+    raise KeyError("worse")
+
+
+@task
+def even_only(n: int) -> int:
+    if n % 2:
+        raise ValueError(f"{n} is odd")
+    return n
+
+
+@task
+def told(value: Any) -> str:
+    return f"{value!r}"
+
+
+def test_data_beside_a_failure_that_nobody_saw_is_completed_with_a_warning(
+    runner: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @flow
+    def main() -> str:
+        bad.submit()
+        even_only.map(range(4))
+        good.submit()
+        return "data"
+
+    ended = main(return_state=True)
+    assert (ended.name, ended.result()) == ("Completed", "data")
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "| WARNING |" in line]
+    assert [line.rsplit(" - ", 1)[1] for line in warnings] == ["3 of 6 task runs failed and nobody looked at them"]
+
+
+def test_strict_makes_it_a_failure(runner: str) -> None:
+    @flow(strict=True)
+    def main() -> str:
+        good.submit()
+        bad.submit()
+        return "data"
+
+    ended = main(return_state=True)
+    assert (ended.name, ended.message) == ("Failed", "1/2 states failed (strict).")
+    with pytest.raises(ValueError, match="no good"):
+        main()
+
+
+def _caught() -> None:
+    try:
+        bad.submit().result()
+    except ValueError:
+        pass
+
+
+def _called() -> None:
+    try:
+        bad()
+    except ValueError:
+        pass
+
+
+HANDLES: dict[str, Callable[[], Any]] = {
+    "result() in a try": _caught,
+    "a call in a try": _called,
+    "result(raise_on_failure=False)": lambda: bad.submit().result(raise_on_failure=False),
+    "exception()": lambda: bad.submit().exception(),
+    "state.result": lambda: bad.submit().wait().result(raise_on_failure=False),
+    "allow_failure": lambda: told.submit(allow_failure(bad.submit())).result(),
+    "wait_for=[allow_failure(...)]": lambda: told.submit(1, wait_for=[allow_failure(bad.submit())]).result(),
+    "a map's result": lambda: even_only.map(range(3)).result(raise_on_failure=False),
+}
+
+
+@pytest.mark.parametrize("how", list(HANDLES))
+@pytest.mark.parametrize("data", ["data", None])
+def test_a_handled_failure_fails_no_flow(threads: str, how: str, data: str | None) -> None:
+    @flow(strict=True)
+    def main() -> str | None:
+        good.submit()
+        HANDLES[how]()
+        return data
+
+    ended = main(return_state=True)
+    assert (ended.name, ended.result()) == ("Completed", data)
+
+
+def _waited() -> None:
+    bad.submit().wait()
+
+
+def _listed() -> None:
+    wait([bad.submit()])
+
+
+def _streamed() -> None:
+    list(as_completed([bad.submit()]))
+
+
+LOOKS: dict[str, Callable[[], Any]] = {
+    "nothing": bad.submit,
+    "wait()": _waited,
+    "wait([...])": _listed,
+    "as_completed": _streamed,
+}
+
+
+@pytest.mark.parametrize("how", list(LOOKS))
+def test_waiting_for_a_failure_does_not_handle_it(threads: str, how: str) -> None:
+    """That it has ended is not yet what it ended with."""
+
+    @flow
+    def main() -> None:
+        LOOKS[how]()
+
+    assert main(return_state=True).name == "Failed"
+
+
+def test_returned_futures_and_states_decide(runner: str) -> None:
+    """What was returned decides alone, whatever became of the rest."""
+
+    @flow
+    def main(what: str) -> Any:
+        bad.submit()
+        right, wrong = good.submit(), worse.submit()
+        return {
+            "future": right, "failed future": wrong, "state": right.wait(), "failed state": wrong.wait(),
+            "futures": [right, right], "states": (right.wait(), wrong.wait()),
+            "mixed": [wrong, right], "map": even_only.map([0, 2]), "failed map": even_only.map([0, 1, 3]),
+        }[what]  # fmt: skip
+
+    found = {}
+    for what in ("future", "state", "futures", "map", "failed future", "failed state", "states", "mixed", "failed map"):
+        ended = main(what, return_state=True)
+        found[what] = (ended.name, ended.message if ended.is_failed() else ended.result())
+    wrong = "Task run encountered an exception KeyError: 'worse'"
+    assert found == {
+        "future": ("Completed", 1), "state": ("Completed", 1), "futures": ("Completed", [1, 1]),
+        "map": ("Completed", [0, 2]), "failed future": ("Failed", wrong), "failed state": ("Failed", wrong),
+        "states": ("Failed", "1/2 states failed."), "mixed": ("Failed", "1/2 states failed."),
+        "failed map": ("Failed", "2/3 states failed."),
+    }  # fmt: skip
+    assert [main(what) for what in ("future", "state", "futures", "map")] == [1, 1, [1, 1], [0, 2]]
+    for what in ("failed future", "failed state", "states", "mixed"):
+        with pytest.raises(KeyError, match="worse"):
+            main(what)
+    with pytest.raises(ValueError, match="1 is odd"):
+        main("failed map")
+
+
+def test_a_state_made_by_hand_decides(threads: str) -> None:
+    @flow
+    def main(ended: state.State) -> Any:
+        bad.submit()
+        return ended
+
+    assert main(state.Completed(data=5)) == 5
+    assert main(state.Failed("by hand"), return_state=True).message == "by hand"
+    assert main(state.Cancelled("by hand"), return_state=True).name == "Cancelled"
+
+
+def test_nothing_returned_bundles_all_runs(runner: str) -> None:
+    @flow
+    def main() -> None:
+        told.submit(bad.submit())
+        good.submit()
+
+    ended = main(return_state=True)
+    assert (ended.name, ended.message) == ("Failed", "2/3 states failed.")
+    with pytest.raises((ValueError, UpstreamError)):
+        main()
+
+
+def test_what_it_raised_comes_before_all_else(threads: str) -> None:
+    @flow
+    def main() -> None:
+        set_reference_tasks([good])
+        good.submit()
+        raise RuntimeError("its own")
+
+    ended = main(return_state=True)
+    assert ended.message == "Flow run encountered an exception: RuntimeError: its own"
+
+
+def test_reference_tasks_come_before_what_was_returned(threads: str) -> None:
+    @flow
+    def main(names: list[str]) -> Any:
+        set_reference_tasks(names)
+        good.submit()
+        return bad.submit()
+
+    assert main(["good"], return_state=True).message == "All reference tasks succeeded."
+    ended = main(["good", "bad"], return_state=True)
+    assert (ended.name, ended.message) == ("Failed", "Some reference tasks failed.")

@@ -1,0 +1,143 @@
+"""Runners that are shared by name stay warm between flows, and are closed when nobody used them for `runner_idle`."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch import ThreadRunner, flow, settings, task
+from anabranch import session as sessions
+from anabranch.core.errors import RunnerError
+from anabranch.records.memory import MemoryRecords
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.clock import Clock
+
+IDLE = 100.0
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[..., sessions.Session]]:
+    made: list[sessions.Session] = []
+    before = sessions.use(None)
+
+    def session(**chosen: Any) -> sessions.Session:
+        given = {"home": tmp_path, "runner": "thread", "runner_idle": IDLE, "progress": False, **chosen}
+        made.append(sessions.Session(settings.load({}, **given), records=MemoryRecords()))
+        sessions.use(made[-1])
+        return made[-1]
+
+    yield session
+    sessions.use(before)
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def time_of_sessions(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What sessions take for the time since the machine's start; moved by hand."""
+    monkeypatch.setattr("anabranch.session.time", clock)
+    return clock
+
+
+@task
+def one() -> int:
+    return 1
+
+
+@flow
+def main() -> Any:
+    return one.submit()
+
+
+def is_closed(runner: Any) -> bool:
+    try:
+        runner.submit([])
+    except RunnerError:
+        return True
+    return False
+
+
+def test_a_shared_runner_stays_warm_and_is_closed_when_idle(opened: Any, time_of_sessions: Clock) -> None:
+    here = opened()
+    assert main() == 1
+    first = here._runners["thread"].runner
+    time_of_sessions.now += IDLE - 1
+    here._close_idle()
+    assert main() == 1
+    assert here._runners["thread"].runner is first
+    time_of_sessions.now += IDLE - 1  # it counts from its last use
+    here._close_idle()
+    assert not is_closed(first)
+    time_of_sessions.now += 2
+    here._close_idle()
+    assert is_closed(first)
+    assert here._runners == {}
+
+
+def test_a_new_one_is_made_when_it_is_wanted_again(opened: Any, time_of_sessions: Clock) -> None:
+    here = opened()
+    seen = []
+    for _ in range(3):
+        assert main() == 1
+        seen.append(here._runners["thread"].runner)
+        time_of_sessions.now += IDLE + 1
+        here._close_idle()
+    assert len({id(runner) for runner in seen}) == 3
+    assert all(is_closed(runner) for runner in seen)
+
+
+def test_a_runner_in_use_is_not_idle_however_long_it_takes(opened: Any, time_of_sessions: Clock) -> None:
+    here = opened()
+
+    @flow
+    def long() -> Any:
+        first = one.submit().result()
+        time_of_sessions.now += 100 * IDLE
+        here._close_idle()
+        assert main() == 1, "a subflow shares it, and leaves it to the flow around"
+        time_of_sessions.now += 100 * IDLE
+        here._close_idle()
+        return first + one.submit().result()
+
+    assert long() == 2
+
+
+def test_a_program_without_flows_keeps_its_runner(opened: Any, time_of_sessions: Clock) -> None:
+    """Submits outside any flow have no end at which the runner could be left."""
+    here = opened()
+    assert one.submit().result() == 1
+    time_of_sessions.now += 100 * IDLE
+    here._close_idle()
+    assert one.submit().result() == 1
+
+
+def test_a_users_own_runner_is_the_users_to_close(opened: Any, time_of_sessions: Clock) -> None:
+    with ThreadRunner(max_workers=1) as own:
+        here = opened(runner=own)
+        assert main() == 1
+        time_of_sessions.now += 100 * IDLE
+        here._close_idle()
+        assert not is_closed(own)
+        assert main() == 1
+
+
+def test_the_session_looks_by_itself(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = threading.Event()
+    close = ThreadRunner.close
+
+    def noted(self: ThreadRunner, **how: Any) -> None:
+        close(self, **how)
+        closed.set()
+
+    monkeypatch.setattr(ThreadRunner, "close", noted)
+    here = opened(runner_idle=0.0)
+    assert main() == 1
+    assert closed.wait(30)
+    assert main() == 1
+    assert not here.closed

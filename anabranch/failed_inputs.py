@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch import logs, worker_stored
+from anabranch.core.errors import StoreError
 from anabranch.core.runs import StoredRow
 from anabranch.core.walk import fill
 from anabranch.engine.assemble import PIPE
@@ -31,6 +32,8 @@ def keep(session: Session, asked: KeepInput) -> None:
             rows.append(StoredRow(map.id, name, [index], [0], kind="input"))
         session.write(rows)
     except Exception as error:  # the store's, or whatever the code of a value raises that is pickled
+        if isinstance(error, StoreError):
+            asked.call.told = False  # there may be room for it with the next one
         logs.warn(f"the input of {map.spec.name}[{index}] is not stored, so it cannot be replayed: {error}")
 
 

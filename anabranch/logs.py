@@ -117,12 +117,15 @@ class _RunHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        who = self.who
-        if secrets.any_known():  # here, where they are known: the driver may never have read them
-            who, text = secrets.mask(who), secrets.mask(text)
-        if len(text) > LONGEST_LINE:
-            text = f"{text[:LONGEST_LINE]}... ({len(text):,} characters, cut)"
+        # Masked here, where secrets are known: the driver may never have read them.
+        who, text = secrets.mask(self.who), _cut(text)
         self.put(LogLine(record.created, record.levelno, who, text, self.flow_run, self.map, self.item))
+
+
+def _cut(text: str) -> str:
+    """A line's text, no longer than it may be, and without secrets: one cut in two would not be found any more."""
+    text = secrets.mask(text)
+    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}... ({len(text):,} characters, cut)"
 
 
 def get_run_logger() -> logging.Logger:
@@ -233,11 +236,11 @@ def run_warning(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    _root.warning("%s", secrets.mask(text))
+    _root.warning("%s", _cut(text))
 
 
 def flow_line(run: Any, level: int, text: str) -> None:
-    _deliver([LogLine(time.time(), level, f"Flow run {run.name!r}", text, run.id, "", -1)], 0)
+    _deliver([LogLine(time.time(), level, f"Flow run {run.name!r}", _cut(text), run.id, "", -1)], 0)
 
 
 def flow_began(run: Any) -> None:
@@ -259,7 +262,7 @@ def task_finished(map: Any, index: int, name: str) -> None:
     """One line for a single task run that has ended."""
     state = map.state(index)
     level = logging.INFO if state.is_completed() else logging.ERROR
-    text = f"Finished in state {state}"
+    text = _cut(f"Finished in state {state}")  # with the message of an exception, of any length
     _deliver([LogLine(time.time(), level, f"Task run {name!r}", text, map.flow_run_id, map.id, index)], 0)
 
 

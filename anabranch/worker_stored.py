@@ -96,6 +96,8 @@ def store_inputs(plans: Sequence[StagePlan], failing: Sequence[tuple[int, int, A
                 rows.append(StoredRow(map_id, name, [0], [0], kind="call"))
             written = plan.inputs.write(f"{map_id}/inputs", items, values)
         except Exception as error:  # the store's, or whatever the code of a function raises that is pickled
+            if isinstance(error, StoreError):
+                plan.told = False  # there may be room for it with the next one that fails
             _warn(plan, error)
             continue
         slots = [n for n in range(len(items)) if n not in written.failed]

@@ -49,7 +49,7 @@ class DiskStore:
         serializer: a name (`pickle`, `json`, `compressed/pickle`) or a `Serializer`.
         sync: whether a write returns only when the value is on the medium, not just safe from
             the death of its process.
-        clock: tells the time that values expire by.
+        clock: tells the time that values expire by, and locks lapse by.
     """
 
     def __init__(
@@ -129,16 +129,16 @@ class DiskStore:
     def lock(self, key: str, owner: str, seconds: float) -> bool:
         """Try to become the one who computes `key`, for so many seconds; an owner may prolong it.
 
-        A lock lapses at its time, or when the process that took it has died on this host.
+        A lock lapses at its time, or when the process that took it has died on this host. One that was taken
+        on this host lasts as long as it was taken for, however the wall clock is set meanwhile.
         """
         path = self._path(key, _LOCK)
-        now = self._clock.time()
         try:
             try:
-                return locks.acquire(path, owner, now + seconds, now)
+                return locks.acquire(path, owner, seconds, self._clock)
             except FileNotFoundError:
                 self._files.make_folder(os.path.dirname(path))
-                return locks.acquire(path, owner, now + seconds, now)
+                return locks.acquire(path, owner, seconds, self._clock)
         except OSError as error:
             raise store_error("lock", path, error) from error
 
@@ -177,7 +177,7 @@ class DiskStore:
                     gone = _drop_old(entry, older_than)
                     size, count = size + gone, count + bool(gone)
                 elif entry.name.endswith(_LOCK):
-                    _drop_lock(entry.path, now)
+                    _drop_lock(entry.path, self._clock)
                 else:
                     self._drop_unfinished(entry)
             except FileNotFoundError:
@@ -274,9 +274,9 @@ def _drop_old(entry: os.DirEntry[str], older_than: float | None) -> int:
     return status.st_size
 
 
-def _drop_lock(path: str, now: float) -> None:
+def _drop_lock(path: str, clock: Clock) -> None:
     holder = locks.held_by(path)
-    if holder is not None and holder.lapsed(now):
+    if holder is not None and holder.lapsed(clock):
         os.unlink(os.path.join(path, holder.name))
         holder = None
     if holder is None:

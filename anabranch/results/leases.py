@@ -12,15 +12,15 @@ whether it hangs on the first one still. Nothing is listed, and nothing changed 
 
 from __future__ import annotations
 
-import secrets
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgpack
 
-from anabranch.results.locks import Process, is_dead, this_process
+from anabranch.results.locks import Process, Term, this_process
 
 if TYPE_CHECKING:
+    from anabranch.core.contracts import Clock
     from anabranch.results.remote_files import RemoteFiles
 
 _NEVER = 1e12  # seconds
@@ -33,18 +33,19 @@ class Lease(NamedTuple):
     name: str
     owner: str  # hashed
     process: Process
-    deadline: float
+    term: Term
     nonce: str
 
-    def lapsed(self, now: float) -> bool:
-        return now >= self.deadline or is_dead(self.process)
+    def lapsed(self, clock: Clock) -> bool:
+        return self.term.over(self.process, clock)
 
 
-def acquire(files: RemoteFiles, name: str, owner: str, deadline: float, now: float) -> bool:
-    """Hold the lock until `deadline`; an owner who holds it already prolongs it. Raises StoreError."""
-    nonce = secrets.token_hex(8)
+def acquire(files: RemoteFiles, name: str, owner: str, seconds: float, clock: Clock) -> bool:
+    """Hold the lock for so long; an owner who holds it already prolongs it. Raises StoreError."""
+    term = Term.begin(seconds, clock)
+    nonce = term.new_nonce()
     mine = _hashed(owner)
-    data = msgpack.packb([mine, list(this_process()), min(deadline, _NEVER), nonce])
+    data = msgpack.packb([mine, list(this_process()), term.deadline, nonce])
     if files.create(name, data):
         return True
     chain = _chain(files, name)
@@ -53,7 +54,7 @@ def acquire(files: RemoteFiles, name: str, owner: str, deadline: float, now: flo
     last = chain[-1]
     if last.nonce == nonce:  # a request whose answer was lost, and that was made again
         return True
-    if last.owner != mine and not last.lapsed(now):
+    if last.owner != mine and not last.lapsed(clock):
         return False
     successor = f"{name}.{last.nonce}"
     if not files.create(successor, data) and not _is(files, successor, nonce):
@@ -64,10 +65,10 @@ def acquire(files: RemoteFiles, name: str, owner: str, deadline: float, now: flo
     return False
 
 
-def free(files: RemoteFiles, name: str, owner: str, now: float) -> None:
+def free(files: RemoteFiles, name: str, owner: str, clock: Clock) -> None:
     """Give the lock up if `owner` holds it; else nothing happens. One that has lapsed is left to the next."""
     chain = _chain(files, name)
-    if chain and chain[-1].owner == _hashed(owner) and not chain[-1].lapsed(now):
+    if chain and chain[-1].owner == _hashed(owner) and not chain[-1].lapsed(clock):
         for link in chain:
             files.remove(link.name)
 
@@ -93,9 +94,9 @@ def _read(files: RemoteFiles, name: str) -> Lease | None:
         return None
     try:
         owner, process, deadline, nonce = msgpack.unpackb(data)
-        return Lease(name, owner, Process(*process), deadline, nonce)
+        return Lease(name, owner, Process(*process), Term.read(deadline, nonce), nonce)
     except Exception:  # no lock of ours, or one that is being written: held until somebody removes it
-        return Lease(name, "", Process(0, 0, ""), _NEVER, "damaged")
+        return Lease(name, "", Process(0, 0, ""), Term(_NEVER), "damaged")
 
 
 def _hashed(text: str) -> str:

@@ -1,6 +1,7 @@
 """Locks made of nothing but files: one holder at a time, and a dead holder's lock lapses.
 
-A lock is a folder with one empty file in it, whose *name* says who holds it and until when.
+A lock is a folder with one empty file in it, whose *name* says who holds it and until when: by the
+wall clock for those who ask on other hosts, and by the clock that nobody sets for those on its own.
 
 - To take a free lock, a ready folder is renamed onto it, which the file system allows only if
   there is none or an empty one.
@@ -15,12 +16,16 @@ Rename is atomic on local file systems and on the server of network ones.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import secrets
 import socket
 from contextlib import suppress
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from anabranch.core.contracts import Clock
 
 _TRIES = 100
 _NEVER = 1e12  # seconds
@@ -80,20 +85,59 @@ def left_by(name: str) -> Process | None:
     return Process(int(parts[2]), int(parts[3]), parts[4])
 
 
+class Term(NamedTuple):
+    """From when until when a lock holds, by both clocks of the host that took it."""
+
+    deadline: float  # Unix seconds
+    since: float | None = None  # by the clock that nobody sets; None in locks that older versions took
+    until: float | None = None
+
+    @classmethod
+    def begin(cls, seconds: float, clock: Clock) -> Self:
+        """So long from now."""
+        since = clock.monotonic()
+        return cls(min(clock.time() + seconds, _NEVER), since, min(since + seconds, _NEVER))
+
+    @classmethod
+    def read(cls, deadline: float, nonce: str) -> Self:
+        """The term of a lock whose nonce `new_nonce` made, or an older version."""
+        try:
+            _, since, until = nonce.split("_")
+            return cls(deadline, int(since) / 1000, int(until) / 1000)
+        except ValueError:
+            return cls(deadline)
+
+    def new_nonce(self) -> str:
+        """Random, with the ticks behind it: there older versions, which know of none, do not mind them."""
+        since, until = self.since or 0.0, self.until or 0.0
+        return f"{secrets.token_hex(8)}_{math.floor(since * 1000)}_{math.floor(until * 1000)}"
+
+    def over(self, process: Process, clock: Clock) -> bool:
+        """Whether a lock of this term is the process's no more. Look only when the lock has been read.
+
+        A time of another host can only be compared with the wall clock. On this one the process must live, and
+        the clock that setting the time does not change must be within the term: where no boot id tells of a
+        restart, it may be before it.
+        """
+        if process.host != this_process().host or self.since is None or self.until is None:
+            return clock.time() >= self.deadline or is_dead(process)
+        return is_dead(process) or not self.since <= clock.monotonic() < self.until
+
+
 class Holder(NamedTuple):
     """Who holds a lock, as its file's name says."""
 
     name: str
     owner: str  # hashed
     process: Process
-    deadline: float
+    term: Term
 
-    def lapsed(self, now: float) -> bool:
-        return now >= self.deadline or is_dead(self.process)
+    def lapsed(self, clock: Clock) -> bool:
+        return self.term.over(self.process, clock)
 
 
-def acquire(path: str, owner: str, deadline: float, now: float) -> bool:
-    """Hold the lock at `path` until `deadline`; an owner who holds it already prolongs it.
+def acquire(path: str, owner: str, seconds: float, clock: Clock) -> bool:
+    """Hold the lock at `path` for so long; an owner who holds it already prolongs it.
 
     Returns:
         False when somebody else holds it, or too many want it at this moment.
@@ -101,13 +145,13 @@ def acquire(path: str, owner: str, deadline: float, now: float) -> bool:
     Raises:
         OSError: the folder cannot be written, or does not exist (FileNotFoundError).
     """
-    mine = _holder_name(owner, deadline)
+    mine = _holder_name(owner, Term.begin(seconds, clock))
     for _ in range(_TRIES):
         holder = held_by(path)
         if holder is None:
             if _place(path, mine):
                 return True
-        elif holder.owner != _hashed(owner) and not holder.lapsed(now):
+        elif holder.owner != _hashed(owner) and not holder.lapsed(clock):
             return False
         elif _rename(path, holder.name, mine):
             return True
@@ -174,8 +218,8 @@ def _present(path: str, name: str) -> bool:
     return os.path.exists(os.path.join(path, name))
 
 
-def _holder_name(owner: str, deadline: float) -> str:
-    return f"{int(min(deadline, _NEVER) * 1000)}.{this_process().text}.{_hashed(owner)}.{secrets.token_hex(8)}"
+def _holder_name(owner: str, term: Term) -> str:
+    return f"{int(term.deadline * 1000)}.{this_process().text}.{_hashed(owner)}.{term.new_nonce()}"
 
 
 def _parse(name: str) -> Holder | None:
@@ -186,7 +230,8 @@ def _parse(name: str) -> Holder | None:
         deadline = int(parts[0]) / 1000
     except ValueError:
         return None
-    return Holder(name, parts[4], Process(int(parts[1]), int(parts[2]), parts[3]), deadline)
+    process = Process(int(parts[1]), int(parts[2]), parts[3])
+    return Holder(name, parts[4], process, Term.read(deadline, parts[5]))
 
 
 def _hashed(text: str) -> str:

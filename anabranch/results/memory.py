@@ -80,9 +80,9 @@ class MemoryStore:
 
     def lock(self, key: str, owner: str, seconds: float) -> bool:
         """Try to become the one who computes `key`, for so many seconds; an owner may prolong it."""
-        now = self._clock.time()
+        now = self._clock.monotonic()  # which setting the wall clock does not move
         with self._mutex:
-            holder, deadline = self._locks.get(key, (owner, 0.0))
+            holder, deadline = self._locks.get(key, (owner, now))
             if holder != owner and now < deadline:
                 return False
             self._locks[key] = (owner, now + seconds)

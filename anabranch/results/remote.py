@@ -31,7 +31,7 @@ class RemoteStore:
     Args:
         address: as fsspec spells it; bucket or container must exist.
         serializer: a name (`pickle`, `json`, `compressed/pickle`) or a `Serializer`.
-        clock: tells the time that values expire by.
+        clock: tells the time that values expire by, and locks lapse by.
 
     Raises:
         MissingExtraError: a package that the address needs is not installed; says which.
@@ -105,15 +105,15 @@ class RemoteStore:
         A lock lapses at its time, or when the process that took it has died on this host. On S3,
         Google's and Azure's stores one of several gets it, for they create an object only if there is
         none; an S3 lookalike must honour `If-None-Match: *`. On other file systems two who try at the
-        same moment may both get it, and then both compute the value. The times are those of the
-        machines' clocks.
+        same moment may both get it, and then both compute the value. Between machines the times are those
+        of their clocks; a lock that was taken on this one lasts as long as it was taken for, however its
+        wall clock is set meanwhile.
         """
-        now = self._clock.time()
-        return leases.acquire(self.files, format.place_of(key) + _LOCK, owner, now + seconds, now)
+        return leases.acquire(self.files, format.place_of(key) + _LOCK, owner, seconds, self._clock)
 
     def unlock(self, key: str, owner: str) -> None:
         """Give the lock up; nothing happens when `owner` holds it no more."""
-        leases.free(self.files, format.place_of(key) + _LOCK, owner, self._clock.time())
+        leases.free(self.files, format.place_of(key) + _LOCK, owner, self._clock)
 
     # -- how -------------------------------------------------------------------------------------
 

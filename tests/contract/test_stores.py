@@ -157,6 +157,18 @@ def test_a_lock_lapses_at_its_time(store: ResultStore, clock: Clock) -> None:
     assert not store.lock("key", "a", 10)
 
 
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_lock_lasts_as_long_however_the_clock_is_set(store: ResultStore, clock: Clock, jump: float) -> None:
+    assert store.lock("key", "a", 10)
+    clock.set_by = jump
+    clock.now += 9.9
+    assert not store.lock("key", "b", 10)
+    clock.now += 0.1
+    assert store.lock("key", "b", 10)
+    clock.set_by = 0.0
+    assert not store.lock("key", "a", 10)
+
+
 def test_a_lock_can_last_for_ever(store: ResultStore, clock: Clock) -> None:
     assert store.lock("key", "a", float("inf"))
     clock.now += 1e9

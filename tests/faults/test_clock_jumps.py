@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,11 +13,13 @@ import pytest
 
 from anabranch import ProcessRunner, ThreadRunner, flow, task
 from anabranch import session as sessions
+from anabranch.core.policies import INPUTS
 from anabranch.core.processes import host_name, process_started
 from anabranch.core.runs import FlowRunRow
 from anabranch.core.states import RUNNING
 from anabranch.records.memory import MemoryRecords
 from anabranch.records.sqlite import SqliteRecords
+from anabranch.results.disk import DiskStore
 from anabranch.session import Session
 from anabranch.settings import Settings
 from tests.faults.workers import WAIT, until
@@ -28,16 +32,19 @@ HOUR = 3600.0
 
 
 class Clock:
-    """The real clock, whose wall time can be set."""
+    """The real clock, whose wall time can be set; with it both times can be moved on."""
 
     def __init__(self) -> None:
         self.set_by = 0.0
+        self.passed = 0.0
 
-    monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(time.sleep)
 
     def time(self) -> float:
-        return time.time() + self.set_by
+        return time.time() + self.passed + self.set_by
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.passed
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def jump(request: pytest.FixtureRequest, clock: Clock, monkeypatch: pytest.Monke
         clock.set_by = request.param
         monkeypatch.setattr(time, "time", lambda: real() + request.param)
 
-    monkeypatch.setattr(Clock, "time", lambda self: real() + self.set_by)
+    monkeypatch.setattr(Clock, "time", lambda self: real() + self.passed + self.set_by)
     return set_clock
 
 
@@ -163,6 +170,65 @@ def test_a_driver_on_this_host_is_not_taken_for_gone(tmp_path: Path, clock: Cloc
     assert found is not None
     assert found.state_name == "Running"
     records.close()
+
+
+TAKER = """
+import sys, time
+from types import SimpleNamespace
+from anabranch.results.disk import DiskStore
+clock = SimpleNamespace(time=lambda: time.time() + float(sys.argv[2]), monotonic=time.monotonic)
+print(DiskStore(sys.argv[1], clock=clock).lock("key", "child", 600.0), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("before", [HOUR, 0.0, -HOUR])
+def test_a_lock_of_another_process_of_this_host_holds_as_long_as_it_was_taken_for(
+    tmp_path: Path, clock: Clock, before: float
+) -> None:
+    """Two processes whose wall clocks are an hour apart, as if it had been set after the first one took the lock."""
+    store = DiskStore(tmp_path / "store", clock=clock)
+    with subprocess.Popen(
+        [sys.executable, "-c", TAKER, store.folder, str(before)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "True\n"
+        assert not store.lock("key", "me", 600.0)
+        clock.passed = 400.0  # a slow machine has 200 s from here
+        assert not store.lock("key", "me", 600.0)
+        clock.passed = 600.0
+        assert store.lock("key", "me", 600.0)
+        assert child.poll() is None, "its lock lapsed at its time, not with its death"
+        child.stdin.close()
+
+
+def test_a_cached_task_is_computed_once_whatever_the_clock_does(
+    timed: Session, jump: Callable[[], None], clock: Clock, tmp_path: Path
+) -> None:
+    """Who comes while it is computed waits for it; that a lock lasts an hour too long nobody would wait for here."""
+    timed._store = DiskStore(tmp_path / "store", clock=clock)
+    gate, began = threading.Event(), list[int]()
+
+    @task(cache_policy=INPUTS)
+    def work(x: int) -> int:
+        began.append(x)
+        assert gate.wait(WAIT)
+        return 2 * x
+
+    @flow(runner=ThreadRunner(max_workers=2))
+    def main() -> list[int]:
+        first = work.submit(1)
+        until(lambda: began)
+        jump()
+        second = work.submit(1)
+        until(lambda: second.state.name == "AwaitingCache" or len(began) == 2)
+        gate.set()
+        return [first.result(WAIT), second.result(WAIT)]
+
+    assert main() == [2, 2]
+    assert began == [1]
 
 
 def test_threads_that_wait_do_not_wake_early(timed: Session, jump: Callable[[], None]) -> None:

@@ -136,15 +136,6 @@ def test_a_reused_process_id_is_another_process() -> None:
     assert not locks.is_dead(me._replace(start=me.start + 1, host="elsewhere"))
 
 
-def test_another_hosts_lock_lapses_only_at_its_time(store: DiskStore, clock: Clock, monkeypatch: Any) -> None:
-    with monkeypatch.context() as there:
-        there.setattr(locks, "_me", locks.this_process()._replace(start=1, host="elsewhere"))
-        assert store.lock("key", "them", 10)
-    assert not store.lock("key", "me", 10)
-    clock.now += 10
-    assert store.lock("key", "me", 10)
-
-
 RACE = """
 say("ready")
 hear()

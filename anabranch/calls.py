@@ -23,7 +23,7 @@ from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
 from anabranch.core.walk import fill, lift, needs_walk
 from anabranch.engine import drive
-from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed
+from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, finish
 from anabranch.engine.steps import Call, Sleep
 from anabranch.scope import is_future
 from anabranch.tickets import Inside
@@ -113,6 +113,7 @@ class _Called:
             flow.id if flow is not None else "", flow.name if flow is not None else "", tags, "call",
             version=task.options.version or "",
         )  # fmt: skip
+        self.around: Around | None = None  # once an attempt has begun
         self.prints = task.options.log_prints
         if self.prints is None:
             self.prints = flow.log_prints if flow is not None else False
@@ -128,7 +129,7 @@ class _Called:
                 with self._slots():
                     result = drive.run(self._attempt(args, kwargs))
             except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and so says its record
-                result = crashed(error)
+                result = drive.run(self._crashed(error))
             finally:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
@@ -149,7 +150,7 @@ class _Called:
                 async with self._slots():
                     result = await drive.run_async(self._attempt(args, kwargs))
             except BaseException as error:
-                result = crashed(error)
+                result = await drive.run_async(self._crashed(error))
             finally:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
@@ -179,7 +180,7 @@ class _Called:
             except GeneratorExit:  # the interpreter goes, and nobody is left to tell
                 raise
             except BaseException as error:
-                result = crashed(error)
+                result = yield from self._crashed(error)
             if result.code != states.AWAITING_RETRY:
                 return self._answer(result, False)
             self._again(result)
@@ -260,12 +261,19 @@ class _Called:
         task = self.task
         if self.session is not None and (task.options.cached or task.options.persist_result):
             task.spec.store = self.session.store
-        around = Around(
+        self.around = Around(
             task.spec, self.run_info, lambda: task.binder.as_dict(args, kwargs),
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True, task,
             streams=streams,
         )  # fmt: skip
-        return attempt(around, args, kwargs)
+        return attempt(self.around, args, kwargs)
+
+    def _crashed(self, error: BaseException) -> Generator[Step, Any, AttemptResult]:
+        """How the run ends that something tried to end the program in; of sys.exit its hooks hear, as elsewhere."""
+        result = crashed(error)
+        if self.around is None or not isinstance(error, SystemExit):
+            return result
+        return (yield from finish(self.around, result))
 
     def _again(self, result: AttemptResult) -> None:
         if result.code == states.AWAITING_RETRY:

@@ -23,7 +23,7 @@ from anabranch import logs, worker_stored
 from anabranch.core import secrets, states
 from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
-from anabranch.core.errors import StoreError, TaskTimeoutError
+from anabranch.core.errors import StoreError
 from anabranch.core.failures import capture
 from anabranch.core.sizes import SMALL, sizeof
 from anabranch.core.walk import fill
@@ -37,6 +37,7 @@ from anabranch.engine.attempt import (
     failed,
     finish,
     plain_value,
+    timed_out,
     unstored,
 )
 from anabranch.worker_scope import WorkerScope
@@ -213,6 +214,10 @@ class _Work:
         """Whether a MemoryError is no fault of the code: the process has a limit of its own."""
         return bool(getattr(self.port, "capped", False))
 
+    def unheard(self) -> bool:
+        """Whether the runner has written this chunk's thread off: the driver has told of its end."""
+        return bool(getattr(self.port, "off", False))
+
     def must_pass(self, error: BaseException) -> bool:
         """Ctrl-C in the main program is the driver's business, not the item's."""
         main = threading.current_thread() is threading.main_thread()
@@ -237,10 +242,7 @@ class _Work:
             limit = plan.spec.options.timeout_seconds
             if self.timed:
                 self.port.item(self.chunk.id, number, position, run.attempt, limit)
-            begun = time.perf_counter()
             result = drive.run(attempt(self.around(plan, run, args, kwargs), args, kwargs))
-            if limit and time.perf_counter() - begun > limit and states.is_success(result.code):
-                result = self.finished(plan, context, timed_out(limit))
             del args, kwargs
         except BaseException as error:
             result = self.finished(plan, context, self.ended(error))
@@ -288,7 +290,7 @@ class _Work:
             plan.spec, run, lambda: plan.parameters(args, kwargs), plan.stage.parameters,
             lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.spec, plan.digest,
             plan.blocks is not None and not plan.soft,
-            self.capped,
+            self.capped, unheard=self.unheard,
         )  # fmt: skip
 
     # -- together, on a loop ---------------------------------------------------------------------
@@ -478,12 +480,6 @@ class _Late(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
         self.seconds = seconds
-
-
-def timed_out(seconds: float) -> AttemptResult:
-    """The end of an attempt that took longer than it may."""
-    message = f"Task run exceeded timeout of {seconds} second(s)"
-    return AttemptResult(states.TIMED_OUT, error=TaskTimeoutError(message), message=message)
 
 
 def _block(values: list[Any], nbytes: int, stages: int) -> Block:

@@ -69,6 +69,7 @@ class Around:
     capped: Callable[[], bool] | None = None  # whether a MemoryError is its worker's end
     streams: bool = False  # a generator's items go to its caller, one by one
     given: bool = False  # one of them has
+    unheard: Callable[[], bool] | None = None  # whether its runner has ended it meanwhile: others tell of that
 
 
 def attempt(
@@ -87,6 +88,8 @@ def attempt(
 def finish(around: Around, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
     """Decide about a retry, then let handlers and hooks see the end."""
     options = around.spec.options
+    if around.unheard is not None and around.unheard():
+        return result
     if states.NAMES[result.code][1] is states.StateType.FAILED:
         result = yield from _retried(around, result)
     if not options.hooked and not (options.on_crashed or options.on_cancellation):
@@ -170,7 +173,9 @@ def _stored(
 def _called(
     around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, AttemptResult]:
-    limit = around.spec.options.timeout_seconds if around.limited else None
+    allowed = around.spec.options.timeout_seconds
+    limit = allowed if around.limited else None
+    begun = time.perf_counter()
     try:
         value = yield Call(around.spec.fn, args, kwargs, timeout=None if around.streams else limit)
         if around.streams:
@@ -182,14 +187,15 @@ def _called(
     except TaskTimeoutError as error:
         if error.state is not None:  # an inner task's time-out, which this one let through
             return failed(error)
-        message = f"Task run exceeded timeout of {limit} second(s)"
-        return AttemptResult(states.TIMED_OUT, error=TaskTimeoutError(message), message=message)
+        return timed_out(limit)
     except MemoryError as error:
         if around.capped is not None and around.capped():
             raise
         return failed(error)
     except Exception as error:
         return failed(error)
+    if allowed and not around.limited and time.perf_counter() - begun > allowed:
+        return timed_out(allowed)  # nothing could stop it: it is late all the same
     if isinstance(value, State):
         return adopt(value)
     return AttemptResult(states.COMPLETED, value)
@@ -245,6 +251,12 @@ def failed(error: BaseException) -> AttemptResult:
     return AttemptResult(
         states.FAILED, error=error, message=f"Task run encountered an exception {type(error).__name__}: {_text(error)}"
     )
+
+
+def timed_out(seconds: float | None) -> AttemptResult:
+    """The end of an attempt that took longer than it may."""
+    message = f"Task run exceeded timeout of {seconds} second(s)"
+    return AttemptResult(states.TIMED_OUT, error=TaskTimeoutError(message), message=message)
 
 
 def unstored(error: BaseException) -> AttemptResult:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import State, flow, state, task, task_input_hash
+from anabranch import InlineRunner, State, ThreadRunner, flow, state, task, task_input_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,17 +81,46 @@ def test_the_same_hooks_for_an_item_of_a_map(concurrent: str, how: str, marks: A
     assert marks.read() == SEQUENCES[how]
 
 
-@pytest.mark.parametrize("how", [how for how in SEQUENCES if how != "exits"])
+@pytest.mark.parametrize("how", list(SEQUENCES))
 def test_the_same_hooks_for_a_call(threads: str, how: str, marks: Any) -> None:
     work = acting(marks)
 
     @flow
     def main() -> str:
-        work(how, return_state=True)
+        with contextlib.suppress(SystemExit):  # which a call lets through, whatever it returns
+            work(how, return_state=True)
         return "data"
 
     assert main() == "data"
     assert marks.read() == SEQUENCES[how]
+
+
+@pytest.mark.parametrize("kind", ["inline", "thread"])
+def test_an_item_that_ends_after_its_time_has_one_end(kind: str, fresh_session: Any) -> None:
+    """Nothing can stop it: on threads the driver tells of its end at its time, and what it does later is unheard."""
+    seen: list[str] = []
+    ran: list[threading.Thread] = []
+    go = threading.Event()
+
+    @task(timeout_seconds=0.05, **{hook: [lambda t, r, s: seen.append(s.name)] for hook in HOOKS})
+    def late() -> None:
+        ran.append(threading.current_thread())
+        go.wait(0.2 if kind == "inline" else 60.0)
+
+    made = InlineRunner() if kind == "inline" else ThreadRunner(max_workers=1)
+
+    @flow(runner=made)
+    def main() -> str:
+        late.submit().wait()
+        return "data"
+
+    assert main() == "data"
+    go.set()
+    made.close()
+    if kind == "thread":
+        ran[0].join(60.0)  # it has nothing more to do
+        assert not ran[0].is_alive()
+    assert seen == ["Running", "TimedOut"]
 
 
 def test_hooks_of_runs_that_never_start(runner: str, marks: Any) -> None:

@@ -191,8 +191,7 @@ WHERE m.flow_run = ?;
 SELECT attempt, data FROM item_blocks WHERE map = ? AND attempt > 1;
 
 -- name: failures
--- Failed items of a flow run (states as a JSON list) in groups, most frequent first; blobs may overrule some. Of a
--- series that another one took the place of, that one tells.
+-- Failed items of a flow run (states as a JSON list) in groups, most frequent first; blobs may overrule some.
 SELECT m.task, i.error_type, i.message, count(*) AS times, min(i.idx)
 FROM maps AS m
 JOIN items AS i ON i.map = m.id

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anabranch
 from benchmarks import plots, tables
+from benchmarks.contests import FAN_OUT, LATENCY
 from benchmarks.registry import NAMES, find
 from benchmarks.rows import short
 from benchmarks.sampling import NOISY, ROOT, judge
@@ -195,6 +196,9 @@ def document(journal: Journal, verdicts: list[Verdict]) -> str:
     """docs/benchmarks.md as text; draws its plots."""
     out = [INTRO.format(**facts(journal)), "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     out += ["| " + " | ".join(cells(v)) + " |" for v in verdicts]
+    taken = {sample.row.partition("@")[0] for sample in journal.samples}
+    if missing := [name for name in (*NAMES, FAN_OUT, LATENCY) if name not in taken]:
+        out += ["", f"Not taken this time: {', '.join(missing)}."]
     out += ["", "## Peers", ""]
     seen: set[str] = set()
     for v in verdicts:

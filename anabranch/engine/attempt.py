@@ -174,8 +174,8 @@ def _called(
     around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, AttemptResult]:
     allowed = around.spec.options.timeout_seconds
-    limit = allowed if around.limited else None
-    begun = time.perf_counter()
+    limit, watched = (allowed, None) if around.limited else (None, allowed)
+    begun = time.perf_counter() if watched else 0.0
     try:
         value = yield Call(around.spec.fn, args, kwargs, timeout=None if around.streams else limit)
         if around.streams:
@@ -194,8 +194,8 @@ def _called(
         return failed(error)
     except Exception as error:
         return failed(error)
-    if allowed and not around.limited and time.perf_counter() - begun > allowed:
-        return timed_out(allowed)  # nothing could stop it: it is late all the same
+    if watched and time.perf_counter() - begun > watched:
+        return timed_out(watched)  # nothing could stop it: it is late all the same
     if isinstance(value, State):
         return adopt(value)
     return AttemptResult(states.COMPLETED, value)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import ProcessRunner, ThreadRunner, flow, task
+from anabranch import flow, task
 from anabranch import session as sessions
 from anabranch.records.sqlite import SqliteRecords
 from anabranch.session import Session
 from anabranch.settings import Settings
+from tests.faults.resumed_driver import RUNNERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +49,17 @@ def shaky(x: int) -> int:
 
 @needs_proc
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["thread", "process"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "thread",
+        "process",
+        pytest.param("dask", marks=pytest.mark.dask),
+        pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240)]),
+    ],
+)
 def test_failures_are_counted_exactly_and_shown_in_groups(recorded: Session, kind: str) -> None:
-    runner: Any = ThreadRunner(max_workers=2) if kind == "thread" else ProcessRunner(max_workers=2)
+    runner: Any = RUNNERS[kind]()
     found: dict[str, Any] = {}
 
     @flow(runner=runner)

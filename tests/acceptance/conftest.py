@@ -9,6 +9,7 @@ import pytest
 from anabranch import DaskRunner, InlineRunner, ProcessRunner, RayRunner, ThreadRunner, logs, settings
 from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
+from tests.acceptance.gates import Gate
 from tests.acceptance.resuming import Ledger
 
 if TYPE_CHECKING:
@@ -124,6 +125,19 @@ class Marks:
 @pytest.fixture
 def marks(tmp_path: Path) -> Marks:
     return Marks(tmp_path / "marks.txt")
+
+
+@pytest.fixture
+def gates(tmp_path: Path) -> Iterator[Callable[[str], Gate]]:
+    """Gates by name; all of them are open at the end of the test, so that nothing waits behind them."""
+    made: dict[str, Gate] = {}
+
+    def gate(name: str) -> Gate:
+        return made.setdefault(name, Gate(tmp_path / f"gate-{name}"))
+
+    yield gate
+    for one in made.values():
+        one.open()
 
 
 @pytest.fixture

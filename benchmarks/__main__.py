@@ -67,9 +67,10 @@ def engine_at(address: str) -> str:
 
 
 def of_engine(address: str) -> list[str]:
-    """The rows that a cluster at that address can run; the scheduler's memory is read on this machine only."""
+    """The rows that a cluster at that address can run: it is up already, and its scheduler's memory is not in reach."""
     kind = engine_at(address)
-    return [name for name in ALL if kind in name.split("_") and name != "scheduler_dask"] + [FAN_OUT, LATENCY]
+    own = {"scheduler_dask", f"one_task_{kind}"}
+    return [name for name in ALL if kind in name.split("_") and name not in own] + [FAN_OUT, LATENCY]
 
 
 def measure(given: argparse.Namespace, journal: Journal) -> None:

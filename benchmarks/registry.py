@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 KINDS = ("threads", "processes", "dask", "ray")
 # Rows in the order of the table, by the module of `benchmarks.subjects` that has them.
 MODULES: dict[str, tuple[str, ...]] = {
-    "start": ("import", "one_task"),
+    "start": ("import", *(f"one_task_{kind}" for kind in KINDS)),
     "maps": (*(f"map_{kind}" for kind in KINDS), *(f"map_{kind}_options" for kind in KINDS)),
     "busy": ("busy_1ms", "sleep_threads", "sleep_processes", "sleep_dask", "sleep_ray"),
     "submits": (
@@ -26,9 +26,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         *(f"large_{kind}" for kind in KINDS),
         *("stream", "stream_processes", "stream_dask", "stream_ray"),
     ),
-    "constants": tuple(
-        f"constant_{what}_{kind}" for kind in KINDS for what in ("bytes", "array")
-    ),
+    "constants": tuple(f"constant_{what}_{kind}" for kind in KINDS for what in ("bytes", "array")),
     "record": tuple(f"record_{kind}" for kind in KINDS),
     "explain": ("explain",),
     "resuming": ("resumable_small", "resumable_large", "resume_threads", "resume_processes"),

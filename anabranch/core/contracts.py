@@ -175,9 +175,8 @@ class Packed:
         return [self.value(slot) for slot in range(len(self.ends))]
 
     def value(self, slot: int) -> Any:
-        """One of them; raises what reading it raises."""
-        if self.ends is None:
-            return self.values()[slot]
+        """One of them, where each has a pickle of its own; raises what reading it raises."""
+        assert self.ends is not None, "one list is read as a whole"
         return pickle.loads(memoryview(self.data)[self.ends[slot - 1] if slot else 0 : self.ends[slot]])
 
 

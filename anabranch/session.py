@@ -345,8 +345,8 @@ class Session:
         self.pump.call(self.pump.dispatcher.judged, instruction, found)
 
     def _decide(self, instruction: Decide) -> None:
-        delay, message = aside.decide(instruction, logs.warn)
-        self.pump.call(self.pump.dispatcher.decided, instruction.map, instruction.index, delay, message)
+        found = aside.decide(instruction, logs.warn)
+        self.pump.call(self.pump.dispatcher.decided, instruction, found)
 
     def _keep_input(self, instruction: KeepInput) -> None:
         from anabranch import failed_inputs

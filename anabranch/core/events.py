@@ -95,10 +95,12 @@ class Resolve:
 
 @dataclass(slots=True)
 class Decide:
-    """Ask the user's retry condition in the driver; answer with `Dispatcher.decided`."""
+    """Ask what the user has to say to another attempt after a time-out; answer with `Dispatcher.decided`."""
 
     map: MapRun
     index: int
+    delay: float
+    message: str
 
 
 @dataclass(slots=True)

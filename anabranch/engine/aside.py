@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
@@ -11,8 +10,9 @@ from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.events import Judge, RunHooks, Verdict
 from anabranch.core.failures import capture
 from anabranch.core.states import Failed, State
-from anabranch.engine import drive, hooks, retries
+from anabranch.engine import drive, hooks
 from anabranch.engine.attempt import adopt
+from anabranch.engine.steps import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -56,41 +56,62 @@ def judge(asked: Judge, warn: Callable[[str], None]) -> Verdict:
     data = asked.error.exception if asked.error is not None else None
     new = _state(map, index, asked.code, asked.message, data)
     ran = asked.code in (states.TIMED_OUT, states.CRASHED)
-    running = states.RETRYING if map.attempt(index) > 1 else states.RUNNING
-    old = _state(map, index, running if ran else states.PENDING)
-    try:
-        answer = drive.run(hooks.handled(map.options.state_handlers, map.spec, old, new))
-    except BaseException as error:  # even sys.exit: who waits for this run waits for an answer
-        answer = Failed(f"Unexpected error while calling state handlers: {type(error).__name__}: {error}", error)
+    answer = _answered(map, index, _ran(map, index) if ran else _state(map, index, states.PENDING), new)
     as_it_was = Verdict(asked.code, asked.message, error=asked.error)
     if answer is new:
         return as_it_was
-    result = adopt(answer)
-    if result.code == states.AWAITING_RETRY and asked.code == states.TRIGGER_FAILED:
+    found = _verdict(answer)
+    if found.code == states.AWAITING_RETRY and asked.code == states.TRIGGER_FAILED:
         warn(f"{map.spec.name}[{index}]: no retry after {new.name}, though a state handler asks for it")
         return as_it_was
+    return found
+
+
+def decide(asked: Decide, warn: Callable[[str], None]) -> Verdict | None:
+    """What becomes of a timed-out item that has retries left; None: its condition wants no other attempt."""
+    map, index, options = asked.map, asked.index, asked.map.options
+    error = TaskTimeoutError(asked.message)
+    if options.retry_condition_fn is not None:
+        late = _state(map, index, states.TIMED_OUT, asked.message, error)
+        if not drive.run(_wanted(options.retry_condition_fn, map, index, late, warn)):
+            return None
+    new = _state(map, index, states.AWAITING_RETRY, asked.message, error)
+    new.start_time = new.timestamp + asked.delay
+    answer = _answered(map, index, _ran(map, index), new)
+    if not answer.is_final():  # the hooks of an end are called when it stands
+        drive.run(hooks.called(hooks.hooks_for(options, answer), map.spec, run_of(map, index), answer, warn))
+    return Verdict(states.AWAITING_RETRY, asked.message, delay=asked.delay) if answer is new else _verdict(answer)
+
+
+def _wanted(
+    condition: Callable[..., Any], map: MapRun, index: int, late: State, warn: Callable[[str], None]
+) -> Generator[Step, Any, bool]:
+    try:
+        return bool((yield Call(condition, (map.spec, run_of(map, index), late))))
+    except Exception as raised:
+        warn(f"retry_condition_fn raised {raised!r}: no retry")
+        return False
+
+
+def _answered(map: MapRun, index: int, old: State, new: State) -> State:
+    """The state after the task's handlers have seen the new one."""
+    try:
+        return drive.run(hooks.handled(map.options.state_handlers, map.spec, old, new))
+    except BaseException as error:  # even sys.exit: who waits for this run waits for an answer
+        return Failed(f"Unexpected error while calling state handlers: {type(error).__name__}: {error}", error)
+
+
+def _verdict(answer: State) -> Verdict:
+    result = adopt(answer)
     info = None if result.error is None else capture(result.error, in_process=True)
     return Verdict(result.code, result.message, result.name, result.value, info, result.delay)
+
+
+def _ran(map: MapRun, index: int) -> State:
+    """The state of an attempt that was under way."""
+    return _state(map, index, states.RETRYING if map.attempt(index) > 1 else states.RUNNING)
 
 
 def _state(map: MapRun, index: int, code: int, message: str = "", data: Any = None) -> State:
     name, kind = states.NAMES[code]
     return State(kind, name, message, data, attempt=map.attempt(index), run_id=f"{map.id}/{index}")
-
-
-def decide(asked: Decide, warn: Callable[[str], None]) -> tuple[float | None, str]:
-    """Whether a timed-out item is tried again, by the user's own condition: (delay or None, message)."""
-    map, index = asked.map, asked.index
-    message = f"Task run exceeded timeout of {map.options.timeout_seconds} second(s)"
-    error = TaskTimeoutError(message)
-    delay = retries.decide(map.options, map.counted(index), error, random.Random())
-    condition = map.options.retry_condition_fn
-    if delay is None or condition is None:
-        return delay, message
-    state = State(states.StateType.FAILED, "TimedOut", message, error)
-    try:
-        again = condition(map.spec, run_of(map, index), state)
-    except Exception as raised:
-        warn(f"retry_condition_fn raised {raised!r}: no retry")
-        return None, message
-    return (delay if again else None), message

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.contracts import Binding, ErrorInfo
 from anabranch.core.errors import TaskTimeoutError
-from anabranch.core.events import Decide, KeepInput, Shorten
+from anabranch.core.events import Decide, Judge, KeepInput, Shorten
 from anabranch.core.reasons import make
 from anabranch.core.stored_call import KeptCall
 from anabranch.engine import causes
@@ -17,8 +18,8 @@ from anabranch.engine.remakes import Remakes
 from anabranch.engine.retries import decide
 
 if TYPE_CHECKING:
-
     from anabranch.core.contracts import ChunkLost, ItemTimedOut
+    from anabranch.core.events import Verdict
     from anabranch.core.maps import MapRun
     from anabranch.engine.lanes import Sent
 
@@ -140,23 +141,36 @@ class Losses(Remakes):
         if event.stage == 0:  # it comes back by itself, not with the rest of the chunk
             sent.taken.add(event.position)
         message = f"Task run exceeded timeout of {event.seconds} second(s)"
-        if map.options.retry_condition_fn is not None and map.counted(index) <= map.options.retries:
-            map.delayed[index] = (float("inf"), states.AWAITING_RETRY)
-            self.out.append(Decide(map, index))
-            return
-        self.decided(map, index, self._timeout_delay(map, index), message)
-
-    def _timeout_delay(self, map: MapRun, index: int) -> float | None:
-        return decide(map.options, map.counted(index), TaskTimeoutError(""), self.rng)
-
-    def decided(self, map: MapRun, index: int, delay: float | None, message: str) -> None:
-        """A timed-out item gets another attempt after `delay` seconds, or (None) its final state."""
-        map.delayed.pop(index, None)
-        info = ErrorInfo("TaskTimeoutError", message, "", exception=TaskTimeoutError(message))
+        delay = decide(map.options, map.counted(index), TaskTimeoutError(""), self.rng)
+        options = map.options
         if delay is None:
-            self._keep_input(map, index)
-            self.end_items(map, (index,), states.TIMED_OUT, message, info)
+            self._out_of_time(map, index, message)
+        elif options.retry_condition_fn is not None or options.on_retry or options.state_handlers:
+            map.delayed[index] = (math.inf, states.AWAITING_RETRY)
+            self.out.append(Decide(map, index, delay, message))
+        else:
+            self._again(map, index, delay, message)
+
+    def decided(self, asked: Decide, found: Verdict | None) -> None:
+        """The user's condition (None: it wants no more) and handlers have seen a time-out with retries left."""
+        map, index = asked.map, asked.index
+        if map.is_terminal(index):  # cancelled meanwhile
             return
+        if found is not None and found.code != states.AWAITING_RETRY:
+            self.judged(Judge(map, index, states.TIMED_OUT, asked.message, _late(asked.message)), found)
+            return
+        del map.delayed[index]
+        if found is None:
+            self._out_of_time(map, index, asked.message)
+        else:
+            self._again(map, index, found.delay, found.message)
+
+    def _out_of_time(self, map: MapRun, index: int, message: str) -> None:
+        self._keep_input(map, index)
+        self.end_items(map, (index,), states.TIMED_OUT, message, _late(message))
+
+    def _again(self, map: MapRun, index: int, delay: float, message: str) -> None:
+        info = _late(message)
         why = causes.of_end(map, index, states.AWAITING_RETRY, info, "timeout")
         self.rows.append(self.item_row(map, index, states.AWAITING_RETRY, message, info, why))
         self.give_up_children(map, (index,))
@@ -211,6 +225,10 @@ class Losses(Remakes):
         if sent.limits:
             for map in self.limits.give_back(sent.limits, sent.places):
                 self.enqueue(map)
+
+
+def _late(message: str) -> ErrorInfo:
+    return ErrorInfo("TaskTimeoutError", message, "", exception=TaskTimeoutError(message))
 
 
 def deaths_of(map: MapRun, index: int, text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,7 @@ class Driver:
         self.stopped: dict[int, Flight] = {}  # their worker was stopped, which is not told yet
         self.leaving: list[Spill | Move] = []  # blocks that are to leave memory, or to be made smaller
         self.asked: list[Judge] = []  # ends that handlers look at
+        self.deciding: list[Decide] = []  # time-outs whose retry they look at
         self.wanted: list[MapRun] = []  # have asked for elements
         self.streams: dict[str, int] = {}
         self.streamed: set[str] = set()
@@ -201,6 +203,9 @@ class Driver:
             elif isinstance(one, Judge):
                 if not one.map.is_terminal(one.index):  # as the pump does: a cancel may have come in the same turn
                     self.asked.append(one)
+            elif isinstance(one, Decide):
+                assert one.map.delayed[one.index] == (math.inf, states.AWAITING_RETRY), "it waits for the answer"
+                self.deciding.append(one)
             elif isinstance(one, Spill | Move):
                 assert one.block.content is not None, "nothing is left to move"
                 self.leaving.append(one)
@@ -213,7 +218,7 @@ class Driver:
                 for call in one.calls:
                     call()
             else:
-                assert not isinstance(one, Resolve | Decide), "nothing here needs them"
+                assert not isinstance(one, Resolve), "nothing here needs it"
 
     def sent(self, chunk: Chunk) -> None:
         assert chunk.id not in self.flights, "a chunk id is used once"

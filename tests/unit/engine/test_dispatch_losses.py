@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
 from anabranch.core import states
 from anabranch.core.contracts import ChunkLost, Handle, ItemTimedOut
-from tests.unit.engine.bench import Bench, codes, failed, items_of
+from anabranch.core.events import Decide, Judge, Verdict
+from tests.unit.engine.bench import Bench, codes, failed, items_of, never
+
+if TYPE_CHECKING:
+    from anabranch.core.maps import MapRun
 
 # -- retries -------------------------------------------------------------------------------------------
 
@@ -65,6 +73,54 @@ def test_a_timed_out_item_is_retried_then_given_up(bench: Bench) -> None:
     assert bench.take() == []
     assert map.codes[0] == states.TIMED_OUT
     assert map.finished
+
+
+def timed_out(bench: Bench, **options: Any) -> tuple[MapRun, Decide]:
+    """A map of one item that ran out of its time with a retry left, and what is asked about it."""
+    map = bench.map(range(1), retries=1, retry_delay_seconds=5, timeout_seconds=2.0, **options)
+    [chunk] = bench.take()
+    bench.dispatcher.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
+    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "stopped"))
+    assert bench.take() == []
+    [asked] = [one for one in bench.others if isinstance(one, Decide)]
+    assert asked.delay == 5.0
+    return map, asked
+
+
+ASKING = [{"on_retry": [never]}, {"state_handlers": [never]}, {"retry_condition_fn": never}]
+
+
+@pytest.mark.parametrize("asking", ASKING, ids=lambda one: next(iter(one)))
+def test_who_has_a_say_in_a_retry_after_a_time_out_is_asked(bench: Bench, asking: dict[str, Any]) -> None:
+    map, asked = timed_out(bench, **asking)
+    assert bench.dispatcher.next_due() is None, "nothing begins before the answer"
+    bench.dispatcher.decided(asked, Verdict(states.AWAITING_RETRY, asked.message, delay=7.0))
+    assert (map.attempt(0), map.counted(0), map.state(0).name) == (2, 2, "AwaitingRetry")
+    bench.dispatcher.tick(bench.dispatcher.now + 7.0)
+    [chunk] = bench.take()
+    bench.report(chunk)
+    assert map.codes[0] == states.COMPLETED
+
+
+def test_a_condition_that_wants_no_retry_leaves_the_time_out(bench: Bench) -> None:
+    map, asked = timed_out(bench, retry_condition_fn=never)
+    bench.dispatcher.decided(asked, None)
+    assert (map.codes[0], map.attempt(0), map.finished) == (states.TIMED_OUT, 1, True)
+
+
+def test_another_state_in_place_of_a_retry_ends_the_item(bench: Bench) -> None:
+    map, asked = timed_out(bench, state_handlers=[never])
+    bench.dispatcher.decided(asked, Verdict(states.COMPLETED, "enough", value=5))
+    assert (map.codes[0], map.finished) == (states.COMPLETED, True)
+    assert not any(isinstance(one, Judge) for one in bench.others), "the handlers have had their say"
+
+
+def test_a_cancel_while_a_retry_is_decided_stands(bench: Bench) -> None:
+    map, asked = timed_out(bench, on_retry=[never])
+    bench.dispatcher.cancel_items(map, [0])
+    bench.dispatcher.decided(asked, Verdict(states.AWAITING_RETRY, delay=1.0))
+    assert (map.codes[0], map.attempt(0)) == (states.CANCELLED, 1)
+    assert bench.dispatcher.next_due() is None
 
 
 # -- chunks that are lost ------------------------------------------------------------------------------

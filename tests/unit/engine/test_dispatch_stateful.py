@@ -187,6 +187,18 @@ class Dispatching(Users, RuleBasedStateMachine):
         self.d.judged(one, verdict)
         self.carry_out()
 
+    @precondition(lambda self: self.deciding)
+    @rule(
+        pick=PICK,
+        code=st.sampled_from([None, states.AWAITING_RETRY, states.COMPLETED, states.FAILED, states.CANCELLED]),
+    )  # fmt: skip
+    def decide(self, pick: int, code: int | None) -> None:
+        """Handlers have seen that a timed-out item is to be tried again: None is the condition's no."""
+        one = self.deciding.pop(pick % len(self.deciding))
+        found = None if code is None else Verdict(code, "decided", value=(one.map.id, one.index), delay=one.delay)
+        self.d.decided(one, found)
+        self.carry_out()
+
     @precondition(lambda self: self.leaving)
     @rule(pick=PICK, works=st.booleans())
     def write(self, pick: int, works: bool) -> None:
@@ -293,6 +305,8 @@ class Dispatching(Users, RuleBasedStateMachine):
             self.consistent()
             if self.asked:
                 self.judge(0, None)
+            elif self.deciding:
+                self.decide(0, states.AWAITING_RETRY)
             elif self.leaving:
                 self.write(0, works=True)
             elif self.wanted:

@@ -1,0 +1,84 @@
+"""A time-out with retries left is a retry like any other: handlers, hooks and conditions have their say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch import flow, task
+from anabranch.core.states import Completed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.acceptance.conftest import Marks
+    from tests.acceptance.gates import Gate
+
+
+def slow_at_first(gates: Callable[[str], Gate], marks: Marks, **options: Any) -> Any:
+    """A task whose first attempt does not end in its time; its hooks and handlers mark what they hear."""
+    never, entered = gates("never"), gates("entered")
+
+    def handler(task: Any, old: Any, new: Any) -> None:
+        marks.add(f"{old.name}-{new.name}")
+
+    def hook(task: Any, run: Any, state: Any) -> None:
+        marks.add(f"{state.name} {run.attempt}")
+
+    options = {"on_retry": [hook], "on_failure": [hook], "state_handlers": [handler], **options}
+
+    @task(timeout_seconds=0.5, retries=1, **options)
+    def work(x: int) -> int:
+        if not entered.is_open:
+            entered.open()
+            never.wait()
+        return x
+
+    return work
+
+
+@pytest.mark.parametrize("way", ["submit", "map"])
+def test_handlers_and_hooks_hear_of_the_retry(
+    runner: str, way: str, gates: Callable[[str], Gate], marks: Marks
+) -> None:
+    work = slow_at_first(gates, marks)
+
+    @flow
+    def main() -> Any:
+        future = work.submit(5) if way == "submit" else work.map([5])[0]
+        return future.result(), future.state.attempt
+
+    assert main() == (5, 2)
+    again = ["Running-AwaitingRetry", "AwaitingRetry 1", "Pending-Retrying", "Retrying-Completed"]
+    assert marks.read() == ["Pending-Running", *again]
+
+
+def test_an_async_condition_is_asked(runner: str, gates: Callable[[str], Gate], marks: Marks) -> None:
+    async def condition(task: Any, run: Any, state: Any) -> bool:
+        marks.add(f"asked of {state.name} {run.attempt}")
+        return False
+
+    work = slow_at_first(gates, marks, retry_condition_fn=condition, state_handlers=[], on_retry=[])
+
+    @flow
+    def main() -> str:
+        return str(work.submit(5).wait().name)
+
+    assert main() == "TimedOut"
+    assert marks.read() == ["asked of TimedOut 1", "TimedOut 1"]
+
+
+def test_a_handler_may_put_an_end_in_its_place(runner: str, gates: Callable[[str], Gate], marks: Marks) -> None:
+    def enough(task: Any, old: Any, new: Any) -> Any:
+        return Completed("late is well", data=7) if new.name == "AwaitingRetry" else None
+
+    work = slow_at_first(gates, marks, state_handlers=[enough])
+
+    @flow
+    def main() -> Any:
+        future = work.submit(5)
+        return future.result(), future.state.attempt
+
+    assert main() == (7, 1)
+    assert marks.read() == []

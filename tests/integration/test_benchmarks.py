@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import __main__ as main
 from benchmarks import plan, plots, profile, report, tables
 from benchmarks.contests import FAN_OUT, LATENCY
 from benchmarks.engines import Engine
@@ -59,6 +60,18 @@ def test_quick_rows_give_finite_figures(tmp_path: Path) -> None:
     check(samples)
 
 
+@pytest.mark.timeout(180)
+def test_the_other_kinds_of_rows_measure_too(tmp_path: Path) -> None:
+    """One of each file that no other test asks; of METG and the stream, whose sizes make them slow, there is none."""
+    rows = (
+        *("one_task_threads", "busy_1ms", "submit_threads", "call", "million_threads", "large_threads"),
+        *("constant_bytes_processes", "record_threads", "explain", "resumable_small", "resume_threads"),
+    )
+    samples = run(tmp_path / "figures.json", "--only", ",".join(rows), seconds=170)
+    assert {s["row"] for s in samples if s["side"] == "ours"} == set(rows)
+    check(samples)
+
+
 def test_contests_name_who_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systems = ("ours_threads", "loop", "processpool")
     options = ("--systems", ",".join(systems), "--sizes", "50,200", "--only", f"{FAN_OUT},{LATENCY}")
@@ -81,6 +94,24 @@ def test_dask_rows(tmp_path: Path) -> None:
     samples = run(tmp_path / "figures.json", "--only", "chains_dask", seconds=170)
     assert [s["side"] for s in samples] == ["ours", "peer"]
     check(samples)
+
+
+@pytest.mark.dask
+@pytest.mark.timeout(180)
+def test_rows_on_a_cluster_of_the_users(tmp_path: Path) -> None:
+    """Its workers know nothing of the benchmarks before; it is there afterwards; what starts by itself is left out."""
+    from distributed import Client, LocalCluster
+
+    out = tmp_path / "figures.json"
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
+        where = cluster.scheduler_address
+        samples = run(out, "--address", where, "--only", "map_dask", seconds=170)
+        check(samples)
+        assert {s["side"] for s in samples} >= {"ours", "peer"}
+        with Client(cluster) as client:
+            assert client.submit(abs, -1).result() == 1
+    assert not {"one_task_dask", "scheduler_dask", "map_ray"} & set(main.of_engine(where))
+    assert {"map_dask", "million_dask", FAN_OUT} <= set(main.of_engine(where))
 
 
 @pytest.mark.ray

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from anabranch.core.runs import Row
 
 IDLE_WAKE = 60.0
+SETTLE_SECONDS = 1.0  # at most, for what another thread is taking in
 BUSY_WAKE = 0.05  # seconds between turns of the clock thread while others step
 
 
@@ -120,9 +121,22 @@ class Pump:
     # -- events in -------------------------------------------------------------------------------
 
     def call(self, move: Callable[..., Any], *args: Any) -> None:
-        """Bring an event and step; returns when it has been taken, here or by the thread at work."""
+        """Bring an event and step; it is taken here, or soon by the thread at work: `settle` waits for that."""
         self._inbox.append((move, args))
         self.step()
+
+    def settle(self) -> None:
+        """Return once all events that this thread has brought have been taken, so that it reads what it asked for.
+
+        At the latest after a second: a signal's handler may have interrupted the very thread that takes them.
+        """
+        if (self._inbox or self._lock.locked()) and self._lock.acquire(timeout=SETTLE_SECONDS):
+            try:
+                if self._inbox or self._gone:
+                    self._drain()
+            finally:
+                self._lock.release()
+            self.step()
 
     def leave(self, move: Callable[..., Any], *args: Any) -> None:
         """Bring an event that changes nothing before another one comes: whoever steps next takes it along."""
@@ -195,8 +209,9 @@ class Pump:
         if due is not None and (self._due is None or due < self._due):
             self._due = due
             self._start_clock()
-            with contextlib.suppress(RuntimeError):
-                self._alarm.release()
+            if threading.current_thread() is not self._clock_thread:  # that one looks at `_due` after each turn
+                with contextlib.suppress(RuntimeError):
+                    self._alarm.release()
 
     def _event(self, lane: int, event: c.Event) -> None:
         d = self.dispatcher

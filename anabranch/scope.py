@@ -276,6 +276,7 @@ class Scope(Ends, Values):
         if map.source is not None and not map.source.random_access:
             length = None
         self.pump.call(self._open_map, map, stage, constants, gates, length)
+        self.pump.settle()
         if self.given_up:
             self.cancel(map, None)
         self.session.watch_map(self, map)
@@ -296,6 +297,7 @@ class Scope(Ends, Values):
         stage = self._stage(map, Binding(star=True), None)
         items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
         self.pump.call(self.pump.dispatcher.open_listed, map, stage, items)
+        self.pump.settle()
         if self.given_up:
             self.cancel(map, None)
         self.session.watch_map(self, map)
@@ -373,6 +375,7 @@ class Scope(Ends, Values):
             self.pump.call(self.pump.dispatcher.cancel_map, map)
         else:
             self.pump.call(self.pump.dispatcher.cancel_items, map, indices)
+        self.pump.settle()
 
     def take_handle(self, map: MapRun, index: int) -> None:
         self.pump.call(self.pump.dispatcher.handle_taken, map, index)

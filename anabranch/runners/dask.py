@@ -15,12 +15,13 @@ results, because values must stay where they are and a chunk tells before it end
 travels the same stream as the end of its key, ahead of it: one that speaks of held blocks waits for
 "key in memory", so the driver never hears of a value that died with its worker before it was kept.
 
-When a worker dies, an own cluster gives its keys back at once (allowed-failures 0) and the dispatcher
-sends again what was not confirmed. On a borrowed cluster Dask runs a key again by itself: as soon as that
-is heard it is stopped, and what was not accepted comes as another attempt, numbered and counted by us. Of
-keys in memory Dask is made to forget how they came about: what dies with its worker is reported as
-lost, and made again by another attempt. (In the milliseconds before that, or where a scheduler runs
-nothing for its clients, Dask computes it again; blocks that come out different are reported as lost.)
+When a worker dies, an own cluster gives its keys back at once (allowed-failures 0), what ran is read from
+the worker's pages (dask_pages), and the dispatcher sends again what was not confirmed. On a borrowed
+cluster Dask runs a key again by itself: as soon as that is heard it is stopped, and what was not accepted
+comes as another attempt, numbered and counted by us. Of keys in memory Dask is made to forget how they
+came about: what dies with its worker is reported as lost, and made again by another attempt. (In the
+milliseconds before that, or where a scheduler runs nothing for its clients, Dask computes it again;
+blocks that come out different are reported as lost.)
 """
 
 from __future__ import annotations
@@ -149,9 +150,12 @@ class DaskRunner:
         except BaseException:
             link.close()
             raise
-        self._outgoing = Outgoing(link.client, self._session, self._entry, declared, direct=hub is not None)
+        pages = hub.pages if hub is not None else ""
+        self._outgoing = Outgoing(
+            link.client, self._session, self._entry, declared, direct=hub is not None, pages=pages
+        )
         self._outgoing.reachable = bool(link.workers)
-        self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._actions.put)
+        self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._actions.put, pages)
         self._thread = threading.Thread(target=self._serve, name="anabranch-dask", daemon=True)
         self._thread.start()
         return c.Capabilities(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from array import array
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,10 +15,9 @@ from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import SerializationError
 from anabranch.runners.packing import packed
 from anabranch.runners.refusals import fail, without_unpicklable
+from anabranch.runners.value_files import pickled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anabranch.core.contracts import Block, Report
 
 PACKED_BYTES = 64 << 10  # a block above that does not come home with its report
@@ -29,11 +29,60 @@ class Blocks:
     __slots__ = ("nbytes", "values")
 
     def __init__(self) -> None:
-        self.values: dict[tuple[int, int], list[Any]] = {}
+        self.values: dict[tuple[int, int], Sequence[Any]] = {}
         self.nbytes = 0
 
     def __sizeof__(self) -> int:
         return 256 + self.nbytes  # measured already: Dask need not guess
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        parts = {at: _parts(values, protocol) for at, values in self.values.items()}
+        return _arrived, (parts, self.nbytes)
+
+
+class ArrivedBlock(Sequence[Any]):
+    """The values of a block made elsewhere, each unpickled when first read: a bad one harms its readers alone."""
+
+    __slots__ = ("_pickles", "_values")
+
+    def __init__(self, pickles: Sequence[tuple[Any, ...]]) -> None:
+        self._pickles: list[tuple[Any, ...] | None] = list(pickles)  # each with its buffers; None: it was read
+        self._values: list[Any] = [None] * len(self._pickles)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, slot: Any) -> Any:
+        found = self._pickles[slot]
+        if found is not None:
+            data, *buffers = found
+            self._values[slot] = pickle.loads(data, buffers=buffers)
+            self._pickles[slot] = None
+        return self._values[slot]
+
+    def pickle(self, slot: int) -> tuple[Any, ...]:
+        """One value's pickle and its buffers, as they came if nobody has read it."""
+        return self._pickles[slot] or _pickle(self._values[slot])
+
+
+def _pickle(value: Any) -> tuple[Any, ...]:
+    data, buffers = pickled(value)
+    return data, *buffers
+
+
+def _parts(values: Sequence[Any], protocol: int) -> list[tuple[Any, ...]]:
+    """A pickle of each value; large buffers travel as they are (protocol 5)."""
+    wrap: Any = pickle.PickleBuffer if protocol >= 5 else bytes
+    each = map(values.pickle, range(len(values))) if isinstance(values, ArrivedBlock) else map(_pickle, values)
+    return [tuple([wrap(piece) if memoryview(piece).nbytes >= PACKED_BYTES else bytes(piece) for piece in found])
+            for found in each]  # fmt: skip
+
+
+def _arrived(parts: dict[tuple[int, int], list[tuple[Any, ...]]], nbytes: int) -> Blocks:
+    blocks = Blocks()
+    blocks.values = {at: ArrivedBlock(pickles) for at, pickles in parts.items()}
+    blocks.nbytes = nbytes
+    return blocks
 
 
 class Scattered(NamedTuple):

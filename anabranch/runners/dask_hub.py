@@ -1,7 +1,7 @@
 """A local Dask cluster outside the driver's process, and the thread of life between the two.
 
     driver --stdin--> hub process: scheduler + nannies --> worker processes
-           <--pipe--- {"address": "tcp://127.0.0.1:..."}
+           <--pipe--- {"address": "tcp://127.0.0.1:...", "pages": "/tmp/..."}
 
 The scheduler's memory and its share of the interpreter lock stay out of the driver. The hub reads
 its stdin: when that ends, because the driver closed it or died, hub and workers end. It is a session
@@ -16,9 +16,11 @@ import json
 import logging
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -47,6 +49,7 @@ class Hub:
     def __init__(self, n_workers: int, threads: int, timeout: float = 60.0) -> None:
         self._timeout = timeout
         self._address = ""
+        self.pages = ""  # the folder in which workers note what they run, once the address is known
         self._pipe, there = os.pipe()  # stdout stays with the tasks, for what they print
         options = json.dumps(
             {"n_workers": n_workers, "threads": threads, "path": sys.path, "out": there,
@@ -74,7 +77,8 @@ class Hub:
                 raise RunnerError(f"the local Dask cluster {why}; its messages are on stderr")
             data += more
             if b"\n" in data:
-                self._address = str(json.loads(data.partition(b"\n")[0])["address"])
+                told = json.loads(data.partition(b"\n")[0])
+                self._address, self.pages = str(told["address"]), str(told["pages"])
         return self._address
 
     @property
@@ -96,6 +100,8 @@ class Hub:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        if self.pages:  # of a hub that was killed
+            shutil.rmtree(self.pages, ignore_errors=True)
 
 
 def main(options: dict[str, Any]) -> None:
@@ -112,14 +118,26 @@ def main(options: dict[str, Any]) -> None:
             dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False}, silence_logs=logging.CRITICAL + 1, resources={"cpus": threads},
         )  # fmt: skip
-        os.write(options["out"], json.dumps({"address": cluster.scheduler_address}).encode() + b"\n")
+        pages = _pages()
+        told = {"address": cluster.scheduler_address, "pages": pages}
+        os.write(options["out"], json.dumps(told).encode() + b"\n")
         os.close(options["out"])
         seen: dict[int, int] = {}
         while not select.select([0], [], [], options["look_seconds"])[0] or os.read(0, 4096):
             seen = end_stopped([nanny.pid for nanny in list(cluster.workers.values())], seen, options["stopped_looks"])
         with contextlib.suppress(Exception):
             cluster.close(timeout=5)
+        if pages:
+            shutil.rmtree(pages, ignore_errors=True)
     os._exit(0)  # nannies that did not answer keep nothing waiting
+
+
+def _pages() -> str:
+    """An empty folder; "" where there is no room for one."""
+    try:
+        return tempfile.mkdtemp(prefix="anabranch-dask-")
+    except OSError:
+        return ""
 
 
 def end_stopped(pids: list[int | None], seen: dict[int, int], looks: int) -> dict[int, int]:

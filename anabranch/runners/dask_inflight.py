@@ -20,6 +20,7 @@ from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import SerializationError
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_outgoing import Sent
+from anabranch.runners.dask_pages import running_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Chunk, Event, Handle
     from anabranch.runners.dask_link import Link
     from anabranch.runners.dask_outgoing import Outgoing
+    from anabranch.runners.process_page import Running
 
 DEATHS_KEPT = 1000
 
@@ -35,8 +37,9 @@ class InFlight:
     """Takes actions in, leaves events in `out`."""
 
     def __init__(
-        self, link: Link, outgoing: Outgoing, session: str, gone: set[Handle], put: Callable[[Any], None]
-    ) -> None:
+        self, link: Link, outgoing: Outgoing, session: str, gone: set[Handle], put: Callable[[Any], None],
+        pages: str = "",
+    ) -> None:  # fmt: skip
         self.sent: dict[int, Sent] = {}  # chunks in flight, and those whose blocks are held
         self.open = 0  # of them, in flight
         self.out: list[Event] = []
@@ -46,7 +49,9 @@ class InFlight:
         self._session = session
         self._gone = gone
         self._put = put
+        self._pages = pages  # the folder in which workers note what they run; "" for none
         self._deaths: dict[str, frozenset[int]] = {}  # worker -> chunks that ran there when it died
+        self._culprits: dict[int, Running] = {}  # chunk -> the one item that ran when its worker died
         self._starved: dict[str, int] = {}  # worker that was ended for its memory -> bytes it had then
 
     def on_send(self, chunks: list[Chunk]) -> None:
@@ -60,15 +65,20 @@ class InFlight:
         self._link.follow([sent.future for sent in records if sent.future is not None])
 
     def _lose(self, sent: Sent, reason: str, message: str, suspects: tuple[int, ...] | None = None) -> None:
+        running = self._culprits.get(sent.id)
         self._forget(sent)
         died = reason in ("worker-lost", "out-of-memory")
         alone = died and self._deaths.get(sent.address) == frozenset((sent.id,))
-        self.out.append(c.ChunkLost(sent.id, reason, message, suspects, alone))
+        if died and running is not None and running.position >= sent.reported:
+            suspects = (running.position,)
+        stage = running.stage if running is not None and suspects else 0
+        self.out.append(c.ChunkLost(sent.id, reason, message, suspects, alone, stage))
 
     def _forget(self, sent: Sent) -> None:
         """The chunk has ended and nothing of it is held: its key may go."""
         if self.sent.pop(sent.id, None) is not None and not sent.final:
             self.open -= 1
+        self._culprits.pop(sent.id, None)
         sent.future = None
 
     # -- actions: from callers ---------------------------------------------------------------------
@@ -84,9 +94,7 @@ class InFlight:
             if sent is not None and sent.held.pop(handle, None) is not None and sent.final and not sent.held:
                 self._forget(sent)
 
-    def on_note(
-        self, chunk: int, keep: int | None, positions: tuple[int, ...] | None, force: bool = False
-    ) -> None:
+    def on_note(self, chunk: int, keep: int | None, positions: tuple[int, ...] | None, force: bool = False) -> None:
         sent = self.sent.get(chunk)
         if sent is None or sent.final:
             return
@@ -175,6 +183,7 @@ class InFlight:
             self._forget(sent)
             self._last_word(sent, report)
         else:
+            sent.reported = report.first + report.count
             self.out.append(report)
 
     def _hear_stopped(self, run: str, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None) -> None:
@@ -252,9 +261,7 @@ class InFlight:
             self._lose(sent, "worker-lost", f"{type(error).__name__}: {error}")
             return
         if address not in self._deaths:
-            there = frozenset(s.id for s in self.sent.values() if s.address == address and not s.final)
-            self._deaths[address] = there
-            _bound(self._deaths)
+            self._look_at_death(address)
         ran = self._deaths[address]
         innocent = bool(ran) and sent.id not in ran  # it waited there while another one ran
         sent.address = address
@@ -263,6 +270,20 @@ class InFlight:
             self._lose(sent, "worker-lost", text, ())
         else:
             self._lose(sent, *self._end_of(address, text))
+
+    def _look_at_death(self, address: str) -> None:
+        """Which chunks ran there, and if it was one alone, at which item of it."""
+        noted = {n: running for n, running in running_at(self._pages, address).items() if self._open(n)}
+        told = {s.id for s in self.sent.values() if s.address == address and not s.final}
+        self._deaths[address] = frozenset(told | noted.keys())
+        _bound(self._deaths)
+        busy = {n: running for n, running in noted.items() if running.position >= 0}
+        if len(busy) == 1:
+            self._culprits.update(busy)
+
+    def _open(self, chunk: int) -> bool:
+        sent = self.sent.get(chunk)
+        return sent is not None and not sent.final
 
     def on_starved(self, event: Any) -> None:
         """A nanny is about to end its worker; says so before the worker's keys err, unless its message is slow."""

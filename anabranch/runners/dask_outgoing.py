@@ -34,7 +34,7 @@ class Sent:
     """One chunk on its way; `run` names the execution that is heard."""
 
     __slots__ = ("address", "again", "chunk", "final", "future", "held", "id", "key", "lost", "new", "pending",
-                 "run")  # fmt: skip
+                 "reported", "run")  # fmt: skip
 
     def __init__(self, chunk: Chunk, key: str) -> None:
         self.id = chunk.id
@@ -42,6 +42,7 @@ class Sent:
         self.key = key
         self.future: Any = None
         self.run = ""
+        self.reported = 0  # positions of which is known what became of them
         self.again = ""  # an execution that Dask repeats for the sake of its blocks
         self.address = ""
         self.lost: ChunkLost | None = None  # how it ended, where its worker lives but its child does not
@@ -75,14 +76,16 @@ class _Shared:
 class Outgoing:
     """Makes Dask calls of chunks. `put` is called from any thread, everything else from the serve thread."""
 
-    def __init__(self, client: Any, session: str, entry: str, resources: dict[str, float], *, direct: bool) -> None:
+    def __init__(
+        self, client: Any, session: str, entry: str, resources: dict[str, float], *, direct: bool, pages: str
+    ) -> None:
         self._client = client
         self._direct = direct or None  # whether workers can be reached from here (None: as the client thinks)
         self._scattered = 0
         self.reachable = False  # whether there is a worker
         self._session = session
         self._prefix = f"ab-{session}-"
-        self._common = {"session": session, "entry": entry, "driver": worker_half.versions()}
+        self._common = {"session": session, "entry": entry, "driver": worker_half.versions(), "pages": pages}
         self.declared = resources
         self._shared: dict[int, _Shared] = {}
         self._modules: dict[str, ModuleType] = {}

@@ -26,17 +26,19 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch.core import secrets
-from anabranch.core.contracts import Report
+from anabranch.core.contracts import ChunkLost, Report
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
 from anabranch.runners.children import Children, needs_child
-from anabranch.runners.dask_blocks import Blocks, Scattered, combine, encode
+from anabranch.runners.dask_blocks import ArrivedBlock, Blocks, Scattered, combine, encode
+from anabranch.runners.dask_pages import new_page
 from anabranch.runners.entry import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, ChunkLost, Handle, ItemCancelled, ItemTimedOut, LogLine
+    from anabranch.core.contracts import Chunk, Handle, ItemCancelled, ItemTimedOut, LogLine
     from anabranch.runners.payloads import Payload
+    from anabranch.runners.process_page import Page
 
 SHARED_KEPT = 256  # shared values a worker remembers of one session
 SESSIONS_KEPT = 16
@@ -85,6 +87,14 @@ class Session:
         self.seen: OrderedDict[int, None] = OrderedDict()  # chunks that have begun here
         self.replies: dict[int, SimpleQueue[tuple[bool, bytes]]] = {}
         self.children: Children | None = None
+        self.pages: list[Page] = []  # those that no chunk uses now
+
+    def page(self, folder: str, address: str) -> Page | None:
+        """Where a chunk notes what it runs, to be given back with its end; None: nobody could read that."""
+        if not folder:
+            return None
+        with self.lock:
+            return self.pages.pop() if self.pages else new_page(folder, address)
 
     def children_of(self, worker: Any, entry: str) -> Children:
         """Where chunks run whose items may have to be stopped; made when first asked for."""
@@ -214,7 +224,9 @@ def forget_topic(topic: str, dask_scheduler: Any = None) -> None:
 # -- the task ------------------------------------------------------------------------------------------
 
 
-def run(payload: Payload, inputs: Sequence[Blocks], session: str, entry: str, driver: dict[str, str]) -> Blocks | None:
+def run(
+    payload: Payload, inputs: Sequence[Blocks], session: str, entry: str, driver: dict[str, str], pages: str = ""
+) -> Blocks | None:
     """Run one chunk; its reports go out as events, the blocks that stay here are what this returns."""
     from distributed import get_worker
 
@@ -227,10 +239,13 @@ def run(payload: Payload, inputs: Sequence[Blocks], session: str, entry: str, dr
         raise SerializationError(
             secrets.mask(f"the arguments do not unpickle on the worker: {type(error).__name__}: {error}")
         ) from None
-    port = DaskPort(mine, session, chunk, inline, inputs, worker)
+    port = DaskPort(mine, session, chunk, inline, inputs, worker, mine.page(pages, worker.address))
     port.begin()
     try:
-        if needs_child(chunk, port):
+        lost = port.unreadable()
+        if lost is not None:
+            port.stopped(lost, None)
+        elif needs_child(chunk, port):
             mine.children_of(worker, entry).run(chunk, port)
         else:
             resolve(entry)(chunk, port)
@@ -239,8 +254,8 @@ def run(payload: Payload, inputs: Sequence[Blocks], session: str, entry: str, dr
         what = secrets.mask(f"{type(error).__name__}: {error}")
         raise RunnerError(f"the worker's run_chunk failed: {what}\n{text[-4000:]}") from None
     finally:
-        port.end()
-    return port.blocks if port.blocks.values else None
+        blocks = port.end()
+    return blocks if blocks.values else None
 
 
 class _Place:
@@ -290,7 +305,6 @@ class DaskPort:
     """
 
     in_process = False
-    tracks = False
 
     def __init__(
         self,
@@ -300,7 +314,10 @@ class DaskPort:
         inline: dict[int, Payload | Scattered],
         inputs: Sequence[Blocks],
         worker: Any,
+        page: Page | None,
     ) -> None:
+        self.tracks = page is not None  # wants to hear of every item: a death is blamed on the one that ran
+        self._page = page
         self.worker = worker.name if isinstance(worker.name, str) else f"dask-{worker.name}"
         self.blocks = Blocks()
         self._mine = mine
@@ -320,13 +337,21 @@ class DaskPort:
             self._mine.seen[self._chunk.id] = None
             while len(self._mine.seen) > NOTES_KEPT:
                 self._mine.seen.popitem(last=False)
+        if self._page is not None:
+            self._page.note(self._chunk.id, 0, -1, 0, 0.0)
         self._send(("start", self._chunk.id, self._run, self.worker, self._dask.address))
 
-    def end(self) -> None:
+    def end(self) -> Blocks:
+        """What stays here. The port lets go of it: a task's context may hold the port until garbage is collected."""
+        blocks, self.blocks = self.blocks, Blocks()
+        self._inputs, self._waiting = {}, []
         self._place.end()
         with self._mine.lock:
             self._mine.limits.pop(self._chunk.id, None)
             self._mine.cancelled.pop(self._chunk.id, None)
+            if self._page is not None:
+                self._mine.pages.append(self._page)
+        return blocks
 
     def _send(self, *messages: tuple[Any, ...]) -> None:
         data = pickle.dumps(messages, protocol=5)
@@ -386,6 +411,24 @@ class DaskPort:
     def values(self, handle: Handle) -> Sequence[Any]:
         return self._inputs[handle.chunk].values[handle.stage, handle.first]
 
+    def unreadable(self) -> ChunkLost | None:
+        """The chunk's end where values from elsewhere do not unpickle: their readers fail before any item begins."""
+        bad: dict[int, str] = {}
+        for number, (handle, slot) in enumerate(self._chunk.inputs):
+            block = self.values(handle)
+            if isinstance(block, ArrivedBlock):
+                try:
+                    block[slot]
+                except Exception as error:  # whatever a value's own code raises
+                    bad[number] = f"{type(error).__name__}: {error}"
+        if not bad:
+            return None
+        wants = self._chunk.wants.items()
+        suspects = tuple([position for position, wanted in wants if not bad.keys().isdisjoint(wanted)])
+        why = secrets.mask("; ".join(dict.fromkeys(bad.values())))
+        text = f"a value that it reads does not unpickle on the worker: {why}"
+        return ChunkLost(self._chunk.id, "unserializable", text, suspects)
+
     def limit(self, chunk: int) -> int | None:
         return self._mine.limits.get(chunk)
 
@@ -396,7 +439,9 @@ class DaskPort:
         return found is None or position in found
 
     def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
-        """Nothing is noted: what may have to be stopped runs in a child."""
+        """For blame alone: what may have to be stopped runs in a child."""
+        if self._page is not None:
+            self._page.note(chunk, stage, position, attempt, timeout or 0.0)
 
     def log(self, lines: list[LogLine], dropped: int) -> None:
         self._logs.append(("log", lines, dropped))  # leaves with the report that follows

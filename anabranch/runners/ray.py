@@ -30,7 +30,7 @@ from anabranch.runners.entry import WORKER
 from anabranch.runners.ray_crew import Crew
 from anabranch.runners.ray_jobs import Outgoing
 from anabranch.runners.ray_link import Link, require
-from anabranch.runners.ray_news import News
+from anabranch.runners.ray_news import TICK, News
 from anabranch.runners.ray_nodes import Nodes
 from anabranch.runners.ray_values import Values
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("anabranch.runners")
 
-TICK = 0.5  # seconds between looks at the crew
 CHUNK_SECONDS = 0.4  # of work: an actor takes 2 ms from the end of a call to the next one
 UP_SECONDS = 60.0  # for the first worker
 
@@ -124,7 +123,7 @@ class RayRunner:
 
     def _begin(self, link: Link) -> None:
         put = self._actions.put
-        nodes = Nodes(link.ray)
+        nodes = Nodes(link.ray, put)
         if not (self._num_cpus or nodes.cpus):
             raise RunnerError("this Ray has no processors: say how many to use with num_cpus")
         self._outgoing.store = link.ray.put
@@ -155,10 +154,12 @@ class RayRunner:
         if not inside:
             self._thread.join(30.0)
         self._sink = None
-        self._crew.end_all()
+        self._crew.nodes.close()
+        if not self._desk.headless:  # else nobody is there to be told, and actors end with their nodes
+            self._crew.end_all()
         self._values.clear()
         self._outgoing.shared.clear()
-        self._link.close()
+        self._link.close(headless=self._desk.headless)
 
     # -- what callers say ------------------------------------------------------------------------
 

@@ -6,11 +6,12 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 from importlib.util import find_spec
 from typing import Any
 
-from anabranch.core.errors import MissingExtraError, RunnerError
+from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
 
 _lock = threading.Lock()
 _uses: dict[str, int] = {}  # runners that use a Ray which one of them started or joined, by its job
@@ -63,8 +64,8 @@ class Link:
         """Why there is no Ray behind this any more; empty while there is one."""
         return "" if self.ray.is_initialized() else "Ray was shut down"
 
-    def close(self) -> None:
-        """Let go of Ray, once; never raises."""
+    def close(self, *, headless: bool = False) -> None:
+        """Let go of Ray, once; never raises. One without a head is left as it is: its end would not come back."""
         with _lock:
             if self._job not in _uses:
                 return
@@ -72,7 +73,9 @@ class Link:
             if not _uses[self._job]:
                 del _uses[self._job]
                 with contextlib.suppress(Exception):
-                    if not self.lost and _job(self.ray) == self._job:
+                    if headless:
+                        _leave(self.ray)
+                    elif not self.lost and _job(self.ray) == self._job:
                         self.ray.shutdown()
 
 
@@ -80,6 +83,13 @@ def _job(ray: Any) -> str:
     """Tells this tie to Ray from one that somebody makes after it was cut."""
     context = ray.get_runtime_context()
     return f"{context.gcs_address} {context.get_job_id()}"
+
+
+def _leave(ray: Any) -> None:
+    """Let an error that ends the program be printed: Ray's hook would tell its head first, and never come back."""
+    worker = ray._private.worker
+    if sys.excepthook is worker.custom_excepthook:
+        sys.excepthook = worker.normal_excepthook
 
 
 def _begin(ray: Any, address: str | None, num_cpus: int | None) -> bool:
@@ -98,6 +108,9 @@ def _begin(ray: Any, address: str | None, num_cpus: int | None) -> bool:
     try:
         ray.init(**options, log_to_driver=False, configure_logging=False, logging_level=logging.WARNING)
     except Exception as error:
+        if str(error).startswith("Version mismatch"):
+            told = " ".join(str(error).split())
+            raise VersionMismatch(f"the driver does not fit the Ray at {address}: {told}") from error
         where = f"reach the Ray at {address}" if address else "start Ray"
         raise RunnerError(f"cannot {where}: {_why(error)}") from error
     finally:

@@ -19,6 +19,7 @@ from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.runners import ray_worker as worker_half
 from anabranch.runners.ray_desk import Desk
+from anabranch.runners.ray_nodes import patience
 from anabranch.runners.value_files import refused
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from anabranch.runners.ray_crew import Place
     from anabranch.runners.ray_jobs import Sent
 
+TICK = 0.5  # seconds between looks at the crew
 VERDICT_SECONDS = 30.0  # for a page to be read on another node
 REFUSALS = 20  # batches of news, one after another, that Ray could not store
 LOW_ON_MEMORY = "running low on memory"  # what Ray says of workers that it ended for it
@@ -34,7 +36,12 @@ LOW_ON_MEMORY = "running low on memory"  # what Ray says of workers that it ende
 class News(Desk):
     """Adds what comes from Ray."""
 
+    headless = False  # whether the engine is lost because Ray's head is silent
     _told: tuple[Any, ...] = ()  # of slots
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._patience = patience()
 
     def on_joined(self, place: Place, future: Any) -> None:
         if place not in self._crew.places:
@@ -121,9 +128,7 @@ class News(Desk):
         if job is not None:
             self._lose(job, reason, text)
 
-    def _hear_stopped(
-        self, place: Place, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None
-    ) -> None:
+    def _hear_stopped(self, place: Place, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None) -> None:
         job = place.jobs.get(lost.chunk)
         if job is None:
             return
@@ -207,18 +212,37 @@ class News(Desk):
             self.out.append(c.ChunkLost(job.id, reason, text, suspects, alone=True, stage=running.stage))
 
     def look(self) -> None:
-        """See to nodes and the crew's size; find calls that ended before the actor's code was reached."""
-        gone = self._crew.nodes.look()
-        if gone:
-            self.out += self.values.lose_nodes(gone, self._elsewhere)
+        """Ask for the nodes, see to the crew's size; find calls that ended before the actor's code was reached."""
+        self._crew.nodes.ask()
+        if self._beheaded():
+            self.headless = True
+            self.failure = RunnerError(
+                f"Ray's head has not answered for {self._patience:g} s: it was killed or cut off"
+            )
+            return
         now = time.monotonic()
         for place in list(self._dying):
-            if place.node in gone or now - place.died_at > VERDICT_SECONDS:
+            if now - place.died_at > VERDICT_SECONDS:
                 self.on_verdict(place, None)
         if not self.ending:
             self.staff()
         self._tell_slots()
         self._look_at_calls()
+
+    def _beheaded(self) -> bool:
+        """Whether the head is silent for too long; questions count too: a driver that was stopped has not asked."""
+        nodes = self._crew.nodes
+        return nodes.silent > self._patience / TICK / 2 and time.monotonic() - nodes.heard > self._patience
+
+    def on_nodes(self, found: list[dict[str, Any]] | None) -> None:
+        """The head has answered (None: it could not be asked); what lay on nodes that are gone is lost."""
+        gone = self._crew.nodes.take(found)
+        if not gone:
+            return
+        self.out += self.values.lose_nodes(gone, self._elsewhere)
+        for place in list(self._dying):
+            if place.node in gone:
+                self.on_verdict(place, None)
 
     def _elsewhere(self, refs: list[Any]) -> list[str]:
         """For each block a node that still has it; "" where there is none."""
@@ -252,10 +276,16 @@ def _how(place: Place, error: BaseException, oom: bool) -> str:
     if oom:
         used = re.search(r"was (\S+ used / \S+ limit)", str(error))
         of = f" ({used[1]})" if used else ""
-        return f"Ray ended its worker {place.name} because the node was {LOW_ON_MEMORY}{of}"
+        return f"Ray ended its worker {place.name}{_peak(place, error)} because the node was {LOW_ON_MEMORY}{of}"
     lines = [line.strip() for line in str(error).splitlines()]
     why = next((line for line in lines if "is dead because" in line), lines[0] if lines else "")
     return f"the Ray worker {place.name} ended: {why.partition('. Some common causes')[0] or type(error).__name__}"
+
+
+def _peak(place: Place, error: BaseException) -> str:
+    """What this worker used, among those that Ray says it has ended."""
+    found = re.search(rf"Actor\({place.actor._actor_id.hex()}\): [^\n]*? memory used=([\d.]+)GB", str(error))
+    return f" at {found[1]} GB" if found else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,10 +10,16 @@ cpus=2                       nothing: the crew has all processors, and chunks on
 from __future__ import annotations
 
 import math
+import os
+import threading
+import time
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # with a head that is silent: 60 seconds, unless it is set
 
 Kind = tuple[tuple[str, float], ...]  # what actors of one kind reserve, in Ray's words; empty for the crew's
 
@@ -38,20 +44,68 @@ def options_of(kind: Kind) -> dict[str, Any]:
     return {**options, "resources": {name: amount for name, amount in kind if name not in own}}
 
 
-class Nodes:
-    """What is known of the cluster since the last look."""
+def patience() -> float:
+    """Seconds for which the head may be silent: it may be starting anew; past its own time Ray ends this process."""
+    try:
+        rays = float(os.environ.get(RAYS_PATIENCE, ""))
+    except ValueError:
+        rays = 60.0
+    return 0.75 * rays
 
-    def __init__(self, ray: Any) -> None:
+
+class Nodes:
+    """What is known of the cluster since the head last answered; not locked: for the serve thread.
+
+    A thread asks, because a call to a head that is gone does not come back.
+
+    Args:
+        put: takes the answer, as ("nodes", list), and None when asking went wrong.
+    """
+
+    def __init__(self, ray: Any, put: Callable[[tuple[Any, ...]], None]) -> None:
         self._ray = ray
         self._alive: dict[str, dict[str, float]] = {}
         self.here: str = ray.get_runtime_context().get_node_id()
-        self.look()
+        self.silent = 0  # questions, one after another, that brought nothing
+        self.heard = 0.0  # when it last answered
+        self._asking = False
+        self._questions: SimpleQueue[bool] = SimpleQueue()
+        self.take(ray.nodes())
+        self._thread = threading.Thread(target=self._ask, args=(put,), name="anabranch-ray-nodes", daemon=True)
 
-    def look(self) -> set[str]:
-        """Ask Ray; the nodes that are gone since the last look."""
+    def ask(self) -> None:
+        """Ask the head once more, if it has answered."""
+        if not self._thread.ident:
+            self._thread.start()
+        self.silent += 1
+        if not self._asking:
+            self._asking = True
+            self._questions.put(True)
+
+    def take(self, found: list[dict[str, Any]] | None) -> set[str]:
+        """What the head says; the nodes that are gone since it said so last."""
+        self._asking = False
+        if found is None:
+            return set()
+        self.silent = 0
+        self.heard = time.monotonic()
         before = set(self._alive)
-        self._alive = {node["NodeID"]: node["Resources"] for node in self._ray.nodes() if node["Alive"]}
+        self._alive = {node["NodeID"]: node["Resources"] for node in found if node["Alive"]}
         return before.difference(self._alive)
+
+    def close(self) -> None:
+        """Ask no more, and wait for a question under way, unless nobody is there to answer."""
+        self._questions.put(False)
+        if self._thread.ident:
+            self._thread.join(0.0 if self.silent > 1 else 5.0)
+
+    def _ask(self, put: Callable[[tuple[Any, ...]], None]) -> None:
+        while self._questions.get():
+            try:
+                found = self._ray.nodes() if self._ray.is_initialized() else None
+            except Exception:  # told by the silence that follows
+                found = None
+            put(("nodes", found))
 
     def __contains__(self, node: str) -> bool:
         return node in self._alive

@@ -11,6 +11,7 @@ from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
 from tests.acceptance.gates import Gate
 from tests.acceptance.resuming import Ledger
+from tests.acceptance.sessions import over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "runner": ("inline", "thread", "process", "dask", "ray"),
     "concurrent": ("thread", "process"),
     "beside": ("thread", "process", "dask", "ray"),  # a submit runs beside its caller
+    "apart": ("process", "dask", "ray"),  # workers are other processes
     "threads": ("thread",),
     "processes": ("process",),
 }
@@ -28,9 +30,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for fixture, kinds in KINDS.items():
         if fixture in metafunc.fixturenames:
-            marks = {"dask": pytest.mark.dask, "ray": [pytest.mark.ray, pytest.mark.timeout(180)]}
-            params = [pytest.param(kind, marks=marks.get(kind, ())) for kind in kinds]
-            metafunc.parametrize(fixture, params, indirect=True)
+            metafunc.parametrize(fixture, over(*kinds), indirect=True)
 
 
 def make_runner(kind: str) -> Any:
@@ -90,7 +90,7 @@ def _kinds(name: str) -> Any:
     return placed
 
 
-runner, concurrent, beside, threads, processes = map(_kinds, KINDS)
+runner, concurrent, beside, apart, threads, processes = map(_kinds, KINDS)
 
 
 @pytest.fixture

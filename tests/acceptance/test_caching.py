@@ -8,27 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import ProcessRunner, ThreadRunner, cache_policies, flow, settings, task
-from anabranch import session as sessions
-from anabranch.records.memory import MemoryRecords
+from anabranch import cache_policies, flow, task
 from anabranch.results.disk import DiskStore
 from anabranch.results.memory import MemoryStore
+from tests.acceptance.gates import SOON, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from anabranch import session as sessions
     from tests.clock import Clock
 
-SOON = 30.0  # seconds, at most, for what comes at once unless something is broken
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for something that another process does; there is no event to wait for."""
-    deadline = time.monotonic() + SOON
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} never came"
-        time.sleep(0.005)
+HOW = {
+    "submit": lambda work, x: work.submit(x, return_state=True),
+    "call": lambda work, x: work(x, return_state=True),
+    "map": lambda work, x: work.map([x], return_state=True)[0],
+}
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -46,7 +41,7 @@ def expiring(
     return clock
 
 
-@pytest.mark.parametrize("how", ["submit", "call", "map"])
+@pytest.mark.parametrize("how", list(HOW))
 def test_a_cached_value_expires(expiring: Clock, how: str) -> None:
     runs: list[int] = []
 
@@ -56,12 +51,7 @@ def test_a_cached_value_expires(expiring: Clock, how: str) -> None:
         return len(runs)
 
     def once() -> tuple[str, int]:
-        states = {
-            "submit": lambda: work.submit(5, return_state=True),
-            "call": lambda: work(5, return_state=True),
-            "map": lambda: work.map([5], return_state=True)[0],
-        }
-        state = states[how]()
+        state = HOW[how](work, 5)
         return state.name, state.result()
 
     assert once() == ("Completed", 1)
@@ -82,6 +72,30 @@ def test_without_an_expiration_a_value_stays(expiring: Clock) -> None:
     assert work.submit(5, return_state=True).name == "Cached"
 
 
+def test_a_value_expires_in_real_time(runner: str, marks: Any) -> None:
+    """By the clock of whoever stored it: it is made anew, but not before its time, however often it is read."""
+    short = 0.25
+
+    @task(cache_key_fn=lambda run, parameters: parameters["key"])
+    def work(key: str) -> int:
+        marks.add(f"{key} {time.time()}")
+        return sum(mark.startswith(key) for mark in marks.read())
+
+    def made_anew(how: str) -> bool:
+        found = 0
+        for seconds in (3600, short):
+            state = HOW[how](work.with_options(cache_expiration=seconds), f"{marks.path} {how} {seconds}")
+            found = state.result()
+        return found > 1
+
+    for how in HOW:
+        until(lambda how=how: made_anew(how), "a new value")
+        began = [float(mark.split()[-1]) for mark in marks.read() if f" {how} {short} " in mark]
+        assert len(began) == 2
+        assert began[1] - began[0] >= short, how
+    assert len(marks.read()) == 3 * len(HOW), "what is to stay an hour was made once"
+
+
 def test_an_expiration_of_nothing_expires_at_once(expiring: Clock) -> None:
     @task(cache_policy=cache_policies.INPUTS, cache_expiration=0)
     def work(x: int) -> int:
@@ -91,7 +105,19 @@ def test_an_expiration_of_nothing_expires_at_once(expiring: Clock) -> None:
     assert [work.submit(5, return_state=True).name for _ in range(2)] == ["Completed"] * 2
 
 
-@pytest.mark.parametrize("how", ["submit", "call"])
+def test_an_expiration_of_nothing_expires_at_once_in_real_time(runner: str, marks: Any) -> None:
+    @task(cache_key_fn=lambda run, parameters: marks.path, cache_expiration=0)
+    def work(x: int) -> int:
+        return x
+
+    @flow
+    def main() -> list[str]:
+        return [state(work, 5).name for state in HOW.values()]
+
+    assert main() == ["Completed"] * 3
+
+
+@pytest.mark.parametrize("how", list(HOW))
 def test_refresh_cache_runs_again_and_stores_the_new_value(runner: str, how: str, marks: Any) -> None:
     @task(cache_key_fn=lambda run, parameters: parameters["key"])
     def work(key: str) -> int:
@@ -104,8 +130,7 @@ def test_refresh_cache_runs_again_and_stores_the_new_value(runner: str, how: str
     def main() -> list[tuple[str, int]]:
         found = []
         for one in (work, work, again, work, again, work):
-            path = f"{marks.path} {how}"
-            state = one.submit(path, return_state=True) if how == "submit" else one(path, return_state=True)
+            state = HOW[how](one, f"{marks.path} {how}")
             found.append((state.name, state.result()))
         return found
 
@@ -115,22 +140,7 @@ def test_refresh_cache_runs_again_and_stores_the_new_value(runner: str, how: str
 
 # -- two runs of one key -------------------------------------------------------------------------
 
-
-@pytest.fixture(scope="module", params=["thread", "process"])
-def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sessions.Session]:
-    made = ThreadRunner(max_workers=1) if request.param == "thread" else ProcessRunner(max_workers=1)
-    chosen = settings.load({}, home=tmp_path_factory.mktemp("home"), runner=made, progress=False)
-    session = sessions.Session(chosen, records=MemoryRecords())
-    yield session
-    session.close()
-
-
-@pytest.fixture
-def one_slot(narrow: sessions.Session) -> Iterator[None]:
-    """A session whose runner runs one thing at a time."""
-    before = sessions.use(narrow)
-    yield
-    sessions.use(before)
+CROWD = 8  # more than any runner here has slots
 
 
 class Held:
@@ -158,7 +168,12 @@ class Held:
 
 
 def second(marks: Any) -> Any:
-    @task(cache_key_fn=lambda run, parameters: marks.path, state_handlers=[lambda obj, old, new: marks.add(new.name)])
+    """A task of the same key; it says which of its runs met the lock, and when one computes the value itself."""
+
+    def note(obj: Any, old: Any, new: Any) -> None:
+        marks.add(f"{new.name} {new.run_id}")
+
+    @task(cache_key_fn=lambda run, parameters: marks.path, state_handlers=[note])
     def work() -> str:
         marks.add("ran")
         return "the second one's"
@@ -166,31 +181,36 @@ def second(marks: Any) -> Any:
     return work
 
 
-def test_who_waits_for_anothers_value_holds_no_worker(one_slot: None, marks: Any) -> None:
+def looks(marks: Any) -> list[str]:
+    """The runs that met the lock, once for each time they did."""
+    return [mark.split()[1] for mark in marks.read() if mark.startswith("AwaitingCache ")]
+
+
+def test_who_waits_for_anothers_value_holds_no_worker(beside: str, marks: Any) -> None:
     @task
     def other(n: int) -> int:
         return n
 
-    held = Held(marks)
+    held, work = Held(marks), second(marks)
     try:
-        waiting = second(marks).submit()
-        until(lambda: "AwaitingCache" in marks.read(), "AwaitingCache")
-        # The only slot is free for others, one after another, as often as the waiting run looks.
+        waiting = [work.submit() for _ in range(CROWD)]
+        until(lambda: len(set(looks(marks))) == CROWD, "AwaitingCache")
+        # All slots are free for others, one after another, as often as the waiting runs look.
         assert [other.submit(n).result(timeout=SOON) for n in range(5)] == list(range(5))
-        assert not waiting.done()
+        assert not any(future.done() for future in waiting)
     finally:
         held.let_go()
-    ended = waiting.wait(timeout=SOON)
-    assert (ended.name, ended.result()) == ("Cached", "the first one's")
+    ended = [future.wait(timeout=SOON) for future in waiting]
+    assert {(state.name, state.result()) for state in ended} == {("Cached", "the first one's")}
     assert held.state.name == "Completed"
     assert "ran" not in marks.read()
 
 
-def test_what_the_first_one_could_not_make_the_second_makes(one_slot: None, marks: Any) -> None:
+def test_what_the_first_one_could_not_make_the_second_makes(beside: str, marks: Any) -> None:
     held = Held(marks, ValueError("no good"))
     try:
         waiting = second(marks).submit()
-        until(lambda: "AwaitingCache" in marks.read(), "AwaitingCache")
+        until(lambda: bool(looks(marks)), "AwaitingCache")
     finally:
         held.let_go()
     ended = waiting.wait(timeout=SOON)
@@ -199,18 +219,18 @@ def test_what_the_first_one_could_not_make_the_second_makes(one_slot: None, mark
     assert marks.read().count("ran") == 1
 
 
-def test_waiting_for_the_cache_spends_no_retry(one_slot: None, marks: Any) -> None:
+def test_waiting_for_the_cache_spends_no_retry(beside: str, marks: Any) -> None:
     held = Held(marks)
     try:
         waiting = second(marks).with_options(retries=1).submit()
-        until(lambda: marks.read().count("AwaitingCache") >= 3, "the third look")
+        until(lambda: len(looks(marks)) >= 3, "the third look")
     finally:
         held.let_go()
     assert waiting.wait(timeout=SOON).attempt == 1
-    assert "Retrying" not in marks.read()
+    assert not any(mark.startswith("Retrying") for mark in marks.read())
 
 
-def test_of_many_runs_of_one_key_one_runs(concurrent: str, marks: Any) -> None:
+def test_of_many_runs_of_one_key_one_runs(runner: str, marks: Any) -> None:
     @task(cache_key_fn=lambda run, parameters: marks.path)
     def work(n: int) -> int:
         marks.add("ran")

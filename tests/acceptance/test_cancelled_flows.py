@@ -12,16 +12,16 @@ from anabranch import flow, task
 from anabranch import session as sessions
 from anabranch.core.context import current_flow
 from anabranch.core.errors import CancelledRun
+from tests.acceptance.gates import SOON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from anabranch import Future
     from anabranch.core.runs import FlowRunRow, MapRow
     from tests.acceptance.conftest import Marks
+    from tests.acceptance.gates import Gate
 
-SOON = 30.0  # seconds that an event may take on a busy machine
 LATER = 600.0  # seconds that nobody waits for
 
 
@@ -31,23 +31,10 @@ def same(x: Any) -> Any:
 
 
 @task
-def hold(gate: str, x: int = 0) -> int:
-    """Waits until the file is there."""
-    import pathlib
-    import time
-
-    until = time.monotonic() + 60
-    while not pathlib.Path(gate).exists() and time.monotonic() < until:
-        time.sleep(0.01)  # another process may be waited for
-    return x
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[str]:
-    """Where `hold` looks; opened at the end of the test at the latest."""
-    path = tmp_path / "gate"
-    yield str(path)
-    path.touch()
+def hold(gate: Gate, begun: Gate | None = None) -> None:
+    if begun is not None:
+        begun.open()
+    gate.pass_through()
 
 
 class Place:
@@ -81,6 +68,21 @@ def place() -> Iterator[Place]:
     found = Place()
     yield found
     found.go_on.set()
+
+
+def end_of(child: Any, place: Place) -> str:
+    """How a submitted child ends that is cancelled once it stands at its place, and goes on from there."""
+
+    @flow
+    def main() -> Any:
+        future = child.submit()
+        assert place.begun.wait(SOON)
+        assert future.cancel()
+        place.go_on.set()
+        return future.wait().name
+
+    name: str = main()
+    return name
 
 
 def test_nothing_new_begins_in_a_cancelled_flow(runner: str, place: Place, marks: Marks) -> None:
@@ -128,26 +130,22 @@ def test_nothing_new_begins_in_a_cancelled_flow(runner: str, place: Place, marks
     assert place.maps()["mark"].counts == {"Completed": 1}
 
 
-def test_its_task_runs_are_cancelled(concurrent: str, place: Place, gate: str) -> None:
+def test_its_task_runs_are_cancelled(beside: str, place: Place, gates: Callable[[str], Gate]) -> None:
+    """One that runs, those that have no slot, one that waits for another."""
     seen: list[str] = []
+    gate, begun = gates("never"), gates("begun")
 
     @flow
     def child() -> None:
-        held = [hold.submit(gate), *hold.map([gate] * 3)]
+        held = [hold.submit(gate, begun), *hold.map([gate] * 3)]
         behind = same.submit(held[0])
-        place.go_on.set()
+        begun.pass_through()
+        place.go_on.set()  # it waits for them when they are cancelled
         place.stand()
         behind.wait()
         seen.extend(one.state.name for one in (*held, behind))
 
-    @flow
-    def main() -> Any:
-        future = child.submit()
-        assert place.begun.wait(SOON)
-        assert future.cancel()
-        return future.wait().name
-
-    assert main() == "Cancelled"
+    assert end_of(child, place) == "Cancelled"
     assert seen == ["Cancelled"] * 5
     assert place.row().state_name == "Cancelled"
     reasons = {one.reason for one in sessions.current().records.reasons([m.id for m in place.maps().values()])}
@@ -155,7 +153,7 @@ def test_its_task_runs_are_cancelled(concurrent: str, place: Place, gate: str) -
 
 
 @pytest.mark.parametrize("end", ["returns", "raises", "leaves"])
-def test_what_its_function_does_then_counts_no_more(threads: str, place: Place, end: str) -> None:
+def test_what_its_function_does_then_counts_no_more(runner: str, place: Place, end: str) -> None:
     """The future has said that it is cancelled, so no end of its function may say otherwise."""
 
     @flow(retries=2, state_handlers=[lambda obj, old, new: None])
@@ -170,20 +168,12 @@ def test_what_its_function_does_then_counts_no_more(threads: str, place: Place, 
 
     attempts: list[int] = []
 
-    @flow
-    def main() -> Any:
-        future = child.submit()
-        assert place.begun.wait(SOON)
-        assert future.cancel()
-        place.go_on.set()
-        return future.wait().name
-
-    assert main() == "Cancelled"
+    assert end_of(child, place) == "Cancelled"
     assert place.row().state_name == "Cancelled"
     assert attempts == [1]
 
 
-def test_a_state_handler_cannot_put_another_state_in_its_place(threads: str, place: Place) -> None:
+def test_a_state_handler_cannot_put_another_state_in_its_place(runner: str, place: Place) -> None:
     from anabranch.core.states import Completed
 
     told: list[str] = []
@@ -196,30 +186,22 @@ def test_a_state_handler_cannot_put_another_state_in_its_place(threads: str, pla
     def child() -> None:
         place.stand()
 
-    @flow
-    def main() -> Any:
-        future = child.submit()
-        assert place.begun.wait(SOON)
-        assert future.cancel()
-        place.go_on.set()
-        return future.wait().name
-
-    assert main() == "Cancelled"
+    assert end_of(child, place) == "Cancelled"
     assert told == ["Running", "Cancelled"]
     assert place.row().state_name == "Cancelled"
 
 
-def test_a_run_that_does_not_exist_yet_never_will(threads: str, gate: str, marks: Marks) -> None:
+def test_a_run_that_does_not_exist_yet_never_will(beside: str, gates: Callable[[str], Gate], marks: Marks) -> None:
     @flow
     def early(x: int) -> None:
         marks.add("ran")
 
     @flow
     def main() -> Any:
-        first = hold.submit(gate)
+        first = hold.submit(gates("first"))
         future = early.submit(first)
         assert future.cancel()
-        open(gate, "w").close()
+        gates("first").open()
         first.result()
         return future.wait().name
 
@@ -231,7 +213,7 @@ def test_a_run_that_does_not_exist_yet_never_will(threads: str, gate: str, marks
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_delay_before_the_next_attempt_is_cut_short(threads: str, place: Place, kind: str) -> None:
+def test_a_delay_before_the_next_attempt_is_cut_short(runner: str, place: Place, kind: str) -> None:
     def fail() -> None:
         here = current_flow.get()
         assert here is not None
@@ -246,18 +228,11 @@ def test_a_delay_before_the_next_attempt_is_cut_short(threads: str, place: Place
     child: Any = flow(name="child", **given)(fail if kind == "sync" else fail_async)
     attempts: list[int] = []
 
-    @flow
-    def main() -> Any:
-        future = child.submit()
-        assert place.begun.wait(SOON)
-        assert future.cancel()
-        return future.wait().name
-
-    assert main() == "Cancelled"  # and not after the delay: the parent waits for the child's record
+    assert end_of(child, place) == "Cancelled"  # and not after the delay: the parent waits for the child's record
     assert (place.row().state_name, attempts) == ("Cancelled", [1])
 
 
-def test_who_comes_too_late_is_told_so(threads: str, place: Place) -> None:
+def test_who_comes_too_late_is_told_so(runner: str, place: Place) -> None:
     """Its end was decided, and its hooks are at work: the future cannot say that it was cancelled."""
     answers: list[bool] = []
 
@@ -283,13 +258,13 @@ def test_who_comes_too_late_is_told_so(threads: str, place: Place) -> None:
 
 
 @pytest.mark.parametrize("how", ["on_exit", "request"])
-def test_a_cancelled_parent_takes_all_below_along(threads: str, how: str, gate: str) -> None:
+def test_a_cancelled_parent_takes_all_below_along(beside: str, how: str, gates: Callable[[str], Gate]) -> None:
     """Submitted and called ones, and those that are below them."""
     places = {name: Place() for name in ("main", "child", "grandchild")}
 
     @flow
     def grandchild() -> None:
-        held = hold.submit(gate)
+        held = hold.submit(gates("never"))
         places["grandchild"].go_on.set()
         places["grandchild"].stand()
         held.wait()
@@ -321,8 +296,10 @@ def test_a_cancelled_parent_takes_all_below_along(threads: str, how: str, gate: 
     assert places["main"].maps()["child"].counts == {"Cancelled": 1}
 
 
-def test_many_futures_with_a_flow_among_them(threads: str, place: Place, gate: str) -> None:
+def test_many_futures_with_a_flow_among_them(beside: str, place: Place, gates: Callable[[str], Gate]) -> None:
     """A list of futures is cancelled one by one; a map over a flow's future is given up without it."""
+    gate, beyond = gates("never"), Place()
+    beyond.go_on.set()
 
     @flow
     def child() -> int:
@@ -331,12 +308,14 @@ def test_many_futures_with_a_flow_among_them(threads: str, place: Place, gate: s
 
     @flow
     def other() -> int:
+        beyond.stand()
         return same.submit(hold.submit(gate)).result()
 
     @flow
     def main() -> Any:
         flows = [child.submit(), other.submit()]
         assert place.begun.wait(SOON)
+        assert beyond.begun.wait(SOON)
         over = same.map([flows[0], 2])
         over.cancel()
         assert over.counts.get("Cancelled", 0) >= 1, "the one that waits for the flow"
@@ -350,24 +329,15 @@ def test_many_futures_with_a_flow_among_them(threads: str, place: Place, gate: s
         return flows[0].result(), [one.wait().name for one in alone]
 
     assert main() == (7, ["Cancelled", "Cancelled"])
-    (row,) = sessions.current().records.flow_runs(flow="other")
-    assert row.state_name == "Cancelled"
+    assert beyond.row().state_name == "Cancelled"
     assert place.row().state_name == "Completed"
 
 
-def test_an_async_flow_is_cancelled_too(threads: str, place: Place) -> None:
+def test_an_async_flow_is_cancelled_too(runner: str, place: Place) -> None:
     @flow
     async def child() -> Any:
         place.stand()
         return await same.submit(1)
 
-    @flow
-    def main() -> Any:
-        future = child.submit()
-        assert place.begun.wait(SOON)
-        assert future.cancel()
-        place.go_on.set()
-        return future.wait().name
-
-    assert main() == "Cancelled"
+    assert end_of(child, place) == "Cancelled"
     assert place.row().state_name == "Cancelled"

@@ -97,7 +97,7 @@ HANDLES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("how", list(HANDLES))
 @pytest.mark.parametrize("data", ["data", None])
-def test_a_handled_failure_fails_no_flow(threads: str, how: str, data: str | None) -> None:
+def test_a_handled_failure_fails_no_flow(runner: str, how: str, data: str | None) -> None:
     @flow(strict=True)
     def main() -> str | None:
         good.submit()
@@ -129,7 +129,7 @@ LOOKS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("how", list(LOOKS))
-def test_waiting_for_a_failure_does_not_handle_it(threads: str, how: str) -> None:
+def test_waiting_for_a_failure_does_not_handle_it(runner: str, how: str) -> None:
     """That it has ended is not yet what it ended with."""
 
     @flow
@@ -171,7 +171,7 @@ def test_returned_futures_and_states_decide(runner: str) -> None:
         main("failed map")
 
 
-def test_a_state_made_by_hand_decides(threads: str) -> None:
+def test_a_state_made_by_hand_decides(runner: str) -> None:
     @flow
     def main(ended: state.State) -> Any:
         bad.submit()
@@ -194,7 +194,7 @@ def test_nothing_returned_bundles_all_runs(runner: str) -> None:
         main()
 
 
-def test_what_it_raised_comes_before_all_else(threads: str) -> None:
+def test_what_it_raised_comes_before_all_else(runner: str) -> None:
     @flow
     def main() -> None:
         set_reference_tasks([good])
@@ -205,7 +205,7 @@ def test_what_it_raised_comes_before_all_else(threads: str) -> None:
     assert ended.message == "Flow run encountered an exception: RuntimeError: its own"
 
 
-def test_reference_tasks_come_before_what_was_returned(threads: str) -> None:
+def test_reference_tasks_come_before_what_was_returned(runner: str) -> None:
     @flow
     def main(names: list[str]) -> Any:
         set_reference_tasks(names)

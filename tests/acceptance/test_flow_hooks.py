@@ -92,7 +92,7 @@ def test_the_same_hooks_on_all_runners(runner: str, how: str, seen: Seen) -> Non
     assert recorded.state_name == name == seen.lines[-1].rsplit(" ", 1)[1]
 
 
-def test_the_same_hooks_of_an_async_flow(threads: str, seen: Seen) -> None:
+def test_the_same_hooks_of_an_async_flow(runner: str, seen: Seen) -> None:
     @flow(**seen.options())
     async def main() -> Any:
         return await good.submit()

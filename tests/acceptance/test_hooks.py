@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,7 +68,7 @@ def test_the_same_hooks_on_all_runners(runner: str, how: str, marks: Any) -> Non
 
 
 @pytest.mark.parametrize("how", list(SEQUENCES))
-def test_the_same_hooks_for_an_item_of_a_map(concurrent: str, how: str, marks: Any) -> None:
+def test_the_same_hooks_for_an_item_of_a_map(runner: str, how: str, marks: Any) -> None:
     work = acting(marks)
 
     @flow
@@ -82,7 +81,7 @@ def test_the_same_hooks_for_an_item_of_a_map(concurrent: str, how: str, marks: A
 
 
 @pytest.mark.parametrize("how", list(SEQUENCES))
-def test_the_same_hooks_for_a_call(threads: str, how: str, marks: Any) -> None:
+def test_the_same_hooks_for_a_call(runner: str, how: str, marks: Any) -> None:
     work = acting(marks)
 
     @flow
@@ -123,7 +122,24 @@ def test_an_item_that_ends_after_its_time_has_one_end(kind: str, fresh_session: 
     assert seen == ["Running", "TimedOut"]
 
 
-def test_hooks_of_runs_that_never_start(runner: str, marks: Any) -> None:
+def test_an_item_that_is_stopped_at_its_time_has_one_end(beside: str, marks: Any, gates: Any) -> None:
+    """Where its process is killed, whoever tells of that end is another than who told of its beginning."""
+    never = gates("never")
+
+    @task(timeout_seconds=0.5, **noting(marks))
+    def late() -> None:
+        never.pass_through()
+
+    @flow
+    def main() -> str:
+        late.submit().wait()
+        return "data"
+
+    assert main() == "data"
+    assert marks.read() == [*STARTS, "Running-TimedOut", "on_failure TimedOut"]
+
+
+def test_hooks_of_runs_that_never_start(runner: str, marks: Any, gates: Any) -> None:
     """Skipped by its trigger, or cancelled while it waits: its hooks are called all the same."""
 
     @task
@@ -133,20 +149,17 @@ def test_hooks_of_runs_that_never_start(runner: str, marks: Any) -> None:
     @task(**noting(marks))
     def work() -> None: ...
 
-    @task
-    def opened(path: str) -> None:
-        while not os.path.exists(path):  # a file, because the task may be in another process
-            time.sleep(0.005)
+    gate = gates("before")
+    passed = task(gate.pass_through)
 
     def skipped() -> State:
         return work.submit(wait_for=[bad.submit()]).wait()
 
     def cancelled() -> State:
-        gate = f"{marks.path}.gate"
-        before = opened.submit(gate)
+        before = passed.submit()
         future = work.submit(wait_for=[before])
         future.cancel()
-        open(gate, "w").close()
+        gate.open()
         before.wait()
         return future.wait()
 
@@ -158,7 +171,7 @@ def test_hooks_of_runs_that_never_start(runner: str, marks: Any) -> None:
     assert marks.read()[2:] == ["Pending-Cancelled", "on_cancellation Cancelled"]
 
 
-def test_a_worker_that_dies_is_a_crash(processes: str, marks: Any) -> None:
+def test_a_worker_that_dies_is_a_crash(apart: str, marks: Any) -> None:
     """Nobody on the worker can call the hook any more: the driver does, once for the end that stands."""
 
     @task(**noting(marks, crash_retries=2))
@@ -175,7 +188,7 @@ def test_a_worker_that_dies_is_a_crash(processes: str, marks: Any) -> None:
     assert marks.read() == [*STARTS, *again, "Retrying-Crashed", "on_crashed Crashed"]
 
 
-def test_a_cached_run_has_completed(threads: str, marks: Any) -> None:
+def test_a_cached_run_has_completed(runner: str, marks: Any) -> None:
     @task(**noting(marks, cache_key_fn=task_input_hash))
     def work(key: str) -> int:
         return 1
@@ -185,31 +198,28 @@ def test_a_cached_run_has_completed(threads: str, marks: Any) -> None:
     assert marks.read()[-2:] == ["Running-Cached", "on_completion Cached"]
 
 
-def test_what_a_hook_is_given(threads: str) -> None:
-    seen: list[Any] = []
+def test_what_a_hook_is_given(runner: str, marks: Any) -> None:
+    def note(obj: Any, run: Any, ended: State) -> None:
+        marks.add(f"{obj.name} {run.task_name} {run.name} {run.tags} {run.attempt}")
+        marks.add(f"{ended.name} {ended.message} {ended.run_id == run.id} {run.id}")
 
-    @task(name="load", tags=["nightly"], task_run_name="load-{n}", on_crashed=lambda *given: seen.append(given))
+    @task(name="load", tags=["nightly"], task_run_name="load-{n}", on_crashed=note)
     def work(n: int) -> Any:
         return state.Crashed("by hand")
 
-    assert work.submit(5).wait().is_crashed()
-    flow(name="main")(lambda: 1)()
-    (obj, run, ended) = seen[0]
-    assert (obj.name, run.task_name, run.name, run.tags, run.attempt) == ("load", "load", "load-5", ("nightly",), 1)
-    assert (ended.name, ended.message, ended.run_id) == ("Crashed", "by hand", run.id)
-    assert len(seen) == 1
+    ended = work.submit(5).wait()
+    assert ended.is_crashed()
+    assert marks.read() == ["load load load-5 ('nightly',) 1", f"Crashed by hand True {ended.run_id}"]
 
 
-def test_hooks_are_called_in_their_order_with_those_added_later(threads: str) -> None:
-    seen: list[str] = []
-
-    @task(on_running=[lambda *_: seen.append("first"), lambda *_: seen.append("second")])
+def test_hooks_are_called_in_their_order_with_those_added_later(runner: str, marks: Any) -> None:
+    @task(on_running=[lambda *_: marks.add("first"), lambda *_: marks.add("second")])
     def work() -> int:
         return 1
 
     @work.on_running
     def third(task: Any, run: Any, new: State) -> None:
-        seen.append("third")
+        marks.add("third")
 
     assert work.submit().result() == 1
-    assert seen == ["first", "second", "third"]
+    assert marks.read() == ["first", "second", "third"]

@@ -63,14 +63,20 @@ def is_closed(runner: Any) -> bool:
     return False
 
 
-def test_a_shared_runner_stays_warm_and_is_closed_when_idle(opened: Any, time_of_sessions: Clock) -> None:
-    here = opened()
+NAMES = ["inline", "thread", "process"]
+DASK = pytest.param("dask", marks=pytest.mark.dask)
+# And no Ray: a process has one, and the session that the other tests share has taken all its processors.
+
+
+@pytest.mark.parametrize("name", [*NAMES, DASK])
+def test_a_shared_runner_stays_warm_and_is_closed_when_idle(opened: Any, time_of_sessions: Clock, name: str) -> None:
+    here = opened(runner=name)
     assert main() == 1
-    first = here._runners["thread"].runner
+    first = here._runners[name].runner
     time_of_sessions.now += IDLE - 1
     here._close_idle()
     assert main() == 1
-    assert here._runners["thread"].runner is first
+    assert here._runners[name].runner is first
     time_of_sessions.now += IDLE - 1  # it counts from its last use
     here._close_idle()
     assert not is_closed(first)
@@ -80,12 +86,13 @@ def test_a_shared_runner_stays_warm_and_is_closed_when_idle(opened: Any, time_of
     assert here._runners == {}
 
 
-def test_a_new_one_is_made_when_it_is_wanted_again(opened: Any, time_of_sessions: Clock) -> None:
-    here = opened()
+@pytest.mark.parametrize("name", NAMES)  # three clusters, one behind the other, would take long and say no more
+def test_a_new_one_is_made_when_it_is_wanted_again(opened: Any, time_of_sessions: Clock, name: str) -> None:
+    here = opened(runner=name)
     seen = []
     for _ in range(3):
         assert main() == 1
-        seen.append(here._runners["thread"].runner)
+        seen.append(here._runners[name].runner)
         time_of_sessions.now += IDLE + 1
         here._close_idle()
     assert len({id(runner) for runner in seen}) == 3

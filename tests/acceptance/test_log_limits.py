@@ -94,7 +94,7 @@ def test_the_driver_tells_the_gap(fresh_session: sessions.Session, capsys: pytes
     assert [row.message for row in fresh_session.records.logs("run")] == ["kept"]
 
 
-def test_a_task_that_logs_without_end_is_cut_off(concurrent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_logs_without_end_is_cut_off(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes: no second has more, and what was kept and what was dropped is all that was logged."""
     seconds: Counter[int] = Counter()
     lost: list[int] = []
@@ -160,7 +160,7 @@ def test_a_secret_at_the_cut_is_masked_first(monkeypatch: pytest.MonkeyPatch) ->
     assert "swordfish" not in found
 
 
-def test_a_long_print_arrives_cut(concurrent: str, capsys: pytest.CaptureFixture[str], caplog: Any) -> None:
+def test_a_long_print_arrives_cut(runner: str, capsys: pytest.CaptureFixture[str], caplog: Any) -> None:
     caplog.set_level("INFO", logger="anabranch")
 
     @task(log_prints=True)

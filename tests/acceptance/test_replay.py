@@ -15,6 +15,7 @@ import pytest
 
 from anabranch import explain, flow, replay, task
 from anabranch import session as sessions
+from tests.acceptance.sessions import over
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -81,7 +82,8 @@ def test_failed_items_of_a_map_and_of_submits(runner: str, tmp_path: Path) -> No
     assert row.state_name == "Failed"  # nothing of a replay is recorded
 
 
-def test_items_that_were_stopped_at_their_time(concurrent: str, tmp_path: Path) -> None:
+def test_items_that_were_stopped_at_their_time(beside: str, tmp_path: Path) -> None:
+    """The inline runner stops nobody: it looks at the time of an item when that has ended."""
     mended = tmp_path / "mended"
 
     @task
@@ -108,7 +110,7 @@ def test_items_that_were_stopped_at_their_time(concurrent: str, tmp_path: Path) 
     assert replay(run, "slow#2[0]") == 15
 
 
-def test_an_item_that_kills_its_workers(processes: str, tmp_path: Path) -> None:
+def test_an_item_that_kills_its_workers(apart: str, tmp_path: Path) -> None:
     mended = tmp_path / "mended"
 
     @task(crash_retries=2)
@@ -150,7 +152,9 @@ def main():
 '''
 
 
-def test_a_flow_from_a_file_days_later(tmp_path: Path) -> None:
+@pytest.mark.timeout(180)  # a dozen programs, each with a cluster or an interpreter to start
+@pytest.mark.parametrize("kind", over("thread", "process", "dask", "ray"))
+def test_a_flow_from_a_file_days_later(tmp_path: Path, kind: str) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANABRANCH_")}
     environ = {**kept, "ANABRANCH_HOME": str(tmp_path / "home"), "PYTHONPATH": str(REPOSITORY)}
     file = tmp_path / "code" / "nightly.py"
@@ -159,26 +163,29 @@ def test_a_flow_from_a_file_days_later(tmp_path: Path) -> None:
 
     def command(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         main = [sys.executable, "-c", "from anabranch.cli import main; main()", *args]
-        done = subprocess.run(main, env=environ, capture_output=True, text=True, timeout=50, cwd=tmp_path)
+        done = subprocess.run(main, env=environ, capture_output=True, text=True, timeout=100, cwd=tmp_path)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
-    for kind in ("thread", "process"):
-        file.write_text(FLOW)
-        command("run", str(file), "--runner", kind, code=1)
-        [run, *_] = json.loads(command("runs", "--json").stdout)
-        shown = json.loads(command("explain", run["id"], "load[17]", "--json").stdout)
-        [group] = shown["groups"]
-        assert (group["reason"], group["attempt"], group["details"]) == ("budget/user", 2, {"spent": 1, "of": 1})
-        assert "load[17]: Failed [budget/user]" in command("explain", run["id"]).stdout
-        assert "Traceback" in (trace := command("replay", run["id"], "load[17]", code=1).stderr)
-        assert "ValueError: row 17 is bad" in trace
-        file.write_text(FLOW.replace("row.n == 17", "False"))
-        assert command("replay", run["id"], "load[17]").stdout == "18\n"
-        assert "row 17 is bad" in command("replay", run["id"], "load[17]", "--recorded", code=1).stderr
-        there = file.rename(tmp_path / file.name)  # as on another machine: it is called from that folder
-        done = command("replay", run["id"], "load[17]")
-        assert done.stdout == "18\n"
-        assert f"calling the task as it is in {there}" in done.stderr
-        there.unlink()
-        assert "have the modules that its values come from" in command("replay", run["id"], "load[17]", code=1).stderr
+    command("run", str(file), "--runner", kind, code=1)
+    [run] = json.loads(command("runs", "--json").stdout)
+    shown = json.loads(command("explain", run["id"], "load[17]", "--json").stdout)
+    [group] = shown["groups"]
+    assert (group["reason"], group["attempt"], group["details"]) == ("budget/user", 2, {"spent": 1, "of": 1})
+    assert "load[17]: Failed [budget/user]" in command("explain", run["id"]).stdout
+    assert "Traceback" in (trace := command("replay", run["id"], "load[17]", code=1).stderr)
+    assert "ValueError: row 17 is bad" in trace
+    file.write_text(FLOW.replace("row.n == 17", "False"))
+    assert command("replay", run["id"], "load[17]").stdout == "18\n"
+    assert "row 17 is bad" in command("replay", run["id"], "load[17]", "--recorded", code=1).stderr
+    there = file.rename(tmp_path / file.name)  # as on another machine: it is called from that folder
+    done = command("replay", run["id"], "load[17]")
+    assert done.stdout == "18\n"
+    assert f"calling the task as it is in {there}" in done.stderr
+    there.unlink()
+    told = command("replay", run["id"], "load[17]", code=1).stderr
+    if kind in ("thread", "process"):
+        assert "have the modules that its values come from" in told
+    else:  # what went to other machines, and what came of it, needs no module of this program
+        assert "calling the task as it was recorded" in told
+        assert "ValueError: row 17 is bad" in told

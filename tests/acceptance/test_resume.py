@@ -210,7 +210,7 @@ def test_a_subflow_keeps_what_its_tasks_have_made(runner: Any, ran: Ledger) -> N
     assert [row.attempt for row in parts] == [2, 2]
 
 
-def test_what_a_task_submits_is_kept_when_the_task_runs_again(concurrent: Any, ran: Ledger) -> None:
+def test_what_a_task_submits_is_kept_when_the_task_runs_again(runner: Any, ran: Ledger) -> None:
     @task
     def leaf(x: int) -> int:
         ran.note(f"leaf {x}")
@@ -262,7 +262,7 @@ def test_a_result_that_comes_of_a_failure_is_made_anew(runner: Any, ran: Ledger)
     assert ran.take() == ["count"]
 
 
-def test_what_ran_again_and_completed_is_no_failure_any_more(threads: Any, ran: Ledger) -> None:
+def test_what_ran_again_and_completed_is_no_failure_any_more(runner: Any, ran: Ledger) -> None:
     @task
     def shaky(x: int) -> int:
         if not ran.mended:
@@ -305,7 +305,7 @@ def test_a_flow_that_retries_keeps_what_it_has(runner: Any, ran: Ledger) -> None
     assert ran.take() == sorted([*"01234", "2"])
 
 
-def test_code_that_has_changed_is_asked_about(threads: Any, ran: Ledger) -> None:
+def test_code_that_has_changed_is_asked_about(runner: Any, ran: Ledger) -> None:
     def old(x: int) -> int:
         ran.note(f"old {x}")
         return x
@@ -340,7 +340,7 @@ def test_code_that_has_changed_is_asked_about(threads: Any, ran: Ledger) -> None
         main.resume(run, changed="maybe")
 
 
-def test_code_that_has_changed_may_be_kept(threads: Any, ran: Ledger) -> None:
+def test_code_that_has_changed_may_be_kept(runner: Any, ran: Ledger) -> None:
     @flow(resumable=True)
     def main() -> int:
         made = task(len if ran.mended else (lambda x: 7), name="made")
@@ -354,7 +354,7 @@ def test_code_that_has_changed_may_be_kept(threads: Any, ran: Ledger) -> None:
     assert main.resume(run, changed="keep") == 7
 
 
-def test_a_lost_block_means_that_its_items_run_again(threads: Any, ran: Ledger) -> None:
+def test_a_lost_block_means_that_its_items_run_again(runner: Any, ran: Ledger) -> None:
     main = adding(ran, 20, chunk=5)
     run = fails(main)
     ran.take()
@@ -368,6 +368,8 @@ def test_a_lost_block_means_that_its_items_run_again(threads: Any, ran: Ledger) 
 
 
 def test_values_and_inputs_that_cannot_be_stored_do_not_stand_in_the_way(threads: Any, ran: Ledger) -> None:
+    """On threads alone: what cannot be pickled reaches no other process."""
+
     @task
     def lock() -> Any:
         ran.note("lock")
@@ -406,7 +408,7 @@ def test_parameters_that_cannot_be_stored_stand_in_the_way_only_where_resuming_w
     assert "parameters are stored, and cannot be" in caplog.text
 
 
-def test_a_run_key_attaches_a_cell_to_its_run(threads: Any, ran: Ledger) -> None:
+def test_a_run_key_attaches_a_cell_to_its_run(runner: Any, ran: Ledger) -> None:
     @task
     def work(x: int) -> int:
         ran.note(x)

@@ -13,7 +13,7 @@ from anabranch.core.states import AWAITING_RETRY, CANCELLED
 from tests.acceptance.resuming import Ledger, adding, fails
 
 
-def test_a_resumed_run_has_its_retries_anew(concurrent: Any, ran: Ledger) -> None:
+def test_a_resumed_run_has_its_retries_anew(runner: Any, ran: Ledger) -> None:
     @task(retries=1)
     def shaky(x: int) -> int:
         ran.note(x)
@@ -37,7 +37,7 @@ def test_a_resumed_run_has_its_retries_anew(concurrent: Any, ran: Ledger) -> Non
 
 
 def test_an_item_whose_value_was_lost_and_that_was_given_up_is_completed_where_its_value_is_stored(
-    threads: Any, ran: Ledger
+    runner: Any, ran: Ledger
 ) -> None:
     main = adding(ran, 40)
     run = fails(main)
@@ -55,7 +55,7 @@ def test_an_item_whose_value_was_lost_and_that_was_given_up_is_completed_where_i
 
 
 @pytest.mark.parametrize("given_up", [False, True])
-def test_attempts_count_on_where_completed_items_are_made_anew(threads: Any, ran: Ledger, given_up: bool) -> None:
+def test_attempts_count_on_where_completed_items_are_made_anew(runner: Any, ran: Ledger, given_up: bool) -> None:
     """At the first attempt, and at the second; the third item does not run this time."""
 
     @task(retries=1)
@@ -92,7 +92,7 @@ def test_attempts_count_on_where_completed_items_are_made_anew(threads: Any, ran
     assert found == [(3 if given_up else 2, "Completed"), (3, "Completed"), (1, "TriggerFailed")]
 
 
-def test_attempts_count_on_where_a_driver_died_before_a_retry(threads: Any, ran: Ledger) -> None:
+def test_attempts_count_on_where_a_driver_died_before_a_retry(runner: Any, ran: Ledger) -> None:
     """Else the end of the new driver's attempts, lower ones, would hide behind the wait of the old one."""
 
     @task(retries=1)

@@ -32,7 +32,7 @@ def slow_at_first(gates: Callable[[str], Gate], marks: Marks, **options: Any) ->
     def work(x: int) -> int:
         if not entered.is_open:
             entered.open()
-            never.wait()
+            never.wait(1.5)  # inline stops nobody: who is late there has run out of its time all the same
         return x
 
     return work

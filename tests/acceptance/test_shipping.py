@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -11,17 +11,7 @@ from anabranch import flow, task
 from anabranch import session as sessions
 from anabranch.core.contracts import TaskSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 MANY = 1000
-KINDS = [
-    "inline",
-    "thread",
-    "process",
-    pytest.param("dask", marks=pytest.mark.dask),
-    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(180)]),
-]
 IN_PROCESS = ("inline", "thread")
 
 
@@ -41,13 +31,10 @@ def unpacked(marks: Any) -> Baggage:
     return Baggage(marks)
 
 
-@pytest.fixture(params=KINDS)
-def counted(
-    pool: Callable[[str], sessions.Session], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[str, list[Any]]]:
+@pytest.fixture
+def counted(runner: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[Any]]:
     """The kind of a runner, and all that it is given by `put` from now on."""
-    session = pool(request.param)
-    before = sessions.use(session)
+    session = sessions.current()
     flow(name="first")(lambda: task(lambda: 1).submit())()  # the runner is there, and its workers are up
     shared = session._runners[id(session.settings.runner)]
     given: list[Any] = []
@@ -58,8 +45,7 @@ def counted(
         put(shared_id, value)
 
     monkeypatch.setattr(shared.runner, "put", counting)
-    yield request.param, given
-    sessions.use(before)
+    return runner, given
 
 
 def carrying(marks: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from anabranch import flow, tags, task
@@ -11,6 +10,8 @@ from tests.acceptance.ways import WAYS, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.acceptance.gates import Gate
 
 
 @task(tags=["own"])
@@ -69,7 +70,7 @@ def test_flow_runs_have_them(threads: str) -> None:
     assert found() == ("own",)
 
 
-def test_subflows_have_those_of_the_flow_around(threads: str) -> None:
+def test_subflows_have_those_of_the_flow_around(runner: str) -> None:
     """Called or submitted, which runs them in a thread of their own."""
     child, of_child = in_flow(tags=["child"])
 
@@ -86,11 +87,10 @@ def test_subflows_have_those_of_the_flow_around(threads: str) -> None:
     assert of_child() == ("child",)
 
 
-def test_tags_are_those_of_the_moment_of_the_submit(threads: str) -> None:
-    gate = threading.Event()
-    waiting = task(gate.wait).submit(30)
+def test_tags_are_those_of_the_moment_of_the_submit(beside: str, gates: Callable[[str], Gate]) -> None:
+    waiting = task(gates("now").pass_through).submit()
     with tags("then"):
         future = of_task.submit(1, wait_for=[waiting])
     with tags("now"):
-        gate.set()
+        gates("now").open()
         assert set(future.result()) == {"own", "then"}

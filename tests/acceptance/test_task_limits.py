@@ -8,33 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import ProcessRunner, ThreadRunner, flow, settings, task
-from anabranch import session as sessions
-from anabranch.records.memory import MemoryRecords
+from anabranch import ProcessRunner, flow, task
+from tests.acceptance.gates import SOON, Gate
+from tests.acceptance.sessions import made, over, placed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-SLOTS = 4
-SOON = 30.0
+    from anabranch.session import Session
+
+SLOTS = {"thread": 4, "process": 4, "dask": 2, "ray": 2}
 
 
-@pytest.fixture(scope="module", params=["thread", "process"])
-def roomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sessions.Session]:
-    made = ThreadRunner(max_workers=SLOTS) if request.param == "thread" else ProcessRunner(max_workers=SLOTS)
-    chosen = settings.load({}, home=tmp_path_factory.mktemp("home"), runner=made, progress=False)
-    session = sessions.Session(chosen, records=MemoryRecords())
-    yield session
-    session.close()
+@pytest.fixture(scope="module")
+def four_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    with made(ProcessRunner(max_workers=SLOTS["process"]), tmp_path_factory.mktemp("home")) as session:
+        yield session
 
 
-@pytest.fixture
-def wide(roomy: sessions.Session) -> Iterator[None]:
-    """A session whose runner has room for more than any limit here."""
-    before = sessions.use(roomy)
-    yield
-    sessions.use(before)
+@pytest.fixture(params=over(*SLOTS))
+def slots(request: pytest.FixtureRequest, pool: Callable[[str], Session]) -> Iterator[int]:
+    """How much room the runner has, of which each limit here takes a part."""
+    kind = request.param
+    session = request.getfixturevalue("four_processes") if kind == "process" else pool(kind)
+    with placed(session):
+        yield SLOTS[kind]
 
 
 class Room:
@@ -58,6 +57,13 @@ class Room:
         os.unlink(mine)
         return most
 
+    def stay(self, who: object, gate: Gate) -> None:
+        """Stay until the gate is open."""
+        mine = os.path.join(self.path, f"in-{who}")
+        open(mine, "w").close()
+        gate.pass_through()
+        os.unlink(mine)
+
     @property
     def met(self) -> bool:
         return os.path.exists(os.path.join(self.path, "met"))
@@ -68,9 +74,9 @@ class Room:
 
 @pytest.mark.parametrize("limit", [1, 2, None])
 @pytest.mark.parametrize("how", ["map", "submit"])
-def test_so_many_run_at_once_and_no_more(wide: None, tmp_path: Path, limit: int | None, how: str) -> None:
+def test_so_many_run_at_once_and_no_more(slots: int, tmp_path: Path, limit: int | None, how: str) -> None:
     """They wait for each other until the limit is reached: were it lower in truth, they would wait in vain."""
-    room = Room(tmp_path / "room", limit or SLOTS)
+    room = Room(tmp_path / "room", limit or slots)
 
     @task(concurrency_limit=limit)
     def work(n: int) -> int:
@@ -82,16 +88,17 @@ def test_so_many_run_at_once_and_no_more(wide: None, tmp_path: Path, limit: int 
             return list(work.map(range(10), chunk=1).result())
         return [future.result() for future in [work.submit(n) for n in range(10)]]
 
-    assert max(main()) == (limit or SLOTS)
+    assert max(main()) == (limit or slots)
     assert room.met
 
 
-def test_a_limit_is_one_for_all_runs_of_the_task(wide: None, tmp_path: Path) -> None:
+def test_a_limit_is_one_for_all_runs_of_the_task(slots: int, tmp_path: Path) -> None:
     """Those of two maps and of submits count together; another task's runs do not."""
-    room = Room(tmp_path / "room", 2)
-    outside = Room(tmp_path / "outside", 3)
+    limit = slots // 2
+    room = Room(tmp_path / "room", limit)
+    outside = Room(tmp_path / "outside", limit + 1)
 
-    @task(concurrency_limit=2)
+    @task(concurrency_limit=limit)
     def work(n: int) -> int:
         seen = room.visit(n)
         outside.visit(n)
@@ -109,33 +116,39 @@ def test_a_limit_is_one_for_all_runs_of_the_task(wide: None, tmp_path: Path) -> 
         return [*mine[0].result(), *mine[1].result(), *(f.result() for f in single)], others.result()
 
     seen, others = main()
-    assert max(seen) == 2
-    assert max(others) >= 3, "who is not under the limit runs beside those who are"
+    assert max(seen) == limit
+    assert max(others) >= limit + 1, "who is not under the limit runs beside those who are"
 
 
-def test_who_waits_for_a_place_takes_no_slot(wide: None, tmp_path: Path) -> None:
-    gate = str(tmp_path / "gate")
+@pytest.mark.parametrize("how", ["map", "submit"])
+def test_who_waits_for_a_place_takes_no_slot(
+    slots: int, tmp_path: Path, gates: Callable[[str], Gate], how: str
+) -> None:
+    """One slot stays free of them, however many there are; and while they stay, no other one of them begins."""
+    gate, room, limit = gates("go on"), Room(tmp_path / "room", 0), slots - 1
 
-    @task(concurrency_limit=1)
+    @task(concurrency_limit=limit)
     def work(n: int) -> int:
-        deadline = time.monotonic() + SOON
-        while not os.path.exists(gate):
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        room.stay(n, gate)
         return n
 
     @task
     def other(n: int) -> int:
         return n
 
+    found: list[int] = []
+
     @flow
     def main() -> Any:
-        waiting = [work.submit(n) for n in range(2 * SLOTS)]
+        count = 2 * slots
+        waiting = work.map(range(count), chunk=1) if how == "map" else [work.submit(n) for n in range(count)]
         try:
-            assert other.map(range(SLOTS)).result() == list(range(SLOTS))
+            assert other.map(range(slots), chunk=1).result(timeout=SOON) == list(range(slots))
+            found.append(room.inside())
             assert not any(future.done() for future in waiting)
         finally:
-            open(gate, "w").close()
+            gate.open()
         return waiting
 
-    assert main() == list(range(2 * SLOTS))
+    assert main() == list(range(2 * slots))
+    assert found[0] <= limit

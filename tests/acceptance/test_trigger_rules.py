@@ -147,7 +147,7 @@ def test_a_rule_looks_at_each_item_of_a_map_by_itself(runner: str) -> None:
 
 
 @pytest.mark.parametrize(("at_least", "name"), [(2, "Completed"), (3, "TriggerFailed"), (0.5, "Completed")])
-def test_a_rule_counts_the_items_of_a_map_that_is_waited_for(threads: str, at_least: float, name: str) -> None:
+def test_a_rule_counts_the_items_of_a_map_that_is_waited_for(runner: str, at_least: float, name: str) -> None:
     @flow
     def main() -> str:
         several = good_if_even.map(range(4))
@@ -158,7 +158,7 @@ def test_a_rule_counts_the_items_of_a_map_that_is_waited_for(threads: str, at_le
     assert main() == name
 
 
-def test_a_rule_of_ones_own_sees_the_states_and_may_be_wrong(threads: str) -> None:
+def test_a_rule_of_ones_own_sees_the_states_and_may_be_wrong(runner: str) -> None:
     seen: list[list[str]] = []
 
     def only_after_a_crash(upstream: Sequence[State]) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import Future, as_completed, flow, task, wait
+from anabranch import Future, as_completed, flow, task, unmapped, wait
 from anabranch.core.errors import ResultReleased
+from tests.acceptance.gates import SOON, until
 
-SOON = 30.0  # seconds, at most, for what comes at once unless something is broken
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.acceptance.conftest import Marks
+    from tests.acceptance.gates import Gate
 
 
 @task
@@ -26,40 +29,10 @@ def bad(x: Any) -> Any:
 
 
 @task
-def when_there(path: str) -> str:
-    """Waits for a file, because it may run in another process."""
-    deadline = time.monotonic() + SOON
-    while not os.path.exists(path):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return os.path.basename(path)
-
-
-class Gates:
-    """Tasks on threads that end when they are told to."""
-
-    def __init__(self) -> None:
-        self.events: dict[Any, threading.Event] = {}
-
-    def submit(self, name: Any) -> Future:
-        event = self.events[name] = threading.Event()
-
-        def gated(name: Any) -> Any:
-            assert event.wait(SOON)
-            return name
-
-        return task(gated).submit(name)
-
-    def open(self, name: Any) -> None:
-        self.events[name].set()
-
-
-@pytest.fixture
-def gates(threads: str) -> Any:
-    made = Gates()
-    yield made
-    for event in made.events.values():
-        event.set()
+def gated(gate: Gate, x: Any) -> Any:
+    """Ends when the test lets it."""
+    gate.pass_through()
+    return x
 
 
 # -- wait ----------------------------------------------------------------------------------------
@@ -73,30 +46,23 @@ def test_wait_for_all(runner: str) -> None:
     assert all(future.done() for future in done)
 
 
-def test_the_first_that_ended(concurrent: str, tmp_path: Any) -> None:
-    path = str(tmp_path / "gate")
-    late = when_there.submit(path)
-    try:
-        first = same.submit(1)
-        done, not_done = wait([late, first], return_when="FIRST_COMPLETED", timeout=SOON)
-        assert (done, not_done) == ({first}, {late})
-    finally:
-        open(path, "w").close()
+def test_the_first_that_ended(beside: str, gates: Callable[[str], Gate]) -> None:
+    late, first = gated.submit(gates("late"), "late"), same.submit(1)
+    done, not_done = wait([late, first], return_when="FIRST_COMPLETED", timeout=SOON)
+    assert (done, not_done) == ({first}, {late})
+    gates("late").open()
     assert wait([late]).done == {late}
 
 
-def test_the_first_exception(concurrent: str, tmp_path: Any) -> None:
+def test_the_first_exception(beside: str, gates: Callable[[str], Gate]) -> None:
     """Those that complete do not end the wait; a failure does, whoever else still runs."""
-    path = str(tmp_path / "gate")
-    late = when_there.submit(path)
-    try:
-        good = same.submit(1)
-        good.wait()
-        wrong = bad.submit(2, wait_for=[good])
-        done, not_done = wait([late, good, wrong], return_when="FIRST_EXCEPTION", timeout=SOON)
-        assert (done, not_done) == ({good, wrong}, {late})
-    finally:
-        open(path, "w").close()
+    late = gated.submit(gates("late"), "late")
+    good = same.submit(1)
+    good.wait()
+    wrong = bad.submit(2, wait_for=[good])
+    done, not_done = wait([late, good, wrong], return_when="FIRST_EXCEPTION", timeout=SOON)
+    assert (done, not_done) == ({good, wrong}, {late})
+    gates("late").open()
     late.wait()
 
 
@@ -106,16 +72,16 @@ def test_no_exception_is_all_of_them(runner: str) -> None:
     assert (len(done), not_done) == (4, set())
 
 
-def test_a_cancel_counts_as_an_exception(gates: Gates) -> None:
-    late = gates.submit("late")
+def test_a_cancel_counts_as_an_exception(beside: str, gates: Callable[[str], Gate]) -> None:
+    late = gated.submit(gates("late"), "late")
     behind = same.submit(late)
     assert behind.cancel()
     assert wait([late, behind], return_when="FIRST_EXCEPTION", timeout=SOON) == ({behind}, {late})
 
 
 @pytest.mark.parametrize("return_when", ["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"])
-def test_running_out_of_time_raises_nothing(gates: Gates, return_when: str) -> None:
-    late, later = gates.submit("late"), gates.submit("later")
+def test_running_out_of_time_raises_nothing(beside: str, gates: Callable[[str], Gate], return_when: str) -> None:
+    late, later = (gated.submit(gates(name), name) for name in ("late", "later"))
     assert wait([late, later], timeout=0.01, return_when=return_when) == (set(), {late, later})
     assert wait([late, later], timeout=0, return_when=return_when) == (set(), {late, later})
 
@@ -138,33 +104,44 @@ def test_what_cannot_be_waited_for_is_named(threads: str) -> None:
 # -- as_completed --------------------------------------------------------------------------------
 
 
-def test_futures_come_in_the_order_in_which_they_end(gates: Gates) -> None:
-    names = ["a", "b", "c"]
-    futures = {name: gates.submit(name) for name in names}
+@task
+def gated_told(marks: Marks, gate: Gate, name: str) -> str:
+    """As `gated`, and says that it has begun."""
+    marks.add(name)
+    gate.pass_through()
+    return name
+
+
+def test_futures_come_in_the_order_in_which_they_end(beside: str, gates: Callable[[str], Gate], marks: Marks) -> None:
+    futures = [gated_told.submit(marks, gates(name), name) for name in "abc"]
+    last_first(futures, gates, marks)
+
+
+def test_the_items_of_a_map_come_in_the_order_in_which_they_end(
+    beside: str, gates: Callable[[str], Gate], marks: Marks
+) -> None:
+    futures = gated_told.map(unmapped(marks), [gates(name) for name in "abc"], list("abc"), chunk=1)
+    last_first(futures, gates, marks)
+
+
+def last_first(futures: Any, gates: Callable[[str], Gate], marks: Marks) -> None:
+    """Of those that have begun (two at least, whichever they are) the last is let through; and it comes next."""
+    opened: list[str] = []
+
+    def open_next() -> None:
+        left = 3 - len(opened)
+        until(lambda: len(marks.read()) - len(opened) >= min(2, left), "those that can run at once")
+        opened.append(max(set(marks.read()) - set(opened)))
+        gates(opened[-1]).open()
+
     seen: list[str] = []
-    gates.open("c")
-    for future in as_completed([futures[name] for name in names], timeout=SOON):
-        seen.append(future.result())
-        if len(seen) < 3:
-            gates.open({"c": "a", "a": "b"}[seen[-1]])
-    assert seen == ["c", "a", "b"]
-
-
-def test_the_items_of_a_map_come_in_the_order_in_which_they_end(gates: Gates) -> None:
-    events = [threading.Event() for _ in range(3)]
-
-    def gated(n: int) -> int:
-        assert events[n].wait(SOON)
-        return n
-
-    futures = task(gated).map(range(3), chunk=1)
-    seen: list[int] = []
-    events[2].set()
+    open_next()
     for future in as_completed(futures, timeout=SOON):
         seen.append(future.result())
         if len(seen) < 3:
-            events[{2: 0, 0: 1}[seen[-1]]].set()
-    assert seen == [2, 0, 1]
+            open_next()
+    assert seen == opened
+    assert seen[0] != "a"
 
 
 def test_each_comes_once_whatever_became_of_it(runner: str) -> None:
@@ -176,8 +153,8 @@ def test_each_comes_once_whatever_became_of_it(runner: str) -> None:
     assert isinstance(wrong.exception(), ValueError)
 
 
-def test_as_completed_tells_how_many_were_late(gates: Gates) -> None:
-    first, late = same.submit(1), gates.submit("late")
+def test_as_completed_tells_how_many_were_late(beside: str, gates: Callable[[str], Gate]) -> None:
+    first, late = same.submit(1), gated.submit(gates("late"), "late")
     first.wait()
     found = as_completed([late, first], timeout=0.05)
     assert next(found) == first
@@ -200,7 +177,7 @@ def test_release_lets_each_value_go_behind_the_reader(runner: str) -> None:
     assert main() == list(range(20))
 
 
-def test_without_release_values_stay(threads: str) -> None:
+def test_without_release_values_stay(runner: str) -> None:
     futures = same.map(range(5))
     found = list(as_completed(futures))
     assert sorted(f.result() for f in found) == list(range(5)) == futures.result()
@@ -228,13 +205,13 @@ def test_a_callback_is_called_once_with_its_future(runner: str) -> None:
 
 
 def test_a_callback_that_raises_is_logged_and_the_next_is_called(
-    gates: Gates, capsys: pytest.CaptureFixture[str]
+    beside: str, gates: Callable[[str], Gate], capsys: pytest.CaptureFixture[str]
 ) -> None:
     called = threading.Event()
-    late = gates.submit("late")
+    late = gated.submit(gates("late"), "late")
     late.add_done_callback(lambda future: 1 / 0)
     late.add_done_callback(lambda future: called.set())
     assert not called.is_set()
-    gates.open("late")
+    gates("late").open()
     assert called.wait(SOON)
     assert "ZeroDivisionError" in capsys.readouterr().err

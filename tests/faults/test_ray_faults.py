@@ -16,7 +16,8 @@ import pytest
 from anabranch import RayRunner, flow, task, wait
 from anabranch.core.contracts import EngineLost, SlotsChanged
 from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
-from anabranch.runners import ray_link
+from anabranch.runners import ray_link, ray_worker
+from tests.contract.conftest import Bench
 from tests.faults import awkward, slow_reader
 from tests.faults.pipes import read_pid, squares_met_at
 
@@ -221,6 +222,77 @@ def test_versions_that_differ_are_refused_and_named() -> None:
     compare(versions(), versions(), "ray-1")
     with pytest.raises(VersionMismatch, match=r"ray-1 do not fit: ray \S+ here, 1.0 there"):
         compare(versions(), {**versions(), "ray": "1.0"}, "ray-1")
+
+
+def test_workers_with_another_python_are_refused_by_name(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the worker says comes over the real wire; here it is the driver that is another."""
+    real = ray_worker.versions
+    monkeypatch.setattr(ray_worker, "versions", lambda: {**real(), "Python": "3.99"})
+    ran: list[str] = []
+
+    @flow(runner=RayRunner(num_cpus=1))
+    def main() -> None:
+        ran.append("it")
+
+    theirs = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    with pytest.raises(VersionMismatch, match=rf"Ray worker ray-\d+ do not fit: Python 3.99 here, {theirs} there$"):
+        main()
+    assert ran == []
+
+
+def test_an_item_that_exits_ends_alone_and_its_worker_goes_on(ray: Any) -> None:
+    @task
+    def work(x: int) -> int:
+        if x == 3:
+            sys.exit(4)
+        return os.getpid()
+
+    @flow(runner=RayRunner(num_cpus=1))
+    def main() -> tuple[list[str], set[int]]:
+        first = work.map(range(6), chunk=6)
+        wait(first)
+        first[3].exception()
+        later = work.map(range(10, 14)).result(WAIT)
+        pids = {first[i].result(WAIT) for i in (0, 1, 2, 4, 5)}
+        return [f"{state.name} {state.attempt}" for state in first.states], pids.union(later)
+
+    states, pids = main()
+    assert states == ["Completed 1"] * 3 + ["Crashed 1"] + ["Completed 1"] * 2
+    assert len(pids) == 1
+
+
+def test_more_urgent_chunks_go_first(ray: Any, tmp_path: Path) -> None:
+    """However many were there before them; none but the one that its worker has already goes ahead."""
+    folder = str(tmp_path)
+
+    def hold(x: int) -> int:
+        open(f"{folder}/begun", "w").close()
+        end = time.monotonic() + WAIT
+        while not os.path.exists(f"{folder}/open") and time.monotonic() < end:
+            time.sleep(0.01)
+        return x
+
+    def mark(x: int) -> int:
+        with open(f"{folder}/order", "a", encoding="utf-8") as file:
+            file.write(f"{x}\n")
+        return x
+
+    bench = Bench(RayRunner(num_cpus=1))
+    try:
+        held, marking = bench.task(hold), bench.task(mark)
+        first = bench.submit(held, [0])
+        bench.until_true((tmp_path / "begun").exists)
+        next_one = bench.submit(marking, [1])
+        [place] = bench.runner._crew.places  # type: ignore[attr-defined]
+        bench.until_true(lambda: len(place.jobs) == 2)
+        urgencies = [(10, 1), (20, 1), (10, 3), (20, 3), (10, 9), (20, 9)]
+        chunks = [bench.submit(marking, [n + priority], priority=priority) for n, priority in urgencies]
+        bench.delivered()
+        (tmp_path / "open").touch()
+        bench.ended(first, next_one, *chunks)
+    finally:
+        bench.runner.close()
+    assert (tmp_path / "order").read_text().split() == ["1", "19", "29", "13", "23", "11", "21"]
 
 
 def test_ray_client_is_refused_with_a_way_out(ray: Any) -> None:

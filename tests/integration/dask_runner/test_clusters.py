@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import Handle, Report, SlotsChanged, ValuesLost
+from anabranch.core.contracts import ChunkStarted, Handle, Report, SlotsChanged, ValuesLost
 from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.runners.dask import DaskRunner
 from tests.integration.dask_runner.driving import MIB, Driver, blob
@@ -98,6 +98,39 @@ def test_a_worker_paused_by_its_memory_does_not_hold_up_the_map(tmp_path: Path) 
             driver.run(chunks)
             assert len({driver.values(chunk)[0] for chunk in chunks}) == 1
             driver.runner.release([Handle(full.id, 0, 0)])
+        finally:
+            driver.runner.close()
+
+
+def test_all_workers_paused_by_their_memory_hold_the_map_up_and_lose_nothing() -> None:
+    """Nothing begins while both are full; once they have room again all of it runs."""
+    dask = importlib.import_module("dask")
+    with (
+        dask.config.set({"distributed.worker.memory.terminate": False, "distributed.worker.memory.spill": False,
+                         "distributed.worker.memory.target": False, "distributed.worker.memory.pause": 0.6}),
+        local_cluster(n_workers=2, memory_limit="600 MiB") as cluster,
+    ):  # fmt: skip
+        driver = Driver(DaskRunner(cluster))
+        try:
+            fill = driver.task(lambda x: b"x" * (350 * MIB))
+
+            def paused() -> int:
+                return sum(worker.status.name == "paused" for worker in cluster.scheduler.workers.values())
+
+            full = [driver.chunk(fill, [n]) for n in range(2)]
+            for n, chunk in enumerate(full, 1):
+                driver.run([chunk])  # the second one goes to the worker that still runs
+                driver.until_true(lambda n=n: paused() == n)
+            chunks = [driver.chunk(driver.task(nap), [n]) for n in range(10)]
+            driver.runner.submit(chunks)
+            driver.until_true(lambda: driver.keys() == len(full) + len(chunks))
+            assert paused() == 2
+            begun = {event.chunk for event in driver.seen(ChunkStarted)}
+            assert begun == {chunk.id for chunk in full}
+            driver.runner.release([Handle(chunk.id, 0, 0) for chunk in full])
+            driver.until(lambda: all(chunk.id in driver.ends for chunk in chunks))
+            assert all(isinstance(driver.ends[chunk.id], Report) for chunk in chunks)
+            assert paused() < 2
         finally:
             driver.runner.close()
 

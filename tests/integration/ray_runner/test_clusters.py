@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+import platform
+import re
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.ray_runner.running import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
-
-SLOW = "timed out during startup"  # Ray gives its node 30 s to come up, which a busy machine may not keep
-PROGRAMS = Path(__file__).parent / "programs"
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def run(program: str, *args: str, **environment: str) -> Any:
-    """What a program printed last."""
-    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    env |= {"PYTHONPATH": str(ROOT), "RAY_agent_register_timeout_ms": "60000", **environment}
-    for left in (2, 1, 0):
-        done = subprocess.run(
-            [sys.executable, str(PROGRAMS / program), *args], env=env, capture_output=True, text=True, timeout=200
-        )
-        if not (left and done.returncode and SLOW in done.stderr):
-            break
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_ray_of_our_own_has_what_it_has(tmp_path: Path) -> None:
@@ -75,3 +59,48 @@ def test_a_worker_that_was_ended_for_memory_is_told_apart(tmp_path: Path) -> Non
     assert name == "Crashed"
     assert message.startswith("out-of-memory: Ray ended its worker ray-")
     assert "running low on memory" in message
+    used = re.match(r"out-of-memory: Ray ended its worker ray-\d+ at (\d+\.\d+) GB because the node", message)
+    assert used is not None, message
+    assert 0 < float(used[1]) < 5
+
+
+def test_a_head_that_was_killed_is_an_engine_lost(tmp_path: Path) -> None:
+    """Well before Ray itself ends the program, which would leave no state behind."""
+    saw = run("head_killed.py", str(tmp_path), RAY_gcs_rpc_server_reconnect_timeout_s="20")
+    assert saw["error"] == "engine-lost: Ray's head has not answered for 15 s: it was killed or cut off"
+    assert saw["state"] == "Failed"
+    assert saw["hook"]  # an error that ends the program is printed
+
+
+def test_drivers_that_do_not_fit_are_refused_and_told_why(tmp_path: Path) -> None:
+    token = "0123456789abcdef" * 2
+    saw = run("refusing.py", ANABRANCH_HOME=str(tmp_path), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+    assert saw["right token"] == ["[0, 2, 4, 6]", ""]
+    for one in ("wrong token", "no token"):
+        kind, message = saw[one]
+        assert kind == "RunnerError"
+        assert "it asks for a token, and the one given here is missing or wrong: set RAY_AUTH_MODE=token" in message
+        assert token not in message
+    kind, message = saw["another Python"]
+    assert kind == "VersionMismatch"
+    assert "Python: 3.99.0" in message
+    assert f"Python: {platform.python_version()}" in message
+
+
+@pytest.mark.s3
+def test_workers_store_at_an_address_if_they_can_log_in_there(s3_address: str, tmp_path: Path) -> None:
+    saw = run("stores.py", s3_address, str(tmp_path), ANABRANCH_HOME=str(tmp_path))
+    persisted = saw["persisted"]
+    assert persisted["values"]
+    assert not persisted["by the driver"]
+    assert 1 <= persisted["blocks"] < 60
+    assert persisted["read anew"]
+    assert saw["first states"] == ["Completed"]
+    assert saw["second states"] == ["Cached"]
+    assert saw["squares"]
+    assert saw["the same"]
+    assert saw["computed once"]
+    assert f"results are to be stored in RemoteStore('{s3_address}/unseen', " in saw["refused"]
+    assert "but a worker (process " in saw["refused"]
+    assert "cannot read it" in saw["refused"]
+    assert not saw["ran all the same"]

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import threading
+from queue import SimpleQueue
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.runners.ray_nodes import Nodes, kind_of, options_of
+from anabranch.runners.ray_nodes import RAYS_PATIENCE, Nodes, kind_of, options_of, patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WAIT = 30.0
 
 HEAD = {"NodeID": "a", "Alive": True, "Resources": {"CPU": 2.0, "memory": 100.0, "node:10.0.0.1": 1.0}}
 GPUS = {"NodeID": "b", "Alive": True, "Resources": {"CPU": 4.0, "GPU": 2.0, "licence": 1.0, "object_store_memory": 9.0}}
 
 
-def nodes(*listed: dict[str, Any]) -> Nodes:
+def nodes(*listed: dict[str, Any], put: Callable[[Any], None] = print) -> Nodes:
     here = SimpleNamespace(get_node_id=lambda: "a")
-    return Nodes(SimpleNamespace(nodes=lambda: list(listed), get_runtime_context=lambda: here))
+    ray = SimpleNamespace(
+        nodes=lambda: list(listed), get_runtime_context=lambda: here, is_initialized=lambda: True
+    )  # fmt: skip
+    return Nodes(ray, put)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +57,62 @@ def test_room_is_counted_node_by_node() -> None:
 
 
 def test_nodes_that_went_are_told_once() -> None:
-    listed = [HEAD, GPUS]
-    found = nodes(*listed)
+    answers: SimpleQueue[Any] = SimpleQueue()
+    found = nodes(HEAD, GPUS, put=answers.put)
     found._ray.nodes = lambda: [HEAD, {**GPUS, "Alive": False}]
-    assert found.look() == {"b"}
-    assert found.look() == set()
+
+    def look() -> set[str]:
+        found.ask()
+        kind, nodes = answers.get(timeout=WAIT)
+        assert kind == "nodes"
+        return found.take(nodes)
+
+    assert look() == {"b"}
+    assert look() == set()
     assert "b" not in found
+    found.close()
+    assert not found._thread.is_alive()
+
+
+def test_a_head_that_does_not_answer_is_asked_once_and_its_silence_is_counted() -> None:
+    answers: SimpleQueue[Any] = SimpleQueue()
+    found = nodes(HEAD, put=answers.put)
+    calls: list[int] = []
+    gate = threading.Event()
+
+    def hanging() -> list[dict[str, Any]]:
+        calls.append(1)
+        assert gate.wait(WAIT)
+        return [HEAD]
+
+    found._ray.nodes = hanging
+    for n in range(1, 5):
+        found.ask()
+        assert found.silent == n
+    gate.set()
+    found.take(answers.get(timeout=WAIT)[1])
+    assert (found.silent, len(calls)) == (0, 1)
+    found.close()
+
+
+def test_a_head_that_cannot_be_asked_counts_as_silent_and_keeps_its_nodes() -> None:
+    answers: SimpleQueue[Any] = SimpleQueue()
+    found = nodes(HEAD, put=answers.put)
+
+    def broken() -> list[dict[str, Any]]:
+        raise RuntimeError("no head")
+
+    found._ray.nodes = broken
+    for n in (1, 2):
+        found.ask()
+        assert found.take(answers.get(timeout=WAIT)[1]) == set()
+        assert found.silent == n
+    assert "a" in found
+    found.close()
+
+
+def test_patience_ends_before_ray_ends_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(RAYS_PATIENCE, raising=False)
+    assert patience() == 45
+    monkeypatch.setenv(RAYS_PATIENCE, "20")
+    assert patience() == 15

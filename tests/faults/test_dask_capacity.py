@@ -1,4 +1,4 @@
-"""Resources that no worker of an elastic Dask cluster has: runs wait and say for what; they go on, or end with a name."""
+"""Resources that no worker of an elastic Dask cluster has: runs wait and say for what; go on, or end with a name."""
 
 from __future__ import annotations
 

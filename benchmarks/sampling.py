@@ -224,8 +224,12 @@ class Journal:
 
     @classmethod
     def read(cls, paths: list[Path]) -> Journal:
-        """What earlier runs wrote: of a row that is in several files, the last file counts; `about` is the first's."""
+        """What earlier runs wrote: of a row that is in several files, the last file counts.
+
+        `about` is the first file's, with the commits of all.
+        """
         about: dict[str, Any] = {}
+        commits: dict[str, None] = {}
         by_row: dict[str, list[Sample]] = {}
         for path in paths:
             here: dict[str, list[Sample]] = {}
@@ -233,9 +237,12 @@ class Journal:
                 told = json.loads(line)
                 if "about" in told:
                     about = {**told["about"], **about, "quick": about.get("quick") or told["about"]["quick"]}
+                    commits[told["about"].get("commit", "").strip(" ()")] = None
                 else:
                     here.setdefault(told["row"], []).append(Sample(**told))
             by_row.update(here)
+        if any(commits):
+            about["commit"] = f" ({', '.join(filter(None, commits))})"
         found = cls(about)
         found.samples = [sample for samples in by_row.values() for sample in samples]
         return found

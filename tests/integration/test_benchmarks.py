@@ -177,6 +177,15 @@ def test_document_and_plots_come_from_a_journal(tmp_path: Path, monkeypatch: pyt
         assert "anabranch, threads" in (tmp_path / f"{name}.svg").read_text()
 
 
+def test_a_page_of_several_journals_names_the_commits_of_all(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("first", "second", "third")]
+    for path, commit in zip(paths, (" (0123abc)", " (4567def)", " (0123abc)"), strict=True):
+        Journal({"commit": commit, "quick": False}, path).add(Sample("call", "ours", 1.0, {"us_each": 30.0}, 0.02))
+    read = Journal.read(paths)
+    assert read.about["commit"] == " (0123abc, 4567def)"
+    assert len(read.samples) == 1
+
+
 def test_patterns_of_both_kinds_give_what_plain_calls_give() -> None:
     plain = Engine(lambda function, *values: function(*values), list, lambda value: value, None)
     figures = patterns.measured(lambda graph: plain.gather(patterns.walk(graph, plain.submit)), True)

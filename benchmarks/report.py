@@ -173,7 +173,8 @@ UNFAIR = """
   the rate of the map.
 - `resumable=True`: each value is pickled and written before it counts, and so are the inputs of what failed; 1 MiB
   values cost what the disk takes.
-- Task graphs with several inputs: a round trip a step, see above.
+- Task graphs with several inputs: a round trip a step, see above; it shows where each step has little to do at once (trees).
+- Cold start on Dask and Ray: the engine's own, and up to 1.5 s for a scheduler in a process of its own or the actors.
 """
 
 

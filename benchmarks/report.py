@@ -168,12 +168,12 @@ UNFAIR = """
   chunk it travels in and its end; all of it is Python under one interpreter lock, as in the pool, which keeps neither
   states nor a record.
 - Submit to result on threads: 110 us of Python for a chunk of one, and two threads to be woken, which takes as long
-  again where they sit on two processors.
+  again where they sit on two processors. On a virtual machine whose idle processors are slow to wake it misses its bar.
 - Maps of a few hundred items: chunks begin with one item and grow, so the first tenth of a second is not
   the rate of the map.
 - `resumable=True`: each value is pickled and written before it counts, and so are the inputs of what failed; 1 MiB
   values cost what the disk takes.
-- Task graphs with several inputs: a round trip a step, see above; it shows where each step has little to do at once (trees).
+- Task graphs with several inputs: a round trip a step, see above; it shows where a step has little to do (trees).
 - Cold start on Dask and Ray: the engine's own, and up to 1.5 s for a scheduler in a process of its own or the actors.
 """
 

@@ -226,10 +226,11 @@ class Journal:
     def read(cls, paths: list[Path]) -> Journal:
         """What earlier runs wrote: of a row that is in several files, the last file counts.
 
-        `about` is the first file's, with the commits of all.
+        `about` is the first file's, with the commits of all, and the limit that its fan-out had.
         """
         about: dict[str, Any] = {}
         commits: dict[str, None] = {}
+        limit: Any = None
         by_row: dict[str, list[Sample]] = {}
         for path in paths:
             here: dict[str, list[Sample]] = {}
@@ -238,9 +239,12 @@ class Journal:
                 if "about" in told:
                     about = {**told["about"], **about, "quick": about.get("quick") or told["about"]["quick"]}
                     commits[told["about"].get("commit", "").strip(" ()")] = None
+                    limit = told["about"].get("limit")
                 else:
                     here.setdefault(told["row"], []).append(Sample(**told))
             by_row.update(here)
+            if any(row.startswith("fan_out") for row in here):
+                about["limit"] = limit
         if any(commits):
             about["commit"] = f" ({', '.join(filter(None, commits))})"
         found = cls(about)

@@ -180,10 +180,13 @@ def test_document_and_plots_come_from_a_journal(tmp_path: Path, monkeypatch: pyt
 def test_a_page_of_several_journals_names_the_commits_of_all(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("first", "second", "third")]
     for path, commit in zip(paths, (" (0123abc)", " (4567def)", " (0123abc)"), strict=True):
-        Journal({"commit": commit, "quick": False}, path).add(Sample("call", "ours", 1.0, {"us_each": 30.0}, 0.02))
+        journal = Journal({"commit": commit, "quick": False, "limit": 10.0 if "4567" in commit else 120.0}, path)
+        row = "fan_out@1000" if "4567" in commit else "call"
+        journal.add(Sample(row, "ours", 1.0, {"us_each": 30.0}, 0.02))
     read = Journal.read(paths)
+    assert read.about["limit"] == 10.0, "that of the fan-out"
     assert read.about["commit"] == " (0123abc, 4567def)"
-    assert len(read.samples) == 1
+    assert sorted(sample.row for sample in read.samples) == ["call", "fan_out@1000"]
 
 
 def test_patterns_of_both_kinds_give_what_plain_calls_give() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
@@ -18,6 +19,7 @@ from anabranch.runners.dask import DaskRunner
 from tests.integration.dask_runner.driving import MIB, Driver, blob
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(120)]
@@ -73,14 +75,21 @@ def test_an_adaptive_cluster_sees_our_demand_and_shrinks_after_it() -> None:
             driver.runner.close()
 
 
+@contextlib.contextmanager
+def pausing_cluster() -> Iterator[Any]:
+    """Two workers that pause at 360 MiB, and neither spill nor end."""
+    memory = "distributed.worker.memory."
+    limits = {memory + "terminate": False, memory + "spill": False, memory + "target": False, memory + "pause": 0.6}
+    with (
+        importlib.import_module("dask").config.set(limits),
+        local_cluster(n_workers=2, memory_limit="600 MiB") as cluster,
+    ):
+        yield cluster
+
+
 def test_a_worker_paused_by_its_memory_does_not_hold_up_the_map(tmp_path: Path) -> None:
     """One of two workers is full and takes nothing new: what waits there is run by the other one."""
-    dask = importlib.import_module("dask")
-    with (
-        dask.config.set({"distributed.worker.memory.terminate": False, "distributed.worker.memory.spill": False,
-                         "distributed.worker.memory.target": False, "distributed.worker.memory.pause": 0.6}),
-        local_cluster(n_workers=2, memory_limit="600 MiB") as cluster,
-    ):  # fmt: skip
+    with pausing_cluster() as cluster:
         driver = Driver(DaskRunner(cluster))
         try:
             def fill(x: int) -> bytes:
@@ -104,12 +113,7 @@ def test_a_worker_paused_by_its_memory_does_not_hold_up_the_map(tmp_path: Path) 
 
 def test_all_workers_paused_by_their_memory_hold_the_map_up_and_lose_nothing() -> None:
     """Nothing begins while both are full; once they have room again all of it runs."""
-    dask = importlib.import_module("dask")
-    with (
-        dask.config.set({"distributed.worker.memory.terminate": False, "distributed.worker.memory.spill": False,
-                         "distributed.worker.memory.target": False, "distributed.worker.memory.pause": 0.6}),
-        local_cluster(n_workers=2, memory_limit="600 MiB") as cluster,
-    ):  # fmt: skip
+    with pausing_cluster() as cluster:
         driver = Driver(DaskRunner(cluster))
         try:
             fill = driver.task(lambda x: b"x" * (350 * MIB))

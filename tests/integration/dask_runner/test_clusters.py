@@ -80,6 +80,7 @@ def pausing_cluster() -> Iterator[Any]:
     """Two workers that pause at 360 MiB, and neither spill nor end."""
     memory = "distributed.worker.memory."
     limits = {memory + "terminate": False, memory + "spill": False, memory + "target": False, memory + "pause": 0.6}
+    importlib.import_module("distributed")  # brings defaults of its own, which would go with these
     with (
         importlib.import_module("dask").config.set(limits),
         local_cluster(n_workers=2, memory_limit="600 MiB") as cluster,

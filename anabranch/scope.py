@@ -315,7 +315,12 @@ class Scope(Ends, Values):
         """Wait for an item or a whole map; a worker that waits lends its slot out meanwhile."""
         waiter = Waiter()
         dispatcher = self.pump.dispatcher
-        self.pump.call(dispatcher.wait_for, map, index, waiter.set)
+        if index is None or map.source is not None:  # something may have to be pulled first
+            self.pump.call(dispatcher.wait_for, map, index, waiter.set)
+        else:
+            self.pump.leave(dispatcher.wait_for, map, index, waiter.set)
+            if map.is_terminal(index):  # who ended it may have looked for waiters before
+                return True
         ended = self.hold_on(waiter, timeout)
         if not ended:
             self.pump.call(dispatcher.forget_waiter, map, index, waiter.set)
@@ -323,6 +328,8 @@ class Scope(Ends, Values):
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
         """Wait to be woken; a task that waits lends its slot out meanwhile."""
+        if context.current_task.get() is None:
+            return waiter.wait(timeout)
         if waiter.wait(0):
             return True
         with self._lent_slot():

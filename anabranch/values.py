@@ -28,6 +28,13 @@ class Values:
         raise NotImplementedError
 
     def value(self, map: MapRun, index: int) -> Any:
+        block = map.moved.get(index)
+        content = None if block is None else block.content
+        # Of a single run in this process: one look, for which nobody has to stand still, finds it or does not.
+        if block is not None and type(content) is Inline:
+            value = content.values[block.slot(index)]
+            if value is not RELEASED:
+                return value
         return self.values(map, index, index + 1)[0]
 
     def values(self, map: MapRun, lo: int, hi: int) -> list[Any]:

@@ -57,15 +57,14 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     """Run a chunk to its end: exactly one final report, whatever the user's code does."""
     plans = [plan_of(port, ref) for ref in chunk.stages]
     work = _Work(chunk, port, plans)
-    prints = any(plan.prints for plan in plans)
-    if any(plan.isasync for plan in plans):
-        with logs.prints(prints):
+    if work.isasync:
+        with logs.prints(work.prints):
             drive.run_on_loop(work.together)
         return
     context = TaskContext(work.runs[0], port, chunk.id, 0, work.log.append, plans[0].stage.level)
     context.scope = None if port.in_process else WorkerScope(context)
     token = current_task.set(context)
-    printing = logs.start_prints(prints)
+    printing = logs.start_prints(work.prints)
     try:
         work.in_turn(context)
     finally:
@@ -80,17 +79,26 @@ class _Work:
         self.chunk = chunk
         self.port = port
         self.plans = plans
-        runs = {plan: plan.new_run() for plan in dict.fromkeys(plans)}  # for plain runs, one after another
-        self.runs = [runs[plan] for plan in plans]
-        self.holds = [keep or plan.blocks is not None for keep, plan in zip(chunk.keep, plans, strict=True)]
-        self.persists = any(plan.blocks is not None or plan.unseen is not None for plan in plans)
+        self.runs: list[TaskRun] = []  # for plain runs, one after another
+        self.holds: list[bool] = []
+        self.values: list[list[Any]] = []
+        self.isasync = self.prints = self.persists = False
+        runs: dict[StagePlan, TaskRun] = {}
+        for plan, keep in zip(plans, chunk.keep, strict=True):  # one loop: of most chunks it is one step
+            if plan not in runs:
+                runs[plan] = plan.new_run()
+            self.runs.append(runs[plan])
+            self.holds.append(keep or plan.blocks is not None)
+            self.values.append([])
+            self.isasync = self.isasync or plan.isasync
+            self.prints = self.prints or plan.prints
+            self.persists = self.persists or plan.blocks is not None or plan.unseen is not None
         self.failing: list[tuple[int, int, Any]] = []  # stage, item and input of what failed for good, if it is kept
         self.report_ns = REPORT_NS
         self.items = chunk.stage_items or (chunk.items,) * len(plans)
         self.log = logs.Buffer()
         self.base = time.time()
         self.zero = time.perf_counter_ns()
-        self.values: list[list[Any]] = [[] for _ in plans]
         self.codes: list[bytearray] | None = None  # made when something does not just complete
         self.outcomes: list[Outcome] = []
         self.started = array("i")
@@ -444,14 +452,14 @@ class _Work:
         lines, dropped = self.log.take()
         if lines or dropped:
             self.port.log(lines, dropped)
-        blocks = tuple(
-            _block(self.values[n], self.nbytes, len(self.plans)) if self.chunk.keep[n] and count else None
-            for n in range(len(self.plans))
-        )
+        blocks: list[Block] = [
+            Inline(values, self.nbytes // len(self.plans)) if keep and count else None
+            for values, keep in zip(self.values, self.chunk.keep, strict=True)
+        ]
         codes = None if self.codes is None else tuple(bytes(c) for c in self.codes)
         report = Report(
             self.chunk.id, self.first, count, final, self.base, self.started, self.durations, codes, self.outcomes,
-            blocks, self.port.worker, stored,
+            tuple(blocks), self.port.worker, stored,
         )  # fmt: skip
         if self.plans[0].stage.hashed is not None:
             report.digests = worker_stored.digests(self.plans[0], self.chunk.args[self.first : upto])
@@ -480,7 +488,3 @@ class _Late(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
         self.seconds = seconds
-
-
-def _block(values: list[Any], nbytes: int, stages: int) -> Block:
-    return Inline(values, nbytes // stages)

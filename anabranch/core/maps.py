@@ -447,7 +447,7 @@ class MapRun:
 
     def forget_block(self, block: ValueBlock) -> None:
         """No value of the block will be read again."""
-        at = bisect.bisect_left(self.bases, block.first)
+        at = bisect.bisect_left(self.bases, block.first) if self.bases else 0
         while at < len(self.blocks) and self.bases[at] == block.first:
             if self.blocks[at] is block:
                 del self.blocks[at], self.bases[at]

@@ -323,13 +323,13 @@ class Board(Readers):
 
     def ended(self, map: MapRun, items: Sequence[int], reading: Sequence[int] | None = None) -> None:
         """Items are terminal now: free what they (or only `reading`) read, wake and admit who waited for them."""
-        self.spell_out(map, items)
-        self._inputs_read(map, items if reading is None else reading)
-        contiguous = isinstance(items, range)
-        lo, hi = (items[0], items[-1] + 1) if items else (0, 0)
-        for consumer in dict.fromkeys(map.map_consumers):
-            if contiguous:
-                self.admit_range(consumer, lo, hi)
+        if map.followers:
+            self.spell_out(map, items)
+        if map.feeds or map.item_upstreams:
+            self._inputs_read(map, items if reading is None else reading)
+        for consumer in dict.fromkeys(map.map_consumers) if map.map_consumers else ():
+            if isinstance(items, range):
+                self.admit_range(consumer, items[0], items[-1] + 1)
             else:
                 for index in items:
                     self.admit_range(consumer, index, index + 1)
@@ -343,7 +343,8 @@ class Board(Readers):
         for call in map.subscribers:
             call(map, items)
         self._forget_arguments(map, items)
-        self.pull(map)
+        if map.source is not None:
+            self.pull(map)
         self.check_finished(map)
 
     def links_ended(self, map: MapRun, links: Sequence[Sequence[int]], ended: Sequence[int]) -> None:
@@ -434,14 +435,15 @@ class Board(Readers):
 
     def check_finished(self, map: MapRun) -> None:
         """Tell those who wait for all of the map once its last item has ended."""
-        if not map.finished or map.sent:
+        if map.sent or not map.finished:
             return
-        consumers, map.list_consumers = map.list_consumers, []
-        for consumer, index in consumers:
-            self._upstream_ended(consumer, -1 if index is None else index)
-        self.wake.extend(map.waiters.pop(None, ()))
-        for beyond in [i for i in map.waiters if i is not None and i >= len(map.codes)]:
-            self.wake.extend(map.waiters.pop(beyond))
+        if map.list_consumers:
+            consumers, map.list_consumers = map.list_consumers, []
+            for consumer, index in consumers:
+                self._upstream_ended(consumer, -1 if index is None else index)
+        if map.waiters:
+            for key in [i for i in map.waiters if i is None or i >= len(map.codes)]:
+                self.wake.extend(map.waiters.pop(key))
         if map.kind == "map" and map.ended_at is None:
             map.ended_at = map.ended_by(self.now)
             counts = states.Counts(map.codes).as_dict()
@@ -452,8 +454,9 @@ class Board(Readers):
     def tick(self, now: float) -> None:
         """Time has come to `now` (monotonic seconds): delayed items become ready."""
         self.now = now
-        for map, at in self.short.over(now):
-            self._capacity_over(map, at)
+        if self.short.due:
+            for map, at in self.short.over(now):
+                self._capacity_over(map, at)
         while self.timers and self.timers[0][0] <= now:
             _, _, map, index = heapq.heappop(self.timers)
             if index in map.delayed and map.delayed[index][0] <= now:
@@ -471,6 +474,8 @@ class Board(Readers):
         heapq.heappush(self.timers, (due, next(self._tick), map, index))
 
     def next_due(self) -> float | None:
+        if not self.timers and not self.short.due:
+            return None
         due = self.short.next_due()
         if not self.timers:
             return due

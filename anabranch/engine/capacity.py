@@ -29,28 +29,28 @@ def shortfall(needs: Mapping[str, float], offers: Mapping[str, float]) -> str:
 class Waiting:
     """Items (None: whole maps) that wait for capacity, by the time at which they give up."""
 
-    __slots__ = ("_due", "_order")
+    __slots__ = ("_order", "due")
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, MapRun, int | None]] = []
+        self.due: list[tuple[float, int, MapRun, int | None]] = []
         self._order = itertools.count()
 
     def add(self, map: MapRun, index: int | None, due: float) -> None:
-        heapq.heappush(self._due, (due, next(self._order), map, index))
+        heapq.heappush(self.due, (due, next(self._order), map, index))
 
     def over(self, now: float) -> list[tuple[MapRun, int | None]]:
         """Those whose time is over and who still wait."""
         found = []
-        while self._due and self._due[0][0] <= now:
-            _, _, map, index = heapq.heappop(self._due)
+        while self.due and self.due[0][0] <= now:
+            _, _, map, index = heapq.heappop(self.due)
             if map.short:
                 found.append((map, index))
         return found
 
     def next_due(self) -> float | None:
-        return self._due[0][0] if self._due else None
+        return self.due[0][0] if self.due else None
 
     def forget(self, map: MapRun) -> None:
         """The map has what it needs, or is needed no more."""
-        self._due = [entry for entry in self._due if entry[2] is not map]
-        heapq.heapify(self._due)
+        self.due = [entry for entry in self.due if entry[2] is not map]
+        heapq.heapify(self.due)

@@ -59,7 +59,7 @@ class Dispatcher(Halting):
                         later.append(entry)
                         skipped.append(map)
                         break
-                    if self._held_back(map) or not self.limits.take(map):
+                    if self._held_back(map) or (map.limits and not self.limits.take(map)):
                         skipped.append(map)
                         break
                     chunk = assemble.next_chunk(self, lane, map)
@@ -111,12 +111,14 @@ class Dispatcher(Halting):
                 self._end_chunk(sent)
             return
         sent.reported = stop
-        outcomes = {(o.stage, o.position): o for o in report.outcomes}
+        outcomes = {(o.stage, o.position): o for o in report.outcomes} if report.outcomes else {}
         if report.count:
             seconds = sum(report.durations) / 1e6 if report.durations is not None else 0.0
-            nbytes = sum(b.nbytes for b in report.blocks if b is not None)
+            nbytes = 0
+            for block in report.blocks:
+                nbytes += block.nbytes if block is not None else 0
             self.pace(sent.maps[0]).learn(report.count, seconds, nbytes)
-            links = _links(sent, report)
+            links = _links(sent, report) if len(sent.maps) > 1 else None
             if links:
                 self._accept_links(sent, links, report)
             else:  # last stage first: a consumer that travelled along has ended before its producer tells
@@ -154,7 +156,8 @@ class Dispatcher(Halting):
         map = sent.maps[stage]
         items = sent.items[stage][report.first : report.first + report.count]
         codes = report.codes[stage] if report.codes is not None else None
-        self.spell_out(map, items if codes is None and not sent.dirty else None)
+        if map.followers:
+            self.spell_out(map, items if codes is None and not sent.dirty else None)
         if stage == 0:
             map.sent -= len(items)
         content = report.blocks[stage] if stage < len(report.blocks) else None
@@ -261,7 +264,9 @@ class Dispatcher(Halting):
         if sent.dirty:  # refused positions have no value here: theirs is, or will be, elsewhere
             stale = {i for p, i in enumerate(items, first) if p in sent.taken or map.is_terminal(i)}
         overlay = overlay or map.block_of(items[0]) is not None
-        before = [old for i in items if i not in stale and (old := map.block_of(i)) is not None] if overlay else []
+        before: list[ValueBlock] = []
+        if overlay and (map.moved or map.blocks):
+            before = [old for i in items if i not in stale and (old := map.block_of(i)) is not None]
         map.layered = map.layered or bool(before)
         map.add_block(block, overlay=overlay, stale=stale)
         self.ledger.added(map, block, here=sent.lane.capabilities.spills)
@@ -275,7 +280,7 @@ class Dispatcher(Halting):
 
     def _settle_new(self, map: MapRun, items: Sequence[int]) -> None:
         """Values that nobody waits for go at once."""
-        if map.list_handles > 0 or map.list_readers > 0:
+        if map.list_handles > 0 or map.list_readers > 0 or (len(items) == 1 and items[0] in map.handles):
             return
         if isinstance(items, range):
             self.ledger.settle(map, items[0], items[-1] + 1)
@@ -300,11 +305,12 @@ class Dispatcher(Halting):
         map = sent.maps[0]
         map.sent -= len(rest)
         self._retire(sent)
-        if sent.taken:
-            rest = [i for p, i in enumerate(rest, sent.reported) if p not in sent.taken]
-        back = [i for i in rest if not map.is_terminal(i) and i not in map.delayed]
-        for lo, hi in runs_of(reversed(self.with_inputs(map, back))):
-            self.make_ready(map, lo, hi, front=True)
+        if rest:
+            if sent.taken:
+                rest = [i for p, i in enumerate(rest, sent.reported) if p not in sent.taken]
+            back = [i for i in rest if not map.is_terminal(i) and i not in map.delayed]
+            for lo, hi in runs_of(reversed(self.with_inputs(map, back))):
+                self.make_ready(map, lo, hi, front=True)
         self._readmit(sent)
         for stage_map in sent.once:
             self.check_finished(stage_map)
@@ -390,10 +396,9 @@ class Dispatcher(Halting):
         """Instructions of the events so far, in the order to carry them out."""
         self.schedule()
         self.relieve()
-        freed = self.ledger.take_freed()
-        if freed:
+        if self.ledger.freed:
             by_lane: dict[int, list[Handle]] = {}
-            for block in freed:
+            for block in self.ledger.take_freed():
                 by_lane.setdefault(block.lane, []).append(block.handle)
             self.out.extend(Free(lane, handles) for lane, handles in by_lane.items())
         if self.rows:
@@ -422,6 +427,6 @@ def _bring_forward(map: MapRun, upto: int) -> bool:
 
 def _links(sent: Sent, report: Report) -> list[Sequence[int]]:
     """The stages' items of a report that tells of chains of one series, all gone well; else nothing."""
-    if len(sent.maps) == 1 or len(sent.once) > 1 or sent.dirty or report.codes is not None:
+    if len(sent.once) > 1 or sent.dirty or report.codes is not None:
         return []
     return [items[report.first : report.first + report.count] for items in sent.items]

@@ -212,6 +212,8 @@ class Ledger:
 
         It is asked at each of a block's last breaths, so the slot that was the answer last time is asked first.
         """
+        if block.count == 1:
+            return self.wanted_item(map, block.first) and map.block_of(block.first) is block
         if block.item_list is None and not map.layered:
             lo, hi = block.first, block.first + block.count
             if self._consumed(map, lo, hi):

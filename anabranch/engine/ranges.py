@@ -65,7 +65,7 @@ def as_range(items: list[int]) -> Sequence[int]:
 
 def common(items: Sequence[int], table: Mapping[Any, object]) -> Sequence[int]:
     """Items that a table may have: those it has where it is the smaller one, else all of them."""
-    if len(items) < len(table):
+    if len(items) <= len(table):
         return items
     there = items if isinstance(items, range) else set(items)
     return [i for i in table if i in there]

@@ -74,8 +74,9 @@ class Writer:
             self._refuse()
         rows = tuple(rows)
         self._inbox.extend(rows)
-        if any(type(row) is StoredRow and len(row.items) >= _MANY for row in rows):
-            self._hurry.set()
+        for row in rows:
+            if type(row) is StoredRow and len(row.items) >= _MANY:
+                self._hurry.set()
         if not self._due:
             self._rouse()
 

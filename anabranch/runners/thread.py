@@ -198,7 +198,7 @@ class ThreadRunner:
     # -- threads ---------------------------------------------------------------------------------
 
     def _slots(self) -> int:
-        return max(0, self.max_workers - max(0, self._lost - self._cap))
+        return self.max_workers if self._lost <= self._cap else max(0, self.max_workers - self._lost + self._cap)
 
     def _assign(self) -> list[_Thread]:
         """Match chunks that wait with free slots; the threads to be told, once the lock is open."""
@@ -325,7 +325,8 @@ class ThreadRunner:
                 ready = self._assign() if not stays or notice or self._queue.needy else []
         if notice:
             self._sink((notice,))
-        self._go(ready)
+        if ready:
+            self._go(ready)
         return stays
 
     def _rest(self, me: _Thread) -> bool:

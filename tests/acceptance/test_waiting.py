@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import Future, as_completed, flow, task, unmapped, wait
+from anabranch import session as sessions
 from anabranch.core.errors import ResultReleased
 from tests.acceptance.gates import SOON, until
 
@@ -215,3 +216,21 @@ def test_a_callback_that_raises_is_logged_and_the_next_is_called(
     gates("late").open()
     assert called.wait(SOON)
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_run_that_ends_while_its_waiter_is_written_down(
+    beside: str, gates: Callable[[str], Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits leaves a note and lets others take it along: after its run's end nobody may come for it."""
+    late = gated.submit(gates("late"), "late")
+    pump = sessions.current().pump
+    leave = pump.leave
+
+    def slowly(move: Callable[..., Any], *args: Any) -> None:
+        assert move == pump.dispatcher.wait_for
+        gates("late").open()
+        until(late.done, "the run to end")
+        leave(move, *args)
+
+    monkeypatch.setattr(pump, "leave", slowly)
+    assert late.result(timeout=SOON) == "late"

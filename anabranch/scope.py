@@ -348,6 +348,7 @@ class Scope(Ends, Values):
         try:
             yield
         finally:
+            self.pump.settle()  # what stood behind it in its chunk is taken back: known before the chunk goes on
             self.pump.call(waits, current.chunk, current.position, False)
             runner.blocked(current.chunk, False)
 

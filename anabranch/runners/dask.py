@@ -298,7 +298,7 @@ class DaskRunner:
         if kind == "call":
             self._link.after(*args)
         elif kind == "slots":
-            self._slots = args[0] or 1
+            self._slots = args[0] or (0 if self._link.misfits else 1)
             self._outgoing.reachable = args[0] > 0
             if self._lent is not None or self._address is not None:  # others may bring workers of another kind
                 self._outgoing.declared, self._offers = self._link.resources()
@@ -320,7 +320,7 @@ class DaskRunner:
                 log.error("dask: the driver did not take %d events\n%s", len(out), traceback.format_exc())
 
     def _look(self) -> None:
-        why = self._link.lost
+        why = self._link.lost or self._link.unfit
         if why and not self._dead and not self._closed:
             self._dead = True
             self._flight.give_up()

@@ -17,7 +17,7 @@ import cloudpickle
 
 from anabranch.core import contracts as c
 from anabranch.core.culprits import unpicklable
-from anabranch.core.errors import SerializationError
+from anabranch.core.errors import SerializationError, VersionMismatch
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_outgoing import Sent
 from anabranch.runners.dask_pages import running_at
@@ -44,6 +44,8 @@ class InFlight:
         self.open = 0  # of them, in flight
         self.out: list[Event] = []
         self._kept: list[str] = []  # keys of new blocks
+        # By workers that do not fit, with the error and how many looks are to come until it is known who does.
+        self._turned_away: list[tuple[Sent, BaseException, int]] = []
         self._link = link
         self._outgoing = outgoing
         self._session = session
@@ -109,8 +111,12 @@ class InFlight:
         """All workers know that nothing of it is to start: if none has begun it, none will."""
         sent = self.sent.get(chunk)
         if sent is not None and answers is not None and not sent.run and not any(answers.values()):
-            self._forget(sent)
-            self.out.append(c.Report(chunk, 0, 0, True))
+            self._give_back(sent)
+
+    def _give_back(self, sent: Sent) -> None:
+        """None of it was started."""
+        self._forget(sent)
+        self.out.append(c.Report(sent.id, 0, 0, True))
 
     def on_stop(self) -> None:
         """The end: what is still in flight is lost."""
@@ -256,6 +262,10 @@ class InFlight:
         if isinstance(error, SerializationError):
             self._lose(sent, "unserializable", str(error))
             return
+        if isinstance(error, (VersionMismatch, ImportError)):  # ours is missing there: the user's is not looked for yet
+            self._turned_away.append((sent, error, 1))  # a look that has begun may not see the worker yet
+            self._link.poll()
+            return
         address = getattr(getattr(error, "last_worker", None), "address", "")
         if not address:
             self._lose(sent, "worker-lost", f"{type(error).__name__}: {error}")
@@ -284,6 +294,24 @@ class InFlight:
     def _open(self, chunk: int) -> bool:
         sent = self.sent.get(chunk)
         return sent is not None and not sent.final
+
+    def on_looked(self) -> None:
+        """Who is there is known again, and who of them fits: what a misfit refused goes back, untouched."""
+        away = [(sent, error, looks) for sent, error, looks in self._turned_away if self._open(sent.id)]
+        self._turned_away = [(sent, error, looks - 1) for sent, error, looks in away if looks]
+        for sent, error in [(sent, error) for sent, error, looks in away if not looks]:
+            if not (isinstance(error, VersionMismatch) or self._link.misfits):
+                self._lose(sent, "worker-lost", f"{type(error).__name__}: {error}")
+            elif sent.run:  # a worker that has died had begun it
+                self._lose(sent, "worker-lost", f"its worker {sent.address} was lost", ())
+            else:
+                self._give_back(sent)
+
+    def on_fit(self, fitting: list[str] | None) -> None:
+        """Only these workers may be sent to (None: all of them), so what waits for others is called back."""
+        self._outgoing.only = fitting
+        for sent in [s for s in self.sent.values() if s.bound and not (s.run or s.final)]:
+            self.on_note(sent.id, 0, None)
 
     def on_starved(self, event: Any) -> None:
         """A nanny is about to end its worker; says so before the worker's keys err, unless its message is slow."""

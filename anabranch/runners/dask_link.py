@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import pickle
 from importlib.util import find_spec
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ log = logging.getLogger("anabranch.runners")
 
 STARVED = "worker-restart-memory"  # the topic under which a nanny tells that it ends its worker for its memory
 QUIET_SECONDS = 2.0  # at most, for the last words of a client
+MISFIT_SECONDS = 60.0  # for a worker that fits, where all that are there do not
 
 
 def require() -> None:
@@ -55,6 +57,8 @@ class Link:
         self._polling = False
         self._comm: Any = None
         self.workers: dict[str, int] = {}  # threads of each
+        self.misfits: dict[str, str] = {}  # of these, those that joined later and do not fit the driver: why
+        self._alone_since: float | None = None  # when the last one that fits had gone
         try:
             import distributed
 
@@ -73,14 +77,11 @@ class Link:
 
     def check(self) -> dict[str, int]:
         """Threads of each worker, once all of them are known to fit the driver; raises VersionMismatch."""
-        ours = worker_half.versions()
         found: dict[str, Any] = self.client.run(worker_half.versions, on_error="return")
         for name, theirs in found.items():
-            if isinstance(theirs, ImportError):
-                raise VersionMismatch(f"the Dask worker {name} lacks a package that the driver has: {theirs}")
+            _fit(name, theirs)
             if isinstance(theirs, BaseException):
                 raise RunnerError(f"the Dask worker {name} does not answer: {theirs}") from theirs
-            worker_half.compare(ours, theirs, name)
         self.workers = dict(self.client.nthreads())
         return self.workers
 
@@ -113,15 +114,19 @@ class Link:
             before = handlers[op]
 
             def handle(**message: Any) -> Any:
-                found = before(**message)
+                found = None
+                try:
+                    found = before(**message)
+                except Exception as error:  # it would end the client: so does the error of a worker without our code
+                    log.debug("dask: the client did not take %s of %s: %r", op, message.get("key"), error)
                 note(**message)
                 return found
 
             handlers[op] = handle
 
-        def erred(key: str = "", **_: Any) -> None:
-            state = self.client.futures.get(key)
-            put(("erred", key, getattr(state, "exception", None)))
+        def erred(key: str = "", exception: Any = None, **_: Any) -> None:
+            found = getattr(self.client.futures.get(key), "exception", None)
+            put(("erred", key, _error(exception) if found is None else found))
 
         on("key-in-memory", lambda key="", **_: put(("memory", key, None)))
         on("task-erred", erred)
@@ -143,7 +148,8 @@ class Link:
     # -- who is there --------------------------------------------------------------------------------
 
     def poll(self) -> None:
-        """Ask which workers there are; puts what has changed as ("worker", joined, address) and ("slots", threads).
+        """Ask which workers there are; puts what has changed as ("worker", joined, address), ("fit", addresses or None)
+        where some do not fit, and ("slots", threads of those that do); at the end ("looked",).
 
         The scheduler tells all of it under the topic "all", but also things that do not pickle (who
         replicated what, at the time of writing), and cuts off whoever subscribed to those.
@@ -160,13 +166,49 @@ class Link:
             return
         finally:
             self._polling = False
+        fresh = sorted(found.keys() - self.workers.keys())
+        misfits = {name: why for name, why in self.misfits.items() if name in found}
+        if fresh and self.hub is None:
+            misfits |= await self._look_at(fresh)
         known, self.workers = self.workers, dict(found)
+        before, self.misfits = self.misfits, misfits
+        fitting = sorted(found.keys() - misfits.keys())
+        if fitting or not misfits:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = monotonic()
         for address in found.keys() - known.keys():
             self._put(("worker", True, address))
         for address in known.keys() - found.keys():
             self._put(("worker", False, address))
         if found != known:
-            self._put(("slots", sum(found.values())))
+            if misfits or before:
+                self._put(("fit", fitting if misfits else None))
+            self._put(("slots", sum(found[address] for address in fitting)))
+        self._put(("looked",))
+
+    async def _look_at(self, fresh: list[str]) -> dict[str, str]:
+        """Which of the workers that have joined do not fit the driver, and why: others may bring any."""
+        try:
+            answers: dict[str, Any] = await self.client.run(worker_half.versions, workers=fresh, on_error="return")
+        except Exception as error:
+            log.debug("dask: workers that joined did not say what they are: %s", error)
+            return {}
+        found = {}
+        for name, theirs in answers.items():
+            try:
+                _fit(name, theirs)
+            except VersionMismatch as mismatch:
+                log.warning("%s: nothing is sent to it", mismatch)
+                found[name] = str(mismatch)
+        return found
+
+    @property
+    def unfit(self) -> str:
+        """Why this cluster is of no use, once only workers that do not fit have been there for a while."""
+        if self._alone_since is None or monotonic() - self._alone_since < MISFIT_SECONDS or not self.misfits:
+            return ""
+        return f"no worker of the Dask cluster fits: {next(iter(self.misfits.values()))}"
 
     @property
     def cut(self) -> bool:
@@ -266,6 +308,23 @@ class Link:
                 sleep(0.01)  # a client that was connecting again says so when it gives up, which nobody asked for
             if self.hub is not None:
                 self.hub.close()
+
+
+def _fit(name: str, theirs: Any) -> None:
+    """Raises VersionMismatch when this worker, which has said so much of itself, does not fit the driver."""
+    # One that cannot load what it is sent answers with the text of its error.
+    if isinstance(theirs, ImportError) or str(theirs).startswith(("ModuleNotFoundError(", "ImportError(")):
+        raise VersionMismatch(f"the Dask worker {name} lacks a package that the driver has: {theirs}")
+    if isinstance(theirs, dict):
+        worker_half.compare(worker_half.versions(), theirs, name)
+
+
+def _error(sent: Any) -> BaseException:
+    """What a task's end says of itself, where the client could not read all of it."""
+    if isinstance(sent, bytes):
+        with contextlib.suppress(Exception):
+            sent = pickle.loads(sent)
+    return sent if isinstance(sent, BaseException) else RunnerError(f"its error does not unpickle: {sent!r:.200}")
 
 
 @contextlib.contextmanager

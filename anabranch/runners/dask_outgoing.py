@@ -33,7 +33,7 @@ SCATTER_SECONDS = 30.0
 class Sent:
     """One chunk on its way; `run` names the execution that is heard."""
 
-    __slots__ = ("address", "again", "chunk", "final", "future", "held", "id", "key", "lost", "new", "pending",
+    __slots__ = ("address", "again", "bound", "chunk", "final", "future", "held", "id", "key", "lost", "new", "pending",
                  "reported", "run")  # fmt: skip
 
     def __init__(self, chunk: Chunk, key: str) -> None:
@@ -42,6 +42,7 @@ class Sent:
         self.key = key
         self.future: Any = None
         self.run = ""
+        self.bound = False  # to some workers
         self.reported = 0  # positions of which is known what became of them
         self.again = ""  # an execution that Dask repeats for the sake of its blocks
         self.address = ""
@@ -83,6 +84,7 @@ class Outgoing:
         self._direct = direct or None  # whether workers can be reached from here (None: as the client thinks)
         self._scattered = 0
         self.reachable = False  # whether there is a worker
+        self.only: list[str] | None = None  # the workers that may be sent to, where not all of them fit
         self._session = session
         self._prefix = f"ab-{session}-"
         self._common = {"session": session, "entry": entry, "driver": worker_half.versions(), "pages": pages}
@@ -139,7 +141,9 @@ class Outgoing:
         self._scattered += 1
         key = f"{self._prefix}s{shared_id}-{self._scattered}"
         try:
-            found = self._client.scatter({key: payload}, hash=False, direct=self._direct, timeout=SCATTER_SECONDS)
+            found = self._client.scatter(
+                {key: payload}, hash=False, direct=self._direct, timeout=SCATTER_SECONDS, workers=self.only
+            )
         except Exception as error:  # no worker, or none that can be reached: asked for, it is tried again
             log.debug("dask: shared value %d was not sent: %s", shared_id, error)
             return None
@@ -194,7 +198,7 @@ class Outgoing:
                 group, nbytes = [], 0
             if size > SCATTER_BYTES:
                 try:
-                    payload = self._client.scatter(payload, hash=False, direct=self._direct)
+                    payload = self._client.scatter(payload, hash=False, direct=self._direct, workers=self.only)
                 except Exception as error:
                     lost.append((sent, "engine-lost", f"its arguments could not be sent: {error}"))
                     continue
@@ -216,11 +220,12 @@ class Outgoing:
                 [payload for _, payload, _ in group],
                 [inputs for _, _, inputs in group],
                 key=[sent.key for sent, _, _ in group],
-                pure=False, retries=0, priority=priority, resources=resources or None, **self._common,
+                pure=False, retries=0, priority=priority, resources=resources or None, workers=self.only,
+                **self._common,
             )  # fmt: skip
         except Exception as error:
             text = f"Dask refused it: {type(error).__name__}: {error}"
             return [(sent, "engine-lost", text) for sent, _, _ in group]
         for (sent, _, _), future in zip(group, futures, strict=True):
-            sent.future = future
+            sent.future, sent.bound = future, self.only is not None
         return []

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import flow, task
+from anabranch import Future, flow, task
 from anabranch import session as sessions
-from tests.acceptance.gates import SOON
+from tests.acceptance.gates import SOON, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def busy(beside: str) -> Iterator[Callable[[], None]]:
+def busy() -> Iterator[Callable[[], None]]:
     """Another thread is at the dispatcher when this returns, and leaves it a moment later."""
     threads: list[threading.Thread] = []
 
@@ -59,3 +59,41 @@ def test_what_was_asked_for_is_so_when_the_call_returns(
         return "data"
 
     assert main() == "data"
+
+
+def test_a_task_that_goes_on_knows_what_was_taken_back_behind_it(
+    threads: None, busy: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its chunk runs on with what another one has been given meanwhile."""
+    ran: list[int] = []
+    inner: list[Future] = []
+    lent = threading.Event()
+
+    @task
+    def gated(x: int) -> int:
+        assert lent.wait(SOON)
+        return x
+
+    @task
+    def waits(x: int) -> Any:
+        ran.append(x)
+        inner.append(gated.submit(x))
+        return inner[-1].result()
+
+    @flow
+    def main() -> Any:
+        pump = sessions.current().pump
+        call = pump.call
+
+        def call_late(move: Callable[..., Any], *args: Any) -> None:
+            if move == pump.dispatcher.chunk_waits and not lent.is_set():
+                lent.set()
+                until(inner[0].done, "the end of the inner task")
+                busy()
+            call(move, *args)
+
+        monkeypatch.setattr(pump, "call", call_late)
+        return waits.map(range(5), chunk=5).result()
+
+    assert main() == [0, 1, 2, 3, 4]
+    assert sorted(ran) == [0, 1, 2, 3, 4]

@@ -167,8 +167,8 @@ UNFAIR = """
 - Chains on threads: about 40 % of a link is `submit` (a future and an entry that it follows another one), the rest the
   chunk it travels in and its end; all of it is Python under one interpreter lock, as in the pool, which keeps neither
   states nor a record.
-- Submit to result on threads: 110 us of Python for a chunk of one, and two threads to be woken, which takes as long
-  again where they sit on two processors. On a virtual machine whose idle processors are slow to wake it misses its bar.
+- Submit to result on threads: 75 us of Python for a chunk of one, and two threads to be woken, which takes as long
+  again where they sit on two processors. It is near its bar on virtual machines whose idle processors are slow to wake.
 - Maps of a few hundred items: chunks begin with one item and grow, so the first tenth of a second is not
   the rate of the map.
 - `resumable=True`: each value is pickled and written before it counts, and so are the inputs of what failed; 1 MiB

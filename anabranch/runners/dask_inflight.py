@@ -262,7 +262,7 @@ class InFlight:
         if isinstance(error, SerializationError):
             self._lose(sent, "unserializable", str(error))
             return
-        if isinstance(error, (VersionMismatch, ImportError)):  # ours is missing there: the user's is not looked for yet
+        if isinstance(error, (VersionMismatch, ImportError)):  # of our own code: what the user's lacks, it tells itself
             self._turned_away.append((sent, error, 1))  # a look that has begun may not see the worker yet
             self._link.poll()
             return

@@ -31,6 +31,7 @@ log = logging.getLogger("anabranch.runners")
 
 STARVED = "worker-restart-memory"  # the topic under which a nanny tells that it ends its worker for its memory
 QUIET_SECONDS = 2.0  # at most, for the last words of a client
+ANSWER_SECONDS = 10.0  # for a worker that joined to say what it is
 MISFIT_SECONDS = 60.0  # for a worker that fits, where all that are there do not
 
 
@@ -160,12 +161,13 @@ class Link:
 
     async def _ask_workers(self) -> None:
         try:
-            found: dict[str, int] = await self.client.nthreads()
+            await self._see_workers(await self.client.nthreads())
         except Exception as error:  # it is going, or not yet back
             log.debug("dask: the scheduler did not say who is there: %s", error)
-            return
         finally:
             self._polling = False
+
+    async def _see_workers(self, found: dict[str, int]) -> None:
         fresh = sorted(found.keys() - self.workers.keys())
         misfits = {name: why for name, why in self.misfits.items() if name in found}
         if fresh and self.hub is None:
@@ -189,11 +191,12 @@ class Link:
 
     async def _look_at(self, fresh: list[str]) -> dict[str, str]:
         """Which of the workers that have joined do not fit the driver, and why: others may bring any."""
-        try:
-            answers: dict[str, Any] = await self.client.run(worker_half.versions, workers=fresh, on_error="return")
+        answers: dict[str, Any] = {}
+        try:  # one that says nothing may be sent to: nobody is to wait for it
+            asked = self.client.run(worker_half.versions, workers=fresh, on_error="return")
+            answers = await asyncio.wait_for(asked, ANSWER_SECONDS)
         except Exception as error:
             log.debug("dask: workers that joined did not say what they are: %s", error)
-            return {}
         found = {}
         for name, theirs in answers.items():
             try:

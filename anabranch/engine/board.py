@@ -474,9 +474,7 @@ class Board(Readers):
         heapq.heappush(self.timers, (due, next(self._tick), map, index))
 
     def next_due(self) -> float | None:
-        if not self.timers and not self.short.due:
-            return None
-        due = self.short.next_due()
+        due = self.short.next_due() if self.short.due else None
         if not self.timers:
             return due
         return self.timers[0][0] if due is None else min(due, self.timers[0][0])

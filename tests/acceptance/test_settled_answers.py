@@ -62,7 +62,7 @@ def test_what_was_asked_for_is_so_when_the_call_returns(
 
 
 def test_a_task_that_goes_on_knows_what_was_taken_back_behind_it(
-    threads: None, busy: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    threads: str, busy: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else its chunk runs on with what another one has been given meanwhile."""
     ran: list[int] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.runners.dask import DaskRunner
-from tests.integration.dask_runner.driving import Driver
+from tests.integration.dask_runner.driving import Driver, local_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,7 @@ def lent() -> Iterator[Any]:
     """A cluster of the user's, default settings, and their client."""
     distributed = importlib.import_module("distributed")
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=60
-        ) as cluster,
+        local_cluster(n_workers=2) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client

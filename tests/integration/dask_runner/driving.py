@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import signal
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 WAIT = 50.0
 MIB = 1 << 20
+
+
+def local_cluster(**options: Any) -> Any:
+    """A cluster to lend, of workers with one thread each."""
+    distributed = importlib.import_module("distributed")
+    settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
+    return distributed.LocalCluster(**{**settings, **options})
 
 
 class Driver:

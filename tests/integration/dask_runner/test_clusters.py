@@ -16,19 +16,13 @@ import pytest
 from anabranch.core.contracts import ChunkStarted, Handle, Report, SlotsChanged, ValuesLost
 from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.runners.dask import DaskRunner
-from tests.integration.dask_runner.driving import MIB, Driver, blob
+from tests.integration.dask_runner.driving import MIB, Driver, blob, local_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(120)]
-
-
-def local_cluster(**options: Any) -> Any:
-    distributed = importlib.import_module("distributed")
-    settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
-    return distributed.LocalCluster(**{**settings, **options})
 
 
 def test_workers_that_join_are_used_and_those_that_retire_hand_over_what_they_hold() -> None:

@@ -16,16 +16,16 @@ from anabranch import session as sessions
 from anabranch.core import context, secrets, states
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.contracts import ErrorInfo
-from anabranch.core.errors import OptionError, UpstreamError
-from anabranch.core.failures import exception_of
-from anabranch.core.futures import FutureList
+from anabranch.core.errors import OptionError
+from anabranch.core.failures import without_frames
+from anabranch.core.futures import Future
 from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
-from anabranch.core.walk import fill, lift, needs_walk
+from anabranch.core.walk import needs_walk
 from anabranch.engine import drive
 from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, finish
 from anabranch.engine.steps import Call, Sleep
-from anabranch.scope import is_future
+from anabranch.given_values import GivenValues
 from anabranch.tickets import Inside
 
 if TYPE_CHECKING:
@@ -51,44 +51,16 @@ def call(
         )
     if wait_for is not None or needs_walk(args, kwargs):
         secrets.remember(*args, *kwargs.values())
-        args, kwargs = _with_values(task, args, kwargs, wait_for)
+        given = GivenValues(task.name, args, kwargs, wait_for)
+        bad = given.failed()
+        if bad is not None:
+            return given.turn_away(bad, task.spec, return_state, awaited=task.isasync)
+        args, kwargs = given.values()
     if task.isgenerator:
         return _Called(task).generate(args, kwargs)
     if task.isasync:
         return _Called(task).run_async(args, kwargs, return_state)
     return _Called(task).run(args, kwargs, return_state)
-
-
-def _with_values(
-    task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Futures among the arguments become values; a failed one is an error, never None."""
-    waited = [] if wait_for is None else lift(wait_for, is_future)[1]
-    lifted, found = lift((args, kwargs), is_future)
-    for future, allow in (*waited, *found):
-        _check(task, future, allow)
-    filled: Any = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in found])
-    return filled[0], filled[1]
-
-
-def _check(task: Runnable, future: Any, allow: bool) -> None:
-    if allow:
-        future.wait()
-        return
-    bad = future.failed() if isinstance(future, FutureList) and future.wait() is not None else []
-    if isinstance(future, FutureList):
-        if not bad:
-            return
-        index, state = bad[0], future._map.state(bad[0])
-    else:
-        state = future.wait()
-        index = future._index
-        if state.is_completed():
-            return
-    cause = exception_of(future._map, index)
-    future._map.handle(index)
-    message = f"{task.name!r} was called with the result of {future._map.spec.name}[{index}], which ended {state}"
-    raise UpstreamError(message) from cause
 
 
 class _Called:
@@ -288,10 +260,13 @@ class _Called:
         error = result.error
         if states.is_success(result.code):
             return self._state(result) if return_state else result.value
+        state = self._state(result)
         if return_state and (error is None or isinstance(error, Exception)):
-            return self._state(result)
+            if self.map is not None:
+                state.data = Future(self.map, self.index)  # who asks it for the exception has handled the failure
+            return state
         if error is None:
-            error = self._state(result).exception()
+            error = state.exception()
         if self.map is not None:
             self.map.handle(self.index)
         try:
@@ -323,7 +298,9 @@ class _Called:
 
 
 def _info(error: BaseException | None) -> ErrorInfo | None:
-    return None if error is None else ErrorInfo(type(error).__qualname__, _text(error), _traceback(error))
+    if error is None:
+        return None
+    return ErrorInfo(type(error).__qualname__, _text(error), _traceback(error), exception=without_frames(error))
 
 
 def _text(error: BaseException) -> str:

@@ -68,6 +68,7 @@ class FlowRun:
         self.scope.parameters = self.parameters
         self.scope.log_prints = self._log_prints()
         resumption.give(self.scope, begin)
+        self.called = False  # in its caller's thread, which gets its value, or the state
         self.cancelled = False
         self._decided = False  # how it ends: too late to cancel it
         self._fate = threading.Lock()
@@ -152,6 +153,7 @@ class FlowRun:
             self.session.begin(self.row, self.cancel)
             if self.parent is not None:
                 self.parent.scope.children.append(self)
+                self.parent.scope.called_flows += self.called
                 if self.parent.scope.given_up:  # who cancels it has seen this run by now, or is seen here
                     self.cancel(self.parent.scope.given_up)
             logs.flow_began(self)
@@ -182,9 +184,13 @@ class FlowRun:
                 raise error
             finally:
                 del error, result
-        if return_state:
-            return result.state
-        return result.value
+        if not return_state:
+            return result.value
+        state = result.state
+        if self.called and self.parent is not None and not state.is_completed():
+            state = state.with_data(state.exception())
+            self.parent.scope.leave_ended(state, self.flow._runnable.spec)
+        return state
 
     # -- what the policy asks --------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ from anabranch.core import context, options, states
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
 from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
-from anabranch.core.walk import fill, lift
+from anabranch.core.walk import needs_walk
 from anabranch.flow_runs import FlowRun
+from anabranch.given_values import GivenValues
 from anabranch.runnables import Runnable
-from anabranch.scope import is_future
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,6 @@ class Flow(Generic[P, R]):
         self.binder = Binder(fn, self.name)
         self.isasync = inspect.iscoroutinefunction(fn)
         self._reference: tuple[str, ...] | None = None
-        self._series: Runnable | None = None  # its submitted runs, as the record sees them
         functools.update_wrapper(self, fn, updated=())
 
     def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
@@ -62,8 +61,15 @@ class Flow(Generic[P, R]):
             The function's own exception, or the first unhandled one of its task runs.
         """
         args, kwargs = self.binder.bind(args, kwargs)
-        args, kwargs = _values_for(args, kwargs, wait_for)
-        return self._run(FlowRun(self, args, kwargs), args, kwargs, return_state)
+        if wait_for is not None or needs_walk(args, kwargs):
+            given = GivenValues(self.name, args, kwargs, wait_for)
+            bad = given.failed()
+            if bad is not None:
+                return given.turn_away(bad, self._runnable.spec, return_state, awaited=self.isasync)
+            args, kwargs = given.values()
+        run = FlowRun(self, args, kwargs)
+        run.called = True
+        return self._run(run, args, kwargs, return_state)
 
     def _run(self, run: FlowRun, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         if self.isasync:
@@ -119,19 +125,26 @@ class Flow(Generic[P, R]):
         no more. Raises ParameterBindError at once when the arguments do not fit.
         """
         args, kwargs = self.binder.bind(args, kwargs)
-        if self._series is None:
-            self._series = Runnable(self.fn, self.name, options.make(TaskOptions, self.name, {}))
+        given = GivenValues(self.name, args, kwargs, wait_for)
 
         def start(here: subflows.Submitted) -> State:
-            values, named = _values_for(args, kwargs, wait_for)
+            bad = given.failed()
             here.check()
+            if bad is not None:
+                return here.turned_away(given.refusal(bad), bad.run)
+            values, named = given.values()
             run = FlowRun(self, values, named)
             here.began(run)
             state: State = run.go(values, named, True)
             return state
 
-        future = subflows.submit(sessions.current().scope_here(), self._series, start)
+        future = subflows.submit(sessions.current().scope_here(), self._runnable, start)
         return future.wait() if return_state else future
+
+    @functools.cached_property
+    def _runnable(self) -> Runnable:
+        """What its scope knows of it: the task, as it were, of its submitted runs."""
+        return Runnable(self.fn, self.name, options.make(TaskOptions, self.name, {}))
 
     def with_options(self, **given: Any) -> Flow[P, R]:
         """A new flow of the same function with some options changed."""
@@ -167,18 +180,6 @@ class Flow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
-
-
-def _values_for(args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Futures among a flow's arguments become values: values cross runners where flows begin."""
-    if wait_for is not None:
-        for future, _ in lift(wait_for, is_future)[1]:
-            future.wait()
-    lifted, found = lift((args, kwargs), is_future)
-    if not found:
-        return args, kwargs
-    filled: Any = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in found])
-    return filled[0], filled[1]
 
 
 @overload

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from anabranch.core.futures import Future, FutureList
+from anabranch.core.errors import UnfinishedRun
+from anabranch.core.futures import Future
 from anabranch.core.states import State
 from anabranch.core.walk import fill, lift
 from anabranch.scope import is_future
@@ -13,32 +14,45 @@ from anabranch.scope import is_future
 def resolve_returned(value: Any) -> tuple[Any, Any]:
     """A flow's return value as (what the final-state rules see, what the caller gets).
 
-    Futures alone, or a plain collection of nothing but futures, are states to the rules and values
-    to the caller, and so is a state alone; futures inside other data are values to both.
+    One rule for futures, future lists and States, alone or at any depth of a collection: the caller gets values in
+    their place, and where one of them did not complete, they decide how the flow ends. One alone, and a plain
+    collection of nothing else, decides in any case. In `allow_failure` none of them does.
+
+    Raises UnfinishedRun for a State that is not final.
     """
-    if isinstance(value, State) and value.is_completed():
-        return value, value.result()
-    if isinstance(value, Future):
-        state = value.wait()
-        return state, value.result() if state.is_completed() else None
-    if isinstance(value, FutureList):
-        found = value.wait()
-        good = not value.failed() and value._map.error is None
-        if value._map.error is not None:
-            raise value._map.error
-        _mark(value, found)
-        return found or [], value.result() if good else found
-    if isinstance(value, (list, tuple, set, frozenset)) and value and all(isinstance(v, Future) for v in value):
-        found = [f.wait() for f in value]
-        if all(s.is_completed() for s in found):
-            return found, type(value)(f.result() for f in value)
-        return found, found
     lifted, inside = lift(value, is_future)
-    if inside:
-        value = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside])
-    return value, value
+    if not inside:
+        return value, value
+    found: list[State] = []
+    for given, allow in inside:
+        ended = _states_of(given)
+        found += [] if allow else ended
+    if not all(state.is_completed() for state in found):
+        return (found[0] if isinstance(value, (Future, State)) else found), found
+    values = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside])
+    if isinstance(value, (Future, State)):
+        return found[0], values
+    return (found if _nothing_else(value) else values), values
 
 
-def _mark(futures: FutureList, found: list[State]) -> None:
-    for index in futures.failed():
-        found[index].data = futures[index].exception()
+def _states_of(given: Any) -> list[State]:
+    """How what was returned ended, each exception in the state that it belongs to."""
+    if isinstance(given, State):
+        if not given.is_final():
+            raise UnfinishedRun(f"the flow returned the State {given}, which is not final: return its run's future")
+        return [given]
+    if isinstance(given, Future):
+        return [given.wait()]
+    found: list[State] = given.wait()
+    if given._map.error is not None:
+        raise given._map.error
+    for index in given.failed():
+        found[index].data = given[index].exception()
+    return found
+
+
+def _nothing_else(value: Any) -> bool:
+    """Whether this is a plain collection of runs, and of nothing besides."""
+    return is_future(value) or (
+        isinstance(value, (list, tuple, set, frozenset)) and bool(value) and all(is_future(v) for v in value)
+    )

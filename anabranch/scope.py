@@ -11,6 +11,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
+from anabranch import ended_runs
 from anabranch.core import context, secrets
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Stage
@@ -19,6 +20,7 @@ from anabranch.core.futures import Future, FutureList
 from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
+from anabranch.core.states import State
 from anabranch.core.waiter import Waiter
 from anabranch.core.waiting import wake_loop
 from anabranch.core.walk import Hole, lift, needs_walk
@@ -32,6 +34,7 @@ from anabranch.values import Values
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from anabranch.core.contracts import TaskSpec
     from anabranch.core.options import MapOptions
     from anabranch.runnables import Runnable
     from anabranch.session import Session
@@ -40,7 +43,8 @@ LOGGED_RUNS = 20  # single runs of a task that get a log line of their own, in o
 
 
 def is_future(value: object) -> bool:
-    return isinstance(value, (Future, FutureList))
+    """Whether a value stands in an argument for that of a run: by its type, a State as well."""
+    return isinstance(value, (Future, FutureList, State))
 
 
 def is_future_list(value: object) -> bool:
@@ -63,6 +67,8 @@ class Scope(Ends, Values):
         self.streams: list[Any] = []  # calls of generator tasks that have begun and not ended
         self.given_up = ""  # by whom its flow run was cancelled: nothing begins here any more
         self.maps: list[MapRun] = []
+        self.left: list[MapRun] = []  # what ended without a place in the record, and did not raise
+        self.called_flows = 0  # flow runs that were called in this one, and counted in no map
         self.reference_tasks: tuple[str, ...] = ()
         self.log_prints = False
         self.session_runner: Any = None  # what `runner=` said, for subflows
@@ -133,13 +139,17 @@ class Scope(Ends, Values):
         return item, tuple(ups)
 
     def _upstream(self, future: Any, allow_failure: bool) -> Upstream:
-        map = future._map
+        item: int | None
+        if isinstance(future, State):
+            map, item = ended_runs.run_of(self, future)
+        else:
+            map, item = future._map, getattr(future, "_index", None)
         if map.lane != self.lane:
             raise RunnerError(
                 f"{future!r} belongs to another runner than this flow's: values cross runners where flows begin and "
                 "end; pass `.result()` of it, or pass it as an argument of the flow"
             )
-        return Upstream(map, getattr(future, "_index", None), allow_failure)
+        return Upstream(map, item, allow_failure)
 
     def check_goes_on(self) -> None:
         """Raise CancelledRun in a flow run that was cancelled: nothing new begins in it."""
@@ -426,7 +436,13 @@ class Scope(Ends, Values):
         self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
         with self._lock:
             self.maps = []
+            self.left = []
+            self.called_flows = 0
             self._open = {}
+
+    def leave_ended(self, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> None:
+        """Something called here did not complete, and its caller got a state: is it looked at before the end?"""
+        self.left.append(ended_runs.left(self, state, spec, cause))
 
     def close(self) -> None:
         """No more runs here; finished maps are forgotten by the dispatcher."""

@@ -18,6 +18,8 @@ class Ends:
 
     pump: Pump
     maps: list[MapRun]
+    left: list[MapRun]
+    called_flows: int
     children: list[Any]
     submitted: dict[tuple[str, int], Any]
     streams: list[Any]
@@ -73,9 +75,10 @@ class Ends:
 
     def unhandled(self) -> tuple[int, int, Any]:
         """(unhandled failures, all runs, the first (map, index))."""
-        total = bad = 0
+        total = self.called_flows
+        bad = 0
         first = None
-        for map in self.maps:
+        for map in (*self.maps, *self.left):
             total += len(map.codes)
             for index in map.failures():
                 if index not in map.handled:

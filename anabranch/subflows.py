@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from anabranch.core.errors import CancelledRun
 from anabranch.core.failures import capture
 from anabranch.core.futures import Future
-from anabranch.core.states import Cancelled, Crashed, Failed, State
+from anabranch.core.states import Cancelled, Crashed, Failed, State, TriggerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.errors import UpstreamError
+    from anabranch.core.maps import MapRun
     from anabranch.runnables import Runnable
     from anabranch.scope import Scope
 
@@ -37,6 +39,7 @@ class Submitted:
         self.name = name
         self.over = threading.Event()
         self.cancelled = False  # before there was a run
+        self.cause: tuple[MapRun, int] | None = None  # the upstream that it did not begin for
         self._run: Cancellable | None = None
         self._lock = threading.Lock()
 
@@ -49,6 +52,11 @@ class Submitted:
         """Raise CancelledRun where it was cancelled before its run existed: it never begins."""
         if self.cancelled:
             raise CancelledRun(f"flow {self.name!r} was cancelled before it started")
+
+    def turned_away(self, error: UpstreamError, cause: tuple[MapRun, int] | None) -> State:
+        """How it ends that never begins, as a task whose upstream did not complete."""
+        self.cause = cause
+        return TriggerFailed(str(error), error)
 
     def began(self, run: Cancellable) -> None:
         with self._lock:
@@ -97,6 +105,8 @@ def submit(scope: Scope, flow: Runnable, start: Callable[[Submitted], State]) ->
             state = Crashed(f"Execution was ended by {type(error).__name__}: {error}", error)
         info = None if state.is_completed() else _info(state)
         value = state.data if state.is_completed() else None
+        if here.cause is not None:
+            map.causes[index] = (here.cause,)
         times = (began, began + time.perf_counter() - zero)
         pump.call(dispatcher.flow_ended, map, index, state.code, state.message, info, times, value)
         here.over.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,20 @@ def capture(
     except BaseException:
         info.pickled = None
     return info
+
+
+def without_frames(error: BaseException) -> BaseException | None:
+    """A copy of an exception that goes on to its caller: it can be kept, as none of that one's frames hang on it.
+
+    None where no true copy can be had, and of one whose text holds a secret.
+    """
+    try:
+        twin = copy.copy(error)
+        if type(twin) is type(error) and twin is not error and str(twin) == str(error) == _message(error):
+            return strip(twin)
+    except BaseException:  # whatever its own code does
+        pass
+    return None
 
 
 def strip(error: BaseException) -> BaseException:

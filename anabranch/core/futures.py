@@ -145,6 +145,9 @@ class Future(ValueSource):
         map.handle(index)
         return exception_of(map, index)
 
+    def origin(self) -> tuple[MapRun, int]:
+        return self._map, self._index
+
     def __await__(self) -> Generator[Any, None, Any]:
         if not self.done():
             yield from self._map.scope.pause(self._map, self._index).__await__()
@@ -395,6 +398,9 @@ class _Item(ValueSource):
 
     def value(self) -> Any:
         return self._futures._future(self._index).value()
+
+    def origin(self) -> tuple[MapRun, int]:
+        return self._futures._map, self._index
 
 
 def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:

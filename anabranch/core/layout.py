@@ -9,6 +9,7 @@ from anabranch.core.containers import LEAVES
 from anabranch.core.contracts import Binding
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.map_plan import Constant, LateMapped
+from anabranch.core.states import State
 from anabranch.core.walk import lift
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def holds_futures(plan: MapPlan) -> bool:
 
 
 def _is_future(value: object) -> bool:
-    return isinstance(value, (Future, FutureList))
+    return isinstance(value, (Future, FutureList, State))
 
 
 def calls_of(plan: MapPlan) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:

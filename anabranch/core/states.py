@@ -128,6 +128,10 @@ class ValueSource(abc.ABC):
     def value(self) -> object:
         """Return the value (or the exception of a run that failed); raises ResultReleased when it is gone."""
 
+    @abc.abstractmethod
+    def origin(self) -> tuple[Any, int]:
+        """Return the run that has it: its `MapRun`, and which item of that it is."""
+
 
 class State:
     """How a run stands, immutable; a final state can give the run's `result()`.
@@ -237,6 +241,10 @@ class State:
         error = kind(text)
         error.state = self
         return error
+
+    def origin(self) -> tuple[Any, int] | None:
+        """The run that has its value, as a `MapRun` and an index; None for a state that holds the value itself."""
+        return self.data.origin() if isinstance(self.data, ValueSource) else None
 
     def with_data(self, data: object) -> State:
         return State(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import allow_failure, as_completed, flow, set_reference_tasks, state, task, wait
-from anabranch.core.errors import UpstreamError
+from anabranch import allow_failure, as_completed, flow, quote, set_reference_tasks, state, task, wait
+from anabranch.core.errors import UnfinishedRun, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +83,16 @@ def _called() -> None:
         pass
 
 
+@flow
+def bad_child() -> int:
+    raise ValueError("no good")
+
+
+def _turned_away() -> None:
+    """The cause is handled with what it was the cause of."""
+    assert isinstance(told(bad.submit(), return_state=True).exception(), UpstreamError)
+
+
 HANDLES: dict[str, Callable[[], Any]] = {
     "result() in a try": _caught,
     "a call in a try": _called,
@@ -91,6 +101,11 @@ HANDLES: dict[str, Callable[[], Any]] = {
     "state.result": lambda: bad.submit().wait().result(raise_on_failure=False),
     "allow_failure": lambda: told.submit(allow_failure(bad.submit())).result(),
     "wait_for=[allow_failure(...)]": lambda: told.submit(1, wait_for=[allow_failure(bad.submit())]).result(),
+    "a called task's state": lambda: bad(return_state=True).exception(),
+    "a called flow's state": lambda: bad_child(return_state=True).result(raise_on_failure=False),
+    "a call that did not begin": _turned_away,
+    "allow_failure(a State)": lambda: told.submit(allow_failure(bad(return_state=True))).result(),
+    "allow_failure(a flow's State)": lambda: told.submit(allow_failure(bad_child(return_state=True))).result(),
     "a map's result": lambda: even_only.map(range(3)).result(raise_on_failure=False),
 }
 
@@ -112,6 +127,11 @@ def _waited() -> None:
     bad.submit().wait()
 
 
+def _state_passed_on() -> None:
+    """Its consumer is not admitted, and nobody asks that one either."""
+    told.submit(bad(return_state=True))
+
+
 def _listed() -> None:
     wait([bad.submit()])
 
@@ -125,6 +145,9 @@ LOOKS: dict[str, Callable[[], Any]] = {
     "wait()": _waited,
     "wait([...])": _listed,
     "as_completed": _streamed,
+    "a called task's state": lambda: bad(return_state=True),
+    "a called flow's state": lambda: bad_child(return_state=True),
+    "a State as an argument": _state_passed_on,
 }
 
 
@@ -137,6 +160,8 @@ def test_waiting_for_a_failure_does_not_handle_it(runner: str, how: str) -> None
         LOOKS[how]()
 
     assert main(return_state=True).name == "Failed"
+    with pytest.raises((ValueError, UpstreamError), match="no good"):  # and none of them as a RemoteError
+        main()
 
 
 def test_returned_futures_and_states_decide(runner: str) -> None:
@@ -177,9 +202,9 @@ def test_a_state_made_by_hand_decides(runner: str) -> None:
         bad.submit()
         return ended
 
-    assert main(state.Completed(data=5)) == 5
-    assert main(state.Failed("by hand"), return_state=True).message == "by hand"
-    assert main(state.Cancelled("by hand"), return_state=True).name == "Cancelled"
+    assert main(quote(state.Completed(data=5))) == 5
+    assert main(quote(state.Failed("by hand")), return_state=True).message == "by hand"
+    assert main(quote(state.Cancelled("by hand")), return_state=True).name == "Cancelled"
 
 
 def test_nothing_returned_bundles_all_runs(runner: str) -> None:
@@ -215,3 +240,54 @@ def test_reference_tasks_come_before_what_was_returned(runner: str) -> None:
     assert main(["good"], return_state=True).message == "All reference tasks succeeded."
     ended = main(["good", "bad"], return_state=True)
     assert (ended.name, ended.message) == ("Failed", "Some reference tasks failed.")
+
+
+def _both(make: Any) -> tuple[Any, Any]:
+    """Two runs that completed, or failed, as futures and as States."""
+    return make.submit(), make(return_state=True)
+
+
+SHAPES: dict[str, Callable[[Any, Any], Any]] = {
+    "alone": lambda future, made: made,
+    "list": lambda future, made: [future, made],
+    "tuple": lambda future, made: (made, made),
+    "set": lambda future, made: {made},
+    "dict": lambda future, made: {"a": made, "b": future},
+    "data beside it": lambda future, made: ("data", made),
+    "deep": lambda future, made: {"a": [(future, {"b": made})]},
+    "a map": lambda future, made: [even_only.map([0, 2]), made],
+}
+VALUES = {
+    "alone": 1, "list": [1, 1], "tuple": (1, 1), "set": {1}, "dict": {"a": 1, "b": 1}, "data beside it": ("data", 1),
+    "deep": {"a": [(1, {"b": 1})]}, "a map": [[0, 2], 1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_one_rule_for_futures_and_states_wherever_they_are_returned(runner: str, shape: str) -> None:
+    """Values in their place; and how they ended decides."""
+
+    @flow
+    def main(work: Any) -> Any:
+        return SHAPES[shape](*_both(work))
+
+    @flow
+    def admits() -> Any:
+        return SHAPES[shape](allow_failure(bad.submit()), allow_failure(bad(return_state=True)))
+
+    assert main(good) == VALUES[shape]
+    assert main(good, return_state=True).result() == VALUES[shape]
+    assert main(bad, return_state=True).is_failed()
+    with pytest.raises(ValueError, match="no good"):
+        main(bad)
+    if shape != "set":
+        assert admits(return_state=True).is_completed()
+
+
+def test_a_returned_state_that_is_not_final_is_an_error(runner: str) -> None:
+    @flow
+    def main() -> Any:
+        return [state.Running()]
+
+    with pytest.raises(UnfinishedRun, match="is not final"):
+        main()

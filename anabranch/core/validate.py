@@ -37,16 +37,18 @@ class CallValidator:
     """Validates calls of one function; what the annotations mean is found once.
 
     Parameters without an annotation, and those whose annotation cannot be resolved or is unknown
-    to pydantic, take anything. Defaults are not validated.
+    to pydantic, take anything. A default is validated as an argument is; one of None always holds.
     """
 
-    __slots__ = ("_adapters", "_binder", "_hints", "_name")
+    __slots__ = ("_adapters", "_binder", "_defaults", "_hints", "_name", "_validated")
 
     def __init__(self, fn: Callable[..., Any], name: str = "") -> None:
         self._binder = Binder(fn, name)
         self._name = self._binder.fn_name
         self._hints = _hints(fn, self._binder.signature)
         self._adapters = {name: adapter for name, hint in self._hints.items() if (adapter := _adapter(hint))}
+        self._defaults = _defaults(self._binder.signature, self._adapters)
+        self._validated: dict[str, Any] = {}  # defaults that nobody can change, as their annotations make them
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The validated arguments; raises ParameterBindError and ParameterTypeError."""
@@ -56,9 +58,16 @@ class CallValidator:
             return args, kwargs
         bound = signature.bind(*args, **kwargs)
         faults: list[str] = []
+        left = self._defaults.keys() - bound.arguments.keys() if self._defaults else ()
+        if left:
+            bound.apply_defaults()
         for name in bound.arguments:
-            if name in self._adapters:
-                bound.arguments[name] = self._parameter(name, bound.arguments[name], faults)
+            if name in left and name in self._validated:
+                bound.arguments[name] = self._validated[name]
+            elif name in self._adapters:
+                value = bound.arguments[name] = self._parameter(name, bound.arguments[name], faults)
+                if name in left and not faults and type(value) in _UNCHANGING:
+                    self._validated[name] = value
         if faults:
             count = "1 parameter does" if len(faults) == 1 else f"{len(faults)} parameters do"
             raise ParameterTypeError(f"flow {self._name!r}: {count} not validate:\n  " + "\n  ".join(faults))
@@ -77,10 +86,21 @@ class CallValidator:
         try:
             return self._adapters[name].validate_python(value)
         except ValidationError as error:
+            if value is None and self._defaults.get(name, error) is None:
+                return None  # `n: int = None`, as older code has it
             faults.append(_told(label, self._hints[name], value, error))
         except Exception as error:  # a validator of the user's own
             faults.append(f"{label}: its validator raised {type(error).__name__}: {error}")
         return value
+
+
+_UNCHANGING = frozenset({int, float, bool, complex, str, bytes, type(None)})
+
+
+def _defaults(signature: inspect.Signature | None, adapters: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of parameters whose annotation asks for something."""
+    given = () if signature is None else signature.parameters.values()
+    return {p.name: p.default for p in given if p.name in adapters and p.default is not p.empty}
 
 
 # -- what annotations mean -----------------------------------------------------------------------------

@@ -239,6 +239,7 @@ def wind_up(run: Any, error: BaseException) -> None:
     ending.begin(run.session.settings)
     _wait_for_running(run, ending)
     run.scope.cancel_all(by=ending.kind.by)
+    run.scope.leave_streams()
     run.scope.wait_all(max(LAST_SECONDS, ending.left()))
     for child in tuple(run.scope.children):
         child.over.wait(LAST_SECONDS)

@@ -15,18 +15,21 @@ from anabranch.core.context import FlowContext
 from anabranch.core.errors import CancelledRun, OptionError
 from anabranch.core.failures import exception_of
 from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
+from anabranch.core.states import Completed
 from anabranch.core.validate import validate_call
 from anabranch.core.waiting import wake_loop
 from anabranch.engine import drive
 from anabranch.engine.final_state import Runs
 from anabranch.engine.flow_run import FlowAttempt, FlowResult, flow_run
-from anabranch.returned import resolve_returned
+from anabranch.engine.steps import Call
+from anabranch.returned import resolve_item, resolve_returned
 from anabranch.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from anabranch.core.states import State
+    from anabranch.engine.steps import Step
     from anabranch.flows import Flow
     from anabranch.resumption import Recorded
     from anabranch.session import Session
@@ -39,8 +42,9 @@ class FlowRun:
     """One run of a flow, as hooks see it; implements what `engine.flow_run` needs of the world."""
 
     def __init__(
-        self, flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None
-    ) -> None:
+        self, flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None,
+        *, called: bool = False,
+    ) -> None:  # fmt: skip
         self.flow = flow
         self.session: Session = sessions.current()
         self.parameters = flow.binder.as_dict(args, kwargs)
@@ -68,7 +72,7 @@ class FlowRun:
         self.scope.parameters = self.parameters
         self.scope.log_prints = self._log_prints()
         resumption.give(self.scope, begin)
-        self.called = False  # in its caller's thread, which gets its value, or the state
+        self.called = called  # in its caller's thread, which gets its value, or the state
         self.cancelled = False
         self._decided = False  # how it ends: too late to cancel it
         self._fate = threading.Lock()
@@ -131,23 +135,75 @@ class FlowRun:
         if not self._told.is_set():
             await asyncio.wait({told}, timeout=seconds)
 
-    def _policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def stream(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:
+        """The policy of a run that gives its items to its caller; `inside` goes round its steps."""
+        with self._registered(), flow_slots.queued(self) as slots:
+            yield Call(slots.__aenter__ if self.flow.isasync else slots.__enter__, blocking=not self.flow.isasync)
+            try:
+                self._told_of_streams(True)
+                result: FlowResult = flow_slots.given_up(self) or (
+                    yield from self._policy(args, kwargs, streams=True)
+                )
+            finally:
+                self._told_of_streams(False)
+                slots.__exit__(None, None, None)
+        return self._answer(result, False)
+
+    def _told_of_streams(self, begun: bool) -> None:
+        """Let whoever ends before this run know of it, for its reader may never come back."""
+        streams = self.session.streams if self.parent is None else self.parent.scope.streams
+        if begun:
+            streams.append(self)
+        elif self in streams:
+            streams.remove(self)
+
+    def left_open(self, *, last: bool = False) -> None:
+        """The flow around, or the program (`last`), ends while somebody still holds the generator: it ends here."""
+        if last:
+            self.abort("flow-end")
+        state = Completed("not all of its items were read")
+        try:
+            self.settle()
+        except CancelledRun as error:
+            state = self.interrupted(error)
+        if self._given_up(True) is None or state.is_cancelled():
+            self.changed(state, self.attempt)
+        self._end()
+
+    def _policy(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False) -> Any:
         attempt = FlowAttempt(
             self.flow, self, self.flow.fn, self.flow.options, self, random.Random(), attempt=self.before,
-            before=self.before, given_up=self._given_up,
+            before=self.before, streams=streams, given_up=self._given_up,
         )  # fmt: skip
         return flow_run(attempt, args, kwargs)
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
         """The flow's context around its function; the record begins and ends with it."""
+        with self._registered(), self.inside():
+            yield
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Inside, code belongs to this run."""
+        flow_token = context.current_flow.set(self.here)
+        task_token = context.current_task.set(None)
+        tags_token = context.current_tags.set(self.tags)
+        try:
+            with ends.heard(self), logs.prints(self.scope.log_prints):
+                yield
+        finally:
+            context.current_tags.reset(tags_token)
+            context.current_task.reset(task_token)
+            context.current_flow.reset(flow_token)
+
+    @contextmanager
+    def _registered(self) -> Iterator[None]:
+        """Inside, the session and the record have this run."""
         self.here = FlowContext(
             self.id, self.name, self.flow.name, 1, self.tags, self.parameters, self.scope, self.scope.log_prints,
             self.row.version,
         )  # fmt: skip
-        flow_token = context.current_flow.set(self.here)
-        task_token = context.current_task.set(None)
-        tags_token = context.current_tags.set(self.tags)
         try:
             self.session.scopes[self.id] = self.scope
             self.session.begin(self.row, self.cancel)
@@ -157,23 +213,25 @@ class FlowRun:
                 if self.parent.scope.given_up:  # who cancels it has seen this run by now, or is seen here
                     self.cancel(self.parent.scope.given_up)
             logs.flow_began(self)
-            with ends.heard(self), logs.prints(self.scope.log_prints):
-                yield
+            yield
         finally:
-            context.current_tags.reset(tags_token)
-            context.current_task.reset(task_token)
-            context.current_flow.reset(flow_token)
-            if self.parent is not None and self in self.parent.scope.children:
-                self.parent.scope.children.remove(self)
-            self.scope.close()
-            resumption.close(self.scope)
-            self.session.scopes.pop(self.id, None)
-            self.session.end(self.id)
-            self.session.leave_runner(self.shared)
-            self.session.flush_records()
-            if self.parent is None and states.is_success(self.row.state) and not self.row.run_key:
-                resumption.forget_values(self.scope)
-            self.over.set()
+            self._end()
+
+    def _end(self) -> None:
+        """What there is to do once it has ended, or was left open."""
+        if self.over.is_set():
+            return
+        if self.parent is not None and self in self.parent.scope.children:
+            self.parent.scope.children.remove(self)
+        self.scope.close()
+        resumption.close(self.scope)
+        self.session.scopes.pop(self.id, None)
+        self.session.end(self.id)
+        self.session.leave_runner(self.shared)
+        self.session.flush_records()
+        if self.parent is None and states.is_success(self.row.state) and not self.row.run_key:
+            resumption.forget_values(self.scope)
+        self.over.set()
 
     def _answer(self, result: FlowResult, return_state: bool) -> Any:
         error = ends.leaving(self, result.error)
@@ -200,6 +258,8 @@ class FlowRun:
         return validate_call(self.flow.fn, args, kwargs, name=self.flow.name)
 
     def changed(self, state: State, attempt: int) -> None:
+        if self.over.is_set():  # it was left open, and goes on for whoever holds it
+            return
         now = self.session.clock.time()
         self.row.state, self.row.state_name, self.row.message = state.code, state.name, state.message
         self.row.attempt = attempt
@@ -275,6 +335,11 @@ class FlowRun:
 
     def resolve(self, value: Any) -> tuple[Any, Any]:
         return resolve_returned(value)
+
+    def item(self, value: Any) -> Any:
+        if self.cancelled:
+            raise self._cancelled()
+        return resolve_item(value)
 
     def runs(self) -> Runs:
         unhandled, total, first = self.scope.unhandled()

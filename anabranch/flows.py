@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from anabranch import resumption, subflows
+from anabranch import flow_streams, resumption, subflows
 from anabranch import session as sessions
 from anabranch.core import context, options, states
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
@@ -31,6 +31,10 @@ class Flow(Generic[P, R]):
 
     Calling it runs it and returns its value (a coroutine if the function is async); futures in the
     value come back as values. `return_state=True` returns the final State and raises nothing.
+
+    A generator function, async or not, makes a generator flow, as with tasks: called, it is a generator, whose run
+    begins with the first item and ends with the last one, or completes where it is closed; submitted, or with
+    `return_state=True`, its value is the list of its items. See docs/generators.md.
     """
 
     def __init__(self, fn: Callable[P, R], given: dict[str, Any] | None = None, *, base: FlowOptions | None = None):
@@ -44,7 +48,9 @@ class Flow(Generic[P, R]):
         if any(c in self.name for c in "/%&><"):
             raise OptionError(f"@flow {self.name!r}: a flow's name cannot hold any of / % & > <")
         self.binder = Binder(fn, self.name)
-        self.isasync = inspect.iscoroutinefunction(fn)
+        streams = inspect.isasyncgenfunction(fn)
+        self.isasync = streams or inspect.iscoroutinefunction(fn)
+        self.isgenerator = streams or inspect.isgeneratorfunction(fn)
         self._reference: tuple[str, ...] | None = None
         functools.update_wrapper(self, fn, updated=())
 
@@ -67,11 +73,15 @@ class Flow(Generic[P, R]):
             if bad is not None:
                 return given.turn_away(bad, self._runnable.spec, return_state, awaited=self.isasync)
             args, kwargs = given.values()
-        run = FlowRun(self, args, kwargs)
-        run.called = True
-        return self._run(run, args, kwargs, return_state)
+        return self._run(args, kwargs, return_state)
 
-    def _run(self, run: FlowRun, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+    def _run(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool,
+        recorded: resumption.Recorded | None = None,
+    ) -> Any:  # fmt: skip
+        if self.isgenerator and not return_state:
+            return flow_streams.generator_of(self, args, kwargs, recorded)
+        run = FlowRun(self, args, kwargs, recorded, called=True)
         if self.isasync:
             return run.go_async(args, kwargs, return_state)
         return run.go(args, kwargs, return_state)
@@ -109,8 +119,7 @@ class Flow(Generic[P, R]):
             raise ResumeError(f"run {row.name!r} is a subflow's: resume the run that called it, {row.parent_run}")
         parameters = resumption.parameters_of(session, row)
         args, kwargs = self.binder.bind((), parameters)
-        wanted = resumption.Recorded(row, changed)
-        return self._run(FlowRun(self, args, kwargs, wanted), args, kwargs, return_state)
+        return self._run(args, kwargs, return_state, resumption.Recorded(row, changed))
 
     def submit(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run the flow in a thread of its own and return a future of it at once.

@@ -35,6 +35,12 @@ def resolve_returned(value: Any) -> tuple[Any, Any]:
     return (found if _nothing_else(value) else values), values
 
 
+def resolve_item(value: Any) -> Any:
+    """What a generator flow yields, as its reader gets it; raises what a run among it ended with."""
+    lifted, inside = lift(value, is_future)
+    return fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside]) if inside else value
+
+
 def _states_of(given: Any) -> list[State]:
     """How what was returned ended, each exception in the state that it belongs to."""
     if isinstance(given, State):

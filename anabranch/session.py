@@ -162,6 +162,7 @@ class Session:
         self.scopes: dict[str, Scope] = {}
         self.active: dict[str, FlowRunRow] = {}
         self.cancel_hooks: dict[str, Callable[[], object]] = {}
+        self.streams: list[Any] = []  # outermost runs of generator flows whose items are being read
         self._runners: dict[Any, Shared] = {}
         self._spec_refs: dict[tuple[int, int], int] = {}
         self._store: ResultStore | None = None
@@ -440,6 +441,8 @@ class Session:
         if self.closed or os.getpid() != self.pid:
             return
         self.closed = True
+        for run in tuple(self.streams):
+            run.left_open(last=True)
         logs.stop_delivering(self._emit_logs)
         self._stop.set()
         with self._lock:

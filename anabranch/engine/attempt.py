@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import states
 from anabranch.core.errors import AnabranchError, TaskTimeoutError
 from anabranch.core.states import State
-from anabranch.engine import caching, drive, hooks, retries
-from anabranch.engine.steps import Call, Give, Left
+from anabranch.engine import caching, drive, hooks, items, retries
+from anabranch.engine.steps import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -69,6 +69,7 @@ class Around:
     capped: Callable[[], bool] | None = None  # whether a MemoryError is its worker's end
     streams: bool = False  # a generator's items go to its caller, one by one
     given: bool = False  # one of them has
+    left: bool = False  # its reader stopped before the last one
     unheard: Callable[[], bool] | None = None  # whether its runner has ended it meanwhile: others tell of that
 
 
@@ -179,7 +180,7 @@ def _called(
     try:
         value = yield Call(around.spec.fn, args, kwargs, timeout=None if around.streams else limit)
         if around.streams:
-            value = yield from _given(around, value, limit)
+            value = yield from items.given(around, value, limit)
         elif type(value) is AsyncGeneratorType:
             value = yield Call(drive.listed, (value,), timeout=limit)
         else:
@@ -199,40 +200,6 @@ def _called(
     if isinstance(value, State):
         return adopt(value)
     return AttemptResult(states.COMPLETED, value)
-
-
-def _given(around: Around, items: Any, limit: float | None) -> Generator[Step, Any, Any]:
-    """A generator's items, each to whoever called the task; what the generator returns.
-
-    Args:
-        limit: seconds for its own code, not counting what its caller does between two items.
-    """
-    awaits = type(items) is AsyncGeneratorType
-    send, throw, close = (
-        (items.asend, items.athrow, items.aclose) if awaits else (items.send, items.throw, items.close)
-    )
-    move: Callable[..., Any] = send
-    args: tuple[Any, ...] = (None,)
-    left = limit
-    while True:
-        begun = time.perf_counter()
-        try:
-            item = yield Call(drive.awaited, (move, *args), timeout=left) if awaits else Call(move, args, timeout=left)
-        except StopIteration as end:
-            return end.value
-        except StopAsyncIteration:
-            return None
-        if left is not None:
-            left = max(1e-6, left - (time.perf_counter() - begun))
-        around.given = True
-        try:
-            answer = yield Give(item)
-            move, args = send, (answer,)
-        except Left:  # a reader who stops early has what they wanted
-            yield Call(drive.awaited, (close,)) if awaits else Call(close)
-            return None
-        except BaseException as error:
-            move, args = throw, (error,)
 
 
 def plain_value(value: Any) -> Any:

@@ -60,14 +60,15 @@ async def run_async(
             if isinstance(step, Sleep):
                 await (sleep or asyncio.sleep)(step.seconds)
             elif isinstance(step, Call):
-                blocks = step.blocking
-                answer = await (asyncio.to_thread(step.fn, *step.args, **step.kwargs) if blocks else _call_async(step))
+                answer = await _call_async(step)
         except BaseException as raised:
             error = raised
 
 
 def stream(
-    policy: Generator[Step, Any, T], inside: Callable[[], AbstractContextManager[object]]
+    policy: Generator[Step, Any, T],
+    inside: Callable[[], AbstractContextManager[object]],
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Generator[Any, Any, T]:
     """Drive a policy that gives items: a generator of them, which returns what the policy does.
 
@@ -87,7 +88,7 @@ def stream(
                 if type(step) is Call:
                     answer = _call(step)
                 elif type(step) is Sleep:
-                    time.sleep(step.seconds)
+                    sleep(step.seconds)
             except BaseException as raised:
                 error = raised
         if type(step) is Give:
@@ -100,7 +101,9 @@ def stream(
 
 
 async def stream_async(
-    policy: Generator[Step, Any, Any], inside: Callable[[], AbstractContextManager[object]]
+    policy: Generator[Step, Any, Any],
+    inside: Callable[[], AbstractContextManager[object]],
+    sleep: Callable[[float], Awaitable[object]] | None = None,
 ) -> AsyncGenerator[Any, Any]:
     """As `stream`, on the running loop."""
     import asyncio
@@ -118,7 +121,7 @@ async def stream_async(
                 if type(step) is Call:
                     answer = await _call_async(step)
                 elif type(step) is Sleep:
-                    await asyncio.sleep(step.seconds)
+                    await (sleep or asyncio.sleep)(step.seconds)
             except BaseException as raised:
                 error = raised
         if type(step) is Give:
@@ -159,6 +162,8 @@ def _call(step: Call) -> Any:
 async def _call_async(step: Call) -> Any:
     import asyncio
 
+    if step.blocking:
+        return await asyncio.to_thread(step.fn, *step.args, **step.kwargs)
     value = step.fn(*step.args, **step.kwargs)
     if not inspect.iscoroutine(value):
         return value

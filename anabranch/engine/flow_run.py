@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from anabranch.core import states
 from anabranch.core.errors import CancelledRun, TaskTimeoutError
 from anabranch.core.states import AwaitingRetry, Crashed, Failed, Pending, Retrying, Running, State
-from anabranch.engine import final_state, hooks, retries
+from anabranch.engine import final_state, hooks, items, retries
 from anabranch.engine.steps import Call, Sleep, Step
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class FlowWorld(Protocol):
         """A returned value as (what the rules look at, what the caller gets); reads values, so blocks."""
         ...
 
+    def item(self, value: Any) -> Any:
+        """What a generator flow has yielded, as its reader gets it; reads values, so blocks."""
+        ...
+
     def runs(self) -> final_state.Runs: ...
     def reference(self) -> list[State] | None: ...
     def warn(self, message: str) -> None: ...
@@ -84,6 +88,9 @@ class FlowAttempt:
     state: State = field(default_factory=Pending)
     attempt: int = 0  # from the last one of an earlier driver on
     before: int = 0  # attempts of earlier drivers, which do not count against `retries`
+    streams: bool = False  # a generator's items go to its caller, one by one
+    given: bool = False  # one of them has
+    left: bool = False  # its reader stopped before the last one
     # The error of a run that was cancelled from elsewhere; asked with True, it cannot be from then on.
     given_up: Callable[[bool], BaseException | None] = lambda last: None
 
@@ -161,7 +168,7 @@ def _one_attempt(
 ) -> Generator[Step, Any, FlowResult]:
     world = this.world
     try:
-        value = yield Call(this.fn, args, kwargs, timeout=this.options.timeout_seconds)
+        value = yield from _called(this, args, kwargs)
     except TaskTimeoutError as error:
         yield Call(world.abort, ("flow-timeout",), blocking=True)
         message = f"Flow run exceeded timeout of {this.options.timeout_seconds} second(s)"
@@ -192,6 +199,17 @@ def _one_attempt(
     return _judge(this, seen, given)
 
 
+def _called(this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:
+    """What the function returns; of a generator function that, once its items were given, or else the list of these."""
+    limit = this.options.timeout_seconds
+    if not this.flow.isgenerator:
+        return (yield Call(this.fn, args, kwargs, timeout=limit))
+    made = yield Call(this.fn, args, kwargs)  # none of its code has run by then
+    if this.streams:
+        return (yield from items.given(this, made, limit, this.world.item))
+    return (yield items.listed(made, limit))
+
+
 def _told_to_end(error: BaseException) -> bool:
     """Ctrl-C and other signals; asyncio's way to say so, which is not loaded for this."""
     cancelled = type(error).__module__ == "asyncio.exceptions" and not isinstance(error, Exception)
@@ -217,8 +235,10 @@ def _crashed(error: BaseException) -> State:
 def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
     runs = this.world.runs()
     state = final_state.decide(seen, runs, reference=this.world.reference(), strict=this.options.strict)
+    if this.left and not state.is_completed():  # who reads no further is not told of failures
+        state = states.Completed("not all of its items were read", given)
     if state.is_completed():
-        if runs.unhandled and seen is not None:
+        if runs.unhandled and (seen is not None or this.left):
             this.world.warn(f"{runs.unhandled} of {runs.total} task runs failed and nobody looked at them")
         return FlowResult(state.with_data(given), given)
     error = state.exception()
@@ -235,6 +255,9 @@ def _failed(error: BaseException) -> State:
 
 def _retry_delay(this: FlowAttempt, result: FlowResult) -> Generator[Step, Any, float | None]:
     delay = retries.decide(this.options, this.attempt - this.before, result.error, this.rng)
+    if this.given and this.options.retries:
+        this.world.warn(f"{result.state.message} - No retry: items of it were taken already")
+        return None
     condition = this.options.retry_condition_fn
     if delay is None or condition is None:
         return delay

@@ -70,6 +70,7 @@ FLOORS: dict[str, list[str]] = {
     "calls": [*BASE, "engine", "pump", "session", "scope", "runnables", "tickets", "given_values"],
     "context": ["core"],
     "named_limits": ["core", "session", "tickets"],
+    "flow_streams": ["core", "engine", "flows", "flow_runs", "resumption"],
     "flow_slots": ["core", "engine", "named_limits", "flow_runs", "tickets"],
     "tasks": [*BASE, "engine", "pump", "session", "scope", "calls", "runnables"],
     "ends": [*BASE, "pump"],
@@ -79,7 +80,7 @@ FLOORS: dict[str, list[str]] = {
     ],
     "flows": [
         *(*BASE, "engine", "session", "scope", "tasks", "runnables"),
-        *("given_values", "subflows", "flow_runs", "resumption"),
+        *("given_values", "subflows", "flow_runs", "flow_streams", "resumption"),
     ],
     "failed_inputs": ["core", "logs", "engine", "session", "worker_stored"],
     "explanations": ["core", "engine", "session"],

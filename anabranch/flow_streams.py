@@ -1,0 +1,36 @@
+"""Generator flows that are called: a generator of their items, whose run begins with the first one.
+
+    for item in flow(x):     the flow's code runs inside its run, what its reader does between two items does not
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from anabranch.engine import drive
+from anabranch.flow_runs import FlowRun
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from anabranch.engine.steps import Step
+    from anabranch.flows import Flow
+    from anabranch.resumption import Recorded
+
+
+def generator_of(
+    flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None
+) -> Any:
+    """The items of a call, as the flow's function makes them; async for an async one."""
+    made: list[FlowRun] = []  # once the first item was asked for: a generator may never be
+
+    def policy() -> Generator[Step, Any, Any]:
+        run = FlowRun(flow, args, kwargs, recorded, called=True)
+        made.append(run)
+        return (yield from run.stream(args, kwargs))
+
+    def inside() -> contextlib.AbstractContextManager[None]:
+        return made[0].inside() if made else contextlib.nullcontext()
+
+    return (drive.stream_async if flow.isasync else drive.stream)(policy(), inside)

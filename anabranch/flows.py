@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from anabranch import flow_streams, resumption, subflows
 from anabranch import session as sessions
 from anabranch.core import context, options, states
+from anabranch.core.descriptors import Bound, opened, owner_of
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
 from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
@@ -30,7 +31,8 @@ class Flow(Generic[P, R]):
     """A function that runs tasks; made by `@flow`.
 
     Calling it runs it and returns its value (a coroutine if the function is async); futures in the
-    value come back as values. `return_state=True` returns the final State and raises nothing.
+    value come back as values. `return_state=True` returns the final State and raises nothing. In a class a
+    flow is a method, as a task is.
 
     A generator function, async or not, makes a generator flow, as with tasks: called, it is a generator, whose run
     begins with the first item and ends with the last one, or completes where it is closed; submitted, or with
@@ -38,6 +40,7 @@ class Flow(Generic[P, R]):
     """
 
     def __init__(self, fn: Callable[P, R], given: dict[str, Any] | None = None, *, base: FlowOptions | None = None):
+        fn, self._binds = opened(fn)
         if not callable(fn):
             raise OptionError(f"@flow wants a function, got {fn!r}")
         self.fn = fn
@@ -53,8 +56,10 @@ class Flow(Generic[P, R]):
         self.isgenerator = streams or inspect.isgeneratorfunction(fn)
         self._reference: tuple[str, ...] | None = None
         functools.update_wrapper(self, fn, updated=())
+        if self.binder.signature is not None:
+            self.__signature__ = self.binder.signature
 
-    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run the flow in this thread.
 
         Args:
@@ -121,7 +126,7 @@ class Flow(Generic[P, R]):
         args, kwargs = self.binder.bind((), parameters)
         return self._run(args, kwargs, return_state, resumption.Recorded(row, changed))
 
-    def submit(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    def submit(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run the flow in a thread of its own and return a future of it at once.
 
         Args:
@@ -158,7 +163,7 @@ class Flow(Generic[P, R]):
     def with_options(self, **given: Any) -> Flow[P, R]:
         """A new flow of the same function with some options changed."""
         new: Flow[P, R] = Flow(self.fn, given, base=self.options)
-        new._reference = self._reference
+        new._reference, new._binds = self._reference, self._binds
         return new
 
     def set_reference_tasks(self, tasks: Any) -> None:
@@ -187,8 +192,23 @@ class Flow(Generic[P, R]):
         self.options = options.make(FlowOptions, f"@flow {self.name!r}", merged, self.options)
         return hook
 
+    def __get__(self, instance: Any, kind: type | None = None) -> Any:
+        owner = owner_of(self._binds, instance, kind)
+        return self if owner is None else BoundFlow(self, owner)
+
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
+
+
+class BoundFlow(Bound, Flow[P, R]):
+    """A flow read from an instance, or from a class where it is a classmethod."""
+
+    def resume(self, run: str, **given: Any) -> Any:
+        """As of a flow; the instance is the recorded one."""
+        return self.__func__.resume(run, **given)
+
+    def set_reference_tasks(self, tasks: Any) -> None:
+        self.__func__.set_reference_tasks(tasks)
 
 
 @overload

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, ove
 
 from anabranch import calls, session
 from anabranch.core import context, options
+from anabranch.core.annotations import quote, unmapped
+from anabranch.core.descriptors import CHAINS, Bound, opened, owner_of, under_classmethod
 from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
 from anabranch.runnables import Runnable, name_of
@@ -15,6 +17,7 @@ from anabranch.runnables import Runnable, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.core.descriptors import Binds
     from anabranch.core.futures import Future, FutureList
     from anabranch.core.states import State
 
@@ -32,8 +35,8 @@ class Task(Runnable, Generic[P, R]):
     """A function that can be called, submitted and mapped; made by `@task`.
 
     `task(x)` runs now and returns the value (a coroutine if the function is async), `task.submit(x)` returns
-    a future, `task.map(xs)` a future list. `.fn` is the plain function. A Task is also a descriptor, so
-    methods work.
+    a future, `task.map(xs)` a future list. `.fn` is the plain function. In a class a task is a method: read from
+    an instance it is bound to it (`BoundTask`); `@classmethod` and `@staticmethod` go under `@task`.
 
     A generator function, async or not, makes a generator task: submitted, its value is the list of its items;
     called, it is a generator, whose run begins with the first item and ends with the last one, or completes where
@@ -50,18 +53,23 @@ class Task(Runnable, Generic[P, R]):
         **more: Any,
     ) -> None:
         given = {**(given or {}), **more}
-        if isinstance(fn, (staticmethod, classmethod)):
-            raise OptionError(f"@task goes under @{type(fn).__name__}, not above it")
+        abstract = getattr(fn, "__isabstractmethod__", None)
+        fn, self._binds = opened(fn)
         if not callable(fn):
-            raise OptionError(f"@task wants a function, got {fn!r}")
+            raise OptionError(f"@task wants a function, got {fn!r}{_way_out(fn)}")
         name = (given or {}).get("name") or (base.name if base else None) or name_of(fn)
         chosen: TaskOptions = options.make(TaskOptions, f"@task {name!r}", given or {}, base)
         super().__init__(fn, chosen.name or name, chosen, _source_of(fn, chosen))
         functools.update_wrapper(self, fn, updated=())
+        if self.binder.signature is not None:
+            self.__signature__ = self.binder.signature
+        if abstract is True:
+            self.__isabstractmethod__ = True
+        self._may_hide = not CHAINS and self._binds == "instance" and self.binder.names[:1] == ("cls",)
 
     # -- the four ways to run --------------------------------------------------------------------
 
-    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run now, in this thread, and return the value; `return_state=True` returns the State instead.
 
         A generator task gives its items. Raises the function's own exception, UpstreamError when an argument is a
@@ -71,12 +79,12 @@ class Task(Runnable, Generic[P, R]):
 
     @overload
     def submit(
-        self, *args: Any, return_state: Literal[False] = False, wait_for: Any = None, **kwargs: Any
+        self, /, *args: Any, return_state: Literal[False] = False, wait_for: Any = None, **kwargs: Any
     ) -> Future: ...
     @overload
-    def submit(self, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any) -> State: ...
+    def submit(self, /, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any) -> State: ...
     def submit(
-        self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
+        self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
     ) -> Future | State:
         """Run on the flow's runner and return a future at once.
 
@@ -87,10 +95,12 @@ class Task(Runnable, Generic[P, R]):
         Arguments may hold futures at any depth: the run starts when they have ended and gets their
         values. Raises ParameterBindError at once when the arguments do not fit.
         """
+        if self._may_hide:
+            self._check_seen()
         future: Future = _scope().submit(self, args, kwargs, wait_for)
         return future.wait() if return_state else future
 
-    def map(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    def map(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run once per element of the iterable arguments; one future list for all.
 
         Args:
@@ -99,19 +109,35 @@ class Task(Runnable, Generic[P, R]):
             chunk: items per chunk, "auto" (measured) unless given.
             window: items that may be ahead of a reader of `.results()`, "auto" unless given.
             keep: "values", or "none" to drop values on the worker (errors are always kept).
+                These three are the task's own arguments where it has parameters of that name, or takes any
+                (`**kwargs`): give them to `with_options` then.
 
         All iterables must have one length; strings and bytes count as single values, and
         `unmapped(x)` makes any argument one. A future list is consumed item by item. Iterators
         are pulled lazily. Raises MapError before a run exists when nothing is iterable or lengths differ.
         """
-        given = {name: kwargs.pop(name) for name in MAP_OPTION_NAMES & kwargs.keys() if name not in self.binder.names}
-        chosen = options.make(MapOptions, f"{self.name}.map", given)
+        if self._may_hide:
+            self._check_seen()
+        given = {name: kwargs.pop(name) for name in MAP_OPTION_NAMES & kwargs.keys() if not self.binder.takes(name)}
+        chosen = options.make(MapOptions, f"{self.name}.map", given, self.options.of_maps())
         futures: FutureList = _scope().map(self, args, kwargs, chosen, wait_for)
         return futures.wait() if return_state else futures
 
     def with_options(self, **given: Any) -> Task[P, R]:
         """A new task of the same function with some options changed; this one stays as it is."""
-        return Task(self.fn, given, base=self.options)
+        if self._may_hide:
+            self._check_seen()
+        return _rebuild(self.fn, self.options, self._binds, given)
+
+    def _check_seen(self) -> None:
+        """Raise OptionError under a `classmethod` that shows our methods and hides the class that they are to get."""
+        if not under_classmethod(self):
+            self._may_hide = False
+            return
+        raise OptionError(
+            f"task {self.name!r}: from Python 3.13 on a @classmethod above @task can only be called: put @task above "
+            "@classmethod"
+        )
 
     # -- decorators for hooks --------------------------------------------------------------------
 
@@ -134,23 +160,38 @@ class Task(Runnable, Generic[P, R]):
         super().__init__(self.fn, self.name, self.options, self.spec.source)  # workers may have it as it was
         return hook
 
-    def __get__(self, owner: Any, kind: type | None = None) -> Any:
-        if owner is None:
-            return self
-        bound = Task(functools.partial(self.fn, owner), None, base=self.options)
-        bound.name = self.name
-        bound.spec.name = self.name
-        return bound
+    def __get__(self, instance: Any, kind: type | None = None) -> Any:
+        owner = owner_of(self._binds, instance, kind)
+        return self if owner is None else BoundTask(self, owner)
 
     def __reduce__(self) -> Any:
-        return (_rebuild, (self.fn, self.options))
+        return (_rebuild, (self.fn, self.options, self._binds))
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
 
 
-def _rebuild(fn: Callable[..., Any], base: TaskOptions) -> Task[..., Any]:
-    return Task(fn, None, base=base)
+class BoundTask(Bound, Task[P, R]):
+    """A task read from an instance, or from a class where it is a classmethod: `job.scale`.
+
+    The owner is neither mapped over nor searched for futures. All that are read from one task are that task: one
+    series of runs, and its code travels once. Templates and cache keys see the owner under its name (`self`).
+    """
+
+    def map(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__.map(unmapped(quote(self.__self__)), *args, **kwargs)
+
+
+def _rebuild(
+    fn: Callable[P, R], base: TaskOptions, binds: Binds = "instance", given: dict[str, Any] | None = None
+) -> Task[P, R]:
+    made: Task[P, R] = Task(fn, given, base=base)
+    made._binds = binds
+    return made
+
+
+def _way_out(fn: object) -> str:
+    return "; @property goes above @task" if isinstance(fn, (property, functools.cached_property)) else ""
 
 
 def _source_of(fn: Any, chosen: TaskOptions) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from anabranch.core.user_code import is_async
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Stage, TaskSpec, WorkerPort
+    from anabranch.core.contracts import Binding, Stage, TaskSpec, WorkerPort
     from anabranch.core.stores import BlockStore, ResultStore, StoreProbe
 
 _making = threading.Lock()  # of hashers: threads run chunks of one stage
@@ -73,7 +74,10 @@ class StagePlan:
         self.told = self.warned = False  # how its items are called; that something could not be stored
         self.constants = constants
         self.plain = not (self.isasync or watched or named or options.cached or persists)
-        self.single = stage.binding.args == (("item", 0),) and not stage.binding.kwargs and stage.binding.width == 1
+        first = _first_constants(stage.binding)
+        self.single = first is not None
+        if first:
+            self.fn = functools.partial(spec.fn, *(constants[k] for k in first))
         self.bind = binder(stage.binding, constants)
         self.digest = _digest(stage, constants) if options.cached else None
 
@@ -86,7 +90,7 @@ class StagePlan:
 
     def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if self.binder is None:
-            self.binder = Binder(self.fn, self.spec.name)
+            self.binder = Binder(self.spec.fn, self.spec.name)
         return self.binder.as_dict(args, kwargs)
 
     def name_run(self, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -96,6 +100,15 @@ class StagePlan:
             return
         parameters = self.parameters(args, kwargs)
         run.given_name = given_name(given, parameters)
+
+
+def _first_constants(binding: Binding) -> list[int] | None:
+    """The constants before the item, where a call is ``fn(*constants, item)``, as of a method; None where it is not."""
+    first, last = binding.args[:-1], binding.args[-1:]
+    plain = last == (("item", 0),) and not binding.kwargs and binding.width == 1
+    if not plain or any(kind != "const" for kind, _ in first):
+        return None
+    return [k for _, k in first]
 
 
 def _blocks(spec: TaskSpec) -> BlockStore | None:

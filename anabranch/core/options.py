@@ -215,6 +215,9 @@ def _opt_dict(check: Callable[[Any], Any]) -> Any:
     return field(default_factory=dict, metadata={"check": check, "older": ()})
 
 
+_MEASURED = ("auto", _auto)  # of maps, whose options their task may give
+_KEPT = ("values", _one_of("values", "none"))
+
 # -- the options ---------------------------------------------------------------------------------
 
 
@@ -261,6 +264,13 @@ class TaskOptions(RunOptions):
     resources: dict[str, float] = _opt_dict(_amounts)
     priority: int = _opt(0, _whole)
     async_concurrency: int = _opt(32, _positive)
+    chunk: int | str = _opt(*_MEASURED)
+    window: int | str = _opt(*_MEASURED)
+    keep: str = _opt(*_KEPT)
+
+    def of_maps(self) -> MapOptions:
+        """What its maps have where they are told nothing else."""
+        return MapOptions(self.chunk, self.window, self.keep)
 
     @property
     def hooked(self) -> bool:
@@ -298,11 +308,11 @@ class FlowOptions(RunOptions):
 
 @dataclass(frozen=True, slots=True)
 class MapOptions:
-    """Options of one `map` call, given to it as keywords beside the task's arguments."""
+    """Options of one `map` call, given to it as keywords beside the task's arguments; else those of its task."""
 
-    chunk: int | str = _opt("auto", _auto)
-    window: int | str = _opt("auto", _auto)
-    keep: str = _opt("values", _one_of("values", "none"))
+    chunk: int | str = _opt(*_MEASURED)
+    window: int | str = _opt(*_MEASURED)
+    keep: str = _opt(*_KEPT)
 
 
 MAP_OPTION_NAMES = frozenset(f.name for f in fields(MapOptions))

@@ -24,18 +24,22 @@ _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_
 class Binder:
     """What one function takes; made once per function.
 
+    What is called decides what fits: of a function under a decorator that is the decorator's wrapper, which
+    may give arguments of its own, or take some more. Its `inner` signature, of the function that it says it
+    wraps, gives arguments their names wherever it fits too.
+
     Raises OptionError when a parameter has a reserved name. A callable whose signature cannot be
     had (some builtins) takes anything, and has `signature` None.
     """
 
     __slots__ = (
-        "_defaults", "_high", "_low", "fn_name", "has_varargs", "has_varkw", "names", "positional", "required",
-        "signature", "varargs", "varkw",
+        "_defaults", "_high", "_low", "fn_name", "has_varargs", "has_varkw", "inner", "names", "positional",
+        "required", "signature", "varargs", "varkw",
     )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any], name: str = "") -> None:
         self.fn_name = name or getattr(fn, "__name__", type(fn).__name__)
-        self.signature = _signature(fn)
+        self.signature, self.inner = _signatures(fn)
         parameters = list(self.signature.parameters.values()) if self.signature is not None else []
         self.names = tuple(p.name for p in parameters)
         for taken in RESERVED:
@@ -71,6 +75,10 @@ class Binder:
         """
         if self.signature is None:
             return {"args": args, "kwargs": kwargs}
+        if self.inner is not None:
+            found = self._as_inner(self.inner, args, kwargs)
+            if found is not None:
+                return found
         count = len(args)
         if not kwargs and not self.has_varargs and self._low <= count <= self._high:
             found = dict(zip(self.names, args, strict=False))
@@ -81,10 +89,46 @@ class Binder:
         bound.apply_defaults()
         return dict(bound.arguments)
 
+    def fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.Signature | None:
+        """The signature that names these arguments: the wrapped function's if they fit it, else what is called."""
+        if self.inner is not None:
+            try:
+                self.inner.bind(*args, **kwargs)
+            except TypeError:
+                return self.signature
+            return self.inner
+        return self.signature
+
+    def _as_inner(
+        self, inner: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """The arguments by the names of the wrapped function, and the wrapper's own; None where they do not fit it."""
+        own = {name: value for name, value in kwargs.items() if name in self.names and name not in inner.parameters}
+        try:
+            bound = inner.bind(*args, **{name: value for name, value in kwargs.items() if name not in own})
+        except TypeError:
+            return None
+        bound.apply_defaults()
+        return {**bound.arguments, **own}
+
+    def takes(self, name: str) -> bool:
+        """Whether a keyword of this name is the function's: a parameter of it, or one of any that it takes."""
+        if self.signature is None:
+            return False  # it does not tell
+        told = self.inner if self.inner is not None else self.signature
+        parameters = [*self.signature.parameters.values(), *told.parameters.values()]
+        if any(p.name == name and not _is_variadic(p) for p in parameters):
+            return True
+        return self.has_varkw and any(p.kind is p.VAR_KEYWORD for p in told.parameters.values())
+
     def label(self, key: int | str) -> str:
         """What to call the argument at this position, or of this keyword, in a message."""
         if isinstance(key, str):
             return key
+        if self.inner is not None:
+            named = [p.name for p in self.inner.parameters.values() if p.kind in _BY_POSITION]
+            if key < len(named):
+                return named[key]
         if key < len(self.positional):
             return self.positional[key]
         return f"{self.varargs or 'args'}[{key - len(self.positional)}]"
@@ -112,9 +156,23 @@ class Binder:
         return text
 
 
-def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+def _signatures(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, inspect.Signature | None]:
+    """What the callable takes; and, of a wrapper that takes any arguments, what the function takes that it wraps.
+
+    A wrapper that does not tell its own (`functools.lru_cache`) takes what it wraps.
+    """
+    inner, own = _signature(fn, True), _signature(fn, False)
+    if own is None or inner is None:
+        return inner, None
+    mine, theirs = own.parameters.values(), inner.parameters.values()
+    if not any(map(_is_variadic, mine)) or [(p.name, p.kind) for p in mine] == [(p.name, p.kind) for p in theirs]:
+        return own, None
+    return own, inner
+
+
+def _signature(fn: Callable[..., Any], follow: bool) -> inspect.Signature | None:
     try:
-        return inspect.signature(fn)
+        return inspect.signature(fn, follow_wrapped=follow)
     except (ValueError, TypeError):
         return None
 

@@ -45,15 +45,15 @@ class CallValidator:
     def __init__(self, fn: Callable[..., Any], name: str = "") -> None:
         self._binder = Binder(fn, name)
         self._name = self._binder.fn_name
-        self._hints = _hints(fn, self._binder.signature)
+        self._hints = {**_hints(fn, self._binder.signature), **_hints(fn, self._binder.inner)}
         self._adapters = {name: adapter for name, hint in self._hints.items() if (adapter := _adapter(hint))}
         self._defaults = _defaults(self._binder.signature, self._adapters)
         self._validated: dict[str, Any] = {}  # defaults that nobody can change, as their annotations make them
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The validated arguments; raises ParameterBindError and ParameterTypeError."""
-        signature = self._binder.signature
         self._binder.bind(args, kwargs)
+        signature = self._binder.fitting(args, kwargs)
         if signature is None or not self._adapters:
             return args, kwargs
         bound = signature.bind(*args, **kwargs)

@@ -127,15 +127,18 @@ def _is_hole(value: object) -> bool:
 
 
 def _lift_flat(call: tuple[Any, ...], is_future: Callable[[object], bool]) -> tuple[Any, list[tuple[Any, bool]]] | None:
-    """`lift` of ``((leaf or future, ...), {})``; None for anything else."""
+    """`lift` of ``((leaf, future or quote, ...), {})``; None for anything else."""
     if len(call) != 2 or type(call[0]) is not tuple or type(call[1]) is not dict or call[1]:
         return None
     found: list[tuple[Any, bool]] = []
     numbers: dict[int, Hole] = {}
     parts: list[Any] = []
+    quoted = False
     for part in call[0]:
         cls: Any = type(part)
-        if cls not in LEAVES:
+        if cls is quote:
+            part, quoted = part.value, True
+        elif cls not in LEAVES:
             if cls in EXACT or kind_of(cls) != OTHER:
                 return None
             if is_future(part):
@@ -145,7 +148,7 @@ def _lift_flat(call: tuple[Any, ...], is_future: Callable[[object], bool]) -> tu
                     found.append((part, False))
                 part = hole
         parts.append(part)
-    return ((tuple(parts), call[1]), found) if found else (call, found)
+    return ((tuple(parts), call[1]), found) if found or quoted else (call, found)
 
 
 def _fill_flat(parts: tuple[Any, ...], values: Sequence[Any], *, inner: bool) -> tuple[Any, ...] | None:

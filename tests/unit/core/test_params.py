@@ -128,3 +128,90 @@ def test_long_defaults_are_not_told() -> None:
 
     with pytest.raises(ParameterBindError, match=r"f\(x, table=\.\.\.\)"):
         Binder(f).bind((), {})
+
+
+# -- functions under decorators: what is called decides ------------------------------------------------
+
+
+def wrapped(inner: Any, wrapper: Any) -> Any:
+    return functools.wraps(inner)(wrapper)
+
+
+def passes_on(inner: Any) -> Any:
+    return wrapped(inner, lambda *args, **kwargs: inner(*args, **kwargs))
+
+
+def gives(inner: Any) -> Any:
+    return wrapped(inner, lambda *args, **kwargs: inner("given", *args, **kwargs))
+
+
+def takes_more(inner: Any) -> Any:
+    return wrapped(inner, lambda *args, verbose=False, **kwargs: (verbose, inner(*args, **kwargs)))
+
+
+def narrows(inner: Any) -> Any:
+    return wrapped(inner, lambda x: inner(x, 2))
+
+
+class Decorator:
+    def __init__(self, inner: Any) -> None:
+        functools.update_wrapper(self, inner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "kwargs", "parameters"),
+    [
+        (passes_on(add), (1,), {}, {"x": 1, "y": 1}),
+        (passes_on(passes_on(add)), (1,), {"y": 2}, {"x": 1, "y": 2}),
+        (Decorator(add), (1,), {}, {"x": 1, "y": 1}),
+        (functools.partial(passes_on(add), 1), (), {}, {"y": 1}),
+        (functools.lru_cache(add), (1,), {}, {"x": 1, "y": 1}),
+        (gives(lambda conn, x: x), (5,), {}, {"args": (5,), "kwargs": {}}),
+        (takes_more(add), (1,), {"verbose": True}, {"x": 1, "y": 1, "verbose": True}),
+        (takes_more(add), (1,), {}, {"x": 1, "y": 1}),
+        (narrows(add), (1,), {}, {"x": 1}),
+    ],
+)
+def test_arguments_of_decorated_functions(fn: Any, args: Any, kwargs: Any, parameters: Any) -> None:
+    binder = Binder(fn)
+    assert binder.bind(args, kwargs) == (args, kwargs)
+    assert binder.as_dict(args, kwargs) == parameters
+
+
+def test_a_wrapper_that_takes_less_says_so() -> None:
+    with pytest.raises(ParameterBindError, match="takes at most 1 positional"):
+        Binder(narrows(add)).bind((1, 2), {})
+
+
+def test_defaults_that_cannot_be_compared_are_let_be() -> None:
+    class Vague:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    vague = Vague()
+
+    def fn(x: Any = vague, *rest: Any) -> None: ...
+
+    assert Binder(fn).names == ("x", "rest")
+
+
+@pytest.mark.parametrize(
+    ("fn", "takes"),
+    [
+        (add, False),
+        (lambda x, window: x, True),
+        (lambda x, **options: x, True),
+        (lambda *window: window, False),
+        (passes_on(add), False),
+        (passes_on(lambda x, **options: x), True),
+        (passes_on(lambda x, window=1: x), True),
+        (wrapped(add, lambda *args, window=1, **kwargs: None), True),
+        (max, False),
+    ],
+)
+def test_which_keywords_are_the_functions_own(fn: Any, takes: bool) -> None:
+    assert Binder(fn).takes("window") is takes

@@ -123,7 +123,7 @@ class Flow(Generic[P, R]):
         if row.parent_run:
             raise ResumeError(f"run {row.name!r} is a subflow's: resume the run that called it, {row.parent_run}")
         parameters = resumption.parameters_of(session, row)
-        args, kwargs = self.binder.bind((), parameters)
+        args, kwargs = self.binder.bind(*self.binder.call_of(parameters))
         return self._run(args, kwargs, return_state, resumption.Recorded(row, changed))
 
     def submit(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:

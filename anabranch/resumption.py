@@ -199,4 +199,4 @@ def entry_of(fn: Callable[..., Any]) -> str:
     code = getattr(fn, "__code__", None)
     if code is None or not os.path.isfile(code.co_filename) or "<" in fn.__qualname__:
         return ""
-    return f"{os.path.abspath(code.co_filename)}:{fn.__name__}"
+    return f"{os.path.abspath(code.co_filename)}:{fn.__qualname__}"

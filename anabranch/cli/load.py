@@ -40,7 +40,7 @@ def flow_of(target: str) -> Flow[..., Any]:
 
 def _named(file: Path, name: str, everything: dict[str, Any], found: dict[str, Flow[..., Any]]) -> Flow[..., Any]:
     by_flow_name = {flow.name: flow for flow in found.values()}
-    flow = found.get(name) or by_flow_name.get(name)
+    flow = found.get(name) or by_flow_name.get(name) or _in_class(name, everything)
     if flow is not None:
         return flow
     if name in everything:
@@ -48,6 +48,15 @@ def _named(file: Path, name: str, everything: dict[str, Any], found: dict[str, F
     if not found:
         raise click.UsageError(f"there is no flow in {str(file)!r}: a flow is a function under @flow")
     raise click.UsageError(f"there is no flow {name!r} in {str(file)!r}; {_hint(name, list(found))}")
+
+
+def _in_class(name: str, everything: dict[str, Any]) -> Flow[..., Any] | None:
+    """A flow that is a method: ``Class.flow``."""
+    owner, *steps = name.split(".")
+    found = everything.get(owner)
+    for step in steps:
+        found = getattr(found, step, None)
+    return found if isinstance(found, Flow) else None
 
 
 def split(target: str) -> tuple[Path, str]:

@@ -54,8 +54,8 @@ def retry(run: str, failed: bool, changed: str | None) -> None:
         return
     from anabranch import resumption, session
 
-    given = resumption.parameters_of(session.current(), row)
-    to_its_end(flow, lambda: flow(**given, return_state=True))
+    args, kwargs = flow.binder.call_of(resumption.parameters_of(session.current(), row))
+    to_its_end(flow, lambda: flow(*args, **kwargs, return_state=True))
 
 
 def _row(run: str) -> FlowRunRow:
@@ -77,7 +77,8 @@ def flow_of(row: FlowRunRow) -> Any:
             f"the flow of run {row.name!r} is in no file (a notebook's cell, perhaps): there, "
             f"call {row.flow.replace('-', '_')}.resume({row.name!r})"
         )
-    flow = load.flow_of(row.entry)
+    flow: Any = load.flow_of(row.entry)
+    flow = getattr(flow, "__func__", flow)  # a class that it was read from is among the recorded parameters
     return flow if flow.options.resumable else flow.with_options(resumable=True)
 
 

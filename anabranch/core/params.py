@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.columns import Source
@@ -88,6 +89,17 @@ class Binder:
         bound = self._bound(args, kwargs)
         bound.apply_defaults()
         return dict(bound.arguments)
+
+    def call_of(self, parameters: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call that `as_dict` told so."""
+        if self.signature is None:
+            return parameters["args"], parameters["kwargs"]
+        told = self.signature
+        if self.inner is not None and not all(name in self.names for name in parameters):
+            told = self.inner
+        bound = inspect.BoundArguments(told, OrderedDict((n, v) for n, v in parameters.items() if n in told.parameters))
+        own = {name: value for name, value in parameters.items() if name not in told.parameters}
+        return bound.args, {**bound.kwargs, **own}
 
     def fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.Signature | None:
         """The signature that names these arguments: the wrapped function's if they fit it, else what is called."""

@@ -54,6 +54,14 @@ def doubled(n: int, plus: int = 0):
 @flow(runner="inline")
 async def awaited(n: int):
     ended(double.map(range(n)).result())
+
+class Doubler:
+    plus = 1
+
+    @flow(runner="inline", name="in-class")
+    @classmethod
+    def doubled(cls, n: int):
+        ended(double.map(range(n), plus=cls.plus).result())
 """
 ASKING = (
     "the code of task 'double' has changed since the run was recorded: resume with --keep-changed (changed='keep') to "
@@ -136,6 +144,16 @@ def test_retry_failed_goes_on_with_the_run_and_retry_makes_a_new_one(home: Home)
         f"Error: run {first.name!r} has completed: there is nothing to go on with; call the flow again\n"
     )
     assert home.ledger.take() == []
+
+
+def test_a_flow_that_is_a_classmethod_is_run_and_gone_on_with(home: Home) -> None:
+    home.call("run", "flows.py:Doubler.doubled", "-p", "n=5", code=1)
+    (first,) = home.rows()
+    home.ledger.take()
+    home.ledger.mend()
+    assert home.call("retry", first.name, "--failed", code=0).stdout == "made 1 3 5 7 9\n"
+    assert home.ledger.take() == ["3"]
+    assert home.call("retry", first.name, code=0).stdout == "made 1 3 5 7 9\n"
 
 
 def _recorded(home: Home, name: str, state: int, **facts: Any) -> None:

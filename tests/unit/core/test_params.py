@@ -178,6 +178,24 @@ def test_arguments_of_decorated_functions(fn: Any, args: Any, kwargs: Any, param
     binder = Binder(fn)
     assert binder.bind(args, kwargs) == (args, kwargs)
     assert binder.as_dict(args, kwargs) == parameters
+    given, named = binder.call_of(parameters)
+    assert binder.as_dict(given, named) == parameters
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "kwargs"),
+    [
+        (add, (1,), {"y": 2}),
+        (everything, (1, 2, 3), {"c": 4, "e": 5}),
+        (max, (1, 2), {"key": None}),
+        (gives(lambda conn, x: x), (5,), {"z": 1}),
+        (takes_more(add), (1,), {"verbose": True}),
+    ],
+)
+def test_call_is_made_again_of_its_parameters(fn: Any, args: Any, kwargs: Any) -> None:
+    binder = Binder(fn)
+    parameters = binder.as_dict(args, kwargs)
+    assert binder.as_dict(*binder.call_of(parameters)) == parameters
 
 
 def test_a_wrapper_that_takes_less_says_so() -> None:

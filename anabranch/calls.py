@@ -8,16 +8,14 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch import session as sessions
 from anabranch.core import context, secrets, states
 from anabranch.core.context import TaskContext, TaskRun
-from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import OptionError
-from anabranch.core.failures import without_frames
+from anabranch.core.failures import described, without_frames
 from anabranch.core.futures import Future
 from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from contextvars import Token
 
+    from anabranch.core.contracts import ErrorInfo
     from anabranch.engine.steps import Step
     from anabranch.runnables import Runnable
 
@@ -300,15 +299,6 @@ class _Called:
 def _info(error: BaseException | None) -> ErrorInfo | None:
     if error is None:
         return None
-    return ErrorInfo(type(error).__qualname__, _text(error), _traceback(error), exception=without_frames(error))
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return secrets.mask(str(error))
-    except Exception:
-        return "<unprintable>"
-
-
-def _traceback(error: BaseException) -> str:
-    return secrets.mask("".join(traceback.format_exception(error)))[: 64 << 10]
+    info = described(error)
+    info.exception = without_frames(error)
+    return info

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core import events as ev
+from anabranch.core.asking import shown
 from anabranch.core.errors import AnabranchError, RunnerError
 from anabranch.engine.dispatch import Dispatcher
 from anabranch.spiller import Spiller
@@ -360,7 +361,7 @@ class Pump:
             try:
                 work()
             except BaseException as error:  # a user's callback must not end the thread for all others
-                self._warn(f"callback failed: {error!r}", 40)
+                self._warn(f"callback failed: {shown(error)}", 40)
             del work
 
     def _warn(self, text: str, level: int = 30) -> None:
@@ -454,7 +455,7 @@ class Feeder(threading.Thread):
         try:
             source.close()
         except Exception as error:  # of the user's generator, at its end
-            self.pump._warn(f"the iterator of map {self.map.spec.name!r} failed as it was closed: {error!r}")
+            self.pump._warn(f"the iterator of map {self.map.spec.name!r} failed as it was closed: {shown(error)}")
         # Not before: who is told to let go of this iterator now must not meet the generator as it closes.
         self.pump._feeders.pop(self.map.id, None)
 

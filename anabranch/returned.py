@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.core.errors import UnfinishedRun
-from anabranch.core.futures import Future
+from anabranch.core.futures import Future, is_future
 from anabranch.core.states import State
 from anabranch.core.walk import fill, lift
-from anabranch.scope import is_future
 
 
 def resolve_returned(value: Any) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from anabranch.core import context, secrets
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Stage
 from anabranch.core.errors import CancelledRun, ResourceError, RunnerError
-from anabranch.core.futures import Future, FutureList
+from anabranch.core.futures import Future, FutureList, is_future, is_future_list
 from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
@@ -40,15 +40,6 @@ if TYPE_CHECKING:
     from anabranch.session import Session
 
 LOGGED_RUNS = 20  # single runs of a task that get a log line of their own, in one flow run
-
-
-def is_future(value: object) -> bool:
-    """Whether a value stands in an argument for that of a run: by its type, a State as well."""
-    return isinstance(value, (Future, FutureList, State))
-
-
-def is_future_list(value: object) -> bool:
-    return isinstance(value, FutureList)
 
 
 class Scope(Ends, Values):

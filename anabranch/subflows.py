@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from anabranch.core.asking import told
 from anabranch.core.errors import CancelledRun
 from anabranch.core.failures import capture
 from anabranch.core.futures import Future
@@ -98,11 +99,11 @@ def submit(scope: Scope, flow: Runnable, start: Callable[[Submitted], State]) ->
         try:
             state = around.run(start, here)
         except Exception as error:
-            state = Failed(f"{type(error).__name__}: {error}", error)
+            state = Failed(told(error), error)
             if here.cancelled:
                 state = Cancelled("cancelled before it started", error)
         except BaseException as error:  # sys.exit in a flow ends that flow, not the program
-            state = Crashed(f"Execution was ended by {type(error).__name__}: {error}", error)
+            state = Crashed(f"Execution was ended by {told(error)}", error)
         info = None if state.is_completed() else _info(state)
         value = state.data if state.is_completed() else None
         if here.cause is not None:

@@ -28,6 +28,7 @@ from anabranch.core.failures import capture
 from anabranch.core.sizes import SMALL, sizeof
 from anabranch.core.walk import fill
 from anabranch.engine import drive
+from anabranch.engine.answers import plain_value
 from anabranch.engine.attempt import (
     Around,
     AttemptResult,
@@ -36,7 +37,6 @@ from anabranch.engine.attempt import (
     crashed,
     failed,
     finish,
-    plain_value,
     timed_out,
     unstored,
 )
@@ -198,7 +198,7 @@ class _Work:
         value = plain_value(value)
         if limit and time.perf_counter() - begun > limit:
             raise _Late(limit)
-        if isinstance(value, states.State):
+        if issubclass(type(value), states.State):
             return adopt(value)
         return value
 

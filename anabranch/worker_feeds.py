@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from anabranch.core.asking import text, told
 from anabranch.core.errors import RunnerError
 
 if TYPE_CHECKING:
@@ -90,13 +91,14 @@ class Feed:
             except RunnerError:
                 raise
             except BaseException as refused:
-                return self._give([], True, RunnerError(f"an element of the iterator does not pickle: {refused}"))
+                return self._give([], True, RunnerError(f"an element of the iterator does not pickle: {text(refused)}"))
         try:
             return self._give([], ended, error)
         except RunnerError:
             raise
         except BaseException:
-            return self._give([], True, RunnerError(f"the iterator raised {type(error).__name__}: {error}"))
+            said = "nothing" if error is None else told(error)
+            return self._give([], True, RunnerError(f"the iterator raised {said}"))
 
     def _take(self, wanted: int) -> tuple[list[Any], bool, BaseException | None]:
         items: list[Any] = []

@@ -41,6 +41,6 @@ class quote(Annotation):
 
 def unwrap_all(value: Any) -> Any:
     """The bare value under any number of annotations."""
-    while isinstance(value, Annotation):
+    while issubclass(type(value), Annotation):
         value = value.value
     return value

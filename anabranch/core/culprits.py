@@ -6,6 +6,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import attribute, is_a, shown, text
 from anabranch.core.errors import SerializationError
 
 if TYPE_CHECKING:
@@ -32,16 +33,7 @@ def unpicklable(
     culprit = way[-1][1] if way else value
     kind = type(culprit)
     reason = _refusal(culprit, dumps) or error
-    return SerializationError(f"cannot serialize {path} ({kind.__module__}.{kind.__qualname__}): {reason}")
-
-
-def short(value: Any, size: int = 60) -> str:
-    """`repr` for a message: never fails, never long."""
-    try:
-        text = repr(value)
-    except Exception:  # a user's __repr__
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= size else f"{text[: size - 3]}..."
+    return SerializationError(f"cannot serialize {path} ({kind.__module__}.{kind.__qualname__}): {text(reason)}")
 
 
 def _way(value: Any, dumps: Callable[[Any], Any]) -> list[tuple[str, Any]]:
@@ -69,25 +61,25 @@ def _refusal(value: Any, dumps: Callable[[Any], Any]) -> Exception | None:
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts that pickling `value` would visit, each with its step in the path."""
-    if isinstance(value, (str, bytes, bytearray, int, float, type)):
+    if is_a(value, str, bytes, bytearray, int, float, type):
         return
-    if isinstance(value, FunctionType):
+    if is_a(value, FunctionType):
         yield from _parts_of_function(value)
-    elif isinstance(value, MethodType):
+    elif is_a(value, MethodType):
         yield ".__self__", value.__self__
         yield ".__func__", value.__func__
-    elif isinstance(value, partial):
+    elif is_a(value, partial):
         yield ".func", value.func
         yield from ((f".args[{n}]", part) for n, part in enumerate(value.args))
         yield from ((f".keywords[{name!r}]", part) for name, part in value.keywords.items())
     else:
-        if isinstance(value, dict):
+        if is_a(value, dict):
             for key, part in list(value.items()):
-                yield f"[{short(key)}]", part
-                yield f".keys()[{short(key)}]", key
-        elif isinstance(value, (list, tuple)):
+                yield f"[{shown(key, 60)}]", part
+                yield f".keys()[{shown(key, 60)}]", key
+        elif is_a(value, list, tuple):
             yield from ((f"[{n}]", part) for n, part in enumerate(value))
-        elif isinstance(value, (set, frozenset)):
+        elif is_a(value, set, frozenset):
             yield from (("{...}", part) for part in value)
         yield from _parts_of_state(value)
 
@@ -97,7 +89,7 @@ def _parts_of_state(value: Any) -> Iterator[tuple[str, Any]]:
     try:
         reduced = value.__reduce_ex__(4)
     except Exception:  # the object's own code, or an object that cannot be saved at all
-        yield from ((f".{name}", part) for name, part in list(getattr(value, "__dict__", {}).items()))
+        yield from ((f".{name}", part) for name, part in list((attribute(value, "__dict__") or {}).items()))
         return
     if not isinstance(reduced, tuple):
         return

@@ -22,7 +22,7 @@ from struct import pack
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.culprits import short
+from anabranch.core.asking import shown, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,7 +39,7 @@ class Culprit(Exception):
     """Carries what could not be hashed upwards; each container on the way adds its step."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
+        super().__init__(text(error))
         self.error = error
         self.steps: list[str] = []
 
@@ -186,7 +186,7 @@ def _pairs(walk: Walk, pairs: Iterable[tuple[Any, Any]], step: str, ordered: boo
         for key, item in pairs:
             rows.append(walk.encode(key) + walk.encode(item))
     except Culprit as culprit:
-        culprit.steps.append(step % (key if step == ".%s" else short(key)))
+        culprit.steps.append(step % (key if step == ".%s" else shown(key, 60)))
         raise
     if not ordered:
         rows.sort()

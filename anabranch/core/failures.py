@@ -8,13 +8,17 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import secrets, states
+from anabranch.core.asking import attribute, is_a, passes, text, told
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import RemoteError
+from anabranch.core.exceptions import links_of, members_of, portable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST = 64 << 10
+LONGEST = 64 << 10  # characters
+_TRACE = "traceback where it ran:\n"
+_WORDS = "its words where it ran: "
 
 
 def capture(
@@ -32,26 +36,21 @@ def capture(
     Args:
         in_process: keep the object itself; else pickle it, if it survives the round trip made here.
     """
-    name = type(error).__qualname__
-    info = ErrorInfo(name, _message(error), _text(error))
+    info = described(error)
     strip(error)
     if in_process:
         info.exception = error
         return info
-    try:
-        data = dumps(error)
-        back = loads(data)
-        if secrets.any_known() and secrets.within(data):
-            data = dumps(secrets.masked(back))
-            back = loads(data)
-            if secrets.within(data):
-                return info
-        # Some libraries' pickling of exceptions loses what __init__ set: then the text is better than the object.
-        if type(back).__qualname__ == name and _message(back) == info.message:
-            info.pickled = data
-    except BaseException:
-        info.pickled = None
+    data = portable(error, dumps, loads)
+    if data is not None and secrets.any_known() and secrets.within(data):
+        data = _masked(data, dumps, loads)
+    info.pickled = data
     return info
+
+
+def described(error: BaseException) -> ErrorInfo:
+    """An exception as text only; never raises."""
+    return ErrorInfo(type(error).__qualname__, _message(error), _text(error))
 
 
 def without_frames(error: BaseException) -> BaseException | None:
@@ -61,10 +60,11 @@ def without_frames(error: BaseException) -> BaseException | None:
     """
     try:
         twin = copy.copy(error)
-        if type(twin) is type(error) and twin is not error and str(twin) == str(error) == _message(error):
+        if type(twin) is type(error) and twin is not error and text(twin) == text(error) == _message(error):
             return strip(twin)
-    except BaseException:  # whatever its own code does
-        pass
+    except BaseException as bad:  # whatever its own code does
+        if passes(bad):
+            raise
     return None
 
 
@@ -77,10 +77,8 @@ def strip(error: BaseException) -> BaseException:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        one.__traceback__ = None
-        stack += (one.__cause__, one.__context__)
-        if isinstance(one, BaseExceptionGroup):
-            stack += one.exceptions
+        BaseException.with_traceback(one, None)  # a class may forbid its instances to be changed
+        stack += (*links_of(one), *members_of(one))
     return error
 
 
@@ -90,14 +88,41 @@ def rebuild(info: ErrorInfo, loads: Callable[[bytes], Any] = pickle.loads) -> Ba
     if error is None and info.pickled is not None:
         try:
             error = loads(info.pickled)
-        except BaseException:
-            error = None
-    if not isinstance(error, BaseException):
+        except BaseException as bad:
+            if passes(bad):
+                raise
+        if error is not None and _message(error) != info.message:
+            _note(error, _WORDS, info.message)
+    if not is_a(error, BaseException):
         error = RemoteError(info.type_name, info.message, info.traceback)
-    if info.traceback and not getattr(error, "__notes__", None):
-        error.add_note("traceback where it ran:\n" + info.traceback)
+    assert error is not None
+    if info.traceback:
+        _note(error, _TRACE, info.traceback)
     info.exception = error
     return error
+
+
+def _note(error: BaseException, head: str, said: str) -> None:
+    """Add a note, once; whatever the exception's own code does with its attributes."""
+    notes = attribute(error, "__notes__")
+    if type(notes) is not list:
+        BaseException.__setattr__(error, "__notes__", [head + said])
+    elif not any(type(note) is str and note.startswith(head) for note in notes):
+        notes.append(head + said)
+
+
+def _masked(data: bytes, dumps: Callable[[Any], bytes], loads: Callable[[bytes], Any]) -> bytes | None:
+    """The same without the texts of secrets; None where they cannot be taken out of it."""
+    try:
+        error = loads(data)
+        for one in (*links_of(error), error):
+            error = secrets.masked(one) if one is not None else error
+        masked = portable(error, dumps, loads)
+    except BaseException as bad:
+        if passes(bad):
+            raise
+        return None
+    return None if masked is None or secrets.within(masked) else masked
 
 
 def exception_of(map: Any, index: int) -> BaseException:
@@ -109,10 +134,7 @@ def exception_of(map: Any, index: int) -> BaseException:
 
 
 def _message(error: BaseException) -> str:
-    try:
-        return secrets.mask(str(error))[:LONGEST]  # a secret cut in two would not be found
-    except BaseException as bad:
-        return f"<str() of it raised {type(bad).__name__}>"
+    return secrets.mask(text(error))[:LONGEST]
 
 
 def _text(error: BaseException) -> str:
@@ -121,6 +143,9 @@ def _text(error: BaseException) -> str:
         ours = [f for f in found.stack if "/anabranch/" not in f.filename.replace("\\", "/")]
         if ours:
             found.stack = traceback.StackSummary.from_list(ours)
-        return secrets.mask("".join(found.format()))[:LONGEST]
-    except BaseException:
-        return ""
+        lines = list(found.format())
+    except BaseException as bad:  # of the exception's own code, which is asked for its notes and text
+        if passes(bad):
+            raise
+        lines = [*traceback.format_tb(attribute(error, "__traceback__")), told(error)]
+    return secrets.mask("".join(lines))[:LONGEST]

@@ -51,7 +51,6 @@ class Future(ValueSource):
     """
 
     __slots__ = ("__weakref__", "_index", "_map", "_released")
-    __anabranch_future__ = True
 
     def __init__(self, map: MapRun, index: int) -> None:
         self._map = map
@@ -212,7 +211,6 @@ class FutureList:
     """
 
     __slots__ = ("__weakref__", "_map", "_released")
-    __anabranch_future_list__ = True
 
     def __init__(self, map: MapRun) -> None:
         self._map = map
@@ -385,6 +383,16 @@ class FutureList:
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{name}</td><td>{n}</td></tr>" for name, n in self.counts.items())
         return f"<table><caption>map of {escape(self._map.spec.name)}</caption>{rows}</table>"
+
+
+def is_future(value: object) -> bool:
+    """Whether a value stands for that of a run, by its type, a State as well; what a mock says it is does not count."""
+    kind = type(value)
+    return kind is Future or kind is FutureList or issubclass(kind, State)
+
+
+def is_future_list(value: object) -> bool:
+    return type(value) is FutureList
 
 
 class _Item(ValueSource):

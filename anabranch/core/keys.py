@@ -7,6 +7,7 @@ import threading
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import text
 from anabranch.core.culprits import culprit_path
 from anabranch.core.encode import PLAIN, SCALARS, Culprit, Tangle, Walk, digest
 from anabranch.core.errors import SerializationError
@@ -105,4 +106,4 @@ def _whole(value: Any, dumps: Dumps | None, where: str) -> bytes:
     try:
         return b"W" + digest((dumps or pickle.dumps)(value))
     except Exception as error:  # whatever the object's own code raises
-        raise SerializationError(f"cannot hash {where}: nested too deeply, and {error}") from error
+        raise SerializationError(f"cannot hash {where}: nested too deeply, and {text(error)}") from error

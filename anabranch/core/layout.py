@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.columns import Source
 from anabranch.core.containers import LEAVES
 from anabranch.core.contracts import Binding
-from anabranch.core.futures import Future, FutureList
+from anabranch.core.futures import is_future
 from anabranch.core.map_plan import Constant, LateMapped
-from anabranch.core.states import State
 from anabranch.core.walk import lift
 
 if TYPE_CHECKING:
@@ -74,13 +73,9 @@ def holds_futures(plan: MapPlan) -> bool:
     for _, argument in plan.mapped:
         cells = argument.iterable
         listed = not argument.futures and type(cells) is tuple and argument.wrap != "quote"
-        if listed and not LEAVES.issuperset(map(type, cells)) and lift(cells, _is_future)[1]:
+        if listed and not LEAVES.issuperset(map(type, cells)) and lift(cells, is_future)[1]:
             return True
     return False
-
-
-def _is_future(value: object) -> bool:
-    return isinstance(value, (Future, FutureList, State))
 
 
 def calls_of(plan: MapPlan) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:

@@ -6,11 +6,16 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from anabranch.core.asking import text
+
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Sequence
 
     from anabranch.core.limits import LimitStore
+
+_DEEPEST = 16  # levels of nested parameters that are recorded: one may hold itself
+_LONGEST_INT = 4096  # bits; what is longer is not written in digits
 
 
 @dataclass(slots=True)
@@ -270,15 +275,23 @@ class Records(Protocol):
 
 def json_parameters(parameters: dict[str, Any]) -> str:
     """Parameters as JSON text for the record; never fails, cuts at 10,000 characters a value."""
-    def plain(value: Any) -> Any:
-        if value is None or isinstance(value, (bool, int, float)):
-            return value
-        if isinstance(value, str):
-            return value if len(value) <= 10_000 else value[:10_000] + "..."
-        if isinstance(value, (list, tuple)) and len(value) <= 100:
-            return [plain(v) for v in value]
-        if isinstance(value, dict) and len(value) <= 100:
-            return {str(k): plain(v) for k, v in value.items()}
-        return f"<{type(value).__name__}>"
+    return json.dumps({text(name): _plain(value, _DEEPEST) for name, value in parameters.items()})
 
-    return json.dumps({name: plain(value) for name, value in parameters.items()})
+
+def _plain(value: Any, depth: int) -> Any:
+    """What JSON can say of a value, by what its type is; subclasses are read as what they are made of."""
+    kind = type(value)
+    if value is None or kind is bool or issubclass(kind, float):
+        return value
+    if issubclass(kind, int) and int.bit_length(value) <= _LONGEST_INT:
+        return value
+    if issubclass(kind, str):
+        plain = str.__str__(value)
+        return plain if len(plain) <= 10_000 else plain[:10_000] + "..."
+    if issubclass(kind, (list, tuple)) and depth:
+        base: Any = list if issubclass(kind, list) else tuple
+        if base.__len__(value) <= 100:
+            return [_plain(v, depth - 1) for v in base.__iter__(value)]
+    if issubclass(kind, dict) and depth and dict.__len__(value) <= 100:
+        return {text(k): _plain(v, depth - 1) for k, v in dict.items(value)}
+    return f"<{kind.__name__}>"

@@ -18,6 +18,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import is_a, of_class
 from anabranch.core.errors import ConfigurationError
 from anabranch.core.processes import host_name
 from anabranch.core.runs import FlowRunRow, ItemRow, LogRow, TransitionRow
@@ -89,18 +90,24 @@ def remember(*values: Any) -> None:
     A `Secret` is let pass: its text is noted where it is read, and here there may be none.
     """
     for value in values:
-        if isinstance(value, dict):
-            inner: Any = value.values()
-        else:
-            inner = value if isinstance(value, (list, tuple)) else ()
+        kind = type(value)
+        inner: Any = ()
+        if issubclass(kind, dict):
+            inner = dict.values(value)
+        elif issubclass(kind, (list, tuple)):
+            inner = (list if issubclass(kind, list) else tuple).__iter__(value)
         for one in (value, *inner):
-            if isinstance(one, Secret) or not hasattr(type(one), "get_secret_value"):
-                continue
-            text = one.get_secret_value()
-            if isinstance(text, bytes):
-                text = text.decode("utf-8", "replace")
-            if isinstance(text, str):
-                note(text)
+            if type(one) is not Secret and callable(of_class(type(one), "get_secret_value")):
+                note(_said_by(one))
+
+
+def _said_by(one: Any) -> str:
+    """The text of an object that has one; "" where it does not give it away."""
+    try:
+        text = one.get_secret_value()
+        return text.decode("utf-8", "replace") if type(text) is bytes else str.__str__(text)
+    except Exception:  # of the object's own code
+        return ""
 
 
 def note(text: str) -> None:
@@ -135,17 +142,17 @@ def mask(text: str) -> str:
 
 def masked(value: Any) -> Any:
     """The same in lists, tuples, dicts and exceptions: these are changed in place, groups of them made anew."""
-    if isinstance(value, str):
+    if is_a(value, str):
         return mask(value)
     if type(value) in (list, tuple):
         return type(value)(map(masked, value))
     if type(value) is dict:
         return {key: masked(inner) for key, inner in value.items()}
-    if isinstance(value, BaseExceptionGroup):  # its message cannot be changed
+    if is_a(value, BaseExceptionGroup):  # its message cannot be changed
         group = type(value)(mask(value.message), [masked(one) for one in value.exceptions])
         group.__dict__.update(masked(value.__dict__))
         return group
-    if isinstance(value, BaseException):
+    if is_a(value, BaseException):
         value.args = masked(value.args)
         value.__dict__.update(masked(value.__dict__))
     return value

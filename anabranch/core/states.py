@@ -25,6 +25,7 @@ import time
 from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from anabranch.core.asking import is_a
 from anabranch.core.errors import (
     CancelledRun,
     CrashedRun,
@@ -227,10 +228,10 @@ class State:
     def exception(self) -> BaseException:
         """The exception that stands for a state that is not COMPLETED."""
         data = self.data
-        if isinstance(data, BaseException):
-            return data
-        if isinstance(data, ValueSource):
-            found = data.value()
+        if is_a(data, BaseException):
+            return data  # type: ignore[return-value]
+        if is_a(data, ValueSource):
+            found = data.value()  # type: ignore[attr-defined]
             if isinstance(found, BaseException):
                 return found
         for inner in _inner_states(data):
@@ -288,17 +289,17 @@ def failure(state: State, *, upstream: bool = False) -> BaseException:
 
 def resolve_data(data: object) -> object:
     """A state's data as a value: sources are read, states and lists of states are resolved."""
-    if isinstance(data, State):
-        return data.result()
-    if isinstance(data, ValueSource):
-        return data.value()
+    if is_a(data, State):
+        return data.result()  # type: ignore[attr-defined]
+    if is_a(data, ValueSource):
+        return data.value()  # type: ignore[attr-defined]
     return data
 
 
 def _inner_states(data: object) -> Iterable[State]:
-    if isinstance(data, State):
-        return (data,)
-    if isinstance(data, (list, tuple, set)) and data and all(isinstance(s, State) for s in data):
+    if is_a(data, State):
+        return (cast("State", data),)
+    if type(data) in (list, tuple, set) and data and all(is_a(s, State) for s in cast("Iterable[object]", data)):
         return cast("Iterable[State]", data)
     return ()
 

@@ -8,15 +8,22 @@ import os
 import sys
 import sysconfig
 import threading
-from types import CodeType, FunctionType, ModuleType
+from dataclasses import fields
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
+
+from anabranch.core.asking import attribute, is_a
+from anabranch.core.options import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOST = 10_000  # objects that are looked at for one task
+
+
 def is_async(fn: Any) -> bool:
     """Whether its calls want an event loop: a coroutine function, an async generator's, an object called like one."""
-    call = getattr(fn, "__call__", None)  # noqa: B004
+    call = attribute(fn, "__call__")
     return any(inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in (fn, call))
 
 
@@ -26,6 +33,7 @@ _PATHS = tuple(
     for path in {sys.prefix, sys.base_prefix, *(sysconfig.get_path(p) for p in ("stdlib", "purelib", "platlib"))}
 )
 _PACKAGE = __name__.partition(".")[0]
+_CODE = (FunctionType, BuiltinFunctionType, MethodType)  # say themselves what module they are from
 
 
 @contextlib.contextmanager
@@ -70,10 +78,11 @@ def own_classes(module: ModuleType, pickler: Any) -> Iterator[None]:
 
 def is_local(module: ModuleType | None) -> bool:
     """Whether a module is the user's own: neither the standard library, nor installed, nor ours."""
-    if module is None or module.__name__ == "__main__" or module.__name__.partition(".")[0] == _PACKAGE:
+    name = attribute(module, "__name__", "")
+    if module is None or type(name) is not str or name == "__main__" or name.partition(".")[0] == _PACKAGE:
         return False
-    path = getattr(module, "__file__", None)
-    if not path:
+    path = attribute(module, "__file__")
+    if type(path) is not str or not path:
         return False
     path = os.path.realpath(path)
     parts = path.split(os.sep)
@@ -83,30 +92,40 @@ def is_local(module: ModuleType | None) -> bool:
 def local_modules(value: Any) -> dict[str, ModuleType]:
     """The user's modules that a task's function, its hooks and what those call come from."""
     found: dict[str, ModuleType] = {}
-    seen: set[int] = set()
-    options = getattr(value, "options", None)
-    hooks = [getattr(options, name) for name in getattr(options, "__slots__", ())] if options is not None else []
-    stack: list[Any] = [getattr(value, "fn", value), *hooks]
-    while stack:
+    seen: dict[int, Any] = {}  # alive, so that an id stays that of one object
+    options = attribute(value, "options")
+    hooks = [getattr(options, f.name) for f in fields(options)] if isinstance(options, RunOptions) else []
+    stack: list[Any] = [attribute(value, "fn", value), *hooks]
+    while stack and len(seen) < MOST:  # properties may make ever new objects
         one = stack.pop()
         if id(one) in seen:
             continue
-        seen.add(id(one))
-        if isinstance(one, (tuple, list)):
+        seen[id(one)] = one
+        if type(one) in (tuple, list):
             stack.extend(one[:100])
             continue
-        module = one if isinstance(one, ModuleType) else sys.modules.get(getattr(one, "__module__", None) or "")
+        module = _module_of(one)
         local = is_local(module)
         if module is not None and local:
             found[module.__name__] = module
-        stack.extend(getattr(one, name, None) for name in ("func", "__func__", "__wrapped__"))
-        if isinstance(one, FunctionType) and (local or one.__module__ == "__main__"):
+        mine = local or module is sys.modules.get("__main__")
+        stack.extend(attribute(one, name) for name in ("func", "__func__", "__wrapped__"))
+        if type(one) is FunctionType and mine:
             names = _names(one.__code__)
             stack.extend(one.__globals__[name] for name in names if name in one.__globals__)
             stack.extend(cell.cell_contents for cell in one.__closure__ or () if _filled(cell))
-        elif isinstance(one, type) and (local or one.__module__ == "__main__"):
+        elif is_a(one, type) and mine:
             stack.extend((*one.__bases__, *vars(one).values()))
     return found
+
+
+def _module_of(one: Any) -> ModuleType | None:
+    """The module an object is from: what a function or class says itself, of anything else its class."""
+    if is_a(one, ModuleType):
+        return one  # type: ignore[no-any-return]
+    name = attribute(one, "__module__") if is_a(one, type, *_CODE) else attribute(type(one), "__module__")
+    found = sys.modules.get(name) if type(name) is str else None
+    return found if found is not None and is_a(found, ModuleType) else None
 
 
 def _names(code: CodeType) -> set[str]:

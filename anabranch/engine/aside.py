@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
+from anabranch.core.asking import shown, told
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.events import Judge, RunHooks, Verdict
@@ -89,7 +90,7 @@ def _wanted(
     try:
         return bool((yield Call(condition, (map.spec, run_of(map, index), late))))
     except Exception as raised:
-        warn(f"retry_condition_fn raised {raised!r}: no retry")
+        warn(f"retry_condition_fn raised {shown(raised)}: no retry")
         return False
 
 
@@ -98,7 +99,7 @@ def _answered(map: MapRun, index: int, old: State, new: State) -> State:
     try:
         return drive.run(hooks.handled(map.options.state_handlers, map.spec, old, new))
     except BaseException as error:  # even sys.exit: who waits for this run waits for an answer
-        return Failed(f"Unexpected error while calling state handlers: {type(error).__name__}: {error}", error)
+        return Failed(f"Unexpected error while calling state handlers: {told(error)}", error)
 
 
 def _verdict(answer: State) -> Verdict:

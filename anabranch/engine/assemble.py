@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import told
 from anabranch.core.contracts import Chunk, Held, Inline, Packed
 from anabranch.core.errors import SerializationError
 from anabranch.core.failures import capture, exception_of
@@ -98,7 +99,7 @@ def _readable(board: Board, map: MapRun, items: Sequence[int]) -> Sequence[int]:
         try:
             arguments(board, map, (index,))
         except Exception as error:
-            text = f"an argument does not unpickle in the driver: {type(error).__name__}: {error}"
+            text = f"an argument does not unpickle in the driver: {told(error)}"
             info = capture(SerializationError(text), in_process=True)
             board.end_items(map, (index,), FAILED, text, info, make("unserializable"))
         else:

@@ -20,9 +20,11 @@ from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
+from anabranch.core.asking import attribute, is_a, shown, text, told
 from anabranch.core.errors import AnabranchError, TaskTimeoutError
 from anabranch.core.states import State
 from anabranch.engine import caching, drive, hooks, items, retries
+from anabranch.engine.answers import plain_value
 from anabranch.engine.steps import Call
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def _cached(
             around.spec, around.run, around.parameters(), around.flow_parameters, around.digest
         )
     except caching.KeyFailed as error:
-        around.warn(f"not cached: {error}")
+        around.warn(f"not cached: {text(error)}")
         return (yield from _called(around, args, kwargs))
     if found is None:
         return (yield from _called(around, args, kwargs))
@@ -150,7 +152,7 @@ def _looked_up(around: Around, store: ResultStore, key: str) -> Generator[Step, 
     try:
         found: Stored | None = yield Call(store.read, (key,))
     except AnabranchError as error:
-        around.warn(f"the cached value could not be read, so the task runs: {error}")
+        around.warn(f"the cached value could not be read, so the task runs: {text(error)}")
         return None
     return found
 
@@ -197,26 +199,17 @@ def _called(
         return failed(error)
     if watched and time.perf_counter() - begun > watched:
         return timed_out(watched)  # nothing could stop it: it is late all the same
-    if isinstance(value, State):
+    if issubclass(type(value), State):
         return adopt(value)
     return AttemptResult(states.COMPLETED, value)
 
 
-def plain_value(value: Any) -> Any:
-    """What a task's function returned, as a value: a generator's items, futures' values."""
-    if hasattr(value, "__anabranch_future__"):
-        return value.result()
-    if hasattr(value, "gi_frame") and hasattr(value, "send"):
-        return list(value)
-    if type(value) in (list, tuple) and value and hasattr(value[0], "__anabranch_future__"):
-        return type(value)(v.result() if hasattr(v, "__anabranch_future__") else v for v in value)
-    return value
 
 
 def failed(error: BaseException) -> AttemptResult:
     """The end of an attempt whose function raised."""
     return AttemptResult(
-        states.FAILED, error=error, message=f"Task run encountered an exception {type(error).__name__}: {_text(error)}"
+        states.FAILED, error=error, message=f"Task run encountered an exception {told(error)}"
     )
 
 
@@ -228,24 +221,17 @@ def timed_out(seconds: float | None) -> AttemptResult:
 
 def unstored(error: BaseException) -> AttemptResult:
     """The end of an attempt whose value could not be stored."""
-    message = f"its result could not be stored: {error}"
+    message = f"its result could not be stored: {text(error)}"
     return AttemptResult(states.FAILED, error=error, message=message, reason="result-store")
 
 
 def crashed(error: BaseException) -> AttemptResult:
     """The end of an attempt that tried to end its worker (SystemExit and the like)."""
-    kind = "system exit" if isinstance(error, SystemExit) else type(error).__name__
-    message = f"Execution was ended by {kind}: {_text(error)}".rstrip(": ")
-    by = getattr(error, "cancelled_by", "ctrl-c")  # as a signal says it
-    reason = f"cancelled/{by}" if isinstance(error, KeyboardInterrupt) else "exit"
+    kind = "system exit" if is_a(error, SystemExit) else type(error).__name__
+    message = f"Execution was ended by {kind}: {text(error)}".rstrip(": ")
+    by = attribute(error, "cancelled_by", "ctrl-c")  # as a signal says it
+    reason = f"cancelled/{by}" if is_a(error, KeyboardInterrupt) else "exit"
     return AttemptResult(states.CRASHED, error=error, message=message, reason=reason)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "<unprintable>"
 
 
 def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
@@ -253,25 +239,24 @@ def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, Atte
     if not options.retries:
         return result
     if around.given:
-        around.warn(f"Task run failed with exception: {result.error!r} - No retry: items of it were taken already")
+        around.warn(f"Task run failed with exception: {shown(result.error)} - No retry: items of it were taken already")
         return result
     attempt_number = around.run.counted
     delay = retries.decide(options, attempt_number, result.error, around.rng or random.Random())
     if delay is not None and options.retry_condition_fn is not None:
         try:
-            again = yield Call(options.retry_condition_fn, (around.obj, around.run, _as_state(around, result)))
+            again = bool((yield Call(options.retry_condition_fn, (around.obj, around.run, _as_state(around, result)))))
         except Exception as error:
-            around.warn(f"retry_condition_fn raised {error!r}: no retry")
+            around.warn(f"retry_condition_fn raised {shown(error)}: no retry")
             again = False
         delay = delay if again else None
     if delay is None:
         if attempt_number > options.retries:
-            around.warn(f"Task run failed with exception: {result.error!r} - Retries are exhausted")
+            around.warn(f"Task run failed with exception: {shown(result.error)} - Retries are exhausted")
         return result
     when = f"{delay:g} second(s) from now" if delay else "immediately"
-    around.warn(
-        f"Task run failed with exception: {result.error!r} - Retry {attempt_number}/{options.retries} will start {when}"
-    )
+    failed_with = f"Task run failed with exception: {shown(result.error)}"
+    around.warn(f"{failed_with} - Retry {attempt_number}/{options.retries} will start {when}")
     reason = "timeout" if result.code == states.TIMED_OUT else result.reason
     return AttemptResult(states.AWAITING_RETRY, error=result.error, message=result.message, delay=delay, reason=reason)
 

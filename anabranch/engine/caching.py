@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import name_of, shown, text, told
 from anabranch.core.errors import SerializationError
 from anabranch.core.policies import EVERYTHING, Inputs, KeyContext, hash_input
 
@@ -51,9 +52,9 @@ def key_of(
         else:
             key = policy.compute_key(spec, run, inputs, flow_parameters)
     except SerializationError as error:
-        raise KeyFailed(str(error)) from error
+        raise KeyFailed(text(error)) from error
     except Exception as error:  # the user's function or policy
-        raise KeyFailed(f"{_who(fn, policy)} raised {type(error).__name__}: {error}") from error
+        raise KeyFailed(f"{_who(fn, policy)} raised {told(error)}") from error
     if key is not None and not isinstance(key, str):
         raise KeyFailed(f"{_who(fn, policy)} answered {type(key).__name__}, wants a string or None")
     return key or None
@@ -79,4 +80,4 @@ def _reads(policy: Any) -> frozenset[str]:
 
 
 def _who(fn: Any, policy: Any) -> str:
-    return f"cache_key_fn {getattr(fn, '__qualname__', fn)!r}" if fn is not None else f"cache policy {policy!r}"
+    return f"cache_key_fn {name_of(fn)!r}" if fn is not None else f"cache policy {shown(policy)}"

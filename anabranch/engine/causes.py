@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import reasons, states
+from anabranch.core.asking import name_of
 from anabranch.core.policies import FlowParametersPolicy, InputsPolicy, RunIdPolicy, TaskSourcePolicy
 from anabranch.core.reasons import Reason, make
 from anabranch.engine import triggers
@@ -76,7 +77,7 @@ def of_refusal(map: MapRun, upstreams: Sequence[Upstream], at: int | None = None
     trigger = map.options.trigger
     if trigger is not None:
         ended = list(dict.fromkeys(states.NAMES[up.codes[i]][0] for up, i in bad)) or ["Completed"]
-        return make("trigger", trigger=getattr(trigger, "__name__", repr(trigger)), states=ended)
+        return make("trigger", trigger=name_of(trigger), states=ended)
     if not bad:
         return make("upstream")
     up, index = bad[0]
@@ -97,7 +98,7 @@ def upstream(up: MapRun, index: int | None) -> Reason:
 def key_parts(options: TaskOptions) -> list[str]:
     """What the cache key of a task's runs is made of."""
     if options.cache_key_fn is not None:
-        return [f"what cache_key_fn {getattr(options.cache_key_fn, '__name__', '')} answers".replace("  ", " ")]
+        return [f"what cache_key_fn {name_of(options.cache_key_fn)} answers".replace("  ", " ")]
     policy = options.cache_policy
     parts = getattr(policy, "policies", (policy,))
     return [_part(part) for part in parts]

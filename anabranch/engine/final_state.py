@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import is_a
 from anabranch.core.states import Cancelled, Completed, Failed, State
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ class Runs:
 
 def states_in(value: Any) -> list[State] | None:
     """The states that a return value consists of; None when it is data."""
-    if isinstance(value, State):
+    if is_a(value, State):
         return [value]
-    if isinstance(value, (list, tuple, set, frozenset)) and value and all(isinstance(v, State) for v in value):
+    if type(value) in (list, tuple, set, frozenset) and value and all(is_a(v, State) for v in value):
         return list(value)
     return None
 
@@ -65,7 +66,7 @@ def decide(value: Any, runs: Runs, *, reference: list[State] | None = None, stri
         return Failed("Some reference tasks failed.", _first(reference))
     found = states_in(value)
     if found is not None:
-        state = found[0] if isinstance(value, State) else bundle(found, value)
+        state = found[0] if is_a(value, State) else bundle(found, value)
         return state
     if value is None and runs.unhandled:
         return Failed(f"{runs.unhandled}/{runs.total} states failed.", runs.first_error)

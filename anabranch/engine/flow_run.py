@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.core import states
+from anabranch.core.asking import attribute, shown, text, told
 from anabranch.core.errors import CancelledRun, TaskTimeoutError
 from anabranch.core.states import AwaitingRetry, Crashed, Failed, Pending, Retrying, Running, State
 from anabranch.engine import final_state, hooks, items, retries
@@ -118,7 +119,7 @@ def _to_the_end(
     try:
         args, kwargs = yield Call(this.world.validate, (args, kwargs), {})
     except Exception as error:
-        message = f"Validation of flow parameters failed with error: {error}"
+        message = f"Validation of flow parameters failed with error: {text(error)}"
         yield from _change(this, Failed(message, error))
         return FlowResult(this.state, error=error)
     while True:
@@ -229,7 +230,7 @@ def _wound_up(this: FlowAttempt, error: BaseException) -> Generator[Step, Any, F
 
 def _crashed(error: BaseException) -> State:
     kind = "system exit" if isinstance(error, SystemExit) else f"an unexpected {type(error).__name__}"
-    return Crashed(f"Execution was ended by {kind}: {error}", error)
+    return Crashed(f"Execution was ended by {kind}: {text(error)}", error)
 
 
 def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
@@ -246,11 +247,11 @@ def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
 
 
 def _ours(error: BaseException) -> bool:
-    return getattr(error, "state", None) is None
+    return attribute(error, "state") is None
 
 
 def _failed(error: BaseException) -> State:
-    return Failed(f"Flow run encountered an exception: {type(error).__name__}: {error}", error)
+    return Failed(f"Flow run encountered an exception: {told(error)}", error)
 
 
 def _retry_delay(this: FlowAttempt, result: FlowResult) -> Generator[Step, Any, float | None]:
@@ -262,9 +263,9 @@ def _retry_delay(this: FlowAttempt, result: FlowResult) -> Generator[Step, Any, 
     if delay is None or condition is None:
         return delay
     try:
-        again = yield Call(condition, (this.flow, this.run, result.state), {})
+        again = bool((yield Call(condition, (this.flow, this.run, result.state), {})))
     except Exception as error:
-        this.world.warn(f"retry_condition_fn raised {error!r}: no retry")
+        this.world.warn(f"retry_condition_fn raised {shown(error)}: no retry")
         return None
     return delay if again else None
 

@@ -7,8 +7,11 @@ one; its exception, or another answer, fails the run. Both may be sync or async,
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core import asking
+from anabranch.core.asking import shown, told
 from anabranch.core.errors import TransitionError
 from anabranch.core.states import Failed, State, StateType, check_transition
 from anabranch.engine.steps import Call
@@ -43,7 +46,7 @@ def called(
         try:
             yield Call(hook, (obj, run, state))
         except Exception as error:
-            warn(f"Hook {name_of(hook)!r} for state {state.name!r} raised {type(error).__name__}: {error}")
+            warn(f"Hook {name_of(hook)!r} for state {state.name!r} raised {told(error)}")
 
 
 def handled(
@@ -54,12 +57,12 @@ def handled(
         try:
             answer = yield Call(handler, (obj, old, new))
         except Exception as error:
-            return Failed(f"Unexpected error while calling state handlers: {type(error).__name__}: {error}", error)
+            return Failed(f"Unexpected error while calling state handlers: {told(error)}", error)
         if answer is None:
             continue
-        if not isinstance(answer, State):
+        if not issubclass(type(answer), State):
             return Failed(
-                f"Unexpected error while calling state handlers: {name_of(handler)!r} returned {answer!r}, "
+                f"Unexpected error while calling state handlers: {name_of(handler)!r} returned {shown(answer)}, "
                 "neither a State nor None"
             )
         try:
@@ -95,6 +98,7 @@ class _Callback:
 
 
 def name_of(fn: Any) -> str:
-    while hasattr(fn, "func"):
+    """What to call a function, seen through partials."""
+    while issubclass(type(fn), functools.partial):
         fn = fn.func
-    return getattr(fn, "__name__", type(fn).__name__)
+    return asking.name_of(fn)

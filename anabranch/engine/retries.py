@@ -23,7 +23,7 @@ def decide(
     """
     if attempt > options.retries:
         return None
-    if options.retry_on and error is not None and not isinstance(error, options.retry_on):
+    if options.retry_on and error is not None and not issubclass(type(error), options.retry_on):
         return None
     delay = base_delay(options, attempt)
     if options.retry_jitter_factor and delay:

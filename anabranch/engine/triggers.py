@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
+from anabranch.core.asking import name_of, told
 from anabranch.core.states import State
 
 if TYPE_CHECKING:
@@ -99,12 +100,12 @@ def refusal(upstreams: Sequence[Upstream], trigger: Trigger | None, at: int | No
                 return f"upstream {describe(up, bad)} ended {_name(up, bad)}"
         return None
     found = [state for up in upstreams for state in _states(up, at)]
-    name = getattr(trigger, "__name__", repr(trigger))
+    name = name_of(trigger)
     try:
         if trigger(found):
             return None
     except Exception as error:
-        return f"its trigger {name} raised {type(error).__name__}: {error}"
+        return f"its trigger {name} raised {told(error)}"
     counts = ", ".join(f"{s.name}" for s in found[:5]) + (", ..." if len(found) > 5 else "")
     return f"trigger {name} was not satisfied by its upstreams ({counts})"
 

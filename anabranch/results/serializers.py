@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cloudpickle
 
+from anabranch.core.asking import told
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import ConfigurationError, SerializationError
 
@@ -173,7 +174,7 @@ def _rebuilt(name: str, loads: Callable[[Any], Any], data: Bytes) -> Any:
     try:
         return loads(data)
     except Exception as error:  # whatever the object's own code raises
-        raise SerializationError(f"cannot rebuild the value ({name}): {type(error).__name__}: {error}") from error
+        raise SerializationError(f"cannot rebuild the value ({name}): {told(error)}") from error
 
 
 def _cloudpickled(value: Any) -> bytes:

@@ -25,6 +25,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.core import contracts as c
+from anabranch.core.asking import told
 from anabranch.core.errors import SerializationError
 from anabranch.core.walk import Hole, fill
 from anabranch.runners.process import ProcessRunner
@@ -275,6 +276,6 @@ def _one(report: c.Report, handle: c.Handle, slot: int, runner: ProcessRunner) -
     try:
         return runner.fetch(handle, (slot,))[0]
     except Exception as error:
-        text = f"its result does not unpickle on the worker: {type(error).__name__}: {error}"
+        text = f"its result does not unpickle on the worker: {told(error)}"
         fail(report, handle.stage, slot, SerializationError(text))
         return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from anabranch.core import states
+from anabranch.core.asking import told
 from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import SerializationError
 from anabranch.runners.packing import packed
@@ -188,7 +189,7 @@ def combine(reports: list[Report]) -> Report:
         blocks=tuple(_joined(reports, stage, unread) for stage in range(stages)),
     )
     for stage, slot, error in unread:
-        text = f"its result does not unpickle on the worker: {type(error).__name__}: {error}"
+        text = f"its result does not unpickle on the worker: {told(error)}"
         fail(whole, stage, slot, SerializationError(text))
     return whole
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch.core import secrets
+from anabranch.core.asking import told
 from anabranch.core.contracts import ChunkLost, Report
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
 from anabranch.runners.children import Children, needs_child
@@ -237,7 +238,7 @@ def run(
         chunk, inline = payload.load(writable=True)
     except BaseException as error:
         raise SerializationError(
-            secrets.mask(f"the arguments do not unpickle on the worker: {type(error).__name__}: {error}")
+            secrets.mask(f"the arguments do not unpickle on the worker: {told(error)}")
         ) from None
     port = DaskPort(mine, session, chunk, inline, inputs, worker, mine.page(pages, worker.address))
     port.begin()
@@ -251,7 +252,7 @@ def run(
             resolve(entry)(chunk, port)
     except BaseException as error:  # SystemExit would end the worker
         text = secrets.mask("".join(traceback.format_exception(error)))
-        what = secrets.mask(f"{type(error).__name__}: {error}")
+        what = secrets.mask(told(error))
         raise RunnerError(f"the worker's run_chunk failed: {what}\n{text[-4000:]}") from None
     finally:
         blocks = port.end()
@@ -420,7 +421,7 @@ class DaskPort:
                 try:
                     block[slot]
                 except Exception as error:  # whatever a value's own code raises
-                    bad[number] = f"{type(error).__name__}: {error}"
+                    bad[number] = told(error)
         if not bad:
             return None
         wants = self._chunk.wants.items()

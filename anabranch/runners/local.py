@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import told
 from anabranch.core.contracts import ChunkLost, Logs, Report, WorkerRequest
 from anabranch.core.errors import RunnerError
 from anabranch.runners.value_files import Values
@@ -103,7 +104,7 @@ class LocalPort:
         except KeyboardInterrupt:
             interrupted, message = True, "interrupted"
         except BaseException as error:  # a task's own exceptions end in its report: this is the machinery's
-            message = f"{type(error).__name__}: {error}"
+            message = told(error)
             # As text: a record that holds the exception would keep the task's values alive.
             log.error("chunk %d: the worker's run_chunk failed\n%s", self.id, traceback.format_exc())
         self.at = None

@@ -22,6 +22,7 @@ from anabranch.core import secrets
 from anabranch.core.contracts import Chunk, Handle, Held, Inline, Packed
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
+from anabranch.core.sizes import sizeof
 from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import resolve
 from anabranch.runners.packing import packed
@@ -148,7 +149,7 @@ class ProcessPort:
 
     def _encode(self, report: Report, stage: int, values: list[Any]) -> Packed | Held:
         limit = min(PACKED_BYTES, self._inline_limit * len(values))
-        if not values or sys.getsizeof(values[0]) <= LARGE:
+        if not values or sizeof(values[0]) <= LARGE:
             data, buffers = pickled(values)
             block = None if buffers else packed(values, data, limit)
             if block is not None:

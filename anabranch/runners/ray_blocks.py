@@ -7,12 +7,12 @@ all pickles lie in one piece and large buffers apart, which Ray maps instead of 
 from __future__ import annotations
 
 import pickle
-import sys
 from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Inline, Packed
+from anabranch.core.sizes import sizeof
 from anabranch.runners.packing import packed
 from anabranch.runners.refusals import fail_all, without_unpicklable
 from anabranch.runners.value_files import LARGE, PACKED_BYTES, pickled
@@ -105,7 +105,7 @@ def refuse(report: Report, stage: int, error: Exception) -> None:
 
 
 def _pack(values: list[Any], inline_limit: int) -> Packed | list[Pickled]:
-    if not values or sys.getsizeof(values[0]) <= LARGE:
+    if not values or sizeof(values[0]) <= LARGE:
         data, buffers = pickled(values)
         block = None if buffers else packed(values, data, min(PACKED_BYTES, inline_limit * len(values)))
         if block is not None:

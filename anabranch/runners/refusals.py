@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core import states
+from anabranch.core.asking import text
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import SerializationError
 from anabranch.core.failures import capture
@@ -65,5 +66,5 @@ def unserializable(chunk: Chunk, error: Exception) -> c.ChunkLost:
             if len(texts) < 3:
                 texts.append(str(unpicklable(item, own, refused, f"argument {chunk.items[position]}")))
     if not bad:
-        texts.append(f"cannot serialize the chunk: {error}")
+        texts.append(f"cannot serialize the chunk: {text(error)}")
     return c.ChunkLost(chunk.id, "unserializable", "; ".join(texts), tuple(bad) or None, alone=bool(bad))

@@ -40,8 +40,8 @@ class Told(NamedTuple):
 SQUARES = [Told("Completed", 1, text=str(x * x)) for x in range(10)]
 EXPECTED = [
     SQUARES[0], Told("Failed", 1, "Kept", "('salt', 'pepper')", True, True, True),
-    SQUARES[2], Told("Failed", 1, "Two", "salt and pepper", True, True, False),
-    SQUARES[4], Told("Failed", 1, "NotIn", "salt and pepper", True, True, False),
+    SQUARES[2], Told("Failed", 1, "Two", "salt and pepper", True, True, True),
+    SQUARES[4], Told("Failed", 1, "NotIn", "salt and pepper", True, True, True),
     SQUARES[6], Told("Failed", 1, "NotHere", "salt and pepper", True, True, False),
     *SQUARES[8:],
 ]  # fmt: skip

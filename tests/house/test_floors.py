@@ -55,8 +55,8 @@ FLOORS: dict[str, list[str]] = {
     "resume": ["core", "logs"],
     "resumption": ["core", "logs", "resume", "scope", "session"],
     "call_values": ["core", "logs"],
-    "returned": ["core", "scope"],
-    "given_values": ["core", "engine", "scope"],
+    "returned": ["core"],
+    "given_values": ["core", "engine"],
     "ended_runs": ["core", "scope"],
     "scope": [
         *(*BASE, "engine", "pump", "session", "runnables"),

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from anabranch import Secret, flow, get_run_logger, task, unmapped
 from anabranch import session as sessions
 from anabranch.core import secrets
-from anabranch.core.errors import ConfigurationError, ParameterTypeError, RemoteError, SerializationError
+from anabranch.core.errors import ConfigurationError, ParameterTypeError, SerializationError
 from anabranch.session import Session
 from anabranch.settings import Settings
 from tests.integration.arithmetic import add, double, same
@@ -104,10 +104,10 @@ def test_odd_ends_are_their_own_items_only(both: Place, how: str, state: str, te
 
 
 @pytest.mark.parametrize("how", ["misfit", "locked"])
-def test_an_error_that_does_not_travel_comes_as_text(processes: Place, how: str) -> None:
+def test_an_error_that_pickle_cannot_make_again_comes_as_itself(processes: Place, how: str) -> None:
     error = misbehave.submit(how).exception(WAIT)
-    assert isinstance(error, RemoteError)
-    assert ("Misfit" if how == "misfit" else "Locked") in str(error)
+    assert isinstance(error, Misfit if how == "misfit" else Locked)
+    assert str(error) == ("7 at the door" if how == "misfit" else "locked in")
     assert "in misbehave" in "".join(traceback.format_exception(error)), "with the way to where it was raised"
 
 

@@ -193,9 +193,8 @@ def test_an_error_that_holds_it_out_of_reach_comes_as_text(read: str) -> None:
 
 def test_an_error_without_a_secret_is_left_alone(read: str) -> None:
     error = Refused("no secret at all")
-    info, back = travelled(error)
-    assert info.pickled == cloudpickle.dumps(error)
-    assert back.args == error.args
+    _, back = travelled(error)
+    assert (type(back), back.args, str(back)) == (Refused, error.args, str(error))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo, Handle, Inline, TaskSpec
+from anabranch.core.earlier import Earlier
 from anabranch.core.errors import SerializationError, UnfinishedRun
 from anabranch.core.futures import Future
 from anabranch.core.keys import DIGEST_BYTES, hash_value
@@ -37,9 +38,13 @@ def run_of(scope: Scope, state: State) -> tuple[MapRun, int]:
         )
     map_id, _, index = state.run_id.rpartition("/")
     known: MapRun | None = scope.pump.read(scope.pump.dispatcher.maps.get, map_id) if map_id else None
-    map = ended_run(scope, state, known, int(index) if known is not None else 0)
+    item = int(index) if known is not None else 0
+    map = ended_run(scope, state, known, item)
     if scope.resume is not None:
-        map.keys = _key_of(state, known, int(index) if known is not None else 0)
+        map.keys = _key_of(state, known, item)
+        if known is None or known.keys is None or (known.earlier is not None and known.earlier.holds(item)):
+            map.earlier = Earlier()  # a value like this one is what it was
+            map.earlier.offer(0, None)
     return map, 0
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from anabranch import ends, flow_slots, logs, resumption
 from anabranch import session as sessions
 from anabranch.core import context, secrets, states
-from anabranch.core.context import FlowContext
+from anabranch.core.context import FlowContext, TaskContext
 from anabranch.core.errors import CancelledRun, OptionError
 from anabranch.core.failures import exception_of
 from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
-from anabranch.core.states import Completed
+from anabranch.core.states import Completed, State, StateType
 from anabranch.core.validate import validate_call
 from anabranch.core.waiting import wake_loop
 from anabranch.engine import drive
@@ -28,7 +28,6 @@ from anabranch.scope import Scope
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from anabranch.core.states import State
     from anabranch.engine.steps import Step
     from anabranch.flows import Flow
     from anabranch.resumption import Recorded
@@ -43,14 +42,17 @@ class FlowRun:
 
     def __init__(
         self, flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None,
-        *, called: bool = False,
+        *, called: bool = False, streams: bool = False,
     ) -> None:  # fmt: skip
         self.flow = flow
         self.session: Session = sessions.current()
         self.parameters = flow.binder.as_dict(args, kwargs)
         secrets.remember(self.parameters, *self.parameters.values())
-        parent = context.current_flow.get()
-        begin = resumption.beginning(self.session, flow.name, flow.options, self.parameters, parent, recorded)
+        task = context.current_task.get()
+        parent = context.current_flow.get() or self._flow_of(task)
+        begin = resumption.beginning(
+            self.session, flow.name, flow.options, self.parameters, parent, recorded, streams=streams
+        )
         earlier = begin.row
         self.id = earlier.id if earlier is not None else self.session.ids.new()
         given = earlier.name if earlier is not None else _run_name(flow, self.parameters)
@@ -58,10 +60,19 @@ class FlowRun:
         self.attempt = self.before = earlier.attempt if earlier is not None else 0
         self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
         self.parent = parent
+        self._caller = context.task_around() if called else None  # it runs in that one's thread
+        self._counts = called and parent is not None and task is None  # as a run of the flow around, not of a task
+        self.ended_by: ends.Kind | None = None  # a signal
+        self.as_before = begin.as_before  # it has completed before, with these inputs and this code
+        self.completed: FlowResult | None = None  # in an earlier attempt of the flow around it
+        if begin.value is not None and earlier is not None:
+            state = State(StateType.COMPLETED, earlier.state_name, earlier.message, *begin.value, run_id=self.id)
+            self.completed = FlowResult(state, *begin.value)
+            return
+        self._outermost = parent is None or parent.scope.resume is None  # of those that may go on
         if parent is not None:
             parent.scope.check_goes_on()
         wanted = flow.options.runner
-        task = context.current_task.get()
         if parent is None and task is not None and task.scope is not None:
             wanted = "inline"  # called on a worker: it has this worker, no more
         elif wanted is None:
@@ -71,8 +82,7 @@ class FlowRun:
         self.scope.session_runner = wanted
         self.scope.parameters = self.parameters
         self.scope.log_prints = self._log_prints()
-        resumption.give(self.scope, begin)
-        self.called = called  # in its caller's thread, which gets its value, or the state
+        resumption.give(self.scope, begin, parent)
         self.cancelled = False
         self._decided = False  # how it ends: too late to cancel it
         self._fate = threading.Lock()
@@ -80,7 +90,6 @@ class FlowRun:
         self._wake: Callable[[], None] | None = None  # a coroutine that waits for that
         self.slots: Inside | None = None  # while it waits for them, or has them
         self._zero = 0.0  # when it started, by the clock that nobody sets
-        self.ended_by: ends.Kind | None = None  # a signal
         self.over = threading.Event()  # it has ended, and so says the record
         self.row = FlowRunRow(
             self.id, flow.name, self.name, states.PENDING, "Pending", created=self.session.clock.time(),
@@ -95,6 +104,13 @@ class FlowRun:
             asked = flow.options.resumable is True
             resumption.keep_parameters(self.session, self.id, self.parameters, asked=asked)
         self._thread = threading.get_ident()
+
+    def _flow_of(self, task: TaskContext | None) -> FlowContext | None:
+        """The flow run that a task belongs to which runs in a thread of this program."""
+        if task is None or task.scope is not None:
+            return None
+        scope = self.session.scopes.get(task.run.flow_run_id)
+        return None if scope is None else scope.flow
 
     def _log_prints(self) -> bool:
         if self.flow.options.log_prints is not None:
@@ -112,18 +128,28 @@ class FlowRun:
     # -- running ---------------------------------------------------------------------------------
 
     def go(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        if self.completed is not None:
+            return self._answer(self.completed, return_state)
         with self._entered(), flow_slots.queued(self) as slots, slots:
             ended, policy = flow_slots.given_up(self), self._policy(args, kwargs)
             result: FlowResult = ended or drive.run(policy, sleep=self._told.wait)  # a cancel cuts a delay short
+            self._keep(result)
         return self._answer(result, return_state)
 
     async def go_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        if self.completed is not None:
+            return self._answer(self.completed, return_state)
         with self._entered(), flow_slots.queued(self) as slots:
             async with slots:
                 ended = flow_slots.given_up(self)
                 policy = self._policy(args, kwargs)
                 result: FlowResult = await drive.run_async(policy, sleep=self._pause) if ended is None else ended
+                self._keep(result)
         return self._answer(result, return_state)
+
+    def _keep(self, result: FlowResult) -> None:
+        if result.state.is_completed() and self.parent is not None and self.flow.options.persist_result is not False:
+            resumption.keep_value(self.scope, result.value)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep on the running loop, until it is cancelled at most."""
@@ -202,14 +228,15 @@ class FlowRun:
         """Inside, the session and the record have this run."""
         self.here = FlowContext(
             self.id, self.name, self.flow.name, 1, self.tags, self.parameters, self.scope, self.scope.log_prints,
-            self.row.version,
+            self.row.version, self._caller,
         )  # fmt: skip
+        self.scope.flow = self.here
         try:
             self.session.scopes[self.id] = self.scope
             self.session.begin(self.row, self.cancel)
             if self.parent is not None:
                 self.parent.scope.children.append(self)
-                self.parent.scope.called_flows += self.called
+                self.parent.scope.called_flows += self._counts
                 if self.parent.scope.given_up:  # who cancels it has seen this run by now, or is seen here
                     self.cancel(self.parent.scope.given_up)
             logs.flow_began(self)
@@ -229,7 +256,8 @@ class FlowRun:
         self.session.end(self.id)
         self.session.leave_runner(self.shared)
         self.session.flush_records()
-        if self.parent is None and states.is_success(self.row.state) and not self.row.run_key:
+        nobody = self.parent is not None  # can go on with it later: its own retries are over
+        if self._outermost and (nobody or (states.is_success(self.row.state) and not self.row.run_key)):
             resumption.forget_values(self.scope)
         self.over.set()
 
@@ -245,7 +273,7 @@ class FlowRun:
         if not return_state:
             return result.value
         state = result.state
-        if self.called and self.parent is not None and not state.is_completed():
+        if self._counts and self.parent is not None and not state.is_completed():
             state = state.with_data(state.exception())
             self.parent.scope.leave_ended(state, self.flow._runnable.spec)
         return state

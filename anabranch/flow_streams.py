@@ -26,7 +26,7 @@ def generator_of(
     made: list[FlowRun] = []  # once the first item was asked for: a generator may never be
 
     def policy() -> Generator[Step, Any, Any]:
-        run = FlowRun(flow, args, kwargs, recorded, called=True)
+        run = FlowRun(flow, args, kwargs, recorded, called=True, streams=True)
         made.append(run)
         return (yield from run.stream(args, kwargs))
 

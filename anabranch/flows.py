@@ -148,11 +148,13 @@ class Flow(Generic[P, R]):
                 return here.turned_away(given.refusal(bad), bad.run)
             values, named = given.values()
             run = FlowRun(self, values, named)
-            here.began(run)
+            here.as_before = run.as_before
+            if run.completed is None:
+                here.began(run)
             state: State = run.go(values, named, True)
             return state
 
-        future = subflows.submit(sessions.current().scope_here(), self._runnable, start)
+        future = subflows.submit(sessions.current().scope_here(), self._runnable, given, start)
         return future.wait() if return_state else future
 
     @functools.cached_property

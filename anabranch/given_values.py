@@ -47,8 +47,8 @@ class GivenValues:
         self.name = name
         self.waited = [] if wait_for is None else lift(wait_for, is_future)[1]
         self.found: list[tuple[Any, bool]]
-        self._lifted: tuple[tuple[Any, ...], dict[str, Any]]
-        self._lifted, self.found = lift((args, kwargs), is_future)
+        self.lifted: tuple[tuple[Any, ...], dict[str, Any]]
+        self.lifted, self.found = lift((args, kwargs), is_future)
 
     def failed(self) -> Upstream | None:
         """Wait for all of it; the first that did not complete and is not in `allow_failure`.
@@ -88,8 +88,8 @@ class GivenValues:
     def values(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, with values in place of futures and States, and exceptions for those in `allow_failure`."""
         if not self.found:
-            return self._lifted  # annotations are taken off
-        filled: Any = fill(self._lifted, [f.result(raise_on_failure=not allow) for f, allow in self.found])
+            return self.lifted  # annotations are taken off
+        filled: Any = fill(self.lifted, [f.result(raise_on_failure=not allow) for f, allow in self.found])
         return filled[0], filled[1]
 
 

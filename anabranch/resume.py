@@ -282,10 +282,10 @@ class Resume:
             if not stays and (map.stored or map.errors or map.kind == "call"):
                 self.kept.append(map.id)
 
-    def subflow_key(self, name: str, parameters: dict[str, Any]) -> str:
-        """The key of a call of a flow in this one."""
+    def subflow_key(self, name: str, parameters: dict[str, Any], caller: str = "") -> str:
+        """The key of a call of a flow in this one; `caller`: that of the task run that calls it."""
         try:
-            key = hash_value((self.path, name, parameters))
+            key = hash_value((self.path, name, parameters, caller) if caller else (self.path, name, parameters))
         except SerializationError:  # a subflow that begins anew each time
             return ""
         with self._lock:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch.core import context
 from anabranch.core.errors import AnabranchError, ResumeError
+from anabranch.core.keys import DIGEST_BYTES
 from anabranch.core.runs import FlowRunRow, StoredRow
+from anabranch.core.states import is_success
 from anabranch.resume import Past, Resume
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Beginning:
         row: of an earlier driver, None for a new run.
         key: the user's, or that of a subflow's call.
         token: this driver's, see `records/fencing.py`.
+        value: of a run that has completed and is not to run again; None where it is.
     """
 
     resumable: bool = False
@@ -47,13 +50,22 @@ class Beginning:
     changed: str = "ask"
     key: str = ""
     token: int = 0
+    value: tuple[Any] | None = None
+
+    @property
+    def as_before(self) -> bool:
+        """Whether it has completed, and what read its value then may be kept: the inputs are the same, and the code."""
+        return self.row is not None and is_success(self.row.state) and self.changed != "rerun"
 
 
 def beginning(
     session: Session, name: str, options: FlowOptions, parameters: dict[str, Any], parent: FlowContext | None,
-    wanted: Recorded | None,
+    wanted: Recorded | None, *, streams: bool = False,
 ) -> Beginning:  # fmt: skip
     """Find out where a flow run begins, and become the driver of a recorded one.
+
+    Args:
+        streams: it gives its items one by one, and has given them to an earlier reader.
 
     Raises:
         RunTakenError: the recorded run has a driver.
@@ -61,9 +73,13 @@ def beginning(
     task = context.current_task.get()
     if parent is None and task is not None and task.scope is not None:
         return Beginning()  # called on a worker: it is part of that task run
-    found = _of_subflow(session, name, parameters, parent) if parent is not None else _of_root(
-        session, name, options, wanted
-    )
+    if parent is None:
+        found = _of_root(session, name, options, wanted)
+    else:
+        found = _of_subflow(session, name, options, parameters, parent)
+        found.value = None if streams else _completed(session, parent, found)
+        if found.value is not None:
+            return found
     if found.row is not None:
         driver = FlowRunRow(found.row.id, name, "", 0, heartbeat=session.clock.time())
         driver.pid, driver.pid_started, driver.host = session.pid, session.pid_started, session.host
@@ -85,22 +101,47 @@ def _of_root(session: Session, name: str, options: FlowOptions, wanted: Recorded
     return Beginning(True, session.records.keyed_run(name, key), "rerun", key)
 
 
-def _of_subflow(session: Session, name: str, parameters: dict[str, Any], parent: FlowContext) -> Beginning:
+def _of_subflow(
+    session: Session, name: str, options: FlowOptions, parameters: dict[str, Any], parent: FlowContext
+) -> Beginning:
     resume: Resume | None = parent.scope.resume
-    if resume is None:
-        return Beginning()
-    key = resume.subflow_key(name, parameters)
+    if resume is None:  # nobody goes on with the flow around it: it keeps what its own retries need
+        return Beginning(bool(options.retries) and options.resumable is not False)
+    task = context.current_task.get()
+    key = resume.subflow_key(name, parameters, "" if task is None else parent.scope._parent_key(task.run.id))
     if resume.past is None or not key:
         return Beginning(True, key=key)
     session.records.flush(30.0)
     return Beginning(True, session.records.subflow(parent.id, key), resume.past.changed, key)
 
 
-def give(scope: Scope, found: Beginning) -> None:
+def _completed(session: Session, parent: FlowContext, found: Beginning) -> tuple[Any] | None:
+    """The value of a subflow that has completed, where what it made is kept whatever its code is now.
+
+    Where that is asked about its function is called again, and its tasks are what is asked about.
+    """
+    row = found.row
+    if row is None or found.changed != "keep" or not is_success(row.state):
+        return None
+    stored = session.records.stored(row.id)
+    there, value = session.calls.read((stored[-1].name, 0)) if stored else (False, None)
+    if not there:
+        return None
+    parent.scope.resume.kept.append(row.id)
+    return (value,)
+
+
+def keep_value(scope: Scope, value: Any) -> None:
+    """A subflow has completed: leave its value for another attempt of the flow around it."""
+    if scope.resume is not None and scope.resume.path:
+        scope.session.calls.keep(scope.flow_run_id, 0, bytes(DIGEST_BYTES), value)
+        scope.resume.kept.append(scope.flow_run_id)
+
+
+def give(scope: Scope, found: Beginning, parent: FlowContext | None) -> None:
     """Let a scope give keys to its calls, and find what is recorded under them."""
     if not found.resumable:
         return
-    parent = context.current_flow.get()
     outer = parent.scope.resume if parent is not None else None
     kept: list[str] = [] if outer is None else outer.kept
     past = _past(scope.session, found.row.id, kept, found.changed) if found.row is not None else None

@@ -34,6 +34,7 @@ from anabranch.values import Values
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from anabranch.core.context import FlowContext
     from anabranch.core.contracts import TaskSpec
     from anabranch.core.options import MapOptions
     from anabranch.runnables import Runnable
@@ -64,6 +65,7 @@ class Scope(Ends, Values):
         self.log_prints = False
         self.session_runner: Any = None  # what `runner=` said, for subflows
         self.resume: Resume | None = None  # of a resumable flow run
+        self.flow: FlowContext | None = None  # None: of the program
         self._open: dict[tuple[int, tuple[str, ...], str, str], MapRun] = {}
         self._lock = threading.Lock()
         self.closed = False
@@ -130,17 +132,19 @@ class Scope(Ends, Values):
         return item, tuple(ups)
 
     def _upstream(self, future: Any, allow_failure: bool) -> Upstream:
-        item: int | None
-        if isinstance(future, State):
-            map, item = ended_runs.run_of(self, future)
-        else:
-            map, item = future._map, getattr(future, "_index", None)
-        if map.lane != self.lane:
+        found = self.upstream_anywhere(future, allow_failure)
+        if found.map.lane != self.lane:
             raise RunnerError(
                 f"{future!r} belongs to another runner than this flow's: values cross runners where flows begin and "
                 "end; pass `.result()` of it, or pass it as an argument of the flow"
             )
-        return Upstream(map, item, allow_failure)
+        return found
+
+    def upstream_anywhere(self, future: Any, allow_failure: bool) -> Upstream:
+        """What a future or a State stands for, on whatever runner it is."""
+        if isinstance(future, State):
+            return Upstream(*ended_runs.run_of(self, future), allow_failure)
+        return Upstream(future._map, getattr(future, "_index", None), allow_failure)
 
     def check_goes_on(self) -> None:
         """Raise CancelledRun in a flow run that was cancelled: nothing new begins in it."""
@@ -329,7 +333,7 @@ class Scope(Ends, Values):
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
         """Wait to be woken; a task that waits lends its slot out meanwhile."""
-        if context.current_task.get() is None:
+        if context.task_around() is None:
             return waiter.wait(timeout)
         if waiter.wait(0):
             return True
@@ -338,8 +342,10 @@ class Scope(Ends, Values):
 
     @contextlib.contextmanager
     def _lent_slot(self) -> Iterator[None]:
-        current = context.current_task.get()
-        runner = self.pump.runners[self.lane] if current is not None and current.port is not None else None
+        current = context.task_around()
+        # A flow that the task has called may have another runner than the task.
+        sent = None if current is None or current.port is None else self.pump.dispatcher.sent.get(current.chunk)
+        runner = None if sent is None else self.pump.runners[sent.lane.index]
         if runner is None or current is None:
             yield
             return
@@ -438,4 +444,5 @@ class Scope(Ends, Values):
     def close(self) -> None:
         """No more runs here; finished maps are forgotten by the dispatcher."""
         self.closed = True
+        self.flow = None
         self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))

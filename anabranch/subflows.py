@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import ErrorInfo
     from anabranch.core.errors import UpstreamError
     from anabranch.core.maps import MapRun
+    from anabranch.given_values import GivenValues
     from anabranch.runnables import Runnable
     from anabranch.scope import Scope
 
@@ -40,6 +41,7 @@ class Submitted:
         self.name = name
         self.over = threading.Event()
         self.cancelled = False  # before there was a run
+        self.as_before = False  # it had completed in an earlier attempt of the flow around it
         self.cause: tuple[MapRun, int] | None = None  # the upstream that it did not begin for
         self._run: Cancellable | None = None
         self._lock = threading.Lock()
@@ -75,18 +77,23 @@ class Submitted:
         return run.cancel(by)
 
 
-def submit(scope: Scope, flow: Runnable, start: Callable[[Submitted], State]) -> Future:
+def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Submitted], State]) -> Future:
     """Begin a flow run beside the caller.
 
     Args:
         scope: the flow run (or program) that submits, which waits for it at its end.
         flow: what the record calls it.
+        given: what it is called with.
         start: runs the flow in the new thread and gives its final state; may raise before a run exists.
     """
     map = scope._series(flow, "flow")
     index = next(map.append_index)
     pump, dispatcher = scope.pump, scope.pump.dispatcher
     here = Submitted(flow.name)
+    if scope.resume is not None:
+        waited = [scope.upstream_anywhere(f, allow)._replace(value=False) for f, allow in given.waited]
+        read = [scope.upstream_anywhere(f, allow) for f, allow in given.found]
+        scope.resume.single(map, index, given.lifted, (*read, *waited))
     scope.submitted[map.id, index] = here
     pump.call(dispatcher.call_began, map, index)
     pump.call(dispatcher.handle_taken, map, index)
@@ -106,6 +113,8 @@ def submit(scope: Scope, flow: Runnable, start: Callable[[Submitted], State]) ->
             state = Crashed(f"Execution was ended by {told(error)}", error)
         info = None if state.is_completed() else _info(state)
         value = state.data if state.is_completed() else None
+        if here.as_before and map.earlier is not None:
+            map.earlier.offer(index, None)
         if here.cause is not None:
             map.causes[index] = (here.cause,)
         times = (began, began + time.perf_counter() - zero)

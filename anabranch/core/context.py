@@ -93,11 +93,21 @@ class FlowContext:
     scope: Any = None  # the session's FlowScope
     log_prints: bool = False
     version: str = ""
+    caller: TaskContext | None = None  # the task run in whose thread it was called: it lends its slot while this waits
 
 
 current_task: ContextVar[TaskContext | None] = ContextVar("anabranch_task", default=None)
 current_flow: ContextVar[FlowContext | None] = ContextVar("anabranch_flow", default=None)
 current_tags: ContextVar[tuple[str, ...]] = ContextVar("anabranch_tags", default=())
+
+
+def task_around() -> TaskContext | None:
+    """The task run that this thread is at, be it in a flow that was called there."""
+    task = current_task.get()
+    if task is not None:
+        return task
+    flow = current_flow.get()
+    return None if flow is None else flow.caller
 
 
 @contextmanager

@@ -48,7 +48,7 @@ FLOORS: dict[str, list[str]] = {
     "worker_scope": ["core", "runnables", "tickets", "worker_feeds"],
     "worker_requests": [*BASE, "pump", "session", "scope", "runnables", "tickets", "worker_scope", "worker_feeds"],
     "runnables": ["core"],
-    "subflows": ["core", "scope", "runnables"],
+    "subflows": ["core", "scope", "runnables", "given_values"],
     "scope_ends": ["core", "pump"],
     "reductions": ["core", "runnables", "scope"],
     "values": ["core", "pump", "session"],

@@ -20,7 +20,7 @@ from anabranch.core.futures import Future
 from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
 from anabranch.core.walk import needs_walk
-from anabranch.engine import drive
+from anabranch.engine import drive, hooks
 from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, finish
 from anabranch.engine.steps import Call, Sleep
 from anabranch.given_values import GivenValues
@@ -240,7 +240,16 @@ class _Called:
         return attempt(self.around, args, kwargs)
 
     def _crashed(self, error: BaseException) -> Generator[Step, Any, AttemptResult]:
-        """How the run ends that something tried to end the program in; of sys.exit its hooks hear, as elsewhere."""
+        """How the run ends that something tried to end the program, or this coroutine, in.
+
+        Of sys.exit its hooks hear, as elsewhere, and of a cancel those for that.
+        """
+        if drive.cancelled(error):
+            result = AttemptResult(states.CANCELLED, error=error, message="Cancelled.", reason="cancelled/user")
+            if self.around is not None:
+                run, hooked = self.run_info, self.task.options.on_cancellation
+                yield from hooks.called(hooked, self.around.obj, run, self._state(result), logs.run_warning)
+            return result
         result = crashed(error)
         if self.around is None or not isinstance(error, SystemExit):
             return result

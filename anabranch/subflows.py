@@ -12,6 +12,7 @@ from anabranch.core.errors import CancelledRun
 from anabranch.core.failures import capture
 from anabranch.core.futures import Future
 from anabranch.core.states import Cancelled, Crashed, Failed, State, TriggerFailed
+from anabranch.engine import loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +104,7 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
 
     def run() -> None:
         began, zero = time.time(), time.perf_counter()
+        loops.own_loop()
         try:
             state = around.run(start, here)
         except Exception as error:

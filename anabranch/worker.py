@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from array import array
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -23,11 +24,11 @@ from anabranch import logs, worker_stored
 from anabranch.core import secrets, states
 from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
-from anabranch.core.errors import StoreError
+from anabranch.core.errors import StoreError, TaskTimeoutError
 from anabranch.core.failures import capture
 from anabranch.core.sizes import SMALL, sizeof
 from anabranch.core.walk import fill
-from anabranch.engine import drive
+from anabranch.engine import drive, loops
 from anabranch.engine.answers import plain_value
 from anabranch.engine.attempt import (
     Around,
@@ -42,6 +43,7 @@ from anabranch.engine.attempt import (
 )
 from anabranch.worker_scope import WorkerScope
 from anabranch.worker_stages import StagePlan, plan_of
+from anabranch.worker_together import together
 
 if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Chunk, WorkerPort
@@ -56,10 +58,12 @@ _STOPPED = object()  # in the place of a value: the later stages of this positio
 def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     """Run a chunk to its end: exactly one final report, whatever the user's code does."""
     plans = [plan_of(port, ref) for ref in chunk.stages]
-    work = _Work(chunk, port, plans)
+    work = Work(chunk, port, plans)
+    if not port.in_process:
+        loops.main_owns_loop()
     if work.isasync:
         with logs.prints(work.prints):
-            drive.run_on_loop(work.together)
+            loops.run(together(work))
         return
     context = TaskContext(work.runs[0], port, chunk.id, 0, work.log.append, plans[0].stage.level)
     context.scope = None if port.in_process else WorkerScope(context)
@@ -72,7 +76,7 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
         current_task.reset(token)
 
 
-class _Work:
+class Work:
     """One chunk being run: columns of what has ended since the last report."""
 
     def __init__(self, chunk: Chunk, port: WorkerPort, plans: list[StagePlan]) -> None:
@@ -194,13 +198,26 @@ class _Work:
         return value
 
     def checked(self, plan: StagePlan, value: Any, limit: float | None, begun: float) -> Any:
-        """A value that is no plain number: futures and generators are resolved, states adopted."""
+        """A value that is no plain number: coroutines, futures and generators are resolved, states adopted."""
+        if type(value) is CoroutineType:
+            value = self.awaited(value, limit, begun)
         value = plain_value(value)
         if limit and time.perf_counter() - begun > limit:
             raise _Late(limit)
         if issubclass(type(value), states.State):
             return adopt(value)
         return value
+
+    def awaited(self, work: CoroutineType[Any, Any, Any], limit: float | None, begun: float) -> Any:
+        """What a coroutine gives that a plain function has returned, in the time that is left to it."""
+        if not limit:
+            return loops.run(work)
+        try:
+            return drive.run_within(work, begun + limit - time.perf_counter(), limit)
+        except TaskTimeoutError as error:
+            if error.state is not None:  # an inner task's
+                raise
+            raise _Late(limit) from None
 
     def finished(self, plan: StagePlan, context: TaskContext, result: AttemptResult) -> AttemptResult:
         """The failure part of the attempt: retry or not, hooks."""
@@ -263,6 +280,10 @@ class _Work:
     def stopped(self, number: int, position: int, item: Any, result: AttemptResult) -> None:
         """A stage did not succeed: those after it do not begin, and what failed for good may be called again."""
         self.skip_rest(number + 1, position)
+        self.keep_input(number, position, item, result)
+
+    def keep_input(self, number: int, position: int, item: Any, result: AttemptResult) -> None:
+        """Keep the input of what failed for good, if anybody may ask for it."""
         if self.plans[number].inputs is not None and _is_failure(result.code):
             self.failing.append((number, self.items[number][position], item))
 
@@ -301,82 +322,7 @@ class _Work:
             self.capped, unheard=self.unheard,
         )  # fmt: skip
 
-    # -- together, on a loop ---------------------------------------------------------------------
-
-    async def together(self) -> None:
-        """Items of async stages run at the same time, at most `async_concurrency` of them."""
-        import asyncio
-
-        chunk, port = self.chunk, self.port
-        total = len(chunk)
-        results: list[list[AttemptResult] | None] = [None] * total
-        times: list[tuple[int, int]] = [(0, 0)] * total
-        width = min(plan.spec.options.async_concurrency for plan in self.plans if plan.isasync)
-        running: set[asyncio.Task[None]] = set()
-        position = done = 0
-        stopped = False
-
-        async def one(at: int) -> None:
-            begun = time.perf_counter_ns()
-            results[at] = await self.deep_async(at)
-            times[at] = ((begun - self.zero) // 1000, (time.perf_counter_ns() - begun) // 1000)
-
-        while position < total or running:
-            while position < total and len(running) < width and not stopped:
-                limit = port.limit(chunk.id)
-                if limit is not None and position >= limit:
-                    stopped = True
-                    break
-                running.add(asyncio.ensure_future(one(position)))
-                position += 1
-            if not running:
-                break
-            ended, running = await asyncio.wait(
-                running, timeout=REPORT_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in ended:
-                task.result()
-            before = done
-            while done < position and results[done] is not None:
-                self.settle_all(done, results[done] or [], times[done])
-                results[done] = None
-                done += 1
-            if done > before and time.perf_counter_ns() - self.zero > self.report_ns and done < total:
-                self.report(done, final=False)
-        self.report(done, final=True)
-
-    async def deep_async(self, position: int) -> list[AttemptResult]:
-        import asyncio
-
-        found: list[AttemptResult] = []
-        item = self.item(position)
-        for number, plan in enumerate(self.plans):
-            run = self.run_of(plan, number, position)
-            context = TaskContext(run, self.port, self.chunk.id, position, self.log.append, plan.stage.level)
-            context.scope = None if self.port.in_process else WorkerScope(context)
-            token = current_task.set(context)
-            try:
-                if self.port.cancelled(self.chunk.id, position):
-                    found.append(AttemptResult(states.CANCELLED, message="cancelled before it started"))
-                    break
-                args, kwargs = plan.bind(item)
-                plan.name_run(run, args, kwargs)
-                result = await drive.run_async(attempt(self.around(plan, run, args, kwargs), args, kwargs))
-                if context.scope is not None and context.scope.feeds:
-                    await asyncio.to_thread(context.scope.finish)
-            except BaseException as error:
-                result = await drive.run_async(
-                    finish(self.around(plan, run, (), {}), self.ended(error))
-                )
-            finally:
-                current_task.reset(token)
-            found.append(result)
-            if not states.is_success(result.code):
-                if plan.inputs is not None and _is_failure(result.code):
-                    self.failing.append((number, self.items[number][position], item))
-                break
-            item = result.value
-        return found
+    # -- together, on a loop: see worker_together ------------------------------------------------
 
     def settle_all(self, position: int, found: list[AttemptResult], at: tuple[int, int]) -> None:
         for number, result in enumerate(found):

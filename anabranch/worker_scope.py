@@ -27,6 +27,7 @@ from anabranch.core.annotations import allow_failure
 from anabranch.core.errors import MapError, RunnerError
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.maps import MapRun
+from anabranch.core.waiter import aside
 from anabranch.tickets import Ticket
 from anabranch.worker_feeds import Feed
 
@@ -113,14 +114,18 @@ class WorkerScope:
         self._lock = threading.Lock()
 
     def ask(self, kind: str, *fields: Any) -> Any:
-        """One request to the driver; raises what it answers with."""
+        """One request to the driver; raises what it answers with.
+
+        A task that waits here on an event loop stands still; the loop's other tasks, which it may wait for, do not.
+        """
         notes = []
         while self.notes:
             notes.append(self.notes.popleft())
         file = io.BytesIO()
         _Pickler(file, 5).dump(notes)
         _Pickler(file, 5).dump(fields)  # what they name may have been taken by the notes
-        return self.port.request(self.chunk, self.task.position, kind, file.getvalue())
+        with aside():
+            return self.port.request(self.chunk, self.task.position, kind, file.getvalue())
 
     # -- submission ------------------------------------------------------------------------------
 

@@ -15,8 +15,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 LOOK_UP_SECONDS = 0.5  # between two looks of the main thread for signals, while it waits
+
+# Threads that drive an event loop for others, and what lets another one drive it while they stand still.
+driving: dict[int, Callable[[], AbstractContextManager[None]]] = {}
+
+
+def aside() -> AbstractContextManager[None]:
+    """Around a wait: where this thread drives an event loop for others, another one does so meanwhile."""
+    lent = driving.get(threading.get_ident())
+    return contextlib.nullcontext() if lent is None else lent()
 
 
 def heeding_signals(wait: Callable[[float | None], bool], timeout: float | None) -> bool:
@@ -54,7 +64,12 @@ class Waiter:
     def wait(self, timeout: float | None) -> bool:
         if timeout == 0:
             return self._lock.acquire(blocking=False)
-        return heeding_signals(self._acquire, timeout)
+        if not driving or threading.get_ident() not in driving:
+            return heeding_signals(self._acquire, timeout)
+        if self._lock.acquire(blocking=False):
+            return True
+        with aside():
+            return self._acquire(timeout)
 
     def _acquire(self, seconds: float | None) -> bool:
         return self._lock.acquire(timeout=-1 if seconds is None else max(0.0, min(seconds, threading.TIMEOUT_MAX)))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-import sys
 import threading
 import time
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.waiter import Waiter
+from anabranch.engine import loops
 from anabranch.engine.steps import Call, Give, Left, Sleep
 
 if TYPE_CHECKING:
@@ -21,10 +20,11 @@ if TYPE_CHECKING:
     from anabranch.engine.steps import Step
 
 T = TypeVar("T")
+LAST_SECONDS = 1.0  # for cancelled code to clean up, once its time is over
 
 
 def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], object] = time.sleep) -> T:
-    """Drive a policy to its end in this thread; async functions run on a loop of their own."""
+    """Drive a policy to its end in this thread; coroutines run on a loop beside its calls, see `loops`."""
     answer: Any = None
     error: BaseException | None = None
     while True:
@@ -143,6 +143,16 @@ async def awaited(move: Callable[..., Any], *args: Any) -> Any:
     return await move(*args)
 
 
+def run_within(work: Coroutine[Any, Any, Any], left: float, allowed: float) -> Any:
+    """Run a coroutine in the seconds that are left of those allowed; raises TaskTimeoutError past them."""
+    return loops.run(_limited(work, left, allowed))
+
+
+def cancelled(error: BaseException) -> bool:
+    """Whether this is asyncio's way to say that a coroutine was cancelled; asks without loading asyncio."""
+    return type(error).__module__ == "asyncio.exceptions" and not isinstance(error, Exception)
+
+
 async def pause(seconds: float) -> None:
     """Sleep on the running loop."""
     import asyncio
@@ -155,80 +165,48 @@ def _call(step: Call) -> Any:
         return _call_limited(step)
     value = step.fn(*step.args, **step.kwargs)
     if inspect.iscoroutine(value):
-        return run_here(value)
+        return loops.run(value)
     return value
 
 
 async def _call_async(step: Call) -> Any:
-    import asyncio
-
     if step.blocking:
+        import asyncio
+
         return await asyncio.to_thread(step.fn, *step.args, **step.kwargs)
     value = step.fn(*step.args, **step.kwargs)
     if not inspect.iscoroutine(value):
         return value
     if step.timeout is None:
         return await value
-    task = asyncio.ensure_future(value)
-    done, _ = await asyncio.wait({task}, timeout=step.timeout)
-    if done:
+    return await _limited(value, step.timeout, step.timeout)
+
+
+async def _limited(work: Coroutine[Any, Any, Any], left: float, allowed: float) -> Any:
+    """What awaiting `work` gives, in the seconds that are left of those allowed.
+
+    A cancel goes through to it, and what it makes of that is what becomes of the caller, as if it were awaited
+    plainly. Past its time it is cancelled; what it does then is waited for a second, and counts no more.
+    """
+    import asyncio
+
+    task = asyncio.ensure_future(work)
+    deadline: float | None = time.monotonic() + left
+    while not task.done():
+        try:
+            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not (await asyncio.wait({task}, timeout=seconds))[0]:
+                break
+        except asyncio.CancelledError:
+            task.cancel()
+            deadline = None
+    if task.done():
         return task.result()
     task.cancel()
-    await asyncio.wait({task}, timeout=1.0)
-    raise TaskTimeoutError(f"exceeded timeout of {step.timeout} second(s)")
-
-
-class _Owned:
-    """A loop that goes with its thread."""
-
-    def __init__(self, runner: Any) -> None:
-        self.runner = runner
-
-    def __del__(self) -> None:
-        if not sys.is_finalizing():  # the process is going, and half of asyncio has gone
-            self.runner.close()
-
-
-class _Loops(threading.local):
-    owned: _Owned | None = None
-
-
-_loops = _Loops()
-
-
-def run_here(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on this thread's own event loop, which is kept for the next one."""
-    import asyncio
-
-    if _loops.owned is None:
-        _loops.owned = _Owned(asyncio.Runner())
-    # A runner left to itself runs all of them in the context of its first.
-    return _loops.owned.runner.run(work, context=contextvars.copy_context())
-
-
-def run_on_loop(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine to its end on this thread's own loop; beside it, where a loop is running here already."""
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        run_here(start())
-        return
-    here = contextvars.copy_context()
-    ended: Future[None] = Future()
-
-    def beside() -> None:
-        try:
-            ended.set_result(here.run(lambda: asyncio.run(start())))
-        except BaseException as error:
-            ended.set_exception(error)
-
-    threading.Thread(target=beside, name="anabranch-loop", daemon=True).start()
-    over = Waiter()
-    ended.add_done_callback(lambda _: over.set())
-    over.wait(None)
-    ended.result()
+    await asyncio.wait({task}, timeout=LAST_SECONDS)
+    if task.done() and not task.cancelled():
+        task.exception()  # or asyncio would say that nobody asked for it
+    raise TaskTimeoutError(f"exceeded timeout of {allowed} second(s)")
 
 
 def _call_limited(step: Call) -> Any:
@@ -238,15 +216,16 @@ def _call_limited(step: Call) -> Any:
     what it returns is thrown away.
     """
     if inspect.iscoroutinefunction(step.fn):
-        return run_here(_call_async(step))
+        return loops.run(_call_async(step))
+    allowed = step.timeout or 0.0
+    deadline = time.monotonic() + allowed
     box: list[tuple[bool, Any]] = []
     done = Waiter()
     where = contextvars.copy_context()
-    plain = Call(step.fn, step.args, step.kwargs)
 
     def work() -> None:
         try:
-            box.append((True, where.run(_call, plain)))
+            box.append((True, where.run(step.fn, *step.args, **step.kwargs)))
         except BaseException as raised:
             box.append((False, raised))
         finally:
@@ -256,6 +235,8 @@ def _call_limited(step: Call) -> Any:
     if not done.wait(step.timeout or None):
         raise TaskTimeoutError(f"exceeded timeout of {step.timeout} second(s)")
     good, value = box.pop()
+    if good and inspect.iscoroutine(value):
+        return run_within(value, deadline - time.monotonic(), allowed)
     if good:
         return value
     try:

@@ -16,7 +16,7 @@ from anabranch.core import states
 from anabranch.core.asking import attribute, shown, text, told
 from anabranch.core.errors import CancelledRun, TaskTimeoutError
 from anabranch.core.states import AwaitingRetry, Crashed, Failed, Pending, Retrying, Running, State
-from anabranch.engine import final_state, hooks, items, retries
+from anabranch.engine import drive, final_state, hooks, items, retries
 from anabranch.engine.steps import Call, Sleep, Step
 
 if TYPE_CHECKING:
@@ -212,9 +212,8 @@ def _called(this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def _told_to_end(error: BaseException) -> bool:
-    """Ctrl-C and other signals; asyncio's way to say so, which is not loaded for this."""
-    cancelled = type(error).__module__ == "asyncio.exceptions" and not isinstance(error, Exception)
-    return cancelled or isinstance(error, KeyboardInterrupt)
+    """Ctrl-C and other signals; asyncio's way to say so."""
+    return drive.cancelled(error) or isinstance(error, KeyboardInterrupt)
 
 
 def _wound_up(this: FlowAttempt, error: BaseException) -> Generator[Step, Any, FlowResult]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from anabranch.core.context import current_task
 from anabranch.core.contracts import Capabilities, ChunkLost, ItemTimedOut, Report, SlotsChanged
 from anabranch.core.errors import RunnerError
 from anabranch.core.machine import usable_cpus
+from anabranch.core.waiter import aside
 from anabranch.runners.entry import resolve
 from anabranch.runners.local import LocalPort, PortQueue, nobody
 from anabranch.runners.local_spill import LocalSpill
@@ -167,7 +169,8 @@ class ThreadRunner:
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """Give back what is queued, wait for what runs, end the threads; what still runs after that is lost."""
-        here = threading.get_ident()
+        here, task = threading.get_ident(), current_task.get()
+        mine = -1 if task is None else task.chunk  # an async one runs in another thread than its port's
         with self._lock:
             if self._closed:
                 return
@@ -186,8 +189,9 @@ class ThreadRunner:
         for port in running:
             port.refuse("the runner was closed")
         if not cancel:
-            with self._changed:
-                self._changed.wait_for(lambda: all(port.ident == here for port in self._ports.values()), timeout)
+            with aside(), self._changed:
+                left = self._ports.values
+                self._changed.wait_for(lambda: all(port.ident == here or port.id == mine for port in left()), timeout)
         self._watch.stop()
         for port in list(self._ports.values()):
             self._abandon(port)

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[2] / "anabranch"
 # Every coroutine of ours outside the Dask client's loop. None of them decides anything: they drive a policy,
 # wait for a wake-up, or let the async items of a chunk share one loop.
 DRIVERS = {
-    "engine/drive.py": {"run_async", "stream_async", "pause", "_call_async", "listed", "awaited"},
-    "worker.py": {"together", "one", "deep_async"},
+    "engine/drive.py": {"run_async", "stream_async", "pause", "_call_async", "_limited", "listed", "awaited"},
+    "worker_together.py": {"together", "one", "_deep"},
     "calls.py": {"run_async"},
     "flow_runs.py": {"go_async", "_pause"},
     "scope.py": {"pause"},

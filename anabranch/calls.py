@@ -21,7 +21,7 @@ from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
 from anabranch.core.walk import needs_walk
 from anabranch.engine import drive, hooks
-from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, finish
+from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, failed, finish
 from anabranch.engine.steps import Call, Sleep
 from anabranch.given_values import GivenValues
 from anabranch.tickets import Inside
@@ -85,6 +85,7 @@ class _Called:
             version=task.options.version or "",
         )  # fmt: skip
         self.around: Around | None = None  # once an attempt has begun
+        self.misnamed: OptionError | None = None  # why `task_run_name` gave it no name
         self.prints = task.options.log_prints
         if self.prints is None:
             self.prints = flow.log_prints if flow is not None else False
@@ -172,16 +173,21 @@ class _Called:
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.map is not None:
             self.run_info.index = self.index = next(self.map.append_index)
-        given = self.task.options.task_run_name
-        if given is not None:
-            parameters = self.task.binder.as_dict(args, kwargs)
-            self.run_info.given_name = context.given_name(given, parameters)
-            if self.map is not None:
-                self.map.names[self.index] = self.run_info.given_name
+        if self.task.options.task_run_name is not None:
+            self._name(self.task.options.task_run_name, args, kwargs)
         if self.map is not None:
             pump = self.map.scope.pump
             pump.leave(pump.dispatcher.call_began, self.map, self.index)
         self.begun, self.zero = time.time(), time.perf_counter()
+
+    def _name(self, given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        parameters = self.task.binder.as_dict(args, kwargs)
+        try:
+            self.run_info.given_name = context.given_name(given, parameters, f"@task {self.task.name!r}: task_run_name")
+        except OptionError as error:
+            self.misnamed = error
+        if self.map is not None and self.run_info.given_name:
+            self.map.names[self.index] = self.run_info.given_name
 
     def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttemptResult | None:
         """What an earlier driver of the run has made of this call."""
@@ -237,6 +243,8 @@ class _Called:
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True, task,
             streams=streams,
         )  # fmt: skip
+        if self.misnamed is not None:  # on a worker too such a run has failed before its function is called
+            return finish(self.around, failed(self.misnamed))
         return attempt(self.around, args, kwargs)
 
     def _crashed(self, error: BaseException) -> Generator[Step, Any, AttemptResult]:

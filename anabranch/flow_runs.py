@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import ends, flow_slots, logs, resumption
 from anabranch import session as sessions
 from anabranch.core import context, secrets, states
-from anabranch.core.context import FlowContext, TaskContext
+from anabranch.core.context import FlowContext, TaskContext, given_name
 from anabranch.core.errors import CancelledRun, OptionError
 from anabranch.core.failures import exception_of
 from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
@@ -55,7 +55,8 @@ class FlowRun:
         )
         earlier = begin.row
         self.id = earlier.id if earlier is not None else self.session.ids.new()
-        given = earlier.name if earlier is not None else _run_name(flow, self.parameters)
+        self.misnamed: OptionError | None = None  # why `flow_run_name` gave it no name
+        given = earlier.name if earlier is not None else self._given_name()
         self.name = given or self.session.ids.name()
         self.attempt = self.before = earlier.attempt if earlier is not None else 0
         self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
@@ -111,6 +112,16 @@ class FlowRun:
             return None
         scope = self.session.scopes.get(task.run.flow_run_id)
         return None if scope is None else scope.flow
+
+    def _given_name(self) -> str:
+        given = self.flow.options.flow_run_name
+        if given is None:
+            return ""
+        try:
+            return given_name(given, self.parameters, f"@flow {self.flow.name!r}: flow_run_name")
+        except OptionError as error:
+            self.misnamed = error
+            return ""
 
     def _log_prints(self) -> bool:
         if self.flow.options.log_prints is not None:
@@ -281,6 +292,8 @@ class FlowRun:
     # -- what the policy asks --------------------------------------------------------------------
 
     def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if self.misnamed is not None:
+            raise self.misnamed
         if not self.flow.options.validate_parameters:
             return args, kwargs
         return validate_call(self.flow.fn, args, kwargs, name=self.flow.name)
@@ -400,19 +413,3 @@ def _with_error(map: Any, index: int) -> State:
 
 def _copy(row: FlowRunRow) -> FlowRunRow:
     return FlowRunRow(*(getattr(row, name) for name in FlowRunRow.__slots__))
-
-
-def _run_name(flow: Flow[..., Any], parameters: dict[str, Any]) -> str | None:
-    given = flow.options.flow_run_name
-    if given is None:
-        return None
-    try:
-        name = given.format(**parameters) if isinstance(given, str) else given()
-    except (KeyError, IndexError) as error:
-        known = ", ".join(parameters) or "none"
-        raise OptionError(
-            f"@flow {flow.name!r}: flow_run_name {given!r} names {error}, which is no parameter; known are: {known}"
-        ) from None
-    if not isinstance(name, str):
-        raise OptionError(f"@flow {flow.name!r}: flow_run_name gave {name!r}, which is no string")
-    return name

@@ -191,15 +191,16 @@ class Session:
     def use_runner(self, wanted: Any) -> Shared:
         """The lane of a runner by name (shared, kept warm) or of the user's own object."""
         with self._lock:
-            key = wanted if isinstance(wanted, str) else id(wanted)
+            named = isinstance(wanted, (str, type))  # a class is one with its own defaults, as a name is
+            key = wanted if named else id(wanted)
             found = self._runners.get(key)
             if found is None:
-                runner = make_runner(wanted) if isinstance(wanted, str) else wanted
+                runner = make_runner(wanted) if isinstance(wanted, str) else wanted() if named else wanted
                 if not hasattr(runner, "submit") or not hasattr(runner, "start"):
                     raise ConfigurationError(
                         f"runner={wanted!r} is no runner: give a name (thread, process, inline, dask, ray) or an object"
                     )
-                found = Shared(self.pump.add_runner(runner), runner, isinstance(wanted, str))
+                found = Shared(self.pump.add_runner(runner), runner, named)
                 self._runners[key] = found
             found.users += 1
             self._start_keeper()

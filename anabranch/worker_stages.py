@@ -99,7 +99,7 @@ class StagePlan:
         if given is None:
             return
         parameters = self.parameters(args, kwargs)
-        run.given_name = given_name(given, parameters)
+        run.given_name = given_name(given, parameters, f"@task {self.spec.name!r}: task_run_name")
 
 
 def _first_constants(binding: Binding) -> list[int] | None:

@@ -15,7 +15,7 @@ from anabranch import session as sessions
 from anabranch.core import context, secrets, states
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import OptionError
-from anabranch.core.failures import described, without_frames
+from anabranch.core.failures import described, kept, leaving, without_frames
 from anabranch.core.futures import Future
 from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
@@ -106,7 +106,10 @@ class _Called:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
                 self._keep(result)
-                return self._answer(result, return_state)
+                try:
+                    return self._answer(result, return_state)
+                finally:
+                    del result  # an error that leaves has this frame, and must not be held by it
             self._again(result)
             if result.delay:
                 time.sleep(result.delay)
@@ -127,7 +130,10 @@ class _Called:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
                 self._keep(result)
-                return self._answer(result, return_state)
+                try:
+                    return self._answer(result, return_state)
+                finally:
+                    del result  # an error that leaves has this frame, and must not be held by it
             self._again(result)
             await drive.pause(result.delay)
 
@@ -154,7 +160,10 @@ class _Called:
             except BaseException as error:
                 result = yield from self._crashed(error)
             if result.code != states.AWAITING_RETRY:
-                return self._answer(result, False)
+                try:
+                    return self._answer(result, False)
+                finally:
+                    del result
             self._again(result)
             yield Sleep(result.delay)
 
@@ -280,15 +289,17 @@ class _Called:
         if return_state and (error is None or isinstance(error, Exception)):
             if self.map is not None:
                 state.data = Future(self.map, self.index)  # who asks it for the exception has handled the failure
+            elif error is not None:
+                kept(error)
             return state
         if error is None:
             error = state.exception()
         if self.map is not None:
             self.map.handle(self.index)
         try:
-            raise error
+            raise leaving(error)
         finally:
-            del error, result
+            del error, result, state
 
     def _state(self, result: AttemptResult) -> State:
         name, kind = states.NAMES[result.code]

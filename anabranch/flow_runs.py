@@ -13,7 +13,7 @@ from anabranch import session as sessions
 from anabranch.core import context, secrets, states
 from anabranch.core.context import FlowContext, TaskContext, given_name
 from anabranch.core.errors import CancelledRun, OptionError
-from anabranch.core.failures import exception_of
+from anabranch.core.failures import exception_of, kept, leaving
 from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
 from anabranch.core.states import Completed, State, StateType
 from anabranch.core.validate import validate_call
@@ -145,7 +145,10 @@ class FlowRun:
             ended, policy = flow_slots.given_up(self), self._policy(args, kwargs)
             result: FlowResult = ended or drive.run(policy, sleep=self._told.wait)  # a cancel cuts a delay short
             self._keep(result)
-        return self._answer(result, return_state)
+        try:
+            return self._answer(result, return_state)
+        finally:
+            del result, ended  # an error that leaves has this frame, and must not be held by it
 
     async def go_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         if self.completed is not None:
@@ -156,7 +159,10 @@ class FlowRun:
                 policy = self._policy(args, kwargs)
                 result: FlowResult = await drive.run_async(policy, sleep=self._pause) if ended is None else ended
                 self._keep(result)
-        return self._answer(result, return_state)
+        try:
+            return self._answer(result, return_state)
+        finally:
+            del result, ended
 
     def _keep(self, result: FlowResult) -> None:
         if result.state.is_completed() and self.parent is not None and self.flow.options.persist_result is not False:
@@ -278,12 +284,14 @@ class FlowRun:
         if fatal or (error is not None and not return_state):
             assert error is not None
             try:
-                raise error
+                raise leaving(error)
             finally:
                 del error, result
         if not return_state:
             return result.value
         state = result.state
+        if isinstance(state.data, BaseException):
+            kept(state.data)
         if self._counts and self.parent is not None and not state.is_completed():
             state = state.with_data(state.exception())
             self.parent.scope.leave_ended(state, self.flow._runnable.spec)

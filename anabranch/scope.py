@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.context import FlowContext
     from anabranch.core.contracts import TaskSpec
+    from anabranch.core.item_columns import ItemColumns
     from anabranch.core.options import MapOptions
     from anabranch.runnables import Runnable
     from anabranch.session import Session
@@ -392,8 +393,14 @@ class Scope(Ends, Values):
             self.pump.call(self.pump.dispatcher.cancel_items, map, indices)
         self.pump.settle()
 
+    def moment(self, map: MapRun) -> ItemColumns:
+        return self.pump.read(map.moment)  # type: ignore[no-any-return]
+
     def take_handle(self, map: MapRun, index: int) -> None:
         self.pump.call(self.pump.dispatcher.handle_taken, map, index)
+
+    def take_handles(self, map: MapRun, items: Sequence[int]) -> None:
+        self.pump.call(self.pump.dispatcher.handles_taken, map, items)
 
     def drop_handle(self, map: MapRun, index: int) -> None:
         self.pump.note(self.pump.dispatcher.handle_gone, map, index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from array import array
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
@@ -82,6 +83,13 @@ class Readers:
     def handle_taken(self, map: MapRun, index: int) -> None:
         map.handles[index] = map.handles.get(index, 0) + 1
 
+    def handles_taken(self, map: MapRun, items: Sequence[int]) -> None:
+        if map.handles.keys().isdisjoint(items):
+            map.handles.update(dict.fromkeys(items, 1))
+            return
+        for index in items:
+            map.handles[index] = map.handles.get(index, 0) + 1
+
     def handle_gone(self, map: MapRun, index: int) -> None:
         self.ledger.item_handle_gone(map, index)
 
@@ -90,8 +98,8 @@ class Readers:
         for map, index in gone:
             if map.links:  # somebody took its value before it was let go, whose turn to tell of it is still to come
                 self.append_links(map)
-            if map.handles.get(index) == 1 and map.codes[index] < states.FIRST_TERMINAL:
-                del map.handles[index]  # there is nothing yet: who takes its value in looks who wants it
+            if map.handles.get(index) == 1 and (map.list_handles > 0 or map.codes[index] < states.FIRST_TERMINAL):
+                del map.handles[index]  # the list is held, or there is nothing yet: who takes it in looks who wants it
             else:
                 self.handle_gone(map, index)
 
@@ -169,9 +177,9 @@ class Readers:
 
     def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         """Tell `call` of items as they end, those already ended first."""
-        ended = [i for i, code in enumerate(map.codes) if code >= states.FIRST_TERMINAL]
-        if ended:
-            call(map, ended)
+        if map.done:
+            ended = (i for i, code in enumerate(map.codes) if code >= states.FIRST_TERMINAL)
+            call(map, range(len(map.codes)) if map.done == len(map.codes) else array("q", ended))
         map.subscribers.append(call)
 
     def pull(self, map: MapRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -202,7 +203,7 @@ def test_map_return_state_waits(runner: str) -> None:
     @flow
     def forms() -> str:
         found = add_one.map([1, 2, 3], return_state=True)
-        assert isinstance(found, list)
+        assert isinstance(found, Sequence)
         assert all(isinstance(s, State) and s.is_completed() for s in found)
         return "data"
 

@@ -32,6 +32,8 @@ def plan_of(port: WorkerPort, ref: int) -> StagePlan:
             found = stage.plan
             if found is None:
                 found = stage.plan = StagePlan(port, copy.copy(stage))  # a copy: nothing goes round in a circle
+    if found.spec.modules is not None:
+        found.spec.modules.settle()
     return found
 
 

@@ -7,8 +7,8 @@ import inspect
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.computation import Computation
 from anabranch.core.contracts import TaskSpec
+from anabranch.core.owners import Owner
 from anabranch.core.params import Binder
 from anabranch.core.user_code import is_async
 
@@ -19,19 +19,27 @@ if TYPE_CHECKING:
 
 
 class Runnable:
-    """What a scope needs of a task: its function, options and how its arguments bind."""
+    """What a scope needs of a task: its function, options and how its arguments bind.
+
+    Args:
+        make: makes what hooks are given on a worker.
+    """
 
     serials = itertools.count(1)
 
-    def __init__(self, fn: Callable[..., Any], name: str, chosen: TaskOptions, source: str | None = None) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], name: str, chosen: TaskOptions, source: str | None = None,
+        make: Callable[[TaskSpec], Any] | None = None,
+    ) -> None:  # fmt: skip
         self.fn = fn
         self.name = name
         self.options = chosen
         self.binder = Binder(fn, name)
         self.serial = next(self.serials)
         self.quiet = False  # no log lines for its single runs
-        self.computation = Computation(fn, chosen)
-        self.spec = TaskSpec(name, fn, chosen, source, isasync=is_async(fn), computed=self.computation)
+        self.spec = TaskSpec(name, fn, chosen, source, isasync=is_async(fn))
+        if make is not None and chosen.watched:
+            self.spec.owner = Owner(self, make)
         streams = inspect.isasyncgenfunction(fn)
         self.isasync = streams or inspect.iscoroutinefunction(fn)
         self.isgenerator = streams or inspect.isgeneratorfunction(fn)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, ove
 from anabranch import calls, session
 from anabranch.core import context, options
 from anabranch.core.annotations import quote, unmapped
-from anabranch.core.asking import attribute
 from anabranch.core.descriptors import CHAINS, Bound, opened, owner_of, under_classmethod
 from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
@@ -18,6 +17,7 @@ from anabranch.runnables import Runnable, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.core.contracts import TaskSpec
     from anabranch.core.descriptors import Binds
     from anabranch.core.futures import Future, FutureList
     from anabranch.core.states import State
@@ -54,13 +54,13 @@ class Task(Runnable, Generic[P, R]):
         **more: Any,
     ) -> None:
         given = {**(given or {}), **more}
-        abstract = attribute(fn, "__isabstractmethod__")
+        abstract = getattr(fn, "__isabstractmethod__", None)
         fn, self._binds = opened(fn)
         if not callable(fn):
             raise OptionError(f"@task wants a function, got {fn!r}{_way_out(fn)}")
         name = (given or {}).get("name") or (base.name if base else None) or name_of(fn)
         chosen: TaskOptions = options.make(TaskOptions, f"@task {name!r}", given or {}, base)
-        super().__init__(fn, chosen.name or name, chosen, _source_of(fn, chosen))
+        super().__init__(fn, chosen.name or name, chosen, _source_of(fn, chosen), _of_spec)
         functools.update_wrapper(self, fn, updated=())
         if self.binder.signature is not None:
             self.__signature__ = self.binder.signature
@@ -158,7 +158,7 @@ class Task(Runnable, Generic[P, R]):
         self.options = options.make(
             TaskOptions, f"@task {self.name!r}", {name: (*getattr(self.options, name), hook)}, self.options
         )
-        super().__init__(self.fn, self.name, self.options, self.spec.source)  # workers may have it as it was
+        super().__init__(self.fn, self.name, self.options, self.spec.source, _of_spec)  # workers may have it as it was
         return hook
 
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
@@ -188,6 +188,13 @@ def _rebuild(
 ) -> Task[P, R]:
     made: Task[P, R] = Task(fn, given, base=base)
     made._binds = binds
+    return made
+
+
+def _of_spec(spec: TaskSpec) -> Task[..., Any]:
+    """The Task that a hook is given on a worker."""
+    made: Task[..., Any] = Task(spec.fn, None, base=spec.options)
+    made.name = spec.name
     return made
 
 

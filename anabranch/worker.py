@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from array import array
+from dataclasses import replace
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ class Work:
         self.report_ns = REPORT_NS
         self.items = chunk.stage_items or (chunk.items,) * len(plans)
         self.log = logs.Buffer()
-        self.base = time.time()
+        self.base = self.told_at = time.time()
         self.zero = time.perf_counter_ns()
         self.codes: list[bytearray] | None = None  # made when something does not just complete
         self.outcomes: list[Outcome] = []
@@ -109,7 +110,6 @@ class Work:
         self.durations = array("i")
         self.first = 0
         self.nbytes = 0
-        self.behind = [0] * len(plans)  # of these, those of later stages; the first one has the rest
         self.timed = bool(chunk.timeout) or getattr(port, "tracks", False)
 
     # -- one after another -----------------------------------------------------------------------
@@ -183,7 +183,9 @@ class Work:
         except BaseException as error:
             value = self.ended(error)
         if isinstance(value, AttemptResult):
-            result = self.finished(plan, context, value)
+            if plan.watched:
+                context.run = replace(run, start_time=self.item_began())
+            result = self.finished(plan, context, value, item)
             self.settle(number, position, result)
             if states.is_success(result.code):
                 return result.value
@@ -191,10 +193,7 @@ class Work:
             return _STOPPED
         if self.holds[number]:
             self.values[number].append(value)
-            size = 32 if type(value) in SMALL else sizeof(value)
-            self.nbytes += size
-            if number:
-                self.behind[number] += size
+            self.nbytes += 32 if type(value) in SMALL else sizeof(value)
         else:
             self.values[number].append(None)
         if self.codes is not None:
@@ -223,10 +222,15 @@ class Work:
                 raise
             raise _Late(limit) from None
 
-    def finished(self, plan: StagePlan, context: TaskContext, result: AttemptResult) -> AttemptResult:
+    def finished(self, plan: StagePlan, context: TaskContext, result: AttemptResult, item: Any) -> AttemptResult:
         """The failure part of the attempt: retry or not, hooks."""
-        around = self.around(plan, context.run, (), {})
-        return drive.run(finish(around, result))
+        return drive.run(finish(self.around(plan, context.run, item), result))
+
+    def item_began(self) -> float:
+        """When a plain item began that has not ended: as the one before it ended, or the last report was sent."""
+        if not self.started:
+            return self.told_at
+        return self.base + (self.started[-1] + self.durations[-1]) / 1e6
 
     def ended(self, error: BaseException) -> AttemptResult:
         if isinstance(error, _Late):
@@ -271,10 +275,10 @@ class Work:
             limit = plan.spec.options.timeout_seconds
             if self.timed:
                 self.port.item(self.chunk.id, number, position, run.attempt, limit)
-            result = drive.run(attempt(self.around(plan, run, args, kwargs), args, kwargs))
+            result = drive.run(attempt(self.around(plan, run, item), args, kwargs))
             del args, kwargs
         except BaseException as error:
-            result = self.finished(plan, context, self.ended(error))
+            result = self.finished(plan, context, self.ended(error), item)
         self.settle(number, position, result)
         if states.is_success(result.code):
             return result.value
@@ -318,10 +322,15 @@ class Work:
         run.start_time = time.time()
         return run
 
-    def around(self, plan: StagePlan, run: TaskRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Around:
+    def around(self, plan: StagePlan, run: TaskRun, item: Any) -> Around:
+        def bound() -> dict[str, Any]:
+            return plan.parameters(*plan.bind(item))
+
+        if plan.watched and item is not _STOPPED:
+            run.bound = bound
         return Around(
-            plan.spec, run, lambda: plan.parameters(args, kwargs), plan.stage.parameters,
-            lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.spec, plan.digest,
+            plan.spec, run, bound, plan.stage.parameters,
+            lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.digest,
             plan.blocks is not None and not plan.soft,
             self.capped, unheard=self.unheard,
         )  # fmt: skip
@@ -345,10 +354,7 @@ class Work:
             self.codes = [bytearray([states.COMPLETED]) * len(column) for column in self.values]
         value = result.value if states.is_success(result.code) and self.holds[stage] else None
         self.values[stage].append(value)
-        size = 0 if value is None else sizeof(value)
-        self.nbytes += size
-        if stage:
-            self.behind[stage] += size
+        self.nbytes += 0 if value is None else sizeof(value)
         if self.codes is not None:
             self.codes[stage].append(result.code)
         if not plain:
@@ -390,7 +396,8 @@ class Work:
         context = TaskContext(run, self.port, self.chunk.id, position, self.log.append, plan.stage.level)
         token = current_task.set(context)
         try:
-            result = self.finished(plan, context, unstored(error))
+            item = self.item(position) if stage == 0 else _STOPPED
+            result = self.finished(plan, context, unstored(error), item)
         finally:
             current_task.reset(token)
         if self.codes is None:
@@ -405,10 +412,9 @@ class Work:
         lines, dropped = self.log.take()
         if lines or dropped:
             self.port.log(lines, dropped)
-        self.behind[0] = self.nbytes - sum(self.behind)
         blocks: list[Block] = [
-            Inline(values, size) if keep and count else None
-            for values, size, keep in zip(self.values, self.behind, self.chunk.keep, strict=True)
+            Inline(values, self.nbytes // len(self.plans)) if keep and count else None
+            for values, keep in zip(self.values, self.chunk.keep, strict=True)
         ]
         codes = None if self.codes is None else tuple(bytes(c) for c in self.codes)
         report = Report(
@@ -422,7 +428,7 @@ class Work:
         self.values = [[] for _ in self.plans]
         self.codes, self.outcomes = None, []
         self.started, self.durations = array("i"), array("i")
-        self.first, self.nbytes, self.behind = upto, 0, [0] * len(self.plans)
+        self.first, self.nbytes, self.told_at = upto, 0, time.time()
         self.port.report(report)
 
 

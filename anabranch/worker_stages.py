@@ -32,8 +32,6 @@ def plan_of(port: WorkerPort, ref: int) -> StagePlan:
             found = stage.plan
             if found is None:
                 found = stage.plan = StagePlan(port, copy.copy(stage))  # a copy: nothing goes round in a circle
-    if found.spec.modules is not None:
-        found.spec.modules.settle()
     return found
 
 
@@ -42,7 +40,7 @@ class StagePlan:
 
     __slots__ = (
         "bind", "binder", "blocks", "constants", "digest", "fn", "inputs", "isasync", "plain", "prints", "single",
-        "soft", "spec", "stage", "told", "unseen", "warned",
+        "soft", "spec", "stage", "told", "unseen", "warned", "watched",
     )  # fmt: skip
 
     def __init__(self, port: WorkerPort, stage: Stage) -> None:
@@ -58,6 +56,7 @@ class StagePlan:
         self.isasync = spec.isasync
         self.prints = options.log_prints if options.log_prints is not None else stage.log_prints
         # Hooks of failures do not count: what fails enters the policy anyway.
+        self.watched = options.watched
         watched = options.on_running or options.on_completion or options.state_handlers
         named = options.task_run_name is not None
         # Where hooks hear of the end of each run, its value is stored before, by itself; so is that of async ones.
@@ -101,7 +100,7 @@ class StagePlan:
         if given is None:
             return
         parameters = self.parameters(args, kwargs)
-        run.given_name = given_name(given, parameters, f"@task {self.spec.name!r}: task_run_name")
+        run.given_name = given_name(given, parameters)
 
 
 def _first_constants(binding: Binding) -> list[int] | None:

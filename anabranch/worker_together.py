@@ -89,11 +89,11 @@ async def _deep(work: Work, position: int) -> list[AttemptResult]:
                 break
             args, kwargs = plan.bind(item)
             plan.name_run(run, args, kwargs)
-            result = await drive.run_async(attempt(work.around(plan, run, args, kwargs), args, kwargs))
+            result = await drive.run_async(attempt(work.around(plan, run, item), args, kwargs))
             if context.scope is not None and context.scope.feeds:
                 await asyncio.to_thread(context.scope.finish)
         except BaseException as error:
-            result = await drive.run_async(finish(work.around(plan, run, (), {}), work.ended(error)))
+            result = await drive.run_async(finish(work.around(plan, run, item), work.ended(error)))
         finally:
             current_task.reset(token)
         found.append(result)

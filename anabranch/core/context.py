@@ -5,22 +5,27 @@ from __future__ import annotations
 import inspect
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.asking import name_of, shown, told
-from anabranch.core.errors import OptionError
 from anabranch.core.ids import short_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from anabranch.core.contracts import LogLine, WorkerPort
+    from anabranch.core.states import State
 
 
 @dataclass(slots=True)
 class TaskRun:
-    """One task run, as hooks and handlers get it; `anabranch.context` shows a copy of it to the task's code."""
+    """One task run, as hooks and handlers get it; `anabranch.context` shows a copy of it to the task's code.
+
+    Attributes:
+        state: the one that a hook is told of.
+        start_time: Unix seconds at which its attempt began where it ran, 0.0 where that is not known.
+        end_time: the same of its end.
+    """
 
     task_name: str
     map_id: str
@@ -31,10 +36,30 @@ class TaskRun:
     tags: tuple[str, ...] = ()
     kind: str = "map"  # "map", "submit", "call"
     given_name: str = ""
-    parameters: dict[str, Any] = field(default_factory=dict)
     start_time: float = 0.0
     excused: int = 0  # attempts before this one that the infrastructure lost
     version: str = ""  # the task's option
+    end_time: float = 0.0
+    state: State | None = None
+    bound: Callable[[], dict[str, Any]] | None = None  # gives the parameters: most runs are never asked
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the run was called with, by name.
+
+        Of a run that ends in the driver as far as that has it: in place of an upstream's value there may be the
+        exception that it ended with, its State where it has not ended, or the ResultReleased that says that it is gone.
+        """
+        if self.bound is None:
+            return {}
+        found = self.bound()
+        self.bound = lambda: found
+        return found
+
+    def __reduce__(self) -> Any:
+        found = self.parameters
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "bound"}
+        return (_with_parameters, (given, found))
 
     @property
     def id(self) -> str:
@@ -59,41 +84,18 @@ class TaskRun:
         return f"{self.task_name}-{short_hash(self.map_id, self.index)}"
 
 
-def given_name(given: str | Callable[..., str], parameters: dict[str, Any], where: str) -> str:
-    """A run's name: a template over the parameters, or a function that may take them as `parameters`.
+def _with_parameters(given: dict[str, Any], parameters: dict[str, Any]) -> TaskRun:
+    return TaskRun(**given, bound=lambda: parameters)
 
-    Args:
-        where: whose option it is, for errors: ``@task 'load': task_run_name``.
 
-    Raises OptionError: the template names no parameter, the function fails, or gives no string.
-    """
-    try:
-        if isinstance(given, str):
-            name = given.format(**parameters)
-        else:
-            name = given(parameters=parameters) if _takes_parameters(given) else given()
-    except (KeyError, IndexError) as error:
-        if not isinstance(given, str):
-            raise _unnamed(where, given, error) from error
-        known = ", ".join(parameters) or "none"
-        raise OptionError(f"{where} {given!r} names {error}, which is no parameter; known are: {known}") from None
-    except Exception as error:  # of the user's function, or of what a parameter is asked
-        raise _unnamed(where, given, error) from error
+def given_name(given: str | Callable[..., str], parameters: dict[str, Any]) -> str:
+    """A run's name from `task_run_name`: a template over the parameters, or a function that may take `parameters`."""
+    if isinstance(given, str):
+        return given.format(**parameters)
+    name = given(parameters=parameters) if "parameters" in inspect.signature(given).parameters else given()
     if not isinstance(name, str):
-        raise OptionError(f"{where} gave {shown(name, 60)}, which is no string")
+        raise TypeError(f"task_run_name gave {name!r}, which is no string")
     return name
-
-
-def _takes_parameters(given: Callable[..., str]) -> bool:
-    try:
-        return "parameters" in inspect.signature(given).parameters
-    except (ValueError, TypeError):  # it does not tell
-        return False
-
-
-def _unnamed(where: str, given: str | Callable[..., str], error: Exception) -> OptionError:
-    text = repr(given) if isinstance(given, str) else f"({name_of(given)})"
-    return OptionError(f"{where} {text} raised {told(error)}")
 
 
 @dataclass(slots=True)

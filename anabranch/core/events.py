@@ -150,6 +150,7 @@ class RunHooks:
     code: int
     message: str
     value: Any = None
+    given: Any = None  # `engine.known_inputs.Given`
 
 
 @dataclass(slots=True)

@@ -280,6 +280,13 @@ class TaskOptions(RunOptions):
         )
 
     @property
+    def watched(self) -> bool:
+        """Whether some function of the user's is given the Task, or its run."""
+        policies = getattr(self.cache_policy, "policies", (self.cache_policy,))
+        keyed = self.cache_key_fn or any(getattr(policy, "cache_key_fn", None) for policy in policies)
+        return bool(self.hooked or self.on_crashed or self.on_cancellation or self.retry_condition_fn or keyed)
+
+    @property
     def cached(self) -> bool:
         policy = self.cache_policy is not None and getattr(self.cache_policy, "caches", True)
         return policy or self.cache_key_fn is not None

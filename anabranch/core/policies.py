@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.errors import OptionError, SerializationError
-from anabranch.core.identity import identity_of
+from anabranch.core.errors import OptionError
 from anabranch.core.keys import hash_value
+from anabranch.core.owners import task_of
 
 if TYPE_CHECKING:
     from anabranch.core.context import TaskRun
@@ -39,9 +39,14 @@ class Inputs(dict[str, Any]):
 class KeyContext:
     """The first argument of a `cache_key_fn`: the task and the run that a key is asked for."""
 
-    task: TaskSpec
+    spec: TaskSpec
     task_run: TaskRun
     parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Any:
+        """The Task."""
+        return task_of(self.spec)
 
     @property
     def flow_run_id(self) -> str:
@@ -86,7 +91,7 @@ class CachePolicy:
 
 @dataclass(frozen=True)
 class InputsPolicy(CachePolicy):
-    """The same task with the same arguments: a task is its name, its code, and what that closes over and reads.
+    """The same task with the same arguments.
 
     The constants of a map are hashed once on each worker, unless they are among ``*args`` or
     ``**kwargs``: a task that changes one in place does not change the keys of later items.
@@ -102,7 +107,7 @@ class InputsPolicy(CachePolicy):
             return None
         digest = _digest_of(inputs)
         rows = [f"{name}={digest(inputs[name], f'inputs[{name!r}]')}" for name in inputs if name not in self.exclude]
-        return hash_value("\n".join([spec.name, _state(spec), *sorted(rows)]))
+        return hash_value("\n".join([spec.name, *sorted(rows)]))
 
     def __sub__(self, argument: Any) -> CachePolicy:
         if not isinstance(argument, str):
@@ -115,14 +120,14 @@ class InputsPolicy(CachePolicy):
 
 @dataclass(frozen=True)
 class TaskSourcePolicy(CachePolicy):
-    """The same code, with what it closes over and reads, and the same source text."""
+    """The same source text of the task's function; what it calls does not count."""
 
     reads = frozenset({"source"})
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
     ) -> str | None:
-        return hash_value((spec.source, _state(spec)))
+        return _source(spec)
 
     def __repr__(self) -> str:
         return "TASK_SOURCE"
@@ -137,7 +142,7 @@ class RunIdPolicy(CachePolicy):
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
     ) -> str | None:
-        return f"{run.flow_run_id or run.id}/{spec.name}/{_state(spec)}"
+        return f"{run.flow_run_id or run.id}/{spec.name}"
 
     def __repr__(self) -> str:
         return "RUN_ID"
@@ -154,7 +159,7 @@ class FlowParametersPolicy(CachePolicy):
     ) -> str | None:
         if not flow_parameters:
             return None
-        return hash_value(f"{spec.name}\n{_state(spec)}\n{_digest_of(inputs)(flow_parameters, 'flow_parameters')}")
+        return hash_value(f"{spec.name}\n{_digest_of(inputs)(flow_parameters, 'flow_parameters')}")
 
     def __repr__(self) -> str:
         return "FLOW_PARAMETERS"
@@ -234,10 +239,10 @@ def task_input_hash(context: KeyContext, parameters: dict[str, Any]) -> str | No
     """A `cache_key_fn`: the same task, with the same code and the same arguments.
 
     Raises:
-        SerializationError: an argument or the task cannot be hashed; the run then goes on without a cache.
+        SerializationError: an argument cannot be hashed; the run then goes on without a cache.
     """
     inputs = Inputs(parameters, _digest_of(context.parameters))
-    return _TASK_INPUT.compute_key(context.task, context.task_run, inputs)
+    return _TASK_INPUT.compute_key(context.spec, context.task_run, inputs) or _source(context.spec)
 
 
 def _parts(policy: Any) -> tuple[Any, ...]:
@@ -250,15 +255,15 @@ def _digest_of(inputs: dict[str, Any]) -> Digest:
 
 def hash_input(value: Any, where: str) -> str:
     """The hash of one argument, computed anew: the `Digest` where there are no constants."""
-    return hash_value(value, None, where, True)
+    return hash_value(value, None, where)
 
 
-def _state(spec: TaskSpec) -> str:
-    """What the task is; raises SerializationError where it cannot be told apart from others."""
-    found = spec.computed.identity() if spec.computed is not None else identity_of(spec.fn)
-    if found.opaque:
-        raise SerializationError(f"{found.opaque}; a cache_key_fn of the task's own decides without it")
-    return found.state
+def _source(spec: TaskSpec) -> str:
+    """The function's text, else its code, else its name."""
+    if spec.source is not None:
+        return hash_value(spec.source)
+    code = getattr(spec.fn, "__code__", None) or getattr(getattr(spec.fn, "__call__", None), "__code__", None)  # noqa: B004
+    return hash_value(code if code is not None else type(spec.fn))
 
 
 INPUTS = InputsPolicy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
@@ -9,40 +10,39 @@ from anabranch.core.asking import shown, told
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.events import Judge, RunHooks, Verdict
-from anabranch.core.exceptions import twin
 from anabranch.core.failures import capture
+from anabranch.core.owners import task_of
 from anabranch.core.states import Failed, State
 from anabranch.engine import drive, hooks
 from anabranch.engine.attempt import adopt
+from anabranch.engine.known_inputs import given_to, parameters
 from anabranch.engine.steps import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.events import Decide
     from anabranch.core.maps import MapRun
+    from anabranch.engine.known_inputs import Given
     from anabranch.engine.steps import Step
 
 
-def run_of(map: MapRun, index: int) -> TaskRun:
+def run_of(map: MapRun, index: int, state: State, given: Given) -> TaskRun:
     """The run as hooks see it."""
     return TaskRun(
-        map.spec.name, map.id, index, map.attempt(index), map.flow_run_id, "", map.tags,
-        map.kind, map.names.get(index, ""), excused=map.excused.get(index, 0), version=map.options.version or "",
+        map.spec.name, map.id, index, map.attempt(index), map.flow_run_id, getattr(map.scope, "flow_run_name", ""),
+        map.tags, map.kind, map.names.get(index, ""), excused=map.excused.get(index, 0),
+        version=map.options.version or "", state=state, end_time=state.timestamp if state.is_final() else 0.0,
+        bound=functools.partial(parameters, map, index, given),
     )  # fmt: skip
-
-
-def _error(info: ErrorInfo | None) -> BaseException | None:
-    """What hooks and handlers see: they may raise it."""
-    return None if info is None or info.exception is None else twin(info.exception)
 
 
 def run_hooks(told: RunHooks, warn: Callable[[str], None]) -> None:
     """The hooks of an end that stands; handlers are told of a cancel here, and cannot replace it."""
     map, index = told.map, told.index
     info = map.errors.get(index)
-    data = told.value if states.is_success(told.code) else _error(info)
+    data = told.value if states.is_success(told.code) else info and info.exception
+    task = task_of(map.spec)
     new = _state(map, index, told.code, told.message, data)
     if index in map.state_names:
         new.name = map.state_names[index]
@@ -50,10 +50,11 @@ def run_hooks(told: RunHooks, warn: Callable[[str], None]) -> None:
     def policy() -> Generator[Step, Any, None]:
         if told.code == states.CANCELLED:
             old = _state(map, index, states.PENDING)
-            answer = yield from hooks.handled(map.options.state_handlers, map.spec, old, new)
+            answer = yield from hooks.handled(map.options.state_handlers, task, old, new)
             if answer is not new:
                 warn(f"{map.spec.name}[{index}]: a state handler cannot replace {new.name}: a cancel stands")
-        yield from hooks.called(hooks.hooks_for(map.options, new), map.spec, run_of(map, index), new, warn)
+        run = run_of(map, index, new, told.given)
+        yield from hooks.called(hooks.hooks_for(map.options, new), task, run, new, warn)
 
     drive.run(policy())
 
@@ -61,7 +62,7 @@ def run_hooks(told: RunHooks, warn: Callable[[str], None]) -> None:
 def judge(asked: Judge, warn: Callable[[str], None]) -> Verdict:
     """What an end decided in the driver becomes once the task's state handlers have seen it."""
     map, index = asked.map, asked.index
-    data = _error(asked.error)
+    data = asked.error.exception if asked.error is not None else None
     new = _state(map, index, asked.code, asked.message, data)
     ran = asked.code in (states.TIMED_OUT, states.CRASHED)
     answer = _answered(map, index, _ran(map, index) if ran else _state(map, index, states.PENDING), new)
@@ -87,7 +88,8 @@ def decide(asked: Decide, warn: Callable[[str], None]) -> Verdict | None:
     new.start_time = new.timestamp + asked.delay
     answer = _answered(map, index, _ran(map, index), new)
     if not answer.is_final():  # the hooks of an end are called when it stands
-        drive.run(hooks.called(hooks.hooks_for(options, answer), map.spec, run_of(map, index), answer, warn))
+        run = run_of(map, index, answer, given_to(map, index))
+        drive.run(hooks.called(hooks.hooks_for(options, answer), task_of(map.spec), run, answer, warn))
     return Verdict(states.AWAITING_RETRY, asked.message, delay=asked.delay) if answer is new else _verdict(answer)
 
 
@@ -95,7 +97,8 @@ def _wanted(
     condition: Callable[..., Any], map: MapRun, index: int, late: State, warn: Callable[[str], None]
 ) -> Generator[Step, Any, bool]:
     try:
-        return bool((yield Call(condition, (map.spec, run_of(map, index), late))))
+        run = run_of(map, index, late, given_to(map, index))
+        return bool((yield Call(condition, (task_of(map.spec), run, late))))
     except Exception as raised:
         warn(f"retry_condition_fn raised {shown(raised)}: no retry")
         return False
@@ -104,7 +107,7 @@ def _wanted(
 def _answered(map: MapRun, index: int, old: State, new: State) -> State:
     """The state after the task's handlers have seen the new one."""
     try:
-        return drive.run(hooks.handled(map.options.state_handlers, map.spec, old, new))
+        return drive.run(hooks.handled(map.options.state_handlers, task_of(map.spec), old, new))
     except BaseException as error:  # even sys.exit: who waits for this run waits for an answer
         return Failed(f"Unexpected error while calling state handlers: {told(error)}", error)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import states
 from anabranch.core.asking import attribute, is_a, shown, text, told
 from anabranch.core.errors import AnabranchError, TaskTimeoutError
+from anabranch.core.owners import task_of
 from anabranch.core.states import State
 from anabranch.engine import caching, drive, hooks, items, retries
 from anabranch.engine.answers import plain_value
@@ -65,7 +66,6 @@ class Around:
     warn: Callable[[str], None] = print
     rng: random.Random | None = None
     limited: bool = True  # False: the runner watches the time limit
-    obj: Any = None  # the Task, as hooks see it
     digest: Digest | None = None  # hashes an argument for its cache key; None: anew each time
     packed: bool = False  # its value is stored with others'
     capped: Callable[[], bool] | None = None  # whether a MemoryError is its worker's end
@@ -103,9 +103,12 @@ def finish(around: Around, result: AttemptResult) -> Generator[Step, Any, Attemp
 
 
 def _enter(around: Around, old: State, new: State) -> Generator[Step, Any, State]:
-    options = around.spec.options
-    new = yield from hooks.handled(options.state_handlers, around.obj, old, new)
-    yield from hooks.called(hooks.hooks_for(options, new), around.obj, around.run, new, around.warn)
+    options, task, run = around.spec.options, task_of(around.spec), around.run
+    new = yield from hooks.handled(options.state_handlers, task, old, new)
+    run.state = new
+    if new.is_final():
+        run.end_time = new.timestamp
+    yield from hooks.called(hooks.hooks_for(options, new), task, run, new, around.warn)
     return new
 
 
@@ -126,9 +129,7 @@ def _cached(
             around.spec, around.run, around.parameters(), around.flow_parameters, around.digest
         )
     except caching.KeyFailed as error:
-        if not (error.lasting and around.spec.warned):
-            around.spec.warned = around.spec.warned or error.lasting
-            around.warn(f"not cached: {text(error)}")
+        around.warn(f"not cached: {text(error)}")
         return (yield from _called(around, args, kwargs))
     if found is None:
         return (yield from _called(around, args, kwargs))
@@ -247,7 +248,9 @@ def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, Atte
     delay = retries.decide(options, attempt_number, result.error, around.rng or random.Random())
     if delay is not None and options.retry_condition_fn is not None:
         try:
-            again = bool((yield Call(options.retry_condition_fn, (around.obj, around.run, _as_state(around, result)))))
+            around.run.state = _as_state(around, result)
+            asked = (task_of(around.spec), around.run, around.run.state)
+            again = bool((yield Call(options.retry_condition_fn, asked)))
         except Exception as error:
             around.warn(f"retry_condition_fn raised {shown(error)}: no retry")
             again = False

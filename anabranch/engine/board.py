@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import reasons, states
 from anabranch.core.contracts import ErrorInfo, Handle, Inline
 from anabranch.core.errors import ResourceError
-from anabranch.core.events import Judge, RunHooks
+from anabranch.core.events import Drop, Judge, RunHooks
 from anabranch.core.maps import Upstream, ValueBlock
 from anabranch.core.runs import ItemRow
 from anabranch.engine import causes, triggers
 from anabranch.engine.assemble import PIPE
 from anabranch.engine.capacity import shortfall
+from anabranch.engine.known_inputs import given_to
 from anabranch.engine.ranges import common, in_ranges, remove_from
 from anabranch.engine.readers import Readers
 from anabranch.engine.rows import cancelled_rows, map_row
@@ -286,7 +287,7 @@ class Board(Readers):
         remove_from(map.ready, set(ended))
         self.give_up_children(map, ended)
         if _has_hooks(map, code):
-            self.out.extend(RunHooks(map, i, code, message, value) for i in ended)
+            self.out.extend(RunHooks(map, i, code, message, value, given_to(map, i)) for i in ended)
         self.ended(map, ended)
         # An attempt that is to be done again has a place in its block, which nobody will look for now.
         self.ledger.settle(map, min(ended), max(ended) + 1)
@@ -369,6 +370,12 @@ class Board(Readers):
                     if which != reader or consumer is not map:  # it came after these had been sent
                         self._upstream_ended(consumer, which)
         self.ended(map, ended, links[0])
+
+    def drop_shared(self, map: MapRun) -> None:
+        """What workers know of a map that nobody needs any more."""
+        refs = tuple(r for r in (map.stage_ref, map.pipe_ref, map.constants_ref) if r)
+        if refs:
+            self.out.append(Drop(map.lane, refs))
 
     def _inputs_read(self, map: MapRun, items: Sequence[int]) -> None:
         for up in map.feeds:

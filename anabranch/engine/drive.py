@@ -32,9 +32,7 @@ def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], object] = t
             step = policy.send(answer) if error is None else policy.throw(error)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        finally:
-            error = None  # its frames lead here: this one must not hold it
-        answer = None
+        answer = error = None
         try:
             if type(step) is Call:
                 answer = _call(step)
@@ -57,9 +55,7 @@ async def run_async(
             step = policy.send(answer) if error is None else policy.throw(error)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        finally:
-            error = None  # its frames lead here: this one must not hold it
-        answer = None
+        answer = error = None
         try:
             if isinstance(step, Sleep):
                 await (sleep or asyncio.sleep)(step.seconds)
@@ -87,9 +83,7 @@ def stream(
                 step = policy.send(answer) if error is None else policy.throw(error)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
-            finally:
-                error = None  # its frames lead here: this one must not hold it
-            answer = None
+            answer = error = None
             try:
                 if type(step) is Call:
                     answer = _call(step)
@@ -122,9 +116,7 @@ async def stream_async(
                 step = policy.send(answer) if error is None else policy.throw(error)
             except StopIteration:
                 return
-            finally:
-                error = None  # its frames lead here: this one must not hold it
-            answer = None
+            answer = error = None
             try:
                 if type(step) is Call:
                     answer = await _call_async(step)

@@ -42,7 +42,7 @@ class Intake(Board):
         """Take in a map: shared values go to the runner, items become ready as their inputs allow."""
         self._admit_map(map)
         map.constants_ref = stage.constants
-        if map.resumable:
+        if map.resumable or map.options.watched:
             map.call = KeptCall(stage.binding, constants or ())
         if stage.constants is not None and map.constants_ready:
             self.out.append(Put(map.lane, stage.constants, constants))

@@ -1,1 +1,0 @@
-from anabranch.core.policies import *  # noqa: F403

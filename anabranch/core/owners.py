@@ -1,0 +1,40 @@
+"""The Task that hooks are given: in the driver's process the very object, elsewhere an equal one."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.contracts import TaskSpec
+
+
+class Owner:
+    """What a spec knows of its Task: a reference that keeps nobody alive, and how to make an equal one.
+
+    Args:
+        make: a function of a module, which travels by its name.
+    """
+
+    __slots__ = ("_made", "_make", "_task")
+
+    def __init__(self, task: Any, make: Callable[[TaskSpec], Any]) -> None:
+        self._task = None if task is None else weakref.ref(task)
+        self._make = make
+        self._made: Any = None
+
+    def task(self, spec: TaskSpec) -> Any:
+        found = None if self._task is None else self._task()
+        if found is None:
+            found = self._made = self._made or self._make(spec)
+        return found
+
+    def __reduce__(self) -> Any:
+        return (Owner, (None, self._make))
+
+
+def task_of(spec: TaskSpec) -> Any:
+    """The Task of a spec; the spec itself where there is none."""
+    return spec if spec.owner is None else spec.owner.task(spec)

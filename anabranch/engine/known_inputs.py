@@ -1,0 +1,78 @@
+"""What an item was called with, as far as the driver has it: for hooks of runs that end there.
+
+Nothing is fetched, or looked for, before somebody asks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anabranch.core import states
+from anabranch.core.binding import binder
+from anabranch.core.errors import AnabranchError
+from anabranch.core.failures import exception_of
+from anabranch.core.params import Binder
+from anabranch.core.walk import fill
+from anabranch.engine.assemble import PIPE
+
+if TYPE_CHECKING:
+
+    from anabranch.core.maps import MapRun, Upstream
+
+
+class Given(NamedTuple):
+    """An item as it was submitted, and what it reads; both are forgotten when it ends."""
+
+    item: Any
+    upstreams: tuple[Upstream, ...]
+
+
+def given_to(map: MapRun, index: int) -> Given:
+    """To be taken before the item's end is told."""
+    source = map.source
+    item = source.at(index) if source is not None and source.random_access else map.args.get(index)
+    return Given(item, tuple(map.feeds or map.item_upstreams.get(index, ())))
+
+
+def parameters(map: MapRun, index: int, given: Given) -> dict[str, Any]:
+    """The item's arguments by name, see `_value`; none where they are not known here, as of a plain call."""
+    call = _call(map, index, given)
+    return {} if call is None else Binder(map.spec.fn, map.spec.name).as_dict(*call)
+
+
+def _call(map: MapRun, index: int, given: Given) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    item = given.item
+    if map.feeds and map.layout is not None:
+        values = [_value(up, index) for up in given.upstreams]
+        several = sum(k >= 0 for k in map.layout) > 1
+        row = [(item[k] if several else item) if k >= 0 else values[-k - 1] for k in map.layout]
+        item = row[0] if len(row) == 1 else tuple(row)
+    elif given.upstreams:
+        values = [_value(up, up.item) for up in given.upstreams if up.value]
+        item = ((values[0],), {}) if item is PIPE else fill(item, values)
+    if map.starred:
+        found: tuple[tuple[Any, ...], dict[str, Any]] = item
+        return found
+    if map.call is None:
+        return None
+    constants = map.call.constants
+    late = getattr(map.scope, "late_constants", None)
+    pending = None if late is None else late(map)
+    if pending is not None:
+        constants = fill(pending[0], [_value(up, up.item) for up in pending[1]])
+    return binder(map.call.binding, constants)(item)
+
+
+def _value(up: Upstream, index: int | None) -> Any:
+    """The value of what is read, or the exception that it ended with; its State till then, or why the value is gone."""
+    map = up.map
+    if index is None:
+        return [_value(up, i) for i in range(len(map.codes))]
+    if not map.is_terminal(index):
+        return map.state(index)
+    if not states.is_success(map.codes[index]):
+        return exception_of(map, index)
+    try:
+        return map.scope.value(map, index)
+    except AnabranchError as error:
+        return error

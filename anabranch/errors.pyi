@@ -1,1 +1,0 @@
-from anabranch.core.errors import *  # noqa: F403

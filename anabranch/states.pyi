@@ -1,1 +1,0 @@
-from anabranch.core.states import *  # noqa: F403

@@ -1,1 +1,0 @@
-from anabranch.engine.triggers import *  # noqa: F403

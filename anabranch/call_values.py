@@ -16,6 +16,7 @@ import cloudpickle
 
 from anabranch import logs
 from anabranch.core.errors import AnabranchError
+from anabranch.core.own_code import pickler
 from anabranch.core.runs import StoredRow
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from anabranch.core.runs import Row
     from anabranch.core.stores import ResultStore
 
+_Kept = pickler(cloudpickle.Pickler, kept=True)
 TOGETHER_SECONDS = 0.05
 
 
@@ -116,8 +118,12 @@ class CallValues:
 
 
 def _dumps(value: Any) -> bytes:
+    """As the store's own serializer: what lives in `__main__` by value."""
     try:
-        return pickle.dumps(value, protocol=5)
-    except Exception:
-        data: bytes = cloudpickle.dumps(value)
-        return data
+        data: bytes = pickle.dumps(value, protocol=5)
+        if b"__main__" not in data:
+            return data
+    except Exception:  # cloudpickle may know how
+        pass
+    kept: bytes = _Kept.dumps(value)
+    return kept

@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from anabranch import logs
 from anabranch import session as sessions
 from anabranch import settings as settings_module
@@ -27,8 +25,8 @@ from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.contracts import TaskSpec
 from anabranch.core.errors import ReplayError
 from anabranch.core.options import TaskOptions
+from anabranch.core.own_code import standing_in
 from anabranch.core.stored_call import StoredCall
-from anabranch.core.user_code import own_classes
 from anabranch.engine import drive
 from anabranch.engine.attempt import Around, attempt
 from anabranch.runnables import Runnable
@@ -235,9 +233,7 @@ class Code:
 
     def classes(self) -> contextlib.AbstractContextManager[None]:
         """Around the reading of values whose classes are to be those of the module."""
-        if self.module is None or not hasattr(cloudpickle.cloudpickle, "_class_setstate"):
-            return contextlib.nullcontext()
-        return own_classes(self.module, cloudpickle.cloudpickle)
+        return contextlib.nullcontext() if self.module is None else standing_in(self.module)
 
 
 def _recorded(stored: StoredCall) -> Code:

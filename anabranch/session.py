@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch import settings as settings_module
 from anabranch.call_values import CallValues
-from anabranch.core import context, secrets, states
+from anabranch.core import context, own_code, secrets, states
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import ConfigurationError, RecordsError, RunnerError
@@ -142,6 +142,7 @@ class Session:
         self.pid = os.getpid()
         self.pid_started = process_started(self.pid)
         self.host = platform.node()
+        own_code.roles.driver = True
         logs.setup_logging(self.settings.log_level)
         logs.deliver_to(self._emit_logs)
         self.records = records if records is not None else open_records(self.settings)

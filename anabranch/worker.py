@@ -27,6 +27,7 @@ from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
 from anabranch.core.errors import StoreError, TaskTimeoutError
 from anabranch.core.failures import capture
+from anabranch.core.own_code import pickler
 from anabranch.core.sizes import SMALL, sizeof
 from anabranch.core.walk import fill
 from anabranch.engine import drive, loops
@@ -49,6 +50,7 @@ from anabranch.worker_together import together
 if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Chunk, WorkerPort
 
+_Pickler = pickler(cloudpickle.Pickler)
 REPORT_SECONDS = 0.1
 REPORT_NS = int(REPORT_SECONDS * 1e9)
 YIELD_SECONDS = 0.02  # between pauses for the thread that hears the driver
@@ -67,7 +69,8 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
             loops.run(together(work))
         return
     context = TaskContext(work.runs[0], port, chunk.id, 0, work.log.append, plans[0].stage.level)
-    context.scope = None if port.in_process else WorkerScope(context)
+    if not port.in_process:
+        context.scope, context.fns = WorkerScope(context), work.fns
     token = current_task.set(context)
     printing = logs.start_prints(work.prints)
     try:
@@ -98,6 +101,7 @@ class Work:
             self.isasync = self.isasync or plan.isasync
             self.prints = self.prints or plan.prints
             self.persists = self.persists or plan.blocks is not None or plan.unseen is not None
+        self.fns = {} if port.in_process else {plan.stage.map_id: plan.fn for plan in plans}
         self.failing: list[tuple[int, int, Any]] = []  # stage, item and input of what failed for good, if it is kept
         self.report_ns = REPORT_NS
         self.items = chunk.stage_items or (chunk.items,) * len(plans)
@@ -364,7 +368,7 @@ class Work:
         error = None
         if result.error is not None:
             error = capture(
-                result.error, in_process=self.port.in_process, dumps=cloudpickle.dumps, loads=pickle.loads
+                result.error, in_process=self.port.in_process, dumps=_Pickler.dumps, loads=pickle.loads
             )
         message, name = secrets.mask(result.message), secrets.mask(result.name)
         end = (result.code, message, name, error, result.delay, result.cache_key, result.reason)

@@ -22,10 +22,14 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
 from anabranch.core import context
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.core.futures import Future, FutureList
+from anabranch.core.own_code import pickler
+from anabranch.core.script import of_the_script
 from anabranch.worker_feeds import FarItems, FarIterator
 from anabranch.worker_scope import SLICE, News
 
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from anabranch.tickets import Ticket
 
 _log = logging.getLogger("anabranch")
+_ByValue = pickler(cloudpickle.Pickler)
 PRUNE_SECONDS = 1.0  # between looks at whose chunk has ended
 Key = tuple[str, int | None]
 
@@ -247,6 +252,11 @@ class WorkerRequests:
         map = guest.map(map_id)
         found: list[Any] = map.scope.values(map, lo, hi)
         return found
+
+    def _on_script(self, guest: Guest, request: WorkerRequest, name: str) -> bytes | None:
+        """What the script has under a name that a pickle on the worker holds; None: no class or function."""
+        found = of_the_script(name)
+        return None if found is None else _ByValue.dumps(found)
 
     def _on_cancel(self, guest: Guest, request: WorkerRequest, map_id: str, indices: Any) -> None:
         map = guest.map(map_id)

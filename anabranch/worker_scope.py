@@ -27,6 +27,7 @@ from anabranch.core.annotations import allow_failure
 from anabranch.core.errors import MapError, RunnerError
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.maps import MapRun
+from anabranch.core.own_code import pickler
 from anabranch.core.waiter import aside
 from anabranch.tickets import Ticket
 from anabranch.worker_feeds import Feed
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from anabranch.core.waiter import Waiter
     from anabranch.runnables import Runnable
 
+_ByValue = pickler(cloudpickle.Pickler)
 SLICE = 4096  # items that one answer tells of, when one of them was asked for
 _pickled: weakref.WeakKeyDictionary[Any, tuple[bytes, bytes]] = weakref.WeakKeyDictionary()
 
@@ -344,7 +346,7 @@ class FarTicket(Ticket):
             raise
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(_ByValue):  # type: ignore[misc, valid-type]
     """Futures travel as references: the driver puts its own in their place."""
 
     def persistent_id(self, value: Any) -> Any:
@@ -357,6 +359,6 @@ def _pickle_of(task: Runnable) -> tuple[bytes, bytes]:
     """A task's digest, by which the driver knows it again, and its pickle."""
     found = _pickled.get(task)
     if found is None:
-        data = cloudpickle.dumps(task, 5)
+        data = _ByValue.dumps(task)
         found = _pickled[task] = (hashlib.blake2b(data, digest_size=16).digest(), data)
     return found

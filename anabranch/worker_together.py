@@ -81,7 +81,8 @@ async def _deep(work: Work, position: int) -> list[AttemptResult]:
     for number, plan in enumerate(work.plans):
         run = work.run_of(plan, number, position)
         context = TaskContext(run, work.port, work.chunk.id, position, work.log.append, plan.stage.level)
-        context.scope = None if work.port.in_process else WorkerScope(context)
+        if not work.port.in_process:
+            context.scope, context.fns = WorkerScope(context), work.fns
         token = current_task.set(context)
         try:
             if work.port.cancelled(work.chunk.id, position):

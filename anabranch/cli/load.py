@@ -8,11 +8,13 @@ import inspect
 import json
 import sys
 import traceback
+import zlib
 from pathlib import Path
 from typing import Any
 
 import click
 
+from anabranch.core import own_code
 from anabranch.flows import Flow
 
 
@@ -74,7 +76,7 @@ def load(file: Path) -> Any:
     path = file.resolve()
     name = path.stem
     if name in sys.modules or not name.isidentifier():
-        name = f"anabranch_run_{abs(hash(str(path))):x}"
+        name = f"anabranch_run_{zlib.crc32(str(path).encode()):08x}"  # the same in each start: stored values name it
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise click.UsageError(f"{str(file)!r} is no Python file")
@@ -90,6 +92,7 @@ def load(file: Path) -> Any:
             shown = shown.tb_next
         text = "".join(traceback.format_exception(type(error), error, shown)).rstrip()
         raise click.ClickException(f"{str(file)!r} could not be loaded:\n{text}") from None
+    own_code.roles.stand_in = module  # what `python FILE` has stored is of these classes
     return module
 
 

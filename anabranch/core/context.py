@@ -109,6 +109,7 @@ class TaskContext:
     log: Callable[[LogLine], None] | None = None  # where lines go; None: straight to the driver's handlers
     level: int = 20
     scope: Any = None  # on a worker outside the driver: where its nested submits go
+    fns: dict[str, Callable[..., Any]] = field(default_factory=dict)  # there: the functions of its stages, by map
 
 
 @dataclass(slots=True)

@@ -51,31 +51,6 @@ def by_value(modules: dict[str, ModuleType], pickler: Any) -> Iterator[None]:
                 pickler.unregister_pickle_by_value(module)
 
 
-@contextlib.contextmanager
-def own_classes(module: ModuleType, pickler: Any) -> Iterator[None]:
-    """Inside, classes that were pickled by value are the module's own of that name, where it has one.
-
-    `pickler` is the module cloudpickle's inner one, by whose functions such classes are built.
-    """
-    build, fill = pickler._make_skeleton_class, pickler._class_setstate
-    names = ("__main__", module.__name__)
-
-    def built(kind: Any, name: str, bases: Any, given: dict[str, Any], *more: Any) -> Any:
-        own = getattr(module, name, None)
-        if isinstance(own, type) and given.get("__module__") in names:
-            return own
-        return build(kind, name, bases, given, *more)
-
-    def filled(made: Any, state: Any) -> Any:
-        return made if getattr(module, made.__name__, None) is made else fill(made, state)
-
-    pickler._make_skeleton_class, pickler._class_setstate = built, filled
-    try:
-        yield
-    finally:
-        pickler._make_skeleton_class, pickler._class_setstate = build, fill
-
-
 def is_local(module: ModuleType | None) -> bool:
     """Whether a module is the user's own: neither the standard library, nor installed, nor ours."""
     name = attribute(module, "__name__", "")

@@ -16,6 +16,7 @@ import cloudpickle
 from anabranch.core.asking import told
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import ConfigurationError, SerializationError
+from anabranch.core.own_code import pickler
 
 if TYPE_CHECKING:
     import mmap
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     Bytes = bytes | bytearray | memoryview | mmap.mmap
 
+_Kept = pickler(cloudpickle.Pickler, kept=True)
 APART = 4096  # bytes; a smaller array goes with the pickle
 
 
@@ -90,7 +92,7 @@ class PickleSerializer:
             pass
         buffers.clear()
         try:
-            return Saved(cloudpickle.dumps(value, protocol=5, buffer_callback=in_place), buffers)
+            return Saved(_Kept.dumps(value, in_place), buffers)
         except Exception as error:  # whatever the object's own code raises
             raise unpicklable(value, error, _cloudpickled) from error
 
@@ -178,7 +180,7 @@ def _rebuilt(name: str, loads: Callable[[Any], Any], data: Bytes) -> Any:
 
 
 def _cloudpickled(value: Any) -> bytes:
-    data: bytes = cloudpickle.dumps(value, protocol=5)
+    data: bytes = _Kept.dumps(value)
     return data
 
 

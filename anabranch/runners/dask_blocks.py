@@ -14,6 +14,7 @@ from anabranch.core import states
 from anabranch.core.asking import told
 from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import SerializationError
+from anabranch.core.own_code import pickler
 from anabranch.runners.packing import packed
 from anabranch.runners.refusals import fail, without_unpicklable
 from anabranch.runners.value_files import pickled
@@ -21,6 +22,7 @@ from anabranch.runners.value_files import pickled
 if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Report
 
+_Pickler = pickler(cloudpickle.Pickler)
 PACKED_BYTES = 64 << 10  # a block above that does not come home with its report
 
 
@@ -123,7 +125,7 @@ def _measure(values: Any) -> _Meter:
         pickle.Pickler(meter, 5, buffer_callback=meter.aside).dump(values)
     except Exception:
         meter = _Meter()
-        cloudpickle.Pickler(meter, 5, buffer_callback=meter.aside).dump(values)
+        _Pickler(meter, 5, buffer_callback=meter.aside).dump(values)
     return meter
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from anabranch.core.errors import RunnerError
 from anabranch.core.processes import process_stopped
+from anabranch.runners.process_pool import interpreter_flags
 
 LOOK_SECONDS = 1.0  # between looks at the workers
 STOPPED_LOOKS = 30  # a worker that a signal has stopped at so many of them is ended
@@ -37,8 +38,11 @@ CONFIG = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-ttl": None,
     "distributed.worker.profile.enabled": False,
+    "distributed.worker.daemon": False,  # tasks may have child processes: pools, data loaders
     "distributed.admin.low-level-log-length": 100,
 }
+# A json.py in the working folder is not the library's, here and in workers, before they have their path.
+_SAFE = [] if sys.flags.safe_path else ["-P"]
 _MAIN = "import json, sys; o = json.loads(sys.argv[1]); sys.path[:] = o['path']; " \
         "from anabranch.runners.dask_hub import main; main(o)"  # fmt: skip
 
@@ -57,8 +61,9 @@ class Hub:
         )  # fmt: skip
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, options], stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True
-            )
+                [sys.executable, *interpreter_flags(), *_SAFE, "-c", _MAIN, options],
+                stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True,
+            )  # fmt: skip
         except BaseException:
             os.close(self._pipe)
             raise

@@ -13,14 +13,13 @@ import pickle
 import zlib
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from anabranch.core import contracts as c
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import SerializationError, VersionMismatch
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_outgoing import Sent
 from anabranch.runners.dask_pages import running_at
+from anabranch.runners.value_files import by_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,9 +219,9 @@ class InFlight:
     def _hear_request(self, number: int, chunk: int, position: int, kind: str, payload: Any, address: str) -> None:
         def reply(good: bool, payload: Any) -> None:
             try:
-                data = cloudpickle.dumps(payload, 5)
+                data = by_value(payload)
             except Exception as error:
-                good, data = False, cloudpickle.dumps(unpicklable(payload, error, cloudpickle.dumps, "answer"), 5)
+                good, data = False, by_value(unpicklable(payload, error, by_value, "answer"))
             self._put(("answer", address, number, good, data))
 
         self.out.append(c.WorkerRequest(chunk, position, kind, payload, reply))

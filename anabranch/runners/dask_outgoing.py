@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from anabranch.core.culprits import unpicklable
 from anabranch.core.user_code import local_modules
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_blocks import Scattered
 from anabranch.runners.payloads import Payload, dumps
+from anabranch.runners.value_files import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +109,7 @@ class Outgoing:
             payload = dumps(value, modules)
         except Exception as error:
             where = str(getattr(value, "name", "") or "value")
-            raise unpicklable(value, error, cloudpickle.dumps, where) from error
+            raise unpicklable(value, error, refused, where) from error
         self._modules = modules
         refs: tuple[int, ...] = ()
         if hasattr(value, "binding"):  # a stage: chunks that name it need what it names too
@@ -183,7 +182,7 @@ class Outgoing:
             try:
                 payload: Any = dumps((chunk, self._inline(chunk)), self._modules)
             except Exception as error:
-                text = str(unpicklable(chunk.args, error, cloudpickle.dumps, "argument"))
+                text = str(unpicklable(chunk.args, error, refused, "argument"))
                 lost.append((sent, "unserializable", text))
                 continue
             sources = [known.get(number) for number in dict.fromkeys(handle.chunk for handle, _ in chunk.inputs)]

@@ -29,10 +29,12 @@ from anabranch.core import secrets
 from anabranch.core.asking import told
 from anabranch.core.contracts import ChunkLost, Report
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
+from anabranch.core.script import be_a_worker
 from anabranch.runners.children import Children, needs_child
 from anabranch.runners.dask_blocks import ArrivedBlock, Blocks, Scattered, combine, encode
 from anabranch.runners.dask_pages import new_page
 from anabranch.runners.entry import resolve
+from anabranch.runners.value_files import by_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,6 +54,7 @@ _WAITS = frozenset({"wait", "any", "items"})  # requests that are answered when 
 _numbers = itertools.count()
 _sessions: OrderedDict[str, Session] = OrderedDict()
 _lock = threading.Lock()
+_children_set = False
 
 
 def versions() -> dict[str, str]:
@@ -191,7 +194,7 @@ def pick(key: str, handle: Handle, slots: Sequence[int], dask_worker: Any = None
     block = blocks.values.get((handle[1], handle[2]))
     if block is None:
         return None
-    return cloudpickle.dumps([block[slot] for slot in slots], protocol=5)  # type: ignore[no-any-return]
+    return by_value([block[slot] for slot in slots])
 
 
 def gathered(worker: Any, parcel: Scattered) -> Payload | None:
@@ -233,6 +236,9 @@ def run(
 
     worker = get_worker()
     compare(driver, versions(), worker.address)
+    be_a_worker(pickle.loads)
+    if pages:
+        _start_children_as_python_does()
     mine = session_of(session)
     try:
         chunk, inline = payload.load(writable=True)
@@ -257,6 +263,16 @@ def run(
     finally:
         blocks = port.end()
     return blocks if blocks.values else None
+
+
+def _start_children_as_python_does() -> None:
+    """In a worker of our own: it was spawned by its nanny, which would make that the way of its own children too."""
+    global _children_set
+    if not _children_set:
+        _children_set = True
+        processes = sys.modules.get("multiprocessing")
+        if processes is not None:
+            processes.set_start_method(None, force=True)
 
 
 class _Place:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core.user_code import by_value
+from anabranch.core.user_code import by_value as modules_by_value
+from anabranch.runners.value_files import by_value
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -34,7 +35,7 @@ class Payload:
             buffers.append(buffer.raw())
             return False
 
-        return cls(cloudpickle.dumps(value, protocol=5, buffer_callback=aside), *buffers)
+        return cls(by_value(value, aside), *buffers)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         wrap: Any = pickle.PickleBuffer if protocol >= 5 else bytes
@@ -59,5 +60,5 @@ def dumps(value: Any, modules: dict[str, ModuleType]) -> Payload:
     """Pickle a value, what lives in these modules of the user's by value; raises what its pickling raises."""
     if not modules:
         return Payload.of(value)
-    with by_value(modules, cloudpickle):
+    with modules_by_value(modules, cloudpickle):
         return Payload.of(value)

@@ -15,8 +15,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cloudpickle
-
 from anabranch.core import contracts as c
 from anabranch.core.contracts import Handle, Report
 from anabranch.core.culprits import unpicklable
@@ -25,7 +23,7 @@ from anabranch.core.processes import process_stopped
 from anabranch.runners import process_transport as wire
 from anabranch.runners.process_jobs import Queue
 from anabranch.runners.process_pool import oom_kills
-from anabranch.runners.value_files import block_name, refused
+from anabranch.runners.value_files import block_name, by_value, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -438,9 +436,9 @@ class Desk:
 
         def reply(good: bool, payload: Any) -> None:
             try:
-                answer = cloudpickle.dumps(payload, 5)
+                answer = by_value(payload)
             except Exception as error:
-                good, answer = False, cloudpickle.dumps(unpicklable(payload, error, refused, "answer"), 5)
+                good, answer = False, by_value(unpicklable(payload, error, refused, "answer"))
             with self.lock:
                 if worker in self.crew.workers:
                     self.control(worker, wire.REPLY, asked.number, good, answer)

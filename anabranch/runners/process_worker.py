@@ -16,19 +16,18 @@ import traceback
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from anabranch.core import secrets
 from anabranch.core.contracts import Chunk, Handle, Held, Inline, Packed
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
+from anabranch.core.script import be_a_worker
 from anabranch.core.sizes import sizeof
 from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import resolve
 from anabranch.runners.packing import packed
 from anabranch.runners.process_page import Page
 from anabranch.runners.refusals import fail_all, without_unpicklable
-from anabranch.runners.value_files import LARGE, PACKED_BYTES, Store, Values, block_name, pickled, refused
+from anabranch.runners.value_files import LARGE, PACKED_BYTES, Store, Values, block_name, by_value, pickled, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,7 +115,7 @@ class ProcessPort:
 
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
         try:
-            data = cloudpickle.dumps(payload, 5)
+            data = by_value(payload)
         except Exception as error:
             raise unpicklable(payload, error, refused, kind) from error
         answer: SimpleQueue[tuple[bool, bytes]] = SimpleQueue()
@@ -332,6 +331,7 @@ def main() -> None:
     os.close(int(page_fd))
     port = ProcessPort(name, chunks, control, page, Store(folders))
     threading.Thread(target=_live_with_the_driver, args=(port,), name="anabranch-listen", daemon=True).start()
+    be_a_worker(pickle.loads)
     run_chunk = resolve(entry)
     control.send(wire.message(wire.HELLO, wire.versions()))
     port.work(run_chunk)

@@ -11,8 +11,6 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from anabranch.core import contracts as c
 from anabranch.core.contracts import Handle
 from anabranch.core.culprits import unpicklable
@@ -20,7 +18,7 @@ from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.runners import ray_worker as worker_half
 from anabranch.runners.ray_desk import Desk
 from anabranch.runners.ray_nodes import patience
-from anabranch.runners.value_files import refused
+from anabranch.runners.value_files import by_value, refused
 
 if TYPE_CHECKING:
     from anabranch.runners.process_page import Running
@@ -149,9 +147,9 @@ class News(Desk):
     def _hear_request(self, place: Place, number: int, chunk: int, position: int, kind: str, data: bytes) -> None:
         def reply(good: bool, payload: Any) -> None:
             try:
-                answer = cloudpickle.dumps(payload, 5)
+                answer = by_value(payload)
             except Exception as error:
-                good, answer = False, cloudpickle.dumps(unpicklable(payload, error, refused, "answer"), 5)
+                good, answer = False, by_value(unpicklable(payload, error, refused, "answer"))
             self._put(("answer", place, number, good, answer))
 
         try:

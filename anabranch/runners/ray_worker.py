@@ -23,13 +23,14 @@ from anabranch.core import secrets
 from anabranch.core.contracts import Held
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.core.script import be_a_worker
 from anabranch.runners.children import Children, needs_child
 from anabranch.runners.entry import resolve
 from anabranch.runners.payloads import Payload
 from anabranch.runners.ray_blocks import StoredBlock, encode
 from anabranch.runners.ray_outbox import Outbox
 from anabranch.runners.ray_page import new_page
-from anabranch.runners.value_files import refused
+from anabranch.runners.value_files import by_value, refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,7 @@ class RayWorker:
     """The actor: what the driver calls."""
 
     def __init__(self, name: str, entry: str) -> None:
+        be_a_worker(pickle.loads)
         self._page, page = new_page() or ("", None)
         self._children = Children(entry)
         self._port = RayPort(name, page, self._children)
@@ -228,7 +230,7 @@ class RayPort:
 
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
         try:
-            data = cloudpickle.dumps(payload, 5)
+            data = by_value(payload)
         except Exception as error:
             raise unpicklable(payload, error, refused, kind) from error
         answer: SimpleQueue[tuple[bool, bytes]] = SimpleQueue()

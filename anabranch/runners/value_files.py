@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch.core.errors import ResultReleased
+from anabranch.core.own_code import pickler
 from anabranch.core.processes import host_name, process_alive, process_started
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from anabranch.core.contracts import Handle
 
@@ -46,6 +47,7 @@ _MAPS_AT_MOST = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4, 16_384)
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 Pickled = tuple[bytes, list[memoryview]]
+_Pickler = pickler(cloudpickle.Pickler)
 
 
 def dumps(value: Any, buffers: list[memoryview] | None = None) -> bytes:
@@ -76,7 +78,12 @@ def dumps(value: Any, buffers: list[memoryview] | None = None) -> bytes:
             pass
         if buffers:
             buffers.clear()
-    return cloudpickle.dumps(value, 5, buffer_callback=apart)  # type: ignore[no-any-return]
+    return by_value(value, apart)
+
+
+def by_value(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    """Pickle a value with what it takes of `__main__`; that is the script's own again where it comes home."""
+    return _Pickler.dumps(value, apart)  # type: ignore[no-any-return]
 
 
 def pickled(value: Any) -> Pickled:
@@ -87,7 +94,7 @@ def pickled(value: Any) -> Pickled:
 
 def refused(value: Any) -> bytes:
     """A plain `dumps`, to look with for the part that cannot be pickled."""
-    return cloudpickle.dumps(value, 5)  # type: ignore[no-any-return]
+    return by_value(value)
 
 
 class Store:

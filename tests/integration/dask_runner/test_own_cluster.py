@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ import pytest
 from anabranch import Secret, get_run_logger
 from anabranch.core.contracts import Chunk, ChunkLost, Handle, Held, Logs, Packed, Report, ValuesLost, WorkerJoined
 from anabranch.core.errors import ResultReleased, RunnerError
+from anabranch.runners import dask_hub
+from anabranch.runners.dask import DaskRunner
 from tests.integration.dask_runner.driving import MIB, Driver, blob, kill_once
 
 if TYPE_CHECKING:
@@ -256,3 +260,25 @@ def test_a_secret_that_a_worker_reads_does_not_leave_it(own: Driver) -> None:
     lines = [line.message for event in told if isinstance(event, Logs) for line in event.lines]
     assert lines == ["item 0 has **********", "item 1 has **********"]
     assert text not in repr(told)
+
+
+def test_modules_of_the_working_folder_are_not_the_librarys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the interpreter's options are those of the driver, children may be had, as in the script."""
+    for name in ("json", "types", "random", "pickle"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported the wrong module')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dask_hub, "interpreter_flags", lambda: ["-W", "error::ResourceWarning"])
+    driver = Driver(DaskRunner(n_workers=1))
+    try:
+        chunk = driver.chunk(driver.task(circumstances), [0])
+        driver.run([chunk])
+        assert driver.values(chunk) == [(["error::ResourceWarning"], multiprocessing.get_start_method(), [1])]
+    finally:
+        driver.runner.close()
+
+
+def circumstances(n: int) -> tuple[list[str], str, list[int]]:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return list(sys.warnoptions), multiprocessing.get_start_method(), pool.map(abs, [-1])

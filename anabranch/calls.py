@@ -6,6 +6,7 @@ A generator task that is called gives its items as its function makes them; its 
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,14 @@ def call(
     if wait_for is not None or needs_walk(args, kwargs):
         secrets.remember(*args, *kwargs.values())
         given = GivenValues(task.name, args, kwargs, wait_for)
-        bad = given.failed()
-        if bad is not None:
-            return given.turn_away(bad, task.spec, return_state, awaited=task.isasync)
-        args, kwargs = given.values()
+        if given.found or given.waited:
+            awaited = task.isasync and not task.isgenerator
+            return given.taken(task.spec, return_state, functools.partial(_go, task, return_state), awaited=awaited)
+        args, kwargs = given.lifted
+    return _go(task, return_state, args, kwargs)
+
+
+def _go(task: Runnable, return_state: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if task.isgenerator:
         return _Called(task).generate(args, kwargs)
     if task.isasync:

@@ -64,20 +64,24 @@ class Flow(Generic[P, R]):
 
         Args:
             return_state: return the final State instead of the value, whatever it is.
-            wait_for: futures to wait for first.
+            wait_for: futures (in any nesting) to wait for first.
+
+        Futures and States among the arguments, at any depth, are waited for and become values.
 
         Raises:
             ParameterBindError: the arguments do not fit; no run exists then.
+            UpstreamError: one of these, or of `wait_for`, did not complete; no run exists then.
             ParameterTypeError: they do not validate; the run has failed.
             The function's own exception, or the first unhandled one of its task runs.
         """
         args, kwargs = self.binder.bind(args, kwargs)
         if wait_for is not None or needs_walk(args, kwargs):
             given = GivenValues(self.name, args, kwargs, wait_for)
-            bad = given.failed()
-            if bad is not None:
-                return given.turn_away(bad, self._runnable.spec, return_state, awaited=self.isasync)
-            args, kwargs = given.values()
+            if given.found or given.waited:
+                awaited = self.isasync and (return_state or not self.isgenerator)
+                go = functools.partial(self._run, return_state=return_state)
+                return given.taken(self._runnable.spec, return_state, go, awaited=awaited)
+            args, kwargs = given.lifted
         return self._run(args, kwargs, return_state)
 
     def _run(
@@ -133,7 +137,8 @@ class Flow(Generic[P, R]):
             return_state: wait and return the final State instead.
             wait_for: futures to wait for first, in that thread.
 
-        Futures among the arguments are waited for in that thread too. The flow around waits for it at
+        Futures among the arguments are waited for in that thread too; where one did not complete, the flow does not
+        run, and its future is TriggerFailed. The flow around waits for it at
         its end, and takes it along when it is cancelled. `cancel()` of the future cancels the flow run: its
         task runs are given up, nothing new begins in it, and what its function does until it ends counts
         no more. Raises ParameterBindError at once when the arguments do not fit.

@@ -11,9 +11,10 @@ from anabranch.core.futures import FutureList, is_future
 from anabranch.core.states import State, TriggerFailed
 from anabranch.core.walk import fill, lift
 from anabranch.engine import drive
+from anabranch.engine.steps import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from anabranch.core.contracts import TaskSpec
     from anabranch.core.maps import MapRun
@@ -68,13 +69,29 @@ class GivenValues:
         error.__cause__ = bad.exception()
         return error
 
-    def turn_away(self, bad: Upstream, spec: TaskSpec, return_state: bool, *, awaited: bool) -> Any:
-        """End a call that does not begin: raise UpstreamError, or give its State.
+    def taken(
+        self, spec: TaskSpec, return_state: bool, go: Callable[[tuple[Any, ...], dict[str, Any]], Any], *, awaited: bool
+    ) -> Any:
+        """Wait, and call with the values: what `go` of these gives, in a coroutine where that is one.
 
         Args:
             spec: of what is called.
-            awaited: its call gives a coroutine.
+            return_state: give the State of a call that does not begin, in place of an UpstreamError.
+            awaited: it is called from an event loop, which goes on meanwhile.
         """
+        if awaited:
+            return drive.run_async(self._taken_later(spec, return_state, go))
+        bad = self.failed()
+        return go(*self.values()) if bad is None else self._turned_away(bad, spec, return_state)
+
+    def _taken_later(self, spec: TaskSpec, return_state: bool, go: Callable[..., Any]) -> Generator[Step, Any, Any]:
+        bad: Upstream | None = yield Call(self.failed, blocking=True)
+        if bad is not None:
+            return self._turned_away(bad, spec, return_state)
+        args, kwargs = yield Call(self.values, blocking=True)
+        return (yield Call(go, (args, kwargs)))
+
+    def _turned_away(self, bad: Upstream, spec: TaskSpec, return_state: bool) -> State:
         error = self.refusal(bad)
         if not return_state:
             bad.handle()
@@ -83,7 +100,7 @@ class GivenValues:
         flow = context.current_flow.get()
         if flow is not None and flow.scope is not None:
             flow.scope.leave_ended(state, spec, bad.run)
-        return drive.run_async(_answered(state)) if awaited else state
+        return state
 
     def values(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, with values in place of futures and States, and exceptions for those in `allow_failure`."""
@@ -91,12 +108,6 @@ class GivenValues:
             return self.lifted  # annotations are taken off
         filled: Any = fill(self.lifted, [f.result(raise_on_failure=not allow) for f, allow in self.found])
         return filled[0], filled[1]
-
-
-def _answered(state: State) -> Generator[Step, Any, State]:
-    """A policy without a step."""
-    yield from ()
-    return state
 
 
 def _bad(given: Any) -> Upstream | None:

@@ -73,8 +73,9 @@ class Task(Runnable, Generic[P, R]):
     def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run now, in this thread, and return the value; `return_state=True` returns the State instead.
 
-        A generator task gives its items. Raises the function's own exception, UpstreamError when an argument is a
-        future that failed, OptionError when `return_state` is asked of a generator task.
+        Futures and States among the arguments, at any depth, are waited for and become values. A generator task gives
+        its items. Raises the function's own exception, UpstreamError when one of these did not complete, OptionError
+        when `return_state` is asked of a generator task.
         """
         return calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
 
@@ -94,7 +95,8 @@ class Task(Runnable, Generic[P, R]):
             wait_for: futures (in any nesting) to wait for without reading their values.
 
         Arguments may hold futures at any depth: the run starts when they have ended and gets their
-        values. Raises ParameterBindError at once when the arguments do not fit.
+        values. A State stands for its run in the same way; `quote(state)` hands it over as it is. Raises
+        ParameterBindError at once when the arguments do not fit.
         """
         if self._may_hide:
             self._check_seen()

@@ -38,6 +38,8 @@ def of_end(
         return of_cancel("user")
     if code == states.CRASHED:
         return make(word or "exit")
+    if code == states.TRIGGER_FAILED and map.causes.get(index):  # of a flow, which its thread tells of
+        return upstream(*map.causes[index][0])
     if not word:
         word = "timeout" if code == states.TIMED_OUT else "budget/user"
         if error is not None and error.type_name == "SerializationError":

@@ -11,7 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from anabranch import logs
+from anabranch import logs, prints
 from anabranch import session as sessions
 from anabranch.core import context, secrets, states
 from anabranch.core.context import TaskContext, TaskRun
@@ -210,17 +210,17 @@ class _Called:
             key = self.scope.resume.key_of(self.map, self.index)
             self.session.calls.keep(self.map.id, self.index, key, result.value)
 
-    def _enter(self) -> tuple[Token[TaskContext | None], Token[bool] | None]:
+    def _enter(self) -> tuple[Token[TaskContext | None], prints.Started]:
         """Put this run around what comes; what `_leave` takes back."""
         outer = context.current_task.get()
         here = TaskContext(self.run_info)
         if outer is not None:  # part of that task: what is submitted here, or waited for, is its own
             here.log, here.port, here.chunk, here.position = outer.log, outer.port, outer.chunk, outer.position
             here.scope = outer.scope
-        return context.current_task.set(here), logs.start_prints(bool(self.prints))
+        return context.current_task.set(here), prints.start_prints(bool(self.prints))
 
-    def _leave(self, entered: tuple[Token[TaskContext | None], Token[bool] | None]) -> None:
-        logs.end_prints(entered[1])
+    def _leave(self, entered: tuple[Token[TaskContext | None], prints.Started]) -> None:
+        prints.end_prints(entered[1])
         context.current_task.reset(entered[0])
 
     def _slots(self) -> Any:

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from anabranch import ends, flow_slots, logs, resumption
+from anabranch import ends, flow_slots, logs, prints, resumption
 from anabranch import session as sessions
 from anabranch.core import context, secrets, states
 from anabranch.core.context import FlowContext, TaskContext
@@ -235,7 +235,7 @@ class FlowRun:
         task_token = context.current_task.set(None)
         tags_token = context.current_tags.set(self.tags)
         try:
-            with ends.heard(self), logs.prints(self.scope.log_prints):
+            with ends.heard(self), prints.prints(self.scope.log_prints):
                 yield
         finally:
             context.current_tags.reset(tags_token)

@@ -1,28 +1,29 @@
-"""Logs of runs: loggers that know their run, `log_prints`, one format, limits on size and rate.
+"""Logs of runs: loggers that know their run, one format, limits on size and rate.
 
-    in a task:   get_run_logger() -> Buffer --with the reports--> driver: deliver() -> handler, record
+    in a task:   get_run_logger() -> Buffer --with the reports--> driver: deliver() -> handlers, record
     in a flow:   get_run_logger() ---------------------------------------^
+
+A line becomes a record of the program's `logging` again, with the place it was logged at, its `extra` and its
+exception: of the logger "anabranch.task_runs" or "anabranch.flow_runs", so the program's own handlers get it too.
 """
 
 from __future__ import annotations
 
-import builtins
 import logging
 import os
 import sys
 import threading
 import time
-from contextlib import contextmanager
-from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import secrets
 from anabranch.core.context import current_flow, current_task
 from anabranch.core.contracts import LogLine
 from anabranch.core.errors import MissingContextError
+from anabranch.core.log_lines import Wanted, origin_of, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 LONGEST_LINE = 64 << 10
 LINES_PER_SECOND = 1000
@@ -44,35 +45,57 @@ class _Formatter(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Writes to whatever sys.stderr is at the time, as notebooks and tests replace it."""
+    """Writes to whatever sys.stderr is at the time, as notebooks and tests replace it.
+
+    Where the program has put up a console of its own, its root handlers write there: no line comes twice.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
+        if _root.propagate and any(_shows(handler, record) for handler in logging.root.handlers):
+            return
         self.stream = sys.stderr
         super().emit(record)
+
+
+def _shows(handler: logging.Handler, record: logging.LogRecord) -> bool:
+    """Whether this handler of the program writes the record to its console."""
+    stream = getattr(handler, "stream", None) if isinstance(handler, logging.StreamHandler) else None
+    consoles = (sys.stderr, sys.stdout, sys.__stderr__, sys.__stdout__)
+    return stream is not None and record.levelno >= handler.level and any(stream is one for one in consoles)
 
 
 def setup_logging(level: str = "INFO") -> None:
     """Give anabranch's loggers their handler, unless the program has put one there itself."""
     _root.setLevel(level.upper())
-    if any(isinstance(h, _Handler) for h in _root.handlers):
-        return
-    if _root.handlers:
-        return
-    handler = _Handler()
-    colour = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    handler.setFormatter(_Formatter(colour))
-    _root.addHandler(handler)
-    _root.propagate = False
+    if not _root.handlers:
+        handler = _Handler()
+        colour = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        handler.setFormatter(_Formatter(colour))
+        _root.addHandler(handler)
+
+
+def level() -> int:
+    """Below it lines of runs stay where they are logged."""
+    return _root.level or logging.INFO
+
+
+def wanted() -> Wanted | None:
+    """What the program's own handlers want to hear from loggers on workers; None where it has put up none."""
+    root = logging.root
+    if not any(type(handler) is not logging.NullHandler for handler in root.handlers):
+        return None
+    loggers = [(name, one) for name, one in list(root.manager.loggerDict.items()) if isinstance(one, logging.Logger)]
+    return Wanted(root.level, {name: one.level for name, one in loggers if 0 < one.level < root.level})
 
 
 def emit(line: LogLine) -> None:
     """Log in the driver what a run logged wherever it ran."""
-    name = "anabranch.task_runs" if line.map_id else "anabranch.flow_runs"
+    name = line.name or ("anabranch.task_runs" if line.map_id else "anabranch.flow_runs")
     logger = logging.getLogger(name)
     if not logger.isEnabledFor(line.level):
         return
     text = f"{line.logger} - {line.message}" if line.logger else line.message
-    record = logger.makeRecord(name, line.level, "", 0, text, (), None)
+    record = record_of(logger, line.level, text, line.origin)
     record.created = line.when
     record.msecs = line.when % 1 * 1000
     logger.handle(record)
@@ -85,6 +108,11 @@ def _straight(lines: list[LogLine], dropped: int) -> None:
 
 # Where lines of the driver go; the session puts its own here, which also records them.
 _deliver: Callable[[list[LogLine], int], None] = _straight
+
+
+def delivers() -> bool:
+    """Whether a session of this process delivers lines."""
+    return _deliver is not _straight
 
 
 def stop_delivering(sink: Callable[[list[LogLine], int], None]) -> None:
@@ -105,24 +133,25 @@ def deliver_to(sink: Callable[[list[LogLine], int], None] | None) -> None:
 class _RunHandler(logging.Handler):
     """Turns records into lines of one run."""
 
-    def __init__(self, who: str, flow_run: str, map: str, item: int, put: Callable[[LogLine], None]) -> None:
+    def __init__(
+        self, who: str, flow_run: str, map: str, item: int, put: Callable[[LogLine], None], *, far: bool = False
+    ) -> None:
         super().__init__()
-        self.who, self.flow_run, self.map, self.item, self.put = who, flow_run, map, item, put
+        self.who, self.flow_run, self.map, self.item, self.put, self.far = who, flow_run, map, item, put, far
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
-            if record.exc_info:
-                text += "\n" + logging.Formatter().formatException(record.exc_info)
+            # Masked here, where secrets are known: the driver may never have read them.
+            origin = origin_of(record, far=self.far, cut=cut)
         except Exception:
             self.handleError(record)
             return
-        # Masked here, where secrets are known: the driver may never have read them.
-        who, text = secrets.mask(self.who), _cut(text)
-        self.put(LogLine(record.created, record.levelno, who, text, self.flow_run, self.map, self.item))
+        who, text = secrets.mask(self.who), cut(text)
+        self.put(LogLine(record.created, record.levelno, who, text, self.flow_run, self.map, self.item, origin=origin))
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
     """A line's text, no longer than it may be, and without secrets: one cut in two would not be found any more."""
     text = secrets.mask(text)
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}... ({len(text):,} characters, cut)"
@@ -139,7 +168,8 @@ def get_run_logger() -> logging.Logger:
     if task is not None:
         run = task.run
         put = task.log or (lambda line: _deliver([line], 0))
-        handler = _RunHandler(f"Task run {run.name!r}", run.flow_run_id, run.map_id, run.index, put)
+        far = task.port is not None and not task.port.in_process
+        handler = _RunHandler(f"Task run {run.name!r}", run.flow_run_id, run.map_id, run.index, put, far=far)
         level = task.level
     elif flow is not None:
         handler = _RunHandler(f"Flow run {flow.name!r}", flow.id, "", -1, lambda line: _deliver([line], 0))
@@ -183,47 +213,6 @@ class Buffer:
             return found
 
 
-# -- prints --------------------------------------------------------------------------------------
-
-_printing: ContextVar[bool] = ContextVar("anabranch_log_prints", default=False)
-_real_print = builtins.print  # never another one: what replaces ours may call ours
-
-
-def _print(
-    *values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
-) -> None:
-    # A debugger talks to whoever debugs, not to the log.
-    debugged = sys._getframe(1).f_globals.get("__name__") in ("pdb", "bdb", "cmd")
-    if not _printing.get() or debugged or file not in (None, sys.stdout, sys.stderr):
-        _real_print(*values, sep=sep, end=end, file=file, flush=flush)
-        return
-    get_run_logger().info((" " if sep is None else sep).join(map(str, values)))
-
-
-def start_prints(log: bool) -> Token[bool] | None:
-    """From here on `print` logs (True) or prints (False), in this context; what `end_prints` wants to undo it."""
-    if log == _printing.get():
-        return None
-    if log and builtins.print is not _print:  # at first, and after Ray has put its own in its place
-        builtins.print = _print
-    return _printing.set(log)
-
-
-def end_prints(started: Token[bool] | None) -> None:
-    if started is not None:
-        _printing.reset(started)
-
-
-@contextmanager
-def prints(log: bool) -> Iterator[None]:
-    """Inside, `print` logs (True) or prints (False); other code's prints are untouched."""
-    started = start_prints(log)
-    try:
-        yield
-    finally:
-        end_prints(started)
-
-
 # -- the engine's own lines ----------------------------------------------------------------------
 
 
@@ -236,11 +225,11 @@ def run_warning(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    _root.warning("%s", _cut(text))
+    _root.warning("%s", cut(text))
 
 
 def flow_line(run: Any, level: int, text: str) -> None:
-    _deliver([LogLine(time.time(), level, f"Flow run {run.name!r}", _cut(text), run.id, "", -1)], 0)
+    _deliver([LogLine(time.time(), level, f"Flow run {run.name!r}", cut(text), run.id, "", -1)], 0)
 
 
 def flow_began(run: Any) -> None:
@@ -262,7 +251,7 @@ def task_finished(map: Any, index: int, name: str) -> None:
     """One line for a single task run that has ended."""
     state = map.state(index)
     level = logging.INFO if state.is_completed() else logging.ERROR
-    text = _cut(f"Finished in state {state}")  # with the message of an exception, of any length
+    text = cut(f"Finished in state {state}")  # with the message of an exception, of any length
     _deliver([LogLine(time.time(), level, f"Task run {name!r}", text, map.flow_run_id, map.id, index)], 0)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anabranch import logs
+from anabranch import logs, prints
 from anabranch import session as sessions
 from anabranch import settings as settings_module
 from anabranch.core import context, explained, states
@@ -127,12 +127,12 @@ def _apart(settings: Settings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _inside(run: TaskRun, prints: bool) -> Iterator[None]:
+def _inside(run: TaskRun, log_prints: bool) -> Iterator[None]:
     flow = context.current_flow.set(None)
     tags = context.current_tags.set(run.tags)
     task = context.current_task.set(TaskContext(run, log=logs.emit))
     try:
-        with logs.prints(prints):
+        with prints.prints(log_prints):
             yield
     finally:
         context.current_task.reset(task)

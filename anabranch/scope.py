@@ -11,7 +11,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from anabranch import ended_runs
+from anabranch import ended_runs, logs
 from anabranch.core import context, secrets
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Stage
@@ -231,7 +231,8 @@ class Scope(Ends, Values):
         stage = Stage(
             map.spec_ref, constants, binding, map.id, self.flow_run_id, self.flow_run_name, map.parent_id, map.tags,
             name, self.parameters if options.cached and self.session.needs_parameters(options) else None,
-            self.log_prints, map.kind, hashed=hashed, bare=not map.keep,
+            self.log_prints, map.kind, logs.level(), hashed=hashed, bare=not map.keep,
+            wanted=None if self.pump.dispatcher.lanes[map.lane].capabilities.in_process else logs.wanted(),
         )  # fmt: skip
         if map.resumable:
             stage.store, stage.probe = self.session.store_for(map.lane)

@@ -26,6 +26,7 @@ from anabranch.core.errors import ConfigurationError, RecordsError, RunnerError
 from anabranch.core.failures import exception_of
 from anabranch.core.ids import Ids
 from anabranch.core.limits import Holder
+from anabranch.core.log_lines import masked
 from anabranch.core.machine import usable_memory
 from anabranch.core.processes import host_name, process_started
 from anabranch.core.runs import HeartbeatRow, LogRow
@@ -293,14 +294,12 @@ class Session:
     def _emit_logs(self, lines: Sequence[LogLine], dropped: int) -> None:
         rows: list[Row] = []
         if secrets.any_known():
-            lines = [
-                line._replace(logger=secrets.mask(line.logger), message=secrets.mask(line.message)) for line in lines
-            ]
+            lines = [masked(line) for line in lines]
         for line in lines:
             logs.emit(line)
-            rows.append(
-                LogRow(line.when, line.level, line.logger, line.message, line.flow_run_id, line.map_id, line.item)
-            )
+            if not line.name:
+                run = (line.flow_run_id, line.map_id, line.item)
+                rows.append(LogRow(line.when, line.level, line.logger, line.whole, *run))
         if dropped:
             logs.warn(f"{dropped} log lines were dropped: a worker logged faster than the limit")
         self.records.append(rows)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch import logs, worker_stored
+from anabranch import logs, prints, worker_stored
 from anabranch.core import secrets, states
 from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
@@ -65,18 +65,18 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     if not port.in_process:
         loops.main_owns_loop()
     if work.isasync:
-        with logs.prints(work.prints):
+        with prints.prints(work.prints):
             loops.run(together(work))
         return
     context = TaskContext(work.runs[0], port, chunk.id, 0, work.log.append, plans[0].stage.level)
     if not port.in_process:
         context.scope, context.fns = WorkerScope(context), work.fns
     token = current_task.set(context)
-    printing = logs.start_prints(work.prints)
+    printing = prints.start_prints(work.prints)
     try:
         work.in_turn(context)
     finally:
-        logs.end_prints(printing)
+        prints.end_prints(printing)
         current_task.reset(token)
 
 

@@ -7,6 +7,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
+from anabranch import worker_logs
 from anabranch.core.binding import binder
 from anabranch.core.context import TaskRun, given_name
 from anabranch.core.errors import AnabranchError
@@ -54,6 +55,8 @@ class StagePlan:
         if spec.isasync is None:
             spec.isasync = is_async(spec.fn)
         self.isasync = spec.isasync
+        if stage.wanted is not None:
+            worker_logs.hear(stage.wanted)
         self.prints = options.log_prints if options.log_prints is not None else stage.log_prints
         # Hooks of failures do not count: what fails enters the policy anyway.
         self.watched = options.watched

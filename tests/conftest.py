@@ -19,11 +19,9 @@ def no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def propagating_logs() -> None:
-    """A session takes anabranch's log lines to its own handler; `caplog` of the next test must hear them again."""
-    logger = logging.getLogger("anabranch")
-    logger.propagate = True
-    logger.setLevel(logging.NOTSET)
+def logs_of_all_levels() -> None:
+    """A session gives anabranch's loggers a level; the next test has that of `caplog` again."""
+    logging.getLogger("anabranch").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

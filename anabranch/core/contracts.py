@@ -20,10 +20,13 @@ import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from anabranch.core.log_lines import LogLine as LogLine  # noqa: TC001 - who sends lines makes them by this name
+
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Sequence
 
+    from anabranch.core.log_lines import Wanted
     from anabranch.core.options import TaskOptions
     from anabranch.core.owners import Owner
     from anabranch.core.runs import StoredRow
@@ -90,6 +93,7 @@ class Stage:
     probe: StoreProbe | None = None
     bare: bool = False  # values are not stored: nobody is going to read them
     hashed: tuple[int, ...] | None = None  # columns of an item whose digest is reported; (): it is one; None: none is
+    wanted: Wanted | None = None  # from the worker's other loggers
     plan: Any = None  # what a worker makes of it at first use, for all its chunks of it
 
 
@@ -228,18 +232,6 @@ class Report:
     stored: tuple[str, ...] = ()  # per stage, the stored block in which slot n is position `first + n`; "" for none
     digests: bytes = b""  # of the positions' inputs, `core.keys.DIGEST_BYTES` each, where the stage asks for them
     notes: list[StoredRow] = field(default_factory=list)  # what else was stored: inputs of items that failed
-
-
-class LogLine(NamedTuple):
-    """A line logged in a run on a worker."""
-
-    when: float
-    level: int
-    logger: str
-    message: str
-    flow_run_id: str
-    map_id: str
-    item: int
 
 
 # Events: what `sink` is called with, in lists, from any thread of the runner. A `Report` is one.

@@ -36,11 +36,8 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end, from a thread that waits for it; returns, or raises, what it does."""
     import asyncio
 
-    if _mine.owns:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return _run_here(work)
+    if _mine.owns and asyncio._get_running_loop() is None:
+        return _run_here(work)
     return home().run(work)
 
 

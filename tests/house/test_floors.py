@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 # -- the rules -----------------------------------------------------------------------------------
 
 MIDDLE = ["engine", "results", "runners", "clusters", "records", "display"]
-BASE = ["core", "settings", "logs"]
+BASE = ["core", "settings", "logs", "prints"]
 WIRED = [*BASE, *MIDDLE, "pump", "session", "spiller", "worker"]
 SURFACE = [
     *WIRED,
@@ -38,11 +38,13 @@ FLOORS: dict[str, list[str]] = {
     **{room: ["core"] for room in MIDDLE},
     "settings": ["core"],
     "logs": ["core", "settings"],
+    "prints": ["logs"],
     "pump": [*BASE, "engine", "spiller"],
     "spiller": ["core"],
     "worker": [*BASE, "engine", "results", "worker_scope", "worker_stages", "worker_stored", "worker_together"],
     "worker_together": [*BASE, "engine", "worker", "worker_scope"],
-    "worker_stages": ["core"],
+    "worker_stages": ["core", "worker_logs"],
+    "worker_logs": ["core", "logs"],
     "worker_stored": ["core", "logs", "worker_stages"],
     "worker_feeds": ["core"],
     "tickets": ["core"],

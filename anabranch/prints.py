@@ -1,0 +1,117 @@
+"""`log_prints`: in runs that ask for it what `print` prints is logged, for as long as such a run runs.
+
+    print(...)                    a line of the run
+    print(..., file=...)          as ever, unless it is the standard output or error that the run began with
+    with redirect_stdout(...):    as ever: whoever redirects wants to have it
+    sys.stdout.write, children    as ever
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+import threading
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any
+
+from anabranch.logs import get_run_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_Streams = tuple[Any, Any]
+Started = Token[_Streams | None] | None
+# Standard output and error as they were when the run began; None: it does not log what it prints.
+_printing: ContextVar[_Streams | None] = ContextVar("anabranch_log_prints", default=None)
+_real_print = builtins.print  # never another one: what replaces ours may call ours
+
+
+class _Place:
+    """Who stands for `print` in this process: ours, while any run logs what it prints."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.runs = 0
+        self.before: Any = _real_print
+
+    def begin(self) -> None:
+        with self.lock:
+            self.runs += 1
+            if builtins.print is not _print:  # for the first run, and after Ray has put its own in its place
+                self.before, builtins.print = builtins.print, _print
+
+    def end(self) -> None:
+        with self.lock:
+            self.runs -= 1
+            if self.runs == 0 and builtins.print is _print:
+                builtins.print = self.before
+
+
+_place = _Place()
+
+
+def _forget() -> None:
+    """A fork of a run is none: nobody would read its lines."""
+    global _place
+    if builtins.print is _print:
+        builtins.print = _place.before
+    _place = _Place()
+    _printing.set(None)
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def _print(
+    *values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+) -> None:
+    streams = _printing.get()
+    if streams is None or not _wanted(streams, file):
+        _real_print(*values, sep=sep, end=end, file=file, flush=flush)
+        return
+    text = (" " if sep is None else sep).join(map(str, values))
+    begun = _printing.set(None)  # a handler of the user's may print what it is given
+    try:
+        get_run_logger().info("%s", text, stacklevel=2)
+    finally:
+        _printing.reset(begun)
+
+
+def _wanted(streams: _Streams, file: Any) -> bool:
+    """Whether this print is the run's to log: not of a debugger, which talks to whoever debugs, and not redirected."""
+    target = sys.stdout if file is None else file
+    if not any(target is stream for stream in streams):
+        return False
+    return sys._getframe(2).f_globals.get("__name__") not in ("pdb", "bdb", "cmd")
+
+
+def start_prints(log: bool) -> Started:
+    """From here on `print` logs (True) or prints (False), in this context; what `end_prints` wants to undo it."""
+    if log == (_printing.get() is not None):
+        return None
+    if not log:
+        return _printing.set(None)
+    _place.begin()
+    return _printing.set((sys.stdout, sys.stderr))
+
+
+def end_prints(started: Started) -> None:
+    """Undo `start_prints`."""
+    if started is None:
+        return
+    logged = _printing.get() is not None
+    _printing.reset(started)
+    if logged:
+        _place.end()
+
+
+@contextmanager
+def prints(log: bool) -> Iterator[None]:
+    """Inside, `print` logs (True) or prints (False); other code's prints are untouched."""
+    started = start_prints(log)
+    try:
+        yield
+    finally:
+        end_prints(started)

@@ -88,7 +88,7 @@ def _of_maps(session: Session, subject: str, maps: list[MapRun]) -> Explanation:
         parts += [_waits(session, map, stands) for stands in groups]
     session.records.flush(5.0)
     ended = explained.grouped(session.records, subject, [_row(map) for map in maps], skip=_OPEN)
-    return explained.joined(subject, [*parts, *ended.groups])
+    return explained.joined(parts, ended)
 
 
 def _waits(session: Session, map: MapRun, stands: Standing) -> Because:

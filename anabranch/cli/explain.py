@@ -49,5 +49,5 @@ def _print(row: FlowRunRow, found: explained.Explanation) -> None:
         click.echo("  no task run left the happy path")
     if row.state < FIRST_TERMINAL and row.pid:
         click.echo(f"  what waits now, and for what, only its driver knows: process {row.pid} on {row.host}")
-    if found.left_out:
-        click.echo(f"  and {units.count(found.left_out)} other groups")
+    if found.rest:
+        click.echo(f"  {found.rest}")

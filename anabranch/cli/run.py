@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from anabranch.core.runs import FlowRunRow, Records
 
 EXECUTE = "FILE[:FLOW]"
-KINDS = 1000  # different failures that are read before they are merged into groups
 
 
 class RunGroup(click.Group):
@@ -106,7 +105,8 @@ def _details(records: Records, row: FlowRunRow) -> dict[str, Any]:
     return {
         **record.plain(row),
         "maps": [asdict(map) for map in records.maps(row.id)],
-        "failures": [asdict(group) for group in summary.of_rows(records.failures(row.id, limit=KINDS))],
+        "failures": [asdict(group) for group in summary.of_records(records, row.id)],
+        "failed": sum(times for *_, times, _ in records.failed(row.id)),
         "transitions": [
             {"state": t.state_name, "when": t.when, "attempt": t.attempt, "message": t.message}
             for t in records.transitions(row.id)
@@ -146,7 +146,7 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
             ],
             right=["runs", "took"],
         )  # fmt: skip
-    failures = summary.of_rows(records.failures(row.id, limit=KINDS))
+    failures = summary.of_records(records, row.id)
     if failures:
         click.echo("\nfailures")
         for line in summary.failure_lines(failures, task=True):
@@ -174,13 +174,16 @@ def logs(run: str, level: str, limit: int, as_json: bool) -> None:
         raise click.BadParameter(f"{level!r} is no level: {known}", param_hint="--level")
     with record.opened_run(run) as (records, row):
         lines = records.logs(row.id, limit=limit, level=number)
+        total = len(lines) if len(lines) < limit else records.count_logs(row.id, level=number)
     if as_json:
-        tables.dump([{**asdict(line), "level": logging.getLevelName(line.level)} for line in lines])
+        told = [{**asdict(line), "level": logging.getLevelName(line.level)} for line in lines]
+        tables.dump_some("lines", told, total)
         return
     for line in lines:
         millis = int(line.when * 1000) % 1000
         clock = f"{record.when(line.when)}.{millis:03}"
         click.echo(f"{clock} | {logging.getLevelName(line.level):<7} | {line.logger} - {line.message}")
+    tables.tell_rest(f"the last {units.count(len(lines))} of {units.count(total)} lines", len(lines) < total)
 
 
 @command.command("cancel")

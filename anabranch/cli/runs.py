@@ -6,6 +6,7 @@ import click
 
 from anabranch.cli import record, tables
 from anabranch.core.states import NAMES
+from anabranch.display import units
 
 
 @click.command("runs")
@@ -17,8 +18,11 @@ def command(state: str | None, flow: str | None, limit: int, as_json: bool) -> N
     """List recorded flow runs, newest first."""
     with record.opened() as records:
         rows = records.flow_runs(limit=limit, state=state, flow=flow) if records is not None else []
+        total = len(rows)
+        if records is not None and total >= limit:
+            total = records.count_flow_runs(state=state, flow=flow)
     if as_json:
-        tables.dump([record.plain(row) for row in rows])
+        tables.dump_some("runs", [record.plain(row) for row in rows], total)
         return
     if not rows:
         click.echo(_nothing(state, flow))
@@ -34,6 +38,7 @@ def command(state: str | None, flow: str | None, limit: int, as_json: bool) -> N
         ],
         right=["took"],
     )  # fmt: skip
+    tables.tell_rest(f"the newest {units.count(len(rows))} of {units.count(total)} runs", len(rows) < total)
 
 
 def _nothing(state: str | None, flow: str | None) -> str:

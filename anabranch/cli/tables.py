@@ -43,3 +43,14 @@ def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
 def dump(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def dump_some(name: str, rows: Sequence[object], total: int) -> None:
+    """Print rows as JSON under a name, beside how many they are and how many there are."""
+    dump({"shown": len(rows), "total": total, name: rows})
+
+
+def tell_rest(what: str, cut: bool) -> None:
+    """Say on stderr that a list was cut, and how to see more of it."""
+    if cut:
+        click.echo(f"({what}; --limit N shows more)", err=True)

@@ -10,7 +10,7 @@ from anabranch.core import reasons, states
 from anabranch.core.errors import RecordsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from anabranch.core.runs import FlowRunRow, ItemRow, ItemView, MapRow, ReasonCount, Records
 
@@ -54,6 +54,7 @@ class Explanation:
     subject: str
     groups: tuple[Because, ...] = ()
     left_out: int = 0  # groups beyond the first ones
+    left_out_runs: int = 0  # task runs in these
 
     @property
     def reason(self) -> str:
@@ -69,14 +70,18 @@ class Explanation:
 
     def plain(self) -> dict[str, Any]:
         """As JSON shows it."""
-        found = {"subject": self.subject, "groups": [asdict(group) for group in self.groups]}
-        return {**found, "left_out": self.left_out} if self.left_out else found
+        groups = [asdict(group) for group in self.groups]
+        told = {"shown": len(groups), "total": len(groups) + self.left_out, "left_out_runs": self.left_out_runs}
+        return {"subject": self.subject, **told, "groups": groups}
+
+    @property
+    def rest(self) -> str:
+        """What is not told in groups; "" when all is."""
+        return f"and {self.left_out_runs:,} runs in {self.left_out:,} other groups" if self.left_out else ""
 
     def __str__(self) -> str:
         lines = [str(group) for group in self.groups] or [self.sentence]
-        if self.left_out:
-            lines.append(f"and {self.left_out:,} other groups")
-        return "\n".join(lines)
+        return "\n".join([*lines, self.rest] if self.rest else lines)
 
 
 # -- what is meant ---------------------------------------------------------------------------------
@@ -155,7 +160,8 @@ def grouped(records: Records, subject: str, maps: Sequence[MapRow], skip: frozen
     counts = [c for c in records.reasons(list(names)) if c.overcome or c.state not in skip]
     counts = [_with_alike(count, names[count.map], counts) for count in counts]
     groups = tuple(_group(records, names[count.map], count) for count in counts[:GROUPS])
-    return Explanation(subject, groups, max(0, len(counts) - GROUPS))
+    rest = counts[GROUPS:]
+    return Explanation(subject, groups, len(rest), sum(count.times for count in rest))
 
 
 def _with_alike(count: ReasonCount, map: MapRow, counts: Sequence[ReasonCount]) -> ReasonCount:
@@ -226,12 +232,9 @@ def _unheard_of(map: MapRow, index: int, run: FlowRunRow | None) -> Because:
     return Because(map.task, map.id, index, 1, "Pending", "driver", text, {"driver": driver}, attempt=0)
 
 
-def joined(subject: str, parts: Iterable[Because]) -> Explanation:
-    """Groups as one explanation, the largest first."""
-    groups = sorted(parts, key=lambda one: -one.count)
-    return Explanation(subject, tuple(groups[:GROUPS]), max(0, len(groups) - GROUPS))
-
-
-def all_groups(explanations: Iterable[Explanation]) -> Iterator[Because]:
-    for one in explanations:
-        yield from one.groups
+def joined(waiting: Sequence[Because], ended: Explanation) -> Explanation:
+    """What waits and what has ended as one explanation, the largest groups first."""
+    groups = sorted((*waiting, *ended.groups), key=lambda one: -one.count)
+    rest = groups[GROUPS:]
+    left_out, runs = ended.left_out + len(rest), ended.left_out_runs + sum(one.count for one in rest)
+    return Explanation(ended.subject, tuple(groups[:GROUPS]), left_out, runs)

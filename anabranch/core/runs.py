@@ -205,6 +205,10 @@ class Records(Protocol):
         """Newest first."""
         ...
 
+    def count_flow_runs(self, *, state: str | None = None, flow: str | None = None) -> int:
+        """How many `flow_runs` would give without a limit."""
+        ...
+
     def flow_run(self, id_or_name: str) -> FlowRunRow | None:
         """By id, unique prefix of an id, or (newest of that) name."""
         ...
@@ -254,9 +258,17 @@ class Records(Protocol):
         """Grouped: (task, error type, message, count, index of the first), most frequent first."""
         ...
 
+    def failed(self, flow_run: str) -> list[tuple[str, str, int, int]]:
+        """All that failed, however many messages there are: (task, error type, count, index of the first)."""
+        ...
+
     def transitions(self, run: str, index: int | None = None) -> list[TransitionRow]: ...
 
     def logs(self, flow_run: str, *, limit: int = 1000, level: int = 0) -> list[LogRow]: ...
+
+    def count_logs(self, flow_run: str, *, level: int = 0) -> int:
+        """How many `logs` would give without a limit."""
+        ...
 
     def request_cancel(self, flow_run: str) -> bool:
         """Note that the run is to be cancelled; its driver sees it within a second."""
@@ -287,11 +299,14 @@ def _plain(value: Any, depth: int) -> Any:
         return value
     if issubclass(kind, str):
         plain = str.__str__(value)
-        return plain if len(plain) <= 10_000 else plain[:10_000] + "..."
+        return plain if len(plain) <= 10_000 else f"{plain[:10_000]}... ({len(plain):,} characters, cut)"
     if issubclass(kind, (list, tuple)) and depth:
         base: Any = list if issubclass(kind, list) else tuple
-        if base.__len__(value) <= 100:
-            return [_plain(v, depth - 1) for v in base.__iter__(value)]
-    if issubclass(kind, dict) and depth and dict.__len__(value) <= 100:
+        if base.__len__(value) > 100:
+            return f"<{kind.__name__} of {base.__len__(value):,}>"
+        return [_plain(v, depth - 1) for v in base.__iter__(value)]
+    if issubclass(kind, dict) and depth:
+        if dict.__len__(value) > 100:
+            return f"<{kind.__name__} of {dict.__len__(value):,}>"
         return {text(k): _plain(v, depth - 1) for k, v in dict.items(value)}
     return f"<{kind.__name__}>"

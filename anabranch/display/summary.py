@@ -17,21 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from anabranch.core.maps import MapRun
+    from anabranch.core.runs import Records
 
 GROUPS = 10
+KINDS = 1000  # different messages of failures that are read of a recorded run
 MESSAGE_WIDTH = 100
 _CHANGING = re.compile(r"""'[^']*'|"[^"]*"|<[^<>]*>|(?:/[\w.+-]+)+/?|0x[0-9a-fA-F]+|\d+(?:\.\d+)?|[\w.-]+\.\w+(?=,)""")
 
 
 @dataclass(slots=True, frozen=True)
 class Failures:
-    """Failures of one task that look alike."""
+    """Failures of one task that look alike.
+
+    Attributes:
+        message: that of the first; "" of those whose messages were not read.
+        first: index of the first item.
+        exact: "yes"; "count" where not all messages were read, so that some may look otherwise; "at least"; "rest" of
+            those of a type whose messages were not read, beside groups of it.
+    """
 
     task: str
     type: str
-    message: str  # that of the first
+    message: str
     count: int
-    first: int  # index of the first item
+    first: int
+    exact: str = "yes"
 
 
 def of_map(map: MapRun) -> list[Failures]:
@@ -45,9 +55,24 @@ def of_map(map: MapRun) -> list[Failures]:
     return merge(found)
 
 
-def of_rows(rows: Iterable[tuple[str, str, str, int, int]]) -> list[Failures]:
-    """Groups from what `Records.failures` gives back: (task, type, message, count, first)."""
-    return merge(Failures(*row) for row in rows)
+def of_records(records: Records, flow_run: str) -> list[Failures]:
+    """Groups of all that failed in a recorded run, most frequent first; of its messages no more than `KINDS` are read.
+
+    The groups of a type have as many failures as there are of it, however many messages were not read.
+    """
+    read = merge(Failures(*row) for row in records.failures(flow_run, limit=KINDS))
+    found: list[Failures] = []
+    for task, kind, total, first in records.failed(flow_run):
+        alike = [one for one in read if (one.task, one.type) == (task, kind)]
+        rest = total - sum(one.count for one in alike)
+        if rest <= 0:
+            found += alike
+        elif len(alike) == 1:
+            found.append(replace(alike[0], count=total, exact="count"))
+        else:
+            found += [replace(one, exact="at least") for one in alike]
+            found.append(Failures(task, kind, "", rest, first, "rest" if alike else "yes"))
+    return sorted(found, key=lambda f: (-f.count, f.task, f.first))
 
 
 def of_errors(task: str, errors: Iterable[tuple[int, str, str]]) -> list[Failures]:
@@ -86,9 +111,13 @@ def failure_lines(failures: Sequence[Failures], limit: int = GROUPS, *, task: bo
     lines = []
     for one in failures[:limit]:
         who = f"{one.task}: " if task else ""
-        what = f"{one.type}: {_first_line(one.message)}" if one.message else one.type
+        joint = ", e.g. " if one.exact == "count" else ": "
+        what = f"{one.type}{joint}{_first_line(one.message)}" if one.message else one.type
         where = f"first at item {one.first}" if one.count > 1 else f"item {one.first}"
-        lines.append(f"{who}{units.count(one.count)} x {what} ({where})")
+        if one.exact == "rest":
+            where = "other messages"
+        least = "at least " if one.exact == "at least" else ""
+        lines.append(f"{who}{least}{units.count(one.count)} x {what} ({where})")
     rest = failures[limit:]
     if rest:
         lines.append(f"and {units.count(sum(f.count for f in rest))} more of {len(rest)} other kinds")

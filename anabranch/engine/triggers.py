@@ -7,6 +7,7 @@ True to run. Without one the rule is `all_successful`, except that arguments in
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
@@ -106,7 +107,8 @@ def refusal(upstreams: Sequence[Upstream], trigger: Trigger | None, at: int | No
             return None
     except Exception as error:
         return f"its trigger {name} raised {told(error)}"
-    counts = ", ".join(f"{s.name}" for s in found[:5]) + (", ..." if len(found) > 5 else "")
+    names = [state.name for state in found]
+    counts = ", ".join(names if len(names) <= 5 else [f"{n:,} {name}" for name, n in Counter(names).items()])
     return f"trigger {name} was not satisfied by its upstreams ({counts})"
 
 

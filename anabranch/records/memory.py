@@ -27,7 +27,7 @@ from anabranch.core.states import CRASHED
 from anabranch.records.blocks import Pack, times_of
 from anabranch.records.drivers import Driver, taken
 from anabranch.records.memory_limits import MemoryLimits
-from anabranch.records.views import FAILING, OPEN, StateFilter, Stored, counted, last_left, page, state_name
+from anabranch.records.views import FAILING, OPEN, StateFilter, Stored, counted, last_left, page, state_name, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -126,6 +126,10 @@ class MemoryRecords:
             ]
         return found[:limit]
 
+    def count_flow_runs(self, *, state: str | None = None, flow: str | None = None) -> int:
+        """How many `flow_runs` would give without a limit."""
+        return len(self.flow_runs(limit=1 << 62, state=state, flow=flow))
+
     def flow_run(self, id_or_name: str) -> FlowRunRow | None:
         """By id, unique prefix of an id, or (newest of that) name."""
         with self._lock:
@@ -200,6 +204,10 @@ class MemoryRecords:
         groups = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
         return [(*group, count, firsts[group]) for group, count in groups[:limit]]
 
+    def failed(self, flow_run: str) -> list[tuple[str, str, int, int]]:
+        """All that failed, however many messages there are: (task, error type, count, index of the first)."""
+        return summed(self.failures(flow_run, limit=1 << 62))
+
     def attempts(self, map: str, index: int) -> list[ItemRow]:
         """What was written of one item that left the happy path, first attempt to last."""
         with self._lock:
@@ -241,6 +249,10 @@ class MemoryRecords:
             self._settle()
             found = [replace(line) for line in self._logs if line.flow_run == flow_run and line.level >= level]
         return sorted(found, key=lambda line: line.when)[-limit:] if limit > 0 else []
+
+    def count_logs(self, flow_run: str, *, level: int = 0) -> int:
+        """How many `logs` would give without a limit."""
+        return len(self.logs(flow_run, limit=1 << 62, level=level))
 
     # -- the lives of runs -----------------------------------------------------------------------
 

@@ -77,6 +77,13 @@ WHERE (:flow IS NULL OR flow = :flow)
 ORDER BY created DESC, id DESC
 LIMIT :limit;
 
+-- name: count_flow_runs
+-- How many flow runs these are.
+SELECT count(*)
+FROM flow_runs
+WHERE (:flow IS NULL OR flow = :flow)
+    AND (:name IS NULL OR state IN (SELECT value FROM json_each(:codes)) OR lower(state_name) = lower(:name));
+
 -- name: flow_run_by_id
 -- The flow run of an id.
 SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,
@@ -202,6 +209,17 @@ GROUP BY m.task, i.error_type, i.message
 ORDER BY times DESC, m.task, i.error_type, i.message
 LIMIT :limit;
 
+-- name: failed
+-- The same by task and type only, whatever the messages are.
+SELECT m.task, i.error_type, count(*) AS times, min(i.idx)
+FROM maps AS m
+JOIN items AS i ON i.map = m.id
+WHERE m.flow_run = :flow_run AND m.superseded = ''
+    AND i.state IN (SELECT value FROM json_each(:states))
+    AND NOT EXISTS (SELECT 1 FROM items AS n WHERE n.map = i.map AND n.idx = i.idx AND n.attempt > i.attempt)
+GROUP BY m.task, i.error_type
+ORDER BY times DESC, m.task, i.error_type;
+
 -- name: failed_items
 -- The same, one by one.
 SELECT i.map, i.idx, i.attempt, m.task, i.error_type, i.message, i.idx
@@ -229,6 +247,10 @@ FROM (
     LIMIT :limit
 ) AS found
 ORDER BY at, id;
+
+-- name: count_logs
+-- How many lines there are of a flow run from a level on.
+SELECT count(*) FROM logs WHERE flow_run = :flow_run AND level >= :level;
 
 -- name: request_cancel
 -- Ask for a run's end, if it is in one of these states (a JSON list).

@@ -9,7 +9,7 @@ from anabranch.core.runs import FlowRunRow, ItemRow, LogRow, MapRow, ReasonCount
 from anabranch.core.states import COMPLETED
 from anabranch.records.batch import stored_row
 from anabranch.records.blocks import decode
-from anabranch.records.views import FAILING, StateFilter, Stored, counted, overruled, page
+from anabranch.records.views import FAILING, StateFilter, Stored, counted, overruled, page, summed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anabranch.records.views import Later, Left
 
 Failures = list[tuple[str, str, str, int, int]]
+Failed = list[tuple[str, str, int, int]]
 
 
 class Reader:
@@ -39,6 +40,11 @@ class Reader:
     def flow_runs(self, *, limit: int = 50, state: str | None = None, flow: str | None = None) -> list[FlowRunRow]:
         codes = json.dumps(sorted(StateFilter.of([state]).codes) if state else [])
         return self.runs("flow_runs", {"flow": flow, "name": state, "codes": codes, "limit": limit})
+
+    def count_flow_runs(self, *, state: str | None = None, flow: str | None = None) -> int:
+        codes = json.dumps(sorted(StateFilter.of([state]).codes) if state else [])
+        found: int = self.ask("count_flow_runs", {"flow": flow, "name": state, "codes": codes})[0][0]
+        return found
 
     def flow_run(self, id_or_name: str) -> FlowRunRow | None:
         if not id_or_name:
@@ -90,25 +96,42 @@ class Reader:
         return sorted(found, key=lambda group: (-group.times, *group[:4]))
 
     def failures(self, flow_run: str, *, limit: int = 20) -> Failures:
-        sql = self.database.sql
         with self.database.opened() as db:
-            self.database.moment(db)
-            later: dict[str, list[Later]] = {}
-            for map, attempt, data in db.execute(sql["retried_blocks"], (flow_run,)):
-                later.setdefault(map, []).append((attempt, decode(data)))
-            values = {"flow_run": flow_run, "states": json.dumps(FAILING)}
-            if not later:
-                found = db.execute(sql["failures"], {**values, "limit": limit})
-                return [(task, kind, message, times, first) for task, kind, message, times, first in found]
-            rows = db.execute(sql["failed_items"], values).fetchall()
-            gone = set(_overruled(rows, later))
-            return grouped((row[3:] for row in rows if row[:3] not in gone), limit)
+            left = self._last_failures(db, flow_run)
+            if left is not None:
+                return grouped(left, limit)
+            found = db.execute(self.database.sql["failures"], {**_failing(flow_run), "limit": limit})
+            return [(task, kind, message, times, first) for task, kind, message, times, first in found]
+
+    def failed(self, flow_run: str) -> Failed:
+        with self.database.opened() as db:
+            left = self._last_failures(db, flow_run)
+            if left is not None:
+                return summed(grouped(left, 1 << 62))
+            return [(*row,) for row in db.execute(self.database.sql["failed"], _failing(flow_run))]
+
+    def _last_failures(self, db: Connection, flow_run: str) -> list[tuple[str, str, str, int]] | None:
+        """Failed items as (task, error type, message, index); None where no blob can overrule any of their rows."""
+        sql = self.database.sql
+        self.database.moment(db)
+        later: dict[str, list[Later]] = {}
+        for map, attempt, data in db.execute(sql["retried_blocks"], (flow_run,)):
+            later.setdefault(map, []).append((attempt, decode(data)))
+        if not later:
+            return None
+        rows = db.execute(sql["failed_items"], _failing(flow_run)).fetchall()
+        gone = set(_overruled(rows, later))
+        return [row[3:] for row in rows if row[:3] not in gone]
 
     def transitions(self, run: str, index: int | None = None) -> list[TransitionRow]:
         return [TransitionRow(*row) for row in self.ask("transitions", {"run": run, "idx": index})]
 
     def logs(self, flow_run: str, *, limit: int = 1000, level: int = 0) -> list[LogRow]:
         return [LogRow(*row) for row in self.ask("logs", {"flow_run": flow_run, "level": level, "limit": limit})]
+
+    def count_logs(self, flow_run: str, *, level: int = 0) -> int:
+        found: int = self.ask("count_logs", {"flow_run": flow_run, "level": level})[0][0]
+        return found
 
     def cancel_requested(self, flow_runs: Sequence[str]) -> set[str]:
         if not flow_runs:
@@ -155,6 +178,10 @@ def grouped(failed: Iterable[tuple[str, str, str, int]], limit: int) -> Failures
         groups[task, kind, message] = (times + 1, min(first, index))
     found = sorted(groups.items(), key=lambda entry: (-entry[1][0], entry[0]))
     return [(*group, *counted) for group, counted in found[:limit]]
+
+
+def _failing(flow_run: str) -> dict[str, str]:
+    return {"flow_run": flow_run, "states": json.dumps(FAILING)}
 
 
 def _overruled(rows: Iterable[Any], later: Mapping[str, Sequence[Later]]) -> Iterator[tuple[str, int, int]]:

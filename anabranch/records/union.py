@@ -20,11 +20,11 @@ from anabranch.records.drivers import Driver, taken
 from anabranch.records.folder import CANCEL, CLAIM, CRASH, Claimant, Crash, DriverFile, Notes
 from anabranch.records.folder_retention import FolderRetention, old_in, sweep_folder
 from anabranch.records.memory_limits import NoLimits
-from anabranch.records.reader import Failures, Parts, Reader, grouped
+from anabranch.records.reader import Failed, Failures, Parts, Reader, grouped
 from anabranch.records.recorder import OPEN_JSON, Recorder
 from anabranch.records.sqlite_file import SqliteFile, prepare
 from anabranch.records.upkeep import Problem, Sizes, check, places
-from anabranch.records.views import OPEN, StateFilter, Stored, counted, page, state_name
+from anabranch.records.views import OPEN, StateFilter, Stored, counted, page, state_name, summed
 
 if TYPE_CHECKING:
     import os
@@ -135,6 +135,10 @@ class UnionRecords:
                 rows.append(row)
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)[:limit]
 
+    def count_flow_runs(self, *, state: str | None = None, flow: str | None = None) -> int:
+        """How many `flow_runs` would give without a limit."""
+        return len(self.flow_runs(limit=1 << 62, state=state, flow=flow))
+
     def flow_run(self, id_or_name: str) -> FlowRunRow | None:
         """By id, unique prefix of an id, or (newest of that) name."""
         if not id_or_name:
@@ -238,6 +242,13 @@ class UnionRecords:
         )
         return grouped(failed, limit)
 
+    def failed(self, flow_run: str) -> Failed:
+        """All that failed, however many messages there are: (task, error type, count, index of the first)."""
+        readers = [reader for reader, _ in self._ask("any_map", flow_run)]
+        if len(readers) == 1:
+            return readers[0].failed(flow_run)
+        return summed(self.failures(flow_run, limit=1 << 62))
+
     def transitions(self, run: str, index: int | None = None) -> list[TransitionRow]:
         """In the order they were written."""
         rows: list[TransitionRow] = []
@@ -255,6 +266,10 @@ class UnionRecords:
         """The last lines of a flow run from a level on, oldest first."""
         rows = [row for r in self._by_token(flow_run) for row in r.logs(flow_run, limit=limit, level=level)]
         return sorted(rows, key=lambda row: row.when)[-limit:] if limit > 0 else []
+
+    def count_logs(self, flow_run: str, *, level: int = 0) -> int:
+        """How many `logs` would give without a limit."""
+        return sum(reader.count_logs(flow_run, level=level) for reader in self.readers())
 
     # -- the lives of runs -----------------------------------------------------------------------
 

@@ -218,6 +218,15 @@ def _add(found: dict[tuple[str, int, bool], tuple[int, int]], key: tuple[str, in
     found[key] = (count + more, min(first, at))
 
 
+def summed(groups: Iterable[tuple[str, str, str, int, int]]) -> list[tuple[str, str, int, int]]:
+    """Groups of failures (task, error type, message, number, lowest index) without their messages."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for task, kind, _, times, first in groups:
+        before, lowest = found.get((task, kind), (0, first))
+        found[task, kind] = (before + times, min(first, lowest))
+    return [(*key, *counted) for key, counted in sorted(found.items(), key=lambda entry: (-entry[1][0], entry[0]))]
+
+
 # What is stored of [low, high): packs and their attempts, the ones that count most last; rows by attempt.
 Stored = tuple[list["Pack"], list[int], list["ItemRow"]]
 _SCAN = 65_536

@@ -168,7 +168,7 @@ def test_a_flow_from_a_file_days_later(tmp_path: Path, kind: str) -> None:
         return done
 
     command("run", str(file), "--runner", kind, code=1)
-    [run] = json.loads(command("runs", "--json").stdout)
+    [run] = json.loads(command("runs", "--json").stdout)["runs"]
     shown = json.loads(command("explain", run["id"], "load[17]", "--json").stdout)
     [group] = shown["groups"]
     assert (group["reason"], group["attempt"], group["details"]) == ("budget/user", 2, {"spent": 1, "of": 1})

@@ -64,6 +64,8 @@ def test_flow_runs_newest_first_and_filtered(records: Records) -> None:
     assert ids(state="Failed") == ["run-2", "run-1"]
     assert ids(state="TimedOut") == ["run-1"]
     assert ids(state="Rejected") == ["run-2"]
+    for asked in ({}, {"flow": "odd"}, {"state": "Failed"}, {"state": "Rejected", "flow": "even"}, {"flow": "none"}):
+        assert records.count_flow_runs(**asked) == len(ids(**asked)), "however many are read"
     assert ids(state="COMPLETED", flow="even") == ["run-0"]
     assert ids(state="NoSuchState") == []
 
@@ -234,6 +236,22 @@ def test_failures_in_groups(records: Records) -> None:
     ]
     assert records.failures("run-1", limit=1) == [("double", "ValueError", "bad", 3, 3)]
     assert records.failures("none") == []
+    assert records.failed("run-1") == [("double", "ValueError", 4, 3), ("other", "ValueError", 1, 1)]
+    assert records.failed("none") == []
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_failures_of_any_number_of_messages_are_counted(records: Records, later: bool) -> None:
+    rows = [
+        ItemRow("m", n, 1, states.FAILED, message=f"bad {n}", error_type="KeyError" if n % 10 else "ValueError")
+        for n in range(1, 3000)
+    ]
+    write(records, MapRow("m", "run-1", "double", "map", 3000), *rows)
+    if later:
+        write(records, ItemBlock("m", 7, 2, attempt=2), ItemRow("m", 9, 2, states.FAILED, error_type="TypeError"))
+    assert len(records.failures("run-1", limit=1000)) == 1000
+    keys = [("double", "KeyError", 2700 - 3 * later, 1), ("double", "ValueError", 299, 10)]
+    assert records.failed("run-1") == keys + [("double", "TypeError", 1, 9)] * later
 
 
 def test_attempts_of_an_item(records: Records) -> None:
@@ -290,6 +308,8 @@ def test_logs(records: Records) -> None:
     assert records.logs("r", level=30) == [lines[2], lines[5], lines[8]]
     assert records.logs("r", limit=2) == lines[-2:]
     assert records.logs("s") == [LogRow(NOW, 20, "lg", "other", "s")]
+    assert [records.count_logs("r", level=level) for level in (0, 20, 30)] == [9, 6, 3]
+    assert (records.count_logs("s"), records.count_logs("none")) == (1, 0)
 
 
 def test_text_that_no_file_can_hold(records: Records) -> None:

@@ -57,7 +57,7 @@ def test_a_driver_killed_in_the_middle_is_followed_by_another(
     noted = Counter(int(line) for line in ran.read_text().split())
     assert set(noted) == set(range(ITEMS))
     assert not [item for item in recorded if noted[item] > 1]
-    [row] = json.loads(subprocess.check_output([sys.executable, "-c", MAIN, "runs", "--json"], text=True))
+    [row] = json.loads(subprocess.check_output([sys.executable, "-c", MAIN, "runs", "--json"], text=True))["runs"]
     assert (row["id"], row["state"], row["attempt"], row["token"]) == (id, "Completed", 2, 1)
     with open_records(where, shared=shared) as records:
         assert len(records.items(map.id, limit=2 * ITEMS, states=["Completed"])) == ITEMS

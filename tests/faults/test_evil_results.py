@@ -59,7 +59,7 @@ def test_the_driver_alone_is_lost(environ: dict[str, str]) -> None:
     assert done.returncode == 9, "the test would prove nothing"
     listed = run("-c", CLI, "runs", "--json")
     assert listed.returncode == 0, listed.stderr
-    [row] = json.loads(listed.stdout)
+    [row] = json.loads(listed.stdout)["runs"]
     assert row["state"] == "Crashed", "its driver is gone, and whoever looks next says so"
     for command in (("run", "show", row["name"]), ("run", "show", row["name"], "--json"), ("run", "logs", row["name"])):
         shown = run("-c", CLI, *command)

@@ -18,6 +18,9 @@ import pytest
 from click.testing import CliRunner
 
 from anabranch.cli import cli, survey
+from anabranch.core.runs import FlowRunRow, ItemRow, LogRow, MapRow
+from anabranch.core.states import FAILED
+from anabranch.records.sqlite import SqliteRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +178,7 @@ def test_config_refuses_what_it_does_not_know(home: Path) -> None:
 def test_run_a_flow_and_look_at_it(home: Path) -> None:
     done = run("run", "flows.py:good", "-p", "n=3", "-p", "note=plain text", "-p", 'tags=["a", 1]')
     assert "note is 'plain text', more is {'tags': ['a', 1]}" in done.stderr
-    rows = json.loads(run("runs", "--json").stdout)
+    rows = json.loads(run("runs", "--json").stdout)["runs"]
     assert [(r["flow"], r["state"]) for r in rows] == [("good", "Completed")]
     assert rows[0]["parameters"]["n"] == 3
     name = rows[0]["name"]
@@ -187,7 +190,7 @@ def test_run_a_flow_and_look_at_it(home: Path) -> None:
     assert "3 Completed" in shown
     logs = run("run", "logs", name).stdout
     assert "note is 'plain text'" in logs
-    assert {"level": "INFO"}.items() <= json.loads(run("run", "logs", name, "--json").stdout)[0].items()
+    assert {"level": "INFO"}.items() <= json.loads(run("run", "logs", name, "--json").stdout)["lines"][0].items()
     assert "has already ended as Completed" in run("run", "cancel", name, code=1).stderr
 
 
@@ -196,16 +199,45 @@ def test_a_failed_flow_gives_exit_code_1(home: Path) -> None:
     assert "three is no number" in done.stderr
     assert "Traceback" not in done.stderr.partition("Error:")[2]
     run("run", "flows.py:good", "-p", "n=1")
-    rows = json.loads(run("runs", "--json", "--state", "failed").stdout)
+    rows = json.loads(run("runs", "--json", "--state", "failed").stdout)["runs"]
     assert [r["flow"] for r in rows] == ["bad"]
-    assert len(json.loads(run("runs", "--json").stdout)) == 2
-    assert [r["flow"] for r in json.loads(run("runs", "--json", "--flow", "good").stdout)] == ["good"]
-    assert len(json.loads(run("runs", "--json", "--limit", "1").stdout)) == 1
+    assert len(json.loads(run("runs", "--json").stdout)["runs"]) == 2
+    assert [r["flow"] for r in json.loads(run("runs", "--json", "--flow", "good").stdout)["runs"]] == ["good"]
+    assert len(json.loads(run("runs", "--json", "--limit", "1").stdout)["runs"]) == 1
     shown = run("run", "show", rows[0]["name"]).stdout
     assert "1 x ValueError: three is no number, nor is 3 (item 3)" in shown
     details = json.loads(run("run", "show", rows[0]["name"], "--json").stdout)
     assert details["failures"][0]["count"] == 1
     assert details["maps"][0]["counts"] == {"Completed": 4, "Failed": 1}
+
+
+def test_what_is_cut_says_of_how_many(home: Path, invoke: Callable[..., Any]) -> None:
+    """Lists of runs and lines, and failures that have a message each."""
+    records = SqliteRecords(home / "records.db")
+    for n in range(5):
+        records.append([FlowRunRow(f"run-{n}", "etl", f"newt-{n}", FAILED, "Failed", created=n, ended=9.0)])
+    records.append([LogRow(n, 20, "anabranch", f"line {n}", "run-1") for n in range(7)])
+    records.append([MapRow("map-1", "run-1", "load", "map", 5000, 1.0, 2.0, {"Failed": 5000})])
+    records.append([ItemRow("map-1", n, 1, FAILED, message=f"bad {n}", error_type="ValueError") for n in range(5000)])
+    records.close()
+    cut = invoke("runs", "--limit", "2")
+    assert "newt-3" in cut.stdout
+    assert "newt-2" not in cut.stdout
+    assert cut.stderr == "(the newest 2 of 5 runs; --limit N shows more)\n"
+    assert invoke("runs").stderr == invoke("runs", "--limit", "5").stderr == ""
+    found = json.loads(invoke("runs", "--limit", "2", "--state", "failed", "--json").stdout)
+    assert (found["shown"], found["total"], len(found["runs"])) == (2, 5, 2)
+    lines = invoke("run", "logs", "run-1", "--limit", "3")
+    assert len(lines.stdout.splitlines()) == 3
+    assert lines.stderr == "(the last 3 of 7 lines; --limit N shows more)\n"
+    assert invoke("run", "logs", "run-1").stderr == ""
+    found = json.loads(invoke("run", "logs", "run-1", "--limit", "3", "--json").stdout)
+    assert (found["shown"], found["total"], [line["message"] for line in found["lines"]]) == (
+        3, 7, ["line 4", "line 5", "line 6"]
+    )  # fmt: skip
+    assert "load: 5,000 x ValueError, e.g. bad 0 (first at item 0)" in invoke("run", "show", "run-1").stdout
+    details = json.loads(invoke("run", "show", "run-1", "--json").stdout)
+    assert details["failed"] == sum(group["count"] for group in details["failures"]) == 5000
 
 
 def test_parameters_are_json_else_text(home: Path) -> None:
@@ -255,7 +287,7 @@ def test_signals_end_the_run_with_their_exit_code(home: Path, number: signal.Sig
         child.send_signal(number)
         _, errors = child.communicate(timeout=40)
     assert child.returncode == code, errors
-    rows = json.loads(run("runs", "--json").stdout)
+    rows = json.loads(run("runs", "--json").stdout)["runs"]
     assert rows[0]["state"] in ("Cancelled", "Crashed", "Failed")
     assert "Traceback" not in errors
 
@@ -264,17 +296,17 @@ def test_cancel_reaches_a_run_of_another_process(home: Path) -> None:
     with started("run", "slow.py") as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
-        name = json.loads(run("runs", "--json").stdout)[0]["name"]
+        name = json.loads(run("runs", "--json").stdout)["runs"][0]["name"]
         assert f"only its driver knows: process {child.pid}" in run("explain", name).stdout
         assert "asked to stop" in run("run", "cancel", name).stdout
         _, errors = child.communicate(timeout=40)
     assert child.returncode == 1, errors
-    assert json.loads(run("runs", "--json").stdout)[0]["state"] == "Cancelled"
+    assert json.loads(run("runs", "--json").stdout)["runs"][0]["state"] == "Cancelled"
 
 
 def test_lists_without_a_record(home: Path, invoke: Callable[..., Any]) -> None:
     assert "no flow runs recorded yet" in invoke("runs").output
-    assert json.loads(invoke("runs", "--json").output) == []
+    assert json.loads(invoke("runs", "--json").output) == {"shown": 0, "total": 0, "runs": []}
     assert "no flow run 'x'" in invoke("run", "show", "x", code=1).output
     assert not home.exists()
 

@@ -9,7 +9,7 @@ import pytest
 
 from anabranch import ThreadRunner, cache_policies, explain, flow, settings, task
 from anabranch import session as sessions
-from anabranch.core import context
+from anabranch.core import context, explained
 from anabranch.core.errors import OptionError, RecordsError
 from anabranch.records.memory import MemoryRecords
 
@@ -38,6 +38,27 @@ def odd_fails(x: int) -> int:
 @task
 def after(x: int) -> int:
     return x
+
+
+def test_what_is_not_told_in_groups_is_counted() -> None:
+    """Live and from the record: groups, and the runs in them."""
+    count = explained.GROUPS + 10
+
+    @flow
+    def main() -> str:
+        for n in range(count):
+            task(name=f"fails-{n}")(odd_fails.fn).map([1] * (1 + n)).wait()
+        found.append(explain(context.current_flow.get().id))
+        return "looked at"
+
+    found: list[Any] = []
+    state = main(return_state=True)
+    found.append(explain(state.run_id or sessions.current().records.flow_runs()[0].id))
+    for one in found:
+        assert (len(one.groups), one.left_out, one.left_out_runs) == (explained.GROUPS, 10, sum(range(1, 11)))
+        plain = one.plain()
+        assert (plain["shown"], plain["total"], plain["left_out_runs"]) == (explained.GROUPS, count, 55)
+        assert str(one).endswith("and 55 runs in 10 other groups")
 
 
 def test_a_map_that_ended_is_told_in_groups_and_item_by_item() -> None:

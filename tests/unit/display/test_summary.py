@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from anabranch.core.contracts import ErrorInfo, TaskSpec
 from anabranch.core.maps import MapRun
 from anabranch.core.options import TaskOptions
@@ -31,12 +33,49 @@ def test_a_map_s_failures_are_grouped_by_what_does_not_change() -> None:
     ]
 
 
+class Recorded:
+    """A record of a run with so many failures, of which so many messages are read."""
+
+    def __init__(self, read: list[tuple[str, str, str, int, int]], failed: list[tuple[str, str, int, int]]) -> None:
+        self._read = read
+        self._failed = failed
+
+    def failures(self, flow_run: str, *, limit: int) -> list[tuple[str, str, str, int, int]]:
+        return self._read[:limit]
+
+    def failed(self, flow_run: str) -> list[tuple[str, str, int, int]]:
+        return self._failed
+
+
+def shown(read: list[tuple[str, str, str, int, int]], failed: list[tuple[str, str, int, int]]) -> list[str]:
+    return summary.failure_lines(summary.of_records(cast("Any", Recorded(read, failed)), "run"))
+
+
 def test_rows_of_the_record_are_merged() -> None:
     full = [("load", "OSError", "disk 3 full", 5, 9), ("load", "OSError", "disk 4 full", 7, 2)]
     rows = [*full, ("save", "OSError", "", 1, 0)]
-    assert summary.of_rows(rows) == [
+    recorded = cast("Any", Recorded(rows, [("load", "OSError", 12, 2), ("save", "OSError", 1, 0)]))
+    assert summary.of_records(recorded, "run") == [
         Failures("load", "OSError", "disk 4 full", 12, 2), Failures("save", "OSError", "", 1, 0)
     ]  # fmt: skip
+
+
+def test_what_is_read_of_many_is_no_figure() -> None:
+    """Each has a message of its own: all are counted, the message is one of them."""
+    read = [("load", "ValueError", f"bad {n}", 1, n) for n in range(1, 5000, 2)]
+    assert shown(read, [("load", "ValueError", 150_000, 1)]) == ["150,000 x ValueError, e.g. bad 1 (first at item 1)"]
+
+
+def test_groups_beside_messages_that_were_not_read() -> None:
+    read = [("load", "OSError", "disk full", 70_000, 3), ("load", "OSError", "gone: a", 2, 5)]
+    read += [("load", "OSError", f"bad {n}", 1, n) for n in range(10, 5000)]
+    assert shown(read, [("load", "OSError", 150_000, 3), ("load", "KeyError", 4, 8)]) == [
+        "79,000 x OSError (other messages)",
+        "at least 70,000 x OSError: disk full (first at item 3)",
+        "at least 998 x OSError: bad 10 (first at item 10)",
+        "4 x KeyError (first at item 8)",
+        "at least 2 x OSError: gone: a (first at item 5)",
+    ]
 
 
 def test_many_kinds_are_cut_and_counted() -> None:

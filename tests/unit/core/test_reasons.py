@@ -92,6 +92,6 @@ def test_an_explanation_reads_well() -> None:
     many = Because("load", "m", 3, 5000, "Failed", "budget/user", "so it is")
     assert str(one) == "load[3] Failed [budget/user]: attempt 1 ended with ValueError; it has no retries"
     assert str(many) == "load: 5,000 x Failed [budget/user]: so it is (first at item 3)"
-    assert str(Explanation("x", (one, many), 2)).endswith("\nand 2 other groups")
+    assert str(Explanation("x", (one, many), 2, 7000)).endswith("\nand 7,000 runs in 2 other groups")
     assert str(Explanation("x")) == "nothing left the happy path"
     assert Explanation("x", (one,)).plain()["groups"][0]["reason"] == "budget/user"

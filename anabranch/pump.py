@@ -24,6 +24,7 @@ from anabranch.core import contracts as c
 from anabranch.core import events as ev
 from anabranch.core.asking import shown
 from anabranch.core.errors import AnabranchError, RunnerError
+from anabranch.core.pulled import lifted
 from anabranch.engine.dispatch import Dispatcher
 from anabranch.spiller import Spiller
 
@@ -449,7 +450,10 @@ class Feeder(threading.Thread):
             ended = source.exhausted or error is not None
             if self.map.earlier is not None:
                 self.map.earlier.verify(len(self.map.codes), items)
-            self.pump.call(self.pump.dispatcher.pulled, self.map, items, ended, error)
+            items, waited, refused = lifted(self.map, items)
+            error = refused or error
+            ended = ended or error is not None
+            self.pump.call(self.pump.dispatcher.pulled, self.map, items, ended, error, waited)
             if ended:
                 break
         try:

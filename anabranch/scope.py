@@ -17,7 +17,7 @@ from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Stage
 from anabranch.core.errors import CancelledRun, ResourceError, RunnerError
 from anabranch.core.futures import Future, FutureList, is_future, is_future_list
-from anabranch.core.layout import Layout, calls_of, holds_futures, resolved_late
+from anabranch.core.layout import Layout, calls_of, resolved_late, settled
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.states import State
@@ -246,7 +246,8 @@ class Scope(Ends, Values):
         if plan.late:
             args, kwargs = resolved_late(plan, args, kwargs)
             plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
-        if holds_futures(plan):
+        plan, each = settled(plan)
+        if each:
             return self._map_each(task, plan, options, wait_for)
         layout = Layout(plan)
         feeds = tuple(self._feed(f, allow) for f, allow in layout.feeds)

@@ -216,6 +216,8 @@ def _source_of(fn: Any, chosen: TaskOptions) -> str | None:
 def _scope() -> Any:
     """Where a submit here goes: on a worker outside the driver its task's own scope, unless a flow was called there."""
     here, flow = context.current_task.get(), context.current_flow.get()
+    if here is not None:
+        here.submits = True
     if here is None and flow is not None and flow.scope is not None:
         return flow.scope
     if here is not None and here.scope is not None and flow is None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import copy_context
 from itertools import islice
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import is_a
 from anabranch.core.errors import MapError
 from anabranch.core.map_plan import is_array, wrap_each
 
@@ -77,7 +79,7 @@ class Source:
     next ones, once. One thread at a time.
     """
 
-    __slots__ = ("_columns", "_fault", "_name", "_streams", "_taken", "exhausted", "length", "random_access")
+    __slots__ = ("_columns", "_fault", "_here", "_name", "_streams", "_taken", "exhausted", "length", "random_access")
 
     def __init__(self, plan: MapPlan) -> None:
         self._name = plan.name
@@ -89,6 +91,7 @@ class Source:
         self._streams = [c for c in self._columns if isinstance(c, _Stream)]
         self._taken = 0
         self._fault: BaseException | None = None
+        self._here = copy_context() if self._streams else None  # where the iterators were given: their code runs there
         self.random_access = not self._streams
         self.length: int | None = None
         if self.random_access:
@@ -113,7 +116,7 @@ class Source:
         Raises what the user's iterator raised, or MapError when one argument ends before another.
         """
         if self._fault is None and not self.exhausted and count > 0:
-            items = self._pull(count)
+            items = self._pull(count) if self._here is None else self._here.run(self._pull, count)
             self._taken += len(items)
             if self.length is not None and self._taken >= self.length:
                 self.exhausted = True
@@ -128,9 +131,10 @@ class Source:
     def close(self) -> None:
         """Take nothing more and close generators."""
         self.exhausted = True
+        here, self._here = self._here or copy_context(), None
         for column in self._streams:
             if isinstance(column.cells, GeneratorType):  # nothing else: a cursor is still the user's
-                column.cells.close()
+                here.run(column.cells.close)
 
     def _sized(self) -> list[_Sized]:
         if not self.random_access:
@@ -169,4 +173,4 @@ class Source:
 
 def _column(label: str, argument: Mapped) -> _Sized | _Stream:
     """Future lists are listed: whoever wants them fed item by item takes them out of the plan first."""
-    return _Stream(label, argument) if isinstance(argument.iterable, Iterator) else _Sized(label, argument)
+    return _Stream(label, argument) if is_a(argument.iterable, Iterator) else _Sized(label, argument)

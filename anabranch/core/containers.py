@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import types
+from collections import ChainMap, UserDict, UserList, deque
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import Annotation
+from anabranch.core.asking import MISSING, attribute, of_class
+from anabranch.core.futures import FutureList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,52 +24,139 @@ LEAVES: frozenset[type] = frozenset({
 })  # fmt: skip
 EXACT: frozenset[type] = frozenset({list, tuple, dict, set, frozenset})  # never futures themselves
 
-OTHER, LIST, TUPLE, DICT, SET, FROZENSET, DATACLASS, MODEL, MARK = range(9)
-_BUILTIN = ((list, LIST), (tuple, TUPLE), (dict, DICT), (set, SET), (frozenset, FROZENSET))
+OTHER, LIST, TUPLE, DICT, SET, FROZENSET, DEQUE, FIELDS, NAMESPACE, MODEL, VIEW, ITERATOR, STEPS, MARK = range(14)
+_BUILTIN = ((list, LIST), (tuple, TUPLE), (dict, DICT), (set, SET), (frozenset, FROZENSET), (deque, DEQUE))
+# What these hold is known without asking them for it.
+_LOOKED_THROUGH = frozenset({
+    zip, enumerate, reversed, type(iter([])), type(iter(())), type(reversed([])), type(iter(set())), type(iter({})),
+    type(iter({}.values())), type(iter({}.items())), type(iter(deque())),
+})  # fmt: skip
+_ENDLESS = (zip, enumerate, reversed)  # unless what they go through ends
+# Fields of classes that are neither dataclasses nor attrs'.
+_HOLDERS = ((UserDict, ("data",)), (UserList, ("data",)), (ChainMap, ("maps",)))
+
+
+class Steps:
+    """What an iterator gave, with holes for values to come: whoever fills them gets an iterator, each time anew."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
 
 
 @lru_cache(maxsize=1024)
-def kind_of(cls: type) -> int:
+def kind_of(cls: Any) -> int:
     """Which of the kinds above the instances of a class are."""
     if issubclass(cls, Annotation):
         return MARK
+    if cls is Steps:
+        return STEPS
     for base, kind in _BUILTIN:
         if issubclass(cls, base):
             return kind
     # Asked of the class, never of the instance: mocks and lazy proxies answer yes to everything.
-    if callable(getattr(cls, "model_copy", None)) and isinstance(_model_fields(cls), dict):
+    if callable(of_class(cls, "model_copy")) and type(_model_fields(cls)) is dict:
         return MODEL
-    return DATACLASS if dataclasses.is_dataclass(cls) else OTHER
+    if _field_names(cls):
+        return FIELDS
+    if issubclass(cls, types.SimpleNamespace) or any(_is_parsed(base) for base in cls.__mro__):
+        return NAMESPACE
+    if cls is types.MappingProxyType:
+        return VIEW
+    return ITERATOR if cls in _LOOKED_THROUGH or cls is types.GeneratorType else OTHER
+
+
+def _is_parsed(cls: type) -> bool:
+    """Whether it is `argparse.Namespace`, which is not imported for this."""
+    return cls.__name__ == "Namespace" and cls.__module__ == "argparse"
 
 
 def _model_fields(cls: type) -> Any:
-    fields = getattr(cls, "__pydantic_fields__", None)
-    return fields if fields is not None else getattr(cls, "model_fields", None)
+    return of_class(cls, "__pydantic_fields__", of_class(cls, "model_fields"))
 
 
 @lru_cache(maxsize=1024)
-def _field_names(cls: type) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(cls))
+def _field_names(cls: Any) -> tuple[str, ...]:
+    """The names of what a dataclass, a class of attrs or one that wraps a container holds."""
+    found = of_class(cls, "__dataclass_fields__")
+    if type(found) is dict:
+        return tuple(f.name for f in dataclasses.fields(cls))
+    found = of_class(cls, "__attrs_attrs__")
+    if isinstance(found, tuple):
+        return tuple(field.name for field in found)
+    return next((names for base, names in _HOLDERS if issubclass(cls, base)), ())
 
 
 def attributes_of(kind: int, value: Any) -> dict[str, Any]:
-    """A dataclass's or model's fields that are set."""
+    """What an object holds under names, as far as it is set."""
     cls: Any = type(value)
-    if kind == DATACLASS:
-        return {name: getattr(value, name) for name in _field_names(cls) if hasattr(value, name)}
+    if kind == FIELDS:
+        found = {name: attribute(value, name, MISSING) for name in _field_names(cls)}
+        return {name: v for name, v in found.items() if v is not MISSING}
+    held: dict[str, Any] = attribute(value, "__dict__") or {}
+    if kind == NAMESPACE:
+        return dict(held)
     fields = _model_fields(cls)
-    found = {name: v for name, v in vars(value).items() if name in fields}
-    found.update(getattr(value, "__pydantic_extra__", None) or {})
+    found = {name: v for name, v in held.items() if name in fields}
+    found.update(attribute(value, "__pydantic_extra__") or {})
     return found
 
 
 def parts_of(kind: int, value: Any) -> Iterable[Any]:
-    """What a container holds, a dict's keys included."""
+    """What a container holds, a dict's keys included; as the builtin it is made of has it, whatever it says itself."""
     if kind == DICT:
-        return chain(value, value.values())
+        return chain(dict.__iter__(value), dict.values(value))
+    if kind == LIST:
+        return list.__iter__(value)
+    if kind == TUPLE:
+        return tuple.__iter__(value)
     if kind == MARK:
         return (value.value,)
-    if kind in (DATACLASS, MODEL):
+    if kind in (FIELDS, NAMESPACE, MODEL):
         return attributes_of(kind, value).values()
-    parts: Iterable[Any] = value
+    if kind == ITERATOR:
+        return behind(value) if ends(value) else ()
+    if kind == VIEW:
+        return behind(value)
+    if kind == STEPS:
+        return (value.items,)
+    base: Any = {SET: set, FROZENSET: frozenset, DEQUE: deque}[kind]
+    parts: Iterable[Any] = base.__iter__(value)
     return parts
+
+
+def ends(iterator: Any) -> bool:
+    """Whether an iterator of this kind comes to an end, and no code but this package's runs on the way."""
+    kind = type(iterator)
+    if kind is types.GeneratorType:
+        return _future_list_of(iterator) is not None
+    if kind not in _LOOKED_THROUGH:
+        return False
+    if kind not in _ENDLESS:
+        return True
+    for part in behind(iterator):
+        cls: Any = type(part)
+        if cls in EXACT or cls is deque or cls is FutureList or (kind_of(cls) == ITERATOR and ends(part)):
+            return True
+    return False
+
+
+def behind(value: Any) -> Iterable[Any]:
+    """What an iterator goes through, or a view shows, without taking anything from it."""
+    kind = type(value)
+    if kind is types.GeneratorType:
+        found = _future_list_of(value)
+        return () if found is None else (found,)
+    if kind in _ENDLESS:
+        inner: tuple[Any, ...] = value.__reduce__()[1]
+        return inner
+    return gc.get_referents(value)
+
+
+def _future_list_of(generator: Any) -> FutureList | None:
+    """The list whose futures a generator gives."""
+    if generator.gi_code is not FutureList.__iter__.__code__ or generator.gi_frame is None:
+        return None
+    found: FutureList = generator.gi_frame.f_locals["self"]
+    return found

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import is_a
 from anabranch.core.columns import Source
 from anabranch.core.containers import LEAVES
 from anabranch.core.contracts import Binding
 from anabranch.core.futures import is_future
-from anabranch.core.map_plan import Constant, LateMapped
+from anabranch.core.map_plan import Constant, LateMapped, Mapped
 from anabranch.core.walk import lift
 
 if TYPE_CHECKING:
-    from anabranch.core.map_plan import MapPlan
+    from anabranch.core.map_plan import Key, MapPlan
 
 
 class Layout:
@@ -68,14 +71,34 @@ def resolved_late(
     return new, {name: had(plan.kwargs[name], value) for name, value in kwargs.items()}
 
 
-def holds_futures(plan: MapPlan) -> bool:
-    """Whether a list that is mapped over has futures among its elements, at any depth."""
-    for _, argument in plan.mapped:
+def settled(plan: MapPlan) -> tuple[MapPlan, bool]:
+    """The plan without marks round its elements, and whether futures are among these, at any depth.
+
+    What an iterator gives, and the elements beside it, are looked at when they are pulled: see `core.pulled`. A future
+    list beside it is such an iterator, of its futures.
+    """
+    bare: dict[Key, Mapped] = {}
+    listed = [(key, argument) for key, argument in plan.mapped if not argument.futures]
+    if any(is_a(argument.iterable, Iterator) for _, argument in listed):
+        bare = {key: Mapped(iter(a.iterable), a.wrap) for key, a in plan.mapped if a.futures}
+        return _with(plan, bare), False
+    for key, argument in listed:
         cells = argument.iterable
-        listed = not argument.futures and type(cells) is tuple and argument.wrap != "quote"
-        if listed and not LEAVES.issuperset(map(type, cells)) and lift(cells, is_future)[1]:
-            return True
-    return False
+        if type(cells) is tuple and argument.wrap != "quote" and not LEAVES.issuperset(map(type, cells)):
+            cells, found = lift(cells, is_future)
+            if found:
+                return plan, True
+        if cells is not argument.iterable or argument.wrap is not None:
+            bare[key] = Mapped(cells)
+    return _with(plan, bare), False
+
+
+def _with(plan: MapPlan, new: dict[Key, Mapped]) -> MapPlan:
+    """The plan with these arguments in the place of what it had there."""
+    if not new:
+        return plan
+    args = tuple(new.get(n, a) for n, a in enumerate(plan.args))
+    return replace(plan, args=args, kwargs={name: new.get(name, a) for name, a in plan.kwargs.items()})
 
 
 def calls_of(plan: MapPlan) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import Annotation, allow_failure, quote, unmapped, unwrap_all
+from anabranch.core.asking import is_a, of_class
+from anabranch.core.containers import MODEL, kind_of
 from anabranch.core.errors import MapError
 
 if TYPE_CHECKING:
@@ -128,13 +130,13 @@ def plan_map(
 def _classify(value: Any, is_future_list: Callable[[object], bool], is_future: Callable[[object], bool]) -> Argument:
     wrap: str | None = None
     inner = value
-    while isinstance(inner, Annotation):
-        if isinstance(inner, unmapped):
-            while isinstance(inner, unmapped):
+    while is_a(inner, Annotation):
+        if is_a(inner, unmapped):
+            while is_a(inner, unmapped):
                 inner = inner.value
             return Constant(wrap_each(wrap, inner))
         # `quote` settles it: nothing under it is looked at, so an inner allow_failure is idle.
-        wrap = "quote" if isinstance(inner, quote) or wrap == "quote" else "allow_failure"
+        wrap = "quote" if is_a(inner, quote) or wrap == "quote" else "allow_failure"
         inner = inner.value
     if is_future_list(inner):
         return Mapped(inner, wrap, futures=True)
@@ -147,13 +149,13 @@ def _classify(value: Any, is_future_list: Callable[[object], bool], is_future: C
 
 def is_mappable(value: Any) -> bool:
     """Whether `map` goes over the elements of this: iterable, and not text, bytes, a file or a model."""
-    if isinstance(value, (str, bytes, bytearray, io.IOBase)):
+    cls: Any = type(value)
+    if issubclass(cls, (str, bytes, bytearray, io.IOBase)) or kind_of(cls) == MODEL:  # a model iterates over its fields
         return False
-    cls = type(value)
-    if hasattr(cls, "model_copy") and hasattr(cls, "model_fields"):  # a pydantic model iterates over its fields
+    if of_class(cls, "read") is not None and of_class(cls, "readline") is not None:
+        return False  # files that are no IOBase: storage clients'
+    if (cls.__module__, cls.__name__) == ("tempfile", "_TemporaryFileWrapper"):
         return False
-    if hasattr(value, "read") and hasattr(value, "readline"):
-        return False  # files that are no IOBase: tempfile's, storage clients'
     try:
         iter(value)
     except TypeError:  # also zero-dimensional arrays, which only look iterable
@@ -165,7 +167,7 @@ def _settled(iterable: Iterable[Any]) -> Any:
     """The iterable as something that cannot change, if it can be counted; else its iterator."""
     if _is_counted(iterable):
         return iterable
-    if isinstance(iterable, Iterator) or not _is_sized(iterable):
+    if is_a(iterable, Iterator) or not _is_sized(iterable):
         return iter(iterable)
     # Listed, not measured: a DataFrame's len() counts rows, but it iterates over columns.
     return tuple(iterable)
@@ -174,7 +176,7 @@ def _settled(iterable: Iterable[Any]) -> Any:
 def is_array(value: object) -> bool:
     """Whether this is a numpy array; never imports numpy."""
     numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.ndarray)
+    return numpy is not None and is_a(value, numpy.ndarray)
 
 
 def _is_counted(value: object) -> bool:
@@ -184,7 +186,7 @@ def _is_counted(value: object) -> bool:
 def _is_sized(value: Any) -> bool:
     try:
         len(value)
-    except (TypeError, NotImplementedError):
+    except Exception:  # whatever the object's own code raises: it is asked for its elements, then
         return False
     return True
 
@@ -210,11 +212,8 @@ def _length(argument: Mapped) -> int | None:
     if not argument.futures:
         return len(argument.iterable) if _is_counted(argument.iterable) else None
     # len() of a future list waits for an unsized input to end; its progress does not.
-    progress = getattr(argument.iterable, "progress", None)
-    if isinstance(progress, tuple) and len(progress) == 2:
-        total: int | None = progress[1]
-        return total
-    return len(argument.iterable) if _is_sized(argument.iterable) else None
+    total: int | None = argument.iterable.progress[1]
+    return total
 
 
 def _nothing_to_map(name: str, constants: list[tuple[str, Any]]) -> MapError:

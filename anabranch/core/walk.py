@@ -9,21 +9,30 @@ back as the same object.
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict, deque
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import allow_failure, quote
+from anabranch.core.asking import attribute, of_class, told
 from anabranch.core.containers import (
+    DEQUE,
     DICT,
     EXACT,
     FROZENSET,
+    ITERATOR,
     LEAVES,
     LIST,
     MARK,
     MODEL,
     OTHER,
     SET,
+    STEPS,
     TUPLE,
+    VIEW,
+    Steps,
     attributes_of,
+    behind,
     kind_of,
     parts_of,
 )
@@ -77,7 +86,7 @@ def lift(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, list[tup
     flat = _lift_flat(value, is_future) if type(value) is tuple else None
     if flat is not None:
         return flat
-    touched, alive = _search(value, is_future, marks=True)
+    touched, alive = _search((value,), is_future, marks=True)
     if not touched:
         return value, found
     numbers: dict[tuple[int, bool], Hole] = {}
@@ -105,7 +114,7 @@ def fill(value: Any, values: Sequence[Any]) -> Any:
     flat = _fill_flat(value, values, inner=True) if kind is tuple else None
     if flat is not None:
         return flat
-    touched, alive = _search(value, _is_hole, marks=False)
+    touched, alive = _search((value,), _is_hole, marks=False)
     if not touched:
         return value
     return _Rebuild(_is_hole, lambda hole, _: values[hole.n], touched, alive, marks=False)(value)
@@ -177,7 +186,9 @@ def _fill_flat(parts: tuple[Any, ...], values: Sequence[Any], *, inner: bool) ->
 # -- first pass: what is to be replaced, and which containers lie above it -------------------------
 
 
-def _search(value: Any, is_future: Callable[[object], bool], *, marks: bool) -> tuple[set[int], list[Any]]:
+def _search(
+    values: Iterable[Any], is_future: Callable[[object], bool], *, marks: bool, allow: int = 0
+) -> tuple[set[int], list[Any]]:
     """Keys of the containers to build anew, and what must stay alive for these keys to be true.
 
     A key is an object's id and whether it was reached through `allow_failure`: the same list may
@@ -186,7 +197,7 @@ def _search(value: Any, is_future: Callable[[object], bool], *, marks: bool) -> 
     parents: dict[int, list[int]] = {}
     alive: list[Any] = []
     hits: list[int] = []
-    pending: list[tuple[Iterable[Any], int, int]] = [((value,), _ROOT, 0)]
+    pending: list[tuple[Iterable[Any], int, int]] = [(values, _ROOT, allow)]
     while pending:
         parts, parent, allow = pending.pop()
         for part in parts:
@@ -201,14 +212,14 @@ def _search(value: Any, is_future: Callable[[object], bool], *, marks: bool) -> 
                 if not marks:
                     continue
                 hits.append(parent)  # to be taken off, whatever is inside
-                if isinstance(part, quote):
+                if issubclass(cls, quote):
                     continue
             elif is_future(part):
                 hits.append(parent)
                 continue
             elif kind == OTHER:
                 continue
-            inner = 1 if kind == MARK and isinstance(part, allow_failure) else allow
+            inner = 1 if kind == MARK and issubclass(cls, allow_failure) else allow
             key = id(part) << 1 | inner
             known = parents.get(key)
             if known is not None:
@@ -263,6 +274,13 @@ class _Rebuild:
                 "an argument is nested too deep for the futures in it to be found a place; pass a flatter "
                 "structure, or the futures' values"
             ) from None
+        except ParameterBindError:
+            raise
+        except Exception as error:  # of an object's own code
+            raise ParameterBindError(
+                f"a future is in an object that cannot be copied with a value in its place: {told(error)}; pass the "
+                "future beside it, or its value"
+            ) from error
 
     def part(self, value: Any, allow: bool) -> Any:
         cls: Any = type(value)
@@ -272,9 +290,9 @@ class _Rebuild:
         if kind == MARK:
             if not self.marks:
                 return value
-            if isinstance(value, quote):
+            if issubclass(cls, quote):
                 return value.value
-            return self.part(value.value, allow or isinstance(value, allow_failure))
+            return self.part(value.value, allow or issubclass(cls, allow_failure))
         if cls not in EXACT and self.is_future(value):
             return self.replace(value, allow)
         key = id(value) << 1 | allow
@@ -290,19 +308,40 @@ class _Rebuild:
         if kind == LIST:
             # Known before it is filled, so that a list which holds itself ends here.
             new = self.copies[key] = [] if type(value) is list else copy.copy(value)
-            new[:] = [self.part(v, allow) for v in value]
+            new[:] = [self.part(v, allow) for v in list.__iter__(value)]
             return new
+        if kind == DEQUE:
+            new = self.copies[key] = copy.copy(value)
+            parts = [self.part(v, allow) for v in deque.__iter__(value)]
+            new.clear()
+            new.extend(parts)
+            return new
+        if kind == ITERATOR:
+            return self.steps(list(value), allow)
+        if kind == STEPS:
+            return iter(self.part(value.items, allow))
+        if kind == VIEW:
+            return MappingProxyType(self.part(next(iter(behind(value))), allow))
         if kind == DICT:
             return self.dict(value, allow, key)
         if kind == TUPLE:
-            return _like_tuple(value, [self.part(v, allow) for v in value])
+            return _like_tuple(value, [self.part(v, allow) for v in tuple.__iter__(value)])
         if kind in (SET, FROZENSET):
             return self.set(kind, value, allow)
         return self.fields(kind, value, allow, key)
 
+    def steps(self, items: list[Any], allow: bool) -> Any:
+        """What an iterator gave: its futures were not seen before."""
+        touched, alive = _search((items,), self.is_future, marks=self.marks, allow=int(allow))
+        self.touched |= touched
+        self.alive += alive
+        found = self.part(items, allow)
+        return Steps(found) if _search((found,), _is_hole, marks=False)[0] else iter(found)
+
     def dict(self, value: Any, allow: bool, key: int) -> Any:
         new = self.copies[key] = {} if type(value) is dict else copy.copy(value)
-        pairs = [(self.part(k, allow), self.part(v, allow)) for k, v in value.items()]
+        items = OrderedDict.items(value) if isinstance(new, OrderedDict) else dict.items(value)
+        pairs = [(self.part(k, allow), self.part(v, allow)) for k, v in items]
         if new:
             new.clear()
         for k, v in pairs:
@@ -313,7 +352,7 @@ class _Rebuild:
         return new
 
     def set(self, kind: int, value: Any, allow: bool) -> Any:
-        parts = [self.part(v, allow) for v in value]
+        parts = [self.part(v, allow) for v in (frozenset if kind == FROZENSET else set).__iter__(value)]
         for part in parts:
             try:
                 hash(part)
@@ -331,7 +370,7 @@ class _Rebuild:
         if kind == MODEL:
             changed = {name: self.part(v, allow) for name, v in given.items()}
             return value.model_copy(update={n: v for n, v in changed.items() if v is not given[n]})
-        new = self.copies[key] = _copy_of_dataclass(value, given)
+        new = self.copies[key] = _copy_of(value, given)
         for name, v in given.items():
             part = self.part(v, allow)
             if part is not v:
@@ -339,7 +378,7 @@ class _Rebuild:
         return new
 
 
-def _copy_of_dataclass(value: Any, given: dict[str, Any]) -> Any:
+def _copy_of(value: Any, given: dict[str, Any]) -> Any:
     try:
         return copy.copy(value)
     except AttributeError:  # slotted and frozen, with a field not set yet: its own copying needs all
@@ -353,12 +392,12 @@ def _like_tuple(value: Any, parts: list[Any]) -> Any:
     cls = type(value)
     if cls is tuple:
         return tuple(parts)
-    make = getattr(cls, "_make", None)  # a named tuple
-    if make is not None:
-        return make(parts)
+    if of_class(cls, "_make") is not None and of_class(cls, "_fields") is not None:  # a named tuple
+        return cls._make(parts)
     new = tuple.__new__(cls, parts)
-    if hasattr(value, "__dict__"):
-        vars(new).update(vars(value))
+    held = attribute(value, "__dict__")
+    if held:
+        vars(new).update(held)
     return new
 
 

@@ -274,7 +274,7 @@ class Arguments:
 def arguments(board: Board, map: MapRun, items: Sequence[int]) -> Arguments:
     """What a chunk of these items is called with."""
     found = Arguments()
-    if map.starred and map.item_upstreams:
+    if map.item_upstreams and not map.feeds and (map.source is None or not map.source.random_access):
         found.args = [_single(map, index, position, found) for position, index in enumerate(items)]
     elif map.feeds:
         found.args = [_fed(map, index, position, found) for position, index in enumerate(items)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import Stage
     from anabranch.core.maps import MapRun
+    from anabranch.core.reasons import Reason
     from anabranch.engine.limits import Look
+
+
+_NOTHING: Mapping[int, tuple[Upstream, ...]] = MappingProxyType({})
 
 
 class Intake(Board):
@@ -194,6 +199,7 @@ class Intake(Board):
         """A flow run has ended: its maps are of no more use here, and what workers know of them is dropped."""
         for map in maps:
             self.maps.pop(map.id, None)
+            self.turned_away.pop(map.id, None)
             self.nested.pop(map.parent_id, None)
             map.forgotten, map.call = True, None
             if map.short:
@@ -215,7 +221,7 @@ class Intake(Board):
         if problem is not None:
             why = causes.of_refusal(map, gates)
             self._gates_read(map)
-            self.end_items(map, range(len(map.codes)), states.TRIGGER_FAILED, problem, reason=why)
+            self._turn_away(map, states.TRIGGER_FAILED, problem, why)
             return
         if not map.constants_ready:
             self.out.append(Resolve(map))
@@ -240,7 +246,13 @@ class Intake(Board):
 
     def constants_failed(self, map: MapRun, message: str) -> None:
         self._gates_read(map)
-        self.end_items(map, range(len(map.codes)), states.FAILED, message, reason=make("arguments"))
+        self._turn_away(map, states.FAILED, message, make("arguments"))
+
+    def _turn_away(self, map: MapRun, code: int, message: str, why: Reason) -> None:
+        """None of the map's items begins, and none of those that its iterator, or what feeds it, has still to bring."""
+        if not map.closed:
+            self.turned_away[map.id] = (code, message, why)
+        self.end_items(map, range(len(map.codes)), code, message, reason=why)
 
     def _start_items(self, map: MapRun) -> None:
         if map.feeds:
@@ -252,6 +264,7 @@ class Intake(Board):
                 self.make_ready(map, lo, hi)
             self.check_finished(map)
         elif map.source is not None:
+            self.enqueue(map)  # whoever waits had some of it pulled before it could begin
             self.pull(map)
         elif map.kind == "map":
             self.check_finished(map)
@@ -280,6 +293,10 @@ class Intake(Board):
         if not upstreams:
             self.make_ready(map, index, index + 1)
             return
+        self._await(map, index, upstreams)
+
+    def _await(self, map: MapRun, index: int, upstreams: tuple[Upstream, ...]) -> None:
+        """An item begins when these have ended."""
         map.item_upstreams[index] = upstreams
         waiting = 0
         for up in upstreams:
@@ -314,8 +331,11 @@ class Intake(Board):
             map.read_singly = True
         self.ledger.grow(map)
 
-    def pulled(self, map: MapRun, items: Sequence[Any], exhausted: bool, error: BaseException | None) -> None:
-        """The feeder brought elements of the map's iterator."""
+    def pulled(
+        self, map: MapRun, items: Sequence[Any], exhausted: bool, error: BaseException | None,
+        waited: Mapping[int, tuple[Upstream, ...]] = _NOTHING,
+    ) -> None:  # fmt: skip
+        """The feeder brought elements of the map's iterator; those in `waited`, by place, wait for other runs."""
         map.pulling = False
         if map.closed:  # given up while the feeder was at it: nobody counts on these any more
             return
@@ -324,12 +344,25 @@ class Intake(Board):
             self.grow(map, lo + len(items))
             for index, item in enumerate(items, lo):
                 map.args[index] = item
-            self.make_ready(map, lo, lo + len(items))
+            self._begin_pulled(map, lo, waited)
         if exhausted or error is not None:
             map.error = error
             self.close_map(map)
         else:
             self.pull(map)
+
+    def _begin_pulled(self, map: MapRun, lo: int, waited: Mapping[int, tuple[Upstream, ...]]) -> None:
+        """The items from `lo` on are there: they are ready, or wait for what they read."""
+        away = self.turned_away.get(map.id)
+        if away is not None:
+            self.end_items(map, range(lo, len(map.codes)), away[0], away[1], reason=away[2])
+            return
+        start = lo
+        for place in sorted(waited):
+            self.make_ready(map, start, lo + place)
+            self._await(map, lo + place, waited[place])
+            start = lo + place + 1
+        self.make_ready(map, start, len(map.codes))
 
     def close_map(self, map: MapRun) -> None:
         """No more items will come."""

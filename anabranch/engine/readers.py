@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Capabilities, Held
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun
+    from anabranch.core.reasons import Reason
     from anabranch.core.runs import Row
     from anabranch.engine.lanes import Sent
 
@@ -45,6 +46,7 @@ class Readers:
         self._when_halted: list[Callable[[], None]] = []
         self.cancelled_by = "user"  # by whom
         self.unsendable: dict[int, str] = {}  # shared values that cannot be pickled, and why
+        self.turned_away: dict[str, tuple[int, str, Reason]] = {}  # by map: how all its items end, also those to come
         self.ledger = Ledger()
         self.limits = Limits()
         self.short = Waiting()

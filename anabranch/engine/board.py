@@ -116,10 +116,6 @@ class Board(Readers):
     def admit_range(self, map: MapRun, lo: int, hi: int) -> None:
         """Upstream items [lo, hi) of an item-wise map have ended, all or in part."""
         hi = min(hi, len(map.codes))
-        if lo < hi and map.id in self.turned_away:
-            code, message, why = self.turned_away[map.id]
-            self.end_items(map, range(lo, hi), code, message, reason=why)
-            return
         if lo >= hi or map.gate or not map.constants_ready:
             return
         if len(map.feeds) == 1 and map.options.trigger is None:

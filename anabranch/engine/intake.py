@@ -351,11 +351,20 @@ class Intake(Board):
         else:
             self.pull(map)
 
+    def admit_range(self, map: MapRun, lo: int, hi: int) -> None:
+        if self.turned_away and map.id in self.turned_away:
+            self._end_as_all(map, lo, min(hi, len(map.codes)))
+        else:
+            super().admit_range(map, lo, hi)
+
+    def _end_as_all(self, map: MapRun, lo: int, hi: int) -> None:
+        code, message, why = self.turned_away[map.id]
+        self.end_items(map, range(lo, hi), code, message, reason=why)
+
     def _begin_pulled(self, map: MapRun, lo: int, waited: Mapping[int, tuple[Upstream, ...]]) -> None:
         """The items from `lo` on are there: they are ready, or wait for what they read."""
-        away = self.turned_away.get(map.id)
-        if away is not None:
-            self.end_items(map, range(lo, len(map.codes)), away[0], away[1], reason=away[2])
+        if map.id in self.turned_away:
+            self._end_as_all(map, lo, len(map.codes))
             return
         start = lo
         for place in sorted(waited):

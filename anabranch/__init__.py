@@ -1,11 +1,15 @@
 """anabranch: plain Python functions as one program on threads, processes, Dask or Ray.
 
-Public names are loaded when first used, so that `import anabranch` costs next to nothing.
+Public names are loaded when first used, so that `import anabranch` costs next to nothing. So are the public modules
+(`from anabranch.states import Completed`), whose code lives in rooms; type checkers find them in the stubs beside
+this file.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -86,12 +90,46 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "wait": ("anabranch.core.waiting", "wait"),
 }
 
+# Public modules, and whose names they give.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "cache_policies": ("anabranch.core.policies",),
+    "errors": ("anabranch.core.errors",),
+    "futures": ("anabranch.core.futures", "anabranch.core.waiting"),
+    "state": ("anabranch.core.states",),
+    "states": ("anabranch.core.states",),
+    "triggers": ("anabranch.engine.triggers",),
+}
+
 __all__ = [*_HOMES, "__version__"]
+
+
+class _PublicModule(ModuleType):
+    """A module of this name to `import`; what is asked of it is asked of the modules that it stands for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__all__":
+            return [known for known in dir(self) if not known.startswith("_")]
+        if not name.startswith("__"):  # who goes through all modules for those loads nothing
+            for home in self._homes():
+                if hasattr(home, name):
+                    return getattr(home, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({name for home in self._homes() for name in getattr(home, "__all__", dir(home))})
+
+    def _homes(self) -> list[ModuleType]:
+        return [importlib.import_module(home) for home in _MODULES[self.__name__.rpartition(".")[2]]]
+
+
+sys.modules.update({f"{__name__}.{name}": _PublicModule(f"{__name__}.{name}") for name in _MODULES})
 
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
+        if name in _MODULES:
+            return sys.modules[f"{__name__}.{name}"]
         raise AttributeError(f"module 'anabranch' has no attribute {name!r}")
     module = importlib.import_module(home[0])
     found = module if home[1] is None else getattr(module, home[1])

@@ -16,13 +16,13 @@ from anabranch import session as sessions
 from anabranch.core import context, secrets, states
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import OptionError
-from anabranch.core.failures import described, without_frames
+from anabranch.core.failures import described, kept, leaving, without_frames
 from anabranch.core.futures import Future
 from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
 from anabranch.core.walk import needs_walk
 from anabranch.engine import drive, hooks
-from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, finish
+from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, failed, finish
 from anabranch.engine.steps import Call, Sleep
 from anabranch.given_values import GivenValues
 from anabranch.tickets import Inside
@@ -90,6 +90,7 @@ class _Called:
             version=task.options.version or "",
         )  # fmt: skip
         self.around: Around | None = None  # once an attempt has begun
+        self.misnamed: OptionError | None = None  # why `task_run_name` gave it no name
         self.prints = task.options.log_prints
         if self.prints is None:
             self.prints = flow.log_prints if flow is not None else False
@@ -110,7 +111,10 @@ class _Called:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
                 self._keep(result)
-                return self._answer(result, return_state)
+                try:
+                    return self._answer(result, return_state)
+                finally:
+                    del result  # an error that leaves has this frame, and must not be held by it
             self._again(result)
             if result.delay:
                 time.sleep(result.delay)
@@ -131,7 +135,10 @@ class _Called:
                 self._leave(left)
             if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
                 self._keep(result)
-                return self._answer(result, return_state)
+                try:
+                    return self._answer(result, return_state)
+                finally:
+                    del result  # an error that leaves has this frame, and must not be held by it
             self._again(result)
             await drive.pause(result.delay)
 
@@ -158,7 +165,10 @@ class _Called:
             except BaseException as error:
                 result = yield from self._crashed(error)
             if result.code != states.AWAITING_RETRY:
-                return self._answer(result, False)
+                try:
+                    return self._answer(result, False)
+                finally:
+                    del result
             self._again(result)
             yield Sleep(result.delay)
 
@@ -177,16 +187,21 @@ class _Called:
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.map is not None:
             self.run_info.index = self.index = next(self.map.append_index)
-        given = self.task.options.task_run_name
-        if given is not None:
-            parameters = self.task.binder.as_dict(args, kwargs)
-            self.run_info.given_name = context.given_name(given, parameters)
-            if self.map is not None:
-                self.map.names[self.index] = self.run_info.given_name
+        if self.task.options.task_run_name is not None:
+            self._name(self.task.options.task_run_name, args, kwargs)
         if self.map is not None:
             pump = self.map.scope.pump
             pump.leave(pump.dispatcher.call_began, self.map, self.index)
         self.begun, self.zero = time.time(), time.perf_counter()
+
+    def _name(self, given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        parameters = self.task.binder.as_dict(args, kwargs)
+        try:
+            self.run_info.given_name = context.given_name(given, parameters, f"@task {self.task.name!r}: task_run_name")
+        except OptionError as error:
+            self.misnamed = error
+        if self.map is not None and self.run_info.given_name:
+            self.map.names[self.index] = self.run_info.given_name
 
     def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttemptResult | None:
         """What an earlier driver of the run has made of this call."""
@@ -244,6 +259,8 @@ class _Called:
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True,
             streams=streams,
         )  # fmt: skip
+        if self.misnamed is not None:  # on a worker too such a run has failed before its function is called
+            return finish(self.around, failed(self.misnamed))
         return attempt(self.around, args, kwargs)
 
     def _crashed(self, error: BaseException) -> Generator[Step, Any, AttemptResult]:
@@ -280,15 +297,17 @@ class _Called:
         if return_state and (error is None or isinstance(error, Exception)):
             if self.map is not None:
                 state.data = Future(self.map, self.index)  # who asks it for the exception has handled the failure
+            elif error is not None:
+                kept(error)
             return state
         if error is None:
             error = state.exception()
         if self.map is not None:
             self.map.handle(self.index)
         try:
-            raise error
+            raise leaving(error)
         finally:
-            del error, result
+            del error, result, state
 
     def _state(self, result: AttemptResult) -> State:
         name, kind = states.NAMES[result.code]

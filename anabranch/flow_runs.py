@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from anabranch import ends, flow_slots, logs, prints, resumption
 from anabranch import session as sessions
 from anabranch.core import context, secrets, states
-from anabranch.core.context import FlowContext, TaskContext
+from anabranch.core.context import FlowContext, TaskContext, given_name
 from anabranch.core.errors import CancelledRun, OptionError
-from anabranch.core.failures import exception_of
+from anabranch.core.exceptions import twin
+from anabranch.core.failures import exception_of, kept, leaving
 from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
 from anabranch.core.states import Completed, Pending, State, StateType
 from anabranch.core.validate import validate_call
@@ -55,7 +56,8 @@ class FlowRun:
         )
         earlier = begin.row
         self.id = earlier.id if earlier is not None else self.session.ids.new()
-        given = earlier.name if earlier is not None else _run_name(flow, self.parameters)
+        self.misnamed: OptionError | None = None  # why `flow_run_name` gave it no name
+        given = earlier.name if earlier is not None else self._given_name()
         self.name = given or self.session.ids.name()
         self.attempt = self.before = earlier.attempt if earlier is not None else 0
         self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
@@ -113,6 +115,16 @@ class FlowRun:
         scope = self.session.scopes.get(task.run.flow_run_id)
         return None if scope is None else scope.flow
 
+    def _given_name(self) -> str:
+        given = self.flow.options.flow_run_name
+        if given is None:
+            return ""
+        try:
+            return given_name(given, self.parameters, f"@flow {self.flow.name!r}: flow_run_name")
+        except OptionError as error:
+            self.misnamed = error
+            return ""
+
     def _log_prints(self) -> bool:
         if self.flow.options.log_prints is not None:
             return self.flow.options.log_prints
@@ -153,7 +165,10 @@ class FlowRun:
             ended, policy = flow_slots.given_up(self), self._policy(args, kwargs)
             result: FlowResult = ended or drive.run(policy, sleep=self._told.wait)  # a cancel cuts a delay short
             self._keep(result)
-        return self._answer(result, return_state)
+        try:
+            return self._answer(result, return_state)
+        finally:
+            del result, ended  # an error that leaves has this frame, and must not be held by it
 
     async def go_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         if self.completed is not None:
@@ -164,7 +179,10 @@ class FlowRun:
                 policy = self._policy(args, kwargs)
                 result: FlowResult = await drive.run_async(policy, sleep=self._pause) if ended is None else ended
                 self._keep(result)
-        return self._answer(result, return_state)
+        try:
+            return self._answer(result, return_state)
+        finally:
+            del result, ended
 
     def _keep(self, result: FlowResult) -> None:
         if result.state.is_completed() and self.parent is not None and self.flow.options.persist_result is not False:
@@ -285,13 +303,17 @@ class FlowRun:
         fatal = isinstance(error, BaseException) and not isinstance(error, Exception)
         if fatal or (error is not None and not return_state):
             assert error is not None
+            if self.state.data is error:  # hooks may hold this run: what leaves must not be held by it
+                self.state = self.state.with_data(kept(twin(error)))
             try:
-                raise error
+                raise leaving(error)
             finally:
                 del error, result
         if not return_state:
             return result.value
         state = result.state
+        if isinstance(state.data, BaseException):
+            kept(state.data)
         if self._counts and self.parent is not None and not state.is_completed():
             state = state.with_data(state.exception())
             self.parent.scope.leave_ended(state, self.flow._runnable.spec)
@@ -300,6 +322,8 @@ class FlowRun:
     # -- what the policy asks --------------------------------------------------------------------
 
     def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if self.misnamed is not None:
+            raise self.misnamed
         if not self.flow.options.validate_parameters:
             return args, kwargs
         return validate_call(self.flow.fn, args, kwargs, name=self.flow.name)
@@ -420,19 +444,3 @@ def _with_error(map: Any, index: int) -> State:
 
 def _copy(row: FlowRunRow) -> FlowRunRow:
     return FlowRunRow(*(getattr(row, name) for name in FlowRunRow.__slots__))
-
-
-def _run_name(flow: Flow[..., Any], parameters: dict[str, Any]) -> str | None:
-    given = flow.options.flow_run_name
-    if given is None:
-        return None
-    try:
-        name = given.format(**parameters) if isinstance(given, str) else given()
-    except (KeyError, IndexError) as error:
-        known = ", ".join(parameters) or "none"
-        raise OptionError(
-            f"@flow {flow.name!r}: flow_run_name {given!r} names {error}, which is no parameter; known are: {known}"
-        ) from None
-    if not isinstance(name, str):
-        raise OptionError(f"@flow {flow.name!r}: flow_run_name gave {name!r}, which is no string")
-    return name

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch.core.earlier import Earlier
 from anabranch.core.errors import CodeChanged, SerializationError
+from anabranch.core.identity import identity_of
 from anabranch.core.keys import DIGEST_BYTES, hash_value
 from anabranch.core.states import NAMES
 
@@ -61,6 +62,7 @@ class Past:
         for row in rows:
             if row.kind != "map":
                 self._series.setdefault(row.call_key, []).append(row)
+        self._told: set[str] = set()  # names of tasks that run again because of what they read
         self._left: list[tuple[str, Callable[[], int]]] = []  # what was handed out, and how much of it nobody asked for
 
     def map(self, map: MapRun) -> Earlier | None:
@@ -129,6 +131,11 @@ class Past:
             return False
         if self.changed == "rerun":
             return True
+        if row.code.partition("-")[0] == code.partition("-")[0]:
+            if row.task not in self._told and "?" not in code:
+                self._told.add(row.task)
+                logs.warn(f"task {row.task!r} runs again: its code is as it was, but it reads other values")
+            return True
         raise CodeChanged(
             f"the code of task {row.task!r} has changed since the run was recorded: resume with --keep-changed "
             "(changed='keep') to keep what it has made, or --rerun-changed (changed='rerun') to run it again"
@@ -160,7 +167,6 @@ class Resume:
         self._seen: Counter[str] = Counter()  # calls of each key
         self._singles: Counter[bytes] = Counter()  # single runs of each key
         self._recorded: dict[str, dict[bytes, Place | None]] = {}  # by a series' key
-        self._codes: dict[int, tuple[Any, str]] = {}  # by the id of a spec, which is kept: no other gets its id
         self._unhashed = 0
         self._warned: set[str] = set()
 
@@ -270,10 +276,17 @@ class Resume:
             return bytes.fromhex(hash_value((map.id, self._unhashed)))[:DIGEST_BYTES]
 
     def _code(self, map: MapRun) -> str:
-        found = self._codes.get(id(map.spec))
-        if found is None:
-            found = self._codes[id(map.spec)] = (map.spec, code_hash(map.spec.fn))
-        return found[1]
+        """What the map's task is: its code, and all that this reads; what cannot be told apart is like nothing else."""
+        spec = map.spec
+        found = spec.computed.identity() if spec.computed is not None else identity_of(spec.fn)
+        if not found.opaque:
+            return f"{found.code}-{found.state}"
+        with self._lock:
+            first = spec.name not in self._warned
+            self._warned.add(spec.name)
+        if first:
+            logs.warn(f"task {spec.name!r} runs again if the flow is resumed: {found.opaque}")
+        return f"{found.code}-?{map.id}"
 
     def note_places(self, maps: Iterable[MapRun]) -> None:
         """Something of these maps may be stored that goes when the run has completed."""
@@ -315,14 +328,3 @@ def item_key(map: MapRun, index: int | None) -> str:
 
 def keys_of(up: Upstream) -> tuple[str, bool, bool]:
     return item_key(up.map, up.item), up.allow_failure, up.value
-
-
-def code_hash(fn: Any) -> str:
-    """A hash of what a function does: its code and defaults, not its comments; "" for what has no code."""
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        return ""
-    try:
-        return hash_value((code, fn.__defaults__, fn.__kwdefaults__))
-    except SerializationError:
-        return hash_value(code)

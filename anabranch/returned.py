@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import UnfinishedRun
 from anabranch.core.futures import Future, is_future
-from anabranch.core.states import State
+from anabranch.core.states import State, StateSequence
 from anabranch.core.walk import fill, lift
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def resolve_returned(value: Any) -> tuple[Any, Any]:
@@ -22,11 +25,10 @@ def resolve_returned(value: Any) -> tuple[Any, Any]:
     lifted, inside = lift(value, is_future)
     if not inside:
         return value, value
-    found: list[State] = []
-    for given, allow in inside:
-        ended = _states_of(given)
-        found += [] if allow else ended
-    if not all(state.is_completed() for state in found):
+    groups = [(_states_of(given), allow) for given, allow in inside]
+    deciding = [ended for ended, allow in groups if not allow]
+    found = deciding[0] if len(deciding) == 1 else [state for ended in deciding for state in ended]
+    if not all(map(_completed, deciding)):
         return (found[0] if isinstance(value, (Future, State)) else found), found
     values = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside])
     if isinstance(value, (Future, State)):
@@ -40,20 +42,26 @@ def resolve_item(value: Any) -> Any:
     return fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside]) if inside else value
 
 
-def _states_of(given: Any) -> list[State]:
-    """How what was returned ended, each exception in the state that it belongs to."""
+def _states_of(given: Any) -> Sequence[State]:
+    """How what was returned ended; whatever it ended with has reached the flow's caller."""
     if isinstance(given, State):
         if not given.is_final():
             raise UnfinishedRun(f"the flow returned the State {given}, which is not final: return its run's future")
         return [given]
     if isinstance(given, Future):
         return [given.wait()]
-    found: list[State] = given.wait()
+    found: StateSequence = given.wait()
     if given._map.error is not None:
         raise given._map.error
     for index in given.failed():
-        found[index].data = given[index].exception()
+        given._map.handle(index)
     return found
+
+
+def _completed(found: Sequence[State]) -> bool:
+    if isinstance(found, StateSequence):
+        return next(found.unsuccessful(), None) is None
+    return all(state.is_completed() for state in found)
 
 
 def _nothing_else(value: Any) -> bool:

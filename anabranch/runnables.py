@@ -7,6 +7,7 @@ import inspect
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.computation import Computation
 from anabranch.core.contracts import TaskSpec
 from anabranch.core.owners import Owner
 from anabranch.core.params import Binder
@@ -37,7 +38,8 @@ class Runnable:
         self.binder = Binder(fn, name)
         self.serial = next(self.serials)
         self.quiet = False  # no log lines for its single runs
-        self.spec = TaskSpec(name, fn, chosen, source, isasync=is_async(fn))
+        self.computation = Computation(fn, chosen)
+        self.spec = TaskSpec(name, fn, chosen, source, isasync=is_async(fn), computed=self.computation)
         if make is not None and chosen.watched:
             self.spec.owner = Owner(self, make)
         streams = inspect.isasyncgenfunction(fn)

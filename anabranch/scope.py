@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.context import FlowContext
     from anabranch.core.contracts import TaskSpec
+    from anabranch.core.item_columns import ItemColumns
     from anabranch.core.options import MapOptions
     from anabranch.runnables import Runnable
     from anabranch.session import Session
@@ -51,6 +52,7 @@ class Scope(Ends, Values):
         self.pump = session.pump
         self.drop_handle_soon = session.pump.drop_handle_soon  # no call between: it is asked at every future's end
         self.lane = lane
+        self.apart = not session.pump.dispatcher.lanes[lane].capabilities.in_process
         self.flow_run_id = flow_run_id
         self.flow_run_name = flow_run_name
         self.parameters: dict[str, Any] = {}
@@ -163,10 +165,10 @@ class Scope(Ends, Values):
         parent = current.run.id if current is not None else ""
         key = (task.serial, context.current_tags.get(), kind, parent)
         found = self._open.get(key)
-        if found is None:
+        if found is None or (self.apart and kind == "submit" and task.computation.moved()):
             with self._lock:
-                found = self._open.get(key)
-                if found is None:
+                known, found = found, self._open.get(key)
+                if found is known or found is None:
                     found = self._open[key] = self._new_series(task, kind, parent)
         return found
 
@@ -197,7 +199,7 @@ class Scope(Ends, Values):
         )  # fmt: skip
         map.created = self.session.clock.time()
         if kind not in ("call", "flow"):  # those run here
-            map.spec_ref = self.session.spec_ref(self.lane, task)
+            map.spec_ref = self.session.sent_tasks.ref(self.lane, task, self.flow_run_id)
             self._check_resources(map)
         map.stage_ref = self.pump.dispatcher.new_ref()
         if task.options.concurrency_limit:
@@ -398,8 +400,14 @@ class Scope(Ends, Values):
             self.pump.call(self.pump.dispatcher.cancel_items, map, indices)
         self.pump.settle()
 
+    def moment(self, map: MapRun) -> ItemColumns:
+        return self.pump.read(map.moment)  # type: ignore[no-any-return]
+
     def take_handle(self, map: MapRun, index: int) -> None:
         self.pump.call(self.pump.dispatcher.handle_taken, map, index)
+
+    def take_handles(self, map: MapRun, items: Sequence[int]) -> None:
+        self.pump.call(self.pump.dispatcher.handles_taken, map, items)
 
     def drop_handle(self, map: MapRun, index: int) -> None:
         self.pump.note(self.pump.dispatcher.handle_gone, map, index)

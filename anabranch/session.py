@@ -33,6 +33,7 @@ from anabranch.core.runs import HeartbeatRow, LogRow
 from anabranch.engine import aside, caching
 from anabranch.pump import Pump
 from anabranch.scope import LOGGED_RUNS, Scope
+from anabranch.sent_tasks import SentTasks
 from anabranch.shared_limits import SharedLimits
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from anabranch.core.options import TaskOptions
     from anabranch.core.runs import FlowRunRow, Records, Row
     from anabranch.core.stores import ResultStore, StoreProbe
-    from anabranch.runnables import Runnable
     from anabranch.settings import Settings
 
 HEARTBEAT_SECONDS = 5.0
@@ -166,7 +166,7 @@ class Session:
         self.cancel_hooks: dict[str, Callable[[], object]] = {}
         self.streams: list[Any] = []  # outermost runs of generator flows whose items are being read
         self._runners: dict[Any, Shared] = {}
-        self._spec_refs: dict[tuple[int, int], int] = {}
+        self.sent_tasks = SentTasks(self)
         self._store: ResultStore | None = None
         self.calls = CallValues(lambda: self.store, self.write)
         self._probe: StoreProbe | None = None
@@ -193,15 +193,16 @@ class Session:
     def use_runner(self, wanted: Any) -> Shared:
         """The lane of a runner by name (shared, kept warm) or of the user's own object."""
         with self._lock:
-            key = wanted if isinstance(wanted, str) else id(wanted)
+            named = isinstance(wanted, (str, type))  # a class is one with its own defaults, as a name is
+            key = wanted if named else id(wanted)
             found = self._runners.get(key)
             if found is None:
-                runner = make_runner(wanted) if isinstance(wanted, str) else wanted
+                runner = make_runner(wanted) if isinstance(wanted, str) else wanted() if named else wanted
                 if not hasattr(runner, "submit") or not hasattr(runner, "start"):
                     raise ConfigurationError(
                         f"runner={wanted!r} is no runner: give a name (thread, process, inline, dask, ray) or an object"
                     )
-                found = Shared(self.pump.add_runner(runner), runner, isinstance(wanted, str))
+                found = Shared(self.pump.add_runner(runner), runner, named)
                 self._runners[key] = found
             found.users += 1
             self._start_keeper()
@@ -220,22 +221,6 @@ class Session:
         for shared in gone:
             self.pump.drop_runner(shared.lane)
 
-    def spec_ref(self, lane: int, task: Runnable) -> int:
-        """The shared id of a task on a lane; its function travels once per worker."""
-        key = (lane, task.serial)
-        with self._lock:
-            found = self._spec_refs.get(key)
-            if found is None:
-                if task.options.cached or task.options.persist_result:
-                    self._store_from(lane, task)
-                found = self._spec_refs[key] = self.pump.dispatcher.new_ref()
-                self.pump.call(self._put_spec, lane, found, task)
-            return found
-
-    def _store_from(self, lane: int, task: Runnable) -> None:
-        """Give a task the result store; raises where the caller hears it."""
-        task.spec.store, task.spec.probe = self.store_for(lane)
-
     def store_for(self, lane: int) -> tuple[ResultStore, StoreProbe | None]:
         """The result store, and for workers outside this process what tells them whether they see it too."""
         if self.pump.dispatcher.lanes[lane].capabilities.in_process:
@@ -245,11 +230,6 @@ class Session:
 
             self._probe = Probe(self.store)
         return self.store, self._probe
-
-    def _put_spec(self, lane: int, ref: int, task: Runnable) -> None:
-        from anabranch.core.events import Put
-
-        self.pump.dispatcher.out.append(Put(lane, ref, task.spec))
 
     def needs_parameters(self, options: TaskOptions) -> bool:
         return caching.needs_flow_parameters(options.cache_policy)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, ove
 from anabranch import calls, session
 from anabranch.core import context, options
 from anabranch.core.annotations import quote, unmapped
+from anabranch.core.asking import attribute
 from anabranch.core.descriptors import CHAINS, Bound, opened, owner_of, under_classmethod
 from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
@@ -54,7 +55,7 @@ class Task(Runnable, Generic[P, R]):
         **more: Any,
     ) -> None:
         given = {**(given or {}), **more}
-        abstract = getattr(fn, "__isabstractmethod__", None)
+        abstract = attribute(fn, "__isabstractmethod__")
         fn, self._binds = opened(fn)
         if not callable(fn):
             raise OptionError(f"@task wants a function, got {fn!r}{_way_out(fn)}")

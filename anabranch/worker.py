@@ -114,6 +114,7 @@ class Work:
         self.durations = array("i")
         self.first = 0
         self.nbytes = 0
+        self.behind = [0] * len(plans)  # of these, those of later stages; the first one has the rest
         self.timed = bool(chunk.timeout) or getattr(port, "tracks", False)
 
     # -- one after another -----------------------------------------------------------------------
@@ -197,7 +198,10 @@ class Work:
             return _STOPPED
         if self.holds[number]:
             self.values[number].append(value)
-            self.nbytes += 32 if type(value) in SMALL else sizeof(value)
+            size = 32 if type(value) in SMALL else sizeof(value)
+            self.nbytes += size
+            if number:
+                self.behind[number] += size
         else:
             self.values[number].append(None)
         if self.codes is not None:
@@ -358,7 +362,10 @@ class Work:
             self.codes = [bytearray([states.COMPLETED]) * len(column) for column in self.values]
         value = result.value if states.is_success(result.code) and self.holds[stage] else None
         self.values[stage].append(value)
-        self.nbytes += 0 if value is None else sizeof(value)
+        size = 0 if value is None else sizeof(value)
+        self.nbytes += size
+        if stage:
+            self.behind[stage] += size
         if self.codes is not None:
             self.codes[stage].append(result.code)
         if not plain:
@@ -416,9 +423,10 @@ class Work:
         lines, dropped = self.log.take()
         if lines or dropped:
             self.port.log(lines, dropped)
+        self.behind[0] = self.nbytes - sum(self.behind)
         blocks: list[Block] = [
-            Inline(values, self.nbytes // len(self.plans)) if keep and count else None
-            for values, keep in zip(self.values, self.chunk.keep, strict=True)
+            Inline(values, size) if keep and count else None
+            for values, size, keep in zip(self.values, self.behind, self.chunk.keep, strict=True)
         ]
         codes = None if self.codes is None else tuple(bytes(c) for c in self.codes)
         report = Report(
@@ -432,7 +440,8 @@ class Work:
         self.values = [[] for _ in self.plans]
         self.codes, self.outcomes = None, []
         self.started, self.durations = array("i"), array("i")
-        self.first, self.nbytes, self.told_at = upto, 0, time.time()
+        self.first, self.nbytes, self.behind = upto, 0, [0] * len(self.plans)
+        self.told_at = time.time()
         self.port.report(report)
 
 

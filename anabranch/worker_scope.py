@@ -26,6 +26,7 @@ from anabranch.core import context, states
 from anabranch.core.annotations import allow_failure
 from anabranch.core.errors import MapError, RunnerError
 from anabranch.core.futures import Future, FutureList
+from anabranch.core.item_columns import ENDED
 from anabranch.core.maps import MapRun
 from anabranch.core.own_code import pickler
 from anabranch.core.waiter import aside
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.context import TaskContext
     from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.item_columns import ItemColumns
     from anabranch.core.options import MapOptions
     from anabranch.core.waiter import Waiter
     from anabranch.runnables import Runnable
@@ -74,9 +76,6 @@ class FarMap(MapRun):
     def state(self, index: int) -> states.State:
         self.is_terminal(index)
         return super().state(index)
-
-    def _started(self, index: int) -> bool:
-        return False  # unknown here: what has not ended is pending
 
     @property
     def finished(self) -> bool:
@@ -214,6 +213,15 @@ class WorkerScope:
 
     def cancel(self, map: FarMap, indices: Sequence[int] | None) -> None:
         self.ask("cancel", map.id, None if indices is None else tuple(indices))
+
+    def moment(self, map: FarMap) -> ItemColumns:
+        for lo in range(0, len(map.codes), SLICE):
+            if map.codes[lo : lo + SLICE].translate(None, ENDED):
+                self.look(map, lo)
+        return map.moment()
+
+    def take_handles(self, map: FarMap, items: Sequence[int]) -> None:
+        self.notes.extend(("take", map.id, index) for index in items)
 
     def take_handle(self, map: FarMap, index: int) -> None:
         self.notes.append(("take", map.id, index))

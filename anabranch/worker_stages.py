@@ -33,6 +33,8 @@ def plan_of(port: WorkerPort, ref: int) -> StagePlan:
             found = stage.plan
             if found is None:
                 found = stage.plan = StagePlan(port, copy.copy(stage))  # a copy: nothing goes round in a circle
+    if found.spec.modules is not None:
+        found.spec.modules.settle()
     return found
 
 
@@ -103,7 +105,7 @@ class StagePlan:
         if given is None:
             return
         parameters = self.parameters(args, kwargs)
-        run.given_name = given_name(given, parameters)
+        run.given_name = given_name(given, parameters, f"@task {self.spec.name!r}: task_run_name")
 
 
 def _first_constants(binding: Binding) -> list[int] | None:

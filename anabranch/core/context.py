@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import name_of, shown, told
+from anabranch.core.errors import OptionError
 from anabranch.core.ids import short_hash
 
 if TYPE_CHECKING:
@@ -88,14 +90,41 @@ def _with_parameters(given: dict[str, Any], parameters: dict[str, Any]) -> TaskR
     return TaskRun(**given, bound=lambda: parameters)
 
 
-def given_name(given: str | Callable[..., str], parameters: dict[str, Any]) -> str:
-    """A run's name from `task_run_name`: a template over the parameters, or a function that may take `parameters`."""
-    if isinstance(given, str):
-        return given.format(**parameters)
-    name = given(parameters=parameters) if "parameters" in inspect.signature(given).parameters else given()
+def given_name(given: str | Callable[..., str], parameters: dict[str, Any], where: str) -> str:
+    """A run's name: a template over the parameters, or a function that may take them as `parameters`.
+
+    Args:
+        where: whose option it is, for errors: ``@task 'load': task_run_name``.
+
+    Raises OptionError: the template names no parameter, the function fails, or gives no string.
+    """
+    try:
+        if isinstance(given, str):
+            name = given.format(**parameters)
+        else:
+            name = given(parameters=parameters) if _takes_parameters(given) else given()
+    except (KeyError, IndexError) as error:
+        if not isinstance(given, str):
+            raise _unnamed(where, given, error) from error
+        known = ", ".join(parameters) or "none"
+        raise OptionError(f"{where} {given!r} names {error}, which is no parameter; known are: {known}") from None
+    except Exception as error:  # of the user's function, or of what a parameter is asked
+        raise _unnamed(where, given, error) from error
     if not isinstance(name, str):
-        raise TypeError(f"task_run_name gave {name!r}, which is no string")
+        raise OptionError(f"{where} gave {shown(name, 60)}, which is no string")
     return name
+
+
+def _takes_parameters(given: Callable[..., str]) -> bool:
+    try:
+        return "parameters" in inspect.signature(given).parameters
+    except (ValueError, TypeError):  # it does not tell
+        return False
+
+
+def _unnamed(where: str, given: str | Callable[..., str], error: Exception) -> OptionError:
+    text = repr(given) if isinstance(given, str) else f"({name_of(given)})"
+    return OptionError(f"{where} {text} raised {told(error)}")
 
 
 @dataclass(slots=True)

@@ -21,14 +21,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from anabranch.core.log_lines import LogLine as LogLine  # noqa: TC001 - who sends lines makes them by this name
+from anabranch.core.task_spec import TaskSpec as TaskSpec
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.log_lines import Wanted
-    from anabranch.core.options import TaskOptions
-    from anabranch.core.owners import Owner
     from anabranch.core.runs import StoredRow
     from anabranch.core.stores import ResultStore, StoreProbe
 
@@ -56,20 +55,6 @@ class Binding:
     kwargs: tuple[tuple[str, tuple[str, int]], ...] = ()
     width: int = 1
     star: bool = False
-
-
-@dataclass(slots=True)
-class TaskSpec:
-    """A task as workers need it: put once per worker, shared by all its maps."""
-
-    name: str
-    fn: Callable[..., Any]
-    options: TaskOptions
-    source: str | None = None  # the function's source text, for the TASK_SOURCE cache policy
-    store: ResultStore | None = None  # where its values persist, when they do
-    probe: StoreProbe | None = None  # tells workers outside the driver's process whether that is the driver's store
-    isasync: bool | None = None  # found out at first use: looking costs as much as a tiny task
-    owner: Owner | None = None  # gives hooks their Task; None where nobody asks
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from anabranch.core.annotations import quote
+from anabranch.core.asking import attribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ def opened(fn: Any) -> tuple[Any, Binds]:
     if isinstance(fn, FunctionType):
         return fn, "instance"
     # As Python has it: a builtin, a class, a callable object or a method of another object is not bound.
-    binds = hasattr(type(fn), "__get__") and getattr(fn, "__self__", None) is None
+    binds = hasattr(type(fn), "__get__") and attribute(fn, "__self__") is None
     return fn, "instance" if binds else "nothing"
 
 

@@ -1,9 +1,10 @@
 """How a value is written down for hashing: as bytes that say what it *is*, not where it lies.
 
 Dicts and sets are written in the order of their encoded members, arrays as dtype, shape and bytes,
-functions as code, enum members by name; any other object as the parts that pickle would save, but
-structurally, so that neither an object's identity nor interned strings matter. Every encoding ends
-itself, and one longer than `_LONG` is replaced by its hash: shared parts of a value are walked once.
+enum members by name, functions and classes as `core/identity.py` has them; any other object as the parts
+that pickle would save, but structurally, so that neither an object's identity nor interned strings matter.
+Every encoding ends itself, and one longer than `_LONG` is replaced by its hash: shared parts of a value
+are walked once.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     Dumps = Callable[[Any], bytes]
+    Encode = Callable[[Any], bytes]
     Encoder = Callable[["Walk", Any], bytes]
 
 _LONG = 256
@@ -55,10 +57,12 @@ class Walk:
     of itself cannot be remembered, because it reads differently from elsewhere.
     """
 
-    __slots__ = ("dumps", "escape", "held", "known", "stack", "tangles")
+    __slots__ = ("code", "dumps", "escape", "held", "kind", "known", "stack", "tangles")
 
-    def __init__(self, dumps: Dumps | None) -> None:
+    def __init__(self, dumps: Dumps | None, code: Encode, kind: Encode | None = None) -> None:
         self.dumps = dumps
+        self.code = code  # writes down a function, a method or a class
+        self.kind = kind or class_name  # the class of an instance
         self.known: dict[int, bytes] = {}
         self.held: list[Any] = []  # keeps what is known alive: an id must not be used again
         self.stack: dict[int, int] = {}
@@ -83,7 +87,11 @@ class Walk:
         outer, self.escape = self.escape, _NOWHERE
         here = stack[mark] = len(stack)
         try:
-            encoded = (_EXACT.get(kind) or _encoder(value))(self, value)
+            encoded = (EXACT.get(kind) or _encoder(kind, value))(self, value)
+        except (Culprit, Tangle, RecursionError):
+            raise
+        except Exception as error:  # whatever the object's own code raises
+            raise Culprit(error) from error
         finally:
             del stack[mark]
         if len(encoded) > _LONG:
@@ -210,52 +218,18 @@ def _set(walk: Walk, value: Any) -> bytes:
 # -- objects -------------------------------------------------------------------------------------
 
 
-def _name(value: Any) -> bytes:
+def class_name(value: Any) -> bytes:
     """Module and name of a class or a function that is found under them."""
     name = f"{getattr(value, '__module__', None)}:{getattr(value, '__qualname__', None) or value.__name__}"
     return _bytes(b"g", name.encode())
 
 
-def _class(walk: Walk, value: Any) -> bytes:
-    return _name(value)
-
-
-def _code(walk: Walk, code: CodeType) -> bytes:
-    consts = [_code(walk, const) if isinstance(const, CodeType) else walk.encode(const) for const in code.co_consts]
-    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
-    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
-    return b"".join([b"C", walk.encode((counts, names)), _bytes(b"b", code.co_code), *consts])
-
-
-def _function(walk: Walk, value: FunctionType) -> bytes:
-    parts = [b"Y", _code(walk, value.__code__)]
-    for step in ("__defaults__", "__kwdefaults__"):
-        try:
-            parts.append(walk.encode(getattr(value, step)))
-        except Culprit as culprit:
-            culprit.steps.append(f".{step}")
-            raise
-    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
-        try:
-            parts.append(walk.encode(cell.cell_contents))
-        except ValueError:  # not yet filled
-            parts.append(b"-")
-        except Culprit as culprit:
-            culprit.steps.append(f".__closure__[{name!r}]")
-            raise
-    return b"".join(parts)
-
-
-def _method(walk: Walk, value: MethodType) -> bytes:
-    try:
-        return b"M" + walk.encode(value.__func__) + walk.encode(value.__self__)
-    except Culprit as culprit:
-        culprit.steps.append(".__self__")
-        raise
+def _code(walk: Walk, value: Any) -> bytes:
+    return walk.code(value)
 
 
 def _enum(walk: Walk, value: Any) -> bytes:
-    return b"n" + _name(type(value)) + walk.encode(value.name if value.name is not None else value.value)
+    return b"n" + walk.kind(type(value)) + walk.encode(value.name if value.name is not None else value.value)
 
 
 def _module(walk: Walk, value: ModuleType) -> bytes:
@@ -264,7 +238,7 @@ def _module(walk: Walk, value: ModuleType) -> bytes:
 
 def _dataclass(walk: Walk, value: Any) -> bytes:
     rows = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if hasattr(value, f.name)]
-    return b"D" + _name(type(value)) + _pairs(walk, rows, ".%s")
+    return b"D" + walk.kind(type(value)) + _pairs(walk, rows, ".%s")
 
 
 def _model(walk: Walk, value: Any) -> bytes:
@@ -272,11 +246,11 @@ def _model(walk: Walk, value: Any) -> bytes:
     rows = list(value.__dict__.items())
     for more in ("__pydantic_extra__", "__pydantic_private__"):
         rows.extend((getattr(value, more, None) or {}).items())
-    return b"D" + _name(type(value)) + _pairs(walk, rows, ".%s")
+    return b"D" + walk.kind(type(value)) + _pairs(walk, rows, ".%s")
 
 
 def _subset(walk: Walk, value: Any) -> bytes:
-    return b"D" + _name(type(value)) + _set(walk, value) + walk.encode(getattr(value, "__dict__", None))
+    return b"D" + walk.kind(type(value)) + _set(walk, value) + walk.encode(getattr(value, "__dict__", None))
 
 
 def _array(walk: Walk, value: Any) -> bytes:
@@ -294,7 +268,7 @@ def _array(walk: Walk, value: Any) -> bytes:
 def _masked(walk: Walk, value: Any) -> bytes:
     """A masked array, whose pickle differs by whether somebody has looked at its fill value."""
     mask = value.mask.tobytes()
-    return b"k" + _name(type(value)) + _array(walk, value.data) + _bytes(b"b", mask)
+    return b"k" + walk.kind(type(value)) + _array(walk, value.data) + _bytes(b"b", mask)
 
 
 def _object(walk: Walk, value: Any) -> bytes:
@@ -308,8 +282,8 @@ def _object(walk: Walk, value: Any) -> bytes:
     if isinstance(reduced, str):
         return _bytes(b"g", f"{getattr(value, '__module__', None)}:{reduced}".encode())
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
-    parts = [_name(make) if hasattr(make, "__name__") else walk.encode(make)]
-    parts.extend(map(walk.encode, args or ()))
+    parts = [_maker(walk, make)]
+    parts.extend(walk.kind(part) if isinstance(part, type) else walk.encode(part) for part in args or ())
     slots = None
     if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
         state, slots = state
@@ -317,13 +291,19 @@ def _object(walk: Walk, value: Any) -> bytes:
         _pairs(walk, part.items(), ".%s") if isinstance(part, dict) else walk.encode(part) for part in (state, slots)
     )
     if items is not None:
-        parts.append(_EXACT[list](walk, list(items)))
+        parts.append(EXACT[list](walk, list(items)))
     if pairs is not None:
         parts.append(_pairs(walk, pairs, "[%s]", isinstance(value, OrderedDict)))
     return b"".join([b"O%d:" % len(parts), *parts])
 
 
-_EXACT: dict[type, Encoder] = {
+def _maker(walk: Walk, make: Any) -> bytes:
+    if isinstance(make, type):
+        return walk.kind(make)
+    return class_name(make) if hasattr(make, "__name__") else walk.encode(make)
+
+
+EXACT: dict[type, Encoder] = {
     list: _sequence(b"l"),
     tuple: _sequence(b"r"),
     dict: _dict,
@@ -331,30 +311,29 @@ _EXACT: dict[type, Encoder] = {
     frozenset: _set,
     bytearray: lambda walk, value: _bytes(b"B", value),
     memoryview: lambda walk, value: _bytes(b"V", value.tobytes()),
-    FunctionType: _function,
-    MethodType: _method,
+    FunctionType: _code,
+    MethodType: _code,
     CodeType: _code,
-    type: _class,
+    type: _code,
 }
 
 
-def _encoder(value: Any) -> Encoder:
-    """How a value of a type that is not in the table is written."""
-    kind = type(value)
-    if isinstance(value, Enum):
+def _encoder(kind: type, value: Any) -> Encoder:
+    """How a value of a type that is not in the table is written; the value is not asked what it is."""
+    if issubclass(kind, Enum):
         return _enum
-    if isinstance(value, type):
-        return _class
-    if isinstance(value, PurePath):
+    if issubclass(kind, type):
+        return _code
+    if issubclass(kind, PurePath):
         return lambda walk, path: _path(path)
-    if isinstance(value, ModuleType):
+    if issubclass(kind, ModuleType):
         return _module
     numpy = sys.modules.get("numpy")
-    if numpy is not None and (kind is numpy.ndarray or isinstance(value, (numpy.generic, numpy.memmap))):
+    if numpy is not None and (kind is numpy.ndarray or issubclass(kind, (numpy.generic, numpy.memmap))):
         return _array
-    if numpy is not None and isinstance(value, numpy.ndarray) and hasattr(value, "mask"):
+    if numpy is not None and issubclass(kind, numpy.ndarray) and hasattr(value, "mask"):
         return _masked
-    if isinstance(value, (set, frozenset)):
+    if issubclass(kind, (set, frozenset)):
         return _subset
     if hasattr(kind, "__pydantic_fields__") or hasattr(kind, "__pydantic_core_schema__"):
         return _dataclass if dataclasses.is_dataclass(kind) else _model

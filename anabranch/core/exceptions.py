@@ -16,11 +16,11 @@ from functools import lru_cache
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.asking import MISSING, attribute, is_a, passes, shown, text
+from anabranch.core.asking import MISSING, attribute, is_a, of_class, passes, shown, text
 from anabranch.core.errors import RemoteError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MOST = 30  # exceptions that hang on one, or are in its group
 _OWN = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
@@ -53,6 +53,72 @@ def links_of(error: BaseException) -> tuple[BaseException | None, BaseException 
 def members_of(group: BaseException) -> tuple[BaseException, ...]:
     """The exceptions of a group; () of any other one."""
     return tuple(attribute(group, "exceptions", ())) if is_a(group, BaseExceptionGroup) else ()
+
+
+# -- twins -----------------------------------------------------------------------------------------
+
+_HEAP_TYPE = 1 << 9  # of a class's flags: it was made by a class statement
+_DICT: Any = BaseException.__dict__["__dict__"]
+_NOT_COPIED = frozenset({"__dict__", "__weakref__", "__class__"})
+
+
+def twin(error: BaseException, members: Sequence[BaseException] = ()) -> BaseException:
+    """An exception to raise in the place of one that is kept: its class, attributes, cause, notes and frames.
+
+    A raised exception gathers frames, each of which keeps the locals of a caller alive, and the exception that was
+    handled meanwhile. No code of the class is called. Where that way is barred it is the error itself.
+
+    Args:
+        members: of a group, in the place of those that it has.
+    """
+    kind: Any = type(error)
+    new = _bare(kind, error, members)
+    if new is error:
+        return error
+    for member in _made_of(kind)[1]:
+        _copy(member, error, new)
+    attributes = _DICT.__get__(new)
+    attributes.update(_DICT.__get__(error))
+    notes = attributes.get("__notes__")
+    if type(notes) is list:
+        attributes["__notes__"] = list(notes)
+    return new
+
+
+def _bare(kind: Any, error: BaseException, members: Sequence[BaseException]) -> BaseException:
+    """A new instance with nothing but its arguments; the error itself where there cannot be one."""
+    base, _, single = _made_of(kind)
+    if single:
+        return error
+    try:
+        args = (attribute(error, "message"), members) if members else attribute(error, "args")
+        new: BaseException = base.__new__(kind, *args)
+    except BaseException as bad:
+        if passes(bad):
+            raise
+        return error
+    return new if type(new) is kind else error
+
+
+def _copy(member: Any, old: BaseException, new: BaseException) -> None:
+    with contextlib.suppress(AttributeError, TypeError):  # it is not set, or read-only and so made of the arguments
+        value = member.__get__(old)
+        if value is not None or member.__get__(new) is not None:  # of some, None that is set is not None that is not
+            member.__set__(new, value)
+
+
+@lru_cache(maxsize=1024)
+def _made_of(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """The builtin class behind this one, what instances have beside attributes, and whether each is the only one."""
+    base = next(one for one in kind.__mro__ if not one.__flags__ & _HEAP_TYPE)
+    found = [
+        member
+        for one in kind.__mro__
+        for name, member in one.__dict__.items()
+        if type(member) in (MemberDescriptorType, GetSetDescriptorType) and name not in _NOT_COPIED
+    ]
+    found.sort(key=lambda member: member.__name__ == "__suppress_context__")  # setting a cause sets it, too
+    return base, tuple(found), of_class(kind, "__del__") is not None
 
 
 # -- what is pickled in its place ------------------------------------------------------------------

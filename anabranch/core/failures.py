@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import copy
+import os
 import pickle
 import traceback
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import secrets, states
 from anabranch.core.asking import attribute, is_a, passes, text, told
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import RemoteError
-from anabranch.core.exceptions import links_of, members_of, portable
+from anabranch.core.exceptions import link, links_of, members_of, portable, twin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LONGEST = 64 << 10  # characters
 _TRACE = "traceback where it ran:\n"
 _WORDS = "its words where it ran: "
+_OURS = __file__.removesuffix(os.path.join("core", os.path.basename(__file__)))
 
 
 def capture(
@@ -54,18 +56,27 @@ def described(error: BaseException) -> ErrorInfo:
 
 
 def without_frames(error: BaseException) -> BaseException | None:
-    """A copy of an exception that goes on to its caller: it can be kept, as none of that one's frames hang on it.
+    """A twin of an exception that goes on to its caller, and of all that one hangs on: none of the frames is kept.
 
-    None where no true copy can be had, and of one whose text holds a secret.
+    None where there cannot be one, and of one whose text holds a secret.
     """
-    try:
-        twin = copy.copy(error)
-        if type(twin) is type(error) and twin is not error and text(twin) == text(error) == _message(error):
-            return strip(twin)
-    except BaseException as bad:  # whatever its own code does
-        if passes(bad):
-            raise
-    return None
+    twins: dict[int, tuple[BaseException, BaseException]] = {}
+    left = [error]
+    while left:
+        one = left.pop()
+        if id(one) not in twins:
+            members = [without_frames(member) or member for member in members_of(one)]
+            twins[id(one)] = (one, twin(one, members))
+            left += [other for other in links_of(one) if other is not None]
+    mine = twins[id(error)][1]
+    if mine is error or text(mine) != text(error) or text(mine) != _message(error):
+        return None
+    for one, new in twins.values():
+        if new is not one:
+            cause, context = (None if other is None else twins[id(other)][1] for other in links_of(one))
+            link(new, cause, context, bool(attribute(one, "__suppress_context__", False)))
+            BaseException.with_traceback(new, None)
+    return mine
 
 
 def strip(error: BaseException) -> BaseException:
@@ -82,8 +93,34 @@ def strip(error: BaseException) -> BaseException:
     return error
 
 
+def kept(error: BaseException) -> BaseException:
+    """An exception that a state is to hold: its frames, which would keep locals alive, become a note."""
+    found = _text(error) if error.__traceback__ is not None else ""
+    strip(error)
+    if found:
+        _note(error, _TRACE, found)
+    return error
+
+
+def leaving(error: BaseException) -> BaseException:
+    """An exception that goes on to its caller: of its frames those stay that are not ours, which hold it as well."""
+    frames = []
+    frame = error.__traceback__
+    while frame is not None:
+        if not frame.tb_frame.f_code.co_filename.startswith(_OURS):
+            frames.append(frame)
+        frame = frame.tb_next
+    found = None
+    for frame in reversed(frames):
+        found = TracebackType(found, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return BaseException.with_traceback(error, found) if found is not None else error
+
+
 def rebuild(info: ErrorInfo, loads: Callable[[bytes], Any] = pickle.loads) -> BaseException:
-    """The exception to raise: the user's own, with the worker's traceback as a note, else a RemoteError."""
+    """An exception to raise: the user's own, with the worker's traceback as a note, else a RemoteError.
+
+    It is another one each time, so that the one kept stays without the frames of those who raise it.
+    """
     error = info.exception
     if error is None and info.pickled is not None:
         try:
@@ -99,7 +136,8 @@ def rebuild(info: ErrorInfo, loads: Callable[[bytes], Any] = pickle.loads) -> Ba
     if info.traceback:
         _note(error, _TRACE, info.traceback)
     info.exception = error
-    return error
+    found = twin(error)
+    return strip(found) if found is error else found  # there is but one: at least its frames are not gathered
 
 
 def _note(error: BaseException, head: str, said: str) -> None:
@@ -140,9 +178,9 @@ def _message(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     try:
         found = traceback.TracebackException.from_exception(error, capture_locals=False)
-        ours = [f for f in found.stack if "/anabranch/" not in f.filename.replace("\\", "/")]
-        if ours:
-            found.stack = traceback.StackSummary.from_list(ours)
+        theirs = [f for f in found.stack if not f.filename.startswith(_OURS)]
+        if theirs:
+            found.stack = traceback.StackSummary.from_list(theirs)
         lines = list(found.format())
     except BaseException as bad:  # of the exception's own code, which is asked for its notes and text
         if passes(bad):

@@ -8,19 +8,24 @@ one when asked.
 from __future__ import annotations
 
 from html import escape
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from anabranch.core.errors import UnfinishedRun
 from anabranch.core.failures import exception_of
-from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, Counts, State, ValueSource
+from anabranch.core.map_states import States
+from anabranch.core.states import CACHED, COMPLETED, Counts, State, ValueSource
+from anabranch.core.streams import stream, take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
+    from anabranch.core.item_columns import ItemColumns
     from anabranch.core.maps import MapRun
     from anabranch.core.waiter import Waiter
 
 _SUCCESS = (COMPLETED, CACHED)
+TOGETHER = 1024  # futures of a list whose handles are taken at once
 
 
 class Port(Protocol):
@@ -33,7 +38,9 @@ class Port(Protocol):
     def value(self, map: MapRun, index: int) -> Any: ...
     def values(self, map: MapRun, lo: int, hi: int) -> list[Any]: ...
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None: ...
+    def moment(self, map: MapRun) -> ItemColumns: ...
     def take_handle(self, map: MapRun, index: int) -> None: ...
+    def take_handles(self, map: MapRun, items: Sequence[int]) -> None: ...
     def drop_handle(self, map: MapRun, index: int) -> None: ...
     def drop_handle_soon(self, map: MapRun, index: int) -> None: ...
     def drop_list(self, map: MapRun) -> None: ...
@@ -229,7 +236,7 @@ class FutureList:
     def __getitem__(self, index: slice) -> list[Future]: ...
     def __getitem__(self, index: int | slice) -> Future | list[Future]:
         if isinstance(index, slice):
-            return [self._future(i) for i in range(*index.indices(len(self)))]
+            return list(self._each(range(*index.indices(len(self)))))
         if index < 0:
             index += len(self)
         if index < 0 or (self._map.closed and index >= len(self._map.codes)):
@@ -244,8 +251,9 @@ class FutureList:
                     self._map.scope.wait(self._map, index, None)
                 if index >= len(self._map.codes):
                     return
-            yield self._future(index)
-            index += 1
+            known = range(index, len(self._map.codes))
+            yield from self._each(known)
+            index = known.stop
 
     def _future(self, index: int) -> Future:
         if self._released:
@@ -253,16 +261,42 @@ class FutureList:
         self._map.scope.take_handle(self._map, index)
         return Future(self._map, index)
 
+    def _each(self, items: Iterable[int]) -> Iterator[Future]:
+        """Futures of these items, made one at a time; their handles are taken for many at once."""
+        map, left = self._map, iter(items)
+        while some := tuple(islice(left, TOGETHER)):
+            map.scope.take_handles(map, some)
+            given = 0
+            try:
+                for index in some:
+                    if self._released:
+                        raise map.released_error(index)
+                    given += 1
+                    yield Future(map, index)
+            finally:
+                for index in some[given:]:
+                    map.scope.drop_handle_soon(map, index)
+
     # -- looking ---------------------------------------------------------------------------------
 
     @property
-    def states(self) -> list[State]:
-        """A state per item, as they stand now."""
-        found = [self._map.state(i) for i in range(len(self._map.codes))]
-        for index, state in enumerate(found):
-            if state.is_final():
-                state.data = _Item(self, index)
-        return found
+    def states(self) -> States:
+        """A state per item, as they stand now: one object, which makes each when it is asked for."""
+        return States(self._map.scope.moment(self._map), self)
+
+    def item_origin(self, index: int) -> tuple[MapRun, int]:
+        """For a state that was handed out: the run that has its value."""
+        return self._map, index
+
+    def item_value(self, index: int) -> Any:
+        """For a state that was handed out: the value of an item that has ended, or its exception."""
+        map = self._map
+        if map.codes[index] in _SUCCESS:
+            if self._released:
+                raise map.released_error(index)
+            return map.scope.value(map, index)
+        map.handle(index)
+        return exception_of(map, index)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -303,8 +337,8 @@ class FutureList:
 
     # -- waiting ---------------------------------------------------------------------------------
 
-    def wait(self, timeout: float | None = None) -> list[State]:
-        """Wait for all items (or `timeout` seconds) and return their states; moves no data."""
+    def wait(self, timeout: float | None = None) -> States:
+        """Wait for all items (or `timeout` seconds) and return their states, see `states`; moves no data."""
         self._map.scope.wait(self._map, None, timeout)
         self._map.scope.barrier()
         return self.states
@@ -324,7 +358,7 @@ class FutureList:
         map.scope.barrier()
         if self._released:
             raise map.released_error(0)
-        return _take(map, 0, len(map.codes), raise_on_failure)
+        return take(map, 0, len(map.codes), raise_on_failure)
 
     def _raise_input_error(self) -> None:
         if self._map.error is not None:
@@ -336,7 +370,7 @@ class FutureList:
         While the iterator is open it holds the map back: at most a window of values is ahead of
         the reader. Leaving it early cancels what was not yet pulled from an unsized input.
         """
-        return _stream(self, raise_on_failure)
+        return stream(self._map, raise_on_failure, self)
 
     def reduce(self, fn: Callable[[Any, Any], Any], *, fan_in: int = 64) -> Future:
         """Combine all values pairwise on the workers, as a tree; a future of the one value.
@@ -393,79 +427,3 @@ def is_future(value: object) -> bool:
 
 def is_future_list(value: object) -> bool:
     return type(value) is FutureList
-
-
-class _Item(ValueSource):
-    """The value of one item, for a state that was handed out: it keeps the list, not a future of its own."""
-
-    __slots__ = ("_futures", "_index")
-
-    def __init__(self, futures: FutureList, index: int) -> None:
-        self._futures = futures
-        self._index = index
-
-    def value(self) -> Any:
-        return self._futures._future(self._index).value()
-
-    def origin(self) -> tuple[MapRun, int]:
-        return self._futures._map, self._index
-
-
-def _stream(futures: FutureList, raise_on_failure: bool) -> Iterator[Any]:
-    # Holding the list, and no more, keeps what was not yet taken.
-    map = futures._map
-    scope = map.scope
-    scope.stream(map, "stream_opened")
-    index = told = 0
-    finished = False
-    try:
-        while True:
-            if not map.is_terminal(index):
-                if not (map.closed and index >= len(map.codes)):
-                    scope.wait(map, index, None)
-                if index >= len(map.codes):
-                    break
-                continue
-            stop = index
-            while stop < len(map.codes) and map.codes[stop] >= FIRST_TERMINAL and stop - index < 4096:
-                stop += 1
-            batch = _take(map, index, stop, raise_on_failure)
-            scope.stream(map, "give_away", index, index + len(batch))
-            # What the reader has not come to is not taken: it holds the map back. Telling so has its price.
-            step = max(1, len(batch) // 8)
-            batch.reverse()
-            while batch:
-                yield batch.pop()
-                index += 1
-                if index - told >= step or not batch:
-                    scope.stream(map, "stream_advanced", index)
-                    told = index
-        if map.error is not None:
-            raise map.error
-        finished = True
-        scope.barrier()
-    finally:
-        if index > told:
-            scope.stream(map, "stream_advanced", index)
-        scope.stream_closed(map, finished)
-
-
-def _take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
-    """Values and exceptions of ended items; those before the first failure when that is to be raised."""
-    codes = map.codes[lo:hi]
-    if codes.count(COMPLETED) + codes.count(CACHED) == hi - lo:
-        return map.scope.values(map, lo, hi)  # type: ignore[no-any-return]
-    found: list[Any] = []
-    while lo < hi:
-        bad = next((i for i in range(lo, hi) if map.codes[i] not in _SUCCESS), hi)
-        if bad > lo:
-            found += map.scope.values(map, lo, bad)
-        if bad < hi:
-            if raise_on_failure and found:
-                return found
-            map.handle(bad)
-            if raise_on_failure:
-                raise exception_of(map, bad)
-            found.append(exception_of(map, bad))
-        lo = bad + 1
-    return found

@@ -8,9 +8,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import text
+from anabranch.core.computation import class_code
 from anabranch.core.culprits import culprit_path
 from anabranch.core.encode import PLAIN, SCALARS, Culprit, Tangle, Walk, digest
 from anabranch.core.errors import SerializationError
+from anabranch.core.identity import encoded as encoded_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,15 +25,16 @@ DIGEST_BYTES = 12  # enough that a thousand million inputs do not meet by chance
 _PERSON = b"anabranch-1"  # change it when an encoding changes: old keys then match nothing
 
 
-def hash_value(value: Any, dumps: Dumps | None = None, where: str = "value") -> str:
+def hash_value(value: Any, dumps: Dumps | None = None, where: str = "value", code: bool = False) -> str:
     """32 hexadecimal digits that equal values share, in every process and under every hash seed.
 
-    Values of different types differ: 1, 1.0 and True have three hashes. Classes count by name,
-    functions by code, defaults and closure.
+    Values of different types differ: 1, 1.0 and True have three hashes. Functions and classes count by
+    their code and what this reads, as `core/identity.py` has it; the class of an instance by its name.
 
     Args:
         dumps: pickles what has no parts of its own to be hashed by (such as ``cloudpickle.dumps``).
         where: what the value is called in an error.
+        code: the class of an instance counts by its code too.
 
     Raises:
         SerializationError: something in it cannot be pickled; names the path, such as ``inputs['config'].lock``.
@@ -40,7 +43,7 @@ def hash_value(value: Any, dumps: Dumps | None = None, where: str = "value") -> 
     if plain is not None:
         return blake2b(plain(value), digest_size=16, person=_PERSON).hexdigest()
     try:
-        encoded = Walk(dumps).encode(value)
+        encoded = Walk(dumps, encoded_code, class_code if code else None).encode(value)
     except Culprit as culprit:
         path = where + "".join(reversed(culprit.steps))
         raise SerializationError(f"cannot hash {path}: {culprit.error}") from culprit.error
@@ -64,7 +67,7 @@ def digest_of(value: Any) -> bytes:
 
 
 class ConstantHasher:
-    """Hashes like `hash_value`, but each of the values it was made with only once.
+    """Hashes like `hash_value` with `code`, but each of the values it was made with only once.
 
     These are known again by their identity, and kept alive for that: it is to live no longer than
     they do anyway. The hash of the first use stays, even if somebody changes the value later.
@@ -82,7 +85,7 @@ class ConstantHasher:
     def __call__(self, value: Any, where: str = "value") -> str:
         mark = id(value)
         if mark not in self._values:
-            return hash_value(value, None, where)
+            return hash_value(value, None, where, True)
         found = self._hashes.get(mark)
         if found is None:
             with self._hashing:  # threads begin together: the others wait for the first
@@ -94,7 +97,7 @@ class ConstantHasher:
     def _first(self, mark: int, where: str) -> str | SerializationError:
         found: str | SerializationError
         try:
-            found = hash_value(self._values[mark], None, where)
+            found = hash_value(self._values[mark], None, where, True)
         except SerializationError as error:
             found = SerializationError(str(error))  # no frames
         self._hashes[mark] = found

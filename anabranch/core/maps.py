@@ -20,18 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import ResultReleased
+from anabranch.core.item_columns import ItemColumns
 from anabranch.core.places import Places
-from anabranch.core.states import (
-    AWAITING_SLOT,
-    CACHED,
-    COMPLETED,
-    FIRST_TERMINAL,
-    NAMES,
-    PENDING,
-    RETRYING,
-    RUNNING,
-    State,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set
@@ -115,14 +105,13 @@ class ValueBlock:
         return isinstance(self.content, Held)
 
 
-class MapRun:
+class MapRun(ItemColumns):
     """See the module's head. Made by the session, filled by the dispatcher."""
 
     __slots__ = (
         "__weakref__",
         "append_index",
         "args",
-        "attempts",
         "bases",
         "began",
         "blocked_items",
@@ -137,13 +126,11 @@ class MapRun:
         "chunk_option",
         "closed",
         "code_hash",
-        "codes",
         "constants_ready",
         "constants_ref",
         "consumed",
         "crashes",
         "created",
-        "delayed",
         "depth",
         "done",
         "earlier",
@@ -159,7 +146,6 @@ class MapRun:
         "gate",
         "handled",
         "handles",
-        "id",
         "item_consumers",
         "item_upstreams",
         "keep",
@@ -175,7 +161,6 @@ class MapRun:
         "list_handles",
         "list_readers",
         "map_consumers",
-        "messages",
         "moved",
         "names",
         "on_lane",
@@ -185,30 +170,25 @@ class MapRun:
         "pulling",
         "read_singly",
         "readers",
-        "ready",
         "recipes",
         "refused",
         "resources",
         "resumable",
-        "running",
         "scope",
         "sealed",
         "sent",
         "serial",
-        "short",
         "source",
         "spec",
         "spec_ref",
         "stage_ref",
         "starred",
         "starved",
-        "state_names",
         "stored",
         "stream",
         "subscribers",
         "tags",
         "waiters",
-        "waits_under",
         "window",
     )  # fmt: skip
 
@@ -230,7 +210,7 @@ class MapRun:
         feeds: tuple[Upstream, ...] = (),
         scope: Any = None,
     ) -> None:
-        self.id = id
+        super().__init__(id)
         self.serial = next(self.serials)
         self.spec = spec
         self.options = options
@@ -248,7 +228,6 @@ class MapRun:
         self.window: int | None = None
         self.resources = options.needs()
         self.limits: tuple[str, ...] = ()
-        self.waits_under = ""  # the limit that has no place for its ready items
         self.depth = 0
         self.starred = kind == "submit"  # items are whole calls: (args, kwargs)
         self.created = 0.0
@@ -256,7 +235,6 @@ class MapRun:
         self.ended_at: float | None = None
         self.layout: tuple[int, ...] | None = None  # per mapped column: source element k, or -(feed + 1)
 
-        self.codes = bytearray()
         self.append_index = itertools.count()
         self.links: deque[tuple[int, int]] = deque()  # new single runs, with the one before them whose value they take
         self.links_told = False  # the dispatcher has an event that it will take them in at
@@ -264,29 +242,22 @@ class MapRun:
         self.gate = 0  # upstreams that the whole map waits for
         self.constants_ready = True
         self.constants_ref: int | None = None
-        self.ready: deque[tuple[int, int, bool]] = deque()  # (lo, hi, send exactly so)
         self.on_lane = False
         self.sent = 0  # items in flight
-        self.running: set[int] = set()  # chunks in flight
         self.done = 0  # items in a terminal state
         self.pulling = False
         self.error: BaseException | None = None  # the user's iterator raised, lengths differ
         self.cancelled = ""  # by whom, as `core.reasons` has it
         self.refused = ""  # why nothing of it can be sent
         self.call: KeptCall | None = None  # of a map in a resumable run, or whose hooks may ask
-        self.short = ""  # the resources that it waits for, no worker having them
         self.sealed = False
         self.forgotten = False  # its flow run has ended
 
         self.args: dict[int, Any] = {}
-        self.attempts: dict[int, int] = {}
         self.excused: dict[int, int] = {}  # of these, how many do not count against the user's retries
         self.crashes: dict[int, int] = {}  # item -> deaths of its worker while it ran
         self.starved: dict[int, int] = {}  # of these, those for want of memory
-        self.delayed: dict[int, tuple[float, int]] = {}  # item -> (due, code)
         self.errors: dict[int, ErrorInfo] = {}
-        self.messages: dict[int, str] = {}
-        self.state_names: dict[int, str] = {}
         self.names: dict[int, str] = {}
         self.causes: dict[int, tuple[tuple[MapRun, int], ...]] = {}  # why an item was not admitted
         self.handled: set[int] = set()  # failures that reached the flow's code
@@ -331,15 +302,6 @@ class MapRun:
     def finished(self) -> bool:
         return self.closed and self.done >= len(self.codes)
 
-    def code(self, index: int) -> int:
-        return self.codes[index] if index < len(self.codes) else 0
-
-    def is_terminal(self, index: int) -> bool:
-        return index < len(self.codes) and self.codes[index] >= FIRST_TERMINAL
-
-    def attempt(self, index: int) -> int:
-        return self.attempts.get(index, 1)
-
     def counted(self, index: int) -> int:
         """The attempt as the user's `retries` count it: without those that the infrastructure lost."""
         return self.attempts.get(index, 1) - self.excused.get(index, 0)
@@ -353,39 +315,6 @@ class MapRun:
     def ended_by(self, now: float) -> float:
         """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""
         return self.created + now - self.began
-
-    def state(self, index: int) -> State:
-        """How an item stands, without its value."""
-        code = self.code(index)
-        waits = ""
-        if code < FIRST_TERMINAL and index not in self.delayed and self._started(index):
-            code = RETRYING if self.attempt(index) > 1 else RUNNING
-        elif code == PENDING and self.short:
-            waits = f"waits for a worker with {self.short}"
-        elif code == PENDING and self.waits_under and self._ready(index):
-            code = AWAITING_SLOT
-            waits = f"waits for a slot of the limit {self.waits_under!r}"
-        name, kind = NAMES[code]
-        return State(
-            kind,
-            self.state_names.get(index, name),
-            self.messages.get(index, waits),
-            attempt=self.attempt(index) if code not in (PENDING, AWAITING_SLOT) else 0,
-            run_id=f"{self.id}/{index}",
-        )
-
-    def _started(self, index: int) -> bool:
-        return index < len(self.codes) and not self._ready(index) and bool(self.running)
-
-    def _ready(self, index: int) -> bool:
-        return any(lo <= index < hi for lo, hi, _ in tuple(self.ready))
-
-    def failures(self) -> list[int]:
-        """Items that ended in any state but Completed."""
-        bad = len(self.codes) - self.codes.count(COMPLETED) - self.codes.count(CACHED)
-        if not bad:
-            return []
-        return [i for i, code in enumerate(self.codes) if code > CACHED]
 
     def handle(self, index: int) -> None:
         """The item's failure reached the flow's code; so did the failures that caused it."""

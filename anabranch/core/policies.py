@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.errors import OptionError
+from anabranch.core.errors import OptionError, SerializationError
+from anabranch.core.identity import identity_of
 from anabranch.core.keys import hash_value
 from anabranch.core.owners import task_of
 
@@ -91,7 +92,7 @@ class CachePolicy:
 
 @dataclass(frozen=True)
 class InputsPolicy(CachePolicy):
-    """The same task with the same arguments.
+    """The same task with the same arguments: a task is its name, its code, and what that closes over and reads.
 
     The constants of a map are hashed once on each worker, unless they are among ``*args`` or
     ``**kwargs``: a task that changes one in place does not change the keys of later items.
@@ -107,7 +108,7 @@ class InputsPolicy(CachePolicy):
             return None
         digest = _digest_of(inputs)
         rows = [f"{name}={digest(inputs[name], f'inputs[{name!r}]')}" for name in inputs if name not in self.exclude]
-        return hash_value("\n".join([spec.name, *sorted(rows)]))
+        return hash_value("\n".join([spec.name, _state(spec), *sorted(rows)]))
 
     def __sub__(self, argument: Any) -> CachePolicy:
         if not isinstance(argument, str):
@@ -120,14 +121,14 @@ class InputsPolicy(CachePolicy):
 
 @dataclass(frozen=True)
 class TaskSourcePolicy(CachePolicy):
-    """The same source text of the task's function; what it calls does not count."""
+    """The same code, with what it closes over and reads, and the same source text."""
 
     reads = frozenset({"source"})
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
     ) -> str | None:
-        return _source(spec)
+        return hash_value((spec.source, _state(spec)))
 
     def __repr__(self) -> str:
         return "TASK_SOURCE"
@@ -142,7 +143,7 @@ class RunIdPolicy(CachePolicy):
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
     ) -> str | None:
-        return f"{run.flow_run_id or run.id}/{spec.name}"
+        return f"{run.flow_run_id or run.id}/{spec.name}/{_state(spec)}"
 
     def __repr__(self) -> str:
         return "RUN_ID"
@@ -159,7 +160,7 @@ class FlowParametersPolicy(CachePolicy):
     ) -> str | None:
         if not flow_parameters:
             return None
-        return hash_value(f"{spec.name}\n{_digest_of(inputs)(flow_parameters, 'flow_parameters')}")
+        return hash_value(f"{spec.name}\n{_state(spec)}\n{_digest_of(inputs)(flow_parameters, 'flow_parameters')}")
 
     def __repr__(self) -> str:
         return "FLOW_PARAMETERS"
@@ -239,10 +240,10 @@ def task_input_hash(context: KeyContext, parameters: dict[str, Any]) -> str | No
     """A `cache_key_fn`: the same task, with the same code and the same arguments.
 
     Raises:
-        SerializationError: an argument cannot be hashed; the run then goes on without a cache.
+        SerializationError: an argument or the task cannot be hashed; the run then goes on without a cache.
     """
     inputs = Inputs(parameters, _digest_of(context.parameters))
-    return _TASK_INPUT.compute_key(context.spec, context.task_run, inputs) or _source(context.spec)
+    return _TASK_INPUT.compute_key(context.spec, context.task_run, inputs)
 
 
 def _parts(policy: Any) -> tuple[Any, ...]:
@@ -255,15 +256,15 @@ def _digest_of(inputs: dict[str, Any]) -> Digest:
 
 def hash_input(value: Any, where: str) -> str:
     """The hash of one argument, computed anew: the `Digest` where there are no constants."""
-    return hash_value(value, None, where)
+    return hash_value(value, None, where, True)
 
 
-def _source(spec: TaskSpec) -> str:
-    """The function's text, else its code, else its name."""
-    if spec.source is not None:
-        return hash_value(spec.source)
-    code = getattr(spec.fn, "__code__", None) or getattr(getattr(spec.fn, "__call__", None), "__code__", None)  # noqa: B004
-    return hash_value(code if code is not None else type(spec.fn))
+def _state(spec: TaskSpec) -> str:
+    """What the task is; raises SerializationError where it cannot be told apart from others."""
+    found = spec.computed.identity() if spec.computed is not None else identity_of(spec.fn)
+    if found.opaque:
+        raise SerializationError(f"{found.opaque}; a cache_key_fn of the task's own decides without it")
+    return found.state
 
 
 INPUTS = InputsPolicy()

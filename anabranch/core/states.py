@@ -22,6 +22,7 @@ from __future__ import annotations
 import abc
 import enum
 import time
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -34,9 +35,10 @@ from anabranch.core.errors import (
     UnfinishedRun,
     UpstreamError,
 )
+from anabranch.core.exceptions import twin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class StateType(enum.StrEnum):
@@ -221,15 +223,18 @@ class State:
         if self.type is StateType.COMPLETED:
             return resolve_data(self.data)
         error = self.exception()
-        if raise_on_failure:
+        if not raise_on_failure:
+            return error
+        try:
             raise error
-        return error
+        finally:
+            del error  # the traceback would hold this frame, and the frame the exception
 
     def exception(self) -> BaseException:
-        """The exception that stands for a state that is not COMPLETED."""
+        """The exception that stands for a state that is not COMPLETED: another one each time, to be raised."""
         data = self.data
         if is_a(data, BaseException):
-            return data  # type: ignore[return-value]
+            return twin(data)  # type: ignore[arg-type]
         if is_a(data, ValueSource):
             found = data.value()  # type: ignore[attr-defined]
             if isinstance(found, BaseException):
@@ -296,9 +301,25 @@ def resolve_data(data: object) -> object:
     return data
 
 
+class StateSequence(Sequence[State]):
+    """Many states as one object that makes each when it is asked for."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def types(self) -> dict[StateType, int]:
+        """How many there are of each type."""
+
+    @abc.abstractmethod
+    def unsuccessful(self) -> Iterator[State]:
+        """Those that are final and not COMPLETED, in order."""
+
+
 def _inner_states(data: object) -> Iterable[State]:
     if is_a(data, State):
         return (cast("State", data),)
+    if isinstance(data, StateSequence):
+        return data.unsuccessful()
     if type(data) in (list, tuple, set) and data and all(is_a(s, State) for s in cast("Iterable[object]", data)):
         return cast("Iterable[State]", data)
     return ()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from anabranch.core.future_sets import FutureSet, Part, marked
 from anabranch.core.futures import Future, FutureList
+from anabranch.core.states import CACHED, FIRST_TERMINAL
 from anabranch.core.waiter import Waiter
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, MutableSet, Sequence
 
     from anabranch.core.maps import MapRun
 
@@ -22,25 +25,82 @@ FIRST_EXCEPTION = "FIRST_EXCEPTION"
 
 
 class DoneAndNotDone(NamedTuple):
-    """What `wait` returns; sets of futures, as in `concurrent.futures`."""
+    """What `wait` returns: sets of futures, as in `concurrent.futures`; of future lists, a `FutureSet`."""
 
-    done: set[Future]
-    not_done: set[Future]
+    done: MutableSet[Future]
+    not_done: MutableSet[Future]
 
 
-def flatten(futures: Future | FutureList | Iterable[Any]) -> list[Future]:
-    """Single futures out of futures, lists and any nesting of iterables of them."""
-    if isinstance(futures, Future):
-        return [futures]
-    found: list[Future] = []
-    for one in futures:
-        if isinstance(one, Future):
-            found.append(one)
-        elif isinstance(one, FutureList) or (not isinstance(one, (str, bytes)) and hasattr(one, "__iter__")):
-            found.extend(flatten(one))
+class _Asked:
+    """What is waited for: maps, of each all items or those with a mark, and single futures of no such map."""
+
+    def __init__(self, given: Any) -> None:
+        self.maps: dict[MapRun, tuple[FutureList, bytearray | None]] = {}
+        self.singles: dict[Future, None] = {}
+        self._add(given)
+        for future in [one for one in self.singles if self._covered(one)]:
+            del self.singles[future]
+
+    def _add(self, given: Any) -> None:
+        if isinstance(given, Future):
+            self.singles[given] = None
+        elif isinstance(given, FutureList):
+            self.maps[given._map] = (given, None)
+        elif isinstance(given, FutureSet):
+            for part in given.parts:
+                self._add_part(part)
+            self.singles.update(dict.fromkeys(given.singles))
+        elif isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+            raise TypeError(f"wait and as_completed take futures, got {type(given).__name__}: {given!r:.80}")
         else:
-            raise TypeError(f"wait and as_completed take futures, got {type(one).__name__}: {one!r:.80}")
-    return list(dict.fromkeys(found))
+            for one in given:
+                self._add(one)
+
+    def _add_part(self, part: Part) -> None:
+        known = self.maps.get(part.futures._map)
+        if known is None:
+            self.maps[part.futures._map] = (part.futures, bytearray(part.marks))
+        elif known[1] is not None:
+            longer = max(len(known[1]), len(part.marks))
+            both = [marks.ljust(longer, b"\0") for marks in (known[1], part.marks)]
+            self.maps[part.futures._map] = (part.futures, bytearray(map(max, *both)))
+
+    def _covered(self, future: Future) -> bool:
+        known = self.maps.get(future._map)
+        if known is None:
+            return False
+        return known[1] is None or (future._index < len(known[1]) and known[1][future._index] == 1)
+
+    def scope(self) -> Any:
+        """Any of the programs asked about; None when nothing is."""
+        return next((one.scope for one in (*self.maps, *(future._map for future in self.singles))), None)
+
+    def parted(self) -> DoneAndNotDone:
+        """The futures, by whether they have ended."""
+        done = {future for future in self.singles if future.done()}
+        rest = {future for future in self.singles if future not in done}
+        if not self.maps:
+            return DoneAndNotDone(done, rest)
+        ended, left = [], []
+        for map, (futures, marks) in self.maps.items():
+            codes = map.scope.moment(map).codes
+            ended.append(Part(futures, _both(codes.translate(_ENDED), marks)))
+            left.append(Part(futures, _both(codes.translate(_OPEN), marks)))
+        return DoneAndNotDone(FutureSet(ended, done), FutureSet(left, rest))
+
+
+_ENDED = bytes(code >= FIRST_TERMINAL for code in range(256))
+_OPEN = bytes(code < FIRST_TERMINAL for code in range(256))
+_BAD = bytes(code > CACHED for code in range(256))
+
+
+def _both(found: bytearray, marks: bytearray | None) -> bytearray:
+    """What is in both; in `found` alone where there are no marks."""
+    if marks is None:
+        return found
+    size = len(found)
+    both = int.from_bytes(found, "little") & int.from_bytes(marks[:size], "little")
+    return bytearray(both.to_bytes(size, "little"))
 
 
 def _check_timeout(timeout: float | None) -> None:
@@ -62,59 +122,88 @@ def wait(
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         raise ValueError(f"return_when cannot be {return_when!r}: use ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION")
     deadline = None if timeout is None else time.monotonic() + timeout
-    if isinstance(futures, FutureList) and return_when == ALL_COMPLETED:
-        futures._map.scope.wait(futures._map, None, timeout)
-    every = flatten(futures)
+    asked = _Asked(futures)
     if return_when == ALL_COMPLETED:
-        for future in every:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not future.done() and not future._map.scope.wait(future._map, future._index, left):
-                break
+        _wait_all(asked, deadline)
     else:
-        _wait_first(every, deadline, failed_only=return_when == FIRST_EXCEPTION)
-    done = {f for f in every if f.done()}
-    return DoneAndNotDone(done, {f for f in every if f not in done})
+        _wait_first(asked, deadline, failed_only=return_when == FIRST_EXCEPTION)
+    return asked.parted()
 
 
-def _wait_first(futures: list[Future], deadline: float | None, *, failed_only: bool) -> None:
-    waiter = Waiter()
-    pending = set(futures)
-    watched = [f for f in futures if not f.done()]
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _wait_all(asked: _Asked, deadline: float | None) -> None:
+    for map, (_, marks) in asked.maps.items():
+        if marks is None:
+            if not map.scope.wait(map, None, _left(deadline)):
+                return
+            continue
+        for index in marked(marks):
+            if not map.is_terminal(index) and not map.scope.wait(map, index, _left(deadline)):
+                return
+    for future in asked.singles:
+        if not future.done() and not future._map.scope.wait(future._map, future._index, _left(deadline)):
+            return
+
+
+def _wait_first(asked: _Asked, deadline: float | None, *, failed_only: bool) -> None:
+    scope, waiter = asked.scope(), Waiter()
+    watched = [future for future in asked.singles if not future.done()]
+
+    def heard(map: MapRun, items: Sequence[int]) -> None:
+        waiter.set()
+
+    for map in asked.maps:
+        if failed_only:  # it goes on to its end, if no failure comes before
+            map.scope.stream(map, "seal")
+        map.scope.subscribe(map, heard)
+        map.scope.on_end(map, None, waiter.set)
     for future in watched:
         future._map.scope.on_end(future._map, future._index, waiter.set)
     try:
-        while pending:
-            ended = {f for f in pending if f.done()}
-            pending -= ended
-            if ended and (not failed_only or any(not f.state.is_completed() for f in ended)):
-                return
-            scope = futures[0]._map.scope
-            if pending and not scope.hold_on(waiter, None if deadline is None else deadline - time.monotonic()):
+        while scope is not None and not _come(asked, failed_only):
+            if not scope.hold_on(waiter, _left(deadline)):
                 return
     finally:
+        for map in asked.maps:
+            map.scope.unsubscribe(map, heard)
+            map.scope.off_end(map, None, waiter.set)
         for future in watched:
             future._map.scope.off_end(future._map, future._index, waiter.set)
+
+
+def _come(asked: _Asked, failed_only: bool) -> bool:
+    """Whether the first one, or the first failed one, has ended; or all have."""
+    whole = True
+    for map, (_, marks) in asked.maps.items():
+        codes = map.codes
+        if 1 in _both(codes.translate(_BAD if failed_only else _ENDED), marks):
+            return True
+        whole = whole and (map.finished if marks is None else 1 not in _both(codes.translate(_OPEN), marks))
+    for future in asked.singles:
+        if not future.done():
+            whole = False
+        elif not failed_only or not future.state.is_completed():
+            return True
+    return whole
 
 
 class _Ended:
     """Collects items as they end, from any thread."""
 
     def __init__(self) -> None:
-        self.found: deque[tuple[MapRun, int]] = deque()
+        self.found: deque[tuple[MapRun, int | Sequence[int]]] = deque()
         self.waiter = Waiter()
 
-    def whole(self, map: MapRun, items: Sequence[int]) -> None:
-        self.found.extend((map, i) for i in items)
+    def some(self, map: MapRun, items: Sequence[int]) -> None:
+        self.found.append((map, items))
         self.waiter.set()
 
-    def one(self, future: Future) -> Callable[[], None]:
-        key = (future._map, future._index)
-
-        def ended() -> None:
-            self.found.append(key)
-            self.waiter.set()
-
-        return ended
+    def one(self, map: MapRun, index: int) -> None:
+        self.found.append((map, index))
+        self.waiter.set()
 
 
 def as_completed(
@@ -133,68 +222,82 @@ def as_completed(
     """
     _check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
-    if isinstance(futures, FutureList):
-        return _list_as_completed(futures, deadline, timeout, release)
-    return _each_as_completed(flatten(futures), deadline, timeout, release)
+    return _Coming(_Asked(futures), deadline, timeout).futures(release, isinstance(futures, FutureList) and release)
 
 
-def _each_as_completed(
-    futures: list[Future], deadline: float | None, timeout: float | None, release: bool
-) -> Iterator[Future]:
-    total = len(futures)
-    by_key = {(f._map, f._index): f for f in futures}
-    futures.clear()
-    ended = _Ended()
-    for future in by_key.values():
-        future._map.scope.on_end(future._map, future._index, ended.one(future))
-    while by_key:
-        while not ended.found:
-            scope = next(iter(by_key))[0].scope
-            if not scope.hold_on(ended.waiter, None if deadline is None else deadline - time.monotonic()):
-                raise TimeoutError(f"{len(by_key)} (of {total}) futures unfinished after {timeout} s")
-        key = ended.found.popleft()
-        found = by_key.pop(key, None)
-        del key
-        if found is None:
-            continue
-        yield found
-        if release:
-            found.release()
-        del found
+class _Coming:
+    """The futures asked for, in the order in which they end."""
 
+    def __init__(self, asked: _Asked, deadline: float | None, timeout: float | None) -> None:
+        self.maps = asked.maps
+        self.singles = {(one._map, one._index): one for one in asked.singles}
+        self.scope = asked.scope()
+        self.given = dict.fromkeys(asked.maps, 0)
+        self.found = len(self.singles)
+        self.ended = _Ended()
+        self.deadline = deadline
+        self.timeout = timeout
 
-def _list_as_completed(
-    futures: FutureList, deadline: float | None, timeout: float | None, release: bool
-) -> Iterator[Future]:
-    map = futures._map
-    scope = map.scope
-    ended = _Ended()
-    scope.stream(map, "stream_opened" if release else "seal")
-    scope.subscribe(map, ended.whole)
-    given, finished = 0, False
-    try:
-        while not (map.closed and given >= len(map.codes)):
-            if not ended.found:
-                scope.on_end(map, None, ended.waiter.set) if not release else None
-                if not scope.hold_on(ended.waiter, None if deadline is None else deadline - time.monotonic()):
-                    left = len(map.codes) - given
-                    raise TimeoutError(f"{left} (of {len(map.codes)}) futures unfinished after {timeout} s")
-                continue
-            _, index = ended.found.popleft()
-            found = futures._future(index)
-            given += 1
-            yield found
-            if release:
-                found.release()
-                scope.stream(map, "taken", index)
-            del found
-        if map.error is not None:
-            raise map.error
-        finished = True
-    finally:
-        scope.unsubscribe(map, ended.whole)
-        if release:
-            scope.stream_closed(map, finished)
+    def futures(self, release: bool, streamed: bool) -> Iterator[Future]:
+        """One by one; `streamed`: the one map among them is held back, and its list gives the values up."""
+        ended, finished = self.ended, False
+        for map in self.maps:
+            map.scope.stream(map, "stream_opened" if streamed else "seal")
+            map.scope.subscribe(map, ended.some)
+            map.scope.on_end(map, None, ended.waiter.set)
+        for map, index in self.singles:
+            map.scope.on_end(map, index, functools.partial(ended.one, map, index))
+        try:
+            while batch := self._next():
+                for found in batch:
+                    yield found
+                    if release:
+                        found.release()
+                    if streamed:
+                        found._map.scope.stream(found._map, "taken", found._index)
+                    del found
+            for map in self.maps:
+                if map.error is not None:
+                    raise map.error
+            finished = True
+        finally:
+            for map in self.maps:
+                map.scope.unsubscribe(map, ended.some)
+                map.scope.off_end(map, None, ended.waiter.set)
+                if streamed:
+                    map.scope.stream_closed(map, finished)
+
+    def _next(self) -> Iterator[Future] | None:
+        """Those that have ended together, of which it keeps none; waits for them. None: there are no more."""
+        while True:
+            if self.ended.found:
+                map, items = self.ended.found.popleft()
+                if isinstance(items, int):
+                    return iter((self.singles.pop((map, items)),))
+                futures, marks = self.maps[map]
+                wanted = items if marks is None else [i for i in items if i < len(marks) and marks[i]]
+                self.given[map] += len(wanted)
+                if wanted:
+                    return futures._each(wanted)
+            elif not self._left():
+                return None
+            elif not self.scope.hold_on(self.ended.waiter, _left(self.deadline)) and not self.ended.found:
+                raise TimeoutError(self._late())
+
+    def _left(self) -> bool:
+        """Whether any is still to come."""
+        return bool(self.singles) or any(
+            not map.closed or self.given[map] < self._length(map) for map in self.maps
+        )
+
+    def _length(self, map: MapRun) -> int:
+        marks = self.maps[map][1]
+        return len(map.codes) if marks is None else marks.count(1)
+
+    def _late(self) -> str:
+        total = self.found + sum(map(self._length, self.maps))
+        left = total - sum(self.given.values()) - (self.found - len(self.singles))
+        return f"{left} (of {total}) futures unfinished after {self.timeout} s"
 
 
 def wake_loop(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:

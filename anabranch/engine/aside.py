@@ -10,6 +10,7 @@ from anabranch.core.asking import shown, told
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.events import Judge, RunHooks, Verdict
+from anabranch.core.exceptions import twin
 from anabranch.core.failures import capture
 from anabranch.core.owners import task_of
 from anabranch.core.states import Failed, State
@@ -21,6 +22,7 @@ from anabranch.engine.steps import Call
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.events import Decide
     from anabranch.core.maps import MapRun
     from anabranch.engine.known_inputs import Given
@@ -37,11 +39,16 @@ def run_of(map: MapRun, index: int, state: State, given: Given) -> TaskRun:
     )  # fmt: skip
 
 
+def _error(info: ErrorInfo | None) -> BaseException | None:
+    """What hooks and handlers see: they may raise it."""
+    return None if info is None or info.exception is None else twin(info.exception)
+
+
 def run_hooks(told: RunHooks, warn: Callable[[str], None]) -> None:
     """The hooks of an end that stands; handlers are told of a cancel here, and cannot replace it."""
     map, index = told.map, told.index
     info = map.errors.get(index)
-    data = told.value if states.is_success(told.code) else info and info.exception
+    data = told.value if states.is_success(told.code) else _error(info)
     task = task_of(map.spec)
     new = _state(map, index, told.code, told.message, data)
     if index in map.state_names:
@@ -62,7 +69,7 @@ def run_hooks(told: RunHooks, warn: Callable[[str], None]) -> None:
 def judge(asked: Judge, warn: Callable[[str], None]) -> Verdict:
     """What an end decided in the driver becomes once the task's state handlers have seen it."""
     map, index = asked.map, asked.index
-    data = asked.error.exception if asked.error is not None else None
+    data = _error(asked.error)
     new = _state(map, index, asked.code, asked.message, data)
     ran = asked.code in (states.TIMED_OUT, states.CRASHED)
     answer = _answered(map, index, _ran(map, index) if ran else _state(map, index, states.PENDING), new)

@@ -129,7 +129,9 @@ def _cached(
             around.spec, around.run, around.parameters(), around.flow_parameters, around.digest
         )
     except caching.KeyFailed as error:
-        around.warn(f"not cached: {text(error)}")
+        if not (error.lasting and around.spec.warned):
+            around.spec.warned = around.spec.warned or error.lasting
+            around.warn(f"not cached: {text(error)}")
         return (yield from _called(around, args, kwargs))
     if found is None:
         return (yield from _called(around, args, kwargs))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import reasons, states
 from anabranch.core.contracts import ErrorInfo, Handle, Inline
 from anabranch.core.errors import ResourceError
-from anabranch.core.events import Drop, Judge, RunHooks
+from anabranch.core.events import Judge, RunHooks
 from anabranch.core.maps import Upstream, ValueBlock
 from anabranch.core.runs import ItemRow
 from anabranch.engine import causes, triggers
@@ -369,12 +369,6 @@ class Board(Readers):
                     if which != reader or consumer is not map:  # it came after these had been sent
                         self._upstream_ended(consumer, which)
         self.ended(map, ended, links[0])
-
-    def drop_shared(self, map: MapRun) -> None:
-        """What workers know of a map that nobody needs any more."""
-        refs = tuple(r for r in (map.stage_ref, map.pipe_ref, map.constants_ref) if r)
-        if refs:
-            self.out.append(Drop(map.lane, refs))
 
     def _inputs_read(self, map: MapRun, items: Sequence[int]) -> None:
         for up in map.feeds:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class KeyFailed(Exception):
     """No key could be computed: the caller logs `reason` and the run goes on uncached."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, lasting: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.lasting = lasting  # it will be so for the next runs of the task too
 
 
 def key_of(
@@ -52,7 +53,7 @@ def key_of(
         else:
             key = policy.compute_key(spec, run, inputs, flow_parameters)
     except SerializationError as error:
-        raise KeyFailed(text(error)) from error
+        raise KeyFailed(text(error), lasting=True) from error
     except Exception as error:  # the user's function or policy
         raise KeyFailed(f"{_who(fn, policy)} raised {told(error)}") from error
     if key is not None and not isinstance(key, str):

@@ -57,7 +57,7 @@ class Pace:
             return 1
         full = int(self.target / max(self.seconds, 1e-9))
         wanted = min(full, MAX_ITEMS, self.largest * GROWTH)
-        if self.bytes > 0:
+        if self.bytes > 1:  # less is no bound, and an average of no bytes comes so near to 0 that it divides nothing
             wanted = min(wanted, int((4 << 20) / self.bytes))
         fair = -(-waiting // (4 * slots)) if slots else waiting
         least = int(full * LEAST) if together and waiting > slots else 1
@@ -70,6 +70,6 @@ def window(slots: int, pace: Pace, *, fixed: int | None = None) -> int:
         return fixed
     chunk = pace.size(1 << 30, slots)
     items = max(4 * slots * chunk, 2 * slots)
-    if pace.bytes > 0:
+    if pace.bytes > 1:
         items = min(items, max(2 * slots, int(WINDOW_BYTES / pace.bytes)))
     return items

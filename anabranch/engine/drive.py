@@ -32,7 +32,9 @@ def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], object] = t
             step = policy.send(answer) if error is None else policy.throw(error)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        answer = error = None
+        finally:
+            error = None  # its frames lead here: this one must not hold it
+        answer = None
         try:
             if type(step) is Call:
                 answer = _call(step)
@@ -55,7 +57,9 @@ async def run_async(
             step = policy.send(answer) if error is None else policy.throw(error)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        answer = error = None
+        finally:
+            error = None  # its frames lead here: this one must not hold it
+        answer = None
         try:
             if isinstance(step, Sleep):
                 await (sleep or asyncio.sleep)(step.seconds)
@@ -83,7 +87,9 @@ def stream(
                 step = policy.send(answer) if error is None else policy.throw(error)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
-            answer = error = None
+            finally:
+                error = None  # its frames lead here: this one must not hold it
+            answer = None
             try:
                 if type(step) is Call:
                     answer = _call(step)
@@ -116,7 +122,9 @@ async def stream_async(
                 step = policy.send(answer) if error is None else policy.throw(error)
             except StopIteration:
                 return
-            answer = error = None
+            finally:
+                error = None  # its frames lead here: this one must not hold it
+            answer = None
             try:
                 if type(step) is Call:
                     answer = await _call_async(step)

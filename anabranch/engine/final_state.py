@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import is_a
-from anabranch.core.states import Cancelled, Completed, Failed, State
+from anabranch.core.states import Cancelled, Completed, Failed, State, StateSequence, StateType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +29,12 @@ class Runs:
     first_error: BaseException | None = None
 
 
-def states_in(value: Any) -> list[State] | None:
+def states_in(value: Any) -> Sequence[State] | None:
     """The states that a return value consists of; None when it is data."""
     if is_a(value, State):
         return [value]
+    if isinstance(value, StateSequence):
+        return value or None
     if type(value) in (list, tuple, set, frozenset) and value and all(is_a(v, State) for v in value):
         return list(value)
     return None
@@ -40,13 +43,14 @@ def states_in(value: Any) -> list[State] | None:
 def bundle(found: Sequence[State], data: Any) -> State:
     """One state for several: Completed only if all are."""
     total = len(found)
-    cancelled = sum(s.is_cancelled() for s in found)
-    bad = [s for s in found if not s.is_completed()]
+    types = found.types() if isinstance(found, StateSequence) else Counter(s.type for s in found)
+    cancelled = types.get(StateType.CANCELLED, 0)
+    bad = total - types.get(StateType.COMPLETED, 0)
     if not bad:
         return Completed("All states completed.", data)
     if cancelled:
         return Cancelled(f"{cancelled}/{total} states cancelled.", data)
-    return Failed(f"{len(bad)}/{total} states failed.", data)
+    return Failed(f"{bad}/{total} states failed.", data)
 
 
 def decide(value: Any, runs: Runs, *, reference: list[State] | None = None, strict: bool = False) -> State:

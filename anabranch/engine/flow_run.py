@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.core import states
 from anabranch.core.asking import attribute, shown, text, told
-from anabranch.core.errors import CancelledRun, TaskTimeoutError
+from anabranch.core.errors import CancelledRun, OptionError, TaskTimeoutError
 from anabranch.core.states import AwaitingRetry, Crashed, Failed, Pending, Retrying, Running, State
 from anabranch.engine import drive, final_state, hooks, items, retries
 from anabranch.engine.steps import Call, Sleep, Step
@@ -120,6 +120,8 @@ def _to_the_end(
         args, kwargs = yield Call(this.world.validate, (args, kwargs), {})
     except Exception as error:
         message = f"Validation of flow parameters failed with error: {text(error)}"
+        if isinstance(error, OptionError):  # of its name
+            message = str(error)
         yield from _change(this, Failed(message, error))
         return FlowResult(this.state, error=error)
     while True:

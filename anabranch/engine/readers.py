@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
+from array import array
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.contracts import Handle
-from anabranch.core.events import Free, Move, Pull, Spill
+from anabranch.core.events import Drop, Free, Move, Pull, Spill
 from anabranch.core.maps import Upstream, ValueBlock
 from anabranch.engine.assemble import PIPE
 from anabranch.engine.capacity import Waiting
@@ -46,6 +47,8 @@ class Readers:
         self._when_halted: list[Callable[[], None]] = []
         self.cancelled_by = "user"  # by whom
         self.unsendable: dict[int, str] = {}  # shared values that cannot be pickled, and why
+        self.spec_uses: dict[int, int] = {}  # by shared id of a task as it was sent: maps that may still run it
+        self.outdated: set[int] = set()  # those of tasks that have changed since
         self.turned_away: dict[str, tuple[int, str, Reason]] = {}  # by map: how all its items end, also those to come
         self.ledger = Ledger()
         self.limits = Limits()
@@ -79,10 +82,46 @@ class Readers:
             found = self.paces[map.spec_ref] = Pace(self.lanes[map.lane].capabilities.chunk_seconds)
         return found
 
+    # -- shared values ---------------------------------------------------------------------------
+
+    def use_spec(self, ref: int) -> None:
+        """A map is about to come that runs the task as this id has it."""
+        self.spec_uses[ref] = self.spec_uses.get(ref, 0) + 1
+
+    def renew_spec(self, lane: int, before: int, ref: int) -> None:
+        """A task has changed: maps that come have it by another id, and the time that its items take is as known."""
+        self.outdated.add(before)
+        if before in self.paces:
+            self.paces[ref] = self.paces[before]
+        self._drop_spec(lane, before)
+
+    def drop_shared(self, map: MapRun) -> None:
+        """What workers know of a map that nobody needs any more."""
+        refs = tuple(r for r in (map.stage_ref, map.pipe_ref, map.constants_ref) if r)
+        if refs:
+            self.out.append(Drop(map.lane, refs))
+        if map.spec_ref in self.spec_uses:
+            self.spec_uses[map.spec_ref] -= 1
+            self._drop_spec(map.lane, map.spec_ref)
+
+    def _drop_spec(self, lane: int, ref: int) -> None:
+        if ref in self.outdated and not self.spec_uses.get(ref):
+            self.outdated.discard(ref)
+            for known in (self.spec_uses, self.paces, self.unsendable):
+                known.pop(ref, None)
+            self.out.append(Drop(lane, (ref,)))
+
     # -- readers ---------------------------------------------------------------------------------
 
     def handle_taken(self, map: MapRun, index: int) -> None:
         map.handles[index] = map.handles.get(index, 0) + 1
+
+    def handles_taken(self, map: MapRun, items: Sequence[int]) -> None:
+        if map.handles.keys().isdisjoint(items):
+            map.handles.update(dict.fromkeys(items, 1))
+            return
+        for index in items:
+            map.handles[index] = map.handles.get(index, 0) + 1
 
     def handle_gone(self, map: MapRun, index: int) -> None:
         self.ledger.item_handle_gone(map, index)
@@ -92,8 +131,8 @@ class Readers:
         for map, index in gone:
             if map.links:  # somebody took its value before it was let go, whose turn to tell of it is still to come
                 self.append_links(map)
-            if map.handles.get(index) == 1 and map.codes[index] < states.FIRST_TERMINAL:
-                del map.handles[index]  # there is nothing yet: who takes its value in looks who wants it
+            if map.handles.get(index) == 1 and (map.list_handles > 0 or map.codes[index] < states.FIRST_TERMINAL):
+                del map.handles[index]  # the list is held, or there is nothing yet: who takes it in looks who wants it
             else:
                 self.handle_gone(map, index)
 
@@ -171,9 +210,9 @@ class Readers:
 
     def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         """Tell `call` of items as they end, those already ended first."""
-        ended = [i for i, code in enumerate(map.codes) if code >= states.FIRST_TERMINAL]
-        if ended:
-            call(map, ended)
+        if map.done:
+            ended = (i for i, code in enumerate(map.codes) if code >= states.FIRST_TERMINAL)
+            call(map, range(len(map.codes)) if map.done == len(map.codes) else array("q", ended))
         map.subscribers.append(call)
 
     def pull(self, map: MapRun) -> None:

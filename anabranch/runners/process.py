@@ -20,13 +20,16 @@ import atexit
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.core import contracts as c
+from anabranch.core.computation import Computation
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
 from anabranch.core.machine import usable_cpus, usable_memory
+from anabranch.core.module_state import state_of
 from anabranch.core.options import parse_bytes
 from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import WORKER
@@ -34,7 +37,7 @@ from anabranch.runners.process_crew import Crew
 from anabranch.runners.process_desk import Desk, Shared
 from anabranch.runners.process_jobs import Job, merge
 from anabranch.runners.refusals import unserializable
-from anabranch.runners.value_files import Store, block_name, pickled, refused
+from anabranch.runners.value_files import Store, block_name, dumps, pickled, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -172,7 +175,7 @@ class ProcessRunner:
 
     def put(self, shared_id: int, value: Any) -> None:
         try:
-            data, name = self._parcel(value, f"s{shared_id}")
+            data, name = self._parcel(_carried(value), f"s{shared_id}")
         except OSError as error:
             raise RunnerError(f"no room in shared memory for what {_title(value)} needs: {error}") from error
         except Exception as error:
@@ -292,6 +295,12 @@ class ProcessRunner:
             if stage in self._desk.shared:
                 needs += self._desk.shared[stage].names
         return Job(chunk.id, len(chunk), data, needs, chunk.priority, chunk.resources, name)
+
+
+def _carried(value: Any) -> Any:
+    """A task with what the user's modules hold for it: workers import them for themselves."""
+    watch = value.computed.watch if isinstance(value, c.TaskSpec) and isinstance(value.computed, Computation) else None
+    return value if watch is None else replace(value, modules=state_of(watch, dumps))
 
 
 def _title(value: Any) -> str:

@@ -42,13 +42,11 @@ def expiring(
 
 
 @pytest.mark.parametrize("how", list(HOW))
-def test_a_cached_value_expires(expiring: Clock, how: str) -> None:
-    runs: list[int] = []
-
+def test_a_cached_value_expires(expiring: Clock, how: str, marks: Any) -> None:
     @task(cache_policy=cache_policies.INPUTS, cache_expiration=60)
     def work(x: int) -> int:
-        runs.append(x)
-        return len(runs)
+        marks.add(x)
+        return len(marks.read())
 
     def once() -> tuple[str, int]:
         state = HOW[how](work, 5)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from anabranch import Future, FutureList, State, flow, state, task
+from anabranch.core.errors import OptionError
 
 
 @task
@@ -200,7 +203,7 @@ def test_map_return_state_waits(runner: str) -> None:
     @flow
     def forms() -> str:
         found = add_one.map([1, 2, 3], return_state=True)
-        assert isinstance(found, list)
+        assert isinstance(found, Sequence)
         assert all(isinstance(s, State) and s.is_completed() for s in found)
         return "data"
 
@@ -290,3 +293,51 @@ def test_a_flow_without_a_result_bundles_its_task_states(runner: str) -> None:
     assert "1/3" in ended.message
     with pytest.raises(ValueError, match="no good"):
         one_bad()
+
+
+# -- options of maps, and tasks that take any keyword ---------------------------------------------------
+
+
+def test_a_task_that_takes_any_keyword_gets_those_of_maps_too(concurrent: str) -> None:
+    @task
+    def work(x: int, **options: Any) -> Any:
+        return x, options
+
+    mapped = work.map([1, 2], window=3, chunk="c", keep="yes")
+    assert mapped.result() == [(x, {"window": 3, "chunk": "c", "keep": "yes"}) for x in (1, 2)]
+
+
+def test_a_task_has_options_for_its_maps(concurrent: str) -> None:
+    @task(keep="none", chunk=2)
+    def work(x: int, **options: Any) -> Any:
+        return x, options
+
+    dropped = work.map([1])
+    dropped.wait()
+    assert not dropped._map.keep
+    kept = work.with_options(keep="values").map([1])
+    assert kept.result() == [(1, {})]
+    assert kept._map.chunk_option == 2
+
+
+def test_options_of_a_call_win_over_the_tasks(concurrent: str) -> None:
+    @task(keep="none", chunk=2)
+    def work(x: int) -> int:
+        return x
+
+    mapped = work.map([1], keep="values", chunk=3)
+    assert (mapped.result(), mapped._map.chunk_option) == ([1], 3)
+
+
+def test_a_plain_wrapper_does_not_hide_the_options_of_maps(concurrent: str) -> None:
+    def timed(fn: Any) -> Any:
+        return functools.wraps(fn)(lambda *args, **kwargs: fn(*args, **kwargs))
+
+    mapped = task(timed(lambda x: x)).map([1], chunk=3)
+    assert (mapped.result(), mapped._map.chunk_option) == ([1], 3)
+
+
+@pytest.mark.parametrize("given", [{"keep": "some"}, {"chunk": 0}, {"window": -1}])
+def test_bad_options_for_maps_are_told_at_decoration(given: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(given))):
+        task(**given)(lambda x: x)

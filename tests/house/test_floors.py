@@ -65,10 +65,11 @@ FLOORS: dict[str, list[str]] = {
         *(*BASE, "engine", "pump", "session", "runnables"),
         *("ended_runs", "reductions", "resume", "scope_ends", "values"),
     ],
+    "sent_tasks": ["core", "logs", "runnables", "session"],
     "shared_limits": ["core", "logs", "engine", "pump", "tickets"],
     "session": [
         *(*BASE, *MIDDLE, "pump", "worker", "scope", "runnables"),
-        *("worker_requests", "call_values", "failed_inputs", "shared_limits"),
+        *("worker_requests", "call_values", "failed_inputs", "sent_tasks", "shared_limits"),
     ],
     "calls": [*BASE, "engine", "pump", "session", "scope", "runnables", "tickets", "given_values"],
     "context": ["core"],

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+import anabranch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OPTIONAL = ["dask", "distributed", "ray", "kubernetes", "psycopg", "fsspec", "matplotlib", "IPython", "numpy"]
@@ -67,3 +72,43 @@ for name in anabranch.__all__:
 print(json.dumps(bad))
 """
     assert in_fresh_python(code) == {}
+
+
+PUBLIC_MODULES = {
+    "cache_policies": "INPUTS",
+    "context": "task_run",
+    "errors": "OptionError",
+    "futures": "as_completed",
+    "state": "Completed",
+    "states": "Completed",
+    "triggers": "all_finished",
+}
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC_MODULES.items())
+def test_public_modules_can_be_imported(module: str, name: str) -> None:
+    code = f"""
+import json
+from anabranch.{module} import {name}
+import anabranch.{module} as whole
+import anabranch
+stars = {{}}
+exec("from anabranch.{module} import *", stars)
+print(json.dumps([whole.{name} is {name}, anabranch.{module}.{name} is {name}, stars["{name}"] is {name}]))
+"""
+    assert in_fresh_python(code) == [True, True, True]
+
+
+def test_public_module_says_what_it_lacks() -> None:
+    with pytest.raises(ImportError, match=r"cannot import name 'nothing' from 'anabranch\.states'"):
+        exec("from anabranch.states import nothing")
+    assert not hasattr(importlib.import_module("anabranch.states"), "__file__")
+
+
+def test_type_checkers_find_the_public_modules() -> None:
+    """Each has a stub that names the modules whose names it gives."""
+    root = Path(anabranch.__file__).parent
+    told = {stub.stem: stub.read_text(encoding="utf-8") for stub in root.glob("*.pyi")}
+    assert told.keys() == anabranch._MODULES.keys()
+    for name, homes in anabranch._MODULES.items():
+        assert [line.split()[1] for line in told[name].splitlines()] == list(homes)

@@ -329,9 +329,11 @@ def test_no_code_of_its_class_runs_when_it_is_built() -> None:
 
 
 @pytest.mark.parametrize("kind", ["frozen", "delegates", "no words", "slotted"])
-def test_in_the_same_process_it_is_the_same_object(kind: str) -> None:
+def test_in_the_same_process_the_object_is_kept(kind: str) -> None:
     error = raised(MAKERS[kind]())
     info = capture(error, in_process=True)
-    assert rebuild(info) is error
+    assert info.exception is error
+    assert type(rebuild(info)) is type(error)
+    assert rebuild(info) is not error, "what is raised of it gathers frames"
     assert object.__getattribute__(error, "__traceback__") is None
     assert "in raised" in info.traceback, "with the way to where it was raised"

@@ -1,0 +1,1 @@
+from anabranch.core.policies import *  # noqa: F403

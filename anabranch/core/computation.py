@@ -1,0 +1,117 @@
+"""What a task's runs are computed with, followed over time: its function, its hooks, and all that these read."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.encode import class_name
+from anabranch.core.identity import Identity, encoded, identity_of
+from anabranch.core.reads import is_own_class
+from anabranch.core.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anabranch.core.options import TaskOptions
+
+
+class Computation:
+    """Of one task. Pickled, it is the `Fixed` one of that moment, as the function beside it is.
+
+    Attributes:
+        edition: another number after each change that was seen.
+    """
+
+    __slots__ = ("_fn", "_identity", "_lock", "_options", "_run", "_watch", "edition")
+
+    def __init__(self, fn: Callable[..., Any], options: TaskOptions) -> None:
+        self._fn = fn
+        self._options = options
+        self._watch: Watch | None = None
+        self._identity: Identity | None = None
+        self._run: str | None = None
+        self._lock = threading.Lock()
+        self.edition = 0
+
+    @property
+    def watch(self) -> Watch | None:
+        """What its last edition reads."""
+        return self._watch
+
+    def look(self, run: str | None = None) -> int:
+        """Compare with what was there at the last look; returns the edition.
+
+        Args:
+            run: the flow run that looks; the first look of each reads also what is slow to read.
+        """
+        with self._lock:
+            through = run is not None and run != self._run
+            if through:
+                self._run = run
+            if self._watch is None or not self._watch.same(through=through):
+                self._watch = Watch((self._fn, *_hooks(self._options)))
+                self._identity = None
+                self.edition += 1
+            return self.edition
+
+    def moved(self) -> bool:
+        """Whether it is another edition than at the last look, as far as the names that it reads tell."""
+        return self._watch is not None and not self._watch.same_names()
+
+    def identity(self) -> Identity:
+        """What its function is now."""
+        self.look()
+        found = self._identity
+        if found is None:
+            found = self._identity = identity_of(self._fn)
+        return found
+
+    def __reduce__(self) -> Any:
+        return Fixed, (self.identity() if self._options.cached else None,)
+
+
+class Fixed:
+    """What a function was when it was sent; see `Computation`."""
+
+    __slots__ = ("_identity",)
+
+    def __init__(self, identity: Identity | None) -> None:
+        self._identity = identity
+
+    def identity(self) -> Identity:
+        return self._identity or Identity("", "", "what it was is not known here")
+
+    def __reduce__(self) -> Any:
+        return Fixed, (self._identity,)
+
+
+def _hooks(options: TaskOptions) -> Iterator[Any]:
+    """All functions among the options: they travel with the task's own."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name == "cache_policy":
+            for part in getattr(value, "policies", (value,)):
+                yield getattr(part, "cache_key_fn", part)
+        elif callable(value):
+            yield value
+        elif isinstance(value, tuple):
+            yield from filter(callable, value)
+
+
+# -- classes ---------------------------------------------------------------------------------------
+
+_classes: weakref.WeakKeyDictionary[type, tuple[Watch, bytes]] = weakref.WeakKeyDictionary()
+
+
+def class_code(kind: type) -> bytes:
+    """A class for the hash of an instance: its code too, where it is the user's; raises Culprit."""
+    if not is_own_class(kind):
+        return class_name(kind)
+    found = _classes.get(kind)
+    if found is None or not found[0].same():
+        watch = Watch((kind,))
+        found = _classes[kind] = (watch, encoded(kind))
+    return found[1]

@@ -1,0 +1,257 @@
+"""What a function, method or class *is*: its code, and all that this code closes over and reads.
+
+    function -> code, defaults, closure, what it is wrapped around, the class it stands in,
+                globals and attributes of modules that it reads -> functions, classes, values ...
+    class    -> bases, metaclass, methods, data
+
+It is followed through what is the user's own; what is installed counts by its name. Functions and classes are
+nodes, each written once, so that recursion ends and shared parts cost once. A name that code only adds to is
+not read. Of what is read by name (a global, an attribute of a module or class) a part that has no content to be told
+apart by (a lock, a client, an open file) counts by its type; anywhere else such a part means that the whole
+cannot be told apart from others: in `self`, a closure, a default, the arguments of a partial.
+"""
+
+from __future__ import annotations
+
+import threading
+import types
+import weakref
+from collections import deque
+from contextvars import ContextVar
+from enum import Enum
+from hashlib import blake2b
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anabranch.core.asking import is_a
+from anabranch.core.copies import alike
+from anabranch.core.encode import EXACT, PLAIN, Culprit, Tangle, Walk, class_name, digest
+from anabranch.core.insides import attributes_of, opened, wrapped_in
+from anabranch.core.reads import (
+    MISSING,
+    content_of,
+    is_own,
+    is_own_class,
+    is_own_function,
+    owner_of,
+    places_of,
+    reads_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_NODES = 20_000
+_SIZE = 16
+_SERVICES: tuple[type, ...] = (
+    type(threading.Lock()), type(threading.RLock()), threading.local, ContextVar, weakref.ref,
+    weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
+)  # fmt: skip
+_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
+_PASSED_OVER = frozenset({"_abc_impl", "_abc_cache", "_abc_registry", "__parameters__", "__orig_bases__"})
+_COUNTED = frozenset({"__slots__", "__match_args__", "__pydantic_fields__"})
+
+
+class Identity(NamedTuple):
+    """What a function is, as two digests that are equal wherever and whenever they are made by one version of Python.
+
+    Attributes:
+        code: of all code that it is made of, and its defaults.
+        state: of that and of all values that the code closes over and reads; "" where these cannot be told apart.
+        opaque: which part cannot be told apart from others, and why; "" where all can.
+    """
+
+    code: str
+    state: str
+    opaque: str = ""
+
+
+def identity_of(fn: Any) -> Identity:
+    """What a function, method, class or callable object is; never raises for what the user's objects do."""
+    walk = CodeWalk()
+    try:
+        encoded = walk.whole(fn)
+    except Culprit as culprit:
+        path = walk.at + "".join(reversed(culprit.steps))
+        return Identity(_told(b"".join(sorted(walk.codes))), "", f"cannot hash {path}: {culprit.error}")
+    except (RecursionError, Tangle):
+        return Identity(_told(b"".join(sorted(walk.codes))), "", f"cannot hash what {walk.at} reads: nested too deeply")
+    return Identity(_told(b"".join(sorted(walk.codes))), _told(encoded))
+
+
+def encoded(value: Any) -> bytes:
+    """A function, method or class for a hash of what holds it; raises Culprit."""
+    if is_a(value, type) and not is_own_class(value):
+        return class_name(value)
+    return b"Y" + digest(CodeWalk().whole(value))
+
+
+def _told(data: bytes) -> str:
+    return blake2b(data, digest_size=_SIZE, person=b"anabranch-2").hexdigest()
+
+
+class CodeWalk(Walk):
+    """One function with all that it is made of being written down."""
+
+    __slots__ = ("at", "codes", "lenient", "marks", "named", "queue")
+
+    def __init__(self) -> None:
+        super().__init__(None, self._code, self._kind)
+        self.marks: dict[int, bytes] = {}
+        self.named: dict[str, list[Any]] = {}
+        self.queue: deque[tuple[bytes, Any]] = deque()
+        self.codes: list[bytes] = []
+        self.lenient = False  # what is being written was read by name
+        self.at = ""  # what is being written, for errors
+
+    def whole(self, root: Any) -> bytes:
+        self.at = _title(root)
+        rows = [self.encode(root)]
+        nodes: list[bytes] = []
+        while self.queue:
+            mark, value = self.queue.popleft()
+            self.lenient = False
+            write = self._class if is_a(value, type) else self._function
+            try:
+                nodes.append(mark + digest(b"".join(write(mark, value))))
+            except Culprit as culprit:
+                culprit.steps += [f".{_title(value)}"] * (_title(value) != self.at)
+                raise
+        return b"".join([*rows, *sorted(nodes)])
+
+    def encode(self, value: Any) -> bytes:
+        kind = type(value)
+        if kind in PLAIN or kind in EXACT or issubclass(kind, type):
+            return super().encode(value)
+        if self.lenient and issubclass(kind, _SERVICES):
+            return b"?" + class_name(kind)
+        inner = wrapped_in(value)
+        return super().encode(value) if inner is None else b"@" + class_name(kind) + self.encode(inner)
+
+    def pickled(self, value: Any, error: Exception) -> bytes:
+        """What pickle refuses: an object of the user's by its attributes, what is read by name by its type."""
+        kind = type(value)
+        if is_own_class(kind):
+            return b"I" + self._kind(kind) + b"".join(self._parts(attributes_of(value).items(), ".%s"))
+        if self.lenient:
+            return b"?" + class_name(kind)
+        raise Culprit(error) from error
+
+    # -- nodes -------------------------------------------------------------------------------------
+
+    def _kind(self, value: Any) -> bytes:
+        return self._refer(value) if is_own_class(value) else class_name(value)
+
+    def _code(self, value: Any) -> bytes:
+        if is_a(value, MethodType):
+            return b"M" + self._step(".__func__", _function_of(value)) + self._step(".__self__", value.__self__)
+        if is_a(value, CodeType):
+            return self._bytecode(value)
+        return self._kind(value) if is_a(value, type) else self._refer(value)
+
+    def _refer(self, value: Any) -> bytes:
+        """The mark of a node, which is written later: by name, and by number among those of one name.
+
+        Its module has a part in it only where it is installed: the same script is `__main__` or a module of its name.
+        """
+        mark = self.marks.get(id(value))
+        if mark is None:
+            name = value.__qualname__ if is_own(value.__module__) else f"{value.__module__}:{value.__qualname__}"
+            self.held.append(value)
+            known = self.named.setdefault(name, [])
+            for other in known if is_a(value, FunctionType) else ():
+                if alike(value, other):
+                    found = self.marks[id(value)] = self.marks[id(other)]
+                    return found
+            mark = self.marks[id(value)] = f"@{name}#{len(known)};".encode()
+            known.append(value)
+            if len(self.marks) > MOST_NODES:
+                raise Tangle
+            self.queue.append((mark, value))
+        return mark
+
+    def _function(self, mark: bytes, fn: FunctionType) -> Iterator[bytes]:
+        own = is_own_function(fn)
+        if not own and not is_own(fn.__module__) and "<locals>" not in fn.__qualname__:
+            return
+        code = self._bytecode(fn.__code__) if own or fn.__closure__ else b""
+        yield code
+        self.codes.append(mark + digest(code))
+        defaults = b"".join(self._parts(((n, getattr(fn, n)) for n in ("__defaults__", "__kwdefaults__")), ".%s"))
+        self.codes.append(mark + digest(defaults))
+        yield defaults
+        self.lenient = not own
+        added = reads_of(fn.__code__).added_to
+        for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=False):
+            if name not in added:
+                yield self._step(f".__closure__[{name!r}]", content_of(cell))
+        self.lenient = True
+        for name, value in sorted(vars(fn).items()):
+            yield name.encode() + self._step(f".{name}", value)
+        if not own:
+            return
+        owner = owner_of(fn)
+        if owner is not None:
+            self._kind(owner)  # a node too, with all that its methods may call on `self`
+        for place in places_of(fn):
+            if not (is_a(place.value, ModuleType) and is_own(place.value.__name__)):
+                yield place.path.encode() + self._step(f".__globals__[{place.path!r}]", place.value)
+
+    def _class(self, mark: bytes, kind: type) -> Iterator[bytes]:
+        yield b"".join([self._kind(base) for base in (type(kind), *kind.__bases__)])
+        self.lenient = True
+        if issubclass(kind, Enum):
+            for member in kind.__members__.values():
+                yield member.name.encode() + self._step(f".{member.name}", member._value_)
+        for name, value in sorted(vars(kind).items()):
+            value = opened(value)
+            special = name.startswith("__") and name.endswith("__") and name not in _COUNTED
+            hidden = name in _PASSED_OVER or name.startswith("_abc") or (name.startswith("__pydantic_") and special)
+            if hidden or (special and not is_a(value, FunctionType, tuple)) or _of_enum(kind, name, value):
+                continue
+            yield name.encode() + self._step(f".{name}", value)
+
+    def _bytecode(self, code: CodeType) -> bytes:
+        consts = [self._bytecode(c) if is_a(c, CodeType) else self.encode(c) for c in code.co_consts]
+        counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+        names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+        return b"".join([b"C", self.encode((counts, names)), self.encode(code.co_code), *consts])
+
+    # -- parts -------------------------------------------------------------------------------------
+
+    def _step(self, step: str, value: Any) -> bytes:
+        if value is MISSING or is_a(value, *_DESCRIPTORS):
+            return b"-"
+        try:
+            return self.encode(value)
+        except Culprit as culprit:
+            culprit.steps.append(step)
+            raise
+
+    def _parts(self, parts: Any, step: str) -> Iterator[bytes]:
+        for name, value in sorted(parts):
+            yield name.encode() + self._step(step % name, value)
+
+
+def _function_of(method: MethodType) -> Any:
+    """A method's function; that of its class, where a copy of it came by value."""
+    fn, owner = method.__func__, method.__self__
+    kind: type = owner if is_a(owner, type) else type(owner)  # type: ignore[assignment]
+    if is_a(fn, FunctionType):
+        for base in kind.__mro__:
+            there = opened(vars(base).get(fn.__name__))
+            if is_a(there, FunctionType) and there.__code__ == fn.__code__:
+                return there
+    return fn
+
+
+def _of_enum(kind: type, name: str, value: Any) -> bool:
+    """Whether it is what the enum machinery keeps beside the members."""
+    return issubclass(kind, Enum) and (name in kind.__members__ or not is_a(value, FunctionType))
+
+
+def _title(value: Any) -> str:
+    if is_a(value, MethodType):
+        value = value.__func__
+    named = value if is_a(value, FunctionType, type) else type(value)
+    return str(named.__qualname__)

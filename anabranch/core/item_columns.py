@@ -1,0 +1,95 @@
+"""How the items of a map stand, as columns: a byte an item, and sparse tables of whatever left the happy path."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from anabranch.core.states import (
+    AWAITING_SLOT,
+    CACHED,
+    COMPLETED,
+    FIRST_TERMINAL,
+    NAMES,
+    PENDING,
+    RETRYING,
+    RUNNING,
+    State,
+)
+
+ENDED = bytes(range(FIRST_TERMINAL, len(NAMES)))  # codes of items that have ended
+
+
+class ItemColumns:
+    """The part of a map that tells states; `moment()` is a copy of it that stays as it is."""
+
+    __slots__ = (
+        "attempts", "codes", "delayed", "id", "messages", "ready", "running", "short", "state_names", "waits_under",
+    )  # fmt: skip
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.codes = bytearray()
+        self.ready: deque[tuple[int, int, bool]] = deque()  # (lo, hi, send exactly so)
+        self.running: set[int] = set()  # chunks in flight
+        self.short = ""  # the resources that it waits for, no worker having them
+        self.waits_under = ""  # the limit that has no place for its ready items
+        self.attempts: dict[int, int] = {}
+        self.delayed: dict[int, tuple[float, int]] = {}  # item -> (due, code)
+        self.messages: dict[int, str] = {}
+        self.state_names: dict[int, str] = {}
+
+    def code(self, index: int) -> int:
+        return self.codes[index] if index < len(self.codes) else 0
+
+    def is_terminal(self, index: int) -> bool:
+        return index < len(self.codes) and self.codes[index] >= FIRST_TERMINAL
+
+    def attempt(self, index: int) -> int:
+        return self.attempts.get(index, 1)
+
+    def state(self, index: int) -> State:
+        """How an item stands, without its value."""
+        code = self.code(index)
+        waits = ""
+        if code < FIRST_TERMINAL and index not in self.delayed and self._started(index):
+            code = RETRYING if self.attempt(index) > 1 else RUNNING
+        elif code == PENDING and self.short:
+            waits = f"waits for a worker with {self.short}"
+        elif code == PENDING and self.waits_under and self._ready(index):
+            code = AWAITING_SLOT
+            waits = f"waits for a slot of the limit {self.waits_under!r}"
+        name, kind = NAMES[code]
+        return State(
+            kind,
+            self.state_names.get(index, name),
+            self.messages.get(index, waits),
+            attempt=self.attempt(index) if code not in (PENDING, AWAITING_SLOT) else 0,
+            run_id=f"{self.id}/{index}",
+        )
+
+    def _started(self, index: int) -> bool:
+        return index < len(self.codes) and not self._ready(index) and bool(self.running)
+
+    def _ready(self, index: int) -> bool:
+        return any(lo <= index < hi for lo, hi, _ in tuple(self.ready))
+
+    def failures(self) -> list[int]:
+        """Items that ended in any state but Completed."""
+        bad = len(self.codes) - self.codes.count(COMPLETED) - self.codes.count(CACHED)
+        if not bad:
+            return []
+        return [i for i, code in enumerate(self.codes) if code > CACHED]
+
+    def moment(self) -> ItemColumns:
+        """How all items stand now; to be called where nobody changes them meanwhile."""
+        found = ItemColumns(self.id)
+        found.codes = bytearray(self.codes)
+        found.short, found.waits_under = self.short, self.waits_under
+        if not found.codes.translate(None, ENDED):
+            # Nothing changes what was told of an item that has ended: a million failures are not copied.
+            found.attempts, found.messages, found.state_names = self.attempts, self.messages, self.state_names
+            return found
+        found.attempts, found.messages = dict(self.attempts), dict(self.messages)
+        found.state_names, found.delayed = dict(self.state_names), dict(self.delayed)
+        found.ready, found.running = deque(self.ready), set(self.running)
+        return found

@@ -1,0 +1,201 @@
+"""What the user's modules hold, carried to workers that import these modules for themselves.
+
+A worker process imports a module once, and its copy stays as it was then; the driver's may have been changed, before
+its first task or between two. So a task takes along what it reads of them: data, and functions put there from
+elsewhere. A worker changes only what differs there, containers in place. Classes likewise. Of a module that was
+loaded again, or whose functions were given other code, the code is taken along too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import marshal
+import pickle
+import sys
+import zlib
+from collections import deque
+from enum import Enum
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.asking import is_a
+from anabranch.core.insides import opened
+from anabranch.core.reads import MISSING, is_own
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from anabranch.core.watch import Watch
+
+LARGE = 1 << 20  # what is larger is taken along only once it has been seen to change
+Way = tuple[str, ...]  # the module, and the classes in it down to where the name is
+
+_first: dict[Way, Any] = {}  # what was at a place at the first look: code, or the size and checksum of a pickle
+_moved: set[str] = set()  # modules whose functions have other code than at the first look
+_set: dict[Way, tuple[bytes, Any, Any]] = {}  # what was last set at a place here, and what had been there before
+_coded: dict[FunctionType, tuple[Way, tuple[Any, ...]]] = {}  # functions that were given other code, and their own
+_settled: ModuleState | None = None  # the one that the modules of this process are as now
+
+
+class ModuleState:
+    """What one task reads of modules that have a name; pickled value by value."""
+
+    __slots__ = ("codes", "values")
+
+    def __init__(self, values: dict[Way, bytes], codes: dict[Way, bytes]) -> None:
+        self.values = values
+        self.codes = codes
+
+    def settle(self) -> None:
+        """Let the modules of this process hold what the task is to find there."""
+        global _settled
+        if _settled is self:
+            return
+        _settled = self
+        for way in [way for way in _set if way not in self.values]:
+            _restore(way)
+        for fn in [fn for fn, (way, _) in _coded.items() if way not in self.codes]:
+            fn.__code__, fn.__defaults__, fn.__kwdefaults__ = _coded.pop(fn)[1]
+        for settle, parts in ((_settle_code, self.codes), (_settle, self.values)):
+            for way, data in parts.items():
+                with contextlib.suppress(Exception):  # what cannot be had here, the task does not find either
+                    settle(way, data)
+
+    def __reduce__(self) -> Any:
+        return _arrived, (self.values, self.codes)
+
+
+def _arrived(values: dict[Way, bytes], codes: dict[Way, bytes]) -> ModuleState:
+    """In place before what comes behind it in the same pickle: functions found by their names are those of now."""
+    found = ModuleState(values, codes)
+    found.settle()
+    return found
+
+
+def state_of(watch: Watch, dumps: Callable[[Any], bytes]) -> ModuleState | None:
+    """What a task reads of the user's modules; `dumps` pickles what a worker is to have."""
+    values: dict[Way, bytes] = {}
+    functions: dict[Way, list[FunctionType]] = {}
+    for way, value in _read(watch):
+        inside = _functions(value)
+        if inside:
+            codes = [fn.__code__ for fn in inside]
+            if all(_is_home(way, fn) for fn in inside):
+                functions[way] = inside
+                if _first.setdefault(way, codes) != codes:
+                    _moved.add(way[0])
+                continue
+        with contextlib.suppress(Exception):  # a lock, a client: the worker's own will do
+            data = dumps(value)
+            mark = (len(data), zlib.crc32(data))
+            if _first.setdefault(way, mark) != mark or len(data) <= LARGE:
+                values[way] = data
+    changed = {way: _codes(inside, dumps) for way, inside in functions.items() if way[0] in _moved}
+    return ModuleState(values, changed) if values or changed else None
+
+
+def _functions(value: Any) -> list[FunctionType]:
+    """The functions that a place holds: itself, or those inside a descriptor."""
+    found = opened(value)
+    return [fn for fn in (found if is_a(value, property) else (found,)) if is_a(fn, FunctionType)]
+
+
+def _codes(functions: list[FunctionType], dumps: Callable[[Any], bytes]) -> bytes:
+    return dumps([(marshal.dumps(fn.__code__), fn.__defaults__, fn.__kwdefaults__) for fn in functions])
+
+
+def _read(watch: Watch) -> Iterator[tuple[Way, Any]]:
+    for space, found in watch.spaces.values():
+        module = _module(space.get("__name__"))
+        if module is not None and vars(module) is space:
+            for name, value in found.items():
+                if value is not MISSING and not is_a(value, type, ModuleType):
+                    yield (module.__name__, name), value
+    for kind in watch.classes:
+        module = _module(kind.__module__)
+        way = (kind.__module__, *kind.__qualname__.split("."))
+        if module is None or issubclass(kind, Enum) or _find(way) is not kind:
+            continue
+        for name, value in _members(kind):
+            yield (*way, name), value
+
+
+def _members(kind: type) -> Iterable[tuple[str, Any]]:
+    for name, value in list(vars(kind).items()):
+        hidden = name.startswith(("__", "_abc_")) or is_a(value, type) or hasattr(type(value), "__set__")
+        if not hidden or _functions(value):
+            yield name, value
+
+
+def _module(name: Any) -> ModuleType | None:
+    module = sys.modules.get(name) if is_a(name, str) and name != "__main__" and is_own(name) else None
+    return module if is_a(module, ModuleType) else None
+
+
+def _is_home(way: Way, fn: FunctionType) -> bool:
+    return (fn.__module__, fn.__qualname__) == (way[0], ".".join(way[1:]))
+
+
+def _find(way: Way) -> Any:
+    found: Any = sys.modules.get(way[0]) or importlib.import_module(way[0])
+    for name in way[1:]:
+        found = vars(found).get(name, MISSING)
+        if found is MISSING:
+            break
+    return found
+
+
+def _settle(way: Way, data: bytes) -> None:
+    holder, name = _find(way[:-1]), way[-1]
+    now = vars(holder).get(name, MISSING)
+    last, made, first = _set.get(way, (b"", MISSING, now))
+    if last == data and made is now:
+        return  # whatever the tasks here have made of it since
+    value = pickle.loads(data)
+    if now is not MISSING and _alike(now, value, data):
+        return
+    if type(now) is type(value) and type(value) in (list, dict, set, deque):
+        now.clear()
+        now.extend(value) if is_a(now, list, deque) else now.update(value)
+        first = now if first is MISSING else first
+        value = now
+    else:
+        setattr(holder, name, value)
+    _set[way] = (data, value, first)
+
+
+def _restore(way: Way) -> None:
+    """Put back what the module had of itself."""
+    first = _set.pop(way)[2]
+    with contextlib.suppress(Exception):
+        if first is MISSING:
+            delattr(_find(way[:-1]), way[-1])
+        else:
+            setattr(_find(way[:-1]), way[-1], first)
+
+
+def _settle_code(way: Way, data: bytes) -> None:
+    holder, name = _find(way[:-1]), way[-1]
+    inside = _functions(vars(holder).get(name, MISSING))
+    for n, (code, defaults, named) in enumerate(pickle.loads(data)):
+        code = marshal.loads(code)
+        if n < len(inside):
+            fn = inside[n]
+            if fn.__code__ != code:
+                _coded.setdefault(fn, (way, (fn.__code__, fn.__defaults__, fn.__kwdefaults__)))
+                fn.__code__ = code
+        elif len(way) == 2:  # it is new in its module
+            fn = FunctionType(code, vars(holder), name)
+            setattr(holder, name, fn)
+        fn.__defaults__, fn.__kwdefaults__ = defaults, named
+
+
+def _alike(now: Any, value: Any, data: bytes) -> bool:
+    """Whether a worker has it already."""
+    if now is value or type(now) is not type(value):
+        return now is value
+    try:
+        return pickle.dumps(now, 5) == data
+    except Exception:  # a function that is nowhere by its name
+        return False

@@ -1,0 +1,74 @@
+"""Values of a map in the order of its items, as they come: each is given away with the reading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.failures import exception_of
+from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anabranch.core.maps import MapRun
+
+_SUCCESS = (COMPLETED, CACHED)
+
+
+def stream(map: MapRun, raise_on_failure: bool, holder: object) -> Iterator[Any]:
+    """Values one after another; while it is open, `holder` lives and keeps what was not yet taken."""
+    scope = map.scope
+    scope.stream(map, "stream_opened")
+    index = told = 0
+    finished = False
+    try:
+        while True:
+            if not map.is_terminal(index):
+                if not (map.closed and index >= len(map.codes)):
+                    scope.wait(map, index, None)
+                if index >= len(map.codes):
+                    break
+                continue
+            stop = index
+            while stop < len(map.codes) and map.codes[stop] >= FIRST_TERMINAL and stop - index < 4096:
+                stop += 1
+            batch = take(map, index, stop, raise_on_failure)
+            scope.stream(map, "give_away", index, index + len(batch))
+            # What the reader has not come to is not taken: it holds the map back. Telling so has its price.
+            step = max(1, len(batch) // 8)
+            batch.reverse()
+            while batch:
+                yield batch.pop()
+                index += 1
+                if index - told >= step or not batch:
+                    scope.stream(map, "stream_advanced", index)
+                    told = index
+        if map.error is not None:
+            raise map.error
+        finished = True
+        scope.barrier()
+    finally:
+        if index > told:
+            scope.stream(map, "stream_advanced", index)
+        scope.stream_closed(map, finished)
+
+
+def take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
+    """Values and exceptions of ended items; those before the first failure when that is to be raised."""
+    codes = map.codes[lo:hi]
+    if codes.count(COMPLETED) + codes.count(CACHED) == hi - lo:
+        return map.scope.values(map, lo, hi)  # type: ignore[no-any-return]
+    found: list[Any] = []
+    while lo < hi:
+        bad = next((i for i in range(lo, hi) if map.codes[i] not in _SUCCESS), hi)
+        if bad > lo:
+            found += map.scope.values(map, lo, bad)
+        if bad < hi:
+            if raise_on_failure and found:
+                return found
+            map.handle(bad)
+            if raise_on_failure:
+                raise exception_of(map, bad)
+            found.append(exception_of(map, bad))
+        lo = bad + 1
+    return found

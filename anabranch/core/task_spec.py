@@ -1,0 +1,43 @@
+"""A task as workers need it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.computation import Computation, Fixed
+    from anabranch.core.module_state import ModuleState
+    from anabranch.core.options import TaskOptions
+    from anabranch.core.owners import Owner
+    from anabranch.core.stores import ResultStore, StoreProbe
+
+
+@dataclass(slots=True)
+class TaskSpec:
+    """A task as workers need it: put once per worker, shared by all its maps."""
+
+    name: str
+    fn: Callable[..., Any]
+    options: TaskOptions
+    source: str | None = None  # the function's source text, for the TASK_SOURCE cache policy
+    store: ResultStore | None = None  # where its values persist, when they do
+    probe: StoreProbe | None = None  # tells workers outside the driver's process whether that is the driver's store
+    isasync: bool | None = None  # found out at first use: looking costs as much as a tiny task
+    owner: Owner | None = None  # gives hooks their Task; None where nobody asks
+    computed: Computation | Fixed | None = None  # what its function is, for keys of caches and of resumed runs
+    warned: bool = False  # that it is not cached, and why
+    modules: ModuleState | None = None  # what the modules that it reads held, where a worker has its own of them
+
+    def __reduce__(self) -> Any:
+        rest = [getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "modules"]
+        return _spec, (self.modules, rest)  # in this order, see `ModuleState`
+
+
+def _spec(modules: ModuleState | None, rest: list[Any]) -> TaskSpec:
+    found = TaskSpec(*rest)
+    found.modules = modules
+    return found

@@ -1,0 +1,280 @@
+"""What a function and all that it reads hold now, to be compared with later.
+
+Fast looks compare by identity, a namespace, class, closure or small container at once: some microseconds for a
+function with its helpers. What is long, or keeps its insides to itself (arrays, objects of libraries), is read
+through: such slow looks are left out where they would take more than a fiftieth of the time.
+"""
+
+from __future__ import annotations
+
+import operator
+import pickle
+import time
+import types
+import zlib
+from array import array
+from collections import deque
+from enum import Enum
+from types import FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.asking import is_a
+from anabranch.core.encode import PLAIN, SCALARS
+from anabranch.core.insides import attributes_of, opened, wrapped_in
+from anabranch.core.reads import MISSING, content_of, is_own_class, is_own_function, owner_of, places_of, reads_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+MOST_OBJECTS = 50_000
+SHORT = 256  # a longer container is read through
+SHARE = 50  # a slow look that took a second is worth its time again after so many
+
+_CODE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__", "__closure__")
+_EQUALS = frozenset({*SCALARS, str, bytes})
+_CONTAINERS = (tuple, list, dict, set, frozenset, deque)
+_BUFFERS = (bytearray, memoryview, array)
+_STILL: frozenset[type] = frozenset({  # never other than they are, or nothing that can be looked at
+    *PLAIN, types.BuiltinFunctionType, types.CodeType, types.MemberDescriptorType, types.GetSetDescriptorType,
+    types.MethodDescriptorType, types.WrapperDescriptorType, types.GeneratorType, types.CoroutineType,
+    types.AsyncGeneratorType, types.GenericAlias, range, slice, object, type(Ellipsis), type(NotImplemented),
+})  # fmt: skip
+_CLOSED = frozenset({"_thread", "threading", "logging", "contextvars", "_contextvars", "weakref", "re", "io", "_io"})
+
+Look = tuple["Callable[[Any], Sequence[Any]]", Any, "list[Any]"]  # how, at what, and what was there
+
+
+class Watch:
+    """What was there when it was made; `same` says whether it still is."""
+
+    __slots__ = ("_fast", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack", "spaces")
+
+    def __init__(self, roots: Iterable[Any]) -> None:
+        self.spaces: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}  # namespaces, and what was read in each
+        self._fast: list[Look] = []
+        self._slow: list[tuple[Any, int]] = []
+        self._held: list[Any] = []
+        self._seen: set[int] = set()
+        self._stack: list[Any] = list(roots)
+        self._seconds = 0.0
+        while self._stack:
+            self._visit(self._stack.pop())
+        looks, self._fast = self._fast, []
+        for space, found in self.spaces.values():
+            self._look_at_space(space, found)
+        self._names = tuple(look for look in self._fast if look[2])
+        self._fast += looks
+        self._seen.clear()
+        self._read_at = time.perf_counter()
+
+    @property
+    def classes(self) -> list[type]:
+        """The user's classes that are read."""
+        return [value for value in self._held if is_a(value, type) and is_own_class(value)]
+
+    def same_names(self) -> bool:
+        """Whether all names that are read stand for what they did: half a microsecond, for each submit."""
+        try:
+            for how, what, kept in self._names:
+                if not all(map(operator.is_, how(what), kept)) and not _equal(how(what), kept):
+                    return False
+        except Exception:  # a name is gone
+            return False
+        return True
+
+    def same(self, *, through: bool = False) -> bool:
+        """Whether everything is as it was; `through`: read also what is slow to read, whatever it costs."""
+        if not _same(self._fast):
+            return False
+        if not self._slow:
+            return True
+        begun = time.perf_counter()
+        if not through and begun - self._read_at < SHARE * self._seconds:
+            return True
+        same = all(_sum_of(value) == kept for value, kept in self._slow)
+        self._read_at = time.perf_counter()
+        self._seconds = self._read_at - begun
+        return same
+
+    # -- making ------------------------------------------------------------------------------------
+
+    def _visit(self, value: Any) -> None:
+        kind = type(value)
+        if kind in _STILL or id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        self._held.append(value)  # another object must not get its id
+        if len(self._held) > MOST_OBJECTS:
+            self._stop()
+        elif kind is FunctionType:
+            self._function(value)
+        elif kind is MethodType:
+            self._stack += (value.__func__, value.__self__)
+        elif issubclass(kind, type):
+            self._class(value)
+        elif kind is ModuleType or issubclass(kind, Enum):
+            self._stack.append(kind)
+        else:
+            self._object(kind, value)
+
+    def _function(self, fn: FunctionType) -> None:
+        self._fast.append((_CODE, fn, list(_CODE(fn))))
+        self._stack += fn.__defaults__ or ()
+        for space in (vars(fn), fn.__kwdefaults__):
+            if space:
+                self._look_at_dict(space)
+        added = reads_of(fn.__code__).added_to
+        named = zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=False)
+        cells = [cell for name, cell in named if name not in added]
+        if cells:
+            self._look(_contents, cells)
+        if not is_own_function(fn):
+            return
+        owner = owner_of(fn)
+        if owner is not None:
+            self._stack.append(owner)
+        for place in places_of(fn):
+            self.spaces.setdefault(id(place.space), (place.space, {}))[1][place.name] = place.value
+            if not is_a(place.value, ModuleType):
+                self._stack.append(place.value)
+
+    def _class(self, kind: type) -> None:
+        if not is_own_class(kind):
+            return
+        members = vars(kind)
+        self._fast.append((operator.attrgetter("__bases__"), kind, list(kind.__bases__)))
+        self._fast.append((list, members.keys(), list(members)))
+        self._fast.append((list, members.values(), list(members.values())))
+        self._stack += (*kind.__bases__, type(kind))
+        for name, value in members.items():
+            if type(value) is FunctionType or not (name.startswith("__") and name.endswith("__")):
+                self._stack.append(opened(value))
+
+    def _object(self, kind: type, value: Any) -> None:
+        inner = wrapped_in(value)
+        if inner is not None:
+            self._stack.append(inner)
+        seen = inner is not None or kind.__module__ in _CLOSED
+        if is_own_class(kind):
+            self._stack.append(kind)
+            self._look(_attributes, value)
+            seen = all(is_own_class(base) or base in _STILL for base in kind.__mro__)
+        if issubclass(kind, _CONTAINERS) and _length(kind, value) <= SHORT:
+            self._container(kind, value)
+        elif kind.__name__ == "partial" and kind.__module__ == "functools":
+            self._stack += (value.func, *value.args)
+            self._look_at_dict(value.keywords)
+        elif not seen:
+            self._through(value)
+
+    def _container(self, kind: type, value: Any) -> None:
+        if issubclass(kind, dict):
+            self._look_at_dict(value)
+        else:
+            self._look(_items_of(kind), value)
+
+    def _through(self, value: Any) -> None:
+        begun = time.perf_counter()
+        found = _sum_of(value)
+        if found is not None:
+            self._slow.append((value, found))
+        self._seconds += time.perf_counter() - begun
+
+    def _stop(self) -> None:
+        """So much is read that it is not looked at piece by piece: values are read through, as wholes."""
+        self._stack.clear()
+        for _, found in self.spaces.values():
+            for value in found.values():
+                if not is_a(value, FunctionType, type, ModuleType) and type(value) not in _STILL:
+                    self._through(value)
+
+    def _look_at_dict(self, space: dict[Any, Any]) -> None:
+        self._fast.append((list, dict.keys(space), list(dict.keys(space))))
+        self._look(list, dict.values(space))
+
+    def _look_at_space(self, space: dict[str, Any], found: dict[str, Any]) -> None:
+        there = [name for name, value in found.items() if value is not MISSING]
+        if there:
+            kept = [found[name] for name in there]
+            self._fast.append((operator.itemgetter(*there, there[0]), space, [*kept, kept[0]]))
+        missing = frozenset(found).difference(there)
+        if missing:
+            self._fast.append((lambda names: list(missing.intersection(names)), space, []))
+
+    def _look(self, how: Callable[[Any], Sequence[Any]], what: Any) -> None:
+        kept = list(how(what))
+        self._fast.append((how, what, kept))
+        self._stack += kept
+
+
+def _same(looks: Sequence[Look]) -> bool:
+    try:
+        for how, what, kept in looks:
+            now = how(what)
+            if len(now) != len(kept) or (not all(map(operator.is_, now, kept)) and not _equal(now, kept)):
+                return False
+    except Exception:  # a name is gone, another thread changes a dict meanwhile
+        return False
+    return True
+
+
+def _equal(now: Sequence[Any], kept: list[Any]) -> bool:
+    """Whether plain values are equal that are other objects; if so, they are the ones to compare with from now on."""
+    for new, old in zip(now, kept, strict=True):
+        if new is not old and not (type(new) is type(old) and type(new) in _EQUALS and new == old):
+            return False
+    kept[:] = now
+    return True
+
+
+def _base_of(kind: type) -> Any:
+    """The builtin container that a class is one of: whatever it says of itself."""
+    return next(base for base in _CONTAINERS if issubclass(kind, base))
+
+
+def _length(kind: type, value: Any) -> int:
+    return _base_of(kind).__len__(value)  # type: ignore[no-any-return]
+
+
+def _items_of(kind: type) -> Callable[[Any], list[Any]]:
+    base = _base_of(kind)
+    return list if kind is base else lambda value: list(base.__iter__(value))
+
+
+def _contents(cells: Sequence[Any]) -> list[Any]:
+    return [content_of(cell) for cell in cells]
+
+
+def _attributes(value: Any) -> list[Any]:
+    found = attributes_of(value)
+    return [*found, *found.values()]
+
+
+class _Sum:
+    """Takes a pickle, and keeps its checksum."""
+
+    def __init__(self) -> None:
+        self.found = 0
+
+    def write(self, data: Any) -> None:
+        self.found = zlib.crc32(data, self.found)
+
+    def buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        try:
+            self.write(buffer.raw())
+        except BufferError:  # not contiguous
+            return True
+        return False
+
+
+def _sum_of(value: Any) -> int | None:
+    """A checksum of a value's content; None for what cannot be pickled, and so is known by its identity alone."""
+    found = _Sum()
+    try:
+        if issubclass(type(value), _BUFFERS):
+            found.write(value)
+        else:
+            pickle.Pickler(found, 5, buffer_callback=found.buffer).dump(value)
+    except Exception:  # whatever the object's own code raises
+        return None
+    return found.found

@@ -1,0 +1,1 @@
+from anabranch.core.errors import *  # noqa: F403

@@ -1,0 +1,1 @@
+from anabranch.core.states import *  # noqa: F403

@@ -1,0 +1,1 @@
+from anabranch.engine.triggers import *  # noqa: F403

@@ -12,7 +12,7 @@ MOST_PAIRS = 1000
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether nothing tells two values apart, nor what they are made of. In doubt something does; no object is asked."""
+    """Whether nothing tells two values apart, nor their parts. In doubt something does; no object is asked."""
     pairs = [(one, other)]
     seen: set[tuple[int, int]] = set()
     held = []  # what is made here keeps its id while it is known by it

@@ -1,9 +1,12 @@
 """The actors of a `RayRunner`: how many there are of which kind, how they are started, spoken to, heard and ended.
 
     the crew      one actor a processor of Ray's (or as many as were asked for); grows and shrinks with the cluster
-    extras        take no processor: one for each task of the crew that waits for others, and some ahead
-    other kinds   reserve what Ray counts (GPUs, memory, custom resources) and no processor, so that Ray finds the
-                  node; there while there are chunks for them
+    extras        one for each task of the crew that waits for others, and some ahead
+    other kinds   reserve what Ray counts (GPUs, memory, custom resources), so that Ray finds the node; there while
+                  there are chunks for them
+
+None of them holds a processor once it is up: what a task asks Ray for would wait for ever behind workers that wait
+for it. The crew starts where a processor is free, and the places are counted here, node by node.
 
 Ray's callbacks come on threads of its own; they only put what they bring.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from anabranch.runners import ray_worker as worker_half
@@ -45,7 +49,7 @@ class Place:
         self.jobs: dict[int, Sent] = {}  # in the order they were sent: the first one runs
         self.sent: set[int] = set()  # shared values it has
         self.arrived: list[Any] = []  # references of blocks whose report is still to come
-        self.node = ""
+        self.node = ""  # where it is; before it is up, where it is to be
         self.page = ""  # the file in which it notes what it runs
         self.calls = 0  # of `run`
         self.heard = 0  # batches of news
@@ -89,6 +93,7 @@ class Crew:
         self._serial = 0
         self._early = 0
         self._not_before = 0.0
+        self._wish: Any = None  # a placement group: processors that the cluster has not got
         # Neither started nor called again by Ray: what is lost is sent again by those who count attempts.
         self._actor = ray.remote(
             concurrency_groups=worker_half.GROUPS, max_restarts=0, max_task_retries=0, enable_task_events=False
@@ -110,6 +115,7 @@ class Crew:
     def staff(self, demand: Mapping[Kind, int]) -> None:
         """Bring the crew to its size, and the other kinds to what is asked for."""
         now = time.monotonic()
+        self._wish_for_nodes()
         self._staff_crew(now)
         for kind in {place.kind for place in self.places if place.kind}.union(demand):
             self._staff_kind(kind, demand.get(kind, 0), now)
@@ -120,15 +126,29 @@ class Crew:
         waiting = sum(place.waiting for place in crew)
         wanted = waiting + min(waiting, AHEAD)  # extras
         spare = len(crew) - regular - wanted
+        missing = max(0, min(self.size, self.nodes.cpus) - regular)
         if now >= self._not_before:
-            for n in range(self.size - regular - min(spare, 0)):
-                self._spawn((), extra=n >= self.size - regular)
+            for n in range(missing - min(spare, 0)):
+                self._spawn((), extra=n >= missing)
         for place in [place for place in crew if not (place.extra or place.ready)][: max(0, regular - self.size)]:
             self.end(place)  # the cluster has shrunk before it found its processor
         for place in [place for place in crew if place.extra and not place.jobs]:
             if spare > 0 and now - place.idle_since > LINGER_SECONDS:
                 self.end(place)
                 spare -= 1
+
+    def _wish_for_nodes(self) -> None:
+        """Let an autoscaler see that the crew is to have more processors than there are, as long as that is so."""
+        short = (self._size or 0) > self.nodes.cpus
+        if short and self._wish is None:
+            self._wish = self._ray.util.placement_group([{"CPU": 1}] * self.size)
+        elif not short and self._wish is not None:
+            self._wish_nothing()
+
+    def _wish_nothing(self) -> None:
+        wish, self._wish = self._wish, None
+        if wish is not None and self._ray.is_initialized():
+            self._ray.util.remove_placement_group(wish)
 
     def _staff_kind(self, kind: Kind, wanted: int, now: float) -> None:
         """As many as there are chunks and room for; for those that wait, others in their place."""
@@ -149,17 +169,28 @@ class Crew:
     def _spawn(self, kind: Kind, *, extra: bool, node: str = "") -> None:
         self._serial += 1
         name = f"ray-{self._serial}"
-        options: dict[str, Any] = {"num_cpus": 0 if extra or kind else 1}
+        options: dict[str, Any] = {"num_cpus": 0}
+        if not extra and not kind:
+            node = self.nodes.roomiest(self._seats())
+            # No word on processors: Ray waits for a free one to start an actor, and gives it back then.
+            options = {"scheduling_strategy": self._on(node, spill=True)} if node else {}
+        elif node:
+            options["scheduling_strategy"] = self._on(node)
         if not extra:
             options |= options_of(kind)
-        if node:
-            options["scheduling_strategy"] = self._on(node)
         place = Place(name, self._actor.options(**options).remote(name, self._entry), kind, extra)
+        place.node = node
         self.places.append(place)
         place.greet(self._put)
 
-    def _on(self, node: str) -> Any:
-        return self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+    def _seats(self) -> Counter[str]:
+        """How many of the crew each node has, or is to get."""
+        return Counter(place.node for place in self.places if not (place.kind or place.extra))
+
+    def _on(self, node: str, *, spill: bool = False) -> Any:
+        """On that node; with `spill` on another one where its processors are taken."""
+        affinity = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        return affinity(node, soft=spill, _spill_on_unavailable=spill)
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -192,6 +223,7 @@ class Crew:
             drop_page(place.page)
 
     def end_all(self) -> None:
+        self._wish_nothing()
         for place in list(self.places):
             self.end(place)
 

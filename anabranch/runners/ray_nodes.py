@@ -4,7 +4,7 @@ ours, of one item            Ray's, of an actor
 gpus=1  resources={"GPU":1}  num_gpus=1
 memory="2 GB"                memory=2e9
 resources={"licence": 1}     resources={"licence": 1}
-cpus=2                       nothing: the crew has all processors, and chunks on it are counted
+cpus=2                       nothing: the crew has a place a processor, and chunks on it are counted
 """
 
 from __future__ import annotations
@@ -114,6 +114,12 @@ class Nodes:
     def cpus(self) -> int:
         """Processors of the whole cluster."""
         return int(sum(node.get("CPU", 0.0) for node in self._alive.values()))
+
+    def roomiest(self, taken: Mapping[str, int]) -> str:
+        """The node with the most processors beyond those `taken`, this one before others alike; "" when none has any."""
+        room = {node: has.get("CPU", 0.0) - taken.get(node, 0) for node, has in self._alive.items()}
+        found = max(room, key=lambda node: (room[node], node == self.here), default="")
+        return found if room.get(found, 0.0) >= 1 else ""
 
     def offers(self) -> dict[str, float]:
         """The most of each resource that one node has, in our words and in Ray's."""

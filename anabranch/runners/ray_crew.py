@@ -130,8 +130,9 @@ class Crew:
         if now >= self._not_before:
             for n in range(missing - min(spare, 0)):
                 self._spawn((), extra=n >= missing)
-        for place in [place for place in crew if not (place.extra or place.ready)][: max(0, regular - self.size)]:
-            self.end(place)  # the cluster has shrunk before it found its processor
+        idle = sorted((place for place in crew if not (place.extra or place.jobs)), key=lambda place: place.ready)
+        for place in idle[: max(0, regular - self.size)]:
+            self.end(place)  # the cluster has shrunk
         for place in [place for place in crew if place.extra and not place.jobs]:
             if spare > 0 and now - place.idle_since > LINGER_SECONDS:
                 self.end(place)

@@ -146,6 +146,7 @@ def a_node_dies(node: Any, gate: str) -> None:
     SAW["squares"] = squares.result(WAIT) == [n * n for n in range(200)]
     SAW["made there"] = on_it
     SAW["made again"] = sum(state.attempt > 1 for state in values.states)
+    until(lambda: runner.slots().now == 1)
     SAW["slots after"] = runner.slots().now
 
 

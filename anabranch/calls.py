@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs, prints
 from anabranch import session as sessions
-from anabranch.core import context, secrets, states
+from anabranch.core import context, forks, secrets, states
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import OptionError
 from anabranch.core.failures import described, kept, leaving, without_frames
@@ -82,7 +82,7 @@ class _Called:
         self.ended = False
         self.index = 0  # given when it begins: a coroutine or generator may never
         self.begun = self.zero = 0.0  # when it began, by the wall clock, and by the one that nobody sets
-        flow = context.current_flow.get()
+        flow = context.flow_here()
         tags = self.map.tags if self.map is not None else task.options.tags
         self.run_info = TaskRun(
             task.name, self.map.id if self.map is not None else "inner", 0, 1,
@@ -105,6 +105,8 @@ class _Called:
             try:
                 with self._slots():
                     result = drive.run(self._attempt(args, kwargs))
+            except forks.Copied as copy:
+                return copy.outcome()
             except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and so says its record
                 result = drive.run(self._crashed(error))
             finally:
@@ -129,6 +131,8 @@ class _Called:
             try:
                 async with self._slots():
                     result = await drive.run_async(self._attempt(args, kwargs))
+            except forks.Copied as copy:
+                forks.leave(copy.error)  # as in an async flow
             except BaseException as error:
                 result = await drive.run_async(self._crashed(error))
             finally:

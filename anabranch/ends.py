@@ -17,6 +17,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import math
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch import logs
+from anabranch.core import forks
 from anabranch.core.states import Cancelled, Suspended
 from anabranch.core.waiter import Waiter
 from anabranch.pump import Pump
@@ -114,6 +116,14 @@ class _Watch:
             self.before.clear()
             self.ending = None
 
+    def forget(self) -> None:
+        """In a forked copy: nobody listens here, and what stood before stands again."""
+        before, self.before = self.before, {}
+        self.runs, self.ending = [], None
+        for number, handler in before.items():
+            if signal.getsignal(number) == self.on_signal:
+                signal.signal(number, handler)
+
     def _install(self) -> None:
         for number in _KINDS:
             handler = signal.getsignal(number)
@@ -124,6 +134,10 @@ class _Watch:
 
     def on_signal(self, number: int, frame: Any) -> None:
         """Called in the main thread, between any two steps of whatever it does."""
+        if not self.runs:  # a copy that was forked this very moment: it comes again, to who listens there
+            self.forget()
+            os.kill(os.getpid(), number)
+            return
         if _steps_the_dispatcher(frame):  # half an event must not be left: come again
             _thread.start_new_thread(_again, (number,))
             return
@@ -164,6 +178,7 @@ class _Watch:
 
 
 _watch = _Watch()
+forks.in_copies(_watch.forget)
 
 
 @contextlib.contextmanager

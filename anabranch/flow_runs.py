@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import ends, flow_slots, logs, prints, resumption
 from anabranch import session as sessions
-from anabranch.core import context, secrets, states
+from anabranch.core import context, forks, secrets, states
 from anabranch.core.context import FlowContext, TaskContext, given_name
 from anabranch.core.errors import CancelledRun, OptionError
 from anabranch.core.exceptions import twin
@@ -50,7 +50,7 @@ class FlowRun:
         self.parameters = flow.binder.as_dict(args, kwargs)
         secrets.remember(self.parameters, *self.parameters.values())
         task = context.current_task.get()
-        parent = context.current_flow.get() or self._flow_of(task)
+        parent = context.flow_here() or self._flow_of(task)
         begin = resumption.beginning(
             self.session, flow.name, flow.options, self.parameters, parent, recorded, streams=streams
         )
@@ -161,10 +161,14 @@ class FlowRun:
     def go(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         if self.completed is not None:
             return self._answer(self.completed, return_state)
-        with self._entered(), flow_slots.queued(self) as slots, slots:
-            ended, policy = flow_slots.given_up(self), self._policy(args, kwargs)
-            result: FlowResult = ended or drive.run(policy, sleep=self._told.wait)  # a cancel cuts a delay short
-            self._keep(result)
+        try:
+            with self._entered(), flow_slots.queued(self) as slots, slots:
+                ended, policy = flow_slots.given_up(self), self._policy(args, kwargs)
+                result: FlowResult = ended or drive.run(policy, sleep=self._told.wait)  # a cancel cuts a delay short
+                self._keep(result)
+        except forks.Copied as copy:
+            value = copy.outcome()
+            return Completed(data=value) if return_state else value
         try:
             return self._answer(result, return_state)
         finally:
@@ -173,12 +177,15 @@ class FlowRun:
     async def go_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         if self.completed is not None:
             return self._answer(self.completed, return_state)
-        with self._entered(), flow_slots.queued(self) as slots:
-            async with slots:
-                ended = flow_slots.given_up(self)
-                policy = self._policy(args, kwargs)
-                result: FlowResult = await drive.run_async(policy, sleep=self._pause) if ended is None else ended
-                self._keep(result)
+        try:
+            with self._entered(), flow_slots.queued(self) as slots:
+                async with slots:
+                    ended = flow_slots.given_up(self)
+                    policy = self._policy(args, kwargs)
+                    result: FlowResult = await drive.run_async(policy, sleep=self._pause) if ended is None else ended
+                    self._keep(result)
+        except forks.Copied as copy:  # closing the loop, which both share, would make the other process deaf
+            forks.leave(copy.error)
         try:
             return self._answer(result, return_state)
         finally:
@@ -283,7 +290,7 @@ class FlowRun:
 
     def _end(self) -> None:
         """What there is to do once it has ended, or was left open."""
-        if self.over.is_set():
+        if self.over.is_set() or self.session.pump.elsewhere:
             return
         if self.parent is not None and self in self.parent.scope.children:
             self.parent.scope.children.remove(self)

@@ -113,7 +113,7 @@ class Flow(Generic[P, R]):
         """
         if changed not in ("ask", "keep", "rerun"):
             raise ResumeError(f"changed={changed!r}: give 'ask', 'keep' or 'rerun'")
-        if context.current_flow.get() is not None or context.current_task.get() is not None:
+        if context.flow_here() is not None or context.current_task.get() is not None:
             raise ResumeError("a run is resumed from outside any flow or task: by the program, or `anabranch resume`")
         session = sessions.current()
         session.records.flush(30.0)
@@ -242,7 +242,7 @@ def set_reference_tasks(tasks: Any) -> None:
 
     Raises MissingContextError outside a flow.
     """
-    here = context.current_flow.get()
+    here = context.flow_here()
     if here is None:
         raise MissingContextError("set_reference_tasks works inside a flow; outside: my_flow.set_reference_tasks(...)")
     here.scope.reference_tasks = tuple(getattr(t, "name", t) for t in tasks)

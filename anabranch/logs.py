@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import secrets
+from anabranch.core import forks, secrets
 from anabranch.core.context import current_flow, current_task
 from anabranch.core.contracts import LogLine
 from anabranch.core.errors import MissingContextError
@@ -125,6 +125,15 @@ def deliver_to(sink: Callable[[list[LogLine], int], None] | None) -> None:
     """Send the driver's own lines through `sink` (None: straight to the handlers)."""
     global _deliver
     _deliver = sink or _straight
+
+
+def _be_plain() -> None:
+    """In a forked copy prints are prints, and lines go to the handlers: nobody writes them down."""
+    deliver_to(None)
+    _printing.set(False)
+
+
+forks.in_copies(_be_plain)
 
 
 # -- loggers of runs -----------------------------------------------------------------------------

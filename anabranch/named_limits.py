@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from anabranch import session as sessions
-from anabranch.core import context
+from anabranch.core import context, forks
 from anabranch.core.errors import OptionError
 from anabranch.tickets import Inside, Slots, Ticket
 
@@ -97,6 +97,17 @@ def slots_of(name: str, limit: int | None) -> Slots:
         if known is None:
             known = _slots[name] = Slots(limit or 1)
         return known
+
+
+def _count_anew() -> None:
+    """A forked copy is another process: whoever holds slots of these limits is not in it."""
+    global _guard
+    _guard = threading.Lock()
+    for name, slots in _slots.items():
+        _slots[name] = Slots(slots.limit)
+
+
+forks.in_copies(_count_anew)
 
 
 def _check(name: str, occupy: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import threading
 import time
 import weakref
@@ -22,7 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core import events as ev
+<<<<<<< HEAD
 from anabranch.core.asking import shown
+=======
+from anabranch.core import forks
+>>>>>>> 803cb0f (Forked copies of a program have their own signals, prints and ends)
 from anabranch.core.errors import AnabranchError, RunnerError
 from anabranch.core.pulled import lifted
 from anabranch.engine.dispatch import Dispatcher
@@ -38,6 +43,27 @@ if TYPE_CHECKING:
 IDLE_WAKE = 60.0
 SETTLE_SECONDS = 1.0  # at most, for what another thread is taking in
 BUSY_WAKE = 0.05  # seconds between turns of the clock thread while others step
+
+
+_pumps: weakref.WeakSet[Pump] = weakref.WeakSet()
+
+
+class _Elsewhere:
+    """What a forked copy finds in the place of the pump's lock: runners and records are the other process's."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        raise RunnerError(self.why)
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def locked(self) -> bool:
+        return False
 
 
 class Pump:
@@ -70,7 +96,7 @@ class Pump:
         self._emit_logs = emit_logs
         self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._gone: deque[tuple[MapRun, int]] = deque()  # whose futures have died
-        self._lock = threading.Lock()
+        self._lock: Any = threading.Lock()
         self._alarm = threading.Lock()
         self._alarm.acquire()
         self._nudged = False
@@ -84,6 +110,8 @@ class Pump:
         self._spiller = Spiller(self._spilled, self._warn)
         self._deferred: deque[tuple[Runner, list[c.Chunk]]] = deque()
         self.closed = False
+        self.elsewhere = ""  # in a forked copy of the driver: why nothing moves here
+        _pumps.add(self)
 
     # -- runners ---------------------------------------------------------------------------------
 
@@ -359,11 +387,21 @@ class Pump:
             work = self._aside.get()
             if work is None:
                 return
+            failure: BaseException | None = None
             try:
                 work()
             except BaseException as error:  # a user's callback must not end the thread for all others
+<<<<<<< HEAD
                 self._warn(f"callback failed: {shown(error)}", 40)
             del work
+=======
+                failure = error
+            if self.elsewhere:
+                forks.leave(failure)
+            if failure is not None:
+                self._warn(f"callback failed: {failure!r}", 40)
+            del work, failure
+>>>>>>> 803cb0f (Forked copies of a program have their own signals, prints and ends)
 
     def _warn(self, text: str, level: int = 30) -> None:
         self._emit_logs([c.LogLine(time.time(), level, "anabranch", text, "", "", -1)], 0)
@@ -401,6 +439,16 @@ class Pump:
             longest = BUSY_WAKE
         return longest if due is None else min(longest, max(0.0, due - self.clock.monotonic()))
 
+    def let_go(self) -> None:
+        """This is a forked copy: nothing is taken in, sent or waited for any more; finalizers still find a place."""
+        self.elsewhere = (
+            f"this belongs to process {os.getppid()}, of which process {os.getpid()} is a forked copy: runs end there; "
+            "read the value before you fork, or submit anew in the copy"
+        )
+        self.closed = True
+        self._lock = _Elsewhere(self.elsewhere)
+        self._deferred.clear()
+
     def close(self) -> None:
         """End the helper threads; runners are closed by who made them."""
         stepping = not self._lock.acquire(timeout=5.0)  # who steps now has written its rows before the record is closed
@@ -414,6 +462,14 @@ class Pump:
             feeder.wants.put(0)
         with contextlib.suppress(RuntimeError):
             self._alarm.release()
+
+
+def _let_go() -> None:
+    for pump in _pumps:
+        pump.let_go()
+
+
+forks.in_copies(_let_go)
 
 
 def _nothing() -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch import settings as settings_module
 from anabranch.call_values import CallValues
-from anabranch.core import context, own_code, secrets, states
+from anabranch.core import context, forks, own_code, secrets, states
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import ConfigurationError, RecordsError, RunnerError
@@ -448,14 +448,26 @@ _current: Session | None = None
 _current_lock = threading.Lock()
 
 
+def _begin_anew() -> None:
+    """In a forked copy the next use makes a session; that of the other process is not taken down with this one."""
+    global _current, _current_lock
+    _current_lock = threading.Lock()
+    _left_behind.append(_current)
+    _current = None
+
+
+_left_behind: list[Session | None] = []
+forks.in_copies(_begin_anew)
+
+
 def current() -> Session:
     """The program's session, made when first asked for."""
     global _current
     found = _current
-    if found is not None and not found.closed and found.pid == os.getpid():
+    if found is not None and not found.closed:
         return found
     with _current_lock:
-        if _current is None or _current.closed or _current.pid != os.getpid():
+        if _current is None or _current.closed:
             _current = Session()
             atexit.register(_current.close)
         return _current

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from anabranch.core import forks
 from anabranch.core.waiter import heeding_signals
 from anabranch.core.waiting import wake_loop
 
@@ -41,6 +42,7 @@ class Ticket:
         self._on_ready = on_ready
         self._ready = threading.Event()
         self._nudge = nudge
+        self._copied = forks.mark()
 
     @property
     def names(self) -> list[str]:
@@ -55,7 +57,9 @@ class Ticket:
             raise
 
     def give_back(self) -> None:
-        """The block has ended, or nobody waits any more."""
+        """The block has ended, or nobody waits any more; in a forked copy it goes on in the other process."""
+        if self._copied:
+            return
         self.given_back = True
         self._nudge()
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch import logs, prints, worker_stored
-from anabranch.core import secrets, states
+from anabranch.core import forks, secrets, states
 from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
 from anabranch.core.errors import StoreError, TaskTimeoutError
@@ -115,6 +115,7 @@ class Work:
         self.first = 0
         self.nbytes = 0
         self.behind = [0] * len(plans)  # of these, those of later stages; the first one has the rest
+        self.copied = forks.mark()
         self.timed = bool(chunk.timeout) or getattr(port, "tracks", False)
 
     # -- one after another -----------------------------------------------------------------------
@@ -126,7 +127,7 @@ class Work:
         report_at = self.zero + REPORT_NS
         look_at = 0
         fast = plans[0] if len(plans) == 1 and plans[0].plain else None
-        args, wants = chunk.args, chunk.wants
+        args, wants, copied = chunk.args, chunk.wants, self.copied
         yield_ns = 1 << 62 if port.in_process else int(YIELD_SECONDS * 1e9)
         yield_at = self.zero + yield_ns
         position = 0
@@ -143,6 +144,8 @@ class Work:
                 self.plainly(0, fast, position, self.item(position) if wants else args[position], context)
             else:
                 self.deep(position, context)
+            if copied:
+                forks.leave(None)
             ended = now()
             self.started.append((begun - self.zero) // 1000)
             self.durations.append((ended - begun) // 1000)
@@ -241,6 +244,8 @@ class Work:
         return self.base + (self.started[-1] + self.durations[-1]) / 1e6
 
     def ended(self, error: BaseException) -> AttemptResult:
+        if self.copied:  # what runs here is a forked copy of the worker, and its item is not its own
+            forks.leave(error.error if isinstance(error, forks.Copied) else error)
         if isinstance(error, _Late):
             return timed_out(error.seconds)
         if isinstance(error, MemoryError) and self.capped():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core import forks
 from anabranch.core.asking import name_of, shown, told
 from anabranch.core.errors import OptionError
 from anabranch.core.ids import short_hash
@@ -152,7 +153,7 @@ class FlowContext:
     attempt: int = 1
     tags: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
-    scope: Any = None  # the session's FlowScope
+    scope: Any = None  # the session's FlowScope; None in a forked copy of the driver
     log_prints: bool = False
     version: str = ""
     caller: TaskContext | None = None  # the task run in whose thread it was called: it lends its slot while this waits
@@ -170,6 +171,24 @@ def task_around() -> TaskContext | None:
         return task
     flow = current_flow.get()
     return None if flow is None else flow.caller
+
+
+def flow_here() -> FlowContext | None:
+    """The flow run that what begins here belongs to: none in a forked copy of its driver."""
+    here = current_flow.get()
+    return None if here is None or here.scope is None else here
+
+
+def _only_names() -> None:
+    """In a forked copy a run is still known by its name, and that is all."""
+    flow, task = current_flow.get(), current_task.get()
+    if flow is not None:
+        current_flow.set(replace(flow, scope=None, caller=None))
+    if task is not None:
+        current_task.set(replace(task, port=None, log=None, scope=None))
+
+
+forks.in_copies(_only_names)
 
 
 @contextmanager

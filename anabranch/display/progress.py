@@ -18,6 +18,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from anabranch.core import forks
 from anabranch.display import meter
 from anabranch.display.meter import Meter, Style
 
@@ -368,11 +369,12 @@ def watch(scope: object, map: MapRun) -> None:
 def _forget() -> None:
     """A forked child has neither the thread nor the terminal's lines."""
     global _board, _board_lock
+    if _board is not None:
+        atexit.unregister(_board.close)
     _board, _board_lock = None, threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+forks.in_copies(_forget)
 
 
 def choose_sink() -> Sink:

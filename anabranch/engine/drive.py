@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from anabranch.core import forks
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.waiter import Waiter
 from anabranch.engine import loops
@@ -24,7 +25,11 @@ LAST_SECONDS = 1.0  # for cancelled code to clean up, once its time is over
 
 
 def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], object] = time.sleep) -> T:
-    """Drive a policy to its end in this thread; coroutines run on a loop beside its calls, see `loops`."""
+    """Drive a policy to its end in this thread; coroutines run on a loop beside its calls, see `loops`.
+
+    Raises `forks.Copied` in a forked copy of this process, where a function of the user's has come back too.
+    """
+    copied = forks.mark()
     answer: Any = None
     error: BaseException | None = None
     while True:
@@ -42,14 +47,17 @@ def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], object] = t
                 sleep(step.seconds)  # type: ignore[union-attr]
         except BaseException as raised:
             error = raised
+        if copied:
+            raise forks.Copied(answer, error)
 
 
 async def run_async(
     policy: Generator[Step, Any, T], *, sleep: Callable[[float], Awaitable[object]] | None = None
 ) -> T:
-    """Drive a policy to its end on the running loop."""
+    """Drive a policy to its end on the running loop; raises as `run`."""
     import asyncio
 
+    copied = forks.mark()
     answer: Any = None
     error: BaseException | None = None
     while True:
@@ -67,6 +75,8 @@ async def run_async(
                 answer = await _call_async(step)
         except BaseException as raised:
             error = raised
+        if copied:
+            raise forks.Copied(answer, error)
 
 
 def stream(
@@ -230,14 +240,16 @@ def _call_limited(step: Call) -> Any:
     box: list[tuple[bool, Any]] = []
     done = Waiter()
     where = contextvars.copy_context()
+    copied = forks.mark()
 
     def work() -> None:
         try:
             box.append((True, where.run(step.fn, *step.args, **step.kwargs)))
         except BaseException as raised:
             box.append((False, raised))
-        finally:
-            done.set()
+        if copied:  # the caller's thread is not in the copy
+            forks.leave(None if box[0][0] else box[0][1])
+        done.set()
 
     threading.Thread(target=work, name="anabranch-limited", daemon=True).start()
     if not done.wait(step.timeout or None):

@@ -182,6 +182,8 @@ def _one_attempt(
     except Exception as error:
         yield Call(world.settle, (True,), blocking=True)
         return FlowResult(_failed(error), error=error)
+    except GeneratorExit:  # it goes on in another process
+        raise
     except BaseException as error:
         if _told_to_end(error):
             return (yield from _wound_up(this, error))

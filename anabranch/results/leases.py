@@ -66,9 +66,10 @@ def acquire(files: RemoteFiles, name: str, owner: str, seconds: float, clock: Cl
 
 
 def free(files: RemoteFiles, name: str, owner: str, clock: Clock) -> None:
-    """Give the lock up if `owner` holds it; else nothing happens. One that has lapsed is left to the next."""
+    """Give the lock up if `owner` holds it, in this process; else nothing happens. A lapsed one is left to the next."""
     chain = _chain(files, name)
-    if chain and chain[-1].owner == _hashed(owner) and not chain[-1].lapsed(clock):
+    last = chain[-1] if chain else None
+    if last is not None and last.owner == _hashed(owner) and last.process == this_process() and not last.lapsed(clock):
         for link in chain:
             files.remove(link.name)
 

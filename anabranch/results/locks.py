@@ -159,9 +159,9 @@ def acquire(path: str, owner: str, seconds: float, clock: Clock) -> bool:
 
 
 def free(path: str, owner: str) -> None:
-    """Give the lock up if `owner` holds it; else nothing happens."""
+    """Give the lock up if `owner` holds it, in this process; else nothing happens."""
     holder = held_by(path)
-    if holder is None or holder.owner != _hashed(owner):
+    if holder is None or holder.owner != _hashed(owner) or holder.process != this_process():
         return
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(path, holder.name))

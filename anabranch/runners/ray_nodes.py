@@ -116,7 +116,7 @@ class Nodes:
         return int(sum(node.get("CPU", 0.0) for node in self._alive.values()))
 
     def roomiest(self, taken: Mapping[str, int]) -> str:
-        """The node with the most processors beyond those `taken`, this one before others alike; "" when none has any."""
+        """The node with most processors beyond those `taken`, this one first among equals; "" when none has any."""
         room = {node: has.get("CPU", 0.0) - taken.get(node, 0) for node, has in self._alive.items()}
         found = max(room, key=lambda node: (room[node], node == self.here), default="")
         return found if room.get(found, 0.0) >= 1 else ""

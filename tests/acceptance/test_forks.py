@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+FORKING = Path(__file__).with_name("forking.py")
 
 PROGRAM = """
 import contextlib, os, signal, sys, warnings
@@ -80,3 +80,59 @@ def test_a_fork_harms_nobody(tmp_path: Path, kind: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, env=environ)
     assert (done.returncode, done.stdout) == (0, "unharmed\n"), done.stderr
     assert "Traceback" not in done.stderr
+
+IN_FLOWS = ["flow", "async flow", "flow options", "subflow", "call"]
+IN_TASKS = ["task", "options", "async task"]
+CODES = {"exit": 7, "raise": 1, "returns": 0, "term": -15}
+
+
+def program(tmp_path: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "ANABRANCH_HOME": str(tmp_path / "other")}
+    command = [sys.executable, str(FORKING), *args, str(tmp_path / "home")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=environ)
+
+
+@pytest.mark.parametrize("how", CODES)
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [*(("thread", place) for place in IN_FLOWS + IN_TASKS), *(("process", place) for place in ["flow", *IN_TASKS]),
+     ("inline", "task")],
+)  # fmt: skip
+def test_an_end_in_a_copy_is_the_copys_own(tmp_path: Path, kind: str, place: str, how: str) -> None:
+    """The run goes on as if nothing had been, each item has run once, and the copy has the exit code of its end."""
+    done = program(tmp_path, kind, place, how)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    copies = [CODES[how], 0]
+    if place == "flow":
+        assert said["found"] == [copies, "waited"]
+    elif place in IN_FLOWS and place != "call":
+        assert said["found"] == [copies]
+    else:
+        assert said["found"] == [[0, 0], copies, [0, 0]]
+        ran_on = 1 if place == "call" and how == "returns" else 0  # the copy of a flow's function goes on with it
+        assert said["ran"] == 3 + ran_on
+    assert said["states"] == ["Completed"]
+    assert said["runs"] == (2 if place == "subflow" else 1)
+    assert "RecordsError" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+@pytest.mark.parametrize(("place", "how"), [("flow", "waits"), ("flow", "submits"), ("task", "submits")])
+def test_a_copy_has_no_run_and_makes_its_own(tmp_path: Path, kind: str, place: str, how: str) -> None:
+    done = program(tmp_path, kind, place, how)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert [7, 0] in said["found"]
+    assert said["states"] == ["Completed"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"), [("thread", "flow options"), ("thread", "task"), ("process", "task"), ("inline", "task")]
+)
+def test_prints_and_lines_of_a_copy_are_seen(tmp_path: Path, kind: str, place: str) -> None:
+    done = program(tmp_path, kind, place, "speak")
+    assert done.returncode == 0, done.stderr
+    assert [7, 0] in json.loads(done.stdout.splitlines()[-1])["found"]
+    assert "a print of the copy" in done.stdout
+    assert "a line of the copy" in done.stderr

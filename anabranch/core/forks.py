@@ -1,0 +1,83 @@
+"""Forked copies of this process: what the program has set up here is undone in them, and no run ends there.
+
+    process -- os.fork() --> a copy: one thread, and nobody behind the locks, pipes and files that it shares
+
+A copy is the user's: a child of `multiprocessing`, a worker of a pool. It keeps the values that it has; handlers of
+signals, drivers and contexts of runs go at once. A function that began in the process may come back in the copy as
+well, by its end, an exception or `sys.exit`: that end is the copy's own and not the run's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_undo: list[Callable[[], object]] = []
+_mark: list[int] = []
+
+
+class Copied(BaseException):
+    """A function of the user's came back in a forked copy of the process that had called it.
+
+    Args:
+        value: what it returned.
+        error: what it raised instead.
+    """
+
+    def __init__(self, value: Any, error: BaseException | None) -> None:
+        super().__init__("in a forked copy")
+        self.value = value
+        self.error = error
+
+    def outcome(self) -> Any:
+        """What the function gave: its value, or its exception, raised."""
+        if self.error is None:
+            return self.value
+        try:
+            raise self.error
+        finally:
+            del self.error  # its traceback would hold this frame, and the frame the exception
+
+
+def mark() -> list[int]:
+    """A list that is empty here, and no more in copies that are forked from now on: one look tells where code runs."""
+    return _mark
+
+
+def in_copies(undo: Callable[[], object]) -> None:
+    """Call this in each forked copy before anything else runs there; it must not raise or take a lock."""
+    _undo.append(undo)
+
+
+def leave(error: BaseException | None) -> NoReturn:
+    """End a copy whose code has nowhere to go back to, as the interpreter would at the end of its main thread."""
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+        if code == 1 and error.code != 1:
+            sys.stderr.write(f"{error.code}\n")
+    elif error is not None:
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # closed, or replaced by something of the user's
+            pass
+    os._exit(code & 0xFF)
+
+
+def _begin_copy() -> None:
+    global _mark
+    _mark.append(os.getpid())
+    _mark = []
+    for undo in _undo:
+        undo()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_copy)

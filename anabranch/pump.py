@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import threading
 import time
 import weakref
@@ -23,11 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core import events as ev
-<<<<<<< HEAD
-from anabranch.core.asking import shown
-=======
 from anabranch.core import forks
->>>>>>> 803cb0f (Forked copies of a program have their own signals, prints and ends)
+from anabranch.core.asking import shown
 from anabranch.core.errors import AnabranchError, RunnerError
 from anabranch.core.pulled import lifted
 from anabranch.engine.dispatch import Dispatcher
@@ -43,27 +39,6 @@ if TYPE_CHECKING:
 IDLE_WAKE = 60.0
 SETTLE_SECONDS = 1.0  # at most, for what another thread is taking in
 BUSY_WAKE = 0.05  # seconds between turns of the clock thread while others step
-
-
-_pumps: weakref.WeakSet[Pump] = weakref.WeakSet()
-
-
-class _Elsewhere:
-    """What a forked copy finds in the place of the pump's lock: runners and records are the other process's."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        raise RunnerError(self.why)
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def locked(self) -> bool:
-        return False
 
 
 class Pump:
@@ -111,7 +86,7 @@ class Pump:
         self._deferred: deque[tuple[Runner, list[c.Chunk]]] = deque()
         self.closed = False
         self.elsewhere = ""  # in a forked copy of the driver: why nothing moves here
-        _pumps.add(self)
+        forks.owned(self)
 
     # -- runners ---------------------------------------------------------------------------------
 
@@ -391,17 +366,12 @@ class Pump:
             try:
                 work()
             except BaseException as error:  # a user's callback must not end the thread for all others
-<<<<<<< HEAD
-                self._warn(f"callback failed: {shown(error)}", 40)
-            del work
-=======
                 failure = error
             if self.elsewhere:
                 forks.leave(failure)
             if failure is not None:
-                self._warn(f"callback failed: {failure!r}", 40)
+                self._warn(f"callback failed: {shown(failure)}", 40)
             del work, failure
->>>>>>> 803cb0f (Forked copies of a program have their own signals, prints and ends)
 
     def _warn(self, text: str, level: int = 30) -> None:
         self._emit_logs([c.LogLine(time.time(), level, "anabranch", text, "", "", -1)], 0)
@@ -441,12 +411,8 @@ class Pump:
 
     def let_go(self) -> None:
         """This is a forked copy: nothing is taken in, sent or waited for any more; finalizers still find a place."""
-        self.elsewhere = (
-            f"this belongs to process {os.getppid()}, of which process {os.getpid()} is a forked copy: runs end there; "
-            "read the value before you fork, or submit anew in the copy"
-        )
-        self.closed = True
-        self._lock = _Elsewhere(self.elsewhere)
+        self._lock = forks.NotHere()
+        self.elsewhere, self.closed = self._lock.why, True
         self._deferred.clear()
 
     def close(self) -> None:
@@ -462,14 +428,6 @@ class Pump:
             feeder.wants.put(0)
         with contextlib.suppress(RuntimeError):
             self._alarm.release()
-
-
-def _let_go() -> None:
-    for pump in _pumps:
-        pump.let_go()
-
-
-forks.in_copies(_let_go)
 
 
 def _nothing() -> None:

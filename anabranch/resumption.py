@@ -142,10 +142,6 @@ def give(scope: Scope, found: Beginning, parent: FlowContext | None) -> None:
     """Let a scope give keys to its calls, and find what is recorded under them."""
     if not found.resumable:
         return
-<<<<<<< HEAD
-=======
-    parent = context.flow_here()
->>>>>>> 803cb0f (Forked copies of a program have their own signals, prints and ends)
     outer = parent.scope.resume if parent is not None else None
     kept: list[str] = [] if outer is None else outer.kept
     past = _past(scope.session, found.row.id, kept, found.changed) if found.row is not None else None

@@ -341,13 +341,9 @@ class Scope(Ends, Values):
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
         """Wait to be woken; a task that waits lends its slot out meanwhile."""
-<<<<<<< HEAD
-        if context.task_around() is None:
-=======
         if self.pump.elsewhere:
             raise RunnerError(self.pump.elsewhere)
-        if context.current_task.get() is None:
->>>>>>> 803cb0f (Forked copies of a program have their own signals, prints and ends)
+        if context.task_around() is None:
             return waiter.wait(timeout)
         if waiter.wait(0):
             return True

@@ -446,17 +446,15 @@ class Session:
 
 _current: Session | None = None
 _current_lock = threading.Lock()
+_left: Session | None = None
 
 
 def _begin_anew() -> None:
     """In a forked copy the next use makes a session; that of the other process is not taken down with this one."""
-    global _current, _current_lock
-    _current_lock = threading.Lock()
-    _left_behind.append(_current)
-    _current = None
+    global _current, _current_lock, _left
+    _current, _current_lock, _left = None, threading.Lock(), _current
 
 
-_left_behind: list[Session | None] = []
 forks.in_copies(_begin_anew)
 
 

@@ -7,11 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-<<<<<<< HEAD
-from anabranch.core.asking import told
-=======
 from anabranch.core import forks
->>>>>>> 803cb0f (Forked copies of a program have their own signals, prints and ends)
+from anabranch.core.asking import told
 from anabranch.core.errors import CancelledRun
 from anabranch.core.failures import capture
 from anabranch.core.futures import Future
@@ -116,13 +113,9 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
             if here.cancelled:
                 state = Cancelled("cancelled before it started", error)
         except BaseException as error:  # sys.exit in a flow ends that flow, not the program
-<<<<<<< HEAD
             state = Crashed(f"Execution was ended by {told(error)}", error)
-=======
-            state = Crashed(f"Execution was ended by {type(error).__name__}: {error}", error)
         if pump.elsewhere:  # a forked copy of this thread: its flow's function has come back here too
             forks.leave(state.data if isinstance(state.data, BaseException) else None)
->>>>>>> 803cb0f (Forked copies of a program have their own signals, prints and ends)
         info = None if state.is_completed() else _info(state)
         value = state.data if state.is_completed() else None
         if here.as_before and map.earlier is not None:

@@ -11,14 +11,31 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn
+import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from anabranch.core.errors import RunnerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+PATIENCE = 1.0  # seconds that a fork waits for other threads to come out of `steady`
+
+
+class Owned(Protocol):
+    """Something that only the process that made it may use."""
+
+    def let_go(self) -> None: ...
+
 
 _undo: list[Callable[[], object]] = []
+_owned: weakref.WeakSet[Owned] = weakref.WeakSet()
 _mark: list[int] = []
+_steady = threading.Condition()
+_inside = 0  # threads that no fork may take by surprise
 
 
 class Copied(BaseException):
@@ -54,6 +71,46 @@ def in_copies(undo: Callable[[], object]) -> None:
     _undo.append(undo)
 
 
+def owned(one: Owned) -> None:
+    """In each forked copy `let_go` of it is called, as with `in_copies`, as long as somebody holds it."""
+    _owned.add(one)
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """Around the use of a library with locks of its own, SQLite: a copy would find them taken, and by nobody."""
+    global _inside
+    with _steady:
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _steady:
+            _inside -= 1
+            _steady.notify_all()
+
+
+class NotHere:
+    """In the place of a lock, in a copy: who wants it hears where the things are that it guards."""
+
+    def __init__(self) -> None:
+        self.why = (
+            f"this belongs to process {os.getppid()}, of which process {os.getpid()} is a forked copy: runs end there; "
+            "read the value before you fork, or submit anew in the copy"
+        )
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        raise RunnerError(self.why)
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def locked(self) -> bool:
+        return False
+
+
 def leave(error: BaseException | None) -> NoReturn:
     """End a copy whose code has nowhere to go back to, as the interpreter would at the end of its main thread."""
     code = 0 if error is None else 1
@@ -71,13 +128,25 @@ def leave(error: BaseException | None) -> NoReturn:
     os._exit(code & 0xFF)
 
 
+def _hold() -> None:
+    _steady.acquire()
+    _steady.wait_for(lambda: not _inside, PATIENCE)
+
+
+def _go_on() -> None:
+    _steady.release()
+
+
 def _begin_copy() -> None:
-    global _mark
+    global _mark, _steady, _inside
     _mark.append(os.getpid())
     _mark = []
+    _steady, _inside = threading.Condition(), 0
     for undo in _undo:
         undo()
+    for one in _owned:
+        one.let_go()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_copy)
+    os.register_at_fork(before=_hold, after_in_parent=_go_on, after_in_child=_begin_copy)

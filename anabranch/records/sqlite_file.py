@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core import forks
 from anabranch.core.errors import RecordsError
 from anabranch.records.statements import SQL, Migration, migrations, newer, overtaken, wide
 
@@ -110,11 +111,12 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
 def opened(path: Path, timeout: float = 30.0) -> Iterator[sqlite3.Connection]:
     """A connection for a while; SQLite's errors leave as RecordsError, which names the file."""
     try:
-        connection = connect(path, timeout)
-        try:
-            yield connection
-        finally:
-            connection.close()
+        with forks.steady():
+            connection = connect(path, timeout)
+            try:
+                yield connection
+            finally:
+                connection.close()
     except sqlite3.Error as error:
         raise RecordsError(f"the records in {path} cannot be used: {error}") from error
 

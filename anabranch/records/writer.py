@@ -14,6 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from anabranch.core import forks
 from anabranch.core.errors import RecordsError
 from anabranch.core.runs import StoredRow
 from anabranch.records.batch import Batch, BlockRow, Mark
@@ -151,7 +152,8 @@ class Writer:
         if not self._try_on(self._commit):
             return
         try:
-            self._sealer.seal(self._connected)
+            with forks.steady():
+                self._sealer.seal(self._connected)
         except self.database.errors:
             self._disconnect()  # sealed with the next commit
 
@@ -159,7 +161,8 @@ class Writer:
         """Delete a little of what is old."""
         try:
             if self._tidying is not None:
-                self._tidying.step(self.database, self._connected)
+                with forks.steady():
+                    self._tidying.step(self.database, self._connected)
         except Exception as error:  # it can wait: rows cannot
             self._disconnect()
             if not isinstance(error, self.database.errors):
@@ -170,7 +173,8 @@ class Writer:
         while True:
             self._drain()
             try:
-                done = step()
+                with forks.steady():
+                    done = step()
             except Exception as error:  # also what nobody thought of: a thread that ended would lose rows
                 self._disconnect()
                 if not complained and time.monotonic() - began > _COMPLAIN:

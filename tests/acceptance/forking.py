@@ -1,6 +1,6 @@
-"""Programs that fork inside runs: `python forking.py RUNNER PLACE HOW HOME`. What the copy does harms no run.
+"""A program that forks inside runs: `python forking.py RUNNER PLACE HOW,HOW HOME`. What the copy does harms no run.
 
-PLACE is where the fork happens, HOW is what becomes of the copy. The program prints one line of JSON.
+PLACE is where the fork happens, HOW is what becomes of the copy. The program prints what it saw of each, as JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anabranch import concurrency, flow, get_run_logger, session, settings, task
 from anabranch.core.errors import RunnerError
 
 warnings.simplefilter("ignore", DeprecationWarning)  # that a process with threads forks is what this is about
-LIMIT = 15
+LIMIT = 30
 driver = os.getpid()
 
 
@@ -91,7 +91,7 @@ def choose(runner: str, place: str, how: str, home: str) -> Any:
 
     @flow(runner=runner)
     def in_flow() -> Any:
-        gate = Path(home) / "gate"
+        gate = Path(home) / f"gate-{how}"
         future = waiting.submit(str(gate))
         try:
             with concurrency("forks", 1):
@@ -139,9 +139,10 @@ def waiting(gate: str) -> str:
     return "waited"
 
 
-def main(runner: str, place: str, how: str, home: str) -> None:
-    chosen = settings.load({}, home=Path(home), progress=False, log_level="WARNING")
-    session.use(session.Session(chosen))
+def one(runner: str, place: str, how: str, home: str) -> Any:
+    """What the flow found, and how many items have run."""
+    ran = Path(home) / "ran"
+    ran.unlink(missing_ok=True)
     try:
         found = choose(runner, place, how, home)
     except ValueError:
@@ -150,17 +151,16 @@ def main(runner: str, place: str, how: str, home: str) -> None:
         sys.exit(1)
     if os.getpid() != driver:  # a copy whose flow has returned goes on with the program
         sys.exit(0)
-    ran = Path(home) / "ran"
+    return found, len(ran.read_text().splitlines()) if ran.exists() else 0
+
+
+def main(runner: str, place: str, hows: str, home: str) -> None:
+    session.use(session.Session(settings.load({}, home=Path(home), progress=False, log_level="WARNING")))
+    saw = {how: one(runner, place, how, home) for how in hows.split(",")}
     session.current().records.flush(30)
     runs = session.current().records.flow_runs()
-    says = {
-        "found": found,
-        "ran": len(ran.read_text().splitlines()) if ran.exists() else 0,
-        "states": sorted({run.state_name for run in runs}),
-        "runs": len(runs),
-    }
     session.current().close()
-    print(json.dumps(says))
+    print(json.dumps({"saw": saw, "states": sorted({run.state_name for run in runs}), "runs": len(runs)}))
 
 
 if __name__ == "__main__":

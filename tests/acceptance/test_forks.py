@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_a_fork_harms_nobody(tmp_path: Path, kind: str) -> None:
     assert (done.returncode, done.stdout) == (0, "unharmed\n"), done.stderr
     assert "Traceback" not in done.stderr
 
-IN_FLOWS = ["flow", "async flow", "flow options", "subflow", "call"]
+IN_FLOWS = ["flow", "async flow", "flow options", "subflow"]
 IN_TASKS = ["task", "options", "async task"]
 CODES = {"exit": 7, "raise": 1, "returns": 0, "term": -15}
 
@@ -92,47 +93,45 @@ def program(tmp_path: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=100, env=environ)
 
 
-@pytest.mark.parametrize("how", CODES)
+def saw(tmp_path: Path, kind: str, place: str, *hows: str) -> Any:
+    done = program(tmp_path, kind, place, ",".join(hows))
+    assert done.returncode == 0, done.stderr
+    assert "RecordsError" not in done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["states"] == ["Completed"]
+    assert said["runs"] == len(hows) * (2 if place == "subflow" else 1)
+    return said["saw"]
+
+
+@pytest.mark.parametrize("place", IN_FLOWS)
+def test_an_end_in_a_copy_of_a_flow_is_the_copys_own(tmp_path: Path, place: str) -> None:
+    """The run goes on as if nothing had been, and the copy has the exit code of its own end."""
+    for how, (found, _) in saw(tmp_path, "thread", place, *CODES).items():
+        assert found[0] == [CODES[how], 0], how
+        assert found[1:] == (["waited"] if place == "flow" else []), how
+
+
 @pytest.mark.parametrize(
     ("kind", "place"),
-    [*(("thread", place) for place in IN_FLOWS + IN_TASKS), *(("process", place) for place in ["flow", *IN_TASKS]),
-     ("inline", "task")],
-)  # fmt: skip
-def test_an_end_in_a_copy_is_the_copys_own(tmp_path: Path, kind: str, place: str, how: str) -> None:
-    """The run goes on as if nothing had been, each item has run once, and the copy has the exit code of its end."""
-    done = program(tmp_path, kind, place, how)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    copies = [CODES[how], 0]
-    if place == "flow":
-        assert said["found"] == [copies, "waited"]
-    elif place in IN_FLOWS and place != "call":
-        assert said["found"] == [copies]
-    else:
-        assert said["found"] == [[0, 0], copies, [0, 0]]
-        ran_on = 1 if place == "call" and how == "returns" else 0  # the copy of a flow's function goes on with it
-        assert said["ran"] == 3 + ran_on
-    assert said["states"] == ["Completed"]
-    assert said["runs"] == (2 if place == "subflow" else 1)
-    assert "RecordsError" not in done.stderr
+    [*((kind, place) for kind in ("thread", "process") for place in IN_TASKS), ("inline", "task"), ("thread", "call")],
+)
+def test_an_end_in_a_copy_of_a_task_is_the_copys_own(tmp_path: Path, kind: str, place: str) -> None:
+    """Each item has run once, whoever shares its worker's memory."""
+    for how, (found, ran) in saw(tmp_path, kind, place, *CODES).items():
+        assert found == [[0, 0], [CODES[how], 0], [0, 0]], how
+        assert ran == (4 if place == "call" and how == "returns" else 3), how  # a copy of a flow goes on with it
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
-@pytest.mark.parametrize(("place", "how"), [("flow", "waits"), ("flow", "submits"), ("task", "submits")])
-def test_a_copy_has_no_run_and_makes_its_own(tmp_path: Path, kind: str, place: str, how: str) -> None:
-    done = program(tmp_path, kind, place, how)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert [7, 0] in said["found"]
-    assert said["states"] == ["Completed"]
+@pytest.mark.parametrize("place", ["flow", "task"])
+def test_a_copy_has_no_run_and_makes_its_own(tmp_path: Path, kind: str, place: str) -> None:
+    for found, _ in saw(tmp_path, kind, place, "submits", *(["waits"] if place == "flow" else [])).values():
+        assert [7, 0] in found
 
 
-@pytest.mark.parametrize(
-    ("kind", "place"), [("thread", "flow options"), ("thread", "task"), ("process", "task"), ("inline", "task")]
-)
+@pytest.mark.parametrize(("kind", "place"), [("thread", "flow options"), ("thread", "task"), ("process", "task")])
 def test_prints_and_lines_of_a_copy_are_seen(tmp_path: Path, kind: str, place: str) -> None:
     done = program(tmp_path, kind, place, "speak")
     assert done.returncode == 0, done.stderr
-    assert [7, 0] in json.loads(done.stdout.splitlines()[-1])["found"]
     assert "a print of the copy" in done.stdout
     assert "a line of the copy" in done.stderr

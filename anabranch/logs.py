@@ -127,13 +127,12 @@ def deliver_to(sink: Callable[[list[LogLine], int], None] | None) -> None:
     _deliver = sink or _straight
 
 
-def _be_plain() -> None:
-    """In a forked copy prints are prints, and lines go to the handlers: nobody writes them down."""
+def _to_handlers() -> None:
+    """In a forked copy nobody writes lines down."""
     deliver_to(None)
-    _printing.set(False)
 
 
-forks.in_copies(_be_plain)
+forks.in_copies(_to_handlers)
 
 
 # -- loggers of runs -----------------------------------------------------------------------------

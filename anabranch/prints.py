@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 import builtins
-import os
 import sys
 import threading
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core import forks
 from anabranch.logs import get_run_logger
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _forget() -> None:
     _printing.set(None)
 
 
-os.register_at_fork(after_in_child=_forget)
+forks.in_copies(_forget)
 
 
 def _print(

@@ -16,13 +16,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import contextvars
-import os
 import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import waiter
+from anabranch.core import forks, waiter
 from anabranch.core.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -299,5 +298,5 @@ def _close() -> None:
         _home.close()
 
 
-os.register_at_fork(after_in_child=_forget)
+forks.in_copies(_forget)
 atexit.register(_close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -11,9 +12,11 @@ import threading
 from importlib.util import find_spec
 from typing import Any
 
+from anabranch.core import forks
 from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
 
 _lock = threading.Lock()
+_ready_for_copies = False
 _uses: dict[str, int] = {}  # runners that use a Ray which one of them started or joined, by its job
 
 
@@ -45,6 +48,7 @@ class Link:
         import ray
 
         self.ray: Any = ray
+        be_plain_in_copies()
         self.own = False  # whether it was started for us, and so has the nodes it has
         with _lock:
             if ray.is_initialized():
@@ -77,6 +81,27 @@ class Link:
                         _leave(self.ray)
                     elif not self.lost and _job(self.ray) == self._job:
                         self.ray.shutdown()
+
+
+def be_plain_in_copies() -> None:
+    """From now on forked copies of this process have none of what Ray has set up in it.
+
+    Its handler would make exit code 1 of the SIGTERM that ends a child, and its end would wait for ever for threads
+    that are not in the copy.
+    """
+    global _ready_for_copies
+    if not _ready_for_copies:
+        _ready_for_copies = True
+        forks.in_copies(_be_plain)
+
+
+def _be_plain() -> None:
+    global _lock
+    _lock = threading.Lock()
+    atexit.unregister(sys.modules["ray"].shutdown)
+    handler = signal.getsignal(signal.SIGTERM)
+    if getattr(handler, "__module__", "").startswith("ray."):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _job(ray: Any) -> str:

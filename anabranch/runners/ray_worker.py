@@ -28,6 +28,7 @@ from anabranch.runners.children import Children, needs_child
 from anabranch.runners.entry import resolve
 from anabranch.runners.payloads import Payload
 from anabranch.runners.ray_blocks import StoredBlock, encode
+from anabranch.runners.ray_link import be_plain_in_copies
 from anabranch.runners.ray_outbox import Outbox
 from anabranch.runners.ray_page import new_page
 from anabranch.runners.value_files import by_value, refused
@@ -69,6 +70,7 @@ class RayWorker:
 
     def __init__(self, name: str, entry: str) -> None:
         be_a_worker(pickle.loads)
+        be_plain_in_copies()
         self._page, page = new_page() or ("", None)
         self._children = Children(entry)
         self._port = RayPort(name, page, self._children)

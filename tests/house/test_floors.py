@@ -38,7 +38,7 @@ FLOORS: dict[str, list[str]] = {
     **{room: ["core"] for room in MIDDLE},
     "settings": ["core"],
     "logs": ["core", "settings"],
-    "prints": ["logs"],
+    "prints": ["core", "logs"],
     "pump": [*BASE, "engine", "spiller"],
     "spiller": ["core"],
     "worker": [*BASE, "engine", "results", "worker_scope", "worker_stages", "worker_stored", "worker_together"],

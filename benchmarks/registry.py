@@ -26,6 +26,10 @@ MODULES: dict[str, tuple[str, ...]] = {
         *(f"large_{kind}" for kind in KINDS),
         *("stream", "stream_processes", "stream_dask", "stream_ray"),
     ),
+    "asked": (
+        *("asked_wait", "asked_states", "asked_return_state", "asked_sets", "asked_futures"),
+        *("asked_wait_processes", "asked_futures_processes", "asked_unkept_processes"),
+    ),
     "constants": tuple(f"constant_{what}_{kind}" for kind in KINDS for what in ("bytes", "array")),
     "record": tuple(f"record_{kind}" for kind in KINDS),
     "explain": ("explain",),

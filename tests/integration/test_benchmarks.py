@@ -66,6 +66,7 @@ def test_the_other_kinds_of_rows_measure_too(tmp_path: Path) -> None:
     rows = (
         *("one_task_threads", "busy_1ms", "submit_threads", "call", "million_threads", "large_threads"),
         *("constant_bytes_processes", "record_threads", "explain", "resumable_small", "resume_threads"),
+        "asked_futures",
     )
     samples = run(tmp_path / "figures.json", "--only", ",".join(rows), seconds=170)
     assert {s["row"] for s in samples if s["side"] == "ours"} == set(rows)

@@ -22,6 +22,10 @@ def resolve_returned(value: Any) -> tuple[Any, Any]:
 
     Raises UnfinishedRun for a State that is not final.
     """
+    if isinstance(value, StateSequence):
+        for state in value.unfinished():
+            _states_of(state)
+        return value, [state.result() for state in value] if _completed(value) else value
     lifted, inside = lift(value, is_future)
     if not inside:
         return value, value

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import Annotation
 from anabranch.core.asking import MISSING, attribute, of_class
+from anabranch.core.future_sets import FutureSet
 from anabranch.core.futures import FutureList
+from anabranch.core.states import StateSequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +26,11 @@ LEAVES: frozenset[type] = frozenset({
 })  # fmt: skip
 EXACT: frozenset[type] = frozenset({list, tuple, dict, set, frozenset})  # never futures themselves
 
-OTHER, LIST, TUPLE, DICT, SET, FROZENSET, DEQUE, FIELDS, NAMESPACE, MODEL, VIEW, ITERATOR, STEPS, MARK = range(14)
-_BUILTIN = ((list, LIST), (tuple, TUPLE), (dict, DICT), (set, SET), (frozenset, FROZENSET), (deque, DEQUE))
+OTHER, LIST, TUPLE, DICT, SET, FROZENSET, DEQUE, FIELDS, NAMESPACE, MODEL, VIEW, ITERATOR, STEPS, SEVERAL, MARK = range(15)
+_BUILTIN: tuple[tuple[type, int], ...] = (
+    (list, LIST), (tuple, TUPLE), (dict, DICT), (set, SET), (frozenset, FROZENSET), (deque, DEQUE),
+    (StateSequence, SEVERAL), (FutureSet, SEVERAL),
+)  # fmt: skip
 # What these hold is known without asking them for it.
 _LOOKED_THROUGH = frozenset({
     zip, enumerate, reversed, type(iter([])), type(iter(())), type(reversed([])), type(iter(set())), type(iter({})),
@@ -111,6 +116,9 @@ def parts_of(kind: int, value: Any) -> Iterable[Any]:
         return list.__iter__(value)
     if kind == TUPLE:
         return tuple.__iter__(value)
+    if kind == SEVERAL:  # made as they are asked for
+        several: Iterable[Any] = value
+        return several
     if kind == MARK:
         return (value.value,)
     if kind in (FIELDS, NAMESPACE, MODEL):

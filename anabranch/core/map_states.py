@@ -86,8 +86,14 @@ class States(StateSequence):
                 found[kind] = found.get(kind, 0) + n
         return found
 
+    def unfinished(self) -> Iterator[State]:
+        return self._those(range(FIRST_TERMINAL))
+
     def unsuccessful(self) -> Iterator[State]:
-        return (self._state(index) for index, code in zip(self._items, self._codes(), strict=True) if code > CACHED)
+        return self._those(range(CACHED + 1, len(NAMES)))
+
+    def _those(self, wanted: range) -> Iterator[State]:
+        return (self._state(index) for index, code in zip(self._items, self._codes(), strict=True) if code in wanted)
 
     def __contains__(self, state: object) -> bool:
         if not isinstance(state, State):

@@ -311,6 +311,10 @@ class StateSequence(Sequence[State]):
         """How many there are of each type."""
 
     @abc.abstractmethod
+    def unfinished(self) -> Iterator[State]:
+        """Those that are not final, in order."""
+
+    @abc.abstractmethod
     def unsuccessful(self) -> Iterator[State]:
         """Those that are final and not COMPLETED, in order."""
 

@@ -27,6 +27,7 @@ from anabranch.core.containers import (
     MODEL,
     OTHER,
     SET,
+    SEVERAL,
     STEPS,
     TUPLE,
     VIEW,
@@ -37,6 +38,7 @@ from anabranch.core.containers import (
     parts_of,
 )
 from anabranch.core.errors import ParameterBindError
+from anabranch.core.future_sets import FutureSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -316,6 +318,10 @@ class _Rebuild:
             new.clear()
             new.extend(parts)
             return new
+        if kind == SEVERAL:
+            if isinstance(value, FutureSet):
+                return self.container(SET, set(value), allow, key)
+            return self.container(LIST, list(value), allow, key)
         if kind == ITERATOR:
             return self.steps(list(value), allow)
         if kind == STEPS:

@@ -140,8 +140,26 @@ def test_a_flow_may_return_them(runner: str, what: str) -> None:
     assert type(bad.exception()) is ValueError
     with pytest.raises(ValueError, match="1 is odd"):
         main(0)
-    found = main(6)
-    assert found == [0, 2, 4] if what == "map" else [state.result() for state in found] == [0, 2, 4]
+    assert main(6) == [0, 2, 4]
+
+
+@task
+def total(*given: Any, **named: Any) -> int:
+    return sum(sum(one) for one in (*given, *named.values()))
+
+
+def test_as_arguments_they_are_the_values(runner: str) -> None:
+    """As the lists and sets of states and futures that they stand for."""
+    several = same.map(range(1, 4))
+    states, done = several.wait(), wait(several).done
+    assert total(states) == total.submit(states).result() == 6
+    assert total.submit(done, given=[states[:2], {"x": 1}][0]).result() == 9
+    assert total.submit([1], wait_for=[states, done]).result() == 1
+    assert same.map(states).result() == same.map(states[::-1]).result()[::-1] == [1, 2, 3]
+    assert sorted(same.map(done).result()) == [1, 2, 3]
+    assert total.map([[1], [2]], unmapped(states)).result() == [7, 8]
+    bad = odd_ones_fail.map(range(2)).wait()
+    assert total.submit(bad).wait().name == "TriggerFailed"
 
 
 # -- sets of futures -----------------------------------------------------------------------------

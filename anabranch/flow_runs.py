@@ -431,8 +431,9 @@ class FlowRun:
             return None
         found = []
         for map in self.scope.maps:
-            if map.spec.name in names:
-                found += [_with_error(map, i) for i in range(len(map.codes))]
+            if map.spec.name in names and map.codes:
+                bad = (i for i, code in enumerate(map.codes) if not states.is_success(code))
+                found.append(_with_error(map, next(bad, 0)))  # it says whether all completed, and what one failed with
         return found
 
     def warn(self, message: str) -> None:

@@ -26,7 +26,8 @@ LEAVES: frozenset[type] = frozenset({
 })  # fmt: skip
 EXACT: frozenset[type] = frozenset({list, tuple, dict, set, frozenset})  # never futures themselves
 
-OTHER, LIST, TUPLE, DICT, SET, FROZENSET, DEQUE, FIELDS, NAMESPACE, MODEL, VIEW, ITERATOR, STEPS, SEVERAL, MARK = range(15)
+OTHER, LIST, TUPLE, DICT, SET, FROZENSET, DEQUE = range(7)
+FIELDS, NAMESPACE, MODEL, VIEW, ITERATOR, STEPS, SEVERAL, MARK = range(7, 15)
 _BUILTIN: tuple[tuple[type, int], ...] = (
     (list, LIST), (tuple, TUPLE), (dict, DICT), (set, SET), (frozenset, FROZENSET), (deque, DEQUE),
     (StateSequence, SEVERAL), (FutureSet, SEVERAL),

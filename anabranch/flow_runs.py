@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import ends, flow_slots, logs, prints, resumption
 from anabranch import session as sessions
-from anabranch.core import context, forks, secrets, states
+from anabranch.core import context, forks, own_runners, secrets, states
 from anabranch.core.context import FlowContext, TaskContext, given_name
 from anabranch.core.errors import CancelledRun, OptionError
 from anabranch.core.exceptions import twin
@@ -79,7 +79,8 @@ class FlowRun:
         if parent is None and task is not None and task.scope is not None:
             wanted = "inline"  # called on a worker: it has this worker, no more
         elif wanted is None:
-            wanted = parent.scope.session_runner if parent is not None else self.session.settings.runner
+            default = own_runners.around() or self.session.settings.runner
+            wanted = parent.scope.session_runner if parent is not None else default
         self.shared = self.session.use_runner(wanted)
         self.scope = Scope(self.session, self.shared.lane, flow_run_id=self.id, flow_run_name=self.name)
         self.scope.session_runner = wanted
@@ -303,6 +304,7 @@ class FlowRun:
         nobody = self.parent is not None  # can go on with it later: its own retries are over
         if self._outermost and (nobody or (states.is_success(self.row.state) and not self.row.run_key)):
             resumption.forget_values(self.scope)
+        self.scope.let_go()
         self.over.set()
 
     def _answer(self, result: FlowResult, return_state: bool) -> Any:

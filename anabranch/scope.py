@@ -464,3 +464,8 @@ class Scope(Ends, Values):
         self.closed = True
         self.flow = None
         self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
+
+    def let_go(self) -> None:
+        """Nobody asks this scope for its runs any more: they, it and its runner would hold each other in a ring."""
+        with self._lock:
+            self.maps, self.left, self._open = [], [], {}

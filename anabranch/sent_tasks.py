@@ -41,6 +41,11 @@ class SentTasks:
             self._pump.leave(dispatcher.use_spec, ref)
         return ref
 
+    def forget(self, lane: int) -> None:
+        """Its runner has been closed."""
+        with self._lock:
+            self._known = {key: known for key, known in self._known.items() if key[0] != lane}
+
     def _put(self, lane: int, task: Runnable, apart: bool, edition: int, before: int) -> int:
         if task.options.cached or task.options.persist_result:  # raises where the caller hears it
             task.spec.store, task.spec.probe = self._session.store_for(lane)

@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch import settings as settings_module
 from anabranch.call_values import CallValues
-from anabranch.core import context, forks, own_code, secrets, states
+from anabranch.core import context, forks, own_code, own_runners, secrets, states
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
-from anabranch.core.errors import ConfigurationError, RecordsError, RunnerError
+from anabranch.core.errors import ConfigurationError, RecordsError
 from anabranch.core.failures import exception_of
 from anabranch.core.ids import Ids
 from anabranch.core.limits import Holder
 from anabranch.core.log_lines import masked
 from anabranch.core.machine import usable_memory
 from anabranch.core.processes import host_name, process_started
+from anabranch.core.runners_in_use import InUse, RunnersInUse
 from anabranch.core.runs import HeartbeatRow, LogRow
 from anabranch.engine import aside, caching
 from anabranch.pump import Pump
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from anabranch.core.events import Decide, Judge, KeepInput, Resolve, RunHooks
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
+    from anabranch.core.own_runners import OwnRunner
     from anabranch.core.runs import FlowRunRow, Records, Row
     from anabranch.core.stores import ResultStore, StoreProbe
     from anabranch.settings import Settings
@@ -110,27 +112,6 @@ def unrecorded(settings: Settings) -> Session:
     return Session(settings, records=MemoryRecords())
 
 
-class Shared:
-    """A runner in use: its lane, how many scopes use it, and since when nobody does."""
-
-    def __init__(self, lane: int, runner: Runner, named: bool) -> None:
-        self.lane = lane
-        self.runner = runner
-        self.named = named
-        self.users = 0
-        self.idle_since = 0.0
-
-    def over(self, limit: float) -> bool:
-        """Whether nobody will use it again: idle since before `limit`, or closed by the user who made it."""
-        if self.named:
-            return 0 < self.idle_since < limit
-        try:
-            self.runner.submit([])
-        except RunnerError:
-            return True
-        return False
-
-
 class Session:
     """The wiring of one program; see the module's head."""
 
@@ -165,8 +146,8 @@ class Session:
         self.active: dict[str, FlowRunRow] = {}
         self.cancel_hooks: dict[str, Callable[[], object]] = {}
         self.streams: list[Any] = []  # outermost runs of generator flows whose items are being read
-        self._runners: dict[Any, Shared] = {}
         self.sent_tasks = SentTasks(self)
+        self._runners = RunnersInUse(self.pump, make_runner, self.sent_tasks.forget)
         self._store: ResultStore | None = None
         self.calls = CallValues(lambda: self.store, self.write)
         self._probe: StoreProbe | None = None
@@ -190,36 +171,14 @@ class Session:
 
     # -- runners ---------------------------------------------------------------------------------
 
-    def use_runner(self, wanted: Any) -> Shared:
-        """The lane of a runner by name (shared, kept warm) or of the user's own object."""
-        with self._lock:
-            named = isinstance(wanted, (str, type))  # a class is one with its own defaults, as a name is
-            key = wanted if named else id(wanted)
-            found = self._runners.get(key)
-            if found is None:
-                runner = make_runner(wanted) if isinstance(wanted, str) else wanted() if named else wanted
-                if not hasattr(runner, "submit") or not hasattr(runner, "start"):
-                    raise ConfigurationError(
-                        f"runner={wanted!r} is no runner: give a name (thread, process, inline, dask, ray) or an object"
-                    )
-                found = Shared(self.pump.add_runner(runner), runner, named)
-                self._runners[key] = found
-            found.users += 1
-            self._start_keeper()
-            return found
+    def use_runner(self, wanted: Any) -> InUse:
+        """The lane of a runner by name or class (shared, kept warm), or of the user's own object."""
+        used = self._runners.use(wanted)
+        self._start_keeper()
+        return used
 
-    def leave_runner(self, shared: Shared) -> None:
-        with self._lock:
-            shared.users -= 1
-            shared.idle_since = time.monotonic()
-
-    def _close_idle(self) -> None:
-        with self._lock:
-            limit = time.monotonic() - self.settings.runner_idle
-            idle = [k for k, s in self._runners.items() if not s.users and s.over(limit)]
-            gone = [self._runners.pop(k) for k in idle]
-        for shared in gone:
-            self.pump.drop_runner(shared.lane)
+    def leave_runner(self, used: InUse) -> None:
+        self._runners.leave(used)
 
     def store_for(self, lane: int) -> tuple[ResultStore, StoreProbe | None]:
         """The result store, and for workers outside this process what tells them whether they see it too."""
@@ -243,10 +202,37 @@ class Session:
             return flow.scope  # type: ignore[no-any-return]
         task = context.current_task.get()
         if task is not None:
-            found = self.scopes.get(task.run.flow_run_id)
-            if found is not None:
-                return found
-        return self.interactive()
+            found = self.scopes.get(task.run.flow_run_id) if task.run.flow_run_id else self.outside(task.run.map_id)
+            return found or self.interactive()
+        own = own_runners.around()
+        return self.interactive() if own is None else self._scope_on(own)
+
+    def outside(self, map_id: str) -> Scope:
+        """The scope of a task run outside any flow, where what it submits belongs too."""
+        map = self.pump.dispatcher.maps.get(map_id)
+        return self.interactive() if map is None else map.scope
+
+    def _scope_on(self, own: OwnRunner) -> Scope:
+        """The implicit run of a `with` block of the user's own runner."""
+        with self._lock:
+            found = self._runners.known.get(id(own))
+            if found is not None and found.serves(own) and found.scope is not None:
+                return found.scope  # type: ignore[no-any-return]
+            used = self.use_runner(own)
+            used.scope = Scope(self, used.lane)
+            own.on_leaving(functools.partial(self._leave_block, used))
+            return used.scope  # type: ignore[no-any-return]
+
+    def _leave_block(self, used: InUse, failed: bool) -> None:
+        scope, used.scope = used.scope, None
+        try:
+            if failed:
+                scope.cancel_all(by="flow-end")
+            scope.wait_all(self.settings.shutdown_grace if failed else None)
+        finally:
+            scope.close()
+            scope.let_go()
+            self.leave_runner(used)
 
     def interactive(self) -> Scope:
         """The one implicit run outside any flow."""
@@ -401,7 +387,7 @@ class Session:
                 for run in self.records.taken_over(running):
                     logs.warn(f"flow run {run} was taken over by another driver: it is given up here")
                     self._cancel(run)
-            self._close_idle()
+            self._runners.close_idle(self.settings.runner_idle)
 
     def _cancel(self, run: str) -> None:
         hook = self.cancel_hooks.pop(run, None)
@@ -425,14 +411,8 @@ class Session:
             run.left_open(last=True)
         logs.stop_delivering(self._emit_logs)
         self._stop.set()
-        with self._lock:
-            shared = list(self._runners.values())
-            self._runners.clear()
-        for one in shared:
-            try:
-                one.runner.close(cancel=True, timeout=5.0)
-            except RunnerError as error:
-                logs.warn(str(error))
+        for error in self._runners.close():
+            logs.warn(str(error))
         self.pump.drain_aside(5.0)
         self.limits.close()
         self.calls.close()

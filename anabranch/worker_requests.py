@@ -421,7 +421,7 @@ class WorkerRequests:
     def _inside(self, parent: tuple[Any, ...], tags: tuple[str, ...]) -> Iterator[Scope]:
         """The flow run's scope, with the submitting task run around."""
         run = TaskRun(*parent)
-        scope = self.session.scopes.get(run.flow_run_id) if run.flow_run_id else self.session.interactive()
+        scope = self.session.scopes.get(run.flow_run_id) if run.flow_run_id else self.session.outside(run.map_id)
         if scope is None:
             raise RunnerError(f"flow run {run.flow_run_name!r} has ended: nothing can be submitted in it any more")
         task_token = context.current_task.set(TaskContext(run))

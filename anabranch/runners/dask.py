@@ -33,11 +33,12 @@ import traceback
 import uuid
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
 from anabranch.core.machine import usable_cpus
+from anabranch.core.own_runners import OwnRunner
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_hub import Hub
 from anabranch.runners.dask_inflight import InFlight
@@ -58,7 +59,7 @@ PICK_BYTES = 1 << 20  # values below that are brought without their block
 ORDERED = {"note", "answer", "drop", "release", "call", "end"}  # come after the chunks said before them
 
 
-class DaskRunner:
+class DaskRunner(OwnRunner):
     """Runs chunks on Dask workers; the cluster is started here, or borrowed and left as it is.
 
     Args:
@@ -118,12 +119,6 @@ class DaskRunner:
     def __repr__(self) -> str:
         where = self._address or (f"n_workers={self._n_workers}" if self._lent is None else repr(self._lent))
         return f"DaskRunner({where})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Capabilities, Report, SlotsChanged
 from anabranch.core.errors import RunnerError
+from anabranch.core.own_runners import OwnRunner
 from anabranch.runners.entry import resolve
 from anabranch.runners.local import LocalPort, PortQueue, nobody
 from anabranch.runners.local_spill import LocalSpill
@@ -33,7 +34,7 @@ class _Levels(threading.local):
         self.stack: list[_Level] = []
 
 
-class InlineRunner:
+class InlineRunner(OwnRunner):
     """Runs each chunk before the `submit` that brought it returns, one after another.
 
     - `submit` from the main code or from a running task runs the chunks, and what they lead to,
@@ -61,12 +62,6 @@ class InlineRunner:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._closed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return "InlineRunner()"

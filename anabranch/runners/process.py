@@ -22,7 +22,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core.computation import Computation
@@ -31,6 +31,7 @@ from anabranch.core.errors import RunnerError
 from anabranch.core.machine import usable_cpus, usable_memory
 from anabranch.core.module_state import state_of
 from anabranch.core.options import parse_bytes
+from anabranch.core.own_runners import OwnRunner
 from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import WORKER
 from anabranch.runners.process_crew import Crew
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 _WORKER_MODULE = "anabranch.runners.process_worker"
 
 
-class ProcessRunner:
+class ProcessRunner(OwnRunner):
     """Runs chunks on processes of this machine; right for Python code that keeps a processor busy.
 
     Args:
@@ -91,12 +92,6 @@ class ProcessRunner:
         self._crew: Crew | None = None
         self._pid = os.getpid()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"ProcessRunner(max_workers={self.max_workers})"
 
@@ -120,7 +115,8 @@ class ProcessRunner:
         desk.sink = sink
         desk.store = Store.create()
         desk.crew = self._crew = Crew(desk, self.max_workers, self._entry, desk.store.folders, _WORKER_MODULE)
-        atexit.register(self.close, cancel=True)
+        self._at_exit = self.close  # this object's: another one may be closed by its user
+        atexit.register(self._at_exit, cancel=True)
         try:
             self._crew.start()
         except RunnerError:
@@ -167,7 +163,7 @@ class ProcessRunner:
         else:
             over.wait()
             crew.thread.join()
-        atexit.unregister(self.close)
+        atexit.unregister(self._at_exit)
         desk.store.remove()
         desk.shared.clear()
 

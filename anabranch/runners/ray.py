@@ -22,10 +22,11 @@ import threading
 import time
 import traceback
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
+from anabranch.core.own_runners import OwnRunner
 from anabranch.runners.entry import WORKER
 from anabranch.runners.ray_crew import Crew
 from anabranch.runners.ray_jobs import Outgoing
@@ -45,7 +46,7 @@ CHUNK_SECONDS = 0.4  # of work: an actor takes 2 ms from the end of a call to th
 UP_SECONDS = 60.0  # for the first worker
 
 
-class RayRunner:
+class RayRunner(OwnRunner):
     """Runs chunks on actors of a Ray cluster; Ray is started here, or joined and left as it is.
 
     Args:
@@ -88,12 +89,6 @@ class RayRunner:
 
     def __repr__(self) -> str:
         return f"RayRunner(address={self._address!r}, num_cpus={self._num_cpus})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # -- life ------------------------------------------------------------------------------------
 

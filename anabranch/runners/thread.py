@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core.context import current_task
 from anabranch.core.contracts import Capabilities, ChunkLost, ItemTimedOut, Report, SlotsChanged
 from anabranch.core.errors import RunnerError
 from anabranch.core.machine import usable_cpus
+from anabranch.core.own_runners import OwnRunner
 from anabranch.core.waiter import aside
 from anabranch.runners.entry import resolve
 from anabranch.runners.local import LocalPort, PortQueue, nobody
@@ -39,7 +40,7 @@ class _Thread:
         self.wake.acquire()
 
 
-class ThreadRunner:
+class ThreadRunner(OwnRunner):
     """Runs chunks on daemon threads, started on demand; right for waiting and for code that releases the GIL.
 
     Args:
@@ -83,13 +84,7 @@ class ThreadRunner:
         self._shared: dict[int, Any] = {}
         self._spill = LocalSpill()
         self._closed = False
-        self._watch = Watch(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+        self._watch: Watch
 
     def __repr__(self) -> str:
         return f"ThreadRunner(max_workers={self.max_workers})"
@@ -100,6 +95,7 @@ class ThreadRunner:
         if self._run_chunk is not None:
             raise RunnerError("this ThreadRunner was started before: make a new one")
         self._run_chunk = resolve(self._entry)
+        self._watch = Watch(self)
         self._sink = sink
         offers = tuple(self._offers.items())
         return Capabilities("thread", in_process=True, values="inline", nested=True, spills=True, resources=offers)
@@ -192,7 +188,8 @@ class ThreadRunner:
             with aside(), self._changed:
                 left = self._ports.values
                 self._changed.wait_for(lambda: all(port.ident == here or port.id == mine for port in left()), timeout)
-        self._watch.stop()
+        if self._run_chunk is not None:
+            self._watch.stop()
         for port in list(self._ports.values()):
             self._abandon(port)
         self._sink = nobody

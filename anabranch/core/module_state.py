@@ -106,10 +106,11 @@ def _codes(functions: list[FunctionType], dumps: Callable[[Any], bytes]) -> byte
 
 
 def _read(watch: Watch) -> Iterator[tuple[Way, Any]]:
-    for space, found in watch.spaces.values():
+    for space, names in watch.spaces.values():
         module = _module(space.get("__name__"))
         if module is not None and vars(module) is space:
-            for name, value in found.items():
+            for name in sorted(names):
+                value = space.get(name, MISSING)
                 if value is not MISSING and not is_a(value, type, ModuleType):
                     yield (module.__name__, name), value
     for kind in watch.classes:

@@ -7,10 +7,12 @@ through: such slow looks are left out where they would take more than a fiftieth
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import pickle
 import time
 import types
+import weakref
 import zlib
 from array import array
 from collections import deque
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.asking import is_a
 from anabranch.core.encode import PLAIN, SCALARS
 from anabranch.core.insides import attributes_of, opened, wrapped_in
-from anabranch.core.reads import MISSING, content_of, is_own_class, is_own_function, owner_of, places_of, reads_of
+from anabranch.core.reads import content_of, is_own_class, is_own_function, owner_of, places_of, reads_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,12 +49,13 @@ Look = tuple["Callable[[Any], Sequence[Any]]", Any, "list[Any]"]  # how, at what
 class Watch:
     """What was there when it was made; `same` says whether it still is."""
 
-    __slots__ = ("_fast", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack", "spaces")
+    __slots__ = ("_fast", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack", "classes", "spaces")
 
     def __init__(self, roots: Iterable[Any]) -> None:
-        self.spaces: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}  # namespaces, and what was read in each
+        self.spaces: dict[int, tuple[dict[str, Any], set[str]]] = {}  # namespaces, and the names that are read in each
+        self.classes: list[type] = []  # of the user's
         self._fast: list[Look] = []
-        self._slow: list[tuple[Any, int]] = []
+        self._slow: list[tuple[Callable[[], Any], int]] = []  # ways to values, and their checksums
         self._held: list[Any] = []
         self._seen: set[int] = set()
         self._stack: list[Any] = list(roots)
@@ -60,17 +63,12 @@ class Watch:
         while self._stack:
             self._visit(self._stack.pop())
         looks, self._fast = self._fast, []
-        for space, found in self.spaces.values():
-            self._look_at_space(space, found)
+        for space, names in self.spaces.values():
+            self._look_at_space(space, names)
         self._names = tuple(look for look in self._fast if look[2])
         self._fast += looks
-        self._seen.clear()
+        self._let_go()
         self._read_at = time.perf_counter()
-
-    @property
-    def classes(self) -> list[type]:
-        """The user's classes that are read."""
-        return [value for value in self._held if is_a(value, type) and is_own_class(value)]
 
     def same_names(self) -> bool:
         """Whether all names that are read stand for what they did: half a microsecond, for each submit."""
@@ -91,7 +89,7 @@ class Watch:
         begun = time.perf_counter()
         if not through and begun - self._read_at < SHARE * self._seconds:
             return True
-        same = all(_sum_of(value) == kept for value, kept in self._slow)
+        same = all(_sum_of(get()) == kept for get, kept in self._slow)
         self._read_at = time.perf_counter()
         self._seconds = self._read_at - begun
         return same
@@ -134,13 +132,14 @@ class Watch:
         if owner is not None:
             self._stack.append(owner)
         for place in places_of(fn):
-            self.spaces.setdefault(id(place.space), (place.space, {}))[1][place.name] = place.value
+            self.spaces.setdefault(id(place.space), (place.space, set()))[1].add(place.name)
             if not is_a(place.value, ModuleType):
                 self._stack.append(place.value)
 
     def _class(self, kind: type) -> None:
         if not is_own_class(kind):
             return
+        self.classes.append(kind)
         members = vars(kind)
         self._fast.append((operator.attrgetter("__bases__"), kind, list(kind.__bases__)))
         self._fast.append((list, members.keys(), list(members)))
@@ -177,14 +176,14 @@ class Watch:
         begun = time.perf_counter()
         found = _sum_of(value)
         if found is not None:
-            self._slow.append((value, found))
+            self._slow.append((lambda: value, found))
         self._seconds += time.perf_counter() - begun
 
     def _stop(self) -> None:
         """So much is read that it is not looked at piece by piece: values are read through, as wholes."""
         self._stack.clear()
-        for _, found in self.spaces.values():
-            for value in found.values():
+        for space, names in self.spaces.values():
+            for value in [space[name] for name in names if name in space]:
                 if not is_a(value, FunctionType, type, ModuleType) and type(value) not in _STILL:
                     self._through(value)
 
@@ -192,12 +191,25 @@ class Watch:
         self._fast.append((list, dict.keys(space), list(dict.keys(space))))
         self._look(list, dict.values(space))
 
-    def _look_at_space(self, space: dict[str, Any], found: dict[str, Any]) -> None:
-        there = [name for name, value in found.items() if value is not MISSING]
+    def _let_go(self) -> None:
+        """What is read through is not held from here on: a name that is bound anew frees what it stood for."""
+        self._seen.clear()
+        self._held.clear()
+        refs: dict[int, weakref.ref[Any]] = {}
+        for n, (get, found) in enumerate(self._slow):
+            with contextlib.suppress(TypeError):  # a builtin container
+                refs[id(get())] = weakref.ref(get())
+                self._slow[n] = (refs[id(get())], found)
+        if refs:
+            for _, _, kept in self._fast:
+                kept[:] = [refs.get(id(value), value) for value in kept]
+
+    def _look_at_space(self, space: dict[str, Any], names: set[str]) -> None:
+        there = [name for name in names if name in space]
         if there:
-            kept = [found[name] for name in there]
+            kept = [space[name] for name in there]
             self._fast.append((operator.itemgetter(*there, there[0]), space, [*kept, kept[0]]))
-        missing = frozenset(found).difference(there)
+        missing = frozenset(names).difference(there)
         if missing:
             self._fast.append((lambda names: list(missing.intersection(names)), space, []))
 
@@ -220,10 +232,12 @@ def _same(looks: Sequence[Look]) -> bool:
 
 def _equal(now: Sequence[Any], kept: list[Any]) -> bool:
     """Whether plain values are equal that are other objects; if so, they are the ones to compare with from now on."""
-    for new, old in zip(now, kept, strict=True):
-        if new is not old and not (type(new) is type(old) and type(new) in _EQUALS and new == old):
+    for n, (new, old) in enumerate(zip(now, kept, strict=True)):
+        if new is old or (type(old) is weakref.ref and new is not None and old() is new):
+            continue
+        if type(new) is not type(old) or type(new) not in _EQUALS or new != old:
             return False
-    kept[:] = now
+        kept[n] = new
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+import weakref
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,19 @@ def test_unpicklable_objects_of_libraries_are_known_by_themselves() -> None:
     watch = Watch([space["f"]])
     assert watch.same(through=True)
     space["made"] = np.nditer(np.zeros(3))
+    assert not watch.same()
+
+
+def test_large_values_are_not_held() -> None:
+    """A program that binds a global anew has its memory back."""
+    space: dict[str, Any] = {"made": np.zeros(100_000), "other": {"made": np.zeros(100_000)}}
+    exec("def f(x): return made, other", space)
+    watch = Watch([space["f"]])
+    assert watch.same(through=True)
+    assert watch.same_names()
+    gone = [weakref.ref(space["made"]), weakref.ref(space["other"]["made"])]
+    space["made"] = space["other"]["made"] = None
+    assert [ref() for ref in gone] == [None, None]
     assert not watch.same()
 
 

@@ -32,7 +32,7 @@ MOST_OBJECTS = 50_000
 SHORT = 256  # a longer container is read through
 SHARE = 50  # a slow look that took a second is worth its time again after so many
 
-_CODE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__", "__closure__")
+_SET = ("__code__", "__defaults__", "__kwdefaults__")  # what may be put into a function
 _EQUALS = frozenset({*SCALARS, str, bytes})
 _CONTAINERS = (tuple, list, dict, set, frozenset, deque)
 _BUFFERS = (bytearray, memoryview, array)
@@ -49,11 +49,15 @@ Look = tuple["Callable[[Any], Sequence[Any]]", Any, "list[Any]"]  # how, at what
 class Watch:
     """What was there when it was made; `same` says whether it still is."""
 
-    __slots__ = ("_fast", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack", "classes", "spaces")
+    __slots__ = (
+        "_fast", "_functions", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack", "classes",
+        "spaces",
+    )  # fmt: skip
 
     def __init__(self, roots: Iterable[Any]) -> None:
         self.spaces: dict[int, tuple[dict[str, Any], set[str]]] = {}  # namespaces, and the names that are read in each
         self.classes: list[type] = []  # of the user's
+        self._functions: list[FunctionType] = []
         self._fast: list[Look] = []
         self._slow: list[tuple[Callable[[], Any], int]] = []  # ways to values, and their checksums
         self._held: list[Any] = []
@@ -66,7 +70,7 @@ class Watch:
         for space, names in self.spaces.values():
             self._look_at_space(space, names)
         self._names = tuple(look for look in self._fast if look[2])
-        self._fast += looks
+        self._fast += [_look_at_each(self._functions, name) for name in _SET] + looks
         self._let_go()
         self._read_at = time.perf_counter()
 
@@ -116,7 +120,7 @@ class Watch:
             self._object(kind, value)
 
     def _function(self, fn: FunctionType) -> None:
-        self._fast.append((_CODE, fn, list(_CODE(fn))))
+        self._functions.append(fn)
         self._stack += fn.__defaults__ or ()
         for space in (vars(fn), fn.__kwdefaults__):
             if space:
@@ -217,6 +221,14 @@ class Watch:
         kept = list(how(what))
         self._fast.append((how, what, kept))
         self._stack += kept
+
+
+def _look_at_each(functions: list[FunctionType], name: str) -> Look:
+    """One look at an attribute of many functions; those without keyword-only arguments have no defaults of such."""
+    if name == "__kwdefaults__":
+        functions = [fn for fn in functions if fn.__code__.co_kwonlyargcount]
+    get = operator.attrgetter(name)
+    return (lambda all: list(map(get, all))), functions, list(map(get, functions))
 
 
 def _same(looks: Sequence[Look]) -> bool:

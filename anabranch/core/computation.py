@@ -45,11 +45,11 @@ class Computation:
         """Compare with what was there at the last look; returns the edition.
 
         Args:
-            run: the flow run that looks; the first look of each reads also what is slow to read.
+            run: the flow run that looks: its first look reads also what is slow to read, as does that of nobody.
         """
         with self._lock:
-            through = run is not None and run != self._run
-            if through:
+            through = run is None or run != self._run
+            if run is not None:
                 self._run = run
             if self._watch is None or not self._watch.same(through=through):
                 self._watch = Watch((self._fn, *_hooks(self._options)))
@@ -62,7 +62,7 @@ class Computation:
         return self._watch is not None and not self._watch.same_names()
 
     def identity(self) -> Identity:
-        """What its function is now."""
+        """What its function is now: a key must not be that of a moment ago."""
         self.look()
         found = self._identity
         if found is None:

@@ -37,11 +37,11 @@ _EQUALS = frozenset({*SCALARS, str, bytes})
 _CONTAINERS = (tuple, list, dict, set, frozenset, deque)
 _BUFFERS = (bytearray, memoryview, array)
 _STILL: frozenset[type] = frozenset({  # never other than they are, or nothing that can be looked at
-    *PLAIN, types.BuiltinFunctionType, types.CodeType, types.MemberDescriptorType, types.GetSetDescriptorType,
+    *PLAIN, types.CodeType, types.MemberDescriptorType, types.GetSetDescriptorType,
     types.MethodDescriptorType, types.WrapperDescriptorType, types.GeneratorType, types.CoroutineType,
     types.AsyncGeneratorType, types.GenericAlias, range, slice, object, type(Ellipsis), type(NotImplemented),
 })  # fmt: skip
-_CLOSED = frozenset({"_thread", "threading", "logging", "contextvars", "_contextvars", "weakref", "re", "io", "_io"})
+_CLOSED = frozenset({"_thread", "threading", "logging", "contextvars", "_contextvars", "weakref", "re"})
 
 Look = tuple["Callable[[Any], Sequence[Any]]", Any, "list[Any]"]  # how, at what, and what was there
 
@@ -112,6 +112,8 @@ class Watch:
             self._function(value)
         elif kind is MethodType:
             self._stack += (value.__func__, value.__self__)
+        elif kind is types.BuiltinFunctionType:
+            self._stack.append(value.__self__)
         elif issubclass(kind, type):
             self._class(value)
         elif kind is ModuleType or issubclass(kind, Enum):

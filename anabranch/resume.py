@@ -62,7 +62,6 @@ class Past:
         for row in rows:
             if row.kind != "map":
                 self._series.setdefault(row.call_key, []).append(row)
-        self._told: set[str] = set()  # names of tasks that run again because of what they read
         self._left: list[tuple[str, Callable[[], int]]] = []  # what was handed out, and how much of it nobody asked for
 
     def map(self, map: MapRun) -> Earlier | None:
@@ -131,14 +130,14 @@ class Past:
             return False
         if self.changed == "rerun":
             return True
-        if row.code.partition("-")[0] == code.partition("-")[0]:
-            if row.task not in self._told and "?" not in code:
-                self._told.add(row.task)
-                logs.warn(f"task {row.task!r} runs again: its code is as it was, but it reads other values")
+        known, now = row.code.partition("-"), code.partition("-")
+        if known[0] == now[0] and "?" in known[2] + now[2]:
             return True
+        same = known[0] == now[0]
+        what = f"what task {row.task!r} reads (globals, closures)" if same else f"the code of task {row.task!r}"
         raise CodeChanged(
-            f"the code of task {row.task!r} has changed since the run was recorded: resume with --keep-changed "
-            "(changed='keep') to keep what it has made, or --rerun-changed (changed='rerun') to run it again"
+            f"{what} has changed since the run was recorded: resume with --keep-changed (changed='keep') to keep what "
+            "it has made, or --rerun-changed (changed='rerun') to run it again"
         )
 
     def unmatched(self) -> dict[str, int]:

@@ -6,9 +6,9 @@
 
 It is followed through what is the user's own; what is installed counts by its name. Functions and classes are
 nodes, each written once, so that recursion ends and shared parts cost once. A name that code only adds to is
-not read. Of what is read by name (a global, an attribute of a module or class) a part that has no content to be told
-apart by (a lock, a client, an open file) counts by its type; anywhere else such a part means that the whole
-cannot be told apart from others: in `self`, a closure, a default, the arguments of a partial.
+not read. Locks and the like count by their type. So does, of what is read by name (a global, an attribute of a
+module or class), a part that has no content to be told apart by (a client, an open file); anywhere else such a part
+means that the whole cannot be told apart from others: in `self`, a closure, a default, the arguments of a partial.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ if TYPE_CHECKING:
 
 MOST_NODES = 20_000
 _SIZE = 16
-_SERVICES: tuple[type, ...] = (
-    type(threading.Lock()), type(threading.RLock()), threading.local, ContextVar, weakref.ref,
-    weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
+_LOCKS = (
+    type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event, threading.Semaphore,
+    threading.Barrier,
 )  # fmt: skip
+_SERVICES = (threading.local, ContextVar, weakref.ref, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 _PASSED_OVER = frozenset({"_abc_impl", "_abc_cache", "_abc_registry", "__parameters__", "__orig_bases__"})
 _COUNTED = frozenset({"__slots__", "__match_args__", "__pydantic_fields__"})
@@ -123,7 +124,7 @@ class CodeWalk(Walk):
         kind = type(value)
         if kind in PLAIN or kind in EXACT or issubclass(kind, type):
             return super().encode(value)
-        if self.lenient and issubclass(kind, _SERVICES):
+        if issubclass(kind, _LOCKS) or (self.lenient and issubclass(kind, _SERVICES)):
             return b"?" + class_name(kind)
         inner = wrapped_in(value)
         return super().encode(value) if inner is None else b"@" + class_name(kind) + self.encode(inner)

@@ -43,10 +43,9 @@ import os
 from anabranch import ThreadRunner, flow, task
 from anabranch.core import context
 
-WHO = os.environ["WHO"]
-
 @task
 def work(x):
+    WHO = os.environ["WHO"]
     with open("ran", "a") as file:
         file.write(f"{{WHO}} {{x}}\\n")
     if os.path.exists(f"{{WHO}}-{{x}}"):

@@ -144,12 +144,14 @@ def test_what_cannot_be_told_apart_is_named() -> None:
         assert found.code
         return found.opaque
 
-    assert "f.__closure__['held']" in of("def make(held):\n def f(x): return held\n return f\nf = make(lock)")
-    assert "f.__defaults__[0]" in of("def f(x, held=lock): return held")
-    assert "K.m.__self__.held" in of("class K:\n def m(self, x): return 1\nk = K()\nk.held = lock\nf = k.m")
-    assert "h.__defaults__" in of("def h(x, held=lock): return x\ndef f(x): return h(x)")
-    assert "[0]" in of("f = functools.partial(print, lock)")
-    for free in ("lock", "local", "logger", "logger.parent", "print", "np", "threading"):
+    made = "made = (n for n in [1])\n"
+    assert "f.__closure__['held']" in of(f"{made}def make(held):\n def f(x): return held\n return f\nf = make(made)")
+    assert "f.__defaults__[0]" in of(f"{made}def f(x, held=made): return held")
+    assert "K.m.__self__.held" in of(f"{made}class K:\n def m(self, x): return 1\nk = K()\nk.held = made\nf = k.m")
+    assert "h.__defaults__" in of(f"{made}def h(x, held=made): return x\ndef f(x): return h(x)")
+    assert "[0]" in of(f"{made}f = functools.partial(print, made)")
+    assert of("def make(held):\n def f(x): return held\n return f\nf = make(threading.Event())") == ""
+    for free in ("(n for n in [1])", "lock", "local", "logger", "logger.parent", "print", "np", "threading"):
         assert of(f"n = {free}\ndef f(x): return n") == ""
 
 

@@ -23,7 +23,7 @@ from struct import pack
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.asking import shown, text
+from anabranch.core.asking import MISSING, attribute, of_class, shown, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -237,7 +237,8 @@ def _module(walk: Walk, value: ModuleType) -> bytes:
 
 
 def _dataclass(walk: Walk, value: Any) -> bytes:
-    rows = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if hasattr(value, f.name)]
+    found = [(f.name, attribute(value, f.name, MISSING)) for f in dataclasses.fields(value)]
+    rows = [(name, held) for name, held in found if held is not MISSING]
     return b"D" + walk.kind(type(value)) + _pairs(walk, rows, ".%s")
 
 
@@ -245,12 +246,12 @@ def _model(walk: Walk, value: Any) -> bytes:
     """A pydantic model: its fields, extras and private attributes, not which of them were set by hand."""
     rows = list(value.__dict__.items())
     for more in ("__pydantic_extra__", "__pydantic_private__"):
-        rows.extend((getattr(value, more, None) or {}).items())
+        rows.extend((attribute(value, more) or {}).items())
     return b"D" + walk.kind(type(value)) + _pairs(walk, rows, ".%s")
 
 
 def _subset(walk: Walk, value: Any) -> bytes:
-    return b"D" + walk.kind(type(value)) + _set(walk, value) + walk.encode(getattr(value, "__dict__", None))
+    return b"D" + walk.kind(type(value)) + _set(walk, value) + walk.encode(attribute(value, "__dict__"))
 
 
 def _array(walk: Walk, value: Any) -> bytes:
@@ -335,7 +336,7 @@ def _encoder(kind: type, value: Any) -> Encoder:
         return _masked
     if issubclass(kind, (set, frozenset)):
         return _subset
-    if hasattr(kind, "__pydantic_fields__") or hasattr(kind, "__pydantic_core_schema__"):
+    if any(of_class(kind, name) is not None for name in ("__pydantic_fields__", "__pydantic_core_schema__")):
         return _dataclass if dataclasses.is_dataclass(kind) else _model
     if dataclasses.is_dataclass(kind) and kind.__reduce_ex__ is object.__reduce_ex__ and not _own_pickle(kind):
         return _dataclass

@@ -8,12 +8,11 @@ from types import GeneratorType
 from typing import Any
 
 from anabranch.core.asking import of_class
-from anabranch.core.containers import EXACT
 from anabranch.core.context import current_task
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.walk import fill, lift
 
-LOOKED_AT = 32  # elements of what a task returns that submitted nothing itself
+LOOKED_AT = 4  # first elements of what a task returns that submitted nothing itself
 
 _FUTURES = frozenset({Future, FutureList})
 
@@ -21,25 +20,26 @@ _FUTURES = frozenset({Future, FutureList})
 def plain_value(value: Any) -> Any:
     """A generator's items, futures' values at any depth; which of these it is, its type says.
 
-    Futures of others, which got here through a closure or `quote`, are found where they stand at the top of a
-    collection: to look through all that tasks return would cost those most that return most.
+    Futures of others, which got here through a closure or `quote`, are found where they are among the first elements
+    of a collection: to look through all that tasks return would cost those most that return most.
     """
     kind = type(value)
     if kind is str or kind is bytes:
         return value
-    if kind in _FUTURES:
+    if kind is list or kind is tuple:
+        first = value[:LOOKED_AT]
+    elif kind is dict:
+        first = islice(value.values(), LOOKED_AT)
+    elif kind in _FUTURES:
         return value.result()
-    if kind is GeneratorType or (kind.__name__ == "generator" and _compiled(kind)):
-        value = list(value)
-        kind = list
+    elif kind is GeneratorType or (kind.__name__ == "generator" and _compiled(kind)):
+        first = value = list(value)
+    else:
+        first = ()
     here = current_task.get()
-    if (here is not None and here.submits) or (kind in EXACT and value and _begins_with_futures(kind, value)):
+    if (here is not None and here.submits) or (first and not _FUTURES.isdisjoint(map(type, first))):
         return _with_values(value)
     return value
-
-
-def _begins_with_futures(kind: Any, value: Any) -> bool:
-    return not _FUTURES.isdisjoint(map(type, islice(value.values() if kind is dict else value, LOOKED_AT)))
 
 
 def _with_values(value: Any) -> Any:

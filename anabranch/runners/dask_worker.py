@@ -243,9 +243,8 @@ def run(
     try:
         chunk, inline = payload.load(writable=True)
     except BaseException as error:
-        raise SerializationError(
-            secrets.mask(f"the arguments do not unpickle on the worker: {told(error)}")
-        ) from None
+        text = secrets.mask(f"the arguments do not unpickle on the worker: {told(error)}")
+        raise SerializationError(text) from None
     port = DaskPort(mine, session, chunk, inline, inputs, worker, mine.page(pages, worker.address))
     port.begin()
     try:
@@ -256,6 +255,8 @@ def run(
             mine.children_of(worker, entry).run(chunk, port)
         else:
             resolve(entry)(chunk, port)
+    except SerializationError:  # the task, or what its items share, does not unpickle here
+        raise
     except BaseException as error:  # SystemExit would end the worker
         text = secrets.mask("".join(traceback.format_exception(error)))
         what = secrets.mask(told(error))
@@ -407,7 +408,7 @@ class DaskPort:
                 missed = parcel.key
                 parcel = gathered(self._dask, parcel)
             if parcel is not None:
-                return parcel.load()
+                return parcel.content()
             parcel = self._ask(shared_id, missed)
             if parcel is None:
                 break

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from anabranch.core import secrets
+from anabranch.core.asking import told
+from anabranch.core.errors import SerializationError
 from anabranch.core.user_code import by_value as modules_by_value
 from anabranch.runners.value_files import by_value
 
@@ -54,6 +57,13 @@ class Payload:
         if writable:
             buffers = [bytearray(buffer) if memoryview(buffer).readonly else buffer for buffer in buffers]
         return pickle.loads(data, buffers=buffers)
+
+    def content(self) -> Any:
+        """The value; raises SerializationError when it does not unpickle here."""
+        try:
+            return self.load()
+        except Exception as error:  # whatever the code of what is unpickled does
+            raise SerializationError(secrets.mask(f"the chunk could not be run: {told(error)}")) from error
 
 
 def dumps(value: Any, modules: dict[str, ModuleType]) -> Payload:

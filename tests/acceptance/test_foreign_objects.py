@@ -153,3 +153,15 @@ def uses() -> str:
 
 def test_code_that_names_an_object_with_every_attribute_is_sent(runner: str) -> None:
     assert uses.submit().result(WAIT) == "Anything"
+
+
+def test_code_that_does_not_unpickle_kills_nobody(apart: str) -> None:
+    class Unlike:
+        @property
+        def __class__(self) -> Any:  # type: ignore[override]
+            return int
+
+    state = task(lambda: Unlike.__name__).submit().wait(WAIT)
+    assert state.name == "Failed"
+    assert "poison" not in state.message
+    assert "__class__ must be set to a class" in state.message

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch.core import context
+from anabranch.core.annotations import Annotation, unwrap_all
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.core.futures import Future, FutureList
@@ -76,7 +77,9 @@ class Guest:
 
     def opened(self, argument: Any) -> Any:
         """A map's argument as the driver takes it: an iterator of the worker's is fed from there."""
-        if not isinstance(argument, FarIterator):
+        if issubclass(type(argument), Annotation):
+            return type(argument)(self.opened(argument.value))
+        if type(argument) is not FarIterator:
             return argument
         items = self.feeds[argument.number] = FarItems()
         return items.iterator()
@@ -229,7 +232,7 @@ class WorkerRequests:
         task = self._task(digest, data)
         if task is None:
             return None
-        numbers = [a.number for a in (*args, *kwargs.values()) if isinstance(a, FarIterator)]
+        numbers = [a.number for a in map(unwrap_all, (*args, *kwargs.values())) if type(a) is FarIterator]
         args = tuple(guest.opened(a) for a in args)
         kwargs = {name: guest.opened(a) for name, a in kwargs.items()}
         with self._inside(parent, tags) as scope:

@@ -23,13 +23,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from anabranch.core import context, states
-from anabranch.core.annotations import allow_failure
+from anabranch.core.annotations import Annotation, allow_failure, unmapped
+from anabranch.core.asking import is_a
+from anabranch.core.containers import ITERATOR, kind_of
 from anabranch.core.errors import MapError, RunnerError
-from anabranch.core.futures import Future, FutureList
+from anabranch.core.futures import Future, FutureList, is_future
 from anabranch.core.item_columns import ENDED
 from anabranch.core.maps import MapRun
 from anabranch.core.own_code import pickler
 from anabranch.core.waiter import aside
+from anabranch.core.walk import fill, lift
 from anabranch.tickets import Ticket
 from anabranch.worker_feeds import Feed
 
@@ -119,14 +122,18 @@ class WorkerScope:
 
         A task that waits here on an event loop stands still; the loop's other tasks, which it may wait for, do not.
         """
+        return self._asked(kind, fields, {})
+
+    def _asked(self, kind: str, fields: tuple[Any, ...], gave: dict[int, list[Any]]) -> Any:
+        """As `ask`; `gave` holds what iterators among the fields have given, by the id of the iterator."""
+        told, asked = io.BytesIO(), io.BytesIO()
+        _Pickler(asked, gave).dump(fields)
         notes = []
         while self.notes:
             notes.append(self.notes.popleft())
-        file = io.BytesIO()
-        _Pickler(file, 5).dump(notes)
-        _Pickler(file, 5).dump(fields)  # what they name may have been taken by the notes
+        _Pickler(told, {}).dump(notes)  # read first there: they may have taken what the fields name
         with aside():
-            return self.port.request(self.chunk, self.task.position, kind, file.getvalue())
+            return self.port.request(self.chunk, self.task.position, kind, told.getvalue() + asked.getvalue())
 
     # -- submission ------------------------------------------------------------------------------
 
@@ -156,11 +163,14 @@ class WorkerScope:
 
     def _mapped(self, value: Any, feeds: list[Feed]) -> Any:
         """What to map over, as it travels: futures have their values, iterators a feed."""
-        if isinstance(value, Future):
+        kind = type(value)
+        if kind is Future:
             value = value.result()
-        elif isinstance(value, allow_failure) and isinstance(value.value, Future):
+        elif kind is allow_failure and type(value.value) is Future:
             return allow_failure(value.value.result(raise_on_failure=False))
-        if not isinstance(value, Iterator):
+        elif issubclass(kind, Annotation) and kind is not unmapped:
+            return kind(self._mapped(value.value, feeds))
+        if not is_a(value, Iterator):
             return value
         feeds.append(Feed(value, self.ask, self.feeds.discard))
         return feeds[-1].mark
@@ -176,8 +186,9 @@ class WorkerScope:
         run = self.task.run
         parent = (run.task_name, run.map_id, run.index, run.attempt, run.flow_run_id, run.flow_run_name)
         tags = context.current_tags.get()
-        found = self.ask(kind, digest, None, parent, tags, *fields)
-        return found if found is not None else self.ask(kind, digest, data, parent, tags, *fields)
+        gave: dict[int, list[Any]] = {}
+        found = self._asked(kind, (digest, None, parent, tags, *fields), gave)
+        return found if found is not None else self._asked(kind, (digest, data, parent, tags, *fields), gave)
 
     def _known(self, map_id: str, task: Any, kind: str) -> FarMap:
         with self._lock:
@@ -357,10 +368,25 @@ class FarTicket(Ticket):
 class _Pickler(_ByValue):  # type: ignore[misc, valid-type]
     """Futures travel as references: the driver puts its own in their place."""
 
+    def __init__(self, file: io.BytesIO, gave: dict[int, list[Any]]) -> None:
+        super().__init__(file, 5)
+        self._gave = gave
+
     def persistent_id(self, value: Any) -> Any:
-        if isinstance(value, (Future, FutureList)) and isinstance(value._map, FarMap):
+        if type(value) in (Future, FutureList) and isinstance(value._map, FarMap):
             return (value._map.id, getattr(value, "_index", None))
         return None
+
+    def reducer_override(self, value: Any) -> Any:
+        """An iterator that is known to end and gives futures travels as what it gives."""
+        cls: Any = type(value)
+        if kind_of(cls) == ITERATOR and id(value) not in self._gave:
+            lifted, found = lift(value, is_future)
+            if found:
+                self._gave[id(value)] = [*fill(lifted, [allow_failure(f) if allow else f for f, allow in found])]
+        if id(value) in self._gave:
+            return iter, (self._gave[id(value)],)
+        return super().reducer_override(value)
 
 
 def _pickle_of(task: Runnable) -> tuple[bytes, bytes]:

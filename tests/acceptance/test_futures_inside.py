@@ -203,6 +203,31 @@ def test_an_iterator_beside_other_arguments(concurrent: str) -> None:
     assert main() == [[(1, 5), (2, 6)], [(2, 1), (7, 2)], [(1, "x"), (2, "y")], [(1, [1, 2]), (2, [1, 2])]]
 
 
+NESTED: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "zip": (lambda a: same.map(zip(a, [5, 6], strict=True)), [(1, 5), (2, 6)]),
+    "submits as it goes": (lambda a: same.map(submitted(3)), [0, 1, 2]),
+    "an argument": (lambda a: listed.submit(zip(a, [3, 4], strict=True)), [(1, 3), (2, 4)]),
+    "an argument in a dict": (lambda a: task(lambda x: [*x["a"]]).submit({"a": enumerate(a)}), [(0, 1), (1, 2)]),
+    "a called task's": (lambda a: listed(enumerate(a)), [(0, 1), (1, 2)]),
+    "allowed to fail": (lambda a: type_of.map(allow_failure(bad.submit(x) for x in range(2))), ["ValueError"] * 2),
+    "quoted": (lambda a: same.map(quote(iter([1, [2]]))), [1, [2]]),
+    "marks": (lambda a: same.map([quote(1), a[0]]), [1, 1]),
+    "beside a list": (lambda a: pair.map(a, iter([5, 6])), [(1, 5), (2, 6)]),
+}
+
+
+def test_iterators_of_futures_in_tasks(runner: str) -> None:
+    @task
+    def outer(kind: str) -> Any:
+        return NESTED[kind][0](same.map([1, 2]))
+
+    @flow
+    def main() -> Any:
+        return {kind: outer.submit(kind).result(WAIT) for kind in NESTED}
+
+    assert main() == {kind: expected for kind, (_, expected) in NESTED.items()}
+
+
 # -- what is shared by all items of an iterator's map ---------------------------------------------------
 
 

@@ -236,6 +236,31 @@ def test_what_is_held_half_read_keeps_no_flow_from_its_end(runner: str) -> None:
     assert last_run("half").state_name == "Completed"
 
 
+def test_what_is_held_half_read_keeps_no_program_from_its_end(fresh_session: Any, gates: Any) -> None:
+    """Neither does a task of it that has not ended."""
+    gate = gates("never")
+
+    @task
+    def waits() -> None:
+        gate.wait()
+
+    @flow(name="half")
+    def half() -> Iterator[int]:
+        waits.submit()
+        yield 1
+        yield 2
+
+    items = half()
+    next(items)
+    closing = threading.Thread(target=fresh_session.close)
+    closing.start()
+    closing.join(SOON / 2)
+    assert not closing.is_alive()
+    (row,) = fresh_session.records.flow_runs()
+    assert (row.state_name, row.message) == ("Completed", "not all of its items were read")
+    assert next(items) == 2
+
+
 def test_it_is_cancelled_with_the_flow_around_it(threads: str, told: Told) -> None:
     """It hears of that at its next item."""
     held, over = threading.Event(), threading.Event()

@@ -55,6 +55,18 @@ def doubled(n: int, plus: int = 0):
 async def awaited(n: int):
     ended(double.map(range(n)).result())
 
+@flow(runner="inline")
+def yielding(n: int):
+    for x in range(n):
+        yield double.submit(x)
+    ended(["all"])
+
+@flow(runner="inline")
+async def yielding_async(n: int):
+    for x in range(n):
+        yield double.submit(x)
+    ended(["all"])
+
 class Doubler:
     plus = 1
 
@@ -154,6 +166,16 @@ def test_a_flow_that_is_a_classmethod_is_run_and_gone_on_with(home: Home) -> Non
     assert home.call("retry", first.name, "--failed", code=0).stdout == "made 1 3 5 7 9\n"
     assert home.ledger.take() == ["3"]
     assert home.call("retry", first.name, code=0).stdout == "made 1 3 5 7 9\n"
+
+
+@pytest.mark.parametrize("name", ["yielding", "yielding_async"])
+def test_a_generator_flow_is_run_to_its_end_and_gone_on_with(home: Home, name: str) -> None:
+    home.call("run", f"flows.py:{name}", "-p", "n=5", code=1)
+    (first,) = home.rows()
+    assert home.ledger.take() == list("01234")
+    home.ledger.mend()
+    assert home.call("retry", first.name, "--failed", code=0).stdout == "made all\n"
+    assert home.ledger.take() == ["3"]
 
 
 def _recorded(home: Home, name: str, state: int, **facts: Any) -> None:

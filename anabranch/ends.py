@@ -101,20 +101,27 @@ class _Watch:
         self.runs: list[tuple[Any, Callable[[], object] | None]] = []  # each with what interrupts it, if it awaits
         self.before: dict[int, Any] = {}
         self.ending: Ending | None = None
+        self.streams = 0  # of generator flows: they come and go at each item, the handlers stay
 
     def enter(self, run: Any) -> None:
-        if not self.runs:
+        if not self.before:
             self._install()
         self.runs.append((run, _canceller() if run.flow.isasync else None))
 
     def leave(self, run: Any) -> None:
         self.runs = [entry for entry in self.runs if entry[0] is not run]
         if not self.runs:
-            for number, handler in self.before.items():
-                if signal.getsignal(number) == self.on_signal:
-                    signal.signal(number, handler)
-            self.before.clear()
             self.ending = None
+            self.restore()
+
+    def restore(self) -> None:
+        """Put back what stood before, once nothing listens any more; in another thread that cannot be done."""
+        if self.runs or self.streams or threading.current_thread() is not threading.main_thread():
+            return
+        for number, handler in self.before.items():
+            if signal.getsignal(number) == self.on_signal:
+                signal.signal(number, handler)
+        self.before.clear()
 
     def forget(self) -> None:
         """In a forked copy: nobody listens here, and what stood before stands again."""
@@ -141,6 +148,9 @@ class _Watch:
         if _steps_the_dispatcher(frame):  # half an event must not be left: come again
             _thread.start_new_thread(_again, (number,))
             return
+        if not self.runs:
+            self._as_before(number, frame)
+            return
         ending = self.ending
         if ending is None or ending.forgotten():
             self.ending = Ending(_KINDS[number])
@@ -152,6 +162,15 @@ class _Watch:
                 ending.shorten(self.runs[0][0].session.settings)
             return
         self._interrupt(number, frame)
+
+    def _as_before(self, number: int, frame: Any) -> None:
+        """The signal came while the reader of a generator flow was at work: it is not the flow's."""
+        before = self.before.get(number, signal.SIG_DFL)
+        if callable(before):
+            before(number, frame)
+            return
+        signal.signal(number, before)
+        signal.raise_signal(number)
 
     def _interrupt(self, number: int, frame: Any) -> None:
         before: Any = self.before.get(number)
@@ -194,6 +213,20 @@ def heard(run: Any) -> Iterator[None]:
         raise SystemExit(run.ended_by.exit_code if run.ended_by else 143) from None
     finally:
         _watch.leave(run)
+
+
+@contextlib.contextmanager
+def listening(run: Any) -> Iterator[None]:
+    """Around a run that is `heard` again and again: signals in between are its reader's."""
+    if run.parent is not None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _watch.streams += 1
+    try:
+        yield
+    finally:
+        _watch.streams -= 1
+        _watch.restore()
 
 
 def _canceller() -> Callable[[], object]:

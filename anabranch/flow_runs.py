@@ -107,6 +107,10 @@ class FlowRun:
         elif begin.resumable and parent is None:
             asked = flow.options.resumable is True
             resumption.keep_parameters(self.session, self.id, self.parameters, asked=asked)
+        self.here = FlowContext(
+            self.id, self.name, self.flow.name, 1, self.tags, self.parameters, self.scope, self.scope.log_prints,
+            self.row.version, self._caller,
+        )  # fmt: skip
         self._thread = threading.get_ident()
 
     def _flow_of(self, task: TaskContext | None) -> FlowContext | None:
@@ -208,7 +212,7 @@ class FlowRun:
 
     def stream(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:
         """The policy of a run that gives its items to its caller; `inside` goes round its steps."""
-        with self._registered(), flow_slots.queued(self) as slots:
+        with self._registered(), ends.listening(self), flow_slots.queued(self) as slots:
             yield Call(slots.__aenter__ if self.flow.isasync else slots.__enter__, blocking=not self.flow.isasync)
             try:
                 self._told_of_streams(True)
@@ -271,10 +275,6 @@ class FlowRun:
     @contextmanager
     def _registered(self) -> Iterator[None]:
         """Inside, the session and the record have this run."""
-        self.here = FlowContext(
-            self.id, self.name, self.flow.name, 1, self.tags, self.parameters, self.scope, self.scope.log_prints,
-            self.row.version, self._caller,
-        )  # fmt: skip
         self.scope.flow = self.here
         try:
             self.session.scopes[self.id] = self.scope
@@ -418,8 +418,6 @@ class FlowRun:
         return resolve_returned(value)
 
     def item(self, value: Any) -> Any:
-        if self.cancelled:
-            raise self._cancelled()
         return resolve_item(value)
 
     def runs(self) -> Runs:

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from anabranch.engine import drive
 from anabranch.flow_runs import FlowRun
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Generator
 
     from anabranch.engine.steps import Step
@@ -26,11 +26,11 @@ def generator_of(
     made: list[FlowRun] = []  # once the first item was asked for: a generator may never be
 
     def policy() -> Generator[Step, Any, Any]:
-        run = FlowRun(flow, args, kwargs, recorded, called=True, streams=True)
-        made.append(run)
-        return (yield from run.stream(args, kwargs))
+        return (yield from made[0].stream(args, kwargs))
 
     def inside() -> contextlib.AbstractContextManager[None]:
-        return made[0].inside() if made else contextlib.nullcontext()
+        if not made:
+            made.append(FlowRun(flow, args, kwargs, recorded, called=True, streams=True))
+        return made[0].inside()
 
     return (drive.stream_async if flow.isasync else drive.stream)(policy(), inside)

@@ -92,28 +92,30 @@ def stream(
     answer: Any = None
     error: BaseException | None = None
     while True:
-        with inside():
-            try:
-                step = policy.send(answer) if error is None else policy.throw(error)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            finally:
-                error = None  # its frames lead here: this one must not hold it
-            answer = None
-            try:
-                if type(step) is Call:
-                    answer = _call(step)
-                elif type(step) is Sleep:
-                    sleep(step.seconds)
-            except BaseException as raised:
-                error = raised
-        if type(step) is Give:
-            try:
-                answer = yield step.item
-            except GeneratorExit:
-                error = Left()
-            except BaseException as raised:
-                error = raised
+        with inside():  # once an item: it may cost more than that
+            while True:
+                try:
+                    step = policy.send(answer) if error is None else policy.throw(error)
+                except StopIteration as stop:
+                    return stop.value  # type: ignore[no-any-return]
+                finally:
+                    error = None  # its frames lead here: this one must not hold it
+                answer = None
+                if type(step) is Give:
+                    break
+                try:
+                    if type(step) is Call:
+                        answer = _call(step)
+                    elif type(step) is Sleep:
+                        sleep(step.seconds)
+                except BaseException as raised:
+                    error = raised
+        try:
+            answer = yield step.item
+        except GeneratorExit:
+            error = Left()
+        except BaseException as raised:
+            error = raised
 
 
 async def stream_async(
@@ -128,27 +130,29 @@ async def stream_async(
     error: BaseException | None = None
     while True:
         with inside():
-            try:
-                step = policy.send(answer) if error is None else policy.throw(error)
-            except StopIteration:
-                return
-            finally:
-                error = None  # its frames lead here: this one must not hold it
-            answer = None
-            try:
-                if type(step) is Call:
-                    answer = await _call_async(step)
-                elif type(step) is Sleep:
-                    await (sleep or asyncio.sleep)(step.seconds)
-            except BaseException as raised:
-                error = raised
-        if type(step) is Give:
-            try:
-                answer = yield step.item
-            except GeneratorExit:
-                error = Left()
-            except BaseException as raised:
-                error = raised
+            while True:
+                try:
+                    step = policy.send(answer) if error is None else policy.throw(error)
+                except StopIteration:
+                    return
+                finally:
+                    error = None  # its frames lead here: this one must not hold it
+                answer = None
+                if type(step) is Give:
+                    break
+                try:
+                    if type(step) is Call:
+                        answer = await _call_async(step)
+                    elif type(step) is Sleep:
+                        await (sleep or asyncio.sleep)(step.seconds)
+                except BaseException as raised:
+                    error = raised
+        try:
+            answer = yield step.item
+        except GeneratorExit:
+            error = Left()
+        except BaseException as raised:
+            error = raised
 
 
 async def listed(items: AsyncIterator[Any]) -> list[Any]:

@@ -211,7 +211,7 @@ def _called(this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         return (yield Call(this.fn, args, kwargs, timeout=limit))
     made = yield Call(this.fn, args, kwargs)  # none of its code has run by then
     if this.streams:
-        return (yield from items.given(this, made, limit, this.world.item))
+        return (yield from items.given(this, made, limit, this.world.item, this.given_up))
     return (yield items.listed(made, limit))
 
 

@@ -6,6 +6,7 @@ import time
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from anabranch.core.containers import LEAVES
 from anabranch.engine import drive
 from anabranch.engine.steps import Call, Give, Left
 
@@ -23,13 +24,19 @@ class Taken(Protocol):
 
 
 def given(
-    attempt: Taken, items: Any, limit: float | None, ready: Callable[[Any], Any] | None = None
+    attempt: Taken,
+    items: Any,
+    limit: float | None,
+    ready: Callable[[Any], Any] | None = None,
+    given_up: Callable[[bool], BaseException | None] | None = None,
 ) -> Generator[Step, Any, Any]:
     """Give a generator's items; what the generator returns, None where its reader stops early.
 
     Args:
         limit: seconds for its own code, not counting what its caller does between two items.
-        ready: makes of an item what its reader gets; what it raises is raised in the generator, at its `yield`. Blocks.
+        ready: makes of an item that may hold others what its reader gets; what it raises is raised in the generator, at
+            its `yield`. Blocks.
+        given_up: the error of a run that was cancelled meanwhile, which is raised there as well.
     """
     awaits = type(items) is AsyncGeneratorType
     send, throw, close = (
@@ -49,7 +56,10 @@ def given(
         if left is not None:
             left = max(1e-6, left - (time.perf_counter() - begun))
         try:
-            if ready is not None:
+            stopped = None if given_up is None else given_up(False)
+            if stopped is not None:
+                raise stopped
+            if ready is not None and type(item) not in LEAVES:
                 item = yield Call(ready, (item,), blocking=True)
             attempt.given = True
             answer = yield Give(item)

@@ -162,6 +162,65 @@ def test_async_flows(tmp_path: Path, number: signal.Signals, code: int, state: s
         assert signal.Signals(number).name in run.message or "Ctrl-C" in run.message
 
 
+YIELDS = """
+@flow(runner=ThreadRunner(max_workers=2))
+def main():
+    when_halted()
+    yield 1
+    work.map(range(40), chunk=5).wait()
+
+for _ in main():
+    pass
+"""
+READS = """
+@flow
+def main():
+    yield 1
+    yield 2
+
+items = main()
+next(items)
+open(f"{FOLDER}/began-0", "w").close()
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "state"),
+    [
+        (signal.SIGTERM, 143, "Cancelled"),
+        (signal.SIGUSR1, 75, "Suspended"),
+        (signal.SIGINT, -signal.SIGINT, "Cancelled"),
+    ],
+)
+def test_a_generator_flow_is_told_while_its_own_code_runs(
+    tmp_path: Path, number: signal.Signals, code: int, state: str
+) -> None:
+    with program(tmp_path, YIELDS, shutdown_grace=60, walltime_grace=60) as told:
+        told.begun(2)
+        told.tell(number)
+        ran = let_go(told)
+        left = told.end()
+        assert left.code == code, left.errors
+        assert told.names("began") == told.names("done") == ran
+        [run] = told.runs()
+        assert run.state_name == state
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_between_its_items_is_its_readers(tmp_path: Path, number: signal.Signals) -> None:
+    """As if there were no flow; of Ctrl-C the program hears, and leaves the run."""
+    with program(tmp_path, READS) as told:
+        told.begun(1)
+        told.tell(number)
+        left = told.end()
+        assert left.code == -number, left.errors
+        if number == signal.SIGINT:
+            [run] = told.runs()
+            assert (run.state_name, run.message) == ("Completed", "not all of its items were read")
+
+
 def test_an_async_flow_is_ended_by_ctrl_c_twice(tmp_path: Path) -> None:
     with program(tmp_path, ASYNC, shutdown_grace=600) as told:
         told.begun(2)

@@ -20,6 +20,8 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
+from anabranch.core.wrappers import reductions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import ModuleType
@@ -63,11 +65,16 @@ def pickler(base: Any, kept: bool = False) -> Any:
         kept: for what is read by a later program: a class is another one there, whatever it was here.
     """
 
+    registered = sys.modules[base.__module__].list_registry_pickle_by_value
+
     class Pickler(base):  # type: ignore[misc]
         """Pickles what lives in `__main__`, and in modules registered for it, by value."""
 
         def reducer_override(self, value: Any) -> Any:
             reduced = super().reducer_override(value)
+            if reduced is NotImplemented:
+                told = reductions.get(type(value))
+                return reduced if told is None else told(value, registered())
             if type(reduced) is not tuple or len(reduced) != 6 or not isinstance(value, (type, FunctionType)):
                 return reduced
             make, args, state, _, _, fill = reduced

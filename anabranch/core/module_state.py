@@ -1,9 +1,10 @@
 """What the user's modules hold, carried to workers that import these modules for themselves.
 
-A worker process imports a module once, and its copy stays as it was then; the driver's may have been changed, before
-its first task or between two. So a task takes along what it reads of them: data, and functions put there from
-elsewhere. A worker changes only what differs there, containers in place. Classes likewise. Of a module that was
-loaded again, or whose functions were given other code, the code is taken along too.
+A worker process imports a module once (on Dask and Ray one that a task imports as it runs, others travel with it),
+and its copy stays as it was then; the driver's may have been changed, before its first task or between two. So a task
+takes along what it reads of them: data, and functions put there from elsewhere. A worker changes only what differs
+there, containers in place. Classes likewise. Of a module that was loaded again, or whose functions were given
+other code, the code is taken along too.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import pickle
 import sys
 import zlib
 from collections import deque
+from dataclasses import replace
 from enum import Enum
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import is_a
+from anabranch.core.computation import Computation
 from anabranch.core.insides import opened
 from anabranch.core.reads import MISSING, is_own
+from anabranch.core.task_spec import TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from anabranch.core.watch import Watch
 
@@ -73,11 +77,25 @@ def _arrived(values: dict[Way, bytes], codes: dict[Way, bytes]) -> ModuleState:
     return found
 
 
-def state_of(watch: Watch, dumps: Callable[[Any], bytes]) -> ModuleState | None:
-    """What a task reads of the user's modules; `dumps` pickles what a worker is to have."""
+def carried(value: Any, dumps: Callable[[Any], bytes], *, imported: bool = True) -> Any:
+    """A shared value as it is to be sent: a task with what the user's modules hold for it.
+
+    Args:
+        dumps: pickles what a worker is to have.
+        imported: whether workers import these modules; else they travel, but for those imported as the task runs.
+    """
+    watch = value.computed.watch if is_a(value, TaskSpec) and is_a(value.computed, Computation) else None
+    if watch is None or not (imported or watch.late):
+        return value
+    return replace(value, modules=_state_of(watch, dumps, None if imported else watch.late))
+
+
+def _state_of(watch: Watch, dumps: Callable[[Any], bytes], only: Collection[str] | None) -> ModuleState | None:
     values: dict[Way, bytes] = {}
     functions: dict[Way, list[FunctionType]] = {}
     for way, value in _read(watch):
+        if only is not None and way[0] not in only:
+            continue
         inside = _functions(value)
         if inside:
             codes = [fn.__code__ for fn in inside]

@@ -51,12 +51,13 @@ class Watch:
 
     __slots__ = (
         "_fast", "_functions", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack", "classes",
-        "spaces",
+        "late", "spaces",
     )  # fmt: skip
 
     def __init__(self, roots: Iterable[Any]) -> None:
         self.spaces: dict[int, tuple[dict[str, Any], set[str]]] = {}  # namespaces, and the names that are read in each
         self.classes: list[type] = []  # of the user's
+        self.late: set[str] = set()  # modules that are imported as it runs
         self._functions: list[FunctionType] = []
         self._fast: list[Look] = []
         self._slow: list[tuple[Callable[[], Any], int]] = []  # ways to values, and their checksums
@@ -134,6 +135,7 @@ class Watch:
             self._look(_contents, cells)
         if not is_own_function(fn):
             return
+        self.late.update(reads_of(fn.__code__).imports)
         owner = owner_of(fn)
         if owner is not None:
             self._stack.append(owner)

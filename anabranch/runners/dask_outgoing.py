@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.culprits import unpicklable
+from anabranch.core.module_state import carried
 from anabranch.core.user_code import local_modules
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_blocks import Scattered
@@ -105,6 +106,7 @@ class Outgoing:
     def put(self, shared_id: int, value: Any) -> None:
         """Raises SerializationError with the path to the culprit."""
         modules = {**self._modules, **local_modules(value)}
+        value = carried(value, refused, imported=False)
         try:
             payload = dumps(value, modules)
         except Exception as error:

@@ -20,16 +20,14 @@ import atexit
 import os
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
-from anabranch.core.computation import Computation
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
 from anabranch.core.machine import usable_cpus, usable_memory
-from anabranch.core.module_state import state_of
+from anabranch.core.module_state import carried
 from anabranch.core.options import parse_bytes
 from anabranch.core.own_runners import OwnRunner
 from anabranch.runners import process_transport as wire
@@ -171,7 +169,7 @@ class ProcessRunner(OwnRunner):
 
     def put(self, shared_id: int, value: Any) -> None:
         try:
-            data, name = self._parcel(_carried(value), f"s{shared_id}")
+            data, name = self._parcel(carried(value, dumps), f"s{shared_id}")
         except OSError as error:
             raise RunnerError(f"no room in shared memory for what {_title(value)} needs: {error}") from error
         except Exception as error:
@@ -291,12 +289,6 @@ class ProcessRunner(OwnRunner):
             if stage in self._desk.shared:
                 needs += self._desk.shared[stage].names
         return Job(chunk.id, len(chunk), data, needs, chunk.priority, chunk.resources, name)
-
-
-def _carried(value: Any) -> Any:
-    """A task with what the user's modules hold for it: workers import them for themselves."""
-    watch = value.computed.watch if isinstance(value, c.TaskSpec) and isinstance(value.computed, Computation) else None
-    return value if watch is None else replace(value, modules=state_of(watch, dumps))
 
 
 def _title(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
 from anabranch.core.culprits import unpicklable
+from anabranch.core.module_state import carried
 from anabranch.core.user_code import local_modules
 from anabranch.runners.payloads import Payload, dumps
 from anabranch.runners.process_jobs import Job
@@ -58,6 +59,7 @@ class Outgoing:
     def put(self, shared_id: int, value: Any) -> None:
         """Raises SerializationError with the path to the culprit."""
         modules = {**self._modules, **local_modules(value)}
+        value = carried(value, refused, imported=False)
         try:
             payload: Any = dumps(value, modules)
         except Exception as error:

@@ -60,6 +60,13 @@ def by_base_class(x: int) -> int:
 
 
 @task
+def by_import(x: int) -> int:
+    from tests.acceptance.test_changed_code import FACTOR
+
+    return x * FACTOR
+
+
+@task
 async def by_coroutine(x: int) -> int:
     return helper(x)
 
@@ -76,6 +83,7 @@ CHANGES: dict[str, Any] = {
     "helper": (by_helper, lambda patch: patch.setitem(globals(), "helper", lambda x: x * 10)),
     "helper's global": (by_helper, lambda patch: patch.setitem(globals(), "FACTOR", 10)),
     "coroutine's helper": (by_coroutine, lambda patch: patch.setitem(globals(), "FACTOR", 10)),
+    "module imported as it runs": (by_import, lambda patch: patch.setitem(globals(), "FACTOR", 10)),
     "dict": (by_dict, lambda patch: patch.setitem(TABLE, "factor", 10)),
     "class": (by_class, lambda patch: patch.setattr(Knobs, "gain", 10)),
     "base class": (by_base_class, lambda patch: patch.setattr(Knobs, "gain", 10)),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 
+import hypothesis
 import pytest
 
 from anabranch.core import secrets
 from tests.clock import Clock
 
 pytest_plugins = ["tests.beds"]
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+hypothesis.settings.register_profile("anabranch", deadline=None)
+hypothesis.settings.load_profile("anabranch")
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs, worker_stored
 from anabranch.core.errors import StoreError
+from anabranch.core.frozen import as_given
 from anabranch.core.runs import StoredRow
 from anabranch.core.walk import fill
 from anabranch.engine.assemble import PIPE
@@ -49,7 +50,7 @@ def _call(map: MapRun, call: KeptCall, blocks: BlockStore) -> list[Row]:
 
 def _item(session: Session, asked: KeepInput) -> Any:
     """The mapped item, with the values of the runs that it reads."""
-    map, given = asked.map, asked.given
+    map, given = asked.map, as_given(asked.given)
     if map.feeds and map.layout is not None:
         values = [session.upstream_value(map.scope, up._replace(item=asked.index)) for up in asked.upstreams]
         several = sum(k >= 0 for k in map.layout) > 1

@@ -24,8 +24,10 @@ from anabranch.core import contracts as c
 from anabranch.core import events as ev
 from anabranch.core import forks
 from anabranch.core.asking import shown
+from anabranch.core.containers import FIXED
 from anabranch.core.errors import AnabranchError, RunnerError
-from anabranch.core.pulled import lifted
+from anabranch.core.frozen import taken
+from anabranch.core.pulled import lifted, now
 from anabranch.engine.dispatch import Dispatcher
 from anabranch.spiller import Spiller
 
@@ -453,6 +455,7 @@ class Feeder(threading.Thread):
         self.pump = pump
         self.map = map
         self.wants: SimpleQueue[int] = SimpleQueue()
+        self.apart, self.loose = not pump.dispatcher.lanes[map.lane].capabilities.in_process, False
 
     def run(self) -> None:
         source: Any = self.map.source
@@ -465,6 +468,8 @@ class Feeder(threading.Thread):
             if self.map.earlier is not None:
                 self.map.earlier.verify(len(self.map.codes), items)
             items, waited, refused = lifted(self.map, items)
+            if waited and self.apart:
+                items = list(map(taken, items))
             error = refused or error
             ended = ended or error is not None
             self.pump.call(self.pump.dispatcher.pulled, self.map, items, ended, error, waited)
@@ -483,8 +488,12 @@ class Feeder(threading.Thread):
         step, deadline = 1, time.monotonic() + 0.02
         try:
             while len(items) < count and not source.exhausted and time.monotonic() < deadline:
-                items += source.take(min(step, count - len(items)))
+                found = source.take(min(step, count - len(items)))
                 step *= 2
+                if self.apart and not (self.loose or FIXED.issuperset([type(item) for item in found])):
+                    found, self.loose = list(map(now, found)), True
+                    source.take_now(now)
+                items += found
         except BaseException as error:
             return items, error
         return items, None

@@ -16,10 +16,12 @@ from anabranch.core import context, secrets
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Stage
 from anabranch.core.errors import CancelledRun, ResourceError, RunnerError
+from anabranch.core.frozen import as_given, taken, taken_list
 from anabranch.core.futures import Future, FutureList, is_future, is_future_list
 from anabranch.core.layout import Layout, calls_of, resolved_late, settled
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
+from anabranch.core.pulled import now_list
 from anabranch.core.states import State
 from anabranch.core.waiter import Waiter
 from anabranch.core.waiting import wake_loop
@@ -85,13 +87,16 @@ class Scope(Ends, Values):
             return future
         upstreams: tuple[Upstream, ...] = ()
         item: Any = (args, kwargs)
-        if wait_for is not None or needs_walk(args, kwargs):
+        loose = needs_walk(args, kwargs)
+        if loose or wait_for is not None:
             secrets.remember(*args, *kwargs.values())
             item, upstreams = self._lift(item, wait_for)
         index = next(map.append_index)
         future = Future(map, index)
         if self.resume is not None:
             self.resume.single(map, index, None if item is PIPE else item, upstreams)
+        if loose and self.apart and item is not PIPE:
+            item = taken(item)
         self.pump.leave(self.pump.dispatcher.append_item, map, index, item, upstreams)
         if self.given_up:
             self._take_back(map, (index,))
@@ -251,6 +256,8 @@ class Scope(Ends, Values):
         plan, each = settled(plan)
         if each:
             return self._map_each(task, plan, options, wait_for)
+        if self.apart:
+            plan = plan.as_now(taken_list if plan.length is not None else now_list)
         layout = Layout(plan)
         feeds = tuple(self._feed(f, allow) for f, allow in layout.feeds)
         current = context.current_task.get()
@@ -276,7 +283,7 @@ class Scope(Ends, Values):
         self.maps.append(map)
         if values:
             map.constants_ready = False
-            self.session.pending_constants[map.id] = (constants, values)
+            self.session.pending_constants[map.id] = (as_given(taken(constants)) if self.apart else constants, values)
             constants = None
         ref = self.pump.dispatcher.new_ref() if layout.constants else None
         stage = self._stage(map, layout.binding, ref, hashed)
@@ -305,6 +312,8 @@ class Scope(Ends, Values):
         self.maps.append(map)
         stage = self._stage(map, Binding(star=True), None)
         items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
+        if self.apart:
+            items = [(taken(item), ups) for item, ups in items]
         self.pump.call(self.pump.dispatcher.open_listed, map, stage, items)
         self.pump.settle()
         if self.given_up:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.asking import text, told
 from anabranch.core.errors import RunnerError
+from anabranch.core.pulled import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -105,7 +106,7 @@ class Feed:
         deadline = time.monotonic() + GATHER_SECONDS
         try:
             for item in self._iterator:
-                items.append(item)
+                items.append(now(item))
                 if len(items) >= wanted or time.monotonic() > deadline:
                     return items, False, None
         except BaseException as error:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import is_a
 from anabranch.core.errors import MapError
-from anabranch.core.map_plan import is_array, wrap_each
+from anabranch.core.map_plan import Listed, is_array, wrap_each
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anabranch.core.map_plan import Mapped, MapPlan
 
@@ -26,7 +26,7 @@ class _Sized:
     def __init__(self, label: str, argument: Mapped) -> None:
         given = argument.iterable
         self.array = is_array(given)
-        self.cells: Any = given if self.array or isinstance(given, (range, tuple)) else tuple(given)
+        self.cells: Any = given if self.array or isinstance(given, (range, tuple, Listed)) else tuple(given)
         self.label = label
         self.length = len(self.cells)
         self.wrap = argument.wrap
@@ -55,10 +55,11 @@ class _Sized:
 class _Stream:
     """A column that is pulled; what came before an error of the iterator is not lost."""
 
-    __slots__ = ("cells", "error", "label", "wrap")
+    __slots__ = ("cells", "error", "label", "now", "wrap")
 
     def __init__(self, label: str, argument: Mapped) -> None:
         self.cells: Iterator[Any] = iter(argument.iterable)
+        self.now: Callable[[Any], Any] | None = None  # gives an element as it is before the next one is pulled
         self.label = label
         self.wrap = argument.wrap
         self.error: BaseException | None = None
@@ -66,7 +67,8 @@ class _Stream:
     def pull(self, count: int) -> Sequence[Any]:
         part: list[Any] = []
         try:
-            part.extend(islice(self.cells, count))  # keeps what it got when the iterator raises
+            cells = islice(self.cells, count)
+            part.extend(cells if self.now is None else map(self.now, cells))  # keeps what it got when that raises
         except BaseException as error:
             self.error = error
         return part if self.wrap is None else [wrap_each(self.wrap, cell) for cell in part]
@@ -127,6 +129,11 @@ class Source:
             return []
         self.close()
         raise fault
+
+    def take_now(self, now: Callable[[Any], Any]) -> None:
+        """From here on each element goes through `now` before the next one is pulled."""
+        for column in self._streams:
+            column.now = now
 
     def close(self) -> None:
         """Take nothing more and close generators."""

@@ -24,6 +24,8 @@ LEAVES: frozenset[type] = frozenset({
     int, str, bytes, float, bool, type(None), complex, bytearray, memoryview, range, slice, type, type(...),
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType,
 })  # fmt: skip
+# Of these, what cannot change; a built-in method has an object.
+FIXED = LEAVES - {bytearray, memoryview, types.BuiltinFunctionType, types.MethodType, types.ModuleType}
 EXACT: frozenset[type] = frozenset({list, tuple, dict, set, frozenset})  # never futures themselves
 
 OTHER, LIST, TUPLE, DICT, SET, FROZENSET, DEQUE = range(7)

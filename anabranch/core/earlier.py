@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from anabranch.core.frozen import as_given
 from anabranch.core.keys import DIGEST_BYTES, NO_DIGEST, digest_of
 from anabranch.core.places import Places
 
@@ -87,6 +88,7 @@ class Earlier:
             if item >= len(marks):
                 return
             if marks[item] == RECORDED:
+                value = as_given(value)
                 self.verify_digest(item, digest_of((value,) if self.wraps and type(value) is not tuple else value))
 
     def verify_digest(self, item: int, digest: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import Annotation, allow_failure, quote, unmapped, unwrap_all
@@ -22,6 +22,10 @@ Key = int | str  # an argument's position, or its keyword
 
 _WRAPS: dict[str, type[Annotation]] = {"allow_failure": allow_failure, "quote": quote}
 _KEPT = (range, tuple)  # cannot change under us: no snapshot needed
+
+
+class Listed:
+    """The elements of a list that are kept otherwise than in a tuple: they can be counted, indexed and sliced."""
 
 
 def wrap_each(wrap: str | None, value: Any) -> Any:
@@ -84,6 +88,16 @@ class MapPlan:
     def late(self) -> bool:
         """Whether a future has to be waited for before this is a plan."""
         return any(isinstance(a, LateMapped) for a in (*self.args, *self.kwargs.values()))
+
+    def as_now(self, taken: Callable[[Any], Any]) -> MapPlan:
+        """The plan of the elements as `taken` gives them, where they are listed."""
+
+        def one(argument: Argument) -> Argument:
+            if not isinstance(argument, Mapped) or argument.futures:
+                return argument
+            return replace(argument, iterable=taken(argument.iterable))
+
+        return replace(self, args=tuple(map(one, self.args)), kwargs={n: one(a) for n, a in self.kwargs.items()})
 
     def without_future_lists(self) -> MapPlan:
         """The plan of what a `Source` can give: future lists are taken out, labels stay true."""
@@ -180,7 +194,7 @@ def is_array(value: object) -> bool:
 
 
 def _is_counted(value: object) -> bool:
-    return type(value) in _KEPT or is_array(value)
+    return type(value) in _KEPT or isinstance(value, Listed) or is_array(value)
 
 
 def _is_sized(value: Any) -> bool:

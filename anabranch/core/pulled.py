@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import passes
-from anabranch.core.containers import LEAVES
+from anabranch.core.containers import FIXED, LEAVES
+from anabranch.core.frozen import is_plain, taken, taken_list
 from anabranch.core.futures import is_future
 from anabranch.core.walk import lift
 
@@ -13,6 +14,22 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, Upstream
 
 Waited = dict[int, tuple["Upstream", ...]]  # by the place of an item among those pulled
+
+
+def now(item: Any) -> Any:
+    """An element as it is before the next one is pulled: the iterator may change it then. Not one with futures."""
+    if type(item) in FIXED or is_plain(item):
+        return taken(item)
+    bare, futures = lift(item, is_future)
+    return item if futures else taken(bare)
+
+
+def now_list(cells: Any) -> Any:
+    """The elements of a list beside an iterator as they are, but where futures are among them."""
+    if type(cells) is not tuple:
+        return taken_list(cells)
+    bare, futures = lift(cells, is_future)
+    return cells if futures else taken_list(bare)
 
 
 def lifted(map: MapRun, items: list[Any]) -> tuple[list[Any], Waited, BaseException | None]:

@@ -19,6 +19,7 @@ from anabranch.core.containers import (
     DEQUE,
     DICT,
     EXACT,
+    FIXED,
     FROZENSET,
     ITERATOR,
     LEAVES,
@@ -69,11 +70,11 @@ class Hole:
 
 
 def needs_walk(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether anything here could hold a future; False when all are plain leaves."""
+    """Whether anything here could hold a future, or change; False when all are plain leaves."""
     for value in args:
-        if type(value) not in LEAVES:
+        if type(value) not in FIXED:
             return True
-    return bool(kwargs) and not LEAVES.issuperset(map(type, kwargs.values()))
+    return bool(kwargs) and not FIXED.issuperset(map(type, kwargs.values()))
 
 
 def lift(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, list[tuple[Any, bool]]]:

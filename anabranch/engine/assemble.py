@@ -8,6 +8,7 @@ from anabranch.core.asking import told
 from anabranch.core.contracts import Chunk, Held, Inline, Packed
 from anabranch.core.errors import SerializationError
 from anabranch.core.failures import capture, exception_of
+from anabranch.core.frozen import Filled, Frozen
 from anabranch.core.maps import RELEASED
 from anabranch.core.reasons import make
 from anabranch.core.sizes import sizeof
@@ -303,6 +304,8 @@ def _single(map: MapRun, index: int, position: int, read: Arguments) -> Any:
     values = [_value_of(up, up.item, read, here) for up in upstreams if up.value]
     if here:
         read.wants[position] = tuple(here)
+    if type(item) is Frozen:
+        return Filled(item, values) if values else item
     return fill(item, values)
 
 

@@ -11,6 +11,7 @@ from anabranch.core import states
 from anabranch.core.binding import binder
 from anabranch.core.errors import AnabranchError
 from anabranch.core.failures import exception_of
+from anabranch.core.frozen import as_given
 from anabranch.core.params import Binder
 from anabranch.core.walk import fill
 from anabranch.engine.assemble import PIPE
@@ -41,7 +42,7 @@ def parameters(map: MapRun, index: int, given: Given) -> dict[str, Any]:
 
 
 def _call(map: MapRun, index: int, given: Given) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    item = given.item
+    item = as_given(given.item)
     if map.feeds and map.layout is not None:
         values = [_value(up, index) for up in given.upstreams]
         several = sum(k >= 0 for k in map.layout) > 1

@@ -1,23 +1,27 @@
 """Small values on their way home: one pickle of them all, or one of each where some might not unpickle.
 
-A value that does not unpickle in the driver must not take its neighbours along. One list is the quickest, so it
-is kept for values that are numbers and texts all through: nothing is looked up when they are read.
+A value that does not unpickle in the driver must not take its neighbours along, and what its first reader changes is
+not what the next one gets. One list is the quickest, so it is kept for values that are numbers and texts all through,
+in tuples at most: nothing is looked up when they are read, and nothing of them can be changed.
 """
 
 from __future__ import annotations
 
+import pickle
 from array import array
 from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
 from anabranch.core.contracts import Packed
-from anabranch.runners.value_files import dumps
+from anabranch.runners.value_files import MAIN, dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
-_CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
+_CONTAINERS = frozenset({tuple, frozenset})
 _MADE_OF_OBJECTS = frozenset({"ndarray", "void", "object_"})  # of NumPy: these may hold what cannot be read
 _DEPTH = 4  # of containers that are looked through; what lies deeper may be anything
 
@@ -28,7 +32,11 @@ def packed(values: Sequence[Any], joint: bytes, limit: int) -> Packed | None:
         return None
     if _plain(values, len(joint)):
         return Packed(joint, len(joint))
-    pickles = [dumps(value) for value in values]
+    try:
+        alike = MAIN not in joint and not cloudpickle.list_registry_pickle_by_value()
+        pickles = [pickle.dumps(value, 5) for value in values] if alike else list(map(dumps, values))
+    except Exception:  # one that cloudpickle alone knows
+        pickles = list(map(dumps, values))
     data = b"".join(pickles)
     if len(data) > limit:
         return None
@@ -36,22 +44,18 @@ def packed(values: Sequence[Any], joint: bytes, limit: int) -> Packed | None:
 
 
 def _plain(values: Sequence[Any], most: int) -> bool:
-    """Whether all is made of numbers and texts, as far as `most` values at a depth and `_DEPTH` tell."""
+    """Whether all is made of numbers and texts that stay so, as far as `most` values at a depth and `_DEPTH` tell."""
     for _ in range(_DEPTH):
         kinds = {kind for kind in set(map(type, values)) - _PLAIN if not _of_numpy(kind)}
         if not kinds:
             return True
         if not kinds <= _CONTAINERS:
             return False
-        inside = chain.from_iterable(_elements(value) for value in values if type(value) in _CONTAINERS)
+        inside = chain.from_iterable(value for value in values if type(value) in _CONTAINERS)
         values = list(islice(inside, most + 1))
         if len(values) > most:  # the same ones again and again: each has a byte in the pickle
             return False
     return False
-
-
-def _elements(container: Any) -> Iterable[Any]:
-    return chain(container, container.values()) if type(container) is dict else container
 
 
 def _of_numpy(kind: type) -> bool:

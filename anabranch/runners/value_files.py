@@ -40,7 +40,7 @@ _HEAD = struct.Struct("<QQ")
 _ALIGN = 64
 _VECTORS = 512
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM})
-_MAIN = b"__main__"
+MAIN = b"__main__"
 
 # A mapping holds a file descriptor (before Python 3.13), so only so many live at a time; others are copies.
 _MAPS_AT_MOST = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4, 16_384)
@@ -72,7 +72,7 @@ def dumps(value: Any, buffers: list[memoryview] | None = None) -> bytes:
     if not cloudpickle.list_registry_pickle_by_value():
         try:
             data = pickle.dumps(value, 5, buffer_callback=apart)
-            if _MAIN not in data:
+            if MAIN not in data:
                 return data
         except Exception:  # cloudpickle may know how
             pass

@@ -205,7 +205,8 @@ def main() -> None:
     (HERE / "mine").write_bytes(pickle.dumps(Row(7)))
     check("pickled here, read there", read.submit(str(HERE / "mine")).result(), 7)
     check("pickled and read there", around.submit().result(), True)
-    check("a pool of processes", pooled.submit().result(), [0, 1, 4, 9])
+    if sys.argv[1] != "thread":  # a fork of the driver is another story
+        check("a pool of processes", pooled.submit().result(), [0, 1, 4, 9])
     check("the way of processes", pooled_by_default.submit().result(), multiprocessing.get_start_method())
     given = give.submit(Counter)
     Counter.seen = 8

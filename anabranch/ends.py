@@ -24,11 +24,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch import logs
+from anabranch import interrupts, logs
 from anabranch.core import forks
 from anabranch.core.states import Cancelled, Suspended
 from anabranch.core.waiter import Waiter
-from anabranch.pump import Pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,7 +134,7 @@ class _Watch:
         for number in _KINDS:
             handler = signal.getsignal(number)
             free = handler is signal.SIG_DFL or (number == signal.SIGINT and handler is signal.default_int_handler)
-            if free or _is_asyncio(handler) or _is_rays(handler):
+            if free or interrupts.stands(handler) or _is_asyncio(handler) or _is_rays(handler):
                 self.before[number] = handler
                 signal.signal(number, self.on_signal)
 
@@ -145,8 +144,7 @@ class _Watch:
             self.forget()
             os.kill(os.getpid(), number)
             return
-        if _steps_the_dispatcher(frame):  # half an event must not be left: come again
-            _thread.start_new_thread(_again, (number,))
+        if interrupts.later(number, frame):
             return
         if not self.runs:
             self._as_before(number, frame)
@@ -245,29 +243,6 @@ def _is_asyncio(handler: Any) -> bool:
 def _is_rays(handler: Any) -> bool:
     """Whether this is the handler that `ray.init` leaves for SIGTERM, which ends the program and no more."""
     return getattr(handler, "__module__", "").startswith("ray.")
-
-
-_STEPS = {Pump._drain.__code__, Pump.read.__code__}
-
-
-def _steps_the_dispatcher(frame: Any) -> bool:
-    """Whether the main thread holds the pump's lock, or is about to take or to free it."""
-    if frame is not None and frame.f_code is Pump.step.__code__:
-        return True
-    while frame is not None:
-        # Who reads steps afterwards, without the lock, and on the inline runner that is where tasks run.
-        if frame.f_code in _STEPS and frame.f_locals["self"]._lock.locked():
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _again(number: int) -> None:
-    """Send it once more, to the main thread, which it wakes should that wait by then."""
-    time.sleep(0.002)
-    main = threading.main_thread().ident
-    if main is not None:
-        signal.pthread_kill(main, number)
 
 
 # -- the end of a run ----------------------------------------------------------------------------

@@ -291,11 +291,7 @@ class Scope(Ends, Values):
         length = plan.length if not feeds or layout.source_plan is not None else None
         if map.source is not None and not map.source.random_access:
             length = None
-        self.pump.call(self._open_map, map, stage, constants, gates, length)
-        self.pump.settle()
-        if self.given_up:
-            self.cancel(map, None)
-        self.session.watch_map(self, map)
+        self._begin(map, self._open_map, map, stage, constants, gates, length)
         return futures
 
     def _map_each(self, task: Runnable, plan: Any, options: MapOptions, wait_for: Any) -> FutureList:
@@ -314,12 +310,20 @@ class Scope(Ends, Values):
         items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
         if self.apart:
             items = [(taken(item), ups) for item, ups in items]
-        self.pump.call(self.pump.dispatcher.open_listed, map, stage, items)
-        self.pump.settle()
-        if self.given_up:
-            self.cancel(map, None)
-        self.session.watch_map(self, map)
+        self._begin(map, self.pump.dispatcher.open_listed, map, stage, items)
         return futures
+
+    def _begin(self, map: MapRun, move: Callable[..., None], *args: Any) -> None:
+        """Tell the dispatcher of a map; interrupted meanwhile, nobody gets the list, and its items do not run."""
+        try:
+            self.pump.call(move, *args)
+            self.pump.settle()
+            if self.given_up:
+                self.cancel(map, None)
+            self.session.watch_map(self, map)
+        except KeyboardInterrupt:
+            self.interrupted(((map, None),))
+            raise
 
     def late_constants(self, map: MapRun) -> tuple[Any, tuple[Upstream, ...]] | None:
         """What a map's constants read and have not got yet."""
@@ -343,7 +347,11 @@ class Scope(Ends, Values):
             self.pump.leave(dispatcher.wait_for, map, index, waiter.set)
             if map.is_terminal(index):  # who ended it may have looked for waiters before
                 return True
-        ended = self.hold_on(waiter, timeout)
+        try:
+            ended = self.hold_on(waiter, timeout)
+        except KeyboardInterrupt:
+            self.interrupted(((map, index),))
+            raise
         if not ended:
             self.pump.call(dispatcher.forget_waiter, map, index, waiter.set)
         return ended

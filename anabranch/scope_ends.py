@@ -6,9 +6,12 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import states
+from anabranch.core import context, states
+from anabranch.engine.giving_up import give_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from anabranch.core.maps import MapRun
     from anabranch.pump import Pump
 
@@ -17,6 +20,7 @@ class Ends:
     """The part of a scope that ends."""
 
     pump: Pump
+    flow_run_id: str
     maps: list[MapRun]
     left: list[MapRun]
     called_flows: int
@@ -54,6 +58,17 @@ class Ends:
         for map, items in left:
             for index in items:
                 map.handle(index)
+
+    def interrupted(self, what: Iterable[tuple[MapRun, int | None]]) -> None:
+        """Ctrl-C outside of flows: give up what is waited for, and what that alone waits for; what has ended stays."""
+        if self.flow_run_id or context.task_around() is not None:  # flows end in their own way, and their tasks
+            return
+        wanted = list(what)
+        for map, index in wanted:
+            flow = self.submitted.get((map.id, index)) if index is not None else None
+            if flow is not None:
+                flow.cancel("ctrl-c")
+        self.pump.call(give_up, self.pump.dispatcher, wanted, self.unfinished(), "ctrl-c")
 
     def wait_cancelled(self, timeout: float) -> None:
         """Wait for submitted flows that were cancelled: their functions may be at work still, and record their end."""

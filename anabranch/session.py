@@ -16,13 +16,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from anabranch import logs
+from anabranch import interrupts, logs
 from anabranch import settings as settings_module
 from anabranch.call_values import CallValues
 from anabranch.core import context, forks, own_code, own_runners, secrets, states
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
-from anabranch.core.errors import ConfigurationError, RecordsError
+from anabranch.core.errors import ConfigurationError, RecordsError, StoreError
 from anabranch.core.failures import exception_of
 from anabranch.core.ids import Ids
 from anabranch.core.limits import Holder
@@ -93,9 +93,15 @@ def open_records(settings: Settings) -> Records:
     """The record that the settings name; made where there is none."""
     from anabranch import records
 
-    return records.open_records(
-        settings.records_place, shared=settings.records_shared, retention_days=settings.retention_days
-    )
+    try:
+        return records.open_records(
+            settings.records_place, shared=settings.records_shared, retention_days=settings.retention_days
+        )
+    except (RecordsError, OSError) as error:
+        why = "" if settings.records else settings_module.home_trouble(settings.home)
+        if not why:
+            raise
+        raise RecordsError(why) from error
 
 
 def recorded(settings: Settings) -> bool:
@@ -166,6 +172,9 @@ class Session:
     def store(self) -> ResultStore:
         """The result store, made when first needed."""
         if self._store is None:
+            why = "" if self.settings.results else settings_module.home_trouble(self.settings.home)
+            if why:
+                raise StoreError(why)
             self._store = make_store(self.settings)
         return self._store
 
@@ -236,6 +245,7 @@ class Session:
 
     def interactive(self) -> Scope:
         """The one implicit run outside any flow."""
+        interrupts.guard()
         with self._lock:
             if self._interactive is None:
                 shared = self.use_runner(self.settings.runner)

@@ -9,6 +9,7 @@ writes it.
 from __future__ import annotations
 
 import os
+import tempfile
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -82,15 +83,30 @@ def parse(name: str, text: Any, where: str) -> Any:
     return value
 
 
+_OTHER_HOME = "set ANABRANCH_HOME to a folder that you can write to"
+
+
 def read_file(path: Path) -> dict[str, Any]:
     """The settings in a TOML file, {} when there is none."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except NotADirectoryError as error:
+        raise ConfigurationError(f"{path.parent} cannot be the home: {error.strerror}; {_OTHER_HOME}") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"cannot read settings from {path}: {error}") from None
     return {name: parse(name, value, str(path)) for name, value in found.items()}
+
+
+def home_trouble(home: Path) -> str:
+    """Why nothing can be kept in this home, and the way out; "" when something can. Makes the folder."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return ""
+    except OSError as error:
+        return f"the home {home} cannot be written: {error.strerror or error}; {_OTHER_HOME}"
 
 
 def load(environ: dict[str, str] | os._Environ[str] | None = None, **given: Any) -> Settings:

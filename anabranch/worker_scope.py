@@ -210,6 +210,8 @@ class WorkerScope:
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
         return waiter.wait(timeout)  # the slot is lent by the thread that watches for ends
 
+    def interrupted(self, what: object) -> None: ...  # how a task ends is its attempt's business
+
     async def pause(self, map: FarMap, index: int) -> None:
         import asyncio
 

@@ -75,6 +75,11 @@ class _Asked:
         """Any of the programs asked about; None when nothing is."""
         return next((one.scope for one in (*self.maps, *(future._map for future in self.singles))), None)
 
+    def interrupted(self) -> None:
+        """Ctrl-C came during the wait."""
+        singles = ((future._map, future._index) for future in self.singles)
+        self.scope().interrupted([*((map, None) for map in self.maps), *singles])
+
     def parted(self) -> DoneAndNotDone:
         """The futures, by whether they have ended."""
         done = {future for future in self.singles if future.done()}
@@ -123,10 +128,14 @@ def wait(
         raise ValueError(f"return_when cannot be {return_when!r}: use ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION")
     deadline = None if timeout is None else time.monotonic() + timeout
     asked = _Asked(futures)
-    if return_when == ALL_COMPLETED:
-        _wait_all(asked, deadline)
-    else:
-        _wait_first(asked, deadline, failed_only=return_when == FIRST_EXCEPTION)
+    try:
+        if return_when == ALL_COMPLETED:
+            _wait_all(asked, deadline)
+        else:
+            _wait_first(asked, deadline, failed_only=return_when == FIRST_EXCEPTION)
+    except KeyboardInterrupt:
+        asked.interrupted()
+        raise
     return asked.parted()
 
 
@@ -281,8 +290,15 @@ class _Coming:
                     return futures._each(wanted)
             elif not self._left():
                 return None
-            elif not self.scope.hold_on(self.ended.waiter, _left(self.deadline)) and not self.ended.found:
+            elif not self._wait() and not self.ended.found:
                 raise TimeoutError(self._late())
+
+    def _wait(self) -> bool:
+        try:
+            return bool(self.scope.hold_on(self.ended.waiter, _left(self.deadline)))
+        except KeyboardInterrupt:
+            self.scope.interrupted([*((map, None) for map in self.maps), *self.singles])
+            raise
 
     def _left(self) -> bool:
         """Whether any is still to come."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import ThreadRunner, ends, flow, task
+from anabranch import ThreadRunner, ends, flow, interrupts, task
 from anabranch import session as sessions
 from anabranch.core.runs import FlowRunRow
 
@@ -154,7 +154,7 @@ def test_a_signal_in_the_midst_of_a_read_is_not_put_off_for_ever() -> None:
     @task
     def work(x: int) -> int:
         frame = sys._getframe()
-        told.append(ends._steps_the_dispatcher(frame))
+        told.append(interrupts._must_go_on(frame))
         return x
 
     @flow(runner="inline")
@@ -162,7 +162,7 @@ def test_a_signal_in_the_midst_of_a_read_is_not_put_off_for_ever() -> None:
         pump = sessions.current().pump
         future = work.submit(1)
         pump.leave(pump.dispatcher.append_item, future._map, next(future._map.append_index), ((2,), {}), ())
-        pump.read(lambda: told.append(ends._steps_the_dispatcher(sys._getframe())))
+        pump.read(lambda: told.append(interrupts._must_go_on(sys._getframe())))
         return future.result()  # type: ignore[no-any-return]
 
     assert main() == 1

@@ -43,6 +43,9 @@ class Values:
         start = lo
         while lo < hi:
             block, content, stop = self.pump.read(MapRun.located, map, lo, hi)
+            if content is None and not map.is_terminal(lo):  # lost since it was looked for
+                self._wait_again(map, lo)
+                continue
             if content is None:
                 found += self._persisted(map, lo, hi)
                 lo = start + len(found)
@@ -79,10 +82,14 @@ class Values:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
+        self._wait_again(map, index)
+        return True
+
+    def _wait_again(self, map: MapRun, index: int) -> None:
+        """Its item has to run once more."""
         self.wait(map, index, None)
         if not states.is_success(map.codes[index]):
             raise exception_of(map, index)
-        return True
 
     def _persisted(self, map: MapRun, lo: int, hi: int) -> list[Any]:
         """Values from `lo` on that have no place but one block of the result store, as far as they go on in it."""

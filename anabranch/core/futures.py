@@ -116,6 +116,8 @@ class Future(ValueSource):
         map, index = self._map, self._index
         if map.codes[index] in _SUCCESS:
             return self.value()
+        if not map.is_terminal(index):  # its value was lost just now, and is made again
+            return self.result(timeout, raise_on_failure)
         map.handle(index)
         error = exception_of(map, index)
         if not raise_on_failure:

@@ -66,6 +66,10 @@ def take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
         if bad < hi:
             if raise_on_failure and found:
                 return found
+            if not map.is_terminal(bad):  # its value has been lost since, and is made again
+                map.scope.wait(map, bad, None)
+                lo = bad
+                continue
             map.handle(bad)
             if raise_on_failure:
                 raise exception_of(map, bad)

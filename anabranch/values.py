@@ -42,8 +42,8 @@ class Values:
         found: list[Any] = []
         start = lo
         while lo < hi:
-            block, content, stop = self.pump.read(MapRun.located, map, lo, hi)
-            if content is None and not map.is_terminal(lo):  # lost since it was looked for
+            block, content, stop = self.pump.read(_completed_run, map, lo, hi)
+            if stop == lo:  # lost since it was looked for
                 self._wait_again(map, lo)
                 continue
             if content is None:
@@ -111,6 +111,15 @@ class Values:
                 "call .result() inside"
             )
         return runner.fetch(block.handle, slots)
+
+
+def _completed_run(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:
+    """As `MapRun.located`, up to the first item that has no value; what was lost may have failed since."""
+    block, content, stop = map.located(lo, hi)
+    codes = map.codes[lo:stop]
+    if codes.count(states.COMPLETED) + codes.count(states.CACHED) < stop - lo:
+        stop = next(i for i in range(lo, stop) if not states.is_success(map.codes[i]))
+    return block, content, stop
 
 
 def _stored_run(map: MapRun, lo: int, hi: int) -> tuple[str, list[int]]:

@@ -116,7 +116,7 @@ class Future(ValueSource):
         map, index = self._map, self._index
         if map.codes[index] in _SUCCESS:
             return self.value()
-        if not map.is_terminal(index):  # its value was lost just now, and is made again
+        if map.codes[index] <= CACHED:  # its value was lost just now, and is made again, or was
             return self.result(timeout, raise_on_failure)
         map.handle(index)
         error = exception_of(map, index)
@@ -361,7 +361,10 @@ class FutureList:
         map.scope.barrier()
         if self._released:
             raise map.released_error(0)
-        return take(map, 0, len(map.codes), raise_on_failure)
+        found: list[Any] = []
+        while len(found) < len(map.codes):  # one may fail that had completed, as its lost value is made again
+            found += take(map, len(found), len(map.codes), raise_on_failure)
+        return found
 
     def _raise_input_error(self) -> None:
         if self._map.error is not None:

@@ -55,24 +55,31 @@ def stream(map: MapRun, raise_on_failure: bool, holder: object) -> Iterator[Any]
 
 def take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
     """Values and exceptions of ended items; those before the first failure when that is to be raised."""
-    codes = map.codes[lo:hi]
-    if codes.count(COMPLETED) + codes.count(CACHED) == hi - lo:
-        return map.scope.values(map, lo, hi)  # type: ignore[no-any-return]
     found: list[Any] = []
     while lo < hi:
-        bad = next((i for i in range(lo, hi) if map.codes[i] not in _SUCCESS), hi)
+        bad = hi if _completed(map, lo, hi) else next((i for i in range(lo, hi) if map.codes[i] not in _SUCCESS), hi)
         if bad > lo:
-            found += map.scope.values(map, lo, bad)
+            try:
+                found += map.scope.values(map, lo, bad)
+            except Exception:
+                if _completed(map, lo, bad):
+                    raise
+                continue  # one of them was lost meanwhile, and has failed as it was made again
         if bad < hi:
-            if raise_on_failure and found:
-                return found
-            if not map.is_terminal(bad):  # its value has been lost since, and is made again
+            if map.codes[bad] <= CACHED:  # its value has been lost since, and is made again, or was
                 map.scope.wait(map, bad, None)
                 lo = bad
                 continue
+            if raise_on_failure and found:
+                return found
             map.handle(bad)
             if raise_on_failure:
                 raise exception_of(map, bad)
             found.append(exception_of(map, bad))
         lo = bad + 1
     return found
+
+
+def _completed(map: MapRun, lo: int, hi: int) -> bool:
+    codes = map.codes[lo:hi]
+    return codes.count(COMPLETED) + codes.count(CACHED) == hi - lo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,10 +25,12 @@ ITEMS, SIZE = 12, 100_000
 
 
 @task
-def made(n: int, first: Gate, again: Gate) -> bytes:
+def made(n: int, first: Gate, again: Gate, bad: int) -> bytes:
     """The first time it runs at once, then not before somebody waits for it."""
     if first.is_open:
         again.pass_through()
+        if n == bad:
+            raise ValueError("not again")
     return bytes([n]) * SIZE
 
 
@@ -51,12 +54,15 @@ READS: dict[str, Callable[[FutureList], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("how", READS)
-def test_they_are_made_again(
-    runner: FakeRemoteRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
-) -> None:
+@pytest.fixture
+def read(runner: FakeRemoteRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, int], list[Any]]:
+    """Reads a map whose values are all lost once its wait is over; item `bad` fails as it is made again."""
+    return functools.partial(_read, runner, monkeypatch, tmp_path)
+
+
+def _read(runner: FakeRemoteRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, bad: int) -> list[Any]:
     first, again = Gate(tmp_path / "first"), Gate(tmp_path / "again")
-    futures = made.map(range(ITEMS), first, again, chunk=3)
+    futures = made.map(range(ITEMS), first, again, bad, chunk=3)
     futures.wait()
     first.open()
     map, scope = futures._map, type(futures._map.scope)
@@ -83,5 +89,17 @@ def test_they_are_made_again(
     monkeypatch.setattr(scope, "wait", wait)
     monkeypatch.setattr(scope, "barrier", behind(scope.barrier))
     monkeypatch.setattr(scope, "values", behind(scope.values))
-    assert READS[how](futures) == [bytes([n]) * SIZE for n in range(ITEMS)]
+    found = READS[how](futures)
     assert lost
+    return found
+
+
+@pytest.mark.parametrize("how", READS)
+def test_they_are_made_again(read: Callable[[str, int], list[Any]], how: str) -> None:
+    assert read(how, -1) == [bytes([n]) * SIZE for n in range(ITEMS)]
+
+
+@pytest.mark.parametrize("how", ["result", "results"])
+def test_one_that_fails_then_is_a_failure(read: Callable[[str, int], list[Any]], how: str) -> None:
+    with pytest.raises(ValueError, match="not again"):
+        read(how, 4)

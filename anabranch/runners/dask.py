@@ -39,6 +39,7 @@ from anabranch.core import contracts as c
 from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
 from anabranch.core.machine import usable_cpus
 from anabranch.core.own_runners import OwnRunner
+from anabranch.core.surroundings import Driver
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_hub import Hub
 from anabranch.runners.dask_inflight import InFlight
@@ -102,6 +103,8 @@ class DaskRunner(OwnRunner):
         self._n_workers = n_workers or usable_cpus()
         self._threads = threads_per_worker
         self._entry = run_chunk
+        self._own = self._lent is None and address is None
+        self._around = Driver()
         self._session = uuid.uuid4().hex[:12]
         self._sink: Callable[[Sequence[Event]], None] | None = None
         self._actions: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
@@ -134,6 +137,7 @@ class DaskRunner(OwnRunner):
             security = security or getattr(self._lent, "security", None)
         elif address is None:
             hub = Hub(self._n_workers, self._threads)
+        self._around = Driver()  # as a cluster of its own begins
         link = self._link = Link(address, security, hub, self._actions.put)
         try:
             if hub is not None:
@@ -197,6 +201,11 @@ class DaskRunner(OwnRunner):
             raise RunnerError(f"this DaskRunner {'is closed' if self._closed else 'was not started'}")
         if self._dead:
             raise RunnerError(self._link.lost or "the Dask cluster was lost")
+        around = self._around.look()
+        if around.number and self._own:
+            self._outgoing.around.update((chunk.id, around) for chunk in chunks)
+        elif around.number:
+            self._around.not_ours("Dask")
         self._actions.put(("submit", tuple(chunks)))
 
     def shorten(self, chunk: int, keep: int) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from anabranch.core.contracts import Chunk, ChunkLost, Handle, Report
+    from anabranch.core.surroundings import Surroundings
 
 log = logging.getLogger("anabranch.runners")
 
@@ -91,6 +92,7 @@ class Outgoing:
         self.declared = resources
         self._shared: dict[int, _Shared] = {}
         self._modules: dict[str, ModuleType] = {}
+        self.around: dict[int, Surroundings] = {}  # of the driver, by chunk, where they are not those of its start
 
     # -- keys --------------------------------------------------------------------------------------
 
@@ -182,7 +184,8 @@ class Outgoing:
             chunk, sent.chunk = sent.chunk, None
             assert chunk is not None
             try:
-                payload: Any = dumps((chunk, self._inline(chunk)), self._modules)
+                around = self.around.pop(chunk.id, None)
+                payload: Any = dumps((chunk, self._inline(chunk), around), self._modules)
             except Exception as error:
                 text = str(unpicklable(chunk.args, error, refused, "argument"))
                 lost.append((sent, "unserializable", text))

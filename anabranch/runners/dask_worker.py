@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core import secrets
+from anabranch.core import secrets, surroundings
 from anabranch.core.asking import told
 from anabranch.core.contracts import ChunkLost, Report
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
@@ -54,7 +54,7 @@ _WAITS = frozenset({"wait", "any", "items"})  # requests that are answered when 
 _numbers = itertools.count()
 _sessions: OrderedDict[str, Session] = OrderedDict()
 _lock = threading.Lock()
-_children_set = False
+_around = surroundings.Worker()  # of the driver whose cluster this worker is of
 
 
 def versions() -> dict[str, str]:
@@ -238,10 +238,11 @@ def run(
     compare(driver, versions(), worker.address)
     be_a_worker(pickle.loads)
     if pages:
-        _start_children_as_python_does()
+        _around.start_children_as_python_does()
     mine = session_of(session)
     try:
-        chunk, inline = payload.load(writable=True)
+        chunk, inline, around = payload.load(writable=True)
+        _around.enter(around)
     except BaseException as error:
         text = secrets.mask(f"the arguments do not unpickle on the worker: {told(error)}")
         raise SerializationError(text) from None
@@ -264,16 +265,6 @@ def run(
     finally:
         blocks = port.end()
     return blocks if blocks.values else None
-
-
-def _start_children_as_python_does() -> None:
-    """In a worker of our own: it was spawned by its nanny, which would make that the way of its own children too."""
-    global _children_set
-    if not _children_set:
-        _children_set = True
-        processes = sys.modules.get("multiprocessing")
-        if processes is not None:
-            processes.set_start_method(None, force=True)
 
 
 class _Place:

@@ -193,6 +193,11 @@ class ProcessRunner(OwnRunner):
         if crew is None or self._desk.closed:
             raise RunnerError(f"this ProcessRunner {'is closed' if self._desk.closed else 'was not started'}")
         made = [self._job(chunk) for chunk in chunks]
+        around = crew.around.look()
+        if around.number:
+            for job in made:
+                if isinstance(job, Job):
+                    job.around = around
         with self._desk.lock:
             self._desk.take(made)
         if crew.asleep:

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core.errors import RunnerError
+from anabranch.core.surroundings import Driver, folder
 from anabranch.runners import process_transport as wire
 from anabranch.runners.process_pool import WorkerProcess
 
@@ -58,10 +59,8 @@ class Crew:
         self.asleep = False
         self.over: threading.Event | None = None  # set when the last worker has gone, once asked to end
         self._entry, self._folders, self._module = entry, folders, module
-        try:
-            self._cwd: str | None = os.getcwd()
-        except OSError:
-            self._cwd = None
+        self.around = Driver()
+        self._cwd = folder()
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, _READ, None)
@@ -240,7 +239,9 @@ class Crew:
     def _spawn(self, now: float) -> None:
         self._serial += 1
         name = f"process-{self._serial}"
-        worker = WorkerProcess(name, self._entry, self._folders, self.path, self._cwd, self._module)
+        worker = WorkerProcess(
+            name, self._entry, self._folders, self.path, self._cwd, self._module, self.around.environ
+        )
         worker.idle_since = now
         self.workers.append(worker)
         self._selector.register(worker.control.socket, _READ, (worker, worker.control))

@@ -150,9 +150,13 @@ class Desk:
             self.control(worker, wire.LIMIT, job.id, job.limit)
         if job.cancelled is None or job.cancelled:
             self.control(worker, wire.CANCEL, job.id, job.cancelled)
+        if job.around.number != worker.around:
+            worker.around = job.around.number
+            self.control(worker, wire.AROUND, *job.around)
         worker.jobs[job.id] = job
         job.worker = worker
-        self.crew.send(worker, worker.chunks, wire.chunk_message(job.id, worker.spoken, job.fields, job.file))
+        message = wire.chunk_message(job.id, worker.spoken, job.around.number, job.fields, job.file)
+        self.crew.send(worker, worker.chunks, message)
         worker.items += job.size
         if self.max_tasks_per_child is not None and worker.items >= self.max_tasks_per_child:
             worker.retiring = True

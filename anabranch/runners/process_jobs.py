@@ -6,6 +6,8 @@ import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from anabranch.core.surroundings import Surroundings
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,6 +37,7 @@ class Job:
     reported: int = 0
     waiting: int = 0  # its items that wait for other runs
     told: bool = False  # that it has started
+    around: Surroundings = Surroundings()  # of the driver, as it was submitted
 
     def to_stop(self, running: Running) -> bool:
         """Whether what runs is something that was to be stopped."""

@@ -15,7 +15,7 @@ from anabranch.runners import process_transport as wire
 from anabranch.runners.process_page import Page, new_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anabranch.runners.process_jobs import Job
     from anabranch.runners.process_transport import Pipe
@@ -39,8 +39,9 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, name: str, entry: str, folders: Sequence[str], path: Sequence[str], cwd: str | None, module: str
-    ) -> None:
+        self, name: str, entry: str, folders: Sequence[str], path: Sequence[str], cwd: str | None, module: str,
+        environ: Mapping[str, str],
+    ) -> None:  # fmt: skip
         chunks = socket.socketpair(socket.AF_UNIX, _MESSAGES)
         control = socket.socketpair()
         chunks[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * wire.MESSAGE_BYTES)
@@ -53,7 +54,7 @@ class WorkerProcess:
         ]  # fmt: skip
         try:
             self.process = subprocess.Popen(
-                command, pass_fds=fds, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True
+                command, pass_fds=fds, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, start_new_session=True
             )
             self.page = Page(page)
         except OSError as error:
@@ -71,6 +72,7 @@ class WorkerProcess:
         self.pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
         self.jobs: dict[int, Job] = {}  # in the order they were sent: the first one runs
         self.sent: set[int] = set()  # shared values it has
+        self.around = 0  # the number of the driver's surroundings that it was told last
         self.ready = False
         self.retiring = False  # gets no more chunks
         self.leaving = False  # was told to end

@@ -36,13 +36,13 @@ _HEAD = struct.Struct("<IB")
 _READ = 64 << 10
 
 # Kinds of frames, downwards ...
-SHARED, LIMIT, CANCEL, DROP, PATH, REPLY = range(1, 7)
+SHARED, LIMIT, CANCEL, DROP, PATH, REPLY, AROUND = range(1, 8)
 # ... and upwards.
 HELLO, REPORT, LOST, LOGS, REQUEST = range(20, 25)
 
 MESSAGE_BYTES = 128 << 10  # the longest message of a chunk; more goes through a file
 BYE = b"bye"  # instead of a chunk: this was all
-_CHUNK = struct.Struct("<qQ?")  # id, control frames before it, whether its fields lie in a file
+_CHUNK = struct.Struct("<qQQ?")  # id, control frames before it, its surroundings, whether its fields lie in a file
 
 # Chunks and reports travel as plain tuples of plain values: a third of the cost of pickling the objects.
 chunk_fields: Callable[[Chunk], tuple[Any, ...]] = attrgetter(*Chunk.__dataclass_fields__)
@@ -54,16 +54,16 @@ def message(kind: int, *fields: Any) -> bytes:
     return _HEAD.pack(len(body), kind) + body
 
 
-def chunk_message(chunk: int, heard: int, fields: bytes, file: str | None) -> bytes:
+def chunk_message(chunk: int, heard: int, around: int, fields: bytes, file: str | None) -> bytes:
     """A chunk to be begun after `heard` frames: its pickled fields, or the file where they lie."""
-    return _CHUNK.pack(chunk, heard, file is not None) + (fields if file is None else file.encode())
+    return _CHUNK.pack(chunk, heard, around, file is not None) + (fields if file is None else file.encode())
 
 
-def chunk_of(data: bytes) -> tuple[int, int, memoryview, str | None]:
+def chunk_of(data: bytes) -> tuple[int, int, int, memoryview, str | None]:
     """What `chunk_message` was made of."""
-    chunk, heard, in_file = _CHUNK.unpack_from(data)
+    chunk, heard, around, in_file = _CHUNK.unpack_from(data)
     rest = memoryview(data)[_CHUNK.size :]
-    return chunk, heard, rest, str(rest, "utf-8") if in_file else None
+    return chunk, heard, around, rest, str(rest, "utf-8") if in_file else None
 
 
 def report_frame(report: Report) -> bytes:

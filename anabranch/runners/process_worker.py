@@ -22,6 +22,7 @@ from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
 from anabranch.core.script import be_a_worker
 from anabranch.core.sizes import sizeof
+from anabranch.core.surroundings import Surroundings, Worker
 from anabranch.runners import process_transport as wire
 from anabranch.runners.entry import resolve
 from anabranch.runners.packing import packed
@@ -56,6 +57,7 @@ class ProcessPort:
         self._open: dict[Handle, File] = {}  # blocks that the running chunk reads
         self._limits: dict[int, int] = {}
         self._cancelled: dict[int, set[int] | None] = {}
+        self._around, self._arounds = Worker(), {0: Surroundings()}  # of the driver
         self._replies: dict[int, SimpleQueue[tuple[bool, bytes]]] = {}
         self._numbers = 0
         self._heard = 0  # control frames
@@ -171,11 +173,12 @@ class ProcessPort:
         os._exit(1)
 
     def _chunk(self, message: bytes, run_chunk: RunChunk) -> None:
-        chunk_id, heard, fields, name = wire.chunk_of(message)
+        chunk_id, heard, around, fields, name = wire.chunk_of(message)
         self._page.note(chunk_id, 0, -1, 0, 0.0)
         if self._heard < heard:
             with self._news:
                 self._news.wait_for(lambda: self._heard >= heard)
+        self._around.enter(self._arounds.get(around))
         try:
             if name is None:
                 chunk = Chunk(*pickle.loads(fields))
@@ -239,6 +242,9 @@ class ProcessPort:
                 self._raw.pop(shared_id, None)
         elif kind == wire.PATH:
             sys.path[:] = fields
+        elif kind == wire.AROUND:
+            self._arounds[fields[0]] = Surroundings(*fields[:3])  # its path is told apart
+            _bound(self._arounds)
         elif kind == wire.REPLY:
             number, good, data = fields
             self._replies.pop(number).put((good, data))

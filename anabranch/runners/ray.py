@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import contracts as c
 from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
 from anabranch.core.own_runners import OwnRunner
+from anabranch.core.surroundings import Driver, Surroundings
 from anabranch.runners.entry import WORKER
 from anabranch.runners.ray_crew import Crew
 from anabranch.runners.ray_jobs import Outgoing
@@ -77,6 +78,7 @@ class RayRunner(OwnRunner):
         self._actions: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._outgoing = Outgoing()
+        self._around = Driver()
         self._link: Link
         self._crew: Crew
         self._desk: News
@@ -98,6 +100,7 @@ class RayRunner(OwnRunner):
             raise RunnerError("this RayRunner was started before: make a new one")
         require()
         self._sink = sink
+        self._around = Driver()  # as a Ray of its own begins
         link = self._link = Link(self._address, self._num_cpus)
         try:
             self._begin(link)
@@ -167,7 +170,11 @@ class RayRunner(OwnRunner):
     def submit(self, chunks: Sequence[Chunk]) -> None:
         if self._closed or self._thread is None:
             raise RunnerError(f"this RayRunner {'is closed' if self._closed else 'was not started'}")
-        self._actions.put(("submit", [self._outgoing.job(chunk) for chunk in chunks]))
+        around: Surroundings | None = self._around.look()
+        if around is not None and around.number and not self._link.own:
+            self._around.not_ours("Ray")
+            around = None
+        self._actions.put(("submit", [self._outgoing.job(chunk, around) for chunk in chunks]))
 
     def shorten(self, chunk: int, keep: int) -> None:
         self._actions.put(("shorten", chunk, max(keep, 0)))

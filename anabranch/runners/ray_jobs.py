@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from anabranch.core.contracts import Chunk, Handle
+    from anabranch.core.surroundings import Surroundings
     from anabranch.runners.ray_crew import Place
     from anabranch.runners.ray_nodes import Kind
 
@@ -70,10 +71,10 @@ class Outgoing:
             payload = self.store(payload)
         self.shared[shared_id] = Shared(payload, names)
 
-    def job(self, chunk: Chunk) -> Sent | c.ChunkLost:
+    def job(self, chunk: Chunk, around: Surroundings | None = None) -> Sent | c.ChunkLost:
         """The chunk pickled, or how it ended because it cannot be."""
         try:
-            payload = dumps(chunk, self._modules)
+            payload = dumps((chunk, around if around is not None and around.number else None), self._modules)
         except Exception as error:
             return unserializable(chunk, error)
         needs = chunk.stages + tuple(self._named(chunk.stages))

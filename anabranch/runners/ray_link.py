@@ -17,6 +17,7 @@ from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatc
 
 _lock = threading.Lock()
 _ready_for_copies = False
+_started: set[str] = set()  # jobs of those that were started here
 _uses: dict[str, int] = {}  # runners that use a Ray which one of them started or joined, by its job
 
 
@@ -57,9 +58,11 @@ class Link:
                     raise RunnerError(f"this process uses the Ray at {there} already, not the one at {address}")
                 self._job = _job(ray)
             else:
-                self.own = _begin(ray, address, num_cpus)
+                if _begin(ray, address, num_cpus):
+                    _started.add(_job(ray))
                 self._job = _job(ray)
                 _uses[self._job] = 0
+            self.own = self._job in _started
             if self._job in _uses:
                 _uses[self._job] += 1
 

@@ -24,6 +24,7 @@ from anabranch.core.contracts import Held
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.core.script import be_a_worker
+from anabranch.core.surroundings import Worker
 from anabranch.runners.children import Children, needs_child
 from anabranch.runners.entry import resolve
 from anabranch.runners.payloads import Payload
@@ -75,6 +76,7 @@ class RayWorker:
         self._children = Children(entry)
         self._port = RayPort(name, page, self._children)
         self._entry = entry
+        self._around = Worker()
         self._begun = 0  # calls of `run`, which come in the order of their numbers
         self._returned: set[int] = set()  # calls that the driver took back before they began
 
@@ -115,7 +117,9 @@ class RayWorker:
         port.item(chunk_id, 0, -1, 0, None)
         port.say(("begun", chunk_id))
         try:
-            chunk: Chunk = payload.load(writable=True)
+            chunk: Chunk
+            chunk, around = payload.load(writable=True)
+            self._around.enter(around)
         except BaseException as error:
             text = f"its arguments do not unpickle on the worker: {_text(error)}"
             port.say(("lost", chunk_id, "unserializable", text))

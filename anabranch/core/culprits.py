@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import attribute, is_a, shown, text
@@ -68,6 +68,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif is_a(value, MethodType):
         yield ".__self__", value.__self__
         yield ".__func__", value.__func__
+    elif is_a(value, ModuleType):
+        yield from ((f".{name}", part) for name, part in list(vars(value).items()) if not name.startswith("__"))
     elif is_a(value, partial):
         yield ".func", value.func
         yield from ((f".args[{n}]", part) for n, part in enumerate(value.args))

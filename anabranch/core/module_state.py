@@ -77,17 +77,19 @@ def _arrived(values: dict[Way, bytes], codes: dict[Way, bytes]) -> ModuleState:
     return found
 
 
-def carried(value: Any, dumps: Callable[[Any], bytes], *, imported: bool = True) -> Any:
+def carried(value: Any, dumps: Callable[[Any], bytes], *, imported: Collection[str] | None = None) -> Any:
     """A shared value as it is to be sent: a task with what the user's modules hold for it.
 
     Args:
         dumps: pickles what a worker is to have.
-        imported: whether workers import these modules; else they travel, but for those imported as the task runs.
+        imported: the modules that workers import (None: all); the others travel, but for those imported as the task
+            runs.
     """
     watch = value.computed.watch if is_a(value, TaskSpec) and is_a(value.computed, Computation) else None
-    if watch is None or not (imported or watch.late):
+    only = None if imported is None or watch is None else {*imported, *watch.late}
+    if watch is None or only == set():
         return value
-    return replace(value, modules=_state_of(watch, dumps, None if imported else watch.late))
+    return replace(value, modules=_state_of(watch, dumps, only))
 
 
 def _state_of(watch: Watch, dumps: Callable[[Any], bytes], only: Collection[str] | None) -> ModuleState | None:

@@ -33,13 +33,18 @@ class Surroundings(NamedTuple):
 
 
 class Driver:
-    """What has changed since this was made."""
+    """What has changed since this was made.
 
-    def __init__(self) -> None:
+    Args:
+        path: whether workers begin with this program's `sys.path`; else with that of any Python here.
+    """
+
+    def __init__(self, *, path: bool = True) -> None:
         self.environ = dict(os.environ)
-        self._folder, self._path = folder(), list(sys.path)
+        self._folder, self._path = folder(), list(sys.path) if path else _path_of_any()
         self._seen = (_variables(), self._folder, list(sys.path))
-        self._now = Surroundings()
+        added = self._added()
+        self._now = Surroundings(1, path=added) if added else Surroundings()
         self._said = False
 
     def look(self) -> Surroundings:
@@ -52,9 +57,11 @@ class Driver:
         changes: dict[str, str | None] = {n: text for n, text in there.items() if self.environ.get(n) != text}
         changes.update((name, None) for name in self.environ.keys() - there.keys())
         moved = self._seen[1] if self._seen[1] != self._folder else None
-        added = tuple(place for place in sys.path if place not in self._path)
-        self._now = Surroundings(self._now.number + 1, tuple(changes.items()), moved, added)
+        self._now = Surroundings(self._now.number + 1, tuple(changes.items()), moved, self._added())
         return self._now
+
+    def _added(self) -> tuple[str, ...]:
+        return tuple(place for place in sys.path if place not in self._path)
 
 
     def not_ours(self, engine: str) -> None:
@@ -108,6 +115,13 @@ class Worker:
         if target is not None and target != here:
             with contextlib.suppress(OSError):
                 os.chdir(target)
+
+
+def _path_of_any() -> list[str]:
+    """What of `sys.path` every interpreter of this installation and environment has."""
+    theirs = [os.path.abspath(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    ours = {os.path.realpath(place) + os.sep for place in (sys.prefix, sys.base_prefix)}
+    return [place for place in sys.path if place in theirs or os.path.realpath(place).startswith(tuple(ours))]
 
 
 def folder() -> str | None:

@@ -6,19 +6,17 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.culprits import unpicklable
-from anabranch.core.module_state import carried
-from anabranch.core.user_code import local_modules
 from anabranch.runners import dask_worker as worker_half
 from anabranch.runners.dask_blocks import Scattered
-from anabranch.runners.payloads import Payload, dumps
+from anabranch.runners.user_modules import UserModules
 from anabranch.runners.value_files import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import ModuleType
 
     from anabranch.core.contracts import Chunk, ChunkLost, Handle, Report
     from anabranch.core.surroundings import Surroundings
+    from anabranch.runners.payloads import Payload
 
 log = logging.getLogger("anabranch.runners")
 
@@ -91,7 +89,7 @@ class Outgoing:
         self._common = {"session": session, "entry": entry, "driver": worker_half.versions(), "pages": pages}
         self.declared = resources
         self._shared: dict[int, _Shared] = {}
-        self._modules: dict[str, ModuleType] = {}
+        self._modules = UserModules()
         self.around: dict[int, Surroundings] = {}  # of the driver, by chunk, where they are not those of its start
 
     # -- keys --------------------------------------------------------------------------------------
@@ -107,14 +105,7 @@ class Outgoing:
 
     def put(self, shared_id: int, value: Any) -> None:
         """Raises SerializationError with the path to the culprit."""
-        modules = {**self._modules, **local_modules(value)}
-        value = carried(value, refused, imported=False)
-        try:
-            payload = dumps(value, modules)
-        except Exception as error:
-            where = str(getattr(value, "name", "") or "value")
-            raise unpicklable(value, error, refused, where) from error
-        self._modules = modules
+        payload = self._modules.shared(value)
         refs: tuple[int, ...] = ()
         if hasattr(value, "binding"):  # a stage: chunks that name it need what it names too
             refs = (value.spec,) if value.constants is None else (value.spec, value.constants)
@@ -140,7 +131,7 @@ class Outgoing:
 
     def _scatter(self, shared_id: int, shared: _Shared) -> Scattered | None:
         """Bring a large value to one worker, past the scheduler where the workers are at hand."""
-        payload = shared.payload or dumps(shared.value, self._modules)
+        payload = shared.payload or self._modules.again(shared.value)
         self._scattered += 1
         key = f"{self._prefix}s{shared_id}-{self._scattered}"
         try:
@@ -185,7 +176,7 @@ class Outgoing:
             assert chunk is not None
             try:
                 around = self.around.pop(chunk.id, None)
-                payload: Any = dumps((chunk, self._inline(chunk), around), self._modules)
+                payload: Any = self._modules.dumps((chunk, self._inline(chunk), around))
             except Exception as error:
                 text = str(unpicklable(chunk.args, error, refused, "argument"))
                 lost.append((sent, "unserializable", text))

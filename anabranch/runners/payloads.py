@@ -22,10 +22,11 @@ OUT_OF_BAND = 256 << 10  # buffers from this size on are not copied into the pic
 class Payload:
     """A pickle and the large buffers beside it; pickling a payload copies neither (protocol 5)."""
 
-    __slots__ = ("frames",)
+    __slots__ = ("frames", "note")
 
     def __init__(self, *frames: Any) -> None:
         self.frames = frames
+        self.note = ""  # what else a worker is to say that has not got a module
 
     @classmethod
     def of(cls, value: Any) -> Payload:
@@ -42,7 +43,8 @@ class Payload:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         wrap: Any = pickle.PickleBuffer if protocol >= 5 else bytes
-        return Payload, tuple(wrap(frame) for frame in self.frames)
+        frames = tuple(wrap(frame) for frame in self.frames)
+        return (_noted, (self.note, *frames)) if self.note else (Payload, frames)
 
     def __sizeof__(self) -> int:
         return 64 + self.nbytes
@@ -56,7 +58,13 @@ class Payload:
         data, *buffers = self.frames
         if writable:
             buffers = [bytearray(buffer) if memoryview(buffer).readonly else buffer for buffer in buffers]
-        return pickle.loads(data, buffers=buffers)
+        try:
+            return pickle.loads(data, buffers=buffers)
+        except ModuleNotFoundError as error:
+            if not self.note:
+                raise
+            text = f"{error}: {self.note}, and this worker cannot import it: have it where the workers find it"
+            raise ModuleNotFoundError(text, name=error.name) from None
 
     def content(self) -> Any:
         """The value; raises SerializationError when it does not unpickle here."""
@@ -64,6 +72,12 @@ class Payload:
             return self.load()
         except Exception as error:  # whatever the code of what is unpickled does
             raise SerializationError(secrets.mask(f"the chunk could not be run: {told(error)}")) from error
+
+
+def _noted(note: str, *frames: Any) -> Payload:
+    found = Payload(*frames)
+    found.note = note
+    return found
 
 
 def dumps(value: Any, modules: dict[str, ModuleType]) -> Payload:

@@ -100,8 +100,8 @@ class RayRunner(OwnRunner):
             raise RunnerError("this RayRunner was started before: make a new one")
         require()
         self._sink = sink
-        self._around = Driver()  # as a Ray of its own begins
         link = self._link = Link(self._address, self._num_cpus)
+        self._around = Driver(path=not link.own)
         try:
             self._begin(link)
             if not self._up.wait(UP_SECONDS):

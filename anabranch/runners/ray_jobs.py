@@ -6,18 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
-from anabranch.core.culprits import unpicklable
-from anabranch.core.module_state import carried
-from anabranch.core.user_code import local_modules
-from anabranch.runners.payloads import Payload, dumps
+from anabranch.runners.payloads import Payload
 from anabranch.runners.process_jobs import Job
 from anabranch.runners.ray_nodes import kind_of
 from anabranch.runners.refusals import unserializable
-from anabranch.runners.value_files import refused
+from anabranch.runners.user_modules import UserModules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import ModuleType
 
     from anabranch.core.contracts import Chunk, Handle
     from anabranch.core.surroundings import Surroundings
@@ -55,17 +51,11 @@ class Outgoing:
     def __init__(self) -> None:
         self.shared: dict[int, Shared] = {}
         self.store: Callable[[Any], Any] | None = None  # `ray.put`, once there is a Ray
-        self._modules: dict[str, ModuleType] = {}
+        self._modules = UserModules()
 
     def put(self, shared_id: int, value: Any) -> None:
         """Raises SerializationError with the path to the culprit."""
-        modules = {**self._modules, **local_modules(value)}
-        value = carried(value, refused, imported=False)
-        try:
-            payload: Any = dumps(value, modules)
-        except Exception as error:
-            raise unpicklable(value, error, refused, getattr(value, "name", None) or "value") from error
-        self._modules = modules
+        payload: Any = self._modules.shared(value)
         names = tuple(n for n in (value.spec, value.constants) if n is not None) if isinstance(value, c.Stage) else ()
         if self.store is not None and payload.nbytes > STORE_BYTES:
             payload = self.store(payload)
@@ -74,7 +64,7 @@ class Outgoing:
     def job(self, chunk: Chunk, around: Surroundings | None = None) -> Sent | c.ChunkLost:
         """The chunk pickled, or how it ended because it cannot be."""
         try:
-            payload = dumps((chunk, around if around is not None and around.number else None), self._modules)
+            payload = self._modules.dumps((chunk, around if around is not None and around.number else None))
         except Exception as error:
             return unserializable(chunk, error)
         needs = chunk.stages + tuple(self._named(chunk.stages))

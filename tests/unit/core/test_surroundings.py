@@ -92,3 +92,12 @@ def test_of_a_lent_cluster_it_is_said_once_and_without_contents(caplog: pytest.L
     (record,) = caplog.records
     assert "AB_NEW" in record.getMessage()
     assert "secret" not in caplog.text
+
+
+def test_where_workers_do_not_begin_with_the_path_it_is_given_at_once() -> None:
+    sys.path.insert(0, "/of/the/script")
+    assert Driver().look() == Surroundings()
+    found = Driver(path=False).look()
+    assert found.number == 1
+    assert found.path[0] == "/of/the/script"
+    assert not [place for place in found.path if "site-packages" in place]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs, prints
 from anabranch import session as sessions
-from anabranch.core import context, forks, secrets, states
+from anabranch.core import context, forks, secrets, states, strays
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import OptionError
 from anabranch.core.failures import described, kept, leaving, without_frames
@@ -60,6 +60,9 @@ def call(
 
 
 def _go(task: Runnable, return_state: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if (origin := strays.here()) is not None:
+        with strays.adopted(origin):
+            return _go(task, return_state, args, kwargs)
     if task.isgenerator:
         return _Called(task).generate(args, kwargs)
     if task.isasync:
@@ -84,15 +87,17 @@ class _Called:
         self.begun = self.zero = 0.0  # when it began, by the wall clock, and by the one that nobody sets
         flow = context.flow_here()
         tags = self.map.tags if self.map is not None else task.options.tags
+        flow_id, flow_name = ("", "") if flow is None else (flow.id, flow.name)
+        if flow is None and inner is not None:  # a task that runs on a worker knows the names of its flow run
+            flow_id, flow_name = inner.run.flow_run_id, inner.run.flow_run_name
         self.run_info = TaskRun(
-            task.name, self.map.id if self.map is not None else "inner", 0, 1,
-            flow.id if flow is not None else "", flow.name if flow is not None else "", tags, "call",
+            task.name, self.map.id if self.map is not None else "inner", 0, 1, flow_id, flow_name, tags, "call",
             version=task.options.version or "",
         )  # fmt: skip
         self.around: Around | None = None  # once an attempt has begun
         self.misnamed: OptionError | None = None  # why `task_run_name` gave it no name
         self.prints = task.options.log_prints
-        if self.prints is None:
+        if self.prints is None and inner is None:  # in a task: as it is around
             self.prints = flow.log_prints if flow is not None else False
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
@@ -236,9 +241,12 @@ class _Called:
         if outer is not None:  # part of that task: what is submitted here, or waited for, is its own
             here.log, here.port, here.chunk, here.position = outer.log, outer.port, outer.chunk, outer.position
             here.scope = outer.scope
-        return context.current_task.set(here), prints.start_prints(bool(self.prints))
+        return context.current_task.set(here), None if self.prints is None else prints.start_prints(self.prints)
 
     def _leave(self, entered: tuple[Token[TaskContext | None], prints.Started]) -> None:
+        here = context.current_task.get()
+        if here is not None:
+            here.over = True
         prints.end_prints(entered[1])
         context.current_task.reset(entered[0])
 

@@ -2,18 +2,23 @@
 
     context.task_run()   in a task: its run's id, name, attempt, place in its map, tags; the flow run's id and name
     context.flow_run()   in a flow: its run's id, name, attempt, tags, parameters
+    context.carried(fn)  the function, for a pool or thread of one's own: it runs in the context of here
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from anabranch.core import strays
 from anabranch.core.context import current_flow, current_task
 from anabranch.core.errors import MissingContextError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,9 @@ def task_run() -> TaskRunInfo:
 
     Raises MissingContextError outside of tasks.
     """
-    here = current_task.get()
+    here, origin = current_task.get(), strays.here()
+    if here is None and origin is not None:
+        here = origin.task
     if here is None:
         raise MissingContextError("context.task_run() works inside a task; inside a flow: context.flow_run()")
     run = here.run
@@ -78,8 +85,10 @@ def flow_run() -> FlowRunInfo:
     Raises MissingContextError outside of flows, and inside a task, which may be anywhere: of the flow run
     it knows `task_run().flow_run_id` and `.flow_run_name`.
     """
-    here = current_flow.get()
-    if current_task.get() is not None:
+    here, task, origin = current_flow.get(), current_task.get(), strays.here()
+    if origin is not None:
+        here, task = origin.flow, origin.task
+    if task is not None:
         raise MissingContextError(
             "context.flow_run() works inside a flow; a task has context.task_run().flow_run_id and .flow_run_name"
         )
@@ -88,3 +97,17 @@ def flow_run() -> FlowRunInfo:
     return FlowRunInfo(
         here.id, here.name, here.flow_name, here.attempt, here.tags, here.version, dict(here.parameters)
     )
+
+
+def carried(fn: Callable[P, R]) -> Callable[P, R]:
+    """The function, to be called in the context of here: the run, its tags, the program's context variables.
+
+    For threads and pools of one's own, which do not have the context of who uses them::
+
+        with ThreadPoolExecutor() as pool:
+            pages = list(pool.map(context.carried(fetch), urls))
+
+    A thread that is started in a run belongs to it also without this, as long as it runs; one of an older pool does
+    not, and it never has `tags` of a block, nor variables.
+    """
+    return strays.carried(fn)

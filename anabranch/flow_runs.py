@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import ends, flow_slots, logs, prints, resumption
 from anabranch import session as sessions
-from anabranch.core import context, forks, own_runners, secrets, states
+from anabranch.core import context, forks, own_runners, secrets, states, strays
 from anabranch.core.context import FlowContext, TaskContext, given_name
 from anabranch.core.errors import CancelledRun, OptionError
 from anabranch.core.exceptions import twin
@@ -276,6 +276,7 @@ class FlowRun:
     def _registered(self) -> Iterator[None]:
         """Inside, the session and the record have this run."""
         self.scope.flow = self.here
+        strays.follow()
         try:
             self.session.scopes[self.id] = self.scope
             self.session.begin(self.row, self.cancel)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from anabranch import flow_streams, resumption, subflows
 from anabranch import session as sessions
-from anabranch.core import context, options, states
+from anabranch.core import context, options, states, strays
 from anabranch.core.descriptors import Bound, opened, owner_of
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
 from anabranch.core.options import FlowOptions, TaskOptions
@@ -90,7 +91,9 @@ class Flow(Generic[P, R]):
     ) -> Any:  # fmt: skip
         if self.isgenerator and not return_state:
             return flow_streams.generator_of(self, args, kwargs, recorded)
-        run = FlowRun(self, args, kwargs, recorded, called=True)
+        # One that is resumed is a run of its own, wherever that is asked for.
+        with strays.inside() if recorded is None else contextlib.nullcontext():
+            run = FlowRun(self, args, kwargs, recorded, called=True)
         if self.isasync:
             return run.go_async(args, kwargs, return_state)
         return run.go(args, kwargs, return_state)
@@ -159,7 +162,8 @@ class Flow(Generic[P, R]):
             state: State = run.go(values, named, True)
             return state
 
-        future = subflows.submit(sessions.current().scope_here(), self._runnable, given, start)
+        with strays.inside():
+            future = subflows.submit(sessions.current().scope_here(), self._runnable, given, start)
         return future.wait() if return_state else future
 
     @functools.cached_property

@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import forks, secrets
+from anabranch.core import forks, secrets, strays
 from anabranch.core.context import current_flow, current_task
 from anabranch.core.contracts import LogLine
 from anabranch.core.errors import MissingContextError
@@ -173,6 +173,8 @@ def get_run_logger() -> logging.Logger:
     """
     task = current_task.get()
     flow = current_flow.get()
+    if task is None and flow is None and (origin := strays.here()) is not None:
+        task, flow = origin.task, origin.flow
     if task is not None:
         run = task.run
         put = task.log or (lambda line: _deliver([line], 0))
@@ -263,3 +265,14 @@ def task_finished(map: Any, index: int, name: str) -> None:
     _deliver([LogLine(time.time(), level, f"Task run {name!r}", text, map.flow_run_id, map.id, index)], 0)
 
 
+def strayed(scopes: list[Any]) -> None:
+    """A thread submits outside of any run, while flow runs go on: each of these is told of it, once."""
+    for scope in scopes:
+        if scope.flow is not None and not scope.told_lost:
+            scope.told_lost = True
+            flow_warning(
+                scope.flow,
+                f"a task was called or submitted in thread {threading.current_thread().name!r}, which belongs to "
+                "no run: it is no part of this flow run. Where it should be, hand the thread its context: "
+                "pool.submit(anabranch.context.carried(function), ...)",
+            )

@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+from contextvars import copy_context
+from gc import get_referents
 from typing import TYPE_CHECKING, Any
 
 from anabranch import ended_runs, logs
-from anabranch.core import context, secrets
+from anabranch.core import context, secrets, strays
+from anabranch.core.carried import Carried, Contexts
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Stage
 from anabranch.core.errors import CancelledRun, ResourceError, RunnerError
@@ -70,6 +73,8 @@ class Scope(Ends, Values):
         self.session_runner: Any = None  # what `runner=` said, for subflows
         self.resume: Resume | None = None  # of a resumable flow run
         self.flow: FlowContext | None = None  # None: of the program
+        self.told_lost = False  # of threads that submit outside of it
+        self.contexts = Contexts() if self.pump.dispatcher.lanes[lane].capabilities.in_process else None
         self._open: dict[tuple[int, tuple[str, ...], str, str], MapRun] = {}
         self._lock = threading.Lock()
         self.closed = False
@@ -93,6 +98,8 @@ class Scope(Ends, Values):
             item, upstreams = self._lift(item, wait_for)
         index = next(map.append_index)
         future = Future(map, index)
+        if map.carried is not None and get_referents(copy_context())[0] is not map.carried.content:
+            map.carried.note(index, map)
         if self.resume is not None:
             self.resume.single(map, index, None if item is PIPE else item, upstreams)
         if loose and self.apart and item is not PIPE:
@@ -113,6 +120,8 @@ class Scope(Ends, Values):
         ups = (self._upstream(before, False),) if self.resume is not None or before._map is not map else ()
         index = next(map.append_index)
         future = Future(map, index)
+        if map.carried is not None and get_referents(copy_context())[0] is not map.carried.content:
+            map.carried.note(index, map)
         if self.resume is not None:
             self.resume.single(map, index, None, ups)
         if before._map is not map:
@@ -203,6 +212,8 @@ class Scope(Ends, Values):
             flow_run_id=self.flow_run_id, tags=tags, scope=self, **details,
         )  # fmt: skip
         map.created = self.session.clock.time()
+        if self.contexts is not None:
+            map.carried = Carried(self.contexts)
         if kind not in ("call", "flow"):  # those run here
             map.spec_ref = self.session.sent_tasks.ref(self.lane, task, self.flow_run_id)
             self._check_resources(map)
@@ -239,7 +250,7 @@ class Scope(Ends, Values):
             map.spec_ref, constants, binding, map.id, self.flow_run_id, self.flow_run_name, map.parent_id, map.tags,
             name, self.parameters if options.cached and self.session.needs_parameters(options) else None,
             self.log_prints, map.kind, logs.level(), hashed=hashed, bare=not map.keep,
-            wanted=None if self.pump.dispatcher.lanes[map.lane].capabilities.in_process else logs.wanted(),
+            wanted=logs.wanted() if self.contexts is None else None, carried=map.carried,
         )  # fmt: skip
         if map.resumable:
             stage.store, stage.probe = self.session.store_for(map.lane)
@@ -360,7 +371,7 @@ class Scope(Ends, Values):
         """Wait to be woken; a task that waits lends its slot out meanwhile."""
         if self.pump.elsewhere:
             raise RunnerError(self.pump.elsewhere)
-        if context.task_around() is None:
+        if context.task_around() is None and strays.here() is None:
             return waiter.wait(timeout)
         if waiter.wait(0):
             return True
@@ -370,6 +381,8 @@ class Scope(Ends, Values):
     @contextlib.contextmanager
     def _lent_slot(self) -> Iterator[None]:
         current = context.task_around()
+        if current is None and (origin := strays.here()) is not None:
+            current = origin.task
         # A flow that the task has called may have another runner than the task.
         sent = None if current is None or current.port is None else self.pump.dispatcher.sent.get(current.chunk)
         runner = None if sent is None else self.pump.runners[sent.lane.index]
@@ -475,12 +488,6 @@ class Scope(Ends, Values):
     def leave_ended(self, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> None:
         """Something called here did not complete, and its caller got a state: is it looked at before the end?"""
         self.left.append(ended_runs.left(self, state, spec, cause))
-
-    def close(self) -> None:
-        """No more runs here; finished maps are forgotten by the dispatcher."""
-        self.closed = True
-        self.flow = None
-        self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
 
     def let_go(self) -> None:
         """Nobody asks this scope for its runs any more: they, it and its runner would hold each other in a ring."""

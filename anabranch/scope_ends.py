@@ -12,6 +12,8 @@ from anabranch.engine.giving_up import give_up
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from anabranch.core.carried import Contexts
+    from anabranch.core.context import FlowContext
     from anabranch.core.maps import MapRun
     from anabranch.pump import Pump
 
@@ -20,6 +22,9 @@ class Ends:
     """The part of a scope that ends."""
 
     pump: Pump
+    closed: bool
+    flow: FlowContext | None
+    contexts: Contexts | None
     flow_run_id: str
     maps: list[MapRun]
     left: list[MapRun]
@@ -30,6 +35,14 @@ class Ends:
 
     def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
         raise NotImplementedError
+
+    def close(self) -> None:
+        """No more runs here; finished maps are forgotten by the dispatcher."""
+        self.closed = True
+        self.flow = None
+        if self.contexts is not None:
+            self.contexts.clear(self.maps)
+        self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
 
     def unfinished(self) -> list[MapRun]:
         return [m for m in self.maps if m.done < len(m.codes) or (m.kind == "map" and not m.closed)]

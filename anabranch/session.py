@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import interrupts, logs
 from anabranch import settings as settings_module
 from anabranch.call_values import CallValues
-from anabranch.core import context, forks, own_code, own_runners, secrets, states
+from anabranch.core import context, forks, own_code, own_runners, secrets, states, strays
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import ConfigurationError, RecordsError, StoreError
@@ -214,7 +214,11 @@ class Session:
             found = self.scopes.get(task.run.flow_run_id) if task.run.flow_run_id else self.outside(task.run.map_id)
             return found or self.interactive()
         own = own_runners.around()
-        return self.interactive() if own is None else self._scope_on(own)
+        if own is not None:
+            return self._scope_on(own)
+        if self.active and strays.lost():
+            logs.strayed(list(self.scopes.values()))
+        return self.interactive()
 
     def outside(self, map_id: str) -> Scope:
         """The scope of a task run outside any flow, where what it submits belongs too."""

@@ -7,7 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from anabranch import calls, session
-from anabranch.core import context, options
+from anabranch.core import context, options, strays
 from anabranch.core.annotations import quote, unmapped
 from anabranch.core.asking import attribute
 from anabranch.core.descriptors import CHAINS, Bound, opened, owner_of, under_classmethod
@@ -223,7 +223,26 @@ def _scope() -> Any:
         return flow.scope
     if here is not None and here.scope is not None and flow is None:
         return here.scope
+    if here is None and flow is None and (origin := strays.here()) is not None:
+        return _Adopted(origin)
     return session.current().scope_here()
+
+
+class _Adopted:
+    """The scope of a run whose thread does not know that it is in it."""
+
+    def __init__(self, origin: strays.Origin) -> None:
+        self.origin = origin
+
+    def submit(self, *given: Any) -> Future:
+        with strays.adopted(self.origin):
+            found: Future = _scope().submit(*given)
+            return found
+
+    def map(self, *given: Any) -> FutureList:
+        with strays.adopted(self.origin):
+            found: FutureList = _scope().map(*given)
+            return found
 
 
 @overload

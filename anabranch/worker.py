@@ -16,12 +16,13 @@ import threading
 import time
 from array import array
 from dataclasses import replace
+from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch import logs, prints, worker_stored
+from anabranch import logs, prints, worker_contexts, worker_stored
 from anabranch.core import forks, secrets, states
 from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.contracts import Inline, Outcome, Report
@@ -64,6 +65,11 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     work = Work(chunk, port, plans)
     if not port.in_process:
         loops.main_owns_loop()
+    worker_contexts.run(_run, work)
+
+
+def _run(work: Work) -> None:
+    chunk, port, plans = work.chunk, work.port, work.plans
     if work.isasync:
         with prints.prints(work.prints):
             loops.run(together(work))
@@ -78,6 +84,7 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     finally:
         prints.end_prints(printing)
         current_task.reset(token)
+        context.over = True
 
 
 class Work:
@@ -117,6 +124,7 @@ class Work:
         self.behind = [0] * len(plans)  # of these, those of later stages; the first one has the rest
         self.copied = forks.mark()
         self.timed = bool(chunk.timeout) or getattr(port, "tracks", False)
+        self.contexts = False  # its items, or stages, have several: each is run in its own
 
     # -- one after another -----------------------------------------------------------------------
 
@@ -126,7 +134,7 @@ class Work:
         close_ns = int(chunk.close_seconds * 1e9) or 1 << 62
         report_at = self.zero + REPORT_NS
         look_at = 0
-        fast = plans[0] if len(plans) == 1 and plans[0].plain else None
+        fast = plans[0] if len(plans) == 1 and plans[0].plain and not self.contexts else None
         args, wants, copied = chunk.args, chunk.wants, self.copied
         yield_ns = 1 << 62 if port.in_process else int(YIELD_SECONDS * 1e9)
         yield_at = self.zero + yield_ns
@@ -274,7 +282,8 @@ class Work:
         item = self.item(position)
         for number, plan in enumerate(self.plans):
             take = self.plainly if plan.plain else self.policed
-            item = take(number, plan, position, item, context)
+            call = partial(worker_contexts.apart, self, take) if self.contexts else take
+            item = call(number, plan, position, item, context)
             if item is _STOPPED:
                 break
 

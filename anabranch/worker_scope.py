@@ -129,8 +129,9 @@ class WorkerScope:
         told, asked = io.BytesIO(), io.BytesIO()
         _Pickler(asked, gave).dump(fields)
         notes = []
-        while self.notes:
-            notes.append(self.notes.popleft())
+        with contextlib.suppress(IndexError):  # several threads of the task may ask
+            while self.notes:
+                notes.append(self.notes.popleft())
         _Pickler(told, {}).dump(notes)  # read first there: they may have taken what the fields name
         with aside():
             return self.port.request(self.chunk, self.task.position, kind, told.getvalue() + asked.getvalue())

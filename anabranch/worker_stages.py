@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from anabranch import worker_logs
+from anabranch.core import strays
 from anabranch.core.binding import binder
 from anabranch.core.context import TaskRun, given_name
 from anabranch.core.errors import AnabranchError
@@ -57,6 +58,7 @@ class StagePlan:
         if spec.isasync is None:
             spec.isasync = is_async(spec.fn)
         self.isasync = spec.isasync
+        strays.follow()
         if stage.wanted is not None:
             worker_logs.hear(stage.wanted)
         self.prints = options.log_prints if options.log_prints is not None else stage.log_prints

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from anabranch import prints, worker_contexts
 from anabranch.core import states
 from anabranch.core.context import TaskContext, current_task
 from anabranch.engine import drive
@@ -78,28 +79,47 @@ async def _deep(work: Work, position: int) -> list[AttemptResult]:
 
     found: list[AttemptResult] = []
     item = work.item(position)
-    for number, plan in enumerate(work.plans):
-        run = work.run_of(plan, number, position)
-        context = TaskContext(run, work.port, work.chunk.id, position, work.log.append, plan.stage.level)
-        if not work.port.in_process:
-            context.scope, context.fns = WorkerScope(context), work.fns
-        token = current_task.set(context)
-        try:
-            if work.port.cancelled(work.chunk.id, position):
-                found.append(AttemptResult(states.CANCELLED, message="cancelled before it started"))
-                break
-            args, kwargs = plan.bind(item)
-            plan.name_run(run, args, kwargs)
-            result = await drive.run_async(attempt(work.around(plan, run, item), args, kwargs))
-            if context.scope is not None and context.scope.feeds:
-                await asyncio.to_thread(context.scope.finish)
-        except BaseException as error:
-            result = await drive.run_async(finish(work.around(plan, run, item), work.ended(error)))
-        finally:
-            current_task.reset(token)
+    for number in range(len(work.plans)):
+        if work.port.cancelled(work.chunk.id, position):
+            found.append(AttemptResult(states.CANCELLED, message="cancelled before it started"))
+            break
+        if work.contexts:
+            here = worker_contexts.of(work, number, position)
+            result = await asyncio.create_task(_inside(work, number, position, item), context=here)
+        else:
+            result = await _stage(work, number, position, item)
         found.append(result)
         if not states.is_success(result.code):
             work.keep_input(number, position, item, result)
             break
         item = result.value
     return found
+
+
+async def _inside(work: Work, number: int, position: int, item: Any) -> AttemptResult:
+    """A stage in a context that knows nothing of us."""
+    with prints.prints(work.prints):
+        return await _stage(work, number, position, item)
+
+
+async def _stage(work: Work, number: int, position: int, item: Any) -> AttemptResult:
+    import asyncio
+
+    plan = work.plans[number]
+    run = work.run_of(plan, number, position)
+    context = TaskContext(run, work.port, work.chunk.id, position, work.log.append, plan.stage.level)
+    if not work.port.in_process:
+        context.scope, context.fns = WorkerScope(context), work.fns
+    token = current_task.set(context)
+    try:
+        args, kwargs = plan.bind(item)
+        plan.name_run(run, args, kwargs)
+        result = await drive.run_async(attempt(work.around(plan, run, item), args, kwargs))
+        if context.scope is not None and context.scope.feeds:
+            await asyncio.to_thread(context.scope.finish)
+    except BaseException as error:
+        result = await drive.run_async(finish(work.around(plan, run, item), work.ended(error)))
+    finally:
+        current_task.reset(token)
+        context.over = True
+    return result

@@ -141,6 +141,7 @@ class TaskContext:
     scope: Any = None  # on a worker outside the driver: where its nested submits go
     fns: dict[str, Callable[..., Any]] = field(default_factory=dict)  # there: the functions of its stages, by map
     submits: bool = False  # its code has futures: they may be anywhere in what it returns
+    over: bool = False  # nothing of it runs any more
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Sequence
 
+    from anabranch.core.carried import Carried
     from anabranch.core.log_lines import Wanted
     from anabranch.core.runs import StoredRow
     from anabranch.core.stores import ResultStore, StoreProbe
@@ -79,6 +80,7 @@ class Stage:
     bare: bool = False  # values are not stored: nobody is going to read them
     hashed: tuple[int, ...] | None = None  # columns of an item whose digest is reported; (): it is one; None: none is
     wanted: Wanted | None = None  # from the worker's other loggers
+    carried: Carried | None = None  # in the driver's process: the contexts of its items
     plan: Any = None  # what a worker makes of it at first use, for all its chunks of it
 
 

@@ -26,6 +26,7 @@ from anabranch.core.places import Places
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set
 
+    from anabranch.core.carried import Carried
     from anabranch.core.contracts import Block, ErrorInfo, Handle, TaskSpec
     from anabranch.core.earlier import Earlier
     from anabranch.core.options import TaskOptions
@@ -122,6 +123,7 @@ class MapRun(ItemColumns):
         "call",
         "call_key",
         "cancelled",
+        "carried",
         "causes",
         "chunk_option",
         "closed",
@@ -279,6 +281,7 @@ class MapRun(ItemColumns):
 
         self.handles: dict[int, int] = {}
         self.list_handles = 0
+        self.carried: Carried | None = None  # where its runs are in this process
         self.readers: bytearray | None = None  # unfinished item-wise consumers per item
         self.list_readers = 0  # unfinished consumers of the whole list
         self.map_consumers: list[MapRun] = []

@@ -56,3 +56,8 @@ def around() -> OwnRunner | None:
     """The runner of the innermost `with` block around this code."""
     found = _around.get()
     return found[-1] if found else None
+
+
+def outside() -> None:
+    """From here on this context is in no such block."""
+    _around.set(())

@@ -100,14 +100,20 @@ def test_prints_of_all_kinds_of_runs_are_logged(runner: str, said: list[str]) ->
     async def awaits() -> None:
         print("said async")
 
+    @task
+    def calls() -> None:
+        plain()
+
     @flow(log_prints=True)
     def main() -> None:
         plain()
         plain.submit().wait()
         awaits.submit().wait()
+        calls()
+        calls.submit().wait()
 
     main()
-    assert said == ["said sync", "said sync", "said async"]
+    assert sorted(said) == ["said async", *["said sync"] * 4]
 
 
 def test_print_is_the_programs_own_again_once_no_run_logs_it(threads: str) -> None:

@@ -146,7 +146,7 @@ def test_a_longer_line_is_cut_and_says_how_long_it_was(length: int) -> None:
 
 
 def test_a_long_traceback_is_cut_with_its_line() -> None:
-    found = handled("it failed", error=ValueError("y" * 100_000)).message
+    found = handled("it failed", error=ValueError("y" * 100_000)).whole
     assert found.startswith("it failed\nValueError: yyy")
     assert found.endswith(" characters, cut)")
     assert len(found) < LONGEST + 100

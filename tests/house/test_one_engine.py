@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2] / "anabranch"
 # wait for a wake-up, or let the async items of a chunk share one loop.
 DRIVERS = {
     "engine/drive.py": {"run_async", "stream_async", "pause", "_call_async", "_limited", "listed", "awaited"},
-    "worker_together.py": {"together", "one", "_deep"},
+    "worker_together.py": {"together", "one", "_deep", "_inside", "_stage"},
     "calls.py": {"run_async"},
     "flow_runs.py": {"go_async", "_pause"},
     "scope.py": {"pause"},

@@ -112,7 +112,7 @@ def home_trouble(home: Path) -> str:
 def load(environ: dict[str, str] | os._Environ[str] | None = None, **given: Any) -> Settings:
     """Settings from file and environment, with `given` on top."""
     environ = os.environ if environ is None else environ
-    home = Path(environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser()
+    home = Path(environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser().absolute()  # folders change
     values: dict[str, Any] = {"home": home, **read_file(home / "config.toml")}
     for name in _NAMES:
         variable = f"ANABRANCH_{name.upper()}"

@@ -74,7 +74,8 @@ class Secret:
         if text is None:
             raise ConfigurationError(
                 f"{self!r}: there is no environment variable {self.name!r} in process {os.getpid()} on {host_name()}: "
-                "set it before that process starts (a worker elsewhere has the environment that its cluster gives it)"
+                "set it before the map or the run that reads it (workers that others started have the environment that "
+                "their cluster gives them)"
             )
         note(text)
         return text

@@ -1,6 +1,7 @@
 """The driver's environment variables, folder and search path, as its workers are to have them.
 
-    driver: Driver.look() at each batch of chunks --> Surroundings, numbered; a new one only where something changed
+    driver: Driver.look() at each map and each batch of chunks --> Surroundings, numbered; a new one only where
+            something changed
     worker: Worker.enter(them), before the chunk begins: what the driver has changed since its runner started
 
 What a worker has of its own (from its engine, its nanny) stays; what the driver takes back is as it was
@@ -9,13 +10,21 @@ there. A process has one environment: chunks that run at the same time in its th
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import logging
 import os
 import sys
-from typing import NamedTuple
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anabranch.core.contracts import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _log = logging.getLogger("anabranch.runners")
+_QUIET = ("PYTEST_CURRENT_TEST", "RAY_", "DASK_")  # beginnings of names that nobody misses on a lent cluster
+_Present = tuple[object, str | None, list[str]]  # variables, folder, search path
 
 
 class Surroundings(NamedTuple):
@@ -24,54 +33,81 @@ class Surroundings(NamedTuple):
     number: int = 0
     changes: tuple[tuple[str, str | None], ...] = ()  # environment variables; None: deleted
     folder: str | None = None  # None: that of the start, or one that is gone
-    path: tuple[str, ...] = ()  # what was added to `sys.path`
+    path: tuple[str, ...] = ()  # what was added to `sys.path` before all that was there
+    behind: tuple[str, ...] = ()  # what was added after that
+
+    def __repr__(self) -> str:
+        return f"Surroundings({self.number})"  # the variables may be secrets
 
     def told(self) -> str:
-        """In words, without what may be a secret."""
-        parts = [", ".join(sorted(name for name, _ in self.changes)), self.folder or "", ", ".join(self.path)]
+        """In words, without what may be a secret; "" where nobody would miss it."""
+        names = sorted(name for name, _ in self.changes if not name.startswith(_QUIET))
+        parts = [", ".join(names), self.folder or "", ", ".join((*self.path, *self.behind))]
         return "; ".join(part for part in parts if part)
+
+
+_AT_START = Surroundings()
 
 
 class Driver:
     """What has changed since this was made.
 
     Args:
+        since: where workers that began earlier serve another runner too: the one that was made as they began.
         path: whether workers begin with this program's `sys.path`; else with that of any Python here.
     """
 
-    def __init__(self, *, path: bool = True) -> None:
-        self.environ = dict(os.environ)
-        self._folder, self._path = folder(), list(sys.path) if path else _path_of_any()
-        self._seen = (_variables(), self._folder, list(sys.path))
-        added = self._added()
-        self._now = Surroundings(1, path=added) if added else Surroundings()
+    def __init__(self, since: Driver | None = None, *, path: bool = True) -> None:
+        self.environ: dict[str, str] = dict(os.environ) if since is None else since.environ
+        variables, here, ours = _present()
+        self._began: _Present = (variables, here, ours if path else _path_of_any()) if since is None else since._began
+        self._seen = self._began
+        self._now = Surroundings()
+        self._maps: dict[int, Surroundings] = {}  # by stage
         self._said = False
+        self._lock = threading.Lock()
 
     def look(self) -> Surroundings:
         """The present ones: the same object while nothing changes. Costs two microseconds."""
         seen = self._seen
         if seen[0] == _raw() and seen[1] == folder() and seen[2] == sys.path:
             return self._now
-        self._seen = (_variables(), folder(), list(sys.path))
-        there = dict(os.environ)
-        changes: dict[str, str | None] = {n: text for n, text in there.items() if self.environ.get(n) != text}
-        changes.update((name, None) for name in self.environ.keys() - there.keys())
-        moved = self._seen[1] if self._seen[1] != self._folder else None
-        self._now = Surroundings(self._now.number + 1, tuple(changes.items()), moved, self._added())
-        return self._now
+        with self._lock:
+            present = _present()
+            there = dict(os.environ)
+            changes: dict[str, str | None] = {n: text for n, text in there.items() if self.environ.get(n) != text}
+            changes.update((name, None) for name in self.environ.keys() - there.keys())
+            moved = present[1] if present[1] != self._began[1] else None
+            if present[1] is None:  # it is gone: the last one will do
+                moved = self._now.folder
+            number = self._now.number + 1
+            self._now = Surroundings(number, tuple(changes.items()), moved, *_added(self._began[2], present[2]))
+            self._seen = present  # last: who finds it as it is takes what is there now
+            return self._now
 
-    def _added(self) -> tuple[str, ...]:
-        return tuple(place for place in sys.path if place not in self._path)
+    def put(self, shared_id: int, value: Any) -> None:
+        """A map keeps those of now: not all of it is sent at once."""
+        if type(value) is Stage and value.kind == "map":
+            self._maps[shared_id] = self.look()
 
+    def drop(self, shared_ids: Iterable[int]) -> None:
+        for shared_id in shared_ids:
+            self._maps.pop(shared_id, None)
+
+    def of(self, stages: Sequence[int], now: Surroundings) -> Surroundings:
+        """Those of a chunk: of the last map among its stages, else those of `now`, when it is sent."""
+        found = [one for one in map(self._maps.get, stages) if one is not None]
+        return max(found, key=_number) if found else now
 
     def not_ours(self, engine: str) -> None:
         """Say once, for a cluster that is lent: what has changed is not seen there."""
-        if not self._said:
+        told = self._now.told()
+        if told and not self._said:
             self._said = True
             _log.warning(
                 "workers of a %s that is lent keep their own environment, folder and path: what this program has "
                 "changed since (%s) is not seen there; pass it as arguments, or set it where the workers are started",
-                engine, self._now.told(),
+                engine, told,
             )  # fmt: skip
 
 
@@ -81,25 +117,35 @@ class Worker:
     def __init__(self) -> None:
         self.number = 0
         self._own: dict[str, str | None] = {}  # what it had of its own in the place of what was changed
+        self._told: dict[str, str | None] = {}  # what it was given in that place
         self._folder: str | None = None
+        self._asked: str | None = None  # the folder that it was told last
         self._path: tuple[str, ...] = ()
+        self._lock = threading.Lock()  # threads of one worker begin chunks
         self._children = False
 
     def enter(self, given: Surroundings | None) -> None:
         """Be as the driver was (None: at the start of its runner). A folder that is not here is let be."""
-        given = given or Surroundings()
+        given = given or _AT_START
         if given.number == self.number:
             return
-        self.number = given.number
-        changes = dict(given.changes)
-        for name in self._own.keys() - changes.keys():
-            _set(name, self._own.pop(name))
-        for name, text in changes.items():
-            self._own.setdefault(name, os.environ.get(name))
-            _set(name, text)
-        self._go_to(given.folder)
-        gone, self._path = self._path, given.path
-        sys.path[:] = [*given.path, *(place for place in sys.path if place not in gone and place not in given.path)]
+        with self._lock:
+            if given.number == self.number:
+                return
+            changes = dict(given.changes)
+            for name in self._own.keys() - changes.keys():
+                _set(name, self._own.pop(name))
+                del self._told[name]
+            for name, text in changes.items():
+                if name not in self._told:
+                    self._own[name] = os.environ.get(name)
+                elif self._told[name] == text:  # whatever a task has made of it since
+                    continue
+                _set(name, text)
+                self._told[name] = text
+            self._go_to(given.folder)
+            self._find_in(given)
+            self.number = given.number  # last: who finds it begins
 
     def start_children_as_python_does(self) -> None:
         """In a worker that was spawned, which would make that the way of its own children too."""
@@ -109,12 +155,26 @@ class Worker:
             processes.set_start_method(None, force=True)
 
     def _go_to(self, wanted: str | None) -> None:
+        if wanted == self._asked:
+            return
+        self._asked = wanted
         here = folder()
         self._folder = self._folder or here
         target = wanted or self._folder
         if target is not None and target != here:
-            with contextlib.suppress(OSError):
+            try:
                 os.chdir(target)
+            except OSError as error:
+                _log.warning("tasks stay in %s: the driver's folder cannot be had here: %s", here, error)
+
+    def _find_in(self, given: Surroundings) -> None:
+        had = [place for place in sys.path if place not in self._path]
+        ahead, behind = ([place for place in part if place not in had] for part in (given.path, given.behind))
+        path = [*ahead, *had, *behind]
+        self._path = (*ahead, *behind)
+        if path != sys.path:
+            sys.path[:] = path
+            importlib.invalidate_caches()
 
 
 def _path_of_any() -> list[str]:
@@ -144,5 +204,16 @@ def _raw() -> object:
     return getattr(os.environ, "_data", os.environ)
 
 
-def _variables() -> object:
-    return dict(getattr(os.environ, "_data", os.environ))
+def _present() -> _Present:
+    return dict(getattr(os.environ, "_data", os.environ)), folder(), list(sys.path)
+
+
+def _added(before: list[str], now: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """New entries of a search path: those before all others, and the rest."""
+    had = set(before)
+    first = next((n for n, place in enumerate(now) if place in had), 0)
+    return tuple(now[:first]), tuple(place for place in now[first:] if place not in had)
+
+
+def _number(one: Surroundings) -> int:
+    return one.number

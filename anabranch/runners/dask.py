@@ -192,19 +192,22 @@ class DaskRunner(OwnRunner):
 
     def put(self, shared_id: int, value: Any) -> None:
         self._outgoing.put(shared_id, value)
+        self._around.put(shared_id, value)
 
     def drop(self, shared_ids: Iterable[int]) -> None:
-        self._actions.put(("drop", tuple(shared_ids)))
+        gone = tuple(shared_ids)
+        self._around.drop(gone)
+        self._actions.put(("drop", gone))
 
     def submit(self, chunks: Sequence[Chunk]) -> None:
         if self._closed or self._thread is None:
             raise RunnerError(f"this DaskRunner {'is closed' if self._closed else 'was not started'}")
         if self._dead:
             raise RunnerError(self._link.lost or "the Dask cluster was lost")
-        around = self._around.look()
-        if around.number and self._own:
-            self._outgoing.around.update((chunk.id, around) for chunk in chunks)
-        elif around.number:
+        now = self._around.look()
+        if now.number and self._own:
+            self._outgoing.around.update((chunk.id, self._around.of(chunk.stages, now)) for chunk in chunks)
+        elif now.number:
             self._around.not_ours("Dask")
         self._actions.put(("submit", tuple(chunks)))
 

@@ -177,6 +177,8 @@ class ProcessRunner(OwnRunner):
         names = tuple(n for n in (value.spec, value.constants) if n is not None) if isinstance(value, c.Stage) else ()
         self._desk.shared[shared_id] = Shared(wire.message(wire.SHARED, shared_id, data, name), names, name)
         crew = self._crew
+        if crew is not None:
+            crew.around.put(shared_id, value)
         if crew is not None and crew.path != sys.path:
             with self._desk.lock:
                 crew.path = list(sys.path)
@@ -184,8 +186,11 @@ class ProcessRunner(OwnRunner):
                     self._desk.control(worker, wire.PATH, *crew.path)
 
     def drop(self, shared_ids: Iterable[int]) -> None:
+        gone = tuple(shared_ids)
+        if self._crew is not None:
+            self._crew.around.drop(gone)
         with self._desk.lock:
-            self._desk.dropping.update(n for n in shared_ids if n in self._desk.shared)
+            self._desk.dropping.update(n for n in gone if n in self._desk.shared)
             self._desk.drop_unneeded()
 
     def submit(self, chunks: Sequence[Chunk]) -> None:
@@ -193,11 +198,11 @@ class ProcessRunner(OwnRunner):
         if crew is None or self._desk.closed:
             raise RunnerError(f"this ProcessRunner {'is closed' if self._desk.closed else 'was not started'}")
         made = [self._job(chunk) for chunk in chunks]
-        around = crew.around.look()
-        if around.number:
-            for job in made:
+        now = crew.around.look()
+        if now.number:
+            for job, chunk in zip(made, chunks, strict=True):
                 if isinstance(job, Job):
-                    job.around = around
+                    job.around = crew.around.of(chunk.stages, now)
         with self._desk.lock:
             self._desk.take(made)
         if crew.asleep:

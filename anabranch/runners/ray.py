@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import contracts as c
 from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
 from anabranch.core.own_runners import OwnRunner
-from anabranch.core.surroundings import Driver, Surroundings
+from anabranch.core.surroundings import Driver
 from anabranch.runners.entry import WORKER
 from anabranch.runners.ray_crew import Crew
 from anabranch.runners.ray_jobs import Outgoing
@@ -101,7 +101,7 @@ class RayRunner(OwnRunner):
         require()
         self._sink = sink
         link = self._link = Link(self._address, self._num_cpus)
-        self._around = Driver(path=not link.own)
+        self._around = Driver(link.began)
         try:
             self._begin(link)
             if not self._up.wait(UP_SECONDS):
@@ -163,18 +163,23 @@ class RayRunner(OwnRunner):
 
     def put(self, shared_id: int, value: Any) -> None:
         self._outgoing.put(shared_id, value)
+        self._around.put(shared_id, value)
 
     def drop(self, shared_ids: Iterable[int]) -> None:
-        self._actions.put(("drop", tuple(shared_ids)))
+        gone = tuple(shared_ids)
+        self._around.drop(gone)
+        self._actions.put(("drop", gone))
 
     def submit(self, chunks: Sequence[Chunk]) -> None:
         if self._closed or self._thread is None:
             raise RunnerError(f"this RayRunner {'is closed' if self._closed else 'was not started'}")
-        around: Surroundings | None = self._around.look()
-        if around is not None and around.number and not self._link.own:
+        now, of = self._around.look(), self._around.of
+        if now.number and not self._link.own:
             self._around.not_ours("Ray")
-            around = None
-        self._actions.put(("submit", [self._outgoing.job(chunk, around) for chunk in chunks]))
+        elif now.number:
+            self._actions.put(("submit", [self._outgoing.job(chunk, of(chunk.stages, now)) for chunk in chunks]))
+            return
+        self._actions.put(("submit", [self._outgoing.job(chunk) for chunk in chunks]))
 
     def shorten(self, chunk: int, keep: int) -> None:
         self._actions.put(("shorten", chunk, max(keep, 0)))

@@ -14,10 +14,11 @@ from typing import Any
 
 from anabranch.core import forks
 from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
+from anabranch.core.surroundings import Driver
 
 _lock = threading.Lock()
 _ready_for_copies = False
-_started: set[str] = set()  # jobs of those that were started here
+_started: dict[str, Driver] = {}  # by job, those that were started here, and what the driver had then
 _uses: dict[str, int] = {}  # runners that use a Ray which one of them started or joined, by its job
 
 
@@ -59,10 +60,11 @@ class Link:
                 self._job = _job(ray)
             else:
                 if _begin(ray, address, num_cpus):
-                    _started.add(_job(ray))
+                    _started[_job(ray)] = Driver(path=False)  # with what Ray has set here for the driver alone
                 self._job = _job(ray)
                 _uses[self._job] = 0
-            self.own = self._job in _started
+            self.began = _started.get(self._job)
+            self.own = self.began is not None
             if self._job in _uses:
                 _uses[self._job] += 1
 
@@ -79,6 +81,7 @@ class Link:
             _uses[self._job] -= 1
             if not _uses[self._job]:
                 del _uses[self._job]
+                _started.pop(self._job, None)
                 with contextlib.suppress(Exception):
                     if headless:
                         _leave(self.ray)

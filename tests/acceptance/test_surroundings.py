@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import Secret, flow, task
+from anabranch import ProcessRunner, Secret, flow, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.acceptance.gates import Gate
 
 NAME = "AB_SURROUNDINGS"
 
@@ -102,3 +105,38 @@ def test_a_folder_that_was_added_to_the_path(runner: str, tmp_path: Path, monkey
 
     assert main() == 5
     sys.modules.pop(name, None)
+
+
+def test_a_map_keeps_what_it_was_mapped_with_and_a_worker_that_begins_later_knows(
+    processes: str, gates: Callable[[str], Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = gates("open")
+
+    @task
+    def waits(n: int) -> str | None:
+        if n == 0:
+            gate.pass_through()
+        return os.environ.get(NAME)
+
+    @task
+    def ends() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with ProcessRunner(max_workers=1):
+        first = waits.map(range(40), chunk=1)
+        monkeypatch.setenv(NAME, "later")
+        second = waits.map(range(1, 41), chunk=1)
+        monkeypatch.setenv(NAME, "last")
+        gate.open()
+        assert [*first.result(), *second.result()] == [None] * 40 + ["later"] * 40
+        ends.submit().exception()
+        assert here.submit(1).result()[0] == "last"
+        monkeypatch.delenv(NAME)
+        assert here.submit(1).result()[0] is None
+
+
+def test_a_change_between_two_cells(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("one", "two"):
+        monkeypatch.setenv(NAME, text)
+        assert here.submit(1).result()[0] == text
+        assert {name for name, _ in here.map(range(2)).result()} == {text}

@@ -20,6 +20,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
+from anabranch.core import whole_modules
 from anabranch.core.wrappers import reductions
 
 if TYPE_CHECKING:
@@ -85,9 +86,25 @@ def pickler(base: Any, kept: bool = False) -> Any:
         @classmethod
         def dumps(cls, value: Any, buffer_callback: Any = None) -> bytes:
             """The value's pickle (protocol 5); raises what its pickling raises."""
+            kind = cls if kept or whole_modules.that_go() is None else Whole
             with io.BytesIO() as file:
-                cls(file, 5, buffer_callback=buffer_callback).dump(value)
+                kind(file, 5, buffer_callback=buffer_callback).dump(value)
                 return file.getvalue()
+
+    class Whole(Pickler):
+        """Tells what is in a module that goes whole by its name there."""
+
+        def reducer_override(self, value: Any) -> Any:
+            going = whole_modules.that_go()
+            found = None if going is None else whole_modules.reduction(value, going, registered())
+            if found is not None:
+                return found
+            reduced = super().reducer_override(value)
+            if going is None or not isinstance(value, FunctionType) or type(reduced) is not tuple:
+                return reduced
+            make, (inner, args, *place), (fill, state, _), *rest = reduced
+            args, state = whole_modules.with_space(value, going, args, state)
+            return make, (inner, args, *place), (fill, state, kept), *rest
 
     return Pickler
 

@@ -36,7 +36,7 @@ from anabranch.runners.process_crew import Crew
 from anabranch.runners.process_desk import Desk, Shared
 from anabranch.runners.process_jobs import Job, merge
 from anabranch.runners.refusals import unserializable
-from anabranch.runners.value_files import Store, block_name, dumps, pickled, refused
+from anabranch.runners.value_files import Store, block_name, dumps, importing, pickled_beside, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -173,7 +173,8 @@ class ProcessRunner(OwnRunner):
         except OSError as error:
             raise RunnerError(f"no room in shared memory for what {_title(value)} needs: {error}") from error
         except Exception as error:
-            raise unpicklable(value, error, refused, _title(value)) from error
+            with importing():
+                raise unpicklable(value, error, refused, _title(value)) from error
         names = tuple(n for n in (value.spec, value.constants) if n is not None) if isinstance(value, c.Stage) else ()
         self._desk.shared[shared_id] = Shared(wire.message(wire.SHARED, shared_id, data, name), names, name)
         crew = self._crew
@@ -281,7 +282,7 @@ class ProcessRunner(OwnRunner):
 
     def _parcel(self, value: Any, name: str) -> tuple[bytes, str | None]:
         """A value pickled, or the name of the file where it lies because it is large."""
-        data, buffers = pickled(value)
+        data, buffers = pickled_beside(value)
         if not buffers and len(data) < wire.MESSAGE_BYTES - 100:
             return data, None
         self._desk.store.write(name, [(data, buffers)])
@@ -293,7 +294,8 @@ class ProcessRunner(OwnRunner):
         except OSError as error:
             return c.ChunkLost(chunk.id, "out-of-memory", f"no room for the arguments in shared memory: {error}")
         except Exception as error:
-            return unserializable(chunk, error)
+            with importing():
+                return unserializable(chunk, error)
         needs = chunk.stages
         for stage in chunk.stages:
             if stage in self._desk.shared:

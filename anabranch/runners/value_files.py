@@ -28,9 +28,11 @@ import cloudpickle
 from anabranch.core.errors import ResultReleased
 from anabranch.core.own_code import pickler
 from anabranch.core.processes import host_name, process_alive, process_started
+from anabranch.core.whole_modules import WholeModules, going_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from anabranch.core.contracts import Handle
 
@@ -57,18 +59,7 @@ def dumps(value: Any, buffers: list[memoryview] | None = None) -> bytes:
     `__main__` or in modules registered to travel by value, which only cloudpickle takes along.
     """
 
-    def inside(buffer: pickle.PickleBuffer) -> bool:
-        assert buffers is not None
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < LARGE:
-            return True
-        buffers.append(raw)
-        return False
-
-    apart = None if buffers is None else inside
+    apart = None if buffers is None else _apart(buffers)
     if not cloudpickle.list_registry_pickle_by_value():
         try:
             data = pickle.dumps(value, 5, buffer_callback=apart)
@@ -81,6 +72,22 @@ def dumps(value: Any, buffers: list[memoryview] | None = None) -> bytes:
     return by_value(value, apart)
 
 
+def _apart(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
+    """Takes large buffers out of a pickle, into the list."""
+
+    def inside(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < LARGE:
+            return True
+        buffers.append(raw)
+        return False
+
+    return inside
+
+
 def by_value(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
     """Pickle a value with what it takes of `__main__`; that is the script's own again where it comes home."""
     return _Pickler.dumps(value, apart)  # type: ignore[no-any-return]
@@ -90,6 +97,21 @@ def pickled(value: Any) -> Pickled:
     """A value's pickle and its large buffers."""
     buffers: list[memoryview] = []
     return dumps(value, buffers), buffers
+
+
+def pickled_beside(value: Any) -> Pickled:
+    """The same for a process of this machine, which imports what this one does."""
+    try:
+        return pickled(value)
+    except Exception:  # what the modules hold that its code reads may not travel: a worker has its own of that
+        buffers: list[memoryview] = []
+        with importing():
+            return by_value(value, _apart(buffers)), buffers
+
+
+def importing() -> AbstractContextManager[None]:
+    """Inside, code is pickled as processes of this machine can have it."""
+    return going_whole(WholeModules(imported=True))
 
 
 def refused(value: Any) -> bytes:

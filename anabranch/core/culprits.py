@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _DEEPEST = 50
+_WAY_OUT = "; make it inside the task, or move it and the functions that use it into a module that the script imports"
 
 
 def culprit_path(value: Any, dumps: Callable[[Any], Any], where: str = "value") -> str:
@@ -33,7 +35,8 @@ def unpicklable(
     culprit = way[-1][1] if way else value
     kind = type(culprit)
     reason = _refusal(culprit, dumps) or error
-    return SerializationError(f"cannot serialize {path} ({kind.__module__}.{kind.__qualname__}): {text(reason)}")
+    told = f"cannot serialize {path} ({kind.__module__}.{kind.__qualname__}): {text(reason)}"
+    return SerializationError(told + (_WAY_OUT if ".__globals__[" in path else ""))
 
 
 def _way(value: Any, dumps: Callable[[Any], Any]) -> list[tuple[str, Any]]:
@@ -83,6 +86,9 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f"[{n}]", part) for n, part in enumerate(value))
         elif is_a(value, set, frozenset):
             yield from (("{...}", part) for part in value)
+        elif dataclasses.is_dataclass(value):
+            names = [field.name for field in dataclasses.fields(value)]
+            yield from ((f".{name}", attribute(value, name)) for name in names)
         yield from _parts_of_state(value)
 
 

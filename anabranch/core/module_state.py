@@ -26,6 +26,7 @@ from anabranch.core.computation import Computation
 from anabranch.core.insides import opened
 from anabranch.core.reads import MISSING, is_own
 from anabranch.core.task_spec import TaskSpec
+from anabranch.core.whole_modules import that_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -67,11 +68,18 @@ class ModuleState:
                     settle(way, data)
 
     def __reduce__(self) -> Any:
-        return _arrived, (self.values, self.codes)
+        going = that_go()
+        names = {way[0] for way in (*self.values, *self.codes)}
+        whole = [going.get(name) for name in sorted(names & going.names)] if going is not None else []
+        return _arrived, (self.values, self.codes, whole)
 
 
-def _arrived(values: dict[Way, bytes], codes: dict[Way, bytes]) -> ModuleState:
-    """In place before what comes behind it in the same pickle: functions found by their names are those of now."""
+def _arrived(values: dict[Way, bytes], codes: dict[Way, bytes], whole: list[ModuleType]) -> ModuleState:
+    """In place before what comes behind it in the same pickle: functions found by their names are those of now.
+
+    Args:
+        whole: modules that are here since they were unpickled.
+    """
     found = ModuleState(values, codes)
     found.settle()
     return found
@@ -90,6 +98,17 @@ def carried(value: Any, dumps: Callable[[Any], bytes], *, imported: Collection[s
     if watch is None or only == set():
         return value
     return replace(value, modules=_state_of(watch, dumps, only))
+
+
+def names_read(value: Any) -> dict[str, set[str]]:
+    """What a task reads in the user's modules, as far as it was looked at: by module, the names."""
+    watch = value.computed.watch if is_a(value, TaskSpec) and is_a(value.computed, Computation) else None
+    found: dict[str, set[str]] = {}
+    for space, names in watch.spaces.values() if watch is not None else ():
+        module = _module(space.get("__name__"))
+        if module is not None:
+            found.setdefault(module.__name__, set()).update(names)
+    return found
 
 
 def _state_of(watch: Watch, dumps: Callable[[Any], bytes], only: Collection[str] | None) -> ModuleState | None:

@@ -68,15 +68,29 @@ class WholeModules:
 
     def __init__(self, taken: Iterable[ModuleType] = (), *, imported: bool = False) -> None:
         self._imported = imported
-        self._found: dict[str, WholeModule | None] = {m.__name__: WholeModule(m.__name__, _sources(m)) for m in taken}
+        self._found: dict[str, WholeModule | None] = {}
+        taken = list(taken)
+        self.chosen = frozenset(module.__name__ for module in taken)
+        for module in taken:  # with what it imports: there a class is the one that it knows, too
+            sources = _sources(module)
+            self._found.update({name: WholeModule(name, sources) for name in (module.__name__, *sources)})
         self.names = frozenset(self._found)  # of the user's modules that were taken
 
-    def and_more(self, modules: Mapping[str, ModuleType], refuses: Callable[[Any], bool]) -> WholeModules | None:
-        """With those of these modules that hold what cannot be pickled; None: there is none."""
-        more = [m for name, m in modules.items() if name not in self.names and _source(m) and _holds(m, refuses)]
-        return (
-            WholeModules([*(sys.modules[name] for name in self.names if name in sys.modules), *more]) if more else None
-        )
+    def and_more(
+        self, modules: Mapping[str, ModuleType], refuses: Callable[[Any], bool], read: Mapping[str, set[str]] | None
+    ) -> WholeModules | None:
+        """With those of these modules that hold what cannot be pickled; None: there is none.
+
+        Args:
+            read: the names that count, by module; None: all.
+        """
+        more = [
+            module
+            for name, module in modules.items()
+            if name not in self.names and _holds(module, refuses, None if read is None else read.get(name, set()))
+        ]
+        known = [sys.modules[name] for name in self.chosen if name in sys.modules]
+        return WholeModules([*known, *more]) if more else None
 
     def get(self, name: Any) -> WholeModule | None:
         if type(name) is not str or name == MAIN:
@@ -254,10 +268,10 @@ def neighbours(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
     return {**modules, **{name: sys.modules[name] for name in names}}
 
 
-def _holds(module: ModuleType, refuses: Callable[[Any], bool]) -> bool:
-    """Whether a value at its top, or in a class of its, cannot be pickled."""
+def _holds(module: ModuleType, refuses: Callable[[Any], bool], names: set[str] | None) -> bool:
+    """Whether a value under these names (None: all) at its top, or in a class of its, cannot be pickled."""
     seen: set[int] = set()
-    stack = [vars(module)]
+    stack: list[Any] = [{n: v for n, v in list(vars(module).items()) if names is None or n in names}]
     while stack:
         for name, value in list(stack.pop().items()):
             if id(value) in seen or name.startswith("__") or is_a(value, ModuleType):

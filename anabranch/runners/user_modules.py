@@ -1,20 +1,23 @@
 """The user's modules on their way to workers elsewhere: by value, but for those that hold what cannot travel.
 
 A lock, a connection, an open file at the top of a module belong to their process. Workers import such a
-module for themselves, as they would in a plain program, and each has a lock of its own; what the driver's
-module holds besides is carried to it. Where a worker cannot import it, its error says what kept it from travelling.
+module for themselves, as they would in a plain program, or make it of its source where they have not got it, and each
+has a lock of its own; what the driver's module holds besides is carried to it. Where a worker can do neither, its error
+says what kept the module from travelling.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from anabranch.core.contracts import TaskSpec
 from anabranch.core.culprits import unpicklable
-from anabranch.core.module_state import carried
+from anabranch.core.module_state import carried, names_read
 from anabranch.core.user_code import by_value, local_modules
+from anabranch.core.whole_modules import WholeModules, going_whole, neighbours
 from anabranch.runners.payloads import Payload, dumps
 from anabranch.runners.value_files import refused
 
@@ -30,14 +33,15 @@ class UserModules:
     def __init__(self) -> None:
         self.travelling: dict[str, ModuleType] = {}
         self.named: dict[str, str] = {}  # those that workers import, and why they do not travel
+        self._whole = WholeModules()  # these, with what they import
 
     def shared(self, value: Any) -> Payload:
         """A shared value, with the modules that it needs; raises SerializationError with the path to the culprit."""
         modules = {**self.travelling, **local_modules(value)}
         modules = {name: module for name, module in modules.items() if name not in self.named}
-        whole = carried(value, refused, imported=self.named.keys())
+        whole = carried(value, refused, imported=self._whole.names)
         try:
-            found = dumps(whole, modules)
+            found = _dumps(whole, modules, self._whole)
         except Exception as error:  # whatever the code of an object raises that is pickled
             found, modules = self._without_culprits(value, modules, error)
         self.travelling = modules
@@ -46,40 +50,51 @@ class UserModules:
 
     def dumps(self, value: Any) -> Payload:
         """A chunk; raises what its pickling raises."""
-        return dumps(value, self.travelling)
+        return _dumps(value, self.travelling, self._whole)
 
     def again(self, value: Any) -> Payload:
         """A shared value that was pickled before; raises what its pickling raises."""
-        return self.dumps(carried(value, refused, imported=self.named.keys()))
+        return self.dumps(carried(value, refused, imported=self._whole.names))
 
     def _without_culprits(
         self, value: Any, modules: dict[str, ModuleType], error: Exception
     ) -> tuple[Payload, dict[str, ModuleType]]:
-        named = {name: self._refusal(value, {name: module}) for name, module in modules.items()}
-        stay = {name: why for name, why in named.items() if why is not None}
-        left = {name: module for name, module in modules.items() if name not in stay}
-        whole = carried(value, refused, imported={*self.named, *stay})
-        try:
-            found = dumps(whole, left)
-        except Exception:  # no module is to blame
-            raise self._culprit(value, modules, error) from error
-        self.named.update((name, f"module {name!r} does not travel ({why})") for name, why in stay.items())
-        return found, left
-
-    def _refusal(self, value: Any, module: dict[str, ModuleType]) -> SerializationError | None:
-        """Why the value cannot travel with this module; None: it can."""
-        try:
-            dumps(value, module)
-        except Exception as error:
-            return self._culprit(value, module, error)
-        return None
+        read = names_read(value)
+        near = neighbours({**modules, **{name: sys.modules[name] for name in read}})
+        for names in (read, None):
+            whole = self._whole.and_more(near, lambda part: _refuses(part, modules), names)
+            if whole is None:
+                continue
+            try:
+                found = _dumps(carried(value, refused, imported=whole.names), modules, whole)
+            except Exception:  # other modules are to blame, or none
+                continue
+            why = self._culprit(value, modules, error)
+            stay = whole.chosen - self._whole.chosen
+            self.named.update((name, f"module {name!r} does not travel ({why})") for name in stay)
+            self._whole = whole
+            return found, {name: module for name, module in modules.items() if name not in self.named}
+        raise self._culprit(value, modules, error) from error
 
     def _culprit(self, value: Any, modules: dict[str, ModuleType], error: Exception) -> SerializationError:
         name = getattr(value, "name", None) or "value"
         part, where = (value.fn, f"{name}.fn") if isinstance(value, TaskSpec) else (value, name)
-        with by_value(modules, cloudpickle):
+        with going_whole(self._whole), by_value(modules, cloudpickle):
             try:
                 refused(part)
             except Exception as refusal:
                 return unpicklable(part, refusal, refused, where)
             return unpicklable(value, error, refused, name)
+
+
+def _dumps(value: Any, modules: dict[str, ModuleType], whole: WholeModules) -> Payload:
+    with going_whole(whole):
+        return dumps(value, modules)
+
+
+def _refuses(value: Any, modules: dict[str, ModuleType]) -> bool:
+    try:
+        dumps(value, modules)
+    except Exception:  # whatever the value's own code raises
+        return True
+    return False

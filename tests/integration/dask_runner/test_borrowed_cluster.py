@@ -122,6 +122,37 @@ def test_the_users_modules_travel(lent: Any, tmp_path: Path, monkeypatch: pytest
         del sys.modules["ab_tasks"], sys.modules["ab_helper"]
 
 
+def test_the_users_modules_travel_whole(lent: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they hold cannot be pickled, and no worker can import them: made there of their source, once a version."""
+    (tmp_path / "ab_kept").mkdir()
+    (tmp_path / "ab_kept" / "__init__.py").write_text("FACTOR = 2\n")
+    (tmp_path / "ab_kept" / "points.py").write_text("class Point:\n    def __init__(self, x):\n        self.x = x\n")
+    source = (
+        "import threading\nfrom . import FACTOR\nfrom .points import Point\nLOCK = threading.Lock()\n"
+        "def move(p):\n    with LOCK:\n        return Point(p.x * FACTOR + {}) if type(p) is Point else None\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    try:
+        for more in (1, 10):
+            (tmp_path / "ab_kept" / "work.py").write_text(source.format(more))
+            work, points = importlib.import_module("ab_kept.work"), importlib.import_module("ab_kept.points")
+            monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(tmp_path)])
+            driver = Driver(DaskRunner(client=lent))
+            try:
+                chunk = driver.chunk(driver.task(work.move), [points.Point(1), points.Point(2)])
+                driver.run([chunk])
+                assert [point.x for point in driver.values(chunk)] == [2 + more, 4 + more]
+                assert [type(point) for point in driver.values(chunk)] == [points.Point] * 2
+            finally:
+                driver.runner.close()
+                monkeypatch.syspath_prepend(str(tmp_path))
+                del sys.modules["ab_kept.work"]
+    finally:
+        for name in [name for name in sys.modules if name.startswith("ab_kept")]:
+            del sys.modules[name]
+
+
 def test_other_versions_are_refused(lent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {**dask_worker.versions(), "Python": "3.99"}
     dask_worker.compare(ours, ours, "w")

@@ -47,9 +47,26 @@ def test_only_what_cannot_travel_is_left_to_be_imported(module: Any) -> None:
     assert list(modules.travelling) == ["travels_a"]
 
 
-def test_a_worker_without_the_module_says_why_it_did_not_travel(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_the_module_makes_it_of_its_source(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module("travels_a", PLAIN)
+    locked = module("stays_c", LOCKED.replace("base(x)", "base(x) * FACTOR") + "FACTOR = 1\n")
+    locked.FACTOR = 10
+    spec = task(locked.work).spec
+    spec.computed.look()
+    payload = UserModules().shared(spec)
+    monkeypatch.delitem(sys.modules, "stays_c")
+    monkeypatch.setattr(sys, "path", sys.path[1:])
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    assert payload.load().fn(1) == 20, "with what the driver's holds"
+    assert sys.modules["stays_c"] is not locked
+
+
+def test_a_worker_without_module_and_source_says_why_it_did_not_travel(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module("travels_a", PLAIN)
     locked = module("stays_b", LOCKED)
+    (tmp_path / "stays_b.py").unlink()
     payload = UserModules().shared(task(locked.work).spec)
     sent = payload.__reduce_ex__(4)
     monkeypatch.delitem(sys.modules, "stays_b")

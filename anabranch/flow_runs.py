@@ -100,7 +100,7 @@ class FlowRun:
             parent_run=parent.id if parent is not None else "", version=flow.options.version or "",
             runner=self.session.pump.dispatcher.lanes[self.shared.lane].capabilities.name, tags=self.tags,
             parameters=json_parameters(self.parameters), resumable=begin.resumable, run_key=begin.key,
-            entry=resumption.entry_of(flow.fn) if begin.resumable else "", token=begin.token,
+            entry=resumption.entry_of(flow.plain_fn) if begin.resumable else "", token=begin.token,
         )  # fmt: skip
         if earlier is not None:
             self.row.created, self.row.attempt = earlier.created, earlier.attempt
@@ -247,7 +247,7 @@ class FlowRun:
 
     def _policy(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False) -> Any:
         attempt = FlowAttempt(
-            self.flow, self, self.flow.fn, self.flow.options, self, random.Random(), attempt=self.before,
+            self.flow, self, self.flow.plain_fn, self.flow.options, self, random.Random(), attempt=self.before,
             before=self.before, streams=streams, given_up=self._given_up,
         )  # fmt: skip
         return flow_run(attempt, args, kwargs)
@@ -336,7 +336,7 @@ class FlowRun:
             raise self.misnamed
         if not self.flow.options.validate_parameters:
             return args, kwargs
-        return validate_call(self.flow.fn, args, kwargs, name=self.flow.name)
+        return validate_call(self.flow.plain_fn, args, kwargs, name=self.flow.name)
 
     def changed(self, state: State, attempt: int) -> None:
         if self.over.is_set():  # it was left open, and goes on for whoever holds it

@@ -14,6 +14,7 @@ from anabranch.core.descriptors import Bound, opened, owner_of
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
 from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
+from anabranch.core.reachable import plain, reachable
 from anabranch.core.walk import needs_walk
 from anabranch.flow_runs import FlowRun
 from anabranch.given_values import GivenValues
@@ -44,7 +45,7 @@ class Flow(Generic[P, R]):
         fn, self._binds = opened(fn)
         if not callable(fn):
             raise OptionError(f"@flow wants a function, got {fn!r}")
-        self.fn = fn
+        self.plain_fn = fn
         default = getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
         name = (given or {}).get("name") or (base.name if base else None) or default
         self.options: FlowOptions = options.make(FlowOptions, f"@flow {name!r}", given or {}, base)
@@ -169,11 +170,11 @@ class Flow(Generic[P, R]):
     @functools.cached_property
     def _runnable(self) -> Runnable:
         """What its scope knows of it: the task, as it were, of its submitted runs."""
-        return Runnable(self.fn, self.name, options.make(TaskOptions, self.name, {}))
+        return Runnable(self.plain_fn, self.name, options.make(TaskOptions, self.name, {}))
 
     def with_options(self, **given: Any) -> Flow[P, R]:
         """A new flow of the same function with some options changed."""
-        new: Flow[P, R] = Flow(self.fn, given, base=self.options)
+        new: Flow[P, R] = Flow(self.plain_fn, given, base=self.options)
         new._reference, new._binds = self._reference, self._binds
         return new
 
@@ -207,6 +208,18 @@ class Flow(Generic[P, R]):
         owner = owner_of(self._binds, instance, kind)
         return self if owner is None else BoundFlow(self, owner)
 
+    @property
+    def fn(self) -> Any:
+        """The plain function, under a name by which pickle finds it where the flow stands in its module."""
+        return reachable(self, self.plain_fn)
+
+    @fn.setter
+    def fn(self, fn: Any) -> None:
+        self.plain_fn = fn
+
+    def __reduce__(self) -> Any:
+        return (_rebuild, (self.fn, self.options, self._binds))
+
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
 
@@ -220,6 +233,12 @@ class BoundFlow(Bound, Flow[P, R]):
 
     def set_reference_tasks(self, tasks: Any) -> None:
         self.__func__.set_reference_tasks(tasks)
+
+
+def _rebuild(fn: Callable[P, R], base: FlowOptions, binds: Any) -> Flow[P, R]:
+    made: Flow[P, R] = Flow(plain(fn), None, base=base)
+    made._binds = binds
+    return made
 
 
 @overload

@@ -258,7 +258,7 @@ def _current(stored: StoredCall) -> Code:
         return code
     where = f"as it is in {getattr(module, '__file__', None) or stored.file}"
     if isinstance(found, Runnable):
-        return Code(found.fn, f"the task {where}", module, bool(found.options.log_prints))
+        return Code(found.plain_fn, f"the task {where}", module, bool(found.options.log_prints))
     return Code(found, f"the function {where}", module)
 
 

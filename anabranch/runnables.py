@@ -11,6 +11,7 @@ from anabranch.core.computation import Computation
 from anabranch.core.contracts import TaskSpec
 from anabranch.core.owners import Owner
 from anabranch.core.params import Binder
+from anabranch.core.reachable import reachable
 from anabranch.core.user_code import is_async
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Runnable:
         self, fn: Callable[..., Any], name: str, chosen: TaskOptions, source: str | None = None,
         make: Callable[[TaskSpec], Any] | None = None,
     ) -> None:  # fmt: skip
-        self.fn = fn
+        self.plain_fn = fn
         self.name = name
         self.options = chosen
         self.binder = Binder(fn, name)
@@ -45,6 +46,15 @@ class Runnable:
         streams = inspect.isasyncgenfunction(fn)
         self.isasync = streams or inspect.iscoroutinefunction(fn)
         self.isgenerator = streams or inspect.isgeneratorfunction(fn)
+
+    @property
+    def fn(self) -> Any:
+        """The plain function, under a name by which pickle finds it where the task stands in its module."""
+        return reachable(self, self.plain_fn)
+
+    @fn.setter
+    def fn(self, fn: Any) -> None:
+        self.plain_fn = fn
 
 
 def name_of(fn: Any) -> str:

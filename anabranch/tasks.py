@@ -13,6 +13,7 @@ from anabranch.core.asking import attribute
 from anabranch.core.descriptors import CHAINS, Bound, opened, owner_of, under_classmethod
 from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
+from anabranch.core.reachable import plain
 from anabranch.runnables import Runnable, name_of
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Task(Runnable, Generic[P, R]):
         """A new task of the same function with some options changed; this one stays as it is."""
         if self._may_hide:
             self._check_seen()
-        return _rebuild(self.fn, self.options, self._binds, given)
+        return _rebuild(self.plain_fn, self.options, self._binds, given)
 
     def _check_seen(self) -> None:
         """Raise OptionError under a `classmethod` that shows our methods and hides the class that they are to get."""
@@ -161,7 +162,8 @@ class Task(Runnable, Generic[P, R]):
         self.options = options.make(
             TaskOptions, f"@task {self.name!r}", {name: (*getattr(self.options, name), hook)}, self.options
         )
-        super().__init__(self.fn, self.name, self.options, self.spec.source, _of_spec)  # workers may have it as it was
+        # Anew: workers may have it as it was.
+        super().__init__(self.plain_fn, self.name, self.options, self.spec.source, _of_spec)
         return hook
 
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
@@ -189,7 +191,7 @@ class BoundTask(Bound, Task[P, R]):
 def _rebuild(
     fn: Callable[P, R], base: TaskOptions, binds: Binds = "instance", given: dict[str, Any] | None = None
 ) -> Task[P, R]:
-    made: Task[P, R] = Task(fn, given, base=base)
+    made: Task[P, R] = Task(plain(fn), given, base=base)
     made._binds = binds
     return made
 

@@ -61,7 +61,7 @@ class Bound:
     def __init__(self, whole: Any, owner: Any) -> None:
         self.__func__ = whole
         self.__self__ = owner
-        self.fn: Any = MethodType(whole.fn, owner)
+        self.fn: Any = MethodType(whole.plain_fn, owner)
         self.__doc__ = whole.__doc__
         self.__module__ = whole.__module__
 

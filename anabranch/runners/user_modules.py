@@ -88,6 +88,8 @@ class UserModules:
 
 
 def _dumps(value: Any, modules: dict[str, ModuleType], whole: WholeModules) -> Payload:
+    if not whole.chosen:  # pickling need not ask for each object
+        return dumps(value, modules)
     with going_whole(whole):
         return dumps(value, modules)
 

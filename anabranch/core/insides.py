@@ -38,7 +38,7 @@ def wrapped_in(value: Any) -> Any:
     """The function inside a task, a flow, or what `functools.wraps` and `lru_cache` made of it; else None."""
     inside = dict_of(value)
     if type(value).__module__.partition(".")[0] == _PACKAGE:
-        return inside.get("fn")
+        return inside.get("plain_fn", inside.get("fn"))
     return inside.get("__wrapped__")
 
 

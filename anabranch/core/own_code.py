@@ -191,7 +191,7 @@ def _at_home(module: str, name: str) -> Any:
     there = roles.stand_in if module == MAIN and roles.stand_in is not None else sys.modules.get(module)
     found = _NONE if there is None else _inside(vars(there), name)
     ours = type(found).__module__.startswith(_PACKAGE)  # a task: its function has its name
-    return getattr(found, "fn", found) if ours else found
+    return getattr(found, "plain_fn", found) if ours else found
 
 
 def _inside(names: Mapping[str, Any], name: str) -> Any:

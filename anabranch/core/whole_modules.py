@@ -1,6 +1,6 @@
 """Modules that workers have whole, so that what is in them need not be pickled: a lock, a connection, an open file.
 
-    pickled:    work of module tools --> reached(module, "work", ("fn",)), the module by its name and its source
+    pickled:    work of module tools --> reached(module, "work", ("plain_fn",)), the module by its name and its source
     unpickled:  the same file is found here --> imported, as anybody would
                 it is missing or another    --> a module of that name, made here once of the source
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAIN = "__main__"
 MOST = 100  # objects that are looked at for a function inside what stands under its name
 _NONE = object()
-_INSIDE = ("fn", "__wrapped__", "__func__", "func", "fget", "fset")  # where wrappers keep their functions
+_INSIDE = ("plain_fn", "fn", "__wrapped__", "__func__", "func", "fget", "fset")  # where wrappers keep their functions
 
 Source = tuple[str, str, bool]  # the file, its text, and whether it is a package's
 

@@ -24,10 +24,9 @@ DEADLINE = 90.0  # seconds that a round may take, besides what it stops and star
 START = {"thread": 5.0, "process": 5.0, "dask": 25.0, "ray": 45.0}  # seconds for a driver and its cluster to come up
 UNSTARTED = 3  # times that Ray may fail to come up, as it does on a busy machine: the next driver goes on
 GONE = 20.0  # seconds in which processes of a driver that is gone have to go
-# Ray's own agents look for their dead raylet five times, 0.4 s apart, then wait 60 s for the answer of a control store
-# that is gone too, and end like others after that (ray._private: process_watcher, publish_error_to_driver).
+# Ray's own agents, once their raylet is dead, wait a minute for the answer of a control store that is gone too, and end
+# after that (ray._private: process_watcher, publish_error_to_driver). A round does not wait for that.
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-AGENTS_GONE = 5 * 0.4 + 60.0 + GONE
 
 
 class RoundFailed(Exception):
@@ -208,11 +207,11 @@ class Round:
         """Processes that nobody ended: those of drivers that were killed, too."""
         began = time.monotonic()
         while pids := faults.left(self.folder):
-            over = time.monotonic() - began
             lines = [line for pid in pids if (line := faults.command(pid))]
-            late = [line for line in lines if over > (AGENTS_GONE if line.startswith(AGENTS) else GONE)]
-            if late:
-                return [f"processes are left over: {late}"]
+            if all(line.startswith(AGENTS) for line in lines):
+                faults.signal_all(pids, signal.SIGKILL)
+            if time.monotonic() - began > GONE:
+                return [f"processes are left over: {lines}"]
             time.sleep(0.1)
         return []
 

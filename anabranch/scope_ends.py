@@ -43,6 +43,7 @@ class Ends:
         if self.contexts is not None:
             self.contexts.clear(self.maps)
         self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
+        self.pump.settle()  # what it tells the record of them comes before the run's own end there
 
     def unfinished(self) -> list[MapRun]:
         return [m for m in self.maps if m.done < len(m.codes) or (m.kind == "map" and not m.closed)]

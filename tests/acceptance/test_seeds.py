@@ -157,7 +157,7 @@ def test_a_timeout_that_strikes(runner: str) -> None:
     """The seed's timeout, passed: the run is TimedOut, which is a failure, and `result()` raises TimeoutError."""
     # Where it is noticed when the item ends, the item ends soon; elsewhere it is struck at its time.
     notices_late = runner == "inline"
-    steps = 60 if notices_late else 1000
+    steps = 60 if notices_late else 6000
 
     @task(timeout_seconds=0.2)
     def extract_data():
@@ -176,7 +176,7 @@ def test_a_timeout_that_strikes(runner: str) -> None:
     began = time.monotonic()
     assert data_pipeline() == "data"
     if not notices_late:
-        assert time.monotonic() - began < 9.0
+        assert time.monotonic() - began < 50.0  # of 60 or more
 
 
 # -- seed 004: restart failed tasks --------------------------------------------------------------

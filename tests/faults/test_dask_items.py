@@ -17,7 +17,7 @@ from anabranch.session import Session
 from anabranch.settings import Settings
 from tests.faults import awkward, slow_reader
 from tests.faults.pipes import pipe, read_pid, squares_met_at
-from tests.faults.workers import until
+from tests.faults.workers import until, until_values_are_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,9 +108,9 @@ def test_lost_values_that_still_have_a_reader_are_made_again(dask: DaskRunner, t
         futures.wait(WAIT)
         first, _ = futures[0].result()
         where = [future.result()[0] for future in futures]
-        time.sleep(0.3)  # until the scheduler has been told that these are values only
+        until_values_are_told(dask)
         os.kill(first, signal.SIGKILL)
-        until(lambda: any(state.attempt > 1 for state in futures.states), 30)
+        until(lambda: any(state.attempt > 1 for state in futures.states))
         values = futures.result(WAIT)
         assert [data[:1] for _, data in values] == [bytes([x]) for x in range(16)]
         attempts = [state.attempt for state in futures.states]

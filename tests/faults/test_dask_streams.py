@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
 from anabranch import DaskRunner, flow, task
-from tests.faults.workers import until
+from tests.faults.workers import until, until_values_are_told
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(120)]
 
@@ -59,9 +58,9 @@ def test_a_lost_value_whose_input_was_released_has_its_input_made_again(dask: Da
         copies.wait(WAIT)
         made.release()
         first, _ = copies[0].result()
-        time.sleep(0.3)  # until the scheduler has been told that these are values only
+        until_values_are_told(dask)
         os.kill(first, signal.SIGKILL)
-        until(lambda: any(state.attempt > 1 for state in copies.states), 30)
+        until(lambda: any(state.attempt > 1 for state in copies.states))
         copies.wait(WAIT)
         assert [value[1][:1] for value in copies.result()] == [bytes([x + 1]) for x in range(8)]
 
@@ -78,7 +77,7 @@ def test_a_value_that_is_lost_while_it_is_asked_for_is_waited_for(dask: DaskRunn
         made = make.map(range(8), chunk=1)
         made.wait(WAIT)
         first, _ = made[0].result()
-        time.sleep(0.3)  # until the scheduler has been told that these are values only
+        until_values_are_told(dask)
         os.kill(first, signal.SIGKILL)
         assert [data[:1] for _, data in made.result()] == [bytes([x]) for x in range(8)]
 

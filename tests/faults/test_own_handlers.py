@@ -133,7 +133,7 @@ def test_a_task_on_the_inline_runner_is_interrupted(number: signal.Signals) -> N
         ran.append(x)
         if x == 1:
             os.kill(os.getpid(), number)
-            threading.Event().wait(20)
+            threading.Event().wait(60)
         return x
 
     @flow(runner="inline")
@@ -143,7 +143,7 @@ def test_a_task_on_the_inline_runner_is_interrupted(number: signal.Signals) -> N
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
         main()
-    assert time.monotonic() - began < 15, "it had its grace, though nothing ran"
+    assert time.monotonic() - began < 50, "it was waited for, though nothing ran"
     assert ran == [0, 1]
 
 

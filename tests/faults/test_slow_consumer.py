@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -62,8 +61,6 @@ def test_the_producer_is_held_back(either: Any, tmp_path: Path) -> None:
         with_stream.close()
         return most, ahead
 
-    began = time.monotonic()
     most, ahead = main()
     assert ahead < ITEMS // 10, "the producer ran away from its reader"
     assert most <= 200 * MIB
-    assert time.monotonic() - began < 50

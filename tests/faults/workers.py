@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.futures import FutureList
 
 WORKERS = 2
-WAIT = 20.0
+WAIT = 60.0
 SHM = Path("/dev/shm")
 needs_shm = pytest.mark.skipif(not SHM.is_dir(), reason="there is no /dev/shm here")
 
@@ -29,6 +29,15 @@ def until(check: Callable[[], Any], seconds: float = WAIT) -> None:
     while not check():
         assert time.monotonic() < end, "it did not come to pass"
         pause.wait(0.005)
+
+
+def until_values_are_told(runner: Any) -> None:
+    """Wait until the scheduler of a `DaskRunner` takes what is in memory for values, which it never computes again."""
+
+    def none_to_compute(dask_scheduler: Any) -> bool:
+        return all(task.run_spec is None for task in dask_scheduler.tasks.values() if task.state == "memory")
+
+    until(lambda: runner._link.client.run_on_scheduler(none_to_compute))
 
 
 def running(pid: int) -> bool:
@@ -51,13 +60,13 @@ def later(futures: FutureList) -> list[int]:
 
 def assert_works(runner: ProcessRunner) -> None:
     """All workers run at once: two items, each of which waits until the other has begun."""
-    until(lambda: full(runner), 2.0)
+    until(lambda: full(runner))
     folder = runner._folder
 
     @task
     def meet(x: int) -> int:
         (folder / f"met-{x}").touch()
-        end = time.monotonic() + 10
+        end = time.monotonic() + WAIT
         while not (folder / f"met-{1 - x}").exists():
             assert time.monotonic() < end
         return os.getpid()

@@ -104,7 +104,7 @@ def test_a_cluster_that_its_owner_has_closed_is_not_waited_for_at_the_end(worker
         [sys.executable, str(script), workers], capture_output=True, text=True, timeout=50, env=env, check=False
     )
     assert found.returncode == 0, found.stderr
-    assert time.time() - float(found.stdout) < 10  # a client tries to connect again for 30 s
+    assert time.time() - float(found.stdout) < 25  # a client tries to connect again for 30 s
     assert "Traceback" not in found.stderr
     assert "reconnect" not in found.stderr
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +73,7 @@ def test_no_driver_leaves_orphans(drive: Callable[..., Drive], tmp_path: Path, h
     assert all(map(alive, workers))
     with program:
         program.send_signal(how)
-    begun = time.monotonic()
     until(lambda: not any(map(alive, workers)))
-    assert time.monotonic() - begun < 5
     left = list(SHM.glob(f"anabranch-{program.pid}-*"))
     assert left  # it could not tidy up, ...
     drive()

@@ -21,7 +21,7 @@ def test_a_ray_of_our_own_has_what_it_has(tmp_path: Path) -> None:
     saw = run("own_ray.py", ANABRANCH_HOME=str(tmp_path), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
     assert "asks for licence=1 (none)" in saw["licence"]
     assert "asks for gpus=1 (none)" in saw["gpus"]
-    assert saw["refused after"] < 5
+    assert saw["refused after"] < 100  # not after `capacity_timeout`
     assert saw["usage stats"] is False
     assert saw["authentication"] == ["token", True]
     assert saw["memory"] == [float(1 << 30), 0.0]

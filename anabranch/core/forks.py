@@ -10,6 +10,7 @@ well, by its end, an exception or `sys.exit`: that end is the copy's own and not
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -35,6 +36,7 @@ _undo: list[Callable[[], object]] = []
 _owned: weakref.WeakSet[Owned] = weakref.WeakSet()
 _mark: list[int] = []
 _steady = threading.Condition()
+_unmasked: set[Any] = set()  # signals that the forking thread holds back by itself
 _inside = 0  # threads that no fork may take by surprise
 
 
@@ -129,12 +131,17 @@ def leave(error: BaseException | None) -> NoReturn:
 
 
 def _hold() -> None:
+    global _unmasked
     _steady.acquire()
     _steady.wait_for(lambda: not _inside, PATIENCE)
+    # What a copy is told before it has handlers of its own waits until it has: a pool ends its workers early.
+    _unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR1))
 
 
 def _go_on() -> None:
+    mask = _unmasked
     _steady.release()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _begin_copy() -> None:
@@ -146,6 +153,7 @@ def _begin_copy() -> None:
         undo()
     for one in _owned:
         one.let_go()
+    signal.pthread_sigmask(signal.SIG_SETMASK, _unmasked)
 
 
 if hasattr(os, "register_at_fork"):

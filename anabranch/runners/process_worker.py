@@ -16,7 +16,7 @@ import traceback
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import secrets
+from anabranch.core import forks, secrets
 from anabranch.core.contracts import Chunk, Handle, Held, Inline, Packed
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
@@ -288,7 +288,7 @@ def _leave_signals_to_the_driver() -> None:
 
     for number in numbers:
         signal.signal(number, _nothing)
-    os.register_at_fork(after_in_child=drop)
+    forks.in_copies(drop)
 
 
 def _nothing(*_: Any) -> None:

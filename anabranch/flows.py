@@ -46,7 +46,7 @@ class Flow(Generic[P, R]):
         if not callable(fn):
             raise OptionError(f"@flow wants a function, got {fn!r}")
         self.plain_fn = fn
-        default = getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
+        default = getattr(fn, "__name__", type(fn).__name__).strip("<>").replace("_", "-")  # a lambda has a name too
         name = (given or {}).get("name") or (base.name if base else None) or default
         self.options: FlowOptions = options.make(FlowOptions, f"@flow {name!r}", given or {}, base)
         self.name = self.options.name or name

@@ -1,4 +1,4 @@
-"""Every position that a value can have in a run, each as a function that puts one there and tells what is seen of it."""
+"""Every position of a value in a run, each as a function that puts one there and tells what is seen of it."""
 
 from __future__ import annotations
 

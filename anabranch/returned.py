@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.asking import is_a
 from anabranch.core.errors import UnfinishedRun
 from anabranch.core.futures import Future, is_future
 from anabranch.core.states import State, StateSequence
@@ -22,7 +23,7 @@ def resolve_returned(value: Any) -> tuple[Any, Any]:
 
     Raises UnfinishedRun for a State that is not final.
     """
-    if isinstance(value, StateSequence):
+    if is_a(value, StateSequence):
         for state in value.unfinished():
             _states_of(state)
         return value, [state.result() for state in value] if _completed(value) else value
@@ -33,9 +34,9 @@ def resolve_returned(value: Any) -> tuple[Any, Any]:
     deciding = [ended for ended, allow in groups if not allow]
     found = deciding[0] if len(deciding) == 1 else [state for ended in deciding for state in ended]
     if not all(map(_completed, deciding)):
-        return (found[0] if isinstance(value, (Future, State)) else found), found
+        return (found[0] if is_a(value, Future, State) else found), found
     values = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside])
-    if isinstance(value, (Future, State)):
+    if is_a(value, Future, State):
         return found[0], values
     return (found if _nothing_else(value) else values), values
 
@@ -71,5 +72,5 @@ def _completed(found: Sequence[State]) -> bool:
 def _nothing_else(value: Any) -> bool:
     """Whether this is a plain collection of runs, and of nothing besides."""
     return is_future(value) or (
-        isinstance(value, (list, tuple, set, frozenset)) and bool(value) and all(is_future(v) for v in value)
+        type(value) in (list, tuple, set, frozenset) and bool(value) and all(is_future(v) for v in value)
     )

@@ -198,7 +198,7 @@ class Work:
                 raise _Late(limit)
         except BaseException as error:
             value = self.ended(error)
-        if isinstance(value, AttemptResult):
+        if type(value) is AttemptResult:
             if plan.watched:
                 context.run = replace(run, start_time=self.item_began())
             result = self.finished(plan, context, value, item)

@@ -6,6 +6,7 @@ import contextvars
 import inspect
 import threading
 import time
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.core import forks
@@ -186,7 +187,7 @@ def _call(step: Call) -> Any:
     if step.timeout is not None:
         return _call_limited(step)
     value = step.fn(*step.args, **step.kwargs)
-    if inspect.iscoroutine(value):
+    if type(value) is CoroutineType:
         return loops.run(value)
     return value
 
@@ -197,7 +198,7 @@ async def _call_async(step: Call) -> Any:
 
         return await asyncio.to_thread(step.fn, *step.args, **step.kwargs)
     value = step.fn(*step.args, **step.kwargs)
-    if not inspect.iscoroutine(value):
+    if type(value) is not CoroutineType:
         return value
     if step.timeout is None:
         return await value
@@ -259,7 +260,7 @@ def _call_limited(step: Call) -> Any:
     if not done.wait(step.timeout or None):
         raise TaskTimeoutError(f"exceeded timeout of {step.timeout} second(s)")
     good, value = box.pop()
-    if good and inspect.iscoroutine(value):
+    if good and type(value) is CoroutineType:
         return run_within(value, deadline - time.monotonic(), allowed)
     if good:
         return value

@@ -33,7 +33,7 @@ def states_in(value: Any) -> Sequence[State] | None:
     """The states that a return value consists of; None when it is data."""
     if is_a(value, State):
         return [value]
-    if isinstance(value, StateSequence):
+    if is_a(value, StateSequence):
         return value or None
     if type(value) in (list, tuple, set, frozenset) and value and all(is_a(v, State) for v in value):
         return list(value)

@@ -277,7 +277,8 @@ class Resume:
     def _code(self, map: MapRun) -> str:
         """What the map's task is: its code, and all that this reads; what cannot be told apart is like nothing else."""
         spec = map.spec
-        found = spec.computed.identity() if spec.computed is not None else identity_of(spec.fn)
+        known = spec.computed
+        found = known.identity(working=False) if known is not None else identity_of(spec.fn, working=False)
         if not found.opaque:
             return f"{found.code}-{found.state}"
         with self._lock:

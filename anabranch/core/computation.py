@@ -25,13 +25,13 @@ class Computation:
         edition: another number after each change that was seen.
     """
 
-    __slots__ = ("_fn", "_identity", "_lock", "_options", "_run", "_watch", "edition")
+    __slots__ = ("_fn", "_identities", "_lock", "_options", "_run", "_watch", "edition")
 
     def __init__(self, fn: Callable[..., Any], options: TaskOptions) -> None:
         self._fn = fn
         self._options = options
         self._watch: Watch | None = None
-        self._identity: Identity | None = None
+        self._identities: dict[bool, Identity] = {}
         self._run: str | None = None
         self._lock = threading.Lock()
         self.edition = 0
@@ -53,7 +53,7 @@ class Computation:
                 self._run = run
             if self._watch is None or not self._watch.same(through=through):
                 self._watch = Watch((self._fn, *_hooks(self._options)))
-                self._identity = None
+                self._identities.clear()
                 self.edition += 1
             return self.edition
 
@@ -61,12 +61,12 @@ class Computation:
         """Whether it is another edition than at the last look, as far as the names that it reads tell."""
         return self._watch is not None and not self._watch.same_names()
 
-    def identity(self) -> Identity:
-        """What its function is now: a key must not be that of a moment ago."""
+    def identity(self, *, working: bool = True) -> Identity:
+        """What its function is now, with or without its working state: a key must not be that of a moment ago."""
         self.look()
-        found = self._identity
+        found = self._identities.get(working)
         if found is None:
-            found = self._identity = identity_of(self._fn)
+            found = self._identities[working] = identity_of(self._fn, working=working)
         return found
 
     def __reduce__(self) -> Any:
@@ -81,7 +81,7 @@ class Fixed:
     def __init__(self, identity: Identity | None) -> None:
         self._identity = identity
 
-    def identity(self) -> Identity:
+    def identity(self, *, working: bool = True) -> Identity:
         return self._identity or Identity("", "", "what it was is not known here")
 
     def __reduce__(self) -> Any:

@@ -6,7 +6,8 @@
 
 It is followed through what is the user's own; what is installed counts by its name. Functions and classes are
 nodes, each written once, so that recursion ends and shared parts cost once. A name that code only adds to is
-not read. Locks and the like count by their type. So does, of what is read by name (a global, an attribute of a
+not read. What code reads and changes itself is its working state, which `identity_of` leaves out where it is told to:
+a memo is full in one driver and empty in the next. Locks and the like count by their type. So does, of what is read by name (a global, an attribute of a
 module or class), a part that has no content to be told apart by (a client, an open file); anywhere else such a part
 means that the whole cannot be told apart from others: in `self`, a closure, a default, the arguments of a partial.
 """
@@ -67,9 +68,13 @@ class Identity(NamedTuple):
     opaque: str = ""
 
 
-def identity_of(fn: Any) -> Identity:
-    """What a function, method, class or callable object is; never raises for what the user's objects do."""
-    walk = CodeWalk()
+def identity_of(fn: Any, *, working: bool = True) -> Identity:
+    """What a function, method, class or callable object is; never raises for what the user's objects do.
+
+    Args:
+        working: whether its working state counts.
+    """
+    walk = CodeWalk(working)
     try:
         encoded = walk.whole(fn)
     except Culprit as culprit:
@@ -94,10 +99,11 @@ def _told(data: bytes) -> str:
 class CodeWalk(Walk):
     """One function with all that it is made of being written down."""
 
-    __slots__ = ("at", "codes", "lenient", "marks", "named", "queue")
+    __slots__ = ("at", "codes", "lenient", "marks", "named", "queue", "working")
 
-    def __init__(self) -> None:
+    def __init__(self, working: bool = True) -> None:
         super().__init__(None, self._code, self._kind)
+        self.working = working
         self.marks: dict[int, bytes] = {}
         self.named: dict[str, list[Any]] = {}
         self.queue: deque[tuple[bytes, Any]] = deque()
@@ -182,9 +188,10 @@ class CodeWalk(Walk):
         self.codes.append(mark + digest(defaults))
         yield defaults
         self.lenient = not own
-        added = reads_of(fn.__code__).added_to
+        reads = reads_of(fn.__code__)
+        fluid = frozenset[str]() if self.working else reads.changed
         for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=False):
-            if name not in added:
+            if name not in reads.added_to and name not in fluid:
                 yield self._step(f".__closure__[{name!r}]", content_of(cell))
         self.lenient = True
         for name, value in sorted(vars(fn).items()):
@@ -195,7 +202,8 @@ class CodeWalk(Walk):
         if owner is not None:
             self._kind(owner)  # a node too, with all that its methods may call on `self`
         for place in places_of(fn):
-            if not (is_a(place.value, ModuleType) and is_own(place.value.__name__)):
+            changes = place.name in fluid and place.space is fn.__globals__
+            if not changes and not (is_a(place.value, ModuleType) and is_own(place.value.__name__)):
                 yield place.path.encode() + self._step(f".__globals__[{place.path!r}]", place.value)
 
     def _class(self, mark: bytes, kind: type) -> Iterator[bytes]:

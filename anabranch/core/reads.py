@@ -1,6 +1,7 @@
 """What a function reads of the world around it, by its bytecode: names of globals, and attributes of what they are.
 
-A name that the code only adds to (``log.append(x)``, nothing else) is a by-product and not read.
+A name that the code only adds to (``log.append(x)``, nothing else) is a by-product and not read. One that it reads and
+changes itself (a memo, a counter, a client made at first use) is its working state.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "LO
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _PADDING = frozenset({"EXTENDED_ARG", "CACHE"})
 _ADDS = frozenset({"add", "append", "appendleft", "extend", "insert", "put", "put_nowait"})
+_CHANGES = _ADDS | {"clear", "discard", "pop", "popitem", "popleft", "remove", "setdefault", "update"}
+_STORES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF"})
 _PACKAGE = __name__.partition(".")[0]
 _LOOKS = 1000  # modules that are remembered: notebooks and tests make them without end
 
@@ -34,6 +37,7 @@ class Reads(NamedTuple):
     globals: dict[str, frozenset[Chain]]  # by name, in order: the attributes looked up at once; (): the thing itself
     closed: dict[str, frozenset[Chain]]  # the same of variables of functions around it
     added_to: frozenset[str]  # of these, those that are by-products
+    changed: frozenset[str]  # and those that are working state
     imports: dict[str, frozenset[str]]  # modules imported while it runs: names taken from them, "": the module itself
 
 
@@ -52,15 +56,21 @@ def _looked(code: CodeType) -> Reads:
     names: dict[str, set[Chain]] = {}
     closed: dict[str, set[Chain]] = {}
     added: set[str] = set()
+    changed: set[str] = set()
     imports: dict[str, set[str]] = {}
     steps = [step for step in dis.get_instructions(code) if step.opname not in _PADDING]
     for at, step in enumerate(steps):
         if step.opname in _LOADS:
             if _only_added_to(steps, at):
                 added.add(step.argval)
+                changed.add(step.argval)
                 continue
+            if _changed(steps, at):
+                changed.add(step.argval)
             known = closed if step.argval in code.co_freevars or step.argval in code.co_cellvars else names
             known.setdefault(step.argval, set()).add(_chain(steps, at))
+        elif step.opname in _STORES:
+            changed.add(step.argval)
         elif step.opname == "IMPORT_NAME":
             taken = _taken(steps, at)
             imports.setdefault(step.argval, set()).update(taken or {""})
@@ -69,12 +79,13 @@ def _looked(code: CodeType) -> Reads:
             continue
         found = reads_of(inner)
         added.update(found.added_to)
+        changed.update(found.changed)
         for known, more in ((names, found.globals), (closed, found.closed)):
             for name, chains in more.items():
                 known.setdefault(name, set()).update(chains)
         for name, parts in found.imports.items():
             imports.setdefault(name, set()).update(parts)
-    return Reads(_frozen(names), _frozen(closed), frozenset(added - closed.keys()), _frozen(imports))
+    return Reads(_frozen(names), _frozen(closed), frozenset(added - closed.keys()), frozenset(changed), _frozen(imports))
 
 
 def _frozen(found: dict[str, set[Any]]) -> dict[str, frozenset[Any]]:
@@ -106,6 +117,23 @@ def _only_added_to(steps: list[dis.Instruction], at: int) -> bool:
         depth += dis.stack_effect(step.opcode, step.arg, jump=False)
         if depth <= 1:
             return step.opname.startswith("CALL") and n + 1 < len(steps) and steps[n + 1].opname == "POP_TOP"
+    return False
+
+
+def _changed(steps: list[dis.Instruction], at: int) -> bool:
+    """Whether this load is that of ``name.update(...)`` or the like, or of ``name[key] = value``, also ``+=``."""
+    if at + 1 < len(steps) and steps[at + 1].opname in _ATTRIBUTES:
+        return steps[at + 1].argval in _CHANGES
+    depth, swapped = 1, False  # what lies on the stack from the container on
+    for step in steps[at + 1 : at + 64]:
+        if step.opname in ("STORE_SUBSCR", "DELETE_SUBSCR"):
+            return depth == (3 if swapped else 2)
+        if step.is_jump_target or step.opcode in dis.hasjrel or step.opcode in dis.hasjabs:
+            return False
+        swapped = step.opname == "SWAP"
+        depth += dis.stack_effect(step.opcode, step.arg, jump=False)
+        if depth < 1:
+            return False
     return False
 
 

@@ -263,7 +263,8 @@ def test_a_run_name_with_an_unknown_field(both: Place) -> None:
     assert "nobody" in state.message
 
 
-def test_a_flow_run_name_with_an_unknown_field(untouched: Place) -> None:
+def test_a_flow_run_name_with_an_unknown_field(threads: Place) -> None:
+    """The name is made as the run begins: the run is recorded, Failed."""
     with pytest.raises(OptionError, match="nobody"):
         flow(flow_run_name="for-{nobody}", name="f")(lambda x: x)(1)
 

@@ -61,12 +61,12 @@ def test_a_run_waits_for_a_worker_and_says_so(here: Callable[[float], None]) -> 
     def run() -> tuple[Any, ...]:
         single, several = on_gpu.submit(4), on_gpu.map(range(3))
         other = anywhere.map(range(3)).result()  # the others need not wait
-        states = single.get_state(), several.states[1]
+        told = [(state.name, state.message) for state in (single.get_state(), several.states[1])]
         runner.offer(gpus=2)
-        return states, other, single.result(), several.result()
+        return told, other, single.result(), several.result()
 
-    states, *values = run()
-    assert {(state.name, state.message) for state in states} == {("Pending", "waits for a worker with gpus=1 (none)")}
+    told, *values = run()
+    assert set(told) == {("Pending", "waits for a worker with gpus=1 (none)")}
     assert values == [[0, 1, 2], 8, [0, 2, 4]]
 
 

@@ -248,3 +248,62 @@ def test_a_copy_is_the_same(what: str) -> None:
     assert identity_of(copy).state == identity_of(made.f).state
 
 
+
+
+MEMO: dict[int, int] = {}
+SEEN: set[int] = set()
+COUNT = 0
+COUNTS = {"calls": 0}
+CLIENT: Any = None
+CONFIG = {"k": 1}
+
+
+def with_memo(x: int) -> int:
+    if x not in MEMO:
+        MEMO[x] = x + 1
+    return MEMO[x]
+
+
+def once(x: int) -> bool:
+    if x in SEEN:
+        return False
+    SEEN.add(x)
+    return True
+
+
+def counted() -> int:
+    global COUNT
+    COUNT += 1
+    return COUNT
+
+
+def counted_by_name() -> int:
+    COUNTS["calls"] += 1
+    return COUNTS["calls"]
+
+
+def with_client() -> Any:
+    global CLIENT
+    if CLIENT is None:
+        CLIENT = "made at first use"
+    return CLIENT
+
+
+def configured(found: dict[str, Any]) -> int:
+    found["config"] = CONFIG
+    return CONFIG["k"]
+
+
+@pytest.mark.parametrize("fn", [with_memo, once, counted, counted_by_name, with_client, configured])
+def test_working_state_is_left_out_where_told(fn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A memo is full in one driver and empty in the next; what code only reads is no working state."""
+    before = [identity_of(fn, working=working) for working in (True, False)]
+    monkeypatch.setitem(MEMO, 1, 2)
+    monkeypatch.setattr(sys.modules[__name__], "SEEN", {1})
+    monkeypatch.setattr(sys.modules[__name__], "COUNT", 1)
+    monkeypatch.setitem(COUNTS, "calls", 1)
+    monkeypatch.setattr(sys.modules[__name__], "CLIENT", "another")
+    monkeypatch.setitem(CONFIG, "k", 2)
+    after = [identity_of(fn, working=working) for working in (True, False)]
+    assert before[0].state != after[0].state
+    assert (before[1] == after[1]) == (fn is not configured)

@@ -430,7 +430,7 @@ def _counted() -> Counted:
 
 ZOO: dict[str, Keeper] = {
     # what makes up its attributes
-    "magic mock": Keeper(mock.MagicMock, _kind),
+    "magic mock": Keeper(mock.MagicMock, _kind, travels=False),
     "mock of a list": Keeper(lambda: mock.Mock(spec=list), _kind, travels=False),
     "async mock": Keeper(mock.AsyncMock, _kind, travels=False),
     "box": Keeper(lambda: Box(a=1, b=Box(c=2)), lambda one: f"{_kind(one)} {dict(one)}"),

@@ -42,16 +42,24 @@ def unpicklable(
 def _way(value: Any, dumps: Callable[[Any], Any]) -> list[tuple[str, Any]]:
     way: list[tuple[str, Any]] = []
     seen = {id(value)}
-    found = True
-    while found and len(way) < _DEEPEST:
-        found = False
+    while len(way) < _DEEPEST:
+        found = _refused_part(value, dumps, seen)
+        if found is None:
+            break
+        way.append(found)
+        value = found[1]
+        seen.add(id(value))
+    return way
+
+
+def _refused_part(value: Any, dumps: Callable[[Any], Any], seen: set[int]) -> tuple[str, Any] | None:
+    try:
         for step, part in _parts(value):
             if id(part) not in seen and _refusal(part, dumps) is not None:
-                seen.add(id(part))
-                way.append((step, part))
-                value, found = part, True
-                break
-    return way
+                return step, part
+    except Exception:  # of the object's own code, as it is looked at: the search ends here
+        return None
+    return None
 
 
 def _refusal(value: Any, dumps: Callable[[Any], Any]) -> Exception | None:
@@ -86,8 +94,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f"[{n}]", part) for n, part in enumerate(value))
         elif is_a(value, set, frozenset):
             yield from (("{...}", part) for part in value)
-        elif dataclasses.is_dataclass(value):
-            names = [field.name for field in dataclasses.fields(value)]
+        elif dataclasses.is_dataclass(type(value)):
+            names = [field.name for field in dataclasses.fields(type(value))]
             yield from ((f".{name}", attribute(value, name)) for name in names)
         yield from _parts_of_state(value)
 

@@ -5,11 +5,12 @@
     class    -> bases, metaclass, methods, data
 
 It is followed through what is the user's own; what is installed counts by its name. Functions and classes are
-nodes, each written once, so that recursion ends and shared parts cost once. A name that code only adds to is
-not read. What code reads and changes itself is its working state, which `identity_of` leaves out where it is told to:
-a memo is full in one driver and empty in the next. Locks and the like count by their type. So does, of what is read by name (a global, an attribute of a
-module or class), a part that has no content to be told apart by (a client, an open file); anywhere else such a part
-means that the whole cannot be told apart from others: in `self`, a closure, a default, the arguments of a partial.
+nodes, each written once, so that recursion ends and shared parts cost once. A name that code only adds to is not
+read. What code reads and changes itself is its working state, which `identity_of` leaves out where it is told to: a
+memo is full in one driver and empty in the next. Locks and the like count by their type. So does, of what is read by
+name (a global, an attribute of a module or class), a part that has no content to be told apart by (a client, an open
+file); anywhere else such a part means that the whole cannot be told apart from others: in `self`, a closure, a
+default, the arguments of a partial.
 """
 
 from __future__ import annotations

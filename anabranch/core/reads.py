@@ -85,7 +85,8 @@ def _looked(code: CodeType) -> Reads:
                 known.setdefault(name, set()).update(chains)
         for name, parts in found.imports.items():
             imports.setdefault(name, set()).update(parts)
-    return Reads(_frozen(names), _frozen(closed), frozenset(added - closed.keys()), frozenset(changed), _frozen(imports))
+    only_added = frozenset(added - closed.keys())
+    return Reads(_frozen(names), _frozen(closed), only_added, frozenset(changed), _frozen(imports))
 
 
 def _frozen(found: dict[str, set[Any]]) -> dict[str, frozenset[Any]]:

@@ -12,7 +12,7 @@ from tests.zoo.animals import ZOO
 from tests.zoo.positions import HERE, PACKED, POSITIONS
 
 IN_PROCESS = ("inline", "thread")
-BLAMED = ("poison", "could not be run", "worker died", "unprintable")  # what an object's manners must never lead to
+BLAMED = ("poison", "worker died", "unprintable")  # what an object's manners must never lead to
 
 
 @task

@@ -14,6 +14,7 @@ import os
 import platform
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anabranch import interrupts, logs
@@ -452,6 +453,13 @@ def _begin_anew() -> None:
 forks.in_copies(_begin_anew)
 
 
+def _inherited() -> Settings | None:
+    """In a forked copy what the other process's session goes by, but for a runner of its own."""
+    if _left is None:
+        return None
+    return _left.settings if isinstance(_left.settings.runner, str) else replace(_left.settings, runner="thread")
+
+
 def current() -> Session:
     """The program's session, made when first asked for."""
     global _current
@@ -460,7 +468,7 @@ def current() -> Session:
         return found
     with _current_lock:
         if _current is None or _current.closed:
-            _current = Session()
+            _current = Session(_inherited())
             atexit.register(_current.close)
         return _current
 

@@ -208,9 +208,13 @@ class Board(Readers):
         for chunk_id in map.running:
             sent = self.sent[chunk_id]
             for stage_map, items in zip(sent.maps, sent.items, strict=True):
-                if stage_map is map:
-                    rest = enumerate(items[sent.reported :], sent.reported)
-                    found.update(i for p, i in rest if lo <= i < hi and p not in sent.taken)
+                if stage_map is not map:
+                    continue
+                first, rest = sent.reported, items[sent.reported :]
+                if isinstance(rest, range) and rest.step == 1:  # asked at each report: only what overlaps is looked at
+                    first += max(lo - rest.start, 0)
+                    rest = range(max(lo, rest.start), min(hi, rest.stop))
+                found.update(i for p, i in enumerate(rest, first) if lo <= i < hi and p not in sent.taken)
         return found
 
     # -- ending ----------------------------------------------------------------------------------

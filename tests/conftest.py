@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 import hypothesis
 import pytest
@@ -11,6 +12,10 @@ from anabranch.core import secrets
 from tests.clock import Clock
 
 pytest_plugins = ["tests.beds"]
+
+# Started in the background by a shell, tests ignore Ctrl-C, and so would each program that they send one to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is, and nothing of what is tested.
 hypothesis.settings.register_profile("anabranch", deadline=None)

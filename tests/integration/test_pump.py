@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from anabranch import InlineRunner
 from anabranch.core import states
 from anabranch.core.clock import SystemClock
 from anabranch.core.events import Judge, Pull
@@ -48,7 +49,8 @@ class Closing:
 
 def test_a_map_given_up_as_its_feeder_ends_is_closed_by_one_thread(pump: Pump) -> None:
     source = Closing()
-    map: Any = SimpleNamespace(id="m", spec=SimpleNamespace(name="double"), closed=True, source=source)
+    lane = pump.add_runner(InlineRunner())
+    map: Any = SimpleNamespace(id="m", lane=lane, spec=SimpleNamespace(name="double"), closed=True, source=source)
     pump._pull(Pull(map, 100))  # it finds its map closed, and ends
     assert source.entered.wait(20)
     pump._pull(Pull(map, 0))  # what closed the map says so as well

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ LATEST_SECONDS = 0.2  # the longest between two questions for slots that were no
 LINGER_SECONDS = 0.2  # slots that nobody here uses are kept for so long
 OLD_SECONDS = 10.0  # the list of limits is old then
 LOOK_SECONDS = 1.0  # between looks at who else waits
+LATE_SECONDS = 0.05  # starts under a rate that come later than this are lost, so that they do not come together
 
 
 class Round:
@@ -331,8 +333,7 @@ class SharedLimits:
             wanted = sum(ticket.starts[name] for ticket in tickets) + maps.get(name, 0)
             times = self._reserve(name, wanted, now)
             opened[name] = 0
-            while times and times[0] <= time.monotonic():  # one that nobody takes at its time is lost
-                times.pop(0)
+            for _ in range(take_due(times, time.monotonic())):  # one that nobody takes at its time is lost
                 wanted -= 1
                 if tickets:
                     self._started(tickets, name)
@@ -366,6 +367,22 @@ class SharedLimits:
         if not ticket.starts:
             self._waiting.remove(ticket)
             ticket.let_in()
+
+
+def take_due(times: list[float], now: float) -> int:
+    """Take off the starts whose time has come, and say how many of them may begin.
+
+    Starts that fell due while this thread did not run would begin all at once, above the rate. Those that are more
+    than LATE_SECONDS late are lost. The last of them is not, so that a program that is always late gets on.
+
+    Args:
+        times: times of reserved starts, rising; those up to `now` are taken off.
+        now: seconds, of the same clock.
+    """
+    due = bisect_right(times, now)
+    lost = min(bisect_left(times, now - LATE_SECONDS), max(0, due - 1))
+    del times[:due]
+    return due - lost
 
 
 def _sums(tickets: list[Ticket]) -> dict[str, int]:

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from anabranch.core.states import State as State
     from anabranch.core.waiting import as_completed as as_completed
     from anabranch.core.waiting import wait as wait
+    from anabranch.diagnosis.explain import explain as explain
+    from anabranch.diagnosis.replay import replay as replay
     from anabranch.engine import triggers as triggers
     from anabranch.engine.hooks import callback_factory as callback_factory
-    from anabranch.explanations import explain as explain
     from anabranch.flows import Flow as Flow
     from anabranch.flows import flow as flow
     from anabranch.flows import set_reference_tasks as set_reference_tasks
@@ -40,12 +41,11 @@ if TYPE_CHECKING:
     from anabranch.named_limits import concurrency as concurrency
     from anabranch.named_limits import rate_limit as rate_limit
     from anabranch.named_limits import set_tag_limit as set_tag_limit
-    from anabranch.replays import replay as replay
-    from anabranch.runners.dask import DaskRunner as DaskRunner
-    from anabranch.runners.inline import InlineRunner as InlineRunner
-    from anabranch.runners.process import ProcessRunner as ProcessRunner
-    from anabranch.runners.ray import RayRunner as RayRunner
-    from anabranch.runners.thread import ThreadRunner as ThreadRunner
+    from anabranch.runners.dask.runner import DaskRunner as DaskRunner
+    from anabranch.runners.inline.runner import InlineRunner as InlineRunner
+    from anabranch.runners.process.runner import ProcessRunner as ProcessRunner
+    from anabranch.runners.ray.runner import RayRunner as RayRunner
+    from anabranch.runners.thread.runner import ThreadRunner as ThreadRunner
     from anabranch.tasks import Task as Task
     from anabranch.tasks import task as task
 
@@ -70,13 +70,13 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "callback_factory": ("anabranch.engine.hooks", "callback_factory"),
     "concurrency": ("anabranch.named_limits", "concurrency"),
     "context": ("anabranch.context", None),
-    "explain": ("anabranch.explanations", "explain"),
+    "explain": ("anabranch.diagnosis.explain", "explain"),
     "exponential_backoff": ("anabranch.core.options", "exponential_backoff"),
     "flow": ("anabranch.flows", "flow"),
     "get_run_logger": ("anabranch.logs", "get_run_logger"),
     "quote": ("anabranch.core.annotations", "quote"),
     "rate_limit": ("anabranch.named_limits", "rate_limit"),
-    "replay": ("anabranch.replays", "replay"),
+    "replay": ("anabranch.diagnosis.replay", "replay"),
     "session": ("anabranch.session", None),
     "set_reference_tasks": ("anabranch.flows", "set_reference_tasks"),
     "set_tag_limit": ("anabranch.named_limits", "set_tag_limit"),

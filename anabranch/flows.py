@@ -7,7 +7,6 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from anabranch import flow_streams, resumption, subflows
 from anabranch import session as sessions
 from anabranch.core import context, options, states, strays
 from anabranch.core.descriptors import Bound, opened, owner_of
@@ -15,10 +14,11 @@ from anabranch.core.errors import MissingContextError, OptionError, ResumeError
 from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
 from anabranch.core.reachable import plain, reachable
+from anabranch.core.runnable import Runnable
 from anabranch.core.walk import needs_walk
-from anabranch.flow_runs import FlowRun
-from anabranch.given_values import GivenValues
-from anabranch.runnables import Runnable
+from anabranch.runs import flow_streams, resumed, submitted_flows
+from anabranch.runs.flow_run import FlowRun
+from anabranch.runs.given_values import GivenValues
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ class Flow(Generic[P, R]):
 
     def _run(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool,
-        recorded: resumption.Recorded | None = None,
+        recorded: resumed.Recorded | None = None,
     ) -> Any:  # fmt: skip
         if self.isgenerator and not return_state:
             return flow_streams.generator_of(self, args, kwargs, recorded)
@@ -130,9 +130,9 @@ class Flow(Generic[P, R]):
             raise ResumeError(f"run {row.name!r} has completed: there is nothing to go on with; call the flow again")
         if row.parent_run:
             raise ResumeError(f"run {row.name!r} is a subflow's: resume the run that called it, {row.parent_run}")
-        parameters = resumption.parameters_of(session, row)
+        parameters = resumed.parameters_of(session, row)
         args, kwargs = self.binder.bind(*self.binder.call_of(parameters))
-        return self._run(args, kwargs, return_state, resumption.Recorded(row, changed))
+        return self._run(args, kwargs, return_state, resumed.Recorded(row, changed))
 
     def submit(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run the flow in a thread of its own and return a future of it at once.
@@ -150,7 +150,7 @@ class Flow(Generic[P, R]):
         args, kwargs = self.binder.bind(args, kwargs)
         given = GivenValues(self.name, args, kwargs, wait_for)
 
-        def start(here: subflows.Submitted) -> State:
+        def start(here: submitted_flows.Submitted) -> State:
             bad = given.failed()
             here.check()
             if bad is not None:
@@ -164,7 +164,7 @@ class Flow(Generic[P, R]):
             return state
 
         with strays.inside():
-            future = subflows.submit(sessions.current().scope_here(), self._runnable, given, start)
+            future = submitted_flows.submit(sessions.current().scope_here(), self._runnable, given, start)
         return future.wait() if return_state else future
 
     @functools.cached_property

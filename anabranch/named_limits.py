@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from anabranch import session as sessions
 from anabranch.core import context, forks
 from anabranch.core.errors import OptionError
-from anabranch.tickets import Inside, Slots, Ticket
+from anabranch.limits.tickets import Inside, Slots, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,9 +17,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from anabranch import interrupts, logs
+from anabranch import logs
 from anabranch import settings as settings_module
-from anabranch.call_values import CallValues
 from anabranch.core import context, forks, own_code, own_runners, secrets, states, strays
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
@@ -32,11 +31,13 @@ from anabranch.core.machine import usable_memory
 from anabranch.core.processes import host_name, process_started
 from anabranch.core.runners_in_use import InUse, RunnersInUse
 from anabranch.core.runs import HeartbeatRow, LogRow
+from anabranch.driver import interrupts
+from anabranch.driver.pump import Pump
+from anabranch.driver.scope import LOGGED_RUNS, Scope
+from anabranch.driver.sent_tasks import SentTasks
 from anabranch.engine import aside, caching
-from anabranch.pump import Pump
-from anabranch.scope import LOGGED_RUNS, Scope
-from anabranch.sent_tasks import SentTasks
-from anabranch.shared_limits import SharedLimits
+from anabranch.limits.shared import SharedLimits
+from anabranch.resume.call_values import CallValues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,23 +57,23 @@ HEARTBEAT_SECONDS = 5.0
 def make_runner(name: str) -> Runner:
     """A runner from its name, as `flow(runner="dask")` and settings spell it."""
     if name in ("thread", "threads"):
-        from anabranch.runners.thread import ThreadRunner
+        from anabranch.runners.thread.runner import ThreadRunner
 
         return ThreadRunner()
     if name in ("process", "processes"):
-        from anabranch.runners.process import ProcessRunner
+        from anabranch.runners.process.runner import ProcessRunner
 
         return ProcessRunner()
     if name == "inline":
-        from anabranch.runners.inline import InlineRunner
+        from anabranch.runners.inline.runner import InlineRunner
 
         return InlineRunner()
     if name == "dask":
-        from anabranch.runners.dask import DaskRunner
+        from anabranch.runners.dask.runner import DaskRunner
 
         return DaskRunner()
     if name == "ray":
-        from anabranch.runners.ray import RayRunner
+        from anabranch.runners.ray.runner import RayRunner
 
         return RayRunner()
     raise ConfigurationError(f"unknown runner {name!r}; known are: thread, process, inline, dask, ray")
@@ -314,7 +315,7 @@ class Session:
     def _on_request(self, lane: int, request: WorkerRequest) -> None:
         """A task on a worker outside the driver submits or waits."""
         if self._requests is None:
-            from anabranch.worker_requests import WorkerRequests
+            from anabranch.driver.nested_requests import WorkerRequests
 
             self._requests = WorkerRequests(self)
         self._requests.put(lane, request)
@@ -331,7 +332,7 @@ class Session:
         self.pump.call(self.pump.dispatcher.decided, instruction, found)
 
     def _keep_input(self, instruction: KeepInput) -> None:
-        from anabranch import failed_inputs
+        from anabranch.resume import failed_inputs
 
         failed_inputs.keep(self, instruction)
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
-from anabranch import calls, session
+from anabranch import session
 from anabranch.core import context, options, strays
 from anabranch.core.annotations import quote, unmapped
 from anabranch.core.asking import attribute
@@ -14,7 +14,8 @@ from anabranch.core.descriptors import CHAINS, Bound, opened, owner_of, under_cl
 from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
 from anabranch.core.reachable import plain
-from anabranch.runnables import Runnable, name_of
+from anabranch.core.runnable import Runnable, name_of
+from anabranch.runs import task_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ class Task(Runnable, Generic[P, R]):
         its items. Raises the function's own exception, UpstreamError when one of these did not complete, OptionError
         when `return_state` is asked of a generator task.
         """
-        return calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
+        return task_calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
 
     @overload
     def submit(

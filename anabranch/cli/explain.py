@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from anabranch.cli import record, tables
-from anabranch.core import explained
 from anabranch.core.states import FIRST_TERMINAL
+from anabranch.diagnosis import from_record
 from anabranch.display import units
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def command(run: str, task: str, as_json: bool) -> None:
     series of a task; without an index its runs are told in groups, with the first of each.
     """
     with record.opened_run(run) as (records, row):
-        found = explained.explain(records, row.id, task)
+        found = from_record.explain(records, row.id, task)
     if as_json:
         tables.dump({"run": row.id, "state": record.state_of(row), **found.plain()})
         return
@@ -38,7 +38,7 @@ def command(run: str, task: str, as_json: bool) -> None:
     _print(row, found)
 
 
-def _print(row: FlowRunRow, found: explained.Explanation) -> None:
+def _print(row: FlowRunRow, found: from_record.Explanation) -> None:
     message = f": {row.message}" if row.message else ""
     click.echo(f"{row.flow} ({row.name}): {record.state_of(row)}{message}")
     for group in found.groups:

@@ -24,12 +24,12 @@ def command(run: str, task: str, debug: bool, recorded: bool) -> None:
     The task is called as its file has it now, so breakpoints and mends count. Nothing is recorded; hooks, retries, time
     limits and caching stay out. Exit code: 0 when it returns, 1 when it raises.
     """
-    from anabranch import replays
+    from anabranch.diagnosis import replay
 
     sys.path.insert(0, "")  # modules of the present folder, as `python` has it
     with record.opened_run(run):
         pass
-    found = replays.prepare(run, task, recorded=recorded)
+    found = replay.prepare(run, task, recorded=recorded)
     click.echo(f"recorded: {found.ended}", err=True)
     click.echo(f"calling {found.code.note}", err=True)
     try:

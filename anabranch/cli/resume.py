@@ -52,9 +52,10 @@ def retry(run: str, failed: bool, changed: str | None) -> None:
             raise click.ClickException(f"flow run {row.name!r} has not ended: `anabranch resume {row.name}`")
         to_its_end(flow, lambda: _resumed(flow, row, changed))
         return
-    from anabranch import resumption, session
+    from anabranch import session
+    from anabranch.runs import resumed
 
-    args, kwargs = flow.binder.call_of(resumption.parameters_of(session.current(), row))
+    args, kwargs = flow.binder.call_of(resumed.parameters_of(session.current(), row))
     to_its_end(flow, lambda: flow(*args, **kwargs, return_state=True))
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     RunChunk = Callable[[Chunk, WorkerPort], None]
 
-WORKER = "anabranch.worker:run_chunk"
+WORKER = "anabranch.worker.run:run_chunk"
 
 
 def resolve(entry: str | RunChunk | None) -> RunChunk:

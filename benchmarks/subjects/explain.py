@@ -64,15 +64,15 @@ def least(times: int, work: Callable[[], object]) -> float:
 
 
 def explain(quick: bool) -> Figures:
-    from anabranch.core import explained
+    from anabranch.diagnosis import from_record
     from anabranch.records.sqlite import SqliteRecords
 
     items = 100_000 if quick else 1_000_000
     with tempfile.TemporaryDirectory() as home:
         records = SqliteRecords(Path(home) / "records.db")
         fill(records, items)
-        run_ms = least(3, lambda: explained.explain(records, "run-1"))
-        item_ms = least(3, lambda: explained.explain(records, "run-1", f"load[{items - 20}]"))
+        run_ms = least(3, lambda: from_record.explain(records, "run-1"))
+        item_ms = least(3, lambda: from_record.explain(records, "run-1", f"load[{items - 20}]"))
         records.close()
         environ = {**os.environ, "ANABRANCH_HOME": home}
         command_ms = least(3, lambda: subprocess.run(COMMAND, env=environ, check=True, capture_output=True))

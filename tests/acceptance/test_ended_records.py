@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from anabranch import flow, task
 from anabranch import session as sessions
 from anabranch.context import flow_run
-from anabranch.pump import Pump
-from anabranch.scope import Scope
+from anabranch.driver.pump import Pump
+from anabranch.driver.scope import Scope
 from tests.acceptance.gates import until
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import Future, FutureList, as_completed, flow, interrupts, task, wait
+from anabranch import Future, FutureList, as_completed, flow, task, wait
 from anabranch import session as sessions
 from anabranch.core.waiter import Waiter
+from anabranch.driver import interrupts
 from tests.acceptance.gates import SOON, Gate, until
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from anabranch import DaskRunner, flow, task
 from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
-from anabranch.runners.dask_inflight import InFlight
+from anabranch.runners.dask.in_flight import InFlight
 from anabranch.session import Session
 from anabranch.settings import Settings
 from tests.faults.workers import until

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import ThreadRunner, ends, flow, interrupts, task
+from anabranch import ThreadRunner, flow, task
 from anabranch import session as sessions
 from anabranch.core.runs import FlowRunRow
+from anabranch.driver import interrupts
+from anabranch.runs import signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +62,7 @@ def test_rays_own_handler_makes_way_meanwhile(rays_handler: Any) -> None:
         seen.append(signal.getsignal(signal.SIGTERM))
 
     main()
-    assert seen == [ends._watch.on_signal]
+    assert seen == [signals._watch.on_signal]
     assert signal.getsignal(signal.SIGTERM) is rays_handler
 
 
@@ -77,7 +79,7 @@ def test_they_are_up_while_the_outermost_flow_runs() -> None:
         seen.append([signal.getsignal(number) for number in NUMBERS])
 
     outer()
-    assert seen[0] == seen[1] == [ends._watch.on_signal] * 3
+    assert seen[0] == seen[1] == [signals._watch.on_signal] * 3
 
 
 def test_a_handler_of_the_users_hears_it_alone() -> None:
@@ -184,6 +186,6 @@ def test_who_catches_ctrl_c_goes_on() -> None:
 
 def test_how_to_go_on_is_said_of_resumable_runs_alone() -> None:
     row = FlowRunRow("id", "flow", "merry-heron", 13)
-    assert ends.how_to_go_on(row) == ""
+    assert signals.how_to_go_on(row) == ""
     row.resumable = True
-    assert ends.how_to_go_on(row) == "go on with: anabranch resume merry-heron"
+    assert signals.how_to_go_on(row) == "go on with: anabranch resume merry-heron"

@@ -16,7 +16,7 @@ import pytest
 from anabranch import RayRunner, flow, task, wait
 from anabranch.core.contracts import EngineLost, SlotsChanged
 from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
-from anabranch.runners import ray_link, ray_worker
+from anabranch.runners.ray import link, worker
 from tests.contract.conftest import Bench
 from tests.faults import awkward, slow_reader
 from tests.faults.pipes import read_pid, squares_met_at
@@ -217,7 +217,7 @@ def test_no_reference_is_kept_of_values_let_go(ray: Any) -> None:
 
 
 def test_versions_that_differ_are_refused_and_named() -> None:
-    from anabranch.runners.ray_worker import compare, versions
+    from anabranch.runners.ray.worker import compare, versions
 
     compare(versions(), versions(), "ray-1")
     with pytest.raises(VersionMismatch, match=r"ray-1 do not fit: ray \S+ here, 1.0 there"):
@@ -226,8 +226,8 @@ def test_versions_that_differ_are_refused_and_named() -> None:
 
 def test_workers_with_another_python_are_refused_by_name(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the worker says comes over the real wire; here it is the driver that is another."""
-    real = ray_worker.versions
-    monkeypatch.setattr(ray_worker, "versions", lambda: {**real(), "Python": "3.99"})
+    real = worker.versions
+    monkeypatch.setattr(worker, "versions", lambda: {**real(), "Python": "3.99"})
     ran: list[str] = []
 
     @flow(runner=RayRunner(num_cpus=1))
@@ -297,11 +297,11 @@ def test_more_urgent_chunks_go_first(ray: Any, tmp_path: Path) -> None:
 
 def test_ray_client_is_refused_with_a_way_out(ray: Any) -> None:
     with pytest.raises(RunnerError, match=r"ray://somewhere:10001.*ray job submit"):
-        ray_link._begin(ray, "ray://somewhere:10001", None)
+        link._begin(ray, "ray://somewhere:10001", None)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_link, "find_spec", lambda name: None)
+    monkeypatch.setattr(link, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"anabranch\[ray\]"):
         RayRunner().start(lambda events: None)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anabranch.runners.ray_news import _how
+from anabranch.runners.ray.news import _how
 
 pytestmark = pytest.mark.ray
 

@@ -25,12 +25,8 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
 MIDDLE = ["engine", "results", "runners", "clusters", "records", "display"]
 BASE = ["core", "settings", "logs", "prints"]
-WIRED = [*BASE, *MIDDLE, "pump", "session", "spiller", "worker"]
-SURFACE = [
-    *WIRED,
-    *("context", "scope", "calls", "named_limits", "tasks", "ends", "flows", "resumption"),
-    *("explanations", "replays", "testing"),
-]
+ABOVE = [*BASE, *MIDDLE, "limits", "resume", "driver", "worker", "session"]
+SURFACE = [*ABOVE, "context", "named_limits", "diagnosis", "runs", "tasks", "flows", "testing"]
 
 # What a room (a folder) or a root module may import of the package, besides itself.
 FLOORS: dict[str, list[str]] = {
@@ -39,72 +35,27 @@ FLOORS: dict[str, list[str]] = {
     "settings": ["core"],
     "logs": ["core", "settings"],
     "prints": ["core", "logs"],
-    "pump": [*BASE, "engine", "spiller"],
-    "spiller": ["core"],
-    "worker": [
-        *(*BASE, "engine", "results", "worker_scope", "worker_stages", "worker_stored"),
-        *("worker_together", "worker_contexts"),
-    ],
-    "worker_contexts": ["core", "prints", "worker"],
-    "worker_together": [*BASE, "engine", "worker", "worker_scope", "worker_contexts"],
-    "worker_stages": ["core", "worker_logs"],
-    "worker_logs": ["core", "logs"],
-    "worker_stored": ["core", "logs", "worker_stages"],
-    "worker_feeds": ["core"],
-    "tickets": ["core"],
-    "interrupts": ["core", "pump"],
-    "worker_scope": ["core", "runnables", "tickets", "worker_feeds"],
-    "worker_requests": [*BASE, "pump", "session", "scope", "runnables", "tickets", "worker_scope", "worker_feeds"],
-    "runnables": ["core"],
-    "subflows": ["core", "engine", "scope", "runnables", "given_values"],
-    "scope_ends": ["core", "engine", "pump"],
-    "reductions": ["core", "runnables", "scope"],
-    "values": ["core", "pump", "session"],
-    "resume": ["core", "logs"],
-    "resumption": ["core", "logs", "resume", "scope", "session"],
-    "call_values": ["core", "logs"],
-    "returned": ["core"],
-    "given_values": ["core", "engine"],
-    "ended_runs": ["core", "scope"],
-    "scope": [
-        *(*BASE, "engine", "pump", "session", "runnables"),
-        *("ended_runs", "reductions", "resume", "scope_ends", "values"),
-    ],
-    "sent_tasks": ["core", "logs", "runnables", "session"],
-    "shared_limits": ["core", "logs", "engine", "pump", "tickets"],
-    "session": [
-        *(*BASE, *MIDDLE, "interrupts", "pump", "worker", "scope", "runnables"),
-        *("worker_requests", "call_values", "failed_inputs", "sent_tasks", "shared_limits"),
-    ],
-    "calls": [*BASE, "engine", "pump", "session", "scope", "runnables", "tickets", "given_values"],
     "context": ["core"],
-    "named_limits": ["core", "session", "tickets"],
-    "flow_streams": ["core", "engine", "flows", "flow_runs", "resumption"],
-    "flow_slots": ["core", "engine", "named_limits", "flow_runs", "tickets"],
-    "tasks": [*BASE, "engine", "pump", "session", "scope", "calls", "runnables"],
-    "ends": [*BASE, "interrupts"],
-    "flow_runs": [
-        *BASE,
-        *("engine", "session", "scope", "flows", "flow_slots", "resumption", "returned", "ends", "tickets"),
-    ],
-    "flows": [
-        *(*BASE, "engine", "session", "scope", "tasks", "runnables"),
-        *("given_values", "subflows", "flow_runs", "flow_streams", "resumption"),
-    ],
-    "failed_inputs": ["core", "logs", "engine", "session", "worker_stored"],
-    "explanations": ["core", "engine", "session"],
-    "replays": [*BASE, "engine", "session", "runnables"],
-    "testing": [*WIRED, "tasks", "flows"],
+    "limits": ["core", "logs", "engine", "driver"],
+    "resume": ["core", "logs", "engine", "worker", "session"],
+    "driver": ["core", "logs", "engine", "limits", "resume", "worker", "session"],
+    "worker": [*BASE, "engine", "results", "limits"],
+    "session": [*BASE, *MIDDLE, "limits", "resume", "driver", "worker"],
+    "named_limits": ["core", "limits", "session"],
+    "diagnosis": [*BASE, "engine", "session"],
+    "runs": [*BASE, "engine", "limits", "resume", "driver", "session", "named_limits", "flows"],
+    "tasks": [*BASE, "runs", "session"],
+    "flows": [*BASE, "runs", "session"],
+    "testing": ["core", "runners"],
     "__init__": SURFACE,
-    "compat": [*SURFACE, "__init__"],
-    "cli": [*SURFACE, "compat", "__init__"],
+    "cli": [*SURFACE, "__init__"],
     "__main__": ["cli"],
 }
 
 CORE_DEPENDENCIES = {"click", "cloudpickle", "msgpack", "pydantic", "rich", "tqdm"}
 
 # Modules that may import inside functions whatever their floor allows.
-LAZY_FILES = ["session.py", "worker.py", "__init__.py", "*/__init__.py", "cli/*"]
+LAZY_FILES = ["session.py", "__init__.py", "*/__init__.py", "cli/*"]
 
 # Packages that are optional or cost start-up time, and the files that may import them inside functions.
 LAZY: dict[str, list[str]] = {
@@ -115,26 +66,24 @@ LAZY: dict[str, list[str]] = {
         "runners/*",
         "clusters/*",
         "display/*",
-        "pump.py",
-        "tickets.py",
-        "flow_runs.py",
+        "driver/*",
+        "limits/tickets.py",
+        "runs/*",
         "tasks.py",
-        "scope.py",
-        "worker_scope.py",
-        "worker_together.py",
+        "worker/*",
     ],
     "sqlite3": ["records/*", "results/*"],
-    "multiprocessing": ["runners/process*"],
+    "multiprocessing": ["runners/process/*"],
     # ours, but dear
     "pydantic": ["core/*", "settings.py"],
     "rich": ["display/*", "logs.py"],
     "tqdm": ["display/*"],
     # optional
     "IPython": ["display/*"],
-    "dask": ["runners/dask*", "clusters/*", "compat/*"],
+    "dask": ["runners/dask/*", "clusters/*"],
     "dask_jobqueue": ["clusters/slurm*", "clusters/pbs*"],
     "dask_kubernetes": ["clusters/kubernetes*"],
-    "distributed": ["runners/dask*", "clusters/*", "compat/*"],
+    "distributed": ["runners/dask/*", "clusters/*"],
     "fsspec": ["results/remote*", "results/disk*"],
     "ipywidgets": ["display/*"],
     "kr8s": ["clusters/kubernetes*", "clusters/ray*"],
@@ -142,7 +91,7 @@ LAZY: dict[str, list[str]] = {
     "matplotlib": ["display/*"],
     "numpy": ["core/*", "results/*", "runners/*", "display/*"],
     "psycopg": ["records/postgres*"],
-    "ray": ["runners/ray*", "clusters/ray*"],
+    "ray": ["runners/ray/*", "clusters/ray*"],
 }
 # Optional packages that a whole file is about: such a file is itself imported only when chosen.
 ABOUT = {name: files for name, files in LAZY.items() if name not in {"numpy", *CORE_DEPENDENCIES}}
@@ -246,7 +195,7 @@ def faults(module: Module) -> list[str]:
 def package_allowed(module: Module, top: str, entry: Import) -> bool:
     if top in sys.stdlib_module_names:
         return True
-    if entry.typing_only or module.room in {"cli", "compat"}:
+    if entry.typing_only or module.room == "cli":
         return top in CORE_DEPENDENCIES or top in LAZY
     if module.room == "core":
         return entry.in_function and matches(module, LAZY.get(top, []))
@@ -339,9 +288,9 @@ def build(folder: Path, files: dict[str, str]) -> dict[str, Module]:
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from anabranch.results import disk",
             "records may not import anabranch.results",
         ),
-        ("runners/thread.py", "def f():\n    import distributed", "may not import the package distributed"),
-        ("runners/thread.py", "def f():\n    from anabranch.core import errors", "no import inside a function"),
-        ("runners/thread.py", "f = lambda: 0\nclass A:\n    def g(self):\n        import json", "inside a function"),
+        ("runners/thread/runner.py", "def f():\n    import distributed", "may not import the package distributed"),
+        ("runners/thread/runner.py", "def f():\n    from anabranch.core import errors", "no import inside a function"),
+        ("runners/ray/desk.py", "f = lambda: 0\nclass A:\n    def g(self):\n        import json", "inside a function"),
         ("tasks.py", "from anabranch.records import sqlite", "tasks may not import anabranch.records"),
         ("testing.py", "from anabranch.cli import main", "testing may not import anabranch.cli"),
         ("misc.py", "", "stands on no floor"),
@@ -356,7 +305,7 @@ def test_rules_catch(tmp_path: Path, path: str, source: str, message: str) -> No
     ("path", "source"),
     [
         ("core/a.py", "import json\nfrom . import errors\ndef f():\n    import pydantic"),
-        ("runners/dask.py", "import cloudpickle\nfrom ..core import errors\ndef f():\n    import distributed"),
+        ("runners/dask/runner.py", "import cloudpickle\nfrom ...core import errors\ndef f():\n    import distributed"),
         ("session.py", "def f():\n    from anabranch.runners import thread"),
         ("cli/runs.py", "import click\ndef f():\n    from anabranch.records import sqlite"),
     ],

@@ -11,12 +11,12 @@ ROOT = Path(__file__).resolve().parents[2] / "anabranch"
 # wait for a wake-up, or let the async items of a chunk share one loop.
 DRIVERS = {
     "engine/drive.py": {"run_async", "stream_async", "pause", "_call_async", "_limited", "listed", "awaited"},
-    "worker_together.py": {"together", "one", "_deep", "_inside", "_stage"},
-    "calls.py": {"run_async"},
-    "flow_runs.py": {"go_async", "_pause"},
-    "scope.py": {"pause"},
-    "tickets.py": {"__aenter__", "__aexit__"},
-    "worker_scope.py": {"pause"},
+    "worker/together.py": {"together", "one", "_deep", "_inside", "_stage"},
+    "runs/task_calls.py": {"run_async"},
+    "runs/flow_run.py": {"go_async", "_pause"},
+    "driver/scope.py": {"pause"},
+    "limits/tickets.py": {"__aenter__", "__aexit__"},
+    "worker/nested_scope.py": {"pause"},
 }
 
 

@@ -11,7 +11,7 @@ from anabranch import flow, task
 from anabranch import session as sessions
 from anabranch.core.errors import ResourceError
 from anabranch.records.memory import MemoryRecords
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask.runner import DaskRunner
 from anabranch.session import Session
 from anabranch.settings import Settings
 from anabranch.testing import FakeRemoteRunner

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import State, flow, state, task
-from anabranch.runners.dask import DaskRunner
-from anabranch.runners.inline import InlineRunner
-from anabranch.runners.process import ProcessRunner
-from anabranch.runners.thread import ThreadRunner
+from anabranch.runners.dask.runner import DaskRunner
+from anabranch.runners.inline.runner import InlineRunner
+from anabranch.runners.process.runner import ProcessRunner
+from anabranch.runners.thread.runner import ThreadRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,8 +9,9 @@ import pytest
 
 from anabranch import ThreadRunner, cache_policies, explain, flow, settings, task
 from anabranch import session as sessions
-from anabranch.core import context, explained
+from anabranch.core import context
 from anabranch.core.errors import OptionError, RecordsError
+from anabranch.diagnosis import from_record
 from anabranch.records.memory import MemoryRecords
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def after(x: int) -> int:
 
 def test_what_is_not_told_in_groups_is_counted() -> None:
     """Live and from the record: groups, and the runs in them."""
-    count = explained.GROUPS + 10
+    count = from_record.GROUPS + 10
 
     @flow
     def main() -> str:
@@ -55,9 +56,9 @@ def test_what_is_not_told_in_groups_is_counted() -> None:
     state = main(return_state=True)
     found.append(explain(state.run_id or sessions.current().records.flow_runs()[0].id))
     for one in found:
-        assert (len(one.groups), one.left_out, one.left_out_runs) == (explained.GROUPS, 10, sum(range(1, 11)))
+        assert (len(one.groups), one.left_out, one.left_out_runs) == (from_record.GROUPS, 10, sum(range(1, 11)))
         plain = one.plain()
-        assert (plain["shown"], plain["total"], plain["left_out_runs"]) == (explained.GROUPS, count, 55)
+        assert (plain["shown"], plain["total"], plain["left_out_runs"]) == (from_record.GROUPS, count, 55)
         assert str(one).endswith("and 55 runs in 10 other groups")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.core import explained
+from anabranch.diagnosis import from_record
 from anabranch.records.sqlite import SqliteRecords
 from benchmarks.subjects.explain import COMMAND, fill, least
 
@@ -30,13 +30,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_million_items_in_this_process(home: Path) -> None:
     records = SqliteRecords(home / "records.db")
     try:
-        found = explained.explain(records, "run-1")
+        found = from_record.explain(records, "run-1")
         groups = {(g.state, g.reason): (g.count, g.index) for g in found.groups}
         assert groups == {("Failed", "budget/user"): (25_000, 20), ("Completed", "budget/user"): (25_000, 0)}
-        one = explained.explain(records, "run-1", "load[999980]")
+        one = from_record.explain(records, "run-1", "load[999980]")
         assert one.sentence == "attempt 1 ended with ValueError: row 999980 is bad; it has no retries"
-        run_ms = least(3, lambda: explained.explain(records, "run-1"))
-        item_ms = least(3, lambda: explained.explain(records, "run-1", "load[999980]"))
+        run_ms = least(3, lambda: from_record.explain(records, "run-1"))
+        item_ms = least(3, lambda: from_record.explain(records, "run-1", "load[999980]"))
         print(f"explain of a 1M run: {run_ms:.0f} ms, of one of its items: {item_ms:.0f} ms")
         assert run_ms < 200 * SLOWER
         assert item_ms < 200 * SLOWER

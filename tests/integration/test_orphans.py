@@ -12,8 +12,8 @@ import pytest
 from anabranch import flow, settings, task
 from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
-from anabranch.runners.process import ProcessRunner
-from anabranch.runners.thread import ThreadRunner
+from anabranch.runners.process.runner import ProcessRunner
+from anabranch.runners.thread.runner import ThreadRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from anabranch import InlineRunner
 from anabranch.core import states
 from anabranch.core.clock import SystemClock
 from anabranch.core.events import Judge, Pull
-from anabranch.pump import Pump
+from anabranch.driver.pump import Pump
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from anabranch import flow, task
 from anabranch.core.errors import MapError, UpstreamError
-from anabranch.runners.process import ProcessRunner
-from anabranch.runners.thread import ThreadRunner
+from anabranch.runners.process.runner import ProcessRunner
+from anabranch.runners.thread.runner import ThreadRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from anabranch import ProcessRunner, cache_policies, flow, task
 from anabranch.core.errors import StoreError
 from anabranch.results.disk import DiskStore
 from anabranch.results.probe import Probe
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask.runner import DaskRunner
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import ProcessRunner, ThreadRunner, flow, task, worker
+from anabranch import ProcessRunner, ThreadRunner, flow, task
 from anabranch.core.errors import ResultReleased, SerializationError, StoreError, UpstreamError
 from anabranch.results.blocks import Blocks
 from anabranch.results.local_files import LocalFiles
-from anabranch.runners.dask import DaskRunner
-from anabranch.runners.ray import RayRunner
+from anabranch.runners.dask.runner import DaskRunner
+from anabranch.runners.ray.runner import RayRunner
+from anabranch.worker import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -259,7 +260,7 @@ def test_a_slow_store_is_written_to_less_often(
         return elapsed[0] * 1_000_000
 
     monkeypatch.setattr(Blocks, "write", slow)
-    monkeypatch.setattr(worker, "time", SimpleNamespace(time=time.time, sleep=time.sleep, perf_counter_ns=ns))
+    monkeypatch.setattr(run, "time", SimpleNamespace(time=time.time, sleep=time.sleep, perf_counter_ns=ns))
 
     @task(persist_result=True)
     def work(x: int) -> int:

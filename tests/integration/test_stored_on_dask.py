@@ -9,7 +9,7 @@ import pytest
 
 from anabranch import flow, task, wait
 from anabranch.results.remote_files import RemoteFiles
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask.runner import DaskRunner
 
 WAIT = 60.0
 

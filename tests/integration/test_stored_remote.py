@@ -14,7 +14,7 @@ from anabranch import ProcessRunner, cache_policies, flow, task
 from anabranch.core.errors import ConfigurationError
 from anabranch.results.disk import DiskStore
 from anabranch.results.remote import RemoteStore
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask.runner import DaskRunner
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WAIT = 60.0

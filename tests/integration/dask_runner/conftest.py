@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import Driver, local_cluster
 
 if TYPE_CHECKING:

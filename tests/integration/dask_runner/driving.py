@@ -16,7 +16,7 @@ from anabranch.core.options import TaskOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.runners.dask import DaskRunner
+    from anabranch.runners.dask.runner import DaskRunner
 
 WAIT = 50.0
 MIB = 1 << 20

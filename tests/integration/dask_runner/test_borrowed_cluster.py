@@ -13,8 +13,8 @@ import pytest
 
 from anabranch.core.contracts import ChunkLost, ChunkStarted
 from anabranch.core.errors import VersionMismatch
-from anabranch.runners import dask_worker
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask import worker
+from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import Driver, blob, kill_once
 
 if TYPE_CHECKING:
@@ -154,10 +154,10 @@ def test_the_users_modules_travel_whole(lent: Any, tmp_path: Path, monkeypatch: 
 
 
 def test_other_versions_are_refused(lent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = {**dask_worker.versions(), "Python": "3.99"}
-    dask_worker.compare(ours, ours, "w")
-    real = dask_worker.compare
-    monkeypatch.setattr(dask_worker, "compare", lambda mine, theirs, name: real(ours, theirs, name))
+    ours = {**worker.versions(), "Python": "3.99"}
+    worker.compare(ours, ours, "w")
+    real = worker.compare
+    monkeypatch.setattr(worker, "compare", lambda mine, theirs, name: real(ours, theirs, name))
     here = f"Python 3.99 here, {sys.version_info[0]}.{sys.version_info[1]} there"
     with pytest.raises(VersionMismatch, match=here):
         DaskRunner(client=lent).start(lambda events: None)

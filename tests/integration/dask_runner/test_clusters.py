@@ -15,7 +15,7 @@ import pytest
 
 from anabranch.core.contracts import ChunkStarted, Handle, Report, SlotsChanged, ValuesLost
 from anabranch.core.errors import RunnerError, VersionMismatch
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import MIB, Driver, blob, local_cluster
 
 if TYPE_CHECKING:
@@ -159,10 +159,10 @@ def test_workers_that_report_another_python_are_refused_by_name() -> None:
     """There is one Python here, so the workers are made to say, over the real wire, that theirs is another."""
 
     def lie() -> None:
-        from anabranch.runners import dask_worker
+        from anabranch.runners.dask import worker
 
-        real = dask_worker.versions
-        dask_worker.versions = lambda: {**real(), "Python": "3.99"}
+        real = worker.versions
+        worker.versions = lambda: {**real(), "Python": "3.99"}
 
     with local_cluster(n_workers=1) as cluster:
         distributed = importlib.import_module("distributed")

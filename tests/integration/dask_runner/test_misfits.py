@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import DaskRunner, flow, task
-from anabranch.runners import dask_link
+from anabranch.runners.dask import link
 from tests.acceptance.gates import SOON, until
 from tests.integration.dask_runner.driving import local_cluster
 
@@ -92,7 +92,7 @@ def test_a_worker_that_joins_and_does_not_fit_gets_nothing_to_do(
 def test_where_only_misfits_are_left_the_flow_says_so(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dask_link, "MISFIT_SECONDS", 1.0)
+    monkeypatch.setattr(link, "MISFIT_SECONDS", 1.0)
 
     @task
     def work(x: int) -> int:

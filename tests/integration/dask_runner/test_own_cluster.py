@@ -18,8 +18,8 @@ import pytest
 from anabranch import Secret, get_run_logger
 from anabranch.core.contracts import Chunk, ChunkLost, Handle, Held, Logs, Packed, Report, ValuesLost, WorkerJoined
 from anabranch.core.errors import ResultReleased, RunnerError
-from anabranch.runners import dask_hub
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask import local_cluster
+from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import MIB, Driver, blob, kill_once
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def test_modules_of_the_working_folder_are_not_the_librarys(
     for name in ("json", "types", "random", "pickle"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported the wrong module')\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dask_hub, "interpreter_flags", lambda: ["-W", "error::ResourceWarning"])
+    monkeypatch.setattr(local_cluster, "interpreter_flags", lambda: ["-W", "error::ResourceWarning"])
     driver = Driver(DaskRunner(n_workers=1))
     try:
         chunk = driver.chunk(driver.task(circumstances), [0])

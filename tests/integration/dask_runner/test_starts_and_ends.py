@@ -18,8 +18,8 @@ import pytest
 
 from anabranch.core.contracts import EngineLost
 from anabranch.core.errors import MissingExtraError
-from anabranch.runners import dask_worker
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask import worker
+from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import Driver
 
 pytestmark = pytest.mark.dask
@@ -66,7 +66,7 @@ elif sys.argv[1] == "die":
 
 @pytest.mark.parametrize("end", ["close", "die", "leave"])
 def test_nothing_is_left_running_and_nothing_is_said(end: str) -> None:
-    root = str(Path(dask_worker.__file__).parents[2])
+    root = str(Path(worker.__file__).parents[2])
     found = subprocess.run(
         [sys.executable, "-W", "error", "-c", SCRIPT, end],
         capture_output=True, text=True, timeout=50, env={**os.environ, "PYTHONPATH": root}, check=False,
@@ -98,7 +98,7 @@ print(time.time(), flush=True)
 def test_a_cluster_that_its_owner_has_closed_is_not_waited_for_at_the_end(workers: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"if __name__ == '__main__':{textwrap.indent(CLOSED_FIRST, '    ')}")
-    root = str(Path(dask_worker.__file__).parents[2])
+    root = str(Path(worker.__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": root, "ANABRANCH_HOME": str(tmp_path), "ANABRANCH_LOG_LEVEL": "WARNING"}
     found = subprocess.run(
         [sys.executable, str(script), workers], capture_output=True, text=True, timeout=50, env=env, check=False

@@ -15,7 +15,7 @@ from anabranch import get_run_logger
 from anabranch.core.contracts import ChunkLost, Handle, Held, ItemCancelled, ItemTimedOut, Logs, Report
 from anabranch.core.states import COMPLETED, FAILED
 from anabranch.core.walk import Hole
-from anabranch.runners.dask import DaskRunner
+from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import MIB, WAIT, Driver, blob
 
 if TYPE_CHECKING:

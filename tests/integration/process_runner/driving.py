@@ -23,7 +23,7 @@ from anabranch.core.contracts import (
     WorkerLost,
 )
 from anabranch.core.options import TaskOptions
-from anabranch.runners.process import ProcessRunner
+from anabranch.runners.process.runner import ProcessRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

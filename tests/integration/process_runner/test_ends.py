@@ -14,7 +14,7 @@ import pytest
 
 from anabranch.core.contracts import Chunk, ChunkLost, Handle, WorkerJoined
 from anabranch.core.errors import RunnerError
-from anabranch.runners.process import ProcessRunner
+from anabranch.runners.process.runner import ProcessRunner
 from tests.integration.process_runner.driving import SHM, WAIT, Drive, Gate, alive, mine, until
 
 if TYPE_CHECKING:

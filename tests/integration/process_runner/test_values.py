@@ -15,7 +15,7 @@ from anabranch.core.contracts import Handle, Held
 from anabranch.core.errors import ResultReleased, SerializationError
 from anabranch.core.states import COMPLETED, FAILED
 from anabranch.core.walk import Hole
-from anabranch.runners.value_files import Store, pickled
+from anabranch.runners.transport.value_files import Store, pickled
 from tests.integration.process_runner.driving import SHM, Drive, double, until
 
 if TYPE_CHECKING:

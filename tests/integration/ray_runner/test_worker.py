@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.runners.payloads import dumps
-from anabranch.runners.ray_worker import RayWorker
+from anabranch.runners.ray.worker import RayWorker
+from anabranch.runners.transport.payloads import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture
 def worker() -> Iterator[RayWorker]:
-    made = RayWorker("ray-1", "anabranch.worker:run_chunk")
+    made = RayWorker("ray-1", "anabranch.worker.run:run_chunk")
     yield made
     made._children.close()
 

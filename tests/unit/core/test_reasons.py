@@ -8,7 +8,7 @@ import pytest
 
 from anabranch.core import reasons
 from anabranch.core.errors import RecordsError
-from anabranch.core.explained import Because, Explanation, target
+from anabranch.diagnosis.from_record import Because, Explanation, target
 
 TOLD = {"attempt": 2, "error": "ValueError: bad", "message": "no good", "state": "Failed"}
 DETAILS = {

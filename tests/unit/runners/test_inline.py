@@ -9,7 +9,7 @@ import pytest
 
 from anabranch.core.contracts import Chunk, ChunkLost, Handle, Inline, Report
 from anabranch.core.errors import ResultReleased, RunnerError
-from anabranch.runners.inline import InlineRunner
+from anabranch.runners.inline.runner import InlineRunner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

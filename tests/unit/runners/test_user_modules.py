@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.core.errors import SerializationError
-from anabranch.runners.user_modules import UserModules
+from anabranch.runners.transport.user_modules import UserModules
 from anabranch.tasks import task
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.runners import process_transport as wire
-from anabranch.runners.process_page import Page, new_page
-from anabranch.runners.process_worker import ProcessPort
-from anabranch.runners.value_files import Store
+from anabranch.runners.placing.page import Page, new_page
+from anabranch.runners.process import wire
+from anabranch.runners.process.worker import ProcessPort
+from anabranch.runners.transport.value_files import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.runners.ray_nodes import RAYS_PATIENCE, Nodes, kind_of, options_of, patience
+from anabranch.runners.ray.nodes import RAYS_PATIENCE, Nodes, kind_of, options_of, patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable

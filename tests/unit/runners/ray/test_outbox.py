@@ -8,11 +8,11 @@ from typing import Any
 
 from anabranch.core.contracts import Held, Inline, Packed, Report
 from anabranch.core.states import COMPLETED, FAILED
-from anabranch.runners.children import Children
-from anabranch.runners.ray_blocks import STORED_BYTES, StoredBlock
-from anabranch.runners.ray_outbox import WAITING_BYTES, Outbox
-from anabranch.runners.ray_worker import RayPort
-from anabranch.runners.value_files import pickled
+from anabranch.runners.process.children import Children
+from anabranch.runners.ray.blocks import STORED_BYTES, StoredBlock
+from anabranch.runners.ray.outbox import WAITING_BYTES, Outbox
+from anabranch.runners.ray.worker import RayPort
+from anabranch.runners.transport.value_files import pickled
 
 BIG = b"x" * 200_000
 

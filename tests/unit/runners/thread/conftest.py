@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.runners.thread import ThreadRunner
+from anabranch.runners.thread.runner import ThreadRunner
 from tests.unit.runners.thread.chunks import STRANGERS, Log, call_args
 
 if TYPE_CHECKING:

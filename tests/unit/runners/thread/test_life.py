@@ -14,7 +14,7 @@ import pytest
 from anabranch.core.contracts import Chunk, ChunkLost, Handle, Inline, Logs, Report, SlotsChanged, WorkerRequest
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.runners.entry import resolve
-from anabranch.runners.thread import ThreadRunner
+from anabranch.runners.thread.runner import ThreadRunner
 from tests.unit.runners.thread.chunks import WAIT, Log, call_args, chunk_of, ours
 
 if TYPE_CHECKING:

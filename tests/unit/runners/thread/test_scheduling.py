@@ -6,8 +6,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Chunk, Report
-from anabranch.runners import thread as thread_module
-from anabranch.runners.thread import ThreadRunner
+from anabranch.runners.thread import runner as thread_module
+from anabranch.runners.thread.runner import ThreadRunner
 from tests.unit.runners.thread.chunks import WAIT, Log, call_args, chunk_of, ours
 
 if TYPE_CHECKING:

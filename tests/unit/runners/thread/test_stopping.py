@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core.contracts import ChunkLost, ItemTimedOut, SlotsChanged
-from anabranch.runners.thread import ThreadRunner
+from anabranch.runners.thread.runner import ThreadRunner
 from tests.unit.runners.thread.chunks import WAIT, Log, call_args, chunk_of, ours
 
 if TYPE_CHECKING:

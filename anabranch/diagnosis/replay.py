@@ -1,0 +1,349 @@
+"""`anabranch.replay`: a failed task run again, in this process, from the inputs that its worker stored.
+
+    record --> where the item and the call lie --> result store --> the task as its file has it now --> called here
+
+Nothing of it is recorded; hooks, retries, time limits and caching stay out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import pickle
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anabranch import logs, prints
+from anabranch import session as sessions
+from anabranch import settings as settings_module
+from anabranch.core import context, states
+from anabranch.core.context import TaskContext, TaskRun
+from anabranch.core.contracts import TaskSpec
+from anabranch.core.errors import ReplayError
+from anabranch.core.options import TaskOptions
+from anabranch.core.own_code import standing_in
+from anabranch.core.runnable import Runnable
+from anabranch.core.stored_call import StoredCall
+from anabranch.diagnosis import from_record
+from anabranch.engine import drive
+from anabranch.engine.attempt import Around, attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from anabranch.core.runs import FlowRunRow, MapRow, Records
+    from anabranch.core.stores import ResultStore
+    from anabranch.diagnosis.from_record import Because
+    from anabranch.settings import Settings
+
+
+def replay(run: str, task: str, index: int | None = None, *, recorded: bool = False, home: Any = None) -> Any:
+    """Call a failed task run again, here and now, with the inputs it had; its value.
+
+    Args:
+        run: id, start of the id, or name of a recorded flow run.
+        task: the task's name, ``TASK[INDEX]``, or ``TASK#2`` for the second series of it.
+        index: which of its runs, unless `task` says it.
+        recorded: call the function as it was recorded, not as its file has it now.
+        home: a folder with a record and results, copied from another machine; this program's unless given.
+
+    Raises:
+        RecordsError: there is no such run, task or item, or several; says which there are.
+        ReplayError: its inputs are not stored, or cannot be read here; says what to do.
+        Whatever the task raises.
+    """
+    return prepare(run, task, index, recorded=recorded, home=home).call()
+
+
+def prepare(run: str, task: str, index: int | None = None, *, recorded: bool = False, home: Any = None) -> Replay:
+    """Find what a replay needs, and call nothing of it yet; arguments and errors as `replay`."""
+    name, nth, at = from_record.target(task)
+    index = at if index is None else index
+    if index is None:
+        raise ReplayError(f"say which run of {task!r} to replay: {task}[INDEX]")
+    _forget_loaded()
+    with _opened(home) as (records, store, settings):
+        row = from_record.find_run(records, run)
+        _put_beside(row)
+        found = from_record.find_maps(records, row, name, nth)
+        map = _one_with_inputs(records, found, index) or from_record.only_one(row, name, found)
+        ended = from_record.of_item(records, map, index, row)
+        shelf = _Shelf(records, store, map, row, ended)
+        item_place, call_place = shelf.place("input", index), shelf.place("call", 0)
+        stored = StoredCall.read(shelf.value(*call_place))
+        code = _recorded(stored) if recorded else _current(stored)
+        with code.classes():
+            item, stored = shelf.value(*item_place), StoredCall.read(shelf.value(*call_place))
+    what = TaskRun(
+        map.task, map.id, index, max(1, ended.attempt), row.id, row.name, map.tags, map.kind, start_time=row.created
+    )
+    return Replay(what, code, stored, item, ended, settings)
+
+
+@dataclass(slots=True)
+class Replay:
+    """A task run that can be called again; `ended` is how it ended."""
+
+    run: TaskRun
+    code: Code
+    stored: StoredCall
+    item: Any
+    ended: Because
+    settings: Settings
+
+    def call(self) -> Any:
+        """The function's value; raises what it raises."""
+        args, kwargs = self.stored.call(self.item)
+        spec = TaskSpec(self.run.task_name, self.code.fn, TaskOptions())
+        around = Around(spec, self.run, dict, warn=logs.run_warning)
+        with _apart(self.settings), _inside(self.run, self.code.prints):
+            result = drive.run(attempt(around, args, kwargs))
+        if states.is_success(result.code):
+            return result.value
+        error = result.error or states.failure(states.State(states.StateType.FAILED, message=result.message))
+        try:
+            raise error
+        finally:
+            del error, result
+
+
+# -- around the call -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _apart(settings: Settings) -> Iterator[None]:
+    """What the task submits or calls runs in this thread, and in no record."""
+    session = sessions.unrecorded(replace(settings, runner="inline", progress=False))
+    before = sessions.use(session)
+    try:
+        yield
+    finally:
+        sessions.use(before)
+        session.close()
+
+
+@contextlib.contextmanager
+def _inside(run: TaskRun, log_prints: bool) -> Iterator[None]:
+    flow = context.current_flow.set(None)
+    tags = context.current_tags.set(run.tags)
+    task = context.current_task.set(TaskContext(run, log=logs.emit))
+    try:
+        with prints.prints(log_prints):
+            yield
+    finally:
+        context.current_task.reset(task)
+        context.current_tags.reset(tags)
+        context.current_flow.reset(flow)
+
+
+# -- what is stored --------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _opened(home: Any) -> Iterator[tuple[Records, ResultStore, Settings]]:
+    """This program's record and results, or those of a folder; raises ReplayError where nothing was recorded."""
+    if home is None:
+        session = sessions.current()
+        session.records.flush(5.0)
+        yield session.records, session.store, session.settings
+        return
+    kept = {name: value for name, value in os.environ.items() if name not in ("ANABRANCH_RECORDS", "ANABRANCH_RESULTS")}
+    settings = settings_module.load({**kept, "ANABRANCH_HOME": str(home)})
+    if not sessions.recorded(settings):
+        raise ReplayError(f"there is no record in {settings.home}: {settings.records_path} is missing")
+    records = sessions.open_records(settings)
+    try:
+        yield records, sessions.make_store(settings), settings
+    finally:
+        records.close()
+
+
+def _one_with_inputs(records: Records, maps: list[MapRow], index: int) -> MapRow | None:
+    """Of several series of a task, the one that has stored inputs of this item, if it is the only one."""
+    found = [map for map in maps if any(index in row.items for row in records.stored(map.id, "input"))]
+    return found[0] if len(found) == 1 else None
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """What is stored of one map, for one of its runs."""
+
+    records: Records
+    store: ResultStore
+    map: MapRow
+    run: FlowRunRow
+    ended: Because
+
+    @property
+    def who(self) -> str:
+        return f"{self.map.task}[{self.ended.index}]"
+
+    def place(self, kind: str, index: int) -> tuple[str, int]:
+        """The block and the slot; raises ReplayError, which says why there is none."""
+        rows = [row for row in self.records.stored(self.map.id, kind) if row.name and index in row.items]
+        if not rows or self.store.blocks is None:
+            raise ReplayError(f"{self.who} cannot be replayed: {_why_not(kind, self.run, self.ended)}")
+        return rows[-1].name, rows[-1].slots[list(rows[-1].items).index(index)]
+
+    def value(self, name: str, slot: int) -> Any:
+        """What lies there; raises ReplayError."""
+        assert self.store.blocks is not None
+        try:
+            [found] = self.store.blocks.read(name, (slot,))
+        except Exception as error:
+            raise ReplayError(
+                f"what was stored of {self.who} cannot be read here: {error}; have the modules that its values come "
+                "from where Python finds them (PYTHONPATH, or replay from their folder)"
+            ) from error
+        if found is None:
+            gone = f"its stored block {name} is missing or damaged in {self.store!r}"
+            if self.run.state == states.COMPLETED:
+                gone = f"run {self.run.name!r} completed, and what was stored of it went then"
+            raise ReplayError(f"{self.who} cannot be replayed: {gone}")
+        return found.value
+
+
+def _why_not(kind: str, run: FlowRunRow, ended: Because) -> str:
+    if not run.resumable:
+        return (
+            "its inputs are not stored, because its run was not resumable; run the flow with @flow(resumable=True), or "
+            "`anabranch run`"
+        )
+    if kind == "call":
+        return "the task itself was not stored: it could not be pickled"
+    if ended.state in ("Completed", "Cached"):
+        return "it completed, and inputs are stored of failed runs only"
+    return f"no inputs of it are stored: {ended.sentence}"
+
+
+# -- whose code ------------------------------------------------------------------------------------
+
+@dataclass(slots=True)
+class Code:
+    """A task's function; `note` says whose it is, `module` where it stands if it was not recorded."""
+
+    fn: Callable[..., Any]
+    note: str
+    module: ModuleType | None = None
+    prints: bool = False  # whether its prints are logged
+
+    def classes(self) -> contextlib.AbstractContextManager[None]:
+        """Around the reading of values whose classes are to be those of the module."""
+        return contextlib.nullcontext() if self.module is None else standing_in(self.module)
+
+
+def _recorded(stored: StoredCall) -> Code:
+    try:
+        return Code(pickle.loads(stored.fn), "the task as it was recorded")
+    except Exception as error:
+        raise ReplayError(
+            f"the recorded function of task {stored.task!r} cannot be loaded here: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _current(stored: StoredCall) -> Code:
+    """The task as its file has it now, so that breakpoints and mends count; else as it was recorded, and why."""
+    try:
+        module = _module(stored)
+        found = _named(stored, module)
+    except Exception as error:
+        text = str(error) if isinstance(error, _NotThere) else f"{type(error).__name__}: {error}"
+        code = _recorded(stored)
+        code.note = f"{code.note} ({text})"
+        logs.warn(f"replay uses {code.note}")
+        return code
+    where = f"as it is in {getattr(module, '__file__', None) or stored.file}"
+    if isinstance(found, Runnable):
+        return Code(found.plain_fn, f"the task {where}", module, bool(found.options.log_prints))
+    return Code(found, f"the function {where}", module)
+
+
+class _NotThere(Exception):
+    """Why the task's own code cannot be had."""
+
+
+def _named(stored: StoredCall, module: ModuleType) -> Any:
+    found: Any = module
+    for name in stored.qualname.split("."):
+        found = getattr(found, name, None)
+        if found is None:
+            raise _NotThere(f"{stored.file} has no {stored.qualname} any more")
+    if not callable(found):
+        raise _NotThere(f"{stored.qualname} in {stored.file} is no function any more")
+    return found
+
+
+def _module(stored: StoredCall) -> ModuleType:
+    if not stored.qualname:
+        raise _NotThere("it is no plain function of a file")
+    if "<locals>" in stored.qualname:
+        raise _NotThere(f"{stored.qualname} was made inside another function")
+    path = _here(stored.file)
+    main = sys.modules.get("__main__")
+    if getattr(main, "__file__", None) and Path(str(main.__file__)).absolute() == path:  # type: ignore[union-attr]
+        return main  # type: ignore[return-value]
+    if stored.module in sys.modules and stored.module != "__main__":
+        return sys.modules[stored.module]
+    if path.is_file():
+        return _loaded(path, stored.module)
+    if stored.module in ("", "__main__"):
+        raise _NotThere(f"there is no file {path} here")
+    return importlib.import_module(stored.module)
+
+
+def _loaded(path: Path, module: str = "") -> ModuleType:
+    """The module of a file, by its own name where its neighbours know it by one; never as __main__."""
+    parts = [] if module in ("", "__main__") else module.split(".")
+    root = path.parents[len(parts) - 1] if len(parts) > 1 else path.parent
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    if len(parts) > 1:
+        _loaded_here.add(module)
+        return importlib.import_module(module)
+    name = module if parts else path.stem
+    known = sys.modules.get(name)
+    if known is not None:
+        if getattr(known, "__file__", None) == str(path):
+            return known
+        name = f"anabranch_replay_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise _NotThere(f"{path} is no Python file")
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[name] = found
+    _loaded_here.add(name)
+    try:
+        spec.loader.exec_module(found)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return found
+
+
+def _here(file: str) -> Path:
+    """A file where it was, or the one of that name in the present folder, as on another machine."""
+    path, beside = Path(file), Path.cwd() / Path(file).name
+    return beside if beside.is_file() and not path.is_file() else path
+
+
+_loaded_here: set[str] = set()  # modules that this program has of replays only
+
+
+def _forget_loaded() -> None:
+    """The next replay is of the files as they are then; what the program has imported itself stays."""
+    while _loaded_here:
+        sys.modules.pop(_loaded_here.pop(), None)
+
+
+def _put_beside(run: FlowRunRow) -> None:
+    """Values of classes of the flow's own file name it as their module: have it at hand, if it is here."""
+    file = _here(run.entry.rpartition(":")[0] or ".")
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    if file.is_file() and (main is None or Path(main).absolute() != file.absolute()):
+        with contextlib.suppress(Exception):
+            _loaded(file.absolute())

@@ -1,0 +1,98 @@
+"""Runs that have ended elsewhere, as a scope knows them: of States that hold their value themselves.
+
+    t(x, return_state=True), child(return_state=True), Completed(data=5)   --State as an argument-->   an upstream
+
+A State that came from a future has a run already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anabranch.core import states
+from anabranch.core.contracts import ErrorInfo, Handle, Inline, TaskSpec
+from anabranch.core.earlier import Earlier
+from anabranch.core.errors import SerializationError, UnfinishedRun
+from anabranch.core.futures import Future
+from anabranch.core.keys import DIGEST_BYTES, hash_value
+from anabranch.core.maps import MapRun, ValueBlock
+from anabranch.core.options import TaskOptions
+
+if TYPE_CHECKING:
+    from anabranch.core.states import State
+    from anabranch.driver.scope import Scope
+
+_NOBODY = TaskSpec("a State", lambda: None, TaskOptions())
+_HANDLE = Handle(0, 0, 0)
+
+
+def run_of(scope: Scope, state: State) -> tuple[MapRun, int]:
+    """The run that a State stands for, as an upstream; raises UnfinishedRun where it is not final."""
+    found = state.origin()
+    if found is not None:
+        return found
+    if not state.is_final():
+        raise UnfinishedRun(
+            f"an argument is the State {state}, which is not final and has no value: wait for its run first, give its "
+            "future, or the State itself in quote(...)"
+        )
+    map_id, _, index = state.run_id.rpartition("/")
+    known: MapRun | None = scope.pump.read(scope.pump.dispatcher.maps.get, map_id) if map_id else None
+    item = int(index) if known is not None else 0
+    map = ended_run(scope, state, known, item)
+    if scope.resume is not None:
+        map.keys = _key_of(state, known, item)
+        if known is None or known.keys is None or (known.earlier is not None and known.earlier.holds(item)):
+            map.earlier = Earlier()  # a value like this one is what it was
+            map.earlier.offer(0, None)
+    return map, 0
+
+
+def _key_of(state: State, of: MapRun | None, index: int) -> bytearray | None:
+    """What a resumable run's calls are told apart by that read this State: its run's key, else what it holds."""
+    if of is not None and of.keys is not None:
+        return of.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+    held = states.resolve_data(state.data) if state.is_completed() else (state.name, state.message)
+    try:
+        return bytearray.fromhex(hash_value(held, None, "a State's value"))[:DIGEST_BYTES]
+    except SerializationError:  # like nothing else: what reads it runs again
+        return None
+
+
+def ended_run(
+    scope: Scope, state: State, of: MapRun | None = None, index: int = 0, spec: TaskSpec | None = None
+) -> MapRun:
+    """A map of one item, which has ended so; neither the dispatcher nor the record know it.
+
+    Args:
+        of: the map whose item it is: the key of a resumable run is that item's, and so is a failure.
+    """
+    if spec is None:
+        spec = _NOBODY if of is None else of.spec
+    id = state.run_id or scope.session.ids.new()
+    map = MapRun(id, spec, TaskOptions(), kind="call", lane=scope.lane, scope=scope)
+    map.codes.append(state.code)
+    map.done, map.closed = 1, True
+    map.list_handles = 1  # whoever has the map has the value
+    if state.message:
+        map.messages[0] = state.message
+    if state.is_completed():
+        value = states.resolve_data(state.data)
+        map.add_block(ValueBlock(_HANDLE, scope.lane, [0], Inline([value], 64), 64), overlay=True)
+    elif isinstance(state.data, BaseException):
+        map.errors[0] = ErrorInfo(type(state.data).__qualname__, str(state.data), "", exception=state.data)
+    if of is not None:
+        map.causes[0] = ((of, index),)
+    return map
+
+
+def left(scope: Scope, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> MapRun:
+    """The run of a state that did not complete and was not raised: the state's exception is that run's from here on.
+
+    Who asks for it has handled the failure, and so the one that was its cause.
+    """
+    map = ended_run(scope, state, spec=spec)
+    if cause is not None:
+        map.causes[0] = (cause,)
+    state.data = Future(map, 0)
+    return map

@@ -1,0 +1,57 @@
+"""A reduce: all values of a map combined on the workers, as a tree of single runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.errors import MapError
+from anabranch.core.futures import Future
+from anabranch.core.maps import MapRun, Upstream
+from anabranch.core.options import TaskOptions
+from anabranch.core.runnable import Combine, Runnable
+from anabranch.core.walk import Hole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.driver.scope import Scope
+
+
+def reduce_tree(scope: Scope, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
+    """A future of the one value that `fn` makes of a map's, `fan_in` of them at a step; waits for the map's length."""
+    if fan_in < 2:
+        raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
+    combine = Combine(getattr(fn, "fn", fn))
+    step = Runnable(combine, combine.__name__, TaskOptions())
+    step.quiet = True
+    if not map.closed:
+        scope.wait(map, None, None)
+    series, length = scope._series(step, "submit"), len(map.codes)
+    if not length:
+        raise ValueError(f"reduce of an empty map of {map.spec.name!r} has no value")
+    below = map
+    while True:
+        places = [next(series.append_index) for _ in range(0, length, fan_in)]
+        first = 0 if below is map else places[0] - length
+        for at, place in enumerate(places):
+            lo = at * fan_in
+            read = range(first + lo, first + min(lo + fan_in, length))
+            _leave_combine(scope, series, place, below, read)
+        length, below = len(places), series
+        scope.pump.step()
+        if length == 1:
+            return Future(series, places[0])
+
+
+def _leave_combine(scope: Scope, series: MapRun, place: int, below: MapRun, read: range) -> None:
+    """One combining step of values of the level below: readers, not futures, keep them."""
+    item: Any = (tuple(Hole(n) for n in range(len(read))), {})
+    upstreams = tuple(Upstream(below, index) for index in read)
+    if scope.resume is not None:
+        scope.resume.single(series, place, item, upstreams)
+    scope.pump.leave(scope.pump.dispatcher.append_item, series, place, item, upstreams)
+    if scope.given_up:
+        scope.cancel(series, (place,))
+    if below is series:  # nobody has a future of a step in between
+        for index in read:
+            scope.pump.leave(scope.pump.dispatcher.handle_gone, series, index)

@@ -1,0 +1,74 @@
+"""Which tasks the runners have: the function of each travels once per worker, and again once it has changed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from anabranch import logs
+from anabranch.core.events import Put
+from anabranch.core.policies import task_input_hash
+
+if TYPE_CHECKING:
+    from anabranch.core.runnable import Runnable
+    from anabranch.session import Session
+
+
+class SentTasks:
+    """Of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._pump = session.pump
+        self._known: dict[tuple[int, int], tuple[int, int]] = {}  # by lane and task: shared id, edition
+        self._lock = threading.RLock()
+
+    def ref(self, lane: int, task: Runnable, run: str = "") -> int:
+        """The shared id by which a map that comes now has its task.
+
+        Where workers are other processes the task is compared with what they have. Maps that are open keep theirs.
+
+        Args:
+            run: the flow run that asks.
+        """
+        dispatcher = self._pump.dispatcher
+        apart = not dispatcher.lanes[lane].capabilities.in_process
+        with self._lock:
+            ref, known = self._known.get((lane, task.serial), (0, 0))
+            edition = task.computation.look(run) if apart else 0
+            if not ref or known != edition:
+                ref = self._put(lane, task, apart, edition, ref)
+            self._pump.leave(dispatcher.use_spec, ref)
+        return ref
+
+    def forget(self, lane: int) -> None:
+        """Its runner has been closed."""
+        with self._lock:
+            self._known = {key: known for key, known in self._known.items() if key[0] != lane}
+
+    def _put(self, lane: int, task: Runnable, apart: bool, edition: int, before: int) -> int:
+        if task.options.cached or task.options.persist_result:  # raises where the caller hears it
+            task.spec.store, task.spec.probe = self._session.store_for(lane)
+        if apart:
+            _warn_uncached(task)
+        new = self._pump.dispatcher.new_ref()
+        self._known[lane, task.serial] = (new, edition)
+        self._pump.call(self._tell, lane, new, task, before)
+        if apart:
+            self._pump.settle()  # it has been pickled by then: whoever submits may change what it reads
+        return new
+
+    def _tell(self, lane: int, ref: int, task: Runnable, before: int) -> None:
+        self._pump.dispatcher.out.append(Put(lane, ref, task.spec))
+        if before:
+            self._pump.dispatcher.renew_spec(lane, before, ref)
+
+
+def _warn_uncached(task: Runnable) -> None:
+    """Say once, in the driver, what each worker would have to say."""
+    if task.spec.warned or not task.options.cached or task.options.cache_key_fn not in (None, task_input_hash):
+        return
+    opaque = task.computation.identity().opaque
+    if opaque:
+        task.spec.warned = True
+        logs.warn(f"task {task.name!r} is not cached: {opaque}; a cache_key_fn of its own decides without it")

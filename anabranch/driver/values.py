@@ -1,0 +1,135 @@
+"""Values of completed items, read back from wherever they are: here, on a runner, or in the result store."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import states
+from anabranch.core.contracts import Inline, Packed
+from anabranch.core.errors import ResultReleased, ValueLost
+from anabranch.core.failures import exception_of
+from anabranch.core.maps import RELEASED, MapRun
+
+if TYPE_CHECKING:
+    from anabranch.driver.pump import Pump
+    from anabranch.session import Session
+
+LOST_SECONDS = 10.0  # for the news that a block is lost, once it could not be fetched
+
+
+class Values:
+    """The part of a scope that reads values."""
+
+    session: Session
+    pump: Pump
+
+    def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
+        raise NotImplementedError
+
+    def value(self, map: MapRun, index: int) -> Any:
+        block = map.moved.get(index)
+        content = None if block is None else block.content
+        # Of a single run in this process: one look, for which nobody has to stand still, finds it or does not.
+        if block is not None and type(content) is Inline:
+            value = content.values[block.slot(index)]
+            if value is not RELEASED:
+                return value
+        return self.values(map, index, index + 1)[0]
+
+    def values(self, map: MapRun, lo: int, hi: int) -> list[Any]:
+        """Values of completed items, fetched from wherever they are."""
+        found: list[Any] = []
+        start = lo
+        while lo < hi:
+            block, content, stop = self.pump.read(_completed_run, map, lo, hi)
+            if stop == lo:  # lost since it was looked for
+                self._wait_again(map, lo)
+                continue
+            if content is None:
+                found += self._persisted(map, lo, hi)
+                lo = start + len(found)
+                continue
+            slots = [block.slot(i) for i in range(lo, stop)]
+            if isinstance(content, Inline):
+                values = [content.values[s] for s in slots]
+                if map.gaps and any(value is RELEASED for value in values):
+                    values = [
+                        self._persisted(map, lo + n, lo + n + 1)[0] if v is RELEASED else v
+                        for n, v in enumerate(values)
+                    ]
+            elif isinstance(content, Packed):
+                values = [block.unpack(s) for s in slots]
+            else:
+                try:
+                    values = self._fetch(map, block, slots)
+                except ResultReleased:
+                    if self.pump.read(MapRun.located, map, lo, hi)[0] is block:
+                        raise
+                    continue  # it was moved between the look and the fetch
+                except ValueLost:
+                    if not self._made_again(map, lo, block):
+                        raise
+                    continue
+            found += values
+            lo = stop
+        return found
+
+    def _made_again(self, map: MapRun, index: int, block: Any) -> bool:
+        """A block is lost: wait for the news of it, and until its item has run again; False when none come."""
+        deadline = time.monotonic() + LOST_SECONDS
+        while self.pump.read(MapRun.located, map, index, index + 1)[0] is block:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        self._wait_again(map, index)
+        return True
+
+    def _wait_again(self, map: MapRun, index: int) -> None:
+        """Its item has to run once more."""
+        self.wait(map, index, None)
+        if not states.is_success(map.codes[index]):
+            raise exception_of(map, index)
+
+    def _persisted(self, map: MapRun, lo: int, hi: int) -> list[Any]:
+        """Values from `lo` on that have no place but one block of the result store, as far as they go on in it."""
+        name, slots = self.pump.read(_stored_run, map, lo, hi)
+        blocks = self.session.store.blocks if slots else None
+        stored = [None] if blocks is None else blocks.read(name, slots)
+        values = []
+        for n, one in enumerate(stored):
+            if one is None:
+                raise map.released_error(lo + n)
+            values.append(one.value)
+        return values
+
+    def _fetch(self, map: MapRun, block: Any, slots: list[int]) -> list[Any]:
+        runner = self.pump.runners[map.lane]
+        if runner is None:
+            raise ResultReleased(
+                f"the value of {map.spec.name!r} was held by a runner that is closed; return it from the flow, or "
+                "call .result() inside"
+            )
+        return runner.fetch(block.handle, slots)
+
+
+def _completed_run(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:
+    """As `MapRun.located`, up to the first item that has no value; what was lost may have failed since."""
+    block, content, stop = map.located(lo, hi)
+    codes = map.codes[lo:stop]
+    if codes.count(states.COMPLETED) + codes.count(states.CACHED) < stop - lo:
+        stop = next(i for i in range(lo, stop) if not states.is_success(map.codes[i]))
+    return block, content, stop
+
+
+def _stored_run(map: MapRun, lo: int, hi: int) -> tuple[str, list[int]]:
+    """The block that has the value of item `lo`, and the slots there of this one and those after it."""
+    name = ""
+    slots: list[int] = []
+    for index in range(lo, hi):
+        place = map.stored.find(index)
+        if place is None or (slots and (place[0] != name or map.block_of(index) is not None)):
+            break
+        name = place[0]
+        slots.append(place[1])
+    return name, slots

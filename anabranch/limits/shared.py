@@ -1,0 +1,409 @@
+"""What this program holds of the limits in its record, which other programs share.
+
+    maps that wait -> Dispatcher.limits --WantSlots--.
+    concurrency(), flows, plain calls -----Ticket----+--nudge--> one thread <--> LimitStore: acquire, release, renew,
+    maps may send <- open_limits -- slots, starts ---'                           standing, start
+
+One thread does all input and output and owns all tables, so the dispatcher sees room and nothing else. Slots are
+taken in batches, go from run to run here while there is work, and back when there was none for a moment or when
+other programs wait and this one has more than its share. No limit in the record: no thread, no question.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from bisect import bisect_left, bisect_right
+from collections import deque
+from typing import TYPE_CHECKING
+
+from anabranch import logs
+from anabranch.core.errors import AnabranchError, OptionError
+from anabranch.core.limits import LEASE_SECONDS, RENEW_SECONDS, Ask, Limit
+from anabranch.limits.tickets import Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from anabranch.core.contracts import Clock
+    from anabranch.core.limits import Holder, LimitStore
+    from anabranch.driver.pump import Pump
+    from anabranch.engine.limits import Look
+
+    Taker = Ticket | tuple[str, ...]  # who asks for slots: a ticket, or maps under these limits
+
+SHORTEST_SECONDS = 0.002  # between looks while starts under a rate are due
+POLL_SECONDS = 0.05  # between looks while slots are held or waited for
+LATEST_SECONDS = 0.2  # the longest between two questions for slots that were not free
+LINGER_SECONDS = 0.2  # slots that nobody here uses are kept for so long
+OLD_SECONDS = 10.0  # the list of limits is old then
+LOOK_SECONDS = 1.0  # between looks at who else waits
+LATE_SECONDS = 0.05  # starts under a rate that come later than this are lost, so that they do not come together
+
+
+class Round:
+    """One turn of the thread: what is spare, how much room maps have, what goes back."""
+
+    def __init__(self, now: float, look: Look, held: dict[str, int], inside: dict[str, int]) -> None:
+        self.now = now
+        self.look = look
+        self.spare = {n: max(0, have - inside.get(n, 0) - look.used.get(n, 0)) for n, have in held.items()}
+        self.rooms = dict(look.used)
+        self.back: dict[str, int] = {}
+
+    def give(self, names: Sequence[str], places: int) -> None:
+        """So much more room for maps."""
+        for name in names:
+            self.rooms[name] = self.rooms.get(name, 0) + places
+
+
+class SharedLimits:
+    """See the module's head; one per session.
+
+    Args:
+        store: the record's limits.
+        holder: this program.
+        pump: whose dispatcher sends maps under limits.
+        clock: where time comes from.
+    """
+
+    def __init__(self, store: LimitStore, holder: Holder, pump: Pump, clock: Clock) -> None:
+        self._store = store
+        self._holder = holder
+        self._pump = pump
+        self._clock = clock
+        self._refreshed = 0.0
+        self._known: dict[str, Limit] = {}
+        self._off: set[str] = set()
+        self._known_lock = threading.Lock()
+        self._start_lock = threading.Lock()  # taken under the pump's, as that one is under the other
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = self._changed = False
+        self._came: deque[Ticket] = deque()
+        # From here on the thread's own.
+        self._waiting: list[Ticket] = []
+        self._inside: list[Ticket] = []
+        self._held: dict[str, int] = {}
+        self._keep: dict[str, int] = {}  # others wait: no more than so many
+        self._idle: dict[str, float] = {}  # since when slots are held that nobody uses
+        self._starts: dict[str, list[float]] = {}  # under a rate: monotonic times still to come
+        self._starts_again: dict[str, float] = {}
+        self._asked: list[Ask] = []  # in vain
+        self._ask_at = self._look_at = self._renewed = 0.0
+        self._patience = POLL_SECONDS
+        pump.on_want = self.nudge
+
+    # -- for everybody ---------------------------------------------------------------------------
+
+    def known(self, name: str) -> bool:
+        """Whether the record has a limit of this name, even one that does not hold just now."""
+        return name in self._known or name in self._off
+
+    def of_task(self, name: str, tags: Sequence[str]) -> dict[str, int]:
+        """What a run of a task needs: one slot of each limit that holds for it."""
+        if not self._known:
+            return {}
+        return {limit: 1 for limit in (f"task:{name}", *(f"tag:{tag}" for tag in tags)) if limit in self._known}
+
+    def refresh(self) -> None:
+        """See which limits there are. Raises RecordsError."""
+        self._refreshed = time.monotonic()
+        limits = self._store.limits()
+        found = {limit.name: limit for limit in limits if limit.active}
+        self._off = {limit.name for limit in limits if not limit.active}
+        with self._known_lock:
+            if found == self._known:
+                return
+            self._known = found
+            self._changed = True
+            slots = [limit.name for limit in found.values() if limit.slots is not None]
+            rates = [limit.name for limit in found.values() if limit.rate is not None]
+            self._pump.visit(self._pump.dispatcher.apply_limits, slots, rates)
+        if self._thread is not None:
+            self.nudge()
+
+    def keep_up(self) -> None:
+        """See which limits there are, if nobody has looked for a while (the session does while runs go on)."""
+        if time.monotonic() - self._refreshed > OLD_SECONDS:
+            self.refresh()
+
+    def ticket(
+        self, names: Mapping[str, int], *, hold: bool = True, on_ready: Callable[[], None] | None = None
+    ) -> Ticket | None:
+        """Queue up for slots (unless not to `hold`) and starts; None when none of these limits is in the record.
+
+        `on_ready` is called by the thread here: it must not block.
+        """
+        known = [(limit, count) for name, count in names.items() if (limit := self._known.get(name)) is not None]
+        for limit, count in known:
+            if hold and count > (limit.slots or count):
+                raise OptionError(f"{count} slots of the limit {limit.name!r} can never be had: it has {limit.slots}")
+        needs = {limit.name: count for limit, count in known if hold and limit.slots is not None}
+        starts = {limit.name: count for limit, count in known if limit.rate is not None}
+        if not needs and not starts:
+            return None
+        ticket = Ticket(needs, starts, self.nudge, on_ready)
+        self._came.append(ticket)
+        self.nudge()
+        return ticket
+
+    def nudge(self) -> None:
+        """There may be something to do; never blocks."""
+        if self._thread is None:
+            with self._start_lock:
+                if self._thread is None and not self._closed:
+                    self._thread = threading.Thread(target=self._main, name="anabranch-limits", daemon=True)
+                    self._thread.start()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+            try:
+                self._store.leave(self._holder)
+            except AnabranchError as error:
+                logs.warn(f"slots of limits were not given back, their lease ends with this process: {error}")
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        pause: float | None = None
+        while True:
+            self._wake.wait(pause)
+            self._wake.clear()
+            if self._closed:
+                return
+            try:
+                pause = self._round(time.monotonic())
+            except AnabranchError as error:  # the record cannot be used just now: what is held stays held
+                logs.warn(f"limits: {error}")
+                pause = 1.0
+
+    def _round(self, now: float) -> float | None:
+        """Look, hand out, give back, ask; how long until the next time."""
+        self._tickets()
+        if self._changed:
+            self._changed = False
+            self._starts_again.clear()  # the pace may be another
+        if now >= self._look_at and (self._held or self._asked):
+            self._look_around(now)
+        look: Look = self._pump.visit(self._pump.dispatcher.look_at_limits)
+        this = Round(now, look, self._held, _sums(self._inside))
+        self._too_many(this)
+        asks = self._share_out(this)
+        self._linger(this, {name for ask, _ in asks for name in ask.needs})
+        self._open(this.rooms)
+        if this.back:
+            self._held = {name: n for name, held in self._held.items() if (n := held - this.back.get(name, 0)) > 0}
+            self._store.release(self._holder, this.back)
+        waits = self._ask(asks, this)
+        due = self._pace(look.starts, now)
+        if not (self._held or self._waiting or waits or look.starts):
+            unused = [limit.name for limit in self._known.values() if limit.rate is not None]
+            self._pump.visit(self._pump.dispatcher.open_limits, {}, dict.fromkeys(unused, 0))
+            return None
+        return min(POLL_SECONDS, max(SHORTEST_SECONDS, due - time.monotonic()))
+
+    def _tickets(self) -> None:
+        while self._came:
+            self._waiting.append(self._came.popleft())
+        self._waiting = [ticket for ticket in self._waiting if not ticket.given_back]
+        self._inside = [ticket for ticket in self._inside if not ticket.given_back]
+
+    def _look_around(self, now: float) -> None:
+        """What limits there are, what became of the leases, who else waits; a sign of life when it is time."""
+        late = now - self._renewed
+        if late >= RENEW_SECONDS:
+            self._store.renew(self._holder)
+            self._renewed = now
+        self._look_at = now + LOOK_SECONDS
+        self.refresh()
+        self._held = {name: count for name, count in self._held.items() if name in self._known}
+        standing = self._store.standing(self._holder)
+        beyond = {name: slots - self._held.get(name, 0) for name, (slots, _) in standing.items()}
+        if any(count > 0 for count in beyond.values()):  # given back before, when the record could not be used
+            self._store.release(self._holder, {name: count for name, count in beyond.items() if count > 0})
+        self._keep.clear()
+        for name, count in list(self._held.items()):
+            slots, keep = standing.get(name, (0, 0))
+            if slots < count:
+                why = f"nothing was heard of this process for {late:.0f} s" if late > LEASE_SECONDS else "freed by hand"
+                logs.warn(f"lost {count - slots} slots of the limit {name!r} ({why}); runs under them go on")
+                self._held[name] = slots
+            if not slots:
+                del self._held[name]
+            elif keep < slots:
+                self._keep[name] = keep
+
+    def _too_many(self, this: Round) -> None:
+        """Unused slots that others wait for go back."""
+        for name, keep in self._keep.items():
+            count = min(this.spare.get(name, 0), self._held.get(name, 0) - keep)
+            if count > 0:
+                this.spare[name] -= count
+                this.back[name] = count
+
+    def _share_out(self, this: Round) -> list[tuple[Ask, Taker]]:
+        """Hand out what is spare, tickets first; what to ask for, and for whom."""
+        asks: list[tuple[Ask, Taker]] = []
+        for ticket in [ticket for ticket in self._waiting if not ticket.held]:
+            left = _missing(ticket.needs, 1, this.spare)
+            if not left:
+                self._admit(ticket)
+            asks += [(ask, ticket) for ask in left]
+        for wanted in this.look.wanted:
+            left = _missing(dict.fromkeys(wanted.names, 1), wanted.places, this.spare)
+            this.give(wanted.names, wanted.places - sum(ask.times for ask in left))
+            asks += [(ask, wanted.names) for ask in left]
+        return asks
+
+    def _admit(self, ticket: Ticket) -> None:
+        """A ticket has its slots; without a rate it is let in."""
+        ticket.held = True
+        if ticket.needs:
+            self._inside.append(ticket)
+        if not ticket.starts:
+            self._waiting.remove(ticket)
+            ticket.let_in()
+
+    def _linger(self, this: Round, asked: set[str]) -> None:
+        """Slots without use stay at hand for a moment, then go back."""
+        for name, count in this.spare.items():
+            if not count or name in this.look.busy or name in asked:
+                self._idle.pop(name, None)
+            elif this.now - self._idle.setdefault(name, this.now) >= LINGER_SECONDS:
+                this.back[name] = this.back.get(name, 0) + count
+                continue
+            this.give((name,), count)
+
+    def _open(self, rooms: dict[str, int]) -> None:
+        """Maps have so much room: of what is held and not inside blocks, and no more than others leave."""
+        inside = _sums(self._inside)
+        for name, count in rooms.items():
+            held = self._held.get(name, 0)
+            rooms[name] = min(count, max(0, min(held, self._keep.get(name, held)) - inside.get(name, 0)))
+        self._pump.visit(self._pump.dispatcher.open_limits, rooms, {})
+
+    def _ask(self, asks: list[tuple[Ask, Taker]], this: Round) -> bool:
+        """Ask the record for what is missing; whether something is still waited for."""
+        wanted = [ask for ask, _ in asks]
+        if not wanted and not self._asked:
+            return False
+        if wanted == self._asked and this.now < self._ask_at:
+            return True
+        if not self._held and not self._asked:
+            self._renewed, self._look_at = this.now, this.now + LOOK_SECONDS
+        found = self._store.acquire(self._holder, wanted)
+        for (ask, taker), times in zip(asks, found, strict=True):
+            if times:
+                self._got(ask, taker, times, this)
+        if any(found):
+            self._open(this.rooms)
+        self._patience = POLL_SECONDS if any(found) else min(2 * self._patience, LATEST_SECONDS)
+        self._ask_at = this.now + self._patience
+        self._asked = [ask for ask, times in zip(wanted, found, strict=True) if times < ask.times]
+        return bool(self._asked)
+
+    def _got(self, ask: Ask, taker: Taker, times: int, this: Round) -> None:
+        for name, count in ask.needs.items():
+            self._held[name] = self._held.get(name, 0) + count * times
+            self._keep.pop(name, None)  # they were free, whoever else waits
+        if isinstance(taker, Ticket):
+            self._admit(taker)
+        else:
+            this.give(taker, times)
+
+    # -- rates -----------------------------------------------------------------------------------
+
+    def _pace(self, maps: dict[str, int], now: float) -> float:
+        """Reserve starts ahead of their time and hand them out at it; when the next thing is due."""
+        queues: dict[str, list[Ticket]] = {}
+        for ticket in self._waiting:
+            for name in ticket.starts if ticket.held else ():
+                queues.setdefault(name, []).append(ticket)
+        due = math.inf
+        opened: dict[str, int] = {}
+        for name in {*queues, *maps, *self._starts}:
+            tickets = queues.get(name, [])
+            wanted = sum(ticket.starts[name] for ticket in tickets) + maps.get(name, 0)
+            times = self._reserve(name, wanted, now)
+            opened[name] = 0
+            for _ in range(take_due(times, time.monotonic())):  # one that nobody takes at its time is lost
+                wanted -= 1
+                if tickets:
+                    self._started(tickets, name)
+                elif maps.get(name, 0) > opened[name]:
+                    opened[name] += 1
+            due = min([due, *times[:1], *([self._starts_again[name]] if wanted > len(times) else [])])
+            if not times:
+                del self._starts[name]
+        if opened:
+            self._pump.visit(self._pump.dispatcher.open_limits, {}, opened)
+        return due
+
+    def _reserve(self, name: str, wanted: int, now: float) -> list[float]:
+        """Starts to come, after asking for more if some are missing and it is of use."""
+        times = self._starts.setdefault(name, [])
+        if wanted > len(times) and now >= self._starts_again.get(name, 0.0):
+            found = self._store.start(name, wanted - len(times))
+            shift = time.monotonic() - self._clock.time()
+            times += [when + shift for when in found.times]
+            self._starts_again[name] = found.again + shift
+        return times
+
+    def _started(self, tickets: list[Ticket], name: str) -> None:
+        """One start for the first who waits for one."""
+        ticket = tickets[0]
+        ticket.starts[name] -= 1
+        if ticket.starts[name]:
+            return
+        del ticket.starts[name]
+        tickets.pop(0)
+        if not ticket.starts:
+            self._waiting.remove(ticket)
+            ticket.let_in()
+
+
+def take_due(times: list[float], now: float) -> int:
+    """Take off the starts whose time has come, and say how many of them may begin.
+
+    Starts that fell due while this thread did not run would begin all at once, above the rate. Those that are more
+    than LATE_SECONDS late are lost. The last of them is not, so that a program that is always late gets on.
+
+    Args:
+        times: times of reserved starts, rising; those up to `now` are taken off.
+        now: seconds, of the same clock.
+    """
+    due = bisect_right(times, now)
+    lost = min(bisect_left(times, now - LATE_SECONDS), max(0, due - 1))
+    del times[:due]
+    return due - lost
+
+
+def _sums(tickets: list[Ticket]) -> dict[str, int]:
+    """Slots that tickets hold, by limit."""
+    found: dict[str, int] = {}
+    for ticket in tickets:
+        for name, count in ticket.needs.items():
+            found[name] = found.get(name, 0) + count
+    return found
+
+
+def _missing(needs: Mapping[str, int], times: int, spare: dict[str, int]) -> list[Ask]:
+    """Take what `needs`, so many times, finds in `spare`; what to ask for. What is there in part is set aside."""
+    asks: list[Ask] = []
+    while times:
+        have = [name for name, count in needs.items() if spare.get(name, 0) >= count]
+        units = min([times, *(spare[name] // needs[name] for name in have)])
+        for name in have:
+            spare[name] -= units * needs[name]
+        missing = {name: count for name, count in needs.items() if name not in have}
+        if missing:
+            asks.append(Ask(missing, units))
+        times -= units
+    return asks

@@ -1,0 +1,61 @@
+"""Inputs of failed items that no worker can store: it died with the item, or was left to itself at the item's time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch import logs
+from anabranch.core.errors import StoreError
+from anabranch.core.frozen import as_given
+from anabranch.core.runs import StoredRow
+from anabranch.core.walk import fill
+from anabranch.engine.assemble import PIPE
+from anabranch.worker import storing
+
+if TYPE_CHECKING:
+    from anabranch.core.events import KeepInput
+    from anabranch.core.maps import MapRun
+    from anabranch.core.runs import Row
+    from anabranch.core.stored_call import KeptCall
+    from anabranch.core.stores import BlockStore
+    from anabranch.session import Session
+
+
+def keep(session: Session, asked: KeepInput) -> None:
+    """Store what the item was called with, from the driver; where that cannot be, say so and go on."""
+    map, index = asked.map, asked.index
+    try:
+        blocks = session.store.blocks
+        if blocks is None:
+            return
+        rows = _call(map, asked.call, blocks)
+        name = blocks.write(f"{map.id}/inputs", [index], [_item(session, asked)]).name
+        if name:
+            rows.append(StoredRow(map.id, name, [index], [0], kind="input"))
+        session.write(rows)
+    except Exception as error:  # the store's, or whatever the code of a value raises that is pickled
+        if isinstance(error, StoreError):
+            asked.call.told = False  # there may be room for it with the next one
+        logs.warn(f"the input of {map.spec.name}[{index}] is not stored, so it cannot be replayed: {error}")
+
+
+def _call(map: MapRun, call: KeptCall, blocks: BlockStore) -> list[Row]:
+    """How an item of the map is called, once."""
+    if call.told:
+        return []
+    call.told = True
+    stored = storing.call_of(map.spec, call.binding, call.constants)
+    name = blocks.write(f"{map.id}/call", [0], [stored.value()]).name
+    return [StoredRow(map.id, name, [0], [0], kind="call")]
+
+
+def _item(session: Session, asked: KeepInput) -> Any:
+    """The mapped item, with the values of the runs that it reads."""
+    map, given = asked.map, as_given(asked.given)
+    if map.feeds and map.layout is not None:
+        values = [session.upstream_value(map.scope, up._replace(item=asked.index)) for up in asked.upstreams]
+        several = sum(k >= 0 for k in map.layout) > 1
+        row = [(given[k] if several else given) if k >= 0 else values[-k - 1] for k in map.layout]
+        return row[0] if len(row) == 1 else tuple(row)
+    values = [session.upstream_value(map.scope, up) for up in asked.upstreams if up.value]
+    return ((values[0],), {}) if given is PIPE else fill(given, values)

@@ -1,0 +1,17 @@
+"""The dask runner. Its class is loaded when it is asked for: a worker imports its own half alone."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anabranch.runners.dask.runner import DaskRunner as DaskRunner
+
+__all__ = ["DaskRunner"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DaskRunner":
+        return importlib.import_module(f"{__name__}.runner").DaskRunner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

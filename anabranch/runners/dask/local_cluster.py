@@ -1,0 +1,164 @@
+"""A local Dask cluster outside the driver's process, and the thread of life between the two.
+
+    driver --stdin--> hub process: scheduler + nannies --> worker processes
+           <--pipe--- {"address": "tcp://127.0.0.1:...", "pages": "/tmp/..."}
+
+The scheduler's memory and its share of the interpreter lock stay out of the driver. The hub reads
+its stdin: when that ends, because the driver closed it or died, hub and workers end. It is a session
+of its own, so Ctrl-C in the terminal reaches the driver alone. Meanwhile it looks for workers that a
+signal has stopped, of which the scheduler knows nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from anabranch.core.errors import RunnerError
+from anabranch.core.processes import process_stopped
+from anabranch.runners.process.worker_handle import interpreter_flags
+
+LOOK_SECONDS = 1.0  # between looks at the workers
+STOPPED_LOOKS = 30  # a worker that a signal has stopped at so many of them is ended
+
+# Ours bounds what is queued, and ours sends again what a dead worker had: Dask need do neither. Nor need it end
+# workers that are silent for minutes: they compute, without letting go of the interpreter.
+CONFIG = {
+    "distributed.scheduler.worker-saturation": float("inf"),
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.worker-ttl": None,
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.daemon": False,  # tasks may have child processes: pools, data loaders
+    "distributed.admin.low-level-log-length": 100,
+}
+# A json.py in the working folder is not the library's, here and in workers, before they have their path.
+_SAFE = [] if sys.flags.safe_path else ["-P"]
+_MAIN = "import json, sys; o = json.loads(sys.argv[1]); sys.path[:] = o['path']; " \
+        "from anabranch.runners.dask.local_cluster import main; main(o)"  # fmt: skip
+
+
+class Hub:
+    """Begins to start a local cluster on the loopback interface."""
+
+    def __init__(self, n_workers: int, threads: int, timeout: float = 60.0) -> None:
+        self._timeout = timeout
+        self._address = ""
+        self.pages = ""  # the folder in which workers note what they run, once the address is known
+        self._pipe, there = os.pipe()  # stdout stays with the tasks, for what they print
+        options = json.dumps(
+            {"n_workers": n_workers, "threads": threads, "path": sys.path, "out": there,
+             "look_seconds": LOOK_SECONDS, "stopped_looks": STOPPED_LOOKS}
+        )  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, *interpreter_flags(), *_SAFE, "-c", _MAIN, options],
+                stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(there)
+
+    @property
+    def address(self) -> str:
+        """Its scheduler, once it is up; raises RunnerError when it is not within the time."""
+        end, data = time.monotonic() + self._timeout, b""
+        while not self._address:
+            ready, _, _ = select.select([self._pipe], [], [], max(0.0, end - time.monotonic()))
+            more = os.read(self._pipe, 4096) if ready else b""
+            if not more:
+                why = "ended" if ready else f"is not up after {self._timeout:g} s"
+                raise RunnerError(f"the local Dask cluster {why}; its messages are on stderr")
+            data += more
+            if b"\n" in data:
+                told = json.loads(data.partition(b"\n")[0])
+                self._address, self.pages = str(told["address"]), str(told["pages"])
+        return self._address
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Let the cluster end; what is left of it after `timeout` seconds is killed."""
+        process = self._process
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout)
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if self.pages:  # of a hub that was killed
+            shutil.rmtree(self.pages, ignore_errors=True)
+
+
+def main(options: dict[str, Any]) -> None:
+    """The hub process: a cluster until stdin ends."""
+    import dask
+    import distributed
+
+    local_cluster: Any = distributed.LocalCluster
+
+    threads = options["threads"]
+    with dask.config.set(CONFIG):
+        cluster = local_cluster(
+            n_workers=options["n_workers"], threads_per_worker=threads, processes=True, host="127.0.0.1",
+            dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False}, silence_logs=logging.CRITICAL + 1, resources={"cpus": threads},
+        )  # fmt: skip
+        pages = _pages()
+        told = {"address": cluster.scheduler_address, "pages": pages}
+        os.write(options["out"], json.dumps(told).encode() + b"\n")
+        os.close(options["out"])
+        seen: dict[int, int] = {}
+        while not select.select([0], [], [], options["look_seconds"])[0] or os.read(0, 4096):
+            seen = end_stopped([nanny.pid for nanny in list(cluster.workers.values())], seen, options["stopped_looks"])
+        with contextlib.suppress(Exception):
+            cluster.close(timeout=5)
+        if pages:
+            shutil.rmtree(pages, ignore_errors=True)
+    os._exit(0)  # nannies that did not answer keep nothing waiting
+
+
+def _pages() -> str:
+    """An empty folder; "" where there is no room for one."""
+    try:
+        return tempfile.mkdtemp(prefix="anabranch-dask-")
+    except OSError:
+        return ""
+
+
+def end_stopped(pids: list[int | None], seen: dict[int, int], looks: int) -> dict[int, int]:
+    """Kill the workers that have been seen stopped `looks` times in a row; their nannies start others.
+
+    Looks are counted and not seconds: those while this process was stopped too, with all of its job, do not count.
+
+    Args:
+        seen: how often in a row each was seen stopped before.
+
+    Returns:
+        The same with this look.
+    """
+    found = {pid: seen.get(pid, 0) + 1 for pid in pids if pid is not None and process_stopped(pid)}
+    for pid in [pid for pid, times in found.items() if times >= looks]:
+        del found[pid]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return found

@@ -1,0 +1,341 @@
+"""Chunks on a Dask cluster: values stay on the workers, reports come as events, keys are our own.
+
+    driver                                                       Dask
+    ------                                                       ----
+    submit put release shorten --> actions --+                   scheduler
+                                             v                     |
+    sink <------------------- serve thread: chunks in flight --map--> worker: dask_worker.run
+                                             ^                     |     |
+    fetch --pick, gather--+                  +--- topic, key states <----+
+                          +---------------------------------------> blocks
+
+One thread owns what is in flight and alone makes the client send; everybody else, the client's
+loop included, only appends to `actions`. Reports are events of a topic (`Worker.log_event`) and not
+results, because values must stay where they are and a chunk tells before it ends. A final report
+travels the same stream as the end of its key, ahead of it: one that speaks of held blocks waits for
+"key in memory", so the driver never hears of a value that died with its worker before it was kept.
+
+When a worker dies, an own cluster gives its keys back at once (allowed-failures 0), what ran is read from
+the worker's pages (dask_pages), and the dispatcher sends again what was not confirmed. On a borrowed
+cluster Dask runs a key again by itself: as soon as that is heard it is stopped, and what was not accepted
+comes as another attempt, numbered and counted by us. Of keys in memory Dask is made to forget how they
+came about: what dies with its worker is reported as lost, and made again by another attempt. (In the
+milliseconds before that, or where a scheduler runs nothing for its clients, Dask computes it again;
+blocks that come out different are reported as lost.)
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+import traceback
+import uuid
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import contracts as c
+from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
+from anabranch.core.machine import usable_cpus
+from anabranch.core.own_runners import OwnRunner
+from anabranch.core.surroundings import Driver
+from anabranch.runners.dask import worker as worker_half
+from anabranch.runners.dask.in_flight import InFlight
+from anabranch.runners.dask.link import Link, require
+from anabranch.runners.dask.local_cluster import Hub
+from anabranch.runners.dask.sending import Outgoing
+from anabranch.runners.entry import WORKER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from anabranch.core.contracts import Chunk, Event, Handle
+
+log = logging.getLogger("anabranch.runners")
+
+TICK = 0.5  # seconds between looks at whether the scheduler is still there, and which workers
+CHUNK_SECONDS = 0.4  # of work: a worker takes 5 ms from the end of a task to the next one
+PICK_BYTES = 1 << 20  # values below that are brought without their block
+ORDERED = {"note", "answer", "drop", "release", "call", "end"}  # come after the chunks said before them
+
+
+class DaskRunner(OwnRunner):
+    """Runs chunks on Dask workers; the cluster is started here, or borrowed and left as it is.
+
+    Args:
+        cluster: a cluster object with a `scheduler_address` (any of Dask's).
+        address: a scheduler's address.
+        client: a `distributed.Client`; a connection of our own to its scheduler is used.
+        security: a `distributed.Security` with the certificates for ``tls://`` addresses; None: that of the
+            cluster or client.
+        n_workers: processes of an own local cluster; None: the processors this process may use.
+        threads_per_worker: of an own local cluster.
+        run_chunk: the worker's half, as ``module:name``.
+
+    Borrowed clusters are never closed, scaled or configured. Items of tasks with a time limit run in
+    child processes of Dask's workers (`get_worker` finds none there), and are stopped at their limit or
+    when they are cancelled by force, whatever they are doing; other items run to their end once
+    they have begun. A task that waits for others leaves its worker's pool, so that these can run.
+    """
+
+    def __init__(
+        self,
+        cluster: Any = None,
+        *,
+        address: str | None = None,
+        client: Any = None,
+        security: Any = None,
+        n_workers: int | None = None,
+        threads_per_worker: int = 1,
+        run_chunk: str = WORKER,
+    ) -> None:
+        given = [name for name, x in (("cluster", cluster), ("address", address), ("client", client)) if x is not None]
+        if len(given) > 1 or (given and n_workers is not None):
+            raise ValueError(f"DaskRunner takes one of cluster, address, client and n_workers, got {', '.join(given)}")
+        if security is not None and not given:
+            raise ValueError("security is for a cluster that is lent: an own one listens on loopback only")
+        if (n_workers is not None and n_workers < 1) or threads_per_worker < 1:
+            raise ValueError("n_workers and threads_per_worker count from 1")
+        self._lent = cluster if cluster is not None else client
+        self._address = address
+        self._security = security
+        self._n_workers = n_workers or usable_cpus()
+        self._threads = threads_per_worker
+        self._entry = run_chunk
+        self._own = self._lent is None and address is None
+        self._around = Driver()
+        self._session = uuid.uuid4().hex[:12]
+        self._sink: Callable[[Sequence[Event]], None] | None = None
+        self._actions: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._link: Link
+        self._outgoing: Outgoing
+        self._flight: InFlight
+        self._gone: set[Handle] = set()  # released, the serve thread has not come to it
+        self._slots = 0
+        self._offers: dict[str, float] = {}
+        self._closing = threading.Lock()
+        self._closed = self._ending = self._dead = False
+        self._idle = threading.Event()
+
+    def __repr__(self) -> str:
+        where = self._address or (f"n_workers={self._n_workers}" if self._lent is None else repr(self._lent))
+        return f"DaskRunner({where})"
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self, sink: Callable[[Sequence[Event]], None]) -> c.Capabilities:
+        """Connect (or start the cluster) and see that its workers fit; raises RunnerError, VersionMismatch."""
+        if self._sink is not None or self._closed:
+            raise RunnerError("this DaskRunner was started before: make a new one")
+        require()
+        self._sink = sink
+        address, security, hub = self._address, self._security, None
+        if self._lent is not None:
+            address = getattr(self._lent, "scheduler_address", None) or self._lent.scheduler.address
+            security = security or getattr(self._lent, "security", None)
+        elif address is None:
+            hub = Hub(self._n_workers, self._threads)
+        self._around = Driver()  # as a cluster of its own begins
+        link = self._link = Link(address, security, hub, self._actions.put)
+        try:
+            if hub is not None:
+                link.client.wait_for_workers(self._n_workers, timeout=60)
+            # Nobody there yet (a cluster that grows on demand): one slot, so that there is a demand.
+            self._slots = sum(link.check().values()) or 1
+            declared, self._offers = link.resources()
+            link.watch(f"anabranch-{self._session}")
+        except BaseException:
+            link.close()
+            raise
+        pages = hub.pages if hub is not None else ""
+        self._outgoing = Outgoing(
+            link.client, self._session, self._entry, declared, direct=hub is not None, pages=pages
+        )
+        self._outgoing.reachable = bool(link.workers)
+        self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._actions.put, pages)
+        self._thread = threading.Thread(target=self._serve, name="anabranch-dask", daemon=True)
+        self._thread.start()
+        return c.Capabilities(
+            "dask", values="held", values_survive_workers=False, stops_items=True, resources_elastic=hub is None,
+            resources=tuple(sorted(self._offers.items())), chunk_seconds=CHUNK_SECONDS,
+        )  # fmt: skip
+
+    def slots(self) -> c.SlotsChanged:
+        """Threads of all workers; how many a borrowed cluster may come to have is unknown."""
+        own = self._lent is None and self._address is None
+        return c.SlotsChanged(self._slots, self._n_workers * self._threads if own else None)
+
+    def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
+        """Take back what has not started, wait for what runs, let go of keys and connection; ends an own cluster."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        if self._thread is None:
+            return
+        inside = threading.current_thread() is self._thread
+        if not cancel and not inside:
+            self._actions.put(("end",))
+            self._idle.wait(timeout)
+        self._actions.put(None)
+        if not inside:
+            self._thread.join(30.0)
+        self._sink = None
+        if not self._dead and self._link.answers:
+            self._link.tell(worker_half.forget, self._session, None)
+        self._link.close()
+        self._flight.sent.clear()
+
+    # -- what callers say ------------------------------------------------------------------------
+
+    def put(self, shared_id: int, value: Any) -> None:
+        self._outgoing.put(shared_id, value)
+        self._around.put(shared_id, value)
+
+    def drop(self, shared_ids: Iterable[int]) -> None:
+        gone = tuple(shared_ids)
+        self._around.drop(gone)
+        self._actions.put(("drop", gone))
+
+    def submit(self, chunks: Sequence[Chunk]) -> None:
+        if self._closed or self._thread is None:
+            raise RunnerError(f"this DaskRunner {'is closed' if self._closed else 'was not started'}")
+        if self._dead:
+            raise RunnerError(self._link.lost or "the Dask cluster was lost")
+        now = self._around.look()
+        if now.number and self._own:
+            self._outgoing.around.update((chunk.id, self._around.of(chunk.stages, now)) for chunk in chunks)
+        elif now.number:
+            self._around.not_ours("Dask")
+        self._actions.put(("submit", tuple(chunks)))
+
+    def shorten(self, chunk: int, keep: int) -> None:
+        self._actions.put(("note", chunk, max(keep, 0), None))
+
+    def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
+        """Positions that have not started; with `force` also one that runs, where it has a time limit."""
+        self._actions.put(("note", chunk, None, None if positions is None else tuple(positions), force))
+
+    def release(self, handles: Iterable[Handle]) -> None:
+        gone = tuple(handles)
+        self._gone.update(gone)
+        self._actions.put(("release", gone))
+
+    def when_told(self, call: Callable[[], None]) -> None:
+        """Call it once the notes given before (shorten, cancel) have reached their workers; for tests."""
+        self._actions.put(("call", call))
+
+    def blocked(self, worker_chunk: int, waiting: bool) -> None:
+        """Nothing to do: a task that waits leaves its worker's pool itself."""
+
+    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+        sent = self._flight.sent.get(handle.chunk)
+        if sent is None or handle not in sent.held or handle in self._gone:
+            raise ResultReleased(f"the values of {handle} were released")
+        client, future, (nbytes, count) = self._link.client, sent.future, sent.held[handle]
+        data: bytes | None = None
+        block: list[Any] = []
+        try:
+            if sent.address and nbytes * len(slots) <= PICK_BYTES * max(count, 1):
+                # Beside the tasks: a worker busy for an hour answers all the same.
+                found = client.run(
+                    worker_half.pick, sent.key, handle, list(slots), workers=[sent.address], on_error="ignore"
+                )
+                data = (found or {}).get(sent.address)
+            if not isinstance(data, bytes):
+                data, block = None, client.gather(future).values[handle.stage, handle.first]
+        except Exception as error:
+            if handle in self._gone:
+                raise ResultReleased(f"the values of {handle} were released") from None
+            # Its worker may have died, which is not told yet; where the scheduler is lost, nothing will be told.
+            kind = RunnerError if self._dead or self._link.lost or self._closed else ValueLost
+            raise kind(f"cannot bring {handle} from Dask: {type(error).__name__}: {error}") from error
+        # What fails from here on is a value that does not unpickle: it is not lost.
+        return [block[slot] for slot in slots] if data is None else list(pickle.loads(data))
+
+    # -- the serve thread --------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        going, look_at = True, 0.0
+        while going:
+            batch = self._take()
+            if monotonic() >= look_at:
+                look_at = monotonic() + TICK
+                self._look()
+            fresh: list[Chunk] = []
+            for action in batch:
+                if action is None:
+                    going = False
+                    break
+                if action[0] == "submit":
+                    fresh.extend(action[1])
+                    continue
+                if fresh and action[0] in ORDERED:
+                    self._act(("send", fresh))
+                    fresh = []
+                self._act(action)
+            if fresh:
+                self._act(("send", fresh))
+            del batch, fresh
+            if not going:
+                self._act(("stop",))
+            if self._ending and not self._flight.open:
+                self._idle.set()
+            self._deliver()
+            self._flight.settle()
+        self._idle.set()
+
+    def _take(self) -> list[tuple[Any, ...] | None]:
+        """What has been said since; waits for something, a tick at most."""
+        batch: list[tuple[Any, ...] | None] = []
+        try:
+            batch.append(self._actions.get(timeout=TICK))
+            while len(batch) < 1000:
+                batch.append(self._actions.get_nowait())
+        except Empty:
+            pass
+        return batch
+
+    def _act(self, action: tuple[Any, ...]) -> None:
+        """One action goes wrong, the others go on."""
+        kind, *args = action
+        self._ending = self._ending or kind == "end"
+        if kind == "call":
+            self._link.after(*args)
+        elif kind == "slots":
+            self._slots = args[0] or (0 if self._link.misfits else 1)
+            self._outgoing.reachable = args[0] > 0
+            if self._lent is not None or self._address is not None:  # others may bring workers of another kind
+                self._outgoing.declared, self._offers = self._link.resources()
+            slots = self.slots()
+            self._flight.out.append(c.SlotsChanged(slots.now, slots.maximum, self._offers))
+        elif not self._dead:
+            try:
+                getattr(self._flight, f"on_{kind}")(*args)
+            except Exception:
+                log.error("dask: %s failed\n%s", kind, traceback.format_exc())
+
+    def _deliver(self) -> None:
+        out, self._flight.out = self._flight.out, []
+        sink = self._sink
+        if out and sink is not None:
+            try:
+                sink(out)
+            except Exception:
+                log.error("dask: the driver did not take %d events\n%s", len(out), traceback.format_exc())
+
+    def _look(self) -> None:
+        why = self._link.lost or self._link.unfit
+        if why and not self._dead and not self._closed:
+            self._dead = True
+            self._flight.give_up()
+            self._flight.out.append(c.EngineLost(why))
+        elif self._link.cut and not self._closed:
+            log.warning("dask: the connection to the scheduler broke and is back: what it had is sent again")
+            self._link.mend()
+            self._outgoing.cut()
+            self._flight.cut()
+        if not self._dead:
+            self._link.poll()

@@ -1,0 +1,105 @@
+"""Chunks that have not ended, and the order in which they are given out."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from anabranch.core.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.runners.placing.page import Running
+    from anabranch.runners.process.worker_handle import WorkerProcess
+
+Positions = set[int] | None  # None: all
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A chunk on its way: queued, or with a worker."""
+
+    id: int
+    size: int
+    fields: bytes  # pickled
+    shared: tuple[int, ...]  # what has to be put first
+    priority: int = 0
+    resources: dict[str, float] = field(default_factory=dict)
+    file: str | None = None  # where its large arguments lie
+    order: int = 0
+    queued: bool = False
+    worker: WorkerProcess | None = None
+    limit: int | None = None
+    cancelled: Positions = field(default_factory=set)
+    forced: Positions = field(default_factory=set)  # to be stopped even when they run
+    reported: int = 0
+    waiting: int = 0  # its items that wait for other runs
+    told: bool = False  # that it has started
+    around: Surroundings = Surroundings()  # of the driver, as it was submitted
+
+    def to_stop(self, running: Running) -> bool:
+        """Whether what runs is something that was to be stopped."""
+        here = running.chunk == self.id and running.position >= 0
+        return here and (self.forced is None or running.position in self.forced)
+
+
+def merge(known: Positions, more: Sequence[int] | None) -> Positions:
+    """Positions asked for by now."""
+    return None if known is None or more is None else known.union(more)
+
+
+class Queue:
+    """Jobs that wait: by priority, then in the order they came. Jobs that need resources wait apart."""
+
+    def __init__(self, offers: dict[str, float]) -> None:
+        self._free = dict(offers)
+        self._plain: list[tuple[int, int, Job]] = []
+        self._needy: list[tuple[int, int, Job]] = []
+        self._orders = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._plain or self._needy)
+
+    def grow(self, more: dict[str, float]) -> None:
+        """So much of each resource has come (below 0: has gone)."""
+        for name, amount in more.items():
+            self._free[name] = self._free.get(name, 0.0) + amount
+
+    def push(self, job: Job) -> None:
+        """Add a job; one that was here before gets its old place."""
+        if not job.order:
+            self._orders += 1
+            job.order = self._orders
+        job.queued = True
+        heapq.heappush(self._needy if job.resources else self._plain, (-job.priority, job.order, job))
+
+    def pop(self, *, idle: bool) -> Job | None:
+        """The next job for a worker, with its resources taken; only an idle worker gets one that needs some."""
+        if self._needy and idle:
+            job = self._pop_needy()
+            if job is not None:
+                return job
+        while self._plain:
+            job = heapq.heappop(self._plain)[2]
+            if job.queued:
+                job.queued = False
+                return job
+        return None
+
+    def _pop_needy(self) -> Job | None:
+        self._needy = sorted(entry for entry in self._needy if entry[2].queued)
+        for n, (_, _, job) in enumerate(self._needy):
+            if all(amount <= self._free.get(name, amount) for name, amount in job.resources.items()):
+                del self._needy[n]
+                job.queued = False
+                self.count(job, -1)
+                return job
+        return None
+
+    def count(self, job: Job, step: int) -> None:
+        """Take a job's resources (-1) or give them back (1)."""
+        for name, amount in job.resources.items():
+            if name in self._free:
+                self._free[name] += step * amount

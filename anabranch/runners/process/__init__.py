@@ -1,0 +1,17 @@
+"""The process runner. Its class is loaded when it is asked for: a worker imports its own half alone."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anabranch.runners.process.runner import ProcessRunner as ProcessRunner
+
+__all__ = ["ProcessRunner"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ProcessRunner":
+        return importlib.import_module(f"{__name__}.runner").ProcessRunner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,455 @@
+"""Who has which chunk: the state of a `ProcessRunner`, and what follows from what its workers do.
+
+    queued --give--> with a worker, not begun --page says so--> begun --> final report | lost
+       ^                        |                                |
+       +------- taken back, or its worker died ------------------+-- its worker died: lost, the item that ran is blamed
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import signal
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anabranch.core import contracts as c
+from anabranch.core.contracts import Handle, Report
+from anabranch.core.culprits import unpicklable
+from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.core.processes import process_stopped
+from anabranch.runners.placing.jobs import Queue
+from anabranch.runners.process import wire
+from anabranch.runners.process.worker_handle import oom_kills
+from anabranch.runners.transport.value_files import block_name, by_value, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import Event
+    from anabranch.runners.placing.jobs import Job
+    from anabranch.runners.placing.page import Running
+    from anabranch.runners.process.crew import Crew
+    from anabranch.runners.process.worker_handle import WorkerProcess
+    from anabranch.runners.transport.value_files import Store
+
+MEMORY_SECONDS = 0.25  # between looks at the workers' memory
+STATE_SECONDS = 1.0  # between looks at whether they were stopped
+STOPPED_SECONDS = 30.0  # a worker that a signal has stopped for so long is given up
+_log = logging.getLogger("anabranch")
+
+
+class Shared(NamedTuple):
+    """A value that was put."""
+
+    frame: bytes
+    names: tuple[int, ...]  # other shared values that it names
+    file: str | None
+
+
+class _Asked(NamedTuple):
+    """A worker's request, still pickled: user code of its payload must not run under the lock."""
+
+    worker: WorkerProcess
+    number: int
+    chunk: int
+    position: int
+    kind: str
+    data: bytes
+
+
+class Desk:
+    """All of it is for holders of `lock`, but for `let_go`, `pending` and `deliver`."""
+
+    crew: Crew  # both are there once the runner has started
+    store: Store
+    sink: Callable[[Sequence[Event]], None]
+
+    def __init__(
+        self, size: int, offers: dict[str, float], memory_limit: int | None, max_tasks_per_child: int | None
+    ) -> None:
+        self.lock = threading.Lock()
+        self.empty = threading.Condition(self.lock)
+        self.size = size
+        self.memory_limit = memory_limit
+        self.max_tasks_per_child = max_tasks_per_child
+        self.jobs: dict[int, Job] = {}
+        self.queue = Queue(offers)
+        self.shared: dict[int, Shared] = {}
+        self.released: deque[Handle] = deque()
+        self.closed = self.lost = False
+        self._events: list[Event | _Asked] = []
+        self._held: set[Handle] = set()
+        self.dropping: set[int] = set()
+        self._memory_at = self._state_at = 0.0
+        self._oom_kills = oom_kills()
+
+    # -- who does what ---------------------------------------------------------------------------
+
+    def take(self, made: Sequence[Job | c.ChunkLost]) -> None:
+        """Queue new chunks; those that could not be pickled have ended already."""
+        if self.lost:
+            return
+        for job in made:
+            if isinstance(job, c.ChunkLost):
+                self.tell(job)
+                continue
+            self.jobs[job.id] = job
+            if self.closed:
+                self.give_back(job)
+            else:
+                self.queue.push(job)
+        self.assign()
+
+    def assign(self) -> None:
+        """Give queued chunks to workers that have room; where there are none left, even out."""
+        workers = self.crew.workers
+        self._give_out(workers)
+        busy = sum(bool(w.jobs) and not w.waiting for w in workers)
+        idle = sum(w.ready and not w.jobs and not w.retiring for w in workers)
+        if not (idle and busy):
+            return
+        for worker in workers:
+            if busy < self.size and idle and len(worker.jobs) > 1:
+                idle -= 1
+                busy += 1
+                self._take_back(worker)
+        self._give_out(workers)
+
+    def _give_out(self, workers: list[WorkerProcess]) -> None:
+        while self.queue:
+            worker = self._roomy(workers)
+            job = self.queue.pop(idle=not worker.jobs) if worker is not None else None
+            if worker is None or job is None:
+                return
+            self._give(worker, job)
+
+    def _roomy(self, workers: list[WorkerProcess]) -> WorkerProcess | None:
+        idle = half = None
+        running = 0
+        for worker in workers:
+            count = len(worker.jobs)
+            if worker.waiting:
+                continue
+            running += count > 0
+            if worker.ready and not worker.retiring:
+                if not count:
+                    idle = idle or worker
+                elif count == 1:
+                    half = half or worker
+        return idle if idle is not None and running < self.size else half
+
+    def _give(self, worker: WorkerProcess, job: Job) -> None:
+        for shared_id in job.shared:
+            if shared_id not in worker.sent and shared_id in self.shared:
+                worker.sent.add(shared_id)
+                self.crew.send(worker, worker.control, self.shared[shared_id].frame)
+        if job.limit is not None:
+            self.control(worker, wire.LIMIT, job.id, job.limit)
+        if job.cancelled is None or job.cancelled:
+            self.control(worker, wire.CANCEL, job.id, job.cancelled)
+        if job.around.number != worker.around:
+            worker.around = job.around.number
+            self.control(worker, wire.AROUND, *job.around)
+        worker.jobs[job.id] = job
+        job.worker = worker
+        message = wire.chunk_message(job.id, worker.spoken, job.around.number, job.fields, job.file)
+        self.crew.send(worker, worker.chunks, message)
+        worker.items += job.size
+        if self.max_tasks_per_child is not None and worker.items >= self.max_tasks_per_child:
+            worker.retiring = True
+            self.crew.look_soon()
+
+    def _take_back(self, worker: WorkerProcess) -> None:
+        for job in worker.take_back():
+            self._came_back(worker, job)
+
+    def _came_back(self, worker: WorkerProcess, job: Job) -> None:
+        """The worker has not begun it and will not."""
+        worker.jobs.pop(job.id)
+        worker.items -= job.size
+        job.worker = None
+        job.told = False
+        self.queue.count(job, 1)
+        if self.closed:
+            self.give_back(job)
+        else:
+            self.queue.push(job)
+
+    def give_all_back(self) -> None:
+        """End what is queued, or not begun."""
+        for job in list(self.jobs.values()):
+            if job.worker is None:
+                self.give_back(job)
+        for worker in self.crew.workers:
+            self._take_back(worker)
+
+    def give_back(self, job: Job) -> None:
+        """A queued chunk ends with nothing done."""
+        self.end(job)
+        self.tell(Report(job.id, 0, 0, True))
+
+    def end(self, job: Job) -> None:
+        del self.jobs[job.id]
+        worker = job.worker
+        if worker is not None:
+            del worker.jobs[job.id]
+            if not job.waiting:
+                self.queue.count(job, 1)
+            worker.waiting = worker.waiting and not job.waiting
+            worker.idle_since = time.monotonic()
+            if worker.retiring:
+                self.crew.retire(worker)
+        job.queued = False
+        if job.file is not None:
+            self.store.unlink((job.file,))
+        if not self.jobs:
+            self.empty.notify_all()
+
+    def control(self, worker: WorkerProcess, kind: int, *fields: Any) -> None:
+        self.crew.send(worker, worker.control, wire.message(kind, *fields))
+
+    def tell(self, *events: Event | _Asked) -> None:
+        self._events.extend(events)
+        if threading.current_thread() is not self.crew.thread:
+            self.crew.wake()
+
+    def blocked(self, job: Job, step: int) -> None:
+        """One item more of it (or one less) waits for others: its worker gets nothing, another one works meanwhile."""
+        before = job.waiting > 0
+        job.waiting = max(0, job.waiting + step)
+        worker = job.worker
+        if worker is None or (job.waiting > 0) == before:
+            return
+        worker.waiting = not before
+        self.queue.count(job, 1 if worker.waiting else -1)
+        if worker.waiting:
+            self._take_back(worker)
+        self.crew.look_soon()
+        self.assign()
+
+    def drop_unneeded(self) -> None:
+        needed = {n for job in self.jobs.values() for n in job.shared}
+        gone = {n for n in self.dropping if n not in needed}
+        self.dropping -= gone
+        files = [self.shared.pop(n).file for n in gone]
+        self.store.unlink(name for name in files if name is not None)
+        for worker in self.crew.workers:
+            theirs = gone & worker.sent
+            if theirs:
+                worker.sent -= theirs
+                self.control(worker, wire.DROP, *theirs)
+
+    # -- what the crew tells (in its thread, under the lock but for `deliver`) -----------------------
+
+    def heard(self, worker: WorkerProcess, kind: int, body: bytes) -> None:
+        fields = pickle.loads(body)
+        if kind == wire.REPORT:
+            self._reported(worker, wire.report_of(fields))
+        elif kind == wire.LOGS:
+            self.tell(c.Logs(fields[0], fields[1], next(iter(worker.jobs), 0)))
+        elif kind == wire.HELLO:
+            self._joined(worker, *fields)
+        elif kind == wire.REQUEST:
+            self.tell(_Asked(worker, *fields))
+        elif fields[0] in worker.jobs:
+            self._told_lost(worker, *fields)
+
+    def _told_lost(self, worker: WorkerProcess, chunk: int, reason: str, text: str) -> None:
+        """The worker's half could not end a chunk, and says why."""
+        job = worker.jobs[chunk]
+        suspects, stage = None, 0
+        if reason == "out-of-memory":  # what it has taken it will hardly give back: another worker is better off
+            running = worker.page.read()
+            on_item = running is not None and running.chunk == chunk and running.position >= job.reported
+            if running is not None and on_item:
+                suspects, stage = (running.position,), running.stage
+            worker.retiring = True
+            self.crew.look_soon()
+        alone = suspects is not None or job.size - job.reported == 1
+        self.tell(c.ChunkLost(chunk, reason, text, suspects, alone, stage))
+        self.end(job)
+
+    def _reported(self, worker: WorkerProcess, report: Report) -> None:
+        job = worker.jobs.get(report.chunk)
+        if job is None:
+            self._refuse(worker, report)
+            return
+        job.reported = report.first + report.count
+        for stage, block in enumerate(report.blocks):
+            if type(block) is c.Held:
+                self._held.add(Handle(report.chunk, stage, report.first))
+        if report.final:
+            self.end(job)
+        self._events.append(report)
+
+    def _refuse(self, worker: WorkerProcess, report: Report) -> None:
+        """A report of a chunk that was given to others meanwhile: nothing of it counts, its values go."""
+        held = [s for s, block in enumerate(report.blocks) if type(block) is c.Held]
+        self.store.unlink([block_name(Handle(report.chunk, stage, report.first)) for stage in held])
+        if report.count:
+            text = (
+                f"{report.count} late result(s) of {worker.name} (pid {worker.pid}) are refused: it was stopped for "
+                "too long, and its work was given to another worker"
+            )
+            self.tell(c.Logs([c.LogLine(time.time(), logging.WARNING, "anabranch", text, "", "", -1)]))
+
+    def _joined(self, worker: WorkerProcess, theirs: dict[str, str]) -> None:
+        ours = wire.versions()
+        if theirs != ours:
+            self.hopeless(str(VersionMismatch(f"the driver has {ours}, its worker {worker.name} has {theirs}")))
+            return
+        worker.ready = True
+        worker.idle_since = time.monotonic()
+        self.tell(c.WorkerJoined(worker.name))
+
+    def look(self, now: float) -> float:
+        """Stop what is past its limits; when to look again, for an item that will be."""
+        soonest = float("inf")
+        weigh = self.memory_limit is not None and now >= self._memory_at
+        if weigh:
+            self._memory_at = now + MEMORY_SECONDS
+        for worker in self.crew.workers:
+            running = worker.page.read() if worker.jobs else None
+            job = worker.jobs.get(running.chunk) if running is not None else None
+            if running is None or job is None:
+                continue
+            if not job.told:
+                job.told = True
+                self.tell(c.ChunkStarted(job.id, worker.name))
+            if weigh and self.memory_limit is not None and worker.memory() > self.memory_limit:
+                may = f"{worker.name} may use {self.memory_limit >> 20} MB"
+                worker.kill("memory", f"peak {worker.peak >> 20} MB, and {may}")
+            elif running.late(now):
+                worker.kill("timeout")
+            elif job.forced != set() and job.to_stop(running):
+                worker.kill("cancel")
+            elif running.limit and running.position >= 0:
+                soonest = min(soonest, running.started + running.limit)
+        if now >= self._state_at:
+            self._state_at = now + STATE_SECONDS
+            self._look_for_stopped(now)
+        if self.dropping:
+            self.drop_unneeded()
+        return soonest
+
+    def _look_for_stopped(self, now: float) -> None:
+        """Give up workers that a signal has stopped for too long. One that computes, for however long, is no such."""
+        for worker in list(self.crew.workers):
+            if not worker.jobs or worker.given_up or not process_stopped(worker.pid):
+                worker.stopped_since = None
+            elif worker.stopped_since is None:
+                worker.stopped_since = now
+            elif now - worker.stopped_since >= STOPPED_SECONDS:
+                self._give_up(worker, f"{worker.name} (pid {worker.pid}) was stopped by a signal and did not go on")
+
+    def _give_up(self, worker: WorkerProcess, how: str) -> None:
+        """Its work is others' from now on. Should it wake up, it ends the item it is at, and itself."""
+        worker.given_up = worker.retiring = True
+        self._take_back(worker)
+        running = worker.page.read()
+        for job in list(worker.jobs.values()):
+            here = running if running is not None and running.chunk == job.id else None
+            self.tell(*self._verdict(worker, job, here, how))
+            self.control(worker, wire.LIMIT, job.id, 0)
+            self.end(job)
+        self.crew.look_soon()
+
+    def died(self, worker: WorkerProcess, how: str) -> None:
+        running = worker.page.read()
+        for job in list(worker.jobs.values()):
+            if job.reported or (running is not None and running.chunk == job.id):
+                here = running if running is not None and running.chunk == job.id else None
+                self.tell(*self._verdict(worker, job, here, how))
+                self.store.unlink_chunk(job.id, {block_name(h) for h in list(self._held) if h.chunk == job.id})
+                self.end(job)
+            else:
+                self._came_back(worker, job)
+        if not self.closed:
+            self.tell(c.WorkerLost(worker.name, "retired" if worker.leaving else how))
+
+    def _verdict(self, worker: WorkerProcess, job: Job, running: Running | None, how: str) -> list[Event]:
+        """How a chunk ended whose worker died while it was at it."""
+        why, text = worker.killed or ("", "")
+        on_item = running is not None and running.position >= job.reported
+        if why == "timeout":
+            lost = c.ChunkLost(job.id, "stopped", "an item ran past its time, which ended its worker")
+            if running is not None and on_item and running.late(time.monotonic()):
+                return [c.ItemTimedOut(job.id, running.stage, running.position, running.limit), lost]
+            return [lost]
+        if why == "cancel":
+            lost = c.ChunkLost(job.id, "stopped", "an item was cancelled, which ended its worker")
+            if running is not None and on_item and job.to_stop(running):
+                return [c.ItemCancelled(job.id, running.position), lost]
+            return [lost]
+        if why == "closed":
+            return [c.ChunkLost(job.id, "stopped", "the runner was closed while it ran")]
+        reason = "out-of-memory" if why == "memory" else "worker-lost"
+        if not why and worker.process.returncode == -signal.SIGKILL and oom_kills() > self._oom_kills:
+            self._oom_kills += 1
+            reason, text = "out-of-memory", f"peak {worker.peak >> 20} MB, when the system ended {worker.name}"
+        suspects = (running.position,) if running is not None and on_item else None
+        alone = suspects is not None or job.size - job.reported == 1
+        stage = running.stage if running is not None and on_item else 0
+        return [c.ChunkLost(job.id, reason, text or how, suspects, alone, stage)]
+
+    def hopeless(self, reason: str) -> None:
+        self.lost = True
+        self.tell(c.EngineLost(reason))
+        self.jobs.clear()
+        self.empty.notify_all()
+        for worker in self.crew.workers:
+            worker.jobs.clear()
+            worker.kill("closed")
+        self.crew.end()
+
+    def made(self, handle: Handle) -> None:
+        """A block that no worker reported."""
+        with self.lock:
+            self._held.add(handle)
+
+    def let_go(self) -> None:
+        """Remove the files of released blocks."""
+        while self.released:
+            try:
+                handle = self.released.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if handle in self._held:
+                self._held.discard(handle)
+                self.store.unlink((block_name(handle),))
+
+    def pending(self) -> bool:
+        return bool(self._events or self.released)
+
+    def deliver(self) -> None:
+        self.let_go()
+        while self._events:
+            with self.lock:
+                found, self._events = self._events, []
+            events = [self._opened(event) if isinstance(event, _Asked) else event for event in found]
+            try:
+                self.sink([event for event in events if event is not None])
+            except Exception:
+                _log.exception("the receiver of a runner's events failed")
+
+    def _opened(self, asked: _Asked) -> Event | None:
+        worker = asked.worker
+
+        def reply(good: bool, payload: Any) -> None:
+            try:
+                answer = by_value(payload)
+            except Exception as error:
+                good, answer = False, by_value(unpicklable(payload, error, refused, "answer"))
+            with self.lock:
+                if worker in self.crew.workers:
+                    self.control(worker, wire.REPLY, asked.number, good, answer)
+
+        try:
+            payload = pickle.loads(asked.data)
+        except Exception as error:  # whatever the payload's own code raises
+            reply(False, RunnerError(f"the request {asked.kind!r} does not unpickle in the driver: {error!r}"))
+            return None
+        return c.WorkerRequest(asked.chunk, asked.position, asked.kind, payload, reply)

@@ -1,0 +1,307 @@
+"""Chunks on worker processes of our own, over sockets: a dead worker costs what it ran, and nothing else.
+
+    driver                                                       worker, one process each
+    ------                                                       ------------------------
+    submit  --pickle--> queue --> at most 2 a worker --chunks-->  main thread: run_chunk(chunk, port)
+    put, shorten, cancel, replies -------------------control-->   listening thread
+    sink    <-- the crew's one thread <-- reports, logs <--control--  port
+    look    <-- page: what runs, since when, how long it may  <--mapped----  port.item
+    fetch   <-- files in shared memory, the driver's own      <--mapped----  large values
+                (inputs of later chunks: read there by the workers themselves)
+
+The first of a worker's two chunks runs, the second lies ready in its socket and can be taken
+back: when another worker has nothing to do, when the first one's task waits for others, and when
+the worker dies, which is no loss for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import contracts as c
+from anabranch.core.culprits import unpicklable
+from anabranch.core.errors import RunnerError
+from anabranch.core.machine import usable_cpus, usable_memory
+from anabranch.core.module_state import carried
+from anabranch.core.options import parse_bytes
+from anabranch.core.own_runners import OwnRunner
+from anabranch.runners.entry import WORKER
+from anabranch.runners.placing.jobs import Job, merge
+from anabranch.runners.process import wire
+from anabranch.runners.process.crew import Crew
+from anabranch.runners.process.desk import Desk, Shared
+from anabranch.runners.transport.refusals import unserializable
+from anabranch.runners.transport.value_files import Store, block_name, dumps, importing, pickled_beside, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.runners.process.worker_handle import WorkerProcess
+
+_WORKER_MODULE = "anabranch.runners.process.worker"
+
+
+class ProcessRunner(OwnRunner):
+    """Runs chunks on processes of this machine; right for Python code that keeps a processor busy.
+
+    Args:
+        max_workers: how many chunks run at once; None: as many as there are usable processors.
+        memory_limit: bytes (or "2 GiB") of its own that a worker may use; above it is killed, and its
+            chunk is lost as out-of-memory. Mapped constants and results do not count.
+        max_tasks_per_child: a worker that was given so many items is replaced when it has done them;
+            a chunk is never cut for this.
+        resources: what tasks may ask for besides ``cpus`` (as many as workers, or processors if
+            there are more) and ``memory``; together they never take more than there is.
+        run_chunk: the worker's half, as ``module:name``, imported by the workers.
+
+    Workers are up from `start` to `close`. They import what can be imported, from the driver's
+    `sys.path`; the user's script is not run again (no ``if __name__ == "__main__"`` is needed),
+    its functions and classes travel by value. A worker that dies is replaced at once, and only
+    the item it ran is to blame; an item past its time limit, or cancelled by force, ends with its
+    worker. A task that waits for others lends its place to an extra worker. Values over 64 KiB
+    stay in shared memory, owned by the driver: they survive their worker and go with `close`.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        memory_limit: int | str | None = None,
+        max_tasks_per_child: int | None = None,
+        resources: dict[str, float] | None = None,
+        run_chunk: str = WORKER,
+    ) -> None:
+        for name, value in (("max_workers", max_workers), ("max_tasks_per_child", max_tasks_per_child)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} cannot be {value}: it counts from 1")
+        self.max_workers = max_workers or usable_cpus()
+        self.memory_limit = parse_bytes(memory_limit)
+        self.max_tasks_per_child = max_tasks_per_child
+        cpus = float(max(self.max_workers, usable_cpus()))
+        self._offers = {"cpus": cpus, "memory": float(usable_memory()), **(resources or {})}
+        self._entry = run_chunk
+        self._desk = Desk(self.max_workers, self._offers, self.memory_limit, max_tasks_per_child)
+        self._crew: Crew | None = None
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"ProcessRunner(max_workers={self.max_workers})"
+
+    @property
+    def _workers(self) -> list[WorkerProcess]:
+        """For tests: whom to kill."""
+        return [] if self._crew is None else self._crew.workers
+
+    @property
+    def _folder(self) -> Path:
+        """For tests: where large values lie."""
+        return Path(self._desk.store.folders[0])
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self, sink: Callable[[Sequence[Event]], None]) -> c.Capabilities:
+        desk = self._desk
+        if self._crew is not None or desk.closed:
+            raise RunnerError("this ProcessRunner was started before: make a new one")
+        self._pid = os.getpid()
+        desk.sink = sink
+        desk.store = Store.create()
+        desk.crew = self._crew = Crew(desk, self.max_workers, self._entry, desk.store.folders, _WORKER_MODULE)
+        self._at_exit = self.close  # this object's: another one may be closed by its user
+        atexit.register(self._at_exit, cancel=True)
+        try:
+            self._crew.start()
+        except RunnerError:
+            self.close(cancel=True)
+            raise
+        offers = tuple(self._offers.items())
+        spills = len(desk.store.folders) > 1
+        return c.Capabilities(
+            "process", values="held", stops_items=True, nested=True, resources=offers, spills=spills
+        )
+
+    def slots(self) -> c.SlotsChanged:
+        return c.SlotsChanged(self.max_workers, self.max_workers)
+
+    def resize(self, max_workers: int) -> None:
+        """Have so many chunks run at once from now on: workers start at once, those too many end when they are idle."""
+        crew = self._crew
+        if crew is None or max_workers == self.max_workers:
+            return
+        with self._desk.lock:
+            self.max_workers = self._desk.size = crew.size = max_workers
+            crew.look_soon()
+
+    def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
+        """Give back what is queued, wait for what runs, end the workers; what still runs after that is lost."""
+        if self._pid != os.getpid():  # a forked copy of the driver owns nothing, and may never get the lock
+            return
+        desk, crew = self._desk, self._crew
+        here = crew is not None and threading.current_thread() is crew.thread
+        with desk.lock:
+            if desk.closed:
+                return
+            desk.closed = True
+            if crew is None:
+                return
+            desk.give_all_back()
+            crew.look_soon()
+            if not (cancel or here):
+                desk.empty.wait_for(lambda: not desk.jobs, timeout)
+            over = crew.end()
+        if here:  # called by the receiver of an event: nobody else can make the turns
+            while crew.workers:
+                crew.turn()
+        else:
+            over.wait()
+            crew.thread.join()
+        atexit.unregister(self._at_exit)
+        desk.store.remove()
+        desk.shared.clear()
+
+    # -- work ------------------------------------------------------------------------------------
+
+    def put(self, shared_id: int, value: Any) -> None:
+        try:
+            data, name = self._parcel(carried(value, dumps), f"s{shared_id}")
+        except OSError as error:
+            raise RunnerError(f"no room in shared memory for what {_title(value)} needs: {error}") from error
+        except Exception as error:
+            with importing():
+                raise unpicklable(value, error, refused, _title(value)) from error
+        names = tuple(n for n in (value.spec, value.constants) if n is not None) if isinstance(value, c.Stage) else ()
+        self._desk.shared[shared_id] = Shared(wire.message(wire.SHARED, shared_id, data, name), names, name)
+        crew = self._crew
+        if crew is not None:
+            crew.around.put(shared_id, value)
+        if crew is not None and crew.path != sys.path:
+            with self._desk.lock:
+                crew.path = list(sys.path)
+                for worker in crew.workers:
+                    self._desk.control(worker, wire.PATH, *crew.path)
+
+    def drop(self, shared_ids: Iterable[int]) -> None:
+        gone = tuple(shared_ids)
+        if self._crew is not None:
+            self._crew.around.drop(gone)
+        with self._desk.lock:
+            self._desk.dropping.update(n for n in gone if n in self._desk.shared)
+            self._desk.drop_unneeded()
+
+    def submit(self, chunks: Sequence[Chunk]) -> None:
+        crew = self._crew
+        if crew is None or self._desk.closed:
+            raise RunnerError(f"this ProcessRunner {'is closed' if self._desk.closed else 'was not started'}")
+        made = [self._job(chunk) for chunk in chunks]
+        now = crew.around.look()
+        if now.number:
+            for job, chunk in zip(made, chunks, strict=True):
+                if isinstance(job, Job):
+                    job.around = crew.around.of(chunk.stages, now)
+        with self._desk.lock:
+            self._desk.take(made)
+        if crew.asleep:
+            crew.wake()
+
+    def shorten(self, chunk: int, keep: int) -> None:
+        with self._desk.lock:
+            job = self._desk.jobs.get(chunk)
+            if job is None or (job.limit is not None and job.limit <= keep):
+                return
+            job.limit = keep
+            if job.worker is not None:
+                self._desk.control(job.worker, wire.LIMIT, chunk, keep)
+            elif keep <= 0:
+                self._desk.give_back(job)
+
+    def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
+        with self._desk.lock:
+            job = self._desk.jobs.get(chunk)
+            if job is None:
+                return
+            job.cancelled = merge(job.cancelled, positions)
+            worker = job.worker
+            if worker is None:
+                if job.cancelled is None or job.cancelled.issuperset(range(job.size)):
+                    self._desk.give_back(job)
+                return
+            self._desk.control(worker, wire.CANCEL, chunk, None if positions is None else tuple(positions))
+            if force:
+                job.forced = merge(job.forced, positions)  # looked at again, should it be about to start
+                running = worker.page.read()
+                if running is not None and job.to_stop(running):
+                    worker.kill("cancel")
+
+    def blocked(self, worker_chunk: int, waiting: bool) -> None:
+        """A task waits for others: its worker gets nothing more, and another one works meanwhile."""
+        with self._desk.lock:
+            job = self._desk.jobs.get(worker_chunk)
+            if job is not None and job.worker is not None:
+                self._desk.blocked(job, 1 if waiting else -1)
+
+    # -- values ----------------------------------------------------------------------------------
+
+    def release(self, handles: Iterable[Handle]) -> None:
+        self._desk.released.extend(handles)
+        crew = self._crew
+        if crew is not None and crew.asleep:
+            crew.wake()
+
+    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+        """Values of a block; their large arrays are the shared memory itself, copied where they are written to."""
+        if self._desk.closed:
+            raise RunnerError(f"this ProcessRunner is closed, and the values of {block_name(handle)} went with it")
+        self._desk.let_go()
+        with self._desk.store.open(block_name(handle)) as block:
+            return block.load_many(slots)
+
+    def spill(self, handle: Handle, block: c.Block) -> c.Held:
+        try:
+            self._desk.store.spill(block_name(handle))
+        except OSError as error:
+            raise RunnerError(f"values could not be moved to {self._desk.store.folders[-1]}: {error}") from error
+        return block if isinstance(block, c.Held) else c.Held()
+
+    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> c.Held:
+        store = self._desk.store
+        try:
+            with store.open(block_name(handle)) as block:
+                size = store.write(block_name(to), [block.raw(slot) for slot in slots])
+        except OSError as error:
+            raise RunnerError(f"no room to move values to: {error}") from error
+        self._desk.made(to)
+        return c.Held(size)
+
+    # -- pickling --------------------------------------------------------------------------------
+
+    def _parcel(self, value: Any, name: str) -> tuple[bytes, str | None]:
+        """A value pickled, or the name of the file where it lies because it is large."""
+        data, buffers = pickled_beside(value)
+        if not buffers and len(data) < wire.MESSAGE_BYTES - 100:
+            return data, None
+        self._desk.store.write(name, [(data, buffers)])
+        return b"", name
+
+    def _job(self, chunk: Chunk) -> Job | c.ChunkLost:
+        try:
+            data, name = self._parcel(wire.chunk_fields(chunk), f"a{chunk.id}")
+        except OSError as error:
+            return c.ChunkLost(chunk.id, "out-of-memory", f"no room for the arguments in shared memory: {error}")
+        except Exception as error:
+            with importing():
+                return unserializable(chunk, error)
+        needs = chunk.stages
+        for stage in chunk.stages:
+            if stage in self._desk.shared:
+                needs += self._desk.shared[stage].names
+        return Job(chunk.id, len(chunk), data, needs, chunk.priority, chunk.resources, name)
+
+
+def _title(value: Any) -> str:
+    return getattr(value, "name", None) or "value"

@@ -1,0 +1,239 @@
+"""The actors of a `RayRunner`: how many there are of which kind, how they are started, spoken to, heard and ended.
+
+    the crew      one actor a processor of Ray's (or as many as were asked for); grows and shrinks with the cluster
+    extras        one for each task of the crew that waits for others, and some ahead
+    other kinds   reserve what Ray counts (GPUs, memory, custom resources), so that Ray finds the node; there while
+                  there are chunks for them
+
+None of them holds a processor once it is up: what a task asks Ray for would wait for ever behind workers that wait
+for it. The crew starts where a processor is free, and the places are counted here, node by node.
+
+Ray's callbacks come on threads of its own; they only put what they bring.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from anabranch.runners.ray import worker as worker_half
+from anabranch.runners.ray.nodes import options_of
+from anabranch.runners.ray.page import drop_page, take_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anabranch.runners.placing.page import Running
+    from anabranch.runners.ray.jobs import Sent
+    from anabranch.runners.ray.nodes import Kind, Nodes
+
+LINGER_SECONDS = 20.0  # an extra too many stays for so long, for the next task that waits: one takes seconds to start
+KEEP_SECONDS = 5.0  # an actor that reserves something keeps it for so long without work
+AHEAD = 2  # extras started before a task waits for them, at most
+EARLY_DEATHS = 5  # places that may die before they are ready, one after another
+
+
+class Place:
+    """One actor, as the driver sees it."""
+
+    def __init__(self, name: str, actor: Any, kind: Kind, extra: bool) -> None:
+        self.name = name
+        self.actor = actor
+        self.kind = kind
+        self.extra = extra
+        self.run = actor.run
+        self._tell = actor.tell.options(concurrency_group="control")
+        self._listen = actor.listen.options(concurrency_group="listen", num_returns=2)
+        self.jobs: dict[int, Sent] = {}  # in the order they were sent: the first one runs
+        self.sent: set[int] = set()  # shared values it has
+        self.arrived: list[Any] = []  # references of blocks whose report is still to come
+        self.node = ""  # where it is; before it is up, where it is to be
+        self.page = ""  # the file in which it notes what it runs
+        self.calls = 0  # of `run`
+        self.heard = 0  # batches of news
+        self.refusals = 0  # of Ray's to store the last ones
+        self.end = "worker-lost", ""  # reason and words
+        self.died_at = 0.0
+        self.ready = False
+        self.waiting = False
+        self.idle_since = time.monotonic()
+
+    def tell(self, *messages: tuple[Any, ...]) -> Any:
+        return self._tell.remote(messages)
+
+    def listen(self, put: Callable[[tuple[Any, ...]], None], refused: str | None = None) -> None:
+        """Wait for news, which come as ("heard", place, future, reference of a block)."""
+        news, block = self._listen.remote(self.heard, refused)
+        _then(news, lambda future: put(("heard", self, future, block)))
+
+    def greet(self, put: Callable[[tuple[Any, ...]], None]) -> None:
+        """Wait for it to be up, which comes as ("joined", place, future)."""
+        hello = self.actor.hello.options(concurrency_group="control").remote()
+        _then(hello, lambda future: put(("joined", self, future)))
+
+    def told(self, call: Callable[[], None]) -> None:
+        """Call once what was told before has arrived, or never will."""
+        _then(self.tell(), lambda _: call())
+
+
+class Crew:
+    """The places of one runner; not locked: for its serve thread."""
+
+    def __init__(
+        self, ray: Any, nodes: Nodes, size: int | None, entry: str, put: Callable[[tuple[Any, ...]], None]
+    ) -> None:
+        self.places: list[Place] = []
+        self.nodes = nodes
+        self._ray = ray
+        self._size = size
+        self._entry = entry
+        self._put = put
+        self._serial = 0
+        self._early = 0
+        self._not_before = 0.0
+        self._wish: Any = None  # a placement group: processors that the cluster has not got
+        # Neither started nor called again by Ray: what is lost is sent again by those who count attempts.
+        self._actor = ray.remote(
+            concurrency_groups=worker_half.GROUPS, max_restarts=0, max_task_retries=0, enable_task_events=False
+        )(worker_half.RayWorker)
+        self._reader = ray.remote(num_cpus=0, max_retries=0, enable_task_events=False)(take_page)
+
+    @property
+    def size(self) -> int:
+        """How many chunks are to run at once."""
+        return self._size or self.nodes.cpus
+
+    @property
+    def ready(self) -> int:
+        """How many chunks can run at once."""
+        return sum(place.ready and not place.extra and not place.kind for place in self.places)
+
+    # -- how many --------------------------------------------------------------------------------
+
+    def staff(self, demand: Mapping[Kind, int]) -> None:
+        """Bring the crew to its size, and the other kinds to what is asked for."""
+        now = time.monotonic()
+        self._wish_for_nodes()
+        self._staff_crew(now)
+        for kind in {place.kind for place in self.places if place.kind}.union(demand):
+            self._staff_kind(kind, demand.get(kind, 0), now)
+
+    def _staff_crew(self, now: float) -> None:
+        crew = [place for place in self.places if not place.kind]
+        regular = sum(not place.extra for place in crew)
+        waiting = sum(place.waiting for place in crew)
+        wanted = waiting + min(waiting, AHEAD)  # extras
+        spare = len(crew) - regular - wanted
+        missing = max(0, min(self.size, self.nodes.cpus) - regular)
+        if now >= self._not_before:
+            for n in range(missing - min(spare, 0)):
+                self._spawn((), extra=n >= missing)
+        idle = sorted((place for place in crew if not (place.extra or place.jobs)), key=lambda place: place.ready)
+        for place in idle[: max(0, regular - self.size)]:
+            self.end(place)  # the cluster has shrunk
+        for place in [place for place in crew if place.extra and not place.jobs]:
+            if spare > 0 and now - place.idle_since > LINGER_SECONDS:
+                self.end(place)
+                spare -= 1
+
+    def _wish_for_nodes(self) -> None:
+        """Let an autoscaler see that the crew is to have more processors than there are, as long as that is so."""
+        short = (self._size or 0) > self.nodes.cpus
+        if short and self._wish is None:
+            self._wish = self._ray.util.placement_group([{"CPU": 1}] * self.size)
+        elif not short and self._wish is not None:
+            self._wish_nothing()
+
+    def _wish_nothing(self) -> None:
+        wish, self._wish = self._wish, None
+        if wish is not None and self._ray.is_initialized():
+            self._ray.util.remove_placement_group(wish)
+
+    def _staff_kind(self, kind: Kind, wanted: int, now: float) -> None:
+        """As many as there are chunks and room for; for those that wait, others in their place."""
+        mine = [place for place in self.places if place.kind == kind]
+        holders = [place for place in mine if not place.extra]
+        waiting = [place for place in mine if place.waiting]
+        if now >= self._not_before:
+            for _ in range(min(wanted, self.nodes.room(kind)) - len(holders)):
+                self._spawn(kind, extra=False)
+            if wanted > len(waiting) == len(mine) and waiting:
+                self._spawn(kind, extra=True, node=waiting[-1].node)  # what a waiting task has is lent to it
+        others_wait = any(p.kind not in ((), kind) and not p.ready for p in self.places)
+        keep = 0.0 if others_wait else KEEP_SECONDS
+        for place in mine:
+            if not (place.jobs or wanted) and (now - place.idle_since >= keep or not place.ready):
+                self.end(place)
+
+    def _spawn(self, kind: Kind, *, extra: bool, node: str = "") -> None:
+        self._serial += 1
+        name = f"ray-{self._serial}"
+        options: dict[str, Any] = {"num_cpus": 0}
+        if not extra and not kind:
+            node = self.nodes.roomiest(self._seats())
+            # No word on processors: Ray waits for a free one to start an actor, and gives it back then.
+            options = {"scheduling_strategy": self._on(node, spill=True)} if node else {}
+        elif node:
+            options["scheduling_strategy"] = self._on(node)
+        if not extra:
+            options |= options_of(kind)
+        place = Place(name, self._actor.options(**options).remote(name, self._entry), kind, extra)
+        place.node = node
+        self.places.append(place)
+        place.greet(self._put)
+
+    def _seats(self) -> Counter[str]:
+        """How many of the crew each node has, or is to get."""
+        return Counter(place.node for place in self.places if not (place.kind or place.extra))
+
+    def _on(self, node: str, *, spill: bool = False) -> Any:
+        """On that node; with `spill` on another one where its processors are taken."""
+        affinity = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        return affinity(node, soft=spill, _spill_on_unavailable=spill)
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    def died(self, place: Place) -> bool:
+        """Take it out; False: places die before they are ready, again and again."""
+        self.end(place, keep_page=True)
+        self._early = 0 if place.ready else self._early + 1
+        if self._early:
+            self._not_before = time.monotonic() + 0.05 * 2**self._early
+        return self._early < EARLY_DEATHS
+
+    def last_item(self, place: Place) -> None:
+        """What ran when it died, which comes as ("verdict", place, what): at once on this node."""
+        put = self._put
+        if not place.page or place.node not in self.nodes:
+            put(("verdict", place, None))
+        elif place.node == self.nodes.here:
+            put(("verdict", place, take_page(place.page)))
+        else:
+            found = self._reader.options(scheduling_strategy=self._on(place.node)).remote(place.page)
+            _then(found, lambda future: put(("verdict", place, _running(future))))
+
+    def end(self, place: Place, *, keep_page: bool = False) -> None:
+        if place in self.places:
+            self.places.remove(place)
+        with contextlib.suppress(Exception):  # it has gone
+            if self._ray.is_initialized():  # Ray would start anew
+                self._ray.kill(place.actor, no_restart=True)
+        if place.page and not keep_page and place.node == self.nodes.here:
+            drop_page(place.page)
+
+    def end_all(self) -> None:
+        self._wish_nothing()
+        for place in list(self.places):
+            self.end(place)
+
+
+def _running(future: Any) -> Running | None:
+    """What a reader found; None when its node went away meanwhile."""
+    found: Running | None = None if future.exception() is not None else future.result()
+    return found
+
+
+def _then(ref: Any, call: Callable[[Any], None]) -> None:
+    ref.future().add_done_callback(call)

@@ -1,0 +1,296 @@
+"""Chunks on Ray: actors of our own, a call a chunk; values stay in Ray's store, reports come in batches.
+
+    driver                                                          Ray
+    ------                                                          ---
+    submit put release shorten --> actions --+
+                                             v        --run, tell-->  actor, one a slot: ray_worker
+    sink <------------- serve thread: ray_desk, ray_news                |        |
+                                             ^        <--listen------ outbox     | large values
+    fetch <--------------- ray.get ----------+-- references of blocks --+-- object store
+                                   (inputs of later chunks: read there by the workers themselves)
+
+One thread owns what is in flight and alone calls actors; everybody else, Ray's callbacks included,
+only appends to `actions`. Each actor has two chunks at most: the first runs, the second can be taken
+back. No call is ever repeated by Ray: a dead actor's chunk is lost, which the dispatcher counts. Blocks
+are return values of the driver's own calls: they outlive their actor, and go with their node.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import contracts as c
+from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
+from anabranch.core.own_runners import OwnRunner
+from anabranch.core.surroundings import Driver
+from anabranch.runners.entry import WORKER
+from anabranch.runners.ray.crew import Crew
+from anabranch.runners.ray.jobs import Outgoing
+from anabranch.runners.ray.link import Link, require
+from anabranch.runners.ray.news import TICK, News
+from anabranch.runners.ray.nodes import Nodes
+from anabranch.runners.ray.references import Values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from anabranch.core.contracts import Chunk, Event, Handle
+
+log = logging.getLogger("anabranch.runners")
+
+CHUNK_SECONDS = 0.4  # of work: an actor takes 2 ms from the end of a call to the next one
+UP_SECONDS = 60.0  # for the first worker
+
+
+class RayRunner(OwnRunner):
+    """Runs chunks on actors of a Ray cluster; Ray is started here, or joined and left as it is.
+
+    Args:
+        address: of a running Ray; None: the one this process uses already, that of RAY_ADDRESS, or one
+            of our own on this machine.
+        num_cpus: how many chunks run at once, each on one processor of Ray's; None: all of the cluster's.
+        run_chunk: the worker's half, as ``module:name``.
+
+    Raises:
+        ValueError: `num_cpus` is less than 1.
+
+    A Ray that was here before is never shut down or configured, and workers come and go with its nodes.
+    Values over 64 KiB stay in Ray's object store until they are released; they outlive their worker
+    and are lost with its node. An item that kills its worker is known and blamed alone. Items that ask
+    for ``gpus``, ``memory`` or Ray's custom resources run on workers that reserve them; ``cpus`` are
+    counted by this runner. Synchronous items with a time limit run in child processes of the workers, and
+    are stopped at their limit or when they are cancelled by force; of others `shorten` and `cancel` act on
+    what has not started. A task that waits for others lends its place to an extra worker.
+    """
+
+    def __init__(self, address: str | None = None, num_cpus: int | None = None, *, run_chunk: str = WORKER) -> None:
+        if num_cpus is not None and num_cpus < 1:
+            raise ValueError(f"num_cpus cannot be {num_cpus}: it counts from 1")
+        self._address = address
+        self._num_cpus = num_cpus
+        self._entry = run_chunk
+        self._sink: Callable[[Sequence[Event]], None] | None = None
+        self._actions: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._outgoing = Outgoing()
+        self._around = Driver()
+        self._link: Link
+        self._crew: Crew
+        self._desk: News
+        self._values: Values
+        self._gone: set[Handle] = set()  # released, the serve thread has not come to it
+        self._closing = threading.Lock()
+        self._closed = self._dead = False
+        self._up = threading.Event()  # there is a worker, or there will be none
+        self._idle = threading.Event()
+
+    def __repr__(self) -> str:
+        return f"RayRunner(address={self._address!r}, num_cpus={self._num_cpus})"
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self, sink: Callable[[Sequence[Event]], None]) -> c.Capabilities:
+        """Join Ray (or start it) and wait for a worker; raises RunnerError, VersionMismatch, MissingExtraError."""
+        if self._sink is not None or self._closed:
+            raise RunnerError("this RayRunner was started before: make a new one")
+        require()
+        self._sink = sink
+        link = self._link = Link(self._address, self._num_cpus)
+        self._around = Driver(link.began)
+        try:
+            self._begin(link)
+            if not self._up.wait(UP_SECONDS):
+                raise RunnerError(f"Ray gave no processor to a worker within {UP_SECONDS:g} s: all are taken")
+            if self._desk.failure is not None:
+                raise self._desk.failure
+        except BaseException:
+            if self._thread is None:
+                link.close()
+            self.close(cancel=True)
+            raise
+        offers = tuple(sorted(self._crew.nodes.offers().items()))
+        return c.Capabilities(
+            "ray", values="held", values_survive_workers=False, nested=True, stops_items=True,
+            resources=offers, resources_elastic=not link.own, chunk_seconds=CHUNK_SECONDS,
+        )  # fmt: skip
+
+    def _begin(self, link: Link) -> None:
+        put = self._actions.put
+        nodes = Nodes(link.ray, put)
+        if not (self._num_cpus or nodes.cpus):
+            raise RunnerError("this Ray has no processors: say how many to use with num_cpus")
+        self._outgoing.store = link.ray.put
+        self._values = Values(self._gone)
+        self._crew = Crew(link.ray, nodes, self._num_cpus, self._entry, put)
+        self._desk = News(link.ray, self._crew, self._outgoing, self._values, put)
+        self._desk.staff()
+        self._thread = threading.Thread(target=self._serve, name="anabranch-ray", daemon=True)
+        self._thread.start()
+
+    def slots(self) -> c.SlotsChanged:
+        """Workers that are up, and how many there are to be."""
+        return c.SlotsChanged(self._crew.ready, self._crew.size)
+
+    def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
+        """Take back what has not started, wait for what runs, end the actors; ends a Ray that was started here."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        if self._thread is None:
+            return
+        inside = threading.current_thread() is self._thread
+        self._actions.put(("end",))
+        if not cancel and not inside:
+            self._idle.wait(timeout)
+        self._actions.put(None)
+        if not inside:
+            self._thread.join(30.0)
+        self._sink = None
+        self._crew.nodes.close()
+        if not self._desk.headless:  # else nobody is there to be told, and actors end with their nodes
+            self._crew.end_all()
+        self._values.clear()
+        self._outgoing.shared.clear()
+        self._link.close(headless=self._desk.headless)
+
+    # -- what callers say ------------------------------------------------------------------------
+
+    def put(self, shared_id: int, value: Any) -> None:
+        self._outgoing.put(shared_id, value)
+        self._around.put(shared_id, value)
+
+    def drop(self, shared_ids: Iterable[int]) -> None:
+        gone = tuple(shared_ids)
+        self._around.drop(gone)
+        self._actions.put(("drop", gone))
+
+    def submit(self, chunks: Sequence[Chunk]) -> None:
+        if self._closed or self._thread is None:
+            raise RunnerError(f"this RayRunner {'is closed' if self._closed else 'was not started'}")
+        now, of = self._around.look(), self._around.of
+        if now.number and not self._link.own:
+            self._around.not_ours("Ray")
+        elif now.number:
+            self._actions.put(("submit", [self._outgoing.job(chunk, of(chunk.stages, now)) for chunk in chunks]))
+            return
+        self._actions.put(("submit", [self._outgoing.job(chunk) for chunk in chunks]))
+
+    def shorten(self, chunk: int, keep: int) -> None:
+        self._actions.put(("shorten", chunk, max(keep, 0)))
+
+    def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
+        """Positions that have not started; with `force` also one that runs, where it has a time limit."""
+        self._actions.put(("cancel", chunk, None if positions is None else tuple(positions), force))
+
+    def release(self, handles: Iterable[Handle]) -> None:
+        gone = tuple(handles)
+        self._gone.update(gone)
+        self._actions.put(("release", gone))
+
+    def when_told(self, call: Callable[[], None]) -> None:
+        """Call it once the notes given before (shorten, cancel) have reached their workers; for tests."""
+        self._actions.put(("call", call))
+
+    def blocked(self, worker_chunk: int, waiting: bool) -> None:
+        """A task waits for others: its worker gets nothing more, and another one works meanwhile."""
+        self._actions.put(("blocked", worker_chunk, 1 if waiting else -1))
+
+    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+        """Values of a block, as copies; the block comes to this machine as a whole."""
+        if self._closed:
+            raise RunnerError(f"this RayRunner is closed, and the values of {handle} went with it")
+        ref = self._values.find(handle)
+        if ref is None:
+            raise ResultReleased(
+                f"the values of {handle} were released: keep a future to them, or read them before you let go of it"
+            )
+        try:
+            block = self._link.ray.get(ref)
+        except Exception as error:
+            if handle in self._gone:
+                raise ResultReleased(f"the values of {handle} were released") from None
+            if isinstance(error, self._link.ray.exceptions.ObjectLostError):
+                self._actions.put(("lost", handle))
+                raise ValueLost(f"{handle} was lost with its node; it is made again: ask for it once more") from error
+            raise RunnerError(f"cannot bring {handle} from Ray: {type(error).__name__}: {error}") from error
+        return [block[slot] for slot in slots]
+
+    # -- the serve thread --------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        desk, going, look_at = self._desk, True, 0.0
+        while going:
+            batch = self._take()
+            self._see()
+            for action in batch:
+                if action is None:
+                    going = False
+                    action = ("stop",)
+                self._act(action)
+                del action
+                if not going:
+                    break
+            del batch
+            if time.monotonic() >= look_at and not self._dead:
+                look_at = time.monotonic() + TICK
+                self._attempt("look", desk.look)
+            self._see()
+            if going and not self._dead:
+                self._attempt("assign", desk.assign)
+            if self._crew.ready or desk.failure is not None:
+                self._up.set()
+            if self._dead or (desk.ending and not desk.jobs):
+                self._idle.set()
+            self._deliver()
+        self._up.set()
+        self._idle.set()
+
+    def _take(self) -> list[tuple[Any, ...] | None]:
+        """What has been said since; waits for something, a tick at most."""
+        batch: list[tuple[Any, ...] | None] = []
+        try:
+            batch.append(self._actions.get(timeout=TICK))
+            while len(batch) < 1000:
+                batch.append(self._actions.get_nowait())
+        except Empty:
+            pass
+        return batch
+
+    def _act(self, action: tuple[Any, ...]) -> None:
+        kind, *args = action
+        if not self._dead:
+            self._attempt(kind, getattr(self._desk, f"on_{kind}"), *args)
+
+    def _attempt(self, what: str, act: Callable[..., None], *args: Any) -> None:
+        """One action goes wrong, the others go on."""
+        try:
+            act(*args)
+        except Exception:
+            if not self._link.lost:
+                log.error("ray: %s failed\n%s", what, traceback.format_exc())
+
+    def _see(self) -> None:
+        """Find out whether the engine is lost."""
+        if self._dead:
+            return
+        why = self._link.lost or (str(self._desk.failure) if self._desk.failure is not None else "")
+        if why:
+            self._dead = True
+            self._desk.give_up()
+            if not self._closed:
+                self._desk.out.append(c.EngineLost(why))
+
+    def _deliver(self) -> None:
+        out, self._desk.out = self._desk.out, []
+        sink = self._sink
+        if out and sink is not None:
+            try:
+                sink(out)
+            except Exception:
+                log.error("ray: the driver did not take %d events\n%s", len(out), traceback.format_exc())

@@ -1,0 +1,55 @@
+"""Runs of flows under limits: a run waits for its slots before its function begins, and can be cancelled there."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from anabranch.core import states
+from anabranch.core.errors import CancelledRun
+from anabranch.core.states import AwaitingConcurrencySlot, Cancelled
+from anabranch.engine.flow_run import FlowResult
+from anabranch.limits.tickets import Inside
+from anabranch.named_limits import slots_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anabranch.limits.tickets import QueueUp
+    from anabranch.runs.flow_run import FlowRun
+
+
+@contextmanager
+def queued(run: FlowRun) -> Iterator[Inside]:
+    """The slots that the run needs: within this process (`concurrency_limit`), and of the record's limit on the flow.
+
+    Who leaves their queue (Ctrl-C) has ended.
+    """
+    name, limit = f"flow:{run.flow.name}", run.flow.options.concurrency_limit
+    queues: list[QueueUp] = [lambda ready: run.session.limits.ticket({name: 1}, on_ready=ready)]
+    if limit is not None:
+        queues.insert(0, lambda ready: slots_of(name, limit).ticket(name, 1, ready))
+
+    def waits(limits: list[str]) -> None:
+        run.changed(AwaitingConcurrencySlot(f"waits for a slot of the limit {', '.join(map(repr, limits))}"), 0)
+
+    run.slots = Inside(queues, on_wait=waits)
+    if run.cancelled:  # before there was anything to leave
+        run.slots.abandon()
+    try:
+        yield run.slots
+    except BaseException as error:
+        if run.row.state == states.AWAITING_SLOT:
+            run.changed(run.interrupted(error), 0)
+        raise
+    finally:
+        run.slots = None
+
+
+def given_up(run: FlowRun) -> FlowResult | None:
+    """How a run ends that was cancelled while it waited."""
+    if not (run.cancelled and run.row.state == states.AWAITING_SLOT):
+        return None
+    state = Cancelled("cancelled while it waited for a limit")
+    run.changed(state, 0)
+    return FlowResult(state, error=CancelledRun(f"flow run {run.name!r} was cancelled"))

@@ -1,0 +1,36 @@
+"""Generator flows that are called: a generator of their items, whose run begins with the first one.
+
+    for item in flow(x):     the flow's code runs inside its run, what its reader does between two items does not
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.engine import drive
+from anabranch.runs.flow_run import FlowRun
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Generator
+
+    from anabranch.engine.steps import Step
+    from anabranch.flows import Flow
+    from anabranch.runs.resumed import Recorded
+
+
+def generator_of(
+    flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None
+) -> Any:
+    """The items of a call, as the flow's function makes them; async for an async one."""
+    made: list[FlowRun] = []  # once the first item was asked for: a generator may never be
+
+    def policy() -> Generator[Step, Any, Any]:
+        return (yield from made[0].stream(args, kwargs))
+
+    def inside() -> contextlib.AbstractContextManager[None]:
+        if not made:
+            made.append(FlowRun(flow, args, kwargs, recorded, called=True, streams=True))
+        return made[0].inside()
+
+    return (drive.stream_async if flow.isasync else drive.stream)(policy(), inside)

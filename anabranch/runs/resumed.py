@@ -1,0 +1,243 @@
+"""How a flow run begins where an earlier driver left it, and what it leaves for a later one."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anabranch import logs
+from anabranch.core import context
+from anabranch.core.errors import AnabranchError, ResumeError
+from anabranch.core.keys import DIGEST_BYTES
+from anabranch.core.runs import FlowRunRow, StoredRow
+from anabranch.core.states import is_success
+from anabranch.resume.keys import Past, Resume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.context import FlowContext
+    from anabranch.core.options import FlowOptions
+    from anabranch.driver.scope import Scope
+    from anabranch.session import Session
+
+PARAMETERS = "parameters"  # kind of a flow run's stored row
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The recorded run that a call of a flow goes on with, and what becomes of task runs whose code has changed."""
+
+    row: FlowRunRow
+    changed: str = "ask"
+
+
+@dataclass(slots=True)
+class Beginning:
+    """Where a flow run begins.
+
+    Attributes:
+        row: of an earlier driver, None for a new run.
+        key: the user's, or that of a subflow's call.
+        token: this driver's, see `records/fencing.py`.
+        value: of a run that has completed and is not to run again; None where it is.
+    """
+
+    resumable: bool = False
+    row: FlowRunRow | None = None
+    changed: str = "ask"
+    key: str = ""
+    token: int = 0
+    value: tuple[Any] | None = None
+
+    @property
+    def as_before(self) -> bool:
+        """Whether it has completed, and what read its value then may be kept: the inputs are the same, and the code."""
+        return self.row is not None and is_success(self.row.state) and self.changed != "rerun"
+
+
+def beginning(
+    session: Session, name: str, options: FlowOptions, parameters: dict[str, Any], parent: FlowContext | None,
+    wanted: Recorded | None, *, streams: bool = False,
+) -> Beginning:  # fmt: skip
+    """Find out where a flow run begins, and become the driver of a recorded one.
+
+    Args:
+        streams: it gives its items one by one, and has given them to an earlier reader.
+
+    Raises:
+        RunTakenError: the recorded run has a driver.
+    """
+    task = context.current_task.get()
+    if parent is None and task is not None and task.scope is not None:
+        return Beginning()  # called on a worker: it is part of that task run
+    if parent is None:
+        found = _of_root(session, name, options, wanted)
+    else:
+        found = _of_subflow(session, name, options, parameters, parent)
+        found.value = None if streams else _completed(session, parent, found)
+        if found.value is not None:
+            return found
+    if found.row is not None:
+        driver = FlowRunRow(found.row.id, name, "", 0, heartbeat=session.clock.time())
+        driver.pid, driver.pid_started, driver.host = session.pid, session.pid_started, session.host
+        found.token = session.records.claim(driver)
+    return found
+
+
+def _of_root(session: Session, name: str, options: FlowOptions, wanted: Recorded | None) -> Beginning:
+    if wanted is not None:
+        return Beginning(True, wanted.row, wanted.changed, wanted.row.run_key)
+    key = options.run_key or ""
+    resumable = options.resumable
+    if resumable is None:
+        resumable = bool(key or options.retries)
+    if not (resumable and key):
+        return Beginning(resumable)
+    session.records.flush(30.0)
+    # The cell or script is another text now, and meant to be: what its tasks were then is run again.
+    return Beginning(True, session.records.keyed_run(name, key), "rerun", key)
+
+
+def _of_subflow(
+    session: Session, name: str, options: FlowOptions, parameters: dict[str, Any], parent: FlowContext
+) -> Beginning:
+    resume: Resume | None = parent.scope.resume
+    if resume is None:  # nobody goes on with the flow around it: it keeps what its own retries need
+        return Beginning(bool(options.retries) and options.resumable is not False)
+    task = context.current_task.get()
+    key = resume.subflow_key(name, parameters, "" if task is None else parent.scope._parent_key(task.run.id))
+    if resume.past is None or not key:
+        return Beginning(True, key=key)
+    session.records.flush(30.0)
+    return Beginning(True, session.records.subflow(parent.id, key), resume.past.changed, key)
+
+
+def _completed(session: Session, parent: FlowContext, found: Beginning) -> tuple[Any] | None:
+    """The value of a subflow that has completed, where what it made is kept whatever its code is now.
+
+    Where that is asked about its function is called again, and its tasks are what is asked about.
+    """
+    row = found.row
+    if row is None or found.changed != "keep" or not is_success(row.state):
+        return None
+    stored = session.records.stored(row.id)
+    there, value = session.calls.read((stored[-1].name, 0)) if stored else (False, None)
+    if not there:
+        return None
+    parent.scope.resume.kept.append(row.id)
+    return (value,)
+
+
+def keep_value(scope: Scope, value: Any) -> None:
+    """A subflow has completed: leave its value for another attempt of the flow around it."""
+    if scope.resume is not None and scope.resume.path:
+        scope.session.calls.keep(scope.flow_run_id, 0, bytes(DIGEST_BYTES), value)
+        scope.resume.kept.append(scope.flow_run_id)
+
+
+def give(scope: Scope, found: Beginning, parent: FlowContext | None) -> None:
+    """Let a scope give keys to its calls, and find what is recorded under them."""
+    if not found.resumable:
+        return
+    outer = parent.scope.resume if parent is not None else None
+    kept: list[str] = [] if outer is None else outer.kept
+    past = _past(scope.session, found.row.id, kept, found.changed) if found.row is not None else None
+    scope.resume = Resume(found.key, past, kept)
+
+
+def _past(session: Session, run_id: str, kept: list[str], changed: str) -> Past | None:
+    """What is recorded of a run; None where no values can have been stored."""
+    blocks = session.store.blocks
+    return None if blocks is None else Past(session.records, blocks, run_id, session.write, kept, changed)
+
+
+def close(scope: Scope) -> None:
+    """The flow run has ended: what its calls made is written, what nobody asked for again is told."""
+    if scope.resume is not None:
+        scope.session.calls.flush()
+        scope.resume.note_places(scope.maps)
+        scope.resume.tell_unmatched()
+
+
+def forget_values(scope: Scope) -> None:
+    """The run has completed, and the record says so: nobody will go on with it, what was stored for that may go."""
+    if scope.resume is None:
+        return
+    run = scope.flow_run_id
+    if scope.session.records.taken_over([run]):  # it goes on elsewhere, under the same ids, and reads what is stored
+        logs.warn(f"flow run {run} was taken over by another driver: its end here is not recorded, its values stay")
+        return
+    blocks = scope.session.store.blocks
+    if blocks is None:
+        return
+    try:
+        blocks.drop(dict.fromkeys(scope.resume.kept))
+    except AnabranchError as error:
+        logs.warn(f"values stored in case the run had to be resumed are still there: {error}")
+
+
+def begin_again(scope: Scope) -> None:
+    """The flow's next attempt keeps what its last one has completed."""
+    maps = scope.maps
+    scope.begin_again()
+    if scope.resume is None:
+        return
+    scope.resume.note_places(maps)
+    session = scope.session
+    session.calls.flush()
+    session.records.flush(30.0)
+    past = _past(session, scope.flow_run_id, scope.resume.kept, "keep")
+    scope.resume = Resume(scope.resume.path, past, scope.resume.kept)
+
+
+def keep_parameters(session: Session, run_id: str, parameters: dict[str, Any], *, asked: bool) -> None:
+    """Store what a run was called with: whoever goes on with it from elsewhere needs that.
+
+    Args:
+        asked: whether the user has asked for a resumable run; of another one it is just said that it is none.
+
+    Raises:
+        ResumeError: they cannot be pickled, or not written, and were asked for.
+    """
+    try:
+        _store_parameters(session, run_id, parameters)
+    except ResumeError as error:
+        if asked:
+            raise
+        logs.warn(str(error))
+
+
+def _store_parameters(session: Session, run_id: str, parameters: dict[str, Any]) -> None:
+    blocks = session.store.blocks
+    try:
+        written = None if blocks is None else blocks.write(run_id, [0], [parameters])
+    except AnabranchError as error:
+        raise ResumeError(f"a resumable flow's parameters are stored, and cannot be: {error}") from error
+    if written is None or written.failed:
+        reason = "" if written is None else f": {written.failed[0]}"
+        raise ResumeError(f"a resumable flow's parameters are stored, and cannot be{reason}; or use resumable=False")
+    session.write([StoredRow(run_id, written.name, [0], [0], kind=PARAMETERS)])
+
+
+def parameters_of(session: Session, row: FlowRunRow) -> dict[str, Any]:
+    """What a recorded run was called with; raises ResumeError where that is not stored."""
+    found = session.records.stored(row.id, PARAMETERS)
+    blocks = session.store.blocks
+    stored = blocks.read(found[-1].name, [0])[0] if found and blocks is not None else None
+    if stored is None:
+        why = "was not resumable" if not row.resumable else "has lost its stored parameters"
+        raise ResumeError(f"flow run {row.name!r} cannot be gone on with: it {why}; run the flow anew")
+    parameters: dict[str, Any] = stored.value
+    return parameters
+
+
+def entry_of(fn: Callable[..., Any]) -> str:
+    """Where `anabranch resume` finds a flow again: file:name, "" for one that is in no file."""
+    fn = inspect.unwrap(fn)
+    code = getattr(fn, "__code__", None)
+    if code is None or not os.path.isfile(code.co_filename) or "<" in fn.__qualname__:
+        return ""
+    return f"{os.path.abspath(code.co_filename)}:{fn.__qualname__}"

@@ -1,0 +1,136 @@
+"""Submitted flows: each runs in a thread of its own in the driver, and its caller has a future of it."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from anabranch.core import forks
+from anabranch.core.asking import told
+from anabranch.core.errors import CancelledRun
+from anabranch.core.failures import capture
+from anabranch.core.futures import Future
+from anabranch.core.states import Cancelled, Crashed, Failed, State, TriggerFailed
+from anabranch.engine import loops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.errors import UpstreamError
+    from anabranch.core.maps import MapRun
+    from anabranch.core.runnable import Runnable
+    from anabranch.driver.scope import Scope
+    from anabranch.runs.given_values import GivenValues
+
+
+class Cancellable(Protocol):
+    """What is asked of a flow run here."""
+
+    def cancel(self, by: str) -> bool: ...
+
+
+class Submitted:
+    """A flow that was submitted, from before its run exists: what its future cancels.
+
+    Attributes:
+        over: set once nothing of it runs any more, and its record says how it ended.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.over = threading.Event()
+        self.cancelled = False  # before there was a run
+        self.as_before = False  # it had completed in an earlier attempt of the flow around it
+        self.cause: tuple[MapRun, int] | None = None  # the upstream that it did not begin for
+        self._run: Cancellable | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a run of it, and so a record."""
+        return self._run is not None
+
+    def check(self) -> None:
+        """Raise CancelledRun where it was cancelled before its run existed: it never begins."""
+        if self.cancelled:
+            raise CancelledRun(f"flow {self.name!r} was cancelled before it started")
+
+    def turned_away(self, error: UpstreamError, cause: tuple[MapRun, int] | None) -> State:
+        """How it ends that never begins, as a task whose upstream did not complete."""
+        self.cause = cause
+        return TriggerFailed(str(error), error)
+
+    def began(self, run: Cancellable) -> None:
+        with self._lock:
+            self._run = run
+        if self.cancelled:
+            run.cancel("request")
+
+    def cancel(self, by: str) -> bool:
+        """Give it up; False when it has decided already how it ends."""
+        with self._lock:
+            run = self._run
+            if run is None:
+                self.cancelled = True
+                return True
+        return run.cancel(by)
+
+
+def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Submitted], State]) -> Future:
+    """Begin a flow run beside the caller.
+
+    Args:
+        scope: the flow run (or program) that submits, which waits for it at its end.
+        flow: what the record calls it.
+        given: what it is called with.
+        start: runs the flow in the new thread and gives its final state; may raise before a run exists.
+    """
+    map = scope._series(flow, "flow")
+    index = next(map.append_index)
+    pump, dispatcher = scope.pump, scope.pump.dispatcher
+    here = Submitted(flow.name)
+    if scope.resume is not None:
+        waited = [scope.upstream_anywhere(f, allow)._replace(value=False) for f, allow in given.waited]
+        read = [scope.upstream_anywhere(f, allow) for f, allow in given.found]
+        scope.resume.single(map, index, given.lifted, (*read, *waited))
+    scope.submitted[map.id, index] = here
+    pump.call(dispatcher.call_began, map, index)
+    pump.call(dispatcher.handle_taken, map, index)
+    around = contextvars.copy_context()
+    if scope.given_up:  # while this came: who cancels its flow run has seen it, or is seen here
+        scope.cancel(map, (index,))
+
+    def run() -> None:
+        began, zero = time.time(), time.perf_counter()
+        loops.own_loop()
+        try:
+            state = around.run(start, here)
+        except Exception as error:
+            state = Failed(told(error), error)
+            if here.cancelled:
+                state = Cancelled("cancelled before it started", error)
+        except BaseException as error:  # sys.exit in a flow ends that flow, not the program
+            state = Crashed(f"Execution was ended by {told(error)}", error)
+        if pump.elsewhere:  # a forked copy of this thread: its flow's function has come back here too
+            forks.leave(state.data if isinstance(state.data, BaseException) else None)
+        info = None if state.is_completed() else _info(state)
+        value = state.data if state.is_completed() else None
+        if here.as_before and map.earlier is not None:
+            map.earlier.offer(index, None)
+        if here.cause is not None:
+            map.causes[index] = (here.cause,)
+        times = (began, began + time.perf_counter() - zero)
+        pump.call(dispatcher.flow_ended, map, index, state.code, state.message, info, times, value)
+        here.over.set()
+        scope.submitted.pop((map.id, index), None)
+
+    threading.Thread(target=run, name=f"anabranch-flow-{flow.name}", daemon=True).start()
+    return Future(map, index)
+
+
+def _info(state: State) -> ErrorInfo:
+    error: Any = state.data
+    return capture(error if isinstance(error, BaseException) else state.exception(), in_process=True)

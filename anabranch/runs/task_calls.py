@@ -1,0 +1,352 @@
+"""Plain calls: `t(x)` runs an attempt, and those after it, in its caller's thread.
+
+A generator task that is called gives its items as its function makes them; its run begins with the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from anabranch import logs, prints
+from anabranch import session as sessions
+from anabranch.core import context, forks, secrets, states, strays
+from anabranch.core.context import TaskContext, TaskRun
+from anabranch.core.errors import OptionError
+from anabranch.core.failures import described, kept, leaving, without_frames
+from anabranch.core.futures import Future
+from anabranch.core.runs import StoredRow
+from anabranch.core.states import State
+from anabranch.core.walk import needs_walk
+from anabranch.engine import drive, hooks
+from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, failed, finish
+from anabranch.engine.steps import Call, Sleep
+from anabranch.limits.tickets import Inside
+from anabranch.runs.given_values import GivenValues
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from contextvars import Token
+
+    from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.runnable import Runnable
+    from anabranch.engine.steps import Step
+
+_RNG = random.Random()
+_FREE: contextlib.nullcontext[None] = contextlib.nullcontext()  # around what no limit holds for
+
+
+def call(
+    task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool, wait_for: Any
+) -> Any:
+    """Run a task now, here; a coroutine for an async task, a generator (async or not) for a generator task."""
+    args, kwargs = task.binder.bind(args, kwargs)
+    if task.isgenerator and return_state:
+        raise OptionError(
+            f"{task.name!r} is a generator task, so a call gives its items, not a state: "
+            "use .submit(..., return_state=True), whose value is the list of them"
+        )
+    if wait_for is not None or needs_walk(args, kwargs):
+        secrets.remember(*args, *kwargs.values())
+        given = GivenValues(task.name, args, kwargs, wait_for)
+        if given.found or given.waited:
+            awaited = task.isasync and not task.isgenerator
+            return given.taken(task.spec, return_state, functools.partial(_go, task, return_state), awaited=awaited)
+        args, kwargs = given.lifted
+    return _go(task, return_state, args, kwargs)
+
+
+def _go(task: Runnable, return_state: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if (origin := strays.here()) is not None:
+        with strays.adopted(origin):
+            return _go(task, return_state, args, kwargs)
+    if task.isgenerator:
+        return _Called(task).generate(args, kwargs)
+    if task.isasync:
+        return _Called(task).run_async(args, kwargs, return_state)
+    return _Called(task).run(args, kwargs, return_state)
+
+
+class _Called:
+    """One plain call: its place in the record, its attempts, its answer."""
+
+    def __init__(self, task: Runnable) -> None:
+        self.task = task
+        inner = context.current_task.get()
+        # A call inside a task that runs on a worker is part of that task: no record of its own.
+        recorded = inner is None or inner.port is None
+        self.outer = None if inner is None else inner.run
+        self.session = sessions.current() if recorded else None
+        self.scope = self.session.scope_here() if self.session is not None else None
+        self.map = self.scope._series(task, "call") if self.scope is not None else None
+        self.ended = False
+        self.index = 0  # given when it begins: a coroutine or generator may never
+        self.begun = self.zero = 0.0  # when it began, by the wall clock, and by the one that nobody sets
+        flow = context.flow_here()
+        tags = self.map.tags if self.map is not None else task.options.tags
+        flow_id, flow_name = ("", "") if flow is None else (flow.id, flow.name)
+        if flow is None and inner is not None:  # a task that runs on a worker knows the names of its flow run
+            flow_id, flow_name = inner.run.flow_run_id, inner.run.flow_run_name
+        self.run_info = TaskRun(
+            task.name, self.map.id if self.map is not None else "inner", 0, 1, flow_id, flow_name, tags, "call",
+            version=task.options.version or "",
+        )  # fmt: skip
+        self.around: Around | None = None  # once an attempt has begun
+        self.misnamed: OptionError | None = None  # why `task_run_name` gave it no name
+        self.prints = task.options.log_prints
+        if self.prints is None and inner is None:  # in a task: as it is around
+            self.prints = flow.log_prints if flow is not None else False
+
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        self._begin(args, kwargs)
+        found = self._recorded(args, kwargs)
+        if found is not None:
+            return self._answer(found, return_state)
+        while True:
+            left = self._enter()
+            try:
+                with self._slots():
+                    result = drive.run(self._attempt(args, kwargs))
+            except forks.Copied as copy:
+                return copy.outcome()
+            except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and so says its record
+                result = drive.run(self._crashed(error))
+            finally:
+                self._leave(left)
+            if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+                self._keep(result)
+                try:
+                    return self._answer(result, return_state)
+                finally:
+                    del result  # an error that leaves has this frame, and must not be held by it
+            self._again(result)
+            if result.delay:
+                time.sleep(result.delay)
+
+    async def run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
+        self._begin(args, kwargs)
+        found = self._recorded(args, kwargs)
+        if found is not None:
+            return self._answer(found, return_state)
+        while True:
+            left = self._enter()
+            try:
+                async with self._slots():
+                    result = await drive.run_async(self._attempt(args, kwargs))
+            except forks.Copied as copy:
+                forks.leave(copy.error)  # as in an async flow
+            except BaseException as error:
+                result = await drive.run_async(self._crashed(error))
+            finally:
+                self._leave(left)
+            if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+                self._keep(result)
+                try:
+                    return self._answer(result, return_state)
+                finally:
+                    del result  # an error that leaves has this frame, and must not be held by it
+            self._again(result)
+            await drive.pause(result.delay)
+
+    def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The items, as the function makes them; the run ends with them, closing it early completes the run."""
+        drives = drive.stream_async if self.task.isasync else drive.stream
+        return drives(self._items(args, kwargs), self._inside)
+
+    def _items(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:
+        """Its attempts: another one follows only one that has given nothing."""
+        self._begin(args, kwargs)
+        if self.scope is not None:
+            self.scope.streams.append(self)
+        while True:
+            try:
+                slots = self._slots()
+                yield Call(slots.__aenter__ if self.task.isasync else slots.__enter__)
+                try:
+                    result = yield from self._attempt(args, kwargs, streams=True)
+                finally:
+                    slots.__exit__(None, None, None)
+            except GeneratorExit:  # the interpreter goes, and nobody is left to tell
+                raise
+            except BaseException as error:
+                result = yield from self._crashed(error)
+            if result.code != states.AWAITING_RETRY:
+                try:
+                    return self._answer(result, False)
+                finally:
+                    del result
+            self._again(result)
+            yield Sleep(result.delay)
+
+    def left_open(self) -> None:
+        """The flow around ends while somebody still holds the generator: as if it had been closed here."""
+        self._end(AttemptResult(states.COMPLETED, message="not all of its items were read"))
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[None]:
+        left = self._enter()
+        try:
+            yield
+        finally:
+            self._leave(left)
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.map is not None:
+            self.run_info.index = self.index = next(self.map.append_index)
+        if self.task.options.task_run_name is not None:
+            self._name(self.task.options.task_run_name, args, kwargs)
+        if self.map is not None:
+            pump = self.map.scope.pump
+            pump.leave(pump.dispatcher.call_began, self.map, self.index)
+        self.begun, self.zero = time.time(), time.perf_counter()
+
+    def _name(self, given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        parameters = self.task.binder.as_dict(args, kwargs)
+        try:
+            self.run_info.given_name = context.given_name(given, parameters, f"@task {self.task.name!r}: task_run_name")
+        except OptionError as error:
+            self.misnamed = error
+        if self.map is not None and self.run_info.given_name:
+            self.map.names[self.index] = self.run_info.given_name
+
+    def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttemptResult | None:
+        """What an earlier driver of the run has made of this call."""
+        if self.scope is None or self.scope.resume is None or self.session is None or self.map is None:
+            return None
+        if not self.scope.resume.single(self.map, self.index, (args, kwargs), ()):
+            return None
+        place = self.map.earlier.places.find(self.index) if self.map.earlier is not None else None
+        there, value = (False, None) if place is None else self.session.calls.read(place)
+        if not there or place is None:
+            return None
+        key = self.scope.resume.key_of(self.map, self.index)
+        self.session.write([StoredRow(self.map.id, place[0], (self.index,), (place[1],), key)])
+        return AttemptResult(states.COMPLETED, value)
+
+    def _keep(self, result: AttemptResult) -> None:
+        """Leave the value for a later driver of the run."""
+        if self.scope is None or self.scope.resume is None or self.session is None or self.map is None:
+            return
+        if states.is_success(result.code) and self.task.options.persist_result is not False:
+            key = self.scope.resume.key_of(self.map, self.index)
+            self.session.calls.keep(self.map.id, self.index, key, result.value)
+
+    def _enter(self) -> tuple[Token[TaskContext | None], prints.Started]:
+        """Put this run around what comes; what `_leave` takes back."""
+        outer = context.current_task.get()
+        here = TaskContext(self.run_info)
+        if outer is not None:  # part of that task: what is submitted here, or waited for, is its own
+            here.log, here.port, here.chunk, here.position = outer.log, outer.port, outer.chunk, outer.position
+            here.scope = outer.scope
+        return context.current_task.set(here), None if self.prints is None else prints.start_prints(self.prints)
+
+    def _leave(self, entered: tuple[Token[TaskContext | None], prints.Started]) -> None:
+        here = context.current_task.get()
+        if here is not None:
+            here.over = True
+        prints.end_prints(entered[1])
+        context.current_task.reset(entered[0])
+
+    def _slots(self) -> Any:
+        """Those of limits of the record that hold for this run; the run in which it is called has its own already."""
+        if self.session is None:
+            return _FREE
+        limits, info, outer = self.session.limits, self.run_info, self.outer
+        needs = limits.of_task(info.task_name, info.tags)
+        if needs and outer is not None:
+            needs = {name: 1 for name in needs if name not in limits.of_task(outer.task_name, outer.tags)}
+        return Inside([lambda ready: limits.ticket(needs, on_ready=ready)]) if needs else _FREE
+
+    def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False) -> Any:
+        task = self.task
+        if self.session is not None and (task.options.cached or task.options.persist_result):
+            task.spec.store = self.session.store
+        self.run_info.bound = lambda: task.binder.as_dict(args, kwargs)
+        self.run_info.start_time = time.time()
+        self.around = Around(
+            task.spec, self.run_info, self.run_info.bound,
+            self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True,
+            streams=streams,
+        )  # fmt: skip
+        if self.misnamed is not None:  # on a worker too such a run has failed before its function is called
+            return finish(self.around, failed(self.misnamed))
+        return attempt(self.around, args, kwargs)
+
+    def _crashed(self, error: BaseException) -> Generator[Step, Any, AttemptResult]:
+        """How the run ends that something tried to end the program, or this coroutine, in.
+
+        Of sys.exit its hooks hear, as elsewhere, and of a cancel those for that.
+        """
+        if drive.cancelled(error):
+            result = AttemptResult(states.CANCELLED, error=error, message="Cancelled.", reason="cancelled/user")
+            if self.around is not None:
+                run, hooked, state = self.run_info, self.task.options.on_cancellation, self._state(result)
+                run.state, run.end_time = state, state.timestamp
+                yield from hooks.called(hooked, self.task, run, state, logs.run_warning)
+            return result
+        result = crashed(error)
+        if self.around is None or not isinstance(error, SystemExit):
+            return result
+        return (yield from finish(self.around, result))
+
+    def _again(self, result: AttemptResult) -> None:
+        if result.code == states.AWAITING_RETRY:
+            self.run_info.attempt += 1
+            if self.map is not None:
+                told = (secrets.mask(result.message), _info(result.error), result.reason)
+                pump = self.map.scope.pump
+                pump.call(pump.dispatcher.call_again, self.map, self.index, *told)
+
+    def _answer(self, result: AttemptResult, return_state: bool) -> Any:
+        self._end(result)
+        error = result.error
+        if states.is_success(result.code):
+            return self._state(result) if return_state else result.value
+        state = self._state(result)
+        if return_state and (error is None or isinstance(error, Exception)):
+            if self.map is not None:
+                state.data = Future(self.map, self.index)  # who asks it for the exception has handled the failure
+            elif error is not None:
+                kept(error)
+            return state
+        if error is None:
+            error = state.exception()
+        if self.map is not None:
+            self.map.handle(self.index)
+        try:
+            raise leaving(error)
+        finally:
+            del error, result, state
+
+    def _state(self, result: AttemptResult) -> State:
+        name, kind = states.NAMES[result.code]
+        data = result.value if states.is_success(result.code) else result.error
+        return State(
+            kind, result.name or name, result.message, data, attempt=self.run_info.attempt, run_id=self.run_info.id
+        )
+
+    def _end(self, result: AttemptResult) -> None:
+        if self.map is None or self.session is None or self.ended:
+            return
+        self.ended = True
+        if self.scope is not None and self in self.scope.streams:
+            self.scope.streams.remove(self)
+        if result.name:
+            self.map.state_names[self.index] = result.name
+        times = (self.begun, self.begun + time.perf_counter() - self.zero)
+        pump = self.session.pump
+        message = secrets.mask(result.message)
+        end = (result.code, message, _info(result.error), times, result.reason, result.cache_key)
+        pump.call(pump.dispatcher.call_ended, self.map, self.index, *end)
+        self.session.log_call(self.map, self.run_info)
+
+
+def _info(error: BaseException | None) -> ErrorInfo | None:
+    if error is None:
+        return None
+    info = described(error)
+    info.exception = without_frames(error)
+    return info

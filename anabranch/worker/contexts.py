@@ -1,0 +1,55 @@
+"""In the driver's process items run in the contexts that they were submitted in: a chunk in one, or each in its own."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+from anabranch import prints
+from anabranch.core.context import current_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+    from anabranch.worker.run import Work
+
+
+def run(chunk: Callable[[Work], None], work: Work) -> None:
+    """Run a chunk in the context of its items; where they have several, `work.contexts` says so."""
+    if work.plans[0].stage.carried is None:  # another process
+        chunk(work)
+        return
+    around = _of_all(work)
+    work.contexts = around is None
+    (contextvars.copy_context() if around is None else around.copy()).run(chunk, work)
+
+
+def _of_all(work: Work) -> Context | None:
+    """The one context of all stages and items; None where there are several."""
+    found = None
+    for plan, items in zip(work.plans, work.items, strict=True):
+        carried = plan.stage.carried
+        here = None if carried is None else carried.of_all(items)
+        if here is None or (found is not None and here is not found):
+            return None
+        found = here
+    return found
+
+
+def of(work: Work, number: int, position: int) -> Context:
+    """A context of its own for one stage of one position."""
+    carried = work.plans[number].stage.carried
+    assert carried is not None  # all stages of a chunk run in one process
+    return carried.at(work.items[number][position])
+
+
+def apart(work: Work, take: Callable[..., Any], number: int, plan: Any, position: int, *args: Any) -> Any:
+    """Take a stage of a position in its own context."""
+    return of(work, number, position).run(_inside, work, take, number, plan, position, *args)
+
+
+def _inside(work: Work, take: Callable[..., Any], *args: Any) -> Any:
+    current_task.set(args[-1])  # nothing of ours is known there
+    with prints.prints(work.prints):
+        return take(*args)

@@ -1,0 +1,401 @@
+"""Nested submits on a worker of another process: futures of runs that the driver dispatches.
+
+    task's code --submit, map--> WorkerScope --port.request--> driver: worker_requests --> Scope --> dispatcher
+    futures ----wait, result-->      |     <---- how the runs stand, values --------------+
+
+There is one dispatcher, one ledger and one record: the driver's. A `FarMap` here is what the last
+answer told of a map there. Handles that are let go travel with the next request (a finalizer must
+not wait); what is left of them ends with the chunk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cloudpickle
+
+from anabranch.core import context, states
+from anabranch.core.annotations import Annotation, allow_failure, unmapped
+from anabranch.core.asking import is_a
+from anabranch.core.containers import ITERATOR, kind_of
+from anabranch.core.errors import MapError, RunnerError
+from anabranch.core.futures import Future, FutureList, is_future
+from anabranch.core.item_columns import ENDED
+from anabranch.core.maps import MapRun
+from anabranch.core.own_code import pickler
+from anabranch.core.waiter import aside
+from anabranch.core.walk import fill, lift
+from anabranch.limits.tickets import Ticket
+from anabranch.worker.nested_feed import Feed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.context import TaskContext
+    from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.item_columns import ItemColumns
+    from anabranch.core.options import MapOptions
+    from anabranch.core.runnable import Runnable
+    from anabranch.core.waiter import Waiter
+
+_ByValue = pickler(cloudpickle.Pickler)
+SLICE = 4096  # items that one answer tells of, when one of them was asked for
+_pickled: weakref.WeakKeyDictionary[Any, tuple[bytes, bytes]] = weakref.WeakKeyDictionary()
+
+
+class News(NamedTuple):
+    """How a map stands in the driver: the items from `lo` on that were asked for."""
+
+    length: int
+    done: int
+    closed: bool
+    lo: int
+    codes: bytes
+    errors: dict[int, ErrorInfo]
+    messages: dict[int, str]
+    names: dict[int, str]
+    attempts: dict[int, int]
+    error: BaseException | None
+
+
+class FarMap(MapRun):
+    """A map of the driver, as far as this worker knows it."""
+
+    __slots__ = ()
+
+    def is_terminal(self, index: int) -> bool:
+        if not super().is_terminal(index):
+            self.scope.look(self, index)
+        return super().is_terminal(index)
+
+    def state(self, index: int) -> states.State:
+        self.is_terminal(index)
+        return super().state(index)
+
+    @property
+    def finished(self) -> bool:
+        if not (self.closed and self.done >= len(self.codes)):
+            self.scope.look(self, None)
+        return self.closed and self.done >= len(self.codes)
+
+    def handle(self, index: int) -> None:
+        if index not in self.handled:
+            self.handled.add(index)
+            self.scope.notes.append(("handled", self.id, index))
+
+    def learn(self, news: News) -> None:
+        if news.length > len(self.codes):
+            self.codes.extend(bytes(news.length - len(self.codes)))
+        self.codes[news.lo : news.lo + len(news.codes)] = news.codes
+        self.done, self.closed, self.error = news.done, news.closed, news.error
+        self.errors.update(news.errors)
+        self.messages.update(news.messages)
+        self.state_names.update(news.names)
+        self.attempts.update(news.attempts)
+
+
+class WorkerScope:
+    """See the module's head. Implements `core.futures.Port` for one chunk's tasks."""
+
+    def __init__(self, task: TaskContext) -> None:
+        assert task.port is not None
+        self.task = task
+        self.port = task.port
+        self.chunk = task.chunk
+        self.maps: dict[str, FarMap] = {}
+        self.notes: deque[tuple[Any, ...]] = deque()  # handles taken and let go, in order
+        self.feeds: set[Feed] = set()  # iterators that are still pulled
+        self._ends: dict[tuple[str, int | None], list[Callable[[], None]]] = {}
+        self._watching = False
+        self._lock = threading.Lock()
+
+    def ask(self, kind: str, *fields: Any) -> Any:
+        """One request to the driver; raises what it answers with.
+
+        A task that waits here on an event loop stands still; the loop's other tasks, which it may wait for, do not.
+        """
+        return self._asked(kind, fields, {})
+
+    def _asked(self, kind: str, fields: tuple[Any, ...], gave: dict[int, list[Any]]) -> Any:
+        """As `ask`; `gave` holds what iterators among the fields have given, by the id of the iterator."""
+        told, asked = io.BytesIO(), io.BytesIO()
+        _Pickler(asked, gave).dump(fields)
+        notes = []
+        with contextlib.suppress(IndexError):  # several threads of the task may ask
+            while self.notes:
+                notes.append(self.notes.popleft())
+        _Pickler(told, {}).dump(notes)  # read first there: they may have taken what the fields name
+        with aside():
+            return self.port.request(self.chunk, self.task.position, kind, told.getvalue() + asked.getvalue())
+
+    # -- submission ------------------------------------------------------------------------------
+
+    def submit(self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
+        args, kwargs = task.binder.bind(args, kwargs)
+        map_id, index = self._start("submit", task, args, kwargs, wait_for)
+        map = self._known(map_id, task, "submit")
+        map.learn(News(index + 1, 0, False, index, b"", {}, {}, {}, {}, None))
+        return Future(map, index)
+
+    def map(
+        self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
+    ) -> FutureList:
+        """As in the driver; an iterator stays here and is pulled as far as the map there asks."""
+        args, kwargs = task.binder.bind(args, kwargs)
+        feeds: list[Feed] = []
+        args = tuple(self._mapped(a, feeds) for a in args)
+        kwargs = {name: self._mapped(a, feeds) for name, a in kwargs.items()}
+        map_id, news = self._start("map", task, args, kwargs, options, wait_for)
+        self.feeds.update(feeds)
+        for feed in feeds:
+            feed.start()
+        map = self._known(map_id, task, "map")
+        map.keep = options.keep == "values"
+        map.learn(news)
+        return FutureList(map)
+
+    def _mapped(self, value: Any, feeds: list[Feed]) -> Any:
+        """What to map over, as it travels: futures have their values, iterators a feed."""
+        kind = type(value)
+        if kind is Future:
+            value = value.result()
+        elif kind is allow_failure and type(value.value) is Future:
+            return allow_failure(value.value.result(raise_on_failure=False))
+        elif issubclass(kind, Annotation) and kind is not unmapped:
+            return kind(self._mapped(value.value, feeds))
+        if not is_a(value, Iterator):
+            return value
+        feeds.append(Feed(value, self.ask, self.feeds.discard))
+        return feeds[-1].mark
+
+    def finish(self) -> None:
+        """Wait until no iterator that the tasks left behind is pulled any more; the slot is lent meanwhile."""
+        for feed in list(self.feeds):
+            with contextlib.suppress(RunnerError):
+                self.ask("fed", feed.mark.number)
+
+    def _start(self, kind: str, task: Runnable, *fields: Any) -> Any:
+        digest, data = _pickle_of(task)
+        run = self.task.run
+        parent = (run.task_name, run.map_id, run.index, run.attempt, run.flow_run_id, run.flow_run_name)
+        tags = context.current_tags.get()
+        gave: dict[int, list[Any]] = {}
+        found = self._asked(kind, (digest, None, parent, tags, *fields), gave)
+        return found if found is not None else self._asked(kind, (digest, data, parent, tags, *fields), gave)
+
+    def _known(self, map_id: str, task: Any, kind: str) -> FarMap:
+        with self._lock:
+            found = self.maps.get(map_id)
+            if found is None:
+                found = self.maps[map_id] = FarMap(map_id, task.spec, task.options, kind=kind, lane=-1, scope=self)
+            return found
+
+    # -- what futures ask ------------------------------------------------------------------------
+
+    def look(self, map: FarMap, index: int | None) -> None:
+        map.learn(self.ask("look", map.id, index))
+
+    def wait(self, map: FarMap, index: int | None, timeout: float | None) -> bool:
+        ended, news = self.ask("wait", map.id, index, timeout)
+        map.learn(news)
+        return bool(ended)
+
+    def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
+        return waiter.wait(timeout)  # the slot is lent by the thread that watches for ends
+
+    def interrupted(self, what: object) -> None: ...  # how a task ends is its attempt's business
+
+    async def pause(self, map: FarMap, index: int) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.wait, map, index, None)
+
+    def value(self, map: FarMap, index: int) -> Any:
+        return self.values(map, index, index + 1)[0]
+
+    def values(self, map: FarMap, lo: int, hi: int) -> list[Any]:
+        found: list[Any] = self.ask("values", map.id, lo, hi)
+        return found
+
+    def cancel(self, map: FarMap, indices: Sequence[int] | None) -> None:
+        self.ask("cancel", map.id, None if indices is None else tuple(indices))
+
+    def moment(self, map: FarMap) -> ItemColumns:
+        for lo in range(0, len(map.codes), SLICE):
+            if map.codes[lo : lo + SLICE].translate(None, ENDED):
+                self.look(map, lo)
+        return map.moment()
+
+    def take_handles(self, map: FarMap, items: Sequence[int]) -> None:
+        self.notes.extend(("take", map.id, index) for index in items)
+
+    def take_handle(self, map: FarMap, index: int) -> None:
+        self.notes.append(("take", map.id, index))
+
+    def drop_handle(self, map: FarMap, index: int) -> None:
+        self.notes.append(("drop", map.id, index))
+
+    drop_handle_soon = drop_handle
+
+    def drop_list(self, map: FarMap) -> None:
+        self.notes.append(("drop", map.id, None))
+
+    def stream(self, map: FarMap, move: str, *args: Any) -> None:
+        self.ask("stream", map.id, move, args)
+
+    def stream_closed(self, map: FarMap, finished: bool) -> None:
+        self.ask("stream", map.id, "stream_closed", (finished,))
+
+    def barrier(self) -> None:
+        """The record is the driver's: its flow waits for it."""
+
+    def reduce(self, map: FarMap, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
+        if fan_in < 2:
+            raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
+        if not map.closed:
+            self.wait(map, None, None)
+        map_id, index, spec, options = self.ask("reduce", map.id, getattr(fn, "fn", fn), fan_in)
+        with self._lock:
+            new = self.maps.get(map_id) or FarMap(map_id, spec, options, kind="submit", lane=-1, scope=self)
+            self.maps[map_id] = new
+        new.learn(News(index + 1, 0, False, index, b"", {}, {}, {}, {}, None))
+        return Future(new, index)
+
+    # -- limits ----------------------------------------------------------------------------------
+
+    def queue_up(
+        self, name: str, count: int, hold: bool, on_ready: Callable[[], None] | None
+    ) -> tuple[bool, FarTicket | None]:
+        """Whether the driver's record has this limit, and a ticket where it holds."""
+        known, number = self.ask("slots", name, count, hold)
+        return known, None if number is None else FarTicket(self, number, name, count, on_ready)
+
+    # -- being told ------------------------------------------------------------------------------
+
+    def on_end(self, map: FarMap, index: int | None, call: Callable[[], None]) -> None:
+        with self._lock:
+            self._ends.setdefault((map.id, index), []).append(call)
+            start, self._watching = not self._watching, True
+        if start:
+            threading.Thread(target=self._watch, name="anabranch-ends", daemon=True).start()
+        else:
+            self.ask("again")  # the watching thread asks anew, for this one too
+
+    def off_end(self, map: FarMap, index: int | None, call: Callable[[], None]) -> None:
+        with self._lock:
+            calls = self._ends.get((map.id, index), [])
+            if call in calls:
+                calls.remove(call)
+            if not calls:
+                self._ends.pop((map.id, index), None)
+            nobody = not self._ends and self._watching
+        if nobody:
+            self.ask("again")
+
+    def _watch(self) -> None:
+        """Ask for the next ends until nobody waits for any; the task's slot is lent meanwhile."""
+        while True:
+            with self._lock:
+                keys = list(self._ends)
+                if not keys:
+                    self._watching = False
+                    return
+            ended = self.ask("any", keys)
+            for key, news in ended:
+                self.maps[key[0]].learn(news)
+                with self._lock:
+                    calls = self._ends.pop(key, [])
+                for call in calls:
+                    call()
+
+    def subscribe(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+        """Tell `call` of items as they end, those already ended first."""
+        map.subscribers.append(call)
+        threading.Thread(target=self._follow, args=(map, call), name="anabranch-follow", daemon=True).start()
+
+    def _follow(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+        told = 0
+        while call in map.subscribers:
+            items, news = self.ask("items", map.id, told)
+            map.learn(news)
+            told += len(items)
+            if items:
+                call(map, items)
+            if map.closed and told >= len(map.codes):
+                return
+
+    def unsubscribe(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+        if call in map.subscribers:
+            map.subscribers.remove(call)
+            self.ask("again")
+
+    def call_back(self, work: Callable[[], None]) -> None:
+        work()
+
+
+class FarTicket(Ticket):
+    """Slots that the driver holds for a task here."""
+
+    def __init__(
+        self, scope: WorkerScope, number: int, name: str, count: int, on_ready: Callable[[], None] | None
+    ) -> None:
+        super().__init__({name: count}, {}, functools.partial(scope.ask, "slots_back", number), on_ready)
+        self._scope = scope
+        self._number = number
+        if on_ready is not None:  # a coroutine waits: its loop must go on meanwhile
+            threading.Thread(target=self._watch, name="anabranch-slots", daemon=True).start()
+
+    def _watch(self) -> None:
+        with contextlib.suppress(RunnerError):
+            if self._scope.ask("slots_wait", self._number, None):
+                self.let_in()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout == 0:
+            return super().wait(0)
+        try:
+            return bool(self._scope.ask("slots_wait", self._number, timeout))
+        except BaseException:
+            self.give_back()
+            raise
+
+
+class _Pickler(_ByValue):  # type: ignore[misc, valid-type]
+    """Futures travel as references: the driver puts its own in their place."""
+
+    def __init__(self, file: io.BytesIO, gave: dict[int, list[Any]]) -> None:
+        super().__init__(file, 5)
+        self._gave = gave
+
+    def persistent_id(self, value: Any) -> Any:
+        if type(value) in (Future, FutureList) and isinstance(value._map, FarMap):
+            return (value._map.id, getattr(value, "_index", None))
+        return None
+
+    def reducer_override(self, value: Any) -> Any:
+        """An iterator that is known to end and gives futures travels as what it gives."""
+        cls: Any = type(value)
+        if kind_of(cls) == ITERATOR and id(value) not in self._gave:
+            lifted, found = lift(value, is_future)
+            if found:
+                self._gave[id(value)] = [*fill(lifted, [allow_failure(f) if allow else f for f, allow in found])]
+        if id(value) in self._gave:
+            return iter, (self._gave[id(value)],)
+        return super().reducer_override(value)
+
+
+def _pickle_of(task: Runnable) -> tuple[bytes, bytes]:
+    """A task's digest, by which the driver knows it again, and its pickle."""
+    found = _pickled.get(task)
+    if found is None:
+        data = _ByValue.dumps(task)
+        found = _pickled[task] = (hashlib.blake2b(data, digest_size=16).digest(), data)
+    return found

@@ -1,0 +1,149 @@
+"""What a worker persists of a report, written as one block a stage before the driver hears of it.
+
+    columns of a report --> store.blocks.write --> its name goes into the report --> "Completed" is recorded
+                                  | a value, or all, cannot be stored
+                                  v
+                       that position Failed (retried, if it may be), its later stages not begun
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from anabranch import logs
+from anabranch.core import states, user_code
+from anabranch.core.contracts import Binding, Outcome
+from anabranch.core.errors import AnabranchError, StoreError
+from anabranch.core.keys import digest_of
+from anabranch.core.runs import StoredRow
+from anabranch.core.stored_call import StoredCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from anabranch.core.contracts import TaskSpec
+    from anabranch.worker.stages import StagePlan
+
+
+def store(
+    plans: Sequence[StagePlan],
+    items: Sequence[Sequence[int]],
+    values: Sequence[Sequence[Any]],
+    codes: Sequence[Sequence[int]] | None,
+    unstored: Callable[[int, int, Exception], None],
+) -> tuple[str, ...]:
+    """Write the values of completed positions, stage by stage, and return the blocks' names ("": none).
+
+    Args:
+        items: for each stage, the item of each position; `values` and `codes` alike.
+        unstored: is told the stage, the position and the reason of each that could not be stored.
+    """
+    names: list[str] = []
+    failed: Mapping[int, AnabranchError]
+    for stage, plan in enumerate(plans):
+        names.append("")
+        if plan.unseen is not None:
+            _warn(plan, plan.unseen)
+        if plan.blocks is None:
+            continue
+        row = None if codes is None else codes[stage]
+        without = () if row is None else {slot for slot, code in enumerate(row) if code != states.COMPLETED}
+        if len(without) == len(values[stage]):
+            continue
+        try:
+            names[-1], failed = plan.blocks.write(plan.stage.map_id, items[stage], values[stage], without)
+        except StoreError as error:
+            failed = dict.fromkeys((slot for slot in range(len(values[stage])) if slot not in without), error)
+        for slot, reason in failed.items():
+            if not plan.soft:
+                unstored(stage, slot, reason)
+        if plan.soft and failed:
+            _warn(plan, next(iter(failed.values())))
+    return tuple(names)
+
+
+def digests(plan: StagePlan, args: Sequence[Any]) -> bytes:
+    """Of the inputs of these positions, as far as they do not come from other items."""
+    columns = plan.stage.hashed
+    if columns is None:
+        return b""
+    if columns:
+        args = [tuple(item[k] for k in columns) for item in args]
+    return b"".join(map(digest_of, args))
+
+
+def store_inputs(plans: Sequence[StagePlan], failing: Sequence[tuple[int, int, Any]]) -> list[StoredRow]:
+    """Store what failed items were called with, and once for each stage how such a call is made.
+
+    Args:
+        failing: stage, item and its input, of each.
+    """
+    rows: list[StoredRow] = []
+    for number, plan in enumerate(plans):
+        items = [item for stage, item, _ in failing if stage == number]
+        if plan.inputs is None or not items:
+            continue
+        # A submit travels as a whole call or, behind what it reads, as that one value: it is stored as a whole call.
+        whole = plan.stage.kind == "submit"
+        values: list[Any] = [plan.bind(value) if whole else value for stage, _, value in failing if stage == number]
+        map_id = plan.stage.map_id
+        try:
+            if not plan.told:
+                plan.told = True
+                name = plan.inputs.write(f"{map_id}/call", [0], [_call(plan)]).name
+                rows.append(StoredRow(map_id, name, [0], [0], kind="call"))
+            written = plan.inputs.write(f"{map_id}/inputs", items, values)
+        except Exception as error:  # the store's, or whatever the code of a function raises that is pickled
+            if isinstance(error, StoreError):
+                plan.told = False  # there may be room for it with the next one that fails
+            _warn(plan, error)
+            continue
+        slots = [n for n in range(len(items)) if n not in written.failed]
+        rows.append(StoredRow(map_id, written.name, [items[n] for n in slots], slots, kind="input"))
+    return rows
+
+
+def _call(plan: StagePlan) -> dict[str, Any]:
+    """How an item of this stage is called, for whoever does it again."""
+    binding = Binding(star=True) if plan.stage.kind == "submit" else plan.stage.binding
+    return call_of(plan.spec, binding, plan.constants).value()
+
+
+def call_of(spec: TaskSpec, binding: Binding, constants: Sequence[Any]) -> StoredCall:
+    """A task with what all items of one map share."""
+    return StoredCall.of(spec.name, spec.fn, _pickled(spec.fn), binding, tuple(constants))
+
+
+def _pickled(fn: Callable[..., Any]) -> bytes:
+    """A function by value where that can be; what its module holds may not travel, then by its name."""
+    try:
+        with user_code.by_value(user_code.local_modules(fn), cloudpickle):
+            return cloudpickle.dumps(fn)  # type: ignore[no-any-return]
+    except Exception:  # whatever the objects' own code raises
+        return cloudpickle.dumps(fn)  # type: ignore[no-any-return]
+
+
+def _warn(plan: StagePlan, reason: Exception) -> None:
+    """Say once in this process that a value stays unstored: the run goes on, its item would run again."""
+    if not plan.warned:
+        plan.warned = True
+        logs.run_warning(f"not stored, so it runs again if the flow is resumed: {reason}")
+
+
+def overwrite(
+    stage: int,
+    slot: int,
+    outcome: Outcome,
+    values: Sequence[list[Any]],
+    codes: Sequence[bytearray],
+    outcomes: list[Outcome],
+) -> None:
+    """Put another end in the place of a stage's at this position; the stages after it have not begun."""
+    outcomes[:] = [one for one in outcomes if one.position != outcome.position or one.stage < stage]
+    outcomes.append(outcome)
+    codes[stage][slot], values[stage][slot] = outcome.code, None
+    for later in range(stage + 1, len(values)):
+        codes[later][slot], values[later][slot] = states.PENDING, None
+        outcomes.append(Outcome(later, outcome.position, states.PENDING))

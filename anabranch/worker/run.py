@@ -132,6 +132,7 @@ class Work:
     def in_turn(self, context: TaskContext) -> None:
         chunk, port, plans = self.chunk, self.port, self.plans
         total, now = len(chunk), time.perf_counter_ns
+        stop = total
         close_ns = int(chunk.close_seconds * 1e9) or 1 << 62
         report_at = self.zero + REPORT_NS
         look_at = 0
@@ -140,13 +141,15 @@ class Work:
         yield_ns = 1 << 62 if port.in_process else int(YIELD_SECONDS * 1e9)
         yield_at = self.zero + yield_ns
         position = 0
-        while position < total:
+        while position < stop:
             begun = now()
             if begun >= look_at:  # asking costs as much as a tiny item: ask at most every 50 us
                 look_at = begun + 50_000
                 limit = port.limit(chunk.id)
-                if limit is not None and position >= limit:
-                    break
+                if limit is not None and limit < stop:  # known from here on, also between two looks
+                    stop = limit
+                    if position >= stop:
+                        break
             if port.cancelled(chunk.id, position):
                 self.skip(position, states.CANCELLED, "cancelled before it started")
             elif fast is not None:

@@ -9,11 +9,12 @@ NEEDED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint types bench bench-peers constraints clean
+.PHONY: help demo test test-all chaos lint types bench bench-peers constraints clean
 
 help:
 	@echo "make demo         run the demo on the standard library's own source files"
-	@echo "make test         run all tests but those marked slow or bench"
+	@echo "make test         run the tests of every day: all but those marked nightly (docs/testing.md lists them)"
+	@echo "make test-all     run all tests, for the night"
 	@echo "make chaos        break things at random while flows run (MINUTES=10 RUNNER=thread, process, dask, ray or all)"
 	@echo "make lint types   ruff; mypy --strict"
 	@echo "make bench        measure against the peers, interleaved (hours), and write docs/benchmarks.md with plots"
@@ -39,6 +40,9 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	$(PY) -m pytest -q tests
+
+test-all: .venv/.ready
+	$(PY) -m pytest -q tests -m ""
 
 MINUTES ?= 10
 RUNNER ?= all

@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.graphs import graph, numbers, reference
 from tests.chaos.rounds import Round
 
-SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
+ELSEWHERE = [pytest.mark.nightly("rounds on Dask and Ray take minutes"), pytest.mark.timeout(300)]
 
 
 @pytest.mark.timeout(120)
@@ -18,8 +18,8 @@ SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
         ("thread", 2104),
         ("process", 1102),
         ("process", 1103),
-        pytest.param("dask", 1102, marks=[pytest.mark.dask, *SLOW]),
-        pytest.param("ray", 1102, marks=[pytest.mark.ray, *SLOW]),
+        pytest.param("dask", 1102, marks=[pytest.mark.dask, *ELSEWHERE]),
+        pytest.param("ray", 1102, marks=[pytest.mark.ray, *ELSEWHERE]),
     ],
 )
 def test_a_round(kind: str, seed: int) -> None:

@@ -155,7 +155,8 @@ def test_a_driver_killed_as_soon_as_its_name_is_seen_is_followed_by_another(tmp_
         assert drivers.finish() == str(3 * sum(range(100)))
 
 
-@pytest.mark.parametrize("kind", ["process", pytest.param("thread", marks=pytest.mark.slow)])
+@pytest.mark.nightly("twenty starts of a driver on each runner; the other tests here kill one at half and at once")
+@pytest.mark.parametrize("kind", ["process", "thread"])
 def test_twenty_deaths_of_one_run(tmp_path: Path, kind: str) -> None:
     """Fault test 3: 5,000 items; whatever the moments, each is accepted once, and the record stays whole.
 

@@ -22,6 +22,7 @@ from benchmarks.subjects import patterns
 from benchmarks.systems import BY_NAME
 
 ROOT = Path(__file__).parents[2]
+MEASURES = pytest.mark.nightly("it measures; of the rows one is measured each day")
 
 
 def said(*options: str, seconds: float) -> tuple[int, str]:
@@ -53,13 +54,18 @@ def check(samples: list[dict[str, Any]]) -> None:
         assert sample["calibration_s"] > 0
 
 
-def test_quick_rows_give_finite_figures(tmp_path: Path) -> None:
-    rows = ("import", "map_threads", "chains_processes", "patterns_threads")
+@pytest.mark.parametrize(
+    "rows",
+    [("map_threads",), pytest.param(("import", "chains_processes", "patterns_threads"), marks=MEASURES)],
+    ids=["one", "more"],
+)
+def test_quick_rows_give_finite_figures(tmp_path: Path, rows: tuple[str, ...]) -> None:
     samples = run(tmp_path / "figures.json", "--only", ",".join(rows))
     assert [(s["row"], s["side"]) for s in samples] == [(row, side) for row in rows for side in ("ours", "peer")]
     check(samples)
 
 
+@MEASURES
 @pytest.mark.timeout(180)
 def test_the_other_kinds_of_rows_measure_too(tmp_path: Path) -> None:
     """One of each file that no other test asks; of METG and the stream, whose sizes make them slow, there is none."""
@@ -73,6 +79,7 @@ def test_the_other_kinds_of_rows_measure_too(tmp_path: Path) -> None:
     check(samples)
 
 
+@MEASURES
 def test_contests_name_who_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systems = ("ours_threads", "loop", "processpool")
     options = ("--systems", ",".join(systems), "--sizes", "50,200", "--only", f"{FAN_OUT},{LATENCY}")
@@ -89,6 +96,7 @@ def test_contests_name_who_is_not_there(tmp_path: Path, monkeypatch: pytest.Monk
     assert f"| Parsl HTEX | {plan.ABSENT} | - |" in tables.sections(journal)
 
 
+@MEASURES
 @pytest.mark.dask
 @pytest.mark.timeout(180)
 def test_dask_rows(tmp_path: Path) -> None:
@@ -97,6 +105,7 @@ def test_dask_rows(tmp_path: Path) -> None:
     check(samples)
 
 
+@MEASURES
 @pytest.mark.dask
 @pytest.mark.timeout(180)
 def test_rows_on_a_cluster_of_the_users(tmp_path: Path) -> None:
@@ -115,6 +124,7 @@ def test_rows_on_a_cluster_of_the_users(tmp_path: Path) -> None:
     assert {"map_dask", "million_dask", FAN_OUT} <= set(main.of_engine(where))
 
 
+@MEASURES
 @pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_ray_rows(tmp_path: Path) -> None:
@@ -123,6 +133,7 @@ def test_ray_rows(tmp_path: Path) -> None:
     check(samples)
 
 
+@MEASURES
 def test_profile_shares_out_the_time() -> None:
     code, told = said("profile", "--quick", "--runners", "processes", "--work", "map", seconds=55)
     assert code == 0, told

@@ -1,0 +1,61 @@
+"""Which tests `make test` leaves out for the night: `make test-all` runs all of them. docs/testing.md has the list.
+
+A test that costs much more than it is likely to find between two nights has a mark:
+
+- `@pytest.mark.nightly("why")` leaves it out by day;
+- `@pytest.mark.sampled(n, "why")` leaves out all but one in `n` of its cases by day, and each day keeps other ones.
+
+The sample is a function of the date, so that all runs of one day are alike; `--day` repeats another day's.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MARKS = (
+    "nightly(why): left out by `make test`, run by `make test-all`",
+    "sampled(n, why): `make test` runs one in n of its cases, another one each day; `make test-all` runs all",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    today = datetime.date.today().toordinal()
+    parser.addoption("--day", type=int, default=today, help="whose sample of the sampled tests to run (a number)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for mark in MARKS:
+        config.addinivalue_line("markers", mark)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"sampled tests: those of --day {config.getoption('day')}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what a sample leaves out before pytest reads the marks."""
+    for item in left_out(items, config.getoption("day")):
+        item.add_marker(pytest.mark.nightly("not in the sample of this day"))
+
+
+def left_out(items: Sequence[pytest.Item], day: int) -> list[pytest.Item]:
+    """The cases of sampled tests that are not in this day's sample."""
+    seen: Counter[str] = Counter()
+    out = []
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        if (seen[test] + day) % mark.args[0]:
+            out.append(item)
+        seen[test] += 1
+    return out

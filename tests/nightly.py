@@ -18,6 +18,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 MARKS = (
     "nightly(why): left out by `make test`, run by `make test-all`",
@@ -47,15 +48,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def left_out(items: Sequence[pytest.Item], day: int) -> list[pytest.Item]:
-    """The cases of sampled tests that are not in this day's sample."""
-    seen: Counter[str] = Counter()
+    """The cases of sampled tests that are not in this day's sample.
+
+    The cases of a file are counted together: tests of one case each then have their days one after another.
+    """
+    seen: Counter[tuple[Path, int]] = Counter()
     out = []
     for item in items:
         mark = item.get_closest_marker("sampled")
-        if mark is None:
-            continue
-        test = item.nodeid.partition("[")[0]
-        if (seen[test] + day) % mark.args[0]:
-            out.append(item)
-        seen[test] += 1
+        if mark is not None:
+            series = (item.path, mark.args[0])
+            if (seen[series] + day) % mark.args[0]:
+                out.append(item)
+            seen[series] += 1
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,14 +10,15 @@ import pytest
 from anabranch import DaskRunner, InlineRunner, ProcessRunner, RayRunner, ThreadRunner, logs, settings
 from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
+from tests.acceptance.far import SAMPLE, WHY, WIRE
 from tests.acceptance.gates import Gate
 from tests.acceptance.resuming import Ledger
 from tests.acceptance.sessions import over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+FOLDER = Path(__file__).parent
 KINDS: dict[str, tuple[str, ...]] = {
     "runner": ("inline", "thread", "process", "dask", "ray"),
     "concurrent": ("thread", "process"),
@@ -31,6 +33,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for fixture, kinds in KINDS.items():
         if fixture in metafunc.fixturenames:
             metafunc.parametrize(fixture, over(*kinds), indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Dask and Ray run a sample of the cases in which nothing but the driver decides: see far.py."""
+    for item in items:
+        far = item.get_closest_marker("dask") or item.get_closest_marker("ray")
+        if far and item.path.parent == FOLDER and item.path.stem not in WIRE:
+            item.add_marker(pytest.mark.sampled(SAMPLE, WHY))
 
 
 def make_runner(kind: str) -> Any:

@@ -12,15 +12,15 @@ from anabranch import settings
 from anabranch.records.memory import MemoryRecords
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-MARKS: dict[str, Any] = {"dask": pytest.mark.dask, "ray": [pytest.mark.ray, pytest.mark.timeout(180)]}
+MARKS: dict[str, list[Any]] = {"dask": [pytest.mark.dask], "ray": [pytest.mark.ray, pytest.mark.timeout(180)]}
 
 
-def over(*kinds: str) -> list[Any]:
+def over(*kinds: str, marks: Sequence[Any] = ()) -> list[Any]:
     """The parameters of a fixture that runs over these kinds of runner."""
-    return [pytest.param(kind, marks=MARKS.get(kind, ())) for kind in kinds]
+    return [pytest.param(kind, marks=[*MARKS.get(kind, ()), *marks]) for kind in kinds]
 
 
 @contextmanager

@@ -15,7 +15,10 @@ SCRIPT = Path(__file__).with_name("script.py")
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("runner", over("inline", "thread", "process", "dask", "ray"))
+NIGHT = pytest.mark.nightly("two starts of an engine; tests/acceptance/test_own_script.py has one script on each")
+
+
+@pytest.mark.parametrize("runner", [*over("inline", "thread", "process"), *over("dask", "ray", marks=[NIGHT])])
 @pytest.mark.timeout(180)
 def test_own_classes(runner: str, tmp_path: Path) -> None:
     home = {"ANABRANCH_HOME": str(tmp_path), "ANABRANCH_PROGRESS": "false", "PYTHONPATH": str(ROOT)}

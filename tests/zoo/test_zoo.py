@@ -61,6 +61,7 @@ def check(name: str, position: str, runner: str) -> None:
     assert not any(word in seen for word in BLAMED), f"the run is blamed, or its worker: {seen}"
 
 
+@pytest.mark.sampled(7, "2,800 pairs on each of three runners: each of them once a week")
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("name", ZOO)
 def test_everywhere(near: str, name: str, position: str) -> None:
@@ -73,6 +74,7 @@ def pairs() -> list[Any]:
     return sorted({(name, positions[(n + 1) * step % len(positions)]) for n, name in enumerate(ZOO) for step in (1, 7)})
 
 
+@pytest.mark.sampled(5, "their pairs cost most")
 @pytest.mark.parametrize(("name", "position"), pairs())
 def test_far_away(far: str, name: str, position: str) -> None:
     check(name, position, far)

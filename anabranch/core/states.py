@@ -342,8 +342,8 @@ class _NamedState(type):
             return instance.type is cls.kind
         return instance.name == cls.state_name
 
-    def __call__(cls, message: str = "", data: object = None, **details: Any) -> State:
-        return State(cls.kind, cls.state_name, message, data, **details)
+    def __call__(cls, message: str = "", data: object = None, *, name: str = "", **details: Any) -> State:
+        return State(cls.kind, name or cls.state_name, message, data, **details)
 
 
 def _named(name: str, kind: StateType) -> _NamedState:

@@ -1,11 +1,20 @@
-"""The transition table: who may follow whom."""
+"""The transition table, and states as a user makes them."""
 
 from __future__ import annotations
 
 import pytest
 
 from anabranch.core.errors import TransitionError
-from anabranch.core.states import TERMINAL, StateType, check_transition
+from anabranch.core.states import (
+    BY_NAME,
+    TERMINAL,
+    Cancelled,
+    Completed,
+    Failed,
+    StateType,
+    TimedOut,
+    check_transition,
+)
 
 OPEN = sorted(set(StateType) - TERMINAL)
 
@@ -36,3 +45,20 @@ def test_what_is_open_goes_anywhere_but_back(old: StateType, new: StateType) -> 
         check_transition(old, new, new_attempt=True)
     else:
         check_transition(old, new)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_state_is_made_by_its_name(name: str) -> None:
+    made = BY_NAME[name]("why", 5)
+    assert (made.name, made.message, made.data) == (name, "why", 5)
+    assert isinstance(made, BY_NAME[name])
+
+
+def test_a_state_may_have_a_name_of_ones_own() -> None:
+    """It is known by its type; a name that is not its own refines nothing."""
+    made = Cancelled("not needed", name="Skipped")
+    assert (made.name, made.message) == ("Skipped", "not needed")
+    assert isinstance(made, Cancelled)
+    assert not isinstance(made, Completed)
+    assert not isinstance(TimedOut(name="TooLate"), TimedOut)
+    assert isinstance(TimedOut(name="TooLate"), Failed)

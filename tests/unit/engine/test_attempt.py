@@ -1,0 +1,407 @@
+"""One attempt as policy, driven in place: what it calls, how it ends, what it says; no runner, no dispatcher."""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch.core import states
+from anabranch.core.context import TaskRun
+from anabranch.core.contracts import TaskSpec
+from anabranch.core.errors import StoreError, TaskTimeoutError
+from anabranch.core.options import TaskOptions, make
+from anabranch.core.states import AwaitingRetry, Cancelled, Completed, Failed, State
+from anabranch.core.stores import Stored
+from anabranch.engine import attempt as module
+from anabranch.engine import drive
+from anabranch.engine.attempt import Around, AttemptResult, adopt, attempt, crashed, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Try:
+    """An attempt of one task run, and what it warned of."""
+
+    def __init__(self, fn: Callable[..., Any], *, store: Any = None, around: Any = None, **options: Any) -> None:
+        self.warned: list[str] = []
+        chosen = make(TaskOptions, "@task 'work'", {"name": "work", **options})
+        self.run = TaskRun("work", "map-1", 3)
+        self.around = Around(
+            TaskSpec("work", fn, chosen, store=store), self.run, dict, warn=self.warned.append, **(around or {})
+        )
+
+    def end(self, *args: Any) -> AttemptResult:
+        return drive.run(attempt(self.around, args, {}))
+
+    def name(self, *args: Any) -> str:
+        return states.NAMES[self.end(*args).code][0]
+
+
+def fails(*args: Any) -> Any:
+    raise ValueError("bad")
+
+
+# -- how a function ends -------------------------------------------------------------------------------
+
+
+async def _later(x: int) -> int:
+    return x + 1
+
+
+def _items(x: int) -> Any:
+    yield x
+    yield x + 1
+
+
+async def _late_items(x: int) -> Any:
+    yield x
+    yield x + 1
+
+
+@pytest.mark.parametrize(
+    ("fn", "value"), [(lambda x: x + 1, 2), (_later, 2), (_items, [1, 2]), (_late_items, [1, 2])]
+)
+def test_what_a_function_gives_is_its_value(fn: Any, value: Any) -> None:
+    result = Try(fn).end(1)
+    assert (result.code, result.value) == (states.COMPLETED, value)
+
+
+def test_what_a_function_raises_fails_the_run() -> None:
+    one = Try(fails)
+    result = one.end()
+    assert result.code == states.FAILED
+    assert isinstance(result.error, ValueError)
+    assert result.message == "Task run encountered an exception ValueError: bad"
+    assert one.warned == [], "without retries nobody is told that there is none"
+
+
+def test_what_ends_a_worker_is_let_through() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        Try(leave).end()
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "reason"),
+    [
+        (SystemExit(3), "Execution was ended by system exit: 3", "exit"),
+        (KeyboardInterrupt(), "Execution was ended by KeyboardInterrupt", "cancelled/ctrl-c"),
+        (GeneratorExit(), "Execution was ended by GeneratorExit", "exit"),
+    ],
+)
+def test_its_end_is_a_crash_that_says_by_what(error: BaseException, message: str, reason: str) -> None:
+    result = crashed(error)
+    assert (result.code, result.message, result.reason) == (states.CRASHED, message, reason)
+
+
+def test_out_of_memory_is_its_own_failure_unless_its_worker_has_a_cap() -> None:
+    def fat() -> None:
+        raise MemoryError
+
+    assert Try(fat).name() == "Failed"
+    assert Try(fat, around={"capped": lambda: False}).name() == "Failed"
+    with pytest.raises(MemoryError):
+        Try(fat, around={"capped": lambda: True}).end()
+
+
+def test_a_time_out_of_its_own_is_told_from_one_of_a_task_inside() -> None:
+    def out_of_time(state: State | None) -> None:
+        error = TaskTimeoutError("too long")
+        error.state = state
+        raise error
+
+    result = Try(out_of_time, timeout_seconds=5).end(None)
+    assert (states.NAMES[result.code][0], result.message) == ("TimedOut", "Task run exceeded timeout of 5.0 second(s)")
+    assert Try(out_of_time, timeout_seconds=5).name(Failed("inside")) == "Failed"
+
+
+@pytest.mark.parametrize(("took", "name"), [(4.9, "Completed"), (5.1, "TimedOut")])
+def test_what_could_not_be_stopped_is_late_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, took: float, name: str
+) -> None:
+    """Its runner watches the limit, and may have no means to stop it."""
+    clock = iter([100.0, 100.0 + took])
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert Try(lambda: 1, timeout_seconds=5, around={"limited": False}).name() == name
+
+
+# -- states that it returns ----------------------------------------------------------------------------
+
+
+def test_a_returned_state_is_how_it_ended() -> None:
+    named = Try(lambda: Completed("as asked", 5, name="Skipped")).end()
+    assert (named.code, named.value, named.message, named.name) == (states.COMPLETED, 5, "as asked", "Skipped")
+    failed = Try(lambda: Failed("no", ValueError("why"))).end()
+    assert (failed.code, repr(failed.error), failed.message) == (states.FAILED, "ValueError('why')", "no")
+    assert failed.name == "", "it has its type's own"
+    assert Try(lambda: Cancelled("by hand")).name() == "Cancelled"
+
+
+def test_a_returned_state_of_something_under_way_is_a_value() -> None:
+    running = states.Running()
+    result = Try(lambda: running).end()
+    assert (result.code, result.value) == (states.COMPLETED, running)
+
+
+def test_a_state_that_awaits_a_retry_keeps_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(time=lambda: 1000.0))
+    again = AwaitingRetry("later")
+    again.start_time = 1007.5
+    assert adopt(again).delay == 7.5
+    again.start_time = 990.0
+    assert adopt(again).delay == 0.0
+
+
+# -- retries -------------------------------------------------------------------------------------------
+
+
+def test_a_failure_awaits_its_retry_and_says_when() -> None:
+    one = Try(fails, retries=2, retry_delay_seconds=[0, 7])
+    result = one.end()
+    assert (result.code, result.delay) == (states.AWAITING_RETRY, 0.0)
+    one.run.attempt = 2
+    assert one.end().delay == 7.0
+    one.run.attempt = 3
+    assert one.name() == "Failed"
+    failed_with = "Task run failed with exception: ValueError('bad')"
+    assert one.warned == [
+        f"{failed_with} - Retry 1/2 will start immediately",
+        f"{failed_with} - Retry 2/2 will start 7 second(s) from now",
+        f"{failed_with} - Retries are exhausted",
+    ]
+
+
+def test_attempts_that_the_infrastructure_lost_do_not_count() -> None:
+    one = Try(fails, retries=1)
+    one.run.attempt, one.run.excused = 4, 3
+    assert one.name() == "AwaitingRetry"
+    one.run.attempt = 5
+    assert one.name() == "Failed"
+
+
+def test_a_time_out_is_tried_again_for_that_reason() -> None:
+    def late() -> None:
+        raise TaskTimeoutError("too long")
+
+    result = Try(late, retries=1, timeout_seconds=5).end()
+    assert (states.NAMES[result.code][0], result.reason) == ("AwaitingRetry", "timeout")
+
+
+@pytest.mark.parametrize(("answer", "name"), [(True, "AwaitingRetry"), (False, "Failed")])
+def test_a_condition_decides_last_and_sees_the_failure(answer: bool, name: str) -> None:
+    seen: list[Any] = []
+
+    def condition(task: Any, run: TaskRun, state: State) -> bool:
+        seen.append((run is one.run, run.state is state, state.name, str(state.exception())))
+        return answer
+
+    one = Try(fails, retries=1, retry_condition_fn=condition)
+    assert one.name() == name
+    assert seen == [(True, True, "Failed", "bad")]
+
+
+def test_a_condition_is_not_asked_where_there_is_no_retry_left() -> None:
+    def condition(task: Any, run: TaskRun, state: State) -> bool:
+        raise AssertionError
+
+    one = Try(fails, retries=1, retry_condition_fn=condition)
+    one.run.attempt = 2
+    assert one.name() == "Failed"
+    assert one.warned[0].endswith("Retries are exhausted")
+
+
+def test_a_condition_that_raises_means_no_retry() -> None:
+    one = Try(fails, retries=1, retry_condition_fn=lambda task, run, state: 1 / 0)
+    assert one.name() == "Failed"
+    assert one.warned == ["retry_condition_fn raised ZeroDivisionError('division by zero'): no retry"]
+
+
+def test_items_that_were_taken_cannot_be_taken_back() -> None:
+    one = Try(fails, retries=1, around={"given": True})
+    assert one.name() == "Failed"
+    assert one.warned[0].endswith("No retry: items of it were taken already")
+
+
+# -- hooks and handlers --------------------------------------------------------------------------------
+
+
+def test_hooks_and_handlers_see_each_transition_in_its_order() -> None:
+    seen: list[str] = []
+    hooks: dict[str, Any] = {
+        option: [lambda task, run, state, option=option: seen.append(f"{option} {state.name}")]
+        for option in ("on_running", "on_completion", "on_failure", "on_retry")
+    }
+    handlers = [lambda task, old, new: seen.append(f"{old.name} -> {new.name}")]
+    one = Try(fails, retries=1, state_handlers=handlers, **hooks)
+    one.end()
+    assert seen == ["Pending -> Running", "on_running Running", "Running -> AwaitingRetry", "on_retry AwaitingRetry"]
+    seen.clear()
+    one.run.attempt = 2
+    one.end()
+    assert seen == ["Pending -> Retrying", "on_running Retrying", "Retrying -> Failed", "on_failure Failed"]
+
+
+def test_a_handler_that_ends_a_run_before_it_begins_keeps_it_from_beginning() -> None:
+    def instead(task: Any, old: State, new: State) -> State | None:
+        return Completed("known", 5) if new.is_running() else None
+
+    result = Try(fails, state_handlers=[instead]).end()
+    assert (result.code, result.value, result.message) == (states.COMPLETED, 5, "known")
+
+
+def test_a_handler_may_put_a_value_in_the_place_of_a_failure() -> None:
+    def forgive(task: Any, old: State, new: State) -> State | None:
+        return Completed("forgiven", -1) if new.is_failed() else None
+
+    result = Try(fails, state_handlers=[forgive]).end()
+    assert (result.code, result.value) == (states.COMPLETED, -1)
+
+
+def test_who_was_ended_by_others_tells_nobody() -> None:
+    seen: list[Any] = []
+    one = Try(fails, retries=1, on_failure=[lambda *given: seen.append(given)], around={"unheard": lambda: True})
+    assert one.name() == "Failed", "its runner has said how it ended: nothing is decided here"
+    assert (seen, one.warned) == ([], [])
+
+
+def test_an_end_that_comes_from_elsewhere_has_its_hooks_too() -> None:
+    seen: list[str] = []
+    one = Try(fails, on_crashed=[lambda task, run, state: seen.append(state.message)])
+    result = drive.run(finish(one.around, crashed(SystemExit(3))))
+    assert states.NAMES[result.code][0] == "Crashed"
+    assert seen == ["Execution was ended by system exit: 3"]
+
+
+# -- stored values -------------------------------------------------------------------------------------
+
+
+class Shelf:
+    """A store in memory that notes what it is asked."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values: dict[str, Any] = values
+        self.log: list[str] = []
+        self.holder: str | None = None
+        self.broken: dict[str, Exception] = {}
+        self.before_lock: Callable[[], Any] = lambda: None
+
+    def _asked(self, verb: str, key: str) -> None:
+        self.log.append(f"{verb} {key}")
+        if verb in self.broken:
+            raise self.broken[verb]
+
+    def read(self, key: str) -> Stored | None:
+        self._asked("read", key)
+        return Stored(self.values[key], 0.0) if key in self.values else None
+
+    def write(self, key: str, value: Any, *, expires: float | None = None) -> int:
+        self._asked("write", key)
+        self.values[key] = value
+        return 1
+
+    def lock(self, key: str, owner: str, seconds: float) -> bool:
+        self._asked("lock", key)
+        self.before_lock()
+        if self.holder is None:
+            self.holder = owner
+        return self.holder == owner
+
+    def unlock(self, key: str, owner: str) -> None:
+        self._asked("unlock", key)
+        assert self.holder == owner
+        self.holder = None
+
+
+def cached(fn: Callable[..., Any], shelf: Shelf, **options: Any) -> Try:
+    return Try(fn, store=shelf, cache_key_fn=lambda context, parameters: "k", **options)
+
+
+def test_a_value_that_is_not_there_is_made_under_a_lock_and_stored() -> None:
+    shelf = Shelf()
+    result = cached(lambda: 5, shelf).end()
+    assert (result.code, result.value, result.cache_key) == (states.COMPLETED, 5, "k")
+    assert shelf.log == ["read k", "lock k", "read k", "write k", "unlock k"]
+
+
+def test_a_value_that_is_there_is_not_made() -> None:
+    shelf = Shelf(k=5)
+    result = cached(fails, shelf).end()
+    assert (result.code, result.value, result.cache_key) == (states.CACHED, 5, "k")
+    assert shelf.log == ["read k"]
+
+
+def test_a_value_that_came_while_it_was_waited_for_is_not_made() -> None:
+    shelf = Shelf()
+    shelf.before_lock = lambda: shelf.values.update(k=7)
+    result = cached(fails, shelf).end()
+    assert (result.code, result.value) == (states.CACHED, 7)
+    assert shelf.holder is None
+
+
+def test_who_is_not_the_first_waits_without_a_slot() -> None:
+    shelf = Shelf()
+    shelf.holder = "somebody"
+    result = cached(fails, shelf).end()
+    assert (result.code, result.delay) == (states.AWAITING_CACHE, module.CACHE_POLL_SECONDS)
+    assert shelf.holder == "somebody"
+
+
+def test_a_refresh_makes_it_again() -> None:
+    shelf = Shelf(k=5)
+    assert cached(lambda: 6, shelf, refresh_cache=True).end().value == 6
+    assert shelf.values == {"k": 6}
+    assert shelf.log == ["lock k", "write k", "unlock k"]
+
+
+def test_a_failure_is_not_stored_and_lets_the_lock_go() -> None:
+    shelf = Shelf()
+    assert cached(fails, shelf).name() == "Failed"
+    assert (shelf.values, shelf.holder) == ({}, None)
+
+
+def test_a_store_that_cannot_be_read_is_a_miss_that_is_told() -> None:
+    shelf = Shelf(k=5)
+    shelf.broken["read"] = StoreError("torn")
+    one = cached(lambda: 6, shelf)
+    assert one.end().value == 6
+    assert set(one.warned) == {"the cached value could not be read, so the task runs: torn"}
+
+
+def test_a_value_that_cannot_be_stored_fails_the_run() -> None:
+    shelf = Shelf()
+    shelf.broken["write"] = StoreError("full")
+    result = cached(lambda: 6, shelf, retries=0).end()
+    assert (result.code, result.message) == (states.FAILED, "its result could not be stored: full")
+    assert (result.reason, shelf.holder) == ("result-store", None)
+
+
+def test_a_key_that_cannot_be_made_is_told_and_costs_nothing_else() -> None:
+    shelf = Shelf()
+
+    def no_key(context: Any, parameters: Any) -> str:
+        raise KeyError("x")
+
+    one = Try(lambda: 6, store=shelf, cache_key_fn=no_key)
+    assert one.end().value == 6
+    assert shelf.log == []
+    assert one.warned == ["not cached: cache_key_fn 'no_key' raised KeyError: 'x'"]
+
+
+def test_a_result_that_is_kept_lies_under_its_own_run() -> None:
+    shelf = Shelf()
+    result = Try(lambda: 6, store=shelf, persist_result=True).end()
+    assert (result.value, shelf.values) == (6, {"run/map-1/3": 6})
+    shelf = Shelf()
+    assert Try(lambda: 6, store=shelf, persist_result=True, around={"packed": True}).end().value == 6
+    assert shelf.log == [], "it is stored with others'"
+
+
+def test_nothing_is_stored_that_is_not_to_be() -> None:
+    shelf = Shelf()
+    assert cached(lambda: 6, shelf, persist_result=False).end().value == 6
+    assert shelf.log == []

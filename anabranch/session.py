@@ -137,8 +137,9 @@ class Session:
         logs.deliver_to(self._emit_logs)
         self.records = records if records is not None else open_records(self.settings)
         self.pump = Pump(clock, self._write_rows, self._emit_logs)
-        self.pump.dispatcher.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or math.inf
-        self.pump.dispatcher.capacity_timeout = self.settings.capacity_timeout
+        memory = self.pump.dispatcher.tables.ledger.memory
+        memory.budget = self.settings.memory_budget or usable_memory() // 4 or math.inf
+        self.pump.dispatcher.capacity.timeout = self.settings.capacity_timeout
         self.pump.on_hooks = self._run_hooks
         self.pump.on_judge = self._judge
         self.pump.on_decide = self._decide
@@ -193,7 +194,7 @@ class Session:
 
     def store_for(self, lane: int) -> tuple[ResultStore, StoreProbe | None]:
         """The result store, and for workers outside this process what tells them whether they see it too."""
-        if self.pump.dispatcher.lanes[lane].capabilities.in_process:
+        if self.pump.dispatcher.tables.lanes[lane].capabilities.in_process:
             return self.store, None
         if self._probe is None:
             from anabranch.results.probe import Probe
@@ -224,7 +225,7 @@ class Session:
 
     def outside(self, map_id: str) -> Scope:
         """The scope of a task run outside any flow, where what it submits belongs too."""
-        map = self.pump.dispatcher.maps.get(map_id)
+        map = self.pump.dispatcher.tables.maps.get(map_id)
         return self.interactive() if map is None else map.scope
 
     def _scope_on(self, own: OwnRunner) -> Scope:
@@ -305,7 +306,7 @@ class Session:
                 run = TaskRun(map.spec.name, map.id, index, kind="submit", given_name=map.names.get(index, ""))
                 self.pump.aside(functools.partial(logs.task_finished, map, index, run.name))
 
-        self.pump.call(self.pump.dispatcher.subscribe, map, ended)
+        self.pump.call(self.pump.dispatcher.readers.subscribe, map, ended)
 
     def log_call(self, map: MapRun, run: TaskRun) -> None:
         """Log the first plain calls of a task in a flow run."""
@@ -325,11 +326,11 @@ class Session:
 
     def _judge(self, instruction: Judge) -> None:
         found = aside.judge(instruction, logs.warn)
-        self.pump.call(self.pump.dispatcher.judged, instruction, found)
+        self.pump.call(self.pump.dispatcher.board.judged, instruction, found)
 
     def _decide(self, instruction: Decide) -> None:
         found = aside.decide(instruction, logs.warn)
-        self.pump.call(self.pump.dispatcher.decided, instruction, found)
+        self.pump.call(self.pump.dispatcher.timeouts.decided, instruction, found)
 
     def _keep_input(self, instruction: KeepInput) -> None:
         from anabranch.resume import failed_inputs
@@ -346,9 +347,9 @@ class Session:
             values = [self.upstream_value(map.scope, up) for up in upstreams]
             constants = fill(lifted, values)
         except Exception as error:
-            self.pump.call(self.pump.dispatcher.constants_failed, map, f"a constant could not be had: {error}")
+            self.pump.call(self.pump.dispatcher.intake.constants_failed, map, f"a constant could not be had: {error}")
             return
-        self.pump.call(self.pump.dispatcher.constants_ready, map, constants)
+        self.pump.call(self.pump.dispatcher.intake.constants_ready, map, constants)
 
     def upstream_value(self, scope: Scope, up: Upstream) -> Any:
         codes = up.map.codes

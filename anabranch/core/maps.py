@@ -286,7 +286,7 @@ class MapRun(ItemColumns):
         self.list_readers = 0  # unfinished consumers of the whole list
         self.map_consumers: list[MapRun] = []
         self.item_consumers: dict[int, list[tuple[MapRun, int]]] = {}
-        # Of a link that waits for the one before it nothing is written down but this: see `Readers.spell_out`.
+        # Of a link that waits for the one before it nothing is written down but this: see `engine/fusing.py`.
         self.followers: dict[int, int] = {}
         self.list_consumers: list[tuple[MapRun, int | None]] = []
         self.read_singly = False  # by single runs, not item by item by a map

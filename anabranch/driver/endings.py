@@ -68,7 +68,7 @@ class Ends:
         decided = {key for key, flow in tuple(self.submitted.items()) if not flow.cancel(by)}
         maps = self.pump.read(self.unfinished)
         left = [(m, [i for i in range(len(m.codes)) if not m.is_terminal(i)]) for m in maps] if expected else []
-        self.pump.call(self.pump.dispatcher.cancel_together, maps, by, decided)
+        self.pump.call(self.pump.dispatcher.board.cancel_together, maps, by, decided)
         for map, items in left:
             for index in items:
                 map.handle(index)
@@ -82,7 +82,7 @@ class Ends:
             flow = self.submitted.get((map.id, index)) if index is not None else None
             if flow is not None:
                 flow.cancel("ctrl-c")
-        self.pump.call(give_up, self.pump.dispatcher, wanted, self.unfinished(), "ctrl-c")
+        self.pump.call(give_up, self.pump.dispatcher.board, wanted, self.unfinished(), "ctrl-c")
 
     def wait_cancelled(self, timeout: float) -> None:
         """Wait for submitted flows that were cancelled: their functions may be at work still, and record their end."""
@@ -100,7 +100,7 @@ class Ends:
         """Take no more from iterators: their reader is gone, and they may be endless."""
         for map in self.pump.read(self.unfinished):
             if map.source is not None and not map.closed:
-                self.pump.call(functools.partial(self.pump.dispatcher.cancel_map, map, unpulled_only=True))
+                self.pump.call(functools.partial(self.pump.dispatcher.board.cancel_map, map, unpulled_only=True))
 
     def unhandled(self) -> tuple[int, int, Any]:
         """(unhandled failures, all runs, the first (map, index))."""

@@ -108,7 +108,7 @@ class Pump:
         capabilities = runner.start(sink)
         slots = runner.slots()
         with self._lock:
-            lane = self.dispatcher.add_lane(capabilities, slots.now, slots.maximum)
+            lane = self.dispatcher.tables.add_lane(capabilities, slots.now, slots.maximum)
             self.runners.append(runner)
             self._start_clock()  # a finalizer can nudge it, but must not have to start it
         lane_box.append(lane)
@@ -123,7 +123,7 @@ class Pump:
             return
         runner.close(cancel=cancel, timeout=timeout)
         self.runners[lane] = None
-        self.call(self.dispatcher.engine_lost, lane, "the runner was closed")
+        self.call(self.dispatcher.losses.engine_lost, lane, "the runner was closed")
 
     # -- events in -------------------------------------------------------------------------------
 
@@ -202,15 +202,15 @@ class Pump:
         self._drains += 1
         dispatcher, inbox, gone = self.dispatcher, self._inbox, self._gone
         known = len(gone)  # looked at first: what brought their runs is in the inbox, or was
-        dispatcher.wall = self.clock.time()
+        dispatcher.tables.wall = self.clock.time()
         dispatcher.tick(self.clock.monotonic())
         while inbox:
             move, args = inbox.popleft()
             move(*args)
-            if len(dispatcher.out) > 256:
+            if len(dispatcher.tables.out) > 256:
                 self._carry_out()
         if known:
-            dispatcher.handles_gone(gone.popleft() for _ in range(known))
+            dispatcher.readers.handles_gone(gone.popleft() for _ in range(known))
         self._carry_out()
         due = dispatcher.next_due()
         if due is not None and (self._due is None or due < self._due):
@@ -223,19 +223,19 @@ class Pump:
     def _event(self, lane: int, event: c.Event) -> None:
         d = self.dispatcher
         if isinstance(event, c.Report):
-            d.report(event)
+            d.reports.take_in(event)
         elif isinstance(event, c.Logs):
-            d.out.append(ev.EmitLogs(event.lines, event.dropped))
+            d.tables.out.append(ev.EmitLogs(event.lines, event.dropped))
         elif isinstance(event, c.ChunkLost):
-            d.chunk_lost(event)
+            d.losses.chunk_lost(event)
         elif isinstance(event, c.ItemTimedOut):
-            d.item_timed_out(event)
+            d.timeouts.item_timed_out(event)
         elif isinstance(event, c.SlotsChanged):
-            d.slots_changed(lane, event.now, event.maximum, event.offers)
+            d.capacity.slots_changed(lane, event.now, event.maximum, event.offers)
         elif isinstance(event, c.ValuesLost):
-            d.values_lost(lane, event.handles)
+            d.remakes.values_lost(lane, event.handles)
         elif isinstance(event, c.EngineLost):
-            d.engine_lost(lane, event.reason)
+            d.losses.engine_lost(lane, event.reason)
         elif isinstance(event, c.WorkerRequest) and self.on_request is not None:
             self.on_request(lane, event)
 
@@ -253,22 +253,22 @@ class Pump:
             runner.put(i.ref, i.value)
         except AnabranchError as error:
             message = str(error)
-            self._inbox.append((self.dispatcher.cannot_send, (i.lane, i.ref, message)))
+            self._inbox.append((self.dispatcher.intake.cannot_send, (i.lane, i.ref, message)))
 
     def _send(self, i: ev.Send) -> None:
         runner = self.runners[i.lane]
         if runner is None:
             self._inbox.extend(
-                (self.dispatcher.chunk_lost, (c.ChunkLost(chunk.id, "engine-lost"),)) for chunk in i.chunks
+                (self.dispatcher.losses.chunk_lost, (c.ChunkLost(chunk.id, "engine-lost"),)) for chunk in i.chunks
             )
-        elif self.dispatcher.lanes[i.lane].capabilities.name == "inline":
+        elif self.dispatcher.tables.lanes[i.lane].capabilities.name == "inline":
             # User code runs inside this submit: not while the lock is held.
             self._deferred.append((runner, i.chunks))
         else:
             try:
                 runner.submit(i.chunks)
             except RunnerError as error:  # closed by its owner while work was left
-                self._inbox.append((self.dispatcher.engine_lost, (i.lane, str(error))))
+                self._inbox.append((self.dispatcher.losses.engine_lost, (i.lane, str(error))))
 
     def _drop(self, i: ev.Drop) -> None:
         runner = self.runners[i.lane]
@@ -295,7 +295,7 @@ class Pump:
 
     def _spilled(self, answer: str, *args: Any) -> None:
         # Only noted: who steps may send chunks, and inline those run in the stepping thread.
-        self.note(getattr(self.dispatcher, answer), *args)
+        self.note(getattr(self.dispatcher.values, answer), *args)
 
     def _pull(self, i: ev.Pull) -> None:
         feeder = self._feeders.get(i.map.id)
@@ -455,7 +455,7 @@ class Feeder(threading.Thread):
         self.pump = pump
         self.map = map
         self.wants: SimpleQueue[int] = SimpleQueue()
-        self.apart, self.loose = not pump.dispatcher.lanes[map.lane].capabilities.in_process, False
+        self.apart, self.loose = not pump.dispatcher.tables.lanes[map.lane].capabilities.in_process, False
 
     def run(self) -> None:
         source: Any = self.map.source
@@ -472,7 +472,7 @@ class Feeder(threading.Thread):
                 items = list(map(taken, items))
             error = refused or error
             ended = ended or error is not None
-            self.pump.call(self.pump.dispatcher.pulled, self.map, items, ended, error, waited)
+            self.pump.call(self.pump.dispatcher.intake.pulled, self.map, items, ended, error, waited)
             if ended:
                 break
         try:

@@ -33,8 +33,8 @@ from anabranch.driver import ended_runs
 from anabranch.driver.endings import Ends
 from anabranch.driver.reduce import reduce_tree
 from anabranch.driver.values import Values
-from anabranch.engine.assemble import PIPE
 from anabranch.engine.capacity import shortfall
+from anabranch.engine.fusing import PIPE
 from anabranch.resume.keys import Resume, item_key
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Scope(Ends, Values):
         self.pump = session.pump
         self.drop_handle_soon = session.pump.drop_handle_soon  # no call between: it is asked at every future's end
         self.lane = lane
-        self.apart = not session.pump.dispatcher.lanes[lane].capabilities.in_process
+        self.apart = not session.pump.dispatcher.tables.lanes[lane].capabilities.in_process
         self.flow_run_id = flow_run_id
         self.flow_run_name = flow_run_name
         self.parameters: dict[str, Any] = {}
@@ -75,7 +75,7 @@ class Scope(Ends, Values):
         self.resume: Resume | None = None  # of a resumable flow run
         self.flow: FlowContext | None = None  # None: of the program
         self.told_lost = False  # of threads that submit outside of it
-        self.contexts = Contexts() if self.pump.dispatcher.lanes[lane].capabilities.in_process else None
+        self.contexts = Contexts() if self.pump.dispatcher.tables.lanes[lane].capabilities.in_process else None
         self._open: dict[tuple[int, tuple[str, ...], str, str], MapRun] = {}
         self._lock = threading.Lock()
         self.closed = False
@@ -105,7 +105,7 @@ class Scope(Ends, Values):
             self.resume.single(map, index, None if item is PIPE else item, upstreams)
         if loose and self.apart and item is not PIPE:
             item = taken(item)
-        self.pump.leave(self.pump.dispatcher.append_item, map, index, item, upstreams)
+        self.pump.leave(self.pump.dispatcher.intake.append_item, map, index, item, upstreams)
         if self.given_up:
             self._take_back(map, (index,))
         # While it waits for another run nothing follows from it, and that run's end takes it along. Looked at
@@ -126,12 +126,12 @@ class Scope(Ends, Values):
         if self.resume is not None:
             self.resume.single(map, index, None, ups)
         if before._map is not map:
-            self.pump.leave(self.pump.dispatcher.append_item, map, index, PIPE, ups)
+            self.pump.leave(self.pump.dispatcher.intake.append_item, map, index, PIPE, ups)
         else:
             map.links.append((index, before._index))
             if not map.links_told:  # one event for as many as have come when its turn is
                 map.links_told = True
-                self.pump.leave(self.pump.dispatcher.append_links, map)
+                self.pump.leave(self.pump.dispatcher.intake.append_links, map)
         if before.done():  # looked at after it was left, as in `submit`
             self.pump.step()
         return future
@@ -170,7 +170,7 @@ class Scope(Ends, Values):
 
     def _take_back(self, map: MapRun, items: Sequence[int]) -> None:
         """The flow run was cancelled while this came: who cancels it has seen it in `maps`, or is seen here."""
-        self.pump.call(functools.partial(self.pump.dispatcher.cancel_items, map, items, by=self.given_up))
+        self.pump.call(functools.partial(self.pump.dispatcher.board.cancel_items, map, items, by=self.given_up))
 
     def _series(self, task: Runnable, kind: str) -> MapRun:
         """The open series of single runs of this task under the present tags."""
@@ -193,12 +193,12 @@ class Scope(Ends, Values):
             self.resume.begin_series(map, self._parent_key(parent))
         self.maps.append(map)
         if kind in ("call", "flow"):
-            self.pump.call(self.pump.dispatcher.open_calls, map)
+            self.pump.call(self.pump.dispatcher.calls.open, map)
             return map
         stage = self._stage(map, Binding(star=True), None)
         pipe = self._stage(map, Binding(args=(("item", 0),)), None)
-        map.pipe_ref = self.pump.dispatcher.new_ref()
-        self.pump.call(self.pump.dispatcher.open_series, map, stage, pipe)
+        map.pipe_ref = self.pump.dispatcher.tables.new_ref()
+        self.pump.call(self.pump.dispatcher.intake.open_series, map, stage, pipe)
         if not task.quiet:
             self.session.watch_series(self, map)
         return map
@@ -218,14 +218,14 @@ class Scope(Ends, Values):
         if kind not in ("call", "flow"):  # those run here
             map.spec_ref = self.session.sent_tasks.ref(self.lane, task, self.flow_run_id)
             self._check_resources(map)
-        map.stage_ref = self.pump.dispatcher.new_ref()
+        map.stage_ref = self.pump.dispatcher.tables.new_ref()
         if task.options.concurrency_limit:
             self.pump.call(self.pump.dispatcher.set_limit, f"task:{task.name}", task.options.concurrency_limit)
         return map
 
     def _check_resources(self, map: MapRun) -> None:
         """What can never be had is an error now; raises ResourceError."""
-        offers = self.pump.dispatcher.lanes[self.lane].capabilities
+        offers = self.pump.dispatcher.tables.lanes[self.lane].capabilities
         if not map.resources or offers.resources_elastic:
             return
         missing = shortfall(map.resources, dict(offers.resources))
@@ -239,7 +239,7 @@ class Scope(Ends, Values):
     def _parent_key(self, parent: str) -> str:
         """The key of the task run that submits."""
         map_id, _, index = parent.rpartition("/")
-        found = self.pump.read(self.pump.dispatcher.maps.get, map_id) if parent else None
+        found = self.pump.read(self.pump.dispatcher.tables.maps.get, map_id) if parent else None
         return item_key(found, int(index)) if found is not None else ""
 
     def _stage(
@@ -297,7 +297,7 @@ class Scope(Ends, Values):
             map.constants_ready = False
             self.session.pending_constants[map.id] = (as_given(taken(constants)) if self.apart else constants, values)
             constants = None
-        ref = self.pump.dispatcher.new_ref() if layout.constants else None
+        ref = self.pump.dispatcher.tables.new_ref() if layout.constants else None
         stage = self._stage(map, layout.binding, ref, hashed)
         futures = FutureList(map)
         length = plan.length if not feeds or layout.source_plan is not None else None
@@ -322,7 +322,7 @@ class Scope(Ends, Values):
         items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
         if self.apart:
             items = [(taken(item), ups) for item, ups in items]
-        self._begin(map, self.pump.dispatcher.open_listed, map, stage, items)
+        self._begin(map, self.pump.dispatcher.intake.open_listed, map, stage, items)
         return futures
 
     def _begin(self, map: MapRun, move: Callable[..., None], *args: Any) -> None:
@@ -342,7 +342,7 @@ class Scope(Ends, Values):
         return self.session.pending_constants.get(map.id)
 
     def _open_map(self, map: MapRun, stage: Stage, constants: Any, gates: tuple[Upstream, ...], length: Any) -> None:
-        self.pump.dispatcher.open_map(map, stage, constants, gates=gates, length=length)
+        self.pump.dispatcher.intake.open_map(map, stage, constants, gates=gates, length=length)
 
     def _feed(self, future: Any, allow_failure: bool) -> Upstream:
         return self._upstream(future, allow_failure)
@@ -354,9 +354,9 @@ class Scope(Ends, Values):
         waiter = Waiter()
         dispatcher = self.pump.dispatcher
         if index is None or map.source is not None:  # something may have to be pulled first
-            self.pump.call(dispatcher.wait_for, map, index, waiter.set)
+            self.pump.call(dispatcher.readers.wait_for, map, index, waiter.set)
         else:
-            self.pump.leave(dispatcher.wait_for, map, index, waiter.set)
+            self.pump.leave(dispatcher.readers.wait_for, map, index, waiter.set)
             if map.is_terminal(index):  # who ended it may have looked for waiters before
                 return True
         try:
@@ -365,7 +365,7 @@ class Scope(Ends, Values):
             self.interrupted(((map, index),))
             raise
         if not ended:
-            self.pump.call(dispatcher.forget_waiter, map, index, waiter.set)
+            self.pump.call(dispatcher.readers.forget_waiter, map, index, waiter.set)
         return ended
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
@@ -385,12 +385,12 @@ class Scope(Ends, Values):
         if current is None and (origin := strays.here()) is not None:
             current = origin.task
         # A flow that the task has called may have another runner than the task.
-        sent = None if current is None or current.port is None else self.pump.dispatcher.sent.get(current.chunk)
+        sent = None if current is None or current.port is None else self.pump.dispatcher.tables.sent.get(current.chunk)
         runner = None if sent is None else self.pump.runners[sent.lane.index]
         if runner is None or current is None:
             yield
             return
-        waits = self.pump.dispatcher.chunk_waits
+        waits = self.pump.dispatcher.reports.chunk_waits
         runner.blocked(current.chunk, True)
         self.pump.call(waits, current.chunk, current.position, True)
         try:
@@ -409,18 +409,18 @@ class Scope(Ends, Values):
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         wake = functools.partial(wake_loop, loop, ended)
-        self.pump.call(self.pump.dispatcher.wait_for, map, index, wake)
+        self.pump.call(self.pump.dispatcher.readers.wait_for, map, index, wake)
         try:
             with self._lent_slot():
                 await ended
         finally:
-            self.pump.call(self.pump.dispatcher.forget_waiter, map, index, wake)
+            self.pump.call(self.pump.dispatcher.readers.forget_waiter, map, index, wake)
 
     def on_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
-        self.pump.call(self.pump.dispatcher.wait_for, map, index, call, False)
+        self.pump.call(self.pump.dispatcher.readers.wait_for, map, index, call, False)
 
     def off_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
-        self.pump.call(self.pump.dispatcher.forget_waiter, map, index, call)
+        self.pump.call(self.pump.dispatcher.readers.forget_waiter, map, index, call)
 
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
         if map.kind == "flow":
@@ -428,42 +428,44 @@ class Scope(Ends, Values):
             flows = [(i, self.submitted.get((map.id, i))) for i in chosen]
             # First the flow runs: one that has decided how it ends is not cancelled, and so says its future.
             given_up = [i for i, flow in flows if flow is not None and flow.cancel("request")]
-            self.pump.call(self.pump.dispatcher.cancel_items, map, given_up)
+            self.pump.call(self.pump.dispatcher.board.cancel_items, map, given_up)
         elif indices is None:
-            self.pump.call(self.pump.dispatcher.cancel_map, map)
+            self.pump.call(self.pump.dispatcher.board.cancel_map, map)
         else:
-            self.pump.call(self.pump.dispatcher.cancel_items, map, indices)
+            self.pump.call(self.pump.dispatcher.board.cancel_items, map, indices)
         self.pump.settle()
 
     def moment(self, map: MapRun) -> ItemColumns:
         return self.pump.read(map.moment)  # type: ignore[no-any-return]
 
     def take_handle(self, map: MapRun, index: int) -> None:
-        self.pump.call(self.pump.dispatcher.handle_taken, map, index)
+        self.pump.call(self.pump.dispatcher.readers.handle_taken, map, index)
 
     def take_handles(self, map: MapRun, items: Sequence[int]) -> None:
-        self.pump.call(self.pump.dispatcher.handles_taken, map, items)
+        self.pump.call(self.pump.dispatcher.readers.handles_taken, map, items)
 
     def drop_handle(self, map: MapRun, index: int) -> None:
-        self.pump.note(self.pump.dispatcher.handle_gone, map, index)
+        self.pump.note(self.pump.dispatcher.readers.handle_gone, map, index)
 
     def drop_list(self, map: MapRun) -> None:
-        self.pump.note(self.pump.dispatcher.list_gone, map)
+        self.pump.note(self.pump.dispatcher.readers.list_gone, map)
 
     def stream(self, map: MapRun, move: str, *args: Any) -> None:
-        self.pump.call(getattr(self.pump.dispatcher, move), map, *args)
+        dispatcher = self.pump.dispatcher
+        part = dispatcher.windows if move == "seal" else dispatcher.readers
+        self.pump.call(getattr(part, move), map, *args)
 
     def stream_closed(self, map: MapRun, finished: bool) -> None:
         self.pump.call(self._close_stream, map, finished)
 
     def _close_stream(self, map: MapRun, finished: bool) -> None:
-        self.pump.dispatcher.stream_closed(map, finished=finished)
+        self.pump.dispatcher.readers.stream_closed(map, finished=finished)
 
     def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
-        self.pump.call(self.pump.dispatcher.subscribe, map, call)
+        self.pump.call(self.pump.dispatcher.readers.subscribe, map, call)
 
     def unsubscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
-        self.pump.call(self.pump.dispatcher.unsubscribe, map, call)
+        self.pump.call(self.pump.dispatcher.readers.unsubscribe, map, call)
 
     def call_back(self, work: Callable[[], None]) -> None:
         self.pump.aside(work)

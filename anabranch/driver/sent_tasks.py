@@ -32,13 +32,13 @@ class SentTasks:
             run: the flow run that asks.
         """
         dispatcher = self._pump.dispatcher
-        apart = not dispatcher.lanes[lane].capabilities.in_process
+        apart = not dispatcher.tables.lanes[lane].capabilities.in_process
         with self._lock:
             ref, known = self._known.get((lane, task.serial), (0, 0))
             edition = task.computation.look(run) if apart else 0
             if not ref or known != edition:
                 ref = self._put(lane, task, apart, edition, ref)
-            self._pump.leave(dispatcher.use_spec, ref)
+            self._pump.leave(dispatcher.specs.use, ref)
         return ref
 
     def forget(self, lane: int) -> None:
@@ -51,7 +51,7 @@ class SentTasks:
             task.spec.store, task.spec.probe = self._session.store_for(lane)
         if apart:
             _warn_uncached(task)
-        new = self._pump.dispatcher.new_ref()
+        new = self._pump.dispatcher.tables.new_ref()
         self._known[lane, task.serial] = (new, edition)
         self._pump.call(self._tell, lane, new, task, before)
         if apart:
@@ -59,9 +59,9 @@ class SentTasks:
         return new
 
     def _tell(self, lane: int, ref: int, task: Runnable, before: int) -> None:
-        self._pump.dispatcher.out.append(Put(lane, ref, task.spec))
+        self._pump.dispatcher.tables.out.append(Put(lane, ref, task.spec))
         if before:
-            self._pump.dispatcher.renew_spec(lane, before, ref)
+            self._pump.dispatcher.specs.renew(lane, before, ref)
 
 
 def _warn_uncached(task: Runnable) -> None:

@@ -24,7 +24,7 @@ class Spiller:
     """Carries out `Spill` and `Move`, one after another.
 
     Args:
-        answer: takes a method name of the dispatcher and its arguments; from any thread.
+        answer: takes a method name of the dispatcher's `values` and its arguments; from any thread.
         warn: is told, once a task, why values could not leave memory.
     """
 

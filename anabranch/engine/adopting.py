@@ -14,64 +14,42 @@ from typing import TYPE_CHECKING
 from anabranch.core import states
 from anabranch.core.earlier import hold
 from anabranch.core.runs import ItemBlock
-from anabranch.engine.intake import Intake
-from anabranch.engine.ranges import common, runs_of
+from anabranch.engine.ranges import common
 from anabranch.engine.rows import stored_row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.maps import MapRun
-    from anabranch.core.reasons import Reason
+    from anabranch.core.runs import Row
 
 
-class Adopting(Intake):
-    """Adds what an earlier driver has left."""
-
-    def make_ready(self, map: MapRun, lo: int, hi: int, *, exact: bool = False, front: bool = False) -> None:
-        """Items [lo, hi) may be sent, if they have not been completed before."""
-        if map.earlier is None or hi <= lo:
-            super().make_ready(map, lo, hi, exact=exact, front=front)
-            return
-        one, several = functools.partial(_unchanged, map), functools.partial(_all_unchanged, map)
-        for start, stop, kept in list(map.earlier.split(lo, hi, one, several)):
-            if kept:
-                self._adopt(map, start, stop)
-            else:
-                _count_on(map, start, stop)
-                super().make_ready(map, start, stop, exact=exact, front=front)
-
-    def end_items(
-        self, map: MapRun, items: Sequence[int], code: int, message: str = "", error: ErrorInfo | None = None,
-        reason: Reason | None = None,
-    ) -> None:  # fmt: skip
-        """An end without an attempt follows on the earlier driver's attempts too."""
-        if map.earlier is not None and map.earlier.attempts:
-            for lo, hi in runs_of(items):
-                _count_on(map, lo, hi)
-        super().end_items(map, items, code, message, error, reason)
-
-    def _adopt(self, map: MapRun, lo: int, hi: int) -> None:
-        assert map.earlier is not None
-        map.codes[lo:hi] = bytes([states.COMPLETED]) * (hi - lo)
-        map.done += hi - lo
-        map.gaps = True
-        if map.keys is not None and map.kind != "map":  # a new series: what is recorded of it is under another's name
-            for index in range(lo, hi):
-                place = map.earlier.places.find(index)
-                if place is not None:
-                    map.stored.add(place[0], (index,), (place[1],))
-                self.rows.append(stored_row(map, index, place))
-            self.rows.append(ItemBlock(map.id, lo, hi - lo))
-        # Made again since, for its value was lost, and given up: what is stored stands, but the record says otherwise.
-        for index in common(range(lo, hi), map.attempts):
-            if index in map.attempts:
-                self.rows.append(ItemBlock(map.id, index, 1, attempt=map.attempts[index]))
-        self.ended(map, range(lo, hi))
+def split(map: MapRun, lo: int, hi: int) -> list[tuple[int, int, bool]]:
+    """Runs of items of [lo, hi) that are kept (True), or have to run."""
+    assert map.earlier is not None
+    one, several = functools.partial(_unchanged, map), functools.partial(_all_unchanged, map)
+    return list(map.earlier.split(lo, hi, one, several))
 
 
-def _count_on(map: MapRun, lo: int, hi: int) -> None:
+def take_over(map: MapRun, lo: int, hi: int) -> list[Row]:
+    """Items [lo, hi) are completed without a run; gives what the record gets of them."""
+    assert map.earlier is not None
+    rows: list[Row] = []
+    map.codes[lo:hi] = bytes([states.COMPLETED]) * (hi - lo)
+    map.done += hi - lo
+    map.gaps = True
+    if map.keys is not None and map.kind != "map":  # a new series: what is recorded of it is under another's name
+        for index in range(lo, hi):
+            place = map.earlier.places.find(index)
+            if place is not None:
+                map.stored.add(place[0], (index,), (place[1],))
+            rows.append(stored_row(map, index, place))
+        rows.append(ItemBlock(map.id, lo, hi - lo))
+    # Made again since, for its value was lost, and given up: what is stored stands, but the record says otherwise.
+    again = [i for i in common(range(lo, hi), map.attempts) if i in map.attempts]
+    rows += [ItemBlock(map.id, index, 1, attempt=map.attempts[index]) for index in again]
+    return rows
+
+
+def count_on(map: MapRun, lo: int, hi: int) -> None:
     """Attempts of an earlier driver count on, and not against `retries`."""
     assert map.earlier is not None
     for index, last in map.earlier.tried(lo, hi):

@@ -14,6 +14,7 @@ from anabranch.core.reasons import make
 from anabranch.core.sizes import sizeof
 from anabranch.core.states import FAILED, is_success
 from anabranch.core.walk import Hole, fill
+from anabranch.engine.fusing import PIPE, follow
 from anabranch.engine.lanes import Sent
 from anabranch.engine.limits import memory_limit
 from anabranch.engine.ranges import as_range
@@ -25,46 +26,48 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.engine.board import Board
     from anabranch.engine.lanes import Lane
+    from anabranch.engine.tables import Tables
 
-MAX_STAGES = 64
 LIGHT_BYTES = 4096  # of an item's argument: so small that many may travel together,
 MANY_PARTS = 64  # unless there are more of them than are worth a look
 INLINE_BYTES = 1024  # a value of so many bytes may come home inside its report,
 PACKED_BYTES = 64 << 20  # until so many are there in all
 
 
-class Pipe:
-    """Marks a single submit whose only argument is one future: it can travel behind its producer."""
-
-    __slots__ = ()
-
-
-PIPE = Pipe()
-
-
 def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
     """Take items off the map's ready ranges and make them a chunk in flight."""
-    items = take_items(board, lane, map)
+    tables = board.tables
+    items = take_items(tables, lane, map)
     if not items:
         return None
     try:
-        read = arguments(board, map, items)
+        read = arguments(map, items)
     except Exception:  # whatever the code of a value does that is unpickled
         items = _readable(board, map, items)
         if not items:
             return None
-        read = arguments(board, map, items)
+        read = arguments(map, items)
     again = bool(map.attempts) and any(i in map.attempts for i in items)
     # What reads an item that is done again may be on its way already.
-    maps, per_stage = ((map,), (items,)) if again else follow(board, map, items)
-    attempts = None
+    maps, per_stage = ((map,), (items,)) if again else follow(tables.ledger, map, items)
+    chunk = _written(tables, map, items, read, maps, per_stage)
+    _commit(tables, Sent(chunk, lane, maps, per_stage))
+    return chunk
+
+
+def _written(
+    tables: Tables, map: MapRun, items: Sequence[int], read: Arguments, maps: tuple[MapRun, ...],
+    per_stage: tuple[Sequence[int], ...],
+) -> Chunk:  # fmt: skip
+    """The chunk of these items and stages, called with what was read."""
+    attempts = excused = None
     if map.attempts:
         numbers = [map.attempts.get(i, 1) for i in items]
         attempts = numbers if any(n > 1 for n in numbers) else None
-    excused = [map.excused.get(i, 0) for i in items] if attempts is not None and map.excused else None
+        excused = [map.excused.get(i, 0) for i in items] if attempts is not None and map.excused else None
     stages, keep, timeout = _one_stage(map, items) if len(maps) == 1 else _several_stages(maps, per_stage)
-    chunk = Chunk(
-        id=board.new_chunk_id(),
+    return Chunk(
+        id=tables.new_chunk_id(),
         stages=stages,
         items=items,
         args=read.args,
@@ -74,23 +77,26 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
         wants=read.wants,
         saved=tuple(read.saved),
         keep=keep,
-        close_seconds=0.0 if map.chunk_option else board.pace(map).too_long(len(items)),
-        inline_limit=INLINE_BYTES if board.ledger.bytes_packed < PACKED_BYTES else 0,
+        close_seconds=0.0 if map.chunk_option else tables.pace(map).too_long(len(items)),
+        inline_limit=INLINE_BYTES if tables.ledger.bytes_packed < PACKED_BYTES else 0,
         stage_items=() if len(maps) == 1 or all(i is items for i in per_stage) else per_stage,
         priority=map.options.priority,
         resources=map.resources,
         timeout=timeout,
         flow_run_id=map.flow_run_id,
     )
-    sent = Sent(chunk, lane, maps, per_stage)
+
+
+def _commit(tables: Tables, sent: Sent) -> None:
+    """The chunk is in flight from here on: its maps know it, and its limits count it."""
+    map, chunk = sent.maps[0], sent.chunk
     if map.limits:
-        sent.limits, sent.places = map.limits, board.limits.fill(map, len(items))
-        sent.at_once = board.limits.capacity.get(memory_limit(map), 0)
-    board.sent[chunk.id] = sent
+        sent.limits, sent.places = map.limits, tables.limits.fill(map, len(chunk.items))
+        sent.at_once = tables.limits.capacity.get(memory_limit(map), 0)
+    tables.sent[chunk.id] = sent
     for stage_map in sent.once:
         stage_map.running.add(chunk.id)
-    map.sent += len(items)
-    return chunk
+    map.sent += len(chunk.items)
 
 
 def _readable(board: Board, map: MapRun, items: Sequence[int]) -> Sequence[int]:
@@ -98,7 +104,7 @@ def _readable(board: Board, map: MapRun, items: Sequence[int]) -> Sequence[int]:
     found = []
     for index in items:
         try:
-            arguments(board, map, (index,))
+            arguments(map, (index,))
         except Exception as error:
             text = f"an argument does not unpickle in the driver: {told(error)}"
             info = capture(SerializationError(text), in_process=True)
@@ -122,10 +128,10 @@ def _several_stages(maps: tuple[MapRun, ...], per_stage: tuple[Sequence[int], ..
     return refs, keep, max([m.options.timeout_seconds or 0.0 for m in dict.fromkeys(maps)]) or None
 
 
-def take_items(board: Board, lane: Lane, map: MapRun) -> Sequence[int]:
+def take_items(tables: Tables, lane: Lane, map: MapRun) -> Sequence[int]:
     """The next items: one range if the first is long enough, else several gathered."""
     lo, hi, exact = map.ready[0]
-    most = board.limits.most(map) if map.limits else hi
+    most = tables.limits.most(map) if map.limits else hi
     if exact and hi - lo > most:
         map.ready[0] = (lo + most, hi, True)
         return range(lo, lo + most)
@@ -133,7 +139,7 @@ def take_items(board: Board, lane: Lane, map: MapRun) -> Sequence[int]:
         map.ready.popleft()
         return range(lo, hi)
     waiting = sum(b - a for a, b, _ in map.ready) if len(map.ready) < 64 else len(map.ready)
-    size = board.pace(map).size(waiting, lane.slots, fixed=map.chunk_option, together=map.done > 0 and _light(map, lo))
+    size = tables.pace(map).size(waiting, lane.slots, fixed=map.chunk_option, together=map.done > 0 and _light(map, lo))
     if map.limits:
         size = min(size, most)
     if hi - lo >= size or len(map.ready) == 1:
@@ -164,89 +170,6 @@ def _light(map: MapRun, index: int) -> bool:
     return len(parts) <= MANY_PARTS and all(sizeof(part) <= LIGHT_BYTES for part in parts)
 
 
-def follow(board: Board, map: MapRun, items: Sequence[int]) -> tuple[tuple[MapRun, ...], tuple[Sequence[int], ...]]:
-    """The stages that may travel along: exactly one consumer each, waiting for nothing else."""
-    if not (map.map_consumers or map.item_consumers or map.followers):
-        return (map,), (items,)
-    maps, per_stage, alike = [map], [items], True
-    while len(maps) < MAX_STAGES:
-        followers = _followers(map, per_stage[-1]) if alike else None
-        if followers is not None:
-            maps.append(map)
-            per_stage.append(followers)
-            continue
-        board.spell_out(maps[-1], per_stage[-1])
-        step = _next_map(maps[-1], per_stage[-1]) or _next_items(maps[-1], per_stage[-1])
-        if step is None:
-            break
-        if alike and step[0] is not map:  # what is told of several maps is taken in stage by stage, from the tables
-            alike = False
-            for before in per_stage:
-                board.spell_out(map, before)
-        maps.append(step[0])
-        per_stage.append(step[1])
-    return tuple(maps), tuple(per_stage)
-
-
-def travels_along(map: MapRun) -> bool:
-    """Whether single runs may go with the one before them, if both are of this series."""
-    plain = not (map.limits or map.resumable) and map.earlier is None
-    return plain and map.options.trigger is None and bool(map.pipe_ref)
-
-
-def _followers(map: MapRun, items: Sequence[int]) -> Sequence[int] | None:
-    """The links behind these items, if each has one and nothing else reads it."""
-    followers = map.followers
-    if not followers or map.map_consumers or not travels_along(map):
-        return None
-    if map.item_consumers and not map.item_consumers.keys().isdisjoint(items):
-        return None
-    found = [followers.get(index, -1) for index in items]
-    return None if -1 in found else as_range(found)
-
-
-def _next_map(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]] | None:
-    if len(map.map_consumers) != 1 or not isinstance(items, range):
-        return None
-    other = map.map_consumers[0]
-    alike = other.lane == map.lane and other.resources == map.resources and not other.limits
-    simple = len(other.feeds) == 1 and not other.feeds[0].allow_failure and other.layout == (-1,)
-    free = other.gate == 0 and other.constants_ready and not other.cancelled and not other.ready
-    if not (alike and simple and free and other.options.trigger is None and other.chunk_option is None):
-        return None
-    if any(other.codes[items[0] : items[-1] + 1]) or len(other.codes) <= items[-1]:
-        return None
-    if other.attempts and any(i in other.attempts for i in items):
-        return None  # counted by stage 0 alone
-    if other.earlier is not None and other.earlier.attempts:
-        return None  # some are to be numbered once they are asked about
-    return other, items
-
-
-def _next_items(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]] | None:
-    if not map.item_consumers or map.map_consumers:
-        return None
-    target: MapRun | None = None
-    found: list[int] = []
-    for index in items:
-        consumers = map.item_consumers.get(index)
-        if consumers is None or len(consumers) != 1 or consumers[0][1] < 0:
-            return None
-        other, which = consumers[0]
-        if target is None:
-            target = other
-        if other is not target or other.args.get(which) is not PIPE or other.codes[which] or which in other.attempts:
-            return None
-        if other.blocked_items.get(which) != 1:
-            return None
-        found.append(which)
-    if target is None or target.lane != map.lane or target.resources != map.resources or target.limits:
-        return None
-    if target.options.trigger is not None or not target.pipe_ref:
-        return None
-    return target, as_range(found)
-
-
 def _kept(map: MapRun, items: Sequence[int], later: MapRun | None) -> bool:
     """Whether a stage's values have readers beyond the next stage (or may be needed to repeat it)."""
     if map.list_readers or (later is not None and (later.options.retries or later.options.cached)):
@@ -272,7 +195,7 @@ class Arguments:
         self.wants: dict[int, tuple[int, ...]] = {}
 
 
-def arguments(board: Board, map: MapRun, items: Sequence[int]) -> Arguments:
+def arguments(map: MapRun, items: Sequence[int]) -> Arguments:
     """What a chunk of these items is called with."""
     found = Arguments()
     if map.item_upstreams and not map.feeds and (map.source is None or not map.source.random_access):

@@ -1,88 +1,83 @@
-"""What may run, and what follows from an end. The first floor of the dispatcher.
+"""What may run, what follows from an end, and cancelling: the heart of the dispatcher; see `dispatch.py`.
 
-`readers.py` below holds the tables and those who read or wait; `intake.py` above adds the way in
-(maps and submits), `adopting.py` what an earlier driver completed, `remakes.py` values made again, `losses.py` what
-goes wrong, `dispatch.py` the way out to runners and back. All seven are one state machine, split by what they are
-about; see `dispatch.py`.
+    all that an item reads has ended --> ready --> sent --> ended --> what reads it --> ready ...
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anabranch.core import reasons, states
-from anabranch.core.contracts import ErrorInfo, Handle, Inline
-from anabranch.core.errors import ResourceError
-from anabranch.core.events import Judge, RunHooks
-from anabranch.core.maps import Upstream, ValueBlock
-from anabranch.core.runs import ItemRow
-from anabranch.engine import causes, triggers
-from anabranch.engine.assemble import PIPE
-from anabranch.engine.capacity import shortfall
+from anabranch.core.contracts import ErrorInfo
+from anabranch.core.events import CancelChunk, Judge, Pull, Resolve, RunHooks
+from anabranch.core.maps import Upstream
+from anabranch.engine import adopting, causes, triggers
+from anabranch.engine.fusing import PIPE, spell_out
+from anabranch.engine.hooks import any_for
 from anabranch.engine.known_inputs import given_to
-from anabranch.engine.ranges import common, in_ranges, remove_from
-from anabranch.engine.readers import Readers
-from anabranch.engine.rows import cancelled_rows, map_row
+from anabranch.engine.ranges import common, in_ranges, remove_from, runs_of
+from anabranch.engine.rows import cancelled_rows, item_row, map_row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
+    from typing import Any
 
     from anabranch.core.events import Verdict
     from anabranch.core.maps import MapRun
     from anabranch.core.reasons import Reason
+    from anabranch.engine.recipes import Recipes
+    from anabranch.engine.tables import Tables
+    from anabranch.engine.timers import Timers
+    from anabranch.engine.values import Values
+    from anabranch.engine.windows import Windows
 
 FEW = 16  # items that are cancelled together get a row each, more than these get columns
 
 
-class Board(Readers):
-    """Adds how items become ready, and how they end."""
+class Board:
+    """Items become ready, end, and are cancelled: each end admits what waited for it, so the three are one.
 
-    # -- room ------------------------------------------------------------------------------------
+    Attributes:
+        cancelling: maps that are being cancelled together: nothing of them fails for another's cancel.
+        cancelled_by: the word for the one that cancels them.
+        turned_away: how all items of a map end, also those still to come, by the map's id.
+    """
 
-    def slots_changed(self, lane: int, now: int, maximum: int | None, offers: dict[str, float] | None = None) -> None:
-        """Workers have come or gone; with `offers`, also what the largest of them has."""
-        here = self.lanes[lane]
-        here.slots, here.maximum = now, maximum
-        self.dirty_lanes.add(lane)
-        if offers is None or offers == here.offers:
-            return
-        here.offers = offers
-        for map in [m for m in self.maps.values() if m.lane == lane and m.resources and not m.finished]:
-            self.look_at_capacity(map)
-
-    def look_at_capacity(self, map: MapRun) -> None:
-        """Whether some worker has what the map's items need; where the runner may grow, they wait for one."""
-        lane = self.lanes[map.lane]
-        if not (map.resources and lane.capabilities.resources_elastic):
-            return
-        # Where there is no worker at all nobody can tell, and what is sent there is the demand for one.
-        before, map.short = map.short, shortfall(map.resources, lane.offers) if lane.offers else ""
-        if before and not map.short:
-            self.short.forget(map)
-            self.enqueue(map)
-        elif map.short and not before:
-            self.short.add(map, None, self.now + self.capacity_timeout)
-
-    def _capacity_over(self, map: MapRun, index: int | None) -> None:
-        name = self.lanes[map.lane].capabilities.name
-        message = (
-            f"task {map.spec.name!r} asks for {map.short} on one worker, and the {name} runner got none such within "
-            f"{self.capacity_timeout:g} s: ask for less, start such workers, or wait longer (setting capacity_timeout)"
-        )
-        error = ErrorInfo("ResourceError", message, "", exception=ResourceError(message))
-        why = reasons.make("capacity", resources=map.short, seconds=self.capacity_timeout)
-        if index is None and map.kind == "map" and not map.closed:
-            self.cancel_map(map, unpulled_only=True)
-        self.end_items(map, range(len(map.codes)) if index is None else (index,), states.FAILED, message, error, why)
+    def __init__(self, tables: Tables, timers: Timers, windows: Windows, values: Values, recipes: Recipes) -> None:
+        self.tables = tables
+        self.ledger = tables.ledger
+        self.timers = timers
+        self.windows = windows
+        self.values = values
+        self.recipes = recipes
+        self.cancelling: set[MapRun] = set()
+        self.cancelled_by = "user"
+        self.turned_away: dict[str, tuple[int, str, Reason]] = {}
 
     # -- becoming ready --------------------------------------------------------------------------
 
     def make_ready(self, map: MapRun, lo: int, hi: int, *, exact: bool = False, front: bool = False) -> None:
-        """Items [lo, hi) may be sent; `exact` sends them as one chunk of just these."""
+        """Items [lo, hi) may be sent, but for those that an earlier driver has completed.
+
+        Args:
+            exact: as one chunk of just these.
+            front: before those that are ready already.
+        """
         if hi <= lo:
             return
+        if map.earlier is None:
+            self._put_in_line(map, lo, hi, exact, front)
+            return
+        for start, stop, kept in adopting.split(map, lo, hi):
+            if kept:
+                self.tables.rows += adopting.take_over(map, start, stop)
+                self.ended(map, range(start, stop))
+            else:
+                adopting.count_on(map, start, stop)
+                self._put_in_line(map, start, stop, exact, front)
+
+    def _put_in_line(self, map: MapRun, lo: int, hi: int, exact: bool, front: bool) -> None:
         last = map.ready[-1] if map.ready else None
         if last is not None and last[1] == lo and not exact and not last[2] and not front:
             map.ready[-1] = (last[0], hi, False)
@@ -90,32 +85,14 @@ class Board(Readers):
             map.ready.appendleft((lo, hi, exact))
         else:
             map.ready.append((lo, hi, exact))
-        self.enqueue(map)
-
-    def enqueue(self, map: MapRun) -> None:
-        """Put the map among those its lane sends from: urgent first, then deepest, then oldest.
-
-        What a running task submitted goes before what flows did, the newest first: so few tasks wait at once
-        where tasks submit tasks, and each one that waits costs a worker.
-        """
-        if map.flow_run_id in self.halted:
-            return
-        if not map.on_lane and map.ready and map.constants_ready and map.gate == 0 and not map.short:
-            map.on_lane = True
-            lane = self.lanes[map.lane]
-            nested = bool(map.parent_id)
-            order = (-map.options.priority, not nested, -map.depth, -map.serial if nested else map.serial)
-            heapq.heappush(lane.runnable, (*order, map))
-            self.dirty_lanes.add(map.lane)
-
-    def set_limit(self, name: str, places: int | None) -> None:
-        """Change a concurrency limit; see `engine.limits`."""
-        for map in self.limits.set(name, places):
-            self.enqueue(map)
+        self.tables.enqueue(map)
 
     def admit_range(self, map: MapRun, lo: int, hi: int) -> None:
         """Upstream items [lo, hi) of an item-wise map have ended, all or in part."""
         hi = min(hi, len(map.codes))
+        if self.turned_away and map.id in self.turned_away:
+            self.end_as_all(map, lo, hi)
+            return
         if lo >= hi or map.gate or not map.constants_ready:
             return
         if len(map.feeds) == 1 and map.options.trigger is None:
@@ -131,7 +108,7 @@ class Board(Readers):
         self._admit_each(map, lo, hi)
 
     def _admit_each(self, map: MapRun, lo: int, hi: int) -> None:
-        known = in_ranges(map.ready, lo, hi) | self.in_flight(map, lo, hi) if map.sent or map.ready else set()
+        known = in_ranges(map.ready, lo, hi) | self.tables.in_flight(map, lo, hi) if map.sent or map.ready else set()
         start = lo
         for index in range(lo, hi):
             ended = all(u.map.is_terminal(index) for u in map.feeds)
@@ -165,7 +142,7 @@ class Board(Readers):
             return
         for consumer in map.map_consumers:
             remove_from(consumer.ready, lost)
-        for other in [m for m in self.maps.values() if m.item_upstreams and m.ready]:
+        for other in [m for m in self.tables.maps.values() if m.item_upstreams and m.ready]:
             back = {
                 index
                 for index, ups in other.item_upstreams.items()
@@ -202,20 +179,80 @@ class Board(Readers):
         self.end_items(map, (index,), states.TRIGGER_FAILED, problem, reason=why)
         return False
 
-    def in_flight(self, map: MapRun, lo: int, hi: int) -> set[int]:
-        """Items of [lo, hi) that are in a chunk now."""
-        found: set[int] = set()
-        for chunk_id in map.running:
-            sent = self.sent[chunk_id]
-            for stage_map, items in zip(sent.maps, sent.items, strict=True):
-                if stage_map is not map:
-                    continue
-                first, rest = sent.reported, items[sent.reported :]
-                if isinstance(rest, range) and rest.step == 1:  # asked at each report: only what overlaps is looked at
-                    first += max(lo - rest.start, 0)
-                    rest = range(max(lo, rest.start), min(hi, rest.stop))
-                found.update(i for p, i in enumerate(rest, first) if lo <= i < hi and p not in sent.taken)
-        return found
+    def come_back(self, map: MapRun, index: int) -> None:
+        """The time of a delayed item has come."""
+        # It may have travelled behind a producer whose value was lost with it: then that comes first.
+        if index not in map.blocked_items and self.with_inputs(map, [index]):
+            self.make_ready(map, index, index + 1)
+
+    def watch(self, up: Upstream, map: MapRun, index: int | None) -> None:
+        if up.item is None:
+            up.map.list_consumers.append((map, index))
+            self.windows.seal(up.map)
+        else:
+            up.map.item_consumers.setdefault(up.item, []).append((map, -1 if index is None else index))
+
+    # -- whole maps ------------------------------------------------------------------------------
+
+    def grow(self, map: MapRun, length: int) -> None:
+        if length > len(map.codes):
+            map.codes.extend(bytes(length - len(map.codes)))
+            self.ledger.grow(map)
+        for consumer in map.map_consumers:
+            self.grow(consumer, min(len(u.map.codes) for u in consumer.feeds))
+
+    def gate_opened(self, map: MapRun) -> None:
+        """All that the whole map waited for has ended: its constants can be had, or it is not admitted."""
+        gates = map.item_upstreams.get(-1, ())
+        problem = triggers.refusal(gates, map.options.trigger) if gates else None  # no gates: its items are asked
+        if problem is not None:
+            why = causes.of_refusal(map, gates)
+            self.gates_read(map)
+            self.turn_away(map, states.TRIGGER_FAILED, problem, why)
+            return
+        if not map.constants_ready:
+            self.tables.out.append(Resolve(map))
+            return
+        self.gates_read(map)
+        self.start_items(map)
+
+    def gates_read(self, map: MapRun) -> None:
+        for up in map.item_upstreams.pop(-1, ()):
+            if up.value:
+                self.ledger.let_go(up)
+
+    def turn_away(self, map: MapRun, code: int, message: str, why: Reason) -> None:
+        """None of the map's items begins, and none of those that its iterator, or what feeds it, has still to bring."""
+        if not map.closed:
+            self.turned_away[map.id] = (code, message, why)
+        self.end_items(map, range(len(map.codes)), code, message, reason=why)
+
+    def start_items(self, map: MapRun) -> None:
+        if map.feeds:
+            for feed in map.feeds[:1]:
+                self.admit_range(map, 0, min(len(map.codes), len(feed.map.codes)))
+        elif map.source is not None and map.source.random_access:
+            # Some may have been cancelled while the map was waiting.
+            for lo, hi in [(0, len(map.codes))] if not any(map.codes) else _unfinished(map):
+                self.make_ready(map, lo, hi)
+            self.check_finished(map)
+        elif map.source is not None:
+            self.tables.enqueue(map)  # whoever waits had some of it pulled before it could begin
+            self.windows.pull(map)
+        elif map.kind == "map":
+            self.check_finished(map)
+
+    def end_as_all(self, map: MapRun, lo: int, hi: int) -> None:
+        code, message, why = self.turned_away[map.id]
+        self.end_items(map, range(lo, hi), code, message, reason=why)
+
+    def close_map(self, map: MapRun) -> None:
+        """No more items will come."""
+        map.closed = True
+        for consumer in map.map_consumers:
+            if not consumer.closed and all(u.map.closed for u in consumer.feeds):
+                self.close_map(consumer)
+        self.check_finished(map)
 
     # -- ending ----------------------------------------------------------------------------------
 
@@ -233,16 +270,19 @@ class Board(Readers):
         State handlers are asked first: until they have answered, the item is held as if delayed. A
         cancel stands, they are only told of it.
         """
+        if map.earlier is not None and map.earlier.attempts:  # an end without an attempt follows on those before, too
+            for lo, hi in runs_of(items):
+                adopting.count_on(map, lo, hi)
         ended = [i for i in items if not map.is_terminal(i)]
         if not ended:
             self.check_finished(map)
             return
-        self.spell_out(map)
+        spell_out(self.ledger, map)
         if map.options.state_handlers and code != states.CANCELLED:
             remove_from(map.ready, set(ended))
             for index in ended:
                 map.delayed[index] = (math.inf, map.codes[index])
-                self.out.append(Judge(map, index, code, message, error, reason))
+                self.tables.out.append(Judge(map, index, code, message, error, reason))
             return
         self._end(map, ended, code, message, error, reason=reason)
 
@@ -253,22 +293,16 @@ class Board(Readers):
             return
         del map.delayed[index]
         if found.code == states.AWAITING_RETRY:
-            self.rows.append(self.item_row(map, index, found.code, found.message, found.error))
+            self.tables.rows.append(item_row(self.tables.wall, map, index, found.code, found.message, found.error))
             map.next_attempt(index, excused=asked.code == states.CRASHED)
-            self.delay(map, index, found.delay, found.code)
+            self.timers.delay(map, index, found.delay, found.code)
             return
         if found.name:
             map.state_names[index] = found.name
         if states.is_success(found.code) and map.keep:
-            self.own_value(map, index, found.value)
+            self.values.own(map, index, found.value)
         reason = asked.reason if found.code == asked.code else None
         self._end(map, [index], found.code, found.message, found.error, found.value, reason)
-
-    def own_value(self, map: MapRun, index: int, value: Any) -> None:
-        """A value that was made in the driver."""
-        block = ValueBlock(Handle(-self.new_chunk_id(), 0, 0), map.lane, [index], Inline([value], 64), 64)
-        map.add_block(block, overlay=True)
-        self.ledger.added(map, block)
 
     def _end(
         self, map: MapRun, ended: list[int], code: int, message: str, error: ErrorInfo | None, value: Any = None,
@@ -283,52 +317,30 @@ class Board(Readers):
             if error is not None:
                 map.errors[index] = error
             if not many or index in map.attempts or index == ended[0]:  # the first one's row has the reason of all
-                self.rows.append(self.item_row(map, index, code, message, error, reason))
+                self.tables.rows.append(item_row(self.tables.wall, map, index, code, message, error, reason))
         if many:
-            self.rows += cancelled_rows(map, [i for i in ended if i not in map.attempts], self.wall)
+            self.tables.rows += cancelled_rows(map, [i for i in ended if i not in map.attempts], self.tables.wall)
         map.done += len(ended)
         remove_from(map.ready, set(ended))
         self.give_up_children(map, ended)
-        if _has_hooks(map, code):
-            self.out.extend(RunHooks(map, i, code, message, value, given_to(map, i)) for i in ended)
+        if any_for(map.options, code):
+            self.tables.out.extend(RunHooks(map, i, code, message, value, given_to(map, i)) for i in ended)
         self.ended(map, ended)
         # An attempt that is to be done again has a place in its block, which nobody will look for now.
         self.ledger.settle(map, min(ended), max(ended) + 1)
 
     def give_up_children(self, map: MapRun, items: Sequence[int]) -> None:
         """What these runs had submitted: their futures went with them, so nobody can ask for it any more."""
-        if not self.nested:
+        if not self.tables.nested:
             return
-        found = [child for i in items for child in self.nested.get(f"{map.id}/{i}", ()) if not child.finished]
+        found = [child for i in items for child in self.tables.nested.get(f"{map.id}/{i}", ()) if not child.finished]
         if found:
             self.cancel_together(found, "parent")
-
-    def item_row(
-        self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, reason: Reason | None = None
-    ) -> ItemRow:
-        name = map.state_names.get(index) or states.NAMES[code][0]
-        why = reason or causes.of_end(map, index, code, error)
-        return ItemRow(
-            map.id,
-            index,
-            map.attempt(index),
-            code,
-            name,
-            map.names.get(index, ""),
-            message,
-            None,
-            self.wall if code >= states.FIRST_TERMINAL else None,
-            "",
-            error.type_name if error else "",
-            error.traceback if error else "",
-            why.word,
-            why.details,
-        )
 
     def ended(self, map: MapRun, items: Sequence[int], reading: Sequence[int] | None = None) -> None:
         """Items are terminal now: free what they (or only `reading`) read, wake and admit who waited for them."""
         if map.followers:
-            self.spell_out(map, items)
+            spell_out(self.ledger, map, items)
         if map.feeds or map.item_upstreams:
             self._inputs_read(map, items if reading is None else reading)
         for consumer in dict.fromkeys(map.map_consumers) if map.map_consumers else ():
@@ -343,12 +355,12 @@ class Board(Readers):
                     self._upstream_ended(consumer, which)
         if map.waiters:
             for key in common(items, map.waiters):
-                self.wake.extend(map.waiters.pop(key, ()))
+                self.tables.wake.extend(map.waiters.pop(key, ()))
         for call in map.subscribers:
             call(map, items)
-        self._forget_arguments(map, items)
+        self.recipes.items_ended(map, items)
         if map.source is not None:
-            self.pull(map)
+            self.windows.pull(map)
         self.check_finished(map)
 
     def links_ended(self, map: MapRun, links: Sequence[Sequence[int]], ended: Sequence[int]) -> None:
@@ -358,7 +370,7 @@ class Board(Readers):
             links: the items of each stage.
             ended: all of them, stage by stage.
         """
-        recipes = self.recipe_needed(map)
+        recipes = self.recipes.needed(map)
         followers, consumers = map.followers, map.item_consumers
         for index, reader in zip(ended, ended[len(links[0]) :], strict=False):
             if recipes:
@@ -379,7 +391,7 @@ class Board(Readers):
             if up.allow_failure or map.options.trigger is not None:
                 for index in items:
                     if states.is_success(map.codes[index]):
-                        self.handled_by_consumer(up, index)
+                        triggers.handled(up, index)
         for feed in dict.fromkeys(u.map for u in map.feeds):
             if isinstance(items, range):
                 self.ledger.items_read(feed, items[0], items[-1] + 1)
@@ -387,34 +399,17 @@ class Board(Readers):
                 for index in items:
                     self.ledger.items_read(feed, index, index + 1)
         if map.item_upstreams:
-            recipes = self.recipe_needed(map)
+            recipes = self.recipes.needed(map)
             for index in items:
                 ups = map.item_upstreams.pop(index, ())
                 if ups and recipes:
                     map.recipes[index] = ups
                 for up in ups:
                     if (up.allow_failure or map.options.trigger is not None) and states.is_success(map.codes[index]):
-                        self.handled_by_consumer(up, None)
+                        triggers.handled(up, None)
                     if up.value:
-                        self.let_go(up)
+                        self.ledger.let_go(up)
                 map.blocked_items.pop(index, None)
-
-    def handled_by_consumer(self, up: Upstream, at: int | None) -> None:
-        """A consumer that was admitted in spite of failures has completed: they are handled."""
-        for failed, index in triggers.culprits((up,), at):
-            failed.handle(index)
-
-    def _forget_arguments(self, map: MapRun, items: Sequence[int]) -> None:
-        if map.args:
-            for index in common(items, map.args):
-                map.args.pop(index, None)
-
-    def recipe_needed(self, map: MapRun) -> bool:
-        """Whether arguments must outlive their item, to make a lost value again."""
-        lane = self.lanes[map.lane].capabilities
-        if lane.values != "held" or lane.values_survive_workers:
-            return False
-        return map.keep or any(self.recipe_needed(m) for m in map.map_consumers)
 
     def _upstream_ended(self, map: MapRun, index: int) -> None:
         if index < 0:
@@ -441,55 +436,61 @@ class Board(Readers):
                 self._upstream_ended(consumer, -1 if index is None else index)
         if map.waiters:
             for key in [i for i in map.waiters if i is None or i >= len(map.codes)]:
-                self.wake.extend(map.waiters.pop(key))
+                self.tables.wake.extend(map.waiters.pop(key))
         if map.kind == "map" and map.ended_at is None:
-            map.ended_at = map.ended_by(self.now)
+            map.ended_at = map.ended_by(self.tables.now)
             counts = states.Counts(map.codes).as_dict()
-            self.rows.append(map_row(map, len(map.codes), map.ended_at, counts))
+            self.tables.rows.append(map_row(map, len(map.codes), map.ended_at, counts))
 
-    # -- time ------------------------------------------------------------------------------------
+    # -- cancelling ------------------------------------------------------------------------------
 
-    def tick(self, now: float) -> None:
-        """Time has come to `now` (monotonic seconds): delayed items become ready."""
-        self.now = now
-        if self.short.due:
-            for map, at in self.short.over(now):
-                self._capacity_over(map, at)
-        while self.timers and self.timers[0][0] <= now:
-            _, _, map, index = heapq.heappop(self.timers)
-            if index in map.delayed and map.delayed[index][0] <= now:
-                del map.delayed[index]
-                map.codes[index] = states.PENDING
-                # It may have travelled behind a producer whose value was lost with it: then that comes first.
-                if index not in map.blocked_items and self.with_inputs(map, [index]):
-                    self.make_ready(map, index, index + 1)
+    def cancel_items(self, map: MapRun, indices: Sequence[int], *, force: bool = True, by: str = "user") -> None:
+        """Give up items: those not started never start; running ones are stopped where that is possible."""
+        wanted = [i for i in indices if not map.is_terminal(i)]
+        if not wanted:
+            return
+        chosen = set(wanted)
+        for chunk_id in list(map.running):
+            sent = self.tables.sent[chunk_id]
+            for stage_map, items in zip(sent.maps, sent.items, strict=True):
+                positions = tuple(p for p, i in enumerate(items) if i in chosen) if stage_map is map else ()
+                if positions:
+                    sent.dirty = True
+                    stops = force and sent.lane.capabilities.stops_items
+                    self.tables.out.append(CancelChunk(sent.lane.index, chunk_id, positions, stops))
+        self.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
 
-    def delay(self, map: MapRun, index: int, seconds: float, code: int) -> None:
-        """The item comes back after `seconds`, holding nothing meanwhile."""
-        due = self.now + seconds
-        map.codes[index] = code
-        map.delayed[index] = (due, code)
-        heapq.heappush(self.timers, (due, next(self._tick), map, index))
+    def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:
+        """Give up the rest of a map; with `unpulled_only` just what was not taken from its iterator."""
+        if not map.closed:
+            self.close_map(map)
+            if map.source is not None and not map.source.random_access:
+                self.tables.out.append(Pull(map, 0))  # the iterator is let go of
+        if unpulled_only:
+            return
+        map.cancelled = by
+        self.cancel_items(map, range(len(map.codes)), by=by)
+        self.check_finished(map)
 
-    def next_due(self) -> float | None:
-        due = self.short.next_due() if self.short.due else None
-        if not self.timers:
-            return due
-        return self.timers[0][0] if due is None else min(due, self.timers[0][0])
+    def cancel_together(
+        self, maps: Sequence[MapRun], by: str = "user", spared: Container[tuple[str, int]] = ()
+    ) -> None:
+        """Give up several maps that may wait for each other: all of it is cancelled, nothing fails for it.
 
-    def gate_opened(self, map: MapRun) -> None:
-        raise NotImplementedError
+        Args:
+            spared: series and items of submitted flows that have decided how they end.
+        """
+        before = self.cancelling, self.cancelled_by
+        self.cancelling, self.cancelled_by = before[0].union(maps), by
+        try:
+            for map in maps:
+                if map.kind == "map":
+                    self.cancel_map(map, by=by)
+                else:
+                    self.cancel_items(map, [i for i in range(len(map.codes)) if (map.id, i) not in spared], by=by)
+        finally:
+            self.cancelling, self.cancelled_by = before
 
 
-def _has_hooks(map: MapRun, code: int) -> bool:
-    options = map.options
-    if options.state_handlers and code == states.CANCELLED:
-        return True
-    kind = states.NAMES[code][1]
-    by_kind = {
-        states.StateType.FAILED: options.on_failure,
-        states.StateType.CRASHED: options.on_crashed,
-        states.StateType.CANCELLED: options.on_cancellation,
-        states.StateType.COMPLETED: options.on_completion,
-    }
-    return bool(by_kind.get(kind))
+def _unfinished(map: MapRun) -> list[tuple[int, int]]:
+    return list(runs_of(i for i in range(len(map.codes)) if not map.is_terminal(i)))

@@ -10,10 +10,16 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING
 
+from anabranch.core.contracts import ErrorInfo
+from anabranch.core.errors import ResourceError
+from anabranch.core.reasons import make
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anabranch.core.maps import MapRun
+    from anabranch.core.reasons import Reason
+    from anabranch.engine.tables import Tables
 
 
 def shortfall(needs: Mapping[str, float], offers: Mapping[str, float]) -> str:
@@ -54,3 +60,52 @@ class Waiting:
         """The map has what it needs, or is needed no more."""
         self.due = [entry for entry in self.due if entry[2] is not map]
         heapq.heapify(self.due)
+
+
+class Capacity:
+    """Whether some worker has what the items of a map need; where the runner may grow, they wait for one."""
+
+    __slots__ = ("_tables", "timeout", "waiting")
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.timeout = 300.0
+        self.waiting = Waiting()
+
+    def slots_changed(self, lane: int, now: int, maximum: int | None, offers: dict[str, float] | None = None) -> None:
+        """Workers have come or gone; with `offers`, also what the largest of them has."""
+        here = self._tables.lanes[lane]
+        here.slots, here.maximum = now, maximum
+        self._tables.dirty_lanes.add(lane)
+        if offers is None or offers == here.offers:
+            return
+        here.offers = offers
+        for map in [m for m in self._tables.maps.values() if m.lane == lane and m.resources and not m.finished]:
+            self.look(map)
+
+    def look(self, map: MapRun) -> None:
+        """Compare what the map's items need with what the workers have now."""
+        lane = self._tables.lanes[map.lane]
+        if not (map.resources and lane.capabilities.resources_elastic):
+            return
+        # Where there is no worker at all nobody can tell, and what is sent there is the demand for one.
+        before, map.short = map.short, shortfall(map.resources, lane.offers) if lane.offers else ""
+        if before and not map.short:
+            self.waiting.forget(map)
+            self._tables.enqueue(map)
+        elif map.short and not before:
+            self.wait(map, None)
+
+    def wait(self, map: MapRun, index: int | None) -> None:
+        """An item (None: the whole map) waits for a worker that has enough, until the time-out."""
+        self.waiting.add(map, index, self._tables.now + self.timeout)
+
+    def refusal(self, map: MapRun) -> tuple[str, ErrorInfo, Reason]:
+        """How items end for which no worker came: message, error and reason."""
+        name = self._tables.lanes[map.lane].capabilities.name
+        message = (
+            f"task {map.spec.name!r} asks for {map.short} on one worker, and the {name} runner got none such within "
+            f"{self.timeout:g} s: ask for less, start such workers, or wait longer (setting capacity_timeout)"
+        )
+        error = ErrorInfo("ResourceError", message, "", exception=ResourceError(message))
+        return message, error, make("capacity", resources=map.short, seconds=self.timeout)

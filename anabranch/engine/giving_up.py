@@ -7,27 +7,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anabranch.engine.fusing import spell_out
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
 
     from anabranch.core.maps import MapRun
-    from anabranch.engine.dispatch import Dispatcher
+    from anabranch.engine.board import Board
 
 Wanted = tuple["MapRun", "int | None"]  # an item, or a whole map
 
 
-def give_up(dispatcher: Dispatcher, wanted: Iterable[Wanted], among: Sequence[MapRun], by: str) -> None:
+def give_up(board: Board, wanted: Iterable[Wanted], among: Sequence[MapRun], by: str) -> None:
     """Cancel these and, of the maps and single runs `among` which are others, those that nobody else reads."""
     for map in among:
-        dispatcher.spell_out(map)
+        spell_out(board.ledger, map)
     chosen = {_unit(map, index): None for map, index in wanted}
     while more := [unit for unit in _read(among) if unit not in chosen and _only_by(chosen, *unit)]:
         chosen |= dict.fromkeys(more)
     for map, index in chosen:  # readers first: nothing is to fail for what it read
         if index is None:
-            dispatcher.cancel_map(map, by=by)
+            board.cancel_map(map, by=by)
         else:
-            dispatcher.cancel_items(map, (index,), by=by)
+            board.cancel_items(map, (index,), by=by)
 
 
 def _unit(map: MapRun, index: int | None) -> Wanted:

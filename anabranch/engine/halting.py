@@ -5,40 +5,43 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core.events import Shorten
-from anabranch.engine.losses import Losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.maps import MapRun
-    from anabranch.engine.lanes import Sent
+    from anabranch.engine.tables import Tables
 
 
-class Halting(Losses):
-    """Adds the halt of flow runs; `enqueue` and `pull` below pass over what `halted` names."""
+class Halts:
+    """Halts flow runs, and tells when nothing of them runs; `enqueue`, `pull` and sending pass over `tables.halted`."""
+
+    __slots__ = ("_tables", "_waiting")
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._waiting: list[Callable[[], None]] = []
 
     def halt(self, flow_runs: Iterable[str], call: Callable[[], None]) -> None:
         """Begin nothing more of these flow runs; `call` once nothing of them runs that can get on."""
-        fresh = set(flow_runs) - self.halted
-        self.halted |= fresh
-        for sent in self.sent.values():
+        tables = self._tables
+        fresh = set(flow_runs) - tables.halted
+        tables.halted |= fresh
+        for sent in tables.sent.values():
             if sent.maps[0].flow_run_id in fresh:
-                self.out.append(Shorten(sent.lane.index, sent.chunk.id, 0))
-        self._when_halted.append(call)
-        self._look_halted()
+                tables.out.append(Shorten(sent.lane.index, sent.chunk.id, 0))
+        self._waiting.append(call)
+        self.look()
 
-    def forget_maps(self, maps: Sequence[MapRun]) -> None:
-        super().forget_maps(maps)
-        self.halted.difference_update(map.flow_run_id for map in maps)
+    def forget(self, maps: Sequence[MapRun]) -> None:
+        """The flow runs of these maps have ended."""
+        self._tables.halted.difference_update(map.flow_run_id for map in maps)
 
-    def _retire(self, sent: Sent) -> None:
-        super()._retire(sent)
-        self._look_halted()
-
-    def _look_halted(self) -> None:
+    def look(self) -> None:
         """A task that waits for others waits in vain: what has not begun never will."""
-        if not self._when_halted:
+        if not self._waiting:
             return
-        if not any(s.maps[0].flow_run_id in self.halted and not s.waiting for s in self.sent.values()):
-            self.wake += self._when_halted
-            self._when_halted.clear()
+        tables = self._tables
+        if not any(s.maps[0].flow_run_id in tables.halted and not s.waiting for s in tables.sent.values()):
+            tables.wake += self._waiting
+            self._waiting.clear()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import asking
 from anabranch.core.asking import shown, told
 from anabranch.core.errors import TransitionError
-from anabranch.core.states import Failed, State, StateType, check_transition
+from anabranch.core.states import CANCELLED, NAMES, Failed, State, StateType, check_transition
 from anabranch.engine.steps import Call
 
 if TYPE_CHECKING:
@@ -36,6 +36,20 @@ def hooks_for(options: RunOptions, state: State) -> tuple[Callable[..., Any], ..
         StateType.CRASHED: options.on_crashed,
         StateType.CANCELLED: options.on_cancellation,
     }.get(state.type, ())
+
+
+def any_for(options: RunOptions, code: int) -> bool:
+    """Whether a transition into the final state `code`, decided in the driver, calls hooks or handlers."""
+    if options.state_handlers and code == CANCELLED:
+        return True
+    return bool(
+        {
+            StateType.FAILED: options.on_failure,
+            StateType.CRASHED: options.on_crashed,
+            StateType.CANCELLED: options.on_cancellation,
+            StateType.COMPLETED: options.on_completion,
+        }.get(NAMES[code][1])
+    )
 
 
 def called(

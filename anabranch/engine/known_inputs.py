@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core import states
 from anabranch.core.binding import binder
+from anabranch.core.contracts import Binding
 from anabranch.core.errors import AnabranchError
+from anabranch.core.events import KeepInput
 from anabranch.core.failures import exception_of
 from anabranch.core.frozen import as_given
 from anabranch.core.params import Binder
+from anabranch.core.stored_call import KeptCall
 from anabranch.core.walk import fill
-from anabranch.engine.assemble import PIPE
+from anabranch.engine.fusing import PIPE
 
 if TYPE_CHECKING:
-
+    from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun, Upstream
 
 
@@ -33,6 +36,15 @@ def given_to(map: MapRun, index: int) -> Given:
     source = map.source
     item = source.at(index) if source is not None and source.random_access else map.args.get(index)
     return Given(item, tuple(map.feeds or map.item_upstreams.get(index, ())))
+
+
+def keep_input(out: list[Instruction], map: MapRun, index: int) -> None:
+    """Have the input of an item stored that is given up where no worker can do it."""
+    if not map.resumable or map.is_terminal(index):
+        return
+    given, upstreams = given_to(map, index)
+    map.call = map.call or KeptCall(Binding(star=True))  # submits travel as whole calls
+    out.append(KeepInput(map, index, given, upstreams, map.call))
 
 
 def parameters(map: MapRun, index: int, given: Given) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from anabranch.engine.memory import SMALLEST, Memory
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.maps import MapRun, ValueBlock
+    from anabranch.core.maps import MapRun, Upstream, ValueBlock
 
 THIN = 8  # less than one part in so many lives: a block is nearly dead
 _PLUS = bytes(min(i + 1, 255) for i in range(256))
@@ -75,7 +75,23 @@ class Ledger:
         elif len(readers) < len(map.codes):
             self._ensure(map)
 
+    def hold(self, up: Upstream) -> None:
+        """A single run, or a whole map, is to read this value."""
+        up.map.read_singly = True
+        if up.item is None:
+            up.map.list_readers += 1
+        else:
+            self.add_item_reader(up.map, up.item)
+
     # -- readers go ------------------------------------------------------------------------------
+
+    def let_go(self, up: Upstream) -> None:
+        """The run for which the value was held has ended."""
+        if up.item is None:
+            up.map.list_readers -= 1
+            self.list_gone(up.map)
+        else:
+            self.items_read(up.map, up.item, up.item + 1)
 
     def items_read(self, upstream: MapRun, lo: int, hi: int) -> None:
         """An item-wise consumer has finished with [lo, hi)."""

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.keys import DIGEST_BYTES, NO_DIGEST
-from anabranch.core.runs import ItemBlock, MapRow, StoredRow
+from anabranch.core.runs import ItemBlock, ItemRow, MapRow, StoredRow
+from anabranch.engine import causes
 from anabranch.engine.ranges import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from anabranch.core.contracts import Report
+    from anabranch.core.contracts import ErrorInfo, Report
     from anabranch.core.maps import MapRun
-    from anabranch.core.runs import ItemRow, Row
+    from anabranch.core.reasons import Reason
+    from anabranch.core.runs import Row
 
 
 def map_row(map: MapRun, length: int | None, ended: float | None, counts: dict[str, int]) -> MapRow:
@@ -24,6 +26,29 @@ def map_row(map: MapRun, length: int | None, ended: float | None, counts: dict[s
         map.id, map.flow_run_id, map.spec.name, map.kind, length, map.created, ended, counts, map.parent_id, map.tags,
         map.call_key, map.code_hash,
     )  # fmt: skip
+
+
+def item_row(
+    wall: float, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, reason: Reason | None = None
+) -> ItemRow:
+    """One item as the record has it; `wall` is its end, if the state is final."""
+    why = reason or causes.of_end(map, index, code, error)
+    return ItemRow(
+        map.id,
+        index,
+        map.attempt(index),
+        code,
+        map.state_names.get(index) or states.NAMES[code][0],
+        map.names.get(index, ""),
+        message,
+        None,
+        wall if code >= states.FIRST_TERMINAL else None,
+        "",
+        error.type_name if error else "",
+        error.traceback if error else "",
+        why.word,
+        why.details,
+    )
 
 
 def block_row(map: MapRun, first: int, count: int, codes: bytes | None, report: Report) -> ItemBlock:

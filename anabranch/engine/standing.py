@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anabranch.core.maps import MapRun, Upstream
-    from anabranch.engine.dispatch import Dispatcher
+    from anabranch.engine.tables import Tables
 
 
 class Standing(NamedTuple):
@@ -29,7 +29,7 @@ class Standing(NamedTuple):
     due: float | None = None
 
 
-def of_item(board: Dispatcher, map: MapRun, index: int) -> Standing | None:
+def of_item(tables: Tables, map: MapRun, index: int) -> Standing | None:
     """What one item waits for; None when it has ended."""
     if map.is_terminal(index):
         return None
@@ -37,15 +37,15 @@ def of_item(board: Dispatcher, map: MapRun, index: int) -> Standing | None:
         return Standing(index, 1, make("input"))
     if index in map.delayed:
         return _delayed(map, index)
-    if map.codes[index] == states.RUNNING or board.in_flight(map, index, index + 1):
+    if map.codes[index] == states.RUNNING or tables.in_flight(map, index, index + 1):
         return Standing(index, 1, make("running"))
     upstream = _upstream(map, index)
     if upstream is not None:
         return Standing(index, 1, upstream)
-    return Standing(index, 1, _not_sent(board, map))
+    return Standing(index, 1, _not_sent(tables, map))
 
 
-def of_map(board: Dispatcher, map: MapRun) -> list[Standing]:
+def of_map(tables: Tables, map: MapRun) -> list[Standing]:
     """What the items of a map wait for, in groups."""
     found: list[Standing] = []
     delayed: dict[str, list[Standing]] = {}
@@ -53,7 +53,7 @@ def of_map(board: Dispatcher, map: MapRun) -> list[Standing]:
         one = _delayed(map, index)
         delayed.setdefault(one.reason.word if one.reason else "", []).append(one)
     found += [min(some)._replace(many=len(some)) for some in delayed.values()]
-    flying = {index for index in board.in_flight(map, 0, len(map.codes)) if not map.is_terminal(index)}
+    flying = {index for index in tables.in_flight(map, 0, len(map.codes)) if not map.is_terminal(index)}
     calls = map.codes.count(states.RUNNING)  # in their callers' threads
     if calls:
         found.append(Standing(map.codes.find(states.RUNNING), calls, make("running")))
@@ -61,11 +61,11 @@ def of_map(board: Dispatcher, map: MapRun) -> list[Standing]:
         found.append(Standing(min(flying), len(flying), make("running")))
     ready = sum(hi - lo for lo, hi, _ in map.ready)
     if ready:
-        found.append(Standing(min(lo for lo, _, _ in map.ready), ready, _not_sent(board, map)))
+        found.append(Standing(min(lo for lo, _, _ in map.ready), ready, _not_sent(tables, map)))
     rest = len(map.codes) - map.done - len(map.delayed) - len(flying) - ready - calls
     if rest > 0:
         left = _first_left(map, flying)
-        stands = None if left is None else of_item(board, map, left)
+        stands = None if left is None else of_item(tables, map, left)
         if stands is not None:
             found.append(stands._replace(many=rest))
     if not map.closed:
@@ -113,26 +113,26 @@ def _first_open(upstreams: Sequence[Upstream]) -> Reason | None:
     return next((causes.upstream(up.map, up.item) for up in upstreams if not up.ended), None)
 
 
-def _not_sent(board: Dispatcher, map: MapRun) -> Reason:
+def _not_sent(tables: Tables, map: MapRun) -> Reason:
     """Why what is ready, or would be, is with no worker yet."""
-    lane = board.lanes[map.lane]
-    if map.flow_run_id in board.halted:
+    lane = tables.lanes[map.lane]
+    if map.flow_run_id in tables.halted:
         return make("halted")
     if not map.constants_ready:
         return make("arguments")
     if map.short:
         return make("resources", resources=map.short)
     for name in map.limits:
-        used, places = board.limits.used.get(name, 0), board.limits.capacity.get(name)
+        used, places = tables.limits.used.get(name, 0), tables.limits.capacity.get(name)
         if places is not None and used >= places:
             return make("limit", limit=name, used=used, places=places)
-    if map.waits_under and (map.waits_under in board.limits.shared or map.waits_under in board.limits.starts):
-        return make("limit/shared", limit=map.waits_under, places=board.limits.shared.get(map.waits_under, 0))
+    if map.waits_under and (map.waits_under in tables.limits.shared or map.waits_under in tables.limits.starts):
+        return make("limit/shared", limit=map.waits_under, places=tables.limits.shared.get(map.waits_under, 0))
     if map.stream is not None and not map.sealed:
         ahead = map.sent + map.done - map.consumed
-        if ahead >= window(lane.slots, board.pace(map), fixed=map.window):
+        if ahead >= window(lane.slots, tables.pace(map), fixed=map.window):
             return make("reader", ahead=ahead)
     busy = lane.in_flight - lane.blocked
-    if board.ledger.memory.behind and busy < CHUNKS_PER_SLOT * lane.slots:
+    if tables.ledger.memory.behind and busy < CHUNKS_PER_SLOT * lane.slots:
         return make("spill")
     return make("slots", runner=lane.capabilities.name, busy=busy, slots=lane.slots)

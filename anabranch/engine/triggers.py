@@ -122,6 +122,12 @@ def culprits(upstreams: Sequence[Upstream], at: int | None = None) -> tuple[tupl
     return tuple(found)
 
 
+def handled(up: Upstream, at: int | None = None) -> None:
+    """A consumer that was admitted in spite of failures has completed: they are handled."""
+    for map, index in culprits((up,), at):
+        map.handle(index)
+
+
 def released(upstreams: Sequence[Upstream], at: int | None = None) -> ResultReleased | None:
     """Why a run cannot have a value that it reads: it was let go before the run was submitted."""
     for up in upstreams:

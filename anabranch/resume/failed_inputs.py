@@ -9,7 +9,7 @@ from anabranch.core.errors import StoreError
 from anabranch.core.frozen import as_given
 from anabranch.core.runs import StoredRow
 from anabranch.core.walk import fill
-from anabranch.engine.assemble import PIPE
+from anabranch.engine.fusing import PIPE
 from anabranch.worker import storing
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ class FlowRun:
         self.row = FlowRunRow(
             self.id, flow.name, self.name, states.PENDING, "Pending", created=self.session.clock.time(),
             parent_run=parent.id if parent is not None else "", version=flow.options.version or "",
-            runner=self.session.pump.dispatcher.lanes[self.shared.lane].capabilities.name, tags=self.tags,
+            runner=self.session.pump.dispatcher.tables.lanes[self.shared.lane].capabilities.name, tags=self.tags,
             parameters=json_parameters(self.parameters), resumable=begin.resumable, run_key=begin.key,
             entry=resumed.entry_of(flow.plain_fn) if begin.resumable else "", token=begin.token,
         )  # fmt: skip

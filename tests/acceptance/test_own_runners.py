@@ -34,7 +34,7 @@ def twice_below(x: int) -> int:
 
 def runner_of(future: Any) -> str:
     """The kind of the runner that a future's run is on."""
-    return str(sessions.current().pump.dispatcher.lanes[future._map.lane].capabilities.name)
+    return str(sessions.current().pump.dispatcher.tables.lanes[future._map.lane].capabilities.name)
 
 
 def closed(runner: Any) -> bool:

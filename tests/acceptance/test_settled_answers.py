@@ -86,7 +86,7 @@ def test_a_task_that_goes_on_knows_what_was_taken_back_behind_it(
         call = pump.call
 
         def call_late(move: Callable[..., Any], *args: Any) -> None:
-            if move == pump.dispatcher.chunk_waits and not lent.is_set():
+            if move == pump.dispatcher.reports.chunk_waits and not lent.is_set():
                 lent.set()
                 until(inner[0].done, "the end of the inner task")
                 busy()

@@ -227,7 +227,7 @@ def test_a_run_that_ends_while_its_waiter_is_written_down(
     leave = pump.leave
 
     def slowly(move: Callable[..., Any], *args: Any) -> None:
-        assert move == pump.dispatcher.wait_for
+        assert move == pump.dispatcher.readers.wait_for
         gates("late").open()
         until(late.done, "the run to end")
         leave(move, *args)

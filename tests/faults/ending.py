@@ -41,7 +41,7 @@ def when_halted():
     # Say so once nothing new begins any more.
     def look():
         pump = sessions.current().pump
-        while not pump.dispatcher.halted:
+        while not pump.dispatcher.tables.halted:
             time.sleep(0.005)
         pump.read(lambda: None)  # what the halt asks for has been carried out
         for runner in pump.runners:

@@ -63,14 +63,14 @@ def test_a_worker_killed_in_mid_map_repeats_only_what_was_not_told(
 
     def all_is_told(map: Any) -> bool:
         """Whether the driver knows that the chunk at the gate has begun, and what ended of others; Dask, too."""
-        for sent in list(dispatcher.sent.values()):
+        for sent in list(dispatcher.tables.sent.values()):
             if 150 in sent.items[0] and dask._flight.sent[sent.chunk.id].run:
                 chunk.update(sent.items[0])
         lines = (tmp_path / "ran").read_text().rpartition("\n")[0].split()
         if not chunk or not all(map.is_terminal(x) or x in chunk for x in {int(line) for line in lines}):
             return False
         there = dask._link.client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
-        return bool(there <= len(dispatcher.sent))
+        return bool(there <= len(dispatcher.tables.sent))
 
     @flow(runner=dask)
     def main() -> tuple[list[int], list[int]]:

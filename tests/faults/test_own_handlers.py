@@ -163,7 +163,7 @@ def test_a_signal_in_the_midst_of_a_read_is_not_put_off_for_ever() -> None:
     def main() -> int:
         pump = sessions.current().pump
         future = work.submit(1)
-        pump.leave(pump.dispatcher.append_item, future._map, next(future._map.append_index), ((2,), {}), ())
+        pump.leave(pump.dispatcher.intake.append_item, future._map, next(future._map.append_index), ((2,), {}), ())
         pump.read(lambda: told.append(interrupts._must_go_on(sys._getframe())))
         return future.result()  # type: ignore[no-any-return]
 

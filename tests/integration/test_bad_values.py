@@ -267,7 +267,7 @@ def test_a_secret_that_a_worker_reads_is_masked(
     assert SECRET[::-1] not in state.message
     error = state.exception()
     assert type(error) is Refused
-    if not both.session.pump.dispatcher.lanes[0].capabilities.in_process:
+    if not both.session.pump.dispatcher.tables.lanes[0].capabilities.in_process:
         assert not secrets.any_known(), "the driver has not read it"
         assert SECRET[::-1] not in "".join([repr(error), *traceback.format_exception(error)])
 

@@ -108,7 +108,7 @@ def test_workers_that_leave_make_runs_wait_again(here: Callable[[float], None]) 
     def run() -> tuple[Any, ...]:
         before = on_gpu.map(range(3)).result()
         runner.offer(gpus=0)
-        lane = sessions.current().pump.dispatcher.lanes[-1]
+        lane = sessions.current().pump.dispatcher.tables.lanes[-1]
         until(lambda: lane.offers["gpus"] == 0)
         later = on_gpu.submit(7)
         waits = later.get_state().message

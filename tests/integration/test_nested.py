@@ -302,7 +302,7 @@ def test_values_of_children_go_with_their_parent(processes: sessions.Session) ->
     @flow
     def main() -> Any:
         found = parent.map(range(4)).result()
-        maps = [m for m in processes.pump.dispatcher.maps.values() if m.spec.name == "big"]
+        maps = [m for m in processes.pump.dispatcher.tables.maps.values() if m.spec.name == "big"]
         deadline = time.monotonic() + 20
         while any(m.bytes_held for m in maps) and time.monotonic() < deadline:
             gc.collect()

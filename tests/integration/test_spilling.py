@@ -50,7 +50,7 @@ def runner(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture
 def memory() -> Any:
     """The program's account of memory, with 8 MiB to keep values in."""
-    memory = session.current().pump.dispatcher.ledger.memory
+    memory = session.current().pump.dispatcher.tables.ledger.memory
     memory.budget = 8 * MIB
     return memory
 

@@ -47,7 +47,7 @@ class Bench:
             "bench", in_process=not held, values="held" if held else "inline", stops_items=stops,
             values_survive_workers=not held, chunk_seconds=chunk_seconds,
         )
-        self.lane = self.dispatcher.add_lane(capabilities, slots, slots)
+        self.lane = self.dispatcher.tables.add_lane(capabilities, slots, slots)
         self.held = held
         self.queue: list[Chunk] = []  # sent, and not yet reported
         self.freed: list[Handle] = []
@@ -86,16 +86,18 @@ class Bench:
             source = Source(plan_map(Binder(identity, "work"), (items,), {}, never, never))
             length = len(items) if length is None and source.random_access else length
         feeds = (Upstream(after, None),) if after is not None else ()
+        name = f"map-{d.tables.new_ref()}"
         map = MapRun(
-            f"map-{d.new_ref()}", TaskSpec("work", identity, chosen), chosen, kind="map", lane=self.lane, keep=True,
-            source=source, feeds=feeds,
+            name, TaskSpec("work", identity, chosen), chosen, kind="map", lane=self.lane, keep=True, source=source,
+            feeds=feeds,
         )  # fmt: skip
         map.parent_id = parent
         map.layout = (-1,) if feeds else None
-        map.spec_ref, map.stage_ref = d.new_ref(), d.new_ref()
+        map.spec_ref, map.stage_ref = d.tables.new_ref(), d.tables.new_ref()
         map.chunk_option, map.window = chunk, window
         map.list_handles = 1 if kept else 0
-        d.open_map(map, Stage(map.spec_ref, None, Binding(args=(("item", 0),)), map.id), None, length=length)
+        stage = Stage(map.spec_ref, None, Binding(args=(("item", 0),)), map.id)
+        d.intake.open_map(map, stage, None, length=length)
         return map
 
     def block(self, values: list[Any]) -> Any:
@@ -114,7 +116,7 @@ class Bench:
                 for stage, keep in enumerate(chunk.keep)
             )
         times = array("i", [1000] * count)
-        self.dispatcher.report(Report(chunk.id, first, count, final, 1.0, times, times, worker="w", **more))
+        self.dispatcher.reports.take_in(Report(chunk.id, first, count, final, 1.0, times, times, worker="w", **more))
 
     def run(self) -> list[Chunk]:
         """Report everything that is sent until nothing more is."""

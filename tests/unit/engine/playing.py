@@ -159,8 +159,8 @@ class Driver:
             map.stored = map.earlier.places
             map.keys = bytearray(5_000 * DIGEST_BYTES) if kind == "submit" else None
         if options.concurrency_limit:
-            self.d.limits.set("task:work", options.concurrency_limit)
-        map.spec_ref, map.stage_ref = self.d.new_ref(), self.d.new_ref()
+            self.d.tables.limits.set("task:work", options.concurrency_limit)
+        map.spec_ref, map.stage_ref = self.d.tables.new_ref(), self.d.tables.new_ref()
         self.by_ref[map.stage_ref] = map
         self.known.add(map.spec_ref)
         self.maps.append(map)
@@ -171,7 +171,7 @@ class Driver:
 
     def open(self, map: MapRun, length: int | None, gates: tuple[Upstream, ...] = ()) -> None:
         stage = Stage(map.spec_ref, None, Binding(args=(("item", 0),)), map.id)
-        self.d.open_map(map, stage, None, gates=gates, length=length)
+        self.d.intake.open_map(map, stage, None, gates=gates, length=length)
         self.carry_out()
 
     def listed(self, *, sized: bool = False) -> list[MapRun]:
@@ -224,7 +224,7 @@ class Driver:
         assert chunk.id not in self.flights, "a chunk id is used once"
         assert set(chunk.stages) <= self.known, "stages are put before they are named"
         maps = [self.by_ref[ref] for ref in chunk.stages]
-        assert maps[0].flow_run_id not in self.d.halted, "nothing begins that was halted"
+        assert maps[0].flow_run_id not in self.d.tables.halted, "nothing begins that was halted"
         self.flights[chunk.id] = Flight(chunk, maps)
         assert len(chunk) == len(chunk.args) > 0
         for handle, _ in chunk.inputs:
@@ -292,11 +292,12 @@ class Driver:
         return False
 
     def nothing_left(self) -> None:
-        assert self.d.ledger.bytes_held == self.d.ledger.memory.taken == self.d.ledger.memory.leaving == 0
+        ledger = self.d.tables.ledger
+        assert ledger.bytes_held == ledger.memory.taken == ledger.memory.leaving == 0
         assert not self.alive, "blocks that nobody will ever release"
-        assert not self.d.timers
+        assert not self.d.timers.due
         assert not self.lane.runnable
-        assert not self.d.limits.used
+        assert not self.d.tables.limits.used
         for map in self.maps:
             left = [
                 name for name in ("ready", "running", "delayed", "blocks", "moved", "handles", "item_consumers",
@@ -307,5 +308,5 @@ class Driver:
             assert (map.sent, map.list_handles, map.list_readers, map.bytes_held) == (0, 0, 0, 0)
         self.d.forget_maps(self.maps)
         self.carry_out()
-        assert not self.d.maps
+        assert not self.d.tables.maps
         assert not self.known.intersection(r for m in self.maps for r in (m.stage_ref, m.pipe_ref) if r)

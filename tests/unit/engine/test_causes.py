@@ -74,11 +74,11 @@ def test_words_that_workers_tell(bench: Bench) -> None:
 def test_timed_out_and_tried_again(bench: Bench) -> None:
     bench.map(range(1), retries=1, timeout_seconds=2)
     [chunk] = bench.take()
-    bench.dispatcher.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "stopped"))
+    bench.dispatcher.timeouts.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "stopped"))
     bench.dispatcher.tick(1000.0)
     [chunk] = bench.take()
-    bench.dispatcher.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
+    bench.dispatcher.timeouts.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
     found = reasons_of(bench)
     assert found[0, 1] == ("timeout", {"spent": 1, "of": 1, "seconds": 2.0})
     assert found[0, 2] == ("timeout", {"spent": 1, "of": 1, "seconds": 2.0})
@@ -88,7 +88,7 @@ def test_a_lost_worker_spends_crash_retries_up_to_poison(bench: Bench) -> None:
     bench.map(range(1), crash_retries=2)
     for reason in ("out-of-memory", "worker-lost"):
         [chunk] = bench.take()
-        bench.dispatcher.chunk_lost(ChunkLost(chunk.id, reason, "gone", (0,), alone=True))
+        bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, reason, "gone", (0,), alone=True))
     found = reasons_of(bench)
     assert found[0, 1] == ("budget/out-of-memory", {"spent": 1, "of": 2})
     assert found[0, 2] == ("poison", {"cause": "worker-lost", "spent": 2})
@@ -98,7 +98,7 @@ def test_items_beside_the_culprit_say_why_they_run_again() -> None:
     bench = Bench(slots=1)
     bench.map(range(8), chunk=8)
     [chunk] = bench.take()
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost"))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "worker-lost"))
     found = reasons_of(bench)
     assert {found[index, 1][0] for index in range(8)} == {"budget/worker-lost"}
 
@@ -106,7 +106,7 @@ def test_items_beside_the_culprit_say_why_they_run_again() -> None:
 def test_a_lost_engine(bench: Bench) -> None:
     bench.map(range(3), chunk=1)
     bench.take()
-    bench.dispatcher.engine_lost(bench.lane, "the scheduler is gone")
+    bench.dispatcher.losses.engine_lost(bench.lane, "the scheduler is gone")
     assert {why[0] for why in reasons_of(bench).values()} == {"budget/engine-lost"}
 
 
@@ -130,7 +130,7 @@ def test_skipped_for_an_upstream_or_by_a_trigger(bench: Bench) -> None:
 def test_who_cancelled(bench: Bench, by: str) -> None:
     map = bench.map(range(2), chunk=1)
     bench.take()
-    bench.dispatcher.cancel_together([map], by)
+    bench.dispatcher.board.cancel_together([map], by)
     assert {why for why, _ in reasons_of(bench).values()} == {f"cancelled/{by}"}
 
 
@@ -138,7 +138,7 @@ def test_what_a_task_submitted_goes_with_it(bench: Bench) -> None:
     outer = bench.map(range(1))
     [chunk] = bench.take()
     inner = bench.map(range(1), parent=f"{outer.id}/0")
-    bench.dispatcher.cancel_items(outer, (0,))
+    bench.dispatcher.board.cancel_items(outer, (0,))
     bench.take()
     rows = {row.map: row.reason for row in bench.rows if isinstance(row, ItemRow)}
     assert rows == {outer.id: "cancelled/user", inner.id: "cancelled/parent"}
@@ -151,7 +151,7 @@ def test_lost_values_that_are_made_again() -> None:
     [chunk] = bench.take()
     bench.report(chunk)
     bench.take()
-    bench.dispatcher.values_lost(bench.lane, [block.handle for block in map.blocks])
+    bench.dispatcher.remakes.values_lost(bench.lane, [block.handle for block in map.blocks])
     assert {why for why, _ in reasons_of(bench).values()} == {"budget/value-lost"}
     assert len(bench.take() or bench.queue) >= 1
 
@@ -161,7 +161,7 @@ def test_lost_values_that_are_made_again() -> None:
 
 def stands(bench: Bench, map: Any, index: int) -> tuple[str, dict[str, Any]]:
     bench.take()
-    one = standing.of_item(bench.dispatcher, map, index)
+    one = standing.of_item(bench.dispatcher.tables, map, index)
     assert one is not None
     assert one.reason is not None
     return one.reason.word, json.loads(one.reason.details or "{}")
@@ -173,7 +173,7 @@ def test_running_and_waiting_for_a_slot() -> None:
     assert stands(bench, map, 0)[0] == "running"
     assert stands(bench, map, 9) == ("slots", {"runner": "bench", "busy": 2, "slots": 1})
     bench.run()
-    assert standing.of_item(bench.dispatcher, map, 9) is None
+    assert standing.of_item(bench.dispatcher.tables, map, 9) is None
 
 
 def test_waiting_for_an_upstream(bench: Bench) -> None:
@@ -191,7 +191,7 @@ def test_waiting_for_a_limit(bench: Bench) -> None:
 
 def test_waiting_for_a_reader(bench: Bench) -> None:
     map = bench.map(range(100), chunk=1, window=2)
-    bench.dispatcher.stream_opened(map)
+    bench.dispatcher.readers.stream_opened(map)
     bench.take()
     for chunk in list(bench.queue):
         bench.report(chunk)
@@ -202,7 +202,7 @@ def test_waiting_for_the_next_attempt_has_its_time(bench: Bench) -> None:
     map = bench.map(range(1), retries=1)
     [chunk] = bench.take()
     bench.report(chunk, codes=codes(1, p0=states.AWAITING_RETRY), outcomes=[failed(0, states.AWAITING_RETRY, delay=5)])
-    one = standing.of_item(bench.dispatcher, map, 0)
+    one = standing.of_item(bench.dispatcher.tables, map, 0)
     assert one is not None
     assert (one.reason, one.due) == (None, 5.0)
 
@@ -217,9 +217,9 @@ def test_a_million_waiting_items_are_few_groups() -> None:
     first = bench.map(range(1_000_000), chunk=10)
     second = bench.map(after=first, chunk=10)
     bench.take()
-    groups = {g.reason.word: (g.first, g.many) for g in standing.of_map(bench.dispatcher, first) if g.reason}
+    groups = {g.reason.word: (g.first, g.many) for g in standing.of_map(bench.dispatcher.tables, first) if g.reason}
     assert groups == {"running": (0, 20), "slots": (20, 999_980)}
-    [group] = standing.of_map(bench.dispatcher, second)
+    [group] = standing.of_map(bench.dispatcher.tables, second)
     assert group.reason is not None
     assert (group.reason.word, group.first, group.many) == ("upstream", 0, 1_000_000)
 

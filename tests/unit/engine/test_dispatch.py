@@ -29,7 +29,7 @@ def test_a_map_becomes_chunks_and_ends(bench: Bench) -> None:
     assert map.codes == bytes([states.COMPLETED]) * 10
     assert map.sent == 0
     assert not map.running
-    assert bench.dispatcher.lanes[0].in_flight == 0
+    assert bench.dispatcher.tables.lanes[0].in_flight == 0
     [last] = [r for r in bench.rows if isinstance(r, MapRow) and r.ended is not None]
     assert last.length == 10
 
@@ -92,8 +92,8 @@ def test_one_that_waits_is_woken_once(bench: Bench) -> None:
     map = bench.map(range(3), chunk=1)
     bench.take()
     calls: list[str] = []
-    bench.dispatcher.wait_for(map, 1, lambda: calls.append("item"))
-    bench.dispatcher.wait_for(map, None, lambda: calls.append("all"))
+    bench.dispatcher.readers.wait_for(map, 1, lambda: calls.append("item"))
+    bench.dispatcher.readers.wait_for(map, None, lambda: calls.append("all"))
     bench.report(bench.queue[1])
     bench.take()
     assert calls == ["item"]
@@ -109,11 +109,11 @@ def test_values_of_a_dropped_list_are_freed() -> None:
     map = bench.map(range(6), chunk=2)
     chunks = bench.run()
     assert bench.freed == []
-    assert bench.dispatcher.ledger.bytes_held == 600
-    bench.dispatcher.list_gone(map)
+    assert bench.dispatcher.tables.ledger.bytes_held == 600
+    bench.dispatcher.readers.list_gone(map)
     bench.take()
     assert sorted(bench.freed) == sorted(Handle(c.id, 0, 0) for c in chunks)
-    assert bench.dispatcher.ledger.bytes_held == 0
+    assert bench.dispatcher.tables.ledger.bytes_held == 0
     assert map.bytes_held == 0
 
 
@@ -121,12 +121,12 @@ def test_an_item_handle_keeps_its_block() -> None:
     bench = Bench(held=True)
     map = bench.map(range(6), chunk=2)
     chunks = bench.run()
-    bench.dispatcher.handle_taken(map, 3)
-    bench.dispatcher.list_gone(map)
+    bench.dispatcher.readers.handle_taken(map, 3)
+    bench.dispatcher.readers.list_gone(map)
     bench.take()
     kept = next(c for c in chunks if 3 in c.items)
     assert set(bench.freed) == {Handle(c.id, 0, 0) for c in chunks} - {Handle(kept.id, 0, 0)}
-    bench.dispatcher.handle_gone(map, 3)
+    bench.dispatcher.readers.handle_gone(map, 3)
     bench.take()
     assert Handle(kept.id, 0, 0) in bench.freed
 
@@ -136,7 +136,7 @@ def test_a_value_dies_with_its_last_reader() -> None:
     made = bench.map(range(4), chunk=1)
     producers = bench.run()
     read = bench.map(after=made, chunk=1)
-    bench.dispatcher.list_gone(made)
+    bench.dispatcher.readers.list_gone(made)
     consumers = bench.take()
     assert bench.freed == []
     assert [[h for h, _ in c.inputs] for c in consumers] == [[Handle(p.id, 0, 0)] for p in producers]
@@ -155,8 +155,8 @@ def test_a_chain_travels_as_one(bench: Bench) -> None:
     one = bench.map(range(6), chunk=2)
     two = bench.map(after=one)
     three = bench.map(after=two)
-    bench.dispatcher.list_gone(one)
-    bench.dispatcher.list_gone(two)
+    bench.dispatcher.readers.list_gone(one)
+    bench.dispatcher.readers.list_gone(two)
     one.list_handles = two.list_handles = 0
     chunks = bench.take()
     assert {c.stages for c in chunks} == {(one.stage_ref, two.stage_ref, three.stage_ref)}
@@ -211,16 +211,16 @@ def drain(bench: Bench) -> None:
 
 def test_an_open_stream_holds_its_producer_back(bench: Bench) -> None:
     map = bench.map(range(100), chunk=1, window=10)
-    bench.dispatcher.stream_opened(map)
+    bench.dispatcher.readers.stream_opened(map)
     bench.take()
     drain(bench)
     assert map.done == 10
-    bench.dispatcher.give_away(map, map.consumed, 4)
-    bench.dispatcher.stream_advanced(map, 4)
+    bench.dispatcher.readers.give_away(map, map.consumed, 4)
+    bench.dispatcher.readers.stream_advanced(map, 4)
     bench.take()
     drain(bench)
     assert map.done == 14
-    bench.dispatcher.stream_closed(map, finished=False)
+    bench.dispatcher.readers.stream_closed(map, finished=False)
     bench.take()
     drain(bench)
     assert map.done == 100, "a sized map goes on without its reader"
@@ -228,12 +228,12 @@ def test_an_open_stream_holds_its_producer_back(bench: Bench) -> None:
 
 def test_waiting_for_all_lifts_the_hold(bench: Bench) -> None:
     map = bench.map(range(100), chunk=1, window=10)
-    bench.dispatcher.stream_opened(map)
+    bench.dispatcher.readers.stream_opened(map)
     bench.take()
     drain(bench)
     called: list[bool] = []
     done: Callable[[], None] = lambda: called.append(True)  # noqa: E731
-    bench.dispatcher.wait_for(map, None, done)
+    bench.dispatcher.readers.wait_for(map, None, done)
     bench.take()
     drain(bench)
     assert map.finished
@@ -243,14 +243,14 @@ def test_waiting_for_all_lifts_the_hold(bench: Bench) -> None:
 def test_what_a_stream_gave_away_is_freed() -> None:
     bench = Bench(held=True)
     map = bench.map(range(6), chunk=2, window=6)
-    bench.dispatcher.stream_opened(map)
+    bench.dispatcher.readers.stream_opened(map)
     chunks = bench.run()
-    bench.dispatcher.give_away(map, map.consumed, 3)
-    bench.dispatcher.stream_advanced(map, 3)
+    bench.dispatcher.readers.give_away(map, map.consumed, 3)
+    bench.dispatcher.readers.stream_advanced(map, 3)
     bench.take()
     assert bench.freed == [Handle(chunks[0].id, 0, 0)]
-    bench.dispatcher.give_away(map, map.consumed, 4)
-    bench.dispatcher.stream_advanced(map, 4)
+    bench.dispatcher.readers.give_away(map, map.consumed, 4)
+    bench.dispatcher.readers.stream_advanced(map, 4)
     bench.take()
     assert bench.freed == [Handle(c.id, 0, 0) for c in chunks[:2]]
 
@@ -266,5 +266,5 @@ def test_what_running_tasks_submitted_goes_first_the_newest_before_the_others() 
     order = []
     while bench.queue:
         bench.report(bench.queue[0])
-        order += [bench.dispatcher.sent[chunk.id].maps[0] for chunk in bench.take()]
+        order += [bench.dispatcher.tables.sent[chunk.id].maps[0] for chunk in bench.take()]
     assert order == [urgent, inner, outer, later]

@@ -15,9 +15,9 @@ def test_the_rest_behind_a_timed_out_producer_ends(bench: Bench) -> None:
     fused = [c for c in bench.take() if len(c.stages) == 2]
     [chunk, *_] = fused
     at = chunk.items[0]
-    bench.dispatcher.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 1.0))
+    bench.dispatcher.timeouts.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 1.0))
     bench.queue.remove(chunk)
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "stopped"))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "stopped"))
     bench.run()
     assert first.codes[at] == states.TIMED_OUT
     assert second.codes[at] == states.TRIGGER_FAILED
@@ -28,12 +28,12 @@ def test_the_rest_behind_a_timed_out_producer_ends(bench: Bench) -> None:
 def test_a_time_out_of_a_position_that_was_taken_back_is_not_heard(bench: Bench) -> None:
     map = bench.map(range(6), chunk=6, timeout_seconds=1.0)
     [chunk] = bench.take()
-    bench.dispatcher.chunk_waits(chunk.id, 0, True)
+    bench.dispatcher.reports.chunk_waits(chunk.id, 0, True)
     again = bench.take()
     assert items_of(again) == [1, 2, 3, 4, 5]
-    bench.dispatcher.item_timed_out(ItemTimedOut(chunk.id, 0, 1, 1.0))  # it had begun before the worker heard
+    bench.dispatcher.timeouts.item_timed_out(ItemTimedOut(chunk.id, 0, 1, 1.0))  # it had begun before the worker heard
     assert map.codes[1] == states.PENDING
-    bench.dispatcher.chunk_waits(chunk.id, 0, False)
+    bench.dispatcher.reports.chunk_waits(chunk.id, 0, False)
     bench.run()
     assert map.finished
     assert map.failures() == []

@@ -20,7 +20,7 @@ def lose(bench: Bench, chunk: Chunk, reason: str = "worker-lost", *, blame: int 
     """The chunk's worker dies; `blame`: the position that ran."""
     bench.queue = [c for c in bench.queue if c.id != chunk.id]
     suspects = None if blame is None else (blame,)
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, reason, "peak 99 MB", suspects, blame is not None))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, reason, "peak 99 MB", suspects, blame is not None))
 
 
 def numbers(chunk: Chunk) -> tuple[list[int], list[int]]:
@@ -29,9 +29,9 @@ def numbers(chunk: Chunk) -> tuple[list[int], list[int]]:
 
 def time_out(bench: Bench, chunk: Chunk) -> None:
     bench.queue.clear()
-    bench.dispatcher.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "stopped"))
-    bench.dispatcher.tick(bench.dispatcher.now + 1.0)
+    bench.dispatcher.timeouts.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "stopped"))
+    bench.dispatcher.tick(bench.dispatcher.tables.now + 1.0)
 
 
 def test_a_crash_leaves_the_users_retries_for_a_time_out(bench: Bench) -> None:
@@ -64,12 +64,12 @@ def test_a_lost_value_is_made_again_at_nobodys_expense() -> None:
     map = bench.map(range(1), retries=1)
     [chunk] = bench.take()
     bench.report(chunk, codes=codes(1, p0=states.AWAITING_RETRY), outcomes=[failed(0, states.AWAITING_RETRY)])
-    bench.dispatcher.tick(bench.dispatcher.now)
+    bench.dispatcher.tick(bench.dispatcher.tables.now)
     [chunk] = bench.take()
     assert numbers(chunk) == ([2], [0])
     bench.report(chunk)
     bench.take()
-    bench.dispatcher.values_lost(bench.lane, [Handle(chunk.id, 0, 0)])
+    bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, 0, 0)])
     [chunk] = bench.take()
     assert numbers(chunk) == ([3], [1])
     assert map.counted(0) == 2
@@ -82,7 +82,7 @@ def test_a_handler_that_lets_a_crashed_run_begin_again_spends_no_retry(bench: Be
     bench.take()
     [asked] = [one for one in bench.others if isinstance(one, Judge)]
     assert asked.code == states.CRASHED
-    bench.dispatcher.judged(asked, Verdict(states.AWAITING_RETRY))
+    bench.dispatcher.board.judged(asked, Verdict(states.AWAITING_RETRY))
     assert (map.attempt(0), map.counted(0)) == (2, 1)
 
 
@@ -90,7 +90,7 @@ def test_a_handler_that_lets_a_crashed_run_begin_again_spends_no_retry(bench: Be
 
 
 def in_flight(bench: Bench, map: MapRun) -> int:
-    return sum(sent.maps[0] is map for sent in bench.dispatcher.sent.values())
+    return sum(sent.maps[0] is map for sent in bench.dispatcher.tables.sent.values())
 
 
 def test_who_runs_out_of_memory_goes_on_with_half_the_concurrency_then_alone() -> None:
@@ -120,7 +120,7 @@ def test_who_runs_out_of_memory_goes_on_with_half_the_concurrency_then_alone() -
     assert most == 1
     assert map.finished
     assert map.failures() == []
-    assert not bench.dispatcher.limits.used
+    assert not bench.dispatcher.tables.limits.used
 
 
 def test_two_that_die_together_halve_it_once() -> None:
@@ -166,7 +166,7 @@ def test_a_later_stage_that_runs_out_of_memory_is_narrowed_itself() -> None:
     chunks = bench.take()
     assert chunks[0].stages == (first.stage_ref, second.stage_ref)
     bench.queue.remove(chunks[0])
-    bench.dispatcher.chunk_lost(ChunkLost(chunks[0].id, "out-of-memory", "peak 99 MB", (0,), True, 1))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunks[0].id, "out-of-memory", "peak 99 MB", (0,), True, 1))
     for chunk in chunks[1:]:
         bench.report(chunk, 0)
     bench.take()

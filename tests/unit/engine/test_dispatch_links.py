@@ -9,7 +9,7 @@ from anabranch.core.contracts import Binding, ChunkLost, Handle, Stage, TaskSpec
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
 from anabranch.engine import standing
-from anabranch.engine.assemble import MAX_STAGES, PIPE
+from anabranch.engine.fusing import MAX_STAGES, PIPE
 from tests.unit.engine.bench import Bench, identity, items_of
 
 
@@ -19,28 +19,28 @@ class Series:
     def __init__(self, bench: Bench, **options: object) -> None:
         d = bench.dispatcher
         chosen = TaskOptions(name="one", **options)  # type: ignore[arg-type]
-        name = f"m{d.new_ref()}"
+        name = f"m{d.tables.new_ref()}"
         self.d, self.map = d, MapRun(name, TaskSpec("one", identity, chosen), chosen, kind="submit", lane=bench.lane)
-        self.map.spec_ref, self.map.stage_ref, self.map.pipe_ref = d.new_ref(), d.new_ref(), d.new_ref()
+        self.map.spec_ref, self.map.stage_ref, self.map.pipe_ref = (d.tables.new_ref() for _ in range(3))
         stage = Stage(self.map.spec_ref, None, Binding(star=True), self.map.id)
-        d.open_series(self.map, stage, stage)
+        d.intake.open_series(self.map, stage, stage)
 
     def first(self) -> int:
         index = next(self.map.append_index)
-        self.d.append_item(self.map, index, ((), {}), ())
+        self.d.intake.append_item(self.map, index, ((), {}), ())
         return index
 
     def link(self, *befores: int) -> list[int]:
         """One that follows each of these."""
         fresh = [(next(self.map.append_index), before) for before in befores]
         self.map.links.extend(fresh)
-        self.d.append_links(self.map)
+        self.d.intake.append_links(self.map)
         return [index for index, _ in fresh]
 
     def after(self, map: MapRun, index: int) -> int:
         """One that follows a run of another series."""
         fresh = next(self.map.append_index)
-        self.d.append_item(self.map, fresh, PIPE, (Upstream(map, index),))
+        self.d.intake.append_item(self.map, fresh, PIPE, (Upstream(map, index),))
         return fresh
 
     def chain(self, length: int) -> list[int]:
@@ -50,7 +50,7 @@ class Series:
         return found
 
     def let_go(self, *items: int) -> None:
-        self.d.handles_gone([(self.map, index) for index in items])
+        self.d.readers.handles_gone([(self.map, index) for index in items])
 
 
 @pytest.fixture(params=[False, True], ids=["inline", "held"])
@@ -133,7 +133,7 @@ def test_a_link_that_was_blamed_has_its_own_attempt(bench: Bench) -> None:
     series.chain(3)
     [chunk] = bench.take()
     bench.queue.clear()
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", suspects=(0,), stage=1))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", suspects=(0,), stage=1))
     assert series.map.attempts == {1: 2}
     found = [(items_of([chunk]), chunk.attempts) for chunk in bench.run()]
     assert found == [([0], None), ([1], [2]), ([2], None)]
@@ -146,7 +146,7 @@ def test_links_that_are_lost_are_made_again() -> None:
     items = series.chain(3)
     series.let_go(*items[:-1])
     [chunk] = bench.run()
-    bench.dispatcher.values_lost(bench.lane, [Handle(chunk.id, 2, 0)])
+    bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, 2, 0)])
     bench.run()
     assert series.map.attempts == dict.fromkeys(items, 2)
     assert [series.map.has_value(i) for i in items] == [False, False, True]
@@ -165,14 +165,14 @@ def test_links_before_a_run_of_another_task_travel_with_it_and_leave_nothing_beh
         assert map.followers == map.item_upstreams == map.blocked_items == map.item_consumers == {}
         assert not any(map.readers or b"")
     if bench.held:  # what the last link was made of is made again before it
-        bench.dispatcher.values_lost(bench.lane, [Handle(chunk.id, 2, 0)])
+        bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, 2, 0)])
         assert [(items_of([c]), len(c.inputs)) for c in bench.run()] == [([0], 0), ([1], 1), ([2], 1)]
         bench.take()
     assert series.map.has_value(items[-1])
     series.let_go(items[-1])
     other.let_go(last)
     bench.take()
-    assert bench.dispatcher.ledger.bytes_held == 0
+    assert bench.dispatcher.tables.ledger.bytes_held == 0
 
 
 def test_who_comes_to_read_what_was_not_kept_is_told_so(bench: Bench) -> None:
@@ -195,11 +195,11 @@ def test_a_link_that_is_told_late_finds_what_was_let_go_of_meanwhile(bench: Benc
     series.map.links.append((second, first))  # and its event is still to come when its futures die
     series.let_go(first)
     series.let_go(second)
-    series.d.append_links(series.map)
+    series.d.intake.append_links(series.map)
     bench.run()
     assert list(series.map.codes) == [states.COMPLETED] * 2
     assert not series.map.handles
-    assert bench.dispatcher.ledger.bytes_held == 0
+    assert bench.dispatcher.tables.ledger.bytes_held == 0
 
 
 @pytest.mark.parametrize("nbytes", [10, 100_000])
@@ -209,7 +209,7 @@ def test_single_runs_go_together_where_their_arguments_are_small(nbytes: int) ->
     series.first()
     bench.run()
     for _ in range(100):
-        bench.dispatcher.append_item(series.map, next(series.map.append_index), ((1, bytes(nbytes)), {}), ())
+        bench.dispatcher.intake.append_item(series.map, next(series.map.append_index), ((1, bytes(nbytes)), {}), ())
     sizes = [len(chunk) for chunk in bench.run()]
     assert sum(sizes) == 100
     assert sizes[-2] == (5 if nbytes == 10 else 1), "5 ms of work, or one item at the end"
@@ -218,7 +218,7 @@ def test_single_runs_go_together_where_their_arguments_are_small(nbytes: int) ->
 def test_a_failed_link_takes_those_behind_it_along(bench: Bench) -> None:
     series = Series(bench)
     series.chain(4)
-    bench.dispatcher.cancel_items(series.map, [1])
+    bench.dispatcher.board.cancel_items(series.map, [1])
     bench.run()
     assert list(series.map.codes[1:]) == [states.CANCELLED, states.TRIGGER_FAILED, states.TRIGGER_FAILED]
 
@@ -228,7 +228,7 @@ def test_a_link_that_waits_names_what_it_waits_for(bench: Bench) -> None:
     first = series.first()
     bench.take()
     [second] = series.link(first)
-    found = standing.of_item(bench.dispatcher, series.map, second)
+    found = standing.of_item(bench.dispatcher.tables, series.map, second)
     assert found is not None
     assert found.reason is not None
     assert found.reason.word == "upstream"

@@ -49,9 +49,9 @@ class Dispatching(Users, RuleBasedStateMachine):
             "bench", in_process=not held, values="held" if held else "inline", stops_items=stops,
             values_survive_workers=not held, spills=budget is not None,
         )  # fmt: skip
-        self.d.ledger.memory.budget = math.inf if budget is None else budget * SIZE
-        self.d.ledger.memory.slack = 3 * SIZE
-        self.lane = self.d.lanes[self.d.add_lane(capabilities, slots, slots)]
+        self.d.tables.ledger.memory.budget = math.inf if budget is None else budget * SIZE
+        self.d.tables.ledger.memory.slack = 3 * SIZE
+        self.lane = self.d.tables.lanes[self.d.tables.add_lane(capabilities, slots, slots)]
 
     # -- what workers, feeders and time do -----------------------------------------------------------------
 
@@ -60,7 +60,7 @@ class Dispatching(Users, RuleBasedStateMachine):
     def feed(self, count: int, end: str) -> None:
         map = self.wanted.pop(0)
         items = list(range(count if end else max(1, count)))
-        self.d.pulled(map, items, end == "exhausted", OSError() if end == "raised" else None)
+        self.d.intake.pulled(map, items, end == "exhausted", OSError() if end == "raised" else None)
         self.carry_out()
 
     @precondition(lambda self: self.flights)
@@ -77,7 +77,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         if final:
             del self.flights[flight.chunk.id]
         self.past.append(report)
-        self.d.report(report)
+        self.d.reports.take_in(report)
         self.carry_out()
 
     def written(self, flight: Flight, count: int, fates: list[str], final: bool) -> Report:
@@ -85,7 +85,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         report = written(flight, count, fates, final, held=self.held)
         for stage, block in enumerate(report.blocks):
             if isinstance(block, Held):
-                sent = self.d.sent.get(chunk.id)
+                sent = self.d.tables.sent.get(chunk.id)
                 items = [*sent.items[stage][flight.told : flight.told + count]] if sent is not None else []
                 self.alive[Handle(chunk.id, stage, flight.told)] = (flight.maps[stage], items)
                 self.nbytes[Handle(chunk.id, stage, flight.told)] = block.nbytes
@@ -95,10 +95,10 @@ class Dispatching(Users, RuleBasedStateMachine):
     @rule(pick=PICK)
     def report_again(self, pick: int) -> None:
         """An engine may repeat itself: what was told once counts once."""
-        before = [bytes(m.codes) for m in self.maps], self.d.ledger.bytes_held
+        before = [bytes(m.codes) for m in self.maps], self.d.tables.ledger.bytes_held
         report = self.past[pick % len(self.past)]
-        self.d.report(report)
-        assert ([bytes(m.codes) for m in self.maps], self.d.ledger.bytes_held) == before
+        self.d.reports.take_in(report)
+        assert ([bytes(m.codes) for m in self.maps], self.d.tables.ledger.bytes_held) == before
         self.carry_out()
 
     @precondition(lambda self: self.gone)
@@ -108,7 +108,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         flight = self.gone.pop(list(self.gone)[pick % len(self.gone)])
         before = [bytes(m.codes) for m in self.maps]
         report = self.written(flight, len(flight.chunk) - flight.told, fates, True)
-        self.d.report(report)
+        self.d.reports.take_in(report)
         assert [bytes(m.codes) for m in self.maps] == before
         self.carry_out()
         assert not [h for h in self.alive if h.chunk == flight.chunk.id and h.first == flight.told]
@@ -126,7 +126,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         self.gone[flight.chunk.id] = flight
         suspects = {"unknown": None, "none": (), "first": (flight.told,)}[blame]
         before = self.paid()
-        self.d.chunk_lost(ChunkLost(flight.chunk.id, reason, "gone", suspects, blame == "first"))
+        self.d.losses.chunk_lost(ChunkLost(flight.chunk.id, reason, "gone", suspects, blame == "first"))
         assert self.paid() == before, "a loss spends no retry of the user's"
         self.carry_out()
 
@@ -141,7 +141,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         flight = self.flights[list(self.flights)[pick % len(self.flights)]]
         if flight.told < len(flight.chunk):
             self.stopped[flight.chunk.id] = self.flights.pop(flight.chunk.id)
-            self.d.item_timed_out(ItemTimedOut(flight.chunk.id, 0, flight.told, 1.0))
+            self.d.timeouts.item_timed_out(ItemTimedOut(flight.chunk.id, 0, flight.told, 1.0))
             self.carry_out()
 
     @precondition(lambda self: self.stopped)
@@ -149,7 +149,7 @@ class Dispatching(Users, RuleBasedStateMachine):
     def bury(self) -> None:
         chunk, flight = self.stopped.popitem()
         self.gone[chunk] = flight
-        self.d.chunk_lost(ChunkLost(chunk, "stopped"))
+        self.d.losses.chunk_lost(ChunkLost(chunk, "stopped"))
         self.carry_out()
 
     @precondition(lambda self: self.alive)
@@ -160,7 +160,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         del self.alive[handle]
         self.freed.add(handle)
         before = self.paid()
-        self.d.values_lost(0, [handle])
+        self.d.remakes.values_lost(0, [handle])
         assert self.paid() == before, "a lost value spends no retry of the user's"
         self.carry_out()
 
@@ -168,8 +168,8 @@ class Dispatching(Users, RuleBasedStateMachine):
     @rule(pick=PICK)
     def halt(self, pick: int) -> None:
         """The flow run is told to end: nothing more of it begins."""
-        if pick % 8 == 0 and not self.d.halted:
-            self.d.halt([""], self.waker(len(self.woken)))
+        if pick % 8 == 0 and not self.d.tables.halted:
+            self.d.halts.halt([""], self.waker(len(self.woken)))
             self.woken.append(0)
             self.carry_out()
 
@@ -184,7 +184,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         if code is None or (code == states.AWAITING_RETRY and one.code == states.TRIGGER_FAILED):
             code = one.code
         verdict = Verdict(code, "judged", value=(one.map.id, one.index))
-        self.d.judged(one, verdict)
+        self.d.board.judged(one, verdict)
         self.carry_out()
 
     @precondition(lambda self: self.deciding)
@@ -196,7 +196,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         """Handlers have seen that a timed-out item is to be tried again: None is the condition's no."""
         one = self.deciding.pop(pick % len(self.deciding))
         found = None if code is None else Verdict(code, "decided", value=(one.map.id, one.index), delay=one.delay)
-        self.d.decided(one, found)
+        self.d.timeouts.decided(one, found)
         self.carry_out()
 
     @precondition(lambda self: self.leaving)
@@ -208,13 +208,13 @@ class Dispatching(Users, RuleBasedStateMachine):
         if isinstance(one, Move):
             if works and handle in self.alive:
                 self.alive[one.to] = (one.map, one.items)
-                self.d.moved(one.map, block, one.items, one.to, Held(SIZE * len(one.items)))
+                self.d.values.moved(one.map, block, one.items, one.to, Held(SIZE * len(one.items)))
         elif not works:
-            self.d.spill_failed(block)
+            self.d.values.spill_failed(block)
         else:
             if not self.held:
                 self.alive[handle] = (one.map, [*block.indices()])
-            self.d.spilled(one.map, block, Held(block.nbytes))
+            self.d.values.spilled(one.map, block, Held(block.nbytes))
         self.carry_out()
 
     @precondition(lambda self: self.flights)
@@ -224,12 +224,12 @@ class Dispatching(Users, RuleBasedStateMachine):
         flight = self.flights[list(self.flights)[pick % len(self.flights)]]
         for waiting in (True, False):
             if flight.told < len(flight.chunk):
-                self.d.chunk_waits(flight.chunk.id, flight.told, waiting)
+                self.d.reports.chunk_waits(flight.chunk.id, flight.told, waiting)
                 self.carry_out()
 
     @rule(now=st.integers(0, 3))
     def change_slots(self, now: int) -> None:
-        self.d.slots_changed(0, now, 3)
+        self.d.capacity.slots_changed(0, now, 3)
         self.carry_out()
 
     @rule(places=st.none() | st.integers(0, 2), paced=st.booleans())
@@ -242,7 +242,7 @@ class Dispatching(Users, RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 60.0]))
     def pass_time(self, seconds: float) -> None:
-        self.d.tick(self.d.now + seconds)
+        self.d.tick(self.d.tables.now + seconds)
         self.carry_out()
 
     # -- what always holds ---------------------------------------------------------------------------------
@@ -251,24 +251,24 @@ class Dispatching(Users, RuleBasedStateMachine):
     def consistent(self) -> None:
         if not hasattr(self, "d"):
             return
-        assert set(self.d.sent) == set(self.flights) | set(self.stopped)
+        assert set(self.d.tables.sent) == set(self.flights) | set(self.stopped)
         assert self.lane.in_flight == len(self.flights) + len(self.stopped)
         assert self.lane.blocked == 0
-        limited = sum("task:work" in s.limits for s in self.d.sent.values())
-        assert limited == self.d.limits.used.get("task:work", 0), "a limit counts its chunks"
-        assert self.d.ledger.bytes_held == sum(m.bytes_held for m in self.maps) >= 0
-        memory = self.d.ledger.memory
-        assert 0 <= memory.leaving <= memory.taken <= self.d.ledger.bytes_held
+        limited = sum("task:work" in s.limits for s in self.d.tables.sent.values())
+        assert limited == self.d.tables.limits.used.get("task:work", 0), "a limit counts its chunks"
+        assert self.d.tables.ledger.bytes_held == sum(m.bytes_held for m in self.maps) >= 0
+        memory = self.d.tables.ledger.memory
+        assert 0 <= memory.leaving <= memory.taken <= self.d.tables.ledger.bytes_held
         for map in self.maps:
-            narrow = sum(memory_limit(map) in s.limits for s in self.d.sent.values())
-            assert narrow == self.d.limits.used.get(memory_limit(map), 0), "a place is taken and given back once"
+            narrow = sum(memory_limit(map) in s.limits for s in self.d.tables.sent.values())
+            assert narrow == self.d.tables.limits.used.get(memory_limit(map), 0), "a place is taken and given back once"
             assert map.done == sum(code >= states.FIRST_TERMINAL for code in map.codes)
-            flying = [s for s in self.d.sent.values() if s.maps[0] is map]
+            flying = [s for s in self.d.tables.sent.values() if s.maps[0] is map]
             assert map.sent == sum(len(s.chunk) - s.reported for s in flying)
             places = Counter(i for lo, hi, _ in map.ready for i in range(lo, hi))
             # What handlers look at may still fly behind a producer that was given up: its report will be refused.
             places.update(i for i, (due, _) in map.delayed.items() if due != math.inf)
-            for sent in self.d.sent.values():
+            for sent in self.d.tables.sent.values():
                 for stage, items in zip(sent.maps, sent.items, strict=True):
                     if stage is map:
                         left = range(sent.reported, len(items))
@@ -293,13 +293,13 @@ class Dispatching(Users, RuleBasedStateMachine):
 
     def end(self) -> None:
         """Let everything end, give everything back: then nothing may be left."""
-        self.d.slots_changed(0, 2, 3)
+        self.d.capacity.slots_changed(0, 2, 3)
         while self.stopped:
             self.bury()
-        if self.d.halted:  # what has not begun never will
-            self.d.cancel_together(self.maps)
+        if self.d.tables.halted:  # what has not begun never will
+            self.d.board.cancel_together(self.maps)
         for map in self.maps:
-            self.d.seal(map)
+            self.d.windows.seal(map)
         for _ in range(500):
             self.carry_out()
             self.consistent()
@@ -310,12 +310,12 @@ class Dispatching(Users, RuleBasedStateMachine):
             elif self.leaving:
                 self.write(0, works=True)
             elif self.wanted:
-                self.d.pulled(self.wanted.pop(), [], True, None)
+                self.d.intake.pulled(self.wanted.pop(), [], True, None)
             elif self.flights:
                 flight = next(iter(self.flights.values()))
                 self.tell(flight, len(flight.chunk) - flight.told, ["ok"], True)
             elif self.d.next_due() is not None:
-                self.d.tick(self.d.now + 100.0)
+                self.d.tick(self.d.tables.now + 100.0)
             elif self.d.look_at_limits().wanted or self.d.look_at_limits().starts:
                 self.d.open_limits({"task:work": 2}, {"task:work": 2})
             else:
@@ -323,11 +323,11 @@ class Dispatching(Users, RuleBasedStateMachine):
         for map in self.maps:
             assert map.finished, f"{map.id} does not end"
             if map.id in self.streams:
-                self.d.stream_closed(map, finished=False)
+                self.d.readers.stream_closed(map, finished=False)
         self.streams.clear()
         assert all(count == 1 for count in self.woken), "who waits is woken once"
         for name in self.held_lists:
-            self.d.list_gone(next(m for m in self.maps if m.id == name))
+            self.d.readers.list_gone(next(m for m in self.maps if m.id == name))
         self.held_lists.clear()
         for key in list(self.handles.elements()):
             self.drop_handle(key)

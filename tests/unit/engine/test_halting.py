@@ -9,7 +9,7 @@ from tests.unit.engine.bench import Bench, codes, failed
 
 def halt(bench: Bench, *runs: str) -> list[str]:
     told: list[str] = []
-    bench.dispatcher.halt(runs, lambda: told.append("halted"))
+    bench.dispatcher.halts.halt(runs, lambda: told.append("halted"))
     bench.take()
     return told
 
@@ -26,7 +26,7 @@ def test_what_runs_ends_and_nothing_begins(bench: Bench) -> None:
         assert bench.take() == []
     assert told == ["halted"]
     assert map.done == 1
-    bench.dispatcher.cancel_map(map)
+    bench.dispatcher.board.cancel_map(map)
     bench.take()
     assert map.finished
     assert (map.codes.count(states.COMPLETED), map.codes.count(states.CANCELLED)) == (1, 39)
@@ -48,17 +48,17 @@ def test_retries_and_consumers_do_not_begin(bench: Bench) -> None:
         chunk, codes=(*codes(1, p0=states.AWAITING_RETRY), bytes([states.PENDING])),
         outcomes=[failed(0, states.AWAITING_RETRY)], blocks=(None, None),
     )  # fmt: skip
-    bench.dispatcher.tick(bench.dispatcher.now + 10)
+    bench.dispatcher.tick(bench.dispatcher.tables.now + 10)
     assert bench.take() == []
     assert told == ["halted"]
 
 
 def test_an_iterator_is_pulled_no_further(bench: Bench) -> None:
     map = bench.map(iter(range(1000)))
-    bench.dispatcher.seal(map)
+    bench.dispatcher.windows.seal(map)
     halt(bench, "")
     bench.others.clear()
-    bench.dispatcher.pulled(map, list(range(8)), False, None)
+    bench.dispatcher.intake.pulled(map, list(range(8)), False, None)
     assert bench.take() == []
     assert [one for one in bench.others if isinstance(one, Pull)] == []
 
@@ -76,7 +76,7 @@ def test_a_task_that_waits_for_what_will_never_begin_is_not_waited_for(bench: Be
     [chunk] = bench.take()
     told = halt(bench, "")
     assert told == []
-    bench.dispatcher.chunk_waits(chunk.id, 0, True)
+    bench.dispatcher.reports.chunk_waits(chunk.id, 0, True)
     bench.take()
     assert told == ["halted"]
 
@@ -86,4 +86,4 @@ def test_a_run_that_has_ended_is_forgotten(bench: Bench) -> None:
     bench.run()
     halt(bench, "")
     bench.dispatcher.forget_maps([map])
-    assert bench.dispatcher.halted == set()
+    assert bench.dispatcher.tables.halted == set()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anabranch.engine.board import Board
+from anabranch.engine.tables import Tables
 
 WHOLE = 10**12  # nobody can go through so many one by one
 
@@ -15,7 +15,7 @@ WHOLE = 10**12  # nobody can go through so many one by one
 def in_flight(items: Any, lo: int, hi: int, *, reported: int = 0, taken: frozenset[int] = frozenset()) -> set[int]:
     map = SimpleNamespace(running={7})
     sent = SimpleNamespace(maps=(map,), items=(items,), reported=reported, taken=taken)
-    return Board.in_flight(SimpleNamespace(sent={7: sent}), map, lo, hi)  # type: ignore[arg-type]
+    return Tables.in_flight(SimpleNamespace(sent={7: sent}), map, lo, hi)  # type: ignore[arg-type]
 
 
 def test_a_long_chunk_costs_what_overlaps() -> None:

@@ -122,11 +122,11 @@ def test_items_that_run_together_take_a_place_each(places: int, sent: list[int])
     bench.take()
     assert bench.dispatcher.look_at_limits().wanted == [Wanted(("task:work",), 10)]
     assert [len(items) for items in bring(bench, places)] == sent
-    assert bench.dispatcher.limits.used == {"task:work": sum(sent)}
+    assert bench.dispatcher.tables.limits.used == {"task:work": sum(sent)}
     bench.dispatcher.open_limits({"task:work": 50}, {})
     bench.run()
     assert map.finished
-    assert bench.dispatcher.limits.used == {}
+    assert bench.dispatcher.tables.limits.used == {}
 
 
 def test_items_that_run_together_keep_within_the_programs_own_limit() -> None:

@@ -46,11 +46,11 @@ def test_a_retry_waits_for_its_time() -> None:
 def test_what_only_a_retry_kept_goes_when_the_retry_has_its_own_value() -> None:
     bench = Bench(held=True)
     map = bench.map(range(4), chunk=3, retries=1)
-    bench.dispatcher.cancel_items(map, [1])
+    bench.dispatcher.board.cancel_items(map, [1])
     [chunk] = bench.take()
     assert items_of([chunk]) == [0, 2, 3]
     reader = bench.map(after=map, kept=False)
-    bench.dispatcher.list_gone(map)
+    bench.dispatcher.readers.list_gone(map)
     bench.report(
         chunk, codes=codes(3, p0=states.FAILED, p1=states.AWAITING_RETRY, p2=states.FAILED),
         outcomes=[failed(0), failed(1, states.AWAITING_RETRY), failed(2)],
@@ -59,7 +59,7 @@ def test_what_only_a_retry_kept_goes_when_the_retry_has_its_own_value() -> None:
     bench.run()
     assert [i for i in range(4) if reader.codes[i] == states.COMPLETED] == [2]
     assert Handle(chunk.id, 0, 0) in bench.freed
-    assert bench.dispatcher.ledger.bytes_held == 0
+    assert bench.dispatcher.tables.ledger.bytes_held == 0
 
 
 def test_a_timed_out_item_is_retried_then_given_up(bench: Bench) -> None:
@@ -67,9 +67,9 @@ def test_a_timed_out_item_is_retried_then_given_up(bench: Bench) -> None:
     for attempt in (1, 2):
         [chunk] = bench.take()
         assert list(chunk.attempts or [1]) == [attempt]
-        bench.dispatcher.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
-        bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "stopped"))
-        bench.dispatcher.tick(bench.dispatcher.now + 1.0)
+        bench.dispatcher.timeouts.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
+        bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "stopped"))
+        bench.dispatcher.tick(bench.dispatcher.tables.now + 1.0)
     assert bench.take() == []
     assert map.codes[0] == states.TIMED_OUT
     assert map.finished
@@ -79,8 +79,8 @@ def timed_out(bench: Bench, **options: Any) -> tuple[MapRun, Decide]:
     """A map of one item that ran out of its time with a retry left, and what is asked about it."""
     map = bench.map(range(1), retries=1, retry_delay_seconds=5, timeout_seconds=2.0, **options)
     [chunk] = bench.take()
-    bench.dispatcher.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "stopped"))
+    bench.dispatcher.timeouts.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "stopped"))
     assert bench.take() == []
     [asked] = [one for one in bench.others if isinstance(one, Decide)]
     assert asked.delay == 5.0
@@ -94,9 +94,9 @@ ASKING = [{"on_retry": [never]}, {"state_handlers": [never]}, {"retry_condition_
 def test_who_has_a_say_in_a_retry_after_a_time_out_is_asked(bench: Bench, asking: dict[str, Any]) -> None:
     map, asked = timed_out(bench, **asking)
     assert bench.dispatcher.next_due() is None, "nothing begins before the answer"
-    bench.dispatcher.decided(asked, Verdict(states.AWAITING_RETRY, asked.message, delay=7.0))
+    bench.dispatcher.timeouts.decided(asked, Verdict(states.AWAITING_RETRY, asked.message, delay=7.0))
     assert (map.attempt(0), map.counted(0), map.state(0).name) == (2, 2, "AwaitingRetry")
-    bench.dispatcher.tick(bench.dispatcher.now + 7.0)
+    bench.dispatcher.tick(bench.dispatcher.tables.now + 7.0)
     [chunk] = bench.take()
     bench.report(chunk)
     assert map.codes[0] == states.COMPLETED
@@ -104,21 +104,21 @@ def test_who_has_a_say_in_a_retry_after_a_time_out_is_asked(bench: Bench, asking
 
 def test_a_condition_that_wants_no_retry_leaves_the_time_out(bench: Bench) -> None:
     map, asked = timed_out(bench, retry_condition_fn=never)
-    bench.dispatcher.decided(asked, None)
+    bench.dispatcher.timeouts.decided(asked, None)
     assert (map.codes[0], map.attempt(0), map.finished) == (states.TIMED_OUT, 1, True)
 
 
 def test_another_state_in_place_of_a_retry_ends_the_item(bench: Bench) -> None:
     map, asked = timed_out(bench, state_handlers=[never])
-    bench.dispatcher.decided(asked, Verdict(states.COMPLETED, "enough", value=5))
+    bench.dispatcher.timeouts.decided(asked, Verdict(states.COMPLETED, "enough", value=5))
     assert (map.codes[0], map.finished) == (states.COMPLETED, True)
     assert not any(isinstance(one, Judge) for one in bench.others), "the handlers have had their say"
 
 
 def test_a_cancel_while_a_retry_is_decided_stands(bench: Bench) -> None:
     map, asked = timed_out(bench, on_retry=[never])
-    bench.dispatcher.cancel_items(map, [0])
-    bench.dispatcher.decided(asked, Verdict(states.AWAITING_RETRY, delay=1.0))
+    bench.dispatcher.board.cancel_items(map, [0])
+    bench.dispatcher.timeouts.decided(asked, Verdict(states.AWAITING_RETRY, delay=1.0))
     assert (map.codes[0], map.attempt(0)) == (states.CANCELLED, 1)
     assert bench.dispatcher.next_due() is None
 
@@ -130,7 +130,7 @@ def test_a_lost_chunk_comes_back_in_eighths(bench: Bench) -> None:
     map = bench.map(range(64), chunk=64)
     [chunk] = bench.take()
     bench.queue.clear()
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone"))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone"))
     again = bench.take()
     assert len(again) == 4, "two chunks a slot"
     assert [list(c.items) for c in again] == [list(range(n, n + 8)) for n in range(0, 32, 8)]
@@ -145,7 +145,7 @@ def test_what_was_reported_is_not_sent_again(bench: Bench) -> None:
     [chunk] = bench.take()
     bench.report(chunk, 6, final=False)
     bench.queue.clear()
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", (6,), True))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", (6,), True))
     again = bench.take()
     assert sorted(items_of(again)) == [6, 7, 8, 9]
     assert [6] in [list(c.items) for c in again], "the suspect travels alone"
@@ -158,7 +158,7 @@ def test_three_deaths_are_poison(bench: Bench) -> None:
     map = bench.map(range(1))
     for _ in range(3):
         [chunk] = bench.take()
-        bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", (0,), True))
+        bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", (0,), True))
     assert bench.take() == []
     assert map.codes[0] == states.CRASHED
     assert "poison" in map.messages[0]
@@ -175,7 +175,7 @@ def test_poison_is_found_without_suspects(bench: Bench) -> None:
         sent += 1
         assert sent < 200
         if 37 in chunk.items:
-            bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone"))
+            bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone"))
         else:
             bench.report(chunk)
         bench.take()
@@ -188,7 +188,7 @@ def test_a_stopped_chunk_costs_no_attempt(bench: Bench) -> None:
     map = bench.map(range(4), chunk=4)
     [chunk] = bench.take()
     bench.queue.clear()
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "stopped"))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "stopped"))
     assert sorted(items_of(bench.take())) == [0, 1, 2, 3]
     assert map.attempts == {}
 
@@ -208,7 +208,7 @@ def test_a_late_report_is_refused() -> None:
     map = bench.map(range(2), chunk=2)
     [chunk] = bench.take()
     bench.queue.clear()
-    bench.dispatcher.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", (0,), True))
+    bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "worker-lost", "gone", (0,), True))
     bench.take()
     bench.report(chunk)
     bench.take()
@@ -238,7 +238,7 @@ def test_a_lost_engine_crashes_what_was_to_do(bench: Bench) -> None:
     map = bench.map(range(10), chunk=1)
     bench.take()
     bench.report(bench.queue[0])
-    bench.dispatcher.engine_lost(bench.lane, "gone")
+    bench.dispatcher.losses.engine_lost(bench.lane, "gone")
     bench.take()
     assert map.finished
     assert map.codes[0] == states.COMPLETED

@@ -10,7 +10,7 @@ from tests.unit.engine.bench import Bench, items_of
 
 
 def lost(bench: Bench, chunk: Any, stage: int = 0) -> None:
-    bench.dispatcher.values_lost(bench.lane, [Handle(chunk.id, stage, 0)])
+    bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, stage, 0)])
 
 
 def test_lost_values_are_made_again_for_their_readers() -> None:
@@ -32,15 +32,15 @@ def test_what_a_lost_value_was_made_of_is_made_again_first() -> None:
     bench.run()
     second = bench.map(after=first, chunk=4)
     [chunk] = bench.run()
-    bench.dispatcher.list_gone(first)  # its values go with their last reader
+    bench.dispatcher.readers.list_gone(first)  # its values go with their last reader
     bench.take()
     assert not first.has_value(0)
     lost(bench, chunk)
     [sent] = bench.take()
-    assert bench.dispatcher.sent[sent.id].maps[0] is first
+    assert bench.dispatcher.tables.sent[sent.id].maps[0] is first
     bench.report(sent)
     [sent] = bench.take()
-    assert bench.dispatcher.sent[sent.id].maps[0] is second
+    assert bench.dispatcher.tables.sent[sent.id].maps[0] is second
     assert sent.wants == {i: (i,) for i in range(4)}  # no argument is missing
     bench.report(sent)
     bench.take()
@@ -68,27 +68,27 @@ def test_elements_of_an_iterator_outlive_their_items_until_nobody_asks_for_what_
     bench = Bench(held=True)
     first = bench.map(iter(range(4)), kept=False, chunk=4)
     second = bench.map(after=first)
-    bench.dispatcher.pulled(first, list(range(4)), True, None)
+    bench.dispatcher.intake.pulled(first, list(range(4)), True, None)
     [chunk] = bench.run()
     assert first.args == {i: i for i in range(4)}
     lost(bench, chunk, stage=len(chunk.stages) - 1)
     bench.run()
     assert all(second.has_value(i) for i in range(4))
-    bench.dispatcher.stream_opened(second)
-    bench.dispatcher.give_away(second, 0, 3)
+    bench.dispatcher.readers.stream_opened(second)
+    bench.dispatcher.readers.give_away(second, 0, 3)
     assert first.args == {3: 3}
-    bench.dispatcher.list_gone(second)
+    bench.dispatcher.readers.list_gone(second)
     assert first.args == {}
 
 
 def test_a_stream_of_values_leaves_no_elements_behind() -> None:
     bench = Bench(held=True)
     map = bench.map(iter(range(4)), chunk=2)
-    bench.dispatcher.pulled(map, list(range(4)), True, None)
+    bench.dispatcher.intake.pulled(map, list(range(4)), True, None)
     bench.run()
     assert sorted(map.args) == [0, 1, 2, 3]
-    bench.dispatcher.stream_opened(map)
-    bench.dispatcher.give_away(map, 0, 2)
+    bench.dispatcher.readers.stream_opened(map)
+    bench.dispatcher.readers.give_away(map, 0, 2)
     assert sorted(map.args) == [2, 3]
-    bench.dispatcher.taken(map, 2)
+    bench.dispatcher.readers.taken(map, 2)
     assert sorted(map.args) == [3]

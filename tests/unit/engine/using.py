@@ -14,7 +14,7 @@ from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
 from anabranch.core.params import Binder
 from anabranch.core.walk import Hole
-from anabranch.engine.assemble import PIPE
+from anabranch.engine.fusing import PIPE
 from tests.unit.engine.bench import identity, never
 from tests.unit.engine.playing import Driver, Iterator
 
@@ -74,10 +74,10 @@ class Users(Driver):
         if found is None:
             name, retries = ("other", 0) if other else ("single", self.retries)
             found = self.make(TaskOptions(name=name, retries=retries), kind="submit")
-            found.pipe_ref = self.d.new_ref()
+            found.pipe_ref = self.d.tables.new_ref()
             self.by_ref[found.pipe_ref] = found
             stage = Stage(found.spec_ref, None, Binding(star=True), found.id)
-            self.d.open_series(found, stage, stage)
+            self.d.intake.open_series(found, stage, stage)
             if other:
                 self.other = found
             else:
@@ -102,12 +102,12 @@ class Users(Driver):
             index = next(map.append_index)
             self.comes_to_read(map, index, ())
             self.handles[map.id, index] += 1
-            self.d.append_item(map, index, ((), {}), ())
+            self.d.intake.append_item(map, index, ((), {}), ())
             ends.append(index)
         order = [n for _ in range(depth) for n in range(len(ends))]
         for n in order if by_level else sorted(order):
             ends[n] = self.link(map, ends[n])
-        self.d.append_links(map)
+        self.d.intake.append_links(map)
         for end in ends if beyond else ():
             self.read_beyond(map, end)
         if alone:
@@ -120,7 +120,7 @@ class Users(Driver):
         index, ups = next(other.append_index), (Upstream(map, end),)
         self.comes_to_read(other, index, ups)
         self.handles[other.id, index] += 1
-        self.d.append_item(other, index, PIPE, ups)
+        self.d.intake.append_item(other, index, PIPE, ups)
 
     def link(self, map: MapRun, before: int) -> int:
         index = next(map.append_index)
@@ -136,11 +136,11 @@ class Users(Driver):
         fresh = next(map.append_index) if first or not map.codes else None
         for pick in picks:
             self.link(map, pick % (len(map.codes) + len(map.links) + (fresh is not None)))
-        moves = [lambda: self.d.append_links(map)]
+        moves = [lambda: self.d.intake.append_links(map)]
         if fresh is not None:
             self.comes_to_read(map, fresh, ())
             self.handles[map.id, fresh] += 1
-            moves.insert(early, lambda: self.d.append_item(map, fresh, ((), {}), ()))
+            moves.insert(early, lambda: self.d.intake.append_item(map, fresh, ((), {}), ()))
         for move in moves:
             move()
         self.carry_out()
@@ -159,7 +159,8 @@ class Users(Driver):
         self.comes_to_read(map, index, tuple(ups))
         self.handles[map.id, index] += 1
         pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure
-        self.d.append_item(map, index, PIPE if pipe else (tuple(Hole(n) for n in range(len(ups))), {}), tuple(ups))
+        item = PIPE if pipe else (tuple(Hole(n) for n in range(len(ups))), {})
+        self.d.intake.append_item(map, index, item, tuple(ups))
         self.carry_out()
 
     @precondition(lambda self: self.held_lists)
@@ -169,7 +170,7 @@ class Users(Driver):
         if found:
             map = found[pick % len(found)]
             self.held_lists.discard(map.id)
-            self.d.list_gone(map)
+            self.d.readers.list_gone(map)
             self.carry_out()
 
     @rule(pick=PICK, item=PICK)
@@ -178,7 +179,7 @@ class Users(Driver):
         if found:
             map = found[pick % len(found)]
             self.handles[map.id, item % len(map.codes)] += 1
-            self.d.handle_taken(map, item % len(map.codes))
+            self.d.readers.handle_taken(map, item % len(map.codes))
             self.carry_out()
 
     @rule(pick=PICK)
@@ -197,12 +198,12 @@ class Users(Driver):
                 key = found[pick % len(found)]
                 self.handles[key] -= 1
                 gone.append((next(m for m in self.maps if m.id == key[0]), key[1]))
-        self.d.handles_gone(gone)
+        self.d.readers.handles_gone(gone)
         self.carry_out()
 
     def drop_handle(self, key: tuple[str, int]) -> None:
         self.handles[key] -= 1
-        self.d.handle_gone(next(m for m in self.maps if m.id == key[0]), key[1])
+        self.d.readers.handle_gone(next(m for m in self.maps if m.id == key[0]), key[1])
 
     @rule(pick=PICK, item=st.none() | PICK)
     def wait(self, pick: int, item: int | None) -> None:
@@ -211,7 +212,7 @@ class Users(Driver):
             map = found[pick % len(found)]
             number = len(self.woken)
             self.woken.append(0)
-            self.d.wait_for(map, None if item is None else item % len(map.codes), self.waker(number))
+            self.d.readers.wait_for(map, None if item is None else item % len(map.codes), self.waker(number))
             self.carry_out()
 
     def waker(self, number: int) -> Callable[[], None]:
@@ -228,7 +229,7 @@ class Users(Driver):
             self.streams[map.id] = 0
             self.streamed.add(map.id)
             map.window = window
-            self.d.stream_opened(map)
+            self.d.readers.stream_opened(map)
             self.carry_out()
 
     @precondition(lambda self: self.streams)
@@ -239,7 +240,7 @@ class Users(Driver):
         self.read(map, count)
         if close:
             del self.streams[name]
-            self.d.stream_closed(map, finished=map.finished)
+            self.d.readers.stream_closed(map, finished=map.finished)
         self.carry_out()
 
     def read(self, map: MapRun, count: int) -> None:
@@ -247,8 +248,8 @@ class Users(Driver):
         while count and map.is_terminal(upto):
             upto, count = upto + 1, count - 1
         self.streams[map.id] = upto
-        self.d.give_away(map, map.consumed, upto)
-        self.d.stream_advanced(map, upto)
+        self.d.readers.give_away(map, map.consumed, upto)
+        self.d.readers.stream_advanced(map, upto)
 
     @rule(pick=PICK, item=st.none() | PICK)
     def cancel(self, pick: int, item: int | None) -> None:
@@ -256,7 +257,7 @@ class Users(Driver):
         if found and pick % 3 == 0:
             map = found[pick % len(found)]
             if item is None and map.kind == "map":
-                self.d.cancel_map(map)
+                self.d.board.cancel_map(map)
             elif item is not None:
-                self.d.cancel_items(map, (item % len(map.codes),))
+                self.d.board.cancel_items(map, (item % len(map.codes),))
             self.carry_out()

@@ -1,0 +1,63 @@
+"""How a lost value is made again: an item's arguments, and what it read, kept past the item's end.
+
+An engine may lose a value that it holds at any time. There a recipe outlives its item: it goes when neither
+the item's value nor any value made of it can be asked for any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anabranch.engine.ranges import common
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.maps import MapRun
+    from anabranch.engine.tables import Tables
+
+
+class Recipes:
+    """Keeps the arguments and inputs of ended items where they may be needed, and forgets them."""
+
+    __slots__ = ("_ledger", "_tables")
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._ledger = tables.ledger
+
+    def needed(self, map: MapRun) -> bool:
+        """Whether arguments must outlive their item, to make a lost value again."""
+        lane = self._tables.lanes[map.lane].capabilities
+        if lane.values != "held" or lane.values_survive_workers:
+            return False
+        return map.keep or any(self.needed(m) for m in map.map_consumers)
+
+    def items_ended(self, map: MapRun, items: Sequence[int]) -> None:
+        """The arguments of ended items go, unless they are part of a recipe."""
+        if self.needed(map):
+            self.forget(map, items)
+        elif map.args:
+            for index in common(items, map.args):
+                map.args.pop(index, None)
+
+    def forget(self, map: MapRun, items: Sequence[int]) -> None:
+        """Forget the recipes of items that nobody asks for, and of what these were made of."""
+        if map.list_handles or not self.needed(map):
+            return
+        spent = [i for i in items if self._spent(map, i)]
+        for index in spent:
+            map.args.pop(index, None)
+            map.recipes.pop(index, None)
+        for feed in map.feeds:
+            if spent:
+                self.forget(feed.map, spent)
+
+    def _spent(self, map: MapRun, index: int) -> bool:
+        """Whether neither this value nor one that is made of it can be asked for any more."""
+        return (
+            map.is_terminal(index)
+            and not map.read_singly
+            and not self._ledger.wanted_item(map, index)
+            and all(index < len(m.codes) and self._spent(m, index) for m in map.map_consumers)
+        )

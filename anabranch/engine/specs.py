@@ -1,0 +1,57 @@
+"""Tasks as workers have them: a task that has changed is dropped with the last map that may run it as it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anabranch.core.events import Drop
+
+if TYPE_CHECKING:
+    from anabranch.core.maps import MapRun
+    from anabranch.engine.tables import Tables
+
+
+class Specs:
+    """The shared ids of tasks.
+
+    Attributes:
+        uses: maps that may still run a task, by its shared id.
+        outdated: ids of tasks that have changed since they were sent.
+        unsendable: shared values that cannot be pickled, and why.
+    """
+
+    __slots__ = ("_tables", "outdated", "unsendable", "uses")
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.uses: dict[int, int] = {}
+        self.outdated: set[int] = set()
+        self.unsendable: dict[int, str] = {}
+
+    def use(self, ref: int) -> None:
+        """A map is about to come that runs the task as this id has it."""
+        self.uses[ref] = self.uses.get(ref, 0) + 1
+
+    def renew(self, lane: int, before: int, ref: int) -> None:
+        """A task has changed: maps that come have it by another id, and the time that its items take is as known."""
+        self.outdated.add(before)
+        paces = self._tables.paces
+        if before in paces:
+            paces[ref] = paces[before]
+        self._drop(lane, before)
+
+    def drop_shared(self, map: MapRun) -> None:
+        """Workers forget all of a map that nobody needs any more."""
+        refs = tuple(r for r in (map.stage_ref, map.pipe_ref, map.constants_ref) if r)
+        if refs:
+            self._tables.out.append(Drop(map.lane, refs))
+        if map.spec_ref in self.uses:
+            self.uses[map.spec_ref] -= 1
+            self._drop(map.lane, map.spec_ref)
+
+    def _drop(self, lane: int, ref: int) -> None:
+        if ref in self.outdated and not self.uses.get(ref):
+            self.outdated.discard(ref)
+            for known in (self.uses, self._tables.paces, self.unsendable):
+                known.pop(ref, None)
+            self._tables.out.append(Drop(lane, (ref,)))

@@ -1,0 +1,126 @@
+"""Where values lie: blocks that come with reports, leave memory, or shrink to what lives of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.contracts import Handle, Inline
+from anabranch.core.events import Free, Move, Spill
+from anabranch.core.maps import ValueBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.contracts import Block, Held
+    from anabranch.core.maps import MapRun
+    from anabranch.engine.lanes import Sent
+    from anabranch.engine.tables import Tables
+
+
+class Values:
+    """Takes blocks in, moves them, and lets them go as the ledger says."""
+
+    __slots__ = ("_ledger", "_tables")
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._ledger = tables.ledger
+
+    # -- blocks that come ------------------------------------------------------------------------
+
+    def own(self, map: MapRun, index: int, value: Any) -> None:
+        """A value that was made in the driver."""
+        block = ValueBlock(Handle(-self._tables.new_chunk_id(), 0, 0), map.lane, [index], Inline([value], 64), 64)
+        map.add_block(block, overlay=True)
+        self._ledger.added(map, block)
+
+    def take_in(self, sent: Sent, stage: int, map: MapRun, items: Sequence[int], first: int, content: Block) -> None:
+        """The block of a report: the values of these items, from position `first` of the chunk on."""
+        assert content is not None
+        handle = Handle(sent.chunk.id, stage, first)
+        block = ValueBlock(handle, sent.lane.index, items, content, content.nbytes)
+        overlay = map.kind == "submit" or sent.chunk.attempts is not None or not isinstance(items, range)
+        stale: set[int] = set()
+        if sent.dirty:  # refused positions have no value here: theirs is, or will be, elsewhere
+            stale = {i for p, i in enumerate(items, first) if p in sent.taken or map.is_terminal(i)}
+        overlay = overlay or map.block_of(items[0]) is not None
+        before: list[ValueBlock] = []
+        if overlay and (map.moved or map.blocks):
+            before = [old for i in items if i not in stale and (old := map.block_of(i)) is not None]
+        map.layered = map.layered or bool(before)
+        map.add_block(block, overlay=overlay, stale=stale)
+        ledger = self._ledger
+        ledger.added(map, block, here=sent.lane.capabilities.spills)
+        for old in before:
+            old.live -= 1
+        for old in dict.fromkeys(before):
+            if not ledger.read_here(map, old):
+                ledger.drop(map, old)  # what kept it has moved on to the new one
+        if stale and not any(map.block_of(i) is block for i in block.indices()):
+            ledger.drop(map, block)  # nothing of it will be found
+
+    def settle_new(self, map: MapRun, items: Sequence[int]) -> None:
+        """Values that nobody waits for go at once."""
+        if map.list_handles > 0 or map.list_readers > 0 or (len(items) == 1 and items[0] in map.handles):
+            return
+        if isinstance(items, range):
+            self._ledger.settle(map, items[0], items[-1] + 1)
+            return
+        for index in items:
+            self._ledger.settle(map, index, index + 1)
+
+    # -- blocks that move ------------------------------------------------------------------------
+
+    def spilled(self, map: MapRun, block: ValueBlock, content: Held) -> None:
+        """A block has been moved from memory to disk."""
+        wanted = self._ledger.spilled(map, block, content)
+        lane = self._tables.lanes[block.lane]
+        if not wanted and lane.capabilities.values != "held":  # others were told to free it
+            self._tables.out.append(Free(block.lane, [block.handle]))
+        self._resume()
+
+    def spill_failed(self, block: ValueBlock) -> None:
+        """A block could not be moved to disk: it stays."""
+        self._ledger.memory.stays(block)
+        self._resume()
+
+    def _resume(self) -> None:
+        """Lanes may have been held up by the disk."""
+        self._tables.dirty_lanes.update(lane.index for lane in self._tables.lanes if lane.runnable)
+
+    def moved(self, map: MapRun, block: ValueBlock, items: list[int], to: Handle, content: Held) -> None:
+        """What lived of a nearly dead block lies in one of its own now."""
+        ledger = self._ledger
+        living = [i for i in items if map.block_of(i) is block]
+        if block.content is None or not living or ledger.being_read(map, living):
+            self._tables.out.append(Free(block.lane, [to]))
+            return
+        new = ValueBlock(to, block.lane, items, content, content.nbytes)
+        map.add_block(new, overlay=True, stale=set(items).difference(living))
+        ledger.added(map, new, here=self._tables.lanes[block.lane].capabilities.values == "held")
+        ledger.drop(map, block)
+        for index in living:
+            ledger.settle(map, index, index + 1)
+
+    # -- blocks that go --------------------------------------------------------------------------
+
+    def relieve(self) -> None:
+        """What is to leave memory, and what little lives of nearly dead blocks."""
+        ledger, out = self._ledger, self._tables.out
+        if ledger.memory.over:
+            out.extend(Spill(map, block) for map, block in ledger.memory.choose())
+        if not ledger.thin:
+            return
+        thin, ledger.thin = ledger.thin, []
+        for map, block, items in thin:
+            if block.content is not None:
+                out.append(Move(map, block, items, Handle(-self._tables.new_chunk_id(), 0, 0)))
+
+    def free(self) -> None:
+        """Tell the runners of blocks whose last reader has gone."""
+        if not self._ledger.freed:
+            return
+        by_lane: dict[int, list[Handle]] = {}
+        for block in self._ledger.take_freed():
+            by_lane.setdefault(block.lane, []).append(block.handle)
+        self._tables.out.extend(Free(lane, handles) for lane, handles in by_lane.items())

@@ -117,21 +117,12 @@ def over_the_cap(known: dict[str, Class]) -> dict[str, str]:
 # -- the house as it is ------------------------------------------------------------------------------
 
 # Classes over a cap, each with its reason. A class that has come under the caps has to leave this list.
-_TABLES = "the dispatcher's tables, and the recursion of readiness, ending and reports over them"
 LARGE = {
     "core.maps.MapRun": "one run's columns, values, readers and schedule in one object; to be split",
     "core.options.FlowOptions": "one field an option: the table of all options of a flow",
     "core.options.TaskOptions": "one field an option: the table of all options of a task",
     "driver.pump.Pump": "the only lock, its inbox and its clock; two threads of it could leave",
     "driver.scope.Scope": "endings and values are base classes of it; to be composed",
-    "engine.adopting.Adopting": _TABLES,
-    "engine.board.Board": _TABLES,
-    "engine.dispatch.Dispatcher": _TABLES,
-    "engine.halting.Halting": _TABLES,
-    "engine.intake.Intake": _TABLES,
-    "engine.losses.Losses": _TABLES,
-    "engine.readers.Readers": _TABLES,
-    "engine.remakes.Remakes": _TABLES,
     "limits.shared.SharedLimits": "one thread's state: what it holds, asks for and gives back of each limit",
     "runners.ray.news.News": "a desk that also reads the workers' reports; to be composed",
     "runs.flow_run.FlowRun": "one run of a flow from its claim to its end; cancelling could leave",

@@ -107,12 +107,6 @@ RINGS: dict[str, list[str]] = {
         "core.task_spec",
         "core.walk",
     ],
-    "the dispatcher's parts name each other": [
-        "engine.assemble",
-        "engine.board",
-        "engine.known_inputs",
-        "engine.readers",
-    ],
     "a job knows its worker": ["runners.placing.jobs", "runners.process.worker_handle"],
     "a job knows its actor": ["runners.ray.crew", "runners.ray.jobs"],
     "a scope knows its session": [

@@ -11,7 +11,7 @@ import pytest
 from anabranch.core import secrets
 from tests.clock import Clock
 
-pytest_plugins = ["tests.beds", "tests.nightly"]
+pytest_plugins = ["tests.beds", "tests.engines", "tests.nightly"]
 
 # Started in the background by a shell, tests ignore Ctrl-C, and so would each program that they send one to.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -14,6 +14,7 @@ from tests.acceptance.far import SAMPLE, WHY, WIRE
 from tests.acceptance.gates import Gate
 from tests.acceptance.resuming import Ledger
 from tests.acceptance.sessions import over
+from tests.engines import ENGINES, borrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,16 +45,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.sampled(SAMPLE, WHY))
 
 
-def make_runner(kind: str) -> Any:
-    if kind == "inline":
-        return InlineRunner()
-    if kind == "thread":
-        return ThreadRunner(max_workers=4)
-    if kind == "process":
-        return ProcessRunner(max_workers=2)
-    if kind == "ray":
-        return RayRunner(num_cpus=2)
-    return DaskRunner(n_workers=1, threads_per_worker=2)
+MAKE: dict[str, Callable[[], Any]] = {
+    "inline": InlineRunner,
+    "thread": lambda: ThreadRunner(max_workers=4),
+    "process": lambda: ProcessRunner(max_workers=2),
+    "dask": lambda: DaskRunner(address=ENGINES["dask"].address()),
+    "ray": lambda: RayRunner(address=ENGINES["ray"].address()),
+}
 
 
 _made: dict[str, sessions.Session] = {}
@@ -66,7 +64,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], sessions.S
     def session(kind: str) -> sessions.Session:
         if kind not in _made:
             home = tmp_path_factory.mktemp(kind)
-            chosen = settings.load({}, home=home, runner=make_runner(kind), progress=False)
+            chosen = settings.load({}, home=home, runner=MAKE[kind](), progress=False)
             _made[kind] = sessions.Session(chosen, records=MemoryRecords())
         return _made[kind]
 
@@ -75,8 +73,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], sessions.S
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Close them behind the folder's last test: a process has one Ray, and other folders start their own."""
-    if nextitem is None or item.path.parent not in nextitem.path.parents:
+    """Close them behind the folder's last test, and with each engine: none idles beside the tests of another one."""
+    if nextitem is None or FOLDER not in nextitem.path.parents or borrowed(item) != borrowed(nextitem):
         while _made:
             _made.popitem()[1].close()
 

@@ -21,28 +21,36 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-async def _wait_for(work: Awaitable[Any]) -> None:
+async def _wait_for(work: Awaitable[Any], began: asyncio.Event) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(work, 0.05)
 
 
-async def _timeout(work: Awaitable[Any]) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
+async def _timeout(work: Awaitable[Any], began: asyncio.Event) -> None:
+    async def over(limit: asyncio.Timeout) -> None:
+        await began.wait()
+        limit.reschedule(0)
+
+    async def limited() -> None:
+        async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+            group.create_task(over(limit))
             await work
 
+    with pytest.raises(TimeoutError):
+        await limited()
 
-async def _cancel(work: Awaitable[Any]) -> None:
+
+async def _cancel(work: Awaitable[Any], began: asyncio.Event) -> None:
     running = asyncio.ensure_future(work)
-    await asyncio.sleep(0.05)
+    await began.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
 
-async def _group(work: Awaitable[Any]) -> None:
+async def _group(work: Awaitable[Any], began: asyncio.Event) -> None:
     async def bad() -> None:
-        await asyncio.sleep(0.05)
+        await began.wait()
         raise ValueError("a neighbour fails")
 
     async def waits() -> None:
@@ -64,7 +72,7 @@ CANCELS = [_wait_for, _timeout, _cancel, _group]
 @pytest.mark.parametrize("options", list(OPTIONS))
 @pytest.mark.parametrize("kind", ["task", "flow"])
 def test_a_cancel_reaches_the_function_and_is_recorded(
-    threads: str, kind: str, options: str, cancel: Callable[[Awaitable[Any]], Awaitable[None]]
+    threads: str, kind: str, options: str, cancel: Callable[[Awaitable[Any], asyncio.Event], Awaitable[None]]
 ) -> None:
     make: Any = task if kind == "task" else flow
     told: list[str] = []
@@ -74,7 +82,8 @@ def test_a_cancel_reaches_the_function_and_is_recorded(
         told.append(state.name)
 
     @make(**OPTIONS[options], on_cancellation=[hook], on_crashed=[hook], on_failure=[hook], on_completion=[hook])
-    async def long() -> None:
+    async def long(began: asyncio.Event) -> None:
+        began.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -83,7 +92,8 @@ def test_a_cancel_reaches_the_function_and_is_recorded(
             raise
 
     async def main() -> list[str]:
-        await cancel(long())
+        began = asyncio.Event()
+        await cancel(long(began), began)
         return list(ended)  # by now: who cancels waits for the end
 
     assert asyncio.run(main()) == ["cleaned up"]
@@ -95,7 +105,8 @@ def test_what_the_function_makes_of_a_cancel_stands(threads: str, kind: str) -> 
     make: Any = task if kind == "task" else flow
 
     @make(timeout_seconds=SOON)
-    async def goes_on(answer: Any) -> Any:
+    async def goes_on(answer: Any, began: asyncio.Event) -> Any:
+        began.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -104,8 +115,9 @@ def test_what_the_function_makes_of_a_cancel_stands(threads: str, kind: str) -> 
             return answer
 
     async def main(answer: Any) -> Any:
-        running = asyncio.ensure_future(goes_on(answer))
-        await asyncio.sleep(0.05)
+        began = asyncio.Event()
+        running = asyncio.ensure_future(goes_on(answer, began))
+        await began.wait()
         running.cancel()
         return await running
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -37,26 +36,6 @@ RUNNERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ray": ("anabranch.runners.ray", "RayRunner", {}),
     "fake": ("anabranch.testing", "FakeRemoteRunner", {"workers": 2}),
 }
-
-
-@pytest.fixture(scope="session")
-def dask_address() -> Iterator[str]:
-    """One cluster for the whole session; runners borrow it, and so never close it."""
-    distributed = importlib.import_module("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
-    ) as cluster:
-        yield cluster.scheduler_address
-
-
-@pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
-    """One Ray for the whole session; runners find it here, and so never shut it down."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray = importlib.import_module("ray")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -79,6 +79,7 @@ def test_retries_spend_no_crash_retries(runner: ProcessRunner, tmp_path: Path) -
     assert outcome(runner, tmp_path / "b", f"{acts} die", retries=2, crash_retries=3) == ("Crashed", 5)
 
 
+@pytest.mark.sampled(2, "an engine of its own")
 @pytest.mark.dask
 @pytest.mark.timeout(180)
 def test_on_dask(tmp_path: Path) -> None:
@@ -86,6 +87,7 @@ def test_on_dask(tmp_path: Path) -> None:
         check(dask, tmp_path)
 
 
+@pytest.mark.sampled(2, "an engine of its own")
 @pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_on_ray(tmp_path: Path) -> None:

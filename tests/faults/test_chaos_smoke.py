@@ -10,6 +10,7 @@ from tests.chaos.rounds import Round
 ELSEWHERE = [pytest.mark.nightly("rounds on Dask and Ray take minutes"), pytest.mark.timeout(300)]
 
 
+@pytest.mark.sampled(2, "a round of each runner will do by day")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("kind", "seed"),

@@ -21,11 +21,12 @@ from anabranch.records.sqlite import SqliteRecords
 
 SCRIPT = Path(__file__).with_name("resumed_driver.py")
 WAIT = 120.0
+TURNS = pytest.mark.sampled(2, "two drivers, and an engine for each")
 KINDS = [
     "thread",
     "process",
-    pytest.param("dask", marks=[pytest.mark.dask, pytest.mark.timeout(180)]),
-    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240)]),
+    pytest.param("dask", marks=[pytest.mark.dask, pytest.mark.timeout(180), TURNS]),
+    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240), TURNS]),
 ]
 pytestmark = pytest.mark.timeout(120)
 

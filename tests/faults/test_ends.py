@@ -19,6 +19,14 @@ pytestmark = pytest.mark.timeout(90)
 RUNNERS = {"thread": "ThreadRunner(max_workers=2)", "process": "ProcessRunner(max_workers=2)"}
 CLI = (sys.executable, "-c", "from anabranch.cli import main; main()", "run")
 RUNNER = pytest.mark.parametrize("runner", RUNNERS)
+EACH_SIGNAL = pytest.mark.parametrize(
+    ("number", "code", "state"),
+    [
+        (signal.SIGTERM, 143, "Cancelled"),
+        (signal.SIGUSR1, 75, "Suspended"),
+        (signal.SIGINT, -signal.SIGINT, "Cancelled"),  # which a shell shows as 130
+    ],
+)
 
 
 def let_go(told: Program) -> set[str]:
@@ -30,14 +38,7 @@ def let_go(told: Program) -> set[str]:
 
 
 @RUNNER
-@pytest.mark.parametrize(
-    ("number", "code", "state"),
-    [
-        (signal.SIGTERM, 143, "Cancelled"),
-        (signal.SIGUSR1, 75, "Suspended"),
-        (signal.SIGINT, -signal.SIGINT, "Cancelled"),  # which a shell shows as 130
-    ],
-)
+@EACH_SIGNAL
 def test_what_runs_ends_and_nothing_new_begins(
     tmp_path: Path, runner: str, number: signal.Signals, code: int, state: str
 ) -> None:
@@ -141,14 +142,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "state"),
-    [
-        (signal.SIGTERM, 143, "Cancelled"),
-        (signal.SIGUSR1, 75, "Suspended"),
-        (signal.SIGINT, -signal.SIGINT, "Cancelled"),
-    ],
-)
+@EACH_SIGNAL
 def test_async_flows(tmp_path: Path, number: signal.Signals, code: int, state: str) -> None:
     with program(tmp_path, ASYNC, shutdown_grace=60, walltime_grace=60) as told:
         told.begun(2)
@@ -186,14 +180,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "state"),
-    [
-        (signal.SIGTERM, 143, "Cancelled"),
-        (signal.SIGUSR1, 75, "Suspended"),
-        (signal.SIGINT, -signal.SIGINT, "Cancelled"),
-    ],
-)
+@EACH_SIGNAL
 def test_a_generator_flow_is_told_while_its_own_code_runs(
     tmp_path: Path, number: signal.Signals, code: int, state: str
 ) -> None:

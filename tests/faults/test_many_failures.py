@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ITEMS, EVERY, RETRIES = 100_000, 20, 2
+NIGHT = pytest.mark.nightly("what is counted and shown lives in the driver")
 MOST = 200 << 20  # bytes that the driver may grow by
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
 
@@ -54,8 +55,8 @@ def shaky(x: int) -> int:
     [
         "thread",
         "process",
-        pytest.param("dask", marks=pytest.mark.dask),
-        pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240)]),
+        pytest.param("dask", marks=[pytest.mark.dask, NIGHT]),
+        pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240), NIGHT]),
     ],
 )
 def test_failures_are_counted_exactly_and_shown_in_groups(recorded: Session, kind: str) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, "-c", "from anabranch.cli import main; main()"]
+TURNS = pytest.mark.sampled(2, "an engine for the whole demo")
 FLOWS = '''
 from anabranch import flow, get_run_logger, task
 
@@ -318,8 +319,8 @@ def test_lists_without_a_record(home: Path, invoke: Callable[..., Any]) -> None:
     "runner",
     [
         "inline", "thread", "process",
-        pytest.param("dask", marks=[pytest.mark.dask, pytest.mark.timeout(180)]),
-        pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(180)]),
+        pytest.param("dask", marks=[pytest.mark.dask, pytest.mark.timeout(180), TURNS]),
+        pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(180), TURNS]),
     ],
 )  # fmt: skip
 def test_demo_runs_on_every_runner_and_writes_its_report(home: Path, runner: str) -> None:

@@ -26,7 +26,13 @@ RUNNERS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.dask] if name == "dask" else []) for name in RUNNERS])
+NIGHT = pytest.mark.nightly("the driver alone decides; the other runners try all of it")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.dask, NIGHT] if name == "dask" else []) for name in RUNNERS],
+)
 def runner(request: pytest.FixtureRequest) -> Iterator[Any]:
     with RUNNERS[request.param]() as made:
         yield made

@@ -56,9 +56,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], s
         one.close()
 
 
+THIRD = pytest.mark.sampled(3, "the driver decides, and each of them costs most on engines")
 ENGINES = [
-    pytest.param("dask", marks=pytest.mark.dask),
-    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240)]),  # its extra actors take seconds to start
+    pytest.param("dask", marks=[pytest.mark.dask, THIRD]),
+    # Its extra actors take seconds to start.
+    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240), THIRD]),
 ]
 
 
@@ -237,11 +239,20 @@ def test_a_wait_that_runs_out_of_time(processes: sessions.Session, tmp_path: Pat
 
 
 def test_cancel_from_inside(processes: sessions.Session, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+
+    @task
+    def gated() -> int:
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        return 5
+
     def body() -> Any:
-        first = task(time.sleep).submit(0.05)
+        first = gated.submit()
         behind = [double.submit(first) for _ in range(3)]
         for one in behind:
             one.cancel()
+        open(gate, "w").close()
         return [one.wait().name for one in behind]
 
     assert returned(body) == ["Cancelled"] * 3

@@ -23,11 +23,12 @@ RUNNERS: dict[str, Callable[[], Any]] = {
     "dask": lambda: DaskRunner(n_workers=1, threads_per_worker=1),
     "ray": lambda: RayRunner(num_cpus=1),
 }
+THIRD = pytest.mark.sampled(3, "the driver decides, and each of them costs most on engines")
 KINDS = [
     "thread",
     "process",
-    pytest.param("dask", marks=pytest.mark.dask),
-    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240)]),
+    pytest.param("dask", marks=[pytest.mark.dask, THIRD]),
+    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240), THIRD]),
 ]
 
 

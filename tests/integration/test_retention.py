@@ -234,15 +234,16 @@ print(n, worst, flush=True)
 """
 
 
-def test_a_million_events_are_deleted_while_another_writes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("events", [100_000, pytest.param(1_000_000, marks=pytest.mark.nightly("a million rows"))])
+def test_many_events_are_deleted_while_another_writes(tmp_path: Path, events: int) -> None:
     path = tmp_path / "runs.db"
     with SqliteRecords(path) as records:
         records.append([FlowRunRow("old", "etl", "newt", states.COMPLETED, created=OLD, ended=OLD)])
         records.append([MapRow("map", "old", "t", "map", 10, OLD, OLD)])
     with sqlite3.connect(path) as db:
-        log = ((OLD, 20, "x", f"line {n} of many that were logged", "old", "", -1) for n in range(600_000))
+        log = ((OLD, 20, "x", f"line {n} of many that were logged", "old", "", -1) for n in range(events * 6 // 10))
         db.executemany("INSERT INTO logs (at, level, logger, message, flow_run, map, idx) VALUES (?,?,?,?,?,?,?)", log)
-        event = (("map", n % 10, 1, 9, "Failed", "", OLD) for n in range(400_000))
+        event = (("map", n % 10, 1, 9, "Failed", "", OLD) for n in range(events * 4 // 10))
         db.executemany(
             "INSERT INTO transitions (run, idx, attempt, state, state_name, message, at) VALUES (?,?,?,?,?,?,?)", event
         )

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAIT = 60.0
+TURNS = pytest.mark.sampled(2, "an engine of its own")
 
 
 RUNNERS = [
     pytest.param(lambda: ThreadRunner(max_workers=2), id="thread"),
     pytest.param(lambda: ProcessRunner(max_workers=2), id="process"),
-    pytest.param(lambda: DaskRunner(n_workers=2), id="dask", marks=[pytest.mark.dask, pytest.mark.timeout(180)]),
-    pytest.param(lambda: RayRunner(num_cpus=2), id="ray", marks=[pytest.mark.ray, pytest.mark.timeout(180)]),
+    pytest.param(lambda: DaskRunner(n_workers=2), id="dask", marks=[pytest.mark.dask, pytest.mark.timeout(180), TURNS]),
+    pytest.param(lambda: RayRunner(num_cpus=2), id="ray", marks=[pytest.mark.ray, pytest.mark.timeout(180), TURNS]),
 ]
 
 

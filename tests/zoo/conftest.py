@@ -8,6 +8,7 @@ import pytest
 
 from anabranch import DaskRunner, InlineRunner, ProcessRunner, RayRunner, ThreadRunner
 from tests.acceptance.sessions import made, over, placed
+from tests.engines import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,8 +17,8 @@ KINDS: dict[str, Callable[[], object]] = {
     "inline": InlineRunner,
     "thread": lambda: ThreadRunner(max_workers=2),
     "process": lambda: ProcessRunner(max_workers=2),
-    "dask": lambda: DaskRunner(n_workers=1, threads_per_worker=2),
-    "ray": lambda: RayRunner(num_cpus=2),
+    "dask": lambda: DaskRunner(address=ENGINES["dask"].address()),
+    "ray": lambda: RayRunner(address=ENGINES["ray"].address()),
 }
 
 

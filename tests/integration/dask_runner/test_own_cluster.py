@@ -215,6 +215,7 @@ def test_held_values_of_a_killed_worker(own: Driver) -> None:
     own.runner.release([Handle(chunk.id, 0, 0) for chunk in chunks])
 
 
+@pytest.mark.nightly("it measures")
 def test_throughput(own: Driver, capsys: pytest.CaptureFixture[str]) -> None:
     own.until_true(lambda: own.runner.slots().now == 2)
     client = own.runner._link.client

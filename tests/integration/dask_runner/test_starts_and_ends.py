@@ -64,6 +64,7 @@ elif sys.argv[1] == "die":
 """
 
 
+@pytest.mark.sampled(2, "each has a cluster of its own")
 @pytest.mark.parametrize("end", ["close", "die", "leave"])
 def test_nothing_is_left_running_and_nothing_is_said(end: str) -> None:
     root = str(Path(worker.__file__).parents[2])
@@ -94,6 +95,7 @@ print(time.time(), flush=True)
 """
 
 
+@pytest.mark.sampled(2, "each has a cluster of its own")
 @pytest.mark.parametrize("workers", ["processes", "threads"])
 def test_a_cluster_that_its_owner_has_closed_is_not_waited_for_at_the_end(workers: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"

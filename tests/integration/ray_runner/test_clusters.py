@@ -13,7 +13,11 @@ from tests.integration.ray_runner.running import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(600),
+    pytest.mark.sampled(3, "each starts a Ray of its own, some of several nodes"),
+]
 
 
 def test_a_ray_of_our_own_has_what_it_has(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def set_tag_limit(tag: str, limit: int | None) -> None:
     if limit is not None and limit < 1:
         raise OptionError(f"set_tag_limit({tag!r}): limit cannot be {limit}, it counts from 1")
     pump = sessions.current().pump
-    pump.call(pump.dispatcher.set_limit, f"tag:{tag}", limit)
+    pump.dispatch(pump.dispatcher.set_limit, f"tag:{tag}", limit)
 
 
 def slots_of(name: str, limit: int | None) -> Slots:

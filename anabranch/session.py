@@ -306,7 +306,7 @@ class Session:
                 run = TaskRun(map.spec.name, map.id, index, kind="submit", given_name=map.names.get(index, ""))
                 self.pump.aside(functools.partial(logs.task_finished, map, index, run.name))
 
-        self.pump.call(self.pump.dispatcher.readers.subscribe, map, ended)
+        self.pump.dispatch(self.pump.dispatcher.readers.subscribe, map, ended)
 
     def log_call(self, map: MapRun, run: TaskRun) -> None:
         """Log the first plain calls of a task in a flow run."""
@@ -326,11 +326,11 @@ class Session:
 
     def _judge(self, instruction: Judge) -> None:
         found = aside.judge(instruction, logs.warn)
-        self.pump.call(self.pump.dispatcher.board.judged, instruction, found)
+        self.pump.dispatch(self.pump.dispatcher.board.judged, instruction, found)
 
     def _decide(self, instruction: Decide) -> None:
         found = aside.decide(instruction, logs.warn)
-        self.pump.call(self.pump.dispatcher.timeouts.decided, instruction, found)
+        self.pump.dispatch(self.pump.dispatcher.timeouts.decided, instruction, found)
 
     def _keep_input(self, instruction: KeepInput) -> None:
         from anabranch.resume import failed_inputs
@@ -347,9 +347,9 @@ class Session:
             values = [self.upstream_value(map.scope, up) for up in upstreams]
             constants = fill(lifted, values)
         except Exception as error:
-            self.pump.call(self.pump.dispatcher.intake.constants_failed, map, f"a constant could not be had: {error}")
+            self.pump.dispatch(self.pump.dispatcher.intake.constants_failed, map, f"a constant could not be had: {error}")
             return
-        self.pump.call(self.pump.dispatcher.intake.constants_ready, map, constants)
+        self.pump.dispatch(self.pump.dispatcher.intake.constants_ready, map, constants)
 
     def upstream_value(self, scope: Scope, up: Upstream) -> Any:
         codes = up.map.codes

@@ -23,7 +23,7 @@ class Lanes(Protocol):
 
     def add_runner(self, runner: Runner) -> int: ...
     def drop_runner(self, lane: int, *, cancel: bool = False, timeout: float | None = None) -> None: ...
-    def settle(self) -> None: ...
+    def flush(self) -> None: ...
 
 
 class InUse:
@@ -123,7 +123,7 @@ class RunnersInUse:
 
     def _close_unreachable(self) -> None:
         """Before another one starts: a runner an iteration is not to pile up until somebody looks for idle ones."""
-        self._lanes.settle()  # futures that have gone may be what still holds one
+        self._lanes.flush()  # futures that have gone may be what still holds one
         with self._lock:
             over = [self.known.pop(k) for k, used in list(self.known.items()) if used.unreachable]
             over += self._left

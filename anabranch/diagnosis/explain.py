@@ -75,7 +75,7 @@ def _check_here(map: MapRun) -> None:
 
 
 def _of_item(session: Session, map: MapRun, index: int) -> Because:
-    stands = session.pump.read(standing.of_item, session.pump.dispatcher.tables, map, index)
+    stands = session.pump.inspect(standing.of_item, session.pump.dispatcher.tables, map, index)
     if stands is not None:
         return _waits(session, map, stands)
     session.records.flush(5.0)
@@ -85,7 +85,7 @@ def _of_item(session: Session, map: MapRun, index: int) -> Because:
 def _of_maps(session: Session, subject: str, maps: list[MapRun]) -> Explanation:
     parts: list[Because] = []
     for map in maps:
-        groups = session.pump.read(standing.of_map, session.pump.dispatcher.tables, map)
+        groups = session.pump.inspect(standing.of_map, session.pump.dispatcher.tables, map)
         parts += [_waits(session, map, stands) for stands in groups]
     session.records.flush(5.0)
     ended = from_record.grouped(session.records, subject, [_row(map) for map in maps], skip=_OPEN)

@@ -37,7 +37,7 @@ def run_of(scope: Scope, state: State) -> tuple[MapRun, int]:
             "future, or the State itself in quote(...)"
         )
     map_id, _, index = state.run_id.rpartition("/")
-    known: MapRun | None = scope.pump.read(scope.pump.dispatcher.tables.maps.get, map_id) if map_id else None
+    known: MapRun | None = scope.pump.inspect(scope.pump.dispatcher.tables.maps.get, map_id) if map_id else None
     item = int(index) if known is not None else 0
     map = ended_run(scope, state, known, item)
     if scope.resume is not None:

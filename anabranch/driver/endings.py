@@ -42,8 +42,8 @@ class Ends:
         self.flow = None
         if self.contexts is not None:
             self.contexts.clear(self.maps)
-        self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
-        self.pump.settle()  # what it tells the record of them comes before the run's own end there
+        self.pump.dispatch(self.pump.dispatcher.forget_maps, list(self.maps))
+        self.pump.flush()  # what it tells the record of them comes before the run's own end there
 
     def unfinished(self) -> list[MapRun]:
         return [m for m in self.maps if m.done < len(m.codes) or (m.kind == "map" and not m.closed)]
@@ -51,11 +51,11 @@ class Ends:
     def wait_all(self, timeout: float | None = None) -> bool:
         """Wait for everything submitted here."""
         while True:
-            open_maps = self.pump.read(self.unfinished)
+            open_maps = self.pump.inspect(self.unfinished)
             if not open_maps:
                 return True
             for map in open_maps:
-                last = None if map.kind == "map" else self.pump.read(_first_unfinished, map)
+                last = None if map.kind == "map" else self.pump.inspect(_first_unfinished, map)
                 if map.kind != "map" and last is None:
                     continue
                 if not self.wait(map, last, timeout):
@@ -66,9 +66,9 @@ class Ends:
         for child in tuple(self.children):
             child.cancel(by)
         decided = {key for key, flow in tuple(self.submitted.items()) if not flow.cancel(by)}
-        maps = self.pump.read(self.unfinished)
+        maps = self.pump.inspect(self.unfinished)
         left = [(m, [i for i in range(len(m.codes)) if not m.is_terminal(i)]) for m in maps] if expected else []
-        self.pump.call(self.pump.dispatcher.board.cancel_together, maps, by, decided)
+        self.pump.dispatch(self.pump.dispatcher.board.cancel_together, maps, by, decided)
         for map, items in left:
             for index in items:
                 map.handle(index)
@@ -82,7 +82,7 @@ class Ends:
             flow = self.submitted.get((map.id, index)) if index is not None else None
             if flow is not None:
                 flow.cancel("ctrl-c")
-        self.pump.call(give_up, self.pump.dispatcher.board, wanted, self.unfinished(), "ctrl-c")
+        self.pump.dispatch(give_up, self.pump.dispatcher.board, wanted, self.unfinished(), "ctrl-c")
 
     def wait_cancelled(self, timeout: float) -> None:
         """Wait for submitted flows that were cancelled: their functions may be at work still, and record their end."""
@@ -98,9 +98,9 @@ class Ends:
 
     def stop_pulling(self) -> None:
         """Take no more from iterators: their reader is gone, and they may be endless."""
-        for map in self.pump.read(self.unfinished):
+        for map in self.pump.inspect(self.unfinished):
             if map.source is not None and not map.closed:
-                self.pump.call(functools.partial(self.pump.dispatcher.board.cancel_map, map, unpulled_only=True))
+                self.pump.dispatch(functools.partial(self.pump.dispatcher.board.cancel_map, map, unpulled_only=True))
 
     def unhandled(self) -> tuple[int, int, Any]:
         """(unhandled failures, all runs, the first (map, index))."""

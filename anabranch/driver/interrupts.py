@@ -17,7 +17,7 @@ from typing import Any
 from anabranch.core import forks
 from anabranch.driver.pump import Pump
 
-_STEPS = {Pump._drain.__code__, Pump.read.__code__, Pump.settle.__code__, Pump.visit.__code__}
+_STEPS = {Pump._drain.__code__, Pump.inspect.__code__, Pump.flush.__code__, Pump.call_locked.__code__}
 _main = threading.main_thread()
 
 

@@ -185,13 +185,13 @@ class WorkerRequests:
     def _prune(self) -> None:
         """Let go of what ended chunks held."""
         sent = self.pump.dispatcher.tables.sent
-        for chunk in self.pump.read(lambda: [c for c in self._guests if c not in sent]):
+        for chunk in self.pump.inspect(lambda: [c for c in self._guests if c not in sent]):
             guest = self._guests.pop(chunk)
             for wait in guest.waits:
                 wait.done = True
                 self._forget(wait)
             for follow in guest.follows.values():
-                self.pump.call(self.pump.dispatcher.readers.unsubscribe, follow.map, follow.hear)
+                self.pump.dispatch(self.pump.dispatcher.readers.unsubscribe, follow.map, follow.hear)
             for ticket in guest.tickets.values():
                 ticket.give_back()
             for feed in guest.feeds.values():
@@ -293,7 +293,7 @@ class WorkerRequests:
         if not feed.when_ended(lambda: self._queue.put(end)):
             self._lend(guest, request, False)
             return None
-        self.pump.call(self.pump.dispatcher.windows.seal, feed.map)  # nobody but this task could read it
+        self.pump.dispatch(self.pump.dispatcher.windows.seal, feed.map)  # nobody but this task could read it
         return _LATER
 
     def _on_wait(
@@ -317,7 +317,7 @@ class WorkerRequests:
             map = guest.map(map_id)
             poke = functools.partial(self._queue.put, functools.partial(self._on_again, guest, None))
             follow = guest.follows[map_id] = Follow(map, poke)
-            self.pump.call(self.pump.dispatcher.readers.subscribe, map, follow.hear)
+            self.pump.dispatch(self.pump.dispatcher.readers.subscribe, map, follow.hear)
         found = follow
 
         def answer() -> tuple[list[int], News]:
@@ -378,7 +378,7 @@ class WorkerRequests:
         guest.waits.append(wait)
         self._lend(guest, request, True)
         for map, index in keys:
-            self.pump.call(self.pump.dispatcher.readers.wait_for, map, index, wait.call)
+            self.pump.dispatch(self.pump.dispatcher.readers.wait_for, map, index, wait.call)
         if timeout is not None:
             heapq.heappush(self._due, (time.monotonic() + timeout, next(self._ticket), guest, wait))
         return _LATER
@@ -401,13 +401,13 @@ class WorkerRequests:
     def _forget(self, wait: Wait) -> None:
         for map, index in wait.keys:
             if not _ended(map, index):
-                self.pump.call(self.pump.dispatcher.readers.forget_waiter, map, index, wait.call)
+                self.pump.dispatch(self.pump.dispatcher.readers.forget_waiter, map, index, wait.call)
 
     def _lend(self, guest: Guest, request: WorkerRequest, waits: bool) -> None:
         runner = self.pump.runners[guest.lane]
         if runner is not None and waits:
             runner.blocked(request.chunk, True)
-        self.pump.call(self.pump.dispatcher.reports.chunk_waits, request.chunk, request.position, waits)
+        self.pump.dispatch(self.pump.dispatcher.reports.chunk_waits, request.chunk, request.position, waits)
         if runner is not None and not waits:
             runner.blocked(request.chunk, False)
 
@@ -439,7 +439,7 @@ class WorkerRequests:
         return self._news(map, 0, len(map.codes)) if index is None else self._news(map, index, index + SLICE)
 
     def _news(self, map: MapRun, lo: int, hi: int) -> News:
-        found: News = self.pump.read(_look, map, lo, hi)
+        found: News = self.pump.inspect(_look, map, lo, hi)
         return found
 
 

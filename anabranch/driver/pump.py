@@ -123,16 +123,16 @@ class Pump:
             return
         runner.close(cancel=cancel, timeout=timeout)
         self.runners[lane] = None
-        self.call(self.dispatcher.losses.engine_lost, lane, "the runner was closed")
+        self.dispatch(self.dispatcher.losses.engine_lost, lane, "the runner was closed")
 
     # -- events in -------------------------------------------------------------------------------
 
-    def call(self, move: Callable[..., Any], *args: Any) -> None:
-        """Bring an event and step; it is taken here, or soon by the thread at work: `settle` waits for that."""
+    def dispatch(self, move: Callable[..., Any], *args: Any) -> None:
+        """Bring an event and step; it is taken here, or soon by the thread at work: `flush` waits for that."""
         self._inbox.append((move, args))
         self.step()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Return once all events that this thread has brought have been taken, so that it reads what it asked for.
 
         At the latest after a second: a signal's handler may have interrupted the very thread that takes them.
@@ -145,18 +145,18 @@ class Pump:
                 self._lock.release()
             self.step()
 
-    def leave(self, move: Callable[..., Any], *args: Any) -> None:
+    def enqueue(self, move: Callable[..., Any], *args: Any) -> None:
         """Bring an event that changes nothing before another one comes: whoever steps next takes it along."""
         self._inbox.append((move, args))
 
-    def note(self, move: Callable[..., Any], *args: Any) -> None:
+    def post(self, move: Callable[..., Any], *args: Any) -> None:
         """Bring an event from a finalizer or an engine's thread: append only, the clock thread steps."""
         self._inbox.append((move, args))
         if not (self._nudged or self._polling):
             self._nudge()
 
     def drop_handle_soon(self, map: MapRun, index: int) -> None:
-        """A future has died: as `note`, for what may come a million times; told behind all that has been brought."""
+        """A future has died: as `post`, for what may come a million times; told behind all that has been brought."""
         self._gone.append((map, index))
         if not (self._nudged or self._polling):
             self._nudge()
@@ -166,7 +166,7 @@ class Pump:
         with contextlib.suppress(RuntimeError):
             self._alarm.release()
 
-    def read(self, look: Callable[..., Any], *args: Any) -> Any:
+    def inspect(self, look: Callable[..., Any], *args: Any) -> Any:
         """Look at maps while nobody changes them, after all events that this thread has brought."""
         with self._lock:
             if self._inbox or self._gone:
@@ -175,14 +175,14 @@ class Pump:
         self.step()
         return found
 
-    def visit(self, move: Callable[..., Any], *args: Any) -> Any:
+    def call_locked(self, move: Callable[..., Any], *args: Any) -> Any:
         """Step with this event, and its answer; for threads that must run no user code, as inline's chunks are."""
         with self._lock:
             self._drain()
             found = move(*args)
             self._drain()
         if self._inbox or self._deferred:
-            self.note(_nothing)
+            self.post(_nothing)
         return found
 
     def step(self) -> None:
@@ -295,7 +295,7 @@ class Pump:
 
     def _spilled(self, answer: str, *args: Any) -> None:
         # Only noted: who steps may send chunks, and inline those run in the stepping thread.
-        self.note(getattr(self.dispatcher.values, answer), *args)
+        self.post(getattr(self.dispatcher, answer), *args)
 
     def _pull(self, i: ev.Pull) -> None:
         feeder = self._feeders.get(i.map.id)
@@ -472,7 +472,7 @@ class Feeder(threading.Thread):
                 items = list(map(taken, items))
             error = refused or error
             ended = ended or error is not None
-            self.pump.call(self.pump.dispatcher.intake.pulled, self.map, items, ended, error, waited)
+            self.pump.dispatch(self.pump.dispatcher.intake.pulled, self.map, items, ended, error, waited)
             if ended:
                 break
         try:

@@ -49,9 +49,9 @@ def _leave_combine(scope: Scope, series: MapRun, place: int, below: MapRun, read
     upstreams = tuple(Upstream(below, index) for index in read)
     if scope.resume is not None:
         scope.resume.single(series, place, item, upstreams)
-    scope.pump.leave(scope.pump.dispatcher.intake.append_item, series, place, item, upstreams)
+    scope.pump.enqueue(scope.pump.dispatcher.intake.append_item, series, place, item, upstreams)
     if scope.given_up:
         scope.cancel(series, (place,))
     if below is series:  # nobody has a future of a step in between
         for index in read:
-            scope.pump.leave(scope.pump.dispatcher.readers.handle_gone, series, index)
+            scope.pump.enqueue(scope.pump.dispatcher.readers.handle_gone, series, index)

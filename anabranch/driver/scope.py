@@ -105,7 +105,7 @@ class Scope(Ends, Values):
             self.resume.single(map, index, None if item is PIPE else item, upstreams)
         if loose and self.apart and item is not PIPE:
             item = taken(item)
-        self.pump.leave(self.pump.dispatcher.intake.append_item, map, index, item, upstreams)
+        self.pump.enqueue(self.pump.dispatcher.intake.append_item, map, index, item, upstreams)
         if self.given_up:
             self._take_back(map, (index,))
         # While it waits for another run nothing follows from it, and that run's end takes it along. Looked at
@@ -126,12 +126,12 @@ class Scope(Ends, Values):
         if self.resume is not None:
             self.resume.single(map, index, None, ups)
         if before._map is not map:
-            self.pump.leave(self.pump.dispatcher.intake.append_item, map, index, PIPE, ups)
+            self.pump.enqueue(self.pump.dispatcher.intake.append_item, map, index, PIPE, ups)
         else:
             map.links.append((index, before._index))
             if not map.links_told:  # one event for as many as have come when its turn is
                 map.links_told = True
-                self.pump.leave(self.pump.dispatcher.intake.append_links, map)
+                self.pump.enqueue(self.pump.dispatcher.intake.append_links, map)
         if before.done():  # looked at after it was left, as in `submit`
             self.pump.step()
         return future
@@ -170,7 +170,7 @@ class Scope(Ends, Values):
 
     def _take_back(self, map: MapRun, items: Sequence[int]) -> None:
         """The flow run was cancelled while this came: who cancels it has seen it in `maps`, or is seen here."""
-        self.pump.call(functools.partial(self.pump.dispatcher.board.cancel_items, map, items, by=self.given_up))
+        self.pump.dispatch(functools.partial(self.pump.dispatcher.board.cancel_items, map, items, by=self.given_up))
 
     def _series(self, task: Runnable, kind: str) -> MapRun:
         """The open series of single runs of this task under the present tags."""
@@ -193,12 +193,12 @@ class Scope(Ends, Values):
             self.resume.begin_series(map, self._parent_key(parent))
         self.maps.append(map)
         if kind in ("call", "flow"):
-            self.pump.call(self.pump.dispatcher.calls.open, map)
+            self.pump.dispatch(self.pump.dispatcher.calls.open, map)
             return map
         stage = self._stage(map, Binding(star=True), None)
         pipe = self._stage(map, Binding(args=(("item", 0),)), None)
         map.pipe_ref = self.pump.dispatcher.tables.new_ref()
-        self.pump.call(self.pump.dispatcher.intake.open_series, map, stage, pipe)
+        self.pump.dispatch(self.pump.dispatcher.intake.open_series, map, stage, pipe)
         if not task.quiet:
             self.session.watch_series(self, map)
         return map
@@ -220,7 +220,7 @@ class Scope(Ends, Values):
             self._check_resources(map)
         map.stage_ref = self.pump.dispatcher.tables.new_ref()
         if task.options.concurrency_limit:
-            self.pump.call(self.pump.dispatcher.set_limit, f"task:{task.name}", task.options.concurrency_limit)
+            self.pump.dispatch(self.pump.dispatcher.set_limit, f"task:{task.name}", task.options.concurrency_limit)
         return map
 
     def _check_resources(self, map: MapRun) -> None:
@@ -239,7 +239,7 @@ class Scope(Ends, Values):
     def _parent_key(self, parent: str) -> str:
         """The key of the task run that submits."""
         map_id, _, index = parent.rpartition("/")
-        found = self.pump.read(self.pump.dispatcher.tables.maps.get, map_id) if parent else None
+        found = self.pump.inspect(self.pump.dispatcher.tables.maps.get, map_id) if parent else None
         return item_key(found, int(index)) if found is not None else ""
 
     def _stage(
@@ -328,8 +328,8 @@ class Scope(Ends, Values):
     def _begin(self, map: MapRun, move: Callable[..., None], *args: Any) -> None:
         """Tell the dispatcher of a map; interrupted meanwhile, nobody gets the list, and its items do not run."""
         try:
-            self.pump.call(move, *args)
-            self.pump.settle()
+            self.pump.dispatch(move, *args)
+            self.pump.flush()
             if self.given_up:
                 self.cancel(map, None)
             self.session.watch_map(self, map)
@@ -354,9 +354,9 @@ class Scope(Ends, Values):
         waiter = Waiter()
         dispatcher = self.pump.dispatcher
         if index is None or map.source is not None:  # something may have to be pulled first
-            self.pump.call(dispatcher.readers.wait_for, map, index, waiter.set)
+            self.pump.dispatch(dispatcher.readers.wait_for, map, index, waiter.set)
         else:
-            self.pump.leave(dispatcher.readers.wait_for, map, index, waiter.set)
+            self.pump.enqueue(dispatcher.readers.wait_for, map, index, waiter.set)
             if map.is_terminal(index):  # who ended it may have looked for waiters before
                 return True
         try:
@@ -365,7 +365,7 @@ class Scope(Ends, Values):
             self.interrupted(((map, index),))
             raise
         if not ended:
-            self.pump.call(dispatcher.readers.forget_waiter, map, index, waiter.set)
+            self.pump.dispatch(dispatcher.readers.forget_waiter, map, index, waiter.set)
         return ended
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
@@ -392,12 +392,12 @@ class Scope(Ends, Values):
             return
         waits = self.pump.dispatcher.reports.chunk_waits
         runner.blocked(current.chunk, True)
-        self.pump.call(waits, current.chunk, current.position, True)
+        self.pump.dispatch(waits, current.chunk, current.position, True)
         try:
             yield
         finally:
-            self.pump.settle()  # what stood behind it in its chunk is taken back: known before the chunk goes on
-            self.pump.call(waits, current.chunk, current.position, False)
+            self.pump.flush()  # what stood behind it in its chunk is taken back: known before the chunk goes on
+            self.pump.dispatch(waits, current.chunk, current.position, False)
             runner.blocked(current.chunk, False)
 
     async def pause(self, map: MapRun, index: int) -> None:
@@ -409,18 +409,18 @@ class Scope(Ends, Values):
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         wake = functools.partial(wake_loop, loop, ended)
-        self.pump.call(self.pump.dispatcher.readers.wait_for, map, index, wake)
+        self.pump.dispatch(self.pump.dispatcher.readers.wait_for, map, index, wake)
         try:
             with self._lent_slot():
                 await ended
         finally:
-            self.pump.call(self.pump.dispatcher.readers.forget_waiter, map, index, wake)
+            self.pump.dispatch(self.pump.dispatcher.readers.forget_waiter, map, index, wake)
 
     def on_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
-        self.pump.call(self.pump.dispatcher.readers.wait_for, map, index, call, False)
+        self.pump.dispatch(self.pump.dispatcher.readers.wait_for, map, index, call, False)
 
     def off_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
-        self.pump.call(self.pump.dispatcher.readers.forget_waiter, map, index, call)
+        self.pump.dispatch(self.pump.dispatcher.readers.forget_waiter, map, index, call)
 
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
         if map.kind == "flow":
@@ -428,44 +428,42 @@ class Scope(Ends, Values):
             flows = [(i, self.submitted.get((map.id, i))) for i in chosen]
             # First the flow runs: one that has decided how it ends is not cancelled, and so says its future.
             given_up = [i for i, flow in flows if flow is not None and flow.cancel("request")]
-            self.pump.call(self.pump.dispatcher.board.cancel_items, map, given_up)
+            self.pump.dispatch(self.pump.dispatcher.board.cancel_items, map, given_up)
         elif indices is None:
-            self.pump.call(self.pump.dispatcher.board.cancel_map, map)
+            self.pump.dispatch(self.pump.dispatcher.board.cancel_map, map)
         else:
-            self.pump.call(self.pump.dispatcher.board.cancel_items, map, indices)
-        self.pump.settle()
+            self.pump.dispatch(self.pump.dispatcher.board.cancel_items, map, indices)
+        self.pump.flush()
 
     def moment(self, map: MapRun) -> ItemColumns:
-        return self.pump.read(map.moment)  # type: ignore[no-any-return]
+        return self.pump.inspect(map.moment)  # type: ignore[no-any-return]
 
     def take_handle(self, map: MapRun, index: int) -> None:
-        self.pump.call(self.pump.dispatcher.readers.handle_taken, map, index)
+        self.pump.dispatch(self.pump.dispatcher.readers.handle_taken, map, index)
 
     def take_handles(self, map: MapRun, items: Sequence[int]) -> None:
-        self.pump.call(self.pump.dispatcher.readers.handles_taken, map, items)
+        self.pump.dispatch(self.pump.dispatcher.readers.handles_taken, map, items)
 
     def drop_handle(self, map: MapRun, index: int) -> None:
-        self.pump.note(self.pump.dispatcher.readers.handle_gone, map, index)
+        self.pump.post(self.pump.dispatcher.readers.handle_gone, map, index)
 
     def drop_list(self, map: MapRun) -> None:
-        self.pump.note(self.pump.dispatcher.readers.list_gone, map)
+        self.pump.post(self.pump.dispatcher.readers.list_gone, map)
 
     def stream(self, map: MapRun, move: str, *args: Any) -> None:
-        dispatcher = self.pump.dispatcher
-        part = dispatcher.windows if move == "seal" else dispatcher.readers
-        self.pump.call(getattr(part, move), map, *args)
+        self.pump.dispatch(getattr(self.pump.dispatcher, move), map, *args)
 
     def stream_closed(self, map: MapRun, finished: bool) -> None:
-        self.pump.call(self._close_stream, map, finished)
+        self.pump.dispatch(self._close_stream, map, finished)
 
     def _close_stream(self, map: MapRun, finished: bool) -> None:
         self.pump.dispatcher.readers.stream_closed(map, finished=finished)
 
     def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
-        self.pump.call(self.pump.dispatcher.readers.subscribe, map, call)
+        self.pump.dispatch(self.pump.dispatcher.readers.subscribe, map, call)
 
     def unsubscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
-        self.pump.call(self.pump.dispatcher.readers.unsubscribe, map, call)
+        self.pump.dispatch(self.pump.dispatcher.readers.unsubscribe, map, call)
 
     def call_back(self, work: Callable[[], None]) -> None:
         self.pump.aside(work)
@@ -481,7 +479,7 @@ class Scope(Ends, Values):
 
     def begin_again(self) -> None:
         """The flow's function is called once more: runs of its last attempt are over and done with."""
-        self.pump.call(self.pump.dispatcher.forget_maps, list(self.maps))
+        self.pump.dispatch(self.pump.dispatcher.forget_maps, list(self.maps))
         with self._lock:
             self.maps = []
             self.left = []

@@ -38,7 +38,7 @@ class SentTasks:
             edition = task.computation.look(run) if apart else 0
             if not ref or known != edition:
                 ref = self._put(lane, task, apart, edition, ref)
-            self._pump.leave(dispatcher.specs.use, ref)
+            self._pump.enqueue(dispatcher.specs.use, ref)
         return ref
 
     def forget(self, lane: int) -> None:
@@ -53,9 +53,9 @@ class SentTasks:
             _warn_uncached(task)
         new = self._pump.dispatcher.tables.new_ref()
         self._known[lane, task.serial] = (new, edition)
-        self._pump.call(self._tell, lane, new, task, before)
+        self._pump.dispatch(self._tell, lane, new, task, before)
         if apart:
-            self._pump.settle()  # it has been pickled by then: whoever submits may change what it reads
+            self._pump.flush()  # it has been pickled by then: whoever submits may change what it reads
         return new
 
     def _tell(self, lane: int, ref: int, task: Runnable, before: int) -> None:

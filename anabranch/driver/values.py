@@ -42,7 +42,7 @@ class Values:
         found: list[Any] = []
         start = lo
         while lo < hi:
-            block, content, stop = self.pump.read(_completed_run, map, lo, hi)
+            block, content, stop = self.pump.inspect(_completed_run, map, lo, hi)
             if stop == lo:  # lost since it was looked for
                 self._wait_again(map, lo)
                 continue
@@ -64,7 +64,7 @@ class Values:
                 try:
                     values = self._fetch(map, block, slots)
                 except ResultReleased:
-                    if self.pump.read(MapRun.located, map, lo, hi)[0] is block:
+                    if self.pump.inspect(MapRun.located, map, lo, hi)[0] is block:
                         raise
                     continue  # it was moved between the look and the fetch
                 except ValueLost:
@@ -78,7 +78,7 @@ class Values:
     def _made_again(self, map: MapRun, index: int, block: Any) -> bool:
         """A block is lost: wait for the news of it, and until its item has run again; False when none come."""
         deadline = time.monotonic() + LOST_SECONDS
-        while self.pump.read(MapRun.located, map, index, index + 1)[0] is block:
+        while self.pump.inspect(MapRun.located, map, index, index + 1)[0] is block:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
@@ -93,7 +93,7 @@ class Values:
 
     def _persisted(self, map: MapRun, lo: int, hi: int) -> list[Any]:
         """Values from `lo` on that have no place but one block of the result store, as far as they go on in it."""
-        name, slots = self.pump.read(_stored_run, map, lo, hi)
+        name, slots = self.pump.inspect(_stored_run, map, lo, hi)
         blocks = self.session.store.blocks if slots else None
         stored = [None] if blocks is None else blocks.read(name, slots)
         values = []

@@ -1,6 +1,6 @@
 """What runs that have not ended wait for, as the dispatcher's tables tell it; looks, and changes nothing.
 
-To be called where nobody changes them meanwhile (`Pump.read`). Of many items one stands for all that
+To be called where nobody changes them meanwhile (`Pump.inspect`). Of many items one stands for all that
 wait for the same: nothing here goes over a million of them, but for a look for the one that a link waits for.
 """
 

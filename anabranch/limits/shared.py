@@ -120,7 +120,7 @@ class SharedLimits:
             self._changed = True
             slots = [limit.name for limit in found.values() if limit.slots is not None]
             rates = [limit.name for limit in found.values() if limit.rate is not None]
-            self._pump.visit(self._pump.dispatcher.apply_limits, slots, rates)
+            self._pump.call_locked(self._pump.dispatcher.apply_limits, slots, rates)
         if self._thread is not None:
             self.nudge()
 
@@ -192,7 +192,7 @@ class SharedLimits:
             self._starts_again.clear()  # the pace may be another
         if now >= self._look_at and (self._held or self._asked):
             self._look_around(now)
-        look: Look = self._pump.visit(self._pump.dispatcher.look_at_limits)
+        look: Look = self._pump.call_locked(self._pump.dispatcher.look_at_limits)
         this = Round(now, look, self._held, _sums(self._inside))
         self._too_many(this)
         asks = self._share_out(this)
@@ -205,7 +205,7 @@ class SharedLimits:
         due = self._pace(look.starts, now)
         if not (self._held or self._waiting or waits or look.starts):
             unused = [limit.name for limit in self._known.values() if limit.rate is not None]
-            self._pump.visit(self._pump.dispatcher.open_limits, {}, dict.fromkeys(unused, 0))
+            self._pump.call_locked(self._pump.dispatcher.open_limits, {}, dict.fromkeys(unused, 0))
             return None
         return min(POLL_SECONDS, max(SHORTEST_SECONDS, due - time.monotonic()))
 
@@ -287,7 +287,7 @@ class SharedLimits:
         for name, count in rooms.items():
             held = self._held.get(name, 0)
             rooms[name] = min(count, max(0, min(held, self._keep.get(name, held)) - inside.get(name, 0)))
-        self._pump.visit(self._pump.dispatcher.open_limits, rooms, {})
+        self._pump.call_locked(self._pump.dispatcher.open_limits, rooms, {})
 
     def _ask(self, asks: list[tuple[Ask, Taker]], this: Round) -> bool:
         """Ask the record for what is missing; whether something is still waited for."""
@@ -343,7 +343,7 @@ class SharedLimits:
             if not times:
                 del self._starts[name]
         if opened:
-            self._pump.visit(self._pump.dispatcher.open_limits, {}, opened)
+            self._pump.call_locked(self._pump.dispatcher.open_limits, {}, opened)
         return due
 
     def _reserve(self, name: str, wanted: int, now: float) -> list[float]:

@@ -279,7 +279,7 @@ def _wait_for_running(run: Any, ending: Ending) -> None:
         tree = {one.id for root in roots for one in _tree(root)}
         if not tree <= halted:
             halted |= tree
-            pump.call(pump.dispatcher.halts.halt, halted, ended.set)
+            pump.dispatch(pump.dispatcher.halts.halt, halted, ended.set)
         if ended.wait(min(left, LOOK_SECONDS)):
             return
 

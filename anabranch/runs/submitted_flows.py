@@ -97,8 +97,8 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
         read = [scope.upstream_anywhere(f, allow) for f, allow in given.found]
         scope.resume.single(map, index, given.lifted, (*read, *waited))
     scope.submitted[map.id, index] = here
-    pump.call(dispatcher.calls.began, map, index)
-    pump.call(dispatcher.readers.handle_taken, map, index)
+    pump.dispatch(dispatcher.calls.began, map, index)
+    pump.dispatch(dispatcher.readers.handle_taken, map, index)
     around = contextvars.copy_context()
     if scope.given_up:  # while this came: who cancels its flow run has seen it, or is seen here
         scope.cancel(map, (index,))
@@ -123,7 +123,7 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
         if here.cause is not None:
             map.causes[index] = (here.cause,)
         times = (began, began + time.perf_counter() - zero)
-        pump.call(dispatcher.calls.flow_ended, map, index, state.code, state.message, info, times, value)
+        pump.dispatch(dispatcher.calls.flow_ended, map, index, state.code, state.message, info, times, value)
         here.over.set()
         scope.submitted.pop((map.id, index), None)
 

@@ -200,7 +200,7 @@ class _Called:
             self._name(self.task.options.task_run_name, args, kwargs)
         if self.map is not None:
             pump = self.map.scope.pump
-            pump.leave(pump.dispatcher.calls.began, self.map, self.index)
+            pump.enqueue(pump.dispatcher.calls.began, self.map, self.index)
         self.begun, self.zero = time.time(), time.perf_counter()
 
     def _name(self, given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -298,7 +298,7 @@ class _Called:
             if self.map is not None:
                 told = (secrets.mask(result.message), _info(result.error), result.reason)
                 pump = self.map.scope.pump
-                pump.call(pump.dispatcher.calls.again, self.map, self.index, *told)
+                pump.dispatch(pump.dispatcher.calls.again, self.map, self.index, *told)
 
     def _answer(self, result: AttemptResult, return_state: bool) -> Any:
         self._end(result)
@@ -340,7 +340,7 @@ class _Called:
         pump = self.session.pump
         message = secrets.mask(result.message)
         end = (result.code, message, _info(result.error), times, result.reason, result.cache_key)
-        pump.call(pump.dispatcher.calls.ended, self.map, self.index, *end)
+        pump.dispatch(pump.dispatcher.calls.ended, self.map, self.index, *end)
         self.session.log_call(self.map, self.run_info)
 
 

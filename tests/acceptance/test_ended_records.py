@@ -26,7 +26,7 @@ def same(x: int) -> int:
 
 def waits_for_the_pump() -> bool:
     frame = sys._current_frames()[MAIN.ident or 0]
-    return frame.f_code is Pump.settle.__code__
+    return frame.f_code is Pump.flush.__code__
 
 
 def test_counts_of_single_runs_are_there_when_the_flow_returns(
@@ -42,7 +42,7 @@ def test_counts_of_single_runs_are_there_when_the_flow_returns(
         until(lambda: waits_for_the_pump() or returned.is_set(), "the end of the flow")
 
     def close(scope: Scope) -> None:
-        threading.Thread(target=pump.visit, args=(block,), daemon=True).start()
+        threading.Thread(target=pump.call_locked, args=(block,), daemon=True).start()
         assert inside.wait(30)
         closes(scope)
 

@@ -205,7 +205,7 @@ def test_no_event_is_left_half_done(threads: str) -> None:
     try:
         plus_one.submit(1)
         assert interrupts.stands(signal.getsignal(signal.SIGINT))
-        for act in (lambda: pump.visit(told), lambda: pump.call(told), lambda: pump.read(told), Finalized):
+        for act in (lambda: pump.call_locked(told), lambda: pump.dispatch(told), lambda: pump.inspect(told), Finalized):
             steps.clear()
             with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes behind the event
                 act()

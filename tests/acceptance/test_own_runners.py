@@ -142,7 +142,7 @@ def unkept_session(fresh_session: sessions.Session) -> sessions.Session:
 def look_for_unreachable(session: sessions.Session) -> None:
     """As the session does once a second."""
     gc.collect()
-    session.pump.settle()  # what futures that have gone left behind is taken
+    session.pump.flush()  # what futures that have gone left behind is taken
     gc.collect()
     session._runners.close_idle(1000.0)
 

@@ -83,7 +83,7 @@ def test_a_task_that_goes_on_knows_what_was_taken_back_behind_it(
     @flow
     def main() -> Any:
         pump = sessions.current().pump
-        call = pump.call
+        call = pump.dispatch
 
         def call_late(move: Callable[..., Any], *args: Any) -> None:
             if move == pump.dispatcher.reports.chunk_waits and not lent.is_set():

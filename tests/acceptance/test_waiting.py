@@ -224,7 +224,7 @@ def test_a_run_that_ends_while_its_waiter_is_written_down(
     """Who waits leaves a note and lets others take it along: after its run's end nobody may come for it."""
     late = gated.submit(gates("late"), "late")
     pump = sessions.current().pump
-    leave = pump.leave
+    leave = pump.enqueue
 
     def slowly(move: Callable[..., Any], *args: Any) -> None:
         assert move == pump.dispatcher.readers.wait_for

@@ -43,7 +43,7 @@ def when_halted():
         pump = sessions.current().pump
         while not pump.dispatcher.tables.halted:
             time.sleep(0.005)
-        pump.read(lambda: None)  # what the halt asks for has been carried out
+        pump.inspect(lambda: None)  # what the halt asks for has been carried out
         for runner in pump.runners:
             if hasattr(runner, "when_told"):  # its workers hear it over the wire
                 told = threading.Event()

@@ -150,7 +150,7 @@ def test_a_task_on_the_inline_runner_is_interrupted(number: signal.Signals) -> N
 
 
 def test_a_signal_in_the_midst_of_a_read_is_not_put_off_for_ever() -> None:
-    """On the inline runner tasks may run below `Pump.read`, which has given its lock back by then."""
+    """On the inline runner tasks may run below `Pump.inspect`, which has given its lock back by then."""
     told: list[bool] = []
 
     @task
@@ -163,8 +163,8 @@ def test_a_signal_in_the_midst_of_a_read_is_not_put_off_for_ever() -> None:
     def main() -> int:
         pump = sessions.current().pump
         future = work.submit(1)
-        pump.leave(pump.dispatcher.intake.append_item, future._map, next(future._map.append_index), ((2,), {}), ())
-        pump.read(lambda: told.append(interrupts._must_go_on(sys._getframe())))
+        pump.enqueue(pump.dispatcher.intake.append_item, future._map, next(future._map.append_index), ((2,), {}), ())
+        pump.inspect(lambda: told.append(interrupts._must_go_on(sys._getframe())))
         return future.result()  # type: ignore[no-any-return]
 
     assert main() == 1

@@ -125,7 +125,7 @@ def test_children_and_theirs_of_a_cancelled_parent(place: Callable[[Any], sessio
             time.sleep(0.005)
         future.cancel()
         dispatcher = here.pump.dispatcher
-        here.pump.read(int)
+        here.pump.inspect(int)
         return future.get_state().name, [map.finished for map in dispatcher.tables.maps.values() if map.parent_id]
 
     name, finished = main()

@@ -64,7 +64,7 @@ def test_a_map_given_up_as_its_feeder_ends_is_closed_by_one_thread(pump: Pump) -
 
 
 def test_what_was_brought_is_taken_when_settled(pump: Pump) -> None:
-    """Another thread is at work, so `call` leaves its event to it."""
+    """Another thread is at work, so `dispatch` leaves its event to it."""
     taken: list[int] = []
     at_it, go_on = threading.Event(), threading.Event()
 
@@ -72,13 +72,13 @@ def test_what_was_brought_is_taken_when_settled(pump: Pump) -> None:
         at_it.set()
         go_on.wait(20)
 
-    at_work = threading.Thread(target=lambda: pump.call(work))
+    at_work = threading.Thread(target=lambda: pump.dispatch(work))
     at_work.start()
     assert at_it.wait(20)
-    pump.call(taken.append, 1)
+    pump.dispatch(taken.append, 1)
     assert taken == []
     threading.Timer(0.05, go_on.set).start()
-    pump.settle()
+    pump.flush()
     assert taken == [1]
     at_work.join(20)
 
@@ -88,9 +88,9 @@ def test_who_interrupted_the_thread_at_work_does_not_wait_for_it(pump: Pump) -> 
     told: list[str] = []
 
     def interrupted() -> None:
-        pump.call(told.append, "cancelled")
-        pump.settle()
+        pump.dispatch(told.append, "cancelled")
+        pump.flush()
         told.append("went on")
 
-    pump.call(interrupted)
+    pump.dispatch(interrupted)
     assert told == ["went on", "cancelled"]

@@ -39,7 +39,7 @@ class Lanes:
         self.runners[lane].close()
         self.closed.append((lane, cancel))
 
-    def settle(self) -> None: ...
+    def flush(self) -> None: ...
 
 
 @pytest.fixture

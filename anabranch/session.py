@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch import settings as settings_module
-from anabranch.core import context, forks, own_code, own_runners, secrets, states, strays
+from anabranch.core import context, forks, own_code, own_runners, secrets, strays
 from anabranch.core.clock import SYSTEM
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import ConfigurationError, RecordsError, StoreError
-from anabranch.core.failures import exception_of
 from anabranch.core.ids import Ids
 from anabranch.core.limits import Holder
 from anabranch.core.log_lines import masked
@@ -32,10 +31,13 @@ from anabranch.core.processes import host_name, process_started
 from anabranch.core.runners_in_use import InUse, RunnersInUse
 from anabranch.core.runs import HeartbeatRow, LogRow
 from anabranch.driver import interrupts
+from anabranch.driver.callbacks import Callbacks
+from anabranch.driver.limited_maps import LimitedMaps
 from anabranch.driver.pump import Pump
 from anabranch.driver.scope import LOGGED_RUNS, Scope
 from anabranch.driver.sent_tasks import SentTasks
-from anabranch.engine import aside, caching
+from anabranch.driver.values import upstream_value
+from anabranch.engine import caching
 from anabranch.limits.shared import SharedLimits
 from anabranch.resume.call_values import CallValues
 
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.contracts import LogLine, Runner, WorkerRequest
-    from anabranch.core.events import Decide, Judge, KeepInput, Resolve, RunHooks
-    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.events import KeepInput
+    from anabranch.core.maps import MapRun
     from anabranch.core.options import TaskOptions
     from anabranch.core.own_runners import OwnRunner
     from anabranch.core.runs import FlowRunRow, Records, Row
@@ -136,21 +138,16 @@ class Session:
         logs.setup_logging(self.settings.log_level)
         logs.deliver_to(self._emit_logs)
         self.records = records if records is not None else open_records(self.settings)
-        self.pump = Pump(clock, self._write_rows, self._emit_logs)
-        memory = self.pump.dispatcher.tables.ledger.memory
-        memory.budget = self.settings.memory_budget or usable_memory() // 4 or math.inf
+        callbacks = Callbacks(
+            logs.warn, keep_input=self._keep_input, request=self._on_request, want_slots=lambda: self.limits.nudge()
+        )
+        self.pump = Pump(clock, callbacks, self._write_rows, self._emit_logs)
+        self.pump.dispatcher.tables.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or math.inf
         self.pump.dispatcher.capacity.timeout = self.settings.capacity_timeout
-        self.pump.on_hooks = self._run_hooks
-        self.pump.on_judge = self._judge
-        self.pump.on_decide = self._decide
-        self.pump.on_resolve = self._resolve_constants
-        self.pump.on_request = self._on_request
-        self.pump.on_keep = self._keep_input
         holder = Holder(self.ids.new(), host_name(), self.pid, self.pid_started)
-        self.limits = SharedLimits(self.records.limits, holder, self.pump, clock)
+        self.limits = SharedLimits(self.records.limits, holder, LimitedMaps(self.pump), clock)
         self.limits.refresh()  # before the first run: it may be under one
         self._requests: Any = None
-        self.pending_constants: dict[str, tuple[Any, tuple[Upstream, ...]]] = {}
         self.scopes: dict[str, Scope] = {}
         self.active: dict[str, FlowRunRow] = {}
         self.cancel_hooks: dict[str, Callable[[], object]] = {}
@@ -304,7 +301,7 @@ class Session:
             for index in items[: left[0]]:
                 left[0] -= 1
                 run = TaskRun(map.spec.name, map.id, index, kind="submit", given_name=map.names.get(index, ""))
-                self.pump.aside(functools.partial(logs.task_finished, map, index, run.name))
+                self.pump.callback_thread.put(functools.partial(logs.task_finished, map, index, run.name))
 
         self.pump.dispatch(self.pump.dispatcher.readers.subscribe, map, ended)
 
@@ -321,41 +318,10 @@ class Session:
             self._requests = WorkerRequests(self)
         self._requests.put(lane, request)
 
-    def _run_hooks(self, instruction: RunHooks) -> None:
-        aside.run_hooks(instruction, logs.warn)
-
-    def _judge(self, instruction: Judge) -> None:
-        found = aside.judge(instruction, logs.warn)
-        self.pump.dispatch(self.pump.dispatcher.board.judged, instruction, found)
-
-    def _decide(self, instruction: Decide) -> None:
-        found = aside.decide(instruction, logs.warn)
-        self.pump.dispatch(self.pump.dispatcher.timeouts.decided, instruction, found)
-
     def _keep_input(self, instruction: KeepInput) -> None:
         from anabranch.resume import failed_inputs
 
-        failed_inputs.keep(self, instruction)
-
-    def _resolve_constants(self, instruction: Resolve) -> None:
-        """Fetch the values of futures among a map's constants, then let its items go."""
-        from anabranch.core.walk import fill
-
-        map = instruction.map
-        lifted, upstreams = self.pending_constants.pop(map.id)
-        try:
-            values = [self.upstream_value(map.scope, up) for up in upstreams]
-            constants = fill(lifted, values)
-        except Exception as error:
-            self.pump.dispatch(self.pump.dispatcher.intake.constants_failed, map, f"a constant could not be had: {error}")
-            return
-        self.pump.dispatch(self.pump.dispatcher.intake.constants_ready, map, constants)
-
-    def upstream_value(self, scope: Scope, up: Upstream) -> Any:
-        codes = up.map.codes
-        which = range(len(codes)) if up.item is None else (up.item,)
-        found = [scope.value(up.map, i) if states.is_success(codes[i]) else exception_of(up.map, i) for i in which]
-        return found if up.item is None else found[0]
+        failed_inputs.keep(instruction, lambda: self.store, self.write, upstream_value)
 
     # -- flow runs -------------------------------------------------------------------------------
 
@@ -430,7 +396,7 @@ class Session:
         self._stop.set()
         for error in self._runners.close():
             logs.warn(str(error))
-        self.pump.drain_aside(5.0)
+        self.pump.callback_thread.drain(5.0)
         self.limits.close()
         self.calls.close()
         if self._requests is not None:

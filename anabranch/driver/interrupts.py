@@ -15,9 +15,8 @@ import time
 from typing import Any
 
 from anabranch.core import forks
-from anabranch.driver.pump import Pump
+from anabranch.driver import pump
 
-_STEPS = {Pump._drain.__code__, Pump.inspect.__code__, Pump.flush.__code__, Pump.call_locked.__code__}
 _main = threading.main_thread()
 
 
@@ -46,17 +45,13 @@ def _on_interrupt(number: int, frame: Any) -> None:
 
 
 def _must_go_on(frame: Any) -> bool:
-    """Whether the main thread holds the pump's lock, or is about to take or to free it.
+    """Whether the main thread takes events in, or is in a finalizer: no exception comes out of that."""
+    return pump.taking_in(frame) or _in_finalizer(frame)
 
-    Or is in a finalizer, out of which no exception comes: a Ctrl-C would be lost there.
-    """
-    if frame is not None and frame.f_code is Pump.step.__code__:
-        return True
+
+def _in_finalizer(frame: Any) -> bool:
     while frame is not None:
         if frame.f_code.co_name == "__del__":
-            return True
-        # Who reads steps afterwards, without the lock, and on the inline runner that is where tasks run.
-        if frame.f_code in _STEPS and frame.f_locals["self"]._lock.locked():
             return True
         frame = frame.f_back
     return False

@@ -295,7 +295,7 @@ class Scope(Ends, Values):
         self.maps.append(map)
         if values:
             map.constants_ready = False
-            self.session.pending_constants[map.id] = (as_given(taken(constants)) if self.apart else constants, values)
+            self.pump.callbacks.constants[map.id] = (as_given(taken(constants)) if self.apart else constants, values)
             constants = None
         ref = self.pump.dispatcher.tables.new_ref() if layout.constants else None
         stage = self._stage(map, layout.binding, ref, hashed)
@@ -339,7 +339,7 @@ class Scope(Ends, Values):
 
     def late_constants(self, map: MapRun) -> tuple[Any, tuple[Upstream, ...]] | None:
         """What a map's constants read and have not got yet."""
-        return self.session.pending_constants.get(map.id)
+        return self.pump.callbacks.constants.get(map.id)
 
     def _open_map(self, map: MapRun, stage: Stage, constants: Any, gates: tuple[Upstream, ...], length: Any) -> None:
         self.pump.dispatcher.intake.open_map(map, stage, constants, gates=gates, length=length)
@@ -466,7 +466,7 @@ class Scope(Ends, Values):
         self.pump.dispatch(self.pump.dispatcher.readers.unsubscribe, map, call)
 
     def call_back(self, work: Callable[[], None]) -> None:
-        self.pump.aside(work)
+        self.pump.callback_thread.put(work)
 
     def barrier(self) -> None:
         """Wait until what has ended is in the record."""

@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.contracts import SpillingRunner
+    from anabranch.engine.dispatch import Dispatcher
 
 
 class Spiller:
     """Carries out `Spill` and `Move`, one after another.
 
     Args:
-        answer: takes a method name of the dispatcher's `values` and its arguments; from any thread.
+        dispatcher: whose answers to `Spill` and `Move` are called.
+        post: brings such an answer as an event, from any thread.
         warn: is told, once a task, why values could not leave memory.
     """
 
-    def __init__(self, answer: Callable[..., None], warn: Callable[[str], None]) -> None:
-        self._answer = answer
+    def __init__(self, dispatcher: Dispatcher, post: Callable[..., None], warn: Callable[[str], None]) -> None:
+        self._dispatcher = dispatcher
+        self._post = post
         self._warn = warn
         self._warned: set[str] = set()
         self._queue: SimpleQueue[tuple[SpillingRunner | None, ev.Spill | ev.Move] | None] = SimpleQueue()
@@ -54,16 +57,16 @@ class Spiller:
     def _spill(self, runner: SpillingRunner | None, asked: ev.Spill) -> None:
         map, block, content = asked.map, asked.block, asked.block.content
         if runner is None or content is None:  # closed, or let go since
-            self._answer("spill_failed", block)
+            self._post(self._dispatcher.values.spill_failed, block)
             return
         try:
             held = runner.spill(block.handle, content)
         except Exception as error:
             if not isinstance(error, ResultReleased):
                 self._tell(map.spec.name, error)
-            self._answer("spill_failed", block)
+            self._post(self._dispatcher.values.spill_failed, block)
             return
-        self._answer("spilled", map, block, held)
+        self._post(self._dispatcher.values.spilled, map, block, held)
 
     def _move(self, runner: SpillingRunner | None, asked: ev.Move) -> None:
         block = asked.block
@@ -73,7 +76,7 @@ class Spiller:
             held = runner.move(block.handle, [block.slot(i) for i in asked.items], asked.to)
         except AnabranchError:  # it stays where it is, and whole
             return
-        self._answer("moved", asked.map, block, asked.items, asked.to, held)
+        self._post(self._dispatcher.values.moved, asked.map, block, asked.items, asked.to, held)
 
     def _tell(self, name: str, error: Exception) -> None:
         if name not in self._warned:

@@ -12,6 +12,7 @@ from anabranch.core.failures import exception_of
 from anabranch.core.maps import RELEASED, MapRun
 
 if TYPE_CHECKING:
+    from anabranch.core.maps import Upstream
     from anabranch.driver.pump import Pump
     from anabranch.session import Session
 
@@ -111,6 +112,18 @@ class Values:
                 "call .result() inside"
             )
         return runner.fetch(block.handle, slots)
+
+
+def upstream_value(port: Any, up: Upstream) -> Any:
+    """What a reader gets of an upstream: a value or an exception; of a whole map, a list of them.
+
+    Args:
+        port: the scope that reads.
+    """
+    codes = up.map.codes
+    which = range(len(codes)) if up.item is None else (up.item,)
+    found = [port.value(up.map, i) if states.is_success(codes[i]) else exception_of(up.map, i) for i in which]
+    return found if up.item is None else found[0]
 
 
 def _completed_run(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:

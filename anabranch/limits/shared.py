@@ -16,7 +16,7 @@ import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anabranch import logs
 from anabranch.core.errors import AnabranchError, OptionError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import Clock
     from anabranch.core.limits import Holder, LimitStore
-    from anabranch.driver.pump import Pump
     from anabranch.engine.limits import Look
 
     Taker = Ticket | tuple[str, ...]  # who asks for slots: a ticket, or maps under these limits
@@ -40,6 +39,14 @@ LINGER_SECONDS = 0.2  # slots that nobody here uses are kept for so long
 OLD_SECONDS = 10.0  # the list of limits is old then
 LOOK_SECONDS = 1.0  # between looks at who else waits
 LATE_SECONDS = 0.05  # starts under a rate that come later than this are lost, so that they do not come together
+
+
+class LimitedWork(Protocol):
+    """What sends maps under limits: the dispatcher. Callable from any thread."""
+
+    def apply_limits(self, slots: Sequence[str], rates: Sequence[str]) -> None: ...
+    def look_at_limits(self) -> Look: ...
+    def open_limits(self, rooms: dict[str, int], starts: dict[str, int]) -> None: ...
 
 
 class Round:
@@ -64,14 +71,14 @@ class SharedLimits:
     Args:
         store: the record's limits.
         holder: this program.
-        pump: whose dispatcher sends maps under limits.
+        maps: those that wait for limits; what they want is told by `nudge`.
         clock: where time comes from.
     """
 
-    def __init__(self, store: LimitStore, holder: Holder, pump: Pump, clock: Clock) -> None:
+    def __init__(self, store: LimitStore, holder: Holder, maps: LimitedWork, clock: Clock) -> None:
         self._store = store
         self._holder = holder
-        self._pump = pump
+        self._maps = maps
         self._clock = clock
         self._refreshed = 0.0
         self._known: dict[str, Limit] = {}
@@ -93,7 +100,6 @@ class SharedLimits:
         self._asked: list[Ask] = []  # in vain
         self._ask_at = self._look_at = self._renewed = 0.0
         self._patience = POLL_SECONDS
-        pump.on_want = self.nudge
 
     # -- for everybody ---------------------------------------------------------------------------
 
@@ -120,7 +126,7 @@ class SharedLimits:
             self._changed = True
             slots = [limit.name for limit in found.values() if limit.slots is not None]
             rates = [limit.name for limit in found.values() if limit.rate is not None]
-            self._pump.call_locked(self._pump.dispatcher.apply_limits, slots, rates)
+            self._maps.apply_limits(slots, rates)
         if self._thread is not None:
             self.nudge()
 
@@ -192,7 +198,7 @@ class SharedLimits:
             self._starts_again.clear()  # the pace may be another
         if now >= self._look_at and (self._held or self._asked):
             self._look_around(now)
-        look: Look = self._pump.call_locked(self._pump.dispatcher.look_at_limits)
+        look = self._maps.look_at_limits()
         this = Round(now, look, self._held, _sums(self._inside))
         self._too_many(this)
         asks = self._share_out(this)
@@ -205,7 +211,7 @@ class SharedLimits:
         due = self._pace(look.starts, now)
         if not (self._held or self._waiting or waits or look.starts):
             unused = [limit.name for limit in self._known.values() if limit.rate is not None]
-            self._pump.call_locked(self._pump.dispatcher.open_limits, {}, dict.fromkeys(unused, 0))
+            self._maps.open_limits({}, dict.fromkeys(unused, 0))
             return None
         return min(POLL_SECONDS, max(SHORTEST_SECONDS, due - time.monotonic()))
 
@@ -287,7 +293,7 @@ class SharedLimits:
         for name, count in rooms.items():
             held = self._held.get(name, 0)
             rooms[name] = min(count, max(0, min(held, self._keep.get(name, held)) - inside.get(name, 0)))
-        self._pump.call_locked(self._pump.dispatcher.open_limits, rooms, {})
+        self._maps.open_limits(rooms, {})
 
     def _ask(self, asks: list[tuple[Ask, Taker]], this: Round) -> bool:
         """Ask the record for what is missing; whether something is still waited for."""
@@ -343,7 +349,7 @@ class SharedLimits:
             if not times:
                 del self._starts[name]
         if opened:
-            self._pump.call_locked(self._pump.dispatcher.open_limits, {}, opened)
+            self._maps.open_limits({}, opened)
         return due
 
     def _reserve(self, name: str, wanted: int, now: float) -> list[float]:

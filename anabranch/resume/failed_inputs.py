@@ -13,26 +13,37 @@ from anabranch.engine.fusing import PIPE
 from anabranch.worker import storing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anabranch.core.events import KeepInput
-    from anabranch.core.maps import MapRun
+    from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.runs import Row
     from anabranch.core.stored_call import KeptCall
-    from anabranch.core.stores import BlockStore
-    from anabranch.session import Session
+    from anabranch.core.stores import BlockStore, ResultStore
+
+    ValueOf = Callable[[Any, Upstream], Any]
 
 
-def keep(session: Session, asked: KeepInput) -> None:
-    """Store what the item was called with, from the driver; where that cannot be, say so and go on."""
+def keep(
+    asked: KeepInput, store: Callable[[], ResultStore], write: Callable[[list[Row]], None], value_of: ValueOf
+) -> None:
+    """Store what the item was called with, from the driver; where that cannot be, say so and go on.
+
+    Args:
+        store: makes the result store, or raises StoreError.
+        write: takes rows for the record.
+        value_of: what the scope of a map reads of an upstream.
+    """
     map, index = asked.map, asked.index
     try:
-        blocks = session.store.blocks
+        blocks = store().blocks
         if blocks is None:
             return
         rows = _call(map, asked.call, blocks)
-        name = blocks.write(f"{map.id}/inputs", [index], [_item(session, asked)]).name
+        name = blocks.write(f"{map.id}/inputs", [index], [_item(asked, value_of)]).name
         if name:
             rows.append(StoredRow(map.id, name, [index], [0], kind="input"))
-        session.write(rows)
+        write(rows)
     except Exception as error:  # the store's, or whatever the code of a value raises that is pickled
         if isinstance(error, StoreError):
             asked.call.told = False  # there may be room for it with the next one
@@ -49,13 +60,13 @@ def _call(map: MapRun, call: KeptCall, blocks: BlockStore) -> list[Row]:
     return [StoredRow(map.id, name, [0], [0], kind="call")]
 
 
-def _item(session: Session, asked: KeepInput) -> Any:
+def _item(asked: KeepInput, value_of: ValueOf) -> Any:
     """The mapped item, with the values of the runs that it reads."""
     map, given = asked.map, as_given(asked.given)
     if map.feeds and map.layout is not None:
-        values = [session.upstream_value(map.scope, up._replace(item=asked.index)) for up in asked.upstreams]
+        values = [value_of(map.scope, up._replace(item=asked.index)) for up in asked.upstreams]
         several = sum(k >= 0 for k in map.layout) > 1
         row = [(given[k] if several else given) if k >= 0 else values[-k - 1] for k in map.layout]
         return row[0] if len(row) == 1 else tuple(row)
-    values = [session.upstream_value(map.scope, up) for up in asked.upstreams if up.value]
+    values = [value_of(map.scope, up) for up in asked.upstreams if up.value]
     return ((values[0],), {}) if given is PIPE else fill(given, values)

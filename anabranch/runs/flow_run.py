@@ -351,7 +351,7 @@ class FlowRun:
         if state.is_running() and self.row.started is None:
             self.row.started, self._zero = now, self.session.clock.monotonic()
         if state.is_final():
-            self.session.pump.drain_aside(5.0)  # lines of its task runs come before its own last one
+            self.session.pump.callback_thread.drain(5.0)  # lines of its task runs come before its own last one
             self.row.ended = now
             if self.row.started is not None:  # whatever the wall clock was set to meanwhile
                 self.row.ended = self.row.started + self.session.clock.monotonic() - self._zero

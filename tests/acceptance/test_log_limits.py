@@ -103,7 +103,7 @@ def test_a_task_that_logs_without_end_is_cut_off(runner: str, monkeypatch: pytes
         seconds.update(int(one.when) for one in lines if one.message.startswith("chatter"))
         lost.append(dropped)
 
-    monkeypatch.setattr(sessions.current().pump, "_emit_logs", note)
+    monkeypatch.setattr(sessions.current().pump.outgoing, "_emit_logs", note)
 
     @task
     def chatter(many: int) -> int:

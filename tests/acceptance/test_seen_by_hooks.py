@@ -46,7 +46,7 @@ def handler_of(marks: Marks) -> Callable[..., None]:
 
 def hooks_seen(marks: Marks) -> list[Any]:
     pump = sessions.current().pump
-    pump.drain_aside(SOON)
+    pump.callback_thread.drain(SOON)
     return [eval(line) for line in marks.read()]
 
 
@@ -174,7 +174,7 @@ def test_in_the_drivers_process_it_is_the_very_task(threads: str) -> None:
         return bad.exception() is None
 
     main()
-    sessions.current().pump.drain_aside(SOON)
+    sessions.current().pump.callback_thread.drain(SOON)
     assert {id(obj) for obj in seen} == {id(work), id(Job.scaled)}
 
 

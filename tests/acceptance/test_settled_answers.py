@@ -92,7 +92,7 @@ def test_a_task_that_goes_on_knows_what_was_taken_back_behind_it(
                 busy()
             call(move, *args)
 
-        monkeypatch.setattr(pump, "call", call_late)
+        monkeypatch.setattr(pump, "dispatch", call_late)
         return waits.map(range(5), chunk=5).result()
 
     assert main() == [0, 1, 2, 3, 4]

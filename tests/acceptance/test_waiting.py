@@ -232,5 +232,5 @@ def test_a_run_that_ends_while_its_waiter_is_written_down(
         until(late.done, "the run to end")
         leave(move, *args)
 
-    monkeypatch.setattr(pump, "leave", slowly)
+    monkeypatch.setattr(pump, "enqueue", slowly)
     assert late.result(timeout=SOON) == "late"

@@ -13,22 +13,24 @@ from anabranch import InlineRunner
 from anabranch.core import states
 from anabranch.core.clock import SystemClock
 from anabranch.core.events import Judge, Pull
+from anabranch.driver.callbacks import Callbacks
 from anabranch.driver.pump import Pump
 
 
 @pytest.fixture
 def pump() -> Pump:
-    return Pump(SystemClock(), lambda rows: None, lambda lines, dropped: None)
+    return Pump(SystemClock(), Callbacks(lambda text: None), lambda rows: None, lambda lines, dropped: None)
 
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_handlers_are_not_asked_about_a_run_that_was_cancelled_in_the_same_turn(pump: Pump, ended: bool) -> None:
     asked: list[Judge] = []
-    pump.on_judge = asked.append
+    pump.callbacks.judge = asked.append  # type: ignore[assignment]
+    pump.dispatcher.board.judged = lambda *answer: None  # type: ignore[method-assign]
     map: Any = SimpleNamespace(is_terminal=lambda index: ended)
     judge = Judge(map, 3, states.CRASHED, "lost", None)
-    pump._judge(judge)
-    pump.drain_aside(20)
+    pump.outgoing._judge(judge)
+    pump.callback_thread.drain(20)
     assert asked == ([] if ended else [judge])
 
 
@@ -51,16 +53,16 @@ def test_a_map_given_up_as_its_feeder_ends_is_closed_by_one_thread(pump: Pump) -
     source = Closing()
     lane = pump.add_runner(InlineRunner())
     map: Any = SimpleNamespace(id="m", lane=lane, spec=SimpleNamespace(name="double"), closed=True, source=source)
-    pump._pull(Pull(map, 100))  # it finds its map closed, and ends
+    pump.outgoing._pull(Pull(map, 100))  # it finds its map closed, and ends
     assert source.entered.wait(20)
-    pump._pull(Pull(map, 0))  # what closed the map says so as well
+    pump.outgoing._pull(Pull(map, 0))  # what closed the map says so as well
     time.sleep(0.05)
     assert len(source.closers) == 1
     source.leave.set()
     until = time.monotonic() + 20
-    while pump._feeders and time.monotonic() < until:
+    while pump.outgoing._feeders and time.monotonic() < until:
         time.sleep(0.005)
-    assert not pump._feeders
+    assert not pump.outgoing._feeders
 
 
 def test_what_was_brought_is_taken_when_settled(pump: Pump) -> None:

@@ -1,0 +1,66 @@
+"""What the dispatcher asks of user code and of the rest of the program, as one object that the pump is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.walk import fill
+from anabranch.driver.values import upstream_value
+from anabranch.engine import aside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.contracts import WorkerRequest
+    from anabranch.core.events import Decide, Judge, KeepInput, RunHooks, Verdict
+    from anabranch.core.maps import MapRun, Upstream
+
+    Constants = tuple[Any, tuple[Upstream, ...]]  # with holes, and the runs whose values belong there
+
+
+def _nothing(*_: object) -> None:
+    """The program without this part."""
+
+
+class Callbacks:
+    """Answers of user code, and news for other parts of the program.
+
+    `run_hooks`, `judge`, `decide`, `keep_input` and `constants_of` are called on the callback thread. `request` and
+    `want_slots` are called under the pump's lock: they must not block.
+
+    Args:
+        warn: is told what went wrong in user code.
+        keep_input: stores what a failed item was called with.
+        request: takes a request that a task on a worker makes, with the lane that it came from.
+        want_slots: is told that maps wait for slots of limits that programs share.
+
+    Attributes:
+        constants: by map id, the constants of maps that wait for futures among them.
+    """
+
+    def __init__(
+        self, warn: Callable[[str], None], *, keep_input: Callable[[KeepInput], None] = _nothing,
+        request: Callable[[int, WorkerRequest], None] = _nothing, want_slots: Callable[[], None] = _nothing,
+    ) -> None:  # fmt: skip
+        self._warn = warn
+        self.keep_input = keep_input
+        self.request = request
+        self.want_slots = want_slots
+        self.constants: dict[str, Constants] = {}
+
+    def run_hooks(self, told: RunHooks) -> None:
+        """Call the hooks of an end that stands."""
+        aside.run_hooks(told, self._warn)
+
+    def judge(self, asked: Judge) -> Verdict:
+        """What an end decided in the driver becomes once the task's state handlers have seen it."""
+        return aside.judge(asked, self._warn)
+
+    def decide(self, asked: Decide) -> Verdict | None:
+        """What becomes of a timed-out item that has retries left."""
+        return aside.decide(asked, self._warn)
+
+    def constants_of(self, map: MapRun) -> Any:
+        """The constants of a map, with the values of the futures that were among them; raises what those raise."""
+        lifted, upstreams = self.constants.pop(map.id)
+        return fill(lifted, [upstream_value(map.scope, up) for up in upstreams])

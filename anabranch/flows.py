@@ -164,7 +164,7 @@ class Flow(Generic[P, R]):
             return state
 
         with strays.inside():
-            future = submitted_flows.submit(sessions.current().scope_here(), self._runnable, given, start)
+            future = submitted_flows.submit(sessions.current().scopes.here(), self._runnable, given, start)
         return future.wait() if return_state else future
 
     @functools.cached_property

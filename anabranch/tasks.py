@@ -228,7 +228,7 @@ def _scope() -> Any:
         return here.scope
     if here is None and flow is None and (origin := strays.here()) is not None:
         return _Adopted(origin)
-    return session.current().scope_here()
+    return session.current().scopes.here()
 
 
 class _Adopted:

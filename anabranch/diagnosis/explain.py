@@ -52,7 +52,7 @@ def explain(what: Any, task: str = "") -> Explanation:
 def _of_run(session: Session, run: str, task: str) -> Explanation:
     """Live where this program drives the run, else from the record."""
     session.records.flush(5.0)
-    scope = next((s for s in tuple(session.scopes.values()) if run in (s.flow_run_id, s.flow_run_name)), None)
+    scope = next((s for s in tuple(session.scopes.known.values()) if run in (s.flow_run_id, s.flow_run_name)), None)
     if scope is None:
         return from_record.explain(session.records, run, task)
     if not task:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core import states
+from anabranch.core.failures import exception_of
 from anabranch.core.walk import fill
-from anabranch.driver.values import upstream_value
 from anabranch.engine import aside
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 def _nothing(*_: object) -> None:
     """The program without this part."""
+
+
+def upstream_value(port: Any, up: Upstream) -> Any:
+    """What a reader gets of an upstream: a value or an exception; of a whole map, a list of them.
+
+    Args:
+        port: the scope that reads.
+    """
+    codes = up.map.codes
+    which = range(len(codes)) if up.item is None else (up.item,)
+    found = [port.value(up.map, i) if states.is_success(codes[i]) else exception_of(up.map, i) for i in which]
+    return found if up.item is None else found[0]
 
 
 class Callbacks:

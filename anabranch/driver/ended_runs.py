@@ -69,7 +69,7 @@ def ended_run(
     """
     if spec is None:
         spec = _NOBODY if of is None else of.spec
-    id = state.run_id or scope.session.ids.new()
+    id = state.run_id or scope.program.ids.new()
     map = MapRun(id, spec, TaskOptions(), kind="call", lane=scope.lane, scope=scope)
     map.codes.append(state.code)
     map.done, map.closed = 1, True

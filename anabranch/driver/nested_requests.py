@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import ErrorInfo, WorkerRequest
     from anabranch.core.maps import MapRun
     from anabranch.core.runnable import Runnable
+    from anabranch.driver.pump import Pump
     from anabranch.driver.scope import Scope
+    from anabranch.driver.scopes import Scopes
+    from anabranch.limits.shared import SharedLimits
     from anabranch.limits.tickets import Ticket
-    from anabranch.session import Session
 
 _log = logging.getLogger("anabranch")
 _ByValue = pickler(cloudpickle.Pickler)
@@ -123,9 +125,10 @@ _LATER = object()
 class WorkerRequests:
     """See the module's head; one per session, made at the first request."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.pump = session.pump
+    def __init__(self, pump: Pump, scopes: Scopes, limits: SharedLimits) -> None:
+        self.pump = pump
+        self.scopes = scopes
+        self.limits = limits
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._guests: dict[int, Guest] = {}
         self._tasks: dict[bytes, Runnable] = {}
@@ -333,7 +336,7 @@ class WorkerRequests:
         self, guest: Guest, request: WorkerRequest, name: str, count: int, hold: bool
     ) -> tuple[bool, int | None]:
         """Queue up for a limit of the record: whether it has one of this name, and the number of a ticket."""
-        limits, number = self.session.limits, next(self._ticket)
+        limits, number = self.limits, next(self._ticket)
         ready = functools.partial(self._queue.put, functools.partial(self._slots_ready, guest, number))
         ticket = limits.ticket({name: count}, hold=hold, on_ready=ready)
         if ticket is None:
@@ -424,7 +427,7 @@ class WorkerRequests:
     def _inside(self, parent: tuple[Any, ...], tags: tuple[str, ...]) -> Iterator[Scope]:
         """The flow run's scope, with the submitting task run around."""
         run = TaskRun(*parent)
-        scope = self.session.scopes.get(run.flow_run_id) if run.flow_run_id else self.session.outside(run.map_id)
+        scope = self.scopes.known.get(run.flow_run_id) if run.flow_run_id else self.scopes.outside(run.map_id)
         if scope is None:
             raise RunnerError(f"flow run {run.flow_run_name!r} has ended: nothing can be submitted in it any more")
         task_token = context.current_task.set(TaskContext(run))

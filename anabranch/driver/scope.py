@@ -29,10 +29,12 @@ from anabranch.core.states import State
 from anabranch.core.waiter import Waiter
 from anabranch.core.waiting import wake_loop
 from anabranch.core.walk import Hole, lift, needs_walk
-from anabranch.driver import ended_runs
+from anabranch.driver import ended_runs, run_logs
 from anabranch.driver.endings import Ends
 from anabranch.driver.reduce import reduce_tree
 from anabranch.driver.values import Values
+from anabranch.engine import caching
+from anabranch.engine.fusing import PIPE
 from anabranch.engine.capacity import shortfall
 from anabranch.engine.fusing import PIPE
 from anabranch.resume.keys import Resume, item_key
@@ -45,20 +47,19 @@ if TYPE_CHECKING:
     from anabranch.core.item_columns import ItemColumns
     from anabranch.core.options import MapOptions
     from anabranch.core.runnable import Runnable
-    from anabranch.session import Session
+    from anabranch.driver.program import Program
 
-LOGGED_RUNS = 20  # single runs of a task that get a log line of their own, in one flow run
 
 
 class Scope(Ends, Values):
     """See the module's head. Implements `core.futures.Port`."""
 
-    def __init__(self, session: Session, lane: int, *, flow_run_id: str = "", flow_run_name: str = "") -> None:
-        self.session = session
-        self.pump = session.pump
-        self.drop_handle_soon = session.pump.drop_handle_soon  # no call between: it is asked at every future's end
+    def __init__(self, program: Program, lane: int, *, flow_run_id: str = "", flow_run_name: str = "") -> None:
+        self.program = program
+        self.pump = program.pump
+        self.drop_handle_soon = program.pump.drop_handle_soon  # no call between: it is asked at every future's end
         self.lane = lane
-        self.apart = not session.pump.dispatcher.tables.lanes[lane].capabilities.in_process
+        self.apart = not program.pump.dispatcher.tables.lanes[lane].capabilities.in_process
         self.flow_run_id = flow_run_id
         self.flow_run_name = flow_run_name
         self.parameters: dict[str, Any] = {}
@@ -200,7 +201,7 @@ class Scope(Ends, Values):
         map.pipe_ref = self.pump.dispatcher.tables.new_ref()
         self.pump.dispatch(self.pump.dispatcher.intake.open_series, map, stage, pipe)
         if not task.quiet:
-            self.session.watch_series(self, map)
+            run_logs.watch_series(self.pump, map)
         return map
 
     def _new_map(self, task: Runnable, kind: str, parent: str, **details: Any) -> MapRun:
@@ -209,14 +210,14 @@ class Scope(Ends, Values):
             raise RunnerError(f"flow run {self.flow_run_name!r} has ended: nothing can be submitted in it any more")
         tags = tuple(dict.fromkeys((*task.options.tags, *context.current_tags.get())))
         map = MapRun(
-            self.session.ids.new(), task.spec, task.options, kind=kind, lane=self.lane, parent_id=parent,
+            self.program.ids.new(), task.spec, task.options, kind=kind, lane=self.lane, parent_id=parent,
             flow_run_id=self.flow_run_id, tags=tags, scope=self, **details,
         )  # fmt: skip
-        map.created = self.session.clock.time()
+        map.created = self.program.clock.time()
         if self.contexts is not None:
             map.carried = Carried(self.contexts)
         if kind not in ("call", "flow"):  # those run here
-            map.spec_ref = self.session.sent_tasks.ref(self.lane, task, self.flow_run_id)
+            map.spec_ref = self.program.tasks.ref(self.lane, task, self.flow_run_id)
             self._check_resources(map)
         map.stage_ref = self.pump.dispatcher.tables.new_ref()
         if task.options.concurrency_limit:
@@ -249,12 +250,12 @@ class Scope(Ends, Values):
         name = options.task_run_name if isinstance(options.task_run_name, str) else ""
         stage = Stage(
             map.spec_ref, constants, binding, map.id, self.flow_run_id, self.flow_run_name, map.parent_id, map.tags,
-            name, self.parameters if options.cached and self.session.needs_parameters(options) else None,
+            name, self.parameters if options.cached and caching.needs_flow_parameters(options.cache_policy) else None,
             self.log_prints, map.kind, logs.level(), hashed=hashed, bare=not map.keep,
             wanted=logs.wanted() if self.contexts is None else None, carried=map.carried,
         )  # fmt: skip
         if map.resumable:
-            stage.store, stage.probe = self.session.store_for(map.lane)
+            stage.store, stage.probe = self.program.stores.for_lane(map.lane)
         return stage
 
     def map(
@@ -332,7 +333,8 @@ class Scope(Ends, Values):
             self.pump.flush()
             if self.given_up:
                 self.cancel(map, None)
-            self.session.watch_map(self, map)
+            for watch in self.program.watchers:
+                watch(self, map)
         except KeyboardInterrupt:
             self.interrupted(((map, None),))
             raise
@@ -470,7 +472,7 @@ class Scope(Ends, Values):
 
     def barrier(self) -> None:
         """Wait until what has ended is in the record."""
-        self.session.flush_records()
+        self.program.flush_records()
 
     def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
         return reduce_tree(self, map, fn, fan_in)

@@ -11,15 +11,16 @@ from anabranch.core.policies import task_input_hash
 
 if TYPE_CHECKING:
     from anabranch.core.runnable import Runnable
-    from anabranch.session import Session
+    from anabranch.driver.pump import Pump
+    from anabranch.driver.stores import Stores
 
 
 class SentTasks:
     """Of one session."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._pump = session.pump
+    def __init__(self, pump: Pump, stores: Stores) -> None:
+        self._pump = pump
+        self._stores = stores
         self._known: dict[tuple[int, int], tuple[int, int]] = {}  # by lane and task: shared id, edition
         self._lock = threading.RLock()
 
@@ -48,7 +49,7 @@ class SentTasks:
 
     def _put(self, lane: int, task: Runnable, apart: bool, edition: int, before: int) -> int:
         if task.options.cached or task.options.persist_result:  # raises where the caller hears it
-            task.spec.store, task.spec.probe = self._session.store_for(lane)
+            task.spec.store, task.spec.probe = self._stores.for_lane(lane)
         if apart:
             _warn_uncached(task)
         new = self._pump.dispatcher.tables.new_ref()

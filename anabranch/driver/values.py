@@ -12,9 +12,8 @@ from anabranch.core.failures import exception_of
 from anabranch.core.maps import RELEASED, MapRun
 
 if TYPE_CHECKING:
-    from anabranch.core.maps import Upstream
+    from anabranch.driver.program import Program
     from anabranch.driver.pump import Pump
-    from anabranch.session import Session
 
 LOST_SECONDS = 10.0  # for the news that a block is lost, once it could not be fetched
 
@@ -22,7 +21,7 @@ LOST_SECONDS = 10.0  # for the news that a block is lost, once it could not be f
 class Values:
     """The part of a scope that reads values."""
 
-    session: Session
+    program: Program
     pump: Pump
 
     def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
@@ -95,7 +94,7 @@ class Values:
     def _persisted(self, map: MapRun, lo: int, hi: int) -> list[Any]:
         """Values from `lo` on that have no place but one block of the result store, as far as they go on in it."""
         name, slots = self.pump.inspect(_stored_run, map, lo, hi)
-        blocks = self.session.store.blocks if slots else None
+        blocks = self.program.stores.store().blocks if slots else None
         stored = [None] if blocks is None else blocks.read(name, slots)
         values = []
         for n, one in enumerate(stored):
@@ -112,18 +111,6 @@ class Values:
                 "call .result() inside"
             )
         return runner.fetch(block.handle, slots)
-
-
-def upstream_value(port: Any, up: Upstream) -> Any:
-    """What a reader gets of an upstream: a value or an exception; of a whole map, a list of them.
-
-    Args:
-        port: the scope that reads.
-    """
-    codes = up.map.codes
-    which = range(len(codes)) if up.item is None else (up.item,)
-    found = [port.value(up.map, i) if states.is_success(codes[i]) else exception_of(up.map, i) for i in which]
-    return found if up.item is None else found[0]
 
 
 def _completed_run(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:

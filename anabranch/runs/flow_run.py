@@ -82,12 +82,12 @@ class FlowRun:
         elif wanted is None:
             default = own_runners.around() or self.session.settings.runner
             wanted = parent.scope.session_runner if parent is not None else default
-        self.shared = self.session.use_runner(wanted)
-        self.scope = Scope(self.session, self.shared.lane, flow_run_id=self.id, flow_run_name=self.name)
+        self.shared = self.session.runners.use(wanted)
+        self.scope = Scope(self.session.program, self.shared.lane, flow_run_id=self.id, flow_run_name=self.name)
         self.scope.session_runner = wanted
         self.scope.parameters = self.parameters
         self.scope.log_prints = self._log_prints()
-        resumed.give(self.scope, begin, parent)
+        resumed.give(self.session, self.scope, begin, parent)
         self.cancelled = False
         self._decided = False  # how it ends: too late to cancel it
         self._fate = threading.Lock()
@@ -118,7 +118,7 @@ class FlowRun:
         """The flow run that a task belongs to which runs in a thread of this program."""
         if task is None or task.scope is not None:
             return None
-        scope = self.session.scopes.get(task.run.flow_run_id)
+        scope = self.session.scopes.known.get(task.run.flow_run_id)
         return None if scope is None else scope.flow
 
     def _given_name(self) -> str:
@@ -199,7 +199,7 @@ class FlowRun:
 
     def _keep(self, result: FlowResult) -> None:
         if result.state.is_completed() and self.parent is not None and self.flow.options.persist_result is not False:
-            resumed.keep_value(self.scope, result.value)
+            resumed.keep_value(self.session, self.scope, result.value)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep on the running loop, until it is cancelled at most."""
@@ -279,8 +279,8 @@ class FlowRun:
         self.scope.flow = self.here
         strays.follow()
         try:
-            self.session.scopes[self.id] = self.scope
-            self.session.begin(self.row, self.cancel)
+            self.session.scopes.known[self.id] = self.scope
+            self.session.keeper.begin(self.row, self.cancel)
             if self.parent is not None:
                 self.parent.scope.children.append(self)
                 self.parent.scope.called_flows += self._counts
@@ -298,14 +298,14 @@ class FlowRun:
         if self.parent is not None and self in self.parent.scope.children:
             self.parent.scope.children.remove(self)
         self.scope.close()
-        resumed.close(self.scope)
-        self.session.scopes.pop(self.id, None)
-        self.session.end(self.id)
-        self.session.leave_runner(self.shared)
+        resumed.close(self.session, self.scope)
+        self.session.scopes.known.pop(self.id, None)
+        self.session.keeper.end(self.id)
+        self.session.runners.leave(self.shared)
         self.session.flush_records()
         nobody = self.parent is not None  # can go on with it later: its own retries are over
         if self._outermost and (nobody or (states.is_success(self.row.state) and not self.row.run_key)):
-            resumed.forget_values(self.scope)
+            resumed.forget_values(self.session, self.scope)
         self.scope.let_go()
         self.over.set()
 
@@ -442,7 +442,7 @@ class FlowRun:
         logs.flow_warning(self, message)
 
     def begin_again(self) -> None:
-        resumed.begin_again(self.scope)
+        resumed.begin_again(self.session, self.scope)
 
 
 def _with_error(map: Any, index: int) -> State:

@@ -82,7 +82,7 @@ def beginning(
             return found
     if found.row is not None:
         driver = FlowRunRow(found.row.id, name, "", 0, heartbeat=session.clock.time())
-        driver.pid, driver.pid_started, driver.host = session.pid, session.pid_started, session.host
+        session.process.sign(driver)
         found.token = session.records.claim(driver)
     return found
 
@@ -131,20 +131,20 @@ def _completed(session: Session, parent: FlowContext, found: Beginning) -> tuple
     return (value,)
 
 
-def keep_value(scope: Scope, value: Any) -> None:
+def keep_value(session: Session, scope: Scope, value: Any) -> None:
     """A subflow has completed: leave its value for another attempt of the flow around it."""
     if scope.resume is not None and scope.resume.path:
-        scope.session.calls.keep(scope.flow_run_id, 0, bytes(DIGEST_BYTES), value)
+        session.calls.keep(scope.flow_run_id, 0, bytes(DIGEST_BYTES), value)
         scope.resume.kept.append(scope.flow_run_id)
 
 
-def give(scope: Scope, found: Beginning, parent: FlowContext | None) -> None:
+def give(session: Session, scope: Scope, found: Beginning, parent: FlowContext | None) -> None:
     """Let a scope give keys to its calls, and find what is recorded under them."""
     if not found.resumable:
         return
     outer = parent.scope.resume if parent is not None else None
     kept: list[str] = [] if outer is None else outer.kept
-    past = _past(scope.session, found.row.id, kept, found.changed) if found.row is not None else None
+    past = _past(session, found.row.id, kept, found.changed) if found.row is not None else None
     scope.resume = Resume(found.key, past, kept)
 
 
@@ -154,23 +154,23 @@ def _past(session: Session, run_id: str, kept: list[str], changed: str) -> Past 
     return None if blocks is None else Past(session.records, blocks, run_id, session.write, kept, changed)
 
 
-def close(scope: Scope) -> None:
+def close(session: Session, scope: Scope) -> None:
     """The flow run has ended: what its calls made is written, what nobody asked for again is told."""
     if scope.resume is not None:
-        scope.session.calls.flush()
+        session.calls.flush()
         scope.resume.note_places(scope.maps)
         scope.resume.tell_unmatched()
 
 
-def forget_values(scope: Scope) -> None:
+def forget_values(session: Session, scope: Scope) -> None:
     """The run has completed, and the record says so: nobody will go on with it, what was stored for that may go."""
     if scope.resume is None:
         return
     run = scope.flow_run_id
-    if scope.session.records.taken_over([run]):  # it goes on elsewhere, under the same ids, and reads what is stored
+    if session.records.taken_over([run]):  # it goes on elsewhere, under the same ids, and reads what is stored
         logs.warn(f"flow run {run} was taken over by another driver: its end here is not recorded, its values stay")
         return
-    blocks = scope.session.store.blocks
+    blocks = session.store.blocks
     if blocks is None:
         return
     try:
@@ -179,14 +179,13 @@ def forget_values(scope: Scope) -> None:
         logs.warn(f"values stored in case the run had to be resumed are still there: {error}")
 
 
-def begin_again(scope: Scope) -> None:
+def begin_again(session: Session, scope: Scope) -> None:
     """The flow's next attempt keeps what its last one has completed."""
     maps = scope.maps
     scope.begin_again()
     if scope.resume is None:
         return
     scope.resume.note_places(maps)
-    session = scope.session
     session.calls.flush()
     session.records.flush(30.0)
     past = _past(session, scope.flow_run_id, scope.resume.kept, "keep")

@@ -21,6 +21,7 @@ from anabranch.core.futures import Future
 from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
 from anabranch.core.walk import needs_walk
+from anabranch.driver import run_logs
 from anabranch.engine import drive, hooks
 from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, failed, finish
 from anabranch.engine.steps import Call, Sleep
@@ -80,7 +81,7 @@ class _Called:
         recorded = inner is None or inner.port is None
         self.outer = None if inner is None else inner.run
         self.session = sessions.current() if recorded else None
-        self.scope = self.session.scope_here() if self.session is not None else None
+        self.scope = self.session.scopes.here() if self.session is not None else None
         self.map = self.scope._series(task, "call") if self.scope is not None else None
         self.ended = False
         self.index = 0  # given when it begins: a coroutine or generator may never
@@ -341,7 +342,7 @@ class _Called:
         message = secrets.mask(result.message)
         end = (result.code, message, _info(result.error), times, result.reason, result.cache_key)
         pump.dispatch(pump.dispatcher.calls.ended, self.map, self.index, *end)
-        self.session.log_call(self.map, self.run_info)
+        run_logs.log_call(self.map, self.run_info)
 
 
 def _info(error: BaseException | None) -> ErrorInfo | None:

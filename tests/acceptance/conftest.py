@@ -82,7 +82,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def _placed(pool: Any, kind: str) -> Iterator[str]:
     session = pool(kind)
     before = sessions.use(session)
-    logs.deliver_to(session._emit_logs)  # the session made last took the lines of all: see test_sessions.py
+    logs.deliver_to(session.emit_logs)  # the session made last took the lines of all: see test_sessions.py
     try:
         yield kind
     finally:

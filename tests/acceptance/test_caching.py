@@ -37,7 +37,7 @@ def expiring(
     """The session's store, and the attempts that write into it, have a clock that is moved by hand."""
     monkeypatch.setattr("anabranch.engine.attempt.time", clock)
     store = MemoryStore(clock=clock) if request.param == "memory" else DiskStore(tmp_path / "results", clock=clock)
-    fresh_session._store = store
+    fresh_session.stores._store = store
     return clock
 
 

@@ -282,7 +282,7 @@ def test_a_cancelled_parent_takes_all_below_along(beside: str, how: str, gates: 
         places["main"].go_on.set()
         places["main"].stand()
         if how == "request":
-            sessions.current().cancel_hooks[places["main"].id]()
+            sessions.current().keeper.cancel(places["main"].id)
 
     if how == "request":
         with pytest.raises(CancelledRun):

@@ -41,7 +41,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., sessions.Session]]:
 @pytest.fixture
 def time_of_sessions(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What sessions take for the time since the machine's start; moved by hand."""
-    monkeypatch.setattr("anabranch.core.runners_in_use.time", clock)
+    monkeypatch.setattr("anabranch.driver.runner_pool.time", clock)
     return clock
 
 
@@ -72,18 +72,18 @@ DASK = pytest.param("dask", marks=pytest.mark.dask)
 def test_a_shared_runner_stays_warm_and_is_closed_when_idle(opened: Any, time_of_sessions: Clock, name: str) -> None:
     here = opened(runner=name)
     assert main() == 1
-    first = here._runners.known[name].runner
+    first = here.runners.known[name].runner
     time_of_sessions.now += IDLE - 1
-    here._runners.close_idle(IDLE)
+    here.runners.close_idle(IDLE)
     assert main() == 1
-    assert here._runners.known[name].runner is first
+    assert here.runners.known[name].runner is first
     time_of_sessions.now += IDLE - 1  # it counts from its last use
-    here._runners.close_idle(IDLE)
+    here.runners.close_idle(IDLE)
     assert not is_closed(first)
     time_of_sessions.now += 2
-    here._runners.close_idle(IDLE)
+    here.runners.close_idle(IDLE)
     assert is_closed(first)
-    assert here._runners.known == {}
+    assert here.runners.known == {}
 
 
 @pytest.mark.parametrize("name", NAMES)  # three clusters, one behind the other, would take long and say no more
@@ -92,9 +92,9 @@ def test_a_new_one_is_made_when_it_is_wanted_again(opened: Any, time_of_sessions
     seen = []
     for _ in range(3):
         assert main() == 1
-        seen.append(here._runners.known[name].runner)
+        seen.append(here.runners.known[name].runner)
         time_of_sessions.now += IDLE + 1
-        here._runners.close_idle(IDLE)
+        here.runners.close_idle(IDLE)
     assert len({id(runner) for runner in seen}) == 3
     assert all(is_closed(runner) for runner in seen)
 
@@ -106,10 +106,10 @@ def test_a_runner_in_use_is_not_idle_however_long_it_takes(opened: Any, time_of_
     def long() -> Any:
         first = one.submit().result()
         time_of_sessions.now += 100 * IDLE
-        here._runners.close_idle(IDLE)
+        here.runners.close_idle(IDLE)
         assert main() == 1, "a subflow shares it, and leaves it to the flow around"
         time_of_sessions.now += 100 * IDLE
-        here._runners.close_idle(IDLE)
+        here.runners.close_idle(IDLE)
         return first + one.submit().result()
 
     assert long() == 2
@@ -120,7 +120,7 @@ def test_a_program_without_flows_keeps_its_runner(opened: Any, time_of_sessions:
     here = opened()
     assert one.submit().result() == 1
     time_of_sessions.now += 100 * IDLE
-    here._runners.close_idle(IDLE)
+    here.runners.close_idle(IDLE)
     assert one.submit().result() == 1
 
 
@@ -129,7 +129,7 @@ def test_a_users_own_runner_is_the_users_to_close(opened: Any, time_of_sessions:
         here = opened(runner=own)
         assert main() == 1
         time_of_sessions.now += 100 * IDLE
-        here._runners.close_idle(IDLE)
+        here.runners.close_idle(IDLE)
         assert not is_closed(own)
         assert main() == 1
 

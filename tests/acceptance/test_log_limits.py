@@ -88,7 +88,7 @@ def test_threads_of_a_worker_share_its_limit() -> None:
 
 
 def test_the_driver_tells_the_gap(fresh_session: sessions.Session, capsys: pytest.CaptureFixture[str]) -> None:
-    fresh_session._emit_logs([line(100.0, "kept")], 250)
+    fresh_session.emit_logs([line(100.0, "kept")], 250)
     told = [one.split(" | ", 1)[1] for one in capsys.readouterr().err.splitlines()]
     assert told[-1] == "WARNING | 250 log lines were dropped: a worker logged faster than the limit"
     assert [row.message for row in fresh_session.records.logs("run")] == ["kept"]

@@ -270,9 +270,9 @@ def test_all_readings_are_one_task(fresh_session: sessions.Session) -> None:
             owner.scale.submit(1)
         return [map.spec.name for map in context.current_flow.get().scope.maps]  # type: ignore[union-attr]
 
-    before = len(fresh_session.sent_tasks._known)
+    before = len(fresh_session.program.tasks._known)
     assert run(body) == ["scale"]
-    assert len(fresh_session.sent_tasks._known) == before + 1
+    assert len(fresh_session.program.tasks._known) == before + 1
 
 
 def test_bound_task_is_like_a_bound_method() -> None:

@@ -132,10 +132,10 @@ def job(n: int) -> Any:
 @pytest.fixture
 def unkept_session(fresh_session: sessions.Session) -> sessions.Session:
     """One whose own thread does not look for idle runners: the tests do."""
-    fresh_session._start_keeper()
-    fresh_session._stop.set()
-    assert fresh_session._keeper is not None
-    fresh_session._keeper.join(20.0)
+    fresh_session.keeper.start()
+    fresh_session.keeper.stop()
+    assert fresh_session.keeper._thread is not None
+    fresh_session.keeper._thread.join(20.0)
     return fresh_session
 
 
@@ -144,7 +144,7 @@ def look_for_unreachable(session: sessions.Session) -> None:
     gc.collect()
     session.pump.flush()  # what futures that have gone left behind is taken
     gc.collect()
-    session._runners.close_idle(1000.0)
+    session.runners.close_idle(1000.0)
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
@@ -158,7 +158,7 @@ def test_a_runner_a_run_leaves_nothing_behind(unkept_session: sessions.Session, 
         workers = [worker.pid for worker in getattr(runner, "_workers", ())]
         del runner
         look_for_unreachable(unkept_session)
-        assert unkept_session._runners.known == {}
+        assert unkept_session.runners.known == {}
         for pid in workers:
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
@@ -166,7 +166,7 @@ def test_a_runner_a_run_leaves_nothing_behind(unkept_session: sessions.Session, 
             thread.join(20.0)
             assert not thread.is_alive()
     assert len(os.listdir("/proc/self/fd")) < files + 13  # as many as one runner of processes has
-    assert unkept_session.sent_tasks._known == {}
+    assert unkept_session.program.tasks._known == {}
 
 
 def test_a_runner_that_a_flow_holds_is_within_reach(unkept_session: sessions.Session) -> None:
@@ -174,7 +174,7 @@ def test_a_runner_that_a_flow_holds_is_within_reach(unkept_session: sessions.Ses
     for _ in range(2):
         held(3)
         look_for_unreachable(unkept_session)
-    assert len(unkept_session._runners.known) == 1
+    assert len(unkept_session.runners.known) == 1
 
 
 def test_a_future_keeps_its_runner_and_value(unkept_session: sessions.Session) -> None:
@@ -193,7 +193,7 @@ def test_a_future_keeps_its_runner_and_value(unkept_session: sessions.Session) -
     look_for_unreachable(unkept_session)
     assert [len(value) for value in kept.pop().result()] == [1 << 20]
     look_for_unreachable(unkept_session)
-    assert unkept_session._runners.known == {}
+    assert unkept_session.runners.known == {}
 
 
 def test_a_class_of_runners_is_one_of_its_defaults_kept_warm(unkept_session: sessions.Session) -> None:
@@ -226,6 +226,6 @@ def test_the_runner_of_a_run_before_has_closed_when_another_one_starts(unkept_se
     try:
         for _ in range(3):
             assert job.with_options(runner=ThreadRunner(1))(3) == 6
-            assert len(unkept_session._runners.known) == 1
+            assert len(unkept_session.runners.known) == 1
     finally:
         gc.enable()

@@ -270,8 +270,8 @@ def test_retries_are_used_up(runner: str, marks: Any) -> None:
 @pytest.fixture
 def empty_store(runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is cached yet: the session's own store is one for all tests of a runner."""
-    monkeypatch.setattr(sessions.current(), "_store", DiskStore(tmp_path / "results"))
-    monkeypatch.setattr(sessions.current(), "_probe", None)
+    monkeypatch.setattr(sessions.current().stores, "_store", DiskStore(tmp_path / "results"))
+    monkeypatch.setattr(sessions.current().stores, "_probe", None)
 
 
 @pytest.mark.parametrize("way", ["call", "submit"])

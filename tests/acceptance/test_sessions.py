@@ -49,11 +49,11 @@ def test_a_runner_that_its_user_has_closed_is_forgotten(tmp_path: Path) -> None:
                 return 1
 
             assert main() == 1
-            here._runners.close_idle(1000.0)
+            here.runners.close_idle(1000.0)
             assert main() == 1, "it is open: it stays"
             seen = weakref.ref(runner)
-        here._runners.close_idle(1000.0)
-        assert here._runners.known == {}
+        here.runners.close_idle(1000.0)
+        assert here.runners.known == {}
         with pytest.raises(RunnerError, match="started before"):
             main()
         del main, runner

@@ -36,7 +36,7 @@ def counted(runner: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[Any
     """The kind of a runner, and all that it is given by `put` from now on."""
     session = sessions.current()
     flow(name="first")(lambda: task(lambda: 1).submit())()  # the runner is there, and its workers are up
-    shared = session._runners.known[id(session.settings.runner)]
+    shared = session.runners.known[id(session.settings.runner)]
     given: list[Any] = []
     put = shared.runner.put
 

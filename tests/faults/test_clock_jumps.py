@@ -208,7 +208,7 @@ def test_a_cached_task_is_computed_once_whatever_the_clock_does(
     timed: Session, jump: Callable[[], None], clock: Clock, tmp_path: Path
 ) -> None:
     """Who comes while it is computed waits for it; that a lock lasts an hour too long nobody would wait for here."""
-    timed._store = DiskStore(tmp_path / "store", clock=clock)
+    timed.stores._store = DiskStore(tmp_path / "store", clock=clock)
     gate, began = threading.Event(), list[int]()
 
     @task(cache_policy=INPUTS)

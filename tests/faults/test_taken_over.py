@@ -20,6 +20,7 @@ from anabranch import flow, task
 from anabranch import session as sessions
 from anabranch.core.context import current_flow
 from anabranch.core.errors import RunTakenError
+from anabranch.driver.keeper import Keeper
 from anabranch.records.drivers import STALE
 from anabranch.records.sqlite import SqliteRecords
 from anabranch.session import Session
@@ -65,7 +66,8 @@ def main():
 # As one on another machine, whose processes cannot be looked for: there only its silence tells.
 ELSEWHERE = """
 from anabranch import session
-session.current().host = "elsewhere"
+here = session.current()
+here.process = here.keeper._process = here.process._replace(host="elsewhere")
 from flows import main
 print(main(return_state=True).name, flush=True)
 """
@@ -281,9 +283,9 @@ def test_a_driver_that_is_through_before_it_has_noticed_leaves_the_values_to_the
         claimed.append((row.id, others.claim(replace(row, host="here"))))
         return sum(found)
 
-    monkeypatch.setattr(Session, "_start_keeper", lambda self: None)  # who would notice looks once a second
+    monkeypatch.setattr(Keeper, "start", lambda self: None)  # who would notice looks once a second
     session = Session(Settings(home=folder / "home", progress=False))
-    session.host = "elsewhere"
+    session.process = session.keeper._process = session.process._replace(host="elsewhere")
     claimed: list[tuple[str, int]] = []
     before = sessions.use(session)
     try:

@@ -88,7 +88,7 @@ def places(
 
 def _placed(place: Place) -> Iterator[Place]:
     before = sessions.use(place.session)
-    logs.deliver_to(place.session._emit_logs)  # else lines go to the session made last
+    logs.deliver_to(place.session.emit_logs)  # else lines go to the session made last
     logging.getLogger("anabranch").setLevel(logging.INFO)
     yield place
     sessions.use(before)

@@ -26,6 +26,7 @@ from anabranch import (
 )
 from anabranch import session as sessions
 from anabranch.core.errors import ResultReleased, UpstreamError
+from anabranch.driver import run_logs
 from anabranch.records.memory import MemoryRecords
 
 if TYPE_CHECKING:
@@ -278,7 +279,9 @@ def test_a_flow_called_on_a_worker_runs_there(processes: sessions.Session, tmp_p
     assert doubled == [2, 4]
 
 
-def test_children_are_recorded_under_their_parent(session: sessions.Session) -> None:
+def test_children_are_recorded_under_their_parent(
+    session: sessions.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     @task
     def parent() -> int:
         with tags("inside"):
@@ -288,15 +291,12 @@ def test_children_are_recorded_under_their_parent(session: sessions.Session) -> 
     def main() -> Any:
         return parent.submit().result()
 
-    scopes: list[Any] = []
-    watch = session.watch_series
-    session.watch_series = lambda scope, map: (scopes.append(map), watch(scope, map))[1]  # type: ignore[method-assign]
-    try:
-        main()
-    finally:
-        session.watch_series = watch  # type: ignore[method-assign]
-    child = next(map for map in scopes if map.spec.name == "double")
-    above = next(map for map in scopes if map.spec.name == "parent")
+    series: list[Any] = []
+    watch = run_logs.watch_series
+    monkeypatch.setattr(run_logs, "watch_series", lambda pump, map: (series.append(map), watch(pump, map)))
+    main()
+    child = next(map for map in series if map.spec.name == "double")
+    above = next(map for map in series if map.spec.name == "parent")
     assert child.parent_id == f"{above.id}/0"
     assert "inside" in child.tags
 

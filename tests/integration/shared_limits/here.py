@@ -40,7 +40,7 @@ class Here:
         setattr(self.records, "limits", self.asked)  # noqa: B010
         chosen = settings.load({}, home=home, runner=runner, progress=False)
         self.session = sessions.Session(chosen, records=self.records)
-        self.other = Holder("other", host_name(), self.session.pid, process_started(self.session.pid))
+        self.other = Holder("other", host_name(), self.session.process.pid, process_started(self.session.process.pid))
 
     def limit(self, name: str, slots: int | None = None, rate: float | None = None, active: bool = True) -> None:
         self.limits.set(Limit(name, slots, rate, active))

@@ -58,7 +58,7 @@ def test_a_flow_that_waits_can_be_cancelled(here: Here, isasync: bool) -> None:
     thread = threading.Thread(target=run)
     thread.start()
     until(lambda: here.waits("flow:etl"))
-    [hook] = here.session.cancel_hooks.values()
+    [hook] = here.session.keeper._cancels.values()
     hook()
     thread.join(WAIT)
     assert len(failed) == 1

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import InlineRunner, flow, rate_limit, tags, task
-from anabranch import session as sessions
 from anabranch.core.limits import Ask, Limit
+from anabranch.driver.keeper import HEARTBEAT_SECONDS
 from tests.integration import test_limits
 from tests.integration.shared_limits.here import WAIT, Here, until
 
@@ -33,7 +33,7 @@ def test_without_limits_nothing_is_asked(here: Here) -> None:
 
     began = time.monotonic()
     assert main() == 1_999_000 + 2 * 1225
-    allowed = 1 + int((time.monotonic() - began) / sessions.HEARTBEAT_SECONDS) + 1
+    allowed = 1 + int((time.monotonic() - began) / HEARTBEAT_SECONDS) + 1
     assert set(here.asked.calls) == {"limits"}
     assert len(here.asked.calls) <= allowed
     assert not [t for t in threading.enumerate() if t.name == "anabranch-limits"]

@@ -64,7 +64,7 @@ class InUse:
         return self.unreachable
 
 
-class RunnersInUse:
+class RunnerPool:
     """Each is started when first wanted, and closed when it is out of use.
 
     Args:

@@ -9,7 +9,7 @@ import pytest
 
 from anabranch.core.errors import ConfigurationError, RunnerError
 from anabranch.core.own_runners import OwnRunner
-from anabranch.core.runners_in_use import RunnersInUse
+from anabranch.driver.runner_pool import RunnerPool
 
 
 class Fake(OwnRunner):
@@ -48,19 +48,19 @@ def lanes() -> Lanes:
 
 
 @pytest.fixture
-def runners(lanes: Lanes) -> RunnersInUse:
+def runners(lanes: Lanes) -> RunnerPool:
     dropped: list[int] = []
-    return RunnersInUse(lanes, lambda name: Fake(), dropped.append)
+    return RunnerPool(lanes, lambda name: Fake(), dropped.append)
 
 
-def test_name_class_and_object_are_each_one_runner(runners: RunnersInUse, lanes: Lanes) -> None:
+def test_name_class_and_object_are_each_one_runner(runners: RunnerPool, lanes: Lanes) -> None:
     mine = Fake()
     for wanted in ("name", Fake, mine):
         assert runners.use(wanted) is runners.use(wanted)
     assert len(lanes.runners) == 3
 
 
-def test_a_users_runner_closes_when_nobody_can_reach_it(runners: RunnersInUse, lanes: Lanes) -> None:
+def test_a_users_runner_closes_when_nobody_can_reach_it(runners: RunnerPool, lanes: Lanes) -> None:
     mine = Fake()
     runners.leave(runners.use(mine))
     runners.close_idle(0.0)
@@ -72,7 +72,7 @@ def test_a_users_runner_closes_when_nobody_can_reach_it(runners: RunnersInUse, l
     assert runners.known == {}
 
 
-def test_not_while_it_is_used(runners: RunnersInUse, lanes: Lanes) -> None:
+def test_not_while_it_is_used(runners: RunnerPool, lanes: Lanes) -> None:
     used = runners.use(Fake())
     gc.collect()
     runners.close_idle(1000.0)
@@ -82,7 +82,7 @@ def test_not_while_it_is_used(runners: RunnersInUse, lanes: Lanes) -> None:
     assert lanes.closed == [(0, True)]
 
 
-def test_those_before_close_as_another_one_starts(runners: RunnersInUse, lanes: Lanes) -> None:
+def test_those_before_close_as_another_one_starts(runners: RunnerPool, lanes: Lanes) -> None:
     for _ in range(5):
         runners.leave(runners.use(Fake()))
         gc.collect()
@@ -90,7 +90,7 @@ def test_those_before_close_as_another_one_starts(runners: RunnersInUse, lanes: 
 
 
 def test_an_object_at_the_place_of_one_that_has_gone_is_another_runner(
-    runners: RunnersInUse, lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+    runners: RunnerPool, lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Fake(), Fake()
     used = runners.use(first)
@@ -104,7 +104,7 @@ def test_an_object_at_the_place_of_one_that_has_gone_is_another_runner(
     assert lanes.closed == [(0, True)]
 
 
-def test_shared_ones_stay_warm_until_they_idle(runners: RunnersInUse, lanes: Lanes) -> None:
+def test_shared_ones_stay_warm_until_they_idle(runners: RunnerPool, lanes: Lanes) -> None:
     for wanted in ("name", Fake):
         runners.leave(runners.use(wanted))
     runners.close_idle(1000.0)
@@ -113,7 +113,7 @@ def test_shared_ones_stay_warm_until_they_idle(runners: RunnersInUse, lanes: Lan
     assert lanes.closed == [(0, False), (1, False)]
 
 
-def test_one_that_its_user_closed_is_forgotten(runners: RunnersInUse, lanes: Lanes) -> None:
+def test_one_that_its_user_closed_is_forgotten(runners: RunnerPool, lanes: Lanes) -> None:
     mine = Fake()
     runners.leave(runners.use(mine))
     mine.close()
@@ -122,6 +122,6 @@ def test_one_that_its_user_closed_is_forgotten(runners: RunnersInUse, lanes: Lan
 
 
 @pytest.mark.parametrize("wanted", [5, object(), object])
-def test_what_is_no_runner_is_refused(runners: RunnersInUse, wanted: Any) -> None:
+def test_what_is_no_runner_is_refused(runners: RunnerPool, wanted: Any) -> None:
     with pytest.raises(ConfigurationError, match="is no runner: give a name"):
         runners.use(wanted)

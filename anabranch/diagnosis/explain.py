@@ -46,7 +46,7 @@ def explain(what: Any, task: str = "") -> Explanation:
     scope = getattr(what, "scope", None)
     if scope is None or not hasattr(scope, "maps"):
         raise OptionError(f"explain wants a future, a future list, a flow run or its name, got {what!r}")
-    return _of_maps(session, f"flow run {scope.flow_run_name!r}", list(scope.maps))
+    return _of_maps(session, f"flow run {scope.flow_run_name!r}", list(scope.endings.maps))
 
 
 def _of_run(session: Session, run: str, task: str) -> Explanation:
@@ -56,11 +56,11 @@ def _of_run(session: Session, run: str, task: str) -> Explanation:
     if scope is None:
         return from_record.explain(session.records, run, task)
     if not task:
-        return _of_maps(session, f"flow run {scope.flow_run_name!r}", list(scope.maps))
+        return _of_maps(session, f"flow run {scope.flow_run_name!r}", list(scope.endings.maps))
     row = from_record.find_run(session.records, scope.flow_run_id)
     name, nth, index = from_record.target(task)
     found = from_record.find_maps(session.records, row, name, nth)
-    live = {map.id: map for map in scope.maps}
+    live = {map.id: map for map in scope.endings.maps}
     if index is None:
         return _of_maps(session, f"{name} of flow run {row.name!r}", [live[map.id] for map in found if map.id in live])
     map = live.get(from_record.only_one(row, name, found).id)

@@ -7,7 +7,7 @@ A State that came from a future has a run already.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo, Handle, Inline, TaskSpec
@@ -20,13 +20,24 @@ from anabranch.core.options import TaskOptions
 
 if TYPE_CHECKING:
     from anabranch.core.states import State
-    from anabranch.driver.scope import Scope
+    from anabranch.driver.program import Program
+    from anabranch.driver.pump import Pump
+    from anabranch.resume.keys import Resume
 
 _NOBODY = TaskSpec("a State", lambda: None, TaskOptions())
 _HANDLE = Handle(0, 0, 0)
 
 
-def run_of(scope: Scope, state: State) -> tuple[MapRun, int]:
+class Knowing(Protocol):
+    """The scope that knows them."""
+
+    program: Program
+    pump: Pump
+    lane: int
+    resume: Resume | None
+
+
+def run_of(scope: Knowing, state: State) -> tuple[MapRun, int]:
     """The run that a State stands for, as an upstream; raises UnfinishedRun where it is not final."""
     found = state.origin()
     if found is not None:
@@ -60,7 +71,7 @@ def _key_of(state: State, of: MapRun | None, index: int) -> bytearray | None:
 
 
 def ended_run(
-    scope: Scope, state: State, of: MapRun | None = None, index: int = 0, spec: TaskSpec | None = None
+    scope: Knowing, state: State, of: MapRun | None = None, index: int = 0, spec: TaskSpec | None = None
 ) -> MapRun:
     """A map of one item, which has ended so; neither the dispatcher nor the record know it.
 
@@ -86,7 +97,7 @@ def ended_run(
     return map
 
 
-def left(scope: Scope, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> MapRun:
+def left(scope: Knowing, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> MapRun:
     """The run of a state that did not complete and was not raised: the state's exception is that run's from here on.
 
     Who asks for it has handled the failure, and so the one that was its cause.

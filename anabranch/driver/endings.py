@@ -12,50 +12,61 @@ from anabranch.engine.giving_up import give_up
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from anabranch.core.carried import Contexts
-    from anabranch.core.context import FlowContext
     from anabranch.core.maps import MapRun
     from anabranch.driver.pump import Pump
+    from anabranch.driver.waiting import Waiting
 
 
-class Ends:
-    """The part of a scope that ends."""
+class Endings:
+    """The runs that belong to a scope, and have to end with it.
 
-    pump: Pump
-    closed: bool
-    flow: FlowContext | None
-    contexts: Contexts | None
-    flow_run_id: str
-    maps: list[MapRun]
-    left: list[MapRun]
-    called_flows: int
-    children: list[Any]
-    submitted: dict[tuple[str, int], Any]
-    streams: list[Any]
+    Args:
+        flow_run_id: of the scope; "" outside of flows.
+
+    Attributes:
+        maps: maps and series that began here.
+        left: what ended without a place in the record, and did not raise.
+        called_flows: how many flow runs were called here, and are counted in no map.
+        children: flow runs that began here and have not ended.
+        submitted: submitted flows by series and item, until they are over.
+        streams: calls of generator tasks that have begun and not ended.
+    """
+
+    def __init__(self, pump: Pump, waiting: Waiting, flow_run_id: str) -> None:
+        self.maps: list[MapRun] = []
+        self.left: list[MapRun] = []
+        self.called_flows = 0
+        self.children: list[Any] = []
+        self.submitted: dict[tuple[str, int], Any] = {}
+        self.streams: list[Any] = []
+        self._pump = pump
+        self._waiting = waiting
+        self._flow_run_id = flow_run_id
+
+    def forget(self) -> None:
+        """Let go of what has ended."""
+        self.maps, self.left, self.called_flows = [], [], 0
 
     def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """No more runs here; finished maps are forgotten by the dispatcher."""
-        self.closed = True
-        self.flow = None
-        if self.contexts is not None:
-            self.contexts.clear(self.maps)
-        self.pump.dispatch(self.pump.dispatcher.forget_maps, list(self.maps))
-        self.pump.flush()  # what it tells the record of them comes before the run's own end there
+        """Wait for an item or a whole map; Ctrl-C meanwhile gives it up."""
+        try:
+            return self._waiting.wait(map, index, timeout)
+        except KeyboardInterrupt:
+            self.interrupted(((map, index),))
+            raise
 
     def unfinished(self) -> list[MapRun]:
+        """Maps that have not ended; to be asked under the pump's lock."""
         return [m for m in self.maps if m.done < len(m.codes) or (m.kind == "map" and not m.closed)]
 
     def wait_all(self, timeout: float | None = None) -> bool:
         """Wait for everything submitted here."""
         while True:
-            open_maps = self.pump.inspect(self.unfinished)
+            open_maps = self._pump.inspect(self.unfinished)
             if not open_maps:
                 return True
             for map in open_maps:
-                last = None if map.kind == "map" else self.pump.inspect(_first_unfinished, map)
+                last = None if map.kind == "map" else self._pump.inspect(_first_unfinished, map)
                 if map.kind != "map" and last is None:
                     continue
                 if not self.wait(map, last, timeout):
@@ -66,23 +77,23 @@ class Ends:
         for child in tuple(self.children):
             child.cancel(by)
         decided = {key for key, flow in tuple(self.submitted.items()) if not flow.cancel(by)}
-        maps = self.pump.inspect(self.unfinished)
+        maps = self._pump.inspect(self.unfinished)
         left = [(m, [i for i in range(len(m.codes)) if not m.is_terminal(i)]) for m in maps] if expected else []
-        self.pump.dispatch(self.pump.dispatcher.board.cancel_together, maps, by, decided)
+        self._pump.dispatch(self._pump.dispatcher.board.cancel_together, maps, by, decided)
         for map, items in left:
             for index in items:
                 map.handle(index)
 
     def interrupted(self, what: Iterable[tuple[MapRun, int | None]]) -> None:
         """Ctrl-C outside of flows: give up what is waited for, and what that alone waits for; what has ended stays."""
-        if self.flow_run_id or context.task_around() is not None:  # flows end in their own way, and their tasks
+        if self._flow_run_id or context.task_around() is not None:  # flows end in their own way, and their tasks
             return
         wanted = list(what)
         for map, index in wanted:
             flow = self.submitted.get((map.id, index)) if index is not None else None
             if flow is not None:
                 flow.cancel("ctrl-c")
-        self.pump.dispatch(give_up, self.pump.dispatcher.board, wanted, self.unfinished(), "ctrl-c")
+        self._pump.dispatch(give_up, self._pump.dispatcher.board, wanted, self.unfinished(), "ctrl-c")
 
     def wait_cancelled(self, timeout: float) -> None:
         """Wait for submitted flows that were cancelled: their functions may be at work still, and record their end."""
@@ -98,9 +109,9 @@ class Ends:
 
     def stop_pulling(self) -> None:
         """Take no more from iterators: their reader is gone, and they may be endless."""
-        for map in self.pump.inspect(self.unfinished):
+        for map in self._pump.inspect(self.unfinished):
             if map.source is not None and not map.closed:
-                self.pump.dispatch(functools.partial(self.pump.dispatcher.board.cancel_map, map, unpulled_only=True))
+                self._pump.dispatch(functools.partial(self._pump.dispatcher.board.cancel_map, map, unpulled_only=True))
 
     def unhandled(self) -> tuple[int, int, Any]:
         """(unhandled failures, all runs, the first (map, index))."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.core.errors import MapError
 from anabranch.core.futures import Future
@@ -12,12 +12,26 @@ from anabranch.core.runnable import Combine, Runnable
 from anabranch.core.walk import Hole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from anabranch.driver.scope import Scope
+    from anabranch.driver.pump import Pump
+    from anabranch.resume.keys import Resume
 
 
-def reduce_tree(scope: Scope, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
+class Submitting(Protocol):
+    """The scope that a reduce belongs to."""
+
+    pump: Pump
+    resume: Resume | None
+    given_up: str
+
+    @property
+    def wait(self) -> Callable[[MapRun, int | None, float | None], bool]: ...
+    def series(self, task: Runnable, kind: str, /) -> MapRun: ...
+    def cancel(self, map: MapRun, indices: Sequence[int] | None, /) -> None: ...
+
+
+def reduce_tree(scope: Submitting, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
     """A future of the one value that `fn` makes of a map's, `fan_in` of them at a step; waits for the map's length."""
     if fan_in < 2:
         raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
@@ -26,7 +40,7 @@ def reduce_tree(scope: Scope, map: MapRun, fn: Callable[[Any, Any], Any], fan_in
     step.quiet = True
     if not map.closed:
         scope.wait(map, None, None)
-    series, length = scope._series(step, "submit"), len(map.codes)
+    series, length = scope.series(step, "submit"), len(map.codes)
     if not length:
         raise ValueError(f"reduce of an empty map of {map.spec.name!r} has no value")
     below = map
@@ -43,7 +57,7 @@ def reduce_tree(scope: Scope, map: MapRun, fn: Callable[[Any, Any], Any], fan_in
             return Future(series, places[0])
 
 
-def _leave_combine(scope: Scope, series: MapRun, place: int, below: MapRun, read: range) -> None:
+def _leave_combine(scope: Submitting, series: MapRun, place: int, below: MapRun, read: range) -> None:
     """One combining step of values of the level below: readers, not futures, keep them."""
     item: Any = (tuple(Hole(n) for n in range(len(read))), {})
     upstreams = tuple(Upstream(below, index) for index in read)

@@ -6,87 +6,103 @@ at the end which failures nobody handled.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 from contextvars import copy_context
 from gc import get_referents
 from typing import TYPE_CHECKING, Any
 
-from anabranch import logs
-from anabranch.core import context, secrets, strays
-from anabranch.core.carried import Carried, Contexts
-from anabranch.core.columns import Source
+from anabranch.core import context, secrets
 from anabranch.core.contracts import Binding, Stage
-from anabranch.core.errors import CancelledRun, ResourceError, RunnerError
-from anabranch.core.frozen import as_given, taken, taken_list
-from anabranch.core.futures import Future, FutureList, is_future, is_future_list
-from anabranch.core.layout import Layout, calls_of, resolved_late, settled
-from anabranch.core.map_plan import plan_map
+from anabranch.core.errors import CancelledRun, RunnerError
+from anabranch.core.frozen import as_given, taken
+from anabranch.core.futures import Future, FutureList, is_future
+from anabranch.core.layout import calls_of
 from anabranch.core.maps import MapRun, Upstream
-from anabranch.core.pulled import now_list
 from anabranch.core.states import State
-from anabranch.core.waiter import Waiter
-from anabranch.core.waiting import wake_loop
 from anabranch.core.walk import Hole, lift, needs_walk
 from anabranch.driver import ended_runs, run_logs
-from anabranch.driver.endings import Ends
+from anabranch.driver.endings import Endings
+from anabranch.driver.map_calls import map_call, planned
+from anabranch.driver.map_maker import MapMaker
 from anabranch.driver.reduce import reduce_tree
-from anabranch.driver.values import Values
-from anabranch.engine import caching
+from anabranch.driver.values import ValueReader
+from anabranch.driver.waiting import Waiting
 from anabranch.engine.fusing import PIPE
-from anabranch.engine.capacity import shortfall
-from anabranch.engine.fusing import PIPE
+from anabranch.engine.dispatch import Dispatcher
 from anabranch.resume.keys import Resume, item_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.context import FlowContext
     from anabranch.core.contracts import TaskSpec
     from anabranch.core.item_columns import ItemColumns
     from anabranch.core.options import MapOptions
     from anabranch.core.runnable import Runnable
+    from anabranch.core.waiter import Waiter
     from anabranch.driver.program import Program
 
 
 
-class Scope(Ends, Values):
-    """See the module's head. Implements `core.futures.Port`."""
+# Moves of streams, by the names that futures use.
+STREAM_MOVES: dict[str, Callable[..., None]] = {
+    "stream_opened": Dispatcher.stream_opened,
+    "stream_advanced": Dispatcher.stream_advanced,
+    "give_away": Dispatcher.give_away,
+    "taken": Dispatcher.taken,
+    "seal": Dispatcher.seal,
+}
 
-    def __init__(self, program: Program, lane: int, *, flow_run_id: str = "", flow_run_name: str = "") -> None:
+
+class Scope:
+    """The face of a flow run towards tasks and futures. Implements `core.futures.Port`.
+
+    Attributes:
+        endings: the runs that belong here, and how they end.
+        waiting: how a thread or a coroutine waits for them.
+        maker: makes their maps.
+        given_up: the reason for which its flow run was cancelled: nothing begins here any more.
+        session_runner: what `runner=` said, for subflows.
+        resume: of a resumable flow run.
+        flow: the context of the flow run; None: of the program.
+        told_lost: whether it was said that threads submit outside of this flow run.
+    """
+
+    def __init__(
+        self, program: Program, lane: int, *, flow_run_id: str = "", flow_run_name: str = "",
+        parameters: dict[str, Any] | None = None, log_prints: bool = False,
+    ) -> None:  # fmt: skip
         self.program = program
         self.pump = program.pump
-        self.drop_handle_soon = program.pump.drop_handle_soon  # no call between: it is asked at every future's end
         self.lane = lane
-        self.apart = not program.pump.dispatcher.tables.lanes[lane].capabilities.in_process
         self.flow_run_id = flow_run_id
         self.flow_run_name = flow_run_name
-        self.parameters: dict[str, Any] = {}
-        self.children: list[Any] = []  # flow runs that began in this one and have not ended
-        self.submitted: dict[tuple[str, int], Any] = {}  # `subflows.Submitted` of series and item, until they are over
-        self.streams: list[Any] = []  # calls of generator tasks that have begun and not ended
-        self.given_up = ""  # by whom its flow run was cancelled: nothing begins here any more
-        self.maps: list[MapRun] = []
-        self.left: list[MapRun] = []  # what ended without a place in the record, and did not raise
-        self.called_flows = 0  # flow runs that were called in this one, and counted in no map
+        self.parameters = parameters if parameters is not None else {}
+        self.log_prints = log_prints
+        self.waiting = Waiting(self.pump)
+        self.endings = Endings(self.pump, self.waiting, flow_run_id)
+        self.maker = MapMaker(program, lane, flow_run_id, flow_run_name, self.parameters, log_prints)
+        reader = ValueReader(self.pump, program.stores.store, self.endings.wait)
+        # No call between: these are asked for every future.
+        self.wait, self.value, self.values = self.endings.wait, reader.value, reader.values
+        self.drop_handle_soon = self.pump.drop_handle_soon
+        self.given_up = ""
         self.reference_tasks: tuple[str, ...] = ()
-        self.log_prints = False
-        self.session_runner: Any = None  # what `runner=` said, for subflows
-        self.resume: Resume | None = None  # of a resumable flow run
-        self.flow: FlowContext | None = None  # None: of the program
-        self.told_lost = False  # of threads that submit outside of it
-        self.contexts = Contexts() if self.pump.dispatcher.tables.lanes[lane].capabilities.in_process else None
+        self.session_runner: Any = None
+        self.resume: Resume | None = None
+        self.flow: FlowContext | None = None
+        self.told_lost = False
+        self.closed = False
         self._open: dict[tuple[int, tuple[str, ...], str, str], MapRun] = {}
         self._lock = threading.Lock()
-        self.closed = False
 
     # -- submission ------------------------------------------------------------------------------
 
     def submit(self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
         """Bring one run of a task into the world and return its future."""
         args, kwargs = task.binder.bind(args, kwargs)
-        map = self._series(task, "submit")
+        map = self.series(task, "submit")
         if len(args) == 1 and type(args[0]) is Future and not kwargs and wait_for is None:
             future = self._link(map, args[0])
             if self.given_up:
@@ -104,7 +120,7 @@ class Scope(Ends, Values):
             map.carried.note(index, map)
         if self.resume is not None:
             self.resume.single(map, index, None if item is PIPE else item, upstreams)
-        if loose and self.apart and item is not PIPE:
+        if loose and self.maker.apart and item is not PIPE:
             item = taken(item)
         self.pump.enqueue(self.pump.dispatcher.intake.append_item, map, index, item, upstreams)
         if self.given_up:
@@ -173,7 +189,7 @@ class Scope(Ends, Values):
         """The flow run was cancelled while this came: who cancels it has seen it in `maps`, or is seen here."""
         self.pump.dispatch(functools.partial(self.pump.dispatcher.board.cancel_items, map, items, by=self.given_up))
 
-    def _series(self, task: Runnable, kind: str) -> MapRun:
+    def series(self, task: Runnable, kind: str) -> MapRun:
         """The open series of single runs of this task under the present tags."""
         if self.given_up:
             self.check_goes_on()
@@ -181,7 +197,7 @@ class Scope(Ends, Values):
         parent = current.run.id if current is not None else ""
         key = (task.serial, context.current_tags.get(), kind, parent)
         found = self._open.get(key)
-        if found is None or (self.apart and kind == "submit" and task.computation.moved()):
+        if found is None or (self.maker.apart and kind == "submit" and task.computation.moved()):
             with self._lock:
                 known, found = found, self._open.get(key)
                 if found is known or found is None:
@@ -192,12 +208,12 @@ class Scope(Ends, Values):
         map = self._new_map(task, kind, parent)
         if self.resume is not None:
             self.resume.begin_series(map, self._parent_key(parent))
-        self.maps.append(map)
+        self.endings.maps.append(map)
         if kind in ("call", "flow"):
             self.pump.dispatch(self.pump.dispatcher.calls.open, map)
             return map
-        stage = self._stage(map, Binding(star=True), None)
-        pipe = self._stage(map, Binding(args=(("item", 0),)), None)
+        stage = self.maker.stage(map, Binding(star=True), None)
+        pipe = self.maker.stage(map, Binding(args=(("item", 0),)), None)
         map.pipe_ref = self.pump.dispatcher.tables.new_ref()
         self.pump.dispatch(self.pump.dispatcher.intake.open_series, map, stage, pipe)
         if not task.quiet:
@@ -208,34 +224,7 @@ class Scope(Ends, Values):
         self.check_goes_on()
         if self.closed:
             raise RunnerError(f"flow run {self.flow_run_name!r} has ended: nothing can be submitted in it any more")
-        tags = tuple(dict.fromkeys((*task.options.tags, *context.current_tags.get())))
-        map = MapRun(
-            self.program.ids.new(), task.spec, task.options, kind=kind, lane=self.lane, parent_id=parent,
-            flow_run_id=self.flow_run_id, tags=tags, scope=self, **details,
-        )  # fmt: skip
-        map.created = self.program.clock.time()
-        if self.contexts is not None:
-            map.carried = Carried(self.contexts)
-        if kind not in ("call", "flow"):  # those run here
-            map.spec_ref = self.program.tasks.ref(self.lane, task, self.flow_run_id)
-            self._check_resources(map)
-        map.stage_ref = self.pump.dispatcher.tables.new_ref()
-        if task.options.concurrency_limit:
-            self.pump.dispatch(self.pump.dispatcher.set_limit, f"task:{task.name}", task.options.concurrency_limit)
-        return map
-
-    def _check_resources(self, map: MapRun) -> None:
-        """What can never be had is an error now; raises ResourceError."""
-        offers = self.pump.dispatcher.tables.lanes[self.lane].capabilities
-        if not map.resources or offers.resources_elastic:
-            return
-        missing = shortfall(map.resources, dict(offers.resources))
-        if missing:
-            offered = ", ".join(f"{name}={amount:g}" for name, amount in offers.resources) or "nothing"
-            raise ResourceError(
-                f"task {map.spec.name!r} asks for {missing}, and the {offers.name} runner has {offered}: ask for "
-                "less, or declare more where the runner is made (resources={...})"
-            )
+        return self.maker.make(self, task, kind, parent, **details)
 
     def _parent_key(self, parent: str) -> str:
         """The key of the task run that submits."""
@@ -243,68 +232,38 @@ class Scope(Ends, Values):
         found = self.pump.inspect(self.pump.dispatcher.tables.maps.get, map_id) if parent else None
         return item_key(found, int(index)) if found is not None else ""
 
-    def _stage(
-        self, map: MapRun, binding: Binding, constants: int | None, hashed: tuple[int, ...] | None = None
-    ) -> Stage:
-        options = map.options
-        name = options.task_run_name if isinstance(options.task_run_name, str) else ""
-        stage = Stage(
-            map.spec_ref, constants, binding, map.id, self.flow_run_id, self.flow_run_name, map.parent_id, map.tags,
-            name, self.parameters if options.cached and caching.needs_flow_parameters(options.cache_policy) else None,
-            self.log_prints, map.kind, logs.level(), hashed=hashed, bare=not map.keep,
-            wanted=logs.wanted() if self.contexts is None else None, carried=map.carried,
-        )  # fmt: skip
-        if map.resumable:
-            stage.store, stage.probe = self.program.stores.for_lane(map.lane)
-        return stage
-
     def map(
         self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
     ) -> FutureList:
         """Bring a map into the world: one object, however many items."""
-        plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
-        if plan.late:
-            args, kwargs = resolved_late(plan, args, kwargs)
-            plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
-        plan, each = settled(plan)
+        plan, each = planned(task, args, kwargs)
         if each:
             return self._map_each(task, plan, options, wait_for)
-        if self.apart:
-            plan = plan.as_now(taken_list if plan.length is not None else now_list)
-        layout = Layout(plan)
-        feeds = tuple(self._feed(f, allow) for f, allow in layout.feeds)
+        call = map_call(plan, wait_for, self._upstream, apart=self.maker.apart)
         current = context.current_task.get()
         parent = current.run.id if current is not None else ""
         map = self._new_map(
-            task, "map", parent, keep=options.keep == "values", feeds=feeds,
-            source=Source(layout.source_plan) if layout.source_plan is not None else None,
-        )  # fmt: skip
-        secrets.remember(layout.constants)
-        map.layout = layout.order
+            task, "map", parent, keep=options.keep == "values", feeds=call.feeds, source=call.source
+        )
+        map.layout = call.layout.order
         map.chunk_option = options.chunk if isinstance(options.chunk, int) else None
         map.window = options.window if isinstance(options.window, int) else None
         map.list_handles = int(map.keep)
-        constants: Any = tuple(layout.constants) or None
-        constants, found = lift(constants, is_future) if constants is not None else (None, [])
-        values = tuple(self._upstream(f, allow) for f, allow in found)
-        waited = lift(wait_for, is_future)[1] if wait_for is not None else []
-        gates = (*values, *(self._upstream(f, allow)._replace(value=False) for f, allow in waited))
         hashed = None
         if self.resume is not None:
-            self.resume.begin_map(map, self._parent_key(parent), layout, constants, gates)
-            hashed = layout.own_columns
-        self.maps.append(map)
-        if values:
+            self.resume.begin_map(map, self._parent_key(parent), call.layout, call.constants, call.gates)
+            hashed = call.layout.own_columns
+        self.endings.maps.append(map)
+        constants = call.constants
+        if call.values:
             map.constants_ready = False
-            self.pump.callbacks.constants[map.id] = (as_given(taken(constants)) if self.apart else constants, values)
+            copied = as_given(taken(constants)) if self.maker.apart else constants
+            self.pump.callbacks.constants[map.id] = (copied, call.values)
             constants = None
-        ref = self.pump.dispatcher.tables.new_ref() if layout.constants else None
-        stage = self._stage(map, layout.binding, ref, hashed)
+        ref = self.pump.dispatcher.tables.new_ref() if call.layout.constants else None
+        stage = self.maker.stage(map, call.layout.binding, ref, hashed)
         futures = FutureList(map)
-        length = plan.length if not feeds or layout.source_plan is not None else None
-        if map.source is not None and not map.source.random_access:
-            length = None
-        self._begin(map, self._open_map, map, stage, constants, gates, length)
+        self._begin(map, self._open_map, map, stage, constants, call.gates, call.length)
         return futures
 
     def _map_each(self, task: Runnable, plan: Any, options: MapOptions, wait_for: Any) -> FutureList:
@@ -318,10 +277,10 @@ class Scope(Ends, Values):
         lifted = [self._lift((args, kwargs), wait_for) for args, kwargs in calls]
         if self.resume is not None:
             self.resume.begin_listed(map, "", [(None if item is PIPE else item, ups) for item, ups in lifted])
-        self.maps.append(map)
-        stage = self._stage(map, Binding(star=True), None)
+        self.endings.maps.append(map)
+        stage = self.maker.stage(map, Binding(star=True), None)
         items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
-        if self.apart:
+        if self.maker.apart:
             items = [(taken(item), ups) for item, ups in items]
         self._begin(map, self.pump.dispatcher.intake.open_listed, map, stage, items)
         return futures
@@ -336,7 +295,7 @@ class Scope(Ends, Values):
             for watch in self.program.watchers:
                 watch(self, map)
         except KeyboardInterrupt:
-            self.interrupted(((map, None),))
+            self.endings.interrupted(((map, None),))
             raise
 
     def late_constants(self, map: MapRun) -> tuple[Any, tuple[Upstream, ...]] | None:
@@ -346,77 +305,19 @@ class Scope(Ends, Values):
     def _open_map(self, map: MapRun, stage: Stage, constants: Any, gates: tuple[Upstream, ...], length: Any) -> None:
         self.pump.dispatcher.intake.open_map(map, stage, constants, gates=gates, length=length)
 
-    def _feed(self, future: Any, allow_failure: bool) -> Upstream:
-        return self._upstream(future, allow_failure)
-
     # -- what futures ask ------------------------------------------------------------------------
-
-    def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
-        """Wait for an item or a whole map; a worker that waits lends its slot out meanwhile."""
-        waiter = Waiter()
-        dispatcher = self.pump.dispatcher
-        if index is None or map.source is not None:  # something may have to be pulled first
-            self.pump.dispatch(dispatcher.readers.wait_for, map, index, waiter.set)
-        else:
-            self.pump.enqueue(dispatcher.readers.wait_for, map, index, waiter.set)
-            if map.is_terminal(index):  # who ended it may have looked for waiters before
-                return True
-        try:
-            ended = self.hold_on(waiter, timeout)
-        except KeyboardInterrupt:
-            self.interrupted(((map, index),))
-            raise
-        if not ended:
-            self.pump.dispatch(dispatcher.readers.forget_waiter, map, index, waiter.set)
-        return ended
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
         """Wait to be woken; a task that waits lends its slot out meanwhile."""
-        if self.pump.elsewhere:
-            raise RunnerError(self.pump.elsewhere)
-        if context.task_around() is None and strays.here() is None:
-            return waiter.wait(timeout)
-        if waiter.wait(0):
-            return True
-        with self._lent_slot():
-            return waiter.wait(timeout)
-
-    @contextlib.contextmanager
-    def _lent_slot(self) -> Iterator[None]:
-        current = context.task_around()
-        if current is None and (origin := strays.here()) is not None:
-            current = origin.task
-        # A flow that the task has called may have another runner than the task.
-        sent = None if current is None or current.port is None else self.pump.dispatcher.tables.sent.get(current.chunk)
-        runner = None if sent is None else self.pump.runners[sent.lane.index]
-        if runner is None or current is None:
-            yield
-            return
-        waits = self.pump.dispatcher.reports.chunk_waits
-        runner.blocked(current.chunk, True)
-        self.pump.dispatch(waits, current.chunk, current.position, True)
-        try:
-            yield
-        finally:
-            self.pump.flush()  # what stood behind it in its chunk is taken back: known before the chunk goes on
-            self.pump.dispatch(waits, current.chunk, current.position, False)
-            runner.blocked(current.chunk, False)
+        return self.waiting.hold_on(waiter, timeout)
 
     async def pause(self, map: MapRun, index: int) -> None:
         """Wait without holding the event loop."""
-        import asyncio
+        await self.waiting.pause(map, index)
 
-        if self.pump.elsewhere:
-            raise RunnerError(self.pump.elsewhere)
-        loop = asyncio.get_running_loop()
-        ended = loop.create_future()
-        wake = functools.partial(wake_loop, loop, ended)
-        self.pump.dispatch(self.pump.dispatcher.readers.wait_for, map, index, wake)
-        try:
-            with self._lent_slot():
-                await ended
-        finally:
-            self.pump.dispatch(self.pump.dispatcher.readers.forget_waiter, map, index, wake)
+    def interrupted(self, what: Iterable[tuple[MapRun, int | None]]) -> None:
+        """Ctrl-C came during a wait for these."""
+        self.endings.interrupted(what)
 
     def on_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
         self.pump.dispatch(self.pump.dispatcher.readers.wait_for, map, index, call, False)
@@ -427,7 +328,7 @@ class Scope(Ends, Values):
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
         if map.kind == "flow":
             chosen = range(len(map.codes)) if indices is None else indices
-            flows = [(i, self.submitted.get((map.id, i))) for i in chosen]
+            flows = [(i, self.endings.submitted.get((map.id, i))) for i in chosen]
             # First the flow runs: one that has decided how it ends is not cancelled, and so says its future.
             given_up = [i for i, flow in flows if flow is not None and flow.cancel("request")]
             self.pump.dispatch(self.pump.dispatcher.board.cancel_items, map, given_up)
@@ -453,7 +354,8 @@ class Scope(Ends, Values):
         self.pump.post(self.pump.dispatcher.readers.list_gone, map)
 
     def stream(self, map: MapRun, move: str, *args: Any) -> None:
-        self.pump.dispatch(getattr(self.pump.dispatcher, move), map, *args)
+        """Make a move of those in `STREAM_MOVES`."""
+        self.pump.dispatch(STREAM_MOVES[move], self.pump.dispatcher, map, *args)
 
     def stream_closed(self, map: MapRun, finished: bool) -> None:
         self.pump.dispatch(self._close_stream, map, finished)
@@ -479,20 +381,26 @@ class Scope(Ends, Values):
 
     # -- the end ---------------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """No more runs here; finished maps are forgotten by the dispatcher."""
+        self.closed = True
+        self.flow = None
+        if self.maker.contexts is not None:
+            self.maker.contexts.clear(self.endings.maps)
+        self.pump.dispatch(self.pump.dispatcher.forget_maps, list(self.endings.maps))
+        self.pump.flush()  # what it tells the record of them comes before the run's own end there
+
     def begin_again(self) -> None:
         """The flow's function is called once more: runs of its last attempt are over and done with."""
-        self.pump.dispatch(self.pump.dispatcher.forget_maps, list(self.maps))
-        with self._lock:
-            self.maps = []
-            self.left = []
-            self.called_flows = 0
-            self._open = {}
+        self.pump.dispatch(self.pump.dispatcher.forget_maps, list(self.endings.maps))
+        self.let_go()
 
     def leave_ended(self, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> None:
         """Something called here did not complete, and its caller got a state: is it looked at before the end?"""
-        self.left.append(ended_runs.left(self, state, spec, cause))
+        self.endings.left.append(ended_runs.left(self, state, spec, cause))
 
     def let_go(self) -> None:
         """Nobody asks this scope for its runs any more: they, it and its runner would hold each other in a ring."""
         with self._lock:
-            self.maps, self.left, self._open = [], [], {}
+            self.endings.forget()
+            self._open = {}

@@ -101,8 +101,8 @@ class Scopes:
         scope, used.scope = used.scope, None
         try:
             if failed:
-                scope.cancel_all(by="flow-end")
-            scope.wait_all(self._grace if failed else None)
+                scope.endings.cancel_all(by="flow-end")
+            scope.endings.wait_all(self._grace if failed else None)
         finally:
             scope.close()
             scope.let_go()

@@ -12,20 +12,28 @@ from anabranch.core.failures import exception_of
 from anabranch.core.maps import RELEASED, MapRun
 
 if TYPE_CHECKING:
-    from anabranch.driver.program import Program
+    from collections.abc import Callable
+
+    from anabranch.core.stores import ResultStore
     from anabranch.driver.pump import Pump
 
 LOST_SECONDS = 10.0  # for the news that a block is lost, once it could not be fetched
 
 
-class Values:
-    """The part of a scope that reads values."""
+class ValueReader:
+    """Reads values of maps.
 
-    program: Program
-    pump: Pump
+    Args:
+        store: makes the result store.
+        wait: waits for an item that has to run once more.
+    """
 
-    def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
-        raise NotImplementedError
+    def __init__(
+        self, pump: Pump, store: Callable[[], ResultStore], wait: Callable[[MapRun, int | None, float | None], bool]
+    ) -> None:
+        self._pump = pump
+        self._store = store
+        self._wait = wait
 
     def value(self, map: MapRun, index: int) -> Any:
         block = map.moved.get(index)
@@ -42,7 +50,7 @@ class Values:
         found: list[Any] = []
         start = lo
         while lo < hi:
-            block, content, stop = self.pump.inspect(_completed_run, map, lo, hi)
+            block, content, stop = self._pump.inspect(_completed_run, map, lo, hi)
             if stop == lo:  # lost since it was looked for
                 self._wait_again(map, lo)
                 continue
@@ -64,7 +72,7 @@ class Values:
                 try:
                     values = self._fetch(map, block, slots)
                 except ResultReleased:
-                    if self.pump.inspect(MapRun.located, map, lo, hi)[0] is block:
+                    if self._pump.inspect(MapRun.located, map, lo, hi)[0] is block:
                         raise
                     continue  # it was moved between the look and the fetch
                 except ValueLost:
@@ -78,7 +86,7 @@ class Values:
     def _made_again(self, map: MapRun, index: int, block: Any) -> bool:
         """A block is lost: wait for the news of it, and until its item has run again; False when none come."""
         deadline = time.monotonic() + LOST_SECONDS
-        while self.pump.inspect(MapRun.located, map, index, index + 1)[0] is block:
+        while self._pump.inspect(MapRun.located, map, index, index + 1)[0] is block:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
@@ -87,14 +95,14 @@ class Values:
 
     def _wait_again(self, map: MapRun, index: int) -> None:
         """Its item has to run once more."""
-        self.wait(map, index, None)
+        self._wait(map, index, None)
         if not states.is_success(map.codes[index]):
             raise exception_of(map, index)
 
     def _persisted(self, map: MapRun, lo: int, hi: int) -> list[Any]:
         """Values from `lo` on that have no place but one block of the result store, as far as they go on in it."""
-        name, slots = self.pump.inspect(_stored_run, map, lo, hi)
-        blocks = self.program.stores.store().blocks if slots else None
+        name, slots = self._pump.inspect(_stored_run, map, lo, hi)
+        blocks = self._store().blocks if slots else None
         stored = [None] if blocks is None else blocks.read(name, slots)
         values = []
         for n, one in enumerate(stored):
@@ -104,7 +112,7 @@ class Values:
         return values
 
     def _fetch(self, map: MapRun, block: Any, slots: list[int]) -> list[Any]:
-        runner = self.pump.runners[map.lane]
+        runner = self._pump.runners[map.lane]
         if runner is None:
             raise ResultReleased(
                 f"the value of {map.spec.name!r} was held by a runner that is closed; return it from the flow, or "

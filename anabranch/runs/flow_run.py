@@ -83,10 +83,11 @@ class FlowRun:
             default = own_runners.around() or self.session.settings.runner
             wanted = parent.scope.session_runner if parent is not None else default
         self.shared = self.session.runners.use(wanted)
-        self.scope = Scope(self.session.program, self.shared.lane, flow_run_id=self.id, flow_run_name=self.name)
+        self.scope = Scope(
+            self.session.program, self.shared.lane, flow_run_id=self.id, flow_run_name=self.name,
+            parameters=self.parameters, log_prints=self._log_prints(),
+        )  # fmt: skip
         self.scope.session_runner = wanted
-        self.scope.parameters = self.parameters
-        self.scope.log_prints = self._log_prints()
         resumed.give(self.session, self.scope, begin, parent)
         self.cancelled = False
         self._decided = False  # how it ends: too late to cancel it
@@ -227,7 +228,7 @@ class FlowRun:
 
     def _told_of_streams(self, begun: bool) -> None:
         """Let whoever ends before this run know of it, for its reader may never come back."""
-        streams = self.session.streams if self.parent is None else self.parent.scope.streams
+        streams = self.session.streams if self.parent is None else self.parent.scope.endings.streams
         if begun:
             streams.append(self)
         elif self in streams:
@@ -282,8 +283,8 @@ class FlowRun:
             self.session.scopes.known[self.id] = self.scope
             self.session.keeper.begin(self.row, self.cancel)
             if self.parent is not None:
-                self.parent.scope.children.append(self)
-                self.parent.scope.called_flows += self._counts
+                self.parent.scope.endings.children.append(self)
+                self.parent.scope.endings.called_flows += self._counts
                 if self.parent.scope.given_up:  # who cancels it has seen this run by now, or is seen here
                     self.cancel(self.parent.scope.given_up)
             logs.flow_began(self)
@@ -295,8 +296,8 @@ class FlowRun:
         """What there is to do once it has ended, or was left open."""
         if self.over.is_set() or self.session.pump.elsewhere:
             return
-        if self.parent is not None and self in self.parent.scope.children:
-            self.parent.scope.children.remove(self)
+        if self.parent is not None and self in self.parent.scope.endings.children:
+            self.parent.scope.endings.children.remove(self)
         self.scope.close()
         resumed.close(self.session, self.scope)
         self.session.scopes.known.pop(self.id, None)
@@ -363,22 +364,22 @@ class FlowRun:
         signals.tell(self, state)
 
     def settle(self, raised: bool = False) -> None:
-        self.scope.leave_streams()
+        self.scope.endings.leave_streams()
         if self.flow.options.on_exit == "cancel":
-            self.scope.cancel_all(expected=True)
+            self.scope.endings.cancel_all(expected=True)
         elif raised:
-            self.scope.stop_pulling()
-        self.scope.wait_all()
-        self.scope.wait_cancelled(self.session.settings.shutdown_grace)
+            self.scope.endings.stop_pulling()
+        self.scope.endings.wait_all()
+        self.scope.endings.wait_cancelled(self.session.settings.shutdown_grace)
         if self.cancelled and not raised:
             raise self._cancelled()
 
     def abort(self, by: str) -> None:
-        self.scope.leave_streams()
-        self.scope.cancel_all(by=by)
+        self.scope.endings.leave_streams()
+        self.scope.endings.cancel_all(by=by)
         grace = self.session.settings.shutdown_grace
-        self.scope.wait_all(grace)
-        self.scope.wait_cancelled(grace)
+        self.scope.endings.wait_all(grace)
+        self.scope.endings.wait_cancelled(grace)
 
     def wind_up(self, error: BaseException) -> None:
         signals.wind_up(self, error)
@@ -404,7 +405,7 @@ class FlowRun:
             self._wake()
         if self.slots is not None:
             self.slots.abandon()
-        self.scope.cancel_all(by=by)
+        self.scope.endings.cancel_all(by=by)
         return True
 
     def _given_up(self, last: bool) -> CancelledRun | None:
@@ -423,7 +424,7 @@ class FlowRun:
         return resolve_item(value)
 
     def runs(self) -> Runs:
-        unhandled, total, first = self.scope.unhandled()
+        unhandled, total, first = self.scope.endings.unhandled()
         error = exception_of(*first) if first is not None else None
         return Runs(total, unhandled, error)
 
@@ -432,7 +433,7 @@ class FlowRun:
         if names is None:
             return None
         found = []
-        for map in self.scope.maps:
+        for map in self.scope.endings.maps:
             if map.spec.name in names and map.codes:
                 bad = (i for i, code in enumerate(map.codes) if not states.is_success(code))
                 found.append(_with_error(map, next(bad, 0)))  # it says whether all completed, and what one failed with

@@ -158,7 +158,7 @@ def close(session: Session, scope: Scope) -> None:
     """The flow run has ended: what its calls made is written, what nobody asked for again is told."""
     if scope.resume is not None:
         session.calls.flush()
-        scope.resume.note_places(scope.maps)
+        scope.resume.note_places(scope.endings.maps)
         scope.resume.tell_unmatched()
 
 
@@ -181,7 +181,7 @@ def forget_values(session: Session, scope: Scope) -> None:
 
 def begin_again(session: Session, scope: Scope) -> None:
     """The flow's next attempt keeps what its last one has completed."""
-    maps = scope.maps
+    maps = scope.endings.maps
     scope.begin_again()
     if scope.resume is None:
         return

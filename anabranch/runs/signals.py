@@ -262,10 +262,10 @@ def wind_up(run: Any, error: BaseException) -> None:
         return
     ending.begin(run.session.settings)
     _wait_for_running(run, ending)
-    run.scope.cancel_all(by=ending.kind.by)
-    run.scope.leave_streams()
-    run.scope.wait_all(max(LAST_SECONDS, ending.left()))
-    for child in tuple(run.scope.children):
+    run.scope.endings.cancel_all(by=ending.kind.by)
+    run.scope.endings.leave_streams()
+    run.scope.endings.wait_all(max(LAST_SECONDS, ending.left()))
+    for child in tuple(run.scope.endings.children):
         child.over.wait(LAST_SECONDS)
 
 
@@ -286,7 +286,7 @@ def _wait_for_running(run: Any, ending: Ending) -> None:
 
 def _tree(run: Any) -> Iterator[Any]:
     yield run
-    for child in tuple(run.scope.children):
+    for child in tuple(run.scope.endings.children):
         yield from _tree(child)
 
 
@@ -294,7 +294,7 @@ def hurry(run: Any) -> None:
     """Told again: cancel what is left and wait for nothing."""
     if _watch.ending is not None:
         _watch.ending.hurry = True
-    run.scope.cancel_all(by=_watch.ending.kind.by if _watch.ending is not None else "request")
+    run.scope.endings.cancel_all(by=_watch.ending.kind.by if _watch.ending is not None else "request")
 
 
 def state_of(run: Any, error: BaseException) -> State:

@@ -88,7 +88,7 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
         given: what it is called with.
         start: runs the flow in the new thread and gives its final state; may raise before a run exists.
     """
-    map = scope._series(flow, "flow")
+    map = scope.series(flow, "flow")
     index = next(map.append_index)
     pump, dispatcher = scope.pump, scope.pump.dispatcher
     here = Submitted(flow.name)
@@ -96,7 +96,7 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
         waited = [scope.upstream_anywhere(f, allow)._replace(value=False) for f, allow in given.waited]
         read = [scope.upstream_anywhere(f, allow) for f, allow in given.found]
         scope.resume.single(map, index, given.lifted, (*read, *waited))
-    scope.submitted[map.id, index] = here
+    scope.endings.submitted[map.id, index] = here
     pump.dispatch(dispatcher.calls.began, map, index)
     pump.dispatch(dispatcher.readers.handle_taken, map, index)
     around = contextvars.copy_context()
@@ -125,7 +125,7 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
         times = (began, began + time.perf_counter() - zero)
         pump.dispatch(dispatcher.calls.flow_ended, map, index, state.code, state.message, info, times, value)
         here.over.set()
-        scope.submitted.pop((map.id, index), None)
+        scope.endings.submitted.pop((map.id, index), None)
 
     threading.Thread(target=run, name=f"anabranch-flow-{flow.name}", daemon=True).start()
     return Future(map, index)

@@ -82,7 +82,7 @@ class _Called:
         self.outer = None if inner is None else inner.run
         self.session = sessions.current() if recorded else None
         self.scope = self.session.scopes.here() if self.session is not None else None
-        self.map = self.scope._series(task, "call") if self.scope is not None else None
+        self.map = self.scope.series(task, "call") if self.scope is not None else None
         self.ended = False
         self.index = 0  # given when it begins: a coroutine or generator may never
         self.begun = self.zero = 0.0  # when it began, by the wall clock, and by the one that nobody sets
@@ -161,7 +161,7 @@ class _Called:
         """Its attempts: another one follows only one that has given nothing."""
         self._begin(args, kwargs)
         if self.scope is not None:
-            self.scope.streams.append(self)
+            self.scope.endings.streams.append(self)
         while True:
             try:
                 slots = self._slots()
@@ -333,8 +333,8 @@ class _Called:
         if self.map is None or self.session is None or self.ended:
             return
         self.ended = True
-        if self.scope is not None and self in self.scope.streams:
-            self.scope.streams.remove(self)
+        if self.scope is not None and self in self.scope.endings.streams:
+            self.scope.endings.streams.remove(self)
         if result.name:
             self.map.state_names[self.index] = result.name
         times = (self.begun, self.begun + time.perf_counter() - self.zero)

@@ -268,7 +268,7 @@ def test_all_readings_are_one_task(fresh_session: sessions.Session) -> None:
     def body() -> list[Any]:
         for owner in (job, other) * 10:
             owner.scale.submit(1)
-        return [map.spec.name for map in context.current_flow.get().scope.maps]  # type: ignore[union-attr]
+        return [map.spec.name for map in context.current_flow.get().scope.endings.maps]  # type: ignore[union-attr]
 
     before = len(fresh_session.program.tasks._known)
     assert run(body) == ["scale"]

@@ -106,7 +106,6 @@ RINGS: dict[str, list[str]] = {
     ],
     "a job knows its worker": ["runners.placing.jobs", "runners.process.worker_handle"],
     "a job knows its actor": ["runners.ray.crew", "runners.ray.jobs"],
-    "a scope is given to those that help it": ["driver.ended_runs", "driver.reduce", "driver.scope"],
     "a run knows its flow": ["flows", "runs.flow_queue", "runs.flow_run", "runs.flow_streams"],
     "a worker knows its runner": ["testing.fake_runner", "testing.fake_script", "testing.fake_worker"],
     "items know their chunk": ["worker.contexts", "worker.run", "worker.together"],

@@ -15,6 +15,7 @@ DRIVERS = {
     "runs/task_calls.py": {"run_async"},
     "runs/flow_run.py": {"go_async", "_pause"},
     "driver/scope.py": {"pause"},
+    "driver/waiting.py": {"pause"},
     "limits/tickets.py": {"__aenter__", "__aexit__"},
     "worker/nested_scope.py": {"pause"},
 }

@@ -1,0 +1,77 @@
+"""The call of a map, taken apart: what its items are, what they share, and what they wait for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import secrets
+from anabranch.core.columns import Source
+from anabranch.core.frozen import taken_list
+from anabranch.core.futures import is_future, is_future_list
+from anabranch.core.layout import Layout, resolved_late, settled
+from anabranch.core.map_plan import plan_map
+from anabranch.core.pulled import now_list
+from anabranch.core.walk import lift
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.map_plan import MapPlan
+    from anabranch.core.maps import Upstream
+    from anabranch.core.runnable import Runnable
+
+
+def planned(task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[MapPlan, bool]:
+    """What is mapped over, and whether each item waits for futures of its own."""
+    plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
+    if plan.late:
+        args, kwargs = resolved_late(plan, args, kwargs)
+        plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
+    return settled(plan)
+
+
+@dataclass(slots=True)
+class MapCall:
+    """A map over lists, iterators and maps.
+
+    Attributes:
+        feeds: maps whose items are mapped over.
+        source: the lists and iterators that are mapped over.
+        constants: what all items share, with holes in place of futures.
+        values: the runs whose values belong into these holes.
+        gates: runs that have to end before any item begins, `values` among them.
+        length: None: not known yet.
+    """
+
+    layout: Layout
+    feeds: tuple[Upstream, ...]
+    source: Source | None
+    constants: Any
+    values: tuple[Upstream, ...]
+    gates: tuple[Upstream, ...]
+    length: int | None
+
+
+def map_call(plan: MapPlan, wait_for: Any, upstream: Callable[[Any, bool], Upstream], *, apart: bool) -> MapCall:
+    """Take a map's call apart.
+
+    Args:
+        upstream: the run behind a future that is read, or one whose failure is allowed.
+        apart: whether workers are outside this process: what they get is copied as it is now.
+    """
+    if apart:
+        plan = plan.as_now(taken_list if plan.length is not None else now_list)
+    layout = Layout(plan)
+    feeds = tuple(upstream(future, allow) for future, allow in layout.feeds)
+    secrets.remember(layout.constants)
+    constants: Any = tuple(layout.constants) or None
+    constants, found = lift(constants, is_future) if constants is not None else (None, [])
+    values = tuple(upstream(future, allow) for future, allow in found)
+    waited = lift(wait_for, is_future)[1] if wait_for is not None else []
+    gates = (*values, *(upstream(future, allow)._replace(value=False) for future, allow in waited))
+    source = Source(layout.source_plan) if layout.source_plan is not None else None
+    length = plan.length if not feeds or source is not None else None
+    if source is not None and not source.random_access:
+        length = None
+    return MapCall(layout, feeds, source, constants, values, gates, length)

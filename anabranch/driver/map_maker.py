@@ -1,0 +1,105 @@
+"""What a scope makes maps of: the run of a task as a `MapRun`, and the stage by which runners call it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch import logs
+from anabranch.core import context
+from anabranch.core.carried import Carried, Contexts
+from anabranch.core.contracts import Binding, Stage
+from anabranch.core.errors import ResourceError
+from anabranch.core.maps import MapRun
+from anabranch.engine import caching
+from anabranch.engine.capacity import shortfall
+
+if TYPE_CHECKING:
+    from anabranch.core.runnable import Runnable
+    from anabranch.driver.program import Program
+
+
+class MapMaker:
+    """Makes the maps of one scope.
+
+    Args:
+        lane: of the runner that they go to.
+        parameters: of the flow run, for tasks whose cache keys read them.
+        log_prints: whether prints of its tasks are logged, where a task does not say.
+
+    Attributes:
+        apart: whether the runner's workers are outside this process.
+        contexts: of the threads that submit, for workers in this process.
+    """
+
+    def __init__(
+        self, program: Program, lane: int, flow_run_id: str, flow_run_name: str, parameters: dict[str, Any],
+        log_prints: bool,
+    ) -> None:  # fmt: skip
+        self.apart = not program.pump.dispatcher.tables.lanes[lane].capabilities.in_process
+        self.contexts = None if self.apart else Contexts()
+        self._program = program
+        self._pump = program.pump
+        self._lane = lane
+        self._flow_run_id = flow_run_id
+        self._flow_run_name = flow_run_name
+        self._parameters = parameters
+        self._log_prints = log_prints
+
+    def make(self, port: Any, task: Runnable, kind: str, parent: str, **details: Any) -> MapRun:
+        """A new map, which the dispatcher does not know yet; raises ResourceError.
+
+        Args:
+            port: the scope that it belongs to.
+            parent: the task run that submits.
+        """
+        tags = tuple(dict.fromkeys((*task.options.tags, *context.current_tags.get())))
+        map = MapRun(
+            self._program.ids.new(), task.spec, task.options, kind=kind, lane=self._lane, parent_id=parent,
+            flow_run_id=self._flow_run_id, tags=tags, scope=port, **details,
+        )  # fmt: skip
+        map.created = self._program.clock.time()
+        if self.contexts is not None:
+            map.carried = Carried(self.contexts)
+        if kind not in ("call", "flow"):  # those run here
+            map.spec_ref = self._program.tasks.ref(self._lane, task, self._flow_run_id)
+            self._check_resources(map)
+        map.stage_ref = self._pump.dispatcher.tables.new_ref()
+        if task.options.concurrency_limit:
+            self._pump.dispatch(
+                self._pump.dispatcher.set_limit, f"task:{task.name}", task.options.concurrency_limit
+            )
+        return map
+
+    def _check_resources(self, map: MapRun) -> None:
+        """What can never be had is an error now; raises ResourceError."""
+        offers = self._pump.dispatcher.tables.lanes[self._lane].capabilities
+        if not map.resources or offers.resources_elastic:
+            return
+        missing = shortfall(map.resources, dict(offers.resources))
+        if missing:
+            offered = ", ".join(f"{name}={amount:g}" for name, amount in offers.resources) or "nothing"
+            raise ResourceError(
+                f"task {map.spec.name!r} asks for {missing}, and the {offers.name} runner has {offered}: ask for "
+                "less, or declare more where the runner is made (resources={...})"
+            )
+
+    def stage(
+        self, map: MapRun, binding: Binding, constants: int | None, hashed: tuple[int, ...] | None = None
+    ) -> Stage:
+        """How a runner calls the task.
+
+        Args:
+            constants: the shared id of the map's constants.
+            hashed: columns whose digests the keys of a resumable run read.
+        """
+        options = map.options
+        name = options.task_run_name if isinstance(options.task_run_name, str) else ""
+        reads = options.cached and caching.needs_flow_parameters(options.cache_policy)
+        stage = Stage(
+            map.spec_ref, constants, binding, map.id, self._flow_run_id, self._flow_run_name, map.parent_id, map.tags,
+            name, self._parameters if reads else None, self._log_prints, map.kind, logs.level(), hashed=hashed,
+            bare=not map.keep, wanted=logs.wanted() if self.contexts is None else None, carried=map.carried,
+        )  # fmt: skip
+        if map.resumable:
+            stage.store, stage.probe = self._program.stores.for_lane(map.lane)
+        return stage

@@ -1,0 +1,88 @@
+"""Waiting for runs: a thread or a coroutine stands still, and the slot of a task that waits is lent out meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING
+
+from anabranch.core import context, strays
+from anabranch.core.errors import RunnerError
+from anabranch.core.waiter import Waiter
+from anabranch.core.waiting import wake_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anabranch.core.maps import MapRun
+    from anabranch.driver.pump import Pump
+
+
+class Waiting:
+    """What waits for runs of one pump."""
+
+    def __init__(self, pump: Pump) -> None:
+        self.pump = pump
+
+    def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
+        """Wait for an item or a whole map; False when that took too long."""
+        waiter = Waiter()
+        dispatcher = self.pump.dispatcher
+        if index is None or map.source is not None:  # something may have to be pulled first
+            self.pump.dispatch(dispatcher.readers.wait_for, map, index, waiter.set)
+        else:
+            self.pump.enqueue(dispatcher.readers.wait_for, map, index, waiter.set)
+            if map.is_terminal(index):  # the thread that ended it may have looked for waiters before
+                return True
+        ended = self.hold_on(waiter, timeout)
+        if not ended:
+            self.pump.dispatch(dispatcher.readers.forget_waiter, map, index, waiter.set)
+        return ended
+
+    def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
+        """Wait to be woken; False when that took too long."""
+        if self.pump.elsewhere:
+            raise RunnerError(self.pump.elsewhere)
+        if context.task_around() is None and strays.here() is None:
+            return waiter.wait(timeout)
+        if waiter.wait(0):
+            return True
+        with self._lent_slot():
+            return waiter.wait(timeout)
+
+    async def pause(self, map: MapRun, index: int) -> None:
+        """Wait for an item without holding the event loop."""
+        import asyncio
+
+        if self.pump.elsewhere:
+            raise RunnerError(self.pump.elsewhere)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        wake = functools.partial(wake_loop, loop, ended)
+        self.pump.dispatch(self.pump.dispatcher.readers.wait_for, map, index, wake)
+        try:
+            with self._lent_slot():
+                await ended
+        finally:
+            self.pump.dispatch(self.pump.dispatcher.readers.forget_waiter, map, index, wake)
+
+    @contextlib.contextmanager
+    def _lent_slot(self) -> Iterator[None]:
+        current = context.task_around()
+        if current is None and (origin := strays.here()) is not None:
+            current = origin.task
+        # A flow that the task has called may have another runner than the task.
+        sent = None if current is None or current.port is None else self.pump.dispatcher.tables.sent.get(current.chunk)
+        runner = None if sent is None else self.pump.runners[sent.lane.index]
+        if runner is None or current is None:
+            yield
+            return
+        waits = self.pump.dispatcher.reports.chunk_waits
+        runner.blocked(current.chunk, True)
+        self.pump.dispatch(waits, current.chunk, current.position, True)
+        try:
+            yield
+        finally:
+            self.pump.flush()  # what stood behind it in its chunk is taken back: known before the chunk goes on
+            self.pump.dispatch(waits, current.chunk, current.position, False)
+            runner.blocked(current.chunk, False)

@@ -179,7 +179,9 @@ class Outgoing:
             )
 
     def _decide(self, i: ev.Decide) -> None:
-        self.callback_thread.put(lambda: self._dispatch(self._dispatcher.timeouts.decided, i, self._callbacks.decide(i)))
+        self.callback_thread.put(
+            lambda: self._dispatch(self._dispatcher.timeouts.decided, i, self._callbacks.decide(i))
+        )
 
     def _resolve(self, i: ev.Resolve) -> None:
         self.callback_thread.put(functools.partial(self._resolved, i.map))

@@ -29,7 +29,6 @@ from anabranch.driver.reduce import reduce_tree
 from anabranch.driver.values import ValueReader
 from anabranch.driver.waiting import Waiting
 from anabranch.engine.fusing import PIPE
-from anabranch.engine.dispatch import Dispatcher
 from anabranch.resume.keys import Resume, item_key
 
 if TYPE_CHECKING:
@@ -42,16 +41,17 @@ if TYPE_CHECKING:
     from anabranch.core.runnable import Runnable
     from anabranch.core.waiter import Waiter
     from anabranch.driver.program import Program
+    from anabranch.engine.dispatch import Dispatcher
 
 
 
 # Moves of streams, by the names that futures use.
-STREAM_MOVES: dict[str, Callable[..., None]] = {
-    "stream_opened": Dispatcher.stream_opened,
-    "stream_advanced": Dispatcher.stream_advanced,
-    "give_away": Dispatcher.give_away,
-    "taken": Dispatcher.taken,
-    "seal": Dispatcher.seal,
+STREAM_MOVES: dict[str, Callable[[Dispatcher], Callable[..., None]]] = {
+    "stream_opened": lambda dispatcher: dispatcher.readers.stream_opened,
+    "stream_advanced": lambda dispatcher: dispatcher.readers.stream_advanced,
+    "give_away": lambda dispatcher: dispatcher.readers.give_away,
+    "taken": lambda dispatcher: dispatcher.readers.taken,
+    "seal": lambda dispatcher: dispatcher.windows.seal,
 }
 
 
@@ -355,7 +355,7 @@ class Scope:
 
     def stream(self, map: MapRun, move: str, *args: Any) -> None:
         """Make a move of those in `STREAM_MOVES`."""
-        self.pump.dispatch(STREAM_MOVES[move], self.pump.dispatcher, map, *args)
+        self.pump.dispatch(STREAM_MOVES[move](self.pump.dispatcher), map, *args)
 
     def stream_closed(self, map: MapRun, finished: bool) -> None:
         self.pump.dispatch(self._close_stream, map, finished)

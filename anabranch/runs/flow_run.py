@@ -24,7 +24,7 @@ from anabranch.engine import drive
 from anabranch.engine.final_state import Runs
 from anabranch.engine.flow_run import FlowAttempt, FlowResult, flow_run
 from anabranch.engine.steps import Call
-from anabranch.runs import flow_queue, resumed, signals
+from anabranch.runs import flow_queue, resumed, shutdown, signals
 from anabranch.runs.returned import resolve_item, resolve_returned
 
 if TYPE_CHECKING:
@@ -136,6 +136,10 @@ class FlowRun:
         if self.flow.options.log_prints is not None:
             return self.flow.options.log_prints
         return self.parent.log_prints if self.parent is not None else False
+
+    @property
+    def isasync(self) -> bool:
+        return self.flow.isasync
 
     @property
     def flow_name(self) -> str:
@@ -311,7 +315,7 @@ class FlowRun:
         self.over.set()
 
     def _answer(self, result: FlowResult, return_state: bool) -> Any:
-        error = signals.leaving(self, result.error)
+        error = shutdown.leaving(self, result.error)
         fatal = isinstance(error, BaseException) and not isinstance(error, Exception)
         if fatal or (error is not None and not return_state):
             assert error is not None
@@ -361,7 +365,7 @@ class FlowRun:
         if state.is_running() and self.row.resumable and self.parent is None:  # who sees its name can go on with it
             self.session.records.flush(KNOWN_SECONDS)
         logs.flow_changed(self, state)
-        signals.tell(self, state)
+        shutdown.tell(self, state)
 
     def settle(self, raised: bool = False) -> None:
         self.scope.endings.leave_streams()
@@ -382,13 +386,13 @@ class FlowRun:
         self.scope.endings.wait_cancelled(grace)
 
     def wind_up(self, error: BaseException) -> None:
-        signals.wind_up(self, error)
+        shutdown.wind_up(self, error)
 
     def hurry(self) -> None:
-        signals.hurry(self)
+        shutdown.hurry(self)
 
     def interrupted(self, error: BaseException) -> State:
-        return signals.state_of(self, error)
+        return shutdown.state_of(self, error)
 
     def cancel(self, by: str = "request") -> bool:
         """Cancel the run from elsewhere: what has not started never will, and its function is told at its next step.

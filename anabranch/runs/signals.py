@@ -1,15 +1,14 @@
-"""How flow runs end when the program is told to: Ctrl-C, SIGTERM, SIGUSR1 (the walltime is near).
+"""The signals that tell a program to end: Ctrl-C, SIGTERM, SIGUSR1 (the walltime is near).
 
-    signal --> the flow's function is interrupted, in the main thread
-           --> nothing new begins, what runs has its grace, what is left then is cancelled
-           --> a recorded state, one line that says how to go on, an exit code
+    signal --> the flow's function is interrupted, in the main thread --> `shutdown`
 
     Ctrl-C    Cancelled   130   a second time: at once
     SIGTERM   Cancelled   143
     SIGUSR1   Suspended    75
 
-Only outermost flow runs in the main thread listen, and only where nobody else does: a handler of the user's
-own stays, Ray's does not. That of `asyncio.run` is called after ours. What stood before stands again at the end.
+Only outermost flow runs in the main thread listen, and only where no handler of the user's own stands: that one
+stays. Ray's handler does not stay, and that of `asyncio.run` is called after ours. At the end the handlers that
+stood before stand again.
 """
 
 from __future__ import annotations
@@ -22,23 +21,21 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from anabranch import logs
 from anabranch.core import forks
 from anabranch.core.states import Cancelled, Suspended
-from anabranch.core.waiter import Waiter
 from anabranch.driver import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from anabranch.core.runs import FlowRunRow
     from anabranch.core.states import State
+    from anabranch.driver.scope import Scope
+    from anabranch.session import Session
 
-LOOK_SECONDS = 0.1  # between looks at whether the grace was cut short
 CAUGHT_SECONDS = 1.0  # after which an interrupt that led to nothing counts as caught
-LAST_SECONDS = 5.0  # for flow runs in threads of their own to be recorded, once all they wait for has ended
 
 
 class Terminated(KeyboardInterrupt):
@@ -64,8 +61,22 @@ if hasattr(signal, "SIGUSR1"):
     _KINDS[signal.SIGUSR1] = Kind("The walltime is near (SIGUSR1).", Suspended, 75, "walltime_grace", "walltime")
 
 
+class Interruptible(Protocol):
+    """A flow run that signals end."""
+
+    id: str
+    session: Session
+    scope: Scope
+    ended_by: Kind | None
+
+    @property
+    def parent(self) -> object | None: ...
+    @property
+    def isasync(self) -> bool: ...
+
+
 class Ending:
-    """An end that somebody asked for; `deadline` is there once running items count their grace."""
+    """An end that was asked for by a signal; `deadline` is there once running items count their grace."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -98,17 +109,18 @@ class _Watch:
     """The outermost flow runs of the main thread, and the handlers while there are some."""
 
     def __init__(self) -> None:
-        self.runs: list[tuple[Any, Callable[[], object] | None]] = []  # each with what interrupts it, if it awaits
+        # Each with the call that interrupts it, if it awaits.
+        self.runs: list[tuple[Interruptible, Callable[[], object] | None]] = []
         self.before: dict[int, Any] = {}
         self.ending: Ending | None = None
         self.streams = 0  # of generator flows: they come and go at each item, the handlers stay
 
-    def enter(self, run: Any) -> None:
+    def enter(self, run: Interruptible) -> None:
         if not self.before:
             self._install()
-        self.runs.append((run, _canceller() if run.flow.isasync else None))
+        self.runs.append((run, _canceller() if run.isasync else None))
 
-    def leave(self, run: Any) -> None:
+    def leave(self, run: Interruptible) -> None:
         self.runs = [entry for entry in self.runs if entry[0] is not run]
         if not self.runs:
             self.ending = None
@@ -199,8 +211,18 @@ _watch = _Watch()
 forks.in_copies(_watch.forget)
 
 
+def ending() -> Ending | None:
+    """The end that the program was told of, while an outermost flow run listens."""
+    return _watch.ending
+
+
+def listeners() -> list[Interruptible]:
+    """The outermost flow runs that listen now."""
+    return [run for run, _ in _watch.runs]
+
+
 @contextlib.contextmanager
-def heard(run: Any) -> Iterator[None]:
+def heard(run: Interruptible) -> Iterator[None]:
     """Inside, signals end this flow run, if it is an outermost one and this the main thread."""
     if run.parent is not None or threading.current_thread() is not threading.main_thread():
         yield
@@ -215,7 +237,7 @@ def heard(run: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def listening(run: Any) -> Iterator[None]:
+def listening(run: Interruptible) -> Iterator[None]:
     """Around a run that is `heard` again and again: signals in between are its reader's."""
     if run.parent is not None or threading.current_thread() is not threading.main_thread():
         yield
@@ -244,87 +266,3 @@ def _is_asyncio(handler: Any) -> bool:
 def _is_rays(handler: Any) -> bool:
     """Whether this is the handler that `ray.init` leaves for SIGTERM, which ends the program and no more."""
     return getattr(handler, "__module__", "").startswith("ray.")
-
-
-# -- the end of a run ----------------------------------------------------------------------------
-
-
-def wind_up(run: Any, error: BaseException) -> None:
-    """Begin nothing more, wait for what runs as long as its grace goes, and cancel the rest; blocks.
-
-    A second Ctrl-C raises KeyboardInterrupt out of here.
-    """
-    ending = _watch.ending
-    if ending is None and isinstance(error, KeyboardInterrupt):  # a handler of the user's own raised it
-        ending = Ending(CTRL_C)
-    if ending is None:  # its asyncio task was cancelled by other code, which waits for it
-        run.abort("request")
-        return
-    ending.begin(run.session.settings)
-    _wait_for_running(run, ending)
-    run.scope.endings.cancel_all(by=ending.kind.by)
-    run.scope.endings.leave_streams()
-    run.scope.endings.wait_all(max(LAST_SECONDS, ending.left()))
-    for child in tuple(run.scope.endings.children):
-        child.over.wait(LAST_SECONDS)
-
-
-def _wait_for_running(run: Any, ending: Ending) -> None:
-    """Halt the whole program's tree of flow runs, also those that begin meanwhile."""
-    pump = run.session.pump
-    roots = [root for root, _ in _watch.runs] or [run]
-    halted: set[str] = set()
-    ended = Waiter()
-    while (left := ending.left()) > 0:
-        tree = {one.id for root in roots for one in _tree(root)}
-        if not tree <= halted:
-            halted |= tree
-            pump.dispatch(pump.dispatcher.halts.halt, halted, ended.set)
-        if ended.wait(min(left, LOOK_SECONDS)):
-            return
-
-
-def _tree(run: Any) -> Iterator[Any]:
-    yield run
-    for child in tuple(run.scope.endings.children):
-        yield from _tree(child)
-
-
-def hurry(run: Any) -> None:
-    """Told again: cancel what is left and wait for nothing."""
-    if _watch.ending is not None:
-        _watch.ending.hurry = True
-    run.scope.endings.cancel_all(by=_watch.ending.kind.by if _watch.ending is not None else "request")
-
-
-def state_of(run: Any, error: BaseException) -> State:
-    """The final state of a run that was interrupted or cancelled, by whom it may have been."""
-    ending = _watch.ending
-    if ending is not None:
-        run.ended_by = ending.kind
-        return ending.kind.state(ending.kind.message, error)
-    return Cancelled(str(error) or (CTRL_C.message if isinstance(error, KeyboardInterrupt) else "Cancelled."), error)
-
-
-def leaving(run: Any, error: BaseException | None) -> BaseException | None:
-    """What goes on to the caller of a run: out of an outermost one that was told to end, the program's own end."""
-    kind: Kind | None = run.ended_by
-    if kind is None or run.parent is not None:
-        return error
-    if kind is CTRL_C:
-        return error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
-    return SystemExit(kind.exit_code)
-
-
-def how_to_go_on(row: FlowRunRow) -> str:
-    """The command that goes on with a run that has not completed; "" where there is none."""
-    return f"go on with: anabranch resume {row.name}" if row.resumable else ""
-
-
-def tell(run: Any, state: State) -> None:
-    """Say how to go on, at the end of an outermost run that did not complete."""
-    text = how_to_go_on(run.row)
-    if not text or run.parent is not None or not state.is_final() or state.is_completed():
-        return
-    if not run.session.records.taken_over([run.id]):  # else another driver goes on with it already
-        logs.flow_warning(run, text)

@@ -244,6 +244,6 @@ def test_what_has_changed_is_forgotten_by_the_runner(
         monkeypatch.setitem(globals(), "FACTOR", factor)
         assert use() == [factor]
     dispatcher = fresh_session.pump.dispatcher
-    specs = fresh_session.pump.inspect(lambda: (dict(dispatcher.spec_uses), set(dispatcher.outdated)))
+    specs = fresh_session.pump.inspect(lambda: (dict(dispatcher.specs.uses), set(dispatcher.specs.outdated)))
     assert len(specs[0]) == 1
     assert not specs[1]

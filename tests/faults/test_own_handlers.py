@@ -15,7 +15,7 @@ from anabranch import ThreadRunner, flow, task
 from anabranch import session as sessions
 from anabranch.core.runs import FlowRunRow
 from anabranch.driver import interrupts
-from anabranch.runs import signals
+from anabranch.runs import shutdown, signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,6 +186,6 @@ def test_who_catches_ctrl_c_goes_on() -> None:
 
 def test_how_to_go_on_is_said_of_resumable_runs_alone() -> None:
     row = FlowRunRow("id", "flow", "merry-heron", 13)
-    assert signals.how_to_go_on(row) == ""
+    assert shutdown.how_to_go_on(row) == ""
     row.resumable = True
-    assert signals.how_to_go_on(row) == "go on with: anabranch resume merry-heron"
+    assert shutdown.how_to_go_on(row) == "go on with: anabranch resume merry-heron"

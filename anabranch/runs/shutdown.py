@@ -1,0 +1,114 @@
+"""How flow runs end once the program was told to.
+
+    told --> nothing new begins, what runs has its grace, what is left then is cancelled
+         --> a recorded state, one line that says how to go on, an exit code
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from anabranch import logs
+from anabranch.core.states import Cancelled
+from anabranch.core.waiter import Waiter
+from anabranch.runs import signals
+from anabranch.runs.signals import CTRL_C, Ending, Interruptible, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anabranch.core.runs import FlowRunRow
+    from anabranch.core.states import State
+
+LOOK_SECONDS = 0.1  # between looks at whether the grace was cut short
+LAST_SECONDS = 5.0  # for flow runs in threads of their own to be recorded, once all they wait for has ended
+
+
+class Run(Interruptible, Protocol):
+    """A flow run that ends."""
+
+    row: FlowRunRow
+
+    def abort(self, by: str) -> None: ...
+
+
+def wind_up(run: Run, error: BaseException) -> None:
+    """Begin nothing more, wait for what runs as long as its grace goes, and cancel the rest; blocks.
+
+    A second Ctrl-C raises KeyboardInterrupt out of here.
+    """
+    ending = signals.ending()
+    if ending is None and isinstance(error, KeyboardInterrupt):  # a handler of the user's own raised it
+        ending = Ending(CTRL_C)
+    if ending is None:  # its asyncio task was cancelled by other code, which waits for it
+        run.abort("request")
+        return
+    ending.begin(run.session.settings)
+    _wait_for_running(run, ending)
+    run.scope.endings.cancel_all(by=ending.kind.by)
+    run.scope.endings.leave_streams()
+    run.scope.endings.wait_all(max(LAST_SECONDS, ending.left()))
+    for child in tuple(run.scope.endings.children):
+        child.over.wait(LAST_SECONDS)
+
+
+def _wait_for_running(run: Run, ending: Ending) -> None:
+    """Halt the whole program's tree of flow runs, also those that begin meanwhile."""
+    pump = run.session.pump
+    roots: list[Interruptible] = signals.listeners() or [run]
+    halted: set[str] = set()
+    ended = Waiter()
+    while (left := ending.left()) > 0:
+        tree = {one.id for root in roots for one in _tree(root)}
+        if not tree <= halted:
+            halted |= tree
+            pump.dispatch(pump.dispatcher.halts.halt, halted, ended.set)
+        if ended.wait(min(left, LOOK_SECONDS)):
+            return
+
+
+def _tree(run: Interruptible) -> Iterator[Interruptible]:
+    yield run
+    for child in tuple(run.scope.endings.children):
+        yield from _tree(child)
+
+
+def hurry(run: Run) -> None:
+    """Told again: cancel what is left and wait for nothing."""
+    ending = signals.ending()
+    if ending is not None:
+        ending.hurry = True
+    run.scope.endings.cancel_all(by=ending.kind.by if ending is not None else "request")
+
+
+def state_of(run: Run, error: BaseException) -> State:
+    """The final state of a run that was interrupted or cancelled, by whom it may have been."""
+    ending = signals.ending()
+    if ending is not None:
+        run.ended_by = ending.kind
+        return ending.kind.state(ending.kind.message, error)
+    return Cancelled(str(error) or (CTRL_C.message if isinstance(error, KeyboardInterrupt) else "Cancelled."), error)
+
+
+def leaving(run: Run, error: BaseException | None) -> BaseException | None:
+    """What goes on to the caller of a run: out of an outermost one that was told to end, the program's own end."""
+    kind: Kind | None = run.ended_by
+    if kind is None or run.parent is not None:
+        return error
+    if kind is CTRL_C:
+        return error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
+    return SystemExit(kind.exit_code)
+
+
+def how_to_go_on(row: FlowRunRow) -> str:
+    """The command that goes on with a run that has not completed; "" where there is none."""
+    return f"go on with: anabranch resume {row.name}" if row.resumable else ""
+
+
+def tell(run: Run, state: State) -> None:
+    """Say how to go on, at the end of an outermost run that did not complete."""
+    text = how_to_go_on(run.row)
+    if not text or run.parent is not None or not state.is_final() or state.is_completed():
+        return
+    if not run.session.records.taken_over([run.id]):  # else another driver goes on with it already
+        logs.flow_warning(run, text)

@@ -11,16 +11,16 @@ other programs wait and this one has more than its share. No limit in the record
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from bisect import bisect_left, bisect_right
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from anabranch import logs
 from anabranch.core.errors import AnabranchError, OptionError
-from anabranch.core.limits import LEASE_SECONDS, RENEW_SECONDS, Ask, Limit
+from anabranch.core.limits import LEASE_SECONDS, RENEW_SECONDS, Ask
+from anabranch.limits.known import KnownLimits
+from anabranch.limits.rates import Rates
 from anabranch.limits.tickets import Ticket
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Clock
     from anabranch.core.limits import Holder, LimitStore
     from anabranch.engine.limits import Look
+    from anabranch.limits.known import LimitedWork
 
     Taker = Ticket | tuple[str, ...]  # who asks for slots: a ticket, or maps under these limits
 
@@ -36,17 +37,7 @@ SHORTEST_SECONDS = 0.002  # between looks while starts under a rate are due
 POLL_SECONDS = 0.05  # between looks while slots are held or waited for
 LATEST_SECONDS = 0.2  # the longest between two questions for slots that were not free
 LINGER_SECONDS = 0.2  # slots that nobody here uses are kept for so long
-OLD_SECONDS = 10.0  # the list of limits is old then
 LOOK_SECONDS = 1.0  # between looks at who else waits
-LATE_SECONDS = 0.05  # starts under a rate that come later than this are lost, so that they do not come together
-
-
-class LimitedWork(Protocol):
-    """What sends maps under limits: the dispatcher. Callable from any thread."""
-
-    def apply_limits(self, slots: Sequence[str], rates: Sequence[str]) -> None: ...
-    def look_at_limits(self) -> Look: ...
-    def open_limits(self, rooms: dict[str, int], starts: dict[str, int]) -> None: ...
 
 
 class Round:
@@ -79,15 +70,11 @@ class SharedLimits:
         self._store = store
         self._holder = holder
         self._maps = maps
-        self._clock = clock
-        self._refreshed = 0.0
-        self._known: dict[str, Limit] = {}
-        self._off: set[str] = set()
-        self._known_lock = threading.Lock()
+        self._known = KnownLimits(store, maps)
         self._start_lock = threading.Lock()  # taken under the pump's, as that one is under the other
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._closed = self._changed = False
+        self._closed = False
         self._came: deque[Ticket] = deque()
         # From here on the thread's own.
         self._waiting: list[Ticket] = []
@@ -95,8 +82,7 @@ class SharedLimits:
         self._held: dict[str, int] = {}
         self._keep: dict[str, int] = {}  # others wait: no more than so many
         self._idle: dict[str, float] = {}  # since when slots are held that nobody uses
-        self._starts: dict[str, list[float]] = {}  # under a rate: monotonic times still to come
-        self._starts_again: dict[str, float] = {}
+        self._rates = Rates(store, clock, maps, self._let_in)
         self._asked: list[Ask] = []  # in vain
         self._ask_at = self._look_at = self._renewed = 0.0
         self._patience = POLL_SECONDS
@@ -105,34 +91,23 @@ class SharedLimits:
 
     def known(self, name: str) -> bool:
         """Whether the record has a limit of this name, even one that does not hold just now."""
-        return name in self._known or name in self._off
+        return self._known.knows(name)
 
     def of_task(self, name: str, tags: Sequence[str]) -> dict[str, int]:
         """What a run of a task needs: one slot of each limit that holds for it."""
-        if not self._known:
+        holding = self._known.holding
+        if not holding:
             return {}
-        return {limit: 1 for limit in (f"task:{name}", *(f"tag:{tag}" for tag in tags)) if limit in self._known}
+        return {limit: 1 for limit in (f"task:{name}", *(f"tag:{tag}" for tag in tags)) if limit in holding}
 
     def refresh(self) -> None:
         """See which limits there are. Raises RecordsError."""
-        self._refreshed = time.monotonic()
-        limits = self._store.limits()
-        found = {limit.name: limit for limit in limits if limit.active}
-        self._off = {limit.name for limit in limits if not limit.active}
-        with self._known_lock:
-            if found == self._known:
-                return
-            self._known = found
-            self._changed = True
-            slots = [limit.name for limit in found.values() if limit.slots is not None]
-            rates = [limit.name for limit in found.values() if limit.rate is not None]
-            self._maps.apply_limits(slots, rates)
-        if self._thread is not None:
+        if self._known.refresh() and self._thread is not None:
             self.nudge()
 
     def keep_up(self) -> None:
         """See which limits there are, if nobody has looked for a while (the session does while runs go on)."""
-        if time.monotonic() - self._refreshed > OLD_SECONDS:
+        if self._known.old():
             self.refresh()
 
     def ticket(
@@ -142,7 +117,8 @@ class SharedLimits:
 
         `on_ready` is called by the thread here: it must not block.
         """
-        known = [(limit, count) for name, count in names.items() if (limit := self._known.get(name)) is not None]
+        holding = self._known.holding
+        known = [(limit, count) for name, count in names.items() if (limit := holding.get(name)) is not None]
         for limit, count in known:
             if hold and count > (limit.slots or count):
                 raise OptionError(f"{count} slots of the limit {limit.name!r} can never be had: it has {limit.slots}")
@@ -193,9 +169,9 @@ class SharedLimits:
     def _round(self, now: float) -> float | None:
         """Look, hand out, give back, ask; how long until the next time."""
         self._tickets()
-        if self._changed:
-            self._changed = False
-            self._starts_again.clear()  # the pace may be another
+        if self._known.changed:
+            self._known.changed = False
+            self._rates.ask_anew()
         if now >= self._look_at and (self._held or self._asked):
             self._look_around(now)
         look = self._maps.look_at_limits()
@@ -208,9 +184,9 @@ class SharedLimits:
             self._held = {name: n for name, held in self._held.items() if (n := held - this.back.get(name, 0)) > 0}
             self._store.release(self._holder, this.back)
         waits = self._ask(asks, this)
-        due = self._pace(look.starts, now)
+        due = self._rates.pace(self._waiting, look.starts, now)
         if not (self._held or self._waiting or waits or look.starts):
-            unused = [limit.name for limit in self._known.values() if limit.rate is not None]
+            unused = [limit.name for limit in self._known.holding.values() if limit.rate is not None]
             self._maps.open_limits({}, dict.fromkeys(unused, 0))
             return None
         return min(POLL_SECONDS, max(SHORTEST_SECONDS, due - time.monotonic()))
@@ -229,7 +205,7 @@ class SharedLimits:
             self._renewed = now
         self._look_at = now + LOOK_SECONDS
         self.refresh()
-        self._held = {name: count for name, count in self._held.items() if name in self._known}
+        self._held = {name: count for name, count in self._held.items() if name in self._known.holding}
         standing = self._store.standing(self._holder)
         beyond = {name: slots - self._held.get(name, 0) for name, (slots, _) in standing.items()}
         if any(count > 0 for count in beyond.values()):  # given back before, when the record could not be used
@@ -274,8 +250,11 @@ class SharedLimits:
         if ticket.needs:
             self._inside.append(ticket)
         if not ticket.starts:
-            self._waiting.remove(ticket)
-            ticket.let_in()
+            self._let_in(ticket)
+
+    def _let_in(self, ticket: Ticket) -> None:
+        self._waiting.remove(ticket)
+        ticket.let_in()
 
     def _linger(self, this: Round, asked: set[str]) -> None:
         """Slots without use stay at hand for a moment, then go back."""
@@ -323,72 +302,6 @@ class SharedLimits:
             self._admit(taker)
         else:
             this.give(taker, times)
-
-    # -- rates -----------------------------------------------------------------------------------
-
-    def _pace(self, maps: dict[str, int], now: float) -> float:
-        """Reserve starts ahead of their time and hand them out at it; when the next thing is due."""
-        queues: dict[str, list[Ticket]] = {}
-        for ticket in self._waiting:
-            for name in ticket.starts if ticket.held else ():
-                queues.setdefault(name, []).append(ticket)
-        due = math.inf
-        opened: dict[str, int] = {}
-        for name in {*queues, *maps, *self._starts}:
-            tickets = queues.get(name, [])
-            wanted = sum(ticket.starts[name] for ticket in tickets) + maps.get(name, 0)
-            times = self._reserve(name, wanted, now)
-            opened[name] = 0
-            for _ in range(take_due(times, time.monotonic())):  # one that nobody takes at its time is lost
-                wanted -= 1
-                if tickets:
-                    self._started(tickets, name)
-                elif maps.get(name, 0) > opened[name]:
-                    opened[name] += 1
-            due = min([due, *times[:1], *([self._starts_again[name]] if wanted > len(times) else [])])
-            if not times:
-                del self._starts[name]
-        if opened:
-            self._maps.open_limits({}, opened)
-        return due
-
-    def _reserve(self, name: str, wanted: int, now: float) -> list[float]:
-        """Starts to come, after asking for more if some are missing and it is of use."""
-        times = self._starts.setdefault(name, [])
-        if wanted > len(times) and now >= self._starts_again.get(name, 0.0):
-            found = self._store.start(name, wanted - len(times))
-            shift = time.monotonic() - self._clock.time()
-            times += [when + shift for when in found.times]
-            self._starts_again[name] = found.again + shift
-        return times
-
-    def _started(self, tickets: list[Ticket], name: str) -> None:
-        """One start for the first who waits for one."""
-        ticket = tickets[0]
-        ticket.starts[name] -= 1
-        if ticket.starts[name]:
-            return
-        del ticket.starts[name]
-        tickets.pop(0)
-        if not ticket.starts:
-            self._waiting.remove(ticket)
-            ticket.let_in()
-
-
-def take_due(times: list[float], now: float) -> int:
-    """Take off the starts whose time has come, and say how many of them may begin.
-
-    Starts that fell due while this thread did not run would begin all at once, above the rate. Those that are more
-    than LATE_SECONDS late are lost. The last of them is not, so that a program that is always late gets on.
-
-    Args:
-        times: times of reserved starts, rising; those up to `now` are taken off.
-        now: seconds, of the same clock.
-    """
-    due = bisect_right(times, now)
-    lost = min(bisect_left(times, now - LATE_SECONDS), max(0, due - 1))
-    del times[:due]
-    return due - lost
 
 
 def _sums(tickets: list[Ticket]) -> dict[str, int]:

@@ -121,7 +121,6 @@ LARGE = {
     "core.maps.MapRun": "one run's columns, values, readers and schedule in one object; to be split",
     "core.options.FlowOptions": "one field an option: the table of all options of a flow",
     "core.options.TaskOptions": "one field an option: the table of all options of a task",
-    "limits.shared.SharedLimits": "one thread's state: what it holds, asks for and gives back of each limit",
     "runners.ray.news.News": "a desk that also reads the workers' reports; to be composed",
     "runs.flow_run.FlowRun": "one run of a flow from its claim to its end; cancelling could leave",
     "testing.fake_runner.FakeRemoteRunner": "a runner, its script of faults and its manual clock, as one public tool",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anabranch.limits.shared import take_due
+from anabranch.limits.rates import take_due
 
 
 @pytest.mark.parametrize(

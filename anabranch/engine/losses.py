@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
@@ -24,6 +25,29 @@ if TYPE_CHECKING:
 LATE_CHUNKS = 1024  # how many lost chunks are remembered, to refuse their late reports
 
 
+class Fate(Enum):
+    """What becomes of a position that a lost chunk had not told of."""
+
+    AGAIN = auto()  # it had nothing to do with the loss: sent again, uncounted
+    SUSPECT = auto()  # it may have caused the loss, as may the others: sent again with few of them
+    CULPRIT = auto()  # it caused the loss
+    BEHIND_CULPRIT = auto()  # its item of a later stage caused the loss: sent again, for the culprit reads it
+
+
+def verdicts(sent: Sent, event: ChunkLost) -> list[tuple[int, Fate]]:
+    """Each position that is still to be done, and what becomes of it; changes nothing."""
+    map, items = sent.maps[0], sent.items[0]
+    untold = range(sent.reported, len(sent.chunk))
+    left = [p for p in untold if p not in sent.taken and not map.is_terminal(items[p]) and items[p] not in map.delayed]
+    if event.reason in ("stopped", "returned"):  # by the driver or the runner, not by an item
+        return [(position, Fate.AGAIN) for position in left]
+    if event.suspects is None:
+        fate = Fate.CULPRIT if len(untold) == 1 else Fate.SUSPECT
+        return [(position, fate) for position in left]
+    blamed = Fate.BEHIND_CULPRIT if event.stage else Fate.CULPRIT
+    return [(position, blamed if position in event.suspects else Fate.AGAIN) for position in left]
+
+
 class Losses:
     """Sends again what was lost, or gives it up."""
 
@@ -37,44 +61,49 @@ class Losses:
         sent = self._tables.sent.get(event.chunk)
         if sent is None:
             return
-        self._tables.lost_chunks[event.chunk] = (sent.lane.index, sent.reported)
-        while len(self._tables.lost_chunks) > LATE_CHUNKS:
-            del self._tables.lost_chunks[next(iter(self._tables.lost_chunks))]
+        self._remember(sent)
         for stage_map in sent.once:
             spell_out(self._board.ledger, stage_map)
         map = sent.maps[0]
-        positions = range(sent.reported, len(sent.chunk))
-        map.sent -= len(positions)
+        map.sent -= len(sent.chunk) - sent.reported
         self._flights.retire(sent)
         if event.reason == "out-of-memory":
             self._narrow(sent.maps[event.stage], sent)
         if event.reason != "returned":
             self._board.give_up_children(map, sent.items[0][sent.reported :])
-        blamed = set(event.suspects or ())
         again: list[int] = []
-        for position in positions:
+        apart = False
+        for position, fate in verdicts(sent, event):
             index = sent.items[0][position]
-            if map.is_terminal(index) or index in map.delayed or position in sent.taken:
-                continue
-            if event.reason in ("stopped", "returned"):
-                again.append(index)
-            elif event.stage and position in blamed:
-                self._blame(sent.maps[event.stage], sent.items[event.stage][position], event)
-                self._send_alone(map, index)  # what the culprit reads was lost with it
-            elif position in blamed or (event.suspects is None and len(positions) == 1):
+            if fate is Fate.CULPRIT:
                 if self._blame(map, index, event):
                     self._send_alone(map, index)
+            elif fate is Fate.BEHIND_CULPRIT:
+                self._blame(sent.maps[event.stage], sent.items[event.stage][position], event)
+                self._send_alone(map, index)
             else:
-                if event.suspects is None:
-                    why = causes.of_crash(map, index, event.reason, final=False)
-                    row = item_row(self._tables.wall, map, index, states.AWAITING_RETRY, event.message, None, why)
-                    self._tables.rows.append(row)
-                    map.next_attempt(index, excused=True)
+                if fate is Fate.SUSPECT:
+                    self._excuse(map, index, event)
+                    apart = True
                 again.append(index)
-        self._send_again(map, again, apart=event.suspects is None and event.reason not in ("stopped", "returned"))
+        self._send_again(map, again, apart=apart)
         self._flights.readmit(sent)
         for stage_map in sent.once:
             self._board.check_finished(stage_map)
+
+    def _remember(self, sent: Sent) -> None:
+        """A late report of this chunk is to be refused."""
+        lost = self._tables.lost_chunks
+        lost[sent.chunk.id] = (sent.lane.index, sent.reported)
+        while len(lost) > LATE_CHUNKS:
+            del lost[next(iter(lost))]
+
+    def _excuse(self, map: MapRun, index: int, event: ChunkLost) -> None:
+        """The attempt is over, and counts against none of the item's budgets."""
+        why = causes.of_crash(map, index, event.reason, final=False)
+        row = item_row(self._tables.wall, map, index, states.AWAITING_RETRY, event.message, None, why)
+        self._tables.rows.append(row)
+        map.next_attempt(index, excused=True)
 
     def _blame(self, map: MapRun, index: int, event: ChunkLost) -> bool:
         """The item was running when its worker died: one of its crash retries is spent. True: it has some left."""

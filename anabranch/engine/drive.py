@@ -13,10 +13,10 @@ from anabranch.core import forks
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.waiter import Waiter
 from anabranch.engine import loops
-from anabranch.engine.steps import Call, Give, Left, Sleep
+from anabranch.engine.steps import Call, Give, Left
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
     from contextlib import AbstractContextManager
 
     from anabranch.engine.steps import Step
@@ -30,54 +30,14 @@ def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], object] = t
 
     Raises `forks.Copied` in a forked copy of this process, where a function of the user's has come back too.
     """
-    copied = forks.mark()
-    answer: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            step = policy.send(answer) if error is None else policy.throw(error)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        finally:
-            error = None  # its frames lead here: this one must not hold it
-        answer = None
-        try:
-            if type(step) is Call:
-                answer = _call(step)
-            else:
-                sleep(step.seconds)  # type: ignore[union-attr]
-        except BaseException as raised:
-            error = raised
-        if copied:
-            raise forks.Copied(answer, error)
+    return _advance(policy, None, None, sleep, forks.mark())[1]
 
 
 async def run_async(
     policy: Generator[Step, Any, T], *, sleep: Callable[[float], Awaitable[object]] | None = None
 ) -> T:
     """Drive a policy to its end on the running loop; raises as `run`."""
-    import asyncio
-
-    copied = forks.mark()
-    answer: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            step = policy.send(answer) if error is None else policy.throw(error)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        finally:
-            error = None  # its frames lead here: this one must not hold it
-        answer = None
-        try:
-            if isinstance(step, Sleep):
-                await (sleep or asyncio.sleep)(step.seconds)
-            elif isinstance(step, Call):
-                answer = await _call_async(step)
-        except BaseException as raised:
-            error = raised
-        if copied:
-            raise forks.Copied(answer, error)
+    return (await _advance_async(policy, None, None, sleep or pause, forks.mark()))[1]
 
 
 def stream(
@@ -94,25 +54,14 @@ def stream(
     error: BaseException | None = None
     while True:
         with inside():  # once an item: it may cost more than that
-            while True:
-                try:
-                    step = policy.send(answer) if error is None else policy.throw(error)
-                except StopIteration as stop:
-                    return stop.value  # type: ignore[no-any-return]
-                finally:
-                    error = None  # its frames lead here: this one must not hold it
-                answer = None
-                if type(step) is Give:
-                    break
-                try:
-                    if type(step) is Call:
-                        answer = _call(step)
-                    elif type(step) is Sleep:
-                        sleep(step.seconds)
-                except BaseException as raised:
-                    error = raised
+            try:
+                given, value = _advance(policy, answer, error, sleep, ())
+            finally:
+                answer = error = None  # the error's frames lead here: this one must not hold it
+        if given is None:
+            return value
         try:
-            answer = yield step.item
+            answer = yield given.item
         except GeneratorExit:
             error = Left()
         except BaseException as raised:
@@ -125,35 +74,80 @@ async def stream_async(
     sleep: Callable[[float], Awaitable[object]] | None = None,
 ) -> AsyncGenerator[Any, Any]:
     """As `stream`, on the running loop."""
-    import asyncio
-
     answer: Any = None
     error: BaseException | None = None
     while True:
         with inside():
-            while True:
-                try:
-                    step = policy.send(answer) if error is None else policy.throw(error)
-                except StopIteration:
-                    return
-                finally:
-                    error = None  # its frames lead here: this one must not hold it
-                answer = None
-                if type(step) is Give:
-                    break
-                try:
-                    if type(step) is Call:
-                        answer = await _call_async(step)
-                    elif type(step) is Sleep:
-                        await (sleep or asyncio.sleep)(step.seconds)
-                except BaseException as raised:
-                    error = raised
+            try:
+                given, _ = await _advance_async(policy, answer, error, sleep or pause, ())
+            finally:
+                answer = error = None
+        if given is None:
+            return
         try:
-            answer = yield step.item
+            answer = yield given.item
         except GeneratorExit:
             error = Left()
         except BaseException as raised:
             error = raised
+
+
+def _advance(
+    policy: Generator[Step, Any, T], answer: Any, error: BaseException | None, sleep: Callable[[float], object],
+    copied: Sequence[int],
+) -> tuple[Give, Any] | tuple[None, T]:  # fmt: skip
+    """Carry out the steps of a policy until it gives an item (first), or to its end: the value of that (second).
+
+    Args:
+        answer: to its last step.
+        error: raised into it in place of an answer.
+        copied: not empty in a forked copy of this process.
+    """
+    while True:
+        try:
+            step = policy.send(answer) if error is None else policy.throw(error)
+        except StopIteration as stop:
+            return None, stop.value
+        finally:
+            error = None  # its frames lead here: this one must not hold it
+        answer = None
+        try:
+            if type(step) is Call:
+                answer = _call(step)
+            elif type(step) is Give:
+                return step, None
+            else:
+                sleep(step.seconds)  # type: ignore[union-attr]
+        except BaseException as raised:
+            error = raised
+        if copied:
+            raise forks.Copied(answer, error)
+
+
+async def _advance_async(
+    policy: Generator[Step, Any, T], answer: Any, error: BaseException | None,
+    sleep: Callable[[float], Awaitable[object]], copied: Sequence[int],
+) -> tuple[Give, Any] | tuple[None, T]:  # fmt: skip
+    """As `_advance`, on the running loop."""
+    while True:
+        try:
+            step = policy.send(answer) if error is None else policy.throw(error)
+        except StopIteration as stop:
+            return None, stop.value
+        finally:
+            error = None
+        answer = None
+        try:
+            if type(step) is Call:
+                answer = await _call_async(step)
+            elif type(step) is Give:
+                return step, None
+            else:
+                await sleep(step.seconds)  # type: ignore[union-attr]
+        except BaseException as raised:
+            error = raised
+        if copied:
+            raise forks.Copied(answer, error)
 
 
 async def listed(items: AsyncIterator[Any]) -> list[Any]:

@@ -10,7 +10,9 @@ ROOT = Path(__file__).resolve().parents[2] / "anabranch"
 # Every coroutine of ours outside the Dask client's loop. None of them decides anything: they drive a policy,
 # wait for a wake-up, or let the async items of a chunk share one loop.
 DRIVERS = {
-    "engine/drive.py": {"run_async", "stream_async", "pause", "_call_async", "_limited", "listed", "awaited"},
+    "engine/drive.py": {
+        "run_async", "stream_async", "pause", "_advance_async", "_call_async", "_limited", "listed", "awaited",
+    },
     "worker/together.py": {"together", "one", "_deep", "_inside", "_stage"},
     "runs/task_calls.py": {"run_async"},
     "runs/flow_run.py": {"go_async", "_pause"},

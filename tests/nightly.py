@@ -43,6 +43,10 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what a sample leaves out before pytest reads the marks."""
+    for item in items:
+        for mark in (*item.iter_markers("nightly"), *item.iter_markers("sampled")):
+            if not (mark.args and isinstance(mark.args[-1], str)):
+                raise pytest.UsageError(f"{item.nodeid}: the mark {mark.name} says why")
     for item in left_out(items, config.getoption("day")):
         item.add_marker(pytest.mark.nightly("not in the sample of this day"))
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 BORROWERS = {"acceptance", "contract", "zoo"}  # folders whose tests on Dask and Ray borrow them
+FAILED = pytest.StashKey[bool]()
 
 
 def _dask(stack: ExitStack) -> str:
@@ -84,12 +85,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=group)
 
 
+def given_back(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """Whether the engine of this test ends behind it: nobody borrows it next, or the test may have broken it."""
+    return borrowed(item) != borrowed(nextitem) or item.stash.get(FAILED, False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
-    """End an engine behind the last test that borrows it, once everything else has let it go."""
+    """End an engine once everything else has let it go."""
     try:
         return (yield)
     finally:
-        for name, engine in ENGINES.items():
-            if borrowed(nextitem) != name:
-                engine.end()
+        if borrowed(item) and given_back(item, nextitem):
+            ENGINES[borrowed(item)].end()

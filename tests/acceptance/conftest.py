@@ -14,7 +14,7 @@ from tests.acceptance.far import SAMPLE, WHY, WIRE
 from tests.acceptance.gates import Gate
 from tests.acceptance.resuming import Ledger
 from tests.acceptance.sessions import over
-from tests.engines import ENGINES, borrowed
+from tests.engines import ENGINES, given_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,8 +73,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], sessions.S
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Close them behind the folder's last test, and with each engine: none idles beside the tests of another one."""
-    if nextitem is None or FOLDER not in nextitem.path.parents or borrowed(item) != borrowed(nextitem):
+    """Close them behind the folder's last test, and with their engine."""
+    if nextitem is None or FOLDER not in nextitem.path.parents or given_back(item, nextitem):
         while _made:
             _made.popitem()[1].close()
 

@@ -303,11 +303,15 @@ class Logs:
     chunk: int = 0  # that they were logged in, where the runner knows
 
 
+ASK, WAIT = "ask", "wait"  # kinds of requests: answered at once, or when another task has ended
+
+
 @dataclass(slots=True)
 class WorkerRequest:
     """A worker's running task asks the driver for something (nested submit, wait, result, slot).
 
-    `reply` is called once, from any thread, with (ok, payload).
+    `reply` is called once, from any thread, with (ok, payload). A task that waits for another one leaves its place to it
+    where the engine, and not the driver, gives places out: `kind` tells the runner.
     """
 
     chunk: int

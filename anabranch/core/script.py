@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import own_code
 from anabranch.core.context import current_task
+from anabranch.core.nested import ReadScript
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ def be_a_worker(load: Callable[[bytes], Any]) -> None:
         here = current_task.get()
         if here is None or here.scope is None or os.getpid() != pid:  # nobody to ask, or it is another's to ask
             return None
-        data = here.scope.ask("script", name)
+        data = here.scope.ask(ReadScript(name))
         return None if data is None else load(data)
 
     roles.home, roles.ask = False, ask

@@ -1,4 +1,4 @@
-"""The driver's side of nested submits: what `worker_scope` asks is done here, in one thread.
+"""The driver's side of nested submits: what `worker/nested_scope.py` asks is done here, in one thread.
 
     runner --WorkerRequest--> pump --> queue --> serve: Scope.submit, values, wait_for ... --reply--> worker
 
@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core import context
+from anabranch.core import context, nested
 from anabranch.core.annotations import Annotation, unwrap_all
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.core.futures import Future, FutureList
+from anabranch.core.nested import SLICE, FarIterator, Key, News
 from anabranch.core.own_code import pickler
 from anabranch.core.script import of_the_script
-from anabranch.worker.nested_feed import FarItems, FarIterator
-from anabranch.worker.nested_scope import SLICE, News
+from anabranch.driver.nested_items import FarItems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("anabranch")
 _ByValue = pickler(cloudpickle.Pickler)
 PRUNE_SECONDS = 1.0  # between looks at whose chunk has ended
-Key = tuple[str, int | None]
 
 
 @dataclass(eq=False, slots=True)
@@ -86,10 +85,8 @@ class Guest:
         items = self.feeds[argument.number] = FarItems()
         return items.iterator()
 
-    def add(self, future: Future | FutureList) -> Key:
-        key = (future._map.id, getattr(future, "_index", None))
-        self.futures.setdefault(key, []).append(future)
-        return key
+    def add(self, future: Future | FutureList) -> None:
+        self.futures.setdefault((future._map.id, getattr(future, "_index", None)), []).append(future)
 
     def find(self, key: Key) -> Any:
         """The future that stands for the worker's."""
@@ -134,6 +131,26 @@ class WorkerRequests:
         self._tasks: dict[bytes, Runnable] = {}
         self._due: list[tuple[float, int, Guest, Wait]] = []
         self._ticket = itertools.count()
+        self._answers: dict[type, Callable[[Guest, WorkerRequest, Any], Any]] = {
+            nested.Submit: self._submit,
+            nested.SubmitMap: self._submit_map,
+            nested.Reduce: self._reduce,
+            nested.Cancel: self._cancel,
+            nested.GiveElements: self._give_elements,
+            nested.AwaitFed: self._await_fed,
+            nested.Look: self._look,
+            nested.ReadValues: self._read_values,
+            nested.ReadScript: self._read_script,
+            nested.MoveStream: self._move_stream,
+            nested.CloseStream: self._close_stream,
+            nested.AwaitEnd: self._await_end,
+            nested.AwaitAny: self._await_any,
+            nested.AwaitItems: self._await_items,
+            nested.AskAgain: self._ask_again,
+            nested.QueueUp: self._queue_up,
+            nested.AwaitSlots: self._await_slots,
+            nested.GiveSlotsBack: self._give_slots_back,
+        }
         self._thread = threading.Thread(target=self._serve, name="anabranch-requests", daemon=True)
         self._thread.start()
 
@@ -177,8 +194,8 @@ class WorkerRequests:
             file = io.BytesIO(request.payload)
             for note in pickle.load(file):
                 self._note(guest, *note)
-            fields = _Unpickler(file, guest).load()
-            answer = getattr(self, f"_on_{request.kind}")(guest, request, *fields)
+            asked = _Unpickler(file, guest).load()
+            answer = self._answers[type(asked)](guest, request, asked)
         except BaseException as error:
             request.reply(False, error)
             return
@@ -202,8 +219,8 @@ class WorkerRequests:
 
     # -- what is asked ---------------------------------------------------------------------------
 
-    def _note(self, guest: Guest, kind: str, map_id: str, index: int | None) -> None:
-        if kind == "drop":
+    def _note(self, guest: Guest, word: str, map_id: str, index: int | None) -> None:
+        if word == nested.DROPPED:
             held = guest.futures.get((map_id, index))
             if held:
                 held.pop()
@@ -212,79 +229,73 @@ class WorkerRequests:
             return
         with contextlib.suppress(ResultReleased):
             map = guest.map(map_id)
-            if kind == "handled":
+            if word == nested.HANDLED:
                 map.handle(index or 0)
             else:
                 map.scope.take_handle(map, index or 0)
                 guest.add(Future(map, index or 0))
 
-    def _on_submit(
-        self, guest: Guest, request: WorkerRequest, digest: bytes, data: bytes | None, parent: Any, tags: Any,
-        args: Any, kwargs: Any, wait_for: Any,
-    ) -> Key | None:  # fmt: skip
-        task = self._task(digest, data)
+    def _submit(self, guest: Guest, request: WorkerRequest, asked: nested.Submit) -> tuple[str, int] | None:
+        task = self._task(asked)
         if task is None:
             return None
-        with self._inside(parent, tags) as scope:
-            return guest.add(scope.submit(task, args, kwargs, wait_for))
+        with self._inside(asked) as scope:
+            future = scope.submit(task, asked.args, asked.kwargs, asked.wait_for)
+        guest.add(future)
+        return future._map.id, future._index
 
-    def _on_map(
-        self, guest: Guest, request: WorkerRequest, digest: bytes, data: bytes | None, parent: Any, tags: Any,
-        args: Any, kwargs: Any, options: Any, wait_for: Any,
-    ) -> tuple[str, News] | None:  # fmt: skip
-        task = self._task(digest, data)
+    def _submit_map(self, guest: Guest, request: WorkerRequest, asked: nested.SubmitMap) -> tuple[str, News] | None:
+        task = self._task(asked)
         if task is None:
             return None
-        numbers = [a.number for a in map(unwrap_all, (*args, *kwargs.values())) if type(a) is FarIterator]
-        args = tuple(guest.opened(a) for a in args)
-        kwargs = {name: guest.opened(a) for name, a in kwargs.items()}
-        with self._inside(parent, tags) as scope:
-            futures = scope.map(task, args, kwargs, options, wait_for)
+        given = map(unwrap_all, (*asked.args, *asked.kwargs.values()))
+        numbers = [a.number for a in given if type(a) is FarIterator]
+        args = tuple(guest.opened(a) for a in asked.args)
+        kwargs = {name: guest.opened(a) for name, a in asked.kwargs.items()}
+        with self._inside(asked) as scope:
+            futures = scope.map(task, args, kwargs, asked.options, asked.wait_for)
         for number in numbers:
             guest.feeds[number].map = futures._map
         guest.add(futures)
         return futures._map.id, self._news(futures._map, 0, 0)
 
-    def _on_reduce(self, guest: Guest, request: WorkerRequest, map_id: str, fn: Any, fan_in: int) -> Any:
-        map = guest.map(map_id)
-        future = map.scope.reduce(map, fn, fan_in)
+    def _reduce(self, guest: Guest, request: WorkerRequest, asked: nested.Reduce) -> tuple[str, int, Any, Any]:
+        map = guest.map(asked.map_id)
+        future = map.scope.reduce(map, asked.fn, asked.fan_in)
         guest.add(future)
         return future._map.id, future._index, future._map.spec, future._map.options
 
-    def _on_look(self, guest: Guest, request: WorkerRequest, map_id: str, index: int | None) -> News:
-        return self._news_of(guest.map(map_id), index)
+    def _look(self, guest: Guest, request: WorkerRequest, asked: nested.Look) -> News:
+        return self._news_of(guest.map(asked.map_id), asked.index)
 
-    def _on_values(self, guest: Guest, request: WorkerRequest, map_id: str, lo: int, hi: int) -> list[Any]:
-        map = guest.map(map_id)
-        found: list[Any] = map.scope.values(map, lo, hi)
+    def _read_values(self, guest: Guest, request: WorkerRequest, asked: nested.ReadValues) -> list[Any]:
+        map = guest.map(asked.map_id)
+        found: list[Any] = map.scope.values(map, asked.lo, asked.hi)
         return found
 
-    def _on_script(self, guest: Guest, request: WorkerRequest, name: str) -> bytes | None:
-        """What the script has under a name that a pickle on the worker holds; None: no class or function."""
-        found = of_the_script(name)
+    def _read_script(self, guest: Guest, request: WorkerRequest, asked: nested.ReadScript) -> bytes | None:
+        found = of_the_script(asked.name)
         return None if found is None else _ByValue.dumps(found)
 
-    def _on_cancel(self, guest: Guest, request: WorkerRequest, map_id: str, indices: Any) -> None:
-        map = guest.map(map_id)
-        map.scope.cancel(map, indices)
+    def _cancel(self, guest: Guest, request: WorkerRequest, asked: nested.Cancel) -> None:
+        map = guest.map(asked.map_id)
+        map.scope.cancel(map, asked.indices)
 
-    def _on_stream(self, guest: Guest, request: WorkerRequest, map_id: str, move: str, args: Any) -> None:
-        map = guest.map(map_id)
-        if move == "stream_closed":
-            map.scope.stream_closed(map, *args)
-        else:
-            map.scope.stream(map, move, *args)
+    def _move_stream(self, guest: Guest, request: WorkerRequest, asked: nested.MoveStream) -> None:
+        map = guest.map(asked.map_id)
+        map.scope.stream(map, asked.move, *asked.args)
 
-    def _on_feed(
-        self, guest: Guest, request: WorkerRequest, number: int, items: list[Any], ended: bool,
-        error: BaseException | None,
-    ) -> Any:  # fmt: skip
-        feed = guest.feeds.get(number)
-        return _LATER if feed is not None and feed.take(request, items, ended, error) else 0
+    def _close_stream(self, guest: Guest, request: WorkerRequest, asked: nested.CloseStream) -> None:
+        map = guest.map(asked.map_id)
+        map.scope.stream_closed(map, asked.finished)
 
-    def _on_fed(self, guest: Guest, request: WorkerRequest, number: int) -> Any:
-        """Answer when an iterator that its task has left behind is not pulled any more."""
-        feed = guest.feeds.get(number)
+    def _give_elements(self, guest: Guest, request: WorkerRequest, asked: nested.GiveElements) -> Any:
+        feed = guest.feeds.get(asked.number)
+        taken = feed is not None and feed.take(request, asked.items, asked.ended, asked.error)
+        return _LATER if taken else 0
+
+    def _await_fed(self, guest: Guest, request: WorkerRequest, asked: nested.AwaitFed) -> Any:
+        feed = guest.feeds.get(asked.number)
         if feed is None or feed.map is None:
             return None
 
@@ -299,29 +310,30 @@ class WorkerRequests:
         self.pump.dispatch(self.pump.dispatcher.windows.seal, feed.map)  # nobody but this task could read it
         return _LATER
 
-    def _on_wait(
-        self, guest: Guest, request: WorkerRequest, map_id: str, index: int | None, timeout: float | None
-    ) -> Any:
-        map = guest.map(map_id)
-        return self._later(
-            guest, request, [(map, index)], lambda: (_ended(map, index), self._news_of(map, index)), timeout=timeout
-        )
+    def _await_end(self, guest: Guest, request: WorkerRequest, asked: nested.AwaitEnd) -> Any:
+        map, index = guest.map(asked.map_id), asked.index
 
-    def _on_any(self, guest: Guest, request: WorkerRequest, keys: list[Key]) -> Any:
-        found = [(guest.map(key[0]), key[1]) for key in keys]
-        return self._later(
-            guest, request, found,
-            lambda: [((m.id, i), self._news_of(m, i)) for m, i in found if _ended(m, i)], watches=True,
-        )  # fmt: skip
+        def answer() -> tuple[bool, News]:
+            return _ended(map, index), self._news_of(map, index)
 
-    def _on_items(self, guest: Guest, request: WorkerRequest, map_id: str, told: int) -> Any:
-        follow = guest.follows.get(map_id)
+        return self._later(guest, request, [(map, index)], answer, timeout=asked.timeout)
+
+    def _await_any(self, guest: Guest, request: WorkerRequest, asked: nested.AwaitAny) -> Any:
+        found = [(guest.map(key[0]), key[1]) for key in asked.keys]
+
+        def answer() -> list[tuple[Key, News]]:
+            return [((map.id, index), self._news_of(map, index)) for map, index in found if _ended(map, index)]
+
+        return self._later(guest, request, found, answer, watches=True)
+
+    def _await_items(self, guest: Guest, request: WorkerRequest, asked: nested.AwaitItems) -> Any:
+        follow = guest.follows.get(asked.map_id)
         if follow is None:
-            map = guest.map(map_id)
-            poke = functools.partial(self._queue.put, functools.partial(self._on_again, guest, None))
-            follow = guest.follows[map_id] = Follow(map, poke)
+            map = guest.map(asked.map_id)
+            poke = functools.partial(self._queue.put, functools.partial(self._again, guest))
+            follow = guest.follows[asked.map_id] = Follow(map, poke)
             self.pump.dispatch(self.pump.dispatcher.readers.subscribe, map, follow.hear)
-        found = follow
+        found, told = follow, asked.told
 
         def answer() -> tuple[list[int], News]:
             items = found.ended[told : told + SLICE]
@@ -332,41 +344,41 @@ class WorkerRequests:
             return answer()
         return self._later(guest, request, [(found.map, None)], answer, watches=True)
 
-    def _on_slots(
-        self, guest: Guest, request: WorkerRequest, name: str, count: int, hold: bool
-    ) -> tuple[bool, int | None]:
-        """Queue up for a limit of the record: whether it has one of this name, and the number of a ticket."""
+    def _ask_again(self, guest: Guest, request: WorkerRequest, asked: nested.AskAgain) -> None:
+        self._again(guest)
+
+    def _again(self, guest: Guest) -> None:
+        """What watches is answered with what there is, and asks again."""
+        for wait in [w for w in guest.waits if w.watches]:
+            self._finish(guest, wait)
+
+    def _queue_up(self, guest: Guest, request: WorkerRequest, asked: nested.QueueUp) -> tuple[bool, int | None]:
         limits, number = self.limits, next(self._ticket)
         ready = functools.partial(self._queue.put, functools.partial(self._slots_ready, guest, number))
-        ticket = limits.ticket({name: count}, hold=hold, on_ready=ready)
+        ticket = limits.ticket({asked.name: asked.count}, hold=asked.hold, on_ready=ready)
         if ticket is None:
-            return limits.known(name), None
+            return limits.known(asked.name), None
         guest.tickets[number] = ticket
         return True, number
 
-    def _on_slots_wait(self, guest: Guest, request: WorkerRequest, number: int, timeout: float | None) -> Any:
-        ticket = guest.tickets[number]
+    def _await_slots(self, guest: Guest, request: WorkerRequest, asked: nested.AwaitSlots) -> Any:
+        ticket = guest.tickets[asked.number]
         if ticket.wait(0):
             return True
         wait = Wait(request, [], lambda: ticket.wait(0), lambda: None, False, ticket=ticket)
         guest.waits.append(wait)
-        if timeout is not None:
-            heapq.heappush(self._due, (time.monotonic() + timeout, next(self._ticket), guest, wait))
+        if asked.timeout is not None:
+            heapq.heappush(self._due, (time.monotonic() + asked.timeout, next(self._ticket), guest, wait))
         return _LATER
 
     def _slots_ready(self, guest: Guest, number: int) -> None:
         for wait in [w for w in guest.waits if w.ticket is not None and w.ticket is guest.tickets.get(number)]:
             self._finish(guest, wait)
 
-    def _on_slots_back(self, guest: Guest, request: WorkerRequest, number: int) -> None:
-        guest.tickets[number].give_back()
-        self._slots_ready(guest, number)  # a thread beside a coroutine may still wait
-        del guest.tickets[number]
-
-    def _on_again(self, guest: Guest, request: WorkerRequest | None) -> None:
-        """What watches is answered with what there is, and asks again."""
-        for wait in [w for w in guest.waits if w.watches]:
-            self._finish(guest, wait)
+    def _give_slots_back(self, guest: Guest, request: WorkerRequest, asked: nested.GiveSlotsBack) -> None:
+        guest.tickets[asked.number].give_back()
+        self._slots_ready(guest, asked.number)  # a thread beside a coroutine may still wait
+        del guest.tickets[asked.number]
 
     # -- waiting ---------------------------------------------------------------------------------
 
@@ -416,22 +428,22 @@ class WorkerRequests:
 
     # -- what it takes ---------------------------------------------------------------------------
 
-    def _task(self, digest: bytes, data: bytes | None) -> Runnable | None:
+    def _task(self, asked: nested.Submission[Any]) -> Runnable | None:
         """A worker's task by its digest; None: unknown here, its pickle has to be sent."""
-        found = self._tasks.get(digest)
-        if found is None and data is not None:
-            found = self._tasks[digest] = pickle.loads(data)
+        found = self._tasks.get(asked.digest)
+        if found is None and asked.data is not None:
+            found = self._tasks[asked.digest] = pickle.loads(asked.data)
         return found
 
     @contextlib.contextmanager
-    def _inside(self, parent: tuple[Any, ...], tags: tuple[str, ...]) -> Iterator[Scope]:
+    def _inside(self, asked: nested.Submission[Any]) -> Iterator[Scope]:
         """The flow run's scope, with the submitting task run around."""
-        run = TaskRun(*parent)
+        run = TaskRun(*asked.parent)
         scope = self.scopes.known.get(run.flow_run_id) if run.flow_run_id else self.scopes.outside(run.map_id)
         if scope is None:
             raise RunnerError(f"flow run {run.flow_run_name!r} has ended: nothing can be submitted in it any more")
         task_token = context.current_task.set(TaskContext(run))
-        tags_token = context.current_tags.set(tags)
+        tags_token = context.current_tags.set(asked.tags)
         try:
             yield scope
         finally:

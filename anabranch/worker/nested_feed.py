@@ -1,12 +1,12 @@
 """Iterators of nested maps: pulled on the worker where they are, only as far as the driver's map asks.
 
-    worker: Feed thread --"feed": elements--> WorkerRequests --> FarItems --next--> the map's feeder thread
-               ^                                                   |
-               +---- answer, held back: how many are wanted <------+
+    worker: Feed thread --GiveElements--> driver/nested_requests --> FarItems --next--> the map's feeder thread
+               ^                                                        |
+               +------- answer, held back: how many are wanted <--------+
 
 The answer to a request is the demand for the next one: an endless iterator gives what a window asks
 for and waits. A task that leaves one behind ends when it has been pulled to its end, or its map was
-given up ("fed").
+given up (`AwaitFed`).
 """
 
 from __future__ import annotations
@@ -14,31 +14,20 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections import deque
 from itertools import count
-from queue import SimpleQueue
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import text, told
 from anabranch.core.errors import RunnerError
+from anabranch.core.nested import FarIterator, GiveElements
 from anabranch.core.pulled import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
 
-    from anabranch.core.contracts import WorkerRequest
-    from anabranch.core.maps import MapRun
-
-MOST = 1024  # elements of one request
 GATHER_SECONDS = 0.02  # a slow iterator's elements are not held back longer
 _numbers = count()
-
-
-class FarIterator(NamedTuple):
-    """Stands for an iterator of the worker in the arguments that travel to the driver."""
-
-    number: int
 
 
 class Feed:
@@ -82,13 +71,13 @@ class Feed:
                 wanted = self._one_by_one(items, ended, error)
 
     def _give(self, items: list[Any], ended: bool, error: BaseException | None) -> int:
-        wanted: int = self._ask("feed", self.mark.number, items, ended, error)
+        wanted: int = self._ask(GiveElements(self.mark.number, items, ended, error))
         return wanted
 
     def _one_by_one(self, items: list[Any], ended: bool, error: BaseException | None) -> int:
         for item in items:
             try:
-                self._ask("feed", self.mark.number, [item], False, None)
+                self._give([item], False, None)
             except RunnerError:
                 raise
             except BaseException as refused:
@@ -112,76 +101,3 @@ class Feed:
         except BaseException as error:
             return items, True, error
         return items, True, None
-
-
-class FarItems:
-    """The driver's half: what the map is given to iterate over in the iterator's place."""
-
-    def __init__(self) -> None:
-        self.map: MapRun | None = None
-        self._lock = threading.Lock()
-        self._found: SimpleQueue[tuple[list[Any], bool, BaseException | None]] = SimpleQueue()
-        self._asking: WorkerRequest | None = None  # its answer says that more is wanted
-        self._ended = False
-        self._calls: list[Callable[[], None]] = []  # of who waits for the end
-
-    def take(self, request: WorkerRequest, items: list[Any], ended: bool, error: BaseException | None) -> bool:
-        """Elements from the worker; False: nothing is wanted any more, the request is to be answered with 0."""
-        with self._lock:
-            if self._ended:
-                return False
-            self._asking = None if ended else request
-        self._found.put((items, ended, error))
-        return not ended
-
-    def fail(self, why: str) -> None:
-        """Nothing more will come: the worker's task run is over."""
-        self._found.put(([], True, RunnerError(why)))
-
-    def when_ended(self, call: Callable[[], None]) -> bool:
-        """Call it once nothing more will be pulled; False: that is so already."""
-        with self._lock:
-            if not self._ended:
-                self._calls.append(call)
-            return not self._ended
-
-    def iterator(self) -> Generator[Any, None, None]:
-        """The elements; closing it tells the worker to pull no more."""
-        found = self._elements()
-        next(found)  # started: only then does closing it run its end
-        return found
-
-    def _elements(self) -> Generator[Any, None, None]:
-        wanted, ended, error = 1, False, None
-        try:
-            yield None
-            while not ended:
-                items, ended, error = self._found.get()
-                if not items and not ended:  # it has only said that it is there
-                    self._answer(wanted)
-                    continue
-                wanted = min(2 * wanted, MOST)
-                left = deque(items)
-                del items
-                while left:
-                    yield left.popleft()
-                if not ended:
-                    self._answer(wanted)
-            if error is not None:
-                raise error
-        finally:
-            self._end()
-
-    def _answer(self, wanted: int) -> None:
-        with self._lock:
-            request, self._asking = self._asking, None
-        if request is not None:
-            request.reply(True, wanted)
-
-    def _end(self) -> None:
-        with self._lock:
-            self._ended = True
-            calls, self._calls = self._calls, []
-        self._answer(0)
-        for call in calls:
-            call()

@@ -1,6 +1,6 @@
 """Nested submits on a worker of another process: futures of runs that the driver dispatches.
 
-    task's code --submit, map--> WorkerScope --port.request--> driver: worker_requests --> Scope --> dispatcher
+    task's code --submit, map--> WorkerScope --port.request--> driver: nested_requests --> Scope --> dispatcher
     futures ----wait, result-->      |     <---- how the runs stand, values --------------+
 
 There is one dispatcher, one ledger and one record: the driver's. A `FarMap` here is what the last
@@ -18,11 +18,11 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
-from anabranch.core import context, states
+from anabranch.core import context, nested, states
 from anabranch.core.annotations import Annotation, allow_failure, unmapped
 from anabranch.core.asking import is_a
 from anabranch.core.containers import ITERATOR, kind_of
@@ -40,30 +40,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.context import TaskContext
-    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.item_columns import ItemColumns
     from anabranch.core.options import MapOptions
     from anabranch.core.runnable import Runnable
     from anabranch.core.waiter import Waiter
 
 _ByValue = pickler(cloudpickle.Pickler)
-SLICE = 4096  # items that one answer tells of, when one of them was asked for
 _pickled: weakref.WeakKeyDictionary[Any, tuple[bytes, bytes]] = weakref.WeakKeyDictionary()
-
-
-class News(NamedTuple):
-    """How a map stands in the driver: the items from `lo` on that were asked for."""
-
-    length: int
-    done: int
-    closed: bool
-    lo: int
-    codes: bytes
-    errors: dict[int, ErrorInfo]
-    messages: dict[int, str]
-    names: dict[int, str]
-    attempts: dict[int, int]
-    error: BaseException | None
+A = TypeVar("A")
 
 
 class FarMap(MapRun):
@@ -89,9 +73,9 @@ class FarMap(MapRun):
     def handle(self, index: int) -> None:
         if index not in self.handled:
             self.handled.add(index)
-            self.scope.notes.append(("handled", self.id, index))
+            self.scope.notes.append((nested.HANDLED, self.id, index))
 
-    def learn(self, news: News) -> None:
+    def learn(self, news: nested.News) -> None:
         if news.length > len(self.codes):
             self.codes.extend(bytes(news.length - len(self.codes)))
         self.codes[news.lo : news.lo + len(news.codes)] = news.codes
@@ -111,38 +95,41 @@ class WorkerScope:
         self.port = task.port
         self.chunk = task.chunk
         self.maps: dict[str, FarMap] = {}
-        self.notes: deque[tuple[Any, ...]] = deque()  # handles taken and let go, in order
+        self.notes: deque[nested.Note] = deque()  # handles taken and let go, in order
         self.feeds: set[Feed] = set()  # iterators that are still pulled
         self._ends: dict[tuple[str, int | None], list[Callable[[], None]]] = {}
         self._watching = False
         self._lock = threading.Lock()
 
-    def ask(self, kind: str, *fields: Any) -> Any:
-        """One request to the driver; raises what it answers with.
+    def ask(self, request: nested.Request[A], gave: dict[int, list[Any]] | None = None) -> A:
+        """Send one request to the driver and return its answer; raises what it answers with.
 
         A task that waits here on an event loop stands still; the loop's other tasks, which it may wait for, do not.
-        """
-        return self._asked(kind, fields, {})
 
-    def _asked(self, kind: str, fields: tuple[Any, ...], gave: dict[int, list[Any]]) -> Any:
-        """As `ask`; `gave` holds what iterators among the fields have given, by the id of the iterator."""
+        Args:
+            gave: what iterators in the request have given, by the id of the iterator; filled where it is given.
+        """
         told, asked = io.BytesIO(), io.BytesIO()
-        _Pickler(asked, gave).dump(fields)
-        notes = []
+        _Pickler(asked, {} if gave is None else gave).dump(request)
+        notes: list[nested.Note] = []
         with contextlib.suppress(IndexError):  # several threads of the task may ask
             while self.notes:
                 notes.append(self.notes.popleft())
-        _Pickler(told, {}).dump(notes)  # read first there: they may have taken what the fields name
+        _Pickler(told, {}).dump(notes)  # read first there: they may have taken what the request names
+        data = told.getvalue() + asked.getvalue()
         with aside():
-            return self.port.request(self.chunk, self.task.position, kind, told.getvalue() + asked.getvalue())
+            answer: A = self.port.request(self.chunk, self.task.position, request.kind, data)
+        return answer
 
     # -- submission ------------------------------------------------------------------------------
 
     def submit(self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
         args, kwargs = task.binder.bind(args, kwargs)
-        map_id, index = self._start("submit", task, args, kwargs, wait_for)
+        digest, data = _pickle_of(task)
+        request = nested.Submit(digest, None, self._parent(), context.current_tags.get(), args, kwargs, wait_for)
+        map_id, index = self._start(request, data)
         map = self._known(map_id, task, "submit")
-        map.learn(News(index + 1, 0, False, index, b"", {}, {}, {}, {}, None))
+        map.learn(_begun(index))
         return Future(map, index)
 
     def map(
@@ -153,7 +140,10 @@ class WorkerScope:
         feeds: list[Feed] = []
         args = tuple(self._mapped(a, feeds) for a in args)
         kwargs = {name: self._mapped(a, feeds) for name, a in kwargs.items()}
-        map_id, news = self._start("map", task, args, kwargs, options, wait_for)
+        digest, data = _pickle_of(task)
+        tags = context.current_tags.get()
+        request = nested.SubmitMap(digest, None, self._parent(), tags, args, kwargs, wait_for, options)
+        map_id, news = self._start(request, data)
         self.feeds.update(feeds)
         for feed in feeds:
             feed.start()
@@ -180,16 +170,21 @@ class WorkerScope:
         """Wait until no iterator that the tasks left behind is pulled any more; the slot is lent meanwhile."""
         for feed in list(self.feeds):
             with contextlib.suppress(RunnerError):
-                self.ask("fed", feed.mark.number)
+                self.ask(nested.AwaitFed(feed.mark.number))
 
-    def _start(self, kind: str, task: Runnable, *fields: Any) -> Any:
-        digest, data = _pickle_of(task)
-        run = self.task.run
-        parent = (run.task_name, run.map_id, run.index, run.attempt, run.flow_run_id, run.flow_run_name)
-        tags = context.current_tags.get()
+    def _start(self, request: nested.Submission[A | None], data: bytes) -> A:
+        """Submit; a task that the driver does not know by its digest is sent with a second request."""
         gave: dict[int, list[Any]] = {}
-        found = self._asked(kind, (digest, None, parent, tags, *fields), gave)
-        return found if found is not None else self._asked(kind, (digest, data, parent, tags, *fields), gave)
+        found = self.ask(request, gave)
+        if found is None:
+            request.data = data
+            found = self.ask(request, gave)
+            assert found is not None
+        return found
+
+    def _parent(self) -> tuple[Any, ...]:
+        run = self.task.run
+        return run.task_name, run.map_id, run.index, run.attempt, run.flow_run_id, run.flow_run_name
 
     def _known(self, map_id: str, task: Any, kind: str) -> FarMap:
         with self._lock:
@@ -201,12 +196,12 @@ class WorkerScope:
     # -- what futures ask ------------------------------------------------------------------------
 
     def look(self, map: FarMap, index: int | None) -> None:
-        map.learn(self.ask("look", map.id, index))
+        map.learn(self.ask(nested.Look(map.id, index)))
 
     def wait(self, map: FarMap, index: int | None, timeout: float | None) -> bool:
-        ended, news = self.ask("wait", map.id, index, timeout)
+        ended, news = self.ask(nested.AwaitEnd(map.id, index, timeout))
         map.learn(news)
-        return bool(ended)
+        return ended
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
         return waiter.wait(timeout)  # the slot is lent by the thread that watches for ends
@@ -222,37 +217,36 @@ class WorkerScope:
         return self.values(map, index, index + 1)[0]
 
     def values(self, map: FarMap, lo: int, hi: int) -> list[Any]:
-        found: list[Any] = self.ask("values", map.id, lo, hi)
-        return found
+        return self.ask(nested.ReadValues(map.id, lo, hi))
 
     def cancel(self, map: FarMap, indices: Sequence[int] | None) -> None:
-        self.ask("cancel", map.id, None if indices is None else tuple(indices))
+        self.ask(nested.Cancel(map.id, None if indices is None else tuple(indices)))
 
     def moment(self, map: FarMap) -> ItemColumns:
-        for lo in range(0, len(map.codes), SLICE):
-            if map.codes[lo : lo + SLICE].translate(None, ENDED):
+        for lo in range(0, len(map.codes), nested.SLICE):
+            if map.codes[lo : lo + nested.SLICE].translate(None, ENDED):
                 self.look(map, lo)
         return map.moment()
 
     def take_handles(self, map: FarMap, items: Sequence[int]) -> None:
-        self.notes.extend(("take", map.id, index) for index in items)
+        self.notes.extend((nested.TAKEN, map.id, index) for index in items)
 
     def take_handle(self, map: FarMap, index: int) -> None:
-        self.notes.append(("take", map.id, index))
+        self.notes.append((nested.TAKEN, map.id, index))
 
     def drop_handle(self, map: FarMap, index: int) -> None:
-        self.notes.append(("drop", map.id, index))
+        self.notes.append((nested.DROPPED, map.id, index))
 
     drop_handle_soon = drop_handle
 
     def drop_list(self, map: FarMap) -> None:
-        self.notes.append(("drop", map.id, None))
+        self.notes.append((nested.DROPPED, map.id, None))
 
     def stream(self, map: FarMap, move: str, *args: Any) -> None:
-        self.ask("stream", map.id, move, args)
+        self.ask(nested.MoveStream(map.id, move, args))
 
     def stream_closed(self, map: FarMap, finished: bool) -> None:
-        self.ask("stream", map.id, "stream_closed", (finished,))
+        self.ask(nested.CloseStream(map.id, finished))
 
     def barrier(self) -> None:
         """The record is the driver's: its flow waits for it."""
@@ -262,11 +256,11 @@ class WorkerScope:
             raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
         if not map.closed:
             self.wait(map, None, None)
-        map_id, index, spec, options = self.ask("reduce", map.id, getattr(fn, "fn", fn), fan_in)
+        map_id, index, spec, options = self.ask(nested.Reduce(map.id, getattr(fn, "fn", fn), fan_in))
         with self._lock:
             new = self.maps.get(map_id) or FarMap(map_id, spec, options, kind="submit", lane=-1, scope=self)
             self.maps[map_id] = new
-        new.learn(News(index + 1, 0, False, index, b"", {}, {}, {}, {}, None))
+        new.learn(_begun(index))
         return Future(new, index)
 
     # -- limits ----------------------------------------------------------------------------------
@@ -275,7 +269,7 @@ class WorkerScope:
         self, name: str, count: int, hold: bool, on_ready: Callable[[], None] | None
     ) -> tuple[bool, FarTicket | None]:
         """Whether the driver's record has this limit, and a ticket where it holds."""
-        known, number = self.ask("slots", name, count, hold)
+        known, number = self.ask(nested.QueueUp(name, count, hold))
         return known, None if number is None else FarTicket(self, number, name, count, on_ready)
 
     # -- being told ------------------------------------------------------------------------------
@@ -287,7 +281,7 @@ class WorkerScope:
         if start:
             threading.Thread(target=self._watch, name="anabranch-ends", daemon=True).start()
         else:
-            self.ask("again")  # the watching thread asks anew, for this one too
+            self.ask(nested.AskAgain())  # the watching thread asks anew, for this one too
 
     def off_end(self, map: FarMap, index: int | None, call: Callable[[], None]) -> None:
         with self._lock:
@@ -298,7 +292,7 @@ class WorkerScope:
                 self._ends.pop((map.id, index), None)
             nobody = not self._ends and self._watching
         if nobody:
-            self.ask("again")
+            self.ask(nested.AskAgain())
 
     def _watch(self) -> None:
         """Ask for the next ends until nobody waits for any; the task's slot is lent meanwhile."""
@@ -308,7 +302,7 @@ class WorkerScope:
                 if not keys:
                     self._watching = False
                     return
-            ended = self.ask("any", keys)
+            ended = self.ask(nested.AwaitAny(keys))
             for key, news in ended:
                 self.maps[key[0]].learn(news)
                 with self._lock:
@@ -324,7 +318,7 @@ class WorkerScope:
     def _follow(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         told = 0
         while call in map.subscribers:
-            items, news = self.ask("items", map.id, told)
+            items, news = self.ask(nested.AwaitItems(map.id, told))
             map.learn(news)
             told += len(items)
             if items:
@@ -335,7 +329,7 @@ class WorkerScope:
     def unsubscribe(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         if call in map.subscribers:
             map.subscribers.remove(call)
-            self.ask("again")
+            self.ask(nested.AskAgain())
 
     def call_back(self, work: Callable[[], None]) -> None:
         work()
@@ -347,7 +341,7 @@ class FarTicket(Ticket):
     def __init__(
         self, scope: WorkerScope, number: int, name: str, count: int, on_ready: Callable[[], None] | None
     ) -> None:
-        super().__init__({name: count}, {}, functools.partial(scope.ask, "slots_back", number), on_ready)
+        super().__init__({name: count}, {}, functools.partial(scope.ask, nested.GiveSlotsBack(number)), on_ready)
         self._scope = scope
         self._number = number
         if on_ready is not None:  # a coroutine waits: its loop must go on meanwhile
@@ -355,14 +349,14 @@ class FarTicket(Ticket):
 
     def _watch(self) -> None:
         with contextlib.suppress(RunnerError):
-            if self._scope.ask("slots_wait", self._number, None):
+            if self._scope.ask(nested.AwaitSlots(self._number, None)):
                 self.let_in()
 
     def wait(self, timeout: float | None = None) -> bool:
         if timeout == 0:
             return super().wait(0)
         try:
-            return bool(self._scope.ask("slots_wait", self._number, timeout))
+            return self._scope.ask(nested.AwaitSlots(self._number, timeout))
         except BaseException:
             self.give_back()
             raise
@@ -399,3 +393,8 @@ def _pickle_of(task: Runnable) -> tuple[bytes, bytes]:
         data = _ByValue.dumps(task)
         found = _pickled[task] = (hashlib.blake2b(data, digest_size=16).digest(), data)
     return found
+
+
+def _begun(index: int) -> nested.News:
+    """How a map stands of which nothing is known but that it has this item."""
+    return nested.News(index + 1, 0, False, index, b"", {}, {}, {}, {}, None)

@@ -38,7 +38,7 @@ FLOORS: dict[str, list[str]] = {
     "context": ["core"],
     "limits": ["core", "logs", "engine"],
     "resume": ["core", "logs", "engine", "worker"],
-    "driver": ["core", "logs", "engine", "limits", "resume", "worker"],
+    "driver": ["core", "logs", "engine", "limits", "resume"],
     "worker": [*BASE, "engine", "results", "limits"],
     "session": [*BASE, *MIDDLE, "limits", "resume", "driver", "worker"],
     "named_limits": ["core", "limits", "session"],

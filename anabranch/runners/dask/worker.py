@@ -27,7 +27,7 @@ import cloudpickle
 
 from anabranch.core import secrets, surroundings
 from anabranch.core.asking import told
-from anabranch.core.contracts import ChunkLost, Report
+from anabranch.core.contracts import WAIT, ChunkLost, Report
 from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
 from anabranch.core.script import be_a_worker
 from anabranch.runners.dask.blocks import ArrivedBlock, Blocks, Scattered, combine, encode
@@ -50,7 +50,6 @@ COMPRESS_FROM = 16 << 10  # the scheduler keeps a topic's last events: large one
 PATIENCE = 0.02  # seconds that a task waits for another one before it leaves its place
 WAIT_SECONDS = 20.0  # for a shared value that was asked for, three times
 
-_WAITS = frozenset({"wait", "any", "items"})  # requests that are answered when something ends
 _numbers = itertools.count()
 _sessions: OrderedDict[str, Session] = OrderedDict()
 _lock = threading.Lock()
@@ -461,7 +460,7 @@ class DaskPort:
         self._mine.replies[number] = reply
         self._send(("request", number, chunk, position, kind, payload, self._dask.address))
         try:
-            good, data = reply.get(timeout=PATIENCE if kind in _WAITS else None)
+            good, data = reply.get(timeout=PATIENCE if kind == WAIT else None)
         except Empty:
             self._place.leave()
             good, data = reply.get()

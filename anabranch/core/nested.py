@@ -1,0 +1,235 @@
+"""The words in which a task of another process submits to the driver, and is answered.
+
+    worker/nested_scope  --a request below, pickled-->  driver/nested_requests
+                         <--its answer, or an error---
+
+A request says in its type what it is answered with. `Note`s travel with the next request and have no answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from anabranch.core.contracts import ASK, WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.options import MapOptions
+
+SLICE = 4096  # items that one answer tells of, when one of them was asked for
+MOST = 1024  # elements of an iterator in one request
+
+Key = tuple[str, int | None]  # a map's id, and an item of it or None for the whole map
+Note = tuple[str, str, int | None]  # one of the words below, and the future that it is about
+TAKEN, DROPPED, HANDLED = "taken", "dropped", "handled"
+
+A = TypeVar("A")
+
+
+class FarIterator(NamedTuple):
+    """Stands for an iterator of the worker in the arguments that travel to the driver."""
+
+    number: int
+
+
+class News(NamedTuple):
+    """How a map stands in the driver: the items from `lo` on that were asked for."""
+
+    length: int
+    done: int
+    closed: bool
+    lo: int
+    codes: bytes
+    errors: dict[int, ErrorInfo]
+    messages: dict[int, str]
+    names: dict[int, str]
+    attempts: dict[int, int]
+    error: BaseException | None
+
+
+class Request(Generic[A]):
+    """What a task asks of the driver; `A` is the answer.
+
+    Attributes:
+        kind: what its runner has to know of it, see `WorkerRequest`.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str] = ASK
+
+
+# -- submitting ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Submission(Request[A]):
+    """A call or a map to submit; answered with None: the driver does not know the task, send its pickle too.
+
+    Attributes:
+        digest: of the task's pickle, by which the driver knows it again.
+        data: the task's pickle, if it is sent.
+        parent: the submitting task run: the first fields of a `TaskRun`.
+    """
+
+    digest: bytes
+    data: bytes | None
+    parent: tuple[Any, ...]
+    tags: tuple[str, ...]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    wait_for: Any
+
+
+@dataclass(slots=True)
+class Submit(Submission["tuple[str, int] | None"]):
+    """Submit a call; answered with its future."""
+
+
+@dataclass(slots=True)
+class SubmitMap(Submission["tuple[str, News] | None"]):
+    """Submit a map; answered with its id and how it stands."""
+
+    options: MapOptions
+
+
+@dataclass(slots=True)
+class Reduce(Request["tuple[str, int, Any, Any]"]):
+    """Combine a map's values; answered with the map, item, spec and options of the run that makes the last step."""
+
+    map_id: str
+    fn: Callable[[Any, Any], Any]
+    fan_in: int
+
+
+@dataclass(slots=True)
+class Cancel(Request[None]):
+    """Cancel items of a map (None: all)."""
+
+    map_id: str
+    indices: Sequence[int] | None
+
+
+@dataclass(slots=True)
+class GiveElements(Request[int]):
+    """Elements of an iterator; answered, once the map wants more, with how many (0: none ever again)."""
+
+    number: int
+    items: list[Any]
+    ended: bool
+    error: BaseException | None
+
+
+@dataclass(slots=True)
+class AwaitFed(Request[None]):
+    """Answered once an iterator that its task has left behind is not pulled any more."""
+
+    number: int
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Look(Request[News]):
+    """How a map stands: the items from this one on (None: all)."""
+
+    map_id: str
+    index: int | None
+
+
+@dataclass(slots=True)
+class ReadValues(Request["list[Any]"]):
+    """The values of completed items."""
+
+    map_id: str
+    lo: int
+    hi: int
+
+
+@dataclass(slots=True)
+class ReadScript(Request["bytes | None"]):
+    """The pickle of what the driver's script has under a name; None: no class or function."""
+
+    name: str
+
+
+@dataclass(slots=True)
+class MoveStream(Request[None]):
+    """A move of a map's stream, see `Port.stream`."""
+
+    map_id: str
+    move: str
+    args: tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class CloseStream(Request[None]):
+    """A map's stream was left, at its end or before."""
+
+    map_id: str
+    finished: bool
+
+
+# -- waiting: answered later, and the task's slot is lent meanwhile -----------------------------------
+
+
+@dataclass(slots=True)
+class AwaitEnd(Request["tuple[bool, News]"]):
+    """Answered once an item (None: the map) has ended or the time is over: whether it has, and how the map stands."""
+
+    kind: ClassVar[str] = WAIT
+    map_id: str
+    index: int | None
+    timeout: float | None
+
+
+@dataclass(slots=True)
+class AwaitAny(Request["list[tuple[Key, News]]"]):
+    """Answered once one of these has ended, with all of them that have."""
+
+    kind: ClassVar[str] = WAIT
+    keys: list[Key]
+
+
+@dataclass(slots=True)
+class AwaitItems(Request["tuple[list[int], News]"]):
+    """Answered once more items of a map have ended than the asker was told of, with those."""
+
+    kind: ClassVar[str] = WAIT
+    map_id: str
+    told: int
+
+
+@dataclass(slots=True)
+class AskAgain(Request[None]):
+    """Answer those `AwaitAny` and `AwaitItems` of this chunk that still wait: their askers want something else."""
+
+
+# -- slots of limits --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class QueueUp(Request["tuple[bool, int | None]"]):
+    """Queue up for slots of a limit; answered with whether the record has it, and the number of a ticket."""
+
+    name: str
+    count: int
+    hold: bool
+
+
+@dataclass(slots=True)
+class AwaitSlots(Request[bool]):
+    """Answered once a ticket has its slots, or the time is over."""
+
+    number: int
+    timeout: float | None
+
+
+@dataclass(slots=True)
+class GiveSlotsBack(Request[None]):
+    """The slots of this ticket are free."""
+
+    number: int

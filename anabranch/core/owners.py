@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +17,8 @@ class Owner:
     """What a spec knows of its Task: a reference that keeps nobody alive, and how to make an equal one.
 
     Args:
-        make: a function of a module, which travels by its name.
+        make: a function of a module. It travels by its name, and is imported when a hook asks for the Task: with its
+            module come the driver's own rooms, which take longer to import than ten thousand small items to run.
     """
 
     __slots__ = ("_made", "_make", "_task")
@@ -32,7 +35,13 @@ class Owner:
         return found
 
     def __reduce__(self) -> Any:
-        return (Owner, (None, self._make))
+        make = self._make
+        named = make if type(make) is partial else partial(_import_and_make, make.__module__, make.__qualname__)
+        return Owner, (None, named)
+
+
+def _import_and_make(module: str, name: str, spec: TaskSpec) -> Any:
+    return getattr(importlib.import_module(module), name)(spec)
 
 
 def task_of(spec: TaskSpec) -> Any:

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch.core.errors import StoreError
 from anabranch.core.frozen import as_given
-from anabranch.core.runs import StoredRow
 from anabranch.core.walk import fill
 from anabranch.engine.fusing import PIPE
-from anabranch.worker import storing
+from anabranch.results.stored_calls import store_call, store_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.events import KeepInput
-    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.maps import Upstream
     from anabranch.core.runs import Row
-    from anabranch.core.stored_call import KeptCall
-    from anabranch.core.stores import BlockStore, ResultStore
+    from anabranch.core.stores import ResultStore
 
     ValueOf = Callable[[Any, Upstream], Any]
 
@@ -34,30 +32,23 @@ def keep(
         write: takes rows for the record.
         value_of: what the scope of a map reads of an upstream.
     """
-    map, index = asked.map, asked.index
+    map, index, call = asked.map, asked.index, asked.call
     try:
         blocks = store().blocks
         if blocks is None:
             return
-        rows = _call(map, asked.call, blocks)
-        name = blocks.write(f"{map.id}/inputs", [index], [_item(asked, value_of)]).name
-        if name:
-            rows.append(StoredRow(map.id, name, [index], [0], kind="input"))
+        rows: list[Row] = []
+        if not call.told:
+            call.told = True
+            rows.append(store_call(blocks, map.id, map.spec, call.binding, call.constants))
+        row = store_inputs(blocks, map.id, [index], [_item(asked, value_of)])
+        if row is not None:
+            rows.append(row)
         write(rows)
     except Exception as error:  # the store's, or whatever the code of a value raises that is pickled
         if isinstance(error, StoreError):
-            asked.call.told = False  # there may be room for it with the next one
+            call.told = False  # there may be room for it with the next one
         logs.warn(f"the input of {map.spec.name}[{index}] is not stored, so it cannot be replayed: {error}")
-
-
-def _call(map: MapRun, call: KeptCall, blocks: BlockStore) -> list[Row]:
-    """How an item of the map is called, once."""
-    if call.told:
-        return []
-    call.told = True
-    stored = storing.call_of(map.spec, call.binding, call.constants)
-    name = blocks.write(f"{map.id}/call", [0], [stored.value()]).name
-    return [StoredRow(map.id, name, [0], [0], kind="call")]
 
 
 def _item(asked: KeepInput, value_of: ValueOf) -> Any:

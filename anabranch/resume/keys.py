@@ -1,10 +1,7 @@
-"""A resumable flow run: the keys of its calls, and what an earlier driver of it has left under them.
+"""A resumable flow run: the keys of its calls, under which `Past` has what an earlier driver of the run left.
 
     key of a call = digest of (path of runs, task, inputs, how many such calls came before)
                     an upstream future counts as its own key, a map's elements by a digest each (core/earlier.py)
-
-    first driver   call --key--> record <--names-- blocks of values, written by workers before "Completed" is recorded
-    next driver    call --key--> record --items, names--> Earlier --> Completed, or sent after all (engine/adopting.py)
 
 Single runs are found by their keys in any order; a map by its key, and its items by their place and their inputs.
 """
@@ -13,141 +10,22 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch.core.earlier import Earlier
-from anabranch.core.errors import CodeChanged, SerializationError
+from anabranch.core.errors import SerializationError
 from anabranch.core.identity import identity_of
 from anabranch.core.keys import DIGEST_BYTES, hash_value
-from anabranch.core.states import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from anabranch.core.layout import Layout
     from anabranch.core.maps import MapRun, Upstream
-    from anabranch.core.runs import MapRow, Records, StoredRow
-    from anabranch.core.stores import BlockStore
+    from anabranch.resume.past import Past, Place
 
-Place = tuple[str, int]
-_LOOKS = 16  # at blocks of a store that may be far away, at the same time
-UNFINISHED = ("FAILED", "CRASHED", "CANCELLED", "SCHEDULED")  # who waited for a retry as its driver died is SCHEDULED
-_UNFINISHED = frozenset(name for name, kind in NAMES if kind.value in UNFINISHED)
-
-
-class Past:
-    """What is recorded of a run's calls; each is handed out once.
-
-    Args:
-        write: takes rows for the record.
-        kept: takes the places of blocks that nobody needs once the run has completed, see `Resume`.
-        changed: what becomes of items whose task's code is another one now: "keep", "rerun", or "ask": an error.
-    """
-
-    def __init__(
-        self, records: Records, blocks: BlockStore, run_id: str, write: Callable[[list[Any]], None], kept: list[str],
-        changed: str = "ask",
-    ) -> None:  # fmt: skip
-        self._records = records
-        self._write = write
-        self._blocks = blocks
-        self.changed = changed
-        self._kept = kept
-        self._there: dict[str, bool] = {}
-        rows = [row for row in records.maps(run_id) if row.call_key and not row.superseded]
-        self._maps = {row.call_key: row for row in rows if row.kind == "map"}
-        self._series: dict[str, list[MapRow]] = {}
-        for row in rows:
-            if row.kind != "map":
-                self._series.setdefault(row.call_key, []).append(row)
-        self._left: list[tuple[str, Callable[[], int]]] = []  # what was handed out, and how much of it nobody asked for
-
-    def map(self, map: MapRun) -> Earlier | None:
-        """What is left of the map with this key, which takes over its id."""
-        row = self._maps.pop(map.call_key, None)
-        if row is None:
-            return None
-        if self._outdated(row, map.code_hash):
-            self._supersede([row], map)
-            return None
-        map.id, map.created = row.id, row.created
-        found = Earlier(self._stored(row), self._lost, bare=not map.keep)
-        found.numbered = True
-        for view in self._records.items(row.id, limit=1 << 60, states=(*UNFINISHED, "Retried")):
-            if view.attempt > 1 and view.state not in _UNFINISHED:  # completed, as far as a name tells
-                found.attempts[view.index] = view.attempt
-            else:  # at once: what travels behind another item is not asked about
-                map.attempts[view.index] = view.attempt + 1
-                map.excused[view.index] = view.attempt  # of earlier drivers: they do not count against `retries`
-        self._left.append((row.task, found.unclaimed))
-        return found
-
-    def series(self, map: MapRun) -> dict[bytes, Place | None]:
-        """Single runs by their keys; this series takes the place of those that had them."""
-        rows = self._series.pop(map.call_key, [])
-        found: dict[bytes, Place | None] = {}
-        for row in rows:
-            if self._outdated(row, map.code_hash):
-                continue
-            for stored in self._stored(row):
-                self._take(found, stored)
-        if found:
-            self._left.append((rows[0].task, found.__len__))
-        self._supersede(rows, map)
-        return found
-
-    def _supersede(self, rows: list[MapRow], map: MapRun) -> None:
-        for row in rows:
-            row.superseded = map.id
-            self._kept.append(row.id)
-        if rows:
-            self._write(list(rows))
-
-    def _take(self, found: dict[bytes, Place | None], row: StoredRow) -> None:
-        there = bool(row.name) and not self._lost(row.name)
-        for n, slot in enumerate(row.slots):
-            key = row.digests[n * DIGEST_BYTES : (n + 1) * DIGEST_BYTES]
-            if key:
-                found[key] = (row.name, slot) if there else None
-
-    def _stored(self, row: MapRow) -> list[StoredRow]:
-        """Where values of a map are recorded to lie; which of the blocks are there is looked up, several at a time."""
-        found = self._records.stored(row.id)
-        names = {stored.name for stored in found if stored.name} - self._there.keys()
-        if not names:
-            return found
-        with ThreadPoolExecutor(min(_LOOKS, len(names))) as pool:
-            self._there.update(zip(names, pool.map(lambda name: bool(self._blocks.items(name)), names), strict=True))
-        return found
-
-    def _lost(self, name: str) -> bool:
-        return not self._there[name]
-
-    def _outdated(self, row: MapRow, code: str) -> bool:
-        if row.code == code or not row.code or self.changed == "keep":
-            return False
-        if self.changed == "rerun":
-            return True
-        known, now = row.code.partition("-"), code.partition("-")
-        if known[0] == now[0] and "?" in known[2] + now[2]:
-            return True
-        same = known[0] == now[0]
-        what = f"what task {row.task!r} reads (globals, closures)" if same else f"the code of task {row.task!r}"
-        raise CodeChanged(
-            f"{what} has changed since the run was recorded: resume with --keep-changed (changed='keep') to keep what "
-            "it has made, or --rerun-changed (changed='rerun') to run it again"
-        )
-
-    def unmatched(self) -> dict[str, int]:
-        """Recorded items by task that nobody has asked for."""
-        found: Counter[str] = Counter()
-        for row in (*self._maps.values(), *(r for rows in self._series.values() for r in rows)):
-            found[row.task] += row.counts.get("Completed", 0) or (row.length or 0)
-        for task, left in self._left:
-            found[task] += left()
-        return {task: count for task, count in found.items() if count}
+_SLICE = 65_536  # items of a map that are hashed at once
 
 
 class Resume:
@@ -312,9 +190,6 @@ class Resume:
         if found:
             listed = ", ".join(f"{task} ({count})" for task, count in sorted(found.items()))
             logs.warn(f"recorded task runs that this run did not ask for again, or whose inputs have changed: {listed}")
-
-
-_SLICE = 65_536
 
 
 def item_key(map: MapRun, index: int | None) -> str:

@@ -13,7 +13,8 @@ from anabranch.core.errors import AnabranchError, ResumeError
 from anabranch.core.keys import DIGEST_BYTES
 from anabranch.core.runs import FlowRunRow, StoredRow
 from anabranch.core.states import is_success
-from anabranch.resume.keys import Past, Resume
+from anabranch.resume.keys import Resume
+from anabranch.resume.past import Past
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from anabranch import logs
-from anabranch.core import states, user_code
+from anabranch.core import states
 from anabranch.core.contracts import Binding, Outcome
 from anabranch.core.errors import AnabranchError, StoreError
 from anabranch.core.keys import digest_of
-from anabranch.core.runs import StoredRow
-from anabranch.core.stored_call import StoredCall
+from anabranch.results import stored_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from anabranch.core.contracts import TaskSpec
+    from anabranch.core.runs import StoredRow
     from anabranch.worker.stages import StagePlan
 
 
@@ -87,42 +84,22 @@ def store_inputs(plans: Sequence[StagePlan], failing: Sequence[tuple[int, int, A
             continue
         # A submit travels as a whole call or, behind what it reads, as that one value: it is stored as a whole call.
         whole = plan.stage.kind == "submit"
-        values: list[Any] = [plan.bind(value) if whole else value for stage, _, value in failing if stage == number]
+        inputs: list[Any] = [plan.bind(value) if whole else value for stage, _, value in failing if stage == number]
         map_id = plan.stage.map_id
         try:
             if not plan.told:
                 plan.told = True
-                name = plan.inputs.write(f"{map_id}/call", [0], [_call(plan)]).name
-                rows.append(StoredRow(map_id, name, [0], [0], kind="call"))
-            written = plan.inputs.write(f"{map_id}/inputs", items, values)
+                binding = Binding(star=True) if whole else plan.stage.binding
+                rows.append(stored_calls.store_call(plan.inputs, map_id, plan.spec, binding, plan.constants))
+            row = stored_calls.store_inputs(plan.inputs, map_id, items, inputs)
         except Exception as error:  # the store's, or whatever the code of a function raises that is pickled
             if isinstance(error, StoreError):
                 plan.told = False  # there may be room for it with the next one that fails
             _warn(plan, error)
             continue
-        slots = [n for n in range(len(items)) if n not in written.failed]
-        rows.append(StoredRow(map_id, written.name, [items[n] for n in slots], slots, kind="input"))
+        if row is not None:
+            rows.append(row)
     return rows
-
-
-def _call(plan: StagePlan) -> dict[str, Any]:
-    """How an item of this stage is called, for whoever does it again."""
-    binding = Binding(star=True) if plan.stage.kind == "submit" else plan.stage.binding
-    return call_of(plan.spec, binding, plan.constants).value()
-
-
-def call_of(spec: TaskSpec, binding: Binding, constants: Sequence[Any]) -> StoredCall:
-    """A task with what all items of one map share."""
-    return StoredCall.of(spec.name, spec.fn, _pickled(spec.fn), binding, tuple(constants))
-
-
-def _pickled(fn: Callable[..., Any]) -> bytes:
-    """A function by value where that can be; what its module holds may not travel, then by its name."""
-    try:
-        with user_code.by_value(user_code.local_modules(fn), cloudpickle):
-            return cloudpickle.dumps(fn)  # type: ignore[no-any-return]
-    except Exception:  # whatever the objects' own code raises
-        return cloudpickle.dumps(fn)  # type: ignore[no-any-return]
 
 
 def _warn(plan: StagePlan, reason: Exception) -> None:

@@ -37,7 +37,7 @@ FLOORS: dict[str, list[str]] = {
     "prints": ["core", "logs"],
     "context": ["core"],
     "limits": ["core", "logs", "engine"],
-    "resume": ["core", "logs", "engine", "worker"],
+    "resume": ["core", "logs", "engine", "results"],
     "driver": ["core", "logs", "engine", "limits", "resume"],
     "worker": [*BASE, "engine", "results", "limits"],
     "session": [*BASE, *MIDDLE, "limits", "resume", "driver", "worker"],

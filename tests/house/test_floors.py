@@ -70,8 +70,6 @@ ORDER = [
 
 # Arrows that run up today. Each leaves this list, and FLOORS, with the last import that it stands for.
 UPWARD = {
-    ("driver", "worker"),
-    ("resume", "worker"),
     ("runs", "flows"),
 }
 

@@ -310,8 +310,8 @@ ASK, WAIT = "ask", "wait"  # kinds of requests: answered at once, or when anothe
 class WorkerRequest:
     """A worker's running task asks the driver for something (nested submit, wait, result, slot).
 
-    `reply` is called once, from any thread, with (ok, payload). A task that waits for another one leaves its place to it
-    where the engine, and not the driver, gives places out: `kind` tells the runner.
+    `reply` is called once, from any thread, with (ok, payload). `kind` is for the runner: where the engine gives places
+    out, and not the driver, a task that waits leaves its own to others.
     """
 
     chunk: int

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from anabranch.worker.run import Work
+    from anabranch.worker.chunk_run import ChunkRun
 
 
-def run(chunk: Callable[[Work], None], work: Work) -> None:
+def run(chunk: Callable[[ChunkRun], None], work: ChunkRun) -> None:
     """Run a chunk in the context of its items; where they have several, `work.contexts` says so."""
     if work.plans[0].stage.carried is None:  # another process
         chunk(work)
@@ -25,7 +25,7 @@ def run(chunk: Callable[[Work], None], work: Work) -> None:
     (contextvars.copy_context() if around is None else around.copy()).run(chunk, work)
 
 
-def _of_all(work: Work) -> Context | None:
+def _of_all(work: ChunkRun) -> Context | None:
     """The one context of all stages and items; None where there are several."""
     found = None
     for plan, items in zip(work.plans, work.items, strict=True):
@@ -37,19 +37,19 @@ def _of_all(work: Work) -> Context | None:
     return found
 
 
-def of(work: Work, number: int, position: int) -> Context:
+def of(work: ChunkRun, number: int, position: int) -> Context:
     """A context of its own for one stage of one position."""
     carried = work.plans[number].stage.carried
     assert carried is not None  # all stages of a chunk run in one process
     return carried.at(work.items[number][position])
 
 
-def apart(work: Work, take: Callable[..., Any], number: int, plan: Any, position: int, *args: Any) -> Any:
+def apart(take: Callable[..., Any], work: ChunkRun, number: int, plan: Any, position: int, *args: Any) -> Any:
     """Take a stage of a position in its own context."""
-    return of(work, number, position).run(_inside, work, take, number, plan, position, *args)
+    return of(work, number, position).run(_inside, take, work, number, plan, position, *args)
 
 
-def _inside(work: Work, take: Callable[..., Any], *args: Any) -> Any:
+def _inside(take: Callable[..., Any], work: ChunkRun, *args: Any) -> Any:
     current_task.set(args[-1])  # nothing of ours is known there
     with prints.prints(work.prints):
-        return take(*args)
+        return take(work, *args)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch.core import states
-from anabranch.core.contracts import Binding, Outcome
+from anabranch.core.contracts import Binding
 from anabranch.core.errors import AnabranchError, StoreError
 from anabranch.core.keys import digest_of
 from anabranch.results import stored_calls
@@ -107,20 +107,3 @@ def _warn(plan: StagePlan, reason: Exception) -> None:
     if not plan.warned:
         plan.warned = True
         logs.run_warning(f"not stored, so it runs again if the flow is resumed: {reason}")
-
-
-def overwrite(
-    stage: int,
-    slot: int,
-    outcome: Outcome,
-    values: Sequence[list[Any]],
-    codes: Sequence[bytearray],
-    outcomes: list[Outcome],
-) -> None:
-    """Put another end in the place of a stage's at this position; the stages after it have not begun."""
-    outcomes[:] = [one for one in outcomes if one.position != outcome.position or one.stage < stage]
-    outcomes.append(outcome)
-    codes[stage][slot], values[stage][slot] = outcome.code, None
-    for later in range(stage + 1, len(values)):
-        codes[later][slot], values[later][slot] = states.PENDING, None
-        outcomes.append(Outcome(later, outcome.position, states.PENDING))

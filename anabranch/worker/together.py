@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import prints
 from anabranch.core import states
-from anabranch.core.context import TaskContext, current_task
+from anabranch.core.context import current_task
 from anabranch.engine import drive
 from anabranch.engine.attempt import AttemptResult, attempt, finish
 from anabranch.worker import contexts
@@ -16,14 +16,14 @@ from anabranch.worker.nested_scope import WorkerScope
 if TYPE_CHECKING:
     import asyncio
 
-    from anabranch.worker.run import Work
+    from anabranch.worker.chunk_run import ChunkRun
 
 
-async def together(work: Work) -> None:
+async def together(work: ChunkRun) -> None:
     """Run a chunk's items; reports tell of them in their order."""
     import asyncio
 
-    chunk, port = work.chunk, work.port
+    chunk, port, buffer = work.chunk, work.port, work.buffer
     total = len(chunk)
     results: list[list[AttemptResult] | None] = [None] * total
     times: list[tuple[int, int]] = [(0, 0)] * total
@@ -37,7 +37,7 @@ async def together(work: Work) -> None:
     async def one(at: int) -> None:
         begun = time.perf_counter_ns()
         results[at] = await _deep(work, at)
-        times[at] = ((begun - work.zero) // 1000, (time.perf_counter_ns() - begun) // 1000)
+        times[at] = ((begun - buffer.zero) // 1000, (time.perf_counter_ns() - begun) // 1000)
 
     def over(task: asyncio.Task[None]) -> None:
         running.discard(task)
@@ -63,10 +63,10 @@ async def together(work: Work) -> None:
             woken = loop.create_future()
             before = done
             while done < position and (found := results[done]) is not None:
-                work.settle_all(done, found, times[done])
+                buffer.settle_all(done, found, times[done])
                 results[done] = None
                 done += 1
-            if done > before and time.perf_counter_ns() - work.zero > work.report_ns and done < total:
+            if done > before and time.perf_counter_ns() - buffer.zero > work.report_ns and done < total:
                 work.report(done, final=False)
     finally:
         for task in running:  # of a chunk that is interrupted
@@ -74,7 +74,7 @@ async def together(work: Work) -> None:
     work.report(done, final=True)
 
 
-async def _deep(work: Work, position: int) -> list[AttemptResult]:
+async def _deep(work: ChunkRun, position: int) -> list[AttemptResult]:
     """All stages of one position, each through the whole policy."""
     import asyncio
 
@@ -91,24 +91,24 @@ async def _deep(work: Work, position: int) -> list[AttemptResult]:
             result = await _stage(work, number, position, item)
         found.append(result)
         if not states.is_success(result.code):
-            work.keep_input(number, position, item, result)
+            work.buffer.keep_input(number, position, item, result)
             break
         item = result.value
     return found
 
 
-async def _inside(work: Work, number: int, position: int, item: Any) -> AttemptResult:
+async def _inside(work: ChunkRun, number: int, position: int, item: Any) -> AttemptResult:
     """A stage in a context that knows nothing of us."""
     with prints.prints(work.prints):
         return await _stage(work, number, position, item)
 
 
-async def _stage(work: Work, number: int, position: int, item: Any) -> AttemptResult:
+async def _stage(work: ChunkRun, number: int, position: int, item: Any) -> AttemptResult:
     import asyncio
 
     plan = work.plans[number]
     run = work.run_of(plan, number, position)
-    context = TaskContext(run, work.port, work.chunk.id, position, work.log.append, plan.stage.level)
+    context = work.context_of(plan, run, position)
     if not work.port.in_process:
         context.scope, context.fns = WorkerScope(context), work.fns
     token = current_task.set(context)

@@ -125,7 +125,6 @@ LARGE = {
     "runs.flow_run.FlowRun": "one run of a flow from its claim to its end; cancelling could leave",
     "testing.fake_runner.FakeRemoteRunner": "a runner, its script of faults and its manual clock, as one public tool",
     "worker.nested_scope.FarMap": "inherits the columns of MapRun",
-    "worker.run.Work": "one execution of a chunk: columns of its report and its items; to be split",
 }
 
 

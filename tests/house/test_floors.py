@@ -106,7 +106,6 @@ RINGS: dict[str, list[str]] = {
     "a job knows its actor": ["runners.ray.crew", "runners.ray.jobs"],
     "a run knows its flow": ["flows", "runs.flow_queue", "runs.flow_run", "runs.flow_streams"],
     "a worker knows its runner": ["testing.fake_runner", "testing.fake_script", "testing.fake_worker"],
-    "items know their chunk": ["worker.contexts", "worker.run", "worker.together"],
 }
 
 CORE_DEPENDENCIES = {"click", "cloudpickle", "msgpack", "pydantic", "rich", "tqdm"}

@@ -17,7 +17,7 @@ from anabranch.results.blocks import Blocks
 from anabranch.results.local_files import LocalFiles
 from anabranch.runners.dask.runner import DaskRunner
 from anabranch.runners.ray.runner import RayRunner
-from anabranch.worker import run
+from anabranch.worker import chunk_run, in_turn, reports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -261,7 +261,8 @@ def test_a_slow_store_is_written_to_less_often(
         return elapsed[0] * 1_000_000
 
     monkeypatch.setattr(Blocks, "write", slow)
-    monkeypatch.setattr(run, "time", SimpleNamespace(time=time.time, sleep=time.sleep, perf_counter_ns=ns))
+    for module in (chunk_run, in_turn, reports):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=time.time, sleep=time.sleep, perf_counter_ns=ns))
 
     @task(persist_result=True)
     def work(x: int) -> int:

@@ -126,6 +126,7 @@ class GiveElements(Request[int]):
 class AwaitFed(Request[None]):
     """Answered once an iterator that its task has left behind is not pulled any more."""
 
+    kind: ClassVar[str] = WAIT
     number: int
 
 

@@ -103,13 +103,16 @@ def test_a_generator_is_closed_when_its_reader_leaves(session: sessions.Session)
     assert returned(body)
 
 
-def test_an_iterator_left_behind_is_pulled_to_its_end(session: sessions.Session) -> None:
+@pytest.mark.parametrize("count", [300, 10_000], ids=["within a window", "over many windows"])
+def test_an_iterator_left_behind_is_pulled_to_its_end(session: sessions.Session, count: int) -> None:
+    """Its task has returned and waits for that in the one slot there is: it has to be lent to the elements."""
+
     def body() -> int:
-        double.map(x for x in range(300))
+        double.map(x for x in range(count))
         return 1
 
     assert returned(body) == 1
-    assert completed(session) == 300
+    assert completed(session) == count
 
 
 def test_several_iterators_and_a_sized_argument(session: sessions.Session) -> None:

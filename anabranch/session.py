@@ -122,7 +122,7 @@ def recorded(settings: Settings) -> bool:
 
 
 def unrecorded(settings: Settings) -> Session:
-    """A session whose runs nobody will find in a record."""
+    """A session whose runs are in no record that is kept."""
     from anabranch.records.memory import MemoryRecords
 
     return Session(settings, records=MemoryRecords())

@@ -84,7 +84,7 @@ def ended_run(
     map = MapRun(id, spec, TaskOptions(), kind="call", lane=scope.lane, scope=scope)
     map.codes.append(state.code)
     map.done, map.closed = 1, True
-    map.list_handles = 1  # whoever has the map has the value
+    map.list_handles = 1  # the value lives as long as the map does
     if state.message:
         map.messages[0] = state.message
     if state.is_completed():
@@ -100,7 +100,7 @@ def ended_run(
 def left(scope: Knowing, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> MapRun:
     """The run of a state that did not complete and was not raised: the state's exception is that run's from here on.
 
-    Who asks for it has handled the failure, and so the one that was its cause.
+    Reading it handles the failure, and so the failure that was its cause.
     """
     map = ended_run(scope, state, spec=spec)
     if cause is not None:

@@ -1,4 +1,4 @@
-"""How the runs of a scope come to their end: waited for, given up, and which of them failed with nobody looking."""
+"""How the runs of a scope come to their end: waited for, or cancelled; and which failures were unhandled."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Endings:
                     return False
 
     def cancel_all(self, *, expected: bool = False, by: str = "flow-end") -> None:
-        """Give up what has not ended; `expected`: as the flow says it should end, so nobody calls it a failure."""
+        """Cancel what has not ended; `expected`: the flow says that it ends so, so no run of it is a failure."""
         for child in tuple(self.children):
             child.cancel(by)
         decided = {key for key, flow in tuple(self.submitted.items()) if not flow.cancel(by)}
@@ -85,7 +85,7 @@ class Endings:
                 map.handle(index)
 
     def interrupted(self, what: Iterable[tuple[MapRun, int | None]]) -> None:
-        """Ctrl-C outside of flows: give up what is waited for, and what that alone waits for; what has ended stays."""
+        """Ctrl-C outside of flows: cancel what is waited for, and what that alone waits for; what has ended stays."""
         if self._flow_run_id or context.task_around() is not None:  # flows end in their own way, and their tasks
             return
         wanted = list(what)
@@ -103,7 +103,7 @@ class Endings:
                 flow.over.wait(max(0.0, until - time.monotonic()))
 
     def leave_streams(self) -> None:
-        """Calls of generator tasks whose items nobody reads just now have ended, as far as this flow run goes."""
+        """End the calls of generator tasks that are not read just now, as far as this flow run goes."""
         for call in tuple(self.streams):
             call.left_open()
 

@@ -66,6 +66,6 @@ def _leave_combine(scope: Submitting, series: MapRun, place: int, below: MapRun,
     scope.pump.enqueue(scope.pump.dispatcher.intake.append_item, series, place, item, upstreams)
     if scope.given_up:
         scope.cancel(series, (place,))
-    if below is series:  # nobody has a future of a step in between
+    if below is series:  # there is no future of a step in between
         for index in read:
             scope.pump.enqueue(scope.pump.dispatcher.readers.handle_gone, series, index)

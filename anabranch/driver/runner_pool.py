@@ -27,7 +27,7 @@ class Lanes(Protocol):
 
 
 class InUse:
-    """A runner that a session uses: its lane, how many scopes use it, and since when nobody does.
+    """A runner that a session uses: its lane, how many scopes use it, and since when none does.
 
     Args:
         wanted: what the user gave: a name or a class, for one that is shared and kept warm, or an object.
@@ -48,11 +48,11 @@ class InUse:
 
     @property
     def unreachable(self) -> bool:
-        """Whether nobody can use it any more."""
+        """Whether no code can use it any more."""
         return not self.users and self._users_object is not None and self._users_object() is None
 
     def over(self, limit: float) -> bool:
-        """Whether nobody will use it again: idle since before `limit`, out of reach, or closed by the user's block."""
+        """Whether it will not be used again: idle since before `limit`, out of reach, or closed by the user's block."""
         if self.users:
             return False
         if self.named:
@@ -115,7 +115,7 @@ class RunnerPool:
             used.idle_since = time.monotonic()
 
     def close_idle(self, seconds: float) -> None:
-        """Close what nobody will use again, and of the shared ones those that nobody has used for so long."""
+        """Close runners that are out of use, and of the shared ones those that were idle for so long."""
         limit = time.monotonic() - seconds
         with self._lock:
             over = [self.known.pop(k) for k, used in list(self.known.items()) if used.over(limit)]
@@ -132,7 +132,7 @@ class RunnerPool:
 
     def _close(self, over: list[InUse]) -> None:
         for used in over:
-            unheard = used.unreachable  # of what it still runs nobody will hear
+            unheard = used.unreachable  # what it still runs has no reader
             self._lanes.drop_runner(used.lane, cancel=unheard, timeout=CLOSE_SECONDS if unheard else None)
             self._dropped(used.lane)
 

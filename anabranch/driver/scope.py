@@ -1,7 +1,6 @@
 """A scope: the runs of one flow run (or of the program outside any flow), and what futures ask.
 
-It turns calls, submits and maps into `MapRun`s for the dispatcher, reads values back, and knows
-at the end which failures nobody handled.
+It turns calls, submits and maps into `MapRun`s for the dispatcher. Values, waiting and the end are those of its parts.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ class Scope:
     # -- submission ------------------------------------------------------------------------------
 
     def submit(self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
-        """Bring one run of a task into the world and return its future."""
+        """Submit one run of a task and return its future."""
         args, kwargs = task.binder.bind(args, kwargs)
         map = self.series(task, "submit")
         if len(args) == 1 and type(args[0]) is Future and not kwargs and wait_for is None:
@@ -126,7 +125,7 @@ class Scope:
         if self.given_up:
             self._take_back(map, (index,))
         # While it waits for another run nothing follows from it, and that run's end takes it along. Looked at
-        # after it was left: who ended before did so before it was looked at.
+        # after it was enqueued: an upstream that ends later finds it in the inbox.
         for up in upstreams:
             if not up.ended:
                 return future
@@ -149,7 +148,7 @@ class Scope:
             if not map.links_told:  # one event for as many as have come when its turn is
                 map.links_told = True
                 self.pump.enqueue(self.pump.dispatcher.intake.append_links, map)
-        if before.done():  # looked at after it was left, as in `submit`
+        if before.done():  # looked at after it was enqueued, as in `submit`
             self.pump.step()
         return future
 
@@ -186,7 +185,7 @@ class Scope:
             raise CancelledRun(f"flow run {self.flow_run_name!r} was cancelled: nothing new begins in it")
 
     def _take_back(self, map: MapRun, items: Sequence[int]) -> None:
-        """The flow run was cancelled while this came: who cancels it has seen it in `maps`, or is seen here."""
+        """Cancel items that came while the flow run was: either that cancel saw them in `maps`, or it is seen here."""
         self.pump.dispatch(functools.partial(self.pump.dispatcher.board.cancel_items, map, items, by=self.given_up))
 
     def series(self, task: Runnable, kind: str) -> MapRun:
@@ -235,7 +234,7 @@ class Scope:
     def map(
         self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
     ) -> FutureList:
-        """Bring a map into the world: one object, however many items."""
+        """Submit a map: one object, however many items."""
         plan, each = planned(task, args, kwargs)
         if each:
             return self._map_each(task, plan, options, wait_for)
@@ -286,7 +285,7 @@ class Scope:
         return futures
 
     def _begin(self, map: MapRun, move: Callable[..., None], *args: Any) -> None:
-        """Tell the dispatcher of a map; interrupted meanwhile, nobody gets the list, and its items do not run."""
+        """Tell the dispatcher of a map; after a Ctrl-C meanwhile no caller gets the list, and its items do not run."""
         try:
             self.pump.dispatch(move, *args)
             self.pump.flush()
@@ -396,11 +395,11 @@ class Scope:
         self.let_go()
 
     def leave_ended(self, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> None:
-        """Something called here did not complete, and its caller got a state: is it looked at before the end?"""
+        """Remember what was called and did not complete: its caller got a state, and may read it before the end."""
         self.endings.left.append(ended_runs.left(self, state, spec, cause))
 
     def let_go(self) -> None:
-        """Nobody asks this scope for its runs any more: they, it and its runner would hold each other in a ring."""
+        """Forget the runs, once the scope is not asked for them any more: they, it and its runner would be a ring."""
         with self._lock:
             self.endings.forget()
             self._open = {}

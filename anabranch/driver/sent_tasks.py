@@ -56,7 +56,7 @@ class SentTasks:
         self._known[lane, task.serial] = (new, edition)
         self._pump.dispatch(self._tell, lane, new, task, before)
         if apart:
-            self._pump.flush()  # it has been pickled by then: whoever submits may change what it reads
+            self._pump.flush()  # it has been pickled by then: the caller may change what it reads
         return new
 
     def _tell(self, lane: int, ref: int, task: Runnable, before: int) -> None:

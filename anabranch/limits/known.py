@@ -48,7 +48,7 @@ class KnownLimits:
         return name in self.holding or name in self._off
 
     def old(self) -> bool:
-        """Whether nobody has looked for a while."""
+        """Whether the last look was a while ago."""
         return time.monotonic() - self._refreshed > OLD_SECONDS
 
     def refresh(self) -> bool:

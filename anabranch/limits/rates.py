@@ -59,7 +59,7 @@ class Rates:
             wanted = sum(ticket.starts[name] for ticket in tickets) + maps.get(name, 0)
             times = self._reserve(name, wanted, now)
             opened[name] = 0
-            for _ in range(take_due(times, time.monotonic())):  # one that nobody takes at its time is lost
+            for _ in range(take_due(times, time.monotonic())):  # one that is not taken at its time is lost
                 wanted -= 1
                 if tickets:
                     self._started(tickets, name)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from anabranch.engine.limits import Look
     from anabranch.limits.known import LimitedWork
 
-    Taker = Ticket | tuple[str, ...]  # who asks for slots: a ticket, or maps under these limits
+    Taker = Ticket | tuple[str, ...]  # of slots: a ticket, or maps under these limits
 
 SHORTEST_SECONDS = 0.002  # between looks while starts under a rate are due
 POLL_SECONDS = 0.05  # between looks while slots are held or waited for
 LATEST_SECONDS = 0.2  # the longest between two questions for slots that were not free
-LINGER_SECONDS = 0.2  # slots that nobody here uses are kept for so long
-LOOK_SECONDS = 1.0  # between looks at who else waits
+LINGER_SECONDS = 0.2  # slots without use here are kept for so long
+LOOK_SECONDS = 1.0  # between looks at other programs that wait
 
 
 class Round:
@@ -81,7 +81,7 @@ class SharedLimits:
         self._inside: list[Ticket] = []
         self._held: dict[str, int] = {}
         self._keep: dict[str, int] = {}  # others wait: no more than so many
-        self._idle: dict[str, float] = {}  # since when slots are held that nobody uses
+        self._idle: dict[str, float] = {}  # since when slots are held without use
         self._rates = Rates(store, clock, maps, self._let_in)
         self._asked: list[Ask] = []  # in vain
         self._ask_at = self._look_at = self._renewed = 0.0
@@ -106,7 +106,7 @@ class SharedLimits:
             self.nudge()
 
     def keep_up(self) -> None:
-        """See which limits there are, if nobody has looked for a while (the session does while runs go on)."""
+        """See which limits there are, unless that was done a moment ago (the keeper does while runs go on)."""
         if self._known.old():
             self.refresh()
 
@@ -198,7 +198,7 @@ class SharedLimits:
         self._inside = [ticket for ticket in self._inside if not ticket.given_back]
 
     def _look_around(self, now: float) -> None:
-        """What limits there are, what became of the leases, who else waits; a sign of life when it is time."""
+        """See the limits, the leases and the programs that wait; give a sign of life when it is time."""
         late = now - self._renewed
         if late >= RENEW_SECONDS:
             self._store.renew(self._holder)
@@ -231,7 +231,7 @@ class SharedLimits:
                 this.back[name] = count
 
     def _share_out(self, this: Round) -> list[tuple[Ask, Taker]]:
-        """Hand out what is spare, tickets first; what to ask for, and for whom."""
+        """Hand out what is spare, tickets first, and return what to ask for, with its takers."""
         asks: list[tuple[Ask, Taker]] = []
         for ticket in [ticket for ticket in self._waiting if not ticket.held]:
             left = _missing(ticket.needs, 1, this.spare)
@@ -297,7 +297,7 @@ class SharedLimits:
     def _got(self, ask: Ask, taker: Taker, times: int, this: Round) -> None:
         for name, count in ask.needs.items():
             self._held[name] = self._held.get(name, 0) + count * times
-            self._keep.pop(name, None)  # they were free, whoever else waits
+            self._keep.pop(name, None)  # they were free, though others may wait
         if isinstance(taker, Ticket):
             self._admit(taker)
         else:

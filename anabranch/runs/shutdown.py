@@ -82,7 +82,7 @@ def hurry(run: Run) -> None:
 
 
 def state_of(run: Run, error: BaseException) -> State:
-    """The final state of a run that was interrupted or cancelled, by whom it may have been."""
+    """The final state of a run that was interrupted or cancelled."""
     ending = signals.ending()
     if ending is not None:
         run.ended_by = ending.kind

@@ -153,7 +153,7 @@ class _Watch:
 
     def on_signal(self, number: int, frame: Any) -> None:
         """Called in the main thread, between any two steps of whatever it does."""
-        if not self.runs:  # a copy that was forked this very moment: it comes again, to who listens there
+        if not self.runs:  # a copy that was forked this very moment: it comes again, for the copy's own handler
             self.forget()
             os.kill(os.getpid(), number)
             return
@@ -169,7 +169,7 @@ class _Watch:
         elif number == signal.SIGINT:
             ending.hurry = True
         else:  # it is ending already, or about to
-            if number == signal.SIGTERM:  # who says so will not wait as long as the walltime may
+            if number == signal.SIGTERM:  # its sender will not wait as long as the walltime may
                 ending.shorten(self.runs[0][0].session.settings)
             return
         self._interrupt(number, frame)

@@ -4,17 +4,55 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import context, states
 from anabranch.engine.giving_up import give_up
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterable
 
     from anabranch.core.maps import MapRun
     from anabranch.driver.pump import Pump
     from anabranch.driver.waiting import Waiting
+
+
+class Ending(Protocol):
+    """A flow run, or one that may not exist yet."""
+
+    @property
+    def over(self) -> threading.Event: ...
+    def cancel(self, by: str, /) -> bool: ...
+
+
+class SubmittedFlow(Ending, Protocol):
+    """A flow that was submitted, perhaps before its run exists."""
+
+    @property
+    def exists(self) -> bool: ...
+
+
+class HasEndings(Protocol):
+    """The scope of a flow run."""
+
+    @property
+    def endings(self) -> Endings: ...
+
+
+class Child(Ending, Protocol):
+    """A flow run that began in this one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def scope(self) -> HasEndings: ...
+
+
+class Stream(Protocol):
+    """A call of a generator whose items are read one by one."""
+
+    def left_open(self) -> None: ...
 
 
 class Endings:
@@ -36,9 +74,9 @@ class Endings:
         self.maps: list[MapRun] = []
         self.left: list[MapRun] = []
         self.called_flows = 0
-        self.children: list[Any] = []
-        self.submitted: dict[tuple[str, int], Any] = {}
-        self.streams: list[Any] = []
+        self.children: list[Child] = []
+        self.submitted: dict[tuple[str, int], SubmittedFlow] = {}
+        self.streams: list[Stream] = []
         self._pump = pump
         self._waiting = waiting
         self._flow_run_id = flow_run_id
@@ -113,11 +151,11 @@ class Endings:
             if map.source is not None and not map.closed:
                 self._pump.dispatch(functools.partial(self._pump.dispatcher.board.cancel_map, map, unpulled_only=True))
 
-    def unhandled(self) -> tuple[int, int, Any]:
+    def unhandled(self) -> tuple[int, int, tuple[MapRun, int] | None]:
         """(unhandled failures, all runs, the first (map, index))."""
         total = self.called_flows
         bad = 0
-        first = None
+        first: tuple[MapRun, int] | None = None
         for map in (*self.maps, *self.left):
             total += len(map.codes)
             for index in map.failures():

@@ -1,8 +1,8 @@
 """Ctrl-C, and the moments at which it must not be heard.
 
 Between two steps of its own the main thread may be interrupted anywhere. In the midst of an event of the dispatcher
-it must not be: half of it would stay, and what comes after would wait for ever. Flows listen by themselves (`ends`).
-Outside of them, from the first run on, `guard` stands in the place of Python's own handler: it raises
+it must not be: half of it would stay, and what comes after would wait for ever. Flows have handlers of their own
+(`runs.signals`). Outside of them, from the first run on, `guard` stands in the place of Python's own handler: it raises
 KeyboardInterrupt as that one does, a moment later where that is needed.
 """
 
@@ -21,7 +21,7 @@ _main = threading.main_thread()
 
 
 def guard() -> None:
-    """Stand in the place of Python's handler of Ctrl-C, from its main thread; a handler of anybody's stays."""
+    """Stand in the place of Python's handler of Ctrl-C, from its main thread; another handler stays."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler and threading.current_thread() is _main:
         signal.signal(signal.SIGINT, _on_interrupt)
 

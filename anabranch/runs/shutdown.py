@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import FlowRunRow
     from anabranch.core.states import State
+    from anabranch.driver.endings import Child
 
 LOOK_SECONDS = 0.1  # between looks at whether the grace was cut short
 LAST_SECONDS = 5.0  # for flow runs in threads of their own to be recorded, once all they wait for has ended
@@ -55,7 +56,7 @@ def wind_up(run: Run, error: BaseException) -> None:
 def _wait_for_running(run: Run, ending: Ending) -> None:
     """Halt the whole program's tree of flow runs, also those that begin meanwhile."""
     pump = run.session.pump
-    roots: list[Interruptible] = signals.listeners() or [run]
+    roots: list[Child] = [*signals.listeners()] or [run]
     halted: set[str] = set()
     ended = Waiter()
     while (left := ending.left()) > 0:
@@ -67,7 +68,7 @@ def _wait_for_running(run: Run, ending: Ending) -> None:
             return
 
 
-def _tree(run: Interruptible) -> Iterator[Interruptible]:
+def _tree(run: Child) -> Iterator[Child]:
     yield run
     for child in tuple(run.scope.endings.children):
         yield from _tree(child)

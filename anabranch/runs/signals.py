@@ -27,12 +27,12 @@ from anabranch import logs
 from anabranch.core import forks
 from anabranch.core.states import Cancelled, Suspended
 from anabranch.driver import interrupts
+from anabranch.driver.endings import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from anabranch.core.states import State
-    from anabranch.driver.scope import Scope
     from anabranch.session import Session
 
 CAUGHT_SECONDS = 1.0  # after which an interrupt that led to nothing counts as caught
@@ -61,12 +61,10 @@ if hasattr(signal, "SIGUSR1"):
     _KINDS[signal.SIGUSR1] = Kind("The walltime is near (SIGUSR1).", Suspended, 75, "walltime_grace", "walltime")
 
 
-class Interruptible(Protocol):
+class Interruptible(Child, Protocol):
     """A flow run that signals end."""
 
-    id: str
     session: Session
-    scope: Scope
     ended_by: Kind | None
 
     @property

@@ -1,8 +1,8 @@
-"""The one place where objects of other people are asked anything: their text, repr, attributes.
+"""The one place that asks foreign objects anything: their text, repr, attributes.
 
-An object's answer is its own code. It may raise whatever it likes, lie, or make up attributes as it
-is asked for them, so an answer here is always one of the kind that was asked for, and a failure to
-answer is never more than a fallback. What an object *is* is read from its type, never asked of it.
+Asking runs the object's own code, which may raise anything, lie, or make up attributes. So an answer from here
+always has the kind that was asked for, and an object that fails to answer gets the fallback. The kind of an object
+is read from its type, never asked of the object.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _shown.maxstring = _shown.maxother = 500
 
 
 def passes(error: BaseException) -> bool:
-    """Whether what came out of an object's code was meant for the thread that ran it, and must go on.
+    """Return whether an exception out of an object's code was meant for the thread, and must be raised further.
 
-    These are Ctrl-C, which arrives in the main thread wherever it is, and what ends a thread that was written off.
+    Two are: Ctrl-C, which arrives in the main thread at any line, and the one that ends a thread that was written off.
     """
     if isinstance(error, KeyboardInterrupt):
         return threading.current_thread() is threading.main_thread()
@@ -30,7 +30,7 @@ def passes(error: BaseException) -> bool:
 
 
 def text(value: object) -> str:
-    """`str` of it, whole: a secret that was cut in two would not be found in it."""
+    """Return the whole `str` of a value: in a cut text half a secret would not be masked."""
     try:
         return str.__str__(str(value))
     except BaseException as bad:
@@ -40,12 +40,12 @@ def text(value: object) -> str:
 
 
 def told(error: BaseException) -> str:
-    """An exception as one reads it behind a traceback: kind and message."""
+    """Return the last line of an exception's traceback: kind and message."""
     return f"{type(error).__name__}: {text(error)}"
 
 
 def shown(value: object, longest: int = 500) -> str:
-    """`repr` for a message; of what is nested only the beginning is asked."""
+    """Return a `repr` for a message; nested values are asked only as far as they are shown."""
     try:
         found = _shown.repr(value) if type(value) in _NESTED else repr(value)
     except BaseException as bad:
@@ -56,17 +56,17 @@ def shown(value: object, longest: int = 500) -> str:
 
 
 def attribute(value: object, name: str, default: Any = None) -> Any:
-    """What an object has under a name; what its `__getattr__` would make up is not asked for."""
+    """Return an object's attribute; its `__getattr__` is not called, since it may make attributes up."""
     try:
         return object.__getattribute__(value, name)
-    except BaseException as bad:  # also of a property's own code
+    except BaseException as bad:  # a property's code may raise anything
         if passes(bad):
             raise
         return default
 
 
 def of_class(kind: type, name: str, default: Any = None) -> Any:
-    """What a class or one of its bases defines under a name, as it stands there; its metaclass is not asked."""
+    """Return the attribute that a class or one of its bases defines, unbound; the metaclass is not asked."""
     for base in kind.__mro__:
         if name in base.__dict__:
             return base.__dict__[name]
@@ -74,11 +74,11 @@ def of_class(kind: type, name: str, default: Any = None) -> Any:
 
 
 def is_a(value: object, *kinds: type) -> bool:
-    """Whether a value is of one of these types; `isinstance` would believe what mocks and proxies say of themselves."""
+    """Return whether a value's type is one of these; `isinstance` would believe what mocks and proxies claim."""
     return issubclass(type(value), kinds)
 
 
 def name_of(fn: object, default: str = "") -> str:
-    """A function's own name, the type's of anything else that can be called."""
+    """Return a function's name, or the type's name for any other callable."""
     found = attribute(fn, "__name__")
     return found if type(found) is str else default or type(fn).__name__

@@ -1,4 +1,4 @@
-"""How a mapped item becomes a call's arguments, as `contracts.Binding` says."""
+"""From a mapped item to a call's arguments, as `contracts.Binding` says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def binder(binding: Binding, constants: Sequence[Any]) -> Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]:
-    """A function from an item to (args, kwargs)."""
+    """Return a function from an item to (args, kwargs)."""
     if binding.star:
         return lambda item: item
     if binding.width == 1:

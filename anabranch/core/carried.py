@@ -1,7 +1,8 @@
-"""Context variables of who submits, for runs in the same process: each runs in the context it was submitted in.
+"""Context variables of the submitting code, for runs in the same process.
 
-A series of runs has the context of its first one; of others only what differs from it is noted, until they have
-ended. Of ours nothing goes along: a task does not see the flow around it as its own.
+Each run executes in the context it was submitted in. A series keeps the context of its first run, and those of
+later runs only where they differ, until these have ended. anabranch's own variables are left out: a task does not see
+the flow around it as its own.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
 
 _MISSING = object()
-PRUNE_FROM = 1024  # items noted, before those that have ended are looked for
+PRUNE_FROM = 1024  # noted items from which on ended ones are removed
 
 
 class Contexts:
-    """What is captured in one scope: a context that holds the same as the last one is that one."""
+    """The contexts captured in one scope; equal successive contexts are one object."""
 
     def __init__(self) -> None:
         self._last: tuple[Any, contextvars.Context] | None = None
 
     def here(self) -> tuple[Any, contextvars.Context]:
-        """What there is of the context of here, by its identity, and the context itself."""
+        """Return the identity of the current context's content, and the context."""
         now = contextvars.copy_context()
-        content = gc.get_referents(now)[0]  # the same object as long as nobody sets a variable
+        content = gc.get_referents(now)[0]  # the same object until a variable is set
         last = self._last
         if last is not None and last[0] is content:
             return last
@@ -42,7 +43,7 @@ class Contexts:
         return found
 
     def clear(self, maps: Iterable[MapRun]) -> None:
-        """Let go of what was captured: it holds the flow run around, which holds these maps."""
+        """Drop the captured contexts: they hold the flow run around, which holds these maps."""
         self._last = None
         for map in maps:
             map.carried = None
@@ -56,7 +57,7 @@ def _without_ours() -> None:
 
 
 def _same(one: contextvars.Context, other: contextvars.Context) -> bool:
-    """Whether all variables hold the very same objects; they are not asked whether they are equal."""
+    """Return whether all variables hold the very same objects; equality would run their code."""
     return len(one) == len(other) and all(other.get(name, _MISSING) is value for name, value in one.items())
 
 
@@ -64,7 +65,7 @@ class Carried:
     """The contexts of a map's items, or of a series of runs.
 
     Attributes:
-        content: what there is of the first one's: who finds the same need not look further.
+        content: identity of the first run's content; an equal identity means an equal context.
     """
 
     __slots__ = ("_base", "_contexts", "_next", "_others", "content")
@@ -76,7 +77,7 @@ class Carried:
         self._next = PRUNE_FROM
 
     def note(self, index: int, map: MapRun) -> None:
-        """An item is about to be submitted, where another content was found."""
+        """Note the context of an item that is about to be submitted, if it is not that of the first."""
         content, context = self._contexts.here()
         if context is self._base:
             self.content = content
@@ -88,11 +89,11 @@ class Carried:
             self._next = max(PRUNE_FROM, 2 * len(self._others))
 
     def at(self, index: int) -> contextvars.Context:
-        """A copy of an item's context, to run it in."""
+        """Return a copy of an item's context, to run it in."""
         return self._others.get(index, self._base).copy()
 
     def of_all(self, items: Any) -> contextvars.Context | None:
-        """The one context of these items; None where they have several."""
+        """Return the one context of these items; None where they have several."""
         if not self._others:
             return self._base
         found = {id(self._others.get(index, self._base)) for index in items}

@@ -1,4 +1,4 @@
-"""A map's arguments as columns: slices of what can be counted, pulls of what cannot."""
+"""A map's arguments as columns: slices of sized inputs, pulls from iterators."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class _Sized:
 
 
 class _Stream:
-    """A column that is pulled; what came before an error of the iterator is not lost."""
+    """A column pulled from an iterator; elements before the iterator's error are kept."""
 
     __slots__ = ("cells", "error", "label", "now", "wrap")
 
     def __init__(self, label: str, argument: Mapped) -> None:
         self.cells: Iterator[Any] = iter(argument.iterable)
-        self.now: Callable[[Any], Any] | None = None  # gives an element as it is before the next one is pulled
+        self.now: Callable[[Any], Any] | None = None  # copies an element before the next one is pulled
         self.label = label
         self.wrap = argument.wrap
         self.error: BaseException | None = None
@@ -68,7 +68,7 @@ class _Stream:
         part: list[Any] = []
         try:
             cells = islice(self.cells, count)
-            part.extend(cells if self.now is None else map(self.now, cells))  # keeps what it got when that raises
+            part.extend(cells if self.now is None else map(self.now, cells))  # keeps the elements before an exception
         except BaseException as error:
             self.error = error
         return part if self.wrap is None else [wrap_each(self.wrap, cell) for cell in part]
@@ -77,8 +77,8 @@ class _Stream:
 class Source:
     """The items of a map: bare elements of the one mapped argument, or tuples of several.
 
-    With `random_access` any item can be had at any time by `at` and `slice`; else `take` pulls the
-    next ones, once. One thread at a time.
+    With `random_access`, `at` and `slice` read any item at any time. Otherwise `take` pulls the next items, once.
+    One thread at a time.
     """
 
     __slots__ = ("_columns", "_fault", "_here", "_name", "_streams", "_taken", "exhausted", "length", "random_access")
@@ -93,7 +93,7 @@ class Source:
         self._streams = [c for c in self._columns if isinstance(c, _Stream)]
         self._taken = 0
         self._fault: BaseException | None = None
-        self._here = copy_context() if self._streams else None  # where the iterators were given: their code runs there
+        self._here = copy_context() if self._streams else None  # iterators run in the context that they were given in
         self.random_access = not self._streams
         self.length: int | None = None
         if self.random_access:
@@ -101,21 +101,21 @@ class Source:
         self.exhausted = self.length == 0
 
     def at(self, index: int) -> Any:
-        """Item `index`; random access only."""
+        """Return item `index`; random access only."""
         if len(self._columns) == 1:
             return self._sized()[0].at(index)
         return tuple(column.at(index) for column in self._sized())
 
     def slice(self, lo: int, hi: int) -> Sequence[Any]:
-        """Items from `lo` to before `hi`; random access only. A range stays one."""
+        """Return items [lo, hi); random access only. A range stays a range."""
         if len(self._columns) == 1:
             return self._sized()[0].slice(lo, hi)
         return list(zip(*(column.slice(lo, hi) for column in self._sized()), strict=True))
 
     def take(self, count: int) -> list[Any]:
-        """Up to `count` next items; fewer only at the end or before an error, which the next call raises.
+        """Return up to `count` next items; fewer only at the end or before an error, which the next call raises.
 
-        Raises what the user's iterator raised, or MapError when one argument ends before another.
+        Raises the user's iterator's own exception, or MapError when one argument ends before another.
         """
         if self._fault is None and not self.exhausted and count > 0:
             items = self._pull(count) if self._here is None else self._here.run(self._pull, count)
@@ -131,16 +131,16 @@ class Source:
         raise fault
 
     def take_now(self, now: Callable[[Any], Any]) -> None:
-        """From here on each element goes through `now` before the next one is pulled."""
+        """Pass each element through `now` before the next one is pulled, from here on."""
         for column in self._streams:
             column.now = now
 
     def close(self) -> None:
-        """Take nothing more and close generators."""
+        """Pull no more, and close generators."""
         self.exhausted = True
         here, self._here = self._here or copy_context(), None
         for column in self._streams:
-            if isinstance(column.cells, GeneratorType):  # nothing else: a cursor is still the user's
+            if isinstance(column.cells, GeneratorType):  # other iterators, such as a cursor, stay the user's
                 here.run(column.cells.close)
 
     def _sized(self) -> list[_Sized]:
@@ -149,7 +149,7 @@ class Source:
         return [column for column in self._columns if isinstance(column, _Sized)]
 
     def _pull(self, count: int) -> list[Any]:
-        # One more than a counted column has shows whether a stream goes on beyond it, and no more is needed.
+        # One element beyond a sized column shows whether a stream is longer; more is not pulled.
         count = min([count, *(c.left + 1 for c in self._columns if isinstance(c, _Sized))])
         parts = [column.pull(count) for column in self._columns]
         shortest = min(len(part) for part in parts)
@@ -160,7 +160,7 @@ class Source:
         return list(zip(*(part[:shortest] for part in parts), strict=True))
 
     def _end(self, parts: list[Sequence[Any]], shortest: int) -> None:
-        """One column gave less than asked: it raised, or ended; if it ended, all must have."""
+        """Handle a column that gave less than was asked: it raised or ended. If it ended, all must have ended."""
         ended = []
         for column, part in zip(self._columns, parts, strict=True):
             if len(part) == shortest:
@@ -179,5 +179,5 @@ class Source:
 
 
 def _column(label: str, argument: Mapped) -> _Sized | _Stream:
-    """Future lists are listed: whoever wants them fed item by item takes them out of the plan first."""
+    """Return the column of one argument; a future list that is fed item by item was taken out of the plan before."""
     return _Stream(label, argument) if is_a(argument.iterable, Iterator) else _Sized(label, argument)

@@ -1,4 +1,4 @@
-"""What a task's runs are computed with, followed over time: its function, its hooks, and all that these read."""
+"""The code and data that a task's runs are computed with, followed over time: function, hooks, all they read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Computation:
-    """Of one task. Pickled, it is the `Fixed` one of that moment, as the function beside it is.
+    """The computation of one task; a pickle of it is a `Fixed`, like the function that is pickled beside it.
 
     Attributes:
-        edition: another number after each change that was seen.
+        edition: goes up with each change that `look` has found.
     """
 
     __slots__ = ("_fn", "_identities", "_lock", "_options", "_run", "_watch", "edition")
@@ -38,14 +38,14 @@ class Computation:
 
     @property
     def watch(self) -> Watch | None:
-        """What its last edition reads."""
+        """The watch over everything that the last edition reads."""
         return self._watch
 
     def look(self, run: str | None = None) -> int:
-        """Compare with what was there at the last look; returns the edition.
+        """Compare with the last look; returns the edition.
 
         Args:
-            run: the flow run that looks: its first look reads also what is slow to read, as does that of nobody.
+            run: the flow run that looks. Its first look, and one without a run, also read values that are slow to read.
         """
         with self._lock:
             through = run is None or run != self._run
@@ -58,11 +58,11 @@ class Computation:
             return self.edition
 
     def moved(self) -> bool:
-        """Whether it is another edition than at the last look, as far as the names that it reads tell."""
+        """Return whether a name that it reads is bound to another object than at the last look."""
         return self._watch is not None and not self._watch.same_names()
 
     def identity(self, *, working: bool = True) -> Identity:
-        """What its function is now, with or without its working state: a key must not be that of a moment ago."""
+        """Return the identity of the function as of now, with or without its working state."""
         self.look()
         found = self._identities.get(working)
         if found is None:
@@ -74,7 +74,7 @@ class Computation:
 
 
 class Fixed:
-    """What a function was when it was sent; see `Computation`."""
+    """The identity of a function at the moment it was sent; see `Computation`."""
 
     __slots__ = ("_identity",)
 
@@ -89,7 +89,7 @@ class Fixed:
 
 
 def _hooks(options: TaskOptions) -> Iterator[Any]:
-    """All functions among the options: they travel with the task's own."""
+    """Yield all functions among the options: they travel with the task's own."""
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if field.name == "cache_policy":
@@ -107,7 +107,7 @@ _classes: weakref.WeakKeyDictionary[type, tuple[Watch, bytes]] = weakref.WeakKey
 
 
 def class_code(kind: type) -> bytes:
-    """A class for the hash of an instance: its code too, where it is the user's; raises Culprit."""
+    """Return a class as part of an instance's hash, with its code if it is the user's; raises Culprit."""
     if not is_own_class(kind):
         return class_name(kind)
     found = _classes.get(kind)

@@ -1,4 +1,4 @@
-"""What can hold a future: the kinds of containers, and their parts."""
+"""Containers that can hold a future: their kinds and their parts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from anabranch.core.states import StateSequence
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Exact types whose instances hold nothing: one set look-up instead of a visit.
+# Exact types without parts: one set look-up instead of a visit.
 LEAVES: frozenset[type] = frozenset({
     int, str, bytes, float, bool, type(None), complex, bytearray, memoryview, range, slice, type, type(...),
     types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType,
 })  # fmt: skip
-# Of these, what cannot change; a built-in method has an object.
+# The immutable ones among them; a built-in method is left out because it has an object.
 FIXED = LEAVES - {bytearray, memoryview, types.BuiltinFunctionType, types.MethodType, types.ModuleType}
 EXACT: frozenset[type] = frozenset({list, tuple, dict, set, frozenset})  # never futures themselves
 
@@ -34,18 +34,18 @@ _BUILTIN: tuple[tuple[type, int], ...] = (
     (list, LIST), (tuple, TUPLE), (dict, DICT), (set, SET), (frozenset, FROZENSET), (deque, DEQUE),
     (StateSequence, SEVERAL), (FutureSet, SEVERAL),
 )  # fmt: skip
-# What these hold is known without asking them for it.
+# Iterators that show their content without being advanced.
 _LOOKED_THROUGH = frozenset({
     zip, enumerate, reversed, type(iter([])), type(iter(())), type(reversed([])), type(iter(set())), type(iter({})),
     type(iter({}.values())), type(iter({}.items())), type(iter(deque())),
 })  # fmt: skip
-_ENDLESS = (zip, enumerate, reversed)  # unless what they go through ends
-# Fields of classes that are neither dataclasses nor attrs'.
+_ENDLESS = (zip, enumerate, reversed)  # unless the iterators inside end
+# Fields of classes that are neither dataclasses nor attrs classes.
 _HOLDERS = ((UserDict, ("data",)), (UserList, ("data",)), (ChainMap, ("maps",)))
 
 
 class Steps:
-    """What an iterator gave, with holes for values to come: whoever fills them gets an iterator, each time anew."""
+    """The elements of an iterator, with holes for values to come; filling them gives a new iterator each time."""
 
     __slots__ = ("items",)
 
@@ -55,7 +55,7 @@ class Steps:
 
 @lru_cache(maxsize=1024)
 def kind_of(cls: Any) -> int:
-    """Which of the kinds above the instances of a class are."""
+    """Return the kind, of those above, that the instances of a class have."""
     if issubclass(cls, Annotation):
         return MARK
     if cls is Steps:
@@ -63,7 +63,7 @@ def kind_of(cls: Any) -> int:
     for base, kind in _BUILTIN:
         if issubclass(cls, base):
             return kind
-    # Asked of the class, never of the instance: mocks and lazy proxies answer yes to everything.
+    # The class is asked, never the instance: mocks and lazy proxies answer yes to everything.
     if callable(of_class(cls, "model_copy")) and type(_model_fields(cls)) is dict:
         return MODEL
     if _field_names(cls):
@@ -76,7 +76,7 @@ def kind_of(cls: Any) -> int:
 
 
 def _is_parsed(cls: type) -> bool:
-    """Whether it is `argparse.Namespace`, which is not imported for this."""
+    """Return whether it is `argparse.Namespace`, without importing argparse."""
     return cls.__name__ == "Namespace" and cls.__module__ == "argparse"
 
 
@@ -86,7 +86,7 @@ def _model_fields(cls: type) -> Any:
 
 @lru_cache(maxsize=1024)
 def _field_names(cls: Any) -> tuple[str, ...]:
-    """The names of what a dataclass, a class of attrs or one that wraps a container holds."""
+    """Return the field names of a dataclass, an attrs class, or a class that wraps a container."""
     found = of_class(cls, "__dataclass_fields__")
     if type(found) is dict:
         return tuple(f.name for f in dataclasses.fields(cls))
@@ -97,7 +97,7 @@ def _field_names(cls: Any) -> tuple[str, ...]:
 
 
 def attributes_of(kind: int, value: Any) -> dict[str, Any]:
-    """What an object holds under names, as far as it is set."""
+    """Return the attributes of an object that are set."""
     cls: Any = type(value)
     if kind == FIELDS:
         found = {name: attribute(value, name, MISSING) for name in _field_names(cls)}
@@ -112,14 +112,14 @@ def attributes_of(kind: int, value: Any) -> dict[str, Any]:
 
 
 def parts_of(kind: int, value: Any) -> Iterable[Any]:
-    """What a container holds, a dict's keys included; as the builtin it is made of has it, whatever it says itself."""
+    """Return a container's parts, a dict's keys included, as its builtin base has them; overrides are not called."""
     if kind == DICT:
         return chain(dict.__iter__(value), dict.values(value))
     if kind == LIST:
         return list.__iter__(value)
     if kind == TUPLE:
         return tuple.__iter__(value)
-    if kind == SEVERAL:  # made as they are asked for
+    if kind == SEVERAL:  # its parts are made on demand
         several: Iterable[Any] = value
         return several
     if kind == MARK:
@@ -138,7 +138,7 @@ def parts_of(kind: int, value: Any) -> Iterable[Any]:
 
 
 def ends(iterator: Any) -> bool:
-    """Whether an iterator of this kind comes to an end, and no code but this package's runs on the way."""
+    """Return whether an iterator of this kind ends, without any foreign code running on the way."""
     kind = type(iterator)
     if kind is types.GeneratorType:
         return _future_list_of(iterator) is not None
@@ -154,7 +154,7 @@ def ends(iterator: Any) -> bool:
 
 
 def behind(value: Any) -> Iterable[Any]:
-    """What an iterator goes through, or a view shows, without taking anything from it."""
+    """Return the object behind an iterator or a view, without advancing it."""
     kind = type(value)
     if kind is types.GeneratorType:
         found = _future_list_of(value)
@@ -166,7 +166,7 @@ def behind(value: Any) -> Iterable[Any]:
 
 
 def _future_list_of(generator: Any) -> FutureList | None:
-    """The list whose futures a generator gives."""
+    """Return the future list that a generator iterates over."""
     if generator.gi_code is not FutureList.__iter__.__code__ or generator.gi_frame is None:
         return None
     found: FutureList = generator.gi_frame.f_locals["self"]

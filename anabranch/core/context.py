@@ -1,4 +1,4 @@
-"""Where code runs: the flow run, the task run and the tags around it, as context variables."""
+"""The flow run, the task run and the tags around the running code, as context variables."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class TaskRun:
-    """One task run, as hooks and handlers get it; `anabranch.context` shows a copy of it to the task's code.
+    """One task run, as hooks and handlers get it; `anabranch.context` gives the task's code a copy.
 
     Attributes:
-        state: the one that a hook is told of.
-        start_time: Unix seconds at which its attempt began where it ran, 0.0 where that is not known.
-        end_time: the same of its end.
+        state: the state that the hook is called for.
+            start_time: Unix seconds at which the attempt began, by its machine's clock; 0.0 where that is not known.
+            end_time: the same for the end.
     """
 
     task_name: str
@@ -40,18 +40,18 @@ class TaskRun:
     kind: str = "map"  # "map", "submit", "call"
     given_name: str = ""
     start_time: float = 0.0
-    excused: int = 0  # attempts before this one that the infrastructure lost
+    excused: int = 0  # earlier attempts that the infrastructure lost
     version: str = ""  # the task's option
     end_time: float = 0.0
     state: State | None = None
-    bound: Callable[[], dict[str, Any]] | None = None  # gives the parameters: most runs are never asked
+    bound: Callable[[], dict[str, Any]] | None = None  # makes the parameters on demand: most runs are never asked
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the run was called with, by name.
+        """The run's arguments, by name.
 
-        Of a run that ends in the driver as far as that has it: in place of an upstream's value there may be the
-        exception that it ended with, its State where it has not ended, or the ResultReleased that says that it is gone.
+        For a run that ends in the driver, values that are not there are replaced: by the upstream's exception, by its
+        State while it has not ended, or by the ResultReleased of a value that is gone.
         """
         if self.bound is None:
             return {}
@@ -74,7 +74,7 @@ class TaskRun:
 
     @property
     def counted(self) -> int:
-        """The attempt as the user's `retries` count it."""
+        """The attempt number as the user's `retries` count it."""
         return self.attempt - self.excused
 
     @property
@@ -92,10 +92,10 @@ def _with_parameters(given: dict[str, Any], parameters: dict[str, Any]) -> TaskR
 
 
 def given_name(given: str | Callable[..., str], parameters: dict[str, Any], where: str) -> str:
-    """A run's name: a template over the parameters, or a function that may take them as `parameters`.
+    """Return a run's name from a template over the parameters, or from a function that may take them as `parameters`.
 
     Args:
-        where: whose option it is, for errors: ``@task 'load': task_run_name``.
+        where: the option, for errors: ``@task 'load': task_run_name``.
 
     Raises OptionError: the template names no parameter, the function fails, or gives no string.
     """
@@ -109,7 +109,7 @@ def given_name(given: str | Callable[..., str], parameters: dict[str, Any], wher
             raise _unnamed(where, given, error) from error
         known = ", ".join(parameters) or "none"
         raise OptionError(f"{where} {given!r} names {error}, which is no parameter; known are: {known}") from None
-    except Exception as error:  # of the user's function, or of what a parameter is asked
+    except Exception as error:  # the user's function raised, or a parameter's own code
         raise _unnamed(where, given, error) from error
     if not isinstance(name, str):
         raise OptionError(f"{where} gave {shown(name, 60)}, which is no string")
@@ -119,7 +119,7 @@ def given_name(given: str | Callable[..., str], parameters: dict[str, Any], wher
 def _takes_parameters(given: Callable[..., str]) -> bool:
     try:
         return "parameters" in inspect.signature(given).parameters
-    except (ValueError, TypeError):  # it does not tell
+    except (ValueError, TypeError):  # a callable without a signature
         return False
 
 
@@ -130,23 +130,23 @@ def _unnamed(where: str, given: str | Callable[..., str], error: Exception) -> O
 
 @dataclass(slots=True)
 class TaskContext:
-    """Around a task's function while an attempt runs."""
+    """The task run around the running code."""
 
     run: TaskRun
     port: WorkerPort | None = None  # None: called in the driver
     chunk: int = -1
     position: int = 0
-    log: Callable[[LogLine], None] | None = None  # where lines go; None: straight to the driver's handlers
+    log: Callable[[LogLine], None] | None = None  # takes log lines; None: straight to the driver's handlers
     level: int = 20
     scope: Any = None  # on a worker outside the driver: where its nested submits go
-    fns: dict[str, Callable[..., Any]] = field(default_factory=dict)  # there: the functions of its stages, by map
-    submits: bool = False  # its code has futures: they may be anywhere in what it returns
-    over: bool = False  # nothing of it runs any more
+    fns: dict[str, Callable[..., Any]] = field(default_factory=dict)  # the functions of its stages, by map (worker)
+    submits: bool = False  # its code has futures: they may be anywhere in its return value
+    over: bool = False  # none of its code runs any more
 
 
 @dataclass(slots=True)
 class FlowContext:
-    """Around a flow's function while it runs, in the driver."""
+    """The flow run around the running code, in the driver."""
 
     id: str
     name: str
@@ -157,7 +157,7 @@ class FlowContext:
     scope: Any = None  # the session's FlowScope; None in a forked copy of the driver
     log_prints: bool = False
     version: str = ""
-    caller: TaskContext | None = None  # the task run in whose thread it was called: it lends its slot while this waits
+    caller: TaskContext | None = None  # the task run that called the flow: it lends its slot while the flow waits
 
 
 current_task: ContextVar[TaskContext | None] = ContextVar("anabranch_task", default=None)
@@ -166,7 +166,7 @@ current_tags: ContextVar[tuple[str, ...]] = ContextVar("anabranch_tags", default
 
 
 def task_around() -> TaskContext | None:
-    """The task run that this thread is at, be it in a flow that was called there."""
+    """Return the task run of this thread, also from inside a flow that the task has called."""
     task = current_task.get()
     if task is not None:
         return task
@@ -175,13 +175,13 @@ def task_around() -> TaskContext | None:
 
 
 def flow_here() -> FlowContext | None:
-    """The flow run that what begins here belongs to: none in a forked copy of its driver."""
+    """Return the flow run that new runs belong to: none in a forked copy of its driver."""
     here = current_flow.get()
     return None if here is None or here.scope is None else here
 
 
 def _only_names() -> None:
-    """In a forked copy a run is still known by its name, and that is all."""
+    """Keep only the names of runs: a forked copy of the driver knows nothing else of them."""
     flow, task = current_flow.get(), current_task.get()
     if flow is not None:
         current_flow.set(replace(flow, scope=None, caller=None))
@@ -194,7 +194,7 @@ forks.in_copies(_only_names)
 
 @contextmanager
 def tags(*new: str) -> Iterator[tuple[str, ...]]:
-    """Add tags to the runs submitted or called inside; nested uses add up.
+    """Add tags to the runs that are submitted or called inside; nested uses add up.
 
     Tags are captured when `submit`, `map` or a call happens, not when the task runs.
     """

@@ -20,7 +20,7 @@ import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from anabranch.core.log_lines import LogLine as LogLine  # noqa: TC001 - who sends lines makes them by this name
+from anabranch.core.log_lines import LogLine as LogLine  # noqa: TC001 - senders of lines import it from here
 from anabranch.core.task_spec import TaskSpec as TaskSpec
 
 if TYPE_CHECKING:
@@ -68,20 +68,20 @@ class Stage:
     map_id: str
     flow_run_id: str = ""
     flow_run_name: str = ""
-    parent_id: str = ""  # the task run whose worker submitted this map
+    parent_id: str = ""  # the task run that submitted this map from its worker
     tags: tuple[str, ...] = ()
     run_name: str = ""  # template of the items' names
     parameters: dict[str, Any] | None = None  # the flow's, only where the cache policy asks for them
     log_prints: bool = False  # the flow's; the task's own option wins
     kind: str = "map"  # "map" or "submit"
     level: int = 20  # log level below which lines stay on the worker
-    store: ResultStore | None = None  # of a resumable run: its values, and inputs that come from an earlier driver
+    store: ResultStore | None = None  # of a resumable run: for its values, and for inputs from an earlier driver
     probe: StoreProbe | None = None
-    bare: bool = False  # values are not stored: nobody is going to read them
-    hashed: tuple[int, ...] | None = None  # columns of an item whose digest is reported; (): it is one; None: none is
-    wanted: Wanted | None = None  # from the worker's other loggers
+    bare: bool = False  # values are not stored: they will not be read
+    hashed: tuple[int, ...] | None = None  # columns of an item to digest; (): the item itself; None: no digest
+    wanted: Wanted | None = None  # levels of the program's own loggers that the worker forwards
     carried: Carried | None = None  # in the driver's process: the contexts of its items
-    plan: Any = None  # what a worker makes of it at first use, for all its chunks of it
+    plan: Any = None  # `worker.stages.StagePlan`: made by a worker at first use, for all its chunks
 
 
 @dataclass(slots=True)
@@ -94,10 +94,10 @@ class Chunk:
         items: the index in its map of each position.
         args: one argument item per position; positions may hold `core.walk.Hole`s.
         attempts: attempt number per position (stage 0); later stages begin at 1.
-        excused: how many of the attempts before do not count against the user's retries, per position; None: all do.
+        excused: per position, how many earlier attempts do not count against the user's retries; None: all count.
         inputs: blocks that the items read; ``Hole(n)`` in position p stands for
             ``inputs[wants[p][n]]``, where that is negative for ``saved[-1 - wants[p][n]]``.
-        saved: block of the result store and slot of inputs that nobody holds any more.
+        saved: for inputs that no runner holds any more, block of the result store and slot.
         keep: for each stage, whether its values are to be kept (False: dropped on the worker).
         inline_limit: values of at most this many bytes may come home inside the report.
         close_bytes, close_seconds: the worker ends the chunk at that size of kept values, or that age (0: at none).
@@ -133,7 +133,7 @@ class Chunk:
 
 @dataclass(slots=True)
 class ErrorInfo:
-    """An exception as it travels and is kept: text always, the object if it survives pickling; no frames."""
+    """An exception as it travels and is kept: always as text, as an object if it survives pickling; no frames."""
 
     type_name: str
     message: str
@@ -152,20 +152,20 @@ class Inline:
 
 @dataclass(slots=True)
 class Packed:
-    """A block's values, small enough to live in the driver: one pickled list, or a pickle of each."""
+    """A block's values, small enough to live in the driver: one pickled list, or one pickle each."""
 
     data: bytes
     nbytes: int = 0
     ends: array[int] | None = None  # where the pickle of each value ends; None: one list
 
     def values(self) -> list[Any]:
-        """All of them; raises what reading the first bad one raises."""
+        """Return all values; raises the exception of the first that does not unpickle."""
         if self.ends is None:
             return pickle.loads(self.data)  # type: ignore[no-any-return]
         return [self.value(slot) for slot in range(len(self.ends))]
 
     def value(self, slot: int) -> Any:
-        """One of them, where each has a pickle of its own; raises what reading it raises."""
+        """Return one value, where each has a pickle of its own; raises the exception of unpickling it."""
         assert self.ends is not None, "one list is read as a whole"
         return pickle.loads(memoryview(self.data)[self.ends[slot - 1] if slot else 0 : self.ends[slot]])
 
@@ -182,7 +182,7 @@ Block = Inline | Packed | Held | None
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one (stage, position) that did not simply complete."""
+    """The result of one (stage, position) that did not simply complete."""
 
     stage: int
     position: int
@@ -192,12 +192,12 @@ class Outcome:
     error: ErrorInfo | None = None
     delay: float = 0.0  # seconds until the next attempt, with AWAITING_RETRY or AWAITING_CACHE
     cache_key: str = ""
-    reason: str = ""  # a code word of core.reasons, where neither code nor error tell it
+    reason: str = ""  # a code word of core.reasons, where code and error do not tell it
 
 
 @dataclass(slots=True)
 class Report:
-    """What became of positions [first, first + count) of a chunk.
+    """The results of positions [first, first + count) of a chunk.
 
     In the happy path `codes` is None (all stages of all positions Completed) and `outcomes` is
     empty. `final` ends the chunk: positions from `first + count` on were not started and go back
@@ -218,7 +218,7 @@ class Report:
     worker: str = ""
     stored: tuple[str, ...] = ()  # per stage, the stored block in which slot n is position `first + n`; "" for none
     digests: bytes = b""  # of the positions' inputs, `core.keys.DIGEST_BYTES` each, where the stage asks for them
-    notes: list[StoredRow] = field(default_factory=list)  # what else was stored: inputs of items that failed
+    notes: list[StoredRow] = field(default_factory=list)  # stored inputs of items that failed
 
 
 # Events: what `sink` is called with, in lists, from any thread of the runner. A `Report` is one.
@@ -226,7 +226,7 @@ class Report:
 
 @dataclass(slots=True)
 class ChunkStarted:
-    """A worker has begun the chunk; told by engines outside this process, and nothing waits for it."""
+    """A worker has begun the chunk. Runners outside this process send it; nothing waits for it."""
 
     chunk: int
     worker: str = ""
@@ -250,7 +250,7 @@ class ChunkLost:
 
 @dataclass(slots=True)
 class ItemTimedOut:
-    """The position ran past its time and was stopped or written off; the chunk goes on or is lost by its own event."""
+    """The position ran past its time and was stopped or written off. The chunk goes on, or a ChunkLost follows."""
 
     chunk: int
     stage: int
@@ -260,7 +260,7 @@ class ItemTimedOut:
 
 @dataclass(slots=True)
 class ItemCancelled:
-    """A running position was stopped because it was asked for by `cancel(..., force=True)`."""
+    """A running position was stopped by `cancel(..., force=True)`."""
 
     chunk: int
     position: int
@@ -300,7 +300,7 @@ class WorkerLost:
 class Logs:
     lines: list[LogLine]
     dropped: int = 0
-    chunk: int = 0  # that they were logged in, where the runner knows
+    chunk: int = 0  # the chunk that logged them, where the runner knows
 
 
 ASK, WAIT = "ask", "wait"  # kinds of requests: answered at once, or when another task has ended
@@ -347,7 +347,7 @@ Sink = "Callable[[Sequence[Event]], None]"
 
 @dataclass(slots=True, frozen=True)
 class Capabilities:
-    """What a started runner can do; the dispatcher asks nothing else of its kind."""
+    """The abilities of a started runner; the dispatcher does not ask for its kind."""
 
     name: str
     in_process: bool = False  # tasks share the driver's objects
@@ -358,7 +358,7 @@ class Capabilities:
     nested: bool = False  # tasks may submit and wait
     resources: tuple[tuple[str, float], ...] = ()  # maximum of each resource known at start
     resources_elastic: bool = False  # maximum may grow
-    chunk_seconds: float = 0.1  # of work in a chunk: long against what the engine takes to go from one to the next
+    chunk_seconds: float = 0.1  # of work in a chunk: long against the engine's overhead between two chunks
 
 
 class Runner(Protocol):
@@ -406,7 +406,7 @@ class Runner(Protocol):
         ...
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
-        """A task in this chunk waits for others (or goes on): give its slot to somebody meanwhile."""
+        """A task in this chunk waits for others (or goes on): lend its slot out meanwhile."""
         ...
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
@@ -417,9 +417,9 @@ class Runner(Protocol):
 class SpillingRunner(Runner, Protocol):
     """A runner whose values lie in this machine's memory until they are told to leave it.
 
-    Engines with workers elsewhere have a memory of their own to care for, and are none. Both methods
-    block, and raise ResultReleased when the block has gone, SerializationError for values that
-    cannot be pickled, RunnerError when there is no room.
+    An engine with workers elsewhere manages its own memory and is not one. Both methods block. They raise
+    ResultReleased when the block is gone, SerializationError for values that cannot be pickled, RunnerError when
+    there is no room.
     """
 
     def spill(self, handle: Handle, block: Block) -> Held:
@@ -427,7 +427,7 @@ class SpillingRunner(Runner, Protocol):
         ...
 
     def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
-        """Copy these values of a `Held` block to a block of their own; the old one is released by others."""
+        """Copy these values of a `Held` block to a block of their own; the caller releases the old one."""
         ...
 
 
@@ -438,11 +438,11 @@ class WorkerPort(Protocol):
     in_process: bool
 
     def shared(self, shared_id: int) -> Any:
-        """What was `put` under this id."""
+        """Return the value that was `put` under this id."""
         ...
 
     def values(self, handle: Handle) -> Sequence[Any]:
-        """The values of a block that `Chunk.inputs` names."""
+        """Return the values of a block that `Chunk.inputs` names."""
         ...
 
     def report(self, report: Report) -> None:
@@ -450,21 +450,21 @@ class WorkerPort(Protocol):
         ...
 
     def limit(self, chunk: int) -> int | None:
-        """The position from which on nothing may start (see `shorten`), None when there is none."""
+        """Return the position from which on nothing may start (see `shorten`), None when there is none."""
         ...
 
     def cancelled(self, chunk: int, position: int) -> bool:
-        """Whether this position is not to be started."""
+        """Return whether this position must not be started."""
         ...
 
     def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
-        """Note what runs from now on (position -1: nothing), for blame and time-outs."""
+        """Note the item that runs from now on (position -1: none), for blame and time-outs."""
         ...
 
     def log(self, lines: list[LogLine], dropped: int) -> None: ...
 
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
-        """Ask the driver and wait for its answer; raises what the driver answers with."""
+        """Ask the driver and wait for its answer; raises the exception that the driver answers with."""
         ...
 
 

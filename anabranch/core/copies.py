@@ -1,4 +1,4 @@
-"""Whether two functions of one name are copies of one: a function that travelled by value has come back as another."""
+"""Whether two functions of one name are copies of one: a function that travelled by value comes back as a copy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MOST_PAIRS = 1000
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether nothing tells two values apart, nor their parts. In doubt something does; no object is asked."""
+    """Return whether two values are alike in all parts; False in doubt. No object's code runs."""
     pairs = [(one, other)]
     seen: set[tuple[int, int]] = set()
-    held = []  # what is made here keeps its id while it is known by it
+    held = []  # keeps objects made here alive, so that their ids are not used again
     while pairs:
         one, other = pairs.pop()
         if one is other or (id(one), id(other)) in seen:

@@ -1,4 +1,4 @@
-"""Where in a value the part is that cannot be pickled: ``value['config'].lock`` instead of a bare refusal."""
+"""The path to the part of a value that cannot be pickled: ``value['config'].lock`` instead of a bare refusal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WAY_OUT = "; make it inside the task, or move it and the functions that use it 
 
 
 def culprit_path(value: Any, dumps: Callable[[Any], Any], where: str = "value") -> str:
-    """The path to the innermost part of `value` that `dumps` refuses; `where` itself when no part of it is to blame.
+    """Return the path to the innermost part of `value` that `dumps` refuses; `where` when no part is to blame.
 
-    Looks into containers, what objects save of themselves, partials, methods, closures, defaults
-    and the globals a function names. Costs about one `dumps` of each part on the way.
+    It looks into containers, the state that objects save, partials, methods, closures, defaults and the globals that a
+    function names. It costs about one `dumps` of each part on the way.
     """
     return where + "".join(step for step, _ in _way(value, dumps))
 
@@ -29,7 +29,7 @@ def culprit_path(value: Any, dumps: Callable[[Any], Any], where: str = "value") 
 def unpicklable(
     value: Any, error: BaseException, dumps: Callable[[Any], Any], where: str = "value"
 ) -> SerializationError:
-    """The error to raise when `dumps` refused `value` with `error`: says which part of it, and why."""
+    """Return the error to raise when `dumps` refused `value` with `error`: it names the part and the cause."""
     way = _way(value, dumps)
     path = where + "".join(step for step, _ in way)
     culprit = way[-1][1] if way else value
@@ -57,7 +57,7 @@ def _refused_part(value: Any, dumps: Callable[[Any], Any], seen: set[int]) -> tu
         for step, part in _parts(value):
             if id(part) not in seen and _refusal(part, dumps) is not None:
                 return step, part
-    except Exception:  # of the object's own code, as it is looked at: the search ends here
+    except Exception:  # the object's own code raised: the search ends here
         return None
     return None
 
@@ -65,13 +65,13 @@ def _refused_part(value: Any, dumps: Callable[[Any], Any], seen: set[int]) -> tu
 def _refusal(value: Any, dumps: Callable[[Any], Any]) -> Exception | None:
     try:
         dumps(value)
-    except Exception as error:  # whatever the object's own code raises
+    except Exception as error:  # the object's own code may raise anything
         return error
     return None
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """The parts that pickling `value` would visit, each with its step in the path."""
+    """Yield the parts that pickling `value` would visit, each with its step in the path."""
     if is_a(value, str, bytes, bytearray, int, float, type):
         return
     if is_a(value, FunctionType):
@@ -101,7 +101,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _parts_of_state(value: Any) -> Iterator[tuple[str, Any]]:
-    """What the object saves of itself; where even that fails, what it has."""
+    """Yield the state that the object saves; where saving fails, its attributes."""
     try:
         reduced = value.__reduce_ex__(4)
     except Exception:  # the object's own code, or an object that cannot be saved at all

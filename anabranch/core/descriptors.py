@@ -1,6 +1,6 @@
-"""How a function stands in a class: what it is under a `classmethod` and the like, and to what it is bound when read.
+"""Functions in a class: the one under a `classmethod` and the like, and the object it is bound to when it is read.
 
-A task or flow in the body of a class does what its plain function would do there.
+A task or flow in the body of a class behaves as its plain function would there.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from anabranch.core.asking import attribute
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Binds = Literal["instance", "class", "nothing"]  # what reading it gives the function as its first argument
+Binds = Literal["instance", "class", "nothing"]  # the function's first argument once it is read
 
-CHAINS = sys.version_info < (3, 13)  # whether a builtin classmethod reads what it holds, as any class attribute is
+CHAINS = sys.version_info < (3, 13)  # whether a builtin classmethod calls `__get__` of the object that it holds
 
 
 def opened(fn: Any) -> tuple[Any, Binds]:
-    """The function itself, and to what reading it from an instance or a class binds it."""
+    """Return the function itself, and the kind of object that reading it binds it to."""
     if isinstance(fn, classmethod):
         return fn.__func__, "class"
     if isinstance(fn, staticmethod):
@@ -33,29 +33,28 @@ def opened(fn: Any) -> tuple[Any, Binds]:
         return fn.__get__(None, object), "instance"
     if isinstance(fn, FunctionType):
         return fn, "instance"
-    # As Python has it: a builtin, a class, a callable object or a method of another object is not bound.
+    # As in Python: a builtin, a class, a callable object or a method of another object is not bound.
     binds = hasattr(type(fn), "__get__") and attribute(fn, "__self__") is None
     return fn, "instance" if binds else "nothing"
 
 
 def owner_of(binds: Binds, instance: Any, kind: type | None) -> Any:
-    """What becomes the first argument where a class's attribute is read; None: nothing does."""
+    """Return the first argument that reading an attribute of a class binds; None: no argument."""
     if binds == "class":
         return kind if kind is not None else type(instance)
     return instance if binds == "instance" else None
 
 
 def under_classmethod(value: object) -> bool:
-    """Whether a builtin classmethod holds this object; looks through all objects there are."""
+    """Return whether a builtin classmethod holds this object; searches all objects of the process."""
     return any(type(holder) is classmethod for holder in gc.get_referrers(value))
 
 
 class Bound:
     """A task or flow that was read from its owner: an instance, or the class.
 
-    Calls and submits of it are those of the whole, with the owner as the first argument, as it is. It costs
-    nothing to make, so each reading makes one; two of one owner are equal, as methods are. `.fn` is the plain
-    bound method.
+    Its calls and submits are those of the task or flow, with the owner as the first argument. Each reading makes a new
+    one, which costs nothing. Two of one owner are equal, as methods are. `.fn` is the plain bound method.
     """
 
     def __init__(self, whole: Any, owner: Any) -> None:
@@ -65,10 +64,10 @@ class Bound:
         self.__doc__ = whole.__doc__
         self.__module__ = whole.__module__
 
-    if not TYPE_CHECKING:  # to type checkers it has what the whole has
+    if not TYPE_CHECKING:  # type checkers see the attributes of the task or flow
 
         def __getattr__(self, name: str) -> Any:
-            if name == "__func__":  # not there yet, or no more
+            if name == "__func__":  # not set yet, or deleted
                 raise AttributeError(name)
             return inspect.signature(self.fn) if name == "__signature__" else getattr(self.__func__, name)
 
@@ -82,7 +81,7 @@ class Bound:
         return type(self)(self.__func__.with_options(**given), self.__self__)
 
     def _hook(self, name: str, hook: Callable[..., Any]) -> Any:
-        return self.__func__._hook(name, hook)  # for the runs of every owner
+        return self.__func__._hook(name, hook)  # holds for the runs of every owner
 
     def __get__(self, instance: Any, kind: type | None = None) -> Self:
         return self

@@ -1,12 +1,12 @@
-"""What an earlier driver of the same run has left of a map's items, and which of it still holds.
+"""The items of a map that an earlier driver of the same run has completed, and whether their values still hold.
 
-    RECORDED --inputs are the same--> SAME --asked to run--> KEPT     its stored value stands, it does not run
-        |                              |
-        | they are not                 | nothing of its value is stored
-        v                              v
-    UNKNOWN: runs                    runs again, but what was made of it may stand
+    RECORDED --same inputs--> SAME --asked to run--> KEPT     its stored value holds, it does not run
+        |                       |
+        | other inputs          | its value is not stored
+        v                       v
+    UNKNOWN: runs             runs again, but values that were made from it may hold
 
-An item that is KEPT, or SAME, has the same inputs as then; so what reads it may be kept as well.
+    An item that is KEPT, or SAME, has the same inputs as before; so its readers may be kept as well.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Earlier:
     """The items of one map; see the module's head. Filled by the driver's threads, read under the pump's lock.
 
     Args:
-        rows: what is recorded of stored items, in the order it was written.
-        lost: whether a block is not in the store any more.
-        bare: whether items need no value, as nobody is going to read one.
+        rows: the recorded rows of stored items, in the order they were written.
+            lost: returns whether a block is missing from the store.
+            bare: whether items need no value, because none will be read.
     """
 
     __slots__ = ("_digests", "_empty", "attempts", "changed", "gates", "marks", "numbered", "places", "wraps")
@@ -46,11 +46,11 @@ class Earlier:
     ) -> None:
         self.marks = bytearray()
         self.places = Places()
-        self.attempts: dict[int, int] = {}  # the last one of completed items that had more than one, or run again
-        self.numbered = False  # items are recorded under the same names as then: their attempts count on
-        self.gates: tuple[Upstream, ...] = ()  # what all items read or waited for
-        self.wraps = False  # the digests are of tuples of an item's own columns
-        self.changed = 0  # recorded items that have other inputs now
+        self.attempts: dict[int, int] = {}  # last attempt of completed items that had several, or that run again
+        self.numbered = False  # items have the names that they had before: their attempt numbers go on
+        self.gates: tuple[Upstream, ...] = ()  # the upstreams that all items read or waited for
+        self.wraps = False  # digests are made of tuples of an item's own columns
+        self.changed = 0  # recorded items with other inputs now
         self._digests = bytearray()
         self._empty: set[int] = set()
         for row in rows:
@@ -82,7 +82,7 @@ class Earlier:
                 self._digests[item * size : (item + 1) * size] = digests[n * size : (n + 1) * size]
 
     def verify(self, first: int, values: Iterable[Any]) -> None:
-        """Items from `first` on have these inputs now."""
+        """Compare the inputs of the items from `first` on with the recorded ones."""
         marks = self.marks
         for item, value in enumerate(values, first):
             if item >= len(marks):
@@ -92,7 +92,7 @@ class Earlier:
                 self.verify_digest(item, digest_of((value,) if self.wraps and type(value) is not tuple else value))
 
     def verify_digest(self, item: int, digest: bytes) -> None:
-        """The inputs of an item have this digest now."""
+        """Compare the digest of an item's inputs with the recorded one."""
         if item < len(self.marks) and self.marks[item] == RECORDED:
             at = item * DIGEST_BYTES
             same = digest != NO_DIGEST and digest == self._digests[at : at + DIGEST_BYTES]
@@ -102,7 +102,7 @@ class Earlier:
                 self._anew(item)
 
     def offer(self, item: int, place: tuple[str, int] | None) -> None:
-        """This item was recorded under the same key: its value lies there, or (None) nowhere."""
+        """Note that the item was recorded under the same key; `place` is that of its value, None if it has none."""
         missing = item + 1 - len(self.marks)
         if missing > 0:
             self.marks.extend(bytes(missing))
@@ -113,7 +113,7 @@ class Earlier:
             self.places.add(place[0], (item,), (place[1],))
 
     def holds(self, item: int) -> bool:
-        """Whether the item's inputs are what they were when it completed."""
+        """Return whether the item has the inputs with which it completed."""
         return item < len(self.marks) and self.marks[item] in _HOLDS
 
     def all_hold(self, lo: int, hi: int) -> bool:
@@ -123,11 +123,11 @@ class Earlier:
     def split(
         self, lo: int, hi: int, unchanged: Callable[[int], bool], all_unchanged: Callable[[int, int], bool]
     ) -> Iterator[tuple[int, int, bool]]:
-        """Runs of items of [lo, hi) that are kept (True), or have to run; each item is kept once.
+        """Yield runs of items of [lo, hi) that are kept (True), or have to run; each item is kept once.
 
         Args:
-            unchanged: whether what the item reads is what it was.
-            all_unchanged: the same of a range of items, quickly; False also where it cannot tell.
+            unchanged: returns whether the values that an item reads are unchanged.
+            all_unchanged: the same for a range of items, quickly; False also where it cannot tell.
         """
         start = lo
         for found in _RUN.finditer(bytes(self.marks[lo:hi])):
@@ -166,26 +166,26 @@ class Earlier:
         return True
 
     def unclaimed(self) -> int:
-        """How many recorded items nobody asked for, or whose inputs are others now."""
+        """Return how many recorded items were not asked for, or have other inputs now."""
         return self.changed + sum(self.marks.count(mark) for mark in (RECORDED, SAME))
 
     def _anew(self, item: int) -> None:
-        """It had completed, at its first attempt if no other is known, and runs again."""
+        """Note that a completed item runs again; without a known attempt it had one."""
         if self.numbered:
             self.attempts.setdefault(item, 1)
 
     def tried(self, lo: int, hi: int) -> list[tuple[int, int]]:
-        """Items of [lo, hi) that had completed and run again, each with its last attempt; each is told once."""
+        """Return items of [lo, hi) that had completed and run again, each with its last attempt; each item once."""
         if not self.attempts:
             return []
         found: Iterable[int] = range(lo, hi)
-        if len(self.attempts) < hi - lo:  # a copy: a feeder's thread may add others meanwhile
+        if len(self.attempts) < hi - lo:  # copied, because a feeder's thread may add items meanwhile
             found = [item for item in list(self.attempts) if lo <= item < hi]
         return [(item, self.attempts.pop(item)) for item in found if item in self.attempts]
 
 
 def hold(upstreams: Sequence[Upstream], at: int | None = None) -> bool:
-    """Whether all that is read is what it was; `at`: this item of each map."""
+    """Return whether all upstreams hold; `at`: this item of each map."""
     for up in upstreams:
         earlier = up.map.earlier
         if earlier is None:

@@ -1,10 +1,9 @@
-"""How a value is written down for hashing: as bytes that say what it *is*, not where it lies.
+"""The encoding of a value for hashing: bytes that depend on its content alone, not on object identity.
 
-Dicts and sets are written in the order of their encoded members, arrays as dtype, shape and bytes,
-enum members by name, functions and classes as `core/identity.py` has them; any other object as the parts
-that pickle would save, but structurally, so that neither an object's identity nor interned strings matter.
-Every encoding ends itself, and one longer than `_LONG` is replaced by its hash: shared parts of a value
-are walked once.
+Dicts and sets are written in the order of their encoded members, arrays as dtype, shape and bytes, enum members by
+name, functions and classes as `core/identity.py` has them. Any other object is written as the parts that pickle would
+save, but structurally, so that neither an object's identity nor interned strings matter. Every encoding marks its own
+end. One longer than `_LONG` is replaced by its hash, so shared parts of a value are walked once.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _NOWHERE = 1 << 60
 
 
 class Culprit(Exception):
-    """Carries what could not be hashed upwards; each container on the way adds its step."""
+    """Raised for a part that cannot be hashed; each container on the way up adds its step."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(text(error))
@@ -47,24 +46,24 @@ class Culprit(Exception):
 
 
 class Tangle(Exception):
-    """So many ways lead through a cyclic structure that walking it structurally would not end."""
+    """Raised for a cyclic structure with so many paths that the walk would not end."""
 
 
 class Walk:
-    """One value being written down.
+    """The walk over one value.
 
-    An object met inside itself is written as the distance back to it. What holds such a way out
-    of itself cannot be remembered, because it reads differently from elsewhere.
+    An object that contains itself is written as the distance back to it. A part with such a reference to its outside
+    is not remembered, because its encoding differs by where the walk came from.
     """
 
     __slots__ = ("code", "dumps", "escape", "held", "kind", "known", "stack", "tangles")
 
     def __init__(self, dumps: Dumps | None, code: Encode, kind: Encode | None = None) -> None:
         self.dumps = dumps
-        self.code = code  # writes down a function, a method or a class
-        self.kind = kind or class_name  # the class of an instance
+        self.code = code  # encodes a function, a method or a class
+        self.kind = kind or class_name  # encodes the class of an instance
         self.known: dict[int, bytes] = {}
-        self.held: list[Any] = []  # keeps what is known alive: an id must not be used again
+        self.held: list[Any] = []  # keeps known objects alive: an id must not be used again
         self.stack: dict[int, int] = {}
         self.escape = _NOWHERE  # the outermost depth that anything inside points back to
         self.tangles = 0
@@ -109,7 +108,7 @@ class Walk:
         return encoded
 
     def pickled(self, value: Any, error: Exception) -> bytes:
-        """The last resort of what has no parts: its pickle, else it is the culprit."""
+        """Encode an object without parts by its pickle; raises Culprit where it has none."""
         if self.dumps is not None:
             try:
                 return b"P" + digest(self.dumps(value))
@@ -187,7 +186,7 @@ def _sequence(tag: bytes) -> Encoder:
 
 
 def _pairs(walk: Walk, pairs: Iterable[tuple[Any, Any]], step: str, ordered: bool = False) -> bytes:
-    """Keys and values; `step` is the format of a way into them."""
+    """Encode keys and values; `step` is the format of the path into them."""
     rows = []
     key: Any = None
     try:
@@ -219,7 +218,7 @@ def _set(walk: Walk, value: Any) -> bytes:
 
 
 def class_name(value: Any) -> bytes:
-    """Module and name of a class or a function that is found under them."""
+    """Encode a class or a function by module and name, under which it is found."""
     name = f"{getattr(value, '__module__', None)}:{getattr(value, '__qualname__', None) or value.__name__}"
     return _bytes(b"g", name.encode())
 
@@ -243,7 +242,7 @@ def _dataclass(walk: Walk, value: Any) -> bytes:
 
 
 def _model(walk: Walk, value: Any) -> bytes:
-    """A pydantic model: its fields, extras and private attributes, not which of them were set by hand."""
+    """Encode a pydantic model: its fields, extras and private attributes, not which of them were set by hand."""
     rows = list(value.__dict__.items())
     for more in ("__pydantic_extra__", "__pydantic_private__"):
         rows.extend((attribute(value, more) or {}).items())
@@ -267,7 +266,7 @@ def _array(walk: Walk, value: Any) -> bytes:
 
 
 def _masked(walk: Walk, value: Any) -> bytes:
-    """A masked array, whose pickle differs by whether somebody has looked at its fill value."""
+    """Encode a masked array, not by its pickle: reading its fill value changes that."""
     mask = value.mask.tobytes()
     return b"k" + walk.kind(type(value)) + _array(walk, value.data) + _bytes(b"b", mask)
 
@@ -320,7 +319,7 @@ EXACT: dict[type, Encoder] = {
 
 
 def _encoder(kind: type, value: Any) -> Encoder:
-    """How a value of a type that is not in the table is written; the value is not asked what it is."""
+    """Return the encoder for a type that is not in the table; the value itself is not asked."""
     if issubclass(kind, Enum):
         return _enum
     if issubclass(kind, type):
@@ -344,7 +343,7 @@ def _encoder(kind: type, value: Any) -> Encoder:
 
 
 def _own_pickle(kind: Any) -> bool:
-    """Whether a class says itself what of it is to be saved, or is a container too."""
+    """Return whether a class has its own pickling methods, or is a container too."""
     if kind.__reduce__ is not object.__reduce__ or issubclass(kind, (list, dict, tuple, str, bytes, int, float)):
         return True
     own = getattr(kind, "__getstate__", None)

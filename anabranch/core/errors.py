@@ -1,4 +1,4 @@
-"""Every error anabranch raises: one base, depth two, a sentence each on who raises it."""
+"""Every error that anabranch raises: one base, depth two, one sentence each on its cause."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ class AnabranchError(Exception):
 
 
 class OptionError(AnabranchError, TypeError):
-    """Raised at decoration for an unknown option (with the nearest name) or a bad value of one."""
+    """Raised at decoration for an unknown option (names the nearest one) or a bad value."""
 
 
 class ParameterBindError(AnabranchError, TypeError):
-    """Raised by a call, `submit` or `map` whose arguments do not fit the function's signature."""
+    """Raised by a call, `submit` or `map` when the arguments do not fit the function's signature."""
 
 
 class ParameterTypeError(AnabranchError, TypeError):
-    """Raised by a flow whose arguments do not validate against its annotations."""
+    """Raised by a flow when its arguments do not validate against its annotations."""
 
 
 class MapError(AnabranchError, ValueError):
@@ -27,7 +27,7 @@ class MapError(AnabranchError, ValueError):
 
 
 class ConfigurationError(AnabranchError):
-    """Raised for a bad setting; names the setting, where it came from and what is accepted."""
+    """Raised for a bad setting; names the setting, its source and the accepted values."""
 
 
 class MissingExtraError(AnabranchError, ImportError):
@@ -35,11 +35,11 @@ class MissingExtraError(AnabranchError, ImportError):
 
 
 class SerializationError(AnabranchError, TypeError):
-    """Raised when a value cannot be pickled; carries the path to the culprit inside it."""
+    """Raised when a value cannot be pickled; has the path to the part that refuses."""
 
 
 class ResourceError(AnabranchError, ValueError):
-    """Raised at submit when no worker could ever satisfy the resources asked for."""
+    """Raised at submit when no worker could ever have the resources that the task asks for."""
 
 
 # -- what became of a run ------------------------------------------------------------------------
@@ -56,7 +56,7 @@ class FailedRun(RunError):
 
 
 class CrashedRun(RunError):
-    """Raised by `result()` of a run that its infrastructure ended: a worker lost, a poison item."""
+    """Raised by `result()` of a run that the infrastructure ended: a lost worker, a poison item."""
 
 
 class CancelledRun(RunError):
@@ -64,7 +64,7 @@ class CancelledRun(RunError):
 
 
 class UnfinishedRun(RunError):
-    """Raised when a result is asked of a state that is not final."""
+    """Raised when the result of a state that is not final is read."""
 
 
 class UpstreamError(RunError):
@@ -76,7 +76,7 @@ class TaskTimeoutError(RunError, TimeoutError):
 
 
 class ResultReleased(RunError):
-    """Raised when a value is asked for after its last reader has gone; says how to keep it."""
+    """Raised when a value is read after its last reader has gone; says how to keep it."""
 
 
 class RemoteError(RunError):
@@ -104,19 +104,19 @@ class VersionMismatch(RunnerError):
 
 
 class ValueLost(RunnerError):
-    """Raised by a runner that is asked for a block which is gone with its worker; the loss is reported as well."""
+    """Raised by a runner for a block that was lost with its worker; the loss is reported as an event as well."""
 
 
 class ResumeError(AnabranchError):
-    """Raised when a recorded run cannot be gone on with; says why, and what to do instead."""
+    """Raised when a recorded run cannot be resumed; says why, and what to do instead."""
 
 
 class CodeChanged(ResumeError):
-    """Raised when a resumed run asks for a task whose code is another one now; says how to decide."""
+    """Raised when a resumed run calls a task with changed code; says how to decide."""
 
 
 class RunTakenError(ResumeError):
-    """Raised when another driver has a run, or took it over from this one."""
+    """Raised when another driver drives the run, or took it over from this one."""
 
 
 class ReplayError(AnabranchError):
@@ -128,12 +128,12 @@ class StoreError(AnabranchError):
 
 
 class RecordsError(AnabranchError):
-    """Raised by the records when the file is damaged, newer than this version, or of no use."""
+    """Raised by the records when the file is damaged, newer than this version, or no record."""
 
 
 class TransitionError(AnabranchError):
-    """Raised when a state change is not in the transition table: a bug, or a handler's bad answer."""
+    """Raised when a state change is not in the transition table: a bug, or a bad answer of a handler."""
 
 
 class MissingContextError(AnabranchError, RuntimeError):
-    """Raised by functions that only make sense inside a run, such as `get_run_logger`."""
+    """Raised outside a run by functions that need one, such as `get_run_logger`."""

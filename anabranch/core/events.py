@@ -1,4 +1,4 @@
-"""Instructions: what the dispatcher tells the pump to carry out, in order."""
+"""Instructions: the dispatcher returns them in order, and the pump carries them out."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Spill:
 
 @dataclass(slots=True)
 class Move:
-    """Copy what lives of a block to one of its own; answer with `Dispatcher.moved`. When it fails, it stays."""
+    """Copy the living values of a block to a block of their own; answer with `Dispatcher.moved`, if it worked."""
 
     map: MapRun
     block: ValueBlock
@@ -75,7 +75,7 @@ class Move:
 
 @dataclass(slots=True)
 class WantSlots:
-    """A map waits for a limit that programs share: see what it is (`Dispatcher.look_at_limits`), and get it."""
+    """A map waits for a shared limit: read which (`Dispatcher.look_at_limits`), and ask the record for slots."""
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ class Resolve:
 
 @dataclass(slots=True)
 class Decide:
-    """Ask what the user has to say to another attempt after a time-out; answer with `Dispatcher.decided`."""
+    """Ask the user's `retry_condition_fn` and handlers after a time-out; answer with `Dispatcher.decided`."""
 
     map: MapRun
     index: int
@@ -117,9 +117,9 @@ class Judge:
 
 @dataclass(slots=True)
 class KeepInput:
-    """Store what a failed item was called with: nobody else can, its worker being gone or stuck.
+    """Store the inputs of a failed item: its worker cannot, because it is gone or stuck.
 
-    `given` is its argument, or of it what comes from no other run; the rest comes from `upstreams`.
+    `given` is the item's argument, or the part of it that comes from no other run; the rest comes from `upstreams`.
     """
 
     map: MapRun
@@ -131,11 +131,11 @@ class KeepInput:
 
 @dataclass(slots=True)
 class Verdict:
-    """What an item ends as (or, with AWAITING_RETRY, begins again as) after its handlers have seen it."""
+    """The state that an item ends in (or, with AWAITING_RETRY, begins again in) after its handlers have answered."""
 
     code: int
     message: str = ""
-    name: str = ""  # of the user's own
+    name: str = ""  # a state name of the user's own
     value: Any = None
     error: ErrorInfo | None = None
     delay: float = 0.0
@@ -143,7 +143,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class RunHooks:
-    """Hooks of an end decided in the driver (trigger, lost, cancelled)."""
+    """Call the hooks of an end decided in the driver (trigger, lost, cancelled)."""
 
     map: MapRun
     index: int

@@ -1,12 +1,12 @@
 """Exceptions that travel: the type, its attributes, its causes and its group survive a process border.
 
-Pickle makes an exception again by calling its class with `args`, which fails for every class whose
-`__init__` takes anything else. Here it is built of its parts without `__init__`::
+Pickle rebuilds an exception by calling its class with `args`, which fails for every class with another
+`__init__`. Here it is built of its parts without `__init__`::
 
-    class, args, members (errno, slots, ...), __dict__     what cannot be pickled is left out, the rest is kept
+    class, args, members (errno, slots, ...), __dict__     parts that cannot be pickled are left out
     __cause__, __context__, members of a group             the same again, each by itself
 
-A class that says itself how it is pickled is asked first.
+A class with its own pickling method is asked first.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from anabranch.core.errors import RemoteError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MOST = 30  # exceptions that hang on one, or are in its group
+MOST = 30  # causes, contexts and group members of one exception
 _OWN = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 
 
 def portable(error: BaseException, dumps: Callable[[Any], bytes], loads: Callable[[bytes], Any]) -> bytes | None:
-    """A pickle that gives the exception again; None when its class does not travel. Never raises."""
+    """Return a pickle of the exception; None when its class does not travel. Never raises."""
     try:
         journey = _Journey(dumps, loads)
         form = journey.alone(error)
@@ -45,31 +45,31 @@ def portable(error: BaseException, dumps: Callable[[Any], bytes], loads: Callabl
 
 
 def links_of(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Its `__cause__` and its `__context__`."""
+    """Return its `__cause__` and its `__context__`."""
     cause, context = attribute(error, "__cause__"), attribute(error, "__context__")
     return (cause if is_a(cause, BaseException) else None), (context if is_a(context, BaseException) else None)
 
 
 def members_of(group: BaseException) -> tuple[BaseException, ...]:
-    """The exceptions of a group; () of any other one."""
+    """Return the exceptions of a group; () for any other exception."""
     return tuple(attribute(group, "exceptions", ())) if is_a(group, BaseExceptionGroup) else ()
 
 
 # -- twins -----------------------------------------------------------------------------------------
 
-_HEAP_TYPE = 1 << 9  # of a class's flags: it was made by a class statement
+_HEAP_TYPE = 1 << 9  # class flag: made by a class statement
 _DICT: Any = BaseException.__dict__["__dict__"]
 _NOT_COPIED = frozenset({"__dict__", "__weakref__", "__class__"})
 
 
 def twin(error: BaseException, members: Sequence[BaseException] = ()) -> BaseException:
-    """An exception to raise in the place of one that is kept: its class, attributes, cause, notes and frames.
+    """Return a copy to raise in place of a kept exception: same class, attributes, cause, notes and frames.
 
-    A raised exception gathers frames, each of which keeps the locals of a caller alive, and the exception that was
-    handled meanwhile. No code of the class is called. Where that way is barred it is the error itself.
+    Raising adds frames, each of which keeps the locals of a caller alive, and a `__context__`. The kept exception
+    gets neither. No code of the class is called. Where no copy can be made, the error itself is returned.
 
     Args:
-        members: of a group, in the place of those that it has.
+        members: members of a group that replace those of the error.
     """
     kind: Any = type(error)
     new = _bare(kind, error, members)
@@ -86,7 +86,7 @@ def twin(error: BaseException, members: Sequence[BaseException] = ()) -> BaseExc
 
 
 def _bare(kind: Any, error: BaseException, members: Sequence[BaseException]) -> BaseException:
-    """A new instance with nothing but its arguments; the error itself where there cannot be one."""
+    """Return a new instance with its arguments alone; the error itself where none can be made."""
     base, _, single = _made_of(kind)
     if single:
         return error
@@ -101,15 +101,15 @@ def _bare(kind: Any, error: BaseException, members: Sequence[BaseException]) -> 
 
 
 def _copy(member: Any, old: BaseException, new: BaseException) -> None:
-    with contextlib.suppress(AttributeError, TypeError):  # it is not set, or read-only and so made of the arguments
+    with contextlib.suppress(AttributeError, TypeError):  # not set, or read-only and so made of the arguments
         value = member.__get__(old)
-        if value is not None or member.__get__(new) is not None:  # of some, None that is set is not None that is not
+        if value is not None or member.__get__(new) is not None:  # some members tell a set None from an unset one
             member.__set__(new, value)
 
 
 @lru_cache(maxsize=1024)
 def _made_of(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
-    """The builtin class behind this one, what instances have beside attributes, and whether each is the only one."""
+    """Return the builtin base class, the members beside attributes, and whether there is but one instance."""
     base = next(one for one in kind.__mro__ if not one.__flags__ & _HEAP_TYPE)
     found = [
         member
@@ -125,7 +125,7 @@ def _made_of(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
 
 
 class _Parts:
-    """Pickles as the exception that is built of these."""
+    """The parts of an exception; unpickles as the exception."""
 
     __slots__ = ("args", "group", "kind", "members", "state")
 
@@ -143,7 +143,7 @@ class _Parts:
 
 
 class _Linked:
-    """Pickles as an exception with what it was raised from, or while handling what."""
+    """An exception with its cause and context; unpickles as the exception."""
 
     __slots__ = ("parts",)
 
@@ -155,7 +155,7 @@ class _Linked:
 
 
 class Lost:
-    """In the place of an argument that could not travel: reads as it did."""
+    """Stands for an argument that could not travel; has its repr."""
 
     __slots__ = ("said",)
 
@@ -170,13 +170,13 @@ def build(
     kind: type[BaseException], args: tuple[Any, ...], members: dict[str, Any], state: dict[str, Any],
     group: tuple[str, list[BaseException]] | None,
 ) -> BaseException:  # fmt: skip
-    """An exception of its parts; code of its class does not run."""
+    """Build an exception of its parts; no code of its class runs."""
     base: Any = next(b for b in kind.__mro__ if b.__module__ == "builtins")
     if group is not None:
         error: BaseException = base.__new__(kind, *group)
     else:
         error = base.__new__(kind, *args)
-        with contextlib.suppress(TypeError, ValueError):  # `args` may have been changed: its members say the rest
+        with contextlib.suppress(TypeError, ValueError):  # `args` may have been changed: the members follow below
             base.__init__(error, *args)
     BaseException.args.__set__(error, args)  # type: ignore[attr-defined]
     for name, value in members.items():
@@ -190,7 +190,7 @@ def build(
 def link(
     error: BaseException, cause: BaseException | None, context: BaseException | None, suppress: bool
 ) -> BaseException:
-    """The exception with what it hangs on."""
+    """Set an exception's cause and context."""
     for name, value in (("__cause__", cause), ("__context__", context), ("__suppress_context__", suppress)):
         BaseException.__setattr__(error, name, value)
     return error
@@ -198,10 +198,10 @@ def link(
 
 @lru_cache(maxsize=256)
 def _members(kind: Any) -> tuple[tuple[str, Any], ...]:
-    """Attributes that are neither in `args` nor in `__dict__`, each with what stands there when it is not set.
+    """Return the attributes that are neither in `args` nor in `__dict__`, each with its value while unset.
 
-    These are slots, and what builtin exceptions keep in C, where None is not set: a second file name that is
-    None is told of, one that is not set is not.
+    These are slots, and members that builtin exceptions keep in C. The latter read as None while unset, though some
+    print differently when None was set (the second file name of OSError).
     """
     found: dict[str, Any] = {}
     for base in kind.__mro__:
@@ -214,7 +214,7 @@ def _members(kind: Any) -> tuple[tuple[str, Any], ...]:
 
 @lru_cache(maxsize=256)
 def _saves_itself(kind: Any) -> bool:
-    """Whether a class (or a base that is no builtin) says how it is pickled."""
+    """Return whether a class (or a base that is no builtin) has its own pickling method."""
     mine = next(base for base in kind.__mro__ if any(name in base.__dict__ for name in _OWN))
     return bool(mine.__module__ != "builtins")
 
@@ -223,17 +223,17 @@ def _saves_itself(kind: Any) -> bool:
 
 
 class _Journey:
-    """One exception with all it hangs on, being made ready; everything is tried out here, where it can be mended."""
+    """One exception and its chain made ready to travel; each part is tried here, where a bad one can be replaced."""
 
     def __init__(self, dumps: Callable[[Any], bytes], loads: Callable[[bytes], Any]) -> None:
         self.dumps = dumps
         self.loads = loads
-        self.tried: bytes | None = None  # the pickle that was found good last
+        self.tried: bytes | None = None  # the last pickle that survived the round trip
         self.known: dict[int, Any] = {}
 
     def alone(self, error: BaseException) -> Any:
-        """What is pickled as this exception, without what it hangs on; None when its class does not travel."""
-        self.known[id(error)] = None  # met again inside itself, it is left out
+        """Return the form that unpickles as this exception, without its chain; None when its class does not travel."""
+        self.known[id(error)] = None  # an exception inside itself is left out
         kind: Any = type(error)
         own = _saves_itself(kind)
         ways = (self._itself, self._of_parts) if own else (self._of_parts, self._itself)
@@ -254,7 +254,7 @@ class _Journey:
         return form
 
     def linked(self, error: BaseException, form: Any) -> Any:
-        """The form together with what the exception hangs on."""
+        """Return the form together with the exception's cause and context."""
         self.known[id(error)] = form
         cause, context = map(self.other, links_of(error))
         if cause is None and context is None:
@@ -262,7 +262,7 @@ class _Journey:
         return _Linked(form, cause, context, bool(attribute(error, "__suppress_context__", False)))
 
     def other(self, error: BaseException | None) -> Any:
-        """One that another hangs on, or has in its group: where its class does not travel, its words do."""
+        """Return the form of a cause, a context or a group member: its text where its class does not travel."""
         if error is None:
             return None
         if id(error) in self.known:
@@ -296,7 +296,7 @@ class _Journey:
         return self.other(value) if is_a(value, BaseException) else value
 
     def _lightened(self, parts: _Parts) -> _Parts:
-        """The parts without what cannot travel."""
+        """Return the parts without those that cannot travel."""
         parts.args = tuple(value if self._travels(value) else Lost(shown(value)) for value in parts.args)
         parts.members = {name: value for name, value in parts.members.items() if self._travels(value)}
         parts.state = {name: value for name, value in parts.state.items() if self._travels(value)}
@@ -316,7 +316,7 @@ class _Journey:
 
 
 def _complete(back: BaseException, error: BaseException) -> bool:
-    """Whether nothing that the exception has is missing in the one that came back."""
+    """Return whether the exception that came back has all parts of the original."""
     had, has = attribute(error, "__dict__") or {}, attribute(back, "__dict__") or {}
     kind: Any = type(error)
     return had.keys() <= has.keys() and all(

@@ -30,10 +30,10 @@ def capture(
     dumps: Callable[[Any], bytes] = pickle.dumps,
     loads: Callable[[bytes], Any] = pickle.loads,
 ) -> ErrorInfo:
-    """What is kept of an exception; never raises, whatever the exception does when looked at.
+    """Return the kept form of an exception; never raises, whatever the exception's own code does.
 
-    Texts of secrets that were read in this process are masked; an exception whose pickle holds one
-    even so is kept as text only.
+    Texts of secrets that were read in this process are masked. An exception with such a text in its pickle is kept
+    as text only.
 
     Args:
         in_process: keep the object itself; else pickle it, if it survives the round trip made here.
@@ -51,14 +51,14 @@ def capture(
 
 
 def described(error: BaseException) -> ErrorInfo:
-    """An exception as text only; never raises."""
+    """Return an exception as text only; never raises."""
     return ErrorInfo(type(error).__qualname__, _message(error), _text(error))
 
 
 def without_frames(error: BaseException) -> BaseException | None:
-    """A twin of an exception that goes on to its caller, and of all that one hangs on: none of the frames is kept.
+    """Return a copy, without frames, of an exception that is raised to its caller, and of its causes and contexts.
 
-    None where there cannot be one, and of one whose text holds a secret.
+    None where no copy can be made, and for a text that holds a secret.
     """
     twins: dict[int, tuple[BaseException, BaseException]] = {}
     left = [error]
@@ -80,7 +80,7 @@ def without_frames(error: BaseException) -> BaseException | None:
 
 
 def strip(error: BaseException) -> BaseException:
-    """Take the frames off an exception and all it hangs on."""
+    """Take the frames off an exception and off its causes and contexts."""
     seen: set[int] = set()
     stack: list[BaseException | None] = [error]
     while stack:
@@ -94,7 +94,7 @@ def strip(error: BaseException) -> BaseException:
 
 
 def kept(error: BaseException) -> BaseException:
-    """An exception that a state is to hold: its frames, which would keep locals alive, become a note."""
+    """Return an exception for a state to hold: its frames, which would keep locals alive, become a note."""
     found = _text(error) if error.__traceback__ is not None else ""
     strip(error)
     if found:
@@ -103,7 +103,7 @@ def kept(error: BaseException) -> BaseException:
 
 
 def leaving(error: BaseException) -> BaseException:
-    """An exception that goes on to its caller: of its frames those stay that are not ours, which hold it as well."""
+    """Return an exception to raise to its caller, without the frames of this package: they would hold it as well."""
     frames = []
     frame = error.__traceback__
     while frame is not None:
@@ -117,9 +117,9 @@ def leaving(error: BaseException) -> BaseException:
 
 
 def rebuild(info: ErrorInfo, loads: Callable[[bytes], Any] = pickle.loads) -> BaseException:
-    """An exception to raise: the user's own, with the worker's traceback as a note, else a RemoteError.
+    """Return an exception to raise: the user's own, with the worker's traceback as a note, else a RemoteError.
 
-    It is another one each time, so that the one kept stays without the frames of those who raise it.
+    Each call makes a new one, so the kept exception gathers no frames from being raised.
     """
     error = info.exception
     if error is None and info.pickled is not None:
@@ -137,11 +137,11 @@ def rebuild(info: ErrorInfo, loads: Callable[[bytes], Any] = pickle.loads) -> Ba
         _note(error, _TRACE, info.traceback)
     info.exception = error
     found = twin(error)
-    return strip(found) if found is error else found  # there is but one: at least its frames are not gathered
+    return strip(found) if found is error else found  # it has no copy: at least its frames go
 
 
 def _note(error: BaseException, head: str, said: str) -> None:
-    """Add a note, once; whatever the exception's own code does with its attributes."""
+    """Add a note once, whatever the exception's own code does with its attributes."""
     notes = attribute(error, "__notes__")
     if type(notes) is not list:
         BaseException.__setattr__(error, "__notes__", [head + said])
@@ -150,7 +150,7 @@ def _note(error: BaseException, head: str, said: str) -> None:
 
 
 def _masked(data: bytes, dumps: Callable[[Any], bytes], loads: Callable[[bytes], Any]) -> bytes | None:
-    """The same without the texts of secrets; None where they cannot be taken out of it."""
+    """Return the pickle without the texts of secrets; None where they cannot be taken out."""
     try:
         error = loads(data)
         for one in (*links_of(error), error):
@@ -164,7 +164,7 @@ def _masked(data: bytes, dumps: Callable[[Any], bytes], loads: Callable[[bytes],
 
 
 def exception_of(map: Any, index: int) -> BaseException:
-    """The exception that stands for an item (of a `MapRun`, or of what a worker knows of one) that did not complete."""
+    """Return the exception of an item that did not complete, of a `MapRun` or of a worker's view of one."""
     info = map.errors.get(index)
     if info is not None:
         return rebuild(info)
@@ -182,7 +182,7 @@ def _text(error: BaseException) -> str:
         if theirs:
             found.stack = traceback.StackSummary.from_list(theirs)
         lines = list(found.format())
-    except BaseException as bad:  # of the exception's own code, which is asked for its notes and text
+    except BaseException as bad:  # the exception's own code, asked for notes and text
         if passes(bad):
             raise
         lines = [*traceback.format_tb(attribute(error, "__traceback__")), told(error)]

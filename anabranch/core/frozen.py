@@ -1,10 +1,10 @@
-"""Arguments as they were when they were handed over, whatever the caller does with them afterwards.
+"""Arguments frozen at the moment they are handed over, so that later changes by the caller do not show.
 
-    submit(d) --> Frozen: a pickle of it --> the chunk's pickle has it as it is --> unpickled on the worker
-    map(ds)   --> Cells: elements in groups, a pickle each; an element is a group and a place in it
+submit(d) --> Frozen: a pickle of it --> part of the chunk's pickle --> unpickled on the worker
+map(ds)   --> Cells: elements in groups, a pickle each; an element is a group and a place in it
 
-For workers in other processes alone; threads share objects. What cannot change is let be. Classes and
-functions of the user's own stand in such a pickle by name, and go beside it as the runner sends code.
+Only for workers in other processes; threads share objects. Immutable values are not pickled. Classes and functions
+of the user's own stand in such a pickle by name, and travel beside it as the runner sends code.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from anabranch.core.walk import Hole, fill
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-APART = 64 << 10  # bytes of a buffer that lies beside the pickle
-GROUP_BYTES = 16 << 10  # of elements in one pickle: a chunk takes whole ones along
+APART = 64 << 10  # bytes from which on a buffer lies beside the pickle
+GROUP_BYTES = 16 << 10  # of elements in one pickle: a chunk takes whole groups along
 GROUP = 64  # elements, at most
-LISTED_BYTES = 64 << 20  # of one list's elements; what is beyond is taken when it is pulled
+LISTED_BYTES = 64 << 20  # of one list's elements; the rest is frozen when it is pulled
 
 
 class Frozen:
-    """A pickle that is the value again where it is unpickled."""
+    """A pickle that unpickles as the value itself."""
 
     __slots__ = ("buffers", "code", "data")
 
     def __init__(self, data: bytes, code: dict[tuple[str, str], Any], buffers: tuple[bytes, ...]) -> None:
         self.data = data
-        self.code = code  # of the user's own: what the pickle names
+        self.code = code  # the user's own classes and functions that the pickle names
         self.buffers = buffers
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
@@ -55,12 +55,12 @@ class Frozen:
         return 64 + len(self.data) + sum(map(len, self.buffers))
 
     def value(self) -> Any:
-        """A copy for the driver itself; raises what reading it raises."""
+        """Return a copy for the driver itself; raises the exception of unpickling it."""
         return _thawed(self.data, self.code, *self.buffers)
 
 
 class Filled:
-    """Frozen arguments with what the runs that they read have given."""
+    """Frozen arguments with the values of the runs that they read."""
 
     __slots__ = ("frozen", "values")
 
@@ -89,14 +89,14 @@ class Element:
 
 
 class Run(Sequence[Any]):
-    """Elements that follow each other, as a chunk takes them: it is a list of them where it arrives."""
+    """Consecutive elements, as a chunk takes them: unpickles as a list of them."""
 
     __slots__ = ("_groups", "_skipped", "_width", "length")
 
     def __init__(self, groups: list[Frozen], width: int, skipped: int, length: int) -> None:
         self._groups = groups
         self._width = width
-        self._skipped = skipped  # elements of the first group that are not among them
+        self._skipped = skipped  # elements of the first group that come before them
         self.length = length
 
     def __len__(self) -> int:
@@ -113,10 +113,10 @@ class Run(Sequence[Any]):
 
 
 class Cells(Listed):
-    """The elements of a list as they were."""
+    """The frozen elements of a list."""
 
     def __init__(self, groups: list[Any], width: int, length: int) -> None:
-        self._groups = groups  # each frozen, or the elements as they are
+        self._groups = groups  # each frozen, or a list of immutable elements
         self._width = width
         self._length = length
 
@@ -144,20 +144,20 @@ _STAND_INS = frozenset({Hole, Frozen, Element})
 
 
 def taken(value: Any) -> Any:
-    """The value as it is now; itself where it cannot change, or nobody can say what it is."""
+    """Freeze a value; returns the value itself where it is immutable or cannot be pickled."""
     if _is_fixed(value):
         return value
     try:
         return Frozen(pickle.dumps(value, 5), {}, ()) if is_plain(value) else _frozen(value)
-    except Exception:  # of an object's own code; or a lambda, which only travels by value
+    except Exception:  # an object's own code raised; or a lambda, which only travels by value
         try:
             return copy.deepcopy(value)
-        except Exception:  # it will not travel either, and its run says so
+        except Exception:  # it will not travel either: its run fails with the reason
             return value
 
 
 def taken_list(cells: Any) -> Any:
-    """The elements that a map goes over, as they are now, if they are listed."""
+    """Freeze the elements that a map goes over, if they are listed."""
     if is_array(cells):
         return cells.copy() if _may_change(cells) and cells.nbytes <= LISTED_BYTES else cells
     if type(cells) is not tuple or _are_fixed(cells):
@@ -165,7 +165,7 @@ def taken_list(cells: Any) -> Any:
     groups: list[Any] = []
     left, width = LISTED_BYTES, 0
     while (at := len(groups) * width) < len(cells):
-        if not width:  # by the first one
+        if not width:  # measured on the first element
             first = taken(cells[0])
             width = max(1, min(GROUP, GROUP_BYTES // (1 + sys.getsizeof(first)))) if type(first) is Frozen else GROUP
         some = cells[at : at + width]
@@ -176,7 +176,7 @@ def taken_list(cells: Any) -> Any:
 
 
 def as_given(item: Any) -> Any:
-    """An item for the driver itself, in the place of what stands for it; raises what reading it raises."""
+    """Return an item for the driver itself, thawed; raises the exception of unpickling it."""
     kind = type(item)
     if kind is Frozen:
         return item.value()
@@ -188,7 +188,7 @@ def as_given(item: Any) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether it is made of containers of leaves, or the arguments of a call that are."""
+    """Return whether a value is made of containers of leaves alone."""
     kind = type(value)
     if kind is dict:
         return FIXED.issuperset(map(type, value)) and FIXED.issuperset(map(type, value.values()))
@@ -198,13 +198,13 @@ def is_plain(value: Any) -> bool:
 
 
 def _is_fixed(value: Any) -> bool:
-    """Whether nothing of it can change any more; False where that would take longer to say."""
+    """Return whether a value is immutable throughout; False where finding out would take longer."""
     kind = type(value)
     if kind in FIXED or kind in _STAND_INS:
         return True
     if kind is tuple:
         return all(map(_is_fixed, value)) if len(value) <= GROUP else _are_fixed(value)
-    return kind is dict and not value  # a call's keywords
+    return kind is dict and not value  # a call without keywords
 
 
 def _are_fixed(cells: tuple[Any, ...]) -> bool:
@@ -216,12 +216,12 @@ def _are_fixed(cells: tuple[Any, ...]) -> bool:
 
 
 def _may_change(array: Any) -> bool:
-    """Whether an array is the caller's to change; one that maps a file is what the file is."""
+    """Return whether the caller can change an array; one that maps a file counts as unchanging."""
     return type(array).__name__ != "memmap" and (array.flags.writeable or array.base is not None)
 
 
 class _Pickler(pickle.Pickler):
-    """Plain pickle, which notes what it names of the user's own code."""
+    """A plain pickler that notes the user's own classes and functions it names."""
 
     def __init__(self, file: io.BytesIO, buffers: list[bytes]) -> None:
         super().__init__(file, 5, buffer_callback=self._aside)
@@ -260,7 +260,7 @@ def _frozen(value: Any) -> Frozen:
 
 
 def _thawed(data: bytes, code: dict[tuple[str, str], Any], *buffers: Any) -> Any:
-    """The value; arrays in it may be written to."""
+    """Return the value; arrays in it are writable."""
     own = [bytearray(buffer) if memoryview(buffer).readonly else buffer for buffer in buffers]
     return _Unpickler(data, code, own).load() if code else pickle.loads(data, buffers=own)
 

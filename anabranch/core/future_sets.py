@@ -1,4 +1,4 @@
-"""Sets of futures that hold a map as a byte an item: what `wait` gives of future lists."""
+"""Sets of futures that hold a map as a byte an item; `wait` returns them for future lists."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ IN = b"\x01"
 
 
 class Part:
-    """Some items of one map: a mark for each that is in, and the list that keeps their values."""
+    """Some items of one map: a mark for each member, and the list that keeps their values."""
 
     __slots__ = ("futures", "marks")
 
     def __init__(self, futures: FutureList, marks: bytearray) -> None:
         self.futures = futures
-        self.marks = marks  # a byte an item: 1 for those that are in
+        self.marks = marks  # a byte an item: 1 for members
 
 
 def marked(marks: bytearray) -> Iterator[int]:
-    """The items that have a mark."""
+    """Return the items with a mark."""
     at = marks.find(IN)
     while at >= 0:
         yield at
@@ -34,10 +34,10 @@ def marked(marks: bytearray) -> Iterator[int]:
 
 
 class FutureSet(MutableSet[Future]):
-    """A set of futures; those of a map are made one at a time, when the set is gone through.
+    """A set of futures; those of a map are made one at a time, as the set is iterated over.
 
-    It equals a plain set of the same futures, and goes with plain sets in unions and the like, which give plain sets.
-    Holding it keeps the values, as holding the lists does.
+    It equals a plain set of the same futures. Unions and the like with plain sets give plain sets. Holding it keeps the
+    values, as holding the lists does.
     """
 
     __slots__ = ("_parts", "_singles")
@@ -83,7 +83,7 @@ class FutureSet(MutableSet[Future]):
         """Take any future out and return it; raises KeyError when there is none."""
         for part in self._parts.values():
             at = part.marks.rfind(IN)
-            del part.marks[max(at, 0) :]  # a set that is emptied so is gone through once
+            del part.marks[max(at, 0) :]  # so that emptying a set looks at each mark once
             if at >= 0:
                 return part.futures[at]
         return self._singles.pop()

@@ -1,16 +1,15 @@
-"""What a function, method or class *is*: its code, and all that this code closes over and reads.
+"""The identity of a function, method or class: its code, and all that this code closes over and reads.
 
-    function -> code, defaults, closure, what it is wrapped around, the class it stands in,
+    function -> code, defaults, closure, the wrapped function, the class it stands in,
                 globals and attributes of modules that it reads -> functions, classes, values ...
     class    -> bases, metaclass, methods, data
 
-It is followed through what is the user's own; what is installed counts by its name. Functions and classes are
-nodes, each written once, so that recursion ends and shared parts cost once. A name that code only adds to is not
-read. What code reads and changes itself is its working state, which `identity_of` leaves out where it is told to: a
-memo is full in one driver and empty in the next. Locks and the like count by their type. So does, of what is read by
-name (a global, an attribute of a module or class), a part that has no content to be told apart by (a client, an open
-file); anywhere else such a part means that the whole cannot be told apart from others: in `self`, a closure, a
-default, the arguments of a partial.
+The user's own code is followed; installed code counts by its name. Functions and classes are nodes, each written
+once, so that recursion ends and shared parts cost once. A name that code only adds to is not read. A value that
+code reads and also changes is its working state, which `identity_of` can leave out: a memo is full in one driver and
+empty in the next. Locks and the like count by their type. A part without content to compare (a client, an open
+file) also counts by its type where it is read by name: a global, an attribute of a module or class. Anywhere else (in
+`self`, a closure, a default, the arguments of a partial) it makes the whole opaque: not to be told apart from others.
 """
 
 from __future__ import annotations
@@ -56,12 +55,12 @@ _COUNTED = frozenset({"__slots__", "__match_args__", "__pydantic_fields__"})
 
 
 class Identity(NamedTuple):
-    """What a function is, as two digests that are equal wherever and whenever they are made by one version of Python.
+    """The identity as two digests, which are equal on every machine and day with one version of Python.
 
     Attributes:
-        code: of all code that it is made of, and its defaults.
-        state: of that and of all values that the code closes over and reads; "" where these cannot be told apart.
-        opaque: which part cannot be told apart from others, and why; "" where all can.
+        code: digest of all its code and its defaults.
+        state: digest of that and of all values that the code closes over and reads; "" where a part is opaque.
+        opaque: the part that cannot be told apart from others, and why; "" where there is none.
     """
 
     code: str
@@ -70,7 +69,7 @@ class Identity(NamedTuple):
 
 
 def identity_of(fn: Any, *, working: bool = True) -> Identity:
-    """What a function, method, class or callable object is; never raises for what the user's objects do.
+    """Return the identity of a function, method, class or callable object; never raises for the user's objects.
 
     Args:
         working: whether its working state counts.
@@ -87,7 +86,7 @@ def identity_of(fn: Any, *, working: bool = True) -> Identity:
 
 
 def encoded(value: Any) -> bytes:
-    """A function, method or class for a hash of what holds it; raises Culprit."""
+    """Encode a function, method or class as a part of another hash; raises Culprit."""
     if is_a(value, type) and not is_own_class(value):
         return class_name(value)
     return b"Y" + digest(CodeWalk().whole(value))
@@ -98,7 +97,7 @@ def _told(data: bytes) -> str:
 
 
 class CodeWalk(Walk):
-    """One function with all that it is made of being written down."""
+    """The walk over one function and all its parts."""
 
     __slots__ = ("at", "codes", "lenient", "marks", "named", "queue", "working")
 
@@ -109,8 +108,8 @@ class CodeWalk(Walk):
         self.named: dict[str, list[Any]] = {}
         self.queue: deque[tuple[bytes, Any]] = deque()
         self.codes: list[bytes] = []
-        self.lenient = False  # what is being written was read by name
-        self.at = ""  # what is being written, for errors
+        self.lenient = False  # the part at hand was read by name
+        self.at = ""  # the part at hand, for errors
 
     def whole(self, root: Any) -> bytes:
         self.at = _title(root)
@@ -137,7 +136,7 @@ class CodeWalk(Walk):
         return super().encode(value) if inner is None else b"@" + class_name(kind) + self.encode(inner)
 
     def pickled(self, value: Any, error: Exception) -> bytes:
-        """What pickle refuses: an object of the user's by its attributes, what is read by name by its type."""
+        """Encode an object that pickle refuses: the user's by its attributes, one that is read by name by its type."""
         kind = type(value)
         if is_own_class(kind):
             return b"I" + self._kind(kind) + b"".join(self._parts(attributes_of(value).items(), ".%s"))
@@ -158,9 +157,9 @@ class CodeWalk(Walk):
         return self._kind(value) if is_a(value, type) else self._refer(value)
 
     def _refer(self, value: Any) -> bytes:
-        """The mark of a node, which is written later: by name, and by number among those of one name.
+        """Encode a reference to a node, which is written later: by name, and by number among nodes of one name.
 
-        Its module has a part in it only where it is installed: the same script is `__main__` or a module of its name.
+        Only an installed module's name is part of it: a script is `__main__` in one process and a module in another.
         """
         mark = self.marks.get(id(value))
         if mark is None:
@@ -201,7 +200,7 @@ class CodeWalk(Walk):
             return
         owner = owner_of(fn)
         if owner is not None:
-            self._kind(owner)  # a node too, with all that its methods may call on `self`
+            self._kind(owner)  # a node too: its methods may be called on `self`
         for place in places_of(fn):
             changes = place.name in fluid and place.space is fn.__globals__
             if not changes and not (is_a(place.value, ModuleType) and is_own(place.value.__name__)):
@@ -244,7 +243,7 @@ class CodeWalk(Walk):
 
 
 def _function_of(method: MethodType) -> Any:
-    """A method's function; that of its class, where a copy of it came by value."""
+    """Return a method's function; that of its class, where the method came by value as a copy."""
     fn, owner = method.__func__, method.__self__
     kind: type = owner if is_a(owner, type) else type(owner)  # type: ignore[assignment]
     if is_a(fn, FunctionType):
@@ -256,7 +255,7 @@ def _function_of(method: MethodType) -> Any:
 
 
 def _of_enum(kind: type, name: str, value: Any) -> bool:
-    """Whether it is what the enum machinery keeps beside the members."""
+    """Return whether it is an attribute that the enum machinery keeps beside the members."""
     return issubclass(kind, Enum) and (name in kind.__members__ or not is_a(value, FunctionType))
 
 

@@ -31,12 +31,12 @@ class Ids:
     __slots__ = ("_random", "_time")
 
     def __init__(self, rng: random.Random | None = None, now: object = time.time) -> None:
-        # SystemRandom would cost a system call a name; a fork must not repeat the parent's ids.
+        # Not SystemRandom, which costs a system call a name. A fork must not repeat the parent's ids.
         self._random = rng or random.Random(os.urandom(16))
         self._time = now
 
     def new(self) -> str:
-        """A UUID of version 7: 48 bits of milliseconds, then random bits (RFC 9562)."""
+        """Return a UUID of version 7: 48 bits of milliseconds, then random bits (RFC 9562)."""
         millis = int(self._time() * 1000) & (1 << 48) - 1  # type: ignore[operator]
         bits = self._random.getrandbits(74)
         value = millis << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | bits & (1 << 62) - 1
@@ -44,10 +44,10 @@ class Ids:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def name(self) -> str:
-        """A name such as ``crouching-kittiwake``."""
+        """Return a name such as ``crouching-kittiwake``."""
         return f"{self._random.choice(_ADJECTIVES)}-{self._random.choice(_ANIMALS)}"
 
 
 def short_hash(map_id: str, index: int) -> str:
-    """Three hexadecimal digits that tell task runs of one task apart on screen."""
+    """Return three hexadecimal digits that tell task runs of one task apart on screen."""
     return f"{zlib.crc32(f'{map_id}/{index}'.encode()) & 0xFFF:03x}"

@@ -1,4 +1,4 @@
-"""What objects are made of, found out without asking them: no code of theirs runs."""
+"""The insides of objects, read without running any of their code."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
-    """An object's attributes: in its slots, and in its own dict."""
+    """Return an object's attributes: those in its slots and in its own dict."""
     found: dict[str, Any] = {}
     for kind in reversed(type(value).__mro__):
         for name, member in vars(kind).items():
             if is_a(member, MemberDescriptorType):
                 try:
                     found[name] = member.__get__(value)
-                except (AttributeError, TypeError):  # not set, or not one of this object
+                except (AttributeError, TypeError):  # not set, or not a slot of this object
                     continue
     found.update(dict_of(value))
     return found
 
 
 def dict_of(value: Any) -> dict[str, Any]:
-    """An object's own dict, an empty one where it has none."""
+    """Return an object's own dict, an empty one where it has none."""
     try:
         found = object.__getattribute__(value, "__dict__")
-    except Exception:  # a property of that name
+    except Exception:  # a property of that name raised
         return {}
     return found if type(found) is dict else {}
 
 
 def wrapped_in(value: Any) -> Any:
-    """The function inside a task, a flow, or what `functools.wraps` and `lru_cache` made of it; else None."""
+    """Return the function inside a task, a flow, or a wrapper of `functools.wraps` or `lru_cache`; else None."""
     inside = dict_of(value)
     if type(value).__module__.partition(".")[0] == _PACKAGE:
         return inside.get("plain_fn", inside.get("fn"))
@@ -43,7 +43,7 @@ def wrapped_in(value: Any) -> Any:
 
 
 def opened(value: Any) -> Any:
-    """What a class holds under a name, out of its descriptor."""
+    """Return the function or value inside a descriptor of a class."""
     if is_a(value, staticmethod, classmethod):
         return value.__func__
     if is_a(value, property):

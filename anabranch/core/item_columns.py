@@ -1,4 +1,4 @@
-"""How the items of a map stand, as columns: a byte an item, and sparse tables of whatever left the happy path."""
+"""The states of a map's items as columns: a byte an item, and sparse tables of items that left the happy path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENDED = bytes(range(FIRST_TERMINAL, len(NAMES)))  # codes of items that have end
 
 
 class ItemColumns:
-    """The part of a map that tells states; `moment()` is a copy of it that stays as it is."""
+    """The part of a map that has the states; `moment()` gives a copy that does not change."""
 
     __slots__ = (
         "attempts", "codes", "delayed", "id", "messages", "ready", "running", "short", "state_names", "waits_under",
@@ -29,10 +29,10 @@ class ItemColumns:
     def __init__(self, id: str) -> None:
         self.id = id
         self.codes = bytearray()
-        self.ready: deque[tuple[int, int, bool]] = deque()  # (lo, hi, send exactly so)
+        self.ready: deque[tuple[int, int, bool]] = deque()  # (lo, hi, send as one chunk of just these)
         self.running: set[int] = set()  # chunks in flight
-        self.short = ""  # the resources that it waits for, no worker having them
-        self.waits_under = ""  # the limit that has no place for its ready items
+        self.short = ""  # the resources that it waits for, because no worker has them
+        self.waits_under = ""  # the limit without a place for its ready items
         self.attempts: dict[int, int] = {}
         self.delayed: dict[int, tuple[float, int]] = {}  # item -> (due, code)
         self.messages: dict[int, str] = {}
@@ -48,7 +48,7 @@ class ItemColumns:
         return self.attempts.get(index, 1)
 
     def state(self, index: int) -> State:
-        """How an item stands, without its value."""
+        """Return the state of an item, without its value."""
         code = self.code(index)
         waits = ""
         if code < FIRST_TERMINAL and index not in self.delayed and self._started(index):
@@ -74,19 +74,19 @@ class ItemColumns:
         return any(lo <= index < hi for lo, hi, _ in tuple(self.ready))
 
     def failures(self) -> list[int]:
-        """Items that ended in any state but Completed."""
+        """Return the items that ended in any state but Completed."""
         bad = len(self.codes) - self.codes.count(COMPLETED) - self.codes.count(CACHED)
         if not bad:
             return []
         return [i for i, code in enumerate(self.codes) if code > CACHED]
 
     def moment(self) -> ItemColumns:
-        """How all items stand now; to be called where nobody changes them meanwhile."""
+        """Return the states of all items as of now; the caller keeps others from changing them meanwhile."""
         found = ItemColumns(self.id)
         found.codes = bytearray(self.codes)
         found.short, found.waits_under = self.short, self.waits_under
         if not found.codes.translate(None, ENDED):
-            # Nothing changes what was told of an item that has ended: a million failures are not copied.
+            # The entries of an ended item do not change any more, so a million failures are not copied.
             found.attempts, found.messages, found.state_names = self.attempts, self.messages, self.state_names
             return found
         found.attempts, found.messages = dict(self.attempts), dict(self.messages)

@@ -1,4 +1,4 @@
-"""Hashes of values that are equal wherever they are computed: other process, other hash seed, other day."""
+"""Hashes of values that are the same in every process, under every hash seed, on every day."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["ConstantHasher", "culprit_path", "digest_of", "hash_value"]
 
-DIGEST_BYTES = 12  # enough that a thousand million inputs do not meet by chance
-_PERSON = b"anabranch-1"  # change it when an encoding changes: old keys then match nothing
+DIGEST_BYTES = 12  # enough for a thousand million inputs without a collision
+_PERSON = b"anabranch-1"  # change it when an encoding changes, so that old keys match nothing
 
 
 def hash_value(value: Any, dumps: Dumps | None = None, where: str = "value", code: bool = False) -> str:
-    """32 hexadecimal digits that equal values share, in every process and under every hash seed.
+    """Return 32 hexadecimal digits that equal values share, in every process and under every hash seed.
 
-    Values of different types differ: 1, 1.0 and True have three hashes. Functions and classes count by
-    their code and what this reads, as `core/identity.py` has it; the class of an instance by its name.
+    Values of different types differ: 1, 1.0 and True have three hashes. Functions and classes count by their identity
+    (`core/identity.py`), the class of an instance by its name.
 
     Args:
-        dumps: pickles what has no parts of its own to be hashed by (such as ``cloudpickle.dumps``).
-        where: what the value is called in an error.
+        dumps: pickles objects without parts of their own (such as ``cloudpickle.dumps``).
+        where: the value's name in an error.
         code: the class of an instance counts by its code too.
 
     Raises:
@@ -52,11 +52,11 @@ def hash_value(value: Any, dumps: Dumps | None = None, where: str = "value", cod
     return blake2b(encoded, digest_size=16, person=_PERSON).hexdigest()
 
 
-NO_DIGEST = bytes(DIGEST_BYTES)  # of what cannot be hashed: it is like nothing else, not even itself
+NO_DIGEST = bytes(DIGEST_BYTES)  # stands for values that cannot be hashed: equal to nothing, not even itself
 
 
 def digest_of(value: Any) -> bytes:
-    """`DIGEST_BYTES` that equal values share, as `hash_value`; `NO_DIGEST` for what cannot be pickled."""
+    """Return `DIGEST_BYTES` that equal values share, as `hash_value`; `NO_DIGEST` for one that cannot be pickled."""
     plain = PLAIN.get(type(value))
     if plain is not None:
         return blake2b(plain(value), digest_size=16, person=_PERSON).digest()[:DIGEST_BYTES]
@@ -69,9 +69,8 @@ def digest_of(value: Any) -> bytes:
 class ConstantHasher:
     """Hashes like `hash_value` with `code`, but each of the values it was made with only once.
 
-    These are known again by their identity, and kept alive for that: it is to live no longer than
-    they do anyway. The hash of the first use stays, even if somebody changes the value later.
-    Threads may share one.
+    It recognises these by identity, and so keeps them alive: it must live no longer than they do. The hash of the first
+    use stays, even when the value is changed later. Threads may share one.
     """
 
     __slots__ = ("_hashes", "_hashing", "_values")
@@ -88,7 +87,7 @@ class ConstantHasher:
             return hash_value(value, None, where, True)
         found = self._hashes.get(mark)
         if found is None:
-            with self._hashing:  # threads begin together: the others wait for the first
+            with self._hashing:  # threads begin together: all but the first wait for its hash
                 found = self._hashes.get(mark) or self._first(mark, where)
         if isinstance(found, SerializationError):
             raise SerializationError(str(found))
@@ -99,14 +98,14 @@ class ConstantHasher:
         try:
             found = hash_value(self._values[mark], None, where, True)
         except SerializationError as error:
-            found = SerializationError(str(error))  # no frames
+            found = SerializationError(str(error))  # a new error, without frames
         self._hashes[mark] = found
         return found
 
 
 def _whole(value: Any, dumps: Dumps | None, where: str) -> bytes:
-    """The pickle of a value too deep or too tangled to walk."""
+    """Return the pickle of a value that is too deep or too tangled to walk."""
     try:
         return b"W" + digest((dumps or pickle.dumps)(value))
-    except Exception as error:  # whatever the object's own code raises
+    except Exception as error:  # the object's own code may raise anything
         raise SerializationError(f"cannot hash {where}: nested too deeply, and {text(error)}") from error

@@ -1,4 +1,4 @@
-"""A map's arguments, sorted for its way: columns of a source, item-wise feeds, constants."""
+"""A map's arguments, sorted into source columns, item-wise feeds and constants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Layout:
-    """A map's arguments sorted into source columns, feeds and constants, and the binding that joins them again."""
+    """A map's source columns, feeds and constants, and the binding that joins them to calls."""
 
     def __init__(self, plan: MapPlan) -> None:
         self.constants: list[Any] = []
@@ -51,7 +51,7 @@ class Layout:
 
     @property
     def own_columns(self) -> tuple[int, ...] | None:
-        """Which columns of an item come from the source: (): it is all of that; None: nothing does."""
+        """Return the columns of an item that come from the source; (): the whole item; None: none."""
         if self.order is None:
             return ()
         return tuple(n for n, k in enumerate(self.order) if k >= 0) or None
@@ -60,7 +60,7 @@ class Layout:
 def resolved_late(
     plan: MapPlan, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A single future as an argument of map: its value must be had to know what to map over."""
+    """Wait for single futures among a map's arguments: their values are needed to know the elements."""
 
     def had(argument: Any, given: Any) -> Any:
         if not isinstance(argument, LateMapped):
@@ -72,10 +72,10 @@ def resolved_late(
 
 
 def settled(plan: MapPlan) -> tuple[MapPlan, bool]:
-    """The plan without marks round its elements, and whether futures are among these, at any depth.
+    """Return the plan without annotations round its elements, and whether futures are among these, at any depth.
 
-    What an iterator gives, and the elements beside it, are looked at when they are pulled: see `core.pulled`. A future
-    list beside it is such an iterator, of its futures.
+    The elements of an iterator, and those beside it, are searched when they are pulled: see `core.pulled`. A future
+    list beside an iterator becomes an iterator over its futures.
     """
     bare: dict[Key, Mapped] = {}
     listed = [(key, argument) for key, argument in plan.mapped if not argument.futures]
@@ -94,7 +94,7 @@ def settled(plan: MapPlan) -> tuple[MapPlan, bool]:
 
 
 def _with(plan: MapPlan, new: dict[Key, Mapped]) -> MapPlan:
-    """The plan with these arguments in the place of what it had there."""
+    """Return the plan with these arguments in place of its own."""
     if not new:
         return plan
     args = tuple(new.get(n, a) for n, a in enumerate(plan.args))
@@ -102,7 +102,7 @@ def _with(plan: MapPlan, new: dict[Key, Mapped]) -> MapPlan:
 
 
 def calls_of(plan: MapPlan) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """The calls of a plan spelt out, one an item."""
+    """Return the calls of a plan, one an item."""
     source = Source(plan)
     keys = [key for key, _ in plan.mapped]
     found = []

@@ -1,8 +1,8 @@
-"""Limits that programs share: what they are, who holds slots of them, and what a store of them does.
+"""Limits that programs share: the limits, the leases on their slots, and the contract of a store of them.
 
-A limit has a name that means something by itself: `tag:NAME` and `task:NAME` hold for task runs, `flow:NAME`
-for flow runs, any other for the code that names it with `concurrency` or `rate_limit`. Who holds slots is a
-program (its session): it has a lease on them, which ends with its process.
+The name of a limit says what it holds for: `tag:NAME` and `task:NAME` for task runs, `flow:NAME` for flow runs, any
+other for the code that names it with `concurrency` or `rate_limit`. The holder of slots is a program (its session).
+It has a lease on them, which ends with its process.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LEASE_SECONDS = 30.0  # after so long without a sign of life a lease is over, wherever its holder is
+LEASE_SECONDS = 30.0  # without a sign of life for so long, a lease is over
 RENEW_SECONDS = 10.0
-AHEAD_SECONDS = 0.25  # starts under a rate are given out up to so long before their time
+AHEAD_SECONDS = 0.25  # starts under a rate are handed out up to so long before their time
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many at once, how many starts a second; None: any number."""
+    """How many runs at once, how many starts a second; None: any number."""
 
     name: str
     slots: int | None = None
     rate: float | None = None
-    active: bool = True  # else it is kept, and holds for nobody
+    active: bool = True  # an inactive limit is kept and does not limit
 
 
 class Holder(NamedTuple):
-    """A program that takes slots: its session's token, and the process that it lives in."""
+    """A program that takes slots: its session's token, and its process."""
 
     token: str
     host: str
@@ -39,45 +39,45 @@ class Holder(NamedTuple):
 
 @dataclass(slots=True)
 class Lease:
-    """What one holder has of one limit, and what it waits for."""
+    """The slots of one limit that a holder has and waits for."""
 
     name: str
     holder: Holder
     slots: int = 0
     wanted: int = 0
-    unit: int = 1  # the most slots of the wanted ones that are of use only together
+    unit: int = 1  # how many of the wanted slots are of use only together
     since: float = 0.0  # when it began to wait
     renewed: float = 0.0  # last sign of life, Unix seconds
-    ticks: float = 0.0  # the same by the clock of the holder's host that nobody sets
+    ticks: float = 0.0  # the same by the monotonic clock of the holder's host
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Up to `times` times, slots of several limits: each time all of `needs`, or nothing."""
+    """A request for slots of several limits, up to `times` times: each time all of `needs`, or nothing."""
 
     needs: Mapping[str, int]
     times: int = 1
 
 
 class Standing(NamedTuple):
-    """How a holder stands at one limit: the slots it has, and how many others leave it."""
+    """The slots that a holder has of one limit, and how many the other holders leave it."""
 
     slots: int
     keep: int
 
 
 class Starts(NamedTuple):
-    """Starts under a rate: when each may be, in Unix seconds, and when to ask for more."""
+    """Starts under a rate: the time of each, in Unix seconds, and when to ask for more."""
 
     times: list[float]
     again: float
 
 
 class LimitStore(Protocol):
-    """Limits in a record. Each call is one transaction; who is gone loses its leases at the first one after."""
+    """Limits in a record. Each call is one transaction; the first after a holder dies removes its leases."""
 
     def limits(self) -> list[Limit]:
-        """All limits, by name."""
+        """Return all limits, by name."""
         ...
 
     def set(self, limit: Limit) -> None:
@@ -89,19 +89,19 @@ class LimitStore(Protocol):
         ...
 
     def leases(self, name: str) -> list[Lease]:
-        """Who holds slots of a limit or waits for some, the longest waiting first."""
+        """Return the leases of a limit, held or waiting, the longest waiting first."""
         ...
 
     def acquire(self, holder: Holder, asks: Sequence[Ask]) -> list[int]:
-        """Take what is free for each ask, in turn; how many times each was met.
+        """Take the free slots for each ask, in turn; returns how many times each was met.
 
-        What is missing the holder waits for from now on, and others see it; it waits for nothing else any more.
-        A limit that is not there, or is not active, has room for all.
+        From now on the holder waits for the missing slots, visibly to others, and for no others. A limit that does not
+        exist, or is not active, has room for all.
         """
         ...
 
     def release(self, holder: Holder, slots: Mapping[str, int]) -> None:
-        """Give slots back, and wait for none of these limits any more."""
+        """Give slots back, and stop waiting for these limits."""
         ...
 
     def leave(self, holder: Holder) -> None:
@@ -109,15 +109,15 @@ class LimitStore(Protocol):
         ...
 
     def renew(self, holder: Holder) -> None:
-        """A sign of life for all leases of a holder."""
+        """Renew all leases of a holder."""
         ...
 
     def standing(self, holder: Holder) -> dict[str, Standing]:
-        """What a holder has, by name; what is missing here it has lost."""
+        """Return the standing of a holder at its limits, by name; limits that are missing here it has lost."""
         ...
 
     def free(self, name: str, token: str = "") -> int:
-        """Take slots away from who holds them (all, or the one of this token); how many that were."""
+        """Take slots away from all holders, or from the one with this token; returns how many."""
         ...
 
     def start(self, name: str, count: int = 1) -> Starts:

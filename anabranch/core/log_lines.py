@@ -1,4 +1,4 @@
-"""Log lines of runs as they travel: the text, and what else a record tells: its place, its `extra`, its exception."""
+"""Log lines of runs as they travel: the text, and the record's place, `extra` and exception."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOM = 16 << 10  # characters of a line's `extra`, where it leaves its process
-DEEPEST = 4  # collections in collections
+DEEPEST = 4  # levels of nested collections
 _USUAL = frozenset(vars(logging.makeLogRecord({})))
-_LATER = {"message", "asctime", "taskName"}  # put there by formatters, and by later Pythons
+_LATER = {"message", "asctime", "taskName"}  # set by formatters, and by later Pythons
 _formatter = logging.Formatter()
 
 
 class Origin(NamedTuple):
-    """Where a line was logged, and what with.
+    """The place where a line was logged, its `extra`, its stack and its exception.
 
     Attributes:
         trace: the exception as text.
-        error: as `logging` has it; only inside the process.
+        error: the exception as `logging` has it; only inside the process.
     """
 
     path: str
@@ -36,7 +36,7 @@ class Origin(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The lowest levels that a program's handlers hear: of its root logger, and of loggers with a lower one."""
+    """The lowest levels that a program's handlers take: of its root logger, and of loggers with a lower one."""
 
     root: int
     names: dict[str, int]
@@ -46,9 +46,9 @@ class LogLine(NamedTuple):
     """A line logged in a run.
 
     Attributes:
-        logger: the run, as lines name it.
-        origin: None for lines of the engine.
-        name: of the logger, if it is one of the program's own: such a line is no run's.
+        logger: the name of the run, as lines show it.
+            origin: None for lines of the engine.
+            name: the logger's name, if it is the program's own: such a line belongs to no run.
     """
 
     when: float
@@ -63,18 +63,18 @@ class LogLine(NamedTuple):
 
     @property
     def whole(self) -> str:
-        """Its text with the exception that it tells of."""
+        """The text, and the exception's."""
         trace = self.origin.trace if self.origin is not None else ""
         return f"{self.message}\n{trace}" if trace else self.message
 
 
 def origin_of(record: logging.LogRecord, *, far: bool, cut: Callable[[str], str]) -> Origin:
-    """What goes with a record's line.
+    """Return the origin of a record's line.
 
     Args:
-        far: the line leaves this process: of an exception its text goes along, of `extra` what is plain data, and
-            of other objects how they show themselves.
-        cut: makes of a text one without secrets, and not too long.
+        far: the line leaves this process: an exception becomes text; of `extra`, plain data stays and other objects
+            become their repr.
+        cut: masks secrets in a text, and shortens it.
     """
     values = vars(record)
     error = record.exc_info
@@ -97,7 +97,7 @@ def origin_of(record: logging.LogRecord, *, far: bool, cut: Callable[[str], str]
 
 
 class _Plain:
-    """Makes plain data of values, without secrets and of a bounded size; what is none goes as what it shows."""
+    """Makes plain data of values, masked and of a bounded size; other objects become their repr."""
 
     def __init__(self, cut: Callable[[str], str]) -> None:
         self.cut = cut
@@ -122,7 +122,7 @@ class _Plain:
 
 
 def _masked(value: Any, mask: Callable[[str], str], depth: int = DEEPEST) -> Any:
-    """Texts in plain collections without secrets; other objects stay themselves."""
+    """Return plain collections with masked texts; other objects stay as they are."""
     kind = type(value)
     if kind is str:
         return mask(value)
@@ -134,12 +134,12 @@ def _masked(value: Any, mask: Callable[[str], str], depth: int = DEEPEST) -> Any
 
 
 def record_of(logger: logging.Logger, level: int, text: str, origin: Origin | None) -> logging.LogRecord:
-    """The record that a line was made of."""
+    """Return the log record that a line was made of."""
     if origin is None:
         return logger.makeRecord(logger.name, level, "", 0, text, (), None)
     place = (logger.name, level, origin.path, origin.line, text, (), origin.error, origin.function)
     record = logger.makeRecord(*place, sinfo=origin.stack)
-    if origin.extra:  # whatever the program's record factory has put there: this is what the record had
+    if origin.extra:  # over anything that the program's record factory has set: the record had these values
         vars(record).update(origin.extra)
     if origin.trace:
         record.exc_text = origin.trace
@@ -147,7 +147,7 @@ def record_of(logger: logging.Logger, level: int, text: str, origin: Origin | No
 
 
 def masked(line: LogLine) -> LogLine:
-    """Without secrets that the process it comes from may not have known."""
+    """Return the line with the secrets masked that only this process knows."""
     origin = line.origin
     if origin is not None and (origin.trace or origin.extra):
         extra = _masked(origin.extra, secrets.mask) if origin.extra else None

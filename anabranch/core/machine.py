@@ -6,7 +6,7 @@ import os
 
 
 def usable_cpus() -> int:
-    """The least of affinity, cgroup quota and Slurm's allotment; at least 1."""
+    """Return the least of affinity, cgroup quota and Slurm's allotment; at least 1."""
     found = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
@@ -22,7 +22,7 @@ def usable_cpus() -> int:
 
 
 def usable_memory() -> int:
-    """Bytes: the lesser of what the machine has and what its control group may take; 0 when nobody can tell."""
+    """Return in bytes the lesser of the machine's memory and the control group's limit; 0 when it is not known."""
     found = []
     try:
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -31,6 +31,6 @@ def usable_memory() -> int:
     try:
         with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
             found.append(int(file.read()))
-    except (OSError, ValueError):  # no group, or "max"
+    except (OSError, ValueError):  # no control group, or "max"
         pass
     return min(found, default=0)

@@ -1,4 +1,4 @@
-"""What each argument of a map is: mapped over, the same for all, or not known before a future ends."""
+"""The plan of a map: each argument is mapped over, given whole to all items, or known once a future ends."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 Key = int | str  # an argument's position, or its keyword
 
 _WRAPS: dict[str, type[Annotation]] = {"allow_failure": allow_failure, "quote": quote}
-_KEPT = (range, tuple)  # cannot change under us: no snapshot needed
+_KEPT = (range, tuple)  # immutable: no snapshot needed
 
 
 class Listed:
-    """The elements of a list that are kept otherwise than in a tuple: they can be counted, indexed and sliced."""
+    """The elements of a list, kept in something other than a tuple; sized, indexable, sliceable."""
 
 
 def wrap_each(wrap: str | None, value: Any) -> Any:
-    """The value under the annotation called `wrap`, bare when that is None."""
+    """Return the value under the annotation called `wrap`, bare when that is None."""
     return value if wrap is None else _WRAPS[wrap](value)
 
 
@@ -37,8 +37,8 @@ def wrap_each(wrap: str | None, value: Any) -> Any:
 class Mapped:
     """An argument that gives one element to each item.
 
-    `iterable` is what can be counted (range, tuple, numpy array; other sized ones were listed), an
-    iterator, or a future list (`futures`). `wrap` names the annotation to put round each element.
+    `iterable` is sized (range, tuple, numpy array; others were listed), an iterator, or a future list (`futures`).
+    `wrap` names the annotation to put round each element.
     """
 
     iterable: Any
@@ -55,13 +55,13 @@ class Constant:
 
 @dataclass(slots=True, frozen=True)
 class LateMapped:
-    """A bare future: only its value tells what to map over."""
+    """A bare future: the elements are known once it has ended."""
 
     future: Any
     wrap: str | None = None
 
     def with_value(self, value: Any) -> Any:
-        """The argument to plan again with, once the future's value is had."""
+        """Return the argument to plan again with, once the future's value is known."""
         return wrap_each(self.wrap, value)
 
 
@@ -70,7 +70,7 @@ Argument = Mapped | Constant | LateMapped
 
 @dataclass(slots=True, frozen=True)
 class MapPlan:
-    """A map's arguments in the places where they were given; `length` is None while it cannot be known."""
+    """A map's arguments in their places; `length` is None while it cannot be known."""
 
     args: tuple[Argument, ...]
     kwargs: dict[str, Argument]
@@ -86,11 +86,11 @@ class MapPlan:
 
     @property
     def late(self) -> bool:
-        """Whether a future has to be waited for before this is a plan."""
+        """Whether a future has to be waited for before the plan can be made."""
         return any(isinstance(a, LateMapped) for a in (*self.args, *self.kwargs.values()))
 
     def as_now(self, taken: Callable[[Any], Any]) -> MapPlan:
-        """The plan of the elements as `taken` gives them, where they are listed."""
+        """Return the plan with listed elements frozen by `taken`."""
 
         def one(argument: Argument) -> Argument:
             if not isinstance(argument, Mapped) or argument.futures:
@@ -100,7 +100,7 @@ class MapPlan:
         return replace(self, args=tuple(map(one, self.args)), kwargs={n: one(a) for n, a in self.kwargs.items()})
 
     def without_future_lists(self) -> MapPlan:
-        """The plan of what a `Source` can give: future lists are taken out, labels stay true."""
+        """Return the plan without future lists, as a `Source` needs it; labels keep the arguments' places."""
         left = [(key, a) for key, a in self.mapped if not a.futures]
         placed = [(key, a) for key, a in left if isinstance(key, int)]
         kwargs: dict[str, Argument] = {key: a for key, a in left if isinstance(key, str)}
@@ -118,10 +118,10 @@ def plan_map(
     is_future_list: Callable[[object], bool],
     is_future: Callable[[object], bool],
 ) -> MapPlan:
-    """Say for each argument what it gives to the items.
+    """Plan a map: decide for each argument whether it is mapped over or constant.
 
-    Raises ParameterBindError when the arguments do not fit the function, MapError when nothing can
-    be mapped over or lengths differ.
+    Raises ParameterBindError when the arguments do not fit the function, MapError when no argument is iterable or
+    lengths differ.
     """
     args, kwargs = binder.bind(args, kwargs)
 
@@ -149,7 +149,7 @@ def _classify(value: Any, is_future_list: Callable[[object], bool], is_future: C
             while is_a(inner, unmapped):
                 inner = inner.value
             return Constant(wrap_each(wrap, inner))
-        # `quote` settles it: nothing under it is looked at, so an inner allow_failure is idle.
+        # Nothing under `quote` is searched, so an inner allow_failure has no effect.
         wrap = "quote" if is_a(inner, quote) or wrap == "quote" else "allow_failure"
         inner = inner.value
     if is_future_list(inner):
@@ -162,12 +162,12 @@ def _classify(value: Any, is_future_list: Callable[[object], bool], is_future: C
 
 
 def is_mappable(value: Any) -> bool:
-    """Whether `map` goes over the elements of this: iterable, and not text, bytes, a file or a model."""
+    """Return whether `map` iterates over this: iterable, and not text, bytes, a file or a model."""
     cls: Any = type(value)
     if issubclass(cls, (str, bytes, bytearray, io.IOBase)) or kind_of(cls) == MODEL:  # a model iterates over its fields
         return False
     if of_class(cls, "read") is not None and of_class(cls, "readline") is not None:
-        return False  # files that are no IOBase: storage clients'
+        return False  # files of storage clients, which are no IOBase
     if (cls.__module__, cls.__name__) == ("tempfile", "_TemporaryFileWrapper"):
         return False
     try:
@@ -178,7 +178,7 @@ def is_mappable(value: Any) -> bool:
 
 
 def _settled(iterable: Iterable[Any]) -> Any:
-    """The iterable as something that cannot change, if it can be counted; else its iterator."""
+    """Return a sized iterable as an immutable sequence, any other as its iterator."""
     if _is_counted(iterable):
         return iterable
     if is_a(iterable, Iterator) or not _is_sized(iterable):
@@ -200,7 +200,7 @@ def _is_counted(value: object) -> bool:
 def _is_sized(value: Any) -> bool:
     try:
         len(value)
-    except Exception:  # whatever the object's own code raises: it is asked for its elements, then
+    except Exception:  # the object's own code raised: its elements are asked for below
         return False
     return True
 
@@ -209,7 +209,7 @@ def _is_sized(value: Any) -> bool:
 
 
 def _agreed(name: str, arguments: Sequence[tuple[str, Argument]]) -> int | None:
-    """The common length; None when one is unsized; raises MapError when known ones differ."""
+    """Return the common length; None when one is unsized; raises MapError when known ones differ."""
     lengths = [(label, _length(a)) for label, a in arguments if isinstance(a, Mapped)]
     known = [(label, n) for label, n in lengths if n is not None]
     if len({n for _, n in known}) > 1:

@@ -1,4 +1,4 @@
-"""The states of a map's items as one object: columns as of one moment, and a State for each that is asked for."""
+"""The states of a map's items as one object: columns as of one moment, and States made on demand."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Keeper(Protocol):
-    """What keeps the values of a map: its future list."""
+    """The object that keeps the values of a map alive: its future list."""
 
     def item_value(self, index: int) -> Any: ...
     def item_origin(self, index: int) -> tuple[Any, int]: ...
 
 
 class _Item(ValueSource):
-    """The value of one item, for a state that was handed out: it keeps the list, not a future of its own."""
+    """The value of one item, for a state that was handed out; it keeps the list alive, not a future of its own."""
 
     __slots__ = ("_index", "_keeper")
 
@@ -36,15 +36,15 @@ class _Item(ValueSource):
 
 
 class States(StateSequence):
-    """The states of a map's items as they stood when it was asked for them; a sequence, and one object.
+    """The states of a map's items as of one moment; a sequence, and one object.
 
-    It takes a byte or two an item, whatever their number, and makes each State when it is asked for. Holding it keeps
-    the values of the map, as holding its future list does. It equals a list of the same states, and is pickled as one.
+    It takes a byte or two an item, and makes each State on demand. Holding it keeps the values of the map, as holding
+    its future list does. It equals a list of the same states, and is pickled as one.
 
     Args:
-        moment: how the items stood.
-        keeper: what keeps the values.
-        items: which of the items, in this order; all of them unless given.
+        moment: the states as columns.
+        keeper: keeps the values alive.
+        items: the items, in this order; all of them unless given.
     """
 
     __slots__ = ("_items", "_keeper", "_moment")

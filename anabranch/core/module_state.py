@@ -1,10 +1,10 @@
-"""What the user's modules hold, carried to workers that import these modules for themselves.
+"""The content of the user's modules, carried to workers that import these modules for themselves.
 
-A worker process imports a module once (on Dask and Ray one that a task imports as it runs, others travel with it),
-and its copy stays as it was then; the driver's may have been changed, before its first task or between two. So a task
-takes along what it reads of them: data, and functions put there from elsewhere. A worker changes only what differs
-there, containers in place. Classes likewise. Of a module that was loaded again, or whose functions were given
-other code, the code is taken along too.
+A worker process imports a module once, and its copy stays as it was then. (On Dask and Ray that holds for modules that
+a task imports as it runs; others travel with the task.) The driver's module may have changed before the first task or
+between two. So a task takes along the attributes that it reads of modules and classes: data, and functions put there
+from elsewhere. A worker changes only the attributes that differ, containers in place. If a module was reloaded, or
+its functions were given other code, the code is taken along too.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
     from anabranch.core.watch import Watch
 
-LARGE = 1 << 20  # what is larger is taken along only once it has been seen to change
-Way = tuple[str, ...]  # the module, and the classes in it down to where the name is
+LARGE = 1 << 20  # larger values are taken along only once they have been seen to change
+Way = tuple[str, ...]  # the path to a name: the module, the classes in it, the name
 
-_first: dict[Way, Any] = {}  # what was at a place at the first look: code, or the size and checksum of a pickle
-_moved: set[str] = set()  # modules whose functions have other code than at the first look
-_set: dict[Way, tuple[bytes, Any, Any]] = {}  # what was last set at a place here, and what had been there before
-_coded: dict[FunctionType, tuple[Way, tuple[Any, ...]]] = {}  # functions that were given other code, and their own
-_settled: ModuleState | None = None  # the one that the modules of this process are as now
+_first: dict[Way, Any] = {}  # the content at the first look: code, or the size and checksum of a pickle
+_moved: set[str] = set()  # modules with functions of other code than at the first look
+_set: dict[Way, tuple[bytes, Any, Any]] = {}  # the value last set here, and the one before it
+_coded: dict[FunctionType, tuple[Way, tuple[Any, ...]]] = {}  # functions that were given other code, with their own
+_settled: ModuleState | None = None  # the state that the modules of this process have now
 
 
 class ModuleState:
-    """What one task reads of modules that have a name; pickled value by value."""
+    """The content that one task reads of modules; pickled value by value."""
 
     __slots__ = ("codes", "values")
 
@@ -53,7 +53,7 @@ class ModuleState:
         self.codes = codes
 
     def settle(self) -> None:
-        """Let the modules of this process hold what the task is to find there."""
+        """Set the modules of this process to this content."""
         global _settled
         if _settled is self:
             return
@@ -64,7 +64,7 @@ class ModuleState:
             fn.__code__, fn.__defaults__, fn.__kwdefaults__ = _coded.pop(fn)[1]
         for settle, parts in ((_settle_code, self.codes), (_settle, self.values)):
             for way, data in parts.items():
-                with contextlib.suppress(Exception):  # what cannot be had here, the task does not find either
+                with contextlib.suppress(Exception):  # a value that does not unpickle here stays out
                     settle(way, data)
 
     def __reduce__(self) -> Any:
@@ -75,10 +75,10 @@ class ModuleState:
 
 
 def _arrived(values: dict[Way, bytes], codes: dict[Way, bytes], whole: list[ModuleType]) -> ModuleState:
-    """In place before what comes behind it in the same pickle: functions found by their names are those of now.
+    """Build and settle a state, so that functions that follow in the same pickle are found by name as of now.
 
     Args:
-        whole: modules that are here since they were unpickled.
+        whole: modules that were unpickled before and are in place.
     """
     found = ModuleState(values, codes)
     found.settle()
@@ -86,11 +86,11 @@ def _arrived(values: dict[Way, bytes], codes: dict[Way, bytes], whole: list[Modu
 
 
 def carried(value: Any, dumps: Callable[[Any], bytes], *, imported: Collection[str] | None = None) -> Any:
-    """A shared value as it is to be sent: a task with what the user's modules hold for it.
+    """Return a shared value in the form to send: a task with the content of the user's modules that it reads.
 
     Args:
-        dumps: pickles what a worker is to have.
-        imported: the modules that workers import (None: all); the others travel, but for those imported as the task
+        dumps: pickles for the worker.
+        imported: the modules that workers import (None: all); others travel, but for those that the task imports as it
             runs.
     """
     watch = value.computed.watch if is_a(value, TaskSpec) and is_a(value.computed, Computation) else None
@@ -101,7 +101,7 @@ def carried(value: Any, dumps: Callable[[Any], bytes], *, imported: Collection[s
 
 
 def names_read(value: Any) -> dict[str, set[str]]:
-    """What a task reads in the user's modules, as far as it was looked at: by module, the names."""
+    """Return the names that a task reads in the user's modules, by module, as far as its code was read."""
     watch = value.computed.watch if is_a(value, TaskSpec) and is_a(value.computed, Computation) else None
     found: dict[str, set[str]] = {}
     for space, names in watch.spaces.values() if watch is not None else ():
@@ -125,7 +125,7 @@ def _state_of(watch: Watch, dumps: Callable[[Any], bytes], only: Collection[str]
                 if _first.setdefault(way, codes) != codes:
                     _moved.add(way[0])
                 continue
-        with contextlib.suppress(Exception):  # a lock, a client: the worker's own will do
+        with contextlib.suppress(Exception):  # a lock or a client does not pickle: the worker has its own
             data = dumps(value)
             mark = (len(data), zlib.crc32(data))
             if _first.setdefault(way, mark) != mark or len(data) <= LARGE:
@@ -135,7 +135,7 @@ def _state_of(watch: Watch, dumps: Callable[[Any], bytes], only: Collection[str]
 
 
 def _functions(value: Any) -> list[FunctionType]:
-    """The functions that a place holds: itself, or those inside a descriptor."""
+    """Return the functions in an attribute: itself, or those inside a descriptor."""
     found = opened(value)
     return [fn for fn in (found if is_a(value, property) else (found,)) if is_a(fn, FunctionType)]
 
@@ -191,7 +191,7 @@ def _settle(way: Way, data: bytes) -> None:
     now = vars(holder).get(name, MISSING)
     last, made, first = _set.get(way, (b"", MISSING, now))
     if last == data and made is now:
-        return  # whatever the tasks here have made of it since
+        return  # changes that tasks have made here since are left alone
     value = pickle.loads(data)
     if now is not MISSING and _alike(now, value, data):
         return
@@ -206,7 +206,7 @@ def _settle(way: Way, data: bytes) -> None:
 
 
 def _restore(way: Way) -> None:
-    """Put back what the module had of itself."""
+    """Put back the module's own attribute."""
     first = _set.pop(way)[2]
     with contextlib.suppress(Exception):
         if first is MISSING:
@@ -225,17 +225,17 @@ def _settle_code(way: Way, data: bytes) -> None:
             if fn.__code__ != code:
                 _coded.setdefault(fn, (way, (fn.__code__, fn.__defaults__, fn.__kwdefaults__)))
                 fn.__code__ = code
-        elif len(way) == 2:  # it is new in its module
+        elif len(way) == 2:  # the name is new in its module
             fn = FunctionType(code, vars(holder), name)
             setattr(holder, name, fn)
         fn.__defaults__, fn.__kwdefaults__ = defaults, named
 
 
 def _alike(now: Any, value: Any, data: bytes) -> bool:
-    """Whether a worker has it already."""
+    """Return whether this process has the value already."""
     if now is value or type(now) is not type(value):
         return now is value
     try:
         return pickle.dumps(now, 5) == data
-    except Exception:  # a function that is nowhere by its name
+    except Exception:  # a function that is not found by its name
         return False

@@ -1,13 +1,13 @@
-"""Classes and functions that travel by value, and become the receiver's own of their name where it has them.
+"""Classes and functions that travel by value, and become the receiver's own of the same name where it has them.
 
     pickled:    class Row of __main__ --> own(maker, arguments, "__main__", "Row"), then filled(..., state)
-    unpickled:  in the script's program, or its next start   --> its class Row, as it stands there
-                on a worker                                  --> made anew once, found as __main__.Row from then on
+    unpickled:  in the script's program, or its next start   --> its own class Row
+                on a worker                                  --> made once, found as __main__.Row from then on
 
-So a value of the script's own classes that comes home, or out of the store, is one for `isinstance`, `is`
-and `match`; and a task finds in `__main__` what it would find there in the script: `pickle.dumps` of an
-object, a function given to a pool of processes, a file that the script pickled. Nothing of the script
-is run on a worker: what no pickle has brought is asked for (`core.script`).
+    So `isinstance`, `is` and `match` hold for a value of the script's own classes that comes home or out of the store.
+    And a task finds in `__main__` the names of the script, as `pickle.dumps` of an object needs them, a function given
+    to a pool of processes, or a file that the script pickled. The script is not run on a worker: the worker asks for
+    names that no pickle has brought (`core.script`).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _PACKAGE = f"{__name__.partition('.')[0]}."
 
 
 class _Roles:
-    """What this process is."""
+    """The roles of this process."""
 
     def __init__(self) -> None:
-        self.home = True  # it has the user's script or session: what is found there is the real thing
-        self.driver = False  # it stays so, whatever else is asked of it
-        self.stand_in: ModuleType | None = None  # read in the place of `__main__`, which is another program's
-        # Elsewhere: what was made by value, by module and name, as long as anything else holds it.
+        self.home = True  # it has the user's script or session, and so the original classes
+        self.driver = False  # once a driver, a process stays one
+        self.stand_in: ModuleType | None = None  # read in place of `__main__`, which is another program's
+        # In other processes: objects made by value, by module and name, as long as anything else holds them.
         self.made: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
-        self.whole: WeakSet[Any] = WeakSet()  # of these, those that have their attributes
-        self.ask: Callable[[str], Any] | None = None  # brings what nothing has brought yet; None: there is none
+        self.whole: WeakSet[Any] = WeakSet()  # the ones among them that have their attributes
+        self.ask: Callable[[str], Any] | None = None  # asks the driver for a name; None: there is no driver to ask
 
 
 roles = _Roles()
@@ -50,7 +50,7 @@ roles = _Roles()
 
 @contextlib.contextmanager
 def standing_in(module: ModuleType) -> Iterator[None]:
-    """Inside, what was pickled as the script's own is the module's of that name, where it has one."""
+    """Inside, names pickled as the script's own are read from this module, where it has them."""
     before, roles.stand_in = roles.stand_in, module
     try:
         yield
@@ -60,10 +60,10 @@ def standing_in(module: ModuleType) -> Iterator[None]:
 
 @functools.cache
 def pickler(base: Any, kept: bool = False) -> Any:
-    """A pickler by value made of `base`, which is cloudpickle's.
+    """Return a pickler by value, derived from `base`, which is cloudpickle's.
 
     Args:
-        kept: for what is read by a later program: a class is another one there, whatever it was here.
+        kept: the pickle is read by a later program, where classes are other objects than here.
     """
 
     registered = sys.modules[base.__module__].list_registry_pickle_by_value
@@ -85,14 +85,14 @@ def pickler(base: Any, kept: bool = False) -> Any:
 
         @classmethod
         def dumps(cls, value: Any, buffer_callback: Any = None) -> bytes:
-            """The value's pickle (protocol 5); raises what its pickling raises."""
+            """Return the value's pickle (protocol 5); raises the exception of its pickling."""
             kind = cls if kept or whole_modules.that_go() is None else Whole
             with io.BytesIO() as file:
                 kind(file, 5, buffer_callback=buffer_callback).dump(value)
                 return file.getvalue()
 
     class Whole(Pickler):
-        """Tells what is in a module that goes whole by its name there."""
+        """A pickler's rule for modules that travel whole: their content goes by name."""
 
         def reducer_override(self, value: Any) -> Any:
             going = whole_modules.that_go()
@@ -110,7 +110,7 @@ def pickler(base: Any, kept: bool = False) -> Any:
 
 
 def own(make: Callable[..., Any], args: tuple[Any, ...], module: str, name: str, kept: bool) -> Any:
-    """What a pickled class or function is here: this process's own one of that name, or a copy.
+    """Unpickle a class or function: as this process's own one of that name, or as a copy.
 
     The name of this function stands in stored values: it does not change.
     """
@@ -130,7 +130,7 @@ def own(make: Callable[..., Any], args: tuple[Any, ...], module: str, name: str,
 
 
 def filled(made: Any, state: tuple[Callable[[Any, Any], Any], Any, bool]) -> Any:
-    """Give a copy its attributes; what is the process's own, or came from the script itself, keeps those it has."""
+    """Give a copy its attributes; an object of this process, or of the script itself, keeps its own."""
     fill, given, kept = state
     if roles.home:
         if _at_home(getattr(made, "__module__", ""), getattr(made, "__qualname__", "")) is made:
@@ -145,12 +145,12 @@ def filled(made: Any, state: tuple[Callable[[Any, Any], Any], Any, bool]) -> Any
 def _made(make: Callable[..., Any], args: tuple[Any, ...], name: str) -> Any:
     made = make(*args)
     if name and isinstance(made, type):
-        made.__qualname__ = name  # a class inside another one: by this name it is known again
+        made.__qualname__ = name  # of a class inside another one: the name to find it by
     return made
 
 
 def known_as(name: str) -> Any:
-    """On a worker: what the script has as `name`, as far as it came here or can be asked for; None: nothing."""
+    """Return the script's object of this name, on a worker, if it came here or the driver sends it; else None."""
     first, _, rest = name.partition(".")
     found = roles.made.get((MAIN, name))
     if found is None and rest:
@@ -162,21 +162,21 @@ def known_as(name: str) -> Any:
 
 
 def _place(value: Any) -> tuple[str, str]:
-    """The module and name where it is found; an empty name for what stands nowhere, as what a function makes.
+    """Return the module and name where an object is found; an empty name for one that stands nowhere.
 
-    Two may have one name: `dataclass(slots=True)` makes a second class, and its methods still hold the first.
+    Two objects may have one name: `dataclass(slots=True)` makes a second class, and its methods still hold the first.
     """
     module, name = getattr(value, "__module__", None), value.__qualname__
     if not isinstance(module, str) or "<" in name:
         return "", ""
-    if module != MAIN and module not in sys.modules and roles.home:  # nobody else can have the name
+    if module != MAIN and module not in sys.modules and roles.home:  # no other object can have the name
         return module, name
     found = _at_home(module, name) if roles.home else roles.made.get((module, name))
     return (module, name) if found is value else ("", "")
 
 
 def _with_slots(kind: type, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Have the copy made with the slots of the class: one without them keeps its objects' state elsewhere."""
+    """Make the copy with the slots of the class: without them its instances would keep their state elsewhere."""
     slots = kind.__dict__.get("__slots__")
     if not slots or not isinstance(slots, (str, tuple, list, dict)) or issubclass(kind, tuple):
         return args
@@ -195,7 +195,7 @@ def _at_home(module: str, name: str) -> Any:
 
 
 def _inside(names: Mapping[str, Any], name: str) -> Any:
-    """What a dotted name leads to."""
+    """Return the object behind a dotted name."""
     first, *rest = name.split(".")
     found = names.get(first, _NONE)
     for part in rest:
@@ -204,12 +204,12 @@ def _inside(names: Mapping[str, Any], name: str) -> Any:
 
 
 def _same(found: Any, make: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-    """Whether what stands under the name is what was pickled, as far as that matters to its values."""
+    """Return whether the object under the name is the pickled one, as far as that matters to its values."""
     if make.__name__ == "_make_function":
         return isinstance(found, FunctionType) and found.__code__ == args[0] and found.__closure__ is None
     if not isinstance(found, type):
         return False
-    if make.__name__ == "_make_skeleton_enum":  # a member that is gone can only be one of the copy
+    if make.__name__ == "_make_skeleton_enum":  # a member that is missing here exists in the copy alone
         there = getattr(found, "__members__", {})
         return all(name in there and there[name].value == value for name, value in args[3].items())
     return True

@@ -1,7 +1,7 @@
-"""Runners as users hold them: the `with` block, in which submits go there, and the end of one that nobody can reach.
+"""Runners that users make: the `with` block, in which submits go to the runner, and the end of an unreachable one.
 
-A session keeps a twin of a user's runner at work, which shares all of its state and is not the user's object. So it
-sees when that one has gone, with every flow, future and variable that held it.
+A session works with a twin of the user's runner, which shares all of its state and is another object. So it notices
+when the user's object is gone, with every flow, future and variable that held it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _around: ContextVar[tuple[OwnRunner, ...]] = ContextVar("anabranch_runners", def
 
 
 class OwnRunner:
-    """What runners have in common that users make.
+    """The common base of runners that users make.
 
     Around code outside of flows, ``with ThreadRunner(4):`` makes submits and maps go to this runner, and it is the
-    default of flows that are called there. The block waits for what was submitted in it, or cancels it where it is
-    left by an exception, and closes the runner.
+    default of flows that are called there. The end of the block waits for the runs that were submitted in it, or
+    cancels them after an exception, and closes the runner.
     """
 
     _leaving: tuple[Callable[[bool], object], ...] = ()
@@ -39,11 +39,11 @@ class OwnRunner:
             self.close()
 
     def on_leaving(self, call: Callable[[bool], object]) -> None:
-        """Have it called as the block is left, before the runner closes, with whether an exception left it."""
+        """Call this at the end of the block, before the runner closes, with whether an exception ended the block."""
         self._leaving = (*self._leaving, call)
 
     def twin(self) -> Self:
-        """Another object that is the same runner, for who keeps it at work."""
+        """Return another object with the same state, for the session to work with."""
         other = object.__new__(type(self))
         other.__dict__ = self.__dict__
         return other
@@ -53,11 +53,11 @@ class OwnRunner:
 
 
 def around() -> OwnRunner | None:
-    """The runner of the innermost `with` block around this code."""
+    """Return the runner of the innermost `with` block around this code."""
     found = _around.get()
     return found[-1] if found else None
 
 
 def outside() -> None:
-    """From here on this context is in no such block."""
+    """Leave all such blocks in this context, for good."""
     _around.set(())

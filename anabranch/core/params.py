@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Binder", "Constant", "LateMapped", "MapPlan", "Mapped", "Source", "plan_map"]
 
-RESERVED = ("return_state", "wait_for")  # read by calls and submits themselves
+RESERVED = ("return_state", "wait_for")  # keywords of calls and submits themselves
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Binder:
-    """What one function takes; made once per function.
+    """The parameters of one function; made once per function.
 
-    What is called decides what fits: of a function under a decorator that is the decorator's wrapper, which
-    may give arguments of its own, or take some more. Its `inner` signature, of the function that it says it
-    wraps, gives arguments their names wherever it fits too.
+    The called object decides which arguments fit. For a decorated function that is the decorator's wrapper, which may
+    pass arguments of its own, or take more. The `inner` signature, of the wrapped function, gives the arguments their
+    names wherever they fit it too.
 
-    Raises OptionError when a parameter has a reserved name. A callable whose signature cannot be
-    had (some builtins) takes anything, and has `signature` None.
+    Raises OptionError when a parameter has a reserved name. A callable without a signature (some builtins) takes
+    anything, and has `signature` None.
     """
 
     __slots__ = (
@@ -58,11 +58,11 @@ class Binder:
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self._high = sys.maxsize if self.has_varargs else len(self.positional)
         self._low = len([n for n in self.required if n in self.positional])
-        if self._low < len(self.required):  # keyword-only ones too: positions alone never do
+        if self._low < len(self.required):  # keyword-only parameters are required: positions alone never fit
             self._low = sys.maxsize
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments as given, once it is sure that they fit; raises ParameterBindError."""
+        """Return the arguments unchanged if they fit; raises ParameterBindError."""
         if not kwargs and self._low <= len(args) <= self._high:
             return args, kwargs
         if self.signature is not None:
@@ -70,7 +70,7 @@ class Binder:
         return args, kwargs
 
     def as_dict(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Each parameter's value by name, in the signature's order, defaults applied; raises ParameterBindError.
+        """Return the parameters' values by name, in the signature's order, defaults applied; raises ParameterBindError.
 
         ``*args`` come under their name as a tuple, ``**kwargs`` under theirs as a dict.
         """
@@ -91,7 +91,7 @@ class Binder:
         return dict(bound.arguments)
 
     def call_of(self, parameters: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The call that `as_dict` told so."""
+        """Return the (args, kwargs) that `as_dict` was made of."""
         if self.signature is None:
             return parameters["args"], parameters["kwargs"]
         told = self.signature
@@ -102,7 +102,7 @@ class Binder:
         return bound.args, {**bound.kwargs, **own}
 
     def fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.Signature | None:
-        """The signature that names these arguments: the wrapped function's if they fit it, else what is called."""
+        """Return the signature that names these arguments: the wrapped function's if they fit it, else the caller's."""
         if self.inner is not None:
             try:
                 self.inner.bind(*args, **kwargs)
@@ -114,7 +114,7 @@ class Binder:
     def _as_inner(
         self, inner: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """The arguments by the names of the wrapped function, and the wrapper's own; None where they do not fit it."""
+        """Return the arguments by the wrapped function's names, and the wrapper's own; None where they do not fit."""
         own = {name: value for name, value in kwargs.items() if name in self.names and name not in inner.parameters}
         try:
             bound = inner.bind(*args, **{name: value for name, value in kwargs.items() if name not in own})
@@ -124,9 +124,9 @@ class Binder:
         return {**bound.arguments, **own}
 
     def takes(self, name: str) -> bool:
-        """Whether a keyword of this name is the function's: a parameter of it, or one of any that it takes."""
+        """Return whether a keyword of this name belongs to the function: as a parameter, or because it takes any."""
         if self.signature is None:
-            return False  # it does not tell
+            return False  # it has no signature
         told = self.inner if self.inner is not None else self.signature
         parameters = [*self.signature.parameters.values(), *told.parameters.values()]
         if any(p.name == name and not _is_variadic(p) for p in parameters):
@@ -134,7 +134,7 @@ class Binder:
         return self.has_varkw and any(p.kind is p.VAR_KEYWORD for p in told.parameters.values())
 
     def label(self, key: int | str) -> str:
-        """What to call the argument at this position, or of this keyword, in a message."""
+        """Return the name of the argument at this position, or of this keyword, for a message."""
         if isinstance(key, str):
             return key
         if self.inner is not None:
@@ -169,9 +169,9 @@ class Binder:
 
 
 def _signatures(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, inspect.Signature | None]:
-    """What the callable takes; and, of a wrapper that takes any arguments, what the function takes that it wraps.
+    """Return the callable's signature, and for a wrapper that takes any arguments that of the wrapped function.
 
-    A wrapper that does not tell its own (`functools.lru_cache`) takes what it wraps.
+    A wrapper without a signature of its own (`functools.lru_cache`) has that of the wrapped function.
     """
     inner, own = _signature(fn, True), _signature(fn, False)
     if own is None or inner is None:
@@ -194,7 +194,7 @@ def _is_variadic(parameter: inspect.Parameter) -> bool:
 
 
 def _short(signature: inspect.Signature) -> str:
-    """The signature without annotations and without long defaults."""
+    """Return the signature without annotations and without long defaults."""
     shown = []
     for p in signature.parameters.values():
         default = p.default if p.default is p.empty or isinstance(p.default, (int, float, bool, type(None))) else ...

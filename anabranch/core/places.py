@@ -1,4 +1,4 @@
-"""Where in the result store the values of a map's items lie: four bytes an item, however many blocks."""
+"""The places of a map's values in the result store: four bytes an item, however many blocks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class _Block(NamedTuple):
     name: str
     items: Sequence[int]
     slots: Sequence[int]
-    by_item: dict[int, int] | None  # None: both run on without a gap
+    by_item: dict[int, int] | None  # None: items and slots are consecutive
 
 
 class Places:
-    """Item -> (block, slot); what was added last counts."""
+    """Item -> (block, slot); the last entry for an item counts."""
 
     __slots__ = ("_blocks", "_where")
 
@@ -29,7 +29,7 @@ class Places:
         return bool(self._blocks)
 
     def add(self, name: str, items: Sequence[int], slots: Sequence[int]) -> None:
-        """The value of `items[n]` lies in this block, at `slots[n]`."""
+        """Note that the value of `items[n]` lies in this block, at `slots[n]`."""
         if not len(items):
             return
         plain = isinstance(items, range) and isinstance(slots, range) and items.step == slots.step == 1
@@ -45,7 +45,7 @@ class Places:
                 where[item] = number
 
     def find(self, item: int) -> tuple[str, int] | None:
-        """Name of the block and slot of the item's value there; None when there is none."""
+        """Return the block's name and the slot of the item's value; None when it has none."""
         number = self._where[item] if item < len(self._where) else 0
         if not number:
             return None
@@ -55,5 +55,5 @@ class Places:
         return block.name, block.by_item[item]
 
     def covers(self, lo: int, hi: int) -> bool:
-        """Whether each item of [lo, hi) has a place."""
+        """Return whether each item of [lo, hi) has a place."""
         return hi <= len(self._where) and 0 not in self._where[lo:hi]

@@ -1,4 +1,4 @@
-"""Cache policies: what of a task run makes it the same run as an earlier one.
+"""Cache policies: which task runs count as the same run.
 
 Public as `anabranch.cache_policies`. A policy computes a key; equal keys share one stored value.
 Policies are added (``INPUTS + TASK_SOURCE``) and arguments are taken out (``INPUTS - "verbose"``).
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from anabranch.core.context import TaskRun
     from anabranch.core.contracts import TaskSpec
 
-Digest = Callable[[Any, str], str]  # (value, what it is called in errors) -> hash
+Digest = Callable[[Any, str], str]  # (value, its name in errors) -> hash
 EVERYTHING = frozenset({"inputs", "source", "flow_parameters"})
 
 
 class Inputs(dict[str, Any]):
-    """A call's bound arguments, with the function that hashes one of them (a `ConstantHasher`)."""
+    """A call's bound arguments, with the function that hashes one argument (a `ConstantHasher`)."""
 
     __slots__ = ("digest",)
 
@@ -38,7 +38,7 @@ class Inputs(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class KeyContext:
-    """The first argument of a `cache_key_fn`: the task and the run that a key is asked for."""
+    """The first argument of a `cache_key_fn`: the task and the run to make a key for."""
 
     spec: TaskSpec
     task_run: TaskRun
@@ -58,8 +58,8 @@ class CachePolicy:
     """Base of cache policies; a policy of one's own overrides `compute_key`.
 
     Attributes:
-        reads: which of ``inputs``, ``source`` and ``flow_parameters`` the key depends on. What no
-            policy reads is not sent to workers.
+        reads: which of ``inputs``, ``source`` and ``flow_parameters`` the key depends on. Data that no policy reads is
+                not sent to workers.
     """
 
     reads: frozenset[str] = EVERYTHING
@@ -67,15 +67,15 @@ class CachePolicy:
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
     ) -> str | None:
-        """The run's key, None when this policy has nothing to say about it.
+        """Return the run's key, None when this policy makes none for it.
 
         Raises:
-            SerializationError: something that counts cannot be hashed; names the path to it.
+            SerializationError: a part of the key cannot be hashed; names the path to it.
         """
         raise NotImplementedError
 
     def __add__(self, other: Any) -> CachePolicy:
-        """A policy whose runs are the same only if they are the same by both."""
+        """Return a policy under which runs are the same only if they are the same by both."""
         if not hasattr(other, "compute_key"):
             return NotImplemented
         if isinstance(other, NoCache):
@@ -84,7 +84,7 @@ class CachePolicy:
         return parts[0] if len(parts) == 1 else CompoundPolicy(parts)
 
     def __sub__(self, argument: Any) -> CachePolicy:
-        """The same policy, blind to one argument of the task."""
+        """Return the policy without one argument of the task."""
         if not isinstance(argument, str):
             raise OptionError(f"{self!r} - {argument!r}: wants the name of an argument")
         raise OptionError(f"{self!r} - {argument!r}: only a policy with INPUTS in it can leave out an argument")
@@ -92,7 +92,7 @@ class CachePolicy:
 
 @dataclass(frozen=True)
 class InputsPolicy(CachePolicy):
-    """The same task with the same arguments: a task is its name, its code, and what that closes over and reads.
+    """The same task with the same arguments: a task counts by name, code, and all that the code closes over and reads.
 
     The constants of a map are hashed once on each worker, unless they are among ``*args`` or
     ``**kwargs``: a task that changes one in place does not change the keys of later items.
@@ -121,7 +121,7 @@ class InputsPolicy(CachePolicy):
 
 @dataclass(frozen=True)
 class TaskSourcePolicy(CachePolicy):
-    """The same code, with what it closes over and reads, and the same source text."""
+    """The same code, with all that it closes over and reads, and the same source text."""
 
     reads = frozenset({"source"})
 
@@ -168,7 +168,7 @@ class FlowParametersPolicy(CachePolicy):
 
 @dataclass(frozen=True)
 class CacheKeyFnPolicy(CachePolicy):
-    """The key that a function ``(context, parameters) -> str | None`` answers, as it is."""
+    """The key that a function ``(context, parameters) -> str | None`` returns, unchanged."""
 
     cache_key_fn: Callable[[KeyContext, dict[str, Any]], str | None]
     reads = frozenset({"inputs", "source"})
@@ -255,12 +255,12 @@ def _digest_of(inputs: dict[str, Any]) -> Digest:
 
 
 def hash_input(value: Any, where: str) -> str:
-    """The hash of one argument, computed anew: the `Digest` where there are no constants."""
+    """Return the hash of one argument, computed each time: the `Digest` where there are no constants."""
     return hash_value(value, None, where, True)
 
 
 def _state(spec: TaskSpec) -> str:
-    """What the task is; raises SerializationError where it cannot be told apart from others."""
+    """Return the task's identity; raises SerializationError where it cannot be told apart from others."""
     found = spec.computed.identity() if spec.computed is not None else identity_of(spec.fn)
     if found.opaque:
         raise SerializationError(f"{found.opaque}; a cache_key_fn of the task's own decides without it")

@@ -1,34 +1,34 @@
-"""Whether a process is still the one that was meant: pids are reused, so a start time goes with them."""
+"""Identity of processes: pids are reused, so a start time goes with each."""
 
 from __future__ import annotations
 
 import os
 
-# Linux counts a process's start in these since the machine started.
+# Linux counts a process's start in these ticks since the machine started.
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-# Start times are stored as floats, perhaps as text in between.
+# Start times are stored as floats, and some pass through text.
 _SAME = 0.5 / _TICKS
 
 
 def host_name() -> str:
-    """This machine's name as runs record it."""
+    """Return this machine's name as runs record it."""
     return os.uname().nodename
 
 
 def process_started(pid: int) -> float:
-    """Seconds from the start of the machine to the start of a process; 0.0 when there is none or nobody says.
+    """Return the seconds from the machine's start to the process's; 0.0 when there is none or it is not known.
 
-    It is a mark to tell processes of one pid apart, not a time of day: setting the wall clock does not move it.
+    It tells processes of one pid apart. It is no time of day: setting the wall clock does not change it.
     """
     fields = _stat(pid)
     return int(fields[19]) / _TICKS if fields else 0.0
 
 
 def process_alive(pid: int, started: float = 0.0) -> bool:
-    """Whether process `pid` runs and is the one that `process_started` gave `started` for (0.0: any).
+    """Return whether process `pid` runs and has this start time, of `process_started` (0.0: any).
 
-    A process that has ended and waits for its parent to notice (a zombie) is not alive. Where there is no
-    /proc the start time cannot be compared, and any process of that pid counts.
+    A zombie, which has ended and waits for its parent to notice, is not alive. Without /proc the start time cannot be
+    compared, and any process of that pid counts.
     """
     if pid <= 0:
         return False
@@ -46,15 +46,15 @@ def process_alive(pid: int, started: float = 0.0) -> bool:
 
 
 def process_stopped(pid: int) -> bool:
-    """Whether a signal or a debugger has stopped the process; one that computes or waits is not, however long."""
+    """Return whether a signal or a debugger has stopped the process; one that computes or waits is not stopped."""
     return _stat(pid)[:1] in (["T"], ["t"])
 
 
 def _stat(pid: int) -> list[str]:
-    """/proc/<pid>/stat from its third field (the state) on; empty when it cannot be read."""
+    """Return /proc/<pid>/stat from its third field (the state) on; empty when it cannot be read."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            # The name before it, in brackets, may hold blanks and brackets itself.
+            # The second field, the name in brackets, may contain blanks and brackets.
             return file.read().rpartition(")")[2].split()
     except OSError:
         return []

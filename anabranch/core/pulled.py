@@ -1,4 +1,4 @@
-"""Elements of a map's iterator: futures among them are known when they are pulled, and each item waits for its own."""
+"""Elements of a map's iterator: futures in them are found when they are pulled, and each item waits for its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from anabranch.core.walk import lift
 if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, Upstream
 
-Waited = dict[int, tuple["Upstream", ...]]  # by the place of an item among those pulled
+Waited = dict[int, tuple["Upstream", ...]]  # by an item's place among the pulled ones
 
 
 def now(item: Any) -> Any:
-    """An element as it is before the next one is pulled: the iterator may change it then. Not one with futures."""
+    """Freeze an element before the next one is pulled, when the iterator may change it; one with futures stays."""
     if type(item) in FIXED or is_plain(item):
         return taken(item)
     bare, futures = lift(item, is_future)
@@ -25,7 +25,7 @@ def now(item: Any) -> Any:
 
 
 def now_list(cells: Any) -> Any:
-    """The elements of a list beside an iterator as they are, but where futures are among them."""
+    """Freeze the elements of a list beside an iterator; those with futures stay."""
     if type(cells) is not tuple:
         return taken_list(cells)
     bare, futures = lift(cells, is_future)
@@ -33,9 +33,9 @@ def now_list(cells: Any) -> Any:
 
 
 def lifted(map: MapRun, items: list[Any]) -> tuple[list[Any], Waited, BaseException | None]:
-    """The items with holes in place of futures, and what each of these waits for.
+    """Return the items with holes in place of futures, the futures that each waits for, and an error.
 
-    The last is the error of an item that cannot be taken; those before it are the answer then.
+    The error is that of an item that cannot be taken; then only the items before it are returned.
     """
     if LEAVES.issuperset([type(item) for item in items]):
         return items, {}, None
@@ -50,7 +50,7 @@ def lifted(map: MapRun, items: list[Any]) -> tuple[list[Any], Waited, BaseExcept
             if futures:
                 waited[len(found)] = tuple(map.scope._upstream(future, allow) for future, allow in futures)
             found.append(bare)
-    except BaseException as error:  # of an object's own code, too
+    except BaseException as error:  # an object's own code may raise anything
         if passes(error):
             raise
         return found, waited, error

@@ -1,7 +1,7 @@
-"""The function of a task or flow under a name by which pickle finds it: `work.fn`, for `work` is the task.
+"""The function of a task or flow under a name by which pickle finds it: `work.fn`, since `work` is the task.
 
-The function itself goes by the name that the task has taken, so pickle would find the task there, and
-refuse. What users get from `.fn` is the same code with that other name; nothing here works with it.
+The plain function has the name that the task has taken, so pickle would find the task there, and refuse. Users get
+from `.fn` a function with the same code and the other name; this package does not use it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MARK = "__anabranch_reached__"
 
 
 def reachable(whole: Any, fn: Any) -> Any:
-    """The function of a task or flow; where that stands in its module under the function's name, as `NAME.fn`."""
+    """Return the function of a task or flow, named `NAME.fn` where the task stands in its module under `NAME`."""
     if type(fn) is not FunctionType or "<" in fn.__qualname__ or not _is_found(whole, fn):
         return fn
     kept = vars(whole).get("_reached")
@@ -33,7 +33,7 @@ def reachable(whole: Any, fn: Any) -> Any:
 
 
 def plain(fn: Any) -> Any:
-    """The function itself, of one that was given by `reachable` and may have come here by value."""
+    """Return the plain function behind one of `reachable`, which may have come here by value."""
     if type(fn) is not FunctionType or _MARK not in vars(fn):
         return fn
     name = fn.__qualname__.removesuffix(STEP)

@@ -1,7 +1,7 @@
-"""What a function reads of the world around it, by its bytecode: names of globals, and attributes of what they are.
+"""The outside names that a function reads, by its bytecode: globals, closure variables, and attributes of these.
 
-A name that the code only adds to (``log.append(x)``, nothing else) is a by-product and not read. One that it reads and
-changes itself (a memo, a counter, a client made at first use) is its working state.
+A name that the code only adds to (``log.append(x)``, nothing else) is a by-product and not read. A name that it both
+reads and changes (a memo, a counter, a client made at first use) is its working state.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ _ADDS = frozenset({"add", "append", "appendleft", "extend", "insert", "put", "pu
 _CHANGES = _ADDS | {"clear", "discard", "pop", "popitem", "popleft", "remove", "setdefault", "update"}
 _STORES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF"})
 _PACKAGE = __name__.partition(".")[0]
-_LOOKS = 1000  # modules that are remembered: notebooks and tests make them without end
+_LOOKS = 1000  # remembered modules: notebooks and tests make them without end
 
-MISSING: Any = object()  # in the place of a global that is not there
+MISSING: Any = object()  # stands for a global that does not exist
 Chain = tuple[str, ...]
 
 
 class Reads(NamedTuple):
-    """What one code object reads, and those inside it."""
+    """The names that one code object reads, and the code objects inside it."""
 
-    globals: dict[str, frozenset[Chain]]  # by name, in order: the attributes looked up at once; (): the thing itself
-    closed: dict[str, frozenset[Chain]]  # the same of variables of functions around it
-    added_to: frozenset[str]  # of these, those that are by-products
-    changed: frozenset[str]  # and those that are working state
-    imports: dict[str, frozenset[str]]  # modules imported while it runs: names taken from them, "": the module itself
+    globals: dict[str, frozenset[Chain]]  # by name: chains of attributes read of it; (): the object itself
+    closed: dict[str, frozenset[Chain]]  # the same for variables of the functions around it
+    added_to: frozenset[str]  # names among these that are by-products
+    changed: frozenset[str]  # names among these that are working state
+    imports: dict[str, frozenset[str]]  # modules imported while it runs: names taken from them; "": the module itself
 
 
 _known: weakref.WeakKeyDictionary[CodeType, Reads] = weakref.WeakKeyDictionary()
 
 
 def reads_of(code: CodeType) -> Reads:
-    """Looked up once for each code object."""
+    """Return the reads of a code object; found once for each."""
     found = _known.get(code)
     if found is None:
         found = _known[code] = _looked(code)
@@ -103,15 +103,15 @@ def _chain(steps: list[dis.Instruction], at: int) -> Chain:
 
 
 def _taken(steps: list[dis.Instruction], at: int) -> set[str]:
-    """The names of ``from module import a, b``."""
+    """Return the names of ``from module import a, b``."""
     return {step.argval for step in steps[at + 1 : at + 64] if step.opname == "IMPORT_FROM"}
 
 
 def _only_added_to(steps: list[dis.Instruction], at: int) -> bool:
-    """Whether this load is that of ``name.append(...)`` whose answer nobody looks at."""
+    """Return whether this load is that of ``name.append(...)`` with its result unused."""
     if at + 1 >= len(steps) or steps[at + 1].opname not in _ATTRIBUTES or steps[at + 1].argval not in _ADDS:
         return False
-    depth = 2  # the method, and what it is a method of
+    depth = 2  # on the stack: the method and its object
     for n, step in enumerate(steps[at + 2 :], at + 2):
         if step.is_jump_target or step.opcode in dis.hasjrel or step.opcode in dis.hasjabs:
             return False
@@ -122,10 +122,10 @@ def _only_added_to(steps: list[dis.Instruction], at: int) -> bool:
 
 
 def _changed(steps: list[dis.Instruction], at: int) -> bool:
-    """Whether this load is that of ``name.update(...)`` or the like, or of ``name[key] = value``, also ``+=``."""
+    """Return whether this load is that of ``name.update(...)`` or the like, or of ``name[key] = value`` or ``+=``."""
     if at + 1 < len(steps) and steps[at + 1].opname in _ATTRIBUTES:
         return steps[at + 1].argval in _CHANGES
-    depth, swapped = 1, False  # what lies on the stack from the container on
+    depth, swapped = 1, False  # the stack from the container on
     for step in steps[at + 1 : at + 64]:
         if step.opname in ("STORE_SUBSCR", "DELETE_SUBSCR"):
             return depth == (3 if swapped else 2)
@@ -138,13 +138,13 @@ def _changed(steps: list[dis.Instruction], at: int) -> bool:
     return False
 
 
-# -- whose code it is ------------------------------------------------------------------------------
+# -- the user's own code ---------------------------------------------------------------------------
 
 _own: dict[tuple[str, int], bool] = {}
 
 
 def is_own(name: Any) -> bool:
-    """Whether the module of this name is the user's: a script, cell or module that is not installed."""
+    """Return whether the module of this name is the user's: a script, a cell, or a module that is not installed."""
     if not is_a(name, str):
         return True
     module = sys.modules.get(name)
@@ -180,7 +180,7 @@ def is_own_class(kind: type) -> bool:
 
 
 class Place(NamedTuple):
-    """A value that a function reads, and where it was found: the name in a namespace."""
+    """A value that a function reads, and its place: the name in a namespace."""
 
     path: str
     space: dict[str, Any]
@@ -189,7 +189,7 @@ class Place(NamedTuple):
 
 
 def places_of(fn: FunctionType) -> Iterator[Place]:
-    """What a function of the user's reads, in the order of the names; attributes of modules stand for themselves."""
+    """Return the values that a user's function reads, by name; an attribute of a module counts, not the module."""
     reads = reads_of(fn.__code__)
     for name, chains in reads.globals.items():
         value = fn.__globals__.get(name, MISSING)
@@ -222,12 +222,12 @@ def _in_module(path: str, module: ModuleType, chains: Iterable[Chain]) -> Iterat
 def content_of(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not yet filled
+    except ValueError:  # a cell that is not filled yet
         return MISSING
 
 
 def owner_of(fn: FunctionType) -> type | None:
-    """The class in whose body a function stands, where its module knows that class by its name."""
+    """Return the class that defines a function, where its module has that class under its name."""
     *way, name = fn.__qualname__.split(".")
     if not way or "<locals>" in way:
         return None

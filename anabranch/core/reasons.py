@@ -2,8 +2,8 @@
 
     budget/worker-lost   {"spent": 1, "of": 3}   ->  "its worker was lost at attempt 1; 1 of 3 crash retries is spent"
 
-The word is what programs read; what stands behind its slash says whose, or by whom. Words are stored
-in records: never change one's meaning. Details are JSON, so that nothing that reads a record unpickles.
+Programs read the word; the part behind its slash names the budget, or the canceller. Words are stored in records:
+never change the meaning of one. Details are JSON, so that reading a record never unpickles.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-# What ended an attempt, or kept it from beginning.
+# Words for the end of an attempt, or for one that did not begin.
 ENDED: dict[str, str] = {
     "upstream": "it did not start, because {upstream} ended {state}",
     "trigger": "it did not start: {message}",
@@ -42,7 +42,7 @@ ENDED: dict[str, str] = {
     "driver-lost": "it had not ended when the process that drove its run was last heard of",
 }
 
-# What a run waits for that has not ended; `upstream` and `cache-hit` have other sentences here.
+# Words for a run that waits; `upstream` and `cache-hit` have other sentences here.
 WAITING: dict[str, str] = {
     "upstream": "it waits for {upstream}, which is {state}",
     "limit/shared": "it waits for a slot of the limit {limit}, which programs share: this one has {places} now",
@@ -73,12 +73,12 @@ NONE = Reason()
 
 
 def make(word: str, **details: Any) -> Reason:
-    """A reason; `word` is one of `ENDED` or `WAITING`."""
+    """Make a reason; `word` is one of `ENDED` or `WAITING`."""
     return Reason(word, json.dumps(details, ensure_ascii=False, default=str) if details else "")
 
 
 def details_of(text: str) -> dict[str, Any]:
-    """Details from JSON text; {} for what is none."""
+    """Return the details from JSON text; {} for text that is not JSON."""
     try:
         found = json.loads(text) if text else {}
     except ValueError:
@@ -92,12 +92,12 @@ class _Known(dict[str, Any]):
 
 
 def sentence(word: str, details: dict[str, Any], *, waits: bool = False, **told: Any) -> str:
-    """What the word says of one run.
+    """Return the sentence of a word for one run.
 
     Args:
-        details: what is recorded with the word.
+        details: the recorded details.
         waits: the run has not ended.
-        told: what else the record tells of the run: attempt, error, message, state.
+        told: more of the run's record: attempt, error, message, state.
     """
     if not word:
         return HAPPY

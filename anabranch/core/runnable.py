@@ -1,4 +1,4 @@
-"""What a scope needs of a task, and the combining step of a reduce."""
+"""Runnable, the part of a task that a scope needs, and the combining step of a reduce."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Runnable:
-    """What a scope needs of a task: its function, options and how its arguments bind.
+    """The part of a task that a scope needs: its function, its options, and the binding of its arguments.
 
     Args:
-        make: makes what hooks are given on a worker.
+        make: makes the Task that hooks get on a worker.
     """
 
     serials = itertools.count(1)
@@ -58,7 +58,7 @@ class Runnable:
 
 
 def name_of(fn: Any) -> str:
-    """What to call a function, seen through partials."""
+    """Return a function's name, looking through partials."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     return getattr(fn, "__name__", type(fn).__name__)

@@ -1,4 +1,4 @@
-"""What is known of runs: plain rows that records store and queries give back."""
+"""Rows of the record, which records store and queries return, and the contract of records."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from anabranch.core.limits import LimitStore
 
-_DEEPEST = 16  # levels of nested parameters that are recorded: one may hold itself
-_LONGEST_INT = 4096  # bits; what is longer is not written in digits
+_DEEPEST = 16  # recorded levels of nested parameters: a parameter may contain itself
+_LONGEST_INT = 4096  # bits; longer integers are not written in digits
 
 
 @dataclass(slots=True)
@@ -36,13 +36,13 @@ class FlowRunRow:
     version: str = ""
     runner: str = ""
     tags: tuple[str, ...] = ()
-    parameters: str = ""  # JSON text, values that JSON lacks as "<TypeName>"
+    parameters: str = ""  # JSON text; values of other types as "<TypeName>"
     pid: int = 0  # of the driver
-    pid_started: float = 0.0  # when that process began: a pid alone may be reused
+    pid_started: float = 0.0  # the start of that process: a pid alone may be reused
     host: str = ""
     heartbeat: float = 0.0
     resumable: bool = False
-    run_key: str = ""  # the user's own, or that of a subflow's call
+    run_key: str = ""  # the user's, or that of a subflow's call
     entry: str = ""  # "file:name" of the flow
     token: int = 0  # one higher with each driver that takes the run over: rows of earlier ones are refused
 
@@ -61,7 +61,7 @@ class MapRow:
     counts: dict[str, int] = field(default_factory=dict)  # by state name, kept up as reports come
     parent: str = ""
     tags: tuple[str, ...] = ()
-    call_key: str = ""  # of the call that made it: path, task, inputs, occurrence; of resumable runs only
+    call_key: str = ""  # of the call that made it: path, task, inputs, occurrence; in resumable runs only
     code: str = ""  # hash of the task's source
     superseded: str = ""  # id of the series that took its place when the run was resumed
 
@@ -83,7 +83,7 @@ class ItemBlock:
 
 @dataclass(slots=True)
 class ItemRow:
-    """One item that did not go the happy way (failed, retried, cached by name, ...) or a single run."""
+    """One item off the happy path (failed, retried, cached by name, ...) or a single run."""
 
     map: str
     index: int
@@ -103,13 +103,13 @@ class ItemRow:
 
 @dataclass(slots=True)
 class StoredRow:
-    """Completed items whose values lie in one block of the result store; written by resumable runs.
+    """Completed items with their values in one block of the result store; written by resumable runs.
 
     Attributes:
         kind: "value", or "input" for the inputs of items that failed.
         name: of the block; "" when no value is kept.
-        slots: where in the block the value of each item lies.
-        digests: of the items' inputs, `core.keys.DIGEST_BYTES` each; b"" where they follow from other items.
+        slots: the slot of each item's value in the block.
+            digests: of the items' inputs, `core.keys.DIGEST_BYTES` each; b"" where they follow from other items.
     """
 
     map: str
@@ -155,7 +155,7 @@ Row = FlowRunRow | MapRow | ItemBlock | ItemRow | StoredRow | TransitionRow | Lo
 
 @dataclass(slots=True)
 class ItemView:
-    """One item as queries give it back, whatever way it was stored."""
+    """One item as queries return it, from a row or a packed block."""
 
     index: int
     state: str
@@ -170,7 +170,7 @@ class ItemView:
 
 
 class ReasonCount(NamedTuple):
-    """How many items of a map left the happy path alike, each counted by its last attempt that did.
+    """How many items of a map left the happy path for one reason, each counted by its last such attempt.
 
     `overcome`: a later attempt completed.
     """
@@ -184,47 +184,47 @@ class ReasonCount(NamedTuple):
 
 
 class Records(Protocol):
-    """What is remembered of runs. `append` never blocks on the database and never raises for it."""
+    """The record of runs. `append` never blocks on the database and never raises for it."""
 
     @property
     def limits(self) -> LimitStore:
-        """Limits that all programs of this record share."""
+        """The limits that all programs of this record share."""
         ...
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Take rows to be written by the one writer, in order, in a commit at most 50 ms away."""
+        """Queue rows for the one writer, which writes them in order, at most 50 ms later."""
         ...
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all rows appended before are committed; False when that took too long."""
+        """Wait until all rows appended before are committed; False after `timeout`."""
         ...
 
     def close(self) -> None: ...
 
     def flow_runs(self, *, limit: int = 50, state: str | None = None, flow: str | None = None) -> list[FlowRunRow]:
-        """Newest first."""
+        """Return flow runs, newest first."""
         ...
 
     def count_flow_runs(self, *, state: str | None = None, flow: str | None = None) -> int:
-        """How many `flow_runs` would give without a limit."""
+        """Return how many `flow_runs` would return without a limit."""
         ...
 
     def flow_run(self, id_or_name: str) -> FlowRunRow | None:
-        """By id, unique prefix of an id, or (newest of that) name."""
+        """Return a flow run by id, unique prefix of an id, or name (the newest)."""
         ...
 
     def subflow(self, parent: str, run_key: str) -> FlowRunRow | None:
-        """The newest run that a flow run made by the call of this key."""
+        """Return the newest run that a flow run made by the call of this key."""
         ...
 
     def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
-        """The newest run of a flow that has the user's key."""
+        """Return the newest run of a flow with the user's key."""
         ...
 
     def claim(self, driver: FlowRunRow) -> int:
-        """Make this process the driver of a recorded run, whose earlier driver is gone; returns its fencing token.
+        """Make this process the driver of a recorded run after its earlier driver is gone; returns the fencing token.
 
-        Rows that the earlier driver may still write of the run are refused from then on.
+        Rows that the earlier driver may still write for the run are refused from then on.
 
         Args:
             driver: id of the run; pid, pid_started, host and heartbeat of the new driver.
@@ -237,29 +237,29 @@ class Records(Protocol):
     def maps(self, flow_run: str) -> list[MapRow]: ...
 
     def stored(self, map: str, kind: str = "value") -> list[StoredRow]:
-        """What was stored of a map (or of a flow run), in the order it was written."""
+        """Return the stored rows of a map (or of a flow run), in the order they were written."""
         ...
 
     def items(
         self, map: str, *, first: int = 0, limit: int = 1000, states: Sequence[str] | None = None
     ) -> list[ItemView]:
-        """As they stand, by index; with `states` those in one of them, "Retried" for any with more than one attempt."""
+        """Return items by index; with `states` those in one of them, where "Retried" means more than one attempt."""
         ...
 
     def attempts(self, map: str, index: int) -> list[ItemRow]:
-        """What was written of one item that left the happy path, an attempt a row, first to last."""
+        """Return the rows of one item that left the happy path, an attempt a row, first to last."""
         ...
 
     def reasons(self, maps: Sequence[str]) -> list[ReasonCount]:
-        """Why items of these maps left the happy path, in groups, most frequent first."""
+        """Return why items of these maps left the happy path, in groups, most frequent first."""
         ...
 
     def failures(self, flow_run: str, *, limit: int = 20) -> list[tuple[str, str, str, int, int]]:
-        """Grouped: (task, error type, message, count, index of the first), most frequent first."""
+        """Return failures in groups: (task, error type, message, count, index of the first), most frequent first."""
         ...
 
     def failed(self, flow_run: str) -> list[tuple[str, str, int, int]]:
-        """All that failed, however many messages there are: (task, error type, count, index of the first)."""
+        """Return all failures, however many messages there are: (task, error type, count, index of the first)."""
         ...
 
     def transitions(self, run: str, index: int | None = None) -> list[TransitionRow]: ...
@@ -267,7 +267,7 @@ class Records(Protocol):
     def logs(self, flow_run: str, *, limit: int = 1000, level: int = 0) -> list[LogRow]: ...
 
     def count_logs(self, flow_run: str, *, level: int = 0) -> int:
-        """How many `logs` would give without a limit."""
+        """Return how many `logs` would return without a limit."""
         ...
 
     def request_cancel(self, flow_run: str) -> bool:
@@ -277,21 +277,21 @@ class Records(Protocol):
     def cancel_requested(self, flow_runs: Sequence[str]) -> set[str]: ...
 
     def taken_over(self, flow_runs: Sequence[str]) -> set[str]:
-        """Which of these runs another driver has claimed: nothing more is written of them here."""
+        """Return the runs that another driver has claimed: nothing more is written for them here."""
         ...
 
     def mark_dead(self) -> list[str]:
-        """Mark runs whose driver is gone (same host: pid and start time; else stale heartbeat) Crashed."""
+        """Mark runs of dead drivers Crashed (same host: by pid and start time; else by a stale heartbeat)."""
         ...
 
 
 def json_parameters(parameters: dict[str, Any]) -> str:
-    """Parameters as JSON text for the record; never fails, cuts at 10,000 characters a value."""
+    """Return parameters as JSON text for the record; never fails, cuts at 10,000 characters a value."""
     return json.dumps({text(name): _plain(value, _DEEPEST) for name, value in parameters.items()})
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """What JSON can say of a value, by what its type is; subclasses are read as what they are made of."""
+    """Return the JSON form of a value by its type; subclasses of builtins are read as the builtin."""
     kind = type(value)
     if value is None or kind is bool or issubclass(kind, float):
         return value

@@ -1,12 +1,12 @@
-"""What a worker finds in `__main__`: the user's script, as far as it came along or can be asked for.
+"""The `__main__` of a worker: the names of the user's script that came along, or that the driver sends.
 
-    import __main__; __main__.Row
-        of the task that runs       what its function itself calls Row
-        that came with any pickle   `own_code`
-        that is asked for           the driver sends it by value (classes and functions alone)
+import __main__; __main__.Row   is looked up in turn
+    in the running task         the Row that its function itself reads
+    among code by value         `own_code`
+    in the driver               which sends it by value (classes and functions alone)
 
-The script is not run on workers, so their `__main__` is another program's. It keeps what it has; but
-what the script has under a name goes before that.
+The script is not run on workers, so their `__main__` is another program's. It keeps its names, but names of the script
+go first.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Script(ModuleType):
 
 
 def be_a_worker(load: Callable[[bytes], Any]) -> None:
-    """Have this process find the driver's script in `__main__`, from now on. Idempotent.
+    """Let this process find the driver's script in `__main__` from now on. Idempotent.
 
-    A process that is a driver itself (an engine whose workers are threads) stays one.
+    A process that is a driver itself (the workers of an engine may be its threads) stays one.
 
     Args:
-        load: unpickles what the driver sends.
+        load: unpickles the driver's answers.
     """
     roles = own_code.roles
     if not roles.home or roles.driver:
@@ -58,7 +58,7 @@ def be_a_worker(load: Callable[[bytes], Any]) -> None:
 
     def ask(name: str) -> Any:
         here = current_task.get()
-        if here is None or here.scope is None or os.getpid() != pid:  # nobody to ask, or it is another's to ask
+        if here is None or here.scope is None or os.getpid() != pid:  # no driver to ask, or a forked copy
             return None
         data = here.scope.ask(ReadScript(name))
         return None if data is None else load(data)
@@ -70,14 +70,14 @@ def be_a_worker(load: Callable[[bytes], Any]) -> None:
 
 
 def of_the_script(name: str) -> Any:
-    """In the driver: a class or function of the script by its name, or what is made of one; None: no such thing."""
+    """Return, in the driver, a class or function of the script by name, or a task made of one; None: there is none."""
     found = getattr(sys.modules[own_code.MAIN], name, None)
     made_of = getattr(found, "fn", None) if type(found).__module__.startswith("anabranch.") else found
     return found if isinstance(made_of, (type, FunctionType)) else None
 
 
 def _of_the_task(name: str) -> Any:
-    """What the function of the running task finds under the name; None: nothing."""
+    """Return the object that the running task's function finds under the name; None: there is none."""
     here = current_task.get()
     fn = here.fns.get(here.run.map_id) if here is not None else None
     known = getattr(fn, "__globals__", None)

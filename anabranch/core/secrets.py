@@ -1,12 +1,12 @@
-"""Secrets, and their texts taken out of whatever is shown or recorded.
+"""Secrets, and masking of their texts in everything that is shown or recorded.
 
     Secret("KEY").get() ---+
     SecretStr parameters --+--> texts known in this process --> mask(): log lines, errors, the record
 
-The text itself is what is looked for, so it stays hidden also after the user's code took it out of
-its `Secret` or `SecretStr`. Each process knows the texts that were read in it (of a `SecretStr`:
-seen as a parameter of a flow or task, at the top or one container deep) and takes them out before
-anything leaves it. Texts under four characters are left alone, for they are parts of other words.
+Masking looks for the text itself, so the text stays hidden after the user's code took it out of its `Secret` or
+`SecretStr`. Each process knows the texts that were read in it, and those of `SecretStr` parameters of flows and tasks,
+at the top or one container deep. It masks them before anything leaves it. Texts under four characters are left
+alone, because they are parts of other words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHORTEST = 4
 MASK = "**********"
 _LOGIN = re.compile(r"//(?P<login>[^/]*)@")
-_known: tuple[str, ...] = ()  # longest first: one may be a part of another
+_known: tuple[str, ...] = ()  # longest first: a text may be a part of another
 _noting = threading.Lock()
 
 
@@ -65,7 +65,7 @@ class Secret:
         return f"Secret({self.name!r})"
 
     def get(self) -> str:
-        """The text, as the environment of this process has it now; masked here from now on.
+        """Return the text from this process's environment; it is masked here from now on.
 
         Raises:
             ConfigurationError: this process has no such environment variable.
@@ -81,14 +81,14 @@ class Secret:
         return text
 
     def get_secret_value(self) -> str:
-        """The text, by the name that pydantic's secrets have for it; as `get`."""
+        """Return the text, as `get`; the name of this method in pydantic's secrets."""
         return self.get()
 
 
 def remember(*values: Any) -> None:
     """Note the texts of secrets (objects with `get_secret_value`, as pydantic's) among parameters.
 
-    A `Secret` is let pass: its text is noted where it is read, and here there may be none.
+    A `Secret` is skipped: its text is noted where it is read, and this process may not have it.
     """
     for value in values:
         kind = type(value)
@@ -103,11 +103,11 @@ def remember(*values: Any) -> None:
 
 
 def _said_by(one: Any) -> str:
-    """The text of an object that has one; "" where it does not give it away."""
+    """Return the text of a secret object; "" where its code raises."""
     try:
         text = one.get_secret_value()
         return text.decode("utf-8", "replace") if type(text) is bytes else str.__str__(text)
-    except Exception:  # of the object's own code
+    except Exception:  # the object's own code raised
         return ""
 
 
@@ -122,7 +122,7 @@ def note(text: str) -> None:
 
 
 def without_login(address: str) -> str:
-    """An address as people may read it: without login and query. The password is masked from now on."""
+    """Return an address for display, without login and query; its password is masked from now on."""
     plain = address.partition("?")[0]
     for login in _LOGIN.finditer(plain):
         note(login["login"].partition(":")[2])
@@ -134,7 +134,7 @@ def any_known() -> bool:
 
 
 def mask(text: str) -> str:
-    """The text without any secret that was remembered."""
+    """Return the text with all known secrets masked."""
     for secret in _known:
         if secret in text:
             text = text.replace(secret, MASK)
@@ -142,7 +142,7 @@ def mask(text: str) -> str:
 
 
 def masked(value: Any) -> Any:
-    """The same in lists, tuples, dicts and exceptions: these are changed in place, groups of them made anew."""
+    """Mask in lists, tuples, dicts and exceptions; exceptions are changed in place, exception groups made anew."""
     if is_a(value, str):
         return mask(value)
     if type(value) in (list, tuple):
@@ -160,12 +160,12 @@ def masked(value: Any) -> Any:
 
 
 def within(data: bytes) -> bool:
-    """Whether a pickle holds the text of a secret that was remembered."""
+    """Return whether a pickle contains the text of a known secret."""
     return any(secret.encode("utf-8", "surrogatepass") in data for secret in _known)
 
 
 def mask_rows(rows: list[Row]) -> None:
-    """Take remembered secrets out of what goes into the record."""
+    """Mask known secrets in rows for the record."""
     for row in rows:
         if isinstance(row, (FlowRunRow, ItemRow, TransitionRow, LogRow)):
             row.message = mask(row.message)

@@ -1,4 +1,4 @@
-"""About how many bytes a value takes."""
+"""Estimates of the bytes that a value takes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from anabranch.core.asking import of_class, passes
 
 SMALL = frozenset({int, float, bool, type(None), complex})
-UNKNOWN = 64  # bytes, of what does not say
-MOST = 1 << 50  # bytes; who says more is not believed
-SLOW_SECONDS = 0.25  # a type whose values take so long to say is not asked again
+UNKNOWN = 64  # bytes, for a value without a size
+MOST = 1 << 50  # bytes; a larger answer is not believed
+SLOW_SECONDS = 0.25  # a type that takes so long to answer is not asked again
 
 _HEADER, _BUFFER, _OWN_BUFFER, _OWN_SIZE = range(4)  # the last two run code of the class's author
-# What the last value of a type said that was slow to say it.
+# The last answer of each slow type.
 _slow: weakref.WeakKeyDictionary[type, int] = weakref.WeakKeyDictionary()
 
 
 def sizeof(value: Any) -> int:
-    """About how many bytes a value takes; a guess that must cost next to nothing, and never fails."""
+    """Return about how many bytes a value takes; a guess that costs next to nothing and never fails."""
     kind: Any = type(value)
     if kind in SMALL:
         return 32
@@ -46,9 +46,9 @@ def sizeof(value: Any) -> int:
 
 @lru_cache(maxsize=1024)
 def _way(kind: type) -> int:
-    """How the values of a class tell their size, by what the class defines; an instance may make up anything."""
+    """Return how to size values of a class, by the class's own definitions; an instance may make up attributes."""
     nbytes = of_class(kind, "nbytes")
-    if kind.__module__.partition(".")[0] == "dask":  # what it would take if it were computed
+    if kind.__module__.partition(".")[0] == "dask":  # its `nbytes` is that of the result
         nbytes = None
     if nbytes is not None:
         return _BUFFER if type(nbytes) is GetSetDescriptorType else _OWN_BUFFER
@@ -57,7 +57,7 @@ def _way(kind: type) -> int:
 
 
 def _asked(value: Any, *, buffer: bool) -> int:
-    """What the value says itself, if that can be true."""
+    """Return the value's own answer, if it can be true."""
     try:
         nbytes = value.nbytes if buffer else None
         if type(nbytes) is int and 0 <= nbytes <= MOST:

@@ -1,4 +1,4 @@
-"""States: what a run is doing or how it ended.
+"""States of runs: waiting, running, or ended in one way.
 
 A state has a *type*, which rules decide on, and a *name*, which refines it for people::
 
@@ -69,7 +69,7 @@ NAMES: tuple[tuple[str, StateType], ...] = (
     ("TriggerFailed", StateType.FAILED),
     ("Crashed", StateType.CRASHED),
     ("Cancelled", StateType.CANCELLED),
-    ("Suspended", StateType.CANCELLED),  # given up for now: the walltime is over, another driver goes on
+    ("Suspended", StateType.CANCELLED),  # cancelled because the walltime is over; another driver resumes it
 )
 (
     PENDING,
@@ -94,7 +94,7 @@ _DEFAULT_CODE = {kind: _CODES[kind.value.capitalize()] for kind in StateType}
 
 
 def code_of(name: str, kind: StateType) -> int:
-    """The byte that stands for a state; a name of the user's own falls back to its type's."""
+    """Return the byte of a state; a state name of the user's own has the byte of its type."""
     return _CODES.get(name, _DEFAULT_CODE[kind])
 
 
@@ -102,10 +102,10 @@ def is_success(code: int) -> bool:
     return code in (COMPLETED, CACHED)
 
 
-# Who may follow whom. A terminal state is left only by a new, visible attempt (to SCHEDULED,
-# PENDING or RUNNING with a higher attempt number), which `check_transition` asks for by name.
-# What handlers put in a state's place is checked by it (`engine.hooks`), and every change that the
-# dispatcher makes, in its stateful test: at run time that would cost each item a look.
+# The allowed transitions. A terminal state is left only by a new, visible attempt (to SCHEDULED, PENDING or
+# RUNNING with a higher attempt number), which callers of `check_transition` name. States returned by handlers are
+# checked at run time (`engine.hooks`). Changes by the dispatcher are checked in its stateful test alone, because a
+# check at run time would cost every item.
 _NEXT: dict[StateType, frozenset[StateType]] = {
     StateType.SCHEDULED: frozenset(StateType),
     StateType.PENDING: frozenset(StateType),
@@ -123,7 +123,7 @@ def check_transition(old: StateType | None, new: StateType, *, new_attempt: bool
 
 
 class ValueSource(abc.ABC):
-    """Where a state's value is; holding it keeps the value alive."""
+    """The source of a state's value; holding it keeps the value alive."""
 
     __slots__ = ()
 
@@ -133,19 +133,19 @@ class ValueSource(abc.ABC):
 
     @abc.abstractmethod
     def origin(self) -> tuple[Any, int]:
-        """Return the run that has it: its `MapRun`, and which item of that it is."""
+        """Return the run that has the value: its `MapRun` and the item's index."""
 
 
 class State:
-    """How a run stands, immutable; a final state can give the run's `result()`.
+    """The state of a run, immutable; a final state gives the run's `result()`.
 
     Args:
-        type: what rules look at.
-        name: what people read; the type's own name when empty.
+        type: decides in rules.
+            name: shown to people; the type's own name when empty.
         message: one sentence.
         data: a value, an exception, states, or a `ValueSource`.
-        attempt: the attempt it belongs to, from 1; 0 when none has begun.
-        run_id: the run it belongs to; empty for a state made by hand.
+        attempt: the number of the attempt, from 1; 0 when none has begun.
+            run_id: the id of the run; empty for a state made by hand.
         timestamp: Unix seconds.
     """
 
@@ -231,7 +231,7 @@ class State:
             del error  # the traceback would hold this frame, and the frame the exception
 
     def exception(self) -> BaseException:
-        """The exception that stands for a state that is not COMPLETED: another one each time, to be raised."""
+        """Return the exception of a state that is not COMPLETED, to be raised; a new copy each time."""
         data = self.data
         if is_a(data, BaseException):
             return twin(data)  # type: ignore[arg-type]
@@ -249,7 +249,7 @@ class State:
         return error
 
     def origin(self) -> tuple[Any, int] | None:
-        """The run that has its value, as a `MapRun` and an index; None for a state that holds the value itself."""
+        """Return the run that has its value, as a `MapRun` and an index; None for a state with the value itself."""
         return self.data.origin() if isinstance(self.data, ValueSource) else None
 
     def with_data(self, data: object) -> State:
@@ -285,7 +285,7 @@ _ERRORS: dict[StateType, type[FailedRun | CrashedRun | CancelledRun]] = {
 
 
 def failure(state: State, *, upstream: bool = False) -> BaseException:
-    """The exception for a run that ended in `state` without one of its own."""
+    """Return the exception for a run that ended in `state` without an exception of its own."""
     kind = UpstreamError if upstream else _ERRORS.get(state.type, FailedRun)
     error = kind(state.message or f"the run ended as {state.name}")
     error.state = state
@@ -293,7 +293,7 @@ def failure(state: State, *, upstream: bool = False) -> BaseException:
 
 
 def resolve_data(data: object) -> object:
-    """A state's data as a value: sources are read, states and lists of states are resolved."""
+    """Return a state's data as a value: sources are read, states and lists of states are resolved."""
     if is_a(data, State):
         return data.result()  # type: ignore[attr-defined]
     if is_a(data, ValueSource):
@@ -302,21 +302,21 @@ def resolve_data(data: object) -> object:
 
 
 class StateSequence(Sequence[State]):
-    """Many states as one object that makes each when it is asked for."""
+    """Many states as one object that makes each on demand."""
 
     __slots__ = ()
 
     @abc.abstractmethod
     def types(self) -> dict[StateType, int]:
-        """How many there are of each type."""
+        """Return the number of states of each type."""
 
     @abc.abstractmethod
     def unfinished(self) -> Iterator[State]:
-        """Those that are not final, in order."""
+        """Return the states that are not final, in order."""
 
     @abc.abstractmethod
     def unsuccessful(self) -> Iterator[State]:
-        """Those that are final and not COMPLETED, in order."""
+        """Return the states that are final and not COMPLETED, in order."""
 
 
 def _inner_states(data: object) -> Iterable[State]:
@@ -330,7 +330,7 @@ def _inner_states(data: object) -> Iterable[State]:
 
 
 class _NamedState(type):
-    """Calling the class makes a State of that name; isinstance reads the name (or the type)."""
+    """The metaclass of state names: calling the class makes a State; isinstance reads the name (or the type)."""
 
     kind: StateType
     state_name: str
@@ -372,7 +372,7 @@ Success = Completed
 
 
 class Counts:
-    """How many items are in which state, from a column of codes."""
+    """The number of items in each state, from a column of codes."""
 
     __slots__ = ("by_code",)
     order: ClassVar[tuple[str, ...]] = tuple(name for name, _ in NAMES)

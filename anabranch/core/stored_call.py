@@ -1,4 +1,4 @@
-"""What of a map is stored beside the inputs of its failed items: enough to call them again, anywhere."""
+"""The stored call of a map: with the inputs of its failed items it is enough to call them again, anywhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class KeptCall:
-    """How items of a map become calls, kept in the driver for those whose end no worker tells of."""
+    """A map's binding and constants, kept in the driver for items that end without a worker's report."""
 
     binding: Binding
     constants: tuple[Any, ...] = ()
@@ -26,11 +26,11 @@ class KeptCall:
 
 @dataclass(slots=True)
 class StoredCall:
-    """A task and what all items of one map share; the value of a stored block of kind "call".
+    """A task and the arguments that all items of one map share; the value of a stored block of kind "call".
 
     Attributes:
         fn: the plain function, pickled by value where it is the user's.
-        module, file, qualname: where the function stands in the user's code.
+        module, file, qualname: the function's place in the user's code.
     """
 
     task: str
@@ -45,10 +45,10 @@ class StoredCall:
     def of(
         cls, task: str, fn: Callable[..., Any], pickled: bytes, binding: Binding, constants: tuple[Any, ...]
     ) -> Self:
-        """The call of a function that was pickled already."""
+        """Make the call of a function that was pickled already."""
         inner = inspect.unwrap(fn)
         code = getattr(inner, "__code__", None)
-        if code is None:  # a partial or a callable object: what it holds is in no file
+        if code is None:  # a partial or a callable object: its content is in no file
             return cls(task, pickled, binding, tuple(constants))
         return cls(
             task, pickled, binding, tuple(constants), inner.__module__ or "", code.co_filename, inner.__qualname__
@@ -56,14 +56,14 @@ class StoredCall:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
-        """From a block's value; what a newer version has stored besides is left out."""
+        """Read it from a block's value; fields of a newer version are left out."""
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in stored.items() if name in names})
 
     def value(self) -> dict[str, Any]:
-        """What a block keeps of it."""
+        """Return the form that a block stores."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def call(self, item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments, by position and by name, of the call that this mapped item makes."""
+        """Return the (args, kwargs) of the call that this mapped item makes."""
         return binder(self.binding, self.constants)(item)

@@ -1,4 +1,4 @@
-"""Where values persist: the contract of result stores."""
+"""The contract of result stores, where values persist."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Stored:
 
 
 class ResultStore(Protocol):
-    """Where values persist, seen alike from driver and workers. Picklable: workers get a copy."""
+    """A store of values, the same for driver and workers. Picklable: workers get a copy."""
 
     @property
     def blocks(self) -> BlockStore | None:
-        """Where values lie that have no key of their own; None where each has to have one."""
+        """Return the store for blocks of values without keys; None where each value needs a key."""
         ...
 
     def read(self, key: str) -> Stored | None:
-        """The value under `key`, None when there is none or it has expired; raises StoreError."""
+        """Return the value under `key`, None when there is none or it has expired; raises StoreError."""
         ...
 
     def write(self, key: str, value: Any, *, expires: float | None = None) -> int:
@@ -41,21 +41,21 @@ class ResultStore(Protocol):
     def delete(self, key: str) -> None: ...
 
     def lock(self, key: str, owner: str, seconds: float) -> bool:
-        """Try to become the one who computes `key`; True when held. A dead owner's lock lapses."""
+        """Try to take the lock on computing `key`; True when held. A dead owner's lock lapses."""
         ...
 
     def unlock(self, key: str, owner: str) -> None: ...
 
 
 class Written(NamedTuple):
-    """What became of the values of a block: its name, and the errors, by slot, of those that it has not."""
+    """The result of writing a block: its name, and by slot the errors of the values that it lacks."""
 
     name: str
     failed: Mapping[int, AnabranchError]
 
 
 class BlockStore(Protocol):
-    """Where values of a map persist, many in one file. Picklable. A block is written once and never changed."""
+    """A store of a map's values, many in one file. Picklable. A block is written once and never changed."""
 
     def write(
         self, place: str, items: Sequence[int], values: Sequence[Any], without: Collection[int] = ()
@@ -64,11 +64,11 @@ class BlockStore(Protocol):
         ...
 
     def items(self, name: str) -> list[int]:
-        """Which item each slot is of, [] when there is no such block; raises StoreError."""
+        """Return the item of each slot, [] when there is no such block; raises StoreError."""
         ...
 
     def read(self, name: str, slots: Sequence[int]) -> list[Stored | None]:
-        """Values by reading only their part; None for each that is not there; raises StoreError."""
+        """Return values by reading only their part; None for each missing one; raises StoreError."""
         ...
 
     def drop(self, places: Iterable[str]) -> None:
@@ -77,10 +77,10 @@ class BlockStore(Protocol):
 
 
 class StoreProbe(Protocol):
-    """What tells a process whether its copy of a store is the driver's. Picklable."""
+    """A check whether a process sees the driver's store. Picklable."""
 
     def see(self, store: ResultStore) -> None:
-        """Raises StoreError when it is not; costs nothing after the first time in a process."""
+        """Raise StoreError when this process sees another store; free after the first call in a process."""
         ...
 
     def remove(self, store: ResultStore) -> None: ...

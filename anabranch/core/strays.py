@@ -1,7 +1,7 @@
-"""Threads that the program starts inside runs: Python (before 3.14) does not give them the context of who starts them.
+"""Threads that the program starts inside runs: before Python 3.14 they do not get the context of their creator.
 
-Such a thread belongs to the run in which it was started, as long as that runs: each thread remembers it. Which run
-other code is at, `core.context` knows; a thread that lives longer, or is older (a pool's), needs `carried`.
+Such a thread remembers the run in which it was started, and belongs to it until that run ends. Code in other
+threads finds its run in `core.context`. A thread that lives longer, or is older (a pool's), needs `carried`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Origin(NamedTuple):
     """The run in which a thread was started.
 
     Attributes:
-        task: the task's run as it was then.
-        chunk: the context that its chunk goes on with; of a called task, its own.
+        task: the context of the task run at that moment.
+            chunk: the context that its chunk continues with; for a called task, its own.
     """
 
     pid: int
@@ -41,7 +41,7 @@ class Origin(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Whether the run has ended, or is another process's: this is a fork."""
+        """Return whether the run has ended, or this process is a fork, to which the run does not belong."""
         if self.pid != os.getpid():
             return True
         if self.chunk is not None:
@@ -50,7 +50,7 @@ class Origin(NamedTuple):
 
 
 def follow() -> None:
-    """From now on the threads of this process remember the run in which they are started. Idempotent."""
+    """Let the threads of this process remember, from now on, the run in which they are started. Idempotent."""
     global _start
     if not _following:
         _following.append(True)
@@ -61,7 +61,7 @@ _following: list[bool] = []
 
 
 def _started(thread: threading.Thread) -> None:
-    if not thread.name.startswith("anabranch"):  # ours serve all runs
+    if not thread.name.startswith("anabranch"):  # this package's threads serve all runs
         found = _around() or here()
         if found is not None:
             vars(thread)[_STARTED_IN] = found
@@ -76,12 +76,12 @@ def _around() -> Origin | None:
 
 
 def _pinned(task: TaskContext) -> TaskContext:
-    """The context as it is: that of a chunk goes on to the next item."""
+    """Return a copy of the context: the original goes on to the chunk's next item."""
     return replace(task, run=replace(task.run))
 
 
 def here() -> Origin | None:
-    """The run that this thread belongs to, where only the thread itself knows of it."""
+    """Return the run in which this thread was started, where no context variable names it."""
     if current_flow.get() is not None or current_task.get() is not None:
         return None
     found: Origin | None = vars(threading.current_thread()).get(_STARTED_IN)
@@ -89,14 +89,14 @@ def here() -> Origin | None:
 
 
 def lost() -> bool:
-    """Whether this thread may have belonged to a run, and nothing says to which."""
+    """Return whether this thread may belong to a run that is not known."""
     thread = threading.current_thread()
     return thread is not threading.main_thread() and not thread.name.startswith("anabranch")
 
 
 @contextlib.contextmanager
 def adopted(origin: Origin) -> Iterator[None]:
-    """Inside, this thread is in the run that it belongs to."""
+    """Put this thread into the run in which it was started, for the block."""
     tags = tuple(dict.fromkeys((*origin.tags, *current_tags.get())))
     tokens = (current_flow.set(origin.flow), current_task.set(origin.task), current_tags.set(tags))
     try:
@@ -107,13 +107,13 @@ def adopted(origin: Origin) -> Iterator[None]:
 
 
 def inside() -> contextlib.AbstractContextManager[None]:
-    """As `adopted`, where this thread belongs to a run that only it knows of."""
+    """Do as `adopted`, if this thread was started in a run and no context variable names it."""
     found = here()
     return contextlib.nullcontext() if found is None else adopted(found)
 
 
 def carried(fn: Callable[P, R]) -> Callable[P, R]:
-    """The function, to be called in the context of here wherever it is called; see `anabranch.context.carried`."""
+    """Return the function bound to the current context; see `anabranch.context.carried`."""
     task = current_task.get()
     around = contextvars.copy_context()
     if task is not None:
@@ -123,7 +123,7 @@ def carried(fn: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(fn)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-        return around.copy().run(fn, *args, **kwargs)  # a copy: several threads may be in it
+        return around.copy().run(fn, *args, **kwargs)  # a copy, because several threads may call it at once
 
     return inside
 

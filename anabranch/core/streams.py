@@ -1,4 +1,4 @@
-"""Values of a map in the order of its items, as they come: each is given away with the reading."""
+"""Streams of a map's values in the order of its items; reading a value lets go of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SUCCESS = (COMPLETED, CACHED)
 
 
 def stream(map: MapRun, raise_on_failure: bool, holder: object) -> Iterator[Any]:
-    """Values one after another; while it is open, `holder` lives and keeps what was not yet taken."""
+    """Yield values one after another; the open generator keeps `holder` alive, and with it the unread values."""
     scope = map.scope
     scope.stream(map, "stream_opened")
     index = told = 0
@@ -34,7 +34,7 @@ def stream(map: MapRun, raise_on_failure: bool, holder: object) -> Iterator[Any]
                 stop += 1
             batch = take(map, index, stop, raise_on_failure)
             scope.stream(map, "give_away", index, index + len(batch))
-            # What the reader has not come to is not taken: it holds the map back. Telling so has its price.
+            # Values are taken as the reader comes to them: unread ones hold the map back. Each message has its price.
             step = max(1, len(batch) // 8)
             batch.reverse()
             while batch:
@@ -54,7 +54,7 @@ def stream(map: MapRun, raise_on_failure: bool, holder: object) -> Iterator[Any]
 
 
 def take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
-    """Values and exceptions of ended items; those before the first failure when that is to be raised."""
+    """Return values and exceptions of ended items; those before the first failure when that is to be raised."""
     found: list[Any] = []
     while lo < hi:
         bad = hi if _completed(map, lo, hi) else next((i for i in range(lo, hi) if map.codes[i] not in _SUCCESS), hi)
@@ -64,9 +64,9 @@ def take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
             except Exception:
                 if _completed(map, lo, bad):
                     raise
-                continue  # one of them was lost meanwhile, and has failed as it was made again
+                continue  # a value was lost meanwhile, and its item failed when it ran again
         if bad < hi:
-            if map.codes[bad] <= CACHED:  # its value has been lost since, and is made again, or was
+            if map.codes[bad] <= CACHED:  # its value was lost since; the item runs again, or has
                 map.scope.wait(map, bad, None)
                 lo = bad
                 continue

@@ -1,11 +1,10 @@
-"""The driver's environment variables, folder and search path, as its workers are to have them.
+"""The driver's environment variables, folder and search path, carried to its workers.
 
-    driver: Driver.look() at each map and each batch of chunks --> Surroundings, numbered; a new one only where
-            something changed
-    worker: Worker.enter(them), before the chunk begins: what the driver has changed since its runner started
+driver: Driver.look() at each map and each batch of chunks --> Surroundings, numbered; a new one after a change
+worker: Worker.enter(surroundings), before the chunk begins: applies the changes since the runner's start
 
-What a worker has of its own (from its engine, its nanny) stays; what the driver takes back is as it was
-there. A process has one environment: chunks that run at the same time in its threads have the last one's.
+A worker's own variables (from its engine, its nanny) stay. A change that the driver takes back is undone there. A
+process has one environment: chunks that run at the same time in its threads see the last one applied.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _log = logging.getLogger("anabranch.runners")
-_QUIET = ("PYTEST_CURRENT_TEST", "RAY_", "DASK_")  # beginnings of names that nobody misses on a lent cluster
+_QUIET = ("PYTEST_CURRENT_TEST", "RAY_", "DASK_")  # prefixes of variables that a lent cluster does not need
 _Present = tuple[object, str | None, list[str]]  # variables, folder, search path
 
 
 class Surroundings(NamedTuple):
-    """What the driver has changed since its runner started."""
+    """The driver's changes since its runner started."""
 
     number: int = 0
     changes: tuple[tuple[str, str | None], ...] = ()  # environment variables; None: deleted
-    folder: str | None = None  # None: that of the start, or one that is gone
-    path: tuple[str, ...] = ()  # what was added to `sys.path` before all that was there
-    behind: tuple[str, ...] = ()  # what was added after that
+    folder: str | None = None  # None: that of the start, or a folder that is gone
+    path: tuple[str, ...] = ()  # entries added before the old `sys.path`
+    behind: tuple[str, ...] = ()  # entries added after it
 
     def __repr__(self) -> str:
-        return f"Surroundings({self.number})"  # the variables may be secrets
+        return f"Surroundings({self.number})"  # without the variables: they may be secrets
 
     def told(self) -> str:
-        """In words, without what may be a secret; "" where nobody would miss it."""
+        """Return the changes in words, without values that may be secrets; "" where no task needs them."""
         names = sorted(name for name, _ in self.changes if not name.startswith(_QUIET))
         parts = [", ".join(names), self.folder or "", ", ".join((*self.path, *self.behind))]
         return "; ".join(part for part in parts if part)
@@ -50,10 +49,10 @@ _AT_START = Surroundings()
 
 
 class Driver:
-    """What has changed since this was made.
+    """The driver's side: the changes since this was made.
 
     Args:
-        since: where workers that began earlier serve another runner too: the one that was made as they began.
+        since: for workers that an earlier runner started: the `Driver` made at that start.
         path: whether workers begin with this program's `sys.path`; else with that of any Python here.
     """
 
@@ -68,7 +67,7 @@ class Driver:
         self._lock = threading.Lock()
 
     def look(self) -> Surroundings:
-        """The present ones: the same object while nothing changes. Costs two microseconds."""
+        """Return the present surroundings: the same object while nothing changes. Costs two microseconds."""
         seen = self._seen
         if seen[0] == _raw() and seen[1] == folder() and seen[2] == sys.path:
             return self._now
@@ -78,15 +77,15 @@ class Driver:
             changes: dict[str, str | None] = {n: text for n, text in there.items() if self.environ.get(n) != text}
             changes.update((name, None) for name in self.environ.keys() - there.keys())
             moved = present[1] if present[1] != self._began[1] else None
-            if present[1] is None:  # it is gone: the last one will do
+            if present[1] is None:  # the folder is gone: the last surroundings stay
                 moved = self._now.folder
             number = self._now.number + 1
             self._now = Surroundings(number, tuple(changes.items()), moved, *_added(self._began[2], present[2]))
-            self._seen = present  # last: who finds it as it is takes what is there now
+            self._seen = present  # set last: a thread that finds it unchanged returns the surroundings set above
             return self._now
 
     def put(self, shared_id: int, value: Any) -> None:
-        """A map keeps those of now: not all of it is sent at once."""
+        """Keep the present surroundings for a map, which is not sent all at once."""
         if type(value) is Stage and value.kind == "map":
             self._maps[shared_id] = self.look()
 
@@ -95,12 +94,12 @@ class Driver:
             self._maps.pop(shared_id, None)
 
     def of(self, stages: Sequence[int], now: Surroundings) -> Surroundings:
-        """Those of a chunk: of the last map among its stages, else those of `now`, when it is sent."""
+        """Return a chunk's surroundings: of the last map among its stages, else `now`, those of its sending."""
         found = [one for one in map(self._maps.get, stages) if one is not None]
         return max(found, key=_number) if found else now
 
     def not_ours(self, engine: str) -> None:
-        """Say once, for a cluster that is lent: what has changed is not seen there."""
+        """Warn once, for a lent cluster, that the changes are not seen there."""
         told = self._now.told()
         if told and not self._said:
             self._said = True
@@ -112,20 +111,20 @@ class Driver:
 
 
 class Worker:
-    """What this process has taken over of a driver's."""
+    """The worker's side: the changes that this process has applied."""
 
     def __init__(self) -> None:
         self.number = 0
-        self._own: dict[str, str | None] = {}  # what it had of its own in the place of what was changed
-        self._told: dict[str, str | None] = {}  # what it was given in that place
+        self._own: dict[str, str | None] = {}  # own values of the changed variables
+        self._told: dict[str, str | None] = {}  # values that were set for them
         self._folder: str | None = None
-        self._asked: str | None = None  # the folder that it was told last
+        self._asked: str | None = None  # the folder that was set last
         self._path: tuple[str, ...] = ()
-        self._lock = threading.Lock()  # threads of one worker begin chunks
+        self._lock = threading.Lock()  # threads of one worker begin chunks at the same time
         self._children = False
 
     def enter(self, given: Surroundings | None) -> None:
-        """Be as the driver was (None: at the start of its runner). A folder that is not here is let be."""
+        """Apply the driver's surroundings (None: those of its runner's start). A missing folder is ignored."""
         given = given or _AT_START
         if given.number == self.number:
             return
@@ -139,16 +138,16 @@ class Worker:
             for name, text in changes.items():
                 if name not in self._told:
                     self._own[name] = os.environ.get(name)
-                elif self._told[name] == text:  # whatever a task has made of it since
+                elif self._told[name] == text:  # changes that a task made since are left alone
                     continue
                 _set(name, text)
                 self._told[name] = text
             self._go_to(given.folder)
             self._find_in(given)
-            self.number = given.number  # last: who finds it begins
+            self.number = given.number  # set last: a thread that finds it begins its chunk
 
     def start_children_as_python_does(self) -> None:
-        """In a worker that was spawned, which would make that the way of its own children too."""
+        """Reset multiprocessing's start method, in a spawned worker, where "spawn" would hold for its children too."""
         processes = sys.modules.get("multiprocessing")
         if processes is not None and not self._children:
             self._children = True
@@ -178,14 +177,14 @@ class Worker:
 
 
 def _path_of_any() -> list[str]:
-    """What of `sys.path` every interpreter of this installation and environment has."""
+    """Return the entries of `sys.path` that every interpreter of this installation and environment has."""
     theirs = [os.path.abspath(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     ours = {os.path.realpath(place) + os.sep for place in (sys.prefix, sys.base_prefix)}
     return [place for place in sys.path if place in theirs or os.path.realpath(place).startswith(tuple(ours))]
 
 
 def folder() -> str | None:
-    """The working folder; None where it is gone."""
+    """Return the working folder; None where it is gone."""
     try:
         return os.getcwd()
     except OSError:
@@ -200,7 +199,7 @@ def _set(name: str, text: str | None) -> None:
 
 
 def _raw() -> object:
-    """The environment as it lies in `os.environ`, which decodes each variable at every look."""
+    """Return the raw dict inside `os.environ`, which itself decodes each variable at every read."""
     return getattr(os.environ, "_data", os.environ)
 
 
@@ -209,7 +208,7 @@ def _present() -> _Present:
 
 
 def _added(before: list[str], now: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """New entries of a search path: those before all others, and the rest."""
+    """Return the new entries of a search path: those before all old ones, and the rest."""
     had = set(before)
     first = next((n for n, place in enumerate(now) if place in had), 0)
     return tuple(now[:first]), tuple(place for place in now[first:] if place not in had)

@@ -25,16 +25,16 @@ class TaskSpec:
     options: TaskOptions
     source: str | None = None  # the function's source text, for the TASK_SOURCE cache policy
     store: ResultStore | None = None  # where its values persist, when they do
-    probe: StoreProbe | None = None  # tells workers outside the driver's process whether that is the driver's store
-    isasync: bool | None = None  # found out at first use: looking costs as much as a tiny task
-    owner: Owner | None = None  # gives hooks their Task; None where nobody asks
-    computed: Computation | Fixed | None = None  # what its function is, for keys of caches and of resumed runs
-    warned: bool = False  # that it is not cached, and why
-    modules: ModuleState | None = None  # what the modules that it reads held, where a worker has its own of them
+    probe: StoreProbe | None = None  # lets workers outside the driver's process check the store
+    isasync: bool | None = None  # set at first use: finding out costs as much as a tiny task
+    owner: Owner | None = None  # gives hooks their Task; None where there are no hooks
+    computed: Computation | Fixed | None = None  # the function's identity, for keys of caches and of resumed runs
+    warned: bool = False  # the warning that it is not cached was given
+    modules: ModuleState | None = None  # the content of modules that it reads, where a worker has its own
 
     def __reduce__(self) -> Any:
         rest = [getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "modules"]
-        return _spec, (self.modules, rest)  # in this order, see `ModuleState`
+        return _spec, (self.modules, rest)  # the modules first, see `ModuleState`
 
 
 def _spec(modules: ModuleState | None, rest: list[Any]) -> TaskSpec:

@@ -1,4 +1,4 @@
-"""The user's own code: what kind of function it is, and the modules it comes from, which travel by value."""
+"""The user's own code: the kind of a function, and the modules it comes from, which travel by value."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from anabranch.core.options import RunOptions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MOST = 10_000  # objects that are looked at for one task
+MOST = 10_000  # objects that are visited for one task
 
 
 def is_async(fn: Any) -> bool:
-    """Whether its calls want an event loop: a coroutine function, an async generator's, an object called like one."""
+    """Return whether its calls need an event loop: a coroutine or async generator function, or an object like one."""
     call = attribute(fn, "__call__")
     return any(inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in (fn, call))
 
 
-_registering = threading.Lock()  # cloudpickle's register is the program's
+_registering = threading.Lock()  # cloudpickle's register is global
 _PATHS = tuple(
     os.path.realpath(path) + os.sep
     for path in {sys.prefix, sys.base_prefix, *(sysconfig.get_path(p) for p in ("stdlib", "purelib", "platlib"))}
 )
 _PACKAGE = __name__.partition(".")[0]
-_CODE = (FunctionType, BuiltinFunctionType, MethodType)  # say themselves what module they are from
+_CODE = (FunctionType, BuiltinFunctionType, MethodType)  # these have a `__module__` of their own
 
 
 @contextlib.contextmanager
 def by_value(modules: dict[str, ModuleType], pickler: Any) -> Iterator[None]:
-    """Inside, `pickler` (the module cloudpickle) takes along what lives in these modules."""
+    """Let `pickler` (the module cloudpickle) pickle the content of these modules by value, for the block."""
     with _registering:
         known = pickler.list_registry_pickle_by_value()
         mine = [module for name, module in modules.items() if name not in known and name in sys.modules]
@@ -52,7 +52,7 @@ def by_value(modules: dict[str, ModuleType], pickler: Any) -> Iterator[None]:
 
 
 def is_local(module: ModuleType | None) -> bool:
-    """Whether a module is the user's own: neither the standard library, nor installed, nor ours."""
+    """Return whether a module is the user's own: not of the standard library, not installed, not this package."""
     name = attribute(module, "__name__", "")
     if module is None or type(name) is not str or name == "__main__" or name.partition(".")[0] == _PACKAGE:
         return False
@@ -65,13 +65,13 @@ def is_local(module: ModuleType | None) -> bool:
 
 
 def local_modules(value: Any) -> dict[str, ModuleType]:
-    """The user's modules that a task's function, its hooks and what those call come from."""
+    """Return the user's modules that a task's function, its hooks and the code these call come from."""
     found: dict[str, ModuleType] = {}
-    seen: dict[int, Any] = {}  # alive, so that an id stays that of one object
+    seen: dict[int, Any] = {}  # keeps the objects alive, so that ids stay unique
     options = attribute(value, "options")
     hooks = [getattr(options, f.name) for f in fields(options)] if isinstance(options, RunOptions) else []
     stack: list[Any] = [attribute(value, "fn", value), *hooks]
-    while stack and len(seen) < MOST:  # properties may make ever new objects
+    while stack and len(seen) < MOST:  # properties may make new objects without end
         one = stack.pop()
         if id(one) in seen:
             continue
@@ -95,7 +95,7 @@ def local_modules(value: Any) -> dict[str, ModuleType]:
 
 
 def _module_of(one: Any) -> ModuleType | None:
-    """The module an object is from: what a function or class says itself, of anything else its class."""
+    """Return an object's module: that of a function or class, else that of its class."""
     if is_a(one, ModuleType):
         return one  # type: ignore[no-any-return]
     name = attribute(one, "__module__") if is_a(one, type, *_CODE) else attribute(type(one), "__module__")

@@ -25,19 +25,18 @@ _SHOWN.maxstring = _SHOWN.maxother = 60
 def validate_call(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str = ""
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments as `fn` annotates them: coerced, built, checked.
+    """Return the arguments validated by the annotations of `fn`: coerced, built, checked.
 
-    Raises ParameterBindError when they do not fit the signature, ParameterTypeError when they do
-    not validate.
+    Raises ParameterBindError when they do not fit the signature, ParameterTypeError when they do not validate.
     """
     return _validator_of(fn, name)(args, kwargs)
 
 
 class CallValidator:
-    """Validates calls of one function; what the annotations mean is found once.
+    """Validates calls of one function; its annotations are resolved once.
 
-    Parameters without an annotation, and those whose annotation cannot be resolved or is unknown
-    to pydantic, take anything. A default is validated as an argument is; one of None always holds.
+    A parameter takes anything if it has no annotation, or one that cannot be resolved or that pydantic does not know. A
+    default is validated like an argument; a default of None always holds.
     """
 
     __slots__ = ("_adapters", "_binder", "_defaults", "_hints", "_name", "_validated")
@@ -48,10 +47,10 @@ class CallValidator:
         self._hints = {**_hints(fn, self._binder.signature), **_hints(fn, self._binder.inner)}
         self._adapters = {name: adapter for name, hint in self._hints.items() if (adapter := _adapter(hint))}
         self._defaults = _defaults(self._binder.signature, self._adapters)
-        self._validated: dict[str, Any] = {}  # defaults that nobody can change, as their annotations make them
+        self._validated: dict[str, Any] = {}  # validated defaults that are immutable
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The validated arguments; raises ParameterBindError and ParameterTypeError."""
+        """Return the validated arguments; raises ParameterBindError and ParameterTypeError."""
         self._binder.bind(args, kwargs)
         signature = self._binder.fitting(args, kwargs)
         if signature is None or not self._adapters:
@@ -87,9 +86,9 @@ class CallValidator:
             return self._adapters[name].validate_python(value)
         except ValidationError as error:
             if value is None and self._defaults.get(name, error) is None:
-                return None  # `n: int = None`, as older code has it
+                return None  # `n: int = None`, as in older code
             faults.append(_told(label, self._hints[name], value, error))
-        except Exception as error:  # a validator of the user's own
+        except Exception as error:  # a validator of the user's own raised
             faults.append(f"{label}: its validator raised {type(error).__name__}: {error}")
         return value
 
@@ -98,7 +97,7 @@ _UNCHANGING = frozenset({int, float, bool, complex, str, bytes, type(None)})
 
 
 def _defaults(signature: inspect.Signature | None, adapters: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults of parameters whose annotation asks for something."""
+    """Return the defaults of parameters with an annotation to validate."""
     given = () if signature is None else signature.parameters.values()
     return {p.name: p.default for p in given if p.name in adapters and p.default is not p.empty}
 
@@ -107,7 +106,7 @@ def _defaults(signature: inspect.Signature | None, adapters: Mapping[str, Any]) 
 
 
 def _hints(fn: Callable[..., Any], signature: inspect.Signature | None) -> dict[str, Any]:
-    """The resolved annotation of each parameter that has one; Any where it cannot be resolved."""
+    """Return the resolved annotation of each parameter that has one; Any where it cannot be resolved."""
     if signature is None:
         return {}
     names = _namespace(fn)
@@ -119,7 +118,7 @@ def _hints(fn: Callable[..., Any], signature: inspect.Signature | None) -> dict[
 
 
 def _namespace(fn: Any) -> dict[str, Any]:
-    """The names that a function's annotations may use: its module's, and those it closes over."""
+    """Return the names that a function's annotations may use: its module's, and those it closes over."""
     while True:
         if isinstance(fn, functools.partial):
             fn = fn.func
@@ -138,7 +137,7 @@ def _namespace(fn: Any) -> dict[str, Any]:
     for name, cell in zip(code.co_freevars if code is not None else (), cells, strict=False):
         try:
             names[name] = cell.cell_contents
-        except ValueError:  # not assigned yet
+        except ValueError:  # a variable that is not assigned yet
             continue
     return names
 
@@ -153,7 +152,7 @@ def _resolved(annotation: Any, names: Mapping[str, Any]) -> Any:
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any] | None:
-    """Pydantic's validator of one annotation; None for Any and for what pydantic cannot take."""
+    """Return pydantic's validator of one annotation; None for Any and for annotations that pydantic refuses."""
     if hint is Any or hint is object:
         return None
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
@@ -175,7 +174,7 @@ def _adapter(hint: Any) -> TypeAdapter[Any] | None:
 
 
 def _told(label: str, hint: Any, value: Any, error: ValidationError) -> str:
-    """One line per parameter: what was given, what is expected, and where inside it went wrong."""
+    """Return one line for a parameter: its value, the expected type, and the path to the wrong part."""
     expected = _type_name(hint)
     given = "a hidden value" if "Secret" in expected else _SHOWN.repr(value)
     reasons = []
@@ -204,5 +203,5 @@ def _validator_of(fn: Callable[..., Any], name: str) -> CallValidator:
         if found is None or (name and found._name != name):
             found = _validators[fn] = CallValidator(fn, name)
         return found
-    except TypeError:  # cannot be hashed or weakly referenced
+    except TypeError:  # an object that cannot be hashed or weakly referenced
         return CallValidator(fn, name)

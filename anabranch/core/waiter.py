@@ -1,8 +1,8 @@
-"""Waiting in a thread, so that signals are heard meanwhile.
+"""Waits in a thread during which signals are handled.
 
-A signal wakes a thread that sleeps on a lock. One that comes between the interpreter's last look for
-signals and that sleep does not: its handler would run when the wait ends, which may be never. With
-threads that contend for the interpreter, and a Ctrl-C just as the flow begins to wait, it does happen.
+A signal wakes a thread that sleeps on a lock. A signal between the interpreter's last check for signals and that
+sleep does not wake it: its handler would run when the wait ends, which may be never. It does happen, with threads
+that contend for the interpreter and a Ctrl-C just as the flow begins to wait. So the main thread waits in slices.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-LOOK_UP_SECONDS = 0.5  # between two looks of the main thread for signals, while it waits
+LOOK_UP_SECONDS = 0.5  # one slice of the main thread's wait
 
-# Threads that drive an event loop for others, and what lets another one drive it while they stand still.
+# Threads that drive an event loop for others, each with the context that hands the loop over during a wait.
 driving: dict[int, Callable[[], AbstractContextManager[None]]] = {}
 
 
 def aside() -> AbstractContextManager[None]:
-    """Around a wait: where this thread drives an event loop for others, another one does so meanwhile."""
+    """Hand the event loop that this thread drives for others, if any, to another thread for the block."""
     lent = driving.get(threading.get_ident())
     return contextlib.nullcontext() if lent is None else lent()
 
 
 def heeding_signals(wait: Callable[[float | None], bool], timeout: float | None) -> bool:
-    """`wait(seconds)` until it is true or the time is over, in slices where signals are handled: in the main thread.
+    """Call `wait(seconds)` until it is true or the time is over; in the main thread in slices, so signals are handled.
 
     Args:
-        wait: waits as long as told, None for ever; true once what is waited for has come.
+        wait: waits so many seconds, None for ever; returns true once the awaited thing has come.
         timeout: seconds in all; None waits for ever.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -48,7 +48,7 @@ def heeding_signals(wait: Callable[[float | None], bool], timeout: float | None)
 
 
 class Waiter:
-    """Something to wait on once, cheaper than an Event: a raw lock that the end releases."""
+    """An event to wait on once, cheaper than `threading.Event`: a raw lock that `set` releases."""
 
     __slots__ = ("_lock",)
 
@@ -57,7 +57,7 @@ class Waiter:
         self._lock.acquire()
 
     def set(self) -> None:
-        # Several ends may come (wait for any): the first one counts.
+        # Several ends may come (wait for any): the first counts.
         with contextlib.suppress(RuntimeError):
             self._lock.release()
 

@@ -25,14 +25,14 @@ FIRST_EXCEPTION = "FIRST_EXCEPTION"
 
 
 class DoneAndNotDone(NamedTuple):
-    """What `wait` returns: sets of futures, as in `concurrent.futures`; of future lists, a `FutureSet`."""
+    """The result of `wait`: sets of futures, as in `concurrent.futures`; for future lists, a `FutureSet`."""
 
     done: MutableSet[Future]
     not_done: MutableSet[Future]
 
 
 class _Asked:
-    """What is waited for: maps, of each all items or those with a mark, and single futures of no such map."""
+    """The awaited runs: maps, of each all items or those with a mark, and single futures of other maps."""
 
     def __init__(self, given: Any) -> None:
         self.maps: dict[MapRun, tuple[FutureList, bytearray | None]] = {}
@@ -72,16 +72,16 @@ class _Asked:
         return known[1] is None or (future._index < len(known[1]) and known[1][future._index] == 1)
 
     def scope(self) -> Any:
-        """Any of the programs asked about; None when nothing is."""
+        """Return the scope of one of the runs; None when there are none."""
         return next((one.scope for one in (*self.maps, *(future._map for future in self.singles))), None)
 
     def interrupted(self) -> None:
-        """Ctrl-C came during the wait."""
+        """Tell the scopes that Ctrl-C came during the wait."""
         singles = ((future._map, future._index) for future in self.singles)
         self.scope().interrupted([*((map, None) for map in self.maps), *singles])
 
     def parted(self) -> DoneAndNotDone:
-        """The futures, by whether they have ended."""
+        """Return the futures in two sets, ended and not."""
         done = {future for future in self.singles if future.done()}
         rest = {future for future in self.singles if future not in done}
         if not self.maps:
@@ -100,7 +100,7 @@ _BAD = bytes(code > CACHED for code in range(256))
 
 
 def _both(found: bytearray, marks: bytearray | None) -> bytearray:
-    """What is in both; in `found` alone where there are no marks."""
+    """Return the marks that are in both; those of `found` where there are no others."""
     if marks is None:
         return found
     size = len(found)
@@ -165,7 +165,7 @@ def _wait_first(asked: _Asked, deadline: float | None, *, failed_only: bool) -> 
         waiter.set()
 
     for map in asked.maps:
-        if failed_only:  # it goes on to its end, if no failure comes before
+        if failed_only:  # all have to end, unless a failure comes before
             map.scope.stream(map, "seal")
         map.scope.subscribe(map, heard)
         map.scope.on_end(map, None, waiter.set)
@@ -184,7 +184,7 @@ def _wait_first(asked: _Asked, deadline: float | None, *, failed_only: bool) -> 
 
 
 def _come(asked: _Asked, failed_only: bool) -> bool:
-    """Whether the first one, or the first failed one, has ended; or all have."""
+    """Return whether the first one, or the first failed one, has ended; or all have."""
     whole = True
     for map, (_, marks) in asked.maps.items():
         codes = map.codes
@@ -235,7 +235,7 @@ def as_completed(
 
 
 class _Coming:
-    """The futures asked for, in the order in which they end."""
+    """The awaited futures, in the order in which they end."""
 
     def __init__(self, asked: _Asked, deadline: float | None, timeout: float | None) -> None:
         self.maps = asked.maps
@@ -248,7 +248,7 @@ class _Coming:
         self.timeout = timeout
 
     def futures(self, release: bool, streamed: bool) -> Iterator[Future]:
-        """One by one; `streamed`: the one map among them is held back, and its list gives the values up."""
+        """Yield them one by one; `streamed`: a single map, which is held back and lets go of its values."""
         ended, finished = self.ended, False
         for map in self.maps:
             map.scope.stream(map, "stream_opened" if streamed else "seal")
@@ -277,7 +277,7 @@ class _Coming:
                     map.scope.stream_closed(map, finished)
 
     def _next(self) -> Iterator[Future] | None:
-        """Those that have ended together, of which it keeps none; waits for them. None: there are no more."""
+        """Wait for the next ended futures and return them without keeping them; None: there are no more."""
         while True:
             if self.ended.found:
                 map, items = self.ended.found.popleft()
@@ -301,7 +301,7 @@ class _Coming:
             raise
 
     def _left(self) -> bool:
-        """Whether any is still to come."""
+        """Return whether any is still to come."""
         return bool(self.singles) or any(
             not map.closed or self.given[map] < self._length(map) for map in self.maps
         )
@@ -317,7 +317,7 @@ class _Coming:
 
 
 def wake_loop(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
-    """Let a coroutine of that loop go on which awaits `ended`; from any thread, more than once, too late."""
+    """Wake the coroutine of that loop that awaits `ended`; from any thread; late and repeated calls are harmless."""
     with contextlib.suppress(RuntimeError):  # the loop may have been closed meanwhile
         loop.call_soon_threadsafe(_resolve_once, ended)
 

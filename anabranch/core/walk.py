@@ -1,9 +1,8 @@
-"""Finding futures at any depth of a call's arguments, and putting values in their place.
+"""Finds futures at any depth of a call's arguments, and puts values in their place.
 
-`lift` takes futures out and leaves numbered holes, `fill` puts values into the holes. Both go in
-two passes: a search with its own stack (any depth, cycles and shared parts included) notes which
-containers lie on the way to something, and only those are built anew. What holds nothing comes
-back as the same object.
+`lift` takes futures out and leaves numbered holes, `fill` puts values into the holes. Both make two passes. The search,
+with its own stack (any depth, cycles and shared parts included), notes the containers on the way to a future or hole.
+The second pass builds only those anew. A container without a future comes back as the same object.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Hole:
 
 
 def needs_walk(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether anything here could hold a future, or change; False when all are plain leaves."""
+    """Return whether an argument could hold a future, or change; False when all are plain leaves."""
     for value in args:
         if type(value) not in FIXED:
             return True
@@ -80,8 +79,7 @@ def needs_walk(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 def lift(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, list[tuple[Any, bool]]]:
     """Replace each future in `value` by a `Hole` and list them as (future, allow_failure).
 
-    Annotations are taken off on the way. Raises ParameterBindError when the way to a future is
-    nested too deep to be rebuilt.
+    Annotations are taken off on the way. Raises ParameterBindError when the path to a future is too deep to be rebuilt.
     """
     found: list[tuple[Any, bool]] = []
     if type(value) in LEAVES:
@@ -107,7 +105,7 @@ def lift(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, list[tup
 def fill(value: Any, values: Sequence[Any]) -> Any:
     """Put ``values[n]`` in the place of each ``Hole(n)``; the values themselves are not searched.
 
-    Raises ParameterBindError where a value has to be hashable and is not.
+    Raises ParameterBindError for a value that must be hashable and is not.
     """
     kind = type(value)
     if kind is Hole:
@@ -126,7 +124,7 @@ def fill(value: Any, values: Sequence[Any]) -> Any:
 def fill_call(
     args: tuple[Any, ...], kwargs: dict[str, Any], values: Sequence[Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """`fill` for a call's arguments."""
+    """Do as `fill`, for a call's arguments."""
     filled: tuple[tuple[Any, ...], dict[str, Any]] = fill((args, kwargs), values)
     return filled
 
@@ -139,7 +137,7 @@ def _is_hole(value: object) -> bool:
 
 
 def _lift_flat(call: tuple[Any, ...], is_future: Callable[[object], bool]) -> tuple[Any, list[tuple[Any, bool]]] | None:
-    """`lift` of ``((leaf, future or quote, ...), {})``; None for anything else."""
+    """Do as `lift`, for ``((leaf, future or quote, ...), {})``; returns None for anything else."""
     if len(call) != 2 or type(call[0]) is not tuple or type(call[1]) is not dict or call[1]:
         return None
     found: list[tuple[Any, bool]] = []
@@ -164,7 +162,7 @@ def _lift_flat(call: tuple[Any, ...], is_future: Callable[[object], bool]) -> tu
 
 
 def _fill_flat(parts: tuple[Any, ...], values: Sequence[Any], *, inner: bool) -> tuple[Any, ...] | None:
-    """`fill` of holes, leaves, empty dicts and (with `inner`) tuples of these; None for anything else."""
+    """Do as `fill`, for holes, leaves, empty dicts and (with `inner`) tuples of these; returns None for others."""
     new: list[Any] = []
     changed = False
     for part in parts:
@@ -192,10 +190,10 @@ def _fill_flat(parts: tuple[Any, ...], values: Sequence[Any], *, inner: bool) ->
 def _search(
     values: Iterable[Any], is_future: Callable[[object], bool], *, marks: bool, allow: int = 0
 ) -> tuple[set[int], list[Any]]:
-    """Keys of the containers to build anew, and what must stay alive for these keys to be true.
+    """Return keys of the containers to build anew, and the objects that must stay alive while the keys are used.
 
-    A key is an object's id and whether it was reached through `allow_failure`: the same list may
-    stand in an argument both ways.
+    A key is an object's id and whether it was reached through `allow_failure`: an argument may contain one list both
+    ways.
     """
     parents: dict[int, list[int]] = {}
     alive: list[Any] = []
@@ -214,7 +212,7 @@ def _search(
             elif kind == MARK:
                 if not marks:
                     continue
-                hits.append(parent)  # to be taken off, whatever is inside
+                hits.append(parent)  # an annotation is taken off, with or without a future inside
                 if issubclass(cls, quote):
                     continue
             elif is_future(part):
@@ -279,7 +277,7 @@ class _Rebuild:
             ) from None
         except ParameterBindError:
             raise
-        except Exception as error:  # of an object's own code
+        except Exception as error:  # an object's own code raised
             raise ParameterBindError(
                 f"a future is in an object that cannot be copied with a value in its place: {told(error)}; pass the "
                 "future beside it, or its value"
@@ -309,7 +307,7 @@ class _Rebuild:
 
     def container(self, kind: int, value: Any, allow: bool, key: int) -> Any:
         if kind == LIST:
-            # Known before it is filled, so that a list which holds itself ends here.
+            # Known before it is filled, so that a list that contains itself ends here.
             new = self.copies[key] = [] if type(value) is list else copy.copy(value)
             new[:] = [self.part(v, allow) for v in list.__iter__(value)]
             return new
@@ -338,7 +336,7 @@ class _Rebuild:
         return self.fields(kind, value, allow, key)
 
     def steps(self, items: list[Any], allow: bool) -> Any:
-        """What an iterator gave: its futures were not seen before."""
+        """Rebuild the elements of an iterator, whose futures the search could not see."""
         touched, alive = _search((items,), self.is_future, marks=self.marks, allow=int(allow))
         self.touched |= touched
         self.alive += alive
@@ -381,14 +379,14 @@ class _Rebuild:
         for name, v in given.items():
             part = self.part(v, allow)
             if part is not v:
-                object.__setattr__(new, name, part)  # frozen ones forbid the plain way
+                object.__setattr__(new, name, part)  # frozen classes forbid plain assignment
         return new
 
 
 def _copy_of(value: Any, given: dict[str, Any]) -> Any:
     try:
         return copy.copy(value)
-    except AttributeError:  # slotted and frozen, with a field not set yet: its own copying needs all
+    except AttributeError:  # a slotted, frozen class with an unset field, whose own copying needs all fields
         new = object.__new__(type(value))
         for name, v in given.items():
             object.__setattr__(new, name, v)

@@ -1,8 +1,8 @@
-"""What a function and all that it reads hold now, to be compared with later.
+"""A snapshot of a function and all that it reads, to be compared with later.
 
-Fast looks compare by identity, a namespace, class, closure or small container at once: some microseconds for a
-function with its helpers. What is long, or keeps its insides to itself (arrays, objects of libraries), is read
-through: such slow looks are left out where they would take more than a fiftieth of the time.
+A fast look compares by identity, a whole namespace, class, closure or small container at once: some microseconds for
+a function with its helpers. Long containers and opaque objects (arrays, objects of libraries) need a slow look, which
+reads their content. Slow looks are skipped while they would take more than a fiftieth of the time.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 MOST_OBJECTS = 50_000
 SHORT = 256  # a longer container is read through
-SHARE = 50  # a slow look that took a second is worth its time again after so many
+SHARE = 50  # a slow look of one second is repeated after so many seconds
 
-_SET = ("__code__", "__defaults__", "__kwdefaults__")  # what may be put into a function
+_SET = ("__code__", "__defaults__", "__kwdefaults__")  # attributes of a function that can be assigned
 _EQUALS = frozenset({*SCALARS, str, bytes})
 _CONTAINERS = (tuple, list, dict, set, frozenset, deque)
 _BUFFERS = (bytearray, memoryview, array)
-_STILL: frozenset[type] = frozenset({  # never other than they are, or nothing that can be looked at
+_STILL: frozenset[type] = frozenset({  # immutable, or without readable content
     *PLAIN, types.CodeType, types.MemberDescriptorType, types.GetSetDescriptorType,
     types.MethodDescriptorType, types.WrapperDescriptorType, types.GeneratorType, types.CoroutineType,
     types.AsyncGeneratorType, types.GenericAlias, range, slice, object, type(Ellipsis), type(NotImplemented),
 })  # fmt: skip
 _CLOSED = frozenset({"_thread", "threading", "logging", "contextvars", "_contextvars", "weakref", "re"})
 
-Look = tuple["Callable[[Any], Sequence[Any]]", Any, "list[Any]"]  # how, at what, and what was there
+Look = tuple["Callable[[Any], Sequence[Any]]", Any, "list[Any]"]  # the reader, its object, the content then
 
 
 class Watch:
-    """What was there when it was made; `same` says whether it still is."""
+    """The content at the time it was made; `same` compares it with the present."""
 
     __slots__ = (
         "_fast", "_functions", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack", "classes",
@@ -55,12 +55,12 @@ class Watch:
     )  # fmt: skip
 
     def __init__(self, roots: Iterable[Any]) -> None:
-        self.spaces: dict[int, tuple[dict[str, Any], set[str]]] = {}  # namespaces, and the names that are read in each
-        self.classes: list[type] = []  # of the user's
-        self.late: set[str] = set()  # modules that are imported as it runs
+        self.spaces: dict[int, tuple[dict[str, Any], set[str]]] = {}  # namespaces, and the names read in each
+        self.classes: list[type] = []  # the user's classes
+        self.late: set[str] = set()  # modules that the function imports as it runs
         self._functions: list[FunctionType] = []
         self._fast: list[Look] = []
-        self._slow: list[tuple[Callable[[], Any], int]] = []  # ways to values, and their checksums
+        self._slow: list[tuple[Callable[[], Any], int]] = []  # getters of values, and their checksums
         self._held: list[Any] = []
         self._seen: set[int] = set()
         self._stack: list[Any] = list(roots)
@@ -76,7 +76,7 @@ class Watch:
         self._read_at = time.perf_counter()
 
     def same_names(self) -> bool:
-        """Whether all names that are read stand for what they did: half a microsecond, for each submit."""
+        """Return whether all names are bound to the same objects: half a microsecond, at each submit."""
         try:
             for how, what, kept in self._names:
                 if not all(map(operator.is_, how(what), kept)) and not _equal(how(what), kept):
@@ -86,7 +86,7 @@ class Watch:
         return True
 
     def same(self, *, through: bool = False) -> bool:
-        """Whether everything is as it was; `through`: read also what is slow to read, whatever it costs."""
+        """Return whether nothing has changed; `through`: take the slow looks too, whatever they cost."""
         if not _same(self._fast):
             return False
         if not self._slow:
@@ -106,7 +106,7 @@ class Watch:
         if kind in _STILL or id(value) in self._seen:
             return
         self._seen.add(id(value))
-        self._held.append(value)  # another object must not get its id
+        self._held.append(value)  # keeps it alive: another object must not get its id
         if len(self._held) > MOST_OBJECTS:
             self._stop()
         elif kind is FunctionType:
@@ -188,7 +188,7 @@ class Watch:
         self._seconds += time.perf_counter() - begun
 
     def _stop(self) -> None:
-        """So much is read that it is not looked at piece by piece: values are read through, as wholes."""
+        """Give up fast looks, because there are too many: take slow looks at whole values."""
         self._stack.clear()
         for space, names in self.spaces.values():
             for value in [space[name] for name in names if name in space]:
@@ -200,7 +200,7 @@ class Watch:
         self._look(list, dict.values(space))
 
     def _let_go(self) -> None:
-        """What is read through is not held from here on: a name that is bound anew frees what it stood for."""
+        """Stop holding values with slow looks, so that rebinding a name frees the old value."""
         self._seen.clear()
         self._held.clear()
         refs: dict[int, weakref.ref[Any]] = {}
@@ -228,7 +228,7 @@ class Watch:
 
 
 def _look_at_each(functions: list[FunctionType], name: str) -> Look:
-    """One look at an attribute of many functions; those without keyword-only arguments have no defaults of such."""
+    """Make one look at an attribute of many functions; `__kwdefaults__` only of those with keyword-only arguments."""
     if name == "__kwdefaults__":
         functions = [fn for fn in functions if fn.__code__.co_kwonlyargcount]
     get = operator.attrgetter(name)
@@ -241,13 +241,13 @@ def _same(looks: Sequence[Look]) -> bool:
             now = how(what)
             if len(now) != len(kept) or (not all(map(operator.is_, now, kept)) and not _equal(now, kept)):
                 return False
-    except Exception:  # a name is gone, another thread changes a dict meanwhile
+    except Exception:  # a name is gone, or another thread changes a dict meanwhile
         return False
     return True
 
 
 def _equal(now: Sequence[Any], kept: list[Any]) -> bool:
-    """Whether plain values are equal that are other objects; if so, they are the ones to compare with from now on."""
+    """Return whether plain values that are other objects are equal; equal ones replace the kept ones."""
     for n, (new, old) in enumerate(zip(now, kept, strict=True)):
         if new is old or (type(old) is weakref.ref and new is not None and old() is new):
             continue
@@ -258,7 +258,7 @@ def _equal(now: Sequence[Any], kept: list[Any]) -> bool:
 
 
 def _base_of(kind: type) -> Any:
-    """The builtin container that a class is one of: whatever it says of itself."""
+    """Return the builtin container among a class's bases."""
     return next(base for base in _CONTAINERS if issubclass(kind, base))
 
 
@@ -281,7 +281,7 @@ def _attributes(value: Any) -> list[Any]:
 
 
 class _Sum:
-    """Takes a pickle, and keeps its checksum."""
+    """A file that takes a pickle and keeps its checksum alone."""
 
     def __init__(self) -> None:
         self.found = 0
@@ -298,13 +298,13 @@ class _Sum:
 
 
 def _sum_of(value: Any) -> int | None:
-    """A checksum of a value's content; None for what cannot be pickled, and so is known by its identity alone."""
+    """Return a checksum of a value's content; None for one that cannot be pickled, which is compared by identity."""
     found = _Sum()
     try:
         if issubclass(type(value), _BUFFERS):
             found.write(value)
         else:
             pickle.Pickler(found, 5, buffer_callback=found.buffer).dump(value)
-    except Exception:  # whatever the object's own code raises
+    except Exception:  # the object's own code may raise anything
         return None
     return found.found

@@ -1,12 +1,12 @@
-"""Modules that workers have whole, so that what is in them need not be pickled: a lock, a connection, an open file.
+"""Modules that travel whole, so that their content need not be pickled: a lock, a connection, an open file.
 
     pickled:    work of module tools --> reached(module, "work", ("plain_fn",)), the module by its name and its source
-    unpickled:  the same file is found here --> imported, as anybody would
-                it is missing or another    --> a module of that name, made here once of the source
+    unpickled:  the same file is found here --> a plain import
+                missing, or another file    --> a module of that name, made here once from the source
 
-Code by value takes along what it reads of its module, piece by piece. That is tried first. Where a piece cannot be
-pickled, its module goes whole: functions and classes by their names, and of functions without one (lambdas, those
-inside decorators) the code, with the module's own globals.
+    Code by value takes along the values that it reads of its module, one by one. That is tried first. Where a value
+    cannot be pickled, its module goes whole: functions and classes go by name, and functions without a name (lambdas,
+    those inside decorators) by code, with the module's own globals.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 MAIN = "__main__"
-MOST = 100  # objects that are looked at for a function inside what stands under its name
+MOST = 100  # objects searched for a function inside the object under its name
 _NONE = object()
-_INSIDE = ("plain_fn", "fn", "__wrapped__", "__func__", "func", "fget", "fset")  # where wrappers keep their functions
+_INSIDE = ("plain_fn", "fn", "__wrapped__", "__func__", "func", "fget", "fset")  # attributes of wrappers
 
-Source = tuple[str, str, bool]  # the file, its text, and whether it is a package's
+Source = tuple[str, str, bool]  # the file, its text, whether it is a package
 
 
 class WholeModule:
-    """One module as it is pickled; unpickled it is the worker's module."""
+    """A module to pickle; unpickles as the worker's module."""
 
     __slots__ = ("name", "sources")
 
     def __init__(self, name: str, sources: dict[str, Source]) -> None:
         self.name = name
-        self.sources = sources  # of it, and of the user's modules that it imports
+        self.sources = sources  # of the module, and of the user's modules that it imports
 
     def __reduce__(self) -> Any:
         return present, (self.name, self.sources)
 
 
 class _Space:
-    """The globals of a module."""
+    """The globals of a module, to pickle."""
 
     def __init__(self, module: WholeModule) -> None:
         self.module = module
@@ -59,11 +59,11 @@ class _Space:
 
 
 class WholeModules:
-    """Which modules go whole: of the user's those that were taken, and all that are installed.
+    """The modules that go whole: those of the user's that were taken, and all installed ones.
 
     Args:
         taken: modules of the user's that go with their source.
-        imported: whether workers import from where this process does; then the user's go whole too, without source.
+        imported: whether workers import from the same folders; then the user's modules go whole too, without source.
     """
 
     def __init__(self, taken: Iterable[ModuleType] = (), *, imported: bool = False) -> None:
@@ -71,18 +71,18 @@ class WholeModules:
         self._found: dict[str, WholeModule | None] = {}
         taken = list(taken)
         self.chosen = frozenset(module.__name__ for module in taken)
-        for module in taken:  # with what it imports: there a class is the one that it knows, too
+        for module in taken:  # with its imports, so that both sides have the same classes
             sources = _sources(module)
             self._found.update({name: WholeModule(name, sources) for name in (module.__name__, *sources)})
-        self.names = frozenset(self._found)  # of the user's modules that were taken
+        self.names = frozenset(self._found)  # names of the taken modules
 
     def and_more(
         self, modules: Mapping[str, ModuleType], refuses: Callable[[Any], bool], read: Mapping[str, set[str]] | None
     ) -> WholeModules | None:
-        """With those of these modules that hold what cannot be pickled; None: there is none.
+        """Return this with those of the modules that contain unpicklable values added; None: there are none.
 
         Args:
-            read: the names that count, by module; None: all.
+            read: the names to look at, by module; None: all.
         """
         more = [
             module
@@ -111,7 +111,7 @@ _here = _Here()
 
 @contextlib.contextmanager
 def going_whole(modules: WholeModules) -> Iterator[None]:
-    """Inside, what this thread pickles of these modules is found in them by the receiver."""
+    """Pickle content of these modules by name in this thread, for the block."""
     before, _here.modules = _here.modules, modules
     try:
         yield
@@ -120,12 +120,12 @@ def going_whole(modules: WholeModules) -> Iterator[None]:
 
 
 def that_go() -> WholeModules | None:
-    """The modules that go whole in what this thread pickles now."""
+    """Return the modules that go whole in this thread's present pickle."""
     return _here.modules
 
 
 def reduction(value: Any, modules: WholeModules, by_value: Collection[str]) -> Any:
-    """How a module, function or class is told as part of a whole module, as `__reduce__` does it; else None.
+    """Reduce a module, function or class as part of a whole module, like `__reduce__`; None for other objects.
 
     Args:
         by_value: modules that travel piece by piece, where they do not go whole.
@@ -140,7 +140,7 @@ def reduction(value: Any, modules: WholeModules, by_value: Collection[str]) -> A
     if is_a(value, ModuleType):
         return module.__reduce__() if taken and sys.modules.get(name) is value else None
     steps = _steps(sys.modules.get(name), attribute(value, "__qualname__"), value)
-    if steps is None or (not steps and not taken):  # without a name, or with one that any pickle knows it by
+    if steps is None or (not steps and not taken):  # without a name, or with one that plain pickle uses
         return None
     return reached, (module, value.__qualname__, steps)
 
@@ -148,7 +148,7 @@ def reduction(value: Any, modules: WholeModules, by_value: Collection[str]) -> A
 def with_space(
     fn: FunctionType, modules: WholeModules, args: tuple[Any, ...], state: Any
 ) -> tuple[tuple[Any, ...], Any]:
-    """The arguments and state that make a function again: with the globals of its whole module, if it has one."""
+    """Return the arguments and state to rebuild a function: with the globals of its whole module, if it has one."""
     module = modules.get(fn.__globals__.get("__name__"))
     if module is None or vars(sys.modules[module.name]) is not fn.__globals__:
         return args, state
@@ -160,7 +160,7 @@ def with_space(
 
 
 def reached(module: ModuleType, name: str, steps: Sequence[str | int]) -> Any:
-    """What stands under a name in a module, or inside that."""
+    """Return the object under a name of a module, or one inside it."""
     found = _under(module, name)
     for step in steps:
         found = _at(found, step)
@@ -170,7 +170,7 @@ def reached(module: ModuleType, name: str, steps: Sequence[str | int]) -> Any:
 
 
 def _steps(module: Any, name: Any, value: Any) -> tuple[str | int, ...] | None:
-    """The way from what stands under the name to the value; None: there is none."""
+    """Return the path from the object under the name to the value; None: there is none."""
     first = _under(module, name) if type(name) is str and "<" not in name else _NONE
     queue: list[tuple[Any, tuple[str | int, ...]]] = [(first, ())]
     seen = {id(first)}
@@ -187,7 +187,7 @@ def _steps(module: Any, name: Any, value: Any) -> tuple[str | int, ...] | None:
 
 
 def _under(module: Any, name: str) -> Any:
-    """What a dotted name leads to; of a class what its body holds, not what reading that gives."""
+    """Return the object of a dotted name; an attribute of a class as its body has it, unbound."""
     found = module
     for part in name.split("."):
         holders = found.__mro__ if is_a(found, type) else (found,)
@@ -203,7 +203,7 @@ def _at(found: Any, step: str | int) -> Any:
         return attribute(found, step, _NONE)
     try:
         return found.__closure__[step].cell_contents
-    except (AttributeError, IndexError, TypeError, ValueError):  # other code, or a cell not yet filled
+    except (AttributeError, IndexError, TypeError, ValueError):  # other code, or a cell that is not filled yet
         return _NONE
 
 
@@ -211,7 +211,7 @@ def _at(found: Any, step: str | int) -> Any:
 
 
 def _importable(module: Any) -> bool:
-    """Whether its file is what a process with this path imports under its name."""
+    """Return whether a process with this path imports the module's own file under its name."""
     spec = _spec(module.__name__)
     return spec is not None and spec.origin == getattr(attribute(module, "__spec__"), "origin", None)
 
@@ -221,7 +221,7 @@ def _spec(name: str) -> ModuleSpec | None:
     path = attribute(sys.modules.get(parent), "__path__") if parent else None
     try:
         return PathFinder.find_spec(name, None if path is None else list(path))
-    except Exception:  # whatever stands on the path
+    except Exception:  # finders and loaders on the path may raise anything
         return None
 
 
@@ -237,12 +237,12 @@ def _text(file: Any) -> str | None:
     try:
         with open(file, "rb") as opened:
             return importlib.util.decode_source(opened.read())
-    except (OSError, SyntaxError, UnicodeError):  # it is gone, or no Python
+    except (OSError, SyntaxError, UnicodeError):  # the file is gone, or is no Python
         return None
 
 
 def _sources(module: ModuleType) -> dict[str, Source]:
-    """The sources of a module, and of what it imports of the user's as far as its names tell."""
+    """Return the sources of a module, and of the user's modules that it imports, as far as its names tell."""
     found: dict[str, Source] = {}
     stack = [module.__name__]
     while stack:
@@ -263,13 +263,13 @@ def _sources(module: ModuleType) -> dict[str, Source]:
 
 
 def neighbours(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
-    """These modules, and those of the user's that they import."""
+    """Return these modules, and those of the user's that they import."""
     names = {name for module in modules.values() for name in _sources(module)}
     return {**modules, **{name: sys.modules[name] for name in names}}
 
 
 def _holds(module: ModuleType, refuses: Callable[[Any], bool], names: set[str] | None) -> bool:
-    """Whether a value under these names (None: all) at its top, or in a class of its, cannot be pickled."""
+    """Return whether a value under these names (None: all), or one in a class of the module, cannot be pickled."""
     seen: set[int] = set()
     stack: list[Any] = [{n: v for n, v in list(vars(module).items()) if names is None or n in names}]
     while stack:
@@ -288,7 +288,7 @@ def _holds(module: ModuleType, refuses: Callable[[Any], bool], names: set[str] |
 
 
 class _Finder(MetaPathFinder):
-    """Finds modules that came with their source, unless the same file is on the path."""
+    """A finder of modules that came with their source, unless the same file is on the path."""
 
     def __init__(self) -> None:
         self.sources: dict[str, Source] = {}
@@ -297,7 +297,7 @@ class _Finder(MetaPathFinder):
         source = self.sources.get(name)
         if source is None:
             return None
-        with contextlib.suppress(Exception):  # whatever stands on the path
+        with contextlib.suppress(Exception):  # other finders on the path may raise anything
             spec = PathFinder.find_spec(name, path)
             if spec is not None and _text(spec.origin) == source[1]:
                 return spec
@@ -308,7 +308,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(InspectLoader):
-    """Of a module whose file is not here."""
+    """A loader for a module without a file here."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
@@ -326,7 +326,7 @@ _finding = threading.Lock()
 
 
 def present(name: str, sources: Mapping[str, Source]) -> ModuleType:
-    """The module of this name here; of another version if only that was here. Raises what its import raises."""
+    """Return the module of this name, of another version if only that was here; raises its import's exception."""
     if any(_finder.sources.get(each) != source for each, source in sources.items()):
         _expect(sources)
     found = sys.modules.get(name)
@@ -334,7 +334,7 @@ def present(name: str, sources: Mapping[str, Source]) -> ModuleType:
 
 
 def _expect(sources: Mapping[str, Source]) -> None:
-    """Have these be found from now on; what is here of another version is forgotten."""
+    """Let imports find these sources from now on; modules of other versions are forgotten."""
     with _finding:
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)
@@ -346,7 +346,7 @@ def _expect(sources: Mapping[str, Source]) -> None:
 
 
 def _is_that(module: Any, source: Source) -> bool:
-    """Whether a module is of this source, or of the very file, which was edited since."""
+    """Return whether a module is of this source, or of the same file, which was edited since."""
     loader = attribute(attribute(module, "__spec__"), "loader")
     if type(loader) is _Loader:
         return loader.text == source[1]

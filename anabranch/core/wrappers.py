@@ -1,6 +1,6 @@
-"""Objects of the standard library round a function, or round what lives, that no pickler takes along as they are.
+"""Wrappers of the standard library that picklers do not take along: `lru_cache`, weak collections and others.
 
-`functools.lru_cache` is pickled by its name alone, which a worker has not where that stands in the script; weak
+`functools.lru_cache` is pickled by its name alone, which a worker does not have where it stands in the script. Weak
 collections, read-only views of dicts and (before Python 3.12) cached properties are refused.
 """
 
@@ -21,12 +21,12 @@ LRU: Any = type(functools.lru_cache(len))
 def _of_cache(value: Any, by_value: Collection[str]) -> Any:
     module = value.__module__
     if isinstance(module, str) and not _travels(module, by_value) and _found(module, value.__qualname__) is value:
-        return NotImplemented  # a worker imports it
+        return NotImplemented  # a worker imports it by name
     return cached, (value.__wrapped__, *value.cache_parameters().values())
 
 
 def cached(fn: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
-    """A function's `lru_cache`, empty."""
+    """Make a function's `lru_cache` again, empty."""
     return functools.lru_cache(maxsize, typed)(fn)
 
 
@@ -48,8 +48,8 @@ def _of_set(value: weakref.WeakSet[Any], by_value: Collection[str]) -> Any:
     return weakref.WeakSet, (list(value),)
 
 
-# By type, how one is made again, as `__reduce__` tells it, or NotImplemented; the second argument are the modules
-# whose functions travel by value.
+# By type, a function that returns a value for `__reduce__`, or NotImplemented. Its second argument is the set of
+# modules that travel by value.
 reductions: dict[type, Callable[[Any, Collection[str]], Any]] = {
     LRU: _of_cache,
     functools.cached_property: _of_property,

@@ -1,4 +1,4 @@
-"""One map as a line of text: what it counts, how fast it goes, and when it will be done.
+"""One map as a line of text: counts, rate, and time to go.
 
 A meter holds the map weakly and reads its columns; it makes no futures and keeps no value alive.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.maps import MapRun
 
-RATE_SECONDS = 10.0  # the rate is that of the last so many seconds
+RATE_SECONDS = 10.0  # the rate is taken over the last so many seconds
 NAME_WIDTH = 24
 BAR_WIDTH = 20
 _BAD = [code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED)]
@@ -36,13 +36,13 @@ class Reading:
     cancelled: int
     bytes_held: int
     bytes_spilled: int
-    seconds: float  # since the meter saw it first
-    rate: float  # items a second, lately
+    seconds: float  # since the first reading
+    rate: float  # items a second, over the last `RATE_SECONDS`
     finished: bool
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the end at the present rate; None when nobody can tell."""
+        """Seconds until the end at the present rate; None when it cannot be known."""
         if self.total is None or self.finished or self.rate <= 0:
             return None
         return (self.total - self.done) / self.rate
@@ -58,7 +58,7 @@ class Meter:
         self._marks: deque[tuple[float, int]] = deque([(now, map.done)])
         self.name = map.spec.name
         self.began = now
-        self.context = context  # where the map was made, for those who show it there
+        self.context = context  # that of the map's making, for sinks that show it there
         self.seen: Reading | None = None
 
     def map(self) -> MapRun | None:
@@ -91,7 +91,7 @@ def _failures(codes: bytearray) -> int:
 
 @dataclass(slots=True, frozen=True)
 class Style:
-    """What the terminal can show."""
+    """The abilities of the terminal."""
 
     width: int = 80
     color: bool = False
@@ -138,7 +138,7 @@ def end_line(reading: Reading) -> str:
 
 
 def extras(reading: Reading) -> list[str]:
-    """What else there is to say: failed, cancelled and cached items, bytes held and spilled."""
+    """Return the rest of the line: failed, cancelled and cached items, bytes held and spilled."""
     words = ("failed", "cancelled", "cached")
     found = [f"{units.count(getattr(reading, word))} {word}" for word in words if getattr(reading, word)]
     if reading.bytes_held:

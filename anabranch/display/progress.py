@@ -1,8 +1,7 @@
 """Progress of maps on stderr: live lines on a terminal, plain lines when piped, tqdm in a notebook.
 
-`watch` goes into `Session.watchers`. One daemon thread looks at the maps that are under way, at
-most ten times a second and never for more than a hundredth of its time; it ends when there is
-nothing left to look at. Maps are held weakly, futures and values never.
+`watch` goes into `Session.watchers`. One daemon thread reads the running maps, at most ten times a second and never
+for more than a hundredth of the time; it ends with the last map. Maps are held weakly, futures and values never.
 """
 
 from __future__ import annotations
@@ -28,28 +27,28 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.display.meter import Reading
 
-INTERVAL = 0.1  # seconds between two looks, at least
-SHARE = 0.01  # of the time may be spent looking
-QUIET_SECONDS = 0.5  # maps that end sooner are not shown
+INTERVAL = 0.1  # seconds between two rounds, at least
+SHARE = 0.01  # of the time may be spent on rounds
+QUIET_SECONDS = 0.5  # shorter maps are not shown
 PLAIN_SECONDS = 10.0  # between two plain lines of a map
 LINGER_SECONDS = 2.0  # the thread waits so long for the next map
-LONGEST_BLINK = 0.5  # seconds; the first look imports what shows, which is not what looking costs
+LONGEST_BLINK = 0.5  # seconds; caps the measured cost of a round, because the first one imports rich or tqdm
 LINES = 5  # live lines at once
 
 
 class Sink(Protocol):
-    """Where progress is shown. Called by one thread at a time."""
+    """The contract of a place that shows progress. Called by one thread at a time."""
 
     def show(self, shown: list[tuple[Meter, Reading]], now: float) -> None:
-        """The maps under way that are old enough to be seen."""
+        """Show the running maps that are old enough."""
         ...
 
     def end(self, which: Meter, reading: Reading) -> None:
-        """A map that was shown has ended, or is not there any more (then with its last reading)."""
+        """End the display of a map that has ended, or that is gone (then with its last reading)."""
         ...
 
     def close(self) -> None:
-        """Leave the place clean; `show` may be called again afterwards."""
+        """Clean up; `show` may be called again afterwards."""
         ...
 
 
@@ -57,7 +56,7 @@ class Sink(Protocol):
 
 
 class Terminal:
-    """Live lines at the bottom of a terminal; what others write meanwhile goes above them."""
+    """Live lines at the bottom of a terminal; other output goes above them."""
 
     def __init__(self, stream: TextIO, width: Callable[[], int] | None = None) -> None:
         self.stream = stream
@@ -66,7 +65,7 @@ class Terminal:
         self._width = width or (lambda: shutil.get_terminal_size().columns)
         self._lock = threading.RLock()
         self._drawn = 0  # lines on the screen now
-        self._mid_line = False  # somebody wrote a line that has not ended yet
+        self._mid_line = False  # other output ended within a line
         self._restore: list[Callable[[], None]] = []
 
     def show(self, shown: list[tuple[Meter, Reading]], now: float) -> None:
@@ -96,7 +95,7 @@ class Terminal:
                 self._restore.pop()()
 
     def above(self, stream: TextIO, text: str) -> int:
-        """Write somebody's text above the live lines, which come back with the next look."""
+        """Write other output above the live lines, which come back with the next round."""
         with self._lock:
             if self._drawn:
                 self._write(self._erasure())
@@ -115,11 +114,11 @@ class Terminal:
         try:
             self.stream.write(text)
             self.stream.flush()
-        except (OSError, ValueError):  # the terminal is gone; the run is not
+        except (OSError, ValueError):  # the terminal is gone; the run goes on
             pass
 
     def _take_over(self) -> None:
-        """Send what others write to this terminal past the live lines, until `close`."""
+        """Send other output to this terminal above the live lines, until `close`."""
         for name in ("stdout", "stderr"):
             old = getattr(sys, name)
             if old is not None and _is_terminal(old):
@@ -135,7 +134,7 @@ class Terminal:
 
 
 class _Above:
-    """A stream that writes above the live lines of a terminal, and is its original otherwise."""
+    """A stream that writes above the live lines of a terminal, and otherwise behaves like its original."""
 
     def __init__(self, terminal: Terminal, stream: TextIO) -> None:
         self._terminal = terminal
@@ -153,7 +152,7 @@ class _Above:
 
 
 def _put_back(name: str, old: TextIO, new: _Above) -> None:
-    if getattr(sys, name) is new:  # somebody else may have put his own in place
+    if getattr(sys, name) is new:  # other code may have replaced it since
         setattr(sys, name, old)
 
 
@@ -165,7 +164,7 @@ def _give_back(handler: logging.StreamHandler[Any], stream: TextIO, above: _Abov
 def _log_handlers() -> Iterator[logging.StreamHandler[Any]]:
     loggers = [g for g in list(logging.root.manager.loggerDict.values()) if isinstance(g, logging.Logger)]
     for handler in {h for logger in (logging.root, *loggers) for h in logger.handlers}:
-        # A subclass may look its stream up each time: it finds ours in sys.
+        # A subclass that reads its stream from `sys` each time finds ours there.
         computed = isinstance(getattr(type(handler), "stream", None), property)
         if isinstance(handler, logging.StreamHandler) and not computed:
             yield handler
@@ -175,7 +174,7 @@ def _log_handlers() -> Iterator[logging.StreamHandler[Any]]:
 
 
 class Plain:
-    """A line when a map is first seen, one every ten seconds, one at its end."""
+    """A line at the beginning of a map, one every ten seconds, one at its end."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
@@ -232,7 +231,7 @@ class Notebook:
 
 
 class _Bar:
-    """A tqdm bar, touched only in the context of its cell: by that the kernel finds the cell."""
+    """A tqdm bar, used only in the context of its cell, by which the kernel finds the cell."""
 
     def __init__(self, context: contextvars.Context | None, reading: Reading) -> None:
         self._context = context or contextvars.copy_context()
@@ -251,7 +250,7 @@ def _tqdm(reading: Reading) -> Any:
     from tqdm import TqdmWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TqdmWarning)  # no ipywidgets: a text bar does
+        warnings.simplefilter("ignore", TqdmWarning)  # without ipywidgets a text bar is shown
         from tqdm.auto import tqdm
     bar = tqdm(total=reading.total, desc=reading.name, unit="item", mininterval=INTERVAL)
     bar.start_t -= reading.seconds
@@ -262,7 +261,7 @@ def _tqdm(reading: Reading) -> Any:
 
 
 class Board:
-    """The maps under way, the thread that looks at them, and the sink that shows them."""
+    """The running maps, the thread that reads them, and the sink that shows them."""
 
     def __init__(self, sink: Sink, now: Callable[[], float] = time.monotonic) -> None:
         self.sink = sink
@@ -277,7 +276,7 @@ class Board:
         self._idle_since: float | None = None
 
     def add(self, map: MapRun) -> None:
-        """Look at a map until it has ended."""
+        """Show a map until it has ended."""
         with self._lock:
             context = contextvars.copy_context() if isinstance(self.sink, Notebook) else None
             self._new.append(Meter(map, self._now(), context))
@@ -293,7 +292,7 @@ class Board:
             except Exception:
                 logging.getLogger("anabranch").debug("progress cannot be shown", exc_info=True)
                 busy = False
-            # CPU, not wall: waiting for the interpreter costs nobody else anything.
+            # CPU time, not wall time: waiting for the interpreter costs other threads nothing.
             spent = time.thread_time() - worked
             self._idle_since = None if busy else self._idle_since or began
             with self._lock:
@@ -304,7 +303,7 @@ class Board:
             self._wake.clear()
 
     def look(self) -> bool:
-        """Look once; whether there is anything left to look at."""
+        """Make one round; returns whether any map is left."""
         with self._looking:
             with self._lock:
                 self._meters += self._new
@@ -316,7 +315,7 @@ class Board:
                 if reading is None or reading.finished:
                     self._meters.remove(which)
                     late = reading is not None and reading.seconds >= QUIET_SECONDS and id(which) not in self._shown
-                    if late and reading is not None:  # it went by between two looks
+                    if late and reading is not None:  # it began and ended between two rounds
                         self.sink.show([(which, reading)], now)
                     if late or id(which) in self._shown:
                         self._shown.discard(id(which))
@@ -334,13 +333,13 @@ class Board:
             return bool(self._meters)
 
     def _wake_at_end(self, which: Meter) -> None:
-        """The last line comes at once, before what the program says next."""
+        """Show the last line of a map at once, before the program's next output."""
         map = which.map()
         if map is not None and map.scope is not None:
             map.scope.on_end(map, None, self._wake.set)
 
     def close(self) -> None:
-        """Look a last time and leave the place clean."""
+        """Make a last round and clean up."""
         try:
             self.look()
             with self._looking:
@@ -354,7 +353,7 @@ _board_lock = threading.Lock()
 
 
 def watch(scope: object, map: MapRun) -> None:
-    """Show a new map's progress from now on; what `Session.watchers` wants."""
+    """Show a new map's progress from now on; a watcher for `Session.watchers`."""
     del scope  # the map leads to it, and is held weakly
     global _board
     if _board is None:
@@ -367,7 +366,7 @@ def watch(scope: object, map: MapRun) -> None:
 
 
 def _forget() -> None:
-    """A forked child has neither the thread nor the terminal's lines."""
+    """Reset in a forked child, which has neither the thread nor the terminal's lines."""
     global _board, _board_lock
     if _board is not None:
         atexit.unregister(_board.close)
@@ -378,7 +377,7 @@ forks.in_copies(_forget)
 
 
 def choose_sink() -> Sink:
-    """tqdm in a notebook, live lines on a terminal, plain lines elsewhere."""
+    """Return the sink: tqdm in a notebook, live lines on a terminal, plain lines elsewhere."""
     if in_notebook():
         return Notebook()
     if _is_terminal(sys.stderr) and os.environ.get("TERM", "") != "dumb":
@@ -387,7 +386,7 @@ def choose_sink() -> Sink:
 
 
 def in_notebook() -> bool:
-    """Whether this is a Jupyter kernel (IPython on a terminal is a terminal)."""
+    """Return whether this is a Jupyter kernel (IPython on a terminal is a terminal)."""
     if "IPython" not in sys.modules:
         return False
     from IPython import get_ipython

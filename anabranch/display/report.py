@@ -36,7 +36,7 @@ dd{margin:0} svg{max-width:100%;height:auto} figure{margin:0} .none{color:#51646
 
 
 class Page:
-    """Collects sections; `html` and `write` give the page."""
+    """Collects sections; `html` and `write` produce the page."""
 
     def __init__(self, title: str, lead: str = "") -> None:
         self.title = title
@@ -45,13 +45,13 @@ class Page:
             self._parts.append(f'<p class="lead">{escape(lead)}</p>')
 
     def facts(self, rows: Iterable[tuple[str, object]], heading: str = "") -> None:
-        """Names and values, one below the other."""
+        """Add names and values, one below the other."""
         self._heading(heading)
         cells = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in rows)
         self._parts.append(f"<dl>{cells}</dl>")
 
     def table(self, heading: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """A table; columns of numbers stand to the right."""
+        """Add a table; columns of numbers are aligned to the right."""
         self._heading(heading)
         if not rows:
             self._parts.append('<p class="none">none</p>')
@@ -64,12 +64,12 @@ class Page:
         self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
     def histogram(self, heading: str, values: Sequence[float], unit: str, what: str, bins: int = 30) -> None:
-        """How often which value occurs; the axis is logarithmic, for sizes spread that way."""
+        """Add a histogram of values on a logarithmic axis, as sizes need it."""
         edges, heights = log_bins(values, bins)
         self._plot(heading, _histogram_by_matplotlib, _histogram_by_hand, edges, heights, unit, what)
 
     def bars(self, heading: str, rows: Sequence[tuple[str, float]], unit: str) -> None:
-        """A horizontal bar per name."""
+        """Add a horizontal bar per name."""
         self._plot(heading, _bars_by_matplotlib, _bars_by_hand, rows, unit)
 
     def html(self) -> str:
@@ -81,7 +81,7 @@ class Page:
         )
 
     def write(self, path: str | Path) -> Path:
-        """Write the page in one piece: an older one stays whole until this one is."""
+        """Write the page in one step: an older page stays until this one is complete."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{target.name}.{os.getpid()}")
@@ -111,7 +111,7 @@ def _cell(tag: str, value: object, number: bool) -> str:
 
 
 def log_bins(values: Sequence[float], bins: int) -> tuple[list[float], list[int]]:
-    """Edges (one more than bins) in equal ratios, and how many values lie between them."""
+    """Return edges (one more than bins) in equal ratios, and the number of values in each bin."""
     positive = [v for v in values if v > 0]
     if not positive:
         return [], []
@@ -140,7 +140,7 @@ def _svg_of(figure: Any, label: str) -> str:
     import matplotlib
 
     out = io.StringIO()
-    # Text as text: small, searchable, in the reader's font; a fixed salt makes equal pages equal.
+    # Text stays text: small, searchable, in the reader's font. A fixed salt makes equal pages equal.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "anabranch", "font.family": "sans-serif"}):
         figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
@@ -160,7 +160,7 @@ def _histogram_by_matplotlib(label: str, edges: list[float], heights: list[int],
 
 def _bars_by_matplotlib(label: str, rows: Sequence[tuple[str, float]], unit: str) -> str:
     figure, axes = _figure(70 + 22 * len(rows))
-    places = range(len(rows), 0, -1)  # names may repeat: bars stand at places
+    places = range(len(rows), 0, -1)  # bars by place, because names may repeat
     axes.barh(places, [value for _, value in rows], color=_FILL)
     axes.set_yticks(places, [name for name, _ in rows])
     axes.set_xlabel(unit)

@@ -1,7 +1,7 @@
-"""What became of many runs, in few lines: counts by state, failures in groups.
+"""The ends of many runs in few lines: counts by state, failures in groups.
 
-Failures that differ only in numbers, paths or quoted names are one group. Pure functions over
-maps and over the rows that records give back.
+Failures that differ only in numbers, paths or quoted names are one group. Pure functions over maps and over the rows
+of records.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from anabranch.core.runs import Records
 
 GROUPS = 10
-KINDS = 1000  # different messages of failures that are read of a recorded run
+KINDS = 1000  # distinct messages that are read of a recorded run's failures
 MESSAGE_WIDTH = 100
 _CHANGING = re.compile(r"""'[^']*'|"[^"]*"|<[^<>]*>|(?:/[\w.+-]+)+/?|0x[0-9a-fA-F]+|\d+(?:\.\d+)?|[\w.-]+\.\w+(?=,)""")
 
 
 @dataclass(slots=True, frozen=True)
 class Failures:
-    """Failures of one task that look alike.
+    """Failures of one task with similar messages.
 
     Attributes:
-        message: that of the first; "" of those whose messages were not read.
+        message: that of the first failure; "" where messages were not read.
         first: index of the first item.
-        exact: "yes"; "count" where not all messages were read, so that some may look otherwise; "at least"; "rest" of
-            those of a type whose messages were not read, beside groups of it.
+        exact: "yes"; "count" where not all messages were read, so that some may differ; "at least"; "rest" for the
+            failures of a type with unread messages, beside groups of that type.
     """
 
     task: str
@@ -45,7 +45,7 @@ class Failures:
 
 
 def of_map(map: MapRun) -> list[Failures]:
-    """Groups of a map's failed items, most frequent first."""
+    """Group a map's failed items, most frequent first."""
     found = []
     for index in map.failures():
         error = map.errors.get(index)
@@ -56,9 +56,9 @@ def of_map(map: MapRun) -> list[Failures]:
 
 
 def of_records(records: Records, flow_run: str) -> list[Failures]:
-    """Groups of all that failed in a recorded run, most frequent first; of its messages no more than `KINDS` are read.
+    """Group all failures of a recorded run, most frequent first; reads at most `KINDS` messages.
 
-    The groups of a type have as many failures as there are of it, however many messages were not read.
+    The groups of a type add up to all its failures, however many messages were not read.
     """
     read = merge(Failures(*row) for row in records.failures(flow_run, limit=KINDS))
     found: list[Failures] = []
@@ -76,12 +76,12 @@ def of_records(records: Records, flow_run: str) -> list[Failures]:
 
 
 def of_errors(task: str, errors: Iterable[tuple[int, str, str]]) -> list[Failures]:
-    """Groups of (index, type, message)."""
+    """Group errors of (index, type, message)."""
     return merge(Failures(task, kind, message, 1, index) for index, kind, message in errors)
 
 
 def merge(failures: Iterable[Failures]) -> list[Failures]:
-    """Groups that differ only in what changes from item to item become one."""
+    """Merge groups with messages that differ only in numbers, paths or quoted names."""
     groups: dict[tuple[str, str, str], Failures] = {}
     for given in failures:
         one = replace(given, message=_bare(given))
@@ -96,15 +96,15 @@ def merge(failures: Iterable[Failures]) -> list[Failures]:
 
 
 def _bare(one: Failures) -> str:
-    """The message without the type and the phrase that states put before it."""
+    """Return the message without the type and the phrase that states put before it."""
     return one.message.removeprefix("Task run encountered an exception ").removeprefix(f"{one.type}: ")
 
 
 def failure_lines(failures: Sequence[Failures], limit: int = GROUPS, *, task: bool = False) -> list[str]:
-    """``3 x SyntaxError: invalid syntax, first at item 17``, one line a group; the rest as one count.
+    """Yield ``3 x SyntaxError: invalid syntax, first at item 17``, one line a group, and the rest as one count.
 
     Args:
-        failures: groups, in the order in which they are to be listed.
+        failures: groups, in the order of the list.
         limit: groups that get a line.
         task: name the task too.
     """
@@ -125,7 +125,7 @@ def failure_lines(failures: Sequence[Failures], limit: int = GROUPS, *, task: bo
 
 
 def counts_line(counts: Mapping[str, int]) -> str:
-    """``1,700 Completed, 12 Failed``, in the order of the states; ``nothing`` for none."""
+    """Return ``1,700 Completed, 12 Failed``, in the order of the states; ``nothing`` for none."""
     order = {name: at for at, (name, _) in enumerate(NAMES)}
     known = sorted(counts.items(), key=lambda item: order.get(item[0], len(order)))
     return ", ".join(f"{units.count(n)} {name}" for name, n in known if n) or "nothing"

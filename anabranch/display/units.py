@@ -1,15 +1,15 @@
-"""Numbers as people read them: counts, sizes, durations, rates."""
+"""Numbers for people: counts, sizes, durations, rates."""
 
 from __future__ import annotations
 
 
 def count(number: float) -> str:
-    """``1,712``."""
+    """Return ``1,712``."""
     return f"{number:,.0f}"
 
 
 def size(nbytes: float) -> str:
-    """``12.4 MB``: decimal units, as disks and networks count."""
+    """Return ``12.4 MB``: decimal units, as disks and networks count."""
     value = float(nbytes)
     for unit in ("B", "kB", "MB", "GB"):
         if abs(value) < 999.5:
@@ -19,7 +19,7 @@ def size(nbytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.31 s``, ``12.4 s``, ``3:07``, ``2:05:09``."""
+    """Return ``0.31 s``, ``12.4 s``, ``3:07``, ``2:05:09``."""
     if seconds < 0:
         seconds = 0.0
     if seconds < 9.995:
@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """``0:12``, ``3:07``, ``2:05:09``, ``4 d 02:05``: fixed in width, for a line that changes."""
+    """Return ``0:12``, ``3:07``, ``2:05:09``, ``4 d 02:05``: fixed in width, for a line that changes."""
     whole = int(seconds + 0.5)
     minutes, secs = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -40,7 +40,7 @@ def clock(seconds: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """``812/s``, ``3.2/s``, ``14/min``."""
+    """Return ``812/s``, ``3.2/s``, ``14/min``."""
     if per_second >= 100:
         return f"{count(per_second)}/s"
     if per_second >= 1:

@@ -1,4 +1,4 @@
-"""What is remembered of runs: in a SQLite file, in files of a shared folder, in PostgreSQL, or in memory."""
+"""The records of runs: in a SQLite file, in files of a shared folder, in PostgreSQL, or in memory."""
 
 from __future__ import annotations
 

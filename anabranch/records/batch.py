@@ -1,4 +1,4 @@
-"""What waits for a commit: rows by table, blocks of one map merged as they come."""
+"""Rows that wait for a commit, by table; blocks of one map are merged as they come."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Mark(Event):
 
 
 class BlockRow(NamedTuple):
-    """A blob of items as the database keeps it."""
+    """A blob of items in the form that the database keeps."""
 
     map: str
     first: int
@@ -46,7 +46,7 @@ class BlockRow(NamedTuple):
 
 
 class Batch:
-    """Rows taken since the last commit; of rows that replace each other only the last is kept."""
+    """Rows taken since the last commit; a row that replaces an earlier one is kept alone."""
 
     def __init__(self) -> None:
         self.flow_runs: dict[str, FlowRunRow] = {}
@@ -78,11 +78,11 @@ class Batch:
         )  # fmt: skip
 
     def take(self, row: Row | Mark) -> None:
-        """Take a row; raises KeyError for what is none, RecordsError for a block that is inconsistent."""
+        """Take a row; raises KeyError for an object that is no row, RecordsError for an inconsistent block."""
         self._takers[type(row)](row)
 
     def writes(self) -> Iterator[tuple[str, Callable[[Any], Values], Iterable[Any]]]:
-        """What to write, in order: the name of a query, how a row becomes its values, rows."""
+        """Yield the writes in order: the name of a query, the function from a row to its values, the rows."""
         if self.flow_runs:
             yield "put_flow_run", flow_run_values, self.flow_runs.values()
         if self.maps:
@@ -99,7 +99,7 @@ class Batch:
             yield "beat", beat_values, self.beats.items()
 
     def blocks(self) -> list[BlockRow]:
-        """The blobs to add."""
+        """Return the blobs to add."""
         loose = [
             BlockRow.of(map, attempt, pack, sealed=pack.count >= _AT_ONCE)
             for (map, attempt, _), pack in self.packs.items()
@@ -160,7 +160,7 @@ def stored_values(r: StoredRow) -> Values:
 
 
 def stored_row(values: Values) -> StoredRow:
-    """The row that `stored_values` took apart."""
+    """Return the row of which `stored_values` made these values."""
     map, name, first, last, items, slots, digests, kind = values
     found = range(first, last + 1) if not items else from_numbers("Q", items)
     return StoredRow(map, name, found, from_numbers("I", slots) if slots else range(len(found)), digests, kind)

@@ -1,10 +1,9 @@
 """Item columns packed into blobs: 9 bytes an item while a map runs, 3 to 6 once they are sealed.
 
-A `Pack` holds final states and times of many items of one map and one attempt: pieces of consecutive
-items (its *segments*), one after another in three columns. `encode` writes it *loose* (plain columns,
-nearly free) or *sealed* (cut into byte planes, those of zeros left out: differences and compressing
-would halve that again, for five times the work); `decode` reads both. All numbers are little-endian;
-nothing here is ever unpickled.
+A `Pack` holds final states and times of many items of one map and one attempt. Consecutive items form *segments*, one
+after another in three columns. `encode` writes it *loose* (plain columns, nearly free) or *sealed*: cut into byte
+planes, without those of zeros. (Differences and compression would halve that again, for five times the work.)
+`decode` reads both. All numbers are little-endian. Nothing here is ever unpickled.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import ItemBlock
 
-SEAL = 65_536  # a pack of so many items takes no more
-_SMALL = 16  # blocks up to here are moved to the time base of the block before them
+SEAL = 65_536  # a pack of so many items is full
+_SMALL = 16  # items; smaller blocks take the time base of the block before them
 _FORMAT = 2
 _HEADER = struct.Struct("<BBdQ")  # format, times kept, base, number of items
-_COLUMN = struct.Struct("<BBI")  # way it was written, bytes a number, bytes of payload
+_COLUMN = struct.Struct("<BBI")  # encoding, bytes a number, bytes of payload
 _TRIMMED = struct.Struct("<BI")  # which byte planes follow, numbers
 _RAW, _PLANES = range(2)
 _CODES = {1: "b", 4: "i", 8: "q"}
@@ -43,8 +42,8 @@ _FITS = 1 << 30
 class Pack:
     """Columns of items of one map and one attempt, in segments of consecutive indexes.
 
-    `times` says which time columns there are (bits: 1 started, 2 durations): packs of different `times`
-    do not mix. `codes` None means that all are Completed; a code Pending: nothing is known of that item.
+    `times` says which time columns there are (bits: 1 started, 2 durations); packs of different `times` do not mix.
+    `codes` None means that all are Completed. The code Pending means that nothing is known of that item.
     Start times are microseconds from a segment's base, which is `base` plus its offset.
     """
 
@@ -116,13 +115,13 @@ class Pack:
         self.durations = _joined(self.durations, other.durations)
 
     def next_index(self, low: int) -> int | None:
-        """The lowest index of a segment from `low` on."""
+        """Return the lowest index of a segment from `low` on."""
         spans = zip(self.firsts, self.counts, strict=True)
         return min((max(first, low) for first, count in spans if first + count > low), default=None)
 
     def among(self, indexes: Sequence[int]) -> Iterable[int]:
-        """Those of some indexes (sorted) of which anything is known here."""
-        if self.codes is None and self.count < 2 * len(self.firsts):  # single items, as those are that ran again
+        """Return those of these indexes (sorted) that this pack knows."""
+        if self.codes is None and self.count < 2 * len(self.firsts):  # mostly single items, such as ones that ran again
             told = set(self.firsts)
             for first, count in zip(self.firsts, self.counts, strict=True):
                 if count > 1:
@@ -166,7 +165,7 @@ class Pack:
 
 
 def times_of(block: ItemBlock) -> int:
-    """Which time columns a block has; raises RecordsError when its columns are not `count` long."""
+    """Return the bits of a block's time columns; raises RecordsError when its columns are not `count` long."""
     times = 0
     if block.started is not None:
         times = _STARTED
@@ -179,7 +178,7 @@ def times_of(block: ItemBlock) -> int:
 
 
 def encode(pack: Pack, *, sealed: bool) -> bytes:
-    """A pack as bytes: small when `sealed`, quickly otherwise."""
+    """Return a pack as bytes: small when `sealed`, made quickly otherwise."""
     columns = (pack.firsts, pack.counts, pack.offsets, pack.who, pack.started, pack.durations)
     parts = [_HEADER.pack(_FORMAT, pack.times, pack.base, pack.count)]
     codes, workers = bytes(pack.codes or b""), json.dumps(pack.workers).encode()
@@ -193,7 +192,7 @@ def encode(pack: Pack, *, sealed: bool) -> bytes:
 
 
 def decode(data: bytes) -> Pack:
-    """The pack that `encode` wrote; raises RecordsError for bytes that it did not."""
+    """Return the pack that `encode` wrote; raises RecordsError for other bytes."""
     try:
         form, times, base, count = _HEADER.unpack_from(data)
         if form != _FORMAT:
@@ -222,7 +221,7 @@ def decode(data: bytes) -> Pack:
 
 
 def _joined(column: array[int], more: array[int]) -> array[int]:
-    """`column` with `more` appended, in place unless it has to become wider."""
+    """Append `more` to `column`, in place unless it has to become wider; returns the column."""
     if column.typecode == more.typecode:
         column.extend(more)
         return column
@@ -256,7 +255,7 @@ def _column(column: array[int], sealed: bool) -> tuple[bytes, bytes]:
 
 
 def _trimmed(data: bytes, width: int) -> bytes:
-    """Numbers cut into byte planes, those of nothing but zeros left out: what compressing would gain is mostly this."""
+    """Cut numbers into byte planes and leave planes of zeros out, which is most of what compression would gain."""
     parts = [b""]
     kept = 0
     for n in range(width):
@@ -269,7 +268,7 @@ def _trimmed(data: bytes, width: int) -> bytes:
 
 
 def _whole(payload: bytes, width: int, most: int) -> bytes:
-    """What `_trimmed` cut, at most `most` numbers: where all planes are left out, only that shows a false count."""
+    """Undo `_trimmed`, up to `most` numbers: without any plane, that limit alone shows a false count."""
     kept, count = _TRIMMED.unpack_from(payload)
     planes = [n for n in range(width) if kept >> n & 1]
     if kept >> width or count > most or len(payload) != _TRIMMED.size + count * len(planes):
@@ -285,7 +284,7 @@ def _read_column(data: bytes, at: int, most: int) -> tuple[array[int], int]:
     way, width, size = _COLUMN.unpack_from(data, at)
     at += _COLUMN.size
     payload = data[at : at + size]
-    if len(payload) != size:  # nothing at all would pass for a column that was never there
+    if len(payload) != size:  # an empty payload would pass for a missing column
         raise ValueError("it ends inside a column")
     if way != _RAW:
         payload = _whole(payload, width, most)

@@ -1,4 +1,4 @@
-"""What the writer and the questions need of a database, be it a SQLite file or PostgreSQL."""
+"""The contract of a database, a SQLite file or PostgreSQL, as the writer and the queries need it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-Values = tuple[Any, ...]  # of one row, as SQL takes them
+Values = tuple[Any, ...]  # of one row, as parameters of a statement
 
 
 class Cursor(Protocol):
-    """What came of a statement."""
+    """The result of a statement."""
 
     @property
     def rowcount(self) -> int: ...
@@ -25,7 +25,7 @@ class Cursor(Protocol):
 
 
 class Connection(Protocol):
-    """What connections of `sqlite3` and of `psycopg` have in common."""
+    """The common part of connections of `sqlite3` and `psycopg`."""
 
     def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ..., /) -> Cursor: ...
 
@@ -33,63 +33,63 @@ class Connection(Protocol):
 
 
 class Database(Protocol):
-    """Where records lie; its connections are of one thread each."""
+    """A database of records; each of its connections belongs to one thread."""
 
     @property
     def name(self) -> str:
-        """As messages show it, without a login."""
+        """The name in messages, without a login."""
         ...
 
     @property
     def sql(self) -> Mapping[str, str]:
-        """The queries of queries.sql in its dialect."""
+        """The queries of queries.sql in the database's dialect."""
         ...
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """What it raises when it cannot take rows now, and for rows that it can never take."""
+        """The exceptions for rows that it cannot take now, and for rows that it can never take."""
         ...
 
     def connect(self) -> Connection:
-        """A connection for the writer: it waits for a lock for moments only."""
+        """Return a connection for the writer, which waits for a lock only briefly."""
         ...
 
     def opened(self) -> AbstractContextManager[Connection]:
-        """A connection for a while; errors of the database leave as RecordsError, which names it."""
+        """Lend a connection; errors of the database become RecordsError, which names the database."""
         ...
 
     def transaction(self, connection: Connection) -> AbstractContextManager[None]:
-        """Commit at the end, or leave everything as it was after an exception."""
+        """Commit at the end of the block, or roll back after an exception."""
         ...
 
     def moment(self, connection: Connection) -> None:
-        """From here on questions see the records as they are at the first one, until the connection is given back."""
+        """Fix one moment: later queries on this connection see the records as of the first, until it is given back."""
         ...
 
     def many(self, connection: Connection, sql: str, rows: Iterable[Values]) -> None:
-        """Carry out a statement for each row, in a transaction."""
+        """Execute a statement for each row, in a transaction."""
         ...
 
     def single(self, connection: Connection, sql: str, row: Values) -> None:
-        """The same for one row; when it fails, the transaction goes on without it."""
+        """Execute a statement for one row; when it fails, the transaction continues without it."""
         ...
 
     def refused(self, error: Exception) -> bool:
-        """Whether an error says that a row can never be stored, as opposed to a database that cannot take it now."""
+        """Return whether an error means that the row can never be stored, not only that the database cannot now."""
         ...
 
     def overtaken(self, connection: Connection, tokens: Mapping[str, int]) -> set[str]:
-        """Those of our runs, given with our tokens, that another driver has; inside the transaction that writes."""
+        """Return those of this driver's runs (with tokens) that another driver has; within the write transaction."""
         ...
 
     def compact(self) -> None:
-        """Give space that is free back to the file system; raises RecordsError."""
+        """Return free space to the file system; raises RecordsError."""
         ...
 
     def size(self) -> int:
-        """Bytes on disk."""
+        """Return the bytes on disk."""
         ...
 
     def damage(self) -> list[str]:
-        """What the database itself says is wrong with it; raises RecordsError when it cannot be asked."""
+        """Return the damage that the database's own check finds; raises RecordsError when the check cannot run."""
         ...

@@ -1,4 +1,4 @@
-"""When the driver of a run counts as gone."""
+"""The rule by which the driver of a run counts as gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STALE = 60.0  # seconds without a sign of life, from another host
 
 
 class Driver(NamedTuple):
-    """Who drives an unfinished run; `seen` is its last sign of life, in Unix seconds."""
+    """The driver of an unfinished run; `seen` is its last sign of life, in Unix seconds."""
 
     run: str
     attempt: int
@@ -31,11 +31,11 @@ class Driver(NamedTuple):
         return cls(run.id, run.attempt, run.pid, run.pid_started, run.host, seen, run.state not in OPEN)
 
     def free(self, now: float) -> bool:
-        """Whether somebody else may drive the run: it has ended, or its driver is gone."""
+        """Return whether another process may drive the run: it has ended, or its driver is gone."""
         return self.ended or self.gone(now)
 
     def gone(self, now: float) -> bool:
-        """On this host: that process is not there any more; elsewhere, or without a pid: silent for too long."""
+        """Return whether the driver is gone: on this host no such process, elsewhere (or without a pid) long silent."""
         if self.pid and self.host == host_name():
             return not process_alive(self.pid, self.pid_started)
         return now - self.seen > STALE
@@ -46,7 +46,7 @@ class Driver(NamedTuple):
 
 
 def taken(run: str, driver: Driver | None) -> RunTakenError:
-    """Why a run cannot be had."""
+    """Return the error for a run that another process drives."""
     if driver is None:
         return RunTakenError(f"there is no run {run!r} in the records")
     return RunTakenError(

@@ -1,7 +1,7 @@
 """Rows of a driver that lost its run to another one are refused, however late they come.
 
-A resumable run has a token in the database, one higher with each driver that takes the run over. Before a
-commit that tells of such a run the writer looks, in the same transaction, whether the token is still its own.
+A resumable run has a token in the database, which goes up with each driver that takes the run over. Before a commit
+with rows of such a run the writer checks, in the same transaction, that the token is still its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Fence:
         self._runs: dict[str, str] = {}  # of their maps
 
     def look(self, database: Database, connection: Connection, batch: Batch) -> None:
-        """Take out of a batch what is of runs that others drive now; inside the transaction that writes it."""
+        """Remove rows of runs that other drivers have now from a batch, within the transaction that writes it."""
         for run in batch.flow_runs.values():
             if run.resumable:
                 self._tokens[run.id] = run.token
@@ -35,7 +35,7 @@ class Fence:
         if self.lost:
             self._strip(batch)
         for run in list(batch.flow_runs.values()):
-            if run.ended is not None and run.id not in self.lost:  # nothing is written of it any more, or all anew
+            if run.ended is not None and run.id not in self.lost:  # no more rows come, unless the run is claimed anew
                 self._forget(run.id)
 
     def _forget(self, run: str) -> None:

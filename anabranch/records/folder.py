@@ -1,12 +1,12 @@
-"""The folder of records on a network file system: one database a driver, and what is said of others' runs.
+"""The folder of records on a network file system: one database a driver, and notes about runs of other drivers.
 
-Nobody writes to a file of another driver: locks are not to be relied on there, and two who hold the same
-one would damage it. What concerns a run of somebody else is a small file of its own, made in one go:
+A driver writes to its own database alone: locks on such file systems are not reliable, and two writers with the same
+lock would damage the file. A note about another driver's run is a small file of its own, made in one step:
 
-    HOST-PID-TIME.db      what one driver records, by that driver alone
-    RUN.claim-TOKEN       who took the run over as its driver number TOKEN: the first to make it has it
-    RUN.crashed-TOKEN     who looked, and when, and found its driver number TOKEN gone
-    RUN.cancel            the run is to be cancelled
+HOST-PID-TIME.db      the record of one driver, written by that driver alone
+RUN.claim-TOKEN       the process that took the run over as driver number TOKEN: the first to make the file has it
+RUN.crashed-TOKEN     the process that found driver number TOKEN gone, and when
+RUN.cancel            the run is to be cancelled
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ CANCEL, CLAIM, CRASH = "cancel", "claim", "crashed"
 
 
 class Crash(NamedTuple):
-    """The end of a run whose driver was found gone; void when the driver gave a sign of life after all."""
+    """The end of a run after its driver was found gone; void when the driver shows a later sign of life."""
 
     attempt: int
-    seen: float  # the last sign of life then
+    seen: float  # the last sign of life at that moment
     when: float
     message: str
 
     def of(self, run: FlowRunRow) -> bool:
-        """Whether it still tells of this run."""
+        """Return whether the note still holds for this run."""
         return run.state in OPEN and (self.attempt, self.seen) == (run.attempt, Driver.of(run).seen)
 
 
 class Claimant(NamedTuple):
-    """Who took a run over."""
+    """The process that took a run over."""
 
     pid: int
     pid_started: float
@@ -58,11 +58,11 @@ class Claimant(NamedTuple):
 
 
 class Notes:
-    """What is said of runs beside the databases, as one look into the folder found it."""
+    """The notes about runs, as one listing of the folder found them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.runs: dict[str, dict[str, list[int]]] = {}  # by run: kinds of notes, and of which tokens
+        self.runs: dict[str, dict[str, list[int]]] = {}  # by run: kinds of notes, each with its tokens
         for name in sorted(os.listdir(folder)) if folder.exists() else ():
             run, _, rest = name.rpartition(".")
             kind, _, token = rest.partition("-")
@@ -70,14 +70,14 @@ class Notes:
                 self.runs.setdefault(unquote(run), {}).setdefault(kind, []).append(int(token or 0))
 
     def crash(self, run: str, token: int) -> Crash | None:
-        """What was found out about a run under its driver number `token`."""
+        """Return the crash noted for a run under its driver number `token`."""
         if token not in self.runs.get(run, {}).get(CRASH, ()):
             return None
         found = read(self._folder, run, CRASH, token)
         return Crash(**found) if found else None
 
     def applied(self, run: FlowRunRow) -> FlowRunRow:
-        """A run as it stands: claimed by another driver perhaps, or crashed."""
+        """Return a run with its notes applied: perhaps claimed by another driver, or crashed."""
         token = max(self.runs.get(run.id, {}).get(CLAIM, ()), default=0)
         if token > run.token:
             found = read(self._folder, run.id, CLAIM, token) or _nameless(self._folder, run, token)
@@ -91,7 +91,7 @@ class Notes:
 
 
 def _nameless(folder: Path, run: FlowRunRow, token: int) -> dict[str, Any]:
-    """The claim of somebody who has still to write who it is: as old as its file."""
+    """Return a claim that is not written yet: without a name, as old as its file."""
     try:
         made = place(folder, run.id, CLAIM, token).stat().st_mtime
     except OSError:
@@ -100,12 +100,12 @@ def _nameless(folder: Path, run: FlowRunRow, token: int) -> dict[str, Any]:
 
 
 def place(folder: Path, run: str, kind: str, token: int = 0) -> Path:
-    """Where a note about a run lies."""
+    """Return the path of a note about a run."""
     return folder / f"{quote(run, safe='')}.{kind}{f'-{token}' if token or kind != CANCEL else ''}"
 
 
 def read(folder: Path, run: str, kind: str, token: int = 0) -> dict[str, Any] | None:
-    """What a note says; None when it is gone, or is being written just now."""
+    """Return the content of a note; None when it is gone, or is being written."""
     try:
         found = json.loads(place(folder, run, kind, token).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -114,7 +114,7 @@ def read(folder: Path, run: str, kind: str, token: int = 0) -> dict[str, Any] | 
 
 
 def write(folder: Path, run: str, kind: str, values: Mapping[str, Any], token: int = 0) -> None:
-    """Write a note; raises FileExistsError for a claim that somebody else made, RecordsError when it cannot be done."""
+    """Write a note; raises FileExistsError when the claim exists, RecordsError when it cannot be written."""
     path = place(folder, run, kind, token)
     data = json.dumps(values).encode()
     try:
@@ -139,7 +139,7 @@ def _make(path: Path, data: bytes) -> None:
 
 
 class DriverFile(SqliteFile):
-    """The `Database` of one driver in the folder; the file is made when something is first written."""
+    """The `Database` of one driver in the folder; the file is made with the first write."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / f"{quote(host_name(), safe='')}-{os.getpid()}-{time.time_ns() // 1000}.db")
@@ -149,7 +149,7 @@ class DriverFile(SqliteFile):
         if not self.path.exists():
             new = self.path.with_suffix(".new")
             prepare(new, wal=False)
-            new.replace(self.path)  # so whoever finds it finds its tables
+            new.replace(self.path)  # so that readers who find the file find its tables
         return super().connect()
 
     def overtaken(self, connection: Any, tokens: Mapping[str, int]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Files of the folder of which every run is old are deleted, and what was noted of such runs."""
+"""Deletion of old databases in the folder: a file goes, with the notes, once all its runs are old."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Union(Protocol):
-    """What it needs of `UnionRecords`."""
+    """The part of `UnionRecords` that retention needs."""
 
     path: Path
 
@@ -30,7 +30,7 @@ class Union(Protocol):
 
 
 def sweep_folder(union: Union, before: float) -> Iterator[int]:
-    """Delete what is old, one file a step; yields how many runs went with it."""
+    """Delete old files, one a step; yields the number of runs in each."""
     for reader in union.readers():
         yield _delete(union, reader, before)
     kept = {row[0] for reader in union.readers() for row in reader.ask("run_ids")}
@@ -50,7 +50,7 @@ def _delete(union: Union, reader: Reader, before: float) -> int:
 
 
 def old_in(union: Union, reader: Reader, before: float) -> list[str] | None:
-    """The runs in a file that nobody has written to since `before`; None if one lives, or ended later elsewhere."""
+    """Return the runs in a file, if all ended before `before`; None if one lives, or ended later in another file."""
     path = Path(reader.database.name)
     if not path.exists() or path.stat().st_mtime >= before:
         return None
@@ -60,12 +60,12 @@ def old_in(union: Union, reader: Reader, before: float) -> list[str] | None:
 
 
 class FolderRetention:
-    """When the writer's thread looks: at most once an hour for each folder.
+    """The schedule of the deletion by the writer's thread: at most once an hour for each folder.
 
     Args:
         union: the records.
-        days: runs that ended so long ago are deleted.
-        clock: tells their age.
+        days: runs that ended longer ago are deleted.
+            clock: for their age.
     """
 
     def __init__(self, union: Union, days: float, clock: Clock) -> None:
@@ -76,11 +76,11 @@ class FolderRetention:
         self._steps: Iterator[int] | None = None
 
     def pause(self) -> float:
-        """Seconds until the next step."""
+        """Return the seconds until the next step."""
         return max(0.0, self._due - time.monotonic())
 
     def step(self, database: Database, connected: Callable[[], Connection]) -> None:
-        """Delete a file, if it is time and there is one."""
+        """Delete one old file, if it is time and there is one."""
         if self.pause() > 0:
             return
         began = time.monotonic()
@@ -94,10 +94,10 @@ class FolderRetention:
             else:
                 self._due = 2 * time.monotonic() - began
         except (OSError, RecordsError):
-            self._steps = None  # with the next look
+            self._steps = None  # begins again at the next step
 
     def _taken(self) -> bool:
-        """Whether nobody else has looked lately; the time of a file says when somebody did."""
+        """Take the hourly turn; False when another process had it lately. A file's time is that of the last turn."""
         mark = self._union.path / "looked-after"
         try:
             if 0 <= time.time() - mark.stat().st_mtime < EVERY:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class RecordLimits:
     """`LimitStore` in a database that has the schema of this anabranch. From any thread or process.
 
-    A question that changes nothing takes no lock: who waits may ask often.
+    A call that changes nothing takes no lock, so waiting programs may call often.
 
     Raises:
         RecordsError: from any call, when the file cannot be used.

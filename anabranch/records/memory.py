@@ -1,4 +1,4 @@
-"""Records that live as long as their object: for tests and for runs that nobody wants to keep."""
+"""Records that live as long as their object: for tests and for runs that need no record."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ logger = logging.getLogger("anabranch.records")
 
 
 class MemoryRecords:
-    """`Records` in memory: what was appended is seen at once, and gone with the object."""
+    """`Records` in memory: rows are visible at once, and gone with the object."""
 
     def __init__(self, *, clock: Clock = SYSTEM) -> None:
         self._clock = clock
@@ -67,17 +67,17 @@ class MemoryRecords:
         self._inbox.extend(rows)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """True: there is nothing to wait for."""
+        """Return True: there is nothing to wait for."""
         if os.getpid() != self._pid:
             raise RecordsError("the records belong to the process that forked this one")
         return True
 
     def close(self, timeout: float | None = None) -> None:
-        """Take no more rows; what is there can still be read."""
+        """Take no more rows; the present ones can still be read."""
         self._closed = True
 
     def _settle(self) -> None:
-        """Put rows that were appended where queries find them; with the lock held."""
+        """Move appended rows into the tables that queries read; the caller holds the lock."""
         for _ in range(len(self._inbox)):
             row = self._inbox.popleft()
             try:
@@ -115,7 +115,7 @@ class MemoryRecords:
     # -- reading ---------------------------------------------------------------------------------
 
     def flow_runs(self, *, limit: int = 50, state: str | None = None, flow: str | None = None) -> list[FlowRunRow]:
-        """Newest first."""
+        """Return flow runs, newest first."""
         wanted = StateFilter.of([state]) if state else None
         with self._lock:
             self._settle()
@@ -127,11 +127,11 @@ class MemoryRecords:
         return found[:limit]
 
     def count_flow_runs(self, *, state: str | None = None, flow: str | None = None) -> int:
-        """How many `flow_runs` would give without a limit."""
+        """Return how many `flow_runs` would return without a limit."""
         return len(self.flow_runs(limit=1 << 62, state=state, flow=flow))
 
     def flow_run(self, id_or_name: str) -> FlowRunRow | None:
-        """By id, unique prefix of an id, or (newest of that) name."""
+        """Return a flow run by id, unique prefix of an id, or name (the newest)."""
         with self._lock:
             self._settle()
             if id_or_name in self._flow_runs:
@@ -142,11 +142,11 @@ class MemoryRecords:
             return replace(max(found, key=lambda run: (run.created, run.id))) if found else None
 
     def subflow(self, parent: str, run_key: str) -> FlowRunRow | None:
-        """The newest run that a flow run made by the call of this key."""
+        """Return the newest run that a flow run made by the call of this key."""
         return self._newest(lambda run: run.parent_run == parent and run.run_key == run_key)
 
     def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
-        """The newest run of a flow that has the user's key."""
+        """Return the newest run of a flow with the user's key."""
         return self._newest(lambda run: run.flow == flow and run.run_key == run_key and not run.parent_run)
 
     def _newest(self, fits: Callable[[FlowRunRow], bool]) -> FlowRunRow | None:
@@ -156,13 +156,13 @@ class MemoryRecords:
             return replace(max(found, key=lambda run: (run.created, run.id))) if found else None
 
     def stored(self, map: str, kind: str = "value") -> list[StoredRow]:
-        """What was stored of a map, in the order it was written."""
+        """Return the stored rows of a map, in the order they were written."""
         with self._lock:
             self._settle()
             return [row for row in self._stored.get(map, ()) if row.kind == kind]
 
     def maps(self, flow_run: str) -> list[MapRow]:
-        """In the order they were begun."""
+        """Return the maps of a flow run, in the order they were begun."""
         with self._lock:
             self._settle()
             found = [replace(map, counts=dict(map.counts)) for map in self._maps.values() if map.flow_run == flow_run]
@@ -171,7 +171,7 @@ class MemoryRecords:
     def items(
         self, map: str, *, first: int = 0, limit: int = 1000, states: Sequence[str] | None = None
     ) -> list[ItemView]:
-        """As they stand, by index."""
+        """Return the items of a map, by index."""
         with self._lock:
             self._settle()
             packs = sorted(self._packs.get(map, {}).items(), key=lambda entry: entry[0][0])
@@ -190,7 +190,7 @@ class MemoryRecords:
             return page(first, limit, states, next_index, stored)
 
     def failures(self, flow_run: str, *, limit: int = 20) -> list[tuple[str, str, str, int, int]]:
-        """Grouped: (task, error type, message, count, index of the first), most frequent first."""
+        """Return failures in groups: (task, error type, message, count, index of the first), most frequent first."""
         with self._lock:
             self._settle()
             counts: Counter[tuple[str, str, str]] = Counter()
@@ -205,18 +205,18 @@ class MemoryRecords:
         return [(*group, count, firsts[group]) for group, count in groups[:limit]]
 
     def failed(self, flow_run: str) -> list[tuple[str, str, int, int]]:
-        """All that failed, however many messages there are: (task, error type, count, index of the first)."""
+        """Return all failures, however many messages there are: (task, error type, count, index of the first)."""
         return summed(self.failures(flow_run, limit=1 << 62))
 
     def attempts(self, map: str, index: int) -> list[ItemRow]:
-        """What was written of one item that left the happy path, first attempt to last."""
+        """Return the rows of one item that left the happy path, first attempt to last."""
         with self._lock:
             self._settle()
             found = [replace(row) for (at, _), row in self._items.get(map, {}).items() if at == index]
         return sorted(found, key=lambda row: row.attempt)
 
     def reasons(self, maps: Sequence[str]) -> list[ReasonCount]:
-        """Why items of these maps left the happy path, in groups, most frequent first."""
+        """Return why items of these maps left the happy path, in groups, most frequent first."""
         with self._lock:
             self._settle()
             found = [group for map in maps for group in counted(map, self._left(map), self._later(map))]
@@ -230,7 +230,7 @@ class MemoryRecords:
         return [(attempt, pack) for (attempt, _), pack in self._packs.get(map, {}).items() if attempt > 1]
 
     def _failed(self, map: str) -> Iterable[ItemRow]:
-        """Rows of failed attempts that no later attempt has overruled."""
+        """Yield rows of failed attempts that no later attempt has overruled."""
         rows = self._items.get(map, {})
         last = {index: row for (index, _), row in sorted(rows.items(), key=itemgetter(0))}
         for state, _, indexes, overcome in last_left(self._left(map), self._later(map)):
@@ -238,26 +238,26 @@ class MemoryRecords:
                 yield from (last[index] for index in indexes if index not in overcome)
 
     def transitions(self, run: str, index: int | None = None) -> list[TransitionRow]:
-        """In the order they were written."""
+        """Return state changes, in the order they were written."""
         with self._lock:
             self._settle()
             return [replace(t) for t in self._transitions if t.run == run and index in (None, t.index)]
 
     def logs(self, flow_run: str, *, limit: int = 1000, level: int = 0) -> list[LogRow]:
-        """The last lines of a flow run from a level on, oldest first."""
+        """Return the last lines of a flow run from a level on, oldest first."""
         with self._lock:
             self._settle()
             found = [replace(line) for line in self._logs if line.flow_run == flow_run and line.level >= level]
         return sorted(found, key=lambda line: line.when)[-limit:] if limit > 0 else []
 
     def count_logs(self, flow_run: str, *, level: int = 0) -> int:
-        """How many `logs` would give without a limit."""
+        """Return how many `logs` would return without a limit."""
         return len(self.logs(flow_run, limit=1 << 62, level=level))
 
     # -- the lives of runs -----------------------------------------------------------------------
 
     def claim(self, driver: FlowRunRow) -> int:
-        """Make this process the driver of a run whose earlier one is gone. Raises RunTakenError."""
+        """Make this process the driver of a run after its earlier one is gone. Raises RunTakenError."""
         with self._lock:
             self._settle()
             run = self._flow_runs.get(driver.id)
@@ -267,11 +267,11 @@ class MemoryRecords:
             run.token += 1
             run.pid, run.pid_started, run.host = driver.pid, driver.pid_started, driver.host
             run.heartbeat = driver.heartbeat
-            self._cancelled.discard(run.id)  # it was meant for the earlier driver
+            self._cancelled.discard(run.id)  # the request was meant for the earlier driver
             return run.token
 
     def request_cancel(self, flow_run: str) -> bool:
-        """Note that a run is to be cancelled; False when there is none of this id or it has ended."""
+        """Request that a run be cancelled; False when there is none of this id or it has ended."""
         with self._lock:
             self._settle()
             run = self._flow_runs.get(flow_run)
@@ -281,15 +281,15 @@ class MemoryRecords:
             return True
 
     def cancel_requested(self, flow_runs: Sequence[str]) -> set[str]:
-        """Which of these runs are to be cancelled."""
+        """Return those of these runs that are to be cancelled."""
         return self._cancelled.intersection(flow_runs)
 
     def taken_over(self, flow_runs: Sequence[str]) -> set[str]:
-        """None: nobody else sees these records."""
+        """Return nothing: no other process sees these records."""
         return set()
 
     def mark_dead(self) -> list[str]:
-        """Mark runs whose driver is gone Crashed; their ids."""
+        """Mark runs of dead drivers Crashed; returns their ids."""
         now, marked = self._clock.time(), []
         with self._lock:
             self._settle()

@@ -1,4 +1,4 @@
-"""Limits that live as long as their object: for sessions whose record is in memory."""
+"""Limits that live as long as their object: for sessions with a record in memory."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ class MemoryLimits:
 
 
 class NoLimits(MemoryLimits):
-    """`LimitStore` of a record that has no place for limits: one that lies in files of several machines."""
+    """`LimitStore` of a record that cannot keep limits: one in files of several machines."""
 
     def set(self, limit: Limit) -> None:
-        """Raises RecordsError: programs on several machines share limits through a server only."""
+        """Raise RecordsError: programs on several machines share limits through a server only."""
         raise RecordsError(
             f"limit {limit.name!r}: records on a network file system have no limits that programs share; use "
             "records = postgresql://user@host/database"

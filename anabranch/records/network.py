@@ -1,4 +1,4 @@
-"""Whether a folder lies on a file system that several machines may share."""
+"""The test whether a folder lies on a file system that several machines may share."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SHARED = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs", "panfs"}
-# On these a fuse file system is this machine's own.
+# FUSE file systems of these kinds are this machine's own.
 _OWN_FUSE = {"fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.encfs", "fuse.portal", "fuse.lxcfs"}
 
 
 def shared(folder: Path, mounts: str = "/proc/self/mountinfo") -> bool:
-    """Whether `folder`, or where it will be made, is on a network file system; False where nobody tells."""
+    """Return whether `folder`, or its future place, is on a network file system; False where that is not known."""
     try:
         with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
-            kinds = dict(map(_mount, file))  # of two mounts in one place the later one covers the other
+            kinds = dict(map(_mount, file))  # a later mount in one place covers an earlier one
     except OSError:
         return False
     place = os.path.realpath(folder)
@@ -29,7 +29,7 @@ def shared(folder: Path, mounts: str = "/proc/self/mountinfo") -> bool:
 
 
 def _mount(line: str) -> tuple[str, str]:
-    """Where a file system is mounted, and of what kind it is."""
+    """Return the mount point of a file system, and its kind."""
     left, _, right = line.partition(" - ")
     place = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), left.split(" ")[4])
     return place, right.split(" ")[0]

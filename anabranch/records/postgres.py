@@ -1,8 +1,8 @@
 """Records in PostgreSQL, through psycopg: for several machines, or many drivers at once.
 
-Each question takes a connection that was left over, or makes one; the writer has its own. While the
-server is away rows wait in memory, as they do for a locked file. A commit of which no answer came is
-asked for by its number before anything is written again, so no row is written twice.
+Each query takes a spare connection, or makes one; the writer has its own. While the server is away rows wait in
+memory, as they do for a locked file. If a commit is not answered, its outcome is looked up by its number before
+anything is written again, so no row is written twice.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from anabranch.records.database import Values
 
 _SCHEMA = "anabranch"
-_MIGRATING = 0x616E6162  # the advisory lock of those who change the schema
+_MIGRATING = 0x616E6162  # the advisory lock on changes of the schema
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
-# What becomes of a connection whose other end has gone silent; libpq's own defaults are minutes and hours.
+# Time-outs for a connection to a silent server; libpq's own defaults are minutes and hours.
 _DEFAULTS = {
     "application_name": "anabranch", "client_encoding": "utf8",
     "connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "5", "tcp_user_timeout": "15000",
@@ -57,7 +57,7 @@ def _load(self: Any, data: Any) -> Any:
     return with_nul(text) if isinstance(text, str) else text
 
 
-# Made by hand, not by `class`, as what they extend is of no known type where psycopg is not installed.
+# Made by `type()`, not by `class`, because their base has no known type where psycopg is not installed.
 _DUMPER = type("Dumper", (StrDumperUnknown,), {"dump": _dump})
 _LOADER = type("Loader", (TextLoader,), {"load": _load})
 
@@ -66,13 +66,13 @@ class Server:
     """A `Database` at a PostgreSQL address.
 
     Args:
-        address: "postgresql://user@host/database", with what else libpq knows after a "?". What is not in it
-            comes from libpq's own variables and files (PGPASSWORD, ~/.pgpass).
+        address: "postgresql://user@host/database", with further libpq options after a "?". Missing parts come from
+                libpq's own variables and files (PGPASSWORD, ~/.pgpass).
 
     The tables lie in the schema `anabranch`, which is made; `?options=-csearch_path%3DNAME` chooses another.
 
     Raises:
-        RecordsError: no address that libpq understands.
+        RecordsError: libpq does not understand the address.
     """
 
     sql = SQL
@@ -80,7 +80,7 @@ class Server:
 
     def __init__(self, address: str) -> None:
         self.name = secrets.without_login(address)
-        self._spare: tuple[int, Any] | None = None  # a connection, and the process that it belongs to
+        self._spare: tuple[int, Any] | None = None  # a connection, and the id of its process
         self._lock = threading.Lock()
         try:
             given = conninfo_to_dict(address)
@@ -107,7 +107,7 @@ class Server:
             connection = connection or self.connect()
             try:
                 yield connection
-                if connection.info.transaction_status:  # a moment that was looked at
+                if connection.info.transaction_status:  # left open by `moment`
                     connection.execute("ROLLBACK")
             except BaseException:
                 connection.close()
@@ -117,7 +117,7 @@ class Server:
         self._give(connection)
 
     def _taken(self) -> Any:
-        """The connection that the last question left, if it is ours and still good."""
+        """Return the last query's connection, if it belongs to this process and is still good."""
         with self._lock:
             spare, self._spare = self._spare, None
         if spare is None or spare[0] != os.getpid():
@@ -136,7 +136,7 @@ class Server:
             spare[1].close()
 
     def close(self) -> None:
-        """Close the connection that questions left."""
+        """Close the spare connection."""
         with self._lock:
             spare, self._spare = self._spare, None
         if spare is not None and spare[0] == os.getpid():
@@ -161,7 +161,7 @@ class Server:
                 raise
 
     def _committed(self, number: int) -> bool:
-        """What became of a commit that was not answered; waits for as long as the server is away."""
+        """Return whether an unanswered commit succeeded; waits while the server is away."""
         while True:
             try:
                 with closing(self.connect()) as asking:
@@ -177,7 +177,7 @@ class Server:
         connection.execute(_READ_ONLY)
 
     def many(self, connection: Any, sql: str, rows: Iterable[Values]) -> None:
-        with psycopg.Cursor(connection) as cursor:  # this one sends values apart from the text, many in one go
+        with psycopg.Cursor(connection) as cursor:  # sends values apart from the text, many at once
             cursor.executemany(sql, list(rows))
 
     def single(self, connection: Any, sql: str, row: Values) -> None:
@@ -198,7 +198,7 @@ class Server:
     # -- the whole -------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the tables where there are none, and bring them up to date; any number of processes may do so at once.
+        """Make the tables where there are none, and bring them up to date; safe from many processes at once.
 
         Raises:
             RecordsError: the server cannot be reached, or its tables are those of a newer anabranch.
@@ -228,7 +228,7 @@ class Server:
             return int(db.execute(sizes).fetchone()[0])
 
     def damage(self) -> list[str]:
-        """Nothing: the server looks after its pages itself."""
+        """Return nothing: the server checks its pages itself."""
         return []
 
 

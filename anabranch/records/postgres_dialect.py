@@ -1,8 +1,7 @@
-"""The SQL of the .sql files in PostgreSQL's words.
+"""The translation of the .sql files to PostgreSQL.
 
-The files are written in what SQLite and PostgreSQL have in common, and where they differ in SQLite's
-words, of which few are used: each is a line in `_WORDS`. A statement that needs more than other words
-stands in postgres.sql under its name.
+The files use the common part of SQLite's and PostgreSQL's dialects. Where these differ they use SQLite's words; each
+is a line in `_WORDS`. A statement that needs more than other words stands in postgres.sql under its name.
 
 PostgreSQL stores no NUL in a text, so NUL is written as SUB and "0" there, and SUB as SUB and "1".
 """
@@ -28,7 +27,7 @@ _WORDS = [
     (r"\bchar\(", "chr("),
     (r"\browid\b", "ctid"),
 ]
-# Text is compared byte by byte, as in SQLite, whatever the database's own order is.
+# Text is compared byte by byte, as in SQLite, not by the database's own order.
 _TYPES = [
     (r"INTEGER PRIMARY KEY AUTOINCREMENT", "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
     (r"\bid INTEGER PRIMARY KEY\b", "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
@@ -41,14 +40,14 @@ _NUL = {"\0": "\x1a0", "\x1a": "\x1a1"}
 
 
 def translated(sql: str) -> str:
-    """A query of queries.sql for psycopg."""
+    """Return a query of queries.sql in PostgreSQL's dialect, for psycopg."""
     for pattern, words in _WORDS:
         sql = re.sub(pattern, words, sql)
     return sql.rstrip(";")
 
 
 def schema() -> list[Migration]:
-    """All steps of the schema, first to last."""
+    """Return all steps of the schema, first to last."""
     return [Migration(step.version, tuple(map(_typed, step.statements))) for step in migrations()]
 
 
@@ -60,14 +59,14 @@ def _typed(statement: str) -> str:
 
 
 def without_nul(text: str) -> str:
-    """A text as PostgreSQL can store it; `with_nul` gives it back."""
+    """Return a text that PostgreSQL can store; `with_nul` is the inverse."""
     if "\0" in text or "\x1a" in text:
         return re.sub(r"[\0\x1a]", lambda found: _NUL[found[0]], text)
     return text
 
 
 def with_nul(text: str) -> str:
-    """The text that `without_nul` was given."""
+    """Return the text that `without_nul` was called with."""
     if "\x1a" in text:
         return text.replace("\x1a0", "\0").replace("\x1a1", "\x1a")
     return text

@@ -1,4 +1,4 @@
-"""Questions to a database, each on a connection of its own: reading never holds up writing."""
+"""Queries to a database, each on a connection of its own: reading never delays writing."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Failed = list[tuple[str, str, int, int]]
 
 
 class Reader:
-    """Answers from a database; what is not committed yet is not seen. From any thread or process."""
+    """Queries committed rows of a database, from any thread or process."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def ask(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        """The rows that a query of queries.sql finds."""
+        """Return the rows that a query of queries.sql finds."""
         with self.database.opened() as db:
             return db.execute(self.database.sql[query], values).fetchall()
 
     def runs(self, query: str, values: Sequence[Any] | Mapping[str, Any]) -> list[FlowRunRow]:
-        """The flow runs that a query finds."""
+        """Return the flow runs that a query finds."""
         return [_flow_run(row) for row in self.ask(query, values)]
 
     def flow_runs(self, *, limit: int = 50, state: str | None = None, flow: str | None = None) -> list[FlowRunRow]:
@@ -72,7 +72,7 @@ class Reader:
         self, map: str, *, first: int = 0, limit: int = 1000, states: Sequence[str] | None = None
     ) -> list[ItemView]:
         with self.database.opened() as db:
-            self.database.moment(db)  # for all pages: a block may be replaced by a sealed one
+            self.database.moment(db)  # one moment for all pages: a sealed block may replace others meanwhile
             parts = Parts(self.database, db, map)
             return page(first, limit, states, parts.next_index, parts.stored)
 
@@ -111,7 +111,7 @@ class Reader:
             return [(*row,) for row in db.execute(self.database.sql["failed"], _failing(flow_run))]
 
     def _last_failures(self, db: Connection, flow_run: str) -> list[tuple[str, str, str, int]] | None:
-        """Failed items as (task, error type, message, index); None where no blob can overrule any of their rows."""
+        """Return failed items as (task, error type, message, index); None where no blob can overrule their rows."""
         sql = self.database.sql
         self.database.moment(db)
         later: dict[str, list[Later]] = {}
@@ -140,7 +140,7 @@ class Reader:
 
 
 class Parts:
-    """What a database has of one map's items, for `page`."""
+    """The blobs and rows of one map's items in a database, for `page`."""
 
     def __init__(self, database: Database, connection: Connection, map: str) -> None:
         self._sql = database.sql
@@ -148,30 +148,30 @@ class Parts:
         self._map = map
 
     def next_index(self, low: int) -> int | None:
-        """Where from an index on the next blob or row begins."""
+        """Return the index at which the next blob or row begins, from an index on."""
         values = {"map": self._map, "low": low}
         found: int | None = self._connection.execute(self._sql["next_index"], values).fetchone()[0]
         return found
 
     def stored(self, low: int, high: int) -> Stored:
-        """What there is of [low, high)."""
+        """Return the blobs and rows of [low, high)."""
         span = {"map": self._map, "low": low, "high": high}
         blocks = self._connection.execute(self._sql["blocks_of_range"], span).fetchall()
         rows = [ItemRow(*row) for row in self._connection.execute(self._sql["items_of_range"], span)]
         return [decode(data) for _, data in blocks], [attempt for attempt, _ in blocks], rows
 
     def left(self) -> list[Left]:
-        """What left the happy path: each attempt that did, and why; by attempt."""
+        """Return each attempt that left the happy path, and why; by attempt."""
         return self._connection.execute(self._sql["left"], (self._map,)).fetchall()
 
     def later(self) -> list[Later]:
-        """What blobs tell of attempts after the first."""
+        """Return the blobs of attempts after the first."""
         found = self._connection.execute(self._sql["retried_blocks_of"], (self._map,))
         return [(attempt, decode(data)) for attempt, data in found]
 
 
 def grouped(failed: Iterable[tuple[str, str, str, int]], limit: int) -> Failures:
-    """Failed items (task, error type, message, index) in groups with their number and lowest index."""
+    """Group failed items (task, error type, message, index), each group with its number and lowest index."""
     groups: dict[tuple[str, str, str], tuple[int, int]] = {}
     for task, kind, message, index in failed:
         times, first = groups.get((task, kind, message), (0, index))
@@ -185,7 +185,7 @@ def _failing(flow_run: str) -> dict[str, str]:
 
 
 def _overruled(rows: Iterable[Any], later: Mapping[str, Sequence[Later]]) -> Iterator[tuple[str, int, int]]:
-    """Failed attempts (map, index, attempt) after which, as blobs tell, another one came."""
+    """Return failed attempts (map, index, attempt) that a later attempt in a blob overrules."""
     groups: dict[tuple[str, int], list[int]] = {}
     for map, index, attempt, *_ in rows:
         groups.setdefault((map, attempt), []).append(index)

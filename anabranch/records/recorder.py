@@ -1,4 +1,4 @@
-"""Records in a database: the writer's thread, the questions, and the lives of runs."""
+"""Records in a database: the writer's thread, the queries, and the check for dead drivers."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ OPEN_JSON = json.dumps(OPEN)
 class Recorder(Reader):
     """`Records` in a database, which several processes may read and write at once.
 
-    The writing thread starts with the first row. After the death of the process, kill -9 included, all
-    but the rows of the last `commit_interval` are there.
+    The writing thread starts with the first row. The death of the process, even by kill -9, loses only the rows of the
+    last `commit_interval`.
 
     Args:
-        database: where; its schema is up to date.
+        database: its schema is up to date.
         clock: for `mark_dead`, `request_cancel` and the age of runs.
         commit_interval: seconds from the first row after a commit to the next commit.
         retention_days: runs that ended longer ago are deleted now and then; 0 keeps all.
-        tidying: what deletes them; `Retention` unless another one is given.
+        tidying: deletes them; `Retention` unless another is given.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Recorder(Reader):
     def append(self, rows: Iterable[Row]) -> None:
         """Take rows, which must not change any more, to be committed in order within `commit_interval`.
 
-        It waits for nothing; rows that cannot be stored are logged and left out.
+        It does not wait. Rows that cannot be stored are logged and left out.
 
         Raises:
             RecordsError: in a forked child, or after `close`.
@@ -69,24 +69,24 @@ class Recorder(Reader):
         self._writer.append(rows)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all rows appended before are committed; False when that took too long."""
+        """Wait until all rows appended before are committed; False after `timeout`."""
         return self._writer.flush(timeout)
 
     def close(self, timeout: float | None = None) -> None:
-        """Commit what was appended, make small what can be, and end the writing thread.
+        """Commit the appended rows, seal blobs, and end the writing thread.
 
-        After `timeout` seconds the thread is left to try on, for as long as the process lives.
+        After `timeout` seconds the thread is left to try on as long as the process lives.
         """
         self._writer.close(timeout)
 
     def request_cancel(self, flow_run: str) -> bool:
-        """Note that a run is to be cancelled; False when there is none of this id or it has ended."""
+        """Request that a run be cancelled; False when there is none of this id or it has ended."""
         values = {"flow_run": flow_run, "now": self._clock.time(), "open": OPEN_JSON}
         with self.database.opened() as db:
             return db.execute(self.database.sql["request_cancel"], values).rowcount > 0
 
     def claim(self, driver: FlowRunRow) -> int:
-        """Make this process the driver of a run whose earlier one is gone. Raises RunTakenError."""
+        """Make this process the driver of a run after its earlier one is gone. Raises RunTakenError."""
         self.flush(30.0)
         run = self.flow_run(driver.id)
         earlier = None if run is None or run.id != driver.id else Driver.of(run)
@@ -96,17 +96,17 @@ class Recorder(Reader):
         sql = self.database.sql
         with self.database.opened() as db, self.database.transaction(db):
             if db.execute(sql["claim"], {**values, "token": run.token}).rowcount != 1:
-                now = self.flow_run(driver.id)  # somebody else was quicker: it is that driver who has the run
+                now = self.flow_run(driver.id)  # another process was quicker: the error names it
                 raise taken(driver.id, earlier if now is None else Driver.of(now))
-            db.execute(sql["drop_cancel"], (driver.id,))  # it was meant for the earlier driver
+            db.execute(sql["drop_cancel"], (driver.id,))  # the request was meant for the earlier driver
         return run.token + 1
 
     def taken_over(self, flow_runs: Sequence[str]) -> set[str]:
-        """Which of these runs of ours another driver has taken over."""
+        """Return those of this driver's runs that another driver has taken over."""
         return self._writer.fence.lost.intersection(flow_runs)
 
     def mark_dead(self) -> list[str]:
-        """Mark runs whose driver is gone Crashed; their ids."""
+        """Mark runs of dead drivers Crashed; returns their ids."""
         now = self._clock.time()
         with self.database.opened() as db:
             drivers = [Driver(*row) for row in db.execute(self.database.sql["open_runs"], (OPEN_JSON,))]
@@ -123,15 +123,15 @@ class Recorder(Reader):
         return True
 
     def check(self) -> list[Problem]:
-        """Look the records over: pages, rows that belong to nothing, blobs that cannot be read."""
+        """Check the records: pages, rows without an owner, unreadable blobs."""
         return check(self)
 
     def old_places(self, before: float) -> list[str]:
-        """Where in the result store blocks lie of the runs that `compact` would delete."""
+        """Return the places in the result store of blocks of the runs that `compact` would delete."""
         return places(self, old_runs(self, before))
 
     def compact(self, before: float | None) -> Sizes:
-        """Delete runs that ended before a time (None: none) and give free space back. Raises RecordsError."""
+        """Delete runs that ended before a time (None: none) and return free space. Raises RecordsError."""
         return compact(self.database, before)
 
     def __enter__(self) -> Self:

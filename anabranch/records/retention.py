@@ -1,8 +1,8 @@
-"""Old runs are deleted: a little at a time, so that nobody waits for it.
+"""Deletion of old runs, a little at a time, so that other writers do not wait for it.
 
-A step is one transaction of some 20 ms, and the pause after it is as long as the step was: whoever
-else wants to write gets the lock in between. Of a run its items, blobs and lines go first and its own
-row last, so a step that failed, or a process that died, leaves nothing that is not found again.
+A step is one transaction of some 20 ms, and the pause after it is as long as the step was: other writers get the
+lock in between. A run's items, blobs and lines are deleted first and its own row last. So a failed step, or the death
+of the process, leaves nothing that a later deletion does not find.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from anabranch.records.reader import Reader
 
 DAY = 86_400.0
-FIRST = 300.0  # seconds of a program's life: short ones leave it to others
-EVERY = 3600.0  # seconds between two looks, whoever looks
+FIRST = 300.0  # seconds of a program's life: short programs leave it to others
+EVERY = 3600.0  # seconds between two turns, over all programs
 _AGAIN = 60.0  # seconds after a step that failed
 _STEP = 0.02  # seconds of deleting in one transaction
-_LARGE = {"drop_stored": 20, "drop_blocks": 4}  # of these rows so many in one statement, of others 500
+_LARGE = {"drop_stored": 20, "drop_blocks": 4}  # rows deleted by one statement; 500 for others
 _OPEN = json.dumps(OPEN)
 
 
@@ -34,7 +34,7 @@ class Sweep:
     """The deletion of all runs that ended before a time, in steps.
 
     Args:
-        database: where.
+        database: holds the runs.
         before: Unix time.
     """
 
@@ -44,7 +44,7 @@ class Sweep:
         self._before = before
 
     def step(self, connection: Connection) -> bool:
-        """Delete a little; False when nothing is left to delete. Raises the database's errors, having done nothing."""
+        """Delete a little; False when nothing is left to delete. After an error of the database nothing has changed."""
         began, runs = time.monotonic(), self.runs
         try:
             with self._database.transaction(connection):
@@ -78,7 +78,7 @@ class Sweep:
     def _delete_map(self, db: Connection, map: str) -> Iterator[None]:
         for query in ("drop_items", "drop_stored", "drop_transitions"):
             yield from self._empty(db, query, owner=map)
-        # Who merges its blobs may have put one in place of those that this waited for.
+        # While this waited, another process may have merged these blobs into new ones.
         while db.execute(self._database.sql["any_block"], (map,)).fetchone() is not None:
             yield from self._empty(db, "drop_blocks", owner=map)
         db.execute(self._database.sql["drop_map"], (map,))
@@ -91,11 +91,11 @@ class Sweep:
 
 
 class Retention:
-    """When the writer's thread deletes what: at most once an hour for each database.
+    """The schedule of the deletion by the writer's thread: at most once an hour for each database.
 
     Args:
-        days: runs that ended so long ago are deleted.
-        clock: tells their age.
+        days: runs that ended longer ago are deleted.
+            clock: for their age.
     """
 
     def __init__(self, days: float, clock: Clock = SYSTEM) -> None:
@@ -105,11 +105,11 @@ class Retention:
         self._sweep: Sweep | None = None
 
     def pause(self) -> float:
-        """Seconds until the next step."""
+        """Return the seconds until the next step."""
         return max(0.0, self._due - time.monotonic())
 
     def step(self, database: Database, connected: Callable[[], Connection]) -> None:
-        """Do a little, if it is time. Raises the database's errors, having done nothing."""
+        """Delete a little, if it is time. After an error of the database nothing has changed."""
         if self.pause() > 0:
             return
         self._due = time.monotonic() + _AGAIN
@@ -125,13 +125,13 @@ class Retention:
 
 
 def _taken(database: Database, connection: Connection, now: float) -> bool:
-    """Whether nobody else looks after the database at this time."""
+    """Take the hourly turn; False when another process had it lately."""
     values = {"name": "retention", "now": now, "lately": now - EVERY}
     return connection.execute(database.sql["take_chore"], values).rowcount > 0
 
 
 def sweep(database: Database, before: float) -> int:
-    """Delete all runs that ended before a time, now; their number. Raises RecordsError."""
+    """Delete all runs that ended before a time, now; returns their number. Raises RecordsError."""
     sweeping = Sweep(database, before)
     with database.opened() as connection:
         while True:
@@ -142,5 +142,5 @@ def sweep(database: Database, before: float) -> int:
 
 
 def old_runs(reader: Reader, before: float) -> list[str]:
-    """The runs that `sweep` would delete."""
+    """Return the runs that `sweep` would delete."""
     return [row[0] for row in reader.ask("old_runs", {"before": before, "open": _OPEN, "limit": 1 << 62})]

@@ -1,4 +1,4 @@
-"""Blobs of one map merged into few small ones, when there are enough of them and when the map has ended."""
+"""Merging of a map's blobs into few small ones, when there are enough of them and when the map has ended."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("anabranch.records")
 
-_FEW = 256  # items of a map that are not worth a second look at its end
+_FEW = 256  # items; a smaller map is not sealed at its end
 
 
 class Sealer:
-    """Knows which maps have blobs that are not sealed yet."""
+    """The maps with blobs that are not sealed yet."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._loose: dict[str, list[int]] = {}  # blobs and items of a map that are not sealed
+        self._loose: dict[str, list[int]] = {}  # per map, the numbers of unsealed blobs and items
         self._due: dict[str, None] = {}
 
     def wrote(self, blocks: Iterable[BlockRow], maps: Iterable[MapRow]) -> None:
-        """Take note of what was committed."""
+        """Note the committed blobs."""
         for row in blocks:
             if not row.sealed:
                 loose = self._loose.setdefault(row.map, [0, 0])
@@ -43,7 +43,7 @@ class Sealer:
                 self._due[map.id] = None
 
     def _worth(self, map: str) -> bool:
-        """Whether a map that has ended has blobs to merge; forgets those that are too little."""
+        """Return whether an ended map has blobs worth merging; forgets a map that has not."""
         blobs, items = self._loose.get(map, (0, 0))
         if blobs > 1 or items > _FEW:
             return True
@@ -51,7 +51,7 @@ class Sealer:
         return False
 
     def seal(self, connected: Callable[[], Connection]) -> None:
-        """Merge what is due; raises the database's errors, and has it due again then."""
+        """Merge the blobs that are due; after an error of the database they are due again."""
         while self._due:
             map = next(iter(self._due))
             try:
@@ -64,13 +64,13 @@ class Sealer:
 
 
 class _Taken(Exception):
-    """Somebody else has merged or deleted them meanwhile."""
+    """Raised when another process has merged or deleted the blobs meanwhile."""
 
 
 def seal(database: Database, connection: Connection, map: str) -> None:
     """Merge a map's loose blobs into few sealed ones; raises RecordsError when one is damaged.
 
-    They are read before the lock is taken, which others need: if any has gone by then, all stays as it is.
+    The blobs are read before the write lock is taken. If one is gone by then, nothing is changed.
     """
     open_: dict[tuple[int, int], Pack] = {}
     rows: list[BlockRow] = []

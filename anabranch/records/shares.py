@@ -1,8 +1,8 @@
-"""Who gets how many slots of a limit: the rules, without a place to keep them.
+"""The rules by which programs share the slots of a limit, without a place to keep them.
 
-A holder may have all slots while nobody else wants any. When others wait, each holder is left its share (the
-slots divided by those who hold or want some, rounded down), and who waits longest gets what comes free. With
-fewer slots than holders a share is nothing: then slots go round.
+A holder may have all slots while no other wants any. When others wait, each holder keeps its share: the slots divided
+by the number of holders and waiters, rounded down. A freed slot goes to the longest waiter. With fewer slots than
+holders the share is zero, and slots go round.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Now(NamedTuple):
-    """One moment by the wall clock, and by the clock of this host that nobody sets."""
+    """One moment by the wall clock, and by this host's monotonic clock."""
 
     time: float
     ticks: float
 
 
 def gone(lease: Lease, now: Now) -> bool:
-    """On this host: the process has ended, or stood still for too long; elsewhere: nothing was heard for too long."""
+    """Return whether a holder is gone. Here: its process has ended, or stood still too long. Elsewhere: silent."""
     holder = lease.holder
     if holder.host == host_name():
         alive = process_alive(holder.pid, holder.pid_started)
@@ -35,7 +35,7 @@ def gone(lease: Lease, now: Now) -> bool:
 
 
 class Shares:
-    """Limits and leases at one moment; `acquire` changes them and says which leases changed or ended."""
+    """Limits and leases at one moment; `acquire` changes them and notes the changed and the ended leases."""
 
     def __init__(self, limits: Iterable[Limit], leases: Iterable[Lease], now: Now) -> None:
         self.now = now
@@ -75,7 +75,7 @@ class Shares:
         return found
 
     def _mine(self, holder: Holder, name: str) -> Lease:
-        """The holder's lease, which is about to change."""
+        """Return the holder's lease, noted as changed."""
         key = (name, holder.token)
         lease = self.leases.get(key)
         if lease is None:
@@ -99,7 +99,7 @@ class Shares:
         self._sweep()
 
     def release(self, holder: Holder, slots: Mapping[str, int]) -> None:
-        """See `LimitStore.release`; what is lost already cannot be given back."""
+        """See `LimitStore.release`; slots that were lost before are skipped."""
         for name, count in slots.items():
             if (name, holder.token) in self.leases:
                 lease = self._mine(holder, name)
@@ -141,7 +141,7 @@ class Shares:
         return {lease.name: Standing(lease.slots, self._keep(lease)) for lease in mine}
 
     def _keep(self, mine: Lease) -> int:
-        """All that it has, or its share when somebody waits who has less than that."""
+        """Return how many slots a holder keeps: all, or its share when a waiter has less than that."""
         slots = self.capacity.get(mine.name)
         if slots is None:
             return mine.slots
@@ -157,12 +157,12 @@ class Shares:
 
 
 def next_starts(rate: float, due: float, now: float, count: int) -> tuple[Starts, float]:
-    """Up to `count` starts at an even pace, the first not before `due`; and before when nothing more may start.
+    """Return up to `count` starts at an even pace, the first not before `due`, and the time of the next one.
 
-    They are given out only a little ahead of their time, so that little is lost with who took them.
+    Starts are handed out only a little ahead of their time, so the death of a holder loses few.
     """
     pace = 1.0 / rate
-    if due > now + AHEAD_SECONDS + pace + 1.0:  # the clock was set back, or the rate raised
+    if due > now + AHEAD_SECONDS + pace + 1.0:  # the clock was set back, or the rate was raised
         due = now
     times: list[float] = []
     while len(times) < count and due <= now + AHEAD_SECONDS:

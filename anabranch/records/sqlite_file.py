@@ -1,9 +1,9 @@
 """The SQLite file: its mode, its schema, its connections.
 
-The file is in WAL mode with synchronous=NORMAL. What is committed survives the death of any process,
-kill -9 included. A loss of power or a crash of the system may take the last commits with it (back to
-the last checkpoint), but never leaves a damaged file or half of a commit. On a network file system,
-where WAL does not work, it has a rollback journal instead (records/union.py).
+The file is in WAL mode with synchronous=NORMAL. A commit survives the death of any process, even by kill -9. A loss
+of power or a crash of the system may lose the last commits (back to the last checkpoint), but never leaves a damaged
+file or half of a commit. On a network file system, where WAL does not work, the file has a rollback journal instead
+(records/union.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 _BUSY = 0.25  # seconds that one try of the writer waits for another process's lock
 _TOGETHER = 100  # rows in one statement
-# What a row that cannot be stored raises, as opposed to a database that cannot take it now.
+# Exceptions for a row that can never be stored, not for a database that cannot take it now.
 _BAD_ROW = (
     sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError,
     AttributeError, OverflowError, RecordsError, TypeError, ValueError,
@@ -63,7 +63,7 @@ class SqliteFile:
         connection.execute("BEGIN")
 
     def many(self, connection: Any, sql: str, rows: Iterable[Values]) -> None:
-        """Many rows go in one statement: each statement gives the GIL away, and may get it back 5 ms later."""
+        """Execute one statement for many rows: each statement releases the GIL, and may wait 5 ms to get it back."""
         rest = list(rows)
         if sql.startswith("INSERT"):
             while len(rest) >= _TOGETHER:
@@ -96,7 +96,7 @@ class SqliteFile:
 
 
 def connect(path: Path, timeout: float) -> sqlite3.Connection:
-    """A connection to a file that exists; waits up to `timeout` seconds where another one holds a lock."""
+    """Connect to an existing file; statements wait up to `timeout` seconds for another connection's lock."""
     connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", timeout=timeout, isolation_level=None, uri=True)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -109,7 +109,7 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
 
 @contextmanager
 def opened(path: Path, timeout: float = 30.0) -> Iterator[sqlite3.Connection]:
-    """A connection for a while; SQLite's errors leave as RecordsError, which names the file."""
+    """Lend a connection; SQLite's errors become RecordsError, which names the file."""
     try:
         with forks.steady():
             connection = connect(path, timeout)
@@ -123,7 +123,7 @@ def opened(path: Path, timeout: float = 30.0) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the write lock; commit at the end, or leave everything as it was after an exception."""
+    """Hold the write lock; commit at the end of the block, or roll back after an exception."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -139,10 +139,10 @@ def prepare(
 ) -> None:
     """Make the file (mode 0600) where there is none (unless not `make`), and bring its schema up to date.
 
-    Any number of processes may do so at once.
+    Safe from many processes at once.
 
     Raises:
-        RecordsError: the file is no database, is locked for longer than `timeout`, or needs a newer anabranch.
+        RecordsError: the file is no database, stays locked for `timeout` seconds, or needs a newer anabranch.
     """
     steps = migrations() if steps is None else steps
     try:
@@ -164,10 +164,11 @@ def prepare(
 
 
 def _make(path: Path) -> None:
-    """Make an empty file for this user only, which appears under its name when it is closed.
+    """Make an empty file for this user only, which appears under its name after it is closed.
 
-    SQLite holds its locks through file descriptors, and a process that closes any other one of the same file loses
-    them all (POSIX): somebody else would then take the log away that a connection of this process still writes to.
+    SQLite's locks are POSIX locks: a process that closes any descriptor of the file loses them all. Another process
+    could then delete the log that a connection of this process still writes to. So the file is closed before it has
+    its name.
     """
     new = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     os.close(os.open(new, _NEW_FILE, 0o600))
@@ -183,7 +184,7 @@ def _make(path: Path) -> None:
 
 
 def _set_journal(connection: sqlite3.Connection, mode: str, timeout: float) -> None:
-    """Change the file's journal mode, if nobody has; SQLite does not wait for others who do the same just now."""
+    """Set the journal mode if needed; retry while the file is locked, since SQLite's busy timeout does not apply."""
     deadline = time.monotonic() + timeout
     while True:
         try:

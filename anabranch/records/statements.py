@@ -20,7 +20,7 @@ _HERE = Path(__file__).parent
 
 
 class Statement(NamedTuple):
-    """A named query and the sentence that says what it is for."""
+    """A named query and the sentence on its purpose."""
 
     name: str
     purpose: str
@@ -28,14 +28,14 @@ class Statement(NamedTuple):
 
 
 class Migration(NamedTuple):
-    """One step of the schema: the version that it leads to and its statements."""
+    """One step of the schema: the version after it, and its statements."""
 
     version: int
     statements: tuple[str, ...]
 
 
 def parse(text: str) -> dict[str, Statement]:
-    """The queries of a file by name; raises RecordsError for one that lacks its sentence or is doubled."""
+    """Return the queries of a file by name; raises RecordsError for one without a sentence or with a taken name."""
     found: dict[str, Statement] = {}
     for part in re.split(r"^-- name: ", text, flags=re.MULTILINE)[1:]:
         name, _, rest = part.partition("\n")
@@ -48,7 +48,7 @@ def parse(text: str) -> dict[str, Statement]:
 
 
 def split(script: str) -> tuple[str, ...]:
-    """The statements of a script."""
+    """Return the statements of a script."""
     found, part = [], ""
     for line in script.splitlines(keepends=True):
         part += line
@@ -59,7 +59,7 @@ def split(script: str) -> tuple[str, ...]:
 
 
 def migrations(folder: Path = _HERE / "schema") -> list[Migration]:
-    """All steps of the schema, first to last."""
+    """Return all steps of the schema, first to last."""
     files = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
     steps = [Migration(int(file.name[:4]), split(file.read_text(encoding="utf-8"))) for file in files]
     if [step.version for step in steps] != list(range(1, len(steps) + 1)):
@@ -68,7 +68,7 @@ def migrations(folder: Path = _HERE / "schema") -> list[Migration]:
 
 
 def newer(name: str, version: int, known: int) -> str:
-    """Why records of a newer anabranch are not touched."""
+    """Return the error for records of a newer anabranch, which are not touched."""
     return (
         f"the records in {name} have schema version {version}; this anabranch knows versions up to {known}: "
         f"use one that knows version {version}, or another file"
@@ -76,14 +76,14 @@ def newer(name: str, version: int, known: int) -> str:
 
 
 def overtaken(connection: Connection, sql: str, tokens: Mapping[str, int]) -> set[str]:
-    """Those of the runs whose token in the database, as the query `sql` gives it, is higher than the one given."""
+    """Return the runs with a higher token in the database, by the query `sql`, than the given one."""
     found = connection.execute(sql, (json.dumps(list(tokens)),))
     return {run for run, token in found if token > tokens[run]}
 
 
 @cache
 def wide(sql: str, rows: int) -> str:
-    """An insertion of one row of values, made one of several rows."""
+    """Return an insertion of several rows, made of one of a single row."""
     found = re.search(r"VALUES (\([?, ]+\))", sql)
     if found is None:
         raise RecordsError(f"not an insertion of values: {sql}")

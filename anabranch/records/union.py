@@ -1,7 +1,7 @@
 """Records on a network file system: each driver writes a SQLite file of its own, readers take the union.
 
-SQLite's write-ahead log needs memory that all users of a file share, and machines do not share theirs.
-records/folder.py says what lies in the folder.
+SQLite's write-ahead log needs memory that all users of a file share, which machines do not. records/folder.py
+describes the files in the folder.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _FAILING = ("FAILED", "CRASHED")
 class UnionRecords:
     """`Records` in a folder that several machines may share.
 
-    Opening makes nothing; the file of this process is made with its first row. It is as safe as one file is, but
-    that a driver which lost its run to another one may still write for as long as the file system shows it an old
-    view of the folder; of such rows those of the later driver win.
+    Opening makes nothing; the file of this process is made with its first row. It is as safe as a single file, with one
+    exception: a superseded driver may write on while the file system shows it an old view of the folder. Rows of the
+    later driver then overrule its rows.
 
     Args:
         path: the folder.
@@ -80,35 +80,35 @@ class UnionRecords:
         self._own.close(timeout)
 
     def taken_over(self, flow_runs: Sequence[str]) -> set[str]:
-        """Which of these runs of ours another driver has taken over."""
+        """Return those of this driver's runs that another driver has taken over."""
         return self._own.taken_over(flow_runs)
 
     # -- all files -------------------------------------------------------------------------------
 
     def readers(self) -> list[Reader]:
-        """A reader of each driver's file, by name. Raises RecordsError for one of a newer anabranch."""
+        """Return a reader of each driver's file, by name. Raises RecordsError for a file of a newer anabranch."""
         found = []
         for path in sorted(self.path.glob("*.db")):
             if path not in self._readers:
                 try:
-                    prepare(path, wal=False, make=False)  # an older anabranch's lacks columns that are asked for
+                    prepare(path, wal=False, make=False)  # a file of an older anabranch lacks columns that queries need
                 except RecordsError:
                     if path.exists():
                         raise
-                    continue  # somebody has just deleted it
+                    continue  # another process has just deleted it
                 self._readers[path] = Reader(SqliteFile(path))
             found.append(self._readers[path])
         return found
 
     def _ask(self, query: str, *values: Any) -> list[tuple[Reader, Any]]:
-        """The first row that each file has for a query, with its reader."""
+        """Yield the first row of each file for a query, with its reader."""
         found = []
         for reader in self.readers():
             found += [(reader, row) for row in reader.ask(query, values)[:1]]
         return found
 
     def _by_token(self, run_or_map: str) -> list[Reader]:
-        """All readers, those of later drivers of a run (or of a map's run) last."""
+        """Return all readers, later drivers of a run (or of a map's run) last."""
         tokens = {reader: row[0] for reader, row in self._ask("token_of", run_or_map, run_or_map)}
         return sorted(tokens, key=lambda reader: tokens[reader])
 
@@ -122,7 +122,7 @@ class UnionRecords:
     # -- flow runs -------------------------------------------------------------------------------
 
     def flow_runs(self, *, limit: int = 50, state: str | None = None, flow: str | None = None) -> list[FlowRunRow]:
-        """Newest first."""
+        """Return flow runs, newest first."""
         found = Notes(self.path)
         wanted = StateFilter.of([state]) if state else None
         rows = []
@@ -136,11 +136,11 @@ class UnionRecords:
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)[:limit]
 
     def count_flow_runs(self, *, state: str | None = None, flow: str | None = None) -> int:
-        """How many `flow_runs` would give without a limit."""
+        """Return how many `flow_runs` would return without a limit."""
         return len(self.flow_runs(limit=1 << 62, state=state, flow=flow))
 
     def flow_run(self, id_or_name: str) -> FlowRunRow | None:
-        """By id, unique prefix of an id, or (newest of that) name."""
+        """Return a flow run by id, unique prefix of an id, or name (the newest)."""
         if not id_or_name:
             return None
         if (row := self._exact(id_or_name)) is not None:
@@ -151,11 +151,11 @@ class UnionRecords:
         return self._newest("flow_run_by_name", id_or_name)
 
     def subflow(self, parent: str, run_key: str) -> FlowRunRow | None:
-        """The newest run that a flow run made by the call of this key."""
+        """Return the newest run that a flow run made by the call of this key."""
         return self._newest("subflow", parent, run_key)
 
     def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
-        """The newest run of a flow that has the user's key."""
+        """Return the newest run of a flow with the user's key."""
         return self._newest("keyed_run", flow, run_key)
 
     def _newest(self, query: str, *values: str) -> FlowRunRow | None:
@@ -166,20 +166,20 @@ class UnionRecords:
     # -- what is in them -------------------------------------------------------------------------
 
     def maps(self, flow_run: str) -> list[MapRow]:
-        """In the order they were begun."""
+        """Return the maps of a flow run, in the order they were begun."""
         found: dict[str, MapRow] = {}
         for reader in self._by_token(flow_run):
             found |= {map.id: map for map in reader.maps(flow_run)}
         return sorted(found.values(), key=lambda map: map.created)
 
     def stored(self, map: str, kind: str = "value") -> list[StoredRow]:
-        """What was stored of a map (or of a flow run), in the order it was written."""
+        """Return the stored rows of a map (or of a flow run), in the order they were written."""
         return [row for reader in self._by_token(map) for row in reader.stored(map, kind)]
 
     def items(
         self, map: str, *, first: int = 0, limit: int = 1000, states: Sequence[str] | None = None
     ) -> list[ItemView]:
-        """As they stand, by index."""
+        """Return the items of a map, by index."""
         having = {reader for reader, row in self._ask_of_map(map) if row[0] is not None}
         readers = [reader for reader in self._by_token(map) if reader in having]
         if len(readers) == 1:
@@ -192,7 +192,7 @@ class UnionRecords:
             def stored(low: int, high: int) -> Stored:
                 found = [part.stored(low, high) for part in parts]
                 packs = [pair for some, attempts, _ in found for pair in zip(some, attempts, strict=True)]
-                packs.sort(key=lambda pair: pair[1])  # of one attempt, a later driver's count more
+                packs.sort(key=lambda pair: pair[1])  # within one attempt, a later driver's pack counts more
                 rows = sorted((row for *_, some in found for row in some), key=lambda row: row.attempt)
                 return [pack for pack, _ in packs], [attempt for _, attempt in packs], rows
 
@@ -202,23 +202,23 @@ class UnionRecords:
         return [(reader, row) for reader in self.readers() for row in reader.ask("next_index", {"map": map, "low": 0})]
 
     def attempts(self, map: str, index: int) -> list[ItemRow]:
-        """What was written of one item that left the happy path, first attempt to last."""
+        """Return the rows of one item that left the happy path, first attempt to last."""
         rows = {row.attempt: row for reader in self._by_token(map) for row in reader.attempts(map, index)}
         return [rows[attempt] for attempt in sorted(rows)]
 
     def reasons(self, maps: Sequence[str]) -> list[ReasonCount]:
-        """Why items of these maps left the happy path, in groups, most frequent first."""
+        """Return why items of these maps left the happy path, in groups, most frequent first."""
         found: list[ReasonCount] = []
         for map in maps:
             with self._parts(self._by_token(map), map) as parts:
-                # By attempt, and of one attempt in the order of drivers: the last one's row counts.
+                # By attempt, and within one attempt in the order of drivers: the last driver's row counts.
                 left = sorted((row for part in parts for row in part.left()), key=itemgetter(1))
                 found += counted(map, left, [blob for part in parts for blob in part.later()])
         return sorted(found, key=lambda group: (-group.times, *group[:4]))
 
     @contextmanager
     def _parts(self, readers: Sequence[Reader], map: str) -> Iterator[list[Parts]]:
-        """What some files have of a map, at one moment of each."""
+        """Lend the parts of a map in some files, each as of one moment."""
         with ExitStack() as stack:
             parts = []
             for reader in readers:
@@ -228,7 +228,7 @@ class UnionRecords:
             yield parts
 
     def failures(self, flow_run: str, *, limit: int = 20) -> Failures:
-        """Grouped: (task, error type, message, count, index of the first), most frequent first."""
+        """Return failures in groups: (task, error type, message, count, index of the first), most frequent first."""
         readers = [reader for reader, _ in self._ask("any_map", flow_run)]
         if len(readers) <= 1:
             return readers[0].failures(flow_run, limit=limit) if readers else []
@@ -243,14 +243,14 @@ class UnionRecords:
         return grouped(failed, limit)
 
     def failed(self, flow_run: str) -> Failed:
-        """All that failed, however many messages there are: (task, error type, count, index of the first)."""
+        """Return all failures, however many messages there are: (task, error type, count, index of the first)."""
         readers = [reader for reader, _ in self._ask("any_map", flow_run)]
         if len(readers) == 1:
             return readers[0].failed(flow_run)
         return summed(self.failures(flow_run, limit=1 << 62))
 
     def transitions(self, run: str, index: int | None = None) -> list[TransitionRow]:
-        """In the order they were written."""
+        """Return state changes, in the order they were written."""
         rows: list[TransitionRow] = []
         seen = Notes(self.path)
         for reader in self._by_token(run):
@@ -263,18 +263,18 @@ class UnionRecords:
         return rows
 
     def logs(self, flow_run: str, *, limit: int = 1000, level: int = 0) -> list[LogRow]:
-        """The last lines of a flow run from a level on, oldest first."""
+        """Return the last lines of a flow run from a level on, oldest first."""
         rows = [row for r in self._by_token(flow_run) for row in r.logs(flow_run, limit=limit, level=level)]
         return sorted(rows, key=lambda row: row.when)[-limit:] if limit > 0 else []
 
     def count_logs(self, flow_run: str, *, level: int = 0) -> int:
-        """How many `logs` would give without a limit."""
+        """Return how many `logs` would return without a limit."""
         return sum(reader.count_logs(flow_run, level=level) for reader in self.readers())
 
     # -- the lives of runs -----------------------------------------------------------------------
 
     def claim(self, driver: FlowRunRow) -> int:
-        """Make this process the driver of a run whose earlier one is gone. Raises RunTakenError."""
+        """Make this process the driver of a run after its earlier one is gone. Raises RunTakenError."""
         self.flush(30.0)
         run = self._exact(driver.id)
         earlier = None if run is None else Driver.of(run)
@@ -285,11 +285,11 @@ class UnionRecords:
             notes.write(self.path, run.id, CLAIM, me._asdict(), run.token + 1)
         except FileExistsError:
             raise taken(driver.id, earlier) from None
-        notes.place(self.path, run.id, CANCEL).unlink(missing_ok=True)  # it was meant for the earlier driver
+        notes.place(self.path, run.id, CANCEL).unlink(missing_ok=True)  # the request was meant for the earlier driver
         return run.token + 1
 
     def request_cancel(self, flow_run: str) -> bool:
-        """Note that a run is to be cancelled; False when there is none of this id or it has ended."""
+        """Request that a run be cancelled; False when there is none of this id or it has ended."""
         run = self._exact(flow_run)
         if run is None or run.state not in OPEN:
             return False
@@ -297,11 +297,11 @@ class UnionRecords:
         return True
 
     def cancel_requested(self, flow_runs: Sequence[str]) -> set[str]:
-        """Which of these runs are to be cancelled."""
+        """Return those of these runs that are to be cancelled."""
         return {run for run in flow_runs if notes.place(self.path, run, CANCEL).exists()}
 
     def mark_dead(self) -> list[str]:
-        """Mark runs whose driver is gone Crashed; their ids."""
+        """Mark runs of dead drivers Crashed; returns their ids."""
         now, seen = self._clock.time(), Notes(self.path)
         begun = [row[0] for reader in self.readers() for row in reader.ask("open_runs", (OPEN_JSON,))]
         marked = []
@@ -317,15 +317,15 @@ class UnionRecords:
     # -- upkeep ----------------------------------------------------------------------------------
 
     def check(self) -> list[Problem]:
-        """Look all files over."""
+        """Check all files."""
         return [problem for reader in self.readers() for problem in check(reader)]
 
     def old_places(self, before: float) -> list[str]:
-        """Where in the result store blocks lie of the runs that `compact` would delete."""
+        """Return the places in the result store of blocks of the runs that `compact` would delete."""
         return [place for reader in self.readers() for place in places(reader, old_in(self, reader, before) or ())]
 
     def compact(self, before: float | None) -> Sizes:
-        """Delete files of which every run ended before a time (None: none); what a living driver writes is left."""
+        """Delete files in which every run ended before a time (None: none); a living driver's file stays."""
         size = sum(reader.database.size() for reader in self.readers())
         runs = 0 if before is None else sum(sweep_folder(self, before))
         return Sizes(size, sum(reader.database.size() for reader in self.readers()), runs)

@@ -1,4 +1,4 @@
-"""Records looked over, made small, and written out."""
+"""Checks, compaction and export of records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PAGE = 200  # rows of blobs at once
 _MANY = 1 << 62
-# What should belong to something: (query of how many do not, of what).
+# Rows that need an owner: (query for the number without one, name of the rows).
 _STRAYS = {
     "stray_maps": "maps of no flow run",
     "stray_items": "items of no map",
@@ -39,7 +39,7 @@ class Problem(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """What compacting did."""
+    """The effect of compacting."""
 
     before: int  # bytes
     after: int
@@ -47,13 +47,13 @@ class Sizes(NamedTuple):
 
 
 def check(reader: Reader) -> list[Problem]:
-    """Look a database over: its pages, rows that belong to nothing, blobs that cannot be read."""
+    """Check a database: its pages, rows without an owner, unreadable blobs."""
     database = reader.database
     try:
         found = database.damage()
     except RecordsError as error:
         found = [str(error)]
-    if found:  # what it answers else is worth nothing
+    if found:  # queries to a damaged database may answer anything
         return [Problem(database.name, what) for what in found]
     problems = []
     for query, what in _STRAYS.items():
@@ -79,7 +79,7 @@ def _pages(reader: Reader, query: str) -> Iterator[Any]:
 
 
 def places(reader: Reader, runs: Iterable[str]) -> list[str]:
-    """Where in the result store blocks of these runs lie: they go by the names of runs and maps."""
+    """Return the places of these runs' blocks in the result store: the ids of runs and maps."""
     found = []
     for run in runs:
         found += [run, *(map.id for map in reader.maps(run))]
@@ -87,7 +87,7 @@ def places(reader: Reader, runs: Iterable[str]) -> list[str]:
 
 
 def compact(database: Database, before: float | None) -> Sizes:
-    """Delete runs that ended before a time (None: none), seal what has ended, give free space back."""
+    """Delete runs that ended before a time (None: none), seal ended maps, return free space."""
     size = database.size()
     runs = 0 if before is None else sweep(database, before)
     with database.opened() as connection:
@@ -99,7 +99,7 @@ def compact(database: Database, before: float | None) -> Sizes:
 
 
 def exported(records: Records, runs: Sequence[FlowRunRow]) -> Iterator[str]:
-    """All that is known of some runs, each thing as a line of JSON; values are not, they are not in the records."""
+    """Yield all records of some runs as lines of JSON; values are not in the records."""
     for run in runs:
         yield _line("flow_run", {**asdict(run), "state": state_name(run.state, run.state_name)})
         for transition in records.transitions(run.id):

@@ -1,4 +1,4 @@
-"""What stored blocks and rows say together: the current view of items, the meaning of state filters."""
+"""The current view of items, from stored blocks and rows together, and the meaning of state filters."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _FINAL = frozenset(range(len(NAMES))) - frozenset(OPEN)
 
 
 def state_name(code: int, name: str = "") -> str:
-    """A state's name: its own, else that of its code; a code of a newer version is told as it is."""
+    """Return a state's name: its own, else that of its code; an unknown code, of a newer version, as a number."""
     return name or (NAMES[code][0] if 0 <= code < len(NAMES) else f"state {code}")
 
 
 @dataclass(frozen=True, slots=True)
 class StateFilter:
-    """States asked for by name: a type's own name (any case) means all states of that type.
+    """A filter by state name; a type's own name (in any case) means all states of that type.
 
-    So "Failed" and "FAILED" find TimedOut as well, as `isinstance(state, Failed)` does; "Retried" finds
-    items with more than one attempt, whatever their state; any other name finds just the states called so.
+    So "Failed" and "FAILED" find TimedOut as well, as `isinstance(state, Failed)` does. "Retried" finds items with more
+    than one attempt, in any state. Any other name finds the states of that name.
     """
 
     codes: frozenset[int]
@@ -49,7 +49,7 @@ class StateFilter:
         return cls(frozenset(codes), names)
 
     def matches(self, code: int, name: str = "") -> bool:
-        """Whether a state is asked for; a name of the user's own counts by itself and by its type."""
+        """Return whether a state passes; a name of the user's own counts by itself and by its type."""
         if not name or name == state_name(code):
             return code in self.codes
         kind = NAMES[code][1].value.casefold() if 0 <= code < len(NAMES) else ""
@@ -60,7 +60,7 @@ def current_items(
     low: int, high: int, packs: Sequence[Pack], attempts: Sequence[int], rows: Iterable[ItemRow],
     wanted: StateFilter | None, limit: int,
 ) -> list[ItemView]:  # fmt: skip
-    """Items of [low, high) as they stand, by index, at most `limit`.
+    """Return the items of [low, high), by index, at most `limit`.
 
     Args:
         packs: blocks that overlap the range, by attempt and then in the order they were written.
@@ -68,16 +68,16 @@ def current_items(
         rows: rows of the range, by attempt.
         wanted: only items in these states.
     """
-    codes = bytearray(high - low)  # Pending: nothing known
-    where = [0] * (high - low)  # position over all packs one after another
+    codes = bytearray(high - low)  # Pending: nothing is known
+    where = [0] * (high - low)  # an item's position in all packs, one after another
     starts = []
     position = 0
     for pack in packs:
         starts.append(position)
         _lay(pack, position, low, codes, where)
         position += pack.count
-    special: dict[int, ItemRow] = {}  # items told by a row
-    named: dict[int, ItemRow] = {}  # items told by a block, and a row has their name
+    special: dict[int, ItemRow] = {}  # items that a row describes
+    named: dict[int, ItemRow] = {}  # items that a block describes and a row names
     for row in rows:
         at = row.index - low
         if codes[at] and at not in special:
@@ -103,7 +103,7 @@ def current_items(
 
 
 def _lay(pack: Pack, position: int, low: int, codes: bytearray, where: list[int]) -> None:
-    """Write a pack's codes and positions over what older packs said of the range."""
+    """Write a pack's codes and positions over those of older packs."""
     high = low + len(codes)
     at = 0
     for first, count in zip(pack.firsts, pack.counts, strict=True):
@@ -141,7 +141,7 @@ def _chosen(
 def _again(
     codes: bytearray, special: dict[int, ItemRow], starts: list[int], where: list[int], attempts: Sequence[int]
 ) -> Iterator[int]:
-    """Those with more than one attempt."""
+    """Return the items with more than one attempt."""
     yield from (at for at, row in special.items() if row.attempt > 1)
     if attempts and max(attempts) > 1:
         for at, code in enumerate(codes):
@@ -168,21 +168,21 @@ def _view_of_pack(index: int, pack: Pack, ends: list[int], at: int, attempt: int
     return ItemView(index, state_name(code), attempt, started, duration, pack.workers[pack.who[segment]], name=name)
 
 
-Later = tuple[int, "Pack"]  # an attempt after the first, and what a block tells of it
+Later = tuple[int, "Pack"]  # an attempt after the first, and its block
 Left = tuple[int, int, int, str]  # an attempt that left the happy path: index, attempt, state, reason
 
 
 def last_left(rows: Sequence[Left], later: Sequence[Later]) -> Iterator[tuple[int, str, list[int], set[int]]]:
-    """Of each item the last attempt that left the happy path: items in groups, and which of them completed after it.
+    """Group items by the last attempt that left the happy path, and find those that completed after it.
 
     Args:
         rows: by attempt.
-        later: what blocks tell of attempts after the first.
+        later: blocks of attempts after the first.
 
     Yields:
         State and reason of a group, its items by index, and those that a later attempt completed.
     """
-    last = {row[0]: row for row in rows if row[2] != COMPLETED}  # in C, as far as it goes: there may be a million
+    last = {row[0]: row for row in rows if row[2] != COMPLETED}  # a comprehension for speed: there may be a million
     done = {row[0] for row in rows if row[2] == COMPLETED}
     groups: dict[tuple[int, int, str], list[int]] = {}
     for index, attempt, state, reason in last.values():
@@ -197,12 +197,12 @@ def last_left(rows: Sequence[Left], later: Sequence[Later]) -> Iterator[tuple[in
 
 
 def overruled(indexes: Sequence[int], attempt: int, later: Iterable[Later]) -> set[int]:
-    """Those of some items (sorted) of which a block tells a later attempt than this one."""
+    """Return those of these items (sorted) for which a block has a later attempt than this one."""
     return {index for number, pack in later if number > attempt for index in pack.among(indexes)}
 
 
 def counted(map: str, rows: Sequence[Left], later: Sequence[Later]) -> list[ReasonCount]:
-    """Items of a map that left the happy path, in groups of one reason and state."""
+    """Return items of a map that left the happy path, in groups of one reason and state."""
     found: dict[tuple[str, int, bool], tuple[int, int]] = {}
     for state, reason, indexes, overcome in last_left(rows, later):
         if len(overcome) < len(indexes):
@@ -219,7 +219,7 @@ def _add(found: dict[tuple[str, int, bool], tuple[int, int]], key: tuple[str, in
 
 
 def summed(groups: Iterable[tuple[str, str, str, int, int]]) -> list[tuple[str, str, int, int]]:
-    """Groups of failures (task, error type, message, number, lowest index) without their messages."""
+    """Merge groups of failures (task, error type, message, number, lowest index) over their messages."""
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for task, kind, _, times, first in groups:
         before, lowest = found.get((task, kind), (0, first))
@@ -227,7 +227,7 @@ def summed(groups: Iterable[tuple[str, str, str, int, int]]) -> list[tuple[str, 
     return [(*key, *counted) for key, counted in sorted(found.items(), key=lambda entry: (-entry[1][0], entry[0]))]
 
 
-# What is stored of [low, high): packs and their attempts, the ones that count most last; rows by attempt.
+# Stored items of [low, high): packs with attempts, in which later ones overrule earlier ones; rows by attempt.
 Stored = tuple[list["Pack"], list[int], list["ItemRow"]]
 _SCAN = 65_536
 
@@ -236,9 +236,9 @@ def page(
     first: int, limit: int, asked: Sequence[str] | None,
     next_index: Callable[[int], int | None], stored: Callable[[int, int], Stored],
 ) -> list[ItemView]:  # fmt: skip
-    """At most `limit` items from `first` on, by index, in the states asked for (None: any).
+    """Return at most `limit` items from `first` on, by index, in the wanted states (None: any).
 
-    `next_index` tells where from an index on the next block or row begins.
+    `next_index` returns the index at which the next block or row begins, from an index on.
     """
     wanted = None if asked is None else StateFilter.of(asked)
     width = _SCAN if wanted is not None else min(_SCAN, max(limit, 1024))

@@ -1,8 +1,8 @@
 """The one writer: a thread that takes rows from a queue and commits them together.
 
-Whoever appends pays for a `deque.extend`: the first row after a commit wakes the thread, which then
-waits `commit_interval` for more. While the database is locked, full or out of reach, rows wait in
-memory (blocks of one map merged, at 2 to 9 bytes an item) and the thread tries again for ever.
+Appending costs a `deque.extend`. The first row after a commit wakes the thread, which then waits `commit_interval` for
+more. While the database is locked, full or out of reach, rows wait in memory (blocks of one map merged, at 2 to 9
+bytes an item) and the thread tries again for ever.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("anabranch.records")
 
 _PAUSES = (0.01, 0.25)  # seconds between tries, doubling from the first to the second
-_MANY = 1000  # items that would have to run again are not kept waiting for others
-_COMPLAIN = 5.0  # seconds of trying before it is worth a warning
+_MANY = 1000  # items; so many are committed at once, because a crash would run them again
+_COMPLAIN = 5.0  # seconds of trying before a warning
 
 
 class Tidying(Protocol):
-    """What the writer's thread does when there is nothing to write."""
+    """The contract of the work that the writer's thread does while there is nothing to write."""
 
     def pause(self) -> float:
-        """Seconds until the next step."""
+        """Return the seconds until the next step."""
         ...
 
     def step(self, database: Database, connected: Callable[[], Connection]) -> None:
-        """Do a little, if it is time. Raises the database's errors, having done nothing."""
+        """Do a little work, if it is time. After an error of the database nothing has changed."""
         ...
 
 
@@ -52,12 +52,12 @@ class Writer:
     def __init__(self, database: Database, commit_interval: float = 0.05, tidying: Tidying | None = None) -> None:
         self.database = database
         self.interval = commit_interval
-        self.seconds = 0.0  # of CPU that the thread has used
+        self.seconds = 0.0  # CPU time of the thread
         self._inbox: deque[Row | Mark] = deque()
-        self._due = False  # the thread is awake and will look into the inbox once more
+        self._due = False  # the thread is awake and will read the inbox once more
         self._wake = threading.Event()
         self._hurry = threading.Event()
-        self._lock = threading.Lock()  # around starting and closing only
+        self._lock = threading.Lock()  # for starting and closing only
         self._closing = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -70,7 +70,7 @@ class Writer:
     # -- any thread ------------------------------------------------------------------------------
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Take rows; they must not change any more. Raises RecordsError in a forked child and once closed."""
+        """Take rows, which must not change any more. Raises RecordsError in a forked child and after `close`."""
         if self._closing or os.getpid() != self._pid:
             self._refuse()
         rows = tuple(rows)
@@ -82,7 +82,7 @@ class Writer:
             self._rouse()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all rows appended before are committed; False when that took too long."""
+        """Wait until all rows appended before are committed; False after `timeout`."""
         if os.getpid() != self._pid:
             self._refuse()
         with self._lock:
@@ -96,7 +96,7 @@ class Writer:
         return mark.wait(timeout)
 
     def close(self, timeout: float | None = None) -> None:
-        """Commit what was appended and end the thread; after `timeout` leave it to try on alone.
+        """Commit the appended rows and end the thread; after `timeout` leave it to try on alone.
 
         In a forked child it does nothing: the thread and the rows are the parent's.
         """
@@ -133,7 +133,7 @@ class Writer:
             self._wake.clear()
             self._hurry.wait(self.interval)
             self._hurry.clear()
-            # Appending looks at `_due` after it has put rows in: what it does not announce is found below.
+            # `append` reads `_due` after it has added rows, so rows that it does not announce are found below.
             self._due = False
             self._round()
             self.seconds = time.thread_time()
@@ -148,17 +148,17 @@ class Writer:
         self.seconds = time.thread_time()
 
     def _round(self) -> None:
-        """Commit what is there, however often that has to be tried; then seal what has become enough."""
+        """Commit the waiting rows, trying as often as needed; then seal maps with enough blobs."""
         if not self._try_on(self._commit):
             return
         try:
             with forks.steady():
                 self._sealer.seal(self._connected)
         except self.database.errors:
-            self._disconnect()  # sealed with the next commit
+            self._disconnect()  # the next commit seals again
 
     def _tidy(self) -> None:
-        """Delete a little of what is old."""
+        """Delete some old runs."""
         try:
             if self._tidying is not None:
                 with forks.steady():
@@ -175,7 +175,7 @@ class Writer:
             try:
                 with forks.steady():
                     done = step()
-            except Exception as error:  # also what nobody thought of: a thread that ended would lose rows
+            except Exception as error:  # any exception: a thread that ended would lose rows
                 self._disconnect()
                 if not complained and time.monotonic() - began > _COMPLAIN:
                     complained = True
@@ -242,7 +242,7 @@ class Writer:
         return blocks
 
     def _one_by_one(self, connection: Connection, sql: str, rows: Iterable[Values]) -> None:
-        """Write rows of which one at least is bad: text is mended where it can be, the rest is left out."""
+        """Write rows with at least one bad one: bad text is mended if possible, other bad rows are left out."""
         values = iter(rows)
         while True:
             row: Values = ()
@@ -258,5 +258,5 @@ class Writer:
 
 
 def _mended(value: Any) -> Any:
-    """Text without halves of surrogate pairs, which no file can hold."""
+    """Return text without lone surrogates, which no database stores."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,11 +1,11 @@
-"""Many values in one file: what a worker has stored of a map between two reports.
+"""Many values in one file: those that a worker stores of a map between two reports.
 
     magic 8 | size of the header 4 | checksum of it 16 | header | pad | value | value | pad, value ...
     magic 8 | size of the header 4 | checksum of it 16 | header | pad | small values as one list
 
-The header has where each value ends and its checksum, so one value is read with two requests: the
-header's and its own. A map of a million items makes thousands of files in place of a million, which
-file systems shared by many machines, and stores that count requests, need. A file is never changed.
+The header has the end and the checksum of each value, so one value is read with two requests: the header's and its
+own. A map of a million items makes thousands of files, not a million, which file systems shared by many machines and
+stores that charge for requests need. A file is never changed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CHECK = 8  # bytes of checksum a value
 
 
 class Files(Protocol):
-    """Where blocks lie: `LocalFiles` or `RemoteFiles`."""
+    """The contract of files for blocks: `LocalFiles` or `RemoteFiles`."""
 
     @property
     def shown(self) -> str: ...
@@ -53,25 +53,25 @@ class Files(Protocol):
     def remove_all(self, folder: str) -> None: ...
 
 
-_COLUMN = "column"  # in the place of a serializer's name: one list of all values, None where there is none
+_COLUMN = "column"  # in place of a serializer's name: one list of all values, None for a missing one
 _SCALARS = frozenset({int, float, bool, type(None), complex})
 _TEXTS = frozenset({str, bytes})
-_SHORT = 256  # a text that is not longer goes into a list with others
+_SHORT = 256  # characters; a text up to here goes into a list with others
 
 
 class _Index(NamedTuple):
-    """A block's header; that of a list has one end, one checksum, and in `sizes` the slots without a value."""
+    """A block's header; a list's has one end, one checksum, and in `sizes` the slots without a value."""
 
     serializer: str
     created: float
     items: array[int]
-    ends: array[int]  # where each value ends, from the first one's beginning
-    checks: bytes  # zeros: there is no such value
-    sizes: dict[int, list[int]]  # of the pickle and the arrays beside it, for values that have such
+    ends: array[int]  # the end of each value, counted from the first one's beginning
+    checks: bytes  # zeros: no value
+    sizes: dict[int, list[int]]  # of the pickle and of the arrays beside it, for values with arrays
     start: int = 0
 
     def place(self, slot: int) -> tuple[int, int]:
-        """Where the value lies in the file."""
+        """Return the value's place in the file."""
         before = self.ends[slot - 1] if slot else 0
         if slot in self.sizes:
             before += -before % ALIGNMENT
@@ -82,9 +82,9 @@ class Blocks:
     """A `BlockStore` in a folder or at an address. Picklable.
 
     Args:
-        files: where.
-        serializer: how values become bytes.
-        clock: tells when they were written.
+        files: the place of the blocks.
+            serializer: turns values into bytes.
+            clock: for the time of writing.
     """
 
     def __init__(self, files: Files, serializer: Serializer, clock: Clock = SYSTEM) -> None:
@@ -92,7 +92,7 @@ class Blocks:
         self.serializer = serializer
         self._clock = clock
         self._last: tuple[str, _Index, bytes] | None = None
-        self._list: tuple[str, list[Any] | None] = ("", None)  # the one read last
+        self._list: tuple[str, list[Any] | None] = ("", None)  # the list read last
 
     def __reduce__(self) -> Any:
         return Blocks, (self.files, self.serializer, self._clock)
@@ -101,14 +101,14 @@ class Blocks:
         """Store values as one file; slot n has the value of `items[n]`.
 
         Args:
-            place: whose values, such as a map's id; the first part of the file's name.
-            without: slots that have no value.
+            place: the owner of the values, such as a map's id; the first part of the file's name.
+            without: slots without a value.
 
         Returns:
             The file's name, "" when no value could be saved, and the errors by slot of those that could not.
 
         Raises:
-            StoreError: the file cannot be written; there is none then.
+            StoreError: the file cannot be written; no part of it stays.
         """
         if self.serializer.name == "pickle" and len(without) < len(values) and all(map(_is_small, values)):
             data = pickle.dumps(list(values), protocol=5)
@@ -155,12 +155,12 @@ class Blocks:
         return name
 
     def items(self, name: str) -> list[int]:
-        """Which item each slot is of; [] when there is no such block, or a damaged one. Raises StoreError."""
+        """Return the item of each slot; [] when there is no such block, or a damaged one. Raises StoreError."""
         opened = self._open(name)
         return [] if opened is None else list(opened[0].items)
 
     def read(self, name: str, slots: Sequence[int]) -> list[Stored | None]:
-        """Values of a block, those beside each other with one request; None for each that is not there, or damaged.
+        """Return values of a block, adjacent ones by one request; None for each missing or damaged one.
 
         Raises:
             StoreError: the file cannot be read, or a value cannot be rebuilt here.
@@ -186,7 +186,7 @@ class Blocks:
         return [self._value(name, index, slot, part) for slot, part in zip(slots, parts, strict=True)]
 
     def _values(self, name: str, index: _Index, begun: bytes) -> list[Any] | None:
-        """The whole list of small values; None when it is damaged. The one read last is kept."""
+        """Return the whole list of small values; None when it is damaged. The last list is kept."""
         kept = self._list
         if kept[0] == name:
             return kept[1]
@@ -202,19 +202,19 @@ class Blocks:
             return None
         try:
             size, *buffers = index.sizes.get(slot, [len(part)])
-            data = bytearray(part) if buffers else part  # what is built upon it may be written to
+            data = bytearray(part) if buffers else part  # arrays built on it are writable
             value = restore(index.serializer, self.serializer, taken_apart(data, size, buffers, 0))
         except SerializationError as error:
             raise StoreError(f"{self.files.shown}/{name}, value {slot}: {error}") from error
         return Stored(value, index.created)
 
     def drop(self, places: Iterable[str]) -> None:
-        """Remove all blocks of these places; nothing happens where there are none. Raises StoreError."""
+        """Remove all blocks of these places, if any. Raises StoreError."""
         for place in places:
             self.files.remove_all(f"blocks/{place}")
 
     def _open(self, name: str) -> tuple[_Index, bytes] | None:
-        """The index of a block, and its first bytes; that of the last one is kept."""
+        """Return the index of a block and its first bytes; the last index is kept."""
         last = self._last
         if last is not None and last[0] == name:
             return last[1:]
@@ -238,7 +238,7 @@ class Blocks:
 
 
 def _is_small(value: Any) -> bool:
-    """Whether a value is safe to lie in a list with others: it can be pickled, is short, and cannot be changed."""
+    """Return whether a value may lie in a list with others: it is picklable, short and immutable."""
     kind = type(value)
     return kind in _SCALARS or (kind in _TEXTS and len(value) <= _SHORT)
 

@@ -1,8 +1,8 @@
 """The result store on a file system: one file a value, written whole or not at all.
 
-What is in a file says `format`. It is written under another name and renamed, so a reader sees the
-old value or the new one, whenever a writer dies. Files lie in 256 folders by the hash of their key.
-Large arrays are written from where they lie in memory, and read by mapping the file where it is local.
+`format` describes the content of a file. A file is written under another name and renamed, so a reader sees the old
+value or the new one, whenever a writer dies. Files lie in 256 folders by the hash of their key. Large arrays are
+written from their own memory, and read by mapping the file where it is local.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ _UNFINISHED_SECONDS = 86_400.0
 
 
 class Usage(NamedTuple):
-    """How much a store holds."""
+    """The amount of data in a store."""
 
     bytes: int
     entries: int
 
 
 class DiskStore:
-    """A `ResultStore` in a folder that driver and workers see alike. Picklable.
+    """A `ResultStore` in a folder that driver and workers share. Picklable.
 
     A damaged file counts as no value; the next write replaces it.
 
     Args:
-        folder: made when first written to; only its user may read what is in it.
+        folder: made with the first write; readable by its user only.
         serializer: a name (`pickle`, `json`, `compressed/pickle`) or a `Serializer`.
-        sync: whether a write returns only when the value is on the medium, not just safe from
-            the death of its process.
-        clock: tells the time that values expire by, and locks lapse by.
+        sync: whether a write returns only when the value is on the medium, not just safe from the death of its
+                process.
+            clock: decides when values expire and locks lapse.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class DiskStore:
 
     @functools.cached_property
     def blocks(self) -> Blocks:
-        """Where the values of maps lie in blocks, in this store's folder."""
+        """The store for blocks of maps' values, in this store's folder."""
         return Blocks(self._files, self.serializer, self._clock)
 
     # -- values ----------------------------------------------------------------------------------
 
     def read(self, key: str) -> Stored | None:
-        """The value under `key`, None when there is none, it has expired or its file is damaged.
+        """Return the value under `key`, None when there is none, it has expired or its file is damaged.
 
         Raises:
             StoreError: the file cannot be read, or its value cannot be rebuilt here; names the path.
@@ -97,8 +97,8 @@ class DiskStore:
         """Store the value and return the size of its file in bytes.
 
         Raises:
-            SerializationError: the value cannot be saved; names the path to the culprit in it.
-            StoreError: the file cannot be written; the old value stays, nothing half-written does.
+            SerializationError: the value cannot be saved; names the path to the bad part.
+                StoreError: the file cannot be written; the old value stays, and no half-written one.
         """
         saved = save(self.serializer, value)
         parts = format.encode(key, self.serializer.name, self._clock.time(), expires, saved)
@@ -110,12 +110,12 @@ class DiskStore:
         return sum(map(len, parts))
 
     def exists(self, key: str) -> bool:
-        """Whether `read` would find a value, without reading all of it."""
+        """Return whether `read` would find a value, without reading all of it."""
         found = self._peek(self._path(key, _VALUE))
         return found is not None and self._counts(found, key)
 
     def delete(self, key: str) -> None:
-        """Forget the value; nothing happens when there is none."""
+        """Remove the value, if there is one."""
         path = self._path(key, _VALUE)
         try:
             os.unlink(path)
@@ -127,10 +127,10 @@ class DiskStore:
     # -- locks -----------------------------------------------------------------------------------
 
     def lock(self, key: str, owner: str, seconds: float) -> bool:
-        """Try to become the one who computes `key`, for so many seconds; an owner may prolong it.
+        """Try to take the lock on computing `key`, for so many seconds; its owner may prolong it.
 
-        A lock lapses at its time, or when the process that took it has died on this host. One that was taken
-        on this host lasts as long as it was taken for, however the wall clock is set meanwhile.
+        A lock lapses at its time, or when the process that took it has died on this host. Setting the wall clock does
+        not shorten or lengthen a lock that was taken on this host.
         """
         path = self._path(key, _LOCK)
         try:
@@ -143,7 +143,7 @@ class DiskStore:
             raise store_error("lock", path, error) from error
 
     def unlock(self, key: str, owner: str) -> None:
-        """Give the lock up; nothing happens when `owner` holds it no more."""
+        """Release the lock, if `owner` holds it."""
         path = self._path(key, _LOCK)
         try:
             locks.free(path, owner)
@@ -153,18 +153,18 @@ class DiskStore:
     # -- housekeeping ----------------------------------------------------------------------------
 
     def usage(self) -> Usage:
-        """Bytes and values in the folder, expired ones included; a block counts as one."""
+        """Return bytes and number of values in the folder, with expired ones; a block counts as one."""
         sizes = [entry.stat().st_size for entry in self._entries() if entry.name.endswith((_VALUE, BLOCK))]
         return Usage(sum(sizes), len(sizes))
 
     def clean(self, older_than: float | None = None, expired: bool = True) -> Usage:
-        """Remove what is of no use any more and return how much that was.
+        """Remove useless files and return how many bytes and values that were.
 
-        Always goes: what dead writers left unfinished, lapsed locks, damaged files.
+        Unfinished files of dead writers, lapsed locks and damaged files always go.
 
         Args:
-            older_than: values and blocks written more than so many seconds ago go too.
-            expired: whether expired values go.
+            older_than: values and blocks that were written more than so many seconds ago go too.
+                expired: whether expired values go.
         """
         now = self._clock.time()
         size = count = 0
@@ -181,13 +181,13 @@ class DiskStore:
                 else:
                     self._drop_unfinished(entry)
             except FileNotFoundError:
-                continue  # somebody else was here
+                continue  # another process removed it
             except OSError as error:
                 raise store_error("clean", entry.path, error) from error
         return Usage(size, count)
 
     def _drop_if(self, path: str, now: float, older_than: float | None, expired: bool) -> int:
-        """Remove one value if it is to go; a value that is written meanwhile stays."""
+        """Remove one value if it is old or expired; one that is written meanwhile stays."""
 
         def goes() -> bool:
             found = self._peek(moved)
@@ -201,7 +201,7 @@ class DiskStore:
         moved = os.path.join(os.path.dirname(path), locks.unique_name())
         os.rename(path, moved)
         size = os.stat(moved).st_size
-        if not goes():  # replaced since we looked
+        if not goes():  # replaced since the check above
             size = 0
             with suppress(FileExistsError):
                 os.link(moved, path)
@@ -250,7 +250,7 @@ class DiskStore:
             raise store_error("read", path, error) from error
 
     def _peek(self, path: str) -> format.Found | None:
-        """The header of a file that has its full length."""
+        """Return the header of a file that has its full length."""
         try:
             with open(path, "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -266,7 +266,7 @@ class DiskStore:
 
 
 def _drop_old(entry: os.DirEntry[str], older_than: float | None) -> int:
-    """Remove a block of that age and return its size; blocks never change, so there is nothing to race with."""
+    """Remove a block of that age and return its size; without a lock, since blocks never change."""
     status = entry.stat(follow_symlinks=False)
     if older_than is None or SYSTEM.time() - status.st_mtime <= older_than:
         return 0

@@ -3,8 +3,8 @@
     magic 8 | size of the header 4 | checksum 16 | header | value | pad, buffer | pad, buffer ...
                                                  '------------- under the checksum ----------'
 
-The header is msgpack. Buffers are the large arrays in the value, apart from its pickle, so that they
-are written and read without another copy; each begins at a multiple of 64 bytes.
+The header is msgpack. Buffers are the large arrays in the value, kept apart from its pickle, so that they are written
+and read without another copy. Each begins at a multiple of 64 bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from anabranch.results.serializers import Bytes
 
-HEAD = 4096  # bytes that hold the header of any value without hundreds of buffers
+HEAD = 4096  # bytes; the header of a value fits, unless it has hundreds of buffers
 ALIGNMENT = 64
 
 _MAGIC = b"ANABRv1\n"
@@ -31,7 +31,7 @@ _LONGEST_KEY = 512  # a longer one is kept as its hash
 
 
 class Header(NamedTuple):
-    """What is known of a stored value besides itself."""
+    """The metadata of a stored value."""
 
     key: str
     serializer: str
@@ -45,7 +45,7 @@ class Header(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A header, where the value begins, and where all of it ends."""
+    """A header, with the value's beginning and the end of the file."""
 
     header: Header
     start: int
@@ -53,20 +53,20 @@ class Found(NamedTuple):
 
 
 def short_key(key: str) -> str:
-    """The key as headers have it."""
+    """Return the key in the form that headers have."""
     if len(key) <= _LONGEST_KEY:
         return key
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
 
 def place_of(key: str) -> str:
-    """Where a key's file lies in its store: in one of 256 folders, whatever the key."""
+    """Return the place of a key's file in its store, in one of 256 folders."""
     name = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
     return f"{name[:2]}/{name[2:]}"
 
 
 def encode(key: str, serializer: str, created: float, expires: float | None, saved: Saved) -> list[Bytes]:
-    """The parts of the file, to be written one after another; arrays are not copied."""
+    """Return the parts of the file, to be written one after another; arrays are not copied."""
     fields = [short_key(key), serializer, created, expires, *sizes_of(saved)]
     header: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
     parts = laid_out(saved, _PREFIX.size + len(header))
@@ -77,7 +77,7 @@ def encode(key: str, serializer: str, created: float, expires: float | None, sav
 
 
 def find(data: Bytes) -> Found | None:
-    """Read the header at the beginning of `data`, which may be cut; None when there is no whole one."""
+    """Read the header at the beginning of `data`, which may be cut; None when it is incomplete."""
     if len(data) < _PREFIX.size:
         return None
     magic, size, _ = _PREFIX.unpack_from(data)
@@ -87,13 +87,13 @@ def find(data: Bytes) -> Found | None:
     try:
         header = Header(*msgpack.unpackb(data[_PREFIX.size : start], unicode_errors="surrogatepass"))
         *_, (_, end) = _spans(header.size, header.buffers, start)
-    except Exception:  # msgpack has many ways to refuse
+    except Exception:  # msgpack raises many exceptions
         return None
     return Found(header, start, end)
 
 
 def is_sound(data: Bytes, found: Found) -> bool:
-    """Whether the file is as it was written."""
+    """Return whether the file is undamaged."""
     if len(data) != found.end:
         return False
     checksum: bytes = _PREFIX.unpack_from(data)[2]
@@ -101,18 +101,18 @@ def is_sound(data: Bytes, found: Found) -> bool:
 
 
 def saved_in(data: Bytes, found: Found) -> Saved:
-    """The value in a sound file; its buffers are views of `data`."""
+    """Return the value in a sound file; its buffers are views of `data`."""
     header, start, _ = found
     return taken_apart(data, header.size, header.buffers, start)
 
 
 def sizes_of(saved: Saved) -> tuple[int, list[int]]:
-    """The size of a value without its buffers, and of each of them."""
+    """Return the size of a value without its buffers, and the size of each buffer."""
     return len(saved.data), [buffer.nbytes for buffer in saved.buffers]
 
 
 def laid_out(saved: Saved, start: int) -> list[Bytes]:
-    """A value's parts, with what lies between them, where the first one begins at `start`."""
+    """Return a value's parts with the padding between them, for a first part at `start`."""
     parts: list[Bytes] = [saved.data]
     end = start + len(saved.data)
     for buffer, (begin, stop) in zip(saved.buffers, _spans(*sizes_of(saved), start)[1:], strict=True):
@@ -122,14 +122,14 @@ def laid_out(saved: Saved, start: int) -> list[Bytes]:
 
 
 def taken_apart(data: Bytes, size: int, buffers: Sequence[int], start: int) -> Saved:
-    """The value that was laid out at `start`; its buffers are views of `data`."""
+    """Return the value that was laid out at `start`; its buffers are views of `data`."""
     view = memoryview(data)
     own, *apart = (view[begin:stop] for begin, stop in _spans(size, buffers, start))
     return Saved(own, apart)
 
 
 def _spans(size: int, buffers: Sequence[int], start: int) -> list[tuple[int, int]]:
-    """Where the value and each of its buffers begin and end."""
+    """Yield begin and end of the value and of each of its buffers."""
     spans = [(start, start + size)]
     for length in buffers:
         begin = spans[-1][1] + -spans[-1][1] % ALIGNMENT

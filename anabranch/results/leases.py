@@ -3,11 +3,11 @@
     key.lock  (nonce x0) ----> key.lock.x0  (nonce x1) ----> key.lock.x1  (nonce x2)
       lapsed                     lapsed                        the holder
 
-An object says who holds the lock and until when. The first is created only if there is none. Who
-takes a lapsed one over, or prolongs his own, creates the successor, whose name is the nonce of the
-one before: of several who saw the same lapsed holder one succeeds. A holder frees the lock by
-removing the first object, which makes the rest unreachable; so who has created a successor looks
-whether it hangs on the first one still. Nothing is listed, and nothing changed in place.
+An object names the holder of the lock and its end. The first object is created only if there is none. To take a lapsed
+lock over, or to prolong one's own, a process creates the successor, which is named after the nonce of the object
+before it: of several processes that saw the same lapsed holder, one succeeds. A holder frees the lock by removing the
+first object, which makes the rest unreachable. So the creator of a successor checks that the chain from the first
+object still leads to it. No objects are listed, and none is changed in place.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Lease(NamedTuple):
 
 
 def acquire(files: RemoteFiles, name: str, owner: str, seconds: float, clock: Clock) -> bool:
-    """Hold the lock for so long; an owner who holds it already prolongs it. Raises StoreError."""
+    """Take the lock for so many seconds; its present owner prolongs it. Raises StoreError."""
     term = Term.begin(seconds, clock)
     nonce = term.new_nonce()
     mine = _hashed(owner)
@@ -50,9 +50,9 @@ def acquire(files: RemoteFiles, name: str, owner: str, seconds: float, clock: Cl
         return True
     chain = _chain(files, name)
     if not chain:
-        return bool(files.create(name, data))  # freed in between
+        return bool(files.create(name, data))  # the lock was freed in between
     last = chain[-1]
-    if last.nonce == nonce:  # a request whose answer was lost, and that was made again
+    if last.nonce == nonce:  # our own request: its answer was lost, and it was repeated
         return True
     if last.owner != mine and not last.lapsed(clock):
         return False
@@ -66,7 +66,7 @@ def acquire(files: RemoteFiles, name: str, owner: str, seconds: float, clock: Cl
 
 
 def free(files: RemoteFiles, name: str, owner: str, clock: Clock) -> None:
-    """Give the lock up if `owner` holds it, in this process; else nothing happens. A lapsed one is left to the next."""
+    """Release the lock, if `owner` holds it in this process. A lapsed lock is left to the next taker."""
     chain = _chain(files, name)
     last = chain[-1] if chain else None
     if last is not None and last.owner == _hashed(owner) and last.process == this_process() and not last.lapsed(clock):
@@ -75,10 +75,10 @@ def free(files: RemoteFiles, name: str, owner: str, clock: Clock) -> None:
 
 
 def _chain(files: RemoteFiles, name: str) -> list[Lease]:
-    """All links, the last one being the holder or who held the lock last."""
+    """Return all links; the last one is the holder, or the last holder."""
     chain: list[Lease] = []
     link = _read(files, name)
-    while link is not None and link not in chain:  # damaged ones might go round
+    while link is not None and link not in chain:  # a damaged chain might be a circle
         chain.append(link)
         link = _read(files, f"{name}.{link.nonce}")
     return chain
@@ -96,7 +96,7 @@ def _read(files: RemoteFiles, name: str) -> Lease | None:
     try:
         owner, process, deadline, nonce = msgpack.unpackb(data)
         return Lease(name, owner, Process(*process), Term.read(deadline, nonce), nonce)
-    except Exception:  # no lock of ours, or one that is being written: held until somebody removes it
+    except Exception:  # a foreign object, or one that is being written: the lock counts as held until it is removed
         return Lease(name, "", Process(0, 0, ""), Term(_NEVER), "damaged")
 
 

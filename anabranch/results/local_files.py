@@ -1,4 +1,4 @@
-"""Files below one folder, as stores need them: written whole or not at all, for this user only."""
+"""Files below one folder, for stores: written whole or not at all, readable by this user only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LocalFiles:
-    """Named files in a folder that is made when first written to. Picklable.
+    """Named files in a folder that is made with the first write. Picklable.
 
     Args:
         folder: an absolute path.
@@ -34,7 +34,7 @@ class LocalFiles:
         return self.folder
 
     def get(self, name: str, start: int, end: int) -> bytes | None:
-        """These bytes of a file, fewer where it ends; None when there is no file."""
+        """Return these bytes of a file, fewer where it ends; None when there is no file."""
         path = f"{self.folder}/{name}"
         try:
             with open(path, "rb") as file:
@@ -46,7 +46,7 @@ class LocalFiles:
             raise store_error("read", path, error) from error
 
     def put(self, name: str, parts: Sequence[Bytes]) -> None:
-        """Write a file in place of an earlier one, which stays until the new one is there."""
+        """Replace a file; the earlier one stays until the new one is complete."""
         path = f"{self.folder}/{name}"
         try:
             self.replace(path, parts)
@@ -54,7 +54,7 @@ class LocalFiles:
             raise store_error("write", path, error) from error
 
     def remove_all(self, folder: str) -> None:
-        """Remove a folder and what is in it; nothing happens when there is none."""
+        """Remove a folder and its content, if there is one."""
         path = f"{self.folder}/{folder}"
         try:
             shutil.rmtree(path)
@@ -64,7 +64,7 @@ class LocalFiles:
             raise store_error("remove", path, error) from error
 
     def replace(self, path: str, parts: Sequence[Bytes]) -> None:
-        """As `put`, by the file's path; raises OSError."""
+        """Replace a file by its path; raises OSError."""
         folder = os.path.dirname(path)
         new = f"{folder}/{locks.unique_name()}"
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
@@ -90,7 +90,7 @@ class LocalFiles:
             raise
 
     def make_folder(self, folder: str) -> None:
-        """A folder in this one, and this one, for this user only; raises OSError."""
+        """Make the root folder and a folder in it, for this user only; raises OSError."""
         if not os.path.isdir(self.folder):
             os.makedirs(os.path.dirname(self.folder), exist_ok=True)
             with suppress(FileExistsError):
@@ -102,7 +102,7 @@ class LocalFiles:
 
 
 def store_error(verb: str, path: str, error: OSError) -> StoreError:
-    """What a store raises in place of an error of the system."""
+    """Return the store's error for an error of the system."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason += "; free some space, or give results another folder"

@@ -1,13 +1,13 @@
-"""Locks made of nothing but files: one holder at a time, and a dead holder's lock lapses.
+"""Locks made of files alone: one holder at a time, and a dead holder's lock lapses.
 
-A lock is a folder with one empty file in it, whose *name* says who holds it and until when: by the
-wall clock for those who ask on other hosts, and by the clock that nobody sets for those on its own.
+A lock is a folder with one empty file in it. The *name* of the file has the holder and the end of the lock: by the
+wall clock for readers on other hosts, and by the monotonic clock for readers on the holder's own host.
 
 - To take a free lock, a ready folder is renamed onto it, which the file system allows only if
   there is none or an empty one.
 - To take over a lapsed lock, or to prolong one's own, the file is renamed from the old holder's
-  name to the new one's. Each name is used once, so of two who saw the same lapsed holder exactly
-  one finds the file still there.
+  name to the new one's. Each name is used once, so of two processes that saw the same lapsed holder
+  exactly one finds the file still there.
 - To free a lock, its holder's file is removed; after a take-over it is no longer there.
 
 Rename is atomic on local file systems and on the server of network ones.
@@ -33,7 +33,7 @@ _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 
 
 class Process(NamedTuple):
-    """A process, so named that a later one with the same id is another."""
+    """A process, identified so that a later process with the same id is another."""
 
     pid: int
     start: int  # clock ticks after boot; 0 where the system does not tell
@@ -48,7 +48,7 @@ _me: Process | None = None
 
 
 def this_process() -> Process:
-    """The process that asks; a forked child is another."""
+    """Return the running process; a forked child is another."""
     global _me
     pid = os.getpid()
     if _me is None or _me.pid != pid:
@@ -57,7 +57,7 @@ def this_process() -> Process:
 
 
 def is_dead(process: Process) -> bool:
-    """Whether the process surely runs no more; False for one of another host."""
+    """Return whether the process has certainly ended; False for one on another host."""
     me = this_process()
     if process.host != me.host:
         return False
@@ -73,12 +73,12 @@ def is_dead(process: Process) -> bool:
 
 
 def unique_name() -> str:
-    """A file name for something unfinished, from which `left_by` can tell whose it is."""
+    """Return a name for an unfinished file; `left_by` reads the writing process from it."""
     return f".new.{this_process().text}.{secrets.token_hex(8)}"
 
 
 def left_by(name: str) -> Process | None:
-    """The process that made a `unique_name`; None for any other name."""
+    """Return the process that made a `unique_name`; None for any other name."""
     parts = name.split(".")
     if len(parts) != 6 or parts[1] != "new" or not (parts[2].isdigit() and parts[3].isdigit()):
         return None
@@ -86,21 +86,21 @@ def left_by(name: str) -> Process | None:
 
 
 class Term(NamedTuple):
-    """From when until when a lock holds, by both clocks of the host that took it."""
+    """The term of a lock, by both clocks of the host that took it."""
 
     deadline: float  # Unix seconds
-    since: float | None = None  # by the clock that nobody sets; None in locks that older versions took
+    since: float | None = None  # by the monotonic clock; None in locks of older versions
     until: float | None = None
 
     @classmethod
     def begin(cls, seconds: float, clock: Clock) -> Self:
-        """So long from now."""
+        """Return a term of so many seconds from now."""
         since = clock.monotonic()
         return cls(min(clock.time() + seconds, _NEVER), since, min(since + seconds, _NEVER))
 
     @classmethod
     def read(cls, deadline: float, nonce: str) -> Self:
-        """The term of a lock whose nonce `new_nonce` made, or an older version."""
+        """Return the term of a lock from its nonce, which `new_nonce` or an older version made."""
         try:
             _, since, until = nonce.split("_")
             return cls(deadline, int(since) / 1000, int(until) / 1000)
@@ -108,16 +108,15 @@ class Term(NamedTuple):
             return cls(deadline)
 
     def new_nonce(self) -> str:
-        """Random, with the ticks behind it: there older versions, which know of none, do not mind them."""
+        """Return a random nonce with the ticks at its end, where older versions ignore them."""
         since, until = self.since or 0.0, self.until or 0.0
         return f"{secrets.token_hex(8)}_{math.floor(since * 1000)}_{math.floor(until * 1000)}"
 
     def over(self, process: Process, clock: Clock) -> bool:
-        """Whether a lock of this term is the process's no more. Look only when the lock has been read.
+        """Return whether a process's lock of this term is over. Call it after the lock was read.
 
-        A time of another host can only be compared with the wall clock. On this one the process must live, and
-        the clock that setting the time does not change must be within the term: where no boot id tells of a
-        restart, it may be before it.
+        The term of a lock on another host is compared with the wall clock. On this host the process must live, and the
+        monotonic clock must be within the term. It may be before the term after a restart, where no boot id shows that.
         """
         if process.host != this_process().host or self.since is None or self.until is None:
             return clock.time() >= self.deadline or is_dead(process)
@@ -125,7 +124,7 @@ class Term(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """Who holds a lock, as its file's name says."""
+    """The holder of a lock, as its file's name has it."""
 
     name: str
     owner: str  # hashed
@@ -137,10 +136,10 @@ class Holder(NamedTuple):
 
 
 def acquire(path: str, owner: str, seconds: float, clock: Clock) -> bool:
-    """Hold the lock at `path` for so long; an owner who holds it already prolongs it.
+    """Take the lock at `path` for so many seconds; its present owner prolongs it.
 
     Returns:
-        False when somebody else holds it, or too many want it at this moment.
+        False when another owner holds it, or too many try at this moment.
 
     Raises:
         OSError: the folder cannot be written, or does not exist (FileNotFoundError).
@@ -159,7 +158,7 @@ def acquire(path: str, owner: str, seconds: float, clock: Clock) -> bool:
 
 
 def free(path: str, owner: str) -> None:
-    """Give the lock up if `owner` holds it, in this process; else nothing happens."""
+    """Release the lock, if `owner` holds it in this process."""
     holder = held_by(path)
     if holder is None or holder.owner != _hashed(owner) or holder.process != this_process():
         return
@@ -169,7 +168,7 @@ def free(path: str, owner: str) -> None:
 
 
 def held_by(path: str) -> Holder | None:
-    """Who holds the lock at `path`, lapsed or not; None when it is free."""
+    """Return the holder of the lock at `path`, lapsed or not; None when it is free."""
     try:
         names = os.listdir(path)
     except FileNotFoundError:
@@ -182,7 +181,7 @@ def held_by(path: str) -> Holder | None:
 
 
 def remove_if_empty(path: str) -> None:
-    """Remove a lock's folder unless somebody holds it."""
+    """Remove a lock's folder unless the lock is held."""
     with suppress(OSError):
         os.rmdir(path)
 
@@ -195,7 +194,7 @@ def _place(path: str, name: str) -> bool:
         os.close(os.open(inside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         os.rename(ready, path)
     except OSError as error:
-        if _present(path, name):  # a network file system asked twice
+        if _present(path, name):  # a network file system may have repeated the request
             return True
         with suppress(FileNotFoundError):
             os.unlink(inside)
@@ -210,7 +209,7 @@ def _rename(path: str, old: str, new: str) -> bool:
     try:
         os.rename(os.path.join(path, old), os.path.join(path, new))
     except FileNotFoundError:
-        return _present(path, new)  # a network file system asked twice
+        return _present(path, new)  # a network file system may have repeated the request
     return True
 
 
@@ -248,7 +247,7 @@ def _host() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """When the process started; None when it runs no more, or the system does not tell."""
+    """Return the start of the process; None when it has ended, or the start is not known."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

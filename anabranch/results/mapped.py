@@ -1,8 +1,8 @@
-"""Reading a file into memory that its reader may write to, without a copy where that is safe.
+"""Loads a file into writable memory, without a copy where that is safe.
 
-A private mapping costs no memory of the process's own until an array in it is changed, and stays
-whole when the file is replaced or removed. That holds on this machine's own file systems only: on a
-network one the file may vanish under the mapping, which ends the process. There it is read.
+A private mapping costs no memory of the process until an array in it is changed, and survives the replacement or
+removal of the file. That holds on this machine's own file systems only. On a network file system the file may vanish
+under the mapping, which kills the process, so there it is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "tmpf
 
 
 def load(path: str) -> Bytes:
-    """All of a file, in memory that may be written to and is no other reader's; raises OSError."""
+    """Return the content of a file in writable memory of the caller's own; raises OSError."""
     with open(path, "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         if status.st_size >= MAPPED and is_local(status.st_dev):
@@ -38,7 +38,7 @@ def load(path: str) -> Bytes:
 
 @functools.cache
 def is_local(device: int) -> bool:
-    """Whether the file system is known to be this machine's own; False where the system does not tell."""
+    """Return whether the file system is known to be this machine's own; False where that is not known."""
     number = f"{os.major(device)}:{os.minor(device)}"
     with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
         for line in file:

@@ -27,11 +27,11 @@ class _Entry(NamedTuple):
 class MemoryStore:
     """A `ResultStore` that ends with its process. A pickled copy is the same store.
 
-    Values are kept as bytes, so a reader gets its own copy and what could not be stored on disk
-    cannot be stored here.
+    Values are kept as bytes. So each reader gets a copy of its own, and values that cannot be stored on disk cannot be
+    stored here.
     """
 
-    blocks: BlockStore | None = None  # there are no files to be few of
+    blocks: BlockStore | None = None  # there are no files to save
 
     def __init__(self, serializer: str | Serializer = "pickle", *, clock: Clock = SYSTEM) -> None:
         self.serializer = get_serializer(serializer)
@@ -46,7 +46,7 @@ class MemoryStore:
         return _same_store, (self._token,)
 
     def read(self, key: str) -> Stored | None:
-        """The value under `key`, None when there is none or it has expired.
+        """Return the value under `key`, None when there is none or it has expired.
 
         Raises:
             StoreError: the value cannot be rebuilt.
@@ -63,24 +63,24 @@ class MemoryStore:
         """Keep the value and return its size in bytes.
 
         Raises:
-            SerializationError: the value cannot be saved; names the path to the culprit in it.
+            SerializationError: the value cannot be saved; names the path to the bad part.
         """
         data = self.serializer.dumps(value)
         self._values[key] = _Entry(data, self._clock.time(), expires)
         return len(data)
 
     def exists(self, key: str) -> bool:
-        """Whether `read` would find a value."""
+        """Return whether `read` would find a value."""
         entry = self._values.get(key)
         return entry is not None and not self._expired(entry)
 
     def delete(self, key: str) -> None:
-        """Forget the value; nothing happens when there is none."""
+        """Remove the value, if there is one."""
         self._values.pop(key, None)
 
     def lock(self, key: str, owner: str, seconds: float) -> bool:
-        """Try to become the one who computes `key`, for so many seconds; an owner may prolong it."""
-        now = self._clock.monotonic()  # which setting the wall clock does not move
+        """Try to take the lock on computing `key`, for so many seconds; its owner may prolong it."""
+        now = self._clock.monotonic()  # setting the wall clock does not change it
         with self._mutex:
             holder, deadline = self._locks.get(key, (owner, now))
             if holder != owner and now < deadline:
@@ -89,7 +89,7 @@ class MemoryStore:
             return True
 
     def unlock(self, key: str, owner: str) -> None:
-        """Give the lock up; nothing happens when `owner` holds it no more."""
+        """Release the lock, if `owner` holds it."""
         with self._mutex:
             if self._locks.get(key, ("", 0.0))[0] == owner:
                 del self._locks[key]

@@ -1,11 +1,11 @@
-"""Do workers see the driver's result store? Asked once in each process, before its first task that stores.
+"""The check that workers see the driver's result store: once in each process, before its first task that stores.
 
     driver                                        worker
     store.write(probe/TOKEN) ---- Probe ~~~~~~~>  store.read(probe/TOKEN): is it the same place?
                                                   store.write, delete:     may this worker write there?
 
-A path that exists on both machines need not be one folder, and a store in memory is another one in
-each process. Without this, values would be computed for hours and lie where nobody looks.
+A path that exists on both machines need not be one folder, and a store in memory is another one in each process.
+Without the check, values would be computed for hours and stored in the wrong place.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from anabranch.core.processes import host_name
 if TYPE_CHECKING:
     from anabranch.core.stores import ResultStore
 
-_seen: set[tuple[int, str]] = set()  # process and probe; a forked child looks for itself
+_seen: set[tuple[int, str]] = set()  # process and probe; a forked child checks again
 
 
 class Probe:
-    """A small value that the driver has put into a store for its workers to find. Picklable.
+    """A small value that the driver writes into a store for its workers to find. Picklable.
 
-    A driver that is killed leaves it there, some hundred bytes.
+    A killed driver leaves it there, some hundred bytes.
 
     Args:
-        store: the driver's.
+        store: the driver's store.
 
     Raises:
         StoreError: the driver cannot write to it.
@@ -43,10 +43,10 @@ class Probe:
         _seen.add((os.getpid(), self.key))
 
     def see(self, store: ResultStore) -> None:
-        """See that this process's store is the driver's; costs nothing after the first time.
+        """Check that this process's store is the driver's; free after the first call.
 
         Raises:
-            StoreError: it is another one, or may not be read or written; names both and the way out.
+            StoreError: it is another store, or cannot be read or written; names both, and the remedy.
         """
         if (os.getpid(), self.key) in _seen:
             return
@@ -66,7 +66,7 @@ class Probe:
         _seen.add((os.getpid(), self.key))
 
     def remove(self, store: ResultStore) -> None:
-        """Take it away again; a store that cannot be reached keeps it."""
+        """Remove the value; it stays in a store that cannot be reached."""
         with suppress(AnabranchError):
             store.delete(self.key)
 

@@ -31,7 +31,7 @@ class RemoteStore:
     Args:
         address: as fsspec spells it; bucket or container must exist.
         serializer: a name (`pickle`, `json`, `compressed/pickle`) or a `Serializer`.
-        clock: tells the time that values expire by, and locks lapse by.
+        clock: decides when values expire and locks lapse.
 
     Raises:
         MissingExtraError: a package that the address needs is not installed; says which.
@@ -48,13 +48,13 @@ class RemoteStore:
 
     @functools.cached_property
     def blocks(self) -> Blocks:
-        """Where the values of maps lie in blocks, at this store's address."""
+        """The store for blocks of maps' values, at this store's address."""
         return Blocks(self.files, self.serializer, self._clock)
 
     # -- values ----------------------------------------------------------------------------------
 
     def read(self, key: str) -> Stored | None:
-        """The value under `key`, None when there is none, it has expired or its object is damaged.
+        """Return the value under `key`, None when there is none, it has expired or its object is damaged.
 
         Raises:
             StoreError: the object cannot be read, or its value cannot be rebuilt here; names the address.
@@ -78,7 +78,7 @@ class RemoteStore:
         """Store the value and return the size of its object in bytes.
 
         Raises:
-            SerializationError: the value cannot be saved; names the path to the culprit in it.
+            SerializationError: the value cannot be saved; names the path to the bad part.
             StoreError: the object cannot be written; the old value stays.
         """
         saved = save(self.serializer, value)
@@ -87,32 +87,31 @@ class RemoteStore:
         return sum(map(len, parts))
 
     def exists(self, key: str) -> bool:
-        """Whether `read` would find a value, without reading all of it."""
+        """Return whether `read` would find a value, without reading all of it."""
         name = format.place_of(key) + _VALUE
         data = self.files.get(name, 0, format.HEAD)
         found = None if data is None else format.find(data)
         return found is not None and self._counts(found, key) and found.end == self.files.size(name)
 
     def delete(self, key: str) -> None:
-        """Forget the value; nothing happens when there is none."""
+        """Remove the value, if there is one."""
         self.files.remove(format.place_of(key) + _VALUE)
 
     # -- locks -----------------------------------------------------------------------------------
 
     def lock(self, key: str, owner: str, seconds: float) -> bool:
-        """Try to become the one who computes `key`, for so many seconds; an owner may prolong it.
+        """Try to take the lock on computing `key`, for so many seconds; its owner may prolong it.
 
-        A lock lapses at its time, or when the process that took it has died on this host. On S3,
-        Google's and Azure's stores one of several gets it, for they create an object only if there is
-        none; an S3 lookalike must honour `If-None-Match: *`. On other file systems two who try at the
-        same moment may both get it, and then both compute the value. Between machines the times are those
-        of their clocks; a lock that was taken on this one lasts as long as it was taken for, however its
-        wall clock is set meanwhile.
+        A lock lapses at its time, or when the process that took it has died on this host. On S3, Google's and
+        Azure's stores exactly one of several takers succeeds, because they can create an object only if there is
+        none; an S3 lookalike must honour `If-None-Match: *`. On other file systems two takers at the same moment may
+        both succeed, and then both compute the value. Between machines, times are those of the machines' clocks.
+        Setting this machine's wall clock does not shorten or lengthen a lock that was taken on it.
         """
         return leases.acquire(self.files, format.place_of(key) + _LOCK, owner, seconds, self._clock)
 
     def unlock(self, key: str, owner: str) -> None:
-        """Give the lock up; nothing happens when `owner` holds it no more."""
+        """Release the lock, if `owner` holds it."""
         leases.free(self.files, format.place_of(key) + _LOCK, owner, self._clock)
 
     # -- how -------------------------------------------------------------------------------------
@@ -121,7 +120,7 @@ class RemoteStore:
         return found.header.key == format.short_key(key) and not found.header.expired(self._clock.time())
 
     def _rest(self, name: str, begun: bytes, end: int) -> bytearray:
-        """The whole object in memory that the value's reader may write to."""
+        """Return the whole object in writable memory."""
         if len(begun) < PIECE or end <= PIECE:
             return bytearray(begun)
         data = bytearray(end)

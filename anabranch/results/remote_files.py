@@ -1,11 +1,10 @@
-"""Files at an address of any file system that fsspec knows, as stores need them: whole or not at all.
+"""Files at an address of any file system that fsspec knows, for stores: written whole or not at all.
 
     s3, gs, az, memory    an object appears when its upload ends
     all others            written under another name, then renamed
 
-No listing is ever asked for: it is slow where there are many objects, and cached where it is not.
-What the file system's package raises leaves here as a StoreError that names the address, without
-the name, password and query that may stand in it.
+Objects are never listed: a listing of many is slow, and one of few is cached. Exceptions of the file system's package
+become a StoreError, which names the address without the user, password and query that may stand in it.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ PIECE = 8 << 20  # bytes in one request for a large value
 _PIECES_AT_MOST = 9_000  # S3 takes 10,000
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"})
 _MISSING = (FileNotFoundError, NotADirectoryError)
-_one_at_a_time = threading.Lock()  # where only this process sees the files, creating is two steps
+_one_at_a_time = threading.Lock()  # creating takes two steps where only this process sees the files
 
 
 class RemoteFiles:
-    """Named files below one address. Picklable: a copy connects by what its own process has to log in with.
+    """Named files below one address. Picklable: a copy connects with the credentials of its own process.
 
     Args:
         address: as fsspec spells it, `s3://bucket/prefix`.
@@ -58,7 +57,7 @@ class RemoteFiles:
     # -- whole files -----------------------------------------------------------------------------
 
     def get(self, name: str, start: int, end: int) -> bytes | None:
-        """These bytes of a file, fewer where it ends; None when there is no file."""
+        """Return these bytes of a file, fewer where it ends; None when there is no file."""
 
         def get(fs: Any, path: str) -> bytes | None:
             try:
@@ -66,7 +65,7 @@ class RemoteFiles:
             except _MISSING:
                 return None
             except Exception:
-                if self._size(fs, path) <= start:  # S3 refuses a range that lies behind the end
+                if self._size(fs, path) <= start:  # S3 refuses a range behind the end
                     return b""
                 raise
             return data
@@ -74,19 +73,19 @@ class RemoteFiles:
         return self._do("read", name, get)  # type: ignore[no-any-return]
 
     def size(self, name: str) -> int:
-        """The size of a file in bytes, 0 when there is none."""
+        """Return the size of a file in bytes, 0 when there is none."""
         return self._do("read", name, self._size)  # type: ignore[no-any-return]
 
     def put(self, name: str, parts: Sequence[Bytes]) -> None:
-        """Write a file in place of an earlier one, which stays until the new one is there."""
+        """Replace a file; the earlier one stays until the new one is complete."""
         self._do("write", name, lambda fs, path: self._put(fs, path, parts))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file if there is none of that name; of several who try, one succeeds (see `RemoteStore.lock`)."""
+        """Write a file if there is none of that name; of several writers one succeeds (see `RemoteStore.lock`)."""
         return self._do("lock", name, lambda fs, path: self._create(fs, path, data))  # type: ignore[no-any-return]
 
     def remove(self, name: str) -> None:
-        """Remove a file; nothing happens when there is none."""
+        """Remove a file, if there is one."""
 
         def remove(fs: Any, path: str) -> None:
             try:
@@ -99,10 +98,10 @@ class RemoteFiles:
     # -- how -------------------------------------------------------------------------------------
 
     def remove_all(self, folder: str) -> None:
-        """Remove what lies below this name; nothing happens when there is none."""
+        """Remove all files below this name, if any."""
 
         def remove(fs: Any, path: str) -> None:
-            fs.invalidate_cache(path)  # what lies there others have written
+            fs.invalidate_cache(path)  # other processes have written there
             try:
                 fs.rm(path, recursive=True)
             except FileNotFoundError:
@@ -146,7 +145,7 @@ class RemoteFiles:
         except FileExistsError:
             return False
         except OSError:
-            if self._size(fs, path):  # stores have several words for it
+            if self._size(fs, path):  # stores raise different errors for an existing file
                 return False
             raise
         return True
@@ -163,7 +162,7 @@ class RemoteFiles:
             return act(fs, f"{root}/{name}")
         except AnabranchError:
             raise
-        except Exception as error:  # each file system's package has its own
+        except Exception as error:  # each file system's package has its own exceptions
             raise self._error(verb, f"{self.shown}/{name}", error) from error
 
     def _error(self, verb: str, what: str, error: Exception) -> StoreError:
@@ -174,7 +173,7 @@ class RemoteFiles:
         )
 
     def _open(self) -> tuple[Any, str]:
-        """The file system and the root's path in it; a forked process gets its own connections."""
+        """Return the file system and the root's path in it; a forked process gets its own connections."""
         if self._opened is not None and self._opened[0] == os.getpid():
             return self._opened[1:]
         import fsspec
@@ -188,26 +187,26 @@ class RemoteFiles:
             raise ConfigurationError(
                 f"results at {self.shown}: {secrets.mask(str(error))}; fsspec knows, among others: {known}"
             ) from error
-        except Exception as error:  # some log in at once
+        except Exception as error:  # some file systems log in at once
             raise self._error("reach", self.shown, error) from error
         self._opened = (os.getpid(), fs, root.rstrip("/"))
         return fs, root.rstrip("/")
 
 
 def _upload(file: Any, parts: Sequence[Bytes]) -> None:
-    """Write an object that appears when it is closed; one that fails does not appear."""
+    """Write an object that appears when it is closed; after a failure it does not appear."""
     try:
         _write(file, parts)
         file.close()
     except BaseException:
         if hasattr(file, "discard"):
             file.discard()
-        file.closed = True  # else its finalizer would publish what there is
+        file.closed = True  # else its finalizer would publish the part
         raise
 
 
 def _write(file: Any, parts: Sequence[Bytes]) -> None:
-    """Write in pieces, for fsspec copies what it is given."""
+    """Write in pieces, because fsspec copies its argument."""
     for part in parts:
         rest = memoryview(part)
         while rest:

@@ -1,7 +1,7 @@
-"""How values become bytes in a store: "pickle", "json", and "compressed/..." of either.
+"""Serializers of stores, from values to bytes: "pickle", "json", and "compressed/..." of either.
 
-A serializer that has `save` and `restore` besides keeps large arrays apart from the rest (pickle 5's
-buffers), so that a store writes them from where they lie and reads them into where they stay.
+A serializer with `save` and `restore` keeps large arrays apart from the rest (pickle 5's buffers), so that a store
+writes and reads them without a copy.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     Bytes = bytes | bytearray | memoryview | mmap.mmap
 
 _Kept = pickler(cloudpickle.Pickler, kept=True)
-APART = 4096  # bytes; a smaller array goes with the pickle
+APART = 4096  # bytes; a smaller array is part of the pickle
 
 
 class Saved(NamedTuple):
-    """A value as bytes, and the arrays in it that lie apart."""
+    """A value as bytes, and its large arrays apart."""
 
     data: Bytes
     buffers: Sequence[memoryview] = ()
@@ -41,19 +41,19 @@ class Serializer(Protocol):
     name: str
 
     def dumps(self, value: Any) -> bytes:
-        """The value as bytes; raises SerializationError with the path to what cannot be saved."""
+        """Return the value as bytes; raises SerializationError with the path to the bad part."""
         ...
 
     def loads(self, data: bytes | memoryview) -> Any:
-        """The value again; raises SerializationError when it cannot be rebuilt here."""
+        """Return the value; raises SerializationError when it cannot be rebuilt here."""
         ...
 
 
 class PickleSerializer:
-    """Pickle 5; what it refuses, and what names `__main__`, goes by cloudpickle.
+    """Pickle 5, or cloudpickle for values that pickle refuses or that name `__main__`.
 
-    A class or function of `__main__` is pickled as a reference that only this script can follow,
-    so such values are saved by value.
+    Pickle saves a class or function of `__main__` as a reference that only this script can follow, so such values are
+    saved by value.
     """
 
     name = "pickle"
@@ -63,7 +63,7 @@ class PickleSerializer:
             data = pickle.dumps(value, protocol=5)
             if b"__main__" not in data:
                 return data
-        except Exception:  # a lambda, a local class, or what cloudpickle refuses too
+        except Exception:  # a lambda, a local class, or a value that cloudpickle refuses too
             pass
         return _tried(value, _cloudpickled)
 
@@ -71,13 +71,13 @@ class PickleSerializer:
         return _rebuilt(self.name, pickle.loads, data)
 
     def save(self, value: Any) -> Saved:
-        """The value with its large arrays apart; they are views of the value's own memory."""
+        """Return the value with its large arrays apart, as views of the value's own memory."""
         buffers: list[memoryview] = []
 
         def in_place(buffer: pickle.PickleBuffer) -> bool:
             try:
                 view = buffer.raw()
-            except BufferError:  # in pieces
+            except BufferError:  # a buffer in pieces
                 return True
             if view.nbytes < APART:
                 return True
@@ -97,7 +97,7 @@ class PickleSerializer:
             raise unpicklable(value, error, _cloudpickled) from error
 
     def restore(self, saved: Saved) -> Any:
-        """The value around those buffers; arrays can be written to where the buffers can."""
+        """Return the value around those buffers; arrays are writable where the buffers are."""
         return _rebuilt(self.name, lambda data: pickle.loads(data, buffers=saved.buffers), saved.data)
 
 
@@ -137,10 +137,10 @@ def register_serializer(serializer: Serializer) -> None:
 
 
 def get_serializer(name: str | Serializer) -> Serializer:
-    """The serializer of that name; one that is given as itself is answered as it is.
+    """Return the serializer of that name; a serializer itself is returned unchanged.
 
     Raises:
-        ConfigurationError: nobody registered it; lists those known.
+        ConfigurationError: the name is not registered; lists the known ones.
     """
     if not isinstance(name, str):
         return name
@@ -153,13 +153,13 @@ def get_serializer(name: str | Serializer) -> Serializer:
 
 
 def save(serializer: Serializer, value: Any) -> Saved:
-    """The value as bytes, large arrays apart where the serializer can; raises SerializationError."""
+    """Return the value as bytes, large arrays apart where the serializer can; raises SerializationError."""
     apart: Callable[[Any], Saved] | None = getattr(serializer, "save", None)
     return Saved(serializer.dumps(value)) if apart is None else apart(value)
 
 
 def restore(name: str, own: Serializer, saved: Saved) -> Any:
-    """The value that a serializer called `name` has saved; raises SerializationError when it cannot be rebuilt."""
+    """Return the value that serializer `name` has saved; raises SerializationError when it cannot be rebuilt."""
     serializer = own if own.name == name else get_serializer(name)
     rebuild: Callable[[Saved], Any] | None = getattr(serializer, "restore", None)
     return serializer.loads(memoryview(saved.data)) if rebuild is None else rebuild(saved)

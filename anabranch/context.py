@@ -1,8 +1,8 @@
-"""`anabranch.context`: which run is this? For code in a task or a flow, on whatever runner it executes.
+"""`anabranch.context`: the run around the code of a task or a flow, on every runner.
 
     context.task_run()   in a task: its run's id, name, attempt, place in its map, tags; the flow run's id and name
     context.flow_run()   in a flow: its run's id, name, attempt, tags, parameters
-    context.carried(fn)  the function, for a pool or thread of one's own: it runs in the context of here
+    context.carried(fn)  the function bound to this context, for a pool or thread of one's own
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class TaskRunInfo:
-    """A task run as its own code sees it; stays as it was when it was asked for.
+    """A task run as its own code sees it, as of the moment of the call.
 
     Attributes:
-        index: its place in its map; of a single run, among those of its task.
-        attempt: which attempt runs, from 1.
+        index: its place in its map; for a single run, among those of its task.
+        attempt: the number of the attempt, from 1.
         version: the task's option, "" where it has none.
         flow_run_id: "" outside any flow, like the name.
     """
@@ -48,9 +48,9 @@ class FlowRunInfo:
     """A flow run as its own code sees it.
 
     Attributes:
-        attempt: which attempt runs, from 1.
-        version: the flow's option, "" where it has none.
-        parameters: what the flow was called with, by name.
+        attempt: the number of the attempt, from 1.
+            version: the flow's option, "" where it has none.
+            parameters: the flow's arguments, by name.
     """
 
     id: str
@@ -63,7 +63,7 @@ class FlowRunInfo:
 
 
 def task_run() -> TaskRunInfo:
-    """The task run around this code; a plain call of a task inside another one is a run of its own.
+    """Return the task run around this code; a plain call of a task inside another one is a run of its own.
 
     Raises MissingContextError outside of tasks.
     """
@@ -80,10 +80,10 @@ def task_run() -> TaskRunInfo:
 
 
 def flow_run() -> FlowRunInfo:
-    """The flow run around this code.
+    """Return the flow run around this code.
 
-    Raises MissingContextError outside of flows, and inside a task, which may be anywhere: of the flow run
-    it knows `task_run().flow_run_id` and `.flow_run_name`.
+    Raises MissingContextError outside of flows, and inside a task, which may run anywhere: it has the flow run's
+    `task_run().flow_run_id` and `.flow_run_name`.
     """
     here, task, origin = current_flow.get(), current_task.get(), strays.here()
     if origin is not None:
@@ -100,14 +100,14 @@ def flow_run() -> FlowRunInfo:
 
 
 def carried(fn: Callable[P, R]) -> Callable[P, R]:
-    """The function, to be called in the context of here: the run, its tags, the program's context variables.
+    """Return the function bound to this context: the run, its tags, the program's context variables.
 
-    For threads and pools of one's own, which do not have the context of who uses them::
+    For threads and pools of one's own, which do not have the context of the code that uses them::
 
         with ThreadPoolExecutor() as pool:
             pages = list(pool.map(context.carried(fetch), urls))
 
-    A thread that is started in a run belongs to it also without this, as long as it runs; one of an older pool does
-    not, and it never has `tags` of a block, nor variables.
+    A thread that is started in a run belongs to the run without this, as long as the run lasts. A thread of an older
+    pool does not. Neither has the `tags` of a block, nor context variables.
     """
     return strays.carried(fn)

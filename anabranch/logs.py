@@ -3,8 +3,8 @@
     in a task:   get_run_logger() -> Buffer --with the reports--> driver: deliver() -> handlers, record
     in a flow:   get_run_logger() ---------------------------------------^
 
-A line becomes a record of the program's `logging` again, with the place it was logged at, its `extra` and its
-exception: of the logger "anabranch.task_runs" or "anabranch.flow_runs", so the program's own handlers get it too.
+In the driver a line becomes a `logging` record again, with its place, its `extra` and its exception. Its logger is
+"anabranch.task_runs" or "anabranch.flow_runs", so the program's own handlers get it too.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class _Formatter(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Writes to whatever sys.stderr is at the time, as notebooks and tests replace it.
+    """Writes to the present sys.stderr, because notebooks and tests replace it.
 
-    Where the program has put up a console of its own, its root handlers write there: no line comes twice.
+    Where the program's root handlers write to the console, this one does not, so no line comes twice.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -58,14 +58,14 @@ class _Handler(logging.StreamHandler[Any]):
 
 
 def _shows(handler: logging.Handler, record: logging.LogRecord) -> bool:
-    """Whether this handler of the program writes the record to its console."""
+    """Return whether this handler of the program writes the record to the console."""
     stream = getattr(handler, "stream", None) if isinstance(handler, logging.StreamHandler) else None
     consoles = (sys.stderr, sys.stdout, sys.__stderr__, sys.__stdout__)
     return stream is not None and record.levelno >= handler.level and any(stream is one for one in consoles)
 
 
 def setup_logging(level: str = "INFO") -> None:
-    """Give anabranch's loggers their handler, unless the program has put one there itself."""
+    """Give anabranch's loggers their handler, unless the program has set one itself."""
     _root.setLevel(level.upper())
     if not _root.handlers:
         handler = _Handler()
@@ -75,12 +75,12 @@ def setup_logging(level: str = "INFO") -> None:
 
 
 def level() -> int:
-    """Below it lines of runs stay where they are logged."""
+    """Return the level below which lines of runs stay in their process."""
     return _root.level or logging.INFO
 
 
 def wanted() -> Wanted | None:
-    """What the program's own handlers want to hear from loggers on workers; None where it has put up none."""
+    """Return the levels that the program's own handlers want from loggers on workers; None without such handlers."""
     root = logging.root
     if not any(type(handler) is not logging.NullHandler for handler in root.handlers):
         return None
@@ -89,7 +89,7 @@ def wanted() -> Wanted | None:
 
 
 def emit(line: LogLine) -> None:
-    """Log in the driver what a run logged wherever it ran."""
+    """Log a run's line in the driver."""
     name = line.name or ("anabranch.task_runs" if line.map_id else "anabranch.flow_runs")
     logger = logging.getLogger(name)
     if not logger.isEnabledFor(line.level):
@@ -106,17 +106,17 @@ def _straight(lines: list[LogLine], dropped: int) -> None:
         emit(line)
 
 
-# Where lines of the driver go; the session puts its own here, which also records them.
+# Takes lines of the driver; the session sets its own sink here, which also records them.
 _deliver: Callable[[list[LogLine], int], None] = _straight
 
 
 def delivers() -> bool:
-    """Whether a session of this process delivers lines."""
+    """Return whether a session of this process delivers lines."""
     return _deliver is not _straight
 
 
 def stop_delivering(sink: Callable[[list[LogLine], int], None]) -> None:
-    """Lines no longer go through `sink`, if they did."""
+    """Stop sending lines through `sink`, if it is the present one."""
     if _deliver == sink:
         deliver_to(None)
 
@@ -128,7 +128,7 @@ def deliver_to(sink: Callable[[list[LogLine], int], None] | None) -> None:
 
 
 def _to_handlers() -> None:
-    """In a forked copy nobody writes lines down."""
+    """Reset in a forked copy, where lines are not recorded."""
     deliver_to(None)
 
 
@@ -150,7 +150,7 @@ class _RunHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
-            # Masked here, where secrets are known: the driver may never have read them.
+            # Masked here, where the secrets are known: the driver may never have read them.
             origin = origin_of(record, far=self.far, cut=cut)
         except Exception:
             self.handleError(record)
@@ -160,13 +160,13 @@ class _RunHandler(logging.Handler):
 
 
 def cut(text: str) -> str:
-    """A line's text, no longer than it may be, and without secrets: one cut in two would not be found any more."""
+    """Return a line's text, masked and then cut: in a cut text half a secret would not be masked."""
     text = secrets.mask(text)
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}... ({len(text):,} characters, cut)"
 
 
 def get_run_logger() -> logging.Logger:
-    """The logger of the task run or flow run around this code.
+    """Return the logger of the task run or flow run around this code.
 
     Raises MissingContextError outside of one. Lines of tasks come to the driver with the reports,
     at most a report's interval late.
@@ -227,7 +227,7 @@ class Buffer:
 
 
 def run_warning(text: str) -> None:
-    """A line about the attempt under way; a retry is worth a warning, no more."""
+    """Log a warning for the attempt under way, such as that it will be retried."""
     try:
         get_run_logger().warning("%s", text)
     except MissingContextError:
@@ -258,15 +258,15 @@ def flow_warning(run: Any, text: str) -> None:
 
 
 def task_finished(map: Any, index: int, name: str) -> None:
-    """One line for a single task run that has ended."""
+    """Log one line for a single task run that has ended."""
     state = map.state(index)
     level = logging.INFO if state.is_completed() else logging.ERROR
-    text = cut(f"Finished in state {state}")  # with the message of an exception, of any length
+    text = cut(f"Finished in state {state}")  # the message of an exception may have any length
     _deliver([LogLine(time.time(), level, f"Task run {name!r}", text, map.flow_run_id, map.id, index)], 0)
 
 
 def strayed(scopes: list[Any]) -> None:
-    """A thread submits outside of any run, while flow runs go on: each of these is told of it, once."""
+    """Warn each flow run under way, once, that a thread submits outside of any run."""
     for scope in scopes:
         if scope.flow is not None and not scope.told_lost:
             scope.told_lost = True

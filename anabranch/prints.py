@@ -1,9 +1,9 @@
-"""`log_prints`: in runs that ask for it what `print` prints is logged, for as long as such a run runs.
+"""`log_prints`: runs that ask for it log the output of `print`, as long as they run.
 
-    print(...)                    a line of the run
-    print(..., file=...)          as ever, unless it is the standard output or error that the run began with
-    with redirect_stdout(...):    as ever: whoever redirects wants to have it
-    sys.stdout.write, children    as ever
+print(...)                    a line of the run
+print(..., file=...)          prints as usual, unless it is the standard output or error that the run began with
+with redirect_stdout(...):    prints as usual: the redirecting code gets the text
+sys.stdout.write, children    print as usual
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 _Streams = tuple[Any, Any]
 Started = Token[_Streams | None] | None
-# Standard output and error as they were when the run began; None: it does not log what it prints.
+# Standard output and error at the begin of the run; None: the run does not log its prints.
 _printing: ContextVar[_Streams | None] = ContextVar("anabranch_log_prints", default=None)
-_real_print = builtins.print  # never another one: what replaces ours may call ours
+_real_print = builtins.print  # kept from the import: a later replacement may call `_print`, and would not end
 
 
 class _Place:
-    """Who stands for `print` in this process: ours, while any run logs what it prints."""
+    """The replacement of `print` in this process, in place while any run logs its prints."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -39,7 +39,7 @@ class _Place:
     def begin(self) -> None:
         with self.lock:
             self.runs += 1
-            if builtins.print is not _print:  # for the first run, and after Ray has put its own in its place
+            if builtins.print is not _print:  # for the first run, and after Ray has set its own
                 self.before, builtins.print = builtins.print, _print
 
     def end(self) -> None:
@@ -53,7 +53,7 @@ _place = _Place()
 
 
 def _forget() -> None:
-    """A fork of a run is none: nobody would read its lines."""
+    """Reset in a fork, which is no run: its lines would go nowhere."""
     global _place
     if builtins.print is _print:
         builtins.print = _place.before
@@ -72,7 +72,7 @@ def _print(
         _real_print(*values, sep=sep, end=end, file=file, flush=flush)
         return
     text = (" " if sep is None else sep).join(map(str, values))
-    begun = _printing.set(None)  # a handler of the user's may print what it is given
+    begun = _printing.set(None)  # a log handler of the user's may print
     try:
         get_run_logger().info("%s", text, stacklevel=2)
     finally:
@@ -80,7 +80,7 @@ def _print(
 
 
 def _wanted(streams: _Streams, file: Any) -> bool:
-    """Whether this print is the run's to log: not of a debugger, which talks to whoever debugs, and not redirected."""
+    """Return whether the run logs this print: not a redirected one, and not one of a debugger."""
     target = sys.stdout if file is None else file
     if not any(target is stream for stream in streams):
         return False
@@ -88,7 +88,7 @@ def _wanted(streams: _Streams, file: Any) -> bool:
 
 
 def start_prints(log: bool) -> Started:
-    """From here on `print` logs (True) or prints (False), in this context; what `end_prints` wants to undo it."""
+    """Let `print` log (True) or print (False) in this context; returns the argument for `end_prints`."""
     if log == (_printing.get() is not None):
         return None
     if not log:
@@ -109,7 +109,7 @@ def end_prints(started: Started) -> None:
 
 @contextmanager
 def prints(log: bool) -> Iterator[None]:
-    """Inside, `print` logs (True) or prints (False); other code's prints are untouched."""
+    """Let `print` log (True) or print (False) in this block; other contexts are not affected."""
     started = start_prints(log)
     try:
         yield

@@ -21,7 +21,7 @@ from anabranch.core.options import parse_bytes
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What can be set without touching code."""
+    """The settings that need no change of code."""
 
     home: Path = Path("~/.anabranch")
     runner: str = "thread"
@@ -34,17 +34,17 @@ class Settings:
     memory_budget: int = 0  # bytes of kept values in memory before they spill to disk; 0: a quarter of the memory
     capacity_timeout: float = 300.0  # seconds that runs wait for a worker with the resources they ask for
     shutdown_grace: float = 10.0  # seconds that running items get after Ctrl-C or SIGTERM
-    walltime_grace: float = 60.0  # seconds that running items get after SIGUSR1, which says that the walltime is near
-    runner_idle: float = 300.0  # seconds after which a shared runner that nobody uses is closed
+    walltime_grace: float = 60.0  # seconds that running items get after SIGUSR1, the sign of a near walltime
+    runner_idle: float = 300.0  # seconds after which an unused shared runner is closed
 
     @property
     def records_place(self) -> str | Path:
-        """Where the record is: an address as it was given, or a path."""
+        """The place of the record: an address as given, or a path."""
         return self.records if "://" in self.records else self.records_path
 
     @property
     def records_path(self) -> Path:
-        """Where the record lies on disk, if that is what `records` says."""
+        """The path of the record on disk, unless `records` is an address."""
         return Path(self.records).expanduser() if self.records else self.home / "records.db"
 
     @property
@@ -56,7 +56,7 @@ _NAMES = {f.name: f for f in fields(Settings)}
 
 
 def parse(name: str, text: Any, where: str) -> Any:
-    """A setting's value from text; raises ConfigurationError naming setting, place and what is accepted."""
+    """Return a setting's value from text; raises ConfigurationError with setting, place and accepted values."""
     if name not in _NAMES:
         raise ConfigurationError(f"{where}: unknown setting {name!r}; known are: {', '.join(sorted(_NAMES))}")
     kind = type(getattr(Settings(), name))
@@ -87,7 +87,7 @@ _OTHER_HOME = "set ANABRANCH_HOME to a folder that you can write to"
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The settings in a TOML file, {} when there is none."""
+    """Return the settings in a TOML file, {} when there is none."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -100,7 +100,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def home_trouble(home: Path) -> str:
-    """Why nothing can be kept in this home, and the way out; "" when something can. Makes the folder."""
+    """Make the home folder; returns why it cannot be used, and the remedy, or ""."""
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home):
@@ -110,9 +110,9 @@ def home_trouble(home: Path) -> str:
 
 
 def load(environ: dict[str, str] | os._Environ[str] | None = None, **given: Any) -> Settings:
-    """Settings from file and environment, with `given` on top."""
+    """Return settings from file and environment, with `given` on top."""
     environ = os.environ if environ is None else environ
-    home = Path(environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser().absolute()  # folders change
+    home = Path(environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser().absolute()  # the working folder may change
     values: dict[str, Any] = {"home": home, **read_file(home / "config.toml")}
     for name in _NAMES:
         variable = f"ANABRANCH_{name.upper()}"

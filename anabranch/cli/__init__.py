@@ -49,7 +49,7 @@ def cli() -> None:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """The entry point: runs the command and exits with its code; our own errors show as one line, not as a trace."""
+    """Run the command and exit with its code; errors of anabranch show as one line, not as a trace."""
     from anabranch.core.errors import AnabranchError
 
     try:

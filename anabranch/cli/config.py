@@ -16,19 +16,19 @@ from anabranch.core import secrets
 
 @click.group("config")
 def command() -> None:
-    """See and change settings.
+    """Show and change settings.
 
     A value comes from the default, the file config.toml in ANABRANCH_HOME, or an ANABRANCH_* variable; the latter win.
     """
 
 
 def config_file() -> Path:
-    """The file that `set` writes."""
+    """Return the file that `set` writes."""
     return settings.load().home / "config.toml"
 
 
 def sources() -> list[tuple[str, Any, str]]:
-    """(setting, value in force, where it comes from)."""
+    """Return for each setting its name, its value and the source of the value."""
     loaded = settings.load()
     path = loaded.home / "config.toml"
     in_file = settings.read_file(path)
@@ -93,7 +93,7 @@ def _warn_of_environment(name: str) -> None:
 
 
 def _readable(value: Any) -> Any:
-    """An address without what one logs in with; anything else as it is."""
+    """Return an address without its login; other values unchanged."""
     return secrets.without_login(value) if isinstance(value, str) and "://" in value else value
 
 

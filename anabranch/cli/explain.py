@@ -1,4 +1,4 @@
-"""`anabranch explain RUN [TASK[INDEX]]`: why task runs are where they are."""
+"""`anabranch explain RUN [TASK[INDEX]]`: why task runs wait, or ended as they did."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def command(run: str, task: str, as_json: bool) -> None:
     """Say why task runs of a recorded run waited, were skipped, cached, retried, crashed, failed or cancelled.
 
     RUN is a run's name, its id, or the start of the id. One task run is named 'load[17]', or 'load#2[17]' in the second
-    series of a task; without an index its runs are told in groups, with the first of each.
+    series of a task; without an index its runs are listed in groups, with the first of each.
     """
     with record.opened_run(run) as (records, row):
         found = from_record.explain(records, row.id, task)

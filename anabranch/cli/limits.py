@@ -23,9 +23,9 @@ _SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h"
 
 @click.group("limits")
 def command() -> None:
-    """See and set limits that all programs of a record share.
+    """Show and set limits that all programs of a record share.
 
-    tag:NAME and task:NAME hold for task runs, flow:NAME for flow runs; any other name for code that says
+    tag:NAME and task:NAME hold for task runs, flow:NAME for flow runs; any other name for code that calls
     concurrency("NAME") or rate_limit("NAME").
     """
 
@@ -36,9 +36,9 @@ def command() -> None:
 @click.option("--rate", metavar="N/s", help='How many starts: 10/s, 100/min, 5/h; "none" for any number.')
 @click.option("--on/--off", "active", default=None, help="Whether it holds; turned off it is kept.")
 def set_limit(name: str, slots: str | None, rate: str | None, active: bool | None) -> None:
-    """Make or change a limit; what is not given stays as it was.
+    """Make or change a limit; values that are not given stay unchanged.
 
-    Running programs hear of it within five seconds.
+    Running programs notice it within five seconds.
     """
     with _opened(make=True) as limits:
         known = {limit.name: limit for limit in limits.limits()} if limits is not None else {}
@@ -61,7 +61,7 @@ def set_limit(name: str, slots: str | None, rate: str | None, active: bool | Non
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_limits(as_json: bool) -> None:
-    """List all limits, with what is held and waited for."""
+    """List all limits, with slots held and waited for."""
     with _opened() as limits:
         rows = [(limit, limits.leases(limit.name)) for limit in limits.limits()] if limits is not None else []
     if as_json:
@@ -87,7 +87,7 @@ def list_limits(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show_limit(name: str, as_json: bool) -> None:
-    """Show who holds slots of a limit, and who waits."""
+    """Show the holders of a limit's slots, and the programs that wait."""
     with _opened() as limits:
         limit = _known(limits, name)
         leases = limits.leases(name) if limits is not None else []
@@ -124,9 +124,9 @@ def delete_limit(name: str) -> None:
 @click.argument("name")
 @click.option("--holder", default="", help="Only what this one holds; `anabranch limits show NAME` tells its name.")
 def release_limit(name: str, holder: str) -> None:
-    """Take slots away from who holds them: what runs under them goes on, others may begin beside it.
+    """Take slots away from their holders; runs under them go on, and others may begin beside them.
 
-    Nobody needs this after a crash: slots of a process that has ended come back by themselves.
+    A crash does not need this: slots of a process that has ended come back by themselves.
     """
     with _opened() as limits:
         _known(limits, name)
@@ -137,7 +137,7 @@ def release_limit(name: str, holder: str) -> None:
 
 @contextlib.contextmanager
 def _opened(*, make: bool = False) -> Iterator[LimitStore | None]:
-    """The limits of the program's record; None where nothing was ever recorded, unless it is to be made."""
+    """Return the limits of the program's record; None where there is no record, unless it is to be made."""
     with record.opened(make=make) as records:
         yield None if records is None else records.limits
 

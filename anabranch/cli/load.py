@@ -1,4 +1,4 @@
-"""A flow from ``FILE[:FLOW]`` and its parameters from ``NAME=VALUE``, with errors that say what is there instead."""
+"""A flow from ``FILE[:FLOW]`` and its parameters from ``NAME=VALUE``; errors list the names that exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anabranch.flows import Flow
 
 
 def flow_of(target: str) -> Flow[..., Any]:
-    """The flow that ``FILE[:FLOW]`` means."""
+    """Return the flow of ``FILE[:FLOW]``."""
     file, name = split(target)
     if not file.exists():
         near = difflib.get_close_matches(file.name, _names_beside(file), n=1)
@@ -53,7 +53,7 @@ def _named(file: Path, name: str, everything: dict[str, Any], found: dict[str, F
 
 
 def _in_class(name: str, everything: dict[str, Any]) -> Flow[..., Any] | None:
-    """A flow that is a method: ``Class.flow``."""
+    """Return a flow that is a method: ``Class.flow``."""
     owner, *steps = name.split(".")
     found = everything.get(owner)
     for step in steps:
@@ -62,7 +62,7 @@ def _in_class(name: str, everything: dict[str, Any]) -> Flow[..., Any] | None:
 
 
 def split(target: str) -> tuple[Path, str]:
-    """File and name; a colon that belongs to the file's own name counts as such."""
+    """Split into file and name; a colon within the file's own name does not split."""
     file, colon, name = target.rpartition(":")
     if colon and name.isidentifier() and not Path(target).exists():
         return Path(file), name
@@ -72,11 +72,11 @@ def split(target: str) -> tuple[Path, str]:
 
 
 def load(file: Path) -> Any:
-    """Import a file as `python FILE` would find its neighbours, but not as __main__."""
+    """Import a file with the search path of `python FILE`, but not as __main__."""
     path = file.resolve()
     name = path.stem
     if name in sys.modules or not name.isidentifier():
-        name = f"anabranch_run_{zlib.crc32(str(path).encode()):08x}"  # the same in each start: stored values name it
+        name = f"anabranch_run_{zlib.crc32(str(path).encode()):08x}"  # equal in each program: stored values contain it
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise click.UsageError(f"{str(file)!r} is no Python file")
@@ -86,18 +86,18 @@ def load(file: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        # The trace begins in the user's file: the frames above it are ours and the importer's.
+        # The trace begins in the user's file, without the frames of anabranch and the importer.
         shown = error.__traceback__
         while shown is not None and shown.tb_frame.f_code.co_filename != str(path):
             shown = shown.tb_next
         text = "".join(traceback.format_exception(type(error), error, shown)).rstrip()
         raise click.ClickException(f"{str(file)!r} could not be loaded:\n{text}") from None
-    own_code.roles.stand_in = module  # what `python FILE` has stored is of these classes
+    own_code.roles.stand_in = module  # values that `python FILE` stored are of its classes
     return module
 
 
 def parameters(flow: Flow[..., Any], given: tuple[str, ...]) -> dict[str, Any]:
-    """Parameters from ``NAME=VALUE``; values are JSON where they parse as JSON, else text."""
+    """Return parameters from ``NAME=VALUE``; a value is JSON if it parses as JSON, else text."""
     signature = inspect.signature(flow.fn)
     kinds = {p.kind for p in signature.parameters.values()}
     known = [

@@ -1,4 +1,4 @@
-"""The record, opened to look at: nothing is made where nothing was recorded."""
+"""The record, opened for reading: it is not made where there is none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOME_HELP = "A folder with a record and results, such as ANABRANCH_HOME of anoth
 
 
 def use_home(ctx: click.Context, param: click.Parameter, home: str | None) -> str | None:
-    """An option --home: what is recorded and stored lies in this folder."""
+    """Handle the option --home: the folder of record and stored values."""
     if home is not None:
         os.environ["ANABRANCH_HOME"] = home
         for name in ("ANABRANCH_RECORDS", "ANABRANCH_RESULTS"):
@@ -37,7 +37,7 @@ def use_home(ctx: click.Context, param: click.Parameter, home: str | None) -> st
 
 @contextlib.contextmanager
 def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | UnionRecords | None]:
-    """The program's record, runs of dead drivers marked; None when nothing was ever recorded, unless to `make` it."""
+    """Open the program's record and mark runs of dead drivers; None when there is none, unless to `make` it."""
     from anabranch.records import open_records, recorded
 
     chosen = settings.load()
@@ -56,7 +56,7 @@ def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | U
 
 @contextlib.contextmanager
 def opened_run(wanted: str) -> Iterator[tuple[Records, FlowRunRow]]:
-    """The record and the one run that `wanted` (id, start of an id, or name) means."""
+    """Open the record and find the one run named by `wanted` (id, start of an id, or name)."""
     with opened() as records:
         row = records.flow_run(wanted) if records is not None else None
         if records is None or row is None:
@@ -69,7 +69,7 @@ def state_of(row: FlowRunRow) -> str:
 
 
 def when(seconds: float | None) -> str:
-    """A time of day as the user's clock shows it."""
+    """Return a time in the user's time zone."""
     if not seconds:
         return ""
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
@@ -82,7 +82,7 @@ def took(row: FlowRunRow) -> str:
 
 
 def plain(row: FlowRunRow) -> dict[str, object]:
-    """A flow run as JSON shows it: the state by name, parameters as values."""
+    """Return a flow run for JSON: the state by name, parameters as values."""
     found: dict[str, object] = asdict(row)
     found["state"] = state_of(row)
     del found["state_name"]

@@ -20,13 +20,13 @@ EVERYTHING = 1 << 31
 
 @click.group("records")
 def command() -> None:
-    """Check, compact or export the record: what is remembered of runs."""
+    """Check, compact or export the record of runs."""
 
 
 @command.command("check")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def check(as_json: bool) -> None:
-    """Look the record over; exit code 1 when something is wrong with it."""
+    """Check the record; exit code 1 when it is damaged."""
     from anabranch.core.errors import RecordsError
 
     problems: list[dict[str, str]] = []
@@ -51,7 +51,7 @@ def check(as_json: bool) -> None:
 @click.option("--blocks", is_flag=True, help="Delete what these runs left in the result store, too.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def compact(blocks: bool, as_json: bool) -> None:
-    """Delete runs older than the setting retention_days, and make the record as small as it can be.
+    """Delete runs older than the setting retention_days, and make the record as small as possible.
 
     Programs that record meanwhile wait until it is done, and lose nothing.
     """
@@ -61,7 +61,7 @@ def compact(blocks: bool, as_json: bool) -> None:
         if records is None:
             raise click.ClickException("nothing was ever recorded")
         if blocks and before is not None:
-            _drop_blocks(chosen, records.old_places(before))  # first: afterwards nobody would know of them
+            _drop_blocks(chosen, records.old_places(before))  # first: afterwards their places are not known
         done = records.compact(before)
     if as_json:
         tables.dump(done._asdict())
@@ -83,9 +83,9 @@ def _drop_blocks(chosen: settings.Settings, places: list[str]) -> None:
 @click.argument("file", type=click.File("w", encoding="utf-8", lazy=False))
 @click.argument("runs", nargs=-1)
 def export(file: IO[str], runs: tuple[str, ...]) -> None:
-    """Write all that is recorded of RUNS (all runs, if none is given) to FILE as lines of JSON; - is the terminal.
+    """Write the records of RUNS (of all runs, if none is given) to FILE as lines of JSON; - is the terminal.
 
-    Each line has a field "row" that says what it is: flow_run, map, item, transition, stored or log.
+    Each line has a field "row" with its kind: flow_run, map, item, transition, stored or log.
     """
     from anabranch.records.upkeep import exported
 

@@ -26,7 +26,7 @@ def command(run: str, task: str, debug: bool, recorded: bool) -> None:
     """
     from anabranch.diagnosis import replay
 
-    sys.path.insert(0, "")  # modules of the present folder, as `python` has it
+    sys.path.insert(0, "")  # for modules of the present folder, as in `python`
     with record.opened_run(run):
         pass
     found = replay.prepare(run, task, recorded=recorded)
@@ -47,7 +47,7 @@ def command(run: str, task: str, debug: bool, recorded: bool) -> None:
 
 
 def _trace(error: Exception) -> str:
-    """The trace from the user's code on: the frames above it are ours."""
+    """Return the trace from the user's code on, without the frames of anabranch above it."""
     shown = error.__traceback__
     while shown is not None and "/anabranch/" in shown.tb_frame.f_code.co_filename.replace("\\", "/"):
         shown = shown.tb_next

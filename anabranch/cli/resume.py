@@ -1,4 +1,4 @@
-"""`anabranch resume RUN`: go on where a run stood when its driver went; `anabranch retry RUN`: once more."""
+"""`anabranch resume RUN`: continue a run whose driver is gone; `anabranch retry RUN`: run it once more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def changed_options(command: Any) -> Any:
-    """The two answers to code that has changed since."""
+    """Add the options for changed code to a command."""
     rerun = click.option("--rerun-changed", "changed", flag_value="rerun", help="Run tasks with changed code again.")
     keep = click.option("--keep-changed", "changed", flag_value="keep", help="Keep what tasks with changed code made.")
     return keep(rerun(command))
@@ -26,7 +26,7 @@ def changed_options(command: Any) -> Any:
 @click.argument("run")
 @changed_options
 def resume(run: str, changed: str | None) -> None:
-    """Go on with a run whose driver is gone: what it has completed does not run again.
+    """Continue a run whose driver is gone: completed task runs do not run again.
 
     RUN is a run's name, its id, or the start of the id. The flow is found in the file it was run from. Exit codes are
     those of `anabranch run`.
@@ -41,7 +41,7 @@ def resume(run: str, changed: str | None) -> None:
 @click.option("--failed", is_flag=True, help="The same run: only what failed, and what follows from it, runs again.")
 @changed_options
 def retry(run: str, failed: bool, changed: str | None) -> None:
-    """Run a recorded run once more, with its parameters: anew, or (--failed) only what failed.
+    """Run a recorded run once more, with its parameters: all of it, or (--failed) only failed task runs.
 
     RUN is a run's name, its id, or the start of the id. Exit codes are those of `anabranch run`.
     """
@@ -65,7 +65,7 @@ def _row(run: str) -> FlowRunRow:
 
 
 def flow_of(row: FlowRunRow) -> Any:
-    """The flow of a recorded run, from the file it was in."""
+    """Return the flow of a recorded run, from the file it was run from."""
     from anabranch.cli import load
 
     if not row.resumable:
@@ -79,12 +79,12 @@ def flow_of(row: FlowRunRow) -> Any:
             f"call {row.flow.replace('-', '_')}.resume({row.name!r})"
         )
     flow: Any = load.flow_of(row.entry)
-    flow = getattr(flow, "__func__", flow)  # a class that it was read from is among the recorded parameters
+    flow = getattr(flow, "__func__", flow)  # the recorded parameters include the class of a classmethod
     return flow if flow.options.resumable else flow.with_options(resumable=True)
 
 
 def _resumed(flow: Any, row: FlowRunRow, changed: str | None) -> Any:
-    """Go on with a run, and ask about changed code where somebody can answer; an async flow's state is awaited."""
+    """Continue a run, and ask about changed code on a terminal; an async flow's state is awaited."""
     from anabranch.core.errors import CodeChanged
 
     def with_answer(answer: str) -> Any:
@@ -94,10 +94,10 @@ def _resumed(flow: Any, row: FlowRunRow, changed: str | None) -> Any:
     error = None if state.is_completed() else state.exception()
     if isinstance(error, CodeChanged) and sys.stdin.isatty():
         click.echo(str(error), err=True)
-        # Between two loops of an async flow: within one, Ctrl-C would not reach the question.
+        # Asked between two loops of an async flow: within one, Ctrl-C would not reach the question.
         state = with_answer(click.prompt("Keep what it made, or run it again?", type=click.Choice(["keep", "rerun"])))
     if not flow.isasync:
         return state
     import asyncio
 
-    return asyncio.sleep(0, state)  # `to_its_end` awaits what an async flow gives
+    return asyncio.sleep(0, state)  # `to_its_end` awaits the result of an async flow

@@ -24,7 +24,7 @@ EXECUTE = "FILE[:FLOW]"
 
 
 class RunGroup(click.Group):
-    """A group whose first word, when it is none of its commands, is a file to run."""
+    """A group that takes a first word which is no command as a file to run."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
@@ -64,7 +64,7 @@ def execute(target: str, params: tuple[str, ...], runner: str | None) -> None:
 
 
 def to_its_end(flow: Any, start: Callable[[], Any]) -> None:
-    """Run a flow, async or not, and leave with the exit code that tells how it ended."""
+    """Run a flow, async or not, and exit with the code of its final state."""
     try:
         state = run_to_state(flow, start)
     except KeyboardInterrupt:
@@ -167,7 +167,7 @@ def _parameters(row: FlowRunRow) -> str:
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="At most so many lines.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def logs(run: str, level: str, limit: int, as_json: bool) -> None:
-    """Print what was logged in a recorded run."""
+    """Print the log lines of a recorded run."""
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         known = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
@@ -189,7 +189,7 @@ def logs(run: str, level: str, limit: int, as_json: bool) -> None:
 @command.command("cancel")
 @click.argument("run")
 def cancel(run: str) -> None:
-    """Ask a running flow to stop: its driver sees it within a second."""
+    """Ask a running flow to stop; its driver notices within a second."""
     with record.opened_run(run) as (records, row):
         if row.state >= FIRST_TERMINAL:
             raise click.ClickException(f"flow run {row.name!r} has already ended as {record.state_of(row)}")

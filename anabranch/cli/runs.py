@@ -1,4 +1,4 @@
-"""`anabranch runs`: what was run, newest first."""
+"""`anabranch runs`: recorded flow runs, newest first."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The demo's flow: what is in the standard library of the Python that runs it.
+"""The demo's flow: a survey of the running Python's standard library.
 
-`measure` reads, tokenises and parses one file, `score` looks at the measurement, and a reduce on
-the workers merges the scores into one ranking. Files that do not parse are meant to be there:
-their failures are handled by `score`, counted and grouped by whoever prints the survey.
+`measure` reads, tokenises and parses one file, `score` rates the measurement, and a reduce on the workers merges
+the scores into one ranking. Files that do not parse are intended: `score` handles their failures, and the demo
+counts and groups them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from anabranch.core.futures import FutureList
 
 TOP = 20
-# ast.parse warns of odd escapes in the sources it reads; those are not ours to mend.
+# ast.parse warns about odd escapes in the library's sources, which are not for us to mend.
 warnings.filterwarnings("ignore", message=".*invalid .*(escape|literal)")
 
-# Python's tokens in one expression: what the module tokenize finds (a test compares them), four times as fast.
+# Python's tokens in one expression: the same as those of the module tokenize (a test compares), four times as fast.
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\r\n]*)"""
     r"""|(?P<string>(?:[rRbBuUfF]{1,2})?(?:"""
@@ -49,7 +49,7 @@ _BRANCHES: tuple[type, ...] = (
 
 
 class SourceFile(NamedTuple):
-    """A file as it was when the survey began: its time and size are part of the cache key."""
+    """A file at the begin of the survey: its time and size are part of the cache key."""
 
     path: str  # relative to the library
     root: str
@@ -58,7 +58,7 @@ class SourceFile(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """What one file holds."""
+    """The measurements of one file."""
 
     path: str
     lines: int
@@ -67,7 +67,7 @@ class Measure(NamedTuple):
     classes: int
     branches: int
     imports: int
-    longest: str  # the longest function's name, empty when there is none
+    longest: str  # the name of the longest function, empty when there is none
     longest_lines: int
 
 
@@ -105,7 +105,7 @@ class Failure(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What the flow returns."""
+    """The result of the flow."""
 
     ranking: Ranking
     files: int
@@ -114,7 +114,7 @@ class Survey(NamedTuple):
 
 
 def library_files(root: str | None = None, limit: int | None = None) -> list[SourceFile]:
-    """Every .py file of the running Python's standard library, site-packages left out; sorted."""
+    """Return every .py file of the running Python's standard library, without site-packages; sorted."""
     base = root or sysconfig.get_path("stdlib")
     found = list(_walk(base))
     found.sort()
@@ -132,13 +132,13 @@ def _walk(base: str) -> Iterator[SourceFile]:
 
 
 def count_tokens(text: str) -> Counter[str | None]:
-    """How many comments, strings, numbers, names and operators a source text has."""
+    """Return how many comments, strings, numbers, names and operators a source text has."""
     return Counter(found.lastgroup for found in _TOKEN.finditer(text))
 
 
 @task(cache_policy=cache_policies.INPUTS + cache_policies.TASK_SOURCE)
 def measure(file: SourceFile) -> Measure:
-    """Tokenise, parse and measure one file; raises what a broken file makes the parser raise."""
+    """Tokenise, parse and measure one file; a broken file raises the parser's exception."""
     with open(os.path.join(file.root, file.path), "rb") as stream:
         source = stream.read()
     encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
@@ -160,7 +160,7 @@ def measure(file: SourceFile) -> Measure:
 
 @task
 def score(measured: Any) -> Ranking:
-    """How hard a file is to read, as a ranking of one; an empty ranking for a file that failed."""
+    """Return a ranking of one file by how hard it is to read; an empty ranking for a file that failed."""
     if isinstance(measured, BaseException):
         return Ranking()
     m: Measure = measured
@@ -171,7 +171,7 @@ def score(measured: Any) -> Ranking:
 
 
 def merge(left: Ranking, right: Ranking) -> Ranking:
-    """Two rankings as one; associative, so that workers may combine in any tree."""
+    """Merge two rankings; associative, so that workers may combine in any tree."""
     top = sorted((*left.top, *right.top), key=lambda s: (-s.score, s.path))[:TOP]
     longest = sorted((*left.longest, *right.longest), key=lambda s: (-s.longest_lines, s.path))[:TOP]
     return Ranking(
@@ -183,7 +183,7 @@ def merge(left: Ranking, right: Ranking) -> Ranking:
 
 @flow(name="stdlib-survey")
 def survey(root: str | None = None, limit: int | None = None, fresh: bool = False) -> Survey:
-    """Measure, score and rank the standard library; returns data, broken files among it as failures."""
+    """Measure, score and rank the standard library; broken files are failures in the result."""
     files = library_files(root, limit)
     first = measure.with_options(refresh_cache=True) if fresh else measure
     measured: FutureList = first.map(files)
@@ -191,7 +191,7 @@ def survey(root: str | None = None, limit: int | None = None, fresh: bool = Fals
     failures = []
     for index in measured.failed():
         error = measured[index].exception()
-        # The first argument: the text of a SyntaxError goes on with the file's name and line.
+        # Only the first argument: the text of a SyntaxError also has the file's name and line.
         message = str(error.args[0]) if error is not None and error.args else ""
         failures.append(Failure(index, files[index].path, type(error).__name__, message))
     return Survey(ranking, len(files), measured.counts.get("Cached", 0), failures)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """Print rows under their columns; those named in `right` are numbers."""
+    """Print rows under their columns; columns named in `right` are numbers."""
     texts = [["" if value is None else str(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         _rich(columns, texts, right)
@@ -36,7 +36,7 @@ def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left")
     for row in rows:
-        table.add_row(*(Text(text) for text in row))  # as text: a name may hold square brackets
+        table.add_row(*(Text(text) for text in row))  # as plain text: a name may contain square brackets
     Console().print(table)
 
 
@@ -46,11 +46,11 @@ def dump(value: Any) -> None:
 
 
 def dump_some(name: str, rows: Sequence[object], total: int) -> None:
-    """Print rows as JSON under a name, beside how many they are and how many there are."""
+    """Print rows as JSON under a name, with their number and the total."""
     dump({"shown": len(rows), "total": total, name: rows})
 
 
 def tell_rest(what: str, cut: bool) -> None:
-    """Say on stderr that a list was cut, and how to see more of it."""
+    """Print on stderr that a list was cut, and how to see more of it."""
     if cut:
         click.echo(f"({what}; --limit N shows more)", err=True)

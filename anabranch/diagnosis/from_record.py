@@ -1,4 +1,4 @@
-"""Why task runs are where they are, from the record: groups for many, one reason for one."""
+"""Why task runs wait or ended as they did, from the record: groups for many, one reason for one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import FlowRunRow, ItemRow, ItemView, MapRow, ReasonCount, Records
 
-GROUPS = 50  # that are told; the rest is counted
+GROUPS = 50  # that are listed; the rest is counted
 
 
 @dataclass(slots=True, frozen=True)
@@ -22,8 +22,8 @@ class Because:
     """Task runs of one map that share a reason.
 
     Attributes:
-        index: of the first of them; `sentence`, `details`, `attempt` and `state` are this one's.
-        count: how many they are.
+        index: index of the first run; `sentence`, `details`, `attempt` and `state` are those of this one.
+            count: the number of runs.
         reason: a code word of `core.reasons`; empty for a run that just completed.
     """
 
@@ -69,14 +69,14 @@ class Explanation:
         return self.groups[0].details if self.groups else {}
 
     def plain(self) -> dict[str, Any]:
-        """As JSON shows it."""
+        """Return the explanation for JSON."""
         groups = [asdict(group) for group in self.groups]
         told = {"shown": len(groups), "total": len(groups) + self.left_out, "left_out_runs": self.left_out_runs}
         return {"subject": self.subject, **told, "groups": groups}
 
     @property
     def rest(self) -> str:
-        """What is not told in groups; "" when all is."""
+        """Return a sentence on the groups that are left out; "" when none are."""
         return f"and {self.left_out_runs:,} runs in {self.left_out:,} other groups" if self.left_out else ""
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ _TARGET = re.compile(r"(?P<task>.+?)(?:#(?P<nth>\d+))?(?:\[(?P<index>\d+)\])?$")
 
 
 def target(text: str) -> tuple[str, int, int | None]:
-    """``TASK``, ``TASK[INDEX]`` or ``TASK#2[INDEX]`` as (task, which of its series or 0, index)."""
+    """Split ``TASK``, ``TASK[INDEX]`` or ``TASK#2[INDEX]`` into (task, number of the series or 0, index)."""
     found = _TARGET.match(text)
     if found is None:
         raise RecordsError(f"{text!r} names no task run: write TASK, TASK[INDEX] or TASK#2[INDEX]")
@@ -99,7 +99,7 @@ def target(text: str) -> tuple[str, int, int | None]:
 
 
 def find_run(records: Records, run: str) -> FlowRunRow:
-    """The flow run of an id, the start of one, or a name; raises RecordsError."""
+    """Return the flow run of an id, the start of one, or a name; raises RecordsError."""
     row = records.flow_run(run)
     if row is None:
         raise RecordsError(f"no flow run {run!r} in the record; `anabranch runs` lists them")
@@ -107,7 +107,7 @@ def find_run(records: Records, run: str) -> FlowRunRow:
 
 
 def find_maps(records: Records, run: FlowRunRow, task: str, nth: int) -> list[MapRow]:
-    """All maps and series of a task in a run, or the `nth` of them; raises RecordsError, which lists what is there."""
+    """Return all maps and series of a task in a run, or the `nth`; raises RecordsError, which lists the tasks."""
     maps = records.maps(run.id)
     found = [map for map in maps if map.task == task and not map.superseded]
     if not found:
@@ -119,7 +119,7 @@ def find_maps(records: Records, run: FlowRunRow, task: str, nth: int) -> list[Ma
 
 
 def only_one(run: FlowRunRow, task: str, found: Sequence[MapRow]) -> MapRow:
-    """The one series that an index can be of; raises RecordsError, which says how to tell them apart."""
+    """Return the single series that an index can belong to; raises RecordsError, which says how to choose one."""
     if len(found) == 1:
         return found[0]
     ways = "; ".join(f"{task}#{n} ({map.kind}, {_length(map)} runs)" for n, map in enumerate(found, 1))
@@ -135,7 +135,7 @@ def _length(map: MapRow) -> str:
 
 
 def explain(records: Records, run: str, wanted: str = "") -> Explanation:
-    """Why runs of a recorded flow run are where they are.
+    """Explain why runs of a recorded flow run wait or ended as they did.
 
     Args:
         run: its id, the start of its id, or its name.
@@ -155,7 +155,7 @@ def explain(records: Records, run: str, wanted: str = "") -> Explanation:
 
 
 def grouped(records: Records, subject: str, maps: Sequence[MapRow], skip: frozenset[int] = frozenset()) -> Explanation:
-    """Counts by reason, each with its first run; `skip` leaves out items whose last recorded state is one of these."""
+    """Count runs by reason, each group with its first run; items with a last state in `skip` are left out."""
     names = {map.id: map for map in maps}
     counts = [c for c in records.reasons(list(names)) if c.overcome or c.state not in skip]
     counts = [_with_alike(count, names[count.map], counts) for count in counts]
@@ -165,7 +165,7 @@ def grouped(records: Records, subject: str, maps: Sequence[MapRow], skip: frozen
 
 
 def _with_alike(count: ReasonCount, map: MapRow, counts: Sequence[ReasonCount]) -> ReasonCount:
-    """Many items that are cancelled together have one row, of the first of them, which stands for all."""
+    """Add the items that were cancelled together to a group: they have one row, that of the first of them."""
     alike = [c for c in counts if c.map == map.id and c.state == states.CANCELLED]
     if not alike or count is not alike[0]:
         return count
@@ -180,7 +180,7 @@ def _group(records: Records, map: MapRow, count: ReasonCount) -> Because:
 
 
 def of_item(records: Records, map: MapRow, index: int, run: FlowRunRow | None = None) -> Because:
-    """One run's reason: of its last attempt that left the happy path."""
+    """Return one run's reason, that of its last attempt that left the happy path."""
     rows = [row for row in records.attempts(map.id, index) if row.state != states.COMPLETED]
     view = next(iter(records.items(map.id, first=index, limit=1)), None)
     if view is None or view.index != index:
@@ -196,7 +196,7 @@ def of_item(records: Records, map: MapRow, index: int, run: FlowRunRow | None = 
 
 
 def _cancelled_with(records: Records, map: MapRow) -> list[ItemRow]:
-    """The row of the first of those that were cancelled together."""
+    """Return the row of the first item of those that were cancelled together."""
     first = next((c.first for c in records.reasons([map.id]) if c.state == states.CANCELLED), None)
     return [] if first is None else records.attempts(map.id, first)
 
@@ -204,7 +204,7 @@ def _cancelled_with(records: Records, map: MapRow) -> list[ItemRow]:
 def _because(map: MapRow, row: ItemRow, state: str, count: int, attempt: int = 0) -> Because:
     word, details = row.reason or "unrecorded", reasons.details_of(row.details)
     text = _sentence(word, details, row)
-    if state != (row.state_name or states.NAMES[row.state][0]):  # another attempt came after it
+    if state != (row.state_name or states.NAMES[row.state][0]):  # a later attempt has another state
         text += f"; a later attempt {'completed' if state == 'Completed' else f'is {state}'}"
     return Because(map.task, map.id, row.index, count, state, word, text, details, attempt or row.attempt)
 
@@ -221,7 +221,7 @@ def _sentence(word: str, details: dict[str, Any], row: ItemRow | ItemView) -> st
 
 
 def _unheard_of(map: MapRow, index: int, run: FlowRunRow | None) -> Because:
-    """Nothing is recorded of it: it has not ended, or never will."""
+    """Return the reason of an item without a record: it has not ended, or never will."""
     if map.length is not None and index >= map.length:
         raise RecordsError(f"{map.task!r} has {map.length:,} runs, from 0 on: there is no {map.task}[{index}]")
     if run is not None and run.state >= states.FIRST_TERMINAL:
@@ -233,7 +233,7 @@ def _unheard_of(map: MapRow, index: int, run: FlowRunRow | None) -> Because:
 
 
 def joined(waiting: Sequence[Because], ended: Explanation) -> Explanation:
-    """What waits and what has ended as one explanation, the largest groups first."""
+    """Join waiting and ended groups into one explanation, the largest groups first."""
     groups = sorted((*waiting, *ended.groups), key=lambda one: -one.count)
     rest = groups[GROUPS:]
     left_out, runs = ended.left_out + len(rest), ended.left_out_runs + sum(one.count for one in rest)

@@ -1,6 +1,6 @@
 """`anabranch.replay`: a failed task run again, in this process, from the inputs that its worker stored.
 
-    record --> where the item and the call lie --> result store --> the task as its file has it now --> called here
+    record --> places of the item and the call --> result store --> the task from its present file --> called here
 
 Nothing of it is recorded; hooks, retries, time limits and caching stay out.
 """
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
 
 def replay(run: str, task: str, index: int | None = None, *, recorded: bool = False, home: Any = None) -> Any:
-    """Call a failed task run again, here and now, with the inputs it had; its value.
+    """Call a failed task run again, here and now, with its recorded inputs; returns its value.
 
     Args:
         run: id, start of the id, or name of a recorded flow run.
         task: the task's name, ``TASK[INDEX]``, or ``TASK#2`` for the second series of it.
-        index: which of its runs, unless `task` says it.
-        recorded: call the function as it was recorded, not as its file has it now.
-        home: a folder with a record and results, copied from another machine; this program's unless given.
+        index: the index of the run, unless `task` has it.
+            recorded: call the recorded function, not that of the present file.
+            home: a folder with a record and results, copied from another machine; this program's unless given.
 
     Raises:
         RecordsError: there is no such run, task or item, or several; says which there are.
@@ -61,7 +61,7 @@ def replay(run: str, task: str, index: int | None = None, *, recorded: bool = Fa
 
 
 def prepare(run: str, task: str, index: int | None = None, *, recorded: bool = False, home: Any = None) -> Replay:
-    """Find what a replay needs, and call nothing of it yet; arguments and errors as `replay`."""
+    """Find the parts of a replay without calling the task; arguments and errors as in `replay`."""
     name, nth, at = from_record.target(task)
     index = at if index is None else index
     if index is None:
@@ -87,7 +87,7 @@ def prepare(run: str, task: str, index: int | None = None, *, recorded: bool = F
 
 @dataclass(slots=True)
 class Replay:
-    """A task run that can be called again; `ended` is how it ended."""
+    """A task run that can be called again; `ended` is its recorded end."""
 
     run: TaskRun
     code: Code
@@ -97,7 +97,7 @@ class Replay:
     settings: Settings
 
     def call(self) -> Any:
-        """The function's value; raises what it raises."""
+        """Return the function's value; raises the function's exception."""
         args, kwargs = self.stored.call(self.item)
         spec = TaskSpec(self.run.task_name, self.code.fn, TaskOptions())
         around = Around(spec, self.run, dict, warn=logs.run_warning)
@@ -117,7 +117,7 @@ class Replay:
 
 @contextlib.contextmanager
 def _apart(settings: Settings) -> Iterator[None]:
-    """What the task submits or calls runs in this thread, and in no record."""
+    """Run everything that the task submits or calls in this thread, without a record."""
     session = sessions.unrecorded(replace(settings, runner="inline", progress=False))
     before = sessions.use(session)
     try:
@@ -146,7 +146,7 @@ def _inside(run: TaskRun, log_prints: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(home: Any) -> Iterator[tuple[Records, ResultStore, Settings]]:
-    """This program's record and results, or those of a folder; raises ReplayError where nothing was recorded."""
+    """Open this program's record and results, or those of a folder; raises ReplayError where there is no record."""
     if home is None:
         session = sessions.current()
         session.records.flush(5.0)
@@ -164,14 +164,14 @@ def _opened(home: Any) -> Iterator[tuple[Records, ResultStore, Settings]]:
 
 
 def _one_with_inputs(records: Records, maps: list[MapRow], index: int) -> MapRow | None:
-    """Of several series of a task, the one that has stored inputs of this item, if it is the only one."""
+    """Return the series of a task that has stored inputs of this item, if there is only one such."""
     found = [map for map in maps if any(index in row.items for row in records.stored(map.id, "input"))]
     return found[0] if len(found) == 1 else None
 
 
 @dataclass(slots=True)
 class _Shelf:
-    """What is stored of one map, for one of its runs."""
+    """The stored parts of one map, for one of its runs."""
 
     records: Records
     store: ResultStore
@@ -184,14 +184,14 @@ class _Shelf:
         return f"{self.map.task}[{self.ended.index}]"
 
     def place(self, kind: str, index: int) -> tuple[str, int]:
-        """The block and the slot; raises ReplayError, which says why there is none."""
+        """Return the block and the slot; raises ReplayError, which says why there is none."""
         rows = [row for row in self.records.stored(self.map.id, kind) if row.name and index in row.items]
         if not rows or self.store.blocks is None:
             raise ReplayError(f"{self.who} cannot be replayed: {_why_not(kind, self.run, self.ended)}")
         return rows[-1].name, rows[-1].slots[list(rows[-1].items).index(index)]
 
     def value(self, name: str, slot: int) -> Any:
-        """What lies there; raises ReplayError."""
+        """Return the value in a slot; raises ReplayError."""
         assert self.store.blocks is not None
         try:
             [found] = self.store.blocks.read(name, (slot,))
@@ -221,11 +221,11 @@ def _why_not(kind: str, run: FlowRunRow, ended: Because) -> str:
     return f"no inputs of it are stored: {ended.sentence}"
 
 
-# -- whose code ------------------------------------------------------------------------------------
+# -- the task's code -------------------------------------------------------------------------------
 
 @dataclass(slots=True)
 class Code:
-    """A task's function; `note` says whose it is, `module` where it stands if it was not recorded."""
+    """A task's function; `note` names its source, `module` its module if it is not the recorded one."""
 
     fn: Callable[..., Any]
     note: str
@@ -233,7 +233,7 @@ class Code:
     prints: bool = False  # whether its prints are logged
 
     def classes(self) -> contextlib.AbstractContextManager[None]:
-        """Around the reading of values whose classes are to be those of the module."""
+        """Let values that are read in this block have the module's classes."""
         return contextlib.nullcontext() if self.module is None else standing_in(self.module)
 
 
@@ -247,7 +247,7 @@ def _recorded(stored: StoredCall) -> Code:
 
 
 def _current(stored: StoredCall) -> Code:
-    """The task as its file has it now, so that breakpoints and mends count; else as it was recorded, and why."""
+    """Return the task from its present file, so that breakpoints and mends count; else the recorded one, and why."""
     try:
         module = _module(stored)
         found = _named(stored, module)
@@ -264,7 +264,7 @@ def _current(stored: StoredCall) -> Code:
 
 
 class _NotThere(Exception):
-    """Why the task's own code cannot be had."""
+    """Raised with the reason why the task's present code cannot be loaded."""
 
 
 def _named(stored: StoredCall, module: ModuleType) -> Any:
@@ -297,7 +297,7 @@ def _module(stored: StoredCall) -> ModuleType:
 
 
 def _loaded(path: Path, module: str = "") -> ModuleType:
-    """The module of a file, by its own name where its neighbours know it by one; never as __main__."""
+    """Load the module of a file, under its own name where other modules import it; never as __main__."""
     parts = [] if module in ("", "__main__") else module.split(".")
     root = path.parents[len(parts) - 1] if len(parts) > 1 else path.parent
     if str(root) not in sys.path:
@@ -326,22 +326,22 @@ def _loaded(path: Path, module: str = "") -> ModuleType:
 
 
 def _here(file: str) -> Path:
-    """A file where it was, or the one of that name in the present folder, as on another machine."""
+    """Return the file's path if it exists, else the file of that name in the present folder."""
     path, beside = Path(file), Path.cwd() / Path(file).name
     return beside if beside.is_file() and not path.is_file() else path
 
 
-_loaded_here: set[str] = set()  # modules that this program has of replays only
+_loaded_here: set[str] = set()  # modules that only replays have imported
 
 
 def _forget_loaded() -> None:
-    """The next replay is of the files as they are then; what the program has imported itself stays."""
+    """Forget modules that only replays have imported, so that the next replay reads their files again."""
     while _loaded_here:
         sys.modules.pop(_loaded_here.pop(), None)
 
 
 def _put_beside(run: FlowRunRow) -> None:
-    """Values of classes of the flow's own file name it as their module: have it at hand, if it is here."""
+    """Put the flow's own file on the path, if it is here: values of its classes name it as their module."""
     file = _here(run.entry.rpartition(":")[0] or ".")
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     if file.is_file() and (main is None or Path(main).absolute() != file.absolute()):

@@ -1,4 +1,4 @@
-"""What a task's function answered, as the value it stands for."""
+"""The return value of a task's function, turned into the value to keep."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from anabranch.core.context import current_task
 from anabranch.core.futures import Future, FutureList
 from anabranch.core.walk import fill, lift
 
-LOOKED_AT = 4  # first elements of what a task returns that submitted nothing itself
+LOOKED_AT = 4  # first elements that are searched, in the value of a task that submitted nothing itself
 
 _FUTURES = frozenset({Future, FutureList})
 
 
 def plain_value(value: Any) -> Any:
-    """A generator's items, futures' values at any depth; which of these it is, its type says.
+    """Return the value to keep: a generator's items as a list, values in place of futures at any depth.
 
-    Futures of others, which got here through a closure or `quote`, are found where they are among the first elements
-    of a collection: to look through all that tasks return would cost those most that return most.
+    Futures that the task did not submit, which came in through a closure or `quote`, are found among the first elements
+    of a collection only: a full search would cost tasks with large results most.
     """
     kind = type(value)
     if kind is str or kind is bytes:
@@ -48,10 +48,10 @@ def _with_values(value: Any) -> Any:
 
 
 def _is_future(value: object) -> bool:
-    """A State is an answer of its own."""
+    """Return whether a value is a future; a State is not, because it has a meaning of its own."""
     return type(value) in _FUTURES
 
 
 def _compiled(kind: type) -> bool:
-    """Whether these are generators of functions that Cython compiled."""
+    """Return whether this is the generator type of functions that Cython compiled."""
     return issubclass(kind, Generator) and of_class(kind, "gi_frame") is not None

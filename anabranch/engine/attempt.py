@@ -8,7 +8,7 @@
                               v
                retry? -> AwaitingRetry | Failed | TimedOut
 
-Readiness, slots, timers and attempt numbers belong to the dispatcher; this knows one attempt.
+Readiness, slots, timers and attempt numbers belong to the dispatcher; this file is about one attempt.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CACHE_POLL_SECONDS = 0.05
 
 @dataclass(slots=True)
 class AttemptResult:
-    """How an attempt ended; `delay` counts with AWAITING_RETRY and AWAITING_CACHE."""
+    """The end of an attempt; `delay` holds for AWAITING_RETRY and AWAITING_CACHE."""
 
     code: int
     value: Any = None
@@ -57,7 +57,7 @@ class AttemptResult:
 
 @dataclass(slots=True)
 class Around:
-    """What is around an attempt: where it stores, whom it tells, chance."""
+    """The surroundings of an attempt: result store, log sink, random source."""
 
     spec: TaskSpec
     run: TaskRun
@@ -65,20 +65,20 @@ class Around:
     flow_parameters: dict[str, Any] | None = None
     warn: Callable[[str], None] = print
     rng: random.Random | None = None
-    limited: bool = True  # False: the runner watches the time limit
-    digest: Digest | None = None  # hashes an argument for its cache key; None: anew each time
-    packed: bool = False  # its value is stored with others'
-    capped: Callable[[], bool] | None = None  # whether a MemoryError is its worker's end
+    limited: bool = True  # False: the runner keeps the time limit
+    digest: Digest | None = None  # hashes an argument for the cache key; None: each time anew
+    packed: bool = False  # its value is stored together with others
+    capped: Callable[[], bool] | None = None  # whether a MemoryError is the end of its worker
     streams: bool = False  # a generator's items go to its caller, one by one
-    given: bool = False  # one of them has
-    left: bool = False  # its reader stopped before the last one
-    unheard: Callable[[], bool] | None = None  # whether its runner has ended it meanwhile: others tell of that
+    given: bool = False  # an item was taken
+    left: bool = False  # the reader stopped before the last item
+    unheard: Callable[[], bool] | None = None  # whether its runner has ended it meanwhile, and reports that itself
 
 
 def attempt(
     around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, AttemptResult]:
-    """Run one attempt to its end; raises nothing but what must end a worker's thread."""
+    """Run one attempt to its end; raises only exceptions that must end a worker's thread."""
     options = around.spec.options
     if options.state_handlers or options.on_running:
         entered = yield from _enter(around, _state(around, states.PENDING), _running(around))
@@ -89,7 +89,7 @@ def attempt(
 
 
 def finish(around: Around, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
-    """Decide about a retry, then let handlers and hooks see the end."""
+    """Decide about a retry, then call handlers and hooks for the end."""
     options = around.spec.options
     if around.unheard is not None and around.unheard():
         return result
@@ -143,7 +143,7 @@ def _cached(
     if not (yield Call(store.lock, (found, owner, options.timeout_seconds or LOCK_SECONDS))):
         return AttemptResult(states.AWAITING_CACHE, delay=CACHE_POLL_SECONDS, cache_key=found)
     try:
-        # Whoever held the lock before may have stored the value since we looked.
+        # The lock's last holder may have stored the value since the look-up above.
         hit = None if options.refresh_cache else (yield from _looked_up(around, store, found))
         if hit is not None:
             return AttemptResult(states.CACHED, hit.value, cache_key=found)
@@ -153,7 +153,7 @@ def _cached(
 
 
 def _looked_up(around: Around, store: ResultStore, key: str) -> Generator[Step, Any, Stored | None]:
-    """What is stored under the key; a store that cannot be read is a miss, and said to be one."""
+    """Return the value stored under the key; a store that cannot be read is a miss, with a warning."""
     try:
         found: Stored | None = yield Call(store.read, (key,))
     except AnabranchError as error:
@@ -193,7 +193,7 @@ def _called(
         else:
             value = plain_value(value)
     except TaskTimeoutError as error:
-        if error.state is not None:  # an inner task's time-out, which this one let through
+        if error.state is not None:  # an inner task's time-out, which this task did not catch
             return failed(error)
         return timed_out(limit)
     except MemoryError as error:
@@ -203,7 +203,7 @@ def _called(
     except Exception as error:
         return failed(error)
     if watched and time.perf_counter() - begun > watched:
-        return timed_out(watched)  # nothing could stop it: it is late all the same
+        return timed_out(watched)  # it could not be stopped, and is late all the same
     if issubclass(type(value), State):
         return adopt(value)
     return AttemptResult(states.COMPLETED, value)
@@ -212,29 +212,29 @@ def _called(
 
 
 def failed(error: BaseException) -> AttemptResult:
-    """The end of an attempt whose function raised."""
+    """Return the end of an attempt after an exception of the function."""
     return AttemptResult(
         states.FAILED, error=error, message=f"Task run encountered an exception {told(error)}"
     )
 
 
 def timed_out(seconds: float | None) -> AttemptResult:
-    """The end of an attempt that took longer than it may."""
+    """Return the end of an attempt that ran past its time."""
     message = f"Task run exceeded timeout of {seconds} second(s)"
     return AttemptResult(states.TIMED_OUT, error=TaskTimeoutError(message), message=message)
 
 
 def unstored(error: BaseException) -> AttemptResult:
-    """The end of an attempt whose value could not be stored."""
+    """Return the end of an attempt with a value that could not be stored."""
     message = f"its result could not be stored: {text(error)}"
     return AttemptResult(states.FAILED, error=error, message=message, reason="result-store")
 
 
 def crashed(error: BaseException) -> AttemptResult:
-    """The end of an attempt that tried to end its worker (SystemExit and the like)."""
+    """Return the end of an attempt that tried to end its worker (SystemExit and the like)."""
     kind = "system exit" if is_a(error, SystemExit) else type(error).__name__
     message = f"Execution was ended by {kind}: {text(error)}".rstrip(": ")
-    by = attribute(error, "cancelled_by", "ctrl-c")  # as a signal says it
+    by = attribute(error, "cancelled_by", "ctrl-c")  # set by a signal
     reason = f"cancelled/{by}" if is_a(error, KeyboardInterrupt) else "exit"
     return AttemptResult(states.CRASHED, error=error, message=message, reason=reason)
 
@@ -290,7 +290,7 @@ def _as_state(around: Around, result: AttemptResult) -> State:
 
 
 def adopt(state: State) -> AttemptResult:
-    """A state returned by the function or put in place by a handler."""
+    """Return the end for a state that the function returned or a handler put in place."""
     name = state.name if state.name != states.NAMES[state.code][0] else ""
     if state.is_completed():
         return AttemptResult(state.code, states.resolve_data(state.data), message=state.message, name=name)

@@ -1,4 +1,4 @@
-"""Which stored value a run may use in place of computing its own: its cache key."""
+"""Cache keys: the stored value that a run may use in place of computing its own."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class KeyFailed(Exception):
-    """No key could be computed: the caller logs `reason` and the run goes on uncached."""
+    """Raised when no key can be computed: the caller logs `reason` and the run goes on uncached."""
 
     def __init__(self, reason: str, lasting: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.lasting = lasting  # it will be so for the next runs of the task too
+        self.lasting = lasting  # it holds for the next runs of the task too
 
 
 def key_of(
@@ -30,7 +30,7 @@ def key_of(
     flow_parameters: dict[str, Any] | None = None,
     digest: Digest | None = None,
 ) -> str | None:
-    """The cache key of a run, None when it is not to be cached.
+    """Return the cache key of a run, None when it is not cached.
 
     `cache_key_fn` wins over `cache_policy`.
 
@@ -40,7 +40,7 @@ def key_of(
         digest: hashes one value; a `core.keys.ConstantHasher` hashes constants once.
 
     Raises:
-        KeyFailed: the function raised or answered something else, or an input cannot be hashed.
+        KeyFailed: the function raised or returned no text, or an input cannot be hashed.
     """
     options = spec.options
     fn, policy = options.cache_key_fn, options.cache_policy
@@ -54,7 +54,7 @@ def key_of(
             key = policy.compute_key(spec, run, inputs, flow_parameters)
     except SerializationError as error:
         raise KeyFailed(text(error), lasting=True) from error
-    except Exception as error:  # the user's function or policy
+    except Exception as error:  # the user's function or policy raised
         raise KeyFailed(f"{_who(fn, policy)} raised {told(error)}") from error
     if key is not None and not isinstance(key, str):
         raise KeyFailed(f"{_who(fn, policy)} answered {type(key).__name__}, wants a string or None")
@@ -62,17 +62,17 @@ def key_of(
 
 
 def uses_inputs(policy: Any) -> bool:
-    """Whether keys of this policy depend on the call's arguments."""
+    """Return whether keys of this policy depend on the call's arguments."""
     return "inputs" in _reads(policy)
 
 
 def needs_source(policy: Any) -> bool:
-    """Whether workers need the function's source text for keys of this policy."""
+    """Return whether workers need the function's source text for keys of this policy."""
     return "source" in _reads(policy)
 
 
 def needs_flow_parameters(policy: Any) -> bool:
-    """Whether the flow's parameters have to travel to workers for keys of this policy."""
+    """Return whether the flow's parameters have to travel to workers for keys of this policy."""
     return "flow_parameters" in _reads(policy)
 
 

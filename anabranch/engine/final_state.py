@@ -1,10 +1,10 @@
-"""How a flow run ends, from what its function returned: the first rule that applies.
+"""The final state of a flow run, from its function's return value: the first rule that applies.
 
-    1 it raised                     FAILED with the exception
-    2 reference tasks are set       by their runs
-    3 states or futures returned    by those
-    4 data returned                 COMPLETED (unhandled failures: a warning, FAILED when strict)
-    5 None returned                 by all task runs: any unhandled failure fails the flow
+1 the function raised           FAILED with the exception
+2 reference tasks are set       by their runs
+3 states or futures returned    by those
+4 data returned                 COMPLETED (unhandled failures: a warning, FAILED when strict)
+5 None returned                 by all task runs: any unhandled failure fails the flow
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, frozen=True)
 class Runs:
-    """What became of a flow run's task runs, as far as the rules look."""
+    """The task runs of a flow run, as far as the rules need them."""
 
     total: int = 0
     unhandled: int = 0
@@ -30,7 +30,7 @@ class Runs:
 
 
 def states_in(value: Any) -> Sequence[State] | None:
-    """The states that a return value consists of; None when it is data."""
+    """Return the states that a return value consists of; None when it is data."""
     if is_a(value, State):
         return [value]
     if is_a(value, StateSequence):
@@ -41,7 +41,7 @@ def states_in(value: Any) -> Sequence[State] | None:
 
 
 def bundle(found: Sequence[State], data: Any) -> State:
-    """One state for several: Completed only if all are."""
+    """Return one state for several: Completed only if all are."""
     total = len(found)
     types = found.types() if isinstance(found, StateSequence) else Counter(s.type for s in found)
     cancelled = types.get(StateType.CANCELLED, 0)
@@ -54,12 +54,12 @@ def bundle(found: Sequence[State], data: Any) -> State:
 
 
 def decide(value: Any, runs: Runs, *, reference: list[State] | None = None, strict: bool = False) -> State:
-    """The final state of a flow run whose function returned `value`.
+    """Return the final state of a flow run for its function's return value.
 
     Args:
-        value: what it returned, futures already replaced by states where they stood alone or in
-            a plain collection of futures, by values elsewhere.
-        runs: its task runs.
+        value: the return value; futures alone, or in a plain collection of futures, are replaced by states before,
+            others by values.
+        runs: the task runs.
         reference: states of the reference tasks' runs, None when none are set.
         strict: unhandled failures fail the flow even when data was returned.
     """

@@ -1,8 +1,8 @@
 """One flow run as policy: a generator that yields a step wherever something may suspend.
 
-    parameters -> Running -> call the function -> what was submitted ends -> final state
-         ^                                                                        |
-         +---------------- AwaitingRetry, after its delay <--- failed, retries left
+    parameters -> Running -> call the function -> submitted runs end -> final state
+         ^                                                                 |
+         +------------- AwaitingRetry, after its delay <--- failed, retries left
 
 The drivers in `drive.py` carry the steps out, blocking or on an event loop.
 """
@@ -27,49 +27,49 @@ if TYPE_CHECKING:
 
 
 class FlowWorld(Protocol):
-    """What a flow run's policy needs of the program around it; the session's side implements it."""
+    """The contract of the program around a flow run's policy; `runs.flow_run.FlowRun` implements it."""
 
     def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
     def changed(self, state: State, attempt: int) -> None: ...
     def settle(self, raised: bool = False) -> None:
-        """Wait for (or cancel) everything submitted; when the body raised, iterators are pulled no further. Blocks."""
+        """Wait for (or cancel) all submitted runs; after an exception of the body pull iterators no further. Blocks."""
         ...
 
     def abort(self, by: str) -> None:
-        """Cancel what was submitted; blocks. `by`: by whom, a word behind "cancelled/" of `core.reasons`."""
+        """Cancel all submitted runs; blocks. `by`: the canceller, a word behind "cancelled/" of `core.reasons`."""
         ...
 
     def wind_up(self, error: BaseException) -> None:
-        """Begin nothing more, give what runs its grace, cancel the rest; blocks."""
+        """Let nothing begin, give running items their grace, cancel the rest; blocks."""
         ...
 
     def hurry(self) -> None:
-        """Cancel what is left and wait for nothing."""
+        """Cancel the rest without waiting."""
         ...
 
     def interrupted(self, error: BaseException) -> State:
-        """The final state of a run that was told to end."""
+        """Return the final state of a run that a signal or a cancel has ended."""
         ...
 
     def resolve(self, value: Any) -> tuple[Any, Any]:
-        """A returned value as (what the rules look at, what the caller gets); reads values, so blocks."""
+        """Split a return value into (the input of the rules, the value for the caller); reads values, so blocks."""
         ...
 
     def item(self, value: Any) -> Any:
-        """What a generator flow has yielded, as its reader gets it; reads values, so blocks."""
+        """Return a yielded item in the form for the reader; reads values, so blocks."""
         ...
 
     def runs(self) -> final_state.Runs: ...
     def reference(self) -> list[State] | None: ...
     def warn(self, message: str) -> None: ...
     def begin_again(self) -> None:
-        """Another attempt follows: what was submitted in the last one counts no more. Blocks."""
+        """Prepare another attempt: runs of the last one do not count any more. Blocks."""
         ...
 
 
 @dataclass(slots=True)
 class FlowResult:
-    """How a flow run ended: its state, and what its caller gets."""
+    """The end of a flow run: its state, and the value for its caller."""
 
     state: State
     value: Any = None
@@ -78,7 +78,7 @@ class FlowResult:
 
 @dataclass(slots=True)
 class FlowAttempt:
-    """A flow run in the making."""
+    """A flow run under way: its options, its attempt number, its world."""
 
     flow: Any
     run: Any
@@ -87,24 +87,24 @@ class FlowAttempt:
     world: FlowWorld
     rng: random.Random
     state: State = field(default_factory=Pending)
-    attempt: int = 0  # from the last one of an earlier driver on
+    attempt: int = 0  # continues the numbers of an earlier driver
     before: int = 0  # attempts of earlier drivers, which do not count against `retries`
     streams: bool = False  # a generator's items go to its caller, one by one
-    given: bool = False  # one of them has
-    left: bool = False  # its reader stopped before the last one
-    # The error of a run that was cancelled from elsewhere; asked with True, it cannot be from then on.
+    given: bool = False  # an item was taken
+    left: bool = False  # the reader stopped before the last item
+    # Returns the error of a run that was cancelled from elsewhere. After a call with True it cannot be cancelled.
     given_up: Callable[[bool], BaseException | None] = lambda last: None
 
 
 def flow_run(
     this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, FlowResult]:
-    """Run a flow to its final state, attempts included; raises only what must end the program."""
+    """Run a flow to its final state, attempts included; raises only exceptions that must end the program."""
     try:
         return (yield from _to_the_end(this, args, kwargs))
     except GeneratorExit:
         raise
-    except BaseException as error:  # told to end between two steps, or in a hook: it ends all the same
+    except BaseException as error:  # a signal between two steps, or in a hook: the run ends all the same
         if not this.state.is_final():
             this.world.hurry()
             told = this.given_up(True) is not None or _told_to_end(error)
@@ -120,7 +120,7 @@ def _to_the_end(
         args, kwargs = yield Call(this.world.validate, (args, kwargs), {})
     except Exception as error:
         message = f"Validation of flow parameters failed with error: {text(error)}"
-        if isinstance(error, OptionError):  # of its name
+        if isinstance(error, OptionError):  # `flow_run_name` failed
             message = str(error)
         yield from _change(this, Failed(message, error))
         return FlowResult(this.state, error=error)
@@ -162,7 +162,7 @@ def _to_the_end(
 
 
 def _put_in_place(state: State, fatal: BaseException | None = None) -> FlowResult:
-    """The end that a state handler, or a cancel, made of another one; `fatal` ends the program all the same."""
+    """Return the result for a state that a handler, or a cancel, put in place; `fatal` ends the program anyway."""
     return FlowResult(state, state.data, fatal or (None if state.is_completed() else state.exception()))
 
 
@@ -182,7 +182,7 @@ def _one_attempt(
     except Exception as error:
         yield Call(world.settle, (True,), blocking=True)
         return FlowResult(_failed(error), error=error)
-    except GeneratorExit:  # it goes on in another process
+    except GeneratorExit:  # a forked copy: the run goes on in the other process
         raise
     except BaseException as error:
         if _told_to_end(error):
@@ -205,23 +205,23 @@ def _one_attempt(
 
 
 def _called(this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:
-    """What the function returns; of a generator function that, once its items were given, or else the list of these."""
+    """Return the function's value; for a generator function after its items were given, or the list of them."""
     limit = this.options.timeout_seconds
     if not this.flow.isgenerator:
         return (yield Call(this.fn, args, kwargs, timeout=limit))
-    made = yield Call(this.fn, args, kwargs)  # none of its code has run by then
+    made = yield Call(this.fn, args, kwargs)  # makes the generator; none of its code has run yet
     if this.streams:
         return (yield from items.given(this, made, limit, this.world.item, this.given_up))
     return (yield items.listed(made, limit))
 
 
 def _told_to_end(error: BaseException) -> bool:
-    """Ctrl-C and other signals; asyncio's way to say so."""
+    """Return whether the run was told to end: by Ctrl-C or another signal, or by asyncio's cancel."""
     return drive.cancelled(error) or isinstance(error, KeyboardInterrupt)
 
 
 def _wound_up(this: FlowAttempt, error: BaseException) -> Generator[Step, Any, FlowResult]:
-    """End what was submitted, with grace; told again meanwhile, without."""
+    """End the submitted runs, with grace; after a second signal without."""
     try:
         yield Call(this.world.wind_up, (error,), blocking=True)
     except BaseException as again:
@@ -239,7 +239,7 @@ def _crashed(error: BaseException) -> State:
 def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
     runs = this.world.runs()
     state = final_state.decide(seen, runs, reference=this.world.reference(), strict=this.options.strict)
-    if this.left and not state.is_completed():  # who reads no further is not told of failures
+    if this.left and not state.is_completed():  # a reader who has left gets no failures
         state = states.Completed("not all of its items were read", given)
     if state.is_completed():
         if runs.unhandled and (seen is not None or this.left):
@@ -275,7 +275,7 @@ def _retry_delay(this: FlowAttempt, result: FlowResult) -> Generator[Step, Any, 
 
 
 def _change(this: FlowAttempt, new: State) -> Generator[Step, Any, State]:
-    """Enter a state: handlers may replace it, unless it is a cancel; then it is recorded, then hooks run."""
+    """Enter a state: handlers may replace it, unless it is a cancel; then record it, then call hooks."""
     new = _unless_cancelled(this, new)
     answer = yield from hooks.handled(this.options.state_handlers, this.flow, this.state, new)
     if not new.is_cancelled():
@@ -292,7 +292,7 @@ def _change(this: FlowAttempt, new: State) -> Generator[Step, Any, State]:
 
 
 def _unless_cancelled(this: FlowAttempt, new: State) -> State:
-    """The state, or the end of a run that somebody has cancelled: who was told that it is must be right."""
+    """Return the cancelled state if a cancel was already confirmed to its caller, else the state itself."""
     if not new.is_final() or new.is_cancelled():
         return new
     error = this.given_up(True)

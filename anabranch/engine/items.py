@@ -1,4 +1,4 @@
-"""A generator's items, each to whoever called the task or flow: its code runs between two of them."""
+"""A generator's items, given one by one to the caller of a task or flow, whose code runs between two of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Taken(Protocol):
-    """An attempt that is told once an item of it was taken, which cannot be taken back, and that its reader left."""
+    """An attempt that notes that an item was taken, which cannot be taken back, and that the reader has left."""
 
     given: bool
     left: bool
@@ -30,13 +30,13 @@ def given(
     ready: Callable[[Any], Any] | None = None,
     given_up: Callable[[bool], BaseException | None] | None = None,
 ) -> Generator[Step, Any, Any]:
-    """Give a generator's items; what the generator returns, None where its reader stops early.
+    """Give a generator's items; returns the generator's return value, None where the reader stops early.
 
     Args:
-        limit: seconds for its own code, not counting what its caller does between two items.
-        ready: makes of an item that may hold others what its reader gets; what it raises is raised in the generator, at
-            its `yield`. Blocks.
-        given_up: the error of a run that was cancelled meanwhile, which is raised there as well.
+        limit: seconds for the generator's own code, without the caller's code between two items.
+        ready: turns an item with futures into the item for the reader; its exception is raised in the generator, at
+            the `yield`. Blocks.
+        given_up: returns the error of a run that was cancelled meanwhile, which is raised there as well.
     """
     awaits = type(items) is AsyncGeneratorType
     send, throw, close = (
@@ -64,7 +64,7 @@ def given(
             attempt.given = True
             answer = yield Give(item)
             move, args = send, (answer,)
-        except Left:  # a reader who stops early has what they wanted
+        except Left:  # a reader that stops early has what it wanted
             attempt.left = True
             yield Call(drive.awaited, (close,)) if awaits else Call(close)
             return None
@@ -73,6 +73,6 @@ def given(
 
 
 def listed(items: Any, limit: float | None) -> Call:
-    """The call that gives all items of a generator, within a time."""
+    """Return the call that gives all items of a generator, within a time."""
     call = drive.listed if type(items) is AsyncGeneratorType else list
     return Call(call, (items,), timeout=limit)

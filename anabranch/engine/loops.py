@@ -1,11 +1,11 @@
-"""Event loops for coroutines that come up where none runs, or where one runs that cannot wait for them.
+"""Event loops for coroutines in threads without a running loop, or with one that cannot wait for them.
 
     a worker's main thread, threads of submitted flows    a loop of the thread's own, while none runs there
     any other thread, or a loop runs there                the home loop: one of the process, in its own thread
 
-So async tasks live on one loop as long as their process does, and what a module shares between them (a client,
-a lock, a semaphore) stays with it. The thread that drives the home loop must not stand still: while a task waits
-there for others without awaiting, another thread drives in its place.
+So the async tasks of a process have one loop for its whole life, and objects that a module shares between them (a
+client, a lock, a semaphore) stay bound to it. The thread that drives the home loop must not stand still: while a task
+there waits for others without awaiting, another thread drives in its place.
 
     home thread   drives ... a task waits | . . . . . . . . | goes on, drives ...
     a stand-in                            | drives for it   |
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine, Iterator
 
-CLOSE_SECONDS = 2.0  # for what still runs on the home loop when the program ends
+CLOSE_SECONDS = 2.0  # for tasks that still run on the home loop when the program ends
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end, from a thread that waits for it; returns, or raises, what it does."""
+    """Run a coroutine to its end, from a thread that waits for it; returns its value or raises its exception."""
     import asyncio
 
     if _mine.owns and asyncio._get_running_loop() is None:
@@ -41,12 +41,12 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def own_loop() -> None:
-    """From here on coroutines of this thread run in it, on a loop that goes with it."""
+    """Run coroutines of this thread from now on in it, on a loop that ends with the thread."""
     _mine.owns = True
 
 
 def main_owns_loop() -> None:
-    """The same, where this is the main thread, of a process that has one to run tasks in."""
+    """Do as `own_loop` in the main thread of a process that runs tasks there."""
     if not _mine.owns and threading.current_thread() is threading.main_thread():
         _mine.owns = True
 
@@ -55,13 +55,13 @@ def main_owns_loop() -> None:
 
 
 class _Owned:
-    """A loop that goes with its thread."""
+    """A loop that ends with its thread."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
 
     def __del__(self) -> None:
-        if not sys.is_finalizing():  # the process is going, and half of asyncio has gone
+        if not sys.is_finalizing():  # while the interpreter ends, half of asyncio is gone
             self.runner.close()
 
 
@@ -74,12 +74,12 @@ _mine = _Mine()
 
 
 def _run_here(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on this thread's own loop, which is kept for the next one."""
+    """Run a coroutine on this thread's own loop, which is kept for the next coroutine."""
     import asyncio
 
     if _mine.owned is None:
         _mine.owned = _Owned(asyncio.Runner())
-    # A runner left to itself runs all of them in the context of its first.
+    # By default an asyncio.Runner runs all coroutines in the context of its first.
     return _mine.owned.runner.run(work, context=contextvars.copy_context())
 
 
@@ -87,10 +87,10 @@ def _run_here(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 class Home:
-    """The home loop and the threads that drive it: at each moment exactly one of them does.
+    """The home loop and the threads that drive it, exactly one of them at each moment.
 
-    A thread whose wait is over takes its turn back (`_lend`), for the task that waited goes on in its frames.
-    What is asked of asyncio beyond its public face is here alone: one round of a loop, and which task is current.
+    When a thread's wait is over it takes its turn back (`_lend`), because the task that waited goes on in its frames.
+    This class alone uses private parts of asyncio: one round of a loop, and the current task.
     """
 
     def __init__(self) -> None:
@@ -98,8 +98,8 @@ class Home:
 
         self.loop: Any = asyncio.SelectorEventLoop()
         self._lock = threading.Lock()
-        self._back: deque[threading.Lock] = deque()  # of threads whose waits are over, in their order
-        self._parked: threading.Lock | None = None  # of the loop's own thread, while another one goes on
+        self._back: deque[threading.Lock] = deque()  # of threads with ended waits, in their order
+        self._parked: threading.Lock | None = None  # of the loop's own thread, while another one drives
         self._closing = False
         self._thread = threading.Thread(target=self._live, name="anabranch-loop", daemon=True)
         self._thread.start()
@@ -128,14 +128,14 @@ class Home:
 
     def _live(self) -> None:
         waiter.driving[threading.get_ident()] = self.aside
-        while not self._closing:  # a task may have stopped the loop
-            with contextlib.suppress(KeyboardInterrupt, SystemExit):  # of a task, whose waiter has it too
+        while not self._closing:  # in a loop, because a task may stop the event loop
+            with contextlib.suppress(KeyboardInterrupt, SystemExit):  # raised by a task; its waiter gets it too
                 self.loop.run_forever()
         self._clear()
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Around a wait of the thread that drives: another one drives meanwhile."""
+        """Let another thread drive during the block, in which the driving thread waits."""
         import asyncio
 
         task = asyncio.current_task(self.loop)
@@ -157,7 +157,7 @@ class Home:
                 asyncio.tasks._enter_task(self.loop, task)
 
     def _leave(self) -> bool:
-        """Let another thread drive; False when the system gives us none."""
+        """Let another thread drive; False when the system starts no more threads."""
         with self._lock:
             parked, self._parked = self._parked, None
         if parked is not None:
@@ -170,13 +170,13 @@ class Home:
         return True
 
     def _go_on(self, left: int) -> None:
-        """It is this thread's turn, in the midst of a round that counts on the handles there were when it left."""
+        """Take the turn again, within a round that expects the number of handles at its leaving."""
         self.loop._thread_id = threading.get_ident()
         for _ in range(left - len(self.loop._ready)):
             self.loop.call_soon(_nothing)
 
     def _lend(self) -> None:
-        """On the loop: give the turn to a thread whose wait is over. A stand-in ends with that."""
+        """Give the turn, on the loop, to a thread whose wait is over. A stand-in ends with that."""
         mine = threading.current_thread() is self._thread
         turn = _closed_lock()
         with self._lock:
@@ -188,12 +188,12 @@ class Home:
         left = len(self.loop._ready)
         back.release()
         if not mine:
-            raise _Relieved  # out of the round: the rest of it is the next driver's
+            raise _Relieved  # leaves the round: the next driver does the rest of it
         turn.acquire()
         self._go_on(left)
 
     def _stand_in(self) -> None:
-        """Drive in the place of a thread that waits, until it is back."""
+        """Drive in place of a waiting thread, until it is back."""
         import asyncio
 
         loop, me = self.loop, threading.get_ident()
@@ -213,7 +213,7 @@ class Home:
                 self.loop._run_once()
             except _Relieved:
                 return
-            except (KeyboardInterrupt, SystemExit):  # of a task, whose waiter has it too
+            except (KeyboardInterrupt, SystemExit):  # raised by a task; its waiter gets it too
                 pass
             with self._lock:
                 parked, self._parked = self._parked, None
@@ -224,7 +224,7 @@ class Home:
     # -- the end ---------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what still runs, as `asyncio.run` does at its end, and end the thread."""
+        """Cancel running tasks, as `asyncio.run` does at its end, and end the thread."""
         self._closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CLOSE_SECONDS)
@@ -244,7 +244,7 @@ class Home:
 
 
 class _Relieved(SystemExit):
-    """Raised out of a stand-in's round: a loop lets nothing else through."""
+    """Raised to leave a stand-in's round: a SystemExit, because a loop lets nothing else through."""
 
 
 def _closed_lock() -> threading.Lock:
@@ -254,11 +254,11 @@ def _closed_lock() -> threading.Lock:
 
 
 def _nothing() -> None:
-    """A handle for a round that expects one more."""
+    """Do nothing: a handle for a round that expects one more."""
 
 
 def _silence(loop: Any) -> None:
-    """The process ends with tasks that would not: asyncio says nothing of them."""
+    """Keep asyncio quiet about tasks that did not end with the process."""
     import asyncio
 
     for task in asyncio.all_tasks(loop):
@@ -267,11 +267,11 @@ def _silence(loop: Any) -> None:
 
 _home: Home | None = None
 _making = threading.Lock()
-_inherited: list[Any] = []  # loops of the process that this one is a fork of: closing them would reach into theirs
+_inherited: list[Any] = []  # loops of the forked parent, kept: closing them would affect the parent's
 
 
 def home() -> Home:
-    """The home loop of this process, made when first needed."""
+    """Return the home loop of this process, made when first needed."""
     global _home
     found = _home
     if found is None:
@@ -281,7 +281,7 @@ def home() -> Home:
 
 
 def _forget() -> None:
-    """In a fork: its thread has no loop, and the one that drove the home loop is not here."""
+    """Reset in a fork: its thread has no loop, and the thread that drove the home loop does not exist here."""
     global _home, _making
     _inherited.extend((_home, _mine.owned))
     _home, _making = None, threading.Lock()
@@ -290,7 +290,7 @@ def _forget() -> None:
 
 
 def _close() -> None:
-    """At the program's end, behind all that may still need a loop."""
+    """Close the home loop at the program's end, after everything that may still need a loop."""
     owned, _mine.owned = _mine.owned, None
     if owned is not None:
         owned.runner.close()

@@ -1,4 +1,4 @@
-"""Index ranges: what most items are, most of the time."""
+"""Index ranges, the form of most sets of items."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def in_ranges(ranges: Iterable[tuple[int, int, bool]], lo: int, hi: int) -> set[int]:
-    """The items of [lo, hi) that some range holds."""
+    """Return the items of [lo, hi) that a range contains."""
     return {i for a, b, _ in ranges for i in range(max(a, lo), min(b, hi))}
 
 
@@ -38,7 +38,7 @@ def remove_from(ranges: deque[tuple[int, int, bool]], gone: set[int]) -> None:
 
 
 def runs_of(items: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Runs of consecutive items, rising or falling, as half-open ranges."""
+    """Yield runs of consecutive items, rising or falling, as half-open ranges."""
     lo = hi = -1
     for index in items:
         if lo <= index and index == hi:
@@ -54,7 +54,7 @@ def runs_of(items: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def as_range(items: list[int]) -> Sequence[int]:
-    """Items as a range, if each is one more than the one before."""
+    """Return items as a range, if each is one more than the one before."""
     first = items[0]
     if len(items) == 1:
         return range(first, first + 1)
@@ -64,7 +64,7 @@ def as_range(items: list[int]) -> Sequence[int]:
 
 
 def common(items: Sequence[int], table: Mapping[Any, object]) -> Sequence[int]:
-    """Items that a table may have: those it has where it is the smaller one, else all of them."""
+    """Return the items that a table may have: its keys among them where it is the smaller one, else all items."""
     if len(items) <= len(table):
         return items
     there = items if isinstance(items, range) else set(items)

@@ -1,4 +1,4 @@
-"""Retries: whether an attempt that failed is followed by another, and when."""
+"""Retries: whether another attempt follows a failed one, and when."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 def decide(
     options: RunOptions, attempt: int, error: BaseException | None, rng: random.Random
 ) -> float | None:
-    """Seconds until the next attempt, None when there is none.
+    """Return the seconds until the next attempt, None when there is none.
 
     Args:
         options: retries, retry_delay_seconds, retry_jitter_factor, retry_on.
         attempt: the attempt that failed, from 1, not counting those that the infrastructure lost.
         error: its exception, None for a returned failed state.
-        rng: where jitter comes from.
+        rng: source of the jitter.
     """
     if attempt > options.retries:
         return None
@@ -27,13 +27,13 @@ def decide(
         return None
     delay = base_delay(options, attempt)
     if options.retry_jitter_factor and delay:
-        # Between the delay and (1 + factor) times it: retries that failed together come apart.
+        # Between the delay and (1 + factor) times it, so that items that failed together are retried apart.
         delay *= 1 + options.retry_jitter_factor * rng.random()
     return delay
 
 
 def base_delay(options: RunOptions, attempt: int) -> float:
-    """The delay after this attempt, before jitter; the last of a list repeats."""
+    """Return the delay after this attempt, before jitter; the last of a list repeats."""
     delay = options.retry_delay_seconds
     if callable(delay):
         found = delay(options.retries)

@@ -1,4 +1,4 @@
-"""Steps: what a policy yields wherever something may suspend. Drivers carry them out."""
+"""Steps: a policy yields one wherever something may suspend, and a driver carries it out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Call:
-    """Call a function, sync or async; answered with its value, or its exception is raised into the policy.
+    """Call a function, sync or async; the answer is its value, or its exception is raised into the policy.
 
     Attributes:
         timeout: seconds; past them TaskTimeoutError is raised into the policy.
@@ -34,13 +34,13 @@ class Sleep:
 
 @dataclass(slots=True)
 class Give:
-    """Hand an item to whoever called the policy's function; answered with what they send, or throw, back."""
+    """Give an item to the caller of the policy's function; the answer is the object that the caller sends or throws."""
 
     item: Any
 
 
 class Left(BaseException):
-    """Raised into a policy in answer to `Give`: whoever took its items wants no more of them."""
+    """Raised into a policy in answer to `Give`: the caller takes no more items."""
 
 
 Step = Call | Sleep | Give

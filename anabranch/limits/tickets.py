@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Ticket:
-    """Slots for one block of code, waited for or held; and starts under a rate that it counts as.
+    """Slots for one block of code, waited for or held, and the starts under a rate that the block counts as.
 
     Args:
         needs: slots by limit.
         starts: starts by limit.
-        nudge: tell who hands slots out that there is something to do.
-        on_ready: called once they are there, by who hands them out: it must not block.
+        nudge: wakes the thread that hands slots out.
+            on_ready: called by that thread once the slots are there; it must not block.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Ticket:
     ) -> None:  # fmt: skip
         self.needs = needs
         self.starts = starts
-        self.held = False  # it has its slots; its starts may be still to come
+        self.held = False  # it has its slots; its starts may still be missing
         self.given_back = False
         self._on_ready = on_ready
         self._ready = threading.Event()
@@ -49,7 +49,7 @@ class Ticket:
         return [*self.needs, *(name for name in self.starts if name not in self.needs)]
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until the slots are there; False when that took too long. Interrupted, it waits no more."""
+        """Wait until the slots are there; False after `timeout`. An interrupt ends the wait for good."""
         try:
             return heeding_signals(self._ready.wait, timeout)
         except BaseException:
@@ -57,14 +57,14 @@ class Ticket:
             raise
 
     def give_back(self) -> None:
-        """The block has ended, or nobody waits any more; in a forked copy it goes on in the other process."""
+        """Give the slots back, held or waited for; in a forked copy do nothing: they belong to the other process."""
         if self._copied:
             return
         self.given_back = True
         self._nudge()
 
     def let_in(self) -> None:
-        """Called by who hands slots out."""
+        """Grant the slots; called by the thread that hands them out."""
         self._ready.set()
         if self._on_ready is not None:
             self._on_ready()
@@ -108,9 +108,10 @@ class Inside(contextlib.ContextDecorator):
     """Holds slots of several limits, taken one after another, around a block: `with`, `async with`, or a decorator.
 
     Args:
-        queues: for each limit what makes a ticket, given what to call when it is ready; None: it does not hold.
-        timeout: seconds to wait for all of them.
-        on_wait: called with the limits that have to be waited for.
+        queues: for each limit a function that makes a ticket, given the function to call when it is ready, or returns
+                None where the limit does not hold.
+            timeout: seconds to wait for all of them.
+            on_wait: called with the limits that have to be waited for.
 
     Raises:
         TimeoutError: from entering, when the time is over.
@@ -165,13 +166,13 @@ class Inside(contextlib.ContextDecorator):
         self._leave()
 
     def abandon(self) -> None:
-        """Wait no more: the block is entered without what is still missing."""
+        """Stop waiting: the block is entered without the missing slots."""
         self._abandoned = True
         for ticket in list(self._tickets):
             ticket.let_in()
 
     def _take(self, ticket: Ticket | None) -> Ticket | None:
-        """Queue up; the ticket if it has to be waited for."""
+        """Queue a ticket; returns it if it has to be waited for."""
         if ticket is None or self._abandoned:
             return None
         self._tickets.append(ticket)

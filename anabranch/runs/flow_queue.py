@@ -1,4 +1,4 @@
-"""Runs of flows under limits: a run waits for its slots before its function begins, and can be cancelled there."""
+"""Flow runs under limits: a run waits for its slots before its function begins, and can be cancelled meanwhile."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def queued(run: FlowRun) -> Iterator[Inside]:
-    """The slots that the run needs: within this process (`concurrency_limit`), and of the record's limit on the flow.
+    """Hold the slots that the run needs: of this process (`concurrency_limit`), and of the record's limit on the flow.
 
-    Who leaves their queue (Ctrl-C) has ended.
+    An exception during the wait (Ctrl-C) ends the run.
     """
     name, limit = f"flow:{run.flow.name}", run.flow.options.concurrency_limit
     queues: list[QueueUp] = [lambda ready: run.session.limits.ticket({name: 1}, on_ready=ready)]
@@ -34,7 +34,7 @@ def queued(run: FlowRun) -> Iterator[Inside]:
         run.changed(AwaitingConcurrencySlot(f"waits for a slot of the limit {', '.join(map(repr, limits))}"), 0)
 
     run.slots = Inside(queues, on_wait=waits)
-    if run.cancelled:  # before there was anything to leave
+    if run.cancelled:  # before it was in the queue
         run.slots.abandon()
     try:
         yield run.slots
@@ -47,7 +47,7 @@ def queued(run: FlowRun) -> Iterator[Inside]:
 
 
 def given_up(run: FlowRun) -> FlowResult | None:
-    """How a run ends that was cancelled while it waited."""
+    """Return the result of a run that was cancelled while it waited, else None."""
     if not (run.cancelled and run.row.state == states.AWAITING_SLOT):
         return None
     state = Cancelled("cancelled while it waited for a limit")

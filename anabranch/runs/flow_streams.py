@@ -1,6 +1,6 @@
-"""Generator flows that are called: a generator of their items, whose run begins with the first one.
+"""Calls of generator flows: a generator of their items, and a run that begins with the first item.
 
-    for item in flow(x):     the flow's code runs inside its run, what its reader does between two items does not
+for item in flow(x):     the flow's code runs inside its run, the reader's code between two items does not
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def generator_of(
     flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None
 ) -> Any:
-    """The items of a call, as the flow's function makes them; async for an async one."""
-    made: list[FlowRun] = []  # once the first item was asked for: a generator may never be
+    """Return a generator of the call's items, as the function makes them; async for an async function."""
+    made: list[FlowRun] = []  # filled when the first item is asked for, which may never happen
 
     def policy() -> Generator[Step, Any, Any]:
         return (yield from made[0].stream(args, kwargs))

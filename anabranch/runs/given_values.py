@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Upstream(NamedTuple):
-    """An upstream that did not complete: how it is called, its state, and where it is known."""
+    """An upstream that did not complete: its name, its state, and its place."""
 
     name: str
     state: State
@@ -32,16 +32,16 @@ class Upstream(NamedTuple):
         return self.state.exception() if self.run is None else exception_of(*self.run)
 
     def handle(self) -> None:
-        """Its failure has reached the flow's code."""
+        """Note that its failure has reached the flow's code."""
         if self.run is not None:
             self.run[0].handle(self.run[1])
 
 
 class GivenValues:
-    """What a call was given, and what it waits for besides.
+    """The arguments of a call, and the runs that it waits for besides.
 
     Args:
-        name: of the task or flow that is called.
+        name: the name of the called task or flow.
     """
 
     def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> None:
@@ -52,9 +52,9 @@ class GivenValues:
         self.lifted, self.found = lift((args, kwargs), is_future)
 
     def failed(self) -> Upstream | None:
-        """Wait for all of it; the first that did not complete and is not in `allow_failure`.
+        """Wait for all of them; returns the first that did not complete and is not in `allow_failure`.
 
-        Raises UnfinishedRun for a State that is not final: it never will be, and has no value.
+        Raises UnfinishedRun for a State that is not final: it does not change, and has no value.
         """
         first: Upstream | None = None
         for given, allow in (*self.waited, *self.found):
@@ -64,7 +64,7 @@ class GivenValues:
         return first
 
     def refusal(self, bad: Upstream) -> UpstreamError:
-        """The error of a call that does not begin because of this upstream."""
+        """Return the error of a call that does not begin because of this upstream."""
         error = UpstreamError(f"{self.name!r} was called with the result of {bad.name}, which ended {bad.state}")
         error.__cause__ = bad.exception()
         return error
@@ -72,12 +72,12 @@ class GivenValues:
     def taken(
         self, spec: TaskSpec, return_state: bool, go: Callable[[tuple[Any, ...], dict[str, Any]], Any], *, awaited: bool
     ) -> Any:
-        """Wait, and call with the values: what `go` of these gives, in a coroutine where that is one.
+        """Wait, and return the result of `go` with the values, in a coroutine where the result is one.
 
         Args:
-            spec: of what is called.
-            return_state: give the State of a call that does not begin, in place of an UpstreamError.
-            awaited: it is called from an event loop, which goes on meanwhile.
+            spec: the spec of the called task or flow.
+            return_state: for a call that does not begin, return a State in place of raising UpstreamError.
+            awaited: the caller is an event loop, which goes on during the wait.
         """
         if awaited:
             return drive.run_async(self._taken_later(spec, return_state, go))
@@ -103,15 +103,15 @@ class GivenValues:
         return state
 
     def values(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments, with values in place of futures and States, and exceptions for those in `allow_failure`."""
+        """Return the arguments with values in place of futures and States, and exceptions for failed ones allowed."""
         if not self.found:
-            return self.lifted  # annotations are taken off
+            return self.lifted  # without annotations
         filled: Any = fill(self.lifted, [f.result(raise_on_failure=not allow) for f, allow in self.found])
         return filled[0], filled[1]
 
 
 def _bad(given: Any) -> Upstream | None:
-    """Wait for what stands in an argument; itself, or the first item of it, if that did not complete."""
+    """Wait for a future, list or State in an argument; returns it, or its first item, if that did not complete."""
     if isinstance(given, State):
         return _bad_state(given)
     map: MapRun = given._map

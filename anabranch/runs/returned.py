@@ -1,4 +1,4 @@
-"""What a flow returns: states to the rules of its final state, values to its caller."""
+"""The return value of a flow: states for the rules of its final state, values for its caller."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def resolve_returned(value: Any) -> tuple[Any, Any]:
-    """A flow's return value as (what the final-state rules see, what the caller gets).
+    """Split a flow's return value into (the input of the final-state rules, the value for the caller).
 
-    One rule for futures, future lists and States, alone or at any depth of a collection: the caller gets values in
-    their place, and where one of them did not complete, they decide how the flow ends. One alone, and a plain
-    collection of nothing else, decides in any case. In `allow_failure` none of them does.
+    One rule holds for futures, future lists and States, alone or at any depth of a collection. The caller gets values
+    in their place. If one of them did not complete, they decide the flow's final state. A single one, or a plain
+    collection of nothing else, decides in any case. One in `allow_failure` never does.
 
     Raises UnfinishedRun for a State that is not final.
     """
@@ -42,13 +42,13 @@ def resolve_returned(value: Any) -> tuple[Any, Any]:
 
 
 def resolve_item(value: Any) -> Any:
-    """What a generator flow yields, as its reader gets it; raises what a run among it ended with."""
+    """Return a yielded item with values in place of runs; raises the exception of a run that did not complete."""
     lifted, inside = lift(value, is_future)
     return fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside]) if inside else value
 
 
 def _states_of(given: Any) -> Sequence[State]:
-    """How what was returned ended; whatever it ended with has reached the flow's caller."""
+    """Return the final states of a returned run or list, and mark its failures as handled."""
     if isinstance(given, State):
         if not given.is_final():
             raise UnfinishedRun(f"the flow returned the State {given}, which is not final: return its run's future")
@@ -70,7 +70,7 @@ def _completed(found: Sequence[State]) -> bool:
 
 
 def _nothing_else(value: Any) -> bool:
-    """Whether this is a plain collection of runs, and of nothing besides."""
+    """Return whether this is a plain collection of runs and of nothing else."""
     return is_future(value) or (
         type(value) in (list, tuple, set, frozenset) and bool(value) and all(is_future(v) for v in value)
     )

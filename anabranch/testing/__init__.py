@@ -1,7 +1,7 @@
 """Tools for tests of code that uses anabranch, and of anabranch itself.
 
 - `ManualClock`: time that moves only when told to.
-- `FakeRemoteRunner`: a runner whose workers are elsewhere in all but name: every byte is
+- `FakeRemoteRunner`: a runner that behaves as if its workers were elsewhere: arguments and values are
   pickled, values stay with the worker that made them, and faults come by script or by seed.
 """
 

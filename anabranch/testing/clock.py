@@ -36,7 +36,7 @@ class ManualClock:
         self.advance(max(0.0, seconds))
 
     def advance(self, seconds: float) -> None:
-        """Move on, calling what `call_at` left on the way, in order, each at its own time."""
+        """Move on, with the calls of `call_at` on the way, in order, each at its own time."""
         if seconds < 0:
             raise ValueError(f"time does not go back ({seconds} s)")
         with self._lock:
@@ -57,11 +57,11 @@ class ManualClock:
             return True
 
     def call_at(self, when: float, call: Callable[[], None]) -> None:
-        """Call this when the monotonic time reaches `when`, from the thread that advances."""
+        """Call `call` when the monotonic time reaches `when`, from the thread that advances."""
         with self._lock:
             heapq.heappush(self._alarms, (when, next(self._serial), call))
 
     def next_deadline(self) -> float | None:
-        """Monotonic time of the next call that waits."""
+        """Return the monotonic time of the next waiting call."""
         with self._lock:
             return self._alarms[0][0] if self._alarms else None

@@ -1,9 +1,9 @@
-"""What the program's own loggers say in tasks on workers: it goes to the driver, to the handlers that are there.
+"""Lines of the program's own loggers in tasks on workers, sent to the handlers in the driver.
 
     task: logging.getLogger("lib").info() -> root handler here -> the task's lines --reports--> getLogger("lib"), there
 
-Only where the driver's program has handlers of its own at its root logger; what they want to hear decides the levels
-here. What is logged outside of tasks stays here.
+Only where the driver's program has handlers of its own at its root logger; their levels are the levels here. Lines
+outside of tasks stay here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from anabranch.core.log_lines import LogLine, Wanted, origin_of
 
 
 def hear(wanted: Wanted) -> None:
-    """From here on let the driver have what tasks log in this process, down to the levels that it wants."""
-    if logs.delivers():  # a worker inside the driver's process: its handlers hear it anyway
+    """Send lines of tasks in this process to the driver from now on, down to the wanted levels."""
+    if logs.delivers():  # a worker inside the driver's process: the handlers are here
         return
     root = logging.root
     if not any(isinstance(handler, _Away) for handler in root.handlers):
@@ -28,14 +28,14 @@ def hear(wanted: Wanted) -> None:
 
 
 class _Away(logging.Handler):
-    """Takes what a task logs to the driver."""
+    """A handler that sends a task's lines to the driver."""
 
     def emit(self, record: logging.LogRecord) -> None:
         task = current_task.get()
         if task is None or task.log is None:
             last = logging.lastResort
             if last is not None and record.levelno >= last.level and logging.root.handlers == [self]:
-                last.handle(record)  # as without us
+                last.handle(record)  # as Python does without handlers
             return
         try:
             text, origin = logs.cut(record.getMessage()), origin_of(record, far=True, cut=logs.cut)

@@ -1,4 +1,4 @@
-"""The stages of a chunk as its worker runs them: what each needs at every item, looked up once."""
+"""The stages of a chunk on its worker: the parts that each needs at every item, prepared once."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Binding, Stage, TaskSpec, WorkerPort
     from anabranch.core.stores import BlockStore, ResultStore, StoreProbe
 
-_making = threading.Lock()  # of hashers: threads run chunks of one stage
+_making = threading.Lock()  # threads that run chunks of one stage make one plan
 
 
 def plan_of(port: WorkerPort, ref: int) -> StagePlan:
-    """The plan of a stage, made at first use in this process; it goes when the stage does."""
+    """Return the plan of a stage, made at first use in this process; it lives as long as the stage."""
     stage: Stage = port.shared(ref)
     found: StagePlan | None = stage.plan
     if found is None:
-        with _making:  # threads begin together, and are to share one hasher
+        with _making:  # threads begin together, and must share one hasher
             found = stage.plan
             if found is None:
-                found = stage.plan = StagePlan(port, copy.copy(stage))  # a copy: nothing goes round in a circle
+                found = stage.plan = StagePlan(port, copy.copy(stage))  # a copy, which avoids a reference cycle
     if found.spec.modules is not None:
         found.spec.modules.settle()
     return found
 
 
 class StagePlan:
-    """What one stage needs at each item; shared by the chunks, and the threads, that run it."""
+    """The parts that one stage needs at each item; shared by the chunks, and the threads, that run it."""
 
     __slots__ = (
         "bind", "binder", "blocks", "constants", "digest", "fn", "inputs", "isasync", "plain", "prints", "single",
@@ -62,15 +62,15 @@ class StagePlan:
         if stage.wanted is not None:
             program_logs.hear(stage.wanted)
         self.prints = options.log_prints if options.log_prints is not None else stage.log_prints
-        # Hooks of failures do not count: what fails enters the policy anyway.
+        # Hooks of failures do not count: a failed item enters the policy anyway.
         self.watched = options.watched
         watched = options.on_running or options.on_completion or options.state_handlers
         named = options.task_run_name is not None
-        # Where hooks hear of the end of each run, its value is stored before, by itself; so is that of async ones.
+        # A run with hooks for its end stores its value before, by itself; so does an async run.
         self.blocks = None if watched or self.isasync else _blocks(spec)
         persists = options.persist_result and self.blocks is None
-        # In a resumable run values are stored as well, and inputs of what fails; it goes on where they cannot be.
-        self.unseen: AnabranchError | None = None  # why nothing of that is stored here
+        # A resumable run stores values too, and inputs of failed items; it goes on where they cannot be stored.
+        self.unseen: AnabranchError | None = None  # why none of them is stored here
         self.inputs = None
         try:
             self.inputs = _seen(stage.store, stage.probe) if stage.store is not None else None
@@ -79,7 +79,7 @@ class StagePlan:
         self.soft = self.blocks is None and not stage.bare and options.persist_result is not False
         if self.soft:
             self.blocks = self.inputs
-        self.told = self.warned = False  # how its items are called; that something could not be stored
+        self.told = self.warned = False  # notes, once each: the stored call; that a value could not be stored
         self.constants = constants
         self.plain = not (self.isasync or watched or named or options.cached or persists)
         first = _first_constants(stage.binding)
@@ -111,7 +111,7 @@ class StagePlan:
 
 
 def _first_constants(binding: Binding) -> list[int] | None:
-    """The constants before the item, where a call is ``fn(*constants, item)``, as of a method; None where it is not."""
+    """Return the constants of a call ``fn(*constants, item)``, such as a method's; None for other calls."""
     first, last = binding.args[:-1], binding.args[-1:]
     plain = last == (("item", 0),) and not binding.kwargs and binding.width == 1
     if not plain or any(kind != "const" for kind, _ in first):
@@ -120,7 +120,7 @@ def _first_constants(binding: Binding) -> list[int] | None:
 
 
 def _blocks(spec: TaskSpec) -> BlockStore | None:
-    """Where values persist that have no cache key; None where each attempt stores its own, or says why it cannot."""
+    """Return the store for values without a cache key; None where each attempt stores its own, or warns."""
     if spec.options.cached or not spec.options.persist_result or spec.store is None:
         return None
     try:
@@ -130,7 +130,7 @@ def _blocks(spec: TaskSpec) -> BlockStore | None:
 
 
 def _seen(store: ResultStore, probe: StoreProbe | None) -> BlockStore | None:
-    """The store's blocks; raises where this worker does not see the store that the driver means."""
+    """Return the store's blocks; raises where this worker does not see the driver's store."""
     if probe is not None:
         probe.see(store)
     return store.blocks

@@ -1,8 +1,8 @@
 """anabranch: plain Python functions as one program on threads, processes, Dask or Ray.
 
 Public names are loaded when first used, so that `import anabranch` costs next to nothing. So are the public modules
-(`from anabranch.states import Completed`), whose code lives in rooms; type checkers find them in the stubs beside
-this file.
+(`from anabranch.states import Completed`); their code lives in rooms, and type checkers find them in the stubs
+beside this file.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "wait": ("anabranch.core.waiting", "wait"),
 }
 
-# Public modules, and whose names they give.
+# Public modules, each with the modules that it takes its names from.
 _MODULES: dict[str, tuple[str, ...]] = {
     "cache_policies": ("anabranch.core.policies",),
     "errors": ("anabranch.core.errors",),
@@ -104,12 +104,12 @@ __all__ = [*_HOMES, "__version__"]
 
 
 class _PublicModule(ModuleType):
-    """A module of this name to `import`; what is asked of it is asked of the modules that it stands for."""
+    """A module of this name to `import`; its attributes are those of the modules that it stands for."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "__all__":
             return [known for known in dir(self) if not known.startswith("_")]
-        if not name.startswith("__"):  # who goes through all modules for those loads nothing
+        if not name.startswith("__"):  # so that code that scans all modules for dunder names loads nothing
             for home in self._homes():
                 if hasattr(home, name):
                     return getattr(home, name)

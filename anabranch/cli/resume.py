@@ -1,4 +1,4 @@
-"""`anabranch resume RUN`: continue a run whose driver is gone; `anabranch retry RUN`: run it once more."""
+"""`anabranch resume RUN`: continue a run without a living driver; `anabranch retry RUN`: run it once more."""
 
 from __future__ import annotations
 

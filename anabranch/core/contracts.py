@@ -415,7 +415,7 @@ class Runner(Protocol):
 
 
 class SpillingRunner(Runner, Protocol):
-    """A runner whose values lie in this machine's memory until they are told to leave it.
+    """A runner that keeps values in this machine's memory until it is told to move them.
 
     An engine with workers elsewhere manages its own memory and is not one. Both methods block. They raise
     ResultReleased when the block is gone, SerializationError for values that cannot be pickled, RunnerError when

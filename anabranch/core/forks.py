@@ -1,10 +1,10 @@
-"""Forked copies of this process: what the program has set up here is undone in them, and no run ends there.
+"""Forked copies of this process: anabranch's set-up is undone in them, and their end ends no run.
 
-    process -- os.fork() --> a copy: one thread, and nobody behind the locks, pipes and files that it shares
+process -- os.fork() --> a copy: one thread, without the threads that own its locks, pipes and files
 
 A copy is the user's: a child of `multiprocessing`, a worker of a pool. It keeps the values that it has; handlers of
-signals, drivers and contexts of runs go at once. A function that began in the process may come back in the copy as
-well, by its end, an exception or `sys.exit`: that end is the copy's own and not the run's.
+signals, drivers and contexts of runs go at once. A function that began in the process may return in the copy as well,
+by its end, an exception or `sys.exit`: that end belongs to the copy and not to the run.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from anabranch.core.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE = 1.0  # seconds that a fork waits for other threads to come out of `steady`
+PATIENCE = 1.0  # seconds that a fork waits for other threads to leave `steady`
 
 
 class Owned(Protocol):
-    """Something that only the process that made it may use."""
+    """An object that only its own process may use."""
 
     def let_go(self) -> None: ...
 
@@ -36,16 +36,16 @@ _undo: list[Callable[[], object]] = []
 _owned: weakref.WeakSet[Owned] = weakref.WeakSet()
 _mark: list[int] = []
 _steady = threading.Condition()
-_unmasked: set[Any] = set()  # signals that the forking thread holds back by itself
-_inside = 0  # threads that no fork may take by surprise
+_unmasked: set[Any] = set()  # signals that the forking thread blocks itself
+_inside = 0  # threads inside `steady`, for which a fork waits
 
 
 class Copied(BaseException):
-    """A function of the user's came back in a forked copy of the process that had called it.
+    """Raised when a user's function returns in a forked copy of the process that called it.
 
     Args:
-        value: what it returned.
-        error: what it raised instead.
+        value: the return value.
+        error: the exception in place of one.
     """
 
     def __init__(self, value: Any, error: BaseException | None) -> None:
@@ -54,7 +54,7 @@ class Copied(BaseException):
         self.error = error
 
     def outcome(self) -> Any:
-        """What the function gave: its value, or its exception, raised."""
+        """Return the function's value, or raise its exception."""
         if self.error is None:
             return self.value
         try:
@@ -64,7 +64,7 @@ class Copied(BaseException):
 
 
 def mark() -> list[int]:
-    """A list that is empty here, and no more in copies that are forked from now on: one look tells where code runs."""
+    """Return a list that is empty here and filled in later forked copies, so that one look tells them apart."""
     return _mark
 
 
@@ -74,13 +74,13 @@ def in_copies(undo: Callable[[], object]) -> None:
 
 
 def owned(one: Owned) -> None:
-    """In each forked copy `let_go` of it is called, as with `in_copies`, as long as somebody holds it."""
+    """Call its `let_go` in each forked copy, as with `in_copies`, as long as the object lives."""
     _owned.add(one)
 
 
 @contextmanager
 def steady() -> Iterator[None]:
-    """Around the use of a library with locks of its own, SQLite: a copy would find them taken, and by nobody."""
+    """Hold forks off while a library with locks of its own (SQLite) is in use: a copy would find them held for ever."""
     global _inside
     with _steady:
         _inside += 1
@@ -93,7 +93,7 @@ def steady() -> Iterator[None]:
 
 
 class NotHere:
-    """In the place of a lock, in a copy: who wants it hears where the things are that it guards."""
+    """Stands in place of a lock in a copy: taking it raises an error that names the process of the guarded objects."""
 
     def __init__(self) -> None:
         self.why = (
@@ -114,7 +114,7 @@ class NotHere:
 
 
 def leave(error: BaseException | None) -> NoReturn:
-    """End a copy whose code has nowhere to go back to, as the interpreter would at the end of its main thread."""
+    """End a copy that has no caller to return to, as the interpreter ends at the end of its main thread."""
     code = 0 if error is None else 1
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
@@ -125,7 +125,7 @@ def leave(error: BaseException | None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:  # closed, or replaced by something of the user's
+        except Exception:  # closed, or replaced by the user
             pass
     os._exit(code & 0xFF)
 
@@ -134,7 +134,7 @@ def _hold() -> None:
     global _unmasked
     _steady.acquire()
     _steady.wait_for(lambda: not _inside, PATIENCE)
-    # What a copy is told before it has handlers of its own waits until it has: a pool ends its workers early.
+    # A signal to a copy waits until the copy has its own handlers: a pool may end its workers early.
     _unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR1))
 
 

@@ -336,7 +336,7 @@ class _Rebuild:
         return self.fields(kind, value, allow, key)
 
     def steps(self, items: list[Any], allow: bool) -> Any:
-        """Rebuild the elements of an iterator, whose futures the search could not see."""
+        """Rebuild the elements of an iterator: the search could not see the futures among them."""
         touched, alive = _search((items,), self.is_future, marks=self.marks, allow=int(allow))
         self.touched |= touched
         self.alive += alive
@@ -386,7 +386,7 @@ class _Rebuild:
 def _copy_of(value: Any, given: dict[str, Any]) -> Any:
     try:
         return copy.copy(value)
-    except AttributeError:  # a slotted, frozen class with an unset field, whose own copying needs all fields
+    except AttributeError:  # a slotted, frozen class with an unset field: its own copying needs all fields
         new = object.__new__(type(value))
         for name, v in given.items():
             object.__setattr__(new, name, v)

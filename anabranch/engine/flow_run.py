@@ -239,7 +239,7 @@ def _crashed(error: BaseException) -> State:
 def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
     runs = this.world.runs()
     state = final_state.decide(seen, runs, reference=this.world.reference(), strict=this.options.strict)
-    if this.left and not state.is_completed():  # a reader who has left gets no failures
+    if this.left and not state.is_completed():  # after the reader has left, failures are not raised
         state = states.Completed("not all of its items were read", given)
     if state.is_completed():
         if runs.unhandled and (seen is not None or this.left):

@@ -1,4 +1,4 @@
-"""A generator's items, given one by one to the caller of a task or flow, whose code runs between two of them."""
+"""A generator's items, given one by one to the caller of a task or flow; the caller's code runs between them."""
 
 from __future__ import annotations
 

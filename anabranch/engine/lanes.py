@@ -1,4 +1,4 @@
-"""Runners and chunks in flight, as the dispatcher sees them."""
+"""Lanes and chunks in flight: the dispatcher's view of runners."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Lane:
         self.maximum = maximum
         self.offers = dict(capabilities.resources)  # the most of each that one worker has
         self.in_flight = 0
-        self.blocked = 0  # of these, chunks whose task waits for others
+        self.blocked = 0  # of these, chunks with a task that waits for others
         self.runnable: list[tuple[int, bool, int, int, MapRun]] = []
         self.lost: str | None = None
 
 
 class Sent:
-    """A chunk in flight: whose items its positions are, stage by stage."""
+    """A chunk in flight, with the items of its positions, stage by stage."""
 
     __slots__ = (
         "at_once", "chunk", "dirty", "items", "lane", "limits", "maps", "once", "places", "reported", "taken",

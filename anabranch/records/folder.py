@@ -149,7 +149,7 @@ class DriverFile(SqliteFile):
         if not self.path.exists():
             new = self.path.with_suffix(".new")
             prepare(new, wal=False)
-            new.replace(self.path)  # so that readers who find the file find its tables
+            new.replace(self.path)  # so that a reader that finds the file finds its tables
         return super().connect()
 
     def overtaken(self, connection: Any, tokens: Mapping[str, int]) -> set[str]:

@@ -46,7 +46,7 @@ THREADS = {
 NATIVE = "driver: engine's native threads (wire)"
 # Which part a process belongs to, by a word of its command line.
 PROCESSES = {
-    "process_worker": "worker processes",
+    "anabranch.runners.process.worker": "worker processes",
     "spawn_main": "worker processes",
     "ray::RayWorker": "worker processes",
     "anabranch.runners.dask.local_cluster": "engine: Dask's scheduler and nannies (wire)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import signal
@@ -131,6 +132,13 @@ def test_ray_rows(tmp_path: Path) -> None:
     samples = run(tmp_path / "figures.json", "--only", "chains_ray", seconds=170)
     assert [s["side"] for s in samples] == ["ours", "peer"]
     check(samples)
+
+
+def test_profile_finds_processes_by_modules_that_exist() -> None:
+    """A command line names the module that its process runs; one that was moved would count as another part."""
+    ours = [word for word in profile.PROCESSES if word.startswith("anabranch.")]
+    assert "anabranch.runners.process.worker" in ours
+    assert [word for word in ours if importlib.util.find_spec(word) is None] == []
 
 
 @MEASURES

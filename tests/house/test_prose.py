@@ -1,7 +1,7 @@
 """Plain English, as far as a test can tell: docstrings and comments name their subject.
 
 "Who", "whoever", "whom" and "whose" often stand where the noun of the caller, the worker or the thread is missing.
-A few are right; the cap is the number there is, and goes down only.
+A few are right. The cap only goes down.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORDS = re.compile(r"\b(who|whose|whom|whoever)\b", re.IGNORECASE)
-MOST = 0
+MOST = 160
 
 
 def prose(source: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
     inputs are there --> make_ready --> recorded with the same inputs, value in the store? --yes--> Completed
                                                                                          --no---> sent
 
-What they read has ended by then, and says whether it is what it was (`core/earlier.py`).
+By then their inputs have ended, and it is known whether these are unchanged (`core/earlier.py`).
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ if TYPE_CHECKING:
 
 
 def split(map: MapRun, lo: int, hi: int) -> list[tuple[int, int, bool]]:
-    """Runs of items of [lo, hi) that are kept (True), or have to run."""
+    """Yield runs of items of [lo, hi) that are kept (True), or have to run."""
     assert map.earlier is not None
     one, several = functools.partial(_unchanged, map), functools.partial(_all_unchanged, map)
     return list(map.earlier.split(lo, hi, one, several))
 
 
 def take_over(map: MapRun, lo: int, hi: int) -> list[Row]:
-    """Items [lo, hi) are completed without a run; gives what the record gets of them."""
+    """Complete items [lo, hi) without running them; returns their rows for the record."""
     assert map.earlier is not None
     rows: list[Row] = []
     map.codes[lo:hi] = bytes([states.COMPLETED]) * (hi - lo)
     map.done += hi - lo
     map.gaps = True
-    if map.keys is not None and map.kind != "map":  # a new series: what is recorded of it is under another's name
+    if map.keys is not None and map.kind != "map":  # a new series: its recorded rows have another series' id
         for index in range(lo, hi):
             place = map.earlier.places.find(index)
             if place is not None:
                 map.stored.add(place[0], (index,), (place[1],))
             rows.append(stored_row(map, index, place))
         rows.append(ItemBlock(map.id, lo, hi - lo))
-    # Made again since, for its value was lost, and given up: what is stored stands, but the record says otherwise.
+    # An item that ran again for its lost value and was cancelled: the stored value holds, but the last row differs.
     again = [i for i in common(range(lo, hi), map.attempts) if i in map.attempts]
     rows += [ItemBlock(map.id, index, 1, attempt=map.attempts[index]) for index in again]
     return rows
 
 
 def count_on(map: MapRun, lo: int, hi: int) -> None:
-    """Attempts of an earlier driver count on, and not against `retries`."""
+    """Continue the attempt numbers of an earlier driver, which do not count against `retries`."""
     assert map.earlier is not None
     for index, last in map.earlier.tried(lo, hi):
-        if last >= map.attempt(index):  # else it had not completed when the last driver ended, and is numbered
+        if last >= map.attempt(index):  # else it was unfinished at the last driver's end, and has its number
             map.attempts[index] = last + 1
             map.excused[index] = last
 
 
 def _unchanged(map: MapRun, index: int) -> bool:
-    """Whether what an item reads is what it was when it completed."""
+    """Return whether the values that an item reads are those of its completion."""
     return _gates_hold(map) and hold(map.feeds, at=index) and hold(map.item_upstreams.get(index, ()))
 
 
 def _all_unchanged(map: MapRun, lo: int, hi: int) -> bool:
-    """The same for a range, where that can be told at a glance."""
+    """Return the same for a range, if that is known without looking at each item; else False."""
     if map.item_upstreams or not _gates_hold(map):
         return False
     return all(up.map.earlier is not None and up.map.earlier.all_hold(lo, hi) for up in map.feeds)

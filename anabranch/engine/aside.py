@@ -1,4 +1,4 @@
-"""User code that runs in the driver for runs that end there: lost, cancelled, not admitted, out of time."""
+"""User code in the driver, for runs that end there: lost, cancelled, not admitted, out of time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def run_of(map: MapRun, index: int, state: State, given: Given) -> TaskRun:
-    """The run as hooks see it."""
+    """Return the run in the form for hooks."""
     return TaskRun(
         map.spec.name, map.id, index, map.attempt(index), map.flow_run_id, getattr(map.scope, "flow_run_name", ""),
         map.tags, map.kind, map.names.get(index, ""), excused=map.excused.get(index, 0),
@@ -40,12 +40,12 @@ def run_of(map: MapRun, index: int, state: State, given: Given) -> TaskRun:
 
 
 def _error(info: ErrorInfo | None) -> BaseException | None:
-    """What hooks and handlers see: they may raise it."""
+    """Return an exception for hooks and handlers, which they may raise."""
     return None if info is None or info.exception is None else twin(info.exception)
 
 
 def run_hooks(told: RunHooks, warn: Callable[[str], None]) -> None:
-    """The hooks of an end that stands; handlers are told of a cancel here, and cannot replace it."""
+    """Call the hooks of a final end; for a cancel call handlers too, which cannot replace it."""
     map, index = told.map, told.index
     info = map.errors.get(index)
     data = told.value if states.is_success(told.code) else _error(info)
@@ -67,7 +67,7 @@ def run_hooks(told: RunHooks, warn: Callable[[str], None]) -> None:
 
 
 def judge(asked: Judge, warn: Callable[[str], None]) -> Verdict:
-    """What an end decided in the driver becomes once the task's state handlers have seen it."""
+    """Call the task's state handlers for an end decided in the driver; returns the resulting end."""
     map, index = asked.map, asked.index
     data = _error(asked.error)
     new = _state(map, index, asked.code, asked.message, data)
@@ -84,7 +84,7 @@ def judge(asked: Judge, warn: Callable[[str], None]) -> Verdict:
 
 
 def decide(asked: Decide, warn: Callable[[str], None]) -> Verdict | None:
-    """What becomes of a timed-out item that has retries left; None: its condition wants no other attempt."""
+    """Return the verdict on a timed-out item with retries left; None: its condition refuses another attempt."""
     map, index, options = asked.map, asked.index, asked.map.options
     error = TaskTimeoutError(asked.message)
     if options.retry_condition_fn is not None:
@@ -94,7 +94,7 @@ def decide(asked: Decide, warn: Callable[[str], None]) -> Verdict | None:
     new = _state(map, index, states.AWAITING_RETRY, asked.message, error)
     new.start_time = new.timestamp + asked.delay
     answer = _answered(map, index, _ran(map, index), new)
-    if not answer.is_final():  # the hooks of an end are called when it stands
+    if not answer.is_final():  # the hooks of an end are called once it is final
         run = run_of(map, index, answer, given_to(map, index))
         drive.run(hooks.called(hooks.hooks_for(options, answer), task_of(map.spec), run, answer, warn))
     return Verdict(states.AWAITING_RETRY, asked.message, delay=asked.delay) if answer is new else _verdict(answer)
@@ -112,10 +112,10 @@ def _wanted(
 
 
 def _answered(map: MapRun, index: int, old: State, new: State) -> State:
-    """The state after the task's handlers have seen the new one."""
+    """Return the state that the task's handlers leave."""
     try:
         return drive.run(hooks.handled(map.options.state_handlers, task_of(map.spec), old, new))
-    except BaseException as error:  # even sys.exit: who waits for this run waits for an answer
+    except BaseException as error:  # even sys.exit: the run's waiters need an answer
         return Failed(f"Unexpected error while calling state handlers: {told(error)}", error)
 
 
@@ -126,7 +126,7 @@ def _verdict(answer: State) -> Verdict:
 
 
 def _ran(map: MapRun, index: int) -> State:
-    """The state of an attempt that was under way."""
+    """Return the state of an attempt under way."""
     return _state(map, index, states.RETRYING if map.attempt(index) > 1 else states.RUNNING)
 
 

@@ -1,4 +1,4 @@
-"""Building a chunk: which items, which stages travel along, and where their arguments come from."""
+"""Builds a chunk: its items, the stages that travel along, and the arguments."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from anabranch.engine.lanes import Lane
     from anabranch.engine.tables import Tables
 
-LIGHT_BYTES = 4096  # of an item's argument: so small that many may travel together,
-MANY_PARTS = 64  # unless there are more of them than are worth a look
-INLINE_BYTES = 1024  # a value of so many bytes may come home inside its report,
-PACKED_BYTES = 64 << 20  # until so many are there in all
+LIGHT_BYTES = 4096  # items with smaller arguments may travel together in any number,
+MANY_PARTS = 64  # unless an argument has more parts than this, which are not counted
+INLINE_BYTES = 1024  # a value up to this size comes home inside its report,
+PACKED_BYTES = 64 << 20  # until the driver holds so many bytes of them
 
 
 def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
-    """Take items off the map's ready ranges and make them a chunk in flight."""
+    """Take items off the map's ready ranges and make a chunk in flight of them."""
     tables = board.tables
     items = take_items(tables, lane, map)
     if not items:
         return None
     try:
         read = arguments(map, items)
-    except Exception:  # whatever the code of a value does that is unpickled
+    except Exception:  # unpickling a value may raise anything
         items = _readable(board, map, items)
         if not items:
             return None
         read = arguments(map, items)
     again = bool(map.attempts) and any(i in map.attempts for i in items)
-    # What reads an item that is done again may be on its way already.
+    # Readers of an item that runs again may be in flight already.
     maps, per_stage = ((map,), (items,)) if again else follow(tables.ledger, map, items)
     chunk = _written(tables, map, items, read, maps, per_stage)
     _commit(tables, Sent(chunk, lane, maps, per_stage))
@@ -59,7 +59,7 @@ def _written(
     tables: Tables, map: MapRun, items: Sequence[int], read: Arguments, maps: tuple[MapRun, ...],
     per_stage: tuple[Sequence[int], ...],
 ) -> Chunk:  # fmt: skip
-    """The chunk of these items and stages, called with what was read."""
+    """Return the chunk of these items and stages, with the arguments that were read."""
     attempts = excused = None
     if map.attempts:
         numbers = [map.attempts.get(i, 1) for i in items]
@@ -88,7 +88,7 @@ def _written(
 
 
 def _commit(tables: Tables, sent: Sent) -> None:
-    """The chunk is in flight from here on: its maps know it, and its limits count it."""
+    """Put the chunk in flight: enter it in its maps and its limits."""
     map, chunk = sent.maps[0], sent.chunk
     if map.limits:
         sent.limits, sent.places = map.limits, tables.limits.fill(map, len(chunk.items))
@@ -100,7 +100,7 @@ def _commit(tables: Tables, sent: Sent) -> None:
 
 
 def _readable(board: Board, map: MapRun, items: Sequence[int]) -> Sequence[int]:
-    """Those whose arguments can be had; the others fail, each with what its argument raised."""
+    """Return the items with readable arguments; the others fail, each with the exception of its argument."""
     found = []
     for index in items:
         try:
@@ -129,7 +129,7 @@ def _several_stages(maps: tuple[MapRun, ...], per_stage: tuple[Sequence[int], ..
 
 
 def take_items(tables: Tables, lane: Lane, map: MapRun) -> Sequence[int]:
-    """The next items: one range if the first is long enough, else several gathered."""
+    """Return the next items: one range if the first is long enough, else several."""
     lo, hi, exact = map.ready[0]
     most = tables.limits.most(map) if map.limits else hi
     if exact and hi - lo > most:
@@ -160,7 +160,7 @@ def take_items(tables: Tables, lane: Lane, map: MapRun) -> Sequence[int]:
 
 
 def _light(map: MapRun, index: int) -> bool:
-    """Whether what the item is called with, as far as it is the driver's, is small."""
+    """Return whether the item's argument, as far as the driver has it, is small."""
     source = map.source
     given = source.at(index) if source is not None and source.random_access else map.args.get(index)
     if map.starred and type(given) is tuple:
@@ -171,7 +171,7 @@ def _light(map: MapRun, index: int) -> bool:
 
 
 def _kept(map: MapRun, items: Sequence[int], later: MapRun | None) -> bool:
-    """Whether a stage's values have readers beyond the next stage (or may be needed to repeat it)."""
+    """Return whether a stage's values have readers beyond the next stage (or may be needed to repeat it)."""
     if map.list_readers or (later is not None and (later.options.retries or later.options.cached)):
         return True
     if map.keep and (later is None or map.list_handles or not map.handles.keys().isdisjoint(items)):
@@ -196,7 +196,7 @@ class Arguments:
 
 
 def arguments(map: MapRun, items: Sequence[int]) -> Arguments:
-    """What a chunk of these items is called with."""
+    """Return the arguments of a chunk of these items."""
     found = Arguments()
     if map.item_upstreams and not map.feeds and (map.source is None or not map.source.random_access):
         found.args = [_single(map, index, position, found) for position, index in enumerate(items)]
@@ -250,7 +250,7 @@ def _fed(map: MapRun, index: int, position: int, read: Arguments) -> Any:
 
 
 def _value_of(up: Upstream, index: int | None, read: Arguments, here: list[int]) -> Any:
-    """The value itself when it is in the driver, else a Hole that the worker fills."""
+    """Return the value itself when it is in the driver, else a Hole that the worker fills."""
     if index is None:
         return [_value_of(up, i, read, here) for i in range(len(up.map.codes))]
     map = up.map
@@ -272,7 +272,7 @@ def _value_of(up: Upstream, index: int | None, read: Arguments, here: list[int])
 
 
 def _saved(map: MapRun, index: int, read: Arguments, here: list[int]) -> Any:
-    """A value that is nowhere but in the result store, if it is there."""
+    """Return a Hole for a value that only the result store has, if it is there."""
     place = map.stored.find(index) if map.resumable else None
     if place is None:
         return None

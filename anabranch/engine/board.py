@@ -1,6 +1,6 @@
-"""What may run, what follows from an end, and cancelling: the heart of the dispatcher; see `dispatch.py`.
+"""Readiness, ends and cancelling: the heart of the dispatcher; see `dispatch.py`.
 
-    all that an item reads has ended --> ready --> sent --> ended --> what reads it --> ready ...
+all inputs of an item have ended --> ready --> sent --> ended --> its readers --> ready ...
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from anabranch.engine.values import Values
     from anabranch.engine.windows import Windows
 
-FEW = 16  # items that are cancelled together get a row each, more than these get columns
+FEW = 16  # items; so many that are cancelled together get a row each, more get columns
 
 
 class Board:
-    """Items become ready, end, and are cancelled: each end admits what waited for it, so the three are one.
+    """Items become ready, end, and are cancelled. Each end admits waiting items, so the three belong together.
 
     Attributes:
-        cancelling: maps that are being cancelled together: nothing of them fails for another's cancel.
-        cancelled_by: the word for the one that cancels them.
-        turned_away: how all items of a map end, also those still to come, by the map's id.
+        cancelling: maps that are being cancelled together: an item of one does not fail for another's cancel.
+        cancelled_by: the word for the canceller.
+        turned_away: by a map's id, the end of all its items, also of those still to come.
     """
 
     def __init__(self, tables: Tables, timers: Timers, windows: Windows, values: Values, recipes: Recipes) -> None:
@@ -58,11 +58,11 @@ class Board:
     # -- becoming ready --------------------------------------------------------------------------
 
     def make_ready(self, map: MapRun, lo: int, hi: int, *, exact: bool = False, front: bool = False) -> None:
-        """Items [lo, hi) may be sent, but for those that an earlier driver has completed.
+        """Make items [lo, hi) ready to be sent, except those that an earlier driver has completed.
 
         Args:
-            exact: as one chunk of just these.
-            front: before those that are ready already.
+            exact: send them as one chunk of just these.
+            front: send them before the ready ones.
         """
         if hi <= lo:
             return
@@ -88,7 +88,7 @@ class Board:
         self.tables.enqueue(map)
 
     def admit_range(self, map: MapRun, lo: int, hi: int) -> None:
-        """Upstream items [lo, hi) of an item-wise map have ended, all or in part."""
+        """Admit items [lo, hi) of an item-wise map, after some or all of their upstream items have ended."""
         hi = min(hi, len(map.codes))
         if self.turned_away and map.id in self.turned_away:
             self.end_as_all(map, lo, hi)
@@ -120,7 +120,7 @@ class Board:
         self.make_ready(map, start, hi)
 
     def with_inputs(self, map: MapRun, items: list[int]) -> list[int]:
-        """Of items to be sent again, those whose inputs are (still) there; the others wait for them anew."""
+        """Return those of items to be sent again that have their inputs; the others wait for them anew."""
         if map.feeds:
             return [i for i in items if all(u.map.is_terminal(i) for u in map.feeds)]
         if not map.item_upstreams:
@@ -137,8 +137,8 @@ class Board:
         return found
 
     def call_back(self, map: MapRun, lost: set[int]) -> None:
-        """Values that were there are lost: consumers not yet sent wait again. Those in flight may have read them."""
-        if not lost:  # nobody wanted them
+        """Let consumers that are not sent yet wait again for lost values. Those in flight may have read them."""
+        if not lost:  # they have no readers
             return
         for consumer in map.map_consumers:
             remove_from(consumer.ready, lost)
@@ -155,7 +155,7 @@ class Board:
                 self.with_inputs(other, sorted(waiting))
 
     def admit_item(self, map: MapRun, index: int) -> None:
-        """All upstreams of a single item have ended."""
+        """Admit a single item, after all its upstreams have ended."""
         if map.is_terminal(index) or index in map.delayed:
             return
         if self._admitted(map, index, map.item_upstreams.get(index, ())):
@@ -180,8 +180,8 @@ class Board:
         return False
 
     def come_back(self, map: MapRun, index: int) -> None:
-        """The time of a delayed item has come."""
-        # It may have travelled behind a producer whose value was lost with it: then that comes first.
+        """Make a delayed item ready at its time."""
+        # If it travelled behind a producer and the producer's value was lost with it, the producer runs first.
         if index not in map.blocked_items and self.with_inputs(map, [index]):
             self.make_ready(map, index, index + 1)
 
@@ -202,9 +202,9 @@ class Board:
             self.grow(consumer, min(len(u.map.codes) for u in consumer.feeds))
 
     def gate_opened(self, map: MapRun) -> None:
-        """All that the whole map waited for has ended: its constants can be had, or it is not admitted."""
+        """Start a map after all its gates have ended: read its constants, or turn it away."""
         gates = map.item_upstreams.get(-1, ())
-        problem = triggers.refusal(gates, map.options.trigger) if gates else None  # no gates: its items are asked
+        problem = triggers.refusal(gates, map.options.trigger) if gates else None  # no gates: asked per item
         if problem is not None:
             why = causes.of_refusal(map, gates)
             self.gates_read(map)
@@ -222,7 +222,7 @@ class Board:
                 self.ledger.let_go(up)
 
     def turn_away(self, map: MapRun, code: int, message: str, why: Reason) -> None:
-        """None of the map's items begins, and none of those that its iterator, or what feeds it, has still to bring."""
+        """End all items of a map without running them, also those that its iterator or its feeds still bring."""
         if not map.closed:
             self.turned_away[map.id] = (code, message, why)
         self.end_items(map, range(len(map.codes)), code, message, reason=why)
@@ -232,12 +232,12 @@ class Board:
             for feed in map.feeds[:1]:
                 self.admit_range(map, 0, min(len(map.codes), len(feed.map.codes)))
         elif map.source is not None and map.source.random_access:
-            # Some may have been cancelled while the map was waiting.
+            # Some items may have been cancelled while the map was waiting.
             for lo, hi in [(0, len(map.codes))] if not any(map.codes) else _unfinished(map):
                 self.make_ready(map, lo, hi)
             self.check_finished(map)
         elif map.source is not None:
-            self.tables.enqueue(map)  # whoever waits had some of it pulled before it could begin
+            self.tables.enqueue(map)  # a waiter may have had some of it pulled before it could begin
             self.windows.pull(map)
         elif map.kind == "map":
             self.check_finished(map)
@@ -247,7 +247,7 @@ class Board:
         self.end_items(map, range(lo, hi), code, message, reason=why)
 
     def close_map(self, map: MapRun) -> None:
-        """No more items will come."""
+        """Close a map: no more items come."""
         map.closed = True
         for consumer in map.map_consumers:
             if not consumer.closed and all(u.map.closed for u in consumer.feeds):
@@ -265,12 +265,12 @@ class Board:
         error: ErrorInfo | None = None,
         reason: Reason | None = None,
     ) -> None:
-        """Give items that are not yet terminal a final state decided in the driver, and tell the rest.
+        """Give items that are not terminal a final state decided in the driver, and do everything that follows.
 
-        State handlers are asked first: until they have answered, the item is held as if delayed. A
-        cancel stands, they are only told of it.
+        State handlers are asked first: until they have answered, the item is held as if delayed. A cancel is final:
+        handlers are called for it and cannot replace it.
         """
-        if map.earlier is not None and map.earlier.attempts:  # an end without an attempt follows on those before, too
+        if map.earlier is not None and map.earlier.attempts:  # an end without an attempt continues the numbers too
             for lo, hi in runs_of(items):
                 adopting.count_on(map, lo, hi)
         ended = [i for i in items if not map.is_terminal(i)]
@@ -287,7 +287,7 @@ class Board:
         self._end(map, ended, code, message, error, reason=reason)
 
     def judged(self, asked: Judge, found: Verdict) -> None:
-        """The handlers have seen the end of an item, and may have put another state in its place."""
+        """Take in the handlers' answer about the end of an item, perhaps another state."""
         map, index = asked.map, asked.index
         if map.is_terminal(index):  # cancelled meanwhile
             return
@@ -316,7 +316,7 @@ class Board:
                 map.messages[index] = message
             if error is not None:
                 map.errors[index] = error
-            if not many or index in map.attempts or index == ended[0]:  # the first one's row has the reason of all
+            if not many or index in map.attempts or index == ended[0]:  # the first item's row has the reason of all
                 self.tables.rows.append(item_row(self.tables.wall, map, index, code, message, error, reason))
         if many:
             self.tables.rows += cancelled_rows(map, [i for i in ended if i not in map.attempts], self.tables.wall)
@@ -326,11 +326,11 @@ class Board:
         if any_for(map.options, code):
             self.tables.out.extend(RunHooks(map, i, code, message, value, given_to(map, i)) for i in ended)
         self.ended(map, ended)
-        # An attempt that is to be done again has a place in its block, which nobody will look for now.
+        # An attempt that would have been repeated has a slot in its block, which will not be read now.
         self.ledger.settle(map, min(ended), max(ended) + 1)
 
     def give_up_children(self, map: MapRun, items: Sequence[int]) -> None:
-        """What these runs had submitted: their futures went with them, so nobody can ask for it any more."""
+        """Cancel the runs that these runs have submitted: their futures are gone, so they cannot be read any more."""
         if not self.tables.nested:
             return
         found = [child for i in items for child in self.tables.nested.get(f"{map.id}/{i}", ()) if not child.finished]
@@ -338,7 +338,7 @@ class Board:
             self.cancel_together(found, "parent")
 
     def ended(self, map: MapRun, items: Sequence[int], reading: Sequence[int] | None = None) -> None:
-        """Items are terminal now: free what they (or only `reading`) read, wake and admit who waited for them."""
+        """Handle items that are terminal now: free the inputs of all (or of `reading`), wake waiters, admit readers."""
         if map.followers:
             spell_out(self.ledger, map, items)
         if map.feeds or map.item_upstreams:
@@ -364,7 +364,7 @@ class Board:
         self.check_finished(map)
 
     def links_ended(self, map: MapRun, links: Sequence[Sequence[int]], ended: Sequence[int]) -> None:
-        """As `ended`, of links that travelled together: behind the first, each waited for and read the one before.
+        """Do as `ended`, for links that travelled together: each but the first has waited for and read the one before.
 
         Args:
             links: the items of each stage.
@@ -376,13 +376,13 @@ class Board:
             if recipes:
                 map.recipes[reader] = (Upstream(map, index),)
                 map.args[reader] = PIPE
-            if followers.pop(index, None) is None:  # it had been spelled out
+            if followers.pop(index, None) is None:  # the chain was written out into the tables
                 self.ledger.link_read(map, index)
                 map.item_upstreams.pop(reader, None)
                 map.blocked_items.pop(reader, None)
             if consumers:
                 for consumer, which in consumers.pop(index, ()):
-                    if which != reader or consumer is not map:  # it came after these had been sent
+                    if which != reader or consumer is not map:  # a consumer that came after these had been sent
                         self._upstream_ended(consumer, which)
         self.ended(map, ended, links[0])
 
@@ -427,7 +427,7 @@ class Board:
         self.admit_item(map, index)
 
     def check_finished(self, map: MapRun) -> None:
-        """Tell those who wait for all of the map once its last item has ended."""
+        """Wake the waiters for the whole map once its last item has ended."""
         if map.sent or not map.finished:
             return
         if map.list_consumers:
@@ -445,7 +445,7 @@ class Board:
     # -- cancelling ------------------------------------------------------------------------------
 
     def cancel_items(self, map: MapRun, indices: Sequence[int], *, force: bool = True, by: str = "user") -> None:
-        """Give up items: those not started never start; running ones are stopped where that is possible."""
+        """Cancel items: those not started never start; running ones are stopped where that is possible."""
         wanted = [i for i in indices if not map.is_terminal(i)]
         if not wanted:
             return
@@ -461,11 +461,11 @@ class Board:
         self.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
 
     def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:
-        """Give up the rest of a map; with `unpulled_only` just what was not taken from its iterator."""
+        """Cancel the rest of a map; with `unpulled_only` just the elements that were not taken from its iterator."""
         if not map.closed:
             self.close_map(map)
             if map.source is not None and not map.source.random_access:
-                self.tables.out.append(Pull(map, 0))  # the iterator is let go of
+                self.tables.out.append(Pull(map, 0))  # lets go of the iterator
         if unpulled_only:
             return
         map.cancelled = by
@@ -475,10 +475,10 @@ class Board:
     def cancel_together(
         self, maps: Sequence[MapRun], by: str = "user", spared: Container[tuple[str, int]] = ()
     ) -> None:
-        """Give up several maps that may wait for each other: all of it is cancelled, nothing fails for it.
+        """Cancel several maps that may wait for each other, so that no item fails for another's cancel.
 
         Args:
-            spared: series and items of submitted flows that have decided how they end.
+            spared: series and items of submitted flows that have decided their final state.
         """
         before = self.cancelling, self.cancelled_by
         self.cancelling, self.cancelled_by = before[0].union(maps), by

@@ -1,4 +1,4 @@
-"""Plain calls and submitted flows: they run in a thread of the driver, and only tell how they end."""
+"""Plain calls and submitted flows: they run in threads of the driver, and report only their ends."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Calls:
-    """Keeps the tables of runs that no runner has."""
+    """Keeps the tables of runs without a runner."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
         self._tables = board.tables
 
     def open(self, map: MapRun) -> None:
-        """Take in a series of plain calls: they run in their caller's thread and only tell how they ended."""
+        """Take in a series of plain calls, which run in their callers' threads and report only their ends."""
         self._tables.maps[map.id] = map
         map.began = self._tables.now
         map.closed = True
@@ -33,7 +33,7 @@ class Calls:
         map.codes[index] = states.RUNNING
 
     def again(self, map: MapRun, index: int, message: str, error: ErrorInfo | None, reason: str) -> None:
-        """An attempt of a plain call failed, and another follows in its caller's thread."""
+        """Note that an attempt of a plain call failed, and another follows in its caller's thread."""
         why = causes.of_end(map, index, states.AWAITING_RETRY, error, reason)
         self._tables.rows.append(item_row(self._tables.wall, map, index, states.AWAITING_RETRY, message, error, why))
         map.attempts[index] = map.attempt(index) + 1
@@ -42,8 +42,8 @@ class Calls:
         self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, times: Any, reason: str = "",
         cache_key: str = "",
     ) -> None:  # fmt: skip
-        """A plain call has ended; its value went to its caller."""
-        if map.is_terminal(index):  # given up meanwhile, with the rest of its flow
+        """Note the end of a plain call; its value went to its caller."""
+        if map.is_terminal(index):  # cancelled meanwhile, with the rest of its flow
             return
         map.codes[index] = code
         map.done += 1
@@ -60,7 +60,7 @@ class Calls:
     def flow_ended(
         self, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, times: Any, value: Any
     ) -> None:
-        """A submitted flow has ended in its thread; its value is kept for whoever holds its future."""
+        """Note the end of a submitted flow in its thread; its value is kept for its future."""
         if map.is_terminal(index):
             return
         if states.is_success(code):

@@ -1,7 +1,7 @@
-"""Resources that are not there (yet): what is missing, and who waits for it until when.
+"""Resources that no worker has yet: the missing ones, the items that wait for them, and until when.
 
-A runner whose maximum is known refuses at submit. One that may grow, a borrowed cluster, is given
-time: the run stays Pending and says what it waits for, and fails when nobody brought it.
+A runner with a known maximum refuses at submit. One that may grow, a borrowed cluster, is given time: the run stays
+Pending with the missing resources as its reason, and fails when no worker with them has come.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def shortfall(needs: Mapping[str, float], offers: Mapping[str, float]) -> str:
-    """What one worker would have to have and none does, as "gpus=2 (at most 1)"; "" when there is nothing."""
+    """Return the resources that no single worker has enough of, as "gpus=2 (at most 1)"; "" when there are none."""
     found = []
     for name, amount in needs.items():
         had = offers.get(name, 0.0)
@@ -33,7 +33,7 @@ def shortfall(needs: Mapping[str, float], offers: Mapping[str, float]) -> str:
 
 
 class Waiting:
-    """Items (None: whole maps) that wait for capacity, by the time at which they give up."""
+    """Items (None: whole maps) that wait for capacity, by the time at which they fail."""
 
     __slots__ = ("_order", "due")
 
@@ -45,7 +45,7 @@ class Waiting:
         heapq.heappush(self.due, (due, next(self._order), map, index))
 
     def over(self, now: float) -> list[tuple[MapRun, int | None]]:
-        """Those whose time is over and who still wait."""
+        """Return the items that still wait at the end of their time."""
         found = []
         while self.due and self.due[0][0] <= now:
             _, _, map, index = heapq.heappop(self.due)
@@ -57,13 +57,13 @@ class Waiting:
         return self.due[0][0] if self.due else None
 
     def forget(self, map: MapRun) -> None:
-        """The map has what it needs, or is needed no more."""
+        """Forget a map that has its resources, or is not needed any more."""
         self.due = [entry for entry in self.due if entry[2] is not map]
         heapq.heapify(self.due)
 
 
 class Capacity:
-    """Whether some worker has what the items of a map need; where the runner may grow, they wait for one."""
+    """Checks that a worker has the resources of a map; where the runner may grow, items wait for one."""
 
     __slots__ = ("_tables", "timeout", "waiting")
 
@@ -73,7 +73,7 @@ class Capacity:
         self.waiting = Waiting()
 
     def slots_changed(self, lane: int, now: int, maximum: int | None, offers: dict[str, float] | None = None) -> None:
-        """Workers have come or gone; with `offers`, also what the largest of them has."""
+        """Note that workers have come or gone; `offers` has the most of each resource that one worker has."""
         here = self._tables.lanes[lane]
         here.slots, here.maximum = now, maximum
         self._tables.dirty_lanes.add(lane)
@@ -84,11 +84,11 @@ class Capacity:
             self.look(map)
 
     def look(self, map: MapRun) -> None:
-        """Compare what the map's items need with what the workers have now."""
+        """Compare the needs of the map's items with the workers' present resources."""
         lane = self._tables.lanes[map.lane]
         if not (map.resources and lane.capabilities.resources_elastic):
             return
-        # Where there is no worker at all nobody can tell, and what is sent there is the demand for one.
+        # Without any worker the resources are unknown; the chunk is sent, as the demand for a worker.
         before, map.short = map.short, shortfall(map.resources, lane.offers) if lane.offers else ""
         if before and not map.short:
             self.waiting.forget(map)
@@ -97,11 +97,11 @@ class Capacity:
             self.wait(map, None)
 
     def wait(self, map: MapRun, index: int | None) -> None:
-        """An item (None: the whole map) waits for a worker that has enough, until the time-out."""
+        """Let an item (None: the whole map) wait for a large enough worker, until the time-out."""
         self.waiting.add(map, index, self._tables.now + self.timeout)
 
     def refusal(self, map: MapRun) -> tuple[str, ErrorInfo, Reason]:
-        """How items end for which no worker came: message, error and reason."""
+        """Return the end of items for which no worker came: message, error and reason."""
         name = self._tables.lanes[map.lane].capabilities.name
         message = (
             f"task {map.spec.name!r} asks for {map.short} on one worker, and the {name} runner got none such within "

@@ -1,4 +1,4 @@
-"""Which reason the record gets for an end, or another attempt, as the dispatcher learns of it."""
+"""Reasons for the record: of an end, or of another attempt."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _PARTS = {TaskSourcePolicy: "task source", RunIdPolicy: "run id", FlowParameters
 def of_end(
     map: MapRun, index: int, code: int, error: ErrorInfo | None, word: str = "", cache_key: str = ""
 ) -> Reason:
-    """Why an attempt ended so.
+    """Return the reason of an attempt's end.
 
     Args:
         code: its state, AWAITING_RETRY where another attempt follows.
-        word: what was told with it, where code and error do not tell it.
+        word: the reported word, where code and error do not imply one.
     """
     if code == states.COMPLETED:
         return reasons.NONE
@@ -38,7 +38,7 @@ def of_end(
         return of_cancel("user")
     if code == states.CRASHED:
         return make(word or "exit")
-    if code == states.TRIGGER_FAILED and map.causes.get(index):  # of a flow, which its thread tells of
+    if code == states.TRIGGER_FAILED and map.causes.get(index):  # a submitted flow, whose thread reports it
         return upstream(*map.causes[index][0])
     if not word:
         word = "timeout" if code == states.TIMED_OUT else "budget/user"
@@ -48,7 +48,7 @@ def of_end(
 
 
 def _budget(options: TaskOptions, attempt: int, code: int, word: str) -> dict[str, Any]:
-    """What of the user's retries is spent once this attempt, as they count it, has ended; who ruled out another."""
+    """Return how many of the user's retries are spent after this attempt, and the option that refused another."""
     again = code == states.AWAITING_RETRY
     found: dict[str, Any] = {"spent": min(attempt if again else attempt - 1, options.retries), "of": options.retries}
     if word == "timeout":
@@ -59,12 +59,12 @@ def _budget(options: TaskOptions, attempt: int, code: int, word: str) -> dict[st
 
 
 def of_cancel(by: str) -> Reason:
-    """Who gave it up: a word behind "cancelled/"."""
+    """Return the reason of a cancel; `by` is a word behind "cancelled/"."""
     return _CANCELLED_BY[f"cancelled/{by}"]
 
 
 def of_crash(map: MapRun, index: int, reason: str, *, final: bool) -> Reason:
-    """Why an attempt ended with its worker: one of its crash retries is spent, or all of them."""
+    """Return the reason of an attempt that ended with its worker: one crash retry is spent, or all are."""
     crashes, allowed = map.crashes.get(index, 0), max(1, map.options.crash_retries)
     if final and crashes > 1:
         return make("poison", cause=reason, spent=crashes)
@@ -74,7 +74,7 @@ def of_crash(map: MapRun, index: int, reason: str, *, final: bool) -> Reason:
 
 
 def of_refusal(map: MapRun, upstreams: Sequence[Upstream], at: int | None = None) -> Reason:
-    """Why a run was not admitted: the upstream and how it ended, or what its trigger was asked."""
+    """Return the reason of a run that was not admitted: the upstream and its end, or the trigger."""
     bad = triggers.culprits(upstreams, at)
     trigger = map.options.trigger
     if trigger is not None:
@@ -87,7 +87,7 @@ def of_refusal(map: MapRun, upstreams: Sequence[Upstream], at: int | None = None
 
 
 def upstream(up: MapRun, index: int | None) -> Reason:
-    """The run, or the whole map, that another one waits for or did not start for."""
+    """Return the reason for a run that waits for this run or map, or did not start because of it."""
     if index is None:
         left = len(up.codes) - up.done
         state = f"not at its end, {left} of {len(up.codes)} items to go"
@@ -98,7 +98,7 @@ def upstream(up: MapRun, index: int | None) -> Reason:
 
 
 def key_parts(options: TaskOptions) -> list[str]:
-    """What the cache key of a task's runs is made of."""
+    """Return the names of the parts of a task's cache keys."""
     if options.cache_key_fn is not None:
         return [f"what cache_key_fn {name_of(options.cache_key_fn)} answers".replace("  ", " ")]
     policy = options.cache_policy

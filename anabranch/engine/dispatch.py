@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class Dispatcher:
-    """Puts the parts together, and ends each event."""
+    """Puts the parts together, and completes each event."""
 
     def __init__(self, *, rng: random.Random | None = None) -> None:
         self.tables = tables = Tables()
@@ -71,7 +71,7 @@ class Dispatcher:
     # -- time ------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Time has come to `now` (monotonic seconds): delayed items become ready."""
+        """Set the time to `now` (monotonic seconds): delayed items that are due become ready."""
         self.tables.now = now
         if self.capacity.waiting.due:
             for map, at in self.capacity.waiting.over(now):
@@ -102,7 +102,7 @@ class Dispatcher:
             self.tables.enqueue(map)
 
     def apply_limits(self, slots: Collection[str], rates: Collection[str]) -> None:
-        """Which limits of the record hold from now on, for maps that are open already too."""
+        """Set the limits of the record that hold from now on, also for open maps."""
         woken = self.tables.limits.apply(slots, rates)
         for map in self.tables.maps.values():
             map.limits = self.tables.limits.names(map)
@@ -113,14 +113,14 @@ class Dispatcher:
         return self.tables.limits.look(self.tables.lanes)
 
     def open_limits(self, places: Mapping[str, int], starts: Mapping[str, int]) -> None:
-        """What may be sent under limits of the record."""
+        """Set how many places and starts the program has under limits of the record."""
         for map in self.tables.limits.open(places, starts):
             self.tables.enqueue(map)
 
     # -- the end of a flow run -------------------------------------------------------------------
 
     def forget_maps(self, maps: Sequence[MapRun]) -> None:
-        """A flow run has ended: its maps are of no more use here, and what workers know of them is dropped."""
+        """Forget the maps of an ended flow run, and drop their shared values on workers."""
         for map in maps:
             self.tables.maps.pop(map.id, None)
             self.tables.nested.pop(map.parent_id, None)
@@ -128,7 +128,7 @@ class Dispatcher:
             map.forgotten, map.call = True, None
             if map.short:
                 self.capacity.waiting.forget(map)
-            if not map.running:  # else its last chunk's end drops them
+            if not map.running:  # else the end of its last chunk drops them
                 self.specs.drop_shared(map)
             if map.kind != "map":
                 counts = states.Counts(map.codes).as_dict()
@@ -138,7 +138,7 @@ class Dispatcher:
     # -- the end of an event ---------------------------------------------------------------------
 
     def take(self) -> list[Instruction]:
-        """Instructions of the events so far, in the order to carry them out."""
+        """Return the instructions of the events so far, in the order to carry them out."""
         tables = self.tables
         self.sending.schedule()
         self.values.relieve()

@@ -1,4 +1,4 @@
-"""A chunk that is over: its place comes free, its limits too."""
+"""Chunks that are over: their places and limits come free."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Flights:
-    """Takes chunks out of the tables."""
+    """Removes chunks from the tables."""
 
     def __init__(self, board: Board, specs: Specs, halts: Halts) -> None:
         self._board = board
@@ -38,7 +38,7 @@ class Flights:
         self._halts.look()
 
     def readmit(self, sent: Sent) -> None:
-        """Items that travelled behind a producer that was given up meanwhile: nobody else will look at them again."""
+        """Admit items that travelled behind a cancelled producer: no other event does."""
         if not sent.dirty:
             return
         for stage_map, items in zip(sent.maps[1:], sent.items[1:], strict=True):

@@ -1,9 +1,9 @@
-"""Which stages travel along with a chunk: links of chains, and consumers that read item by item.
+"""Stages that travel along with a chunk: links of chains, and consumers that read item by item.
 
     map A --items--> chunk [A, B, C]      B is the only consumer of A, C that of B; each waits for nothing else
     a1 -> a2 -> a3   chunk [a, a, a]      single runs of one series that each take the run before them
 
-Of a link nothing is written down but `followers` until anything but this common way happens to it.
+A link is noted in `followers` alone until anything else than this common way happens to it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ PIPE = Pipe()
 
 
 def spell_out(ledger: Ledger, map: MapRun, items: Iterable[int] | None = None) -> None:
-    """Write down what is to be known of links that follow these items (or any).
+    """Expand the links that follow these items (or any) into the normal tables.
 
-    To be called before a link is cancelled, retried, or read apart: until then `followers` is all there is of it.
+    Call it before cancelling, retrying or reading one separately: until then a link stands in `followers` alone.
     """
     if not map.followers:
         return
@@ -45,11 +45,11 @@ def spell_out(ledger: Ledger, map: MapRun, items: Iterable[int] | None = None) -
         map.item_upstreams[index] = (up,)
         map.blocked_items[index] = 1
         ledger.hold(up)
-        map.item_consumers.setdefault(before, []).insert(0, (map, index))  # another one would have come later
+        map.item_consumers.setdefault(before, []).insert(0, (map, index))  # first: other consumers came later
 
 
 def follow(ledger: Ledger, map: MapRun, items: Sequence[int]) -> tuple[tuple[MapRun, ...], tuple[Sequence[int], ...]]:
-    """The stages that may travel along: exactly one consumer each, waiting for nothing else."""
+    """Return the stages that travel along: each the only consumer, which waits for nothing else."""
     if not (map.map_consumers or map.item_consumers or map.followers):
         return (map,), (items,)
     maps, per_stage, alike = [map], [items], True
@@ -63,7 +63,7 @@ def follow(ledger: Ledger, map: MapRun, items: Sequence[int]) -> tuple[tuple[Map
         step = _next_map(maps[-1], per_stage[-1]) or _next_items(maps[-1], per_stage[-1])
         if step is None:
             break
-        if alike and step[0] is not map:  # what is told of several maps is taken in stage by stage, from the tables
+        if alike and step[0] is not map:  # a report on several maps is taken in stage by stage, from the tables
             alike = False
             for before in per_stage:
                 spell_out(ledger, map, before)
@@ -73,13 +73,13 @@ def follow(ledger: Ledger, map: MapRun, items: Sequence[int]) -> tuple[tuple[Map
 
 
 def travels_along(map: MapRun) -> bool:
-    """Whether single runs may go with the one before them, if both are of this series."""
+    """Return whether single runs of this series may travel with the one before them."""
     plain = not (map.limits or map.resumable) and map.earlier is None
     return plain and map.options.trigger is None and bool(map.pipe_ref)
 
 
 def _followers(map: MapRun, items: Sequence[int]) -> Sequence[int] | None:
-    """The links behind these items, if each has one and nothing else reads it."""
+    """Return the links behind these items, if each has one as its only reader."""
     followers = map.followers
     if not followers or map.map_consumers or not travels_along(map):
         return None
@@ -101,9 +101,9 @@ def _next_map(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]]
     if any(other.codes[items[0] : items[-1] + 1]) or len(other.codes) <= items[-1]:
         return None
     if other.attempts and any(i in other.attempts for i in items):
-        return None  # counted by stage 0 alone
+        return None  # a chunk has attempt numbers for stage 0 alone
     if other.earlier is not None and other.earlier.attempts:
-        return None  # some are to be numbered once they are asked about
+        return None  # some items have attempts of an earlier driver, and need numbers
     return other, items
 
 

@@ -1,6 +1,6 @@
-"""A wait was interrupted: what was waited for is given up, and what only that was to read.
+"""The end of an interrupted wait: cancels the awaited runs and the runs that only these read.
 
-    a --> b --> c   c is waited for: all three.      a --> b, a --> d   b is waited for: b alone, for d reads a too
+a --> b --> c   c is awaited: all three.      a --> b, a --> d   b is awaited: b alone, because d reads a too
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Wanted = tuple["MapRun", "int | None"]  # an item, or a whole map
 
 
 def give_up(board: Board, wanted: Iterable[Wanted], among: Sequence[MapRun], by: str) -> None:
-    """Cancel these and, of the maps and single runs `among` which are others, those that nobody else reads."""
+    """Cancel these runs and, of the runs `among`, those that no other run reads."""
     for map in among:
         spell_out(board.ledger, map)
     chosen = {_unit(map, index): None for map, index in wanted}
     while more := [unit for unit in _read(among) if unit not in chosen and _only_by(chosen, *unit)]:
         chosen |= dict.fromkeys(more)
-    for map, index in chosen:  # readers first: nothing is to fail for what it read
+    for map, index in chosen:  # readers first, so that none fails for a cancelled input
         if index is None:
             board.cancel_map(map, by=by)
         else:
@@ -33,12 +33,12 @@ def give_up(board: Board, wanted: Iterable[Wanted], among: Sequence[MapRun], by:
 
 
 def _unit(map: MapRun, index: int | None) -> Wanted:
-    """Items of a map go together; single runs of a task have nothing to do with each other."""
+    """Return the unit to cancel: a whole map, or a single run of a series."""
     return map, None if map.kind == "map" else index
 
 
 def _read(among: Sequence[MapRun]) -> Iterator[Wanted]:
-    """Whatever has readers and has not ended."""
+    """Yield runs that have readers and have not ended."""
     for map in among:
         if map.kind == "map":
             if not map.finished and (map.map_consumers or map.item_consumers or map.list_consumers):
@@ -48,7 +48,7 @@ def _read(among: Sequence[MapRun]) -> Iterator[Wanted]:
 
 
 def _only_by(chosen: Container[Wanted], map: MapRun, index: int | None) -> bool:
-    """Whether all that is still to read it was chosen."""
+    """Return whether all remaining readers were chosen."""
     readers: list[Wanted] = []
     if index is not None:
         readers += map.item_consumers[index]

@@ -1,4 +1,4 @@
-"""Flow runs that are told to end: nothing of them begins any more, what runs goes on to its end."""
+"""Flow runs that are told to end: no item of theirs begins any more, running items go on to their end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Halts:
-    """Halts flow runs, and tells when nothing of them runs; `enqueue`, `pull` and sending pass over `tables.halted`."""
+    """Halts flow runs and calls back when none of their items runs; sending and pulling skip `tables.halted`."""
 
     __slots__ = ("_tables", "_waiting")
 
@@ -23,7 +23,7 @@ class Halts:
         self._waiting: list[Callable[[], None]] = []
 
     def halt(self, flow_runs: Iterable[str], call: Callable[[], None]) -> None:
-        """Begin nothing more of these flow runs; `call` once nothing of them runs that can get on."""
+        """Begin no more items of these flow runs; call `call` once no running item of theirs can proceed."""
         tables = self._tables
         fresh = set(flow_runs) - tables.halted
         tables.halted |= fresh
@@ -34,11 +34,11 @@ class Halts:
         self.look()
 
     def forget(self, maps: Sequence[MapRun]) -> None:
-        """The flow runs of these maps have ended."""
+        """Forget the flow runs of these maps, which have ended."""
         self._tables.halted.difference_update(map.flow_run_id for map in maps)
 
     def look(self) -> None:
-        """A task that waits for others waits in vain: what has not begun never will."""
+        """Call back if only tasks that wait for others run: they wait in vain, because the others never begin."""
         if not self._waiting:
             return
         tables = self._tables

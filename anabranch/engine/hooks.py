@@ -1,8 +1,8 @@
-"""Hooks and state handlers: what the user runs at a run's transitions.
+"""Hooks and state handlers: the user's functions at a run's transitions.
 
-A hook `(obj, run, state)` looks on; its exception is logged and changes nothing. A state handler
-`(obj, old, new)` may return another state, which takes the new one's place if it may follow the old
-one; its exception, or another answer, fails the run. Both may be sync or async, and run where the transition happens.
+A hook `(obj, run, state)` observes; its exception is logged and changes nothing. A state handler `(obj, old, new)` may
+return another state, which replaces the new one if it may follow the old one. Its exception, or another answer, fails
+the run. Both may be sync or async, and run where the transition happens.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Report = "Callable[[str], None]"
 
 
 def hooks_for(options: RunOptions, state: State) -> tuple[Callable[..., Any], ...]:
-    """The hooks that a transition into `state` calls."""
+    """Return the hooks that a transition into `state` calls."""
     if state.name == "AwaitingRetry":
         return options.on_retry
     return {
@@ -39,7 +39,7 @@ def hooks_for(options: RunOptions, state: State) -> tuple[Callable[..., Any], ..
 
 
 def any_for(options: RunOptions, code: int) -> bool:
-    """Whether a transition into the final state `code`, decided in the driver, calls hooks or handlers."""
+    """Return whether a transition into the final state `code`, decided in the driver, calls hooks or handlers."""
     if options.state_handlers and code == CANCELLED:
         return True
     return bool(
@@ -55,7 +55,7 @@ def any_for(options: RunOptions, code: int) -> bool:
 def called(
     hooks: Sequence[Callable[..., Any]], obj: Any, run: Any, state: State, warn: Callable[[str], None]
 ) -> Generator[Step, Any, None]:
-    """Call hooks in their order; what they raise is told to `warn`."""
+    """Call hooks in their order; their exceptions go to `warn`."""
     for hook in hooks:
         try:
             yield Call(hook, (obj, run, state))
@@ -66,7 +66,7 @@ def called(
 def handled(
     handlers: Sequence[Callable[..., Any]], obj: Any, old: State, new: State
 ) -> Generator[Step, Any, State]:
-    """The state after all handlers have seen (and perhaps replaced) the new one."""
+    """Call all handlers; returns the new state, or its replacement."""
     for handler in handlers:
         try:
             answer = yield Call(handler, (obj, old, new))
@@ -93,12 +93,12 @@ def handled(
 def callback_factory(
     fn: Callable[[Any, State], Any], check: Callable[[State], bool]
 ) -> Callable[[Any, State, State], State]:
-    """A state handler that calls ``fn(obj, new_state)`` whenever ``check(new_state)`` holds."""
+    """Return a state handler that calls ``fn(obj, new_state)`` whenever ``check(new_state)`` holds."""
     return _Callback(fn, check)
 
 
 class _Callback:
-    """A class and no closure, so that tasks which carry it can be pickled by reference to it."""
+    """The handler of `callback_factory`; a class and no closure, so that pickle refers to it by name."""
 
     def __init__(self, fn: Callable[[Any, State], Any], check: Callable[[State], bool]) -> None:
         self.fn = fn
@@ -112,7 +112,7 @@ class _Callback:
 
 
 def name_of(fn: Any) -> str:
-    """What to call a function, seen through partials."""
+    """Return a function's name, looking through partials."""
     while issubclass(type(fn), functools.partial):
         fn = fn.func
     return asking.name_of(fn)

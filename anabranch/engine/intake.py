@@ -90,11 +90,11 @@ class Intake:
         self._tables.out.append(Put(map.lane, map.stage_ref, stage))
         self._tables.out.append(Put(map.lane, map.pipe_ref, pipe))
         map.limits = self._tables.limits.names(map)
-        map.closed = True  # a series is finished whenever all its items so far are
+        map.closed = True  # a series counts as finished whenever all its items so far are
         self._tables.rows.append(map_row(map, None, None, {}))
 
     def open_listed(self, map: MapRun, stage: Stage, items: list[tuple[Any, tuple[Upstream, ...]]]) -> None:
-        """Take in a map whose items are whole calls, each with upstreams of its own."""
+        """Take in a map with whole calls as items, each with upstreams of its own."""
         self._admit_map(map)
         self._tables.out.append(Put(map.lane, map.stage_ref, stage))
         map.limits = self._tables.limits.names(map)
@@ -108,7 +108,7 @@ class Intake:
     # -- what cannot be sent ---------------------------------------------------------------------
 
     def cannot_send(self, lane: int, ref: int, message: str) -> None:
-        """A function, stage or constants cannot be pickled: the maps that need them fail, now and later."""
+        """Fail the maps that need a function, stage or constants that cannot be pickled, now and later."""
         self._specs.unsendable[ref] = message
         for map in list(self._tables.maps.values()):
             refs = (map.spec_ref, map.stage_ref, map.pipe_ref, map.constants_ref)
@@ -127,7 +127,7 @@ class Intake:
         self._board.end_items(map, items, states.FAILED, message, error, make("unserializable"))
 
     def _admit_map(self, map: MapRun) -> None:
-        """Known from here on; its function may be known as one that cannot be sent."""
+        """Enter a map in the tables; turn it away if its function is known as one that cannot be sent."""
         self._tables.maps[map.id] = map
         map.began = self._tables.now
         if map.parent_id:
@@ -139,7 +139,7 @@ class Intake:
     # -- constants -------------------------------------------------------------------------------
 
     def constants_ready(self, map: MapRun, value: Any) -> None:
-        """The values of the map's constants have been fetched."""
+        """Take in the fetched values of the map's constants."""
         assert map.constants_ref is not None
         self._tables.out.append(Put(map.lane, map.constants_ref, value))
         if map.call is not None:
@@ -155,7 +155,7 @@ class Intake:
     # -- items -----------------------------------------------------------------------------------
 
     def append_item(self, map: MapRun, index: int, item: Any, upstreams: tuple[Upstream, ...]) -> None:
-        """One more single submit of an open series; it may wait for upstreams."""
+        """Take in one more single submit of an open series; it may wait for upstreams."""
         if len(map.codes) == index and not map.map_consumers:
             map.codes.append(states.PENDING)
             self._ledger.grow(map)
@@ -178,7 +178,7 @@ class Intake:
         self._await(map, index, upstreams)
 
     def _await(self, map: MapRun, index: int, upstreams: tuple[Upstream, ...]) -> None:
-        """An item begins when these have ended."""
+        """Let an item wait for these upstreams."""
         map.item_upstreams[index] = upstreams
         waiting = 0
         for up in upstreams:
@@ -193,11 +193,11 @@ class Intake:
             self._board.admit_item(map, index)
 
     def append_links(self, map: MapRun) -> None:
-        """Single submits that each take the run before them, as many as have come: as `append_item`, all at once.
+        """Take in all waiting single submits that each read the run before them: as `append_item`, all at once.
 
-        They are taken in before what stands between their events: those that they read may be unknown still.
+        They are taken in before other events between theirs, so the runs that they read may be unknown still.
         """
-        map.links_told = False  # before the first one goes: who brings another tells of it again
+        map.links_told = False  # before the first link is taken: a thread that adds one then sends an event again
         links, codes, handles, followers = map.links, map.codes, map.handles, map.followers
         plain = travels_along(map) and not (map.refused or map.cancelled or map.short or map.map_consumers)
         while links:
@@ -217,9 +217,9 @@ class Intake:
         self, map: MapRun, items: Sequence[Any], exhausted: bool, error: BaseException | None,
         waited: Mapping[int, tuple[Upstream, ...]] = _NOTHING,
     ) -> None:  # fmt: skip
-        """The feeder brought elements of the map's iterator; those in `waited`, by place, wait for other runs."""
+        """Take in elements of the map's iterator from the feeder; those in `waited`, by place, wait for other runs."""
         map.pulling = False
-        if map.closed:  # given up while the feeder was at it: nobody counts on these any more
+        if map.closed:  # cancelled while the feeder pulled: these elements are dropped
             return
         lo = len(map.codes)
         if items:
@@ -234,7 +234,7 @@ class Intake:
             self._board.windows.pull(map)
 
     def _begin_pulled(self, map: MapRun, lo: int, waited: Mapping[int, tuple[Upstream, ...]]) -> None:
-        """The items from `lo` on are there: they are ready, or wait for what they read."""
+        """Make the items from `lo` on ready, or let them wait for their inputs."""
         if map.id in self._board.turned_away:
             self._board.end_as_all(map, lo, len(map.codes))
             return

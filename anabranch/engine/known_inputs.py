@@ -1,6 +1,6 @@
-"""What an item was called with, as far as the driver has it: for hooks of runs that end there.
+"""The arguments of an item, as far as the driver has them, for hooks of runs that end there.
 
-Nothing is fetched, or looked for, before somebody asks.
+Nothing is fetched or searched before a hook asks.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """An item as it was submitted, and what it reads; both are forgotten when it ends."""
+    """An item as it was submitted, and its upstreams; the tables forget both when it ends."""
 
     item: Any
     upstreams: tuple[Upstream, ...]
 
 
 def given_to(map: MapRun, index: int) -> Given:
-    """To be taken before the item's end is told."""
+    """Return the item's submit and upstreams; call it before the item's end is processed."""
     source = map.source
     item = source.at(index) if source is not None and source.random_access else map.args.get(index)
     return Given(item, tuple(map.feeds or map.item_upstreams.get(index, ())))
 
 
 def keep_input(out: list[Instruction], map: MapRun, index: int) -> None:
-    """Have the input of an item stored that is given up where no worker can do it."""
+    """Store the input of a failed item from the driver, where no worker can do it."""
     if not map.resumable or map.is_terminal(index):
         return
     given, upstreams = given_to(map, index)
-    map.call = map.call or KeptCall(Binding(star=True))  # submits travel as whole calls
+    map.call = map.call or KeptCall(Binding(star=True))  # single submits travel as whole calls
     out.append(KeepInput(map, index, given, upstreams, map.call))
 
 
 def parameters(map: MapRun, index: int, given: Given) -> dict[str, Any]:
-    """The item's arguments by name, see `_value`; none where they are not known here, as of a plain call."""
+    """Return the item's arguments by name, see `_value`; empty where they are not known here, as for a plain call."""
     call = _call(map, index, given)
     return {} if call is None else Binder(map.spec.fn, map.spec.name).as_dict(*call)
 
@@ -77,7 +77,7 @@ def _call(map: MapRun, index: int, given: Given) -> tuple[tuple[Any, ...], dict[
 
 
 def _value(up: Upstream, index: int | None) -> Any:
-    """The value of what is read, or the exception that it ended with; its State till then, or why the value is gone."""
+    """Return an input's value or exception; before its end its State, and for a value that is gone the reason."""
     map = up.map
     if index is None:
         return [_value(up, i) for i in range(len(map.codes))]

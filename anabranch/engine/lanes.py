@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Lane:
-    """One runner as the dispatcher sees it: slots, chunks in flight, maps with something to send."""
+    """One runner as the dispatcher sees it: slots, chunks in flight, maps with items to send."""
 
     __slots__ = ("blocked", "capabilities", "in_flight", "index", "lost", "maximum", "offers", "runnable", "slots")
 
@@ -40,12 +40,12 @@ class Sent:
         self.chunk = chunk
         self.lane = lane
         self.maps = maps  # of each stage
-        self.once = maps if len(maps) == 1 else tuple(dict.fromkeys(maps))  # each once: links of a chain are of one
+        self.once = maps if len(maps) == 1 else tuple(dict.fromkeys(maps))  # each map once: a chain's links share one
         self.items = items
         self.reported = 0
         self.taken: set[int] = set()  # positions taken back while an earlier one waits
         self.waiting = 0
         self.dirty = False  # some position was cancelled or timed out: look at each one
         self.limits: tuple[str, ...] = ()
-        self.at_once = 0  # how many chunks of its map might run when it was sent, for want of memory; 0: any number
+        self.at_once = 0  # the cap on running chunks of its map at its sending, after an out-of-memory; 0: none
         self.places = 1  # under each of them

@@ -1,12 +1,12 @@
-"""Who still reads a value: the memory contract, as counting.
+"""The readers of values: the memory contract, as counting.
 
-A value may go when nobody can ask for it any more::
+A value may go when it cannot be read any more::
 
     the list is not held      map.list_handles == 0 and no open consumer of the whole list
     no consumer is unfinished map.readers[index] == 0
     no handle names it        index not in map.handles
 
-The pure part: it answers which blocks may be dropped; the pump tells the runner.
+This is the pure part: it decides which blocks may be dropped; the pump tells the runner.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
     from anabranch.core.maps import MapRun, Upstream, ValueBlock
 
-THIN = 8  # less than one part in so many lives: a block is nearly dead
+THIN = 8  # a block is nearly dead when less than one part in so many lives
 _PLUS = bytes(min(i + 1, 255) for i in range(256))
 _MINUS = bytes(max(i - 1, 0) for i in range(256))
 
 
 class Ledger:
-    """Counts readers and bytes; `freed` collects blocks whose last reader has gone, `thin` those nearly dead."""
+    """Counts readers and bytes; `freed` collects blocks without readers, `thin` nearly dead ones."""
 
     __slots__ = ("bytes_held", "bytes_packed", "freed", "memory", "thin")
 
     def __init__(self) -> None:
         self.freed: list[ValueBlock] = []
-        self.thin: list[tuple[MapRun, ValueBlock, list[int]]] = []  # nearly dead blocks, and what lives of each
+        self.thin: list[tuple[MapRun, ValueBlock, list[int]]] = []  # nearly dead blocks, each with its living items
         self.bytes_held = 0
-        self.bytes_packed = 0  # of these, pickled in the driver
+        self.bytes_packed = 0  # of these, bytes pickled in the driver
         self.memory = Memory()
 
     # -- readers come ----------------------------------------------------------------------------
 
     def add_map_consumer(self, upstream: MapRun) -> None:
-        """A map reads every item of `upstream`, each until its own item has ended."""
+        """Register a map that reads every item of `upstream`, each until its own item has ended."""
         self._ensure(upstream)
         assert upstream.readers is not None
         upstream.readers = bytearray(upstream.readers.translate(_PLUS))
@@ -66,7 +66,7 @@ class Ledger:
             map.readers.extend(bytes([base]) * (length - len(map.readers)))
 
     def grow(self, map: MapRun) -> None:
-        """New items of a map that is already consumed item-wise have those readers too."""
+        """Give new items of a map the item-wise readers that the map already has."""
         readers = map.readers
         if readers is None:
             return
@@ -76,7 +76,7 @@ class Ledger:
             self._ensure(map)
 
     def hold(self, up: Upstream) -> None:
-        """A single run, or a whole map, is to read this value."""
+        """Hold a value for a single run, or a whole map, that will read it."""
         up.map.read_singly = True
         if up.item is None:
             up.map.list_readers += 1
@@ -86,7 +86,7 @@ class Ledger:
     # -- readers go ------------------------------------------------------------------------------
 
     def let_go(self, up: Upstream) -> None:
-        """The run for which the value was held has ended."""
+        """Release a value that was held for a run that has ended."""
         if up.item is None:
             up.map.list_readers -= 1
             self.list_gone(up.map)
@@ -94,20 +94,20 @@ class Ledger:
             self.items_read(up.map, up.item, up.item + 1)
 
     def items_read(self, upstream: MapRun, lo: int, hi: int) -> None:
-        """An item-wise consumer has finished with [lo, hi)."""
+        """Note that an item-wise consumer has finished with [lo, hi)."""
         if upstream.readers is None:
             return
         if hi - lo == 1:
             if upstream.readers[lo]:
                 upstream.readers[lo] -= 1
-            if upstream.codes[lo] < FIRST_TERMINAL:  # it was read on its worker: its producer tells next
+            if upstream.codes[lo] < FIRST_TERMINAL:  # read on its worker: the report of its producer comes next
                 return
         else:
             upstream.readers[lo:hi] = upstream.readers[lo:hi].translate(_MINUS)
         self.settle(upstream, lo, hi)
 
     def link_read(self, map: MapRun, index: int) -> None:
-        """It has been read by its one reader, on the worker where it was made."""
+        """Note that a value was read by its one reader, on the worker where it was made."""
         if map.readers is not None and map.readers[index]:
             map.readers[index] -= 1
 
@@ -117,18 +117,18 @@ class Ledger:
             map.handles[index] = left
             return
         map.handles.pop(index, None)
-        if map.is_terminal(index):  # else there is nothing yet; who takes its value in looks who wants it
+        if map.is_terminal(index):  # else there is no value yet; taking it in checks its readers
             self.settle(map, index, index + 1)
 
     def list_gone(self, map: MapRun) -> None:
-        """The future list, or a consumer of the whole list, has gone."""
+        """Note that the future list, or a consumer of the whole list, is gone."""
         if map.list_handles <= 0 and map.list_readers <= 0:
             self.settle(map, 0, len(map.codes))
 
     # -- what may be dropped ---------------------------------------------------------------------
 
     def wanted(self, map: MapRun, lo: int, hi: int) -> bool:
-        """Whether any of [lo, hi) may still be read."""
+        """Return whether any of [lo, hi) may still be read."""
         if self._consumed(map, lo, hi):
             return True
         if hi - lo < len(map.handles):
@@ -136,7 +136,7 @@ class Ledger:
         return any(lo <= i < hi for i in map.handles)
 
     def _consumed(self, map: MapRun, lo: int, hi: int) -> bool:
-        """Whether a list, or what has not finished with it, may read any of [lo, hi)."""
+        """Return whether the list, or an unfinished consumer of it, may read any of [lo, hi)."""
         if map.list_handles > 0 or map.list_readers > 0:
             return True
         return map.readers is not None and map.readers.count(0, lo, hi) < hi - lo
@@ -148,7 +148,7 @@ class Ledger:
         return readers is not None and (index >= len(readers) or readers[index] > 0)
 
     def added(self, map: MapRun, block: ValueBlock, *, here: bool = False) -> None:
-        """A block has come; `here`: it lies in this machine's memory, and may have to leave it."""
+        """Add a block; `here`: it lies in this machine's memory, and may have to leave it."""
         self.bytes_held += block.nbytes
         map.bytes_held += block.nbytes
         if isinstance(block.content, Packed):
@@ -158,7 +158,7 @@ class Ledger:
             self.memory.add(map, block)
 
     def spilled(self, map: MapRun, block: ValueBlock, content: Held) -> bool:
-        """The block lies on disk now; False when it was dropped meanwhile."""
+        """Note that a block lies on disk now; False when it was dropped meanwhile."""
         if not self.memory.left(block):
             return False
         block.content = content
@@ -166,7 +166,7 @@ class Ledger:
         return True
 
     def settle(self, map: MapRun, lo: int, hi: int) -> None:
-        """Drop what nobody reads in [lo, hi)."""
+        """Drop the values without readers in [lo, hi)."""
         if not map.blocks and not map.moved:
             return
         if map.list_handles > 0 or map.list_readers > 0:
@@ -183,18 +183,18 @@ class Ledger:
                         map.gaps = True
 
     def _look_thin(self, map: MapRun, block: ValueBlock, gone: int) -> None:
-        """A block counts whole as long as one value of it lives: note it when less than 1/8 does."""
+        """Note a nearly dead block, because a block counts whole as long as one value of it lives."""
         block.live -= gone
         if block.live * THIN >= block.count or block.nbytes < SMALLEST or not block.movable:
             return
         living = [i for i in block.indices() if map.block_of(i) is block and self.wanted_item(map, i)]
-        block.live = len(living)  # to be looked at again only when more of it has gone
+        block.live = len(living)  # checked again only when more of it is gone
         if block.live * THIN < block.count and not self.being_read(map, living):
             block.movable = False
             self.thin.append((map, block, living))
 
     def being_read(self, map: MapRun, items: Sequence[int]) -> bool:
-        """Whether consumers read them, perhaps right now from this very block: they let go by themselves soon."""
+        """Return whether consumers read these items, perhaps right now from this block: they finish soon."""
         if map.list_readers > 0:
             return True
         return map.readers is not None and any(map.readers[i] for i in items)
@@ -206,7 +206,7 @@ class Ledger:
         return (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi))
 
     def give_up(self, map: MapRun, lo: int, hi: int) -> None:
-        """A stream has given [lo, hi) away: the list's claim on these values is over."""
+        """End the list's claim on [lo, hi), which a stream has given to its reader."""
         held, map.list_handles = map.list_handles, 0
         try:
             for block in (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi)):
@@ -224,9 +224,9 @@ class Ledger:
             map.list_handles = held
 
     def read_here(self, map: MapRun, block: ValueBlock) -> bool:
-        """Whether somebody may read an item whose value is in this block, and not in one that lies over it.
+        """Return whether an item may still be read from this block, and not from a block over it.
 
-        It is asked at each of a block's last breaths, so the slot that was the answer last time is asked first.
+        Each release in a nearly empty block asks this, so the slot that gave the answer last time is tried first.
         """
         if block.count == 1:
             return self.wanted_item(map, block.first) and map.block_of(block.first) is block
@@ -246,12 +246,12 @@ class Ledger:
         return False
 
     def lost(self, map: MapRun, block: ValueBlock) -> None:
-        """The block's values are gone with the worker that held them."""
+        """Remove a block that was lost with its worker."""
         self._strike(map, block)
         block.content = None
 
     def drop(self, map: MapRun, block: ValueBlock) -> None:
-        """Let a block go, and tell who holds it."""
+        """Drop a block, and note it for its runner."""
         self._strike(map, block)
         map.gaps = True
         map.bytes_released += block.nbytes

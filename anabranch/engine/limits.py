@@ -1,11 +1,11 @@
 """Concurrency limits: by name, by tag, by task.
 
-A chunk runs its items one after another, so it takes one place of each limit, however many
-items it has; items of async tasks run together, so each takes its own. Under a rate every item
-is a chunk, and no more of them are sent than there are workers: so they start when they may.
+A chunk runs its items one after another, so it takes one place of each limit, whatever its size. Items of async tasks
+run together, so each takes its own. Under a rate every item is a chunk, and no more of them are sent than there are
+workers, so that they start at their time.
 
-Some limits are this program's own, some the record's, which other programs share. Of those the
-program has places only while it holds them: `shared_limits` brings them and takes them away.
+Some limits are this program's own, others belong to the record, and programs share them. The program has places of a
+shared limit only while it holds them: `limits/shared.py` brings them and takes them away.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from anabranch.engine.lanes import Lane
 
 _ANY = 1 << 30
-_MOST_STARTS = 1000  # of interest at a time
+_MOST_STARTS = 1000  # starts that are counted at a time
 
 
 class Wanted(NamedTuple):
-    """What maps wait for: so many places, each under all of these limits."""
+    """The places that maps wait for, each under all of these limits."""
 
     names: tuple[str, ...]
     places: int
 
 
 class Look(NamedTuple):
-    """How limits of the record are used here.
+    """The use of the record's limits in this program.
 
     Attributes:
         used: places that chunks take now.
-        busy: limits of which a place was taken since the last look.
+        busy: limits with a place taken since the last look.
         wanted: places that maps wait for.
         starts: limits with a rate, and how many items could start at once.
     """
@@ -48,12 +48,12 @@ class Look(NamedTuple):
 
 
 def memory_limit(map: MapRun) -> str:
-    """The limit of a map whose items ran out of memory."""
+    """Return the name of the limit on a map that ran out of memory."""
     return f"memory:{map.id}"
 
 
 class Limits:
-    """Places per limit, who holds how many, and which maps wait for one."""
+    """Places per limit, the number in use, and the maps that wait for one."""
 
     __slots__ = ("asking", "busy", "capacity", "shared", "starts", "stirred", "used", "waiting")
 
@@ -63,12 +63,12 @@ class Limits:
         self.waiting: dict[str, dict[str, MapRun]] = {}
         self.shared: dict[str, int] = {}  # of the record: places that are held for this program's maps
         self.starts: dict[str, int] = {}  # of the record, with a rate: starts that may be made now
-        self.stirred = False  # a map has begun to wait for one of the record
-        self.asking: set[str] = set()  # maps of which that is known
+        self.stirred = False  # a map has begun to wait for a limit of the record
+        self.asking: set[str] = set()  # maps that are known to wait
         self.busy: set[str] = set()
 
     def set(self, name: str, places: int | None) -> list[MapRun]:
-        """Allow `places` chunks at once under `name` (None: any number); gives the maps that waited for one."""
+        """Allow `places` chunks at once under `name` (None: any number); returns the maps that waited for one."""
         if places is None:
             self.capacity.pop(name, None)
         else:
@@ -76,7 +76,7 @@ class Limits:
         return list(self.waiting.pop(name, {}).values())
 
     def names(self, map: MapRun) -> tuple[str, ...]:
-        """The limits that apply to a map, of those that are set."""
+        """Return the set limits that apply to a map."""
         task = f"task:{map.spec.name}"
         own = (task,) if map.options.concurrency_limit or self._of_record(task) else ()
         others = [*(f"tag:{tag}" for tag in map.tags), memory_limit(map)]
@@ -109,7 +109,7 @@ class Limits:
         return True
 
     def _short(self, names: tuple[str, ...]) -> str:
-        """The limit that has no place left, this program's own before those of the record; "" when there is none."""
+        """Return a limit without a free place, this program's own first; "" when there is none."""
         for name in names:
             if self.used.get(name, 0) >= self.capacity.get(name, _ANY):
                 return name
@@ -119,11 +119,11 @@ class Limits:
         return next((name for name in names if self.starts.get(name, 1) < 1), "")
 
     def paced(self, map: MapRun) -> bool:
-        """Whether starts of the map's items count under a rate."""
+        """Return whether starts of the map's items count under a rate."""
         return any(name in self.starts for name in map.limits)
 
     def most(self, map: MapRun) -> int:
-        """How many items a chunk may have for which a place was taken."""
+        """Return how many items a chunk with one taken place may have."""
         if self.paced(map):
             return 1
         if not _together(map):
@@ -132,7 +132,7 @@ class Limits:
         return min(map.options.async_concurrency, 1 + max(0, min(left)))
 
     def fill(self, map: MapRun, items: int) -> int:
-        """Take the other places that a chunk of so many items needs; how many it has then."""
+        """Take the other places that a chunk of so many items needs; returns how many it has then."""
         if items == 1 or not _together(map):
             return 1
         for name in map.limits:
@@ -140,7 +140,7 @@ class Limits:
         return items
 
     def give_back(self, names: tuple[str, ...], places: int = 1) -> list[MapRun]:
-        """Return places; gives the maps that waited for one of them."""
+        """Give places back; returns the maps that waited for one of them."""
         woken: dict[str, MapRun] = {}
         for name in names:
             left = self.used.get(name, 0) - places
@@ -154,20 +154,20 @@ class Limits:
     # -- limits of the record --------------------------------------------------------------------
 
     def apply(self, slots: Collection[str], rates: Collection[str]) -> list[MapRun]:
-        """These limits of the record hold from now on, and no others; gives the maps that waited for one."""
+        """Let these limits of the record hold from now on, and no others; returns the maps that waited for one."""
         before = {*self.shared, *self.starts}
         self.shared = {name: self.shared.get(name, 0) for name in slots}
         self.starts = {name: self.starts.get(name, 0) for name in rates}
         return self._woken(before)
 
     def look(self, lanes: Sequence[Lane]) -> Look:
-        """How they are used; nothing more is taken of them until `open`."""
+        """Return the use of the record's limits; no more places of them are taken until `open`."""
         found = {m.id: m for name in (*self.shared, *self.starts) for m in self.waiting.get(name, {}).values()}
         wanted: list[Wanted] = []
         starts: dict[str, int] = {}
         for map in found.values():
             if any(self.used.get(name, 0) >= self.capacity.get(name, _ANY) for name in map.limits):
-                continue  # this program's own limit is in the way
+                continue  # it waits for a limit of this program
             lane = lanes[map.lane]
             names = tuple(name for name in map.limits if name in self.shared)
             rates = [name for name in map.limits if name in self.starts]
@@ -186,7 +186,7 @@ class Limits:
         return look
 
     def open(self, places: Mapping[str, int], starts: Mapping[str, int]) -> list[MapRun]:
-        """So many places are here, and so many starts; gives the maps that waited for one."""
+        """Set the places and starts that the program has; returns the maps that waited for one."""
         self.shared.update((name, count) for name, count in places.items() if name in self.shared)
         self.starts.update((name, count) for name, count in starts.items() if name in self.starts)
         found = [name for name, count in places.items() if count > self.used.get(name, 0)]
@@ -200,13 +200,13 @@ class Limits:
 
 
 def _together(map: MapRun) -> bool:
-    """Whether items of a chunk run at the same time."""
+    """Return whether items of a chunk run at the same time."""
     spec = map.spec
     return is_async(spec.fn) if spec.isasync is None else spec.isasync
 
 
 def _ready(map: MapRun, most: int) -> int:
-    """Items that could be sent, as far as they are of interest."""
+    """Return how many items could be sent, up to `most`."""
     count = 0
     for lo, hi, _ in map.ready:
         count += hi - lo

@@ -1,8 +1,8 @@
-"""Which values lie in this machine's memory, and which of them leave it when they are too many.
+"""The values in this machine's memory, and the choice of those that leave it when they are too many.
 
-    add --> lies here --choose--> leaving --left--> on disk
-                 \\                    \\--stays--> lies here, and is not asked again
-                  \\--remove (its last reader has gone)
+add --> in memory --choose--> leaving --left--> on disk
+    \\                    \\--stays--> in memory for good
+     \\--remove (its last reader has gone)
 
 Pure counting: the ledger feeds it, the pump's spiller moves the bytes.
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, ValueBlock
 
-SMALLEST = 64 << 10  # bytes: blocks below are not worth a file
-SLACK = 64 << 20  # bytes over the budget before the disk holds the work up
+SMALLEST = 64 << 10  # bytes; smaller blocks are not worth a file
+SLACK = 64 << 20  # bytes over the budget before work waits for the disk
 
 
 class Memory:
@@ -37,14 +37,14 @@ class Memory:
         self._leaving: set[ValueBlock] = set()
 
     def add(self, map: MapRun, block: ValueBlock) -> None:
-        """A block has come that lies in memory."""
+        """Add a block that lies in memory."""
         block.in_memory = True
         self.taken += block.nbytes
         if block.nbytes >= SMALLEST:
             self._lying.setdefault(map, {})[block] = None
 
     def remove(self, map: MapRun, block: ValueBlock) -> None:
-        """The block is no more, wherever it was."""
+        """Remove a block, wherever it is."""
         if not block.in_memory:
             return
         block.in_memory = False
@@ -60,12 +60,12 @@ class Memory:
         return self.taken - self.leaving > self.budget
 
     def choose(self) -> list[tuple[MapRun, ValueBlock]]:
-        """The blocks that are to leave now: of maps that nobody reads first, and what will be read last of each."""
+        """Return the blocks that must leave now: maps without readers first, and of each map the blocks read last."""
         found: list[tuple[MapRun, ValueBlock]] = []
         for map in sorted(self._lying, key=lambda map: map.stream is not None or map.readers is not None):
             blocks = self._lying[map]
             while blocks and self.over:
-                block, _ = blocks.popitem()  # the newest: whoever reads the list begins at its other end
+                block, _ = blocks.popitem()  # the newest: a reader of the list begins at the other end
                 self._leaving.add(block)
                 self.leaving += block.nbytes
                 found.append((map, block))
@@ -74,7 +74,7 @@ class Memory:
         return found
 
     def left(self, block: ValueBlock) -> bool:
-        """The block has been written; False when it was let go meanwhile."""
+        """Note that a block was written; False when it was dropped meanwhile."""
         if block not in self._leaving:
             return False
         self._leaving.discard(block)
@@ -84,14 +84,14 @@ class Memory:
         return True
 
     def stays(self, block: ValueBlock) -> None:
-        """The block cannot leave: it counts, and is not asked again."""
+        """Note that a block cannot leave: it counts, and is not chosen again."""
         if block in self._leaving:
             self._leaving.discard(block)
             self.leaving -= block.nbytes
 
     @property
     def behind(self) -> bool:
-        """Whether values are made faster than they can leave: nothing new should start meanwhile."""
+        """Return whether values are made faster than they can leave: no new work should start meanwhile."""
         return self.leaving > 0 and self.taken > self.budget + self.slack
 
     def _forget(self, map: MapRun, block: ValueBlock) -> None:

@@ -1,4 +1,4 @@
-"""Who reads: what handles, lists, streams and waiters ask of the dispatcher."""
+"""Readers: the events of handles, lists, streams and waiters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Readers:
-    """Those who read the values of maps, or wait for them."""
+    """The readers of maps' values, and the waiters for them."""
 
     def __init__(self, board: Board, intake: Intake) -> None:
         self._board = board
@@ -44,12 +44,12 @@ class Readers:
             self._recipes.forget(map, (index,))
 
     def handles_gone(self, gone: Iterable[tuple[MapRun, int]]) -> None:
-        """Futures that were let go, each of a run that is known."""
+        """Drop futures that are garbage, each of a known run."""
         for map, index in gone:
-            if map.links:  # somebody took its value before it was let go, whose turn to tell of it is still to come
+            if map.links:  # a link may have taken the value before, with its event still to come
                 self._intake.append_links(map)
             if map.handles.get(index) == 1 and (map.list_handles > 0 or map.codes[index] < states.FIRST_TERMINAL):
-                del map.handles[index]  # the list is held, or there is nothing yet: who takes it in looks who wants it
+                del map.handles[index]  # the list is held, or there is no value yet; taking it in checks its readers
             else:
                 self.handle_gone(map, index)
 
@@ -68,20 +68,20 @@ class Readers:
         self._windows.pull(map)
 
     def give_away(self, map: MapRun, lo: int, hi: int) -> None:
-        """The stream has these values in hand: they are its own now, and nobody has them made again."""
+        """Let go of values that a stream has read: they belong to its reader, and are not made again."""
         self._ledger.give_up(map, lo, hi)
         handles, map.list_handles = map.list_handles, 0
         self._recipes.forget(map, range(lo, hi))
         map.list_handles = handles
 
     def stream_advanced(self, map: MapRun, upto: int) -> None:
-        """The stream's reader has come to item `upto`."""
+        """Note that the stream's reader has come to item `upto`."""
         map.consumed = max(map.consumed, upto)
         self._windows.pull(map)
         self._tables.enqueue(map)
 
     def taken(self, map: MapRun, index: int) -> None:
-        """A stream in order of completion has taken one item."""
+        """Note that a stream in order of completion has taken one item."""
         map.consumed += 1
         self.give_away(map, index, index + 1)
         self._windows.pull(map)
@@ -98,7 +98,7 @@ class Readers:
     def wait_for(self, map: MapRun, index: int | None, call: Callable[[], None], seal: bool = True) -> None:
         """Call `call` once the item (None: the whole map) is terminal; at once if it is.
 
-        Who waits for all of a map wants it pulled to its end (`seal`); who only wants to be told does not.
+        A wait for a whole map pulls it to its end (`seal`); a callback for its end does not.
         """
         if map.finished if index is None else map.is_terminal(index):
             self._tables.wake.append(call)
@@ -121,7 +121,7 @@ class Readers:
                 del map.waiters[index]
 
     def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
-        """Tell `call` of items as they end, those already ended first."""
+        """Call `call` for items as they end, first for those that have ended."""
         if map.done:
             ended = (i for i, code in enumerate(map.codes) if code >= states.FIRST_TERMINAL)
             call(map, range(len(map.codes)) if map.done == len(map.codes) else array("q", ended))

@@ -1,7 +1,7 @@
-"""How a lost value is made again: an item's arguments, and what it read, kept past the item's end.
+"""Recipes of values: an item's arguments and inputs, kept past the item's end to make a lost value again.
 
-An engine may lose a value that it holds at any time. There a recipe outlives its item: it goes when neither
-the item's value nor any value made of it can be asked for any more.
+An engine may lose a value that it holds at any time. There a recipe outlives its item: it goes when neither the item's
+value nor any value made of it can be read any more.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Recipes:
         self._ledger = tables.ledger
 
     def needed(self, map: MapRun) -> bool:
-        """Whether arguments must outlive their item, to make a lost value again."""
+        """Return whether arguments must outlive their item, to make a lost value again."""
         lane = self._tables.lanes[map.lane].capabilities
         if lane.values != "held" or lane.values_survive_workers:
             return False
         return map.keep or any(self.needed(m) for m in map.map_consumers)
 
     def items_ended(self, map: MapRun, items: Sequence[int]) -> None:
-        """The arguments of ended items go, unless they are part of a recipe."""
+        """Drop the arguments of ended items, unless they are part of a recipe."""
         if self.needed(map):
             self.forget(map, items)
         elif map.args:
@@ -42,7 +42,7 @@ class Recipes:
                 map.args.pop(index, None)
 
     def forget(self, map: MapRun, items: Sequence[int]) -> None:
-        """Forget the recipes of items that nobody asks for, and of what these were made of."""
+        """Forget the recipes of items that cannot be read any more, and of their inputs."""
         if map.list_handles or not self.needed(map):
             return
         spent = [i for i in items if self._spent(map, i)]
@@ -54,7 +54,7 @@ class Recipes:
                 self.forget(feed.map, spent)
 
     def _spent(self, map: MapRun, index: int) -> bool:
-        """Whether neither this value nor one that is made of it can be asked for any more."""
+        """Return whether neither this value nor one that is made of it can be read any more."""
         return (
             map.is_terminal(index)
             and not map.read_singly

@@ -1,6 +1,6 @@
-"""Values made again after their worker was lost, from recipes: an item's arguments, and what it read.
+"""Values made again after their worker was lost, from recipes: an item's arguments and inputs.
 
-    g.map(source) --A--> f.map(A) --B--> reader        B[3] was on a worker that died, A[3] is let go
+g.map(source) --A--> f.map(A) --B--> reader        B[3] was on a worker that died, A[3] is released
                                                         A[3] runs again, then B[3], each one attempt further
 """
 
@@ -24,7 +24,7 @@ _LOST = make("budget/value-lost")
 
 
 class Remakes:
-    """Runs items again whose values are lost and may still be read; `recipes.py` keeps what that takes."""
+    """Runs items again if their values are lost and may still be read; `recipes.py` keeps their inputs."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -32,7 +32,7 @@ class Remakes:
         self._ledger = board.ledger
 
     def values_lost(self, lane: int, handles: Sequence[Handle]) -> None:
-        """Blocks are gone with their worker: items whose value may still be read run again."""
+        """Run items of lost blocks again, if their values may still be read."""
         gone = set(handles)
         for map in list(self._tables.maps.values()):
             if map.lane != lane:
@@ -49,7 +49,7 @@ class Remakes:
         self._make_again(map, wanted)
 
     def _make_again(self, map: MapRun, items: list[int]) -> None:
-        """Items that had ended well run once more; what they read and was let go meanwhile runs before them."""
+        """Run completed items once more; inputs that were released meanwhile are made again before."""
         for index in items:
             row = item_row(self._tables.wall, map, index, states.AWAITING_RETRY, "value-lost", None, _LOST)
             self._tables.rows.append(row)
@@ -67,7 +67,7 @@ class Remakes:
             self._board.make_ready(map, lo, hi)
 
     def _read_again(self, map: MapRun, index: int) -> bool:
-        """Be a reader of the item's inputs once more; False when there is no recipe."""
+        """Register the item as a reader of its inputs once more; False when it has no recipe."""
         ups = map.recipes.pop(index, ())
         if ups:
             map.item_upstreams[index] = ups
@@ -81,7 +81,7 @@ class Remakes:
         return map.source is None or map.source.random_access or index in map.args
 
     def _bring_back(self, map: MapRun, items: Sequence[int]) -> None:
-        """Make what was let go of an input again."""
+        """Make the released items of an input again."""
         released = [i for i in items if states.is_success(map.codes[i]) and not map.has_value(i)]
         if released:
             self._make_again(map, released)

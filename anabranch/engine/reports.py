@@ -1,4 +1,4 @@
-"""The way back: a report's positions end, come back for another attempt, or are refused."""
+"""Reports of workers: their positions end, come back for another attempt, or are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMPLETED = bytes([states.COMPLETED])
 
 
 class Reports:
-    """Takes in what workers tell of chunks."""
+    """Takes in workers' reports of chunks."""
 
     def __init__(self, board: Board, flights: Flights, halts: Halts) -> None:
         self._board = board
@@ -38,13 +38,13 @@ class Reports:
         self._halts = halts
 
     def take_in(self, report: Report) -> None:
-        """A worker tells what became of some positions; what was refused before stays refused."""
+        """Take in a report; positions that were refused before stay refused."""
         sent = self._tables.sent.get(report.chunk)
         if sent is None:
             self._refuse(report)
             return
         stop = report.first + report.count
-        if report.first < sent.reported:  # the same report twice, after an engine's own repetition
+        if report.first < sent.reported:  # the same report twice, because the engine repeated the chunk
             if report.final:
                 self._end_chunk(sent)
             return
@@ -59,7 +59,7 @@ class Reports:
             links = _links(sent, report) if len(sent.maps) > 1 else None
             if links:
                 self._accept_links(sent, links, report)
-            else:  # last stage first: a consumer that travelled along has ended before its producer tells
+            else:  # last stage first: a consumer that travelled along must end before its producer
                 for stage in range(len(sent.maps) - 1, -1, -1):
                     self._accept_stage(sent, stage, report, outcomes)
             self._tables.rows += report.notes
@@ -67,7 +67,7 @@ class Reports:
             self._end_chunk(sent)
 
     def _accept_links(self, sent: Sent, links: list[Sequence[int]], report: Report) -> None:
-        """Chains of single runs of one task, all gone well: their ends are one."""
+        """Take in chains of single runs of one task that have all completed, as one end."""
         map = sent.maps[0]
         map.sent -= report.count
         for stage, content in enumerate(report.blocks):
@@ -144,7 +144,7 @@ class Reports:
             if taken and report.first + offset in taken:
                 continue
             if map.is_terminal(index) or index in map.delayed:
-                continue  # cancelled, timed out or written off meanwhile: a late answer is refused
+                continue  # cancelled, timed out or written off meanwhile: a late report is refused
             code = codes[offset] if codes is not None else states.COMPLETED
             outcome = outcomes.get((stage, report.first + offset))
             if outcome is not None and not self._take_outcome(map, index, outcome):
@@ -170,8 +170,8 @@ class Reports:
         self._board.ended(map, as_range(ended))
 
     def _take_outcome(self, map: MapRun, index: int, outcome: Outcome) -> bool:
-        """Keep what is told of one item; False when it comes back for another attempt."""
-        if outcome.code == states.PENDING:  # its producer did not complete: it waits on, untouched
+        """Take in the outcome of one item; False when it comes back for another attempt."""
+        if outcome.code == states.PENDING:  # its producer did not complete: it has not run, and waits on
             return False
         if outcome.message:
             map.messages[index] = outcome.message
@@ -192,18 +192,18 @@ class Reports:
         return item_row(self._tables.wall, map, index, outcome.code, outcome.message, outcome.error, why)
 
     def _refuse(self, report: Report) -> None:
-        """A report of a chunk that was given up: its values are dropped where they are."""
+        """Refuse the report of a lost chunk: its values are dropped where they are."""
         if report.chunk not in self._tables.lost_chunks:
             return
         lane, accepted = self._tables.lost_chunks[report.chunk]
-        if report.first < accepted:  # told twice: the first time it was taken in
+        if report.first < accepted:  # a repeated report: the first was taken in
             return
         held = [Handle(report.chunk, s, report.first) for s, b in enumerate(report.blocks) if isinstance(b, Held)]
         if held:
             self._tables.out.append(Free(lane, held))
 
     def _end_chunk(self, sent: Sent) -> None:
-        """The chunk's last word: what it did not start goes back, uncounted, and its place is free."""
+        """Handle the end of a chunk: items that it did not start go back, uncounted, and its place is free."""
         rest = sent.items[0][sent.reported :]
         map = sent.maps[0]
         map.sent -= len(rest)
@@ -219,9 +219,9 @@ class Reports:
             self._board.check_finished(stage_map)
 
     def chunk_waits(self, chunk: int, position: int, waiting: bool) -> None:
-        """A task of this chunk waits for other runs (or goes on): its slot is somebody else's meanwhile.
+        """Note that a task of this chunk waits for other runs (or goes on): its slot is lent out meanwhile.
 
-        What stands behind it in the chunk is taken back, for it may be what the task waits for.
+        The items behind it in the chunk are taken back, because the task may wait for one of them.
         """
         sent = self._tables.sent.get(chunk)
         if sent is None:
@@ -246,7 +246,7 @@ class Reports:
 
 
 def _links(sent: Sent, report: Report) -> list[Sequence[int]]:
-    """The stages' items of a report that tells of chains of one series, all gone well; else nothing."""
+    """Return the stages' items of a report on completed chains of one series; else nothing."""
     if len(sent.once) > 1 or sent.dirty or report.codes is not None:
         return []
     return [items[report.first : report.first + report.count] for items in sent.items]

@@ -1,4 +1,4 @@
-"""What the record gets of a report: columns for what went well, a row for what did not."""
+"""Rows of the record from a report: columns for completed items, a row for each other one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def map_row(map: MapRun, length: int | None, ended: float | None, counts: dict[str, int]) -> MapRow:
-    """A map as the record has it."""
+    """Return the row of a map."""
     return MapRow(
         map.id, map.flow_run_id, map.spec.name, map.kind, length, map.created, ended, counts, map.parent_id, map.tags,
         map.call_key, map.code_hash,
@@ -31,7 +31,7 @@ def map_row(map: MapRun, length: int | None, ended: float | None, counts: dict[s
 def item_row(
     wall: float, map: MapRun, index: int, code: int, message: str, error: ErrorInfo | None, reason: Reason | None = None
 ) -> ItemRow:
-    """One item as the record has it; `wall` is its end, if the state is final."""
+    """Return the row of one item; `wall` is its end, if the state is final."""
     why = reason or causes.of_end(map, index, code, error)
     return ItemRow(
         map.id,
@@ -52,12 +52,12 @@ def item_row(
 
 
 def block_row(map: MapRun, first: int, count: int, codes: bytes | None, report: Report) -> ItemBlock:
-    """A whole report of first attempts."""
+    """Return the columns of a whole report of first attempts."""
     return ItemBlock(map.id, first, count, codes, report.base, report.started, report.durations, 1, report.worker)
 
 
 def links_of(map: MapRun, stages: Sequence[Sequence[int]], report: Report) -> Iterator[ItemBlock]:
-    """Columns for chains of single runs of one task, all of which completed: their links are neighbours.
+    """Yield columns for completed chains of single runs of one task: their links are neighbours.
 
     Args:
         stages: the items of each stage of the report's positions, in their order.
@@ -71,7 +71,7 @@ def links_of(map: MapRun, stages: Sequence[Sequence[int]], report: Report) -> It
 
 
 def _in_line(map: MapRun, chains: Sequence[tuple[int, int]], depth: int, report: Report) -> Iterator[ItemBlock]:
-    """The same where each chain (first item, position) is a run of neighbours: its links have one time."""
+    """Yield columns where each chain (first item, position) is a run of neighbours: its links have one time."""
     at = 0
     while at < len(chains):
         lo = hi = chains[at][0]
@@ -92,7 +92,7 @@ def _in_line(map: MapRun, chains: Sequence[tuple[int, int]], depth: int, report:
 def rows_of(
     map: MapRun, ended: Sequence[int], positions: Sequence[int], report: Report, *, spread: bool = False
 ) -> Iterator[ItemBlock]:
-    """Columns for items that ended: a block for each run of neighbours.
+    """Yield columns for items that ended: a block for each run of neighbours.
 
     Args:
         positions: where each of `ended` stands in the report.
@@ -121,12 +121,12 @@ def rows_of(
 def note_stored(
     rows: list[Row], map: MapRun, stage: int, ended: Sequence[int], positions: Sequence[int], report: Report
 ) -> None:
-    """Remember where the values of items lie that completed, and in a resumable run record it.
+    """Note the places of completed items' values, and record them in a resumable run.
 
     Args:
         positions: where each of `ended` stands in the report.
     """
-    if any(map.codes[i] > states.COMPLETED for i in ended):  # those have no value there
+    if any(map.codes[i] > states.COMPLETED for i in ended):  # items that did not complete have no value there
         good = [n for n, index in enumerate(ended) if map.codes[index] <= states.COMPLETED]
         ended, positions = [ended[n] for n in good], [positions[n] for n in good]
     name = report.stored[stage] if report.stored else ""
@@ -139,13 +139,13 @@ def note_stored(
             digests = _picked(map.keys, ended)
         elif stage == 0 and report.digests:
             digests = _picked(report.digests, positions)
-        else:  # what is made of other items follows from these; anything else is like nothing
+        else:  # digests of items made of other items follow from these; others have none
             digests = b"" if map.source is None else NO_DIGEST * len(ended)
         rows.append(StoredRow(map.id, name, ended, positions, digests))
 
 
 def stored_row(map: MapRun, index: int, place: tuple[str, int] | None) -> StoredRow:
-    """Where the value of one item lies that an earlier driver completed under another series."""
+    """Return the row with the place of an item's value that an earlier driver completed under another series."""
     assert map.keys is not None
     digest = _picked(map.keys, (index,))
     return StoredRow(map.id, place[0] if place else "", (index,), (place[1] if place else 0,), digest)
@@ -159,14 +159,14 @@ def _picked(digests: bytes | bytearray, places: Sequence[int]) -> bytes:
 
 
 def cancelled_rows(map: MapRun, items: Sequence[int], wall: float) -> Iterator[ItemBlock]:
-    """Columns for first attempts that were given up: a million of them, and of each but one thing to say."""
+    """Yield columns for cancelled first attempts, of which there may be a million."""
     code = bytes([states.CANCELLED])
     for lo, hi in runs_of(items):
         yield ItemBlock(map.id, lo, hi - lo, code * (hi - lo), wall)
 
 
 def timed(row: ItemRow, report: Report, offset: int) -> ItemRow:
-    """The row of one item, with its times and its worker."""
+    """Add an item's times and worker to its row."""
     if report.started is not None and report.durations is not None:
         row.started = report.base + report.started[offset] / 1e6
         row.ended = row.started + report.durations[offset] / 1e6

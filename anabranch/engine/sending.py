@@ -1,4 +1,4 @@
-"""The way out: lanes are filled with chunks."""
+"""The way out: fills lanes with chunks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Sending:
-    """Sends what is ready to the runners that have room."""
+    """Sends ready items to the runners that have room."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -53,7 +53,7 @@ class Sending:
                 if map.ready and map not in skipped:
                     map.on_lane = True
                     heapq.heappush(lane.runnable, entry)
-            for entry in later:  # when a worker is free
+            for entry in later:  # sent when a worker is free
                 entry[-1].on_lane = True
                 heapq.heappush(lane.runnable, entry)
             if chunks:
@@ -61,7 +61,7 @@ class Sending:
         tables.dirty_lanes |= held_up
 
     def _held_up(self) -> set[int]:
-        """Lanes that wait for the disk; inline's work would go on in another thread then, so it does not."""
+        """Return lanes that wait for the disk; inline does not, because its work would go on in another thread."""
         found = {n for n in self._tables.dirty_lanes if self._tables.lanes[n].capabilities.name != "inline"}
         self._tables.dirty_lanes -= found
         return found

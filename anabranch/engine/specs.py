@@ -1,4 +1,4 @@
-"""Tasks as workers have them: a task that has changed is dropped with the last map that may run it as it was."""
+"""Tasks as workers have them: an outdated version is dropped with the last map that may run it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Specs:
         self.unsendable: dict[int, str] = {}
 
     def use(self, ref: int) -> None:
-        """A map is about to come that runs the task as this id has it."""
+        """Note that a map is about to come that runs the task under this id."""
         self.uses[ref] = self.uses.get(ref, 0) + 1
 
     def renew(self, lane: int, before: int, ref: int) -> None:
-        """A task has changed: maps that come have it by another id, and the time that its items take is as known."""
+        """Give a changed task another id for coming maps; the learnt cost of its items is kept."""
         self.outdated.add(before)
         paces = self._tables.paces
         if before in paces:
@@ -41,7 +41,7 @@ class Specs:
         self._drop(lane, before)
 
     def drop_shared(self, map: MapRun) -> None:
-        """Workers forget all of a map that nobody needs any more."""
+        """Drop the shared values of a map that is not needed any more."""
         refs = tuple(r for r in (map.stage_ref, map.pipe_ref, map.constants_ref) if r)
         if refs:
             self._tables.out.append(Drop(map.lane, refs))

@@ -1,4 +1,4 @@
-"""What the parts of the dispatcher share: runners, maps, chunks in flight, and the instructions of this event."""
+"""The tables that the dispatcher's parts share: runners, maps, chunks in flight, this event's instructions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Tables:
         nested: the maps that a task run submitted, by the id of that run.
         sent: the chunks in flight, by id.
         lost_chunks: lane and accepted positions of the last lost chunks; a late report differs from a repeated one.
-        paces: what an item of a task costs, by the shared id of the task.
+        paces: the cost of a task's items, by the shared id of the task.
         halted: flow runs of which nothing more may begin.
         out: instructions for the pump.
         rows: for the record.
@@ -69,7 +69,7 @@ class Tables:
         return len(self.lanes) - 1
 
     def new_ref(self) -> int:
-        """A fresh id for a shared value."""
+        """Return a fresh id for a shared value."""
         return next(self._refs)
 
     def new_chunk_id(self) -> int:
@@ -82,10 +82,10 @@ class Tables:
         return found
 
     def enqueue(self, map: MapRun) -> None:
-        """Put the map among those its lane sends from: urgent first, then deepest, then oldest.
+        """Queue the map on its lane: urgent maps first, then the deepest, then the oldest.
 
-        What a running task submitted goes before what flows did, the newest first: so few tasks wait at once
-        where tasks submit tasks, and each one that waits costs a worker.
+        Maps that running tasks submitted go before those of flows, the newest first. So few tasks wait at once where
+        tasks submit tasks; each waiting one costs a worker.
         """
         if map.flow_run_id in self.halted:
             return
@@ -98,7 +98,7 @@ class Tables:
             self.dirty_lanes.add(map.lane)
 
     def in_flight(self, map: MapRun, lo: int, hi: int) -> set[int]:
-        """Items of [lo, hi) that are in a chunk now."""
+        """Return the items of [lo, hi) that are in a chunk now."""
         found: set[int] = set()
         for chunk_id in map.running:
             sent = self.sent[chunk_id]
@@ -106,7 +106,7 @@ class Tables:
                 if stage_map is not map:
                     continue
                 first, rest = sent.reported, items[sent.reported :]
-                if isinstance(rest, range) and rest.step == 1:  # asked at each report: only what overlaps is looked at
+                if isinstance(rest, range) and rest.step == 1:  # called at each report, so only the overlap is visited
                     first += max(lo - rest.start, 0)
                     rest = range(max(lo, rest.start), min(hi, rest.stop))
                 found.update(i for p, i in enumerate(rest, first) if lo <= i < hi and p not in sent.taken)

@@ -1,4 +1,4 @@
-"""Items that were stopped, or written off, at their time."""
+"""Items that were stopped, or written off, at their time limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Timeouts:
-    """Retries items that ran out of time, or ends them.
+    """Retries items that ran past their time, or ends them.
 
     Args:
         rng: for the jitter of delays.
@@ -36,17 +36,17 @@ class Timeouts:
         self._rng = rng or random.Random()
 
     def item_timed_out(self, event: ItemTimedOut) -> None:
-        """A running item was stopped (or written off) at its time."""
+        """Handle a running item that was stopped (or written off) at its time."""
         sent = self._tables.sent.get(event.chunk)
         if sent is None:
             return
         map = sent.maps[event.stage]
         index = sent.items[event.stage][event.position]
-        if map.is_terminal(index) or event.position in sent.taken:  # taken back: it begins anew elsewhere
+        if map.is_terminal(index) or event.position in sent.taken:  # taken back: it begins again elsewhere
             return
         spell_out(self._board.ledger, map)
         sent.dirty = True
-        if event.stage == 0:  # it comes back by itself, not with the rest of the chunk
+        if event.stage == 0:  # it comes back alone, not with the rest of the chunk
             sent.taken.add(event.position)
         message = f"Task run exceeded timeout of {event.seconds} second(s)"
         delay = decide(map.options, map.counted(index), TaskTimeoutError(""), self._rng)
@@ -60,7 +60,7 @@ class Timeouts:
             self._again(map, index, delay, message)
 
     def decided(self, asked: Decide, found: Verdict | None) -> None:
-        """The user's condition (None: it wants no more) and handlers have seen a time-out with retries left."""
+        """Take in the answer of the user's condition (None: no retry) and handlers about a time-out."""
         map, index = asked.map, asked.index
         if map.is_terminal(index):  # cancelled meanwhile
             return

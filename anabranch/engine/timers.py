@@ -1,4 +1,4 @@
-"""Items that come back by themselves: retries, and those that wait for another's cached value."""
+"""Items that come back at a time: retries, and items that wait for another run's cached value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Timers:
-    """Delayed items, by the time at which each comes back; an item that was cancelled meanwhile is passed over."""
+    """Delayed items, by the time at which each comes back; items that were cancelled meanwhile are skipped."""
 
     __slots__ = ("_order", "_tables", "due")
 
@@ -26,14 +26,14 @@ class Timers:
         self.due: list[tuple[float, int, MapRun, int]] = []
 
     def delay(self, map: MapRun, index: int, seconds: float, code: int) -> None:
-        """The item comes back after `seconds`, holding nothing meanwhile."""
+        """Let the item come back after `seconds`; it holds nothing meanwhile."""
         due = self._tables.now + seconds
         map.codes[index] = code
         map.delayed[index] = (due, code)
         heapq.heappush(self.due, (due, next(self._order), map, index))
 
     def over(self, now: float) -> Iterator[tuple[MapRun, int]]:
-        """Take out the items whose time has come; they are pending again."""
+        """Take out the items that are due; they are pending again."""
         while self.due and self.due[0][0] <= now:
             _, _, map, index = heapq.heappop(self.due)
             if index in map.delayed and map.delayed[index][0] <= now:

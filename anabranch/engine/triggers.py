@@ -1,8 +1,7 @@
-"""Trigger rules: when may a run start, seeing how its upstreams ended?
+"""Trigger rules: whether a run may start, by the ends of its upstreams.
 
-A trigger is a function of the upstreams' states (`State` objects, without values) that answers
-True to run. Without one the rule is `all_successful`, except that arguments in
-`allow_failure(...)` admit every terminal state.
+A trigger is a function of the upstreams' states (`State` objects, without values) that returns True to run. Without
+one the rule is `all_successful`, except that arguments in `allow_failure(...)` admit every terminal state.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def any_failed(upstream: Sequence[State]) -> bool:
 
 
 def all_finished(upstream: Sequence[State]) -> bool:
-    """Run however the upstreams ended."""
+    """Run whatever the ends of the upstreams are."""
     return True
 
 
@@ -86,11 +85,11 @@ def some_failed(at_least: float | None = None, at_most: float | None = None) -> 
 
 
 def refusal(upstreams: Sequence[Upstream], trigger: Trigger | None, at: int | None = None) -> str | None:
-    """Why a run is not admitted, naming the upstream; None when it may start.
+    """Return why a run is not admitted, with the upstream's name; None when it may start.
 
     Args:
-        upstreams: what it depends on, all of them terminal.
-        at: for item-wise maps, the index at which each upstream is looked at.
+        upstreams: its upstreams, all of them terminal.
+        at: for item-wise maps, the index of the item in each upstream.
     """
     if trigger is None:
         for up in upstreams:
@@ -113,7 +112,7 @@ def refusal(upstreams: Sequence[Upstream], trigger: Trigger | None, at: int | No
 
 
 def culprits(upstreams: Sequence[Upstream], at: int | None = None) -> tuple[tuple[MapRun, int], ...]:
-    """The upstream items that did not complete."""
+    """Return the upstream items that did not complete."""
     found: list[tuple[MapRun, int]] = []
     for up in upstreams:
         index = at if at is not None else up.item
@@ -123,13 +122,13 @@ def culprits(upstreams: Sequence[Upstream], at: int | None = None) -> tuple[tupl
 
 
 def handled(up: Upstream, at: int | None = None) -> None:
-    """A consumer that was admitted in spite of failures has completed: they are handled."""
+    """Mark failures as handled, after a consumer that was admitted in spite of them has completed."""
     for map, index in culprits((up,), at):
         map.handle(index)
 
 
 def released(upstreams: Sequence[Upstream], at: int | None = None) -> ResultReleased | None:
-    """Why a run cannot have a value that it reads: it was let go before the run was submitted."""
+    """Return the error for an input that was released before the run was submitted, if any."""
     for up in upstreams:
         map = up.map
         if not (up.value and map.gaps):

@@ -1,4 +1,4 @@
-"""Where values lie: blocks that come with reports, leave memory, or shrink to what lives of them."""
+"""Blocks of values: they come with reports, leave memory, and shrink to their living part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Values:
-    """Takes blocks in, moves them, and lets them go as the ledger says."""
+    """Takes blocks in, moves them, and drops them as the ledger decides."""
 
     __slots__ = ("_ledger", "_tables")
 
@@ -29,19 +29,19 @@ class Values:
     # -- blocks that come ------------------------------------------------------------------------
 
     def own(self, map: MapRun, index: int, value: Any) -> None:
-        """A value that was made in the driver."""
+        """Add a value that was made in the driver."""
         block = ValueBlock(Handle(-self._tables.new_chunk_id(), 0, 0), map.lane, [index], Inline([value], 64), 64)
         map.add_block(block, overlay=True)
         self._ledger.added(map, block)
 
     def take_in(self, sent: Sent, stage: int, map: MapRun, items: Sequence[int], first: int, content: Block) -> None:
-        """The block of a report: the values of these items, from position `first` of the chunk on."""
+        """Take in the block of a report: the values of these items, from position `first` of the chunk on."""
         assert content is not None
         handle = Handle(sent.chunk.id, stage, first)
         block = ValueBlock(handle, sent.lane.index, items, content, content.nbytes)
         overlay = map.kind == "submit" or sent.chunk.attempts is not None or not isinstance(items, range)
         stale: set[int] = set()
-        if sent.dirty:  # refused positions have no value here: theirs is, or will be, elsewhere
+        if sent.dirty:  # refused positions have no value here: another attempt has it, or will
             stale = {i for p, i in enumerate(items, first) if p in sent.taken or map.is_terminal(i)}
         overlay = overlay or map.block_of(items[0]) is not None
         before: list[ValueBlock] = []
@@ -55,12 +55,12 @@ class Values:
             old.live -= 1
         for old in dict.fromkeys(before):
             if not ledger.read_here(map, old):
-                ledger.drop(map, old)  # what kept it has moved on to the new one
+                ledger.drop(map, old)  # all its items have values in the new block
         if stale and not any(map.block_of(i) is block for i in block.indices()):
-            ledger.drop(map, block)  # nothing of it will be found
+            ledger.drop(map, block)  # none of its values can be reached
 
     def settle_new(self, map: MapRun, items: Sequence[int]) -> None:
-        """Values that nobody waits for go at once."""
+        """Drop new values without readers at once."""
         if map.list_handles > 0 or map.list_readers > 0 or (len(items) == 1 and items[0] in map.handles):
             return
         if isinstance(items, range):
@@ -72,24 +72,24 @@ class Values:
     # -- blocks that move ------------------------------------------------------------------------
 
     def spilled(self, map: MapRun, block: ValueBlock, content: Held) -> None:
-        """A block has been moved from memory to disk."""
+        """Note that a block was moved from memory to disk."""
         wanted = self._ledger.spilled(map, block, content)
         lane = self._tables.lanes[block.lane]
-        if not wanted and lane.capabilities.values != "held":  # others were told to free it
+        if not wanted and lane.capabilities.values != "held":  # a runner that holds values was told to free it
             self._tables.out.append(Free(block.lane, [block.handle]))
         self._resume()
 
     def spill_failed(self, block: ValueBlock) -> None:
-        """A block could not be moved to disk: it stays."""
+        """Note that a block could not be moved to disk, and stays."""
         self._ledger.memory.stays(block)
         self._resume()
 
     def _resume(self) -> None:
-        """Lanes may have been held up by the disk."""
+        """Look at all lanes again, which may have waited for the disk."""
         self._tables.dirty_lanes.update(lane.index for lane in self._tables.lanes if lane.runnable)
 
     def moved(self, map: MapRun, block: ValueBlock, items: list[int], to: Handle, content: Held) -> None:
-        """What lived of a nearly dead block lies in one of its own now."""
+        """Note that the living values of a nearly dead block lie in a block of their own now."""
         ledger = self._ledger
         living = [i for i in items if map.block_of(i) is block]
         if block.content is None or not living or ledger.being_read(map, living):
@@ -105,7 +105,7 @@ class Values:
     # -- blocks that go --------------------------------------------------------------------------
 
     def relieve(self) -> None:
-        """What is to leave memory, and what little lives of nearly dead blocks."""
+        """Order blocks to leave memory, and the living values of nearly dead blocks to move."""
         ledger, out = self._ledger, self._tables.out
         if ledger.memory.over:
             out.extend(Spill(map, block) for map, block in ledger.memory.choose())
@@ -117,7 +117,7 @@ class Values:
                 out.append(Move(map, block, items, Handle(-self._tables.new_chunk_id(), 0, 0)))
 
     def free(self) -> None:
-        """Tell the runners of blocks whose last reader has gone."""
+        """Tell the runners to free blocks without readers."""
         if not self._ledger.freed:
             return
         by_lane: dict[int, list[Handle]] = {}

@@ -1,4 +1,4 @@
-"""How far iterators are pulled, and producers run, ahead of their readers."""
+"""Windows: how far iterators are pulled, and producers run, ahead of their readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Windows:
-    """Pulls the iterators of maps, and holds back producers whose stream is open."""
+    """Pulls the iterators of maps, and holds back producers with an open stream."""
 
     __slots__ = ("_tables",)
 
@@ -21,7 +21,7 @@ class Windows:
         self._tables = tables
 
     def pull(self, map: MapRun) -> None:
-        """Ask for the next elements while fewer than a window of them are ahead."""
+        """Order the next elements while fewer than a window of them are ahead."""
         if map.pulling or map.closed or map.cancelled or map.source is None or map.source.random_access:
             return
         tables = self._tables
@@ -30,14 +30,14 @@ class Windows:
         room = window(tables.lanes[map.lane].slots, tables.pace(map), fixed=map.window)
         ahead = len(map.codes) - (map.consumed if map.stream is not None and not map.sealed else map.done)
         if map.stream is None and map.list_handles and map.keep and not map.sealed:
-            # Nobody reads and nobody waits yet: an endless iterator must not fill the memory.
+            # Without a reader or a waiter an endless iterator must not fill the memory.
             ahead = len(map.codes) - map.consumed
         if ahead <= room // 2:
             map.pulling = True
             tables.out.append(Pull(map, max(1, room - ahead)))
 
     def seal(self, map: MapRun) -> None:
-        """Somebody waits for all of the map: an iterator is pulled to its end."""
+        """Pull the map's iterator to its end, because a caller waits for the whole map."""
         map.sealed = True
         for feed in map.feeds:
             self.seal(feed.map)
@@ -45,7 +45,7 @@ class Windows:
         self._tables.enqueue(map)
 
     def held_back(self, map: MapRun) -> bool:
-        """Only an open stream holds its producer back, and a flow run that is to end."""
+        """Return whether a map must not be sent now: for its open stream, or because its flow run is told to end."""
         tables = self._tables
         if map.flow_run_id in tables.halted:
             return True
@@ -54,8 +54,8 @@ class Windows:
         room = window(tables.lanes[map.lane].slots, tables.pace(map), fixed=map.window)
         if map.sent + map.done - map.consumed < room:
             return False
-        # Later items may have filled the window (kept from an earlier driver, or while this one waited for a retry):
-        # the one that the reader waits for must not stay behind them.
+        # Later items may have filled the window (kept from an earlier driver, or while this one waited for a retry).
+        # The item that the reader waits for must not stay behind them.
         return map.is_terminal(map.consumed) or not _bring_forward(map, map.consumed + room)
 
 

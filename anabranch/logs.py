@@ -262,7 +262,7 @@ def task_finished(map: Any, index: int, name: str) -> None:
     state = map.state(index)
     level = logging.INFO if state.is_completed() else logging.ERROR
     text = cut(f"Finished in state {state}")  # the message of an exception may have any length
-    _deliver([LogLine(time.time(), level, f"Task run {name!r}", text, map.flow_run_id, map.id, index)], 0)
+    _deliver([LogLine(time.time(), level, f"Task run {name!r}", text, map.header.flow_run_id, map.id, index)], 0)
 
 
 def strayed(scopes: list[Any]) -> None:

@@ -46,7 +46,7 @@ class Contexts:
         """Drop the captured contexts: they hold the flow run around, which holds these maps."""
         self._last = None
         for map in maps:
-            map.carried = None
+            map.header.carried = None
 
 
 def _without_ours() -> None:

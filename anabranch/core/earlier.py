@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-    from anabranch.core.maps import Upstream
     from anabranch.core.runs import StoredRow
 
 UNKNOWN, RECORDED, SAME, KEPT, BARE = range(5)  # BARE: the same, with no value stored
@@ -39,7 +38,7 @@ class Earlier:
             bare: whether items need no value, because none will be read.
     """
 
-    __slots__ = ("_digests", "_empty", "attempts", "changed", "gates", "marks", "numbered", "places", "wraps")
+    __slots__ = ("_digests", "_empty", "attempts", "changed", "marks", "numbered", "places", "wraps")
 
     def __init__(
         self, rows: Iterable[StoredRow] = (), lost: Callable[[str], bool] = lambda name: False, *, bare: bool = False
@@ -48,7 +47,6 @@ class Earlier:
         self.places = Places()
         self.attempts: dict[int, int] = {}  # last attempt of completed items that had several, or that run again
         self.numbered = False  # items have the names that they had before: their attempt numbers go on
-        self.gates: tuple[Upstream, ...] = ()  # the upstreams that all items read or waited for
         self.wraps = False  # digests are made of tuples of an item's own columns
         self.changed = 0  # recorded items with other inputs now
         self._digests = bytearray()
@@ -182,18 +180,3 @@ class Earlier:
         if len(self.attempts) < hi - lo:  # copied, because a feeder's thread may add items meanwhile
             found = [item for item in list(self.attempts) if lo <= item < hi]
         return [(item, self.attempts.pop(item)) for item in found if item in self.attempts]
-
-
-def hold(upstreams: Sequence[Upstream], at: int | None = None) -> bool:
-    """Return whether all upstreams hold; `at`: this item of each map."""
-    for up in upstreams:
-        earlier = up.map.earlier
-        if earlier is None:
-            return False
-        item = up.item if at is None else at
-        if item is None:
-            if not earlier.all_hold(0, len(up.map.codes)):
-                return False
-        elif not earlier.holds(item):
-            return False
-    return True

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.contracts import Chunk, ErrorInfo, Handle, LogLine
-    from anabranch.core.maps import MapRun, Upstream, ValueBlock
+    from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.reasons import Reason
     from anabranch.core.runs import Row
     from anabranch.core.stored_call import KeptCall
+    from anabranch.core.value_index import ValueBlock
 
 
 @dataclass(slots=True)

@@ -201,7 +201,7 @@ class Future(ValueSource):
         return hash((id(self._map), self._index))
 
     def __repr__(self) -> str:
-        name = self._map.names.get(self._index, self._map.spec.name)
+        name = self._map.header.names.get(self._index, self._map.spec.name)
         return f"<Future {name!r} {self._index} {self.state.name}>"
 
     def __reduce__(self) -> Any:
@@ -305,7 +305,7 @@ class FutureList:
     def counts(self) -> dict[str, int]:
         """How many items are in which state."""
         found = Counts(self._map.codes).as_dict()
-        flying = min(self._map.sent, found.get("Pending", 0))
+        flying = min(self._map.queue.sent, found.get("Pending", 0))
         if flying:
             found["Running"] = found.get("Running", 0) + flying
             found["Pending"] -= flying
@@ -319,17 +319,17 @@ class FutureList:
     @property
     def bytes_held(self) -> int:
         """Bytes of this map's values that are held somewhere now, as estimated where they were made."""
-        return self._map.bytes_held
+        return self._map.footprint.held
 
     @property
     def bytes_spilled(self) -> int:
         """Bytes of this map's values that were moved from memory to disk so far."""
-        return self._map.bytes_spilled
+        return self._map.footprint.spilled
 
     @property
     def bytes_released(self) -> int:
         """Bytes of this map's values that were let go with their last reader so far."""
-        return self._map.bytes_released
+        return self._map.footprint.released
 
     def done(self) -> bool:
         return self._map.finished

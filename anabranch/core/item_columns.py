@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-
+from anabranch.core.map_parts import Queue
 from anabranch.core.states import (
     AWAITING_SLOT,
     CACHED,
@@ -22,19 +21,13 @@ ENDED = bytes(range(FIRST_TERMINAL, len(NAMES)))  # codes of items that have end
 class ItemColumns:
     """The part of a map that has the states; `moment()` gives a copy that does not change."""
 
-    __slots__ = (
-        "attempts", "codes", "delayed", "id", "messages", "ready", "running", "short", "state_names", "waits_under",
-    )  # fmt: skip
+    __slots__ = ("attempts", "codes", "id", "messages", "queue", "state_names")
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.codes = bytearray()
-        self.ready: deque[tuple[int, int, bool]] = deque()  # (lo, hi, send as one chunk of just these)
-        self.running: set[int] = set()  # chunks in flight
-        self.short = ""  # the resources that it waits for, because no worker has them
-        self.waits_under = ""  # the limit without a place for its ready items
+        self.queue = Queue()
         self.attempts: dict[int, int] = {}
-        self.delayed: dict[int, tuple[float, int]] = {}  # item -> (due, code)
         self.messages: dict[int, str] = {}
         self.state_names: dict[int, str] = {}
 
@@ -49,15 +42,15 @@ class ItemColumns:
 
     def state(self, index: int) -> State:
         """Return the state of an item, without its value."""
-        code = self.code(index)
+        code, queue = self.code(index), self.queue
         waits = ""
-        if code < FIRST_TERMINAL and index not in self.delayed and self._started(index):
+        if code < FIRST_TERMINAL and index not in queue.delayed and self._started(index):
             code = RETRYING if self.attempt(index) > 1 else RUNNING
-        elif code == PENDING and self.short:
-            waits = f"waits for a worker with {self.short}"
-        elif code == PENDING and self.waits_under and self._ready(index):
+        elif code == PENDING and queue.short:
+            waits = f"waits for a worker with {queue.short}"
+        elif code == PENDING and queue.waits_under and self._ready(index):
             code = AWAITING_SLOT
-            waits = f"waits for a slot of the limit {self.waits_under!r}"
+            waits = f"waits for a slot of the limit {queue.waits_under!r}"
         name, kind = NAMES[code]
         return State(
             kind,
@@ -68,10 +61,10 @@ class ItemColumns:
         )
 
     def _started(self, index: int) -> bool:
-        return index < len(self.codes) and not self._ready(index) and bool(self.running)
+        return index < len(self.codes) and not self._ready(index) and bool(self.queue.running)
 
     def _ready(self, index: int) -> bool:
-        return any(lo <= index < hi for lo, hi, _ in tuple(self.ready))
+        return any(lo <= index < hi for lo, hi, _ in tuple(self.queue.ready))
 
     def failures(self) -> list[int]:
         """Return the items that ended in any state but Completed."""
@@ -84,12 +77,10 @@ class ItemColumns:
         """Return the states of all items as of now; the caller keeps others from changing them meanwhile."""
         found = ItemColumns(self.id)
         found.codes = bytearray(self.codes)
-        found.short, found.waits_under = self.short, self.waits_under
         if not found.codes.translate(None, ENDED):
             # The entries of an ended item do not change any more, so a million failures are not copied.
             found.attempts, found.messages, found.state_names = self.attempts, self.messages, self.state_names
             return found
         found.attempts, found.messages = dict(self.attempts), dict(self.messages)
-        found.state_names, found.delayed = dict(self.state_names), dict(self.delayed)
-        found.ready, found.running = deque(self.ready), set(self.running)
+        found.state_names, found.queue = dict(self.state_names), self.queue.moment()
         return found

@@ -1,10 +1,11 @@
 """A map as one object: packed per-item state and sparse sets for whatever left the happy path.
 
-    MapRun  codes     one byte an item
-            ready     ranges of items that may be sent
-            blocks    where values are: (lo, hi, block), sorted, items of a block being consecutive
-            moved     item -> block, for values that an attempt after the first left elsewhere
-            errors, messages, attempts, ...   only for the items concerned
+    MapRun  codes, attempts, messages, ...   how items stand (`ItemColumns`)
+            queue, sending, budgets          what is to be sent, how, and how often it was tried
+            inputs                           what items are called with, and what they wait for
+            consumers                        who reads their values, or waits for their ends
+            values, footprint                where the values are, and what they weigh
+            header, resume                   what the record says, and what an earlier driver has left
 
 Single submits of one task share one growing MapRun (kind "submit"), so that bursts are chunked
 like a map and cost a byte, not an object, each. Only the dispatcher writes here, under the
@@ -13,22 +14,20 @@ pump's lock; futures read single bytes without it.
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import ResultReleased
+from anabranch.core.footprint import Footprint
 from anabranch.core.item_columns import ItemColumns
-from anabranch.core.places import Places
+from anabranch.core.map_parts import Budgets, MapHeader, Resumption, Sending
+from anabranch.core.value_index import ValueIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence, Set
+    from collections.abc import Callable, Sequence
 
-    from anabranch.core.carried import Carried
-    from anabranch.core.contracts import Block, ErrorInfo, Handle, TaskSpec
-    from anabranch.core.earlier import Earlier
+    from anabranch.core.contracts import ErrorInfo, TaskSpec
     from anabranch.core.options import TaskOptions
     from anabranch.core.stored_call import KeptCall
 
@@ -46,6 +45,21 @@ class Upstream(NamedTuple):
         return self.map.finished if self.item is None else self.map.is_terminal(self.item)
 
 
+def unchanged(upstreams: Sequence[Upstream], at: int | None = None) -> bool:
+    """Whether all that is read is what it was for an earlier driver; `at`: this item of each map."""
+    for up in upstreams:
+        previous = up.map.resume.previous
+        if previous is None:
+            return False
+        item = up.item if at is None else at
+        if item is None:
+            if not previous.all_hold(0, len(up.map.codes)):
+                return False
+        elif not previous.holds(item):
+            return False
+    return True
+
+
 class Source(Protocol):
     """Where a map's arguments come from, see `core.params`."""
 
@@ -57,144 +71,110 @@ class Source(Protocol):
     def slice(self, lo: int, hi: int) -> Sequence[Any]: ...
 
 
-RELEASED = object()  # in the place of a value that was let go while its block lives on
+class Inputs:
+    """What the items of a map are called with, and what they wait for before they begin.
 
-# Reading item after item of one block must not unpickle it again for each.
-_last: tuple[Packed, list[Any]] | None = None
-
-
-class ValueBlock:
-    """The driver's view of one block of values; `live` counts the slots that may still be read."""
+    Attributes:
+        source: None where all arguments come from other maps, or with each submit.
+        feeds: item-wise upstreams, in the order of the binding's mapped columns.
+        layout: per mapped column: source element k, or -(feed + 1).
+        starred: items are whole calls: (args, kwargs).
+        args: arguments of items that have not ended, where no source can be asked for them again.
+        append_index: numbers of single runs to come.
+        links: new single runs, with the one before them whose value they take.
+        links_told: the dispatcher has an event that it will take them in at.
+        pulling: the next elements of an iterator were asked for.
+        sealed: somebody waits for all of the map: an iterator is pulled to its end.
+        gate: how many upstreams the whole map waits for.
+        once_read: what all items of a resumed map read or waited for, until it is known to be unchanged.
+        upstreams: what single items read or wait for; at -1, what the whole map does.
+        blocked: item -> upstreams it still waits for.
+        recipes: what ended items read, where that may be needed again.
+        causes: why an item was not admitted.
+        call: of a map in a resumable run, or whose hooks may ask.
+    """
 
     __slots__ = (
-        "content", "count", "first", "handle", "in_memory", "item_list", "lane", "live", "movable", "nbytes", "seen",
+        "append_index", "args", "blocked", "call", "causes", "constants_ready", "constants_ref", "feeds", "gate",
+        "layout", "links", "links_told", "once_read", "pulling", "recipes", "sealed", "source", "starred", "upstreams",
     )  # fmt: skip
 
-    def __init__(self, handle: Handle, lane: int, items: Sequence[int], content: Block, nbytes: int) -> None:
-        self.handle = handle
-        self.lane = lane
-        self.first = items[0] if items else 0
-        # A range is its first item and its length; anything else is spelt out.
-        self.item_list: Sequence[int] | None = None if isinstance(items, range) else items
-        self.content = content
-        self.count = self.live = len(items)
-        self.nbytes = nbytes
-        self.in_memory = False  # of this machine; see engine.memory
-        self.movable = False  # what lives of it can be copied to a block of its own
-        self.seen = 0  # the slot that was found to be read last: looked at first the next time
+    def __init__(self, source: Source | None, feeds: tuple[Upstream, ...], *, starred: bool) -> None:
+        self.source = source
+        self.feeds = feeds
+        self.layout: tuple[int, ...] | None = None
+        self.starred = starred
+        self.args: dict[int, Any] = {}
+        self.append_index = itertools.count()
+        self.links: deque[tuple[int, int]] = deque()
+        self.links_told = False
+        self.pulling = False
+        self.sealed = False
+        self.gate = 0
+        self.once_read: tuple[Upstream, ...] = ()
+        self.constants_ready = True
+        self.constants_ref: int | None = None
+        self.upstreams: dict[int, tuple[Upstream, ...]] = {}
+        self.blocked: dict[int, int] = {}
+        self.recipes: dict[int, tuple[Upstream, ...]] = {}
+        self.causes: dict[int, tuple[tuple[MapRun, int], ...]] = {}
+        self.call: KeptCall | None = None
 
-    def slot(self, index: int) -> int:
-        return index - self.first if self.item_list is None else self.item_list.index(index)
 
-    def unpack(self, slot: int) -> Any:
-        """A value of a packed block; the list unpacked last is remembered. Raises what reading the value raises."""
-        global _last
-        content = self.content
-        assert isinstance(content, Packed)
-        if content.ends is not None:
-            return content.value(slot)
-        last = _last
-        if last is None or last[0] is not content:
-            _last = last = (content, content.values())
-        return last[1][slot]
+class Consumers:
+    """Who reads the values of a map's items, or waits for their ends.
 
-    def indices(self) -> Sequence[int]:
-        return range(self.first, self.first + self.count) if self.item_list is None else self.item_list
+    Attributes:
+        future_refs: how many futures name an item.
+        list_refs: how many future lists hold all items.
+        unfinished: per item: unfinished consumers that read it; None as long as there are none.
+        unfinished_lists: unfinished consumers of the whole list.
+        maps: maps that read item by item.
+        items: item -> single runs, or (index -1) whole maps, that wait for it.
+        lists: single runs, or (None) whole maps, that wait for all of it.
+        followers: item -> the link that waits for it, of which nothing else is written down: see `engine/fusing.py`.
+        read_singly: by single runs, not item by item by a map.
+        stream: an open ordered iterator has consumed up to here.
+        waiters: called at the end of an item, or (None) of the map.
+        subscribers: called with items as they end.
+    """
 
-    @property
-    def held(self) -> bool:
-        return isinstance(self.content, Held)
+    __slots__ = (
+        "consumed", "followers", "future_refs", "items", "list_refs", "lists", "maps", "read_singly", "stream",
+        "subscribers", "unfinished", "unfinished_lists", "waiters",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.future_refs: dict[int, int] = {}
+        self.list_refs = 0
+        self.unfinished: bytearray | None = None
+        self.unfinished_lists = 0
+        self.maps: list[MapRun] = []
+        self.items: dict[int, list[tuple[MapRun, int]]] = {}
+        self.lists: list[tuple[MapRun, int | None]] = []
+        self.followers: dict[int, int] = {}
+        self.read_singly = False
+        self.stream: int | None = None
+        self.consumed = 0
+        self.waiters: dict[int | None, list[Callable[[], None]]] = {}
+        self.subscribers: list[Callable[[MapRun, Sequence[int]], None]] = []
 
 
 class MapRun(ItemColumns):
-    """See the module's head. Made by the session, filled by the dispatcher."""
+    """See the module's head. Made by the session, filled by the dispatcher.
+
+    Attributes:
+        closed: no more items will come.
+        done: how many items are in a terminal state.
+        error: the user's iterator raised, or lengths differ.
+        handled: failures that reached the flow's code.
+        keep: values are kept for the list that `map` returned.
+    """
 
     __slots__ = (
-        "__weakref__",
-        "append_index",
-        "args",
-        "bases",
-        "began",
-        "blocked_items",
-        "blocks",
-        "bytes_held",
-        "bytes_released",
-        "bytes_spilled",
-        "call",
-        "call_key",
-        "cancelled",
-        "carried",
-        "causes",
-        "chunk_option",
-        "closed",
-        "code_hash",
-        "constants_ready",
-        "constants_ref",
-        "consumed",
-        "crashes",
-        "created",
-        "depth",
-        "done",
-        "earlier",
-        "ended_at",
-        "error",
-        "errors",
-        "excused",
-        "feeds",
-        "flow_run_id",
-        "followers",
-        "forgotten",
-        "gaps",
-        "gate",
-        "handled",
-        "handles",
-        "item_consumers",
-        "item_upstreams",
-        "keep",
-        "keys",
-        "kind",
-        "lane",
-        "layered",
-        "layout",
-        "limits",
-        "links",
-        "links_told",
-        "list_consumers",
-        "list_handles",
-        "list_readers",
-        "map_consumers",
-        "moved",
-        "names",
-        "on_lane",
-        "options",
-        "parent_id",
-        "pipe_ref",
-        "pulling",
-        "read_singly",
-        "readers",
-        "recipes",
-        "refused",
-        "resources",
-        "resumable",
-        "scope",
-        "sealed",
-        "sent",
-        "serial",
-        "source",
-        "spec",
-        "spec_ref",
-        "stage_ref",
-        "starred",
-        "starved",
-        "stored",
-        "stream",
-        "subscribers",
-        "tags",
-        "waiters",
-        "window",
+        "__weakref__", "budgets", "closed", "consumers", "done", "error", "errors", "footprint", "handled",
+        "header", "inputs", "keep", "kind", "options", "resume", "scope", "sending", "spec", "values",
     )  # fmt: skip
-
-    serials = itertools.count(1)
 
     def __init__(
         self,
@@ -213,93 +193,24 @@ class MapRun(ItemColumns):
         scope: Any = None,
     ) -> None:
         super().__init__(id)
-        self.serial = next(self.serials)
         self.spec = spec
         self.options = options
         self.kind = kind
-        self.lane = lane
-        self.flow_run_id = flow_run_id
-        self.parent_id = parent_id
-        self.tags = tags
-        self.keep = keep
         self.scope = scope
-        self.source = source
-        self.feeds = feeds  # item-wise upstreams, in the order of the binding's mapped columns
-        self.spec_ref = self.stage_ref = self.pipe_ref = 0
-        self.chunk_option: int | None = None
-        self.window: int | None = None
-        self.resources = options.needs()
-        self.limits: tuple[str, ...] = ()
-        self.depth = 0
-        self.starred = kind == "submit"  # items are whole calls: (args, kwargs)
-        self.created = 0.0
-        self.began = 0.0  # by the clock that nobody sets
-        self.ended_at: float | None = None
-        self.layout: tuple[int, ...] | None = None  # per mapped column: source element k, or -(feed + 1)
-
-        self.append_index = itertools.count()
-        self.links: deque[tuple[int, int]] = deque()  # new single runs, with the one before them whose value they take
-        self.links_told = False  # the dispatcher has an event that it will take them in at
-        self.closed = False  # no more items will come
-        self.gate = 0  # upstreams that the whole map waits for
-        self.constants_ready = True
-        self.constants_ref: int | None = None
-        self.on_lane = False
-        self.sent = 0  # items in flight
-        self.done = 0  # items in a terminal state
-        self.pulling = False
-        self.error: BaseException | None = None  # the user's iterator raised, lengths differ
-        self.cancelled = ""  # by whom, as `core.reasons` has it
-        self.refused = ""  # why nothing of it can be sent
-        self.call: KeptCall | None = None  # of a map in a resumable run, or whose hooks may ask
-        self.sealed = False
-        self.forgotten = False  # its flow run has ended
-
-        self.args: dict[int, Any] = {}
-        self.excused: dict[int, int] = {}  # of these, how many do not count against the user's retries
-        self.crashes: dict[int, int] = {}  # item -> deaths of its worker while it ran
-        self.starved: dict[int, int] = {}  # of these, those for want of memory
+        self.keep = keep
+        self.closed = False
+        self.done = 0
+        self.error: BaseException | None = None
         self.errors: dict[int, ErrorInfo] = {}
-        self.names: dict[int, str] = {}
-        self.causes: dict[int, tuple[tuple[MapRun, int], ...]] = {}  # why an item was not admitted
-        self.handled: set[int] = set()  # failures that reached the flow's code
-
-        self.blocks: list[ValueBlock] = []  # sorted by first item
-        self.bases: list[int] = []  # their first items, for bisect
-        self.stored = Places()  # where the result store has values of it
-        self.resumable = False  # what is stored is recorded, and may be read in place of a value that was let go
-        self.call_key = self.code_hash = ""  # of the call that made it; of its task's source
-        self.keys: bytearray | None = None  # of single runs: a digest of its inputs for each
-        self.earlier: Earlier | None = None  # what an earlier driver of the run has left of it
-        # None: let go, while a block of an earlier attempt, which has no value of it, is still there.
-        self.moved: dict[int, ValueBlock | None] = {}
-        self.layered = False  # blocks lie over others, in part
-        self.gaps = not keep  # some values of completed items are not to be had any more
-        self.bytes_held = 0
-        self.bytes_released = 0  # so far, of values let go
-        self.bytes_spilled = 0  # so far, moved from memory to disk
-
-        self.handles: dict[int, int] = {}
-        self.list_handles = 0
-        self.carried: Carried | None = None  # where its runs are in this process
-        self.readers: bytearray | None = None  # unfinished item-wise consumers per item
-        self.list_readers = 0  # unfinished consumers of the whole list
-        self.map_consumers: list[MapRun] = []
-        self.item_consumers: dict[int, list[tuple[MapRun, int]]] = {}
-        # Of a link that waits for the one before it nothing is written down but this: see `engine/fusing.py`.
-        self.followers: dict[int, int] = {}
-        self.list_consumers: list[tuple[MapRun, int | None]] = []
-        self.read_singly = False  # by single runs, not item by item by a map
-        self.recipes: dict[int, tuple[Upstream, ...]] = {}  # what ended items read, where that may be needed again
-        self.item_upstreams: dict[int, tuple[Upstream, ...]] = {}
-        self.blocked_items: dict[int, int] = {}  # item -> upstreams it still waits for
-
-        self.stream: int | None = None  # an open ordered iterator has consumed up to here
-        self.consumed = 0
-        self.waiters: dict[int | None, list[Callable[[], None]]] = {}
-        self.subscribers: list[Callable[[MapRun, Sequence[int]], None]] = []
-
-    # -- reading ---------------------------------------------------------------------------------
+        self.handled: set[int] = set()
+        self.header = MapHeader(flow_run_id, parent_id, tags)
+        self.sending = Sending(lane, options)
+        self.inputs = Inputs(source, feeds, starred=kind == "submit")
+        self.consumers = Consumers()
+        self.values = ValueIndex(gaps=not keep)
+        self.footprint = Footprint()
+        self.budgets = Budgets()
+        self.resume = Resumption()
 
     @property
     def finished(self) -> bool:
@@ -307,110 +218,25 @@ class MapRun(ItemColumns):
 
     def counted(self, index: int) -> int:
         """The attempt as the user's `retries` count it: without those that the infrastructure lost."""
-        return self.attempts.get(index, 1) - self.excused.get(index, 0)
+        return self.attempts.get(index, 1) - self.budgets.uncounted.get(index, 0)
 
     def next_attempt(self, index: int, *, excused: bool) -> None:
         """The item begins anew; `excused`: what it loses was not its own doing."""
         self.attempts[index] = self.attempt(index) + 1
         if excused:
-            self.excused[index] = self.excused.get(index, 0) + 1
-
-    def ended_by(self, now: float) -> float:
-        """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""
-        return self.created + now - self.began
+            uncounted = self.budgets.uncounted
+            uncounted[index] = uncounted.get(index, 0) + 1
 
     def handle(self, index: int) -> None:
         """The item's failure reached the flow's code; so did the failures that caused it."""
         if index in self.handled:
             return
         self.handled.add(index)
-        for cause, at in self.causes.get(index, ()):
+        for cause, at in self.inputs.causes.get(index, ()):
             cause.handle(at)
 
-    def add_block(self, block: ValueBlock, *, overlay: bool, stale: Set[int] = frozenset()) -> None:
-        """Remember where values are, but for `stale` items; with `overlay` over a block of an earlier attempt."""
-        first, last = block.first, block.first + block.count
-        if stale or (not overlay and self.next_base(first) < last):
-            self.layered = True
-        if block.item_list is None and not overlay:
-            at = bisect.bisect_left(self.bases, block.first)
-            self.bases.insert(at, block.first)
-            self.blocks.insert(at, block)
-        else:
-            for index in block.indices():
-                if index not in stale:
-                    self.moved[index] = block
-
-    def block_of(self, index: int) -> ValueBlock | None:
-        """The block that holds an item's value; None when it has none or it was released."""
-        if index in self.moved:
-            return self.moved[index]
-        at = bisect.bisect_right(self.bases, index) - 1
-        if at < 0:
-            return None
-        block = self.blocks[at]
-        return block if index - block.first < block.count else None
-
-    def next_base(self, index: int) -> int:
-        """The first item after `index` at which another block begins: it hides the rest of one before."""
-        at = bisect.bisect_right(self.bases, index)
-        return self.bases[at] if at < len(self.bases) else len(self.codes)
-
-    def blocks_between(self, lo: int, hi: int) -> list[ValueBlock]:
-        """Blocks of first attempts that overlap [lo, hi)."""
-        at = max(0, bisect.bisect_right(self.bases, lo) - 1)
-        found = []
-        for block in itertools.islice(self.blocks, at, None):
-            if block.first >= hi:
-                break
-            if block.first + block.count > lo:
-                found.append(block)
-        return found
-
-    def moved_blocks(self, lo: int, hi: int) -> list[ValueBlock]:
-        """Blocks of later attempts with an item in [lo, hi)."""
-        if not self.moved:
-            return []
-        if hi - lo < len(self.moved):
-            found = (self.moved[i] for i in range(lo, hi) if i in self.moved)
-        else:
-            found = (block for i, block in self.moved.items() if lo <= i < hi)
-        return [block for block in dict.fromkeys(found) if block is not None]
-
-    def forget_block(self, block: ValueBlock) -> None:
-        """No value of the block will be read again."""
-        at = bisect.bisect_left(self.bases, block.first) if self.bases else 0
-        while at < len(self.blocks) and self.bases[at] == block.first:
-            if self.blocks[at] is block:
-                del self.blocks[at], self.bases[at]
-                break
-            at += 1
-        for index in block.indices() if self.moved else ():
-            if index in self.moved and self.moved[index] in (block, None):
-                del self.moved[index]
-                if self.block_of(index) is not None:
-                    self.moved[index] = None
-
-    def has_value(self, index: int) -> bool:
-        """Whether the value of a completed item can still be read."""
-        if self.resumable and self.stored.find(index) is not None:
-            return True
-        block = self.block_of(index)
-        if block is None or block.content is None:
-            return False
-        return not isinstance(block.content, Inline) or block.content.values[block.slot(index)] is not RELEASED
-
-    def located(self, lo: int, hi: int) -> tuple[ValueBlock | None, Any, int]:
-        """The block of item `lo`, its content, and the first item after `lo`, up to `hi`, that is elsewhere."""
-        block = self.block_of(lo)
-        if block is None:
-            return None, None, lo + 1
-        stop = lo + 1
-        if block.item_list is None and lo not in self.moved:
-            stop = min(hi, block.first + block.count, self.next_base(lo))
-            if self.moved:
-                stop = next((i for i in range(lo, stop) if i in self.moved), stop)
-        return block, block.content, stop
+    def run_name(self, index: int) -> str:
+        return self.header.names.get(index, self.spec.name)
 
     def released_error(self, index: int) -> ResultReleased:
         if not self.keep:

@@ -70,7 +70,7 @@ def _of_run(session: Session, run: str, task: str) -> Explanation:
 
 
 def _check_here(map: MapRun) -> None:
-    if not hasattr(map, "delayed"):
+    if not hasattr(map, "queue"):
         raise MissingContextError("explain works in the program that drives the flow; here is a worker of it")
 
 
@@ -118,4 +118,4 @@ def _comes_back(session: Session, map: MapRun, stands: Standing) -> Because:
 def _row(map: MapRun) -> MapRow:
     length = len(map.codes) if map.closed else None
     counts = states.Counts(map.codes).as_dict()
-    return MapRow(map.id, map.flow_run_id, map.spec.name, map.kind, length, counts=counts)
+    return MapRow(map.id, map.header.flow_run_id, map.spec.name, map.kind, length, counts=counts)

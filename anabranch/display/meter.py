@@ -79,8 +79,8 @@ class Meter:
         rate = (done - before) / (now - then) if now > then else 0.0
         self.seen = Reading(
             self.name, done, len(map.codes) if map.closed else None, _failures(map.codes),
-            map.codes.count(CACHED), map.codes.count(CANCELLED), map.bytes_held, map.bytes_spilled, now - self.began,
-            rate, finished,
+            map.codes.count(CACHED), map.codes.count(CANCELLED), map.footprint.held, map.footprint.spilled,
+            now - self.began, rate, finished,
         )  # fmt: skip
         return self.seen
 

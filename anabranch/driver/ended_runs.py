@@ -15,8 +15,9 @@ from anabranch.core.earlier import Earlier
 from anabranch.core.errors import SerializationError, UnfinishedRun
 from anabranch.core.futures import Future
 from anabranch.core.keys import DIGEST_BYTES, hash_value
-from anabranch.core.maps import MapRun, ValueBlock
+from anabranch.core.maps import MapRun
 from anabranch.core.options import TaskOptions
+from anabranch.core.value_index import ValueBlock
 
 if TYPE_CHECKING:
     from anabranch.core.states import State
@@ -52,17 +53,18 @@ def run_of(scope: Knowing, state: State) -> tuple[MapRun, int]:
     item = int(index) if known is not None else 0
     map = ended_run(scope, state, known, item)
     if scope.resume is not None:
-        map.keys = _key_of(state, known, item)
-        if known is None or known.keys is None or (known.earlier is not None and known.earlier.holds(item)):
-            map.earlier = Earlier()  # a value like this one is what it was
-            map.earlier.offer(0, None)
+        map.resume.keys = _key_of(state, known, item)
+        previous = None if known is None else known.resume.previous
+        if known is None or known.resume.keys is None or (previous is not None and previous.holds(item)):
+            map.resume.previous = Earlier()  # a value like this one is what it was
+            map.resume.previous.offer(0, None)
     return map, 0
 
 
 def _key_of(state: State, of: MapRun | None, index: int) -> bytearray | None:
     """What a resumable run's calls are told apart by that read this State: its run's key, else what it holds."""
-    if of is not None and of.keys is not None:
-        return of.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+    if of is not None and of.resume.keys is not None:
+        return of.resume.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
     held = states.resolve_data(state.data) if state.is_completed() else (state.name, state.message)
     try:
         return bytearray.fromhex(hash_value(held, None, "a State's value"))[:DIGEST_BYTES]
@@ -84,16 +86,16 @@ def ended_run(
     map = MapRun(id, spec, TaskOptions(), kind="call", lane=scope.lane, scope=scope)
     map.codes.append(state.code)
     map.done, map.closed = 1, True
-    map.list_handles = 1  # the value lives as long as the map does
+    map.consumers.list_refs = 1  # the value lives as long as the map does
     if state.message:
         map.messages[0] = state.message
     if state.is_completed():
         value = states.resolve_data(state.data)
-        map.add_block(ValueBlock(_HANDLE, scope.lane, [0], Inline([value], 64), 64), overlay=True)
+        map.values.add(ValueBlock(_HANDLE, scope.lane, [0], Inline([value], 64), 64), overlay=True)
     elif isinstance(state.data, BaseException):
         map.errors[0] = ErrorInfo(type(state.data).__qualname__, str(state.data), "", exception=state.data)
     if of is not None:
-        map.causes[0] = ((of, index),)
+        map.inputs.causes[0] = ((of, index),)
     return map
 
 
@@ -104,6 +106,6 @@ def left(scope: Knowing, state: State, spec: TaskSpec, cause: tuple[MapRun, int]
     """
     map = ended_run(scope, state, spec=spec)
     if cause is not None:
-        map.causes[0] = (cause,)
+        map.inputs.causes[0] = (cause,)
     state.data = Future(map, 0)
     return map

@@ -148,7 +148,7 @@ class Endings:
     def stop_pulling(self) -> None:
         """Take no more from iterators: their reader is gone, and they may be endless."""
         for map in self._pump.inspect(self.unfinished):
-            if map.source is not None and not map.closed:
+            if map.inputs.source is not None and not map.closed:
                 self._pump.dispatch(functools.partial(self._pump.dispatcher.board.cancel_map, map, unpulled_only=True))
 
     def unhandled(self) -> tuple[int, int, tuple[MapRun, int] | None]:

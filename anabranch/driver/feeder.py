@@ -51,7 +51,7 @@ class Feeder(threading.Thread):
         self._warn = warn
 
     def run(self) -> None:
-        source: Any = self.map.source
+        source: Any = self.map.inputs.source
         ended = False
         while not ended:
             count = self.wants.get()
@@ -69,8 +69,8 @@ class Feeder(threading.Thread):
         """Hand up to `count` elements on; whether there are no more."""
         items, error = self._take(source, count)
         ended = source.exhausted or error is not None
-        if self.map.earlier is not None:
-            self.map.earlier.verify(len(self.map.codes), items)
+        if self.map.resume.previous is not None:
+            self.map.resume.previous.verify(len(self.map.codes), items)
         items, waited, refused = lifted(self.map, items)
         if waited and self._apart:
             items = list(map(taken, items))

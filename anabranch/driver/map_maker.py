@@ -57,13 +57,13 @@ class MapMaker:
             self._program.ids.new(), task.spec, task.options, kind=kind, lane=self._lane, parent_id=parent,
             flow_run_id=self._flow_run_id, tags=tags, scope=port, **details,
         )  # fmt: skip
-        map.created = self._program.clock.time()
+        map.header.created = self._program.clock.time()
         if self.contexts is not None:
-            map.carried = Carried(self.contexts)
+            map.header.carried = Carried(self.contexts)
         if kind not in ("call", "flow"):  # those run here
-            map.spec_ref = self._program.tasks.ref(self._lane, task, self._flow_run_id)
+            map.sending.spec_ref = self._program.tasks.ref(self._lane, task, self._flow_run_id)
             self._check_resources(map)
-        map.stage_ref = self._pump.dispatcher.tables.new_ref()
+        map.sending.stage_ref = self._pump.dispatcher.tables.new_ref()
         if task.options.concurrency_limit:
             self._pump.dispatch(
                 self._pump.dispatcher.set_limit, f"task:{task.name}", task.options.concurrency_limit
@@ -73,9 +73,9 @@ class MapMaker:
     def _check_resources(self, map: MapRun) -> None:
         """What can never be had is an error now; raises ResourceError."""
         offers = self._pump.dispatcher.tables.lanes[self._lane].capabilities
-        if not map.resources or offers.resources_elastic:
+        if not map.sending.resources or offers.resources_elastic:
             return
-        missing = shortfall(map.resources, dict(offers.resources))
+        missing = shortfall(map.sending.resources, dict(offers.resources))
         if missing:
             offered = ", ".join(f"{name}={amount:g}" for name, amount in offers.resources) or "nothing"
             raise ResourceError(
@@ -96,10 +96,11 @@ class MapMaker:
         name = options.task_run_name if isinstance(options.task_run_name, str) else ""
         reads = options.cached and caching.needs_flow_parameters(options.cache_policy)
         stage = Stage(
-            map.spec_ref, constants, binding, map.id, self._flow_run_id, self._flow_run_name, map.parent_id, map.tags,
-            name, self._parameters if reads else None, self._log_prints, map.kind, logs.level(), hashed=hashed,
-            bare=not map.keep, wanted=logs.wanted() if self.contexts is None else None, carried=map.carried,
+            map.sending.spec_ref, constants, binding, map.id, self._flow_run_id, self._flow_run_name,
+            map.header.parent_id, map.header.tags, name, self._parameters if reads else None, self._log_prints,
+            map.kind, logs.level(), hashed=hashed, bare=not map.keep,
+            wanted=logs.wanted() if self.contexts is None else None, carried=map.header.carried,
         )  # fmt: skip
-        if map.resumable:
-            stage.store, stage.probe = self._program.stores.for_lane(map.lane)
+        if map.values.resumable:
+            stage.store, stage.probe = self._program.stores.for_lane(map.sending.lane)
         return stage

@@ -141,7 +141,7 @@ class Outgoing:
         if feeder is None:
             feeder = self._feeders[i.map.id] = Feeder(
                 i.map,
-                apart=not self._dispatcher.tables.lanes[i.map.lane].capabilities.in_process,
+                apart=not self._dispatcher.tables.lanes[i.map.sending.lane].capabilities.in_process,
                 pulled=functools.partial(self._dispatch, self._dispatcher.intake.pulled),
                 over=functools.partial(self._feeders.pop, i.map.id, None),
                 warn=self._warn,

@@ -45,7 +45,7 @@ def reduce_tree(scope: Submitting, map: MapRun, fn: Callable[[Any, Any], Any], f
         raise ValueError(f"reduce of an empty map of {map.spec.name!r} has no value")
     below = map
     while True:
-        places = [next(series.append_index) for _ in range(0, length, fan_in)]
+        places = [next(series.inputs.append_index) for _ in range(0, length, fan_in)]
         first = 0 if below is map else places[0] - length
         for at, place in enumerate(places):
             lo = at * fan_in

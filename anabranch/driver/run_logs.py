@@ -26,7 +26,7 @@ def watch_series(pump: Pump, map: MapRun) -> None:
             return
         for index in items[: left[0]]:
             left[0] -= 1
-            run = TaskRun(map.spec.name, map.id, index, kind="submit", given_name=map.names.get(index, ""))
+            run = TaskRun(map.spec.name, map.id, index, kind="submit", given_name=map.header.names.get(index, ""))
             pump.callback_thread.put(functools.partial(logs.task_finished, map, index, run.name))
 
     pump.dispatch(pump.dispatcher.readers.subscribe, map, ended)
@@ -34,5 +34,5 @@ def watch_series(pump: Pump, map: MapRun) -> None:
 
 def log_call(map: MapRun, run: TaskRun) -> None:
     """Log the first plain calls of a task in a flow run."""
-    if run.index < LOGGED_RUNS and map.flow_run_id:
+    if run.index < LOGGED_RUNS and map.header.flow_run_id:
         logs.task_finished(map, run.index, run.name)

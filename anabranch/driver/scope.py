@@ -113,10 +113,10 @@ class Scope:
         if loose or wait_for is not None:
             secrets.remember(*args, *kwargs.values())
             item, upstreams = self._lift(item, wait_for)
-        index = next(map.append_index)
+        index = next(map.inputs.append_index)
         future = Future(map, index)
-        if map.carried is not None and get_referents(copy_context())[0] is not map.carried.content:
-            map.carried.note(index, map)
+        if map.header.carried is not None and get_referents(copy_context())[0] is not map.header.carried.content:
+            map.header.carried.note(index, map)
         if self.resume is not None:
             self.resume.single(map, index, None if item is PIPE else item, upstreams)
         if loose and self.maker.apart and item is not PIPE:
@@ -135,18 +135,18 @@ class Scope:
     def _link(self, map: MapRun, before: Future) -> Future:
         """One run that takes the value of another one: a link of a chain, the common case, made short."""
         ups = (self._upstream(before, False),) if self.resume is not None or before._map is not map else ()
-        index = next(map.append_index)
+        index = next(map.inputs.append_index)
         future = Future(map, index)
-        if map.carried is not None and get_referents(copy_context())[0] is not map.carried.content:
-            map.carried.note(index, map)
+        if map.header.carried is not None and get_referents(copy_context())[0] is not map.header.carried.content:
+            map.header.carried.note(index, map)
         if self.resume is not None:
             self.resume.single(map, index, None, ups)
         if before._map is not map:
             self.pump.enqueue(self.pump.dispatcher.intake.append_item, map, index, PIPE, ups)
         else:
-            map.links.append((index, before._index))
-            if not map.links_told:  # one event for as many as have come when its turn is
-                map.links_told = True
+            map.inputs.links.append((index, before._index))
+            if not map.inputs.links_told:  # one event for as many as have come when its turn is
+                map.inputs.links_told = True
                 self.pump.enqueue(self.pump.dispatcher.intake.append_links, map)
         if before.done():  # looked at after it was enqueued, as in `submit`
             self.pump.step()
@@ -166,7 +166,7 @@ class Scope:
 
     def _upstream(self, future: Any, allow_failure: bool) -> Upstream:
         found = self.upstream_anywhere(future, allow_failure)
-        if found.map.lane != self.lane:
+        if found.map.sending.lane != self.lane:
             raise RunnerError(
                 f"{future!r} belongs to another runner than this flow's: values cross runners where flows begin and "
                 "end; pass `.result()` of it, or pass it as an argument of the flow"
@@ -213,7 +213,7 @@ class Scope:
             return map
         stage = self.maker.stage(map, Binding(star=True), None)
         pipe = self.maker.stage(map, Binding(args=(("item", 0),)), None)
-        map.pipe_ref = self.pump.dispatcher.tables.new_ref()
+        map.sending.pipe_ref = self.pump.dispatcher.tables.new_ref()
         self.pump.dispatch(self.pump.dispatcher.intake.open_series, map, stage, pipe)
         if not task.quiet:
             run_logs.watch_series(self.pump, map)
@@ -244,10 +244,10 @@ class Scope:
         map = self._new_map(
             task, "map", parent, keep=options.keep == "values", feeds=call.feeds, source=call.source
         )
-        map.layout = call.layout.order
-        map.chunk_option = options.chunk if isinstance(options.chunk, int) else None
-        map.window = options.window if isinstance(options.window, int) else None
-        map.list_handles = int(map.keep)
+        map.inputs.layout = call.layout.order
+        map.sending.chunk_option = options.chunk if isinstance(options.chunk, int) else None
+        map.sending.window = options.window if isinstance(options.window, int) else None
+        map.consumers.list_refs = int(map.keep)
         hashed = None
         if self.resume is not None:
             self.resume.begin_map(map, self._parent_key(parent), call.layout, call.constants, call.gates)
@@ -255,7 +255,7 @@ class Scope:
         self.endings.maps.append(map)
         constants = call.constants
         if call.values:
-            map.constants_ready = False
+            map.inputs.constants_ready = False
             copied = as_given(taken(constants)) if self.maker.apart else constants
             self.pump.callbacks.constants[map.id] = (copied, call.values)
             constants = None
@@ -268,9 +268,9 @@ class Scope:
     def _map_each(self, task: Runnable, plan: Any, options: MapOptions, wait_for: Any) -> FutureList:
         """A map over lists that hold futures: every item waits for its own."""
         map = self._new_map(task, "map", "", keep=options.keep == "values")
-        map.chunk_option = options.chunk if isinstance(options.chunk, int) else None
-        map.list_handles = 1
-        map.starred = True
+        map.sending.chunk_option = options.chunk if isinstance(options.chunk, int) else None
+        map.consumers.list_refs = 1
+        map.inputs.starred = True
         futures = FutureList(map)
         calls = calls_of(plan)
         lifted = [self._lift((args, kwargs), wait_for) for args, kwargs in calls]

@@ -9,11 +9,12 @@ from anabranch.core import states
 from anabranch.core.contracts import Inline, Packed
 from anabranch.core.errors import ResultReleased, ValueLost
 from anabranch.core.failures import exception_of
-from anabranch.core.maps import RELEASED, MapRun
+from anabranch.core.value_index import RELEASED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.core.maps import MapRun
     from anabranch.core.stores import ResultStore
     from anabranch.driver.pump import Pump
 
@@ -36,7 +37,7 @@ class ValueReader:
         self._wait = wait
 
     def value(self, map: MapRun, index: int) -> Any:
-        block = map.moved.get(index)
+        block = map.values.moved.get(index)
         content = None if block is None else block.content
         # Of a single run in this process: one look, for which nobody has to stand still, finds it or does not.
         if block is not None and type(content) is Inline:
@@ -61,7 +62,7 @@ class ValueReader:
             slots = [block.slot(i) for i in range(lo, stop)]
             if isinstance(content, Inline):
                 values = [content.values[s] for s in slots]
-                if map.gaps and any(value is RELEASED for value in values):
+                if map.values.gaps and any(value is RELEASED for value in values):
                     values = [
                         self._persisted(map, lo + n, lo + n + 1)[0] if v is RELEASED else v
                         for n, v in enumerate(values)
@@ -72,7 +73,7 @@ class ValueReader:
                 try:
                     values = self._fetch(map, block, slots)
                 except ResultReleased:
-                    if self._pump.inspect(MapRun.located, map, lo, hi)[0] is block:
+                    if self._pump.inspect(map.values.located, lo, hi)[0] is block:
                         raise
                     continue  # it was moved between the look and the fetch
                 except ValueLost:
@@ -86,7 +87,7 @@ class ValueReader:
     def _made_again(self, map: MapRun, index: int, block: Any) -> bool:
         """A block is lost: wait for the news of it, and until its item has run again; False when none come."""
         deadline = time.monotonic() + LOST_SECONDS
-        while self._pump.inspect(MapRun.located, map, index, index + 1)[0] is block:
+        while self._pump.inspect(map.values.located, index, index + 1)[0] is block:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
@@ -112,7 +113,7 @@ class ValueReader:
         return values
 
     def _fetch(self, map: MapRun, block: Any, slots: list[int]) -> list[Any]:
-        runner = self._pump.runners[map.lane]
+        runner = self._pump.runners[map.sending.lane]
         if runner is None:
             raise ResultReleased(
                 f"the value of {map.spec.name!r} was held by a runner that is closed; return it from the flow, or "
@@ -122,8 +123,8 @@ class ValueReader:
 
 
 def _completed_run(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:
-    """As `MapRun.located`, up to the first item that has no value; what was lost may have failed since."""
-    block, content, stop = map.located(lo, hi)
+    """As `ValueIndex.located`, up to the first item that has no value; what was lost may have failed since."""
+    block, content, stop = map.values.located(lo, hi)
     codes = map.codes[lo:stop]
     if codes.count(states.COMPLETED) + codes.count(states.CACHED) < stop - lo:
         stop = next(i for i in range(lo, stop) if not states.is_success(map.codes[i]))
@@ -135,8 +136,8 @@ def _stored_run(map: MapRun, lo: int, hi: int) -> tuple[str, list[int]]:
     name = ""
     slots: list[int] = []
     for index in range(lo, hi):
-        place = map.stored.find(index)
-        if place is None or (slots and (place[0] != name or map.block_of(index) is not None)):
+        place = map.values.stored.find(index)
+        if place is None or (slots and (place[0] != name or map.values.block_of(index) is not None)):
             break
         name = place[0]
         slots.append(place[1])

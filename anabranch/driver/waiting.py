@@ -28,7 +28,7 @@ class Waiting:
         """Wait for an item or a whole map; False when that took too long."""
         waiter = Waiter()
         dispatcher = self.pump.dispatcher
-        if index is None or map.source is not None:  # something may have to be pulled first
+        if index is None or map.inputs.source is not None:  # something may have to be pulled first
             self.pump.dispatch(dispatcher.readers.wait_for, map, index, waiter.set)
         else:
             self.pump.enqueue(dispatcher.readers.wait_for, map, index, waiter.set)

@@ -12,7 +12,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.earlier import hold
+from anabranch.core.maps import unchanged
 from anabranch.core.runs import ItemBlock
 from anabranch.engine.ranges import common
 from anabranch.engine.rows import stored_row
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 def split(map: MapRun, lo: int, hi: int) -> list[tuple[int, int, bool]]:
     """Yield runs of items of [lo, hi) that are kept (True), or have to run."""
-    assert map.earlier is not None
+    assert map.resume.previous is not None
     one, several = functools.partial(_unchanged, map), functools.partial(_all_unchanged, map)
-    return list(map.earlier.split(lo, hi, one, several))
+    return list(map.resume.previous.split(lo, hi, one, several))
 
 
 def take_over(map: MapRun, lo: int, hi: int) -> list[Row]:
     """Complete items [lo, hi) without running them; returns their rows for the record."""
-    assert map.earlier is not None
+    assert map.resume.previous is not None
     rows: list[Row] = []
     map.codes[lo:hi] = bytes([states.COMPLETED]) * (hi - lo)
     map.done += hi - lo
-    map.gaps = True
-    if map.keys is not None and map.kind != "map":  # a new series: its recorded rows have another series' id
+    map.values.gaps = True
+    if map.resume.keys is not None and map.kind != "map":  # a new series: its recorded rows have another series' id
         for index in range(lo, hi):
-            place = map.earlier.places.find(index)
+            place = map.resume.previous.places.find(index)
             if place is not None:
-                map.stored.add(place[0], (index,), (place[1],))
+                map.values.stored.add(place[0], (index,), (place[1],))
             rows.append(stored_row(map, index, place))
         rows.append(ItemBlock(map.id, lo, hi - lo))
     # An item that ran again for its lost value and was cancelled: the stored value holds, but the last row differs.
@@ -51,29 +51,30 @@ def take_over(map: MapRun, lo: int, hi: int) -> list[Row]:
 
 def count_on(map: MapRun, lo: int, hi: int) -> None:
     """Continue the attempt numbers of an earlier driver, which do not count against `retries`."""
-    assert map.earlier is not None
-    for index, last in map.earlier.tried(lo, hi):
+    assert map.resume.previous is not None
+    for index, last in map.resume.previous.tried(lo, hi):
         if last >= map.attempt(index):  # else it was unfinished at the last driver's end, and has its number
             map.attempts[index] = last + 1
-            map.excused[index] = last
+            map.budgets.uncounted[index] = last
 
 
 def _unchanged(map: MapRun, index: int) -> bool:
     """Return whether the values that an item reads are those of its completion."""
-    return _gates_hold(map) and hold(map.feeds, at=index) and hold(map.item_upstreams.get(index, ()))
+    return _gates_hold(map) and unchanged(map.inputs.feeds, at=index) and unchanged(map.inputs.upstreams.get(index, ()))
 
 
 def _all_unchanged(map: MapRun, lo: int, hi: int) -> bool:
     """Return the same for a range, if that is known without looking at each item; else False."""
-    if map.item_upstreams or not _gates_hold(map):
+    if map.inputs.upstreams or not _gates_hold(map):
         return False
-    return all(up.map.earlier is not None and up.map.earlier.all_hold(lo, hi) for up in map.feeds)
+    known = [up.map.resume.previous for up in map.inputs.feeds]
+    return all(previous is not None and previous.all_hold(lo, hi) for previous in known)
 
 
 def _gates_hold(map: MapRun) -> bool:
-    assert map.earlier is not None
-    if map.earlier.gates:
-        if not hold(map.earlier.gates):
+    assert map.resume.previous is not None
+    if map.inputs.once_read:
+        if not unchanged(map.inputs.once_read):
             return False
-        map.earlier.gates = ()  # once is enough
+        map.inputs.once_read = ()  # once is enough
     return True

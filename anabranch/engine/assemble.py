@@ -9,10 +9,10 @@ from anabranch.core.contracts import Chunk, Held, Inline, Packed
 from anabranch.core.errors import SerializationError
 from anabranch.core.failures import capture, exception_of
 from anabranch.core.frozen import Filled, Frozen
-from anabranch.core.maps import RELEASED
 from anabranch.core.reasons import make
 from anabranch.core.sizes import sizeof
 from anabranch.core.states import FAILED, is_success
+from anabranch.core.value_index import RELEASED
 from anabranch.core.walk import Hole, fill
 from anabranch.engine.fusing import PIPE, follow
 from anabranch.engine.lanes import Sent
@@ -64,7 +64,8 @@ def _written(
     if map.attempts:
         numbers = [map.attempts.get(i, 1) for i in items]
         attempts = numbers if any(n > 1 for n in numbers) else None
-        excused = [map.excused.get(i, 0) for i in items] if attempts is not None and map.excused else None
+        uncounted = map.budgets.uncounted
+    excused = [uncounted.get(i, 0) for i in items] if attempts is not None and uncounted else None
     stages, keep, timeout = _one_stage(map, items) if len(maps) == 1 else _several_stages(maps, per_stage)
     return Chunk(
         id=tables.new_chunk_id(),
@@ -77,26 +78,26 @@ def _written(
         wants=read.wants,
         saved=tuple(read.saved),
         keep=keep,
-        close_seconds=0.0 if map.chunk_option else tables.pace(map).too_long(len(items)),
+        close_seconds=0.0 if map.sending.chunk_option else tables.pace(map).too_long(len(items)),
         inline_limit=INLINE_BYTES if tables.ledger.bytes_packed < PACKED_BYTES else 0,
         stage_items=() if len(maps) == 1 or all(i is items for i in per_stage) else per_stage,
         priority=map.options.priority,
-        resources=map.resources,
+        resources=map.sending.resources,
         timeout=timeout,
-        flow_run_id=map.flow_run_id,
+        flow_run_id=map.header.flow_run_id,
     )
 
 
 def _commit(tables: Tables, sent: Sent) -> None:
     """Put the chunk in flight: enter it in its maps and its limits."""
     map, chunk = sent.maps[0], sent.chunk
-    if map.limits:
-        sent.limits, sent.places = map.limits, tables.limits.fill(map, len(chunk.items))
+    if map.sending.limits:
+        sent.limits, sent.places = map.sending.limits, tables.limits.fill(map, len(chunk.items))
         sent.at_once = tables.limits.capacity.get(memory_limit(map), 0)
     tables.sent[chunk.id] = sent
     for stage_map in sent.once:
-        stage_map.running.add(chunk.id)
-    map.sent += len(chunk.items)
+        stage_map.queue.running.add(chunk.id)
+    map.queue.sent += len(chunk.items)
 
 
 def _readable(board: Board, map: MapRun, items: Sequence[int]) -> Sequence[int]:
@@ -118,11 +119,11 @@ _Stages = tuple[tuple[int, ...], tuple[bool, ...], float | None]  # refs, which 
 
 
 def _one_stage(map: MapRun, items: Sequence[int]) -> _Stages:
-    return (map.stage_ref,), (_kept(map, items, None),), map.options.timeout_seconds or None
+    return (map.sending.stage_ref,), (_kept(map, items, None),), map.options.timeout_seconds or None
 
 
 def _several_stages(maps: tuple[MapRun, ...], per_stage: tuple[Sequence[int], ...]) -> _Stages:
-    refs = tuple([m.pipe_ref if n and m.kind == "submit" else m.stage_ref for n, m in enumerate(maps)])
+    refs = tuple([m.sending.pipe_ref if n and m.kind == "submit" else m.sending.stage_ref for n, m in enumerate(maps)])
     laters = (*maps[1:], None)
     keep = tuple([_kept(m, items, later) for m, items, later in zip(maps, per_stage, laters, strict=True)])
     return refs, keep, max([m.options.timeout_seconds or 0.0 for m in dict.fromkeys(maps)]) or None
@@ -130,40 +131,42 @@ def _several_stages(maps: tuple[MapRun, ...], per_stage: tuple[Sequence[int], ..
 
 def take_items(tables: Tables, lane: Lane, map: MapRun) -> Sequence[int]:
     """Return the next items: one range if the first is long enough, else several."""
-    lo, hi, exact = map.ready[0]
-    most = tables.limits.most(map) if map.limits else hi
+    ready = map.queue.ready
+    lo, hi, exact = ready[0]
+    most = tables.limits.most(map) if map.sending.limits else hi
     if exact and hi - lo > most:
-        map.ready[0] = (lo + most, hi, True)
+        ready[0] = (lo + most, hi, True)
         return range(lo, lo + most)
-    if exact or (hi - lo == 1 and len(map.ready) == 1):
-        map.ready.popleft()
+    if exact or (hi - lo == 1 and len(ready) == 1):
+        ready.popleft()
         return range(lo, hi)
-    waiting = sum(b - a for a, b, _ in map.ready) if len(map.ready) < 64 else len(map.ready)
-    size = tables.pace(map).size(waiting, lane.slots, fixed=map.chunk_option, together=map.done > 0 and _light(map, lo))
-    if map.limits:
+    waiting = sum(b - a for a, b, _ in ready) if len(ready) < 64 else len(ready)
+    together = map.done > 0 and _light(map, lo)
+    size = tables.pace(map).size(waiting, lane.slots, fixed=map.sending.chunk_option, together=together)
+    if map.sending.limits:
         size = min(size, most)
-    if hi - lo >= size or len(map.ready) == 1:
+    if hi - lo >= size or len(ready) == 1:
         take = min(size, hi - lo)
         if lo + take == hi:
-            map.ready.popleft()
+            ready.popleft()
         else:
-            map.ready[0] = (lo + take, hi, False)
+            ready[0] = (lo + take, hi, False)
         return range(lo, lo + take)
     items: list[int] = []
-    while map.ready and len(items) < size and not map.ready[0][2]:
-        lo, hi, _ = map.ready.popleft()
+    while ready and len(items) < size and not ready[0][2]:
+        lo, hi, _ = ready.popleft()
         take = min(hi - lo, size - len(items))
         items.extend(range(lo, lo + take))
         if lo + take < hi:
-            map.ready.appendleft((lo + take, hi, False))
+            ready.appendleft((lo + take, hi, False))
     return as_range(items)
 
 
 def _light(map: MapRun, index: int) -> bool:
     """Return whether the item's argument, as far as the driver has it, is small."""
-    source = map.source
-    given = source.at(index) if source is not None and source.random_access else map.args.get(index)
-    if map.starred and type(given) is tuple:
+    source = map.inputs.source
+    given = source.at(index) if source is not None and source.random_access else map.inputs.args.get(index)
+    if map.inputs.starred and type(given) is tuple:
         args, kwargs = given
         given = (*args, *kwargs.values())
     parts = given if type(given) is tuple else (given,)
@@ -172,12 +175,13 @@ def _light(map: MapRun, index: int) -> bool:
 
 def _kept(map: MapRun, items: Sequence[int], later: MapRun | None) -> bool:
     """Return whether a stage's values have readers beyond the next stage (or may be needed to repeat it)."""
-    if map.list_readers or (later is not None and (later.options.retries or later.options.cached)):
+    consumers = map.consumers
+    if consumers.unfinished_lists or (later is not None and (later.options.retries or later.options.cached)):
         return True
-    if map.keep and (later is None or map.list_handles or not map.handles.keys().isdisjoint(items)):
+    if map.keep and (later is None or consumers.list_refs or not consumers.future_refs.keys().isdisjoint(items)):
         return True
-    travels = 0 if later is None else 1
-    return map.readers is not None and max([map.readers[i] for i in items]) > travels
+    travels, unfinished = 0 if later is None else 1, consumers.unfinished
+    return unfinished is not None and max([unfinished[i] for i in items]) > travels
 
 
 # -- arguments -----------------------------------------------------------------------------------
@@ -197,10 +201,10 @@ class Arguments:
 
 def arguments(map: MapRun, items: Sequence[int]) -> Arguments:
     """Return the arguments of a chunk of these items."""
-    found = Arguments()
-    if map.item_upstreams and not map.feeds and (map.source is None or not map.source.random_access):
+    found, inputs = Arguments(), map.inputs
+    if inputs.upstreams and not inputs.feeds and (inputs.source is None or not inputs.source.random_access):
         found.args = [_single(map, index, position, found) for position, index in enumerate(items)]
-    elif map.feeds:
+    elif inputs.feeds:
         found.args = [_fed(map, index, position, found) for position, index in enumerate(items)]
     else:
         found.args = _from_source(map, items)
@@ -208,17 +212,17 @@ def arguments(map: MapRun, items: Sequence[int]) -> Arguments:
 
 
 def _from_source(map: MapRun, items: Sequence[int]) -> Sequence[Any]:
-    source = map.source
+    source = map.inputs.source
     if source is not None and source.random_access:
         if isinstance(items, range):
             return source.slice(items[0], items[-1] + 1)
         return [source.at(i) for i in items]
-    return [map.args[i] for i in items]
+    return [map.inputs.args[i] for i in items]
 
 
 def _single(map: MapRun, index: int, position: int, read: Arguments) -> Any:
-    item = map.args[index]
-    upstreams = map.item_upstreams.get(index)
+    item = map.inputs.args[index]
+    upstreams = map.inputs.upstreams.get(index)
     if not upstreams:
         return item
     if item is PIPE:
@@ -234,15 +238,15 @@ def _single(map: MapRun, index: int, position: int, read: Arguments) -> Any:
 
 def _fed(map: MapRun, index: int, position: int, read: Arguments) -> Any:
     here: list[int] = []
-    assert map.layout is not None
-    source = map.source
+    assert map.inputs.layout is not None
+    source = map.inputs.source
     given: Any = None
     if source is not None:
-        given = source.at(index) if source.random_access else map.args[index]
-    several = sum(k >= 0 for k in map.layout) > 1
+        given = source.at(index) if source.random_access else map.inputs.args[index]
+    several = sum(k >= 0 for k in map.inputs.layout) > 1
     row = [
-        (given[k] if several else given) if k >= 0 else _value_of(map.feeds[-k - 1], index, read, here)
-        for k in map.layout
+        (given[k] if several else given) if k >= 0 else _value_of(map.inputs.feeds[-k - 1], index, read, here)
+        for k in map.inputs.layout
     ]
     if here:
         read.wants[position] = tuple(here)
@@ -256,7 +260,7 @@ def _value_of(up: Upstream, index: int | None, read: Arguments, here: list[int])
     map = up.map
     if not is_success(map.codes[index]):
         return exception_of(map, index)
-    block = map.block_of(index)
+    block = map.values.block_of(index)
     if block is None or block.content is None:
         return _saved(map, index, read, here)
     slot = block.slot(index)
@@ -273,7 +277,7 @@ def _value_of(up: Upstream, index: int | None, read: Arguments, here: list[int])
 
 def _saved(map: MapRun, index: int, read: Arguments, here: list[int]) -> Any:
     """Return a Hole for a value that only the result store has, if it is there."""
-    place = map.stored.find(index) if map.resumable else None
+    place = map.values.stored.find(index) if map.values.resumable else None
     if place is None:
         return None
     read.saved.append(place)

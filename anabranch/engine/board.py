@@ -66,7 +66,7 @@ class Board:
         """
         if hi <= lo:
             return
-        if map.earlier is None:
+        if map.resume.previous is None:
             self._put_in_line(map, lo, hi, exact, front)
             return
         for start, stop, kept in adopting.split(map, lo, hi):
@@ -78,13 +78,14 @@ class Board:
                 self._put_in_line(map, start, stop, exact, front)
 
     def _put_in_line(self, map: MapRun, lo: int, hi: int, exact: bool, front: bool) -> None:
-        last = map.ready[-1] if map.ready else None
+        ready = map.queue.ready
+        last = ready[-1] if ready else None
         if last is not None and last[1] == lo and not exact and not last[2] and not front:
-            map.ready[-1] = (last[0], hi, False)
+            ready[-1] = (last[0], hi, False)
         elif front:
-            map.ready.appendleft((lo, hi, exact))
+            ready.appendleft((lo, hi, exact))
         else:
-            map.ready.append((lo, hi, exact))
+            ready.append((lo, hi, exact))
         self.tables.enqueue(map)
 
     def admit_range(self, map: MapRun, lo: int, hi: int) -> None:
@@ -93,14 +94,14 @@ class Board:
         if self.turned_away and map.id in self.turned_away:
             self.end_as_all(map, lo, hi)
             return
-        if lo >= hi or map.gate or not map.constants_ready:
+        if lo >= hi or map.inputs.gate or not map.inputs.constants_ready:
             return
-        if len(map.feeds) == 1 and map.options.trigger is None:
-            feed = map.feeds[0].map
-            there = not feed.gaps or (feed.resumable and feed.stored.covers(lo, hi))
+        if len(map.inputs.feeds) == 1 and map.options.trigger is None:
+            feed = map.inputs.feeds[0].map
+            there = not feed.values.gaps or (feed.values.resumable and feed.values.stored.covers(lo, hi))
             whole = there and feed.codes[lo:hi].count(states.COMPLETED) == hi - lo
             if whole and not any(map.codes[lo:hi]):
-                if map.delayed or map.sent or map.ready:
+                if map.queue.delayed or map.queue.sent or map.queue.ready:
                     self._admit_each(map, lo, hi)
                 else:
                     self.make_ready(map, lo, hi)
@@ -108,12 +109,13 @@ class Board:
         self._admit_each(map, lo, hi)
 
     def _admit_each(self, map: MapRun, lo: int, hi: int) -> None:
-        known = in_ranges(map.ready, lo, hi) | self.tables.in_flight(map, lo, hi) if map.sent or map.ready else set()
+        queue, flying = map.queue, self.tables.in_flight
+        known = in_ranges(queue.ready, lo, hi) | flying(map, lo, hi) if queue.sent or queue.ready else set()
         start = lo
         for index in range(lo, hi):
-            ended = all(u.map.is_terminal(index) for u in map.feeds)
-            fresh = not map.is_terminal(index) and index not in map.delayed and index not in known
-            if ended and fresh and self._admitted(map, index, map.feeds, at=index):
+            ended = all(u.map.is_terminal(index) for u in map.inputs.feeds)
+            fresh = not map.is_terminal(index) and index not in map.queue.delayed and index not in known
+            if ended and fresh and self._admitted(map, index, map.inputs.feeds, at=index):
                 continue
             self.make_ready(map, start, index)
             start = index + 1
@@ -121,17 +123,17 @@ class Board:
 
     def with_inputs(self, map: MapRun, items: list[int]) -> list[int]:
         """Return those of items to be sent again that have their inputs; the others wait for them anew."""
-        if map.feeds:
-            return [i for i in items if all(u.map.is_terminal(i) for u in map.feeds)]
-        if not map.item_upstreams:
+        if map.inputs.feeds:
+            return [i for i in items if all(u.map.is_terminal(i) for u in map.inputs.feeds)]
+        if not map.inputs.upstreams:
             return items
         found = []
         for index in items:
-            missing = [up for up in map.item_upstreams.get(index, ()) if not up.ended]
+            missing = [up for up in map.inputs.upstreams.get(index, ()) if not up.ended]
             for up in missing:
                 self.watch(up, map, index)
             if missing:
-                map.blocked_items[index] = len(missing)
+                map.inputs.blocked[index] = len(missing)
             else:
                 found.append(index)
         return found
@@ -140,25 +142,25 @@ class Board:
         """Let consumers that are not sent yet wait again for lost values. Those in flight may have read them."""
         if not lost:  # they have no readers
             return
-        for consumer in map.map_consumers:
-            remove_from(consumer.ready, lost)
-        for other in [m for m in self.tables.maps.values() if m.item_upstreams and m.ready]:
+        for consumer in map.consumers.maps:
+            remove_from(consumer.queue.ready, lost)
+        for other in [m for m in self.tables.maps.values() if m.inputs.upstreams and m.queue.ready]:
             back = {
                 index
-                for index, ups in other.item_upstreams.items()
-                if index not in other.blocked_items
+                for index, ups in other.inputs.upstreams.items()
+                if index not in other.inputs.blocked
                 and any(u.map is map and u.value and (u.item is None or u.item in lost) for u in ups)
             }
-            waiting = back & {i for lo, hi, _ in other.ready for i in range(lo, hi)}
+            waiting = back & {i for lo, hi, _ in other.queue.ready for i in range(lo, hi)}
             if waiting:
-                remove_from(other.ready, waiting)
+                remove_from(other.queue.ready, waiting)
                 self.with_inputs(other, sorted(waiting))
 
     def admit_item(self, map: MapRun, index: int) -> None:
         """Admit a single item, after all its upstreams have ended."""
-        if map.is_terminal(index) or index in map.delayed:
+        if map.is_terminal(index) or index in map.queue.delayed:
             return
-        if self._admitted(map, index, map.item_upstreams.get(index, ())):
+        if self._admitted(map, index, map.inputs.upstreams.get(index, ())):
             self.make_ready(map, index, index + 1)
 
     def _admitted(self, map: MapRun, index: int, upstreams: Sequence[Upstream], at: int | None = None) -> bool:
@@ -174,7 +176,7 @@ class Board:
             info = ErrorInfo("ResultReleased", str(released), "", exception=released)
             self.end_items(map, (index,), states.FAILED, str(released), info, reasons.make("arguments"))
             return False
-        map.causes[index] = triggers.culprits(upstreams, at)
+        map.inputs.causes[index] = triggers.culprits(upstreams, at)
         why = causes.of_refusal(map, upstreams, at)
         self.end_items(map, (index,), states.TRIGGER_FAILED, problem, reason=why)
         return False
@@ -182,15 +184,15 @@ class Board:
     def come_back(self, map: MapRun, index: int) -> None:
         """Make a delayed item ready at its time."""
         # If it travelled behind a producer and the producer's value was lost with it, the producer runs first.
-        if index not in map.blocked_items and self.with_inputs(map, [index]):
+        if index not in map.inputs.blocked and self.with_inputs(map, [index]):
             self.make_ready(map, index, index + 1)
 
     def watch(self, up: Upstream, map: MapRun, index: int | None) -> None:
         if up.item is None:
-            up.map.list_consumers.append((map, index))
+            up.map.consumers.lists.append((map, index))
             self.windows.seal(up.map)
         else:
-            up.map.item_consumers.setdefault(up.item, []).append((map, -1 if index is None else index))
+            up.map.consumers.items.setdefault(up.item, []).append((map, -1 if index is None else index))
 
     # -- whole maps ------------------------------------------------------------------------------
 
@@ -198,26 +200,26 @@ class Board:
         if length > len(map.codes):
             map.codes.extend(bytes(length - len(map.codes)))
             self.ledger.grow(map)
-        for consumer in map.map_consumers:
-            self.grow(consumer, min(len(u.map.codes) for u in consumer.feeds))
+        for consumer in map.consumers.maps:
+            self.grow(consumer, min(len(u.map.codes) for u in consumer.inputs.feeds))
 
     def gate_opened(self, map: MapRun) -> None:
         """Start a map after all its gates have ended: read its constants, or turn it away."""
-        gates = map.item_upstreams.get(-1, ())
+        gates = map.inputs.upstreams.get(-1, ())
         problem = triggers.refusal(gates, map.options.trigger) if gates else None  # no gates: asked per item
         if problem is not None:
             why = causes.of_refusal(map, gates)
             self.gates_read(map)
             self.turn_away(map, states.TRIGGER_FAILED, problem, why)
             return
-        if not map.constants_ready:
+        if not map.inputs.constants_ready:
             self.tables.out.append(Resolve(map))
             return
         self.gates_read(map)
         self.start_items(map)
 
     def gates_read(self, map: MapRun) -> None:
-        for up in map.item_upstreams.pop(-1, ()):
+        for up in map.inputs.upstreams.pop(-1, ()):
             if up.value:
                 self.ledger.let_go(up)
 
@@ -228,15 +230,15 @@ class Board:
         self.end_items(map, range(len(map.codes)), code, message, reason=why)
 
     def start_items(self, map: MapRun) -> None:
-        if map.feeds:
-            for feed in map.feeds[:1]:
+        if map.inputs.feeds:
+            for feed in map.inputs.feeds[:1]:
                 self.admit_range(map, 0, min(len(map.codes), len(feed.map.codes)))
-        elif map.source is not None and map.source.random_access:
+        elif map.inputs.source is not None and map.inputs.source.random_access:
             # Some items may have been cancelled while the map was waiting.
             for lo, hi in [(0, len(map.codes))] if not any(map.codes) else _unfinished(map):
                 self.make_ready(map, lo, hi)
             self.check_finished(map)
-        elif map.source is not None:
+        elif map.inputs.source is not None:
             self.tables.enqueue(map)  # a waiter may have had some of it pulled before it could begin
             self.windows.pull(map)
         elif map.kind == "map":
@@ -249,8 +251,8 @@ class Board:
     def close_map(self, map: MapRun) -> None:
         """Close a map: no more items come."""
         map.closed = True
-        for consumer in map.map_consumers:
-            if not consumer.closed and all(u.map.closed for u in consumer.feeds):
+        for consumer in map.consumers.maps:
+            if not consumer.closed and all(u.map.closed for u in consumer.inputs.feeds):
                 self.close_map(consumer)
         self.check_finished(map)
 
@@ -270,7 +272,8 @@ class Board:
         State handlers are asked first: until they have answered, the item is held as if delayed. A cancel is final:
         handlers are called for it and cannot replace it.
         """
-        if map.earlier is not None and map.earlier.attempts:  # an end without an attempt continues the numbers too
+        previous = map.resume.previous
+        if previous is not None and previous.attempts:  # an end without an attempt continues the numbers too
             for lo, hi in runs_of(items):
                 adopting.count_on(map, lo, hi)
         ended = [i for i in items if not map.is_terminal(i)]
@@ -279,9 +282,9 @@ class Board:
             return
         spell_out(self.ledger, map)
         if map.options.state_handlers and code != states.CANCELLED:
-            remove_from(map.ready, set(ended))
+            remove_from(map.queue.ready, set(ended))
             for index in ended:
-                map.delayed[index] = (math.inf, map.codes[index])
+                map.queue.delayed[index] = (math.inf, map.codes[index])
                 self.tables.out.append(Judge(map, index, code, message, error, reason))
             return
         self._end(map, ended, code, message, error, reason=reason)
@@ -291,7 +294,7 @@ class Board:
         map, index = asked.map, asked.index
         if map.is_terminal(index):  # cancelled meanwhile
             return
-        del map.delayed[index]
+        del map.queue.delayed[index]
         if found.code == states.AWAITING_RETRY:
             self.tables.rows.append(item_row(self.tables.wall, map, index, found.code, found.message, found.error))
             map.next_attempt(index, excused=asked.code == states.CRASHED)
@@ -311,7 +314,7 @@ class Board:
         many = code == states.CANCELLED and len(ended) > FEW and error is None
         for index in ended:
             map.codes[index] = code
-            map.delayed.pop(index, None)
+            map.queue.delayed.pop(index, None)
             if message:
                 map.messages[index] = message
             if error is not None:
@@ -321,7 +324,7 @@ class Board:
         if many:
             self.tables.rows += cancelled_rows(map, [i for i in ended if i not in map.attempts], self.tables.wall)
         map.done += len(ended)
-        remove_from(map.ready, set(ended))
+        remove_from(map.queue.ready, set(ended))
         self.give_up_children(map, ended)
         if any_for(map.options, code):
             self.tables.out.extend(RunHooks(map, i, code, message, value, given_to(map, i)) for i in ended)
@@ -339,27 +342,27 @@ class Board:
 
     def ended(self, map: MapRun, items: Sequence[int], reading: Sequence[int] | None = None) -> None:
         """Handle items that are terminal now: free the inputs of all (or of `reading`), wake waiters, admit readers."""
-        if map.followers:
+        if map.consumers.followers:
             spell_out(self.ledger, map, items)
-        if map.feeds or map.item_upstreams:
+        if map.inputs.feeds or map.inputs.upstreams:
             self._inputs_read(map, items if reading is None else reading)
-        for consumer in dict.fromkeys(map.map_consumers) if map.map_consumers else ():
+        for consumer in dict.fromkeys(map.consumers.maps) if map.consumers.maps else ():
             if isinstance(items, range):
                 self.admit_range(consumer, items[0], items[-1] + 1)
             else:
                 for index in items:
                     self.admit_range(consumer, index, index + 1)
-        if map.item_consumers:
-            for index in common(items, map.item_consumers):
-                for consumer, which in map.item_consumers.pop(index, ()):
+        if map.consumers.items:
+            for index in common(items, map.consumers.items):
+                for consumer, which in map.consumers.items.pop(index, ()):
                     self._upstream_ended(consumer, which)
-        if map.waiters:
-            for key in common(items, map.waiters):
-                self.tables.wake.extend(map.waiters.pop(key, ()))
-        for call in map.subscribers:
+        if map.consumers.waiters:
+            for key in common(items, map.consumers.waiters):
+                self.tables.wake.extend(map.consumers.waiters.pop(key, ()))
+        for call in map.consumers.subscribers:
             call(map, items)
         self.recipes.items_ended(map, items)
-        if map.source is not None:
+        if map.inputs.source is not None:
             self.windows.pull(map)
         self.check_finished(map)
 
@@ -371,15 +374,15 @@ class Board:
             ended: all of them, stage by stage.
         """
         recipes = self.recipes.needed(map)
-        followers, consumers = map.followers, map.item_consumers
+        followers, consumers = map.consumers.followers, map.consumers.items
         for index, reader in zip(ended, ended[len(links[0]) :], strict=False):
             if recipes:
-                map.recipes[reader] = (Upstream(map, index),)
-                map.args[reader] = PIPE
+                map.inputs.recipes[reader] = (Upstream(map, index),)
+                map.inputs.args[reader] = PIPE
             if followers.pop(index, None) is None:  # the chain was written out into the tables
                 self.ledger.link_read(map, index)
-                map.item_upstreams.pop(reader, None)
-                map.blocked_items.pop(reader, None)
+                map.inputs.upstreams.pop(reader, None)
+                map.inputs.blocked.pop(reader, None)
             if consumers:
                 for consumer, which in consumers.pop(index, ()):
                     if which != reader or consumer is not map:  # a consumer that came after these had been sent
@@ -387,60 +390,60 @@ class Board:
         self.ended(map, ended, links[0])
 
     def _inputs_read(self, map: MapRun, items: Sequence[int]) -> None:
-        for up in map.feeds:
+        for up in map.inputs.feeds:
             if up.allow_failure or map.options.trigger is not None:
                 for index in items:
                     if states.is_success(map.codes[index]):
                         triggers.handled(up, index)
-        for feed in dict.fromkeys(u.map for u in map.feeds):
+        for feed in dict.fromkeys(u.map for u in map.inputs.feeds):
             if isinstance(items, range):
                 self.ledger.items_read(feed, items[0], items[-1] + 1)
             else:
                 for index in items:
                     self.ledger.items_read(feed, index, index + 1)
-        if map.item_upstreams:
+        if map.inputs.upstreams:
             recipes = self.recipes.needed(map)
             for index in items:
-                ups = map.item_upstreams.pop(index, ())
+                ups = map.inputs.upstreams.pop(index, ())
                 if ups and recipes:
-                    map.recipes[index] = ups
+                    map.inputs.recipes[index] = ups
                 for up in ups:
                     if (up.allow_failure or map.options.trigger is not None) and states.is_success(map.codes[index]):
                         triggers.handled(up, None)
                     if up.value:
                         self.ledger.let_go(up)
-                map.blocked_items.pop(index, None)
+                map.inputs.blocked.pop(index, None)
 
     def _upstream_ended(self, map: MapRun, index: int) -> None:
         if index < 0:
-            map.gate -= 1
-            if map.gate == 0:
+            map.inputs.gate -= 1
+            if map.inputs.gate == 0:
                 self.gate_opened(map)
             return
-        left = map.blocked_items.get(index)
+        left = map.inputs.blocked.get(index)
         if left is None:
             return
         if left > 1:
-            map.blocked_items[index] = left - 1
+            map.inputs.blocked[index] = left - 1
             return
-        del map.blocked_items[index]
+        del map.inputs.blocked[index]
         self.admit_item(map, index)
 
     def check_finished(self, map: MapRun) -> None:
         """Wake the waiters for the whole map once its last item has ended."""
-        if map.sent or not map.finished:
+        if map.queue.sent or not map.finished:
             return
-        if map.list_consumers:
-            consumers, map.list_consumers = map.list_consumers, []
+        if map.consumers.lists:
+            consumers, map.consumers.lists = map.consumers.lists, []
             for consumer, index in consumers:
                 self._upstream_ended(consumer, -1 if index is None else index)
-        if map.waiters:
-            for key in [i for i in map.waiters if i is None or i >= len(map.codes)]:
-                self.tables.wake.extend(map.waiters.pop(key))
-        if map.kind == "map" and map.ended_at is None:
-            map.ended_at = map.ended_by(self.tables.now)
+        if map.consumers.waiters:
+            for key in [i for i in map.consumers.waiters if i is None or i >= len(map.codes)]:
+                self.tables.wake.extend(map.consumers.waiters.pop(key))
+        if map.kind == "map" and map.header.ended_at is None:
+            map.header.ended_at = map.header.ended_by(self.tables.now)
             counts = states.Counts(map.codes).as_dict()
-            self.tables.rows.append(map_row(map, len(map.codes), map.ended_at, counts))
+            self.tables.rows.append(map_row(map, len(map.codes), map.header.ended_at, counts))
 
     # -- cancelling ------------------------------------------------------------------------------
 
@@ -450,7 +453,7 @@ class Board:
         if not wanted:
             return
         chosen = set(wanted)
-        for chunk_id in list(map.running):
+        for chunk_id in list(map.queue.running):
             sent = self.tables.sent[chunk_id]
             for stage_map, items in zip(sent.maps, sent.items, strict=True):
                 positions = tuple(p for p, i in enumerate(items) if i in chosen) if stage_map is map else ()
@@ -464,11 +467,11 @@ class Board:
         """Cancel the rest of a map; with `unpulled_only` just the elements that were not taken from its iterator."""
         if not map.closed:
             self.close_map(map)
-            if map.source is not None and not map.source.random_access:
+            if map.inputs.source is not None and not map.inputs.source.random_access:
                 self.tables.out.append(Pull(map, 0))  # lets go of the iterator
         if unpulled_only:
             return
-        map.cancelled = by
+        map.queue.cancelled = by
         self.cancel_items(map, range(len(map.codes)), by=by)
         self.check_finished(map)
 

@@ -24,7 +24,7 @@ class Calls:
     def open(self, map: MapRun) -> None:
         """Take in a series of plain calls, which run in their callers' threads and report only their ends."""
         self._tables.maps[map.id] = map
-        map.began = self._tables.now
+        map.header.began = self._tables.now
         map.closed = True
         self._tables.rows.append(map_row(map, None, None, {}))
 

@@ -49,7 +49,7 @@ class Waiting:
         found = []
         while self.due and self.due[0][0] <= now:
             _, _, map, index = heapq.heappop(self.due)
-            if map.short:
+            if map.queue.short:
                 found.append((map, index))
         return found
 
@@ -80,20 +80,21 @@ class Capacity:
         if offers is None or offers == here.offers:
             return
         here.offers = offers
-        for map in [m for m in self._tables.maps.values() if m.lane == lane and m.resources and not m.finished]:
+        on_lane = [m for m in self._tables.maps.values() if m.sending.lane == lane]
+        for map in [m for m in on_lane if m.sending.resources and not m.finished]:
             self.look(map)
 
     def look(self, map: MapRun) -> None:
         """Compare the needs of the map's items with the workers' present resources."""
-        lane = self._tables.lanes[map.lane]
-        if not (map.resources and lane.capabilities.resources_elastic):
+        lane = self._tables.lanes[map.sending.lane]
+        if not (map.sending.resources and lane.capabilities.resources_elastic):
             return
         # Without any worker the resources are unknown; the chunk is sent, as the demand for a worker.
-        before, map.short = map.short, shortfall(map.resources, lane.offers) if lane.offers else ""
-        if before and not map.short:
+        before, map.queue.short = map.queue.short, shortfall(map.sending.resources, lane.offers) if lane.offers else ""
+        if before and not map.queue.short:
             self.waiting.forget(map)
             self._tables.enqueue(map)
-        elif map.short and not before:
+        elif map.queue.short and not before:
             self.wait(map, None)
 
     def wait(self, map: MapRun, index: int | None) -> None:
@@ -102,10 +103,10 @@ class Capacity:
 
     def refusal(self, map: MapRun) -> tuple[str, ErrorInfo, Reason]:
         """Return the end of items for which no worker came: message, error and reason."""
-        name = self._tables.lanes[map.lane].capabilities.name
+        name = self._tables.lanes[map.sending.lane].capabilities.name
         message = (
-            f"task {map.spec.name!r} asks for {map.short} on one worker, and the {name} runner got none such within "
-            f"{self.timeout:g} s: ask for less, start such workers, or wait longer (setting capacity_timeout)"
+            f"task {map.spec.name!r} asks for {map.queue.short} on one worker, and the {name} runner got none such "
+            f"within {self.timeout:g} s: ask for less, start such workers, or wait longer (setting capacity_timeout)"
         )
         error = ErrorInfo("ResourceError", message, "", exception=ResourceError(message))
-        return message, error, make("capacity", resources=map.short, seconds=self.timeout)
+        return message, error, make("capacity", resources=map.queue.short, seconds=self.timeout)

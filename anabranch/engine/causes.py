@@ -38,8 +38,8 @@ def of_end(
         return of_cancel("user")
     if code == states.CRASHED:
         return make(word or "exit")
-    if code == states.TRIGGER_FAILED and map.causes.get(index):  # a submitted flow, whose thread reports it
-        return upstream(*map.causes[index][0])
+    if code == states.TRIGGER_FAILED and map.inputs.causes.get(index):  # a submitted flow, whose thread reports it
+        return upstream(*map.inputs.causes[index][0])
     if not word:
         word = "timeout" if code == states.TIMED_OUT else "budget/user"
         if error is not None and error.type_name == "SerializationError":
@@ -65,7 +65,7 @@ def of_cancel(by: str) -> Reason:
 
 def of_crash(map: MapRun, index: int, reason: str, *, final: bool) -> Reason:
     """Return the reason of an attempt that ended with its worker: one crash retry is spent, or all are."""
-    crashes, allowed = map.crashes.get(index, 0), max(1, map.options.crash_retries)
+    crashes, allowed = map.budgets.crashes.get(index, 0), max(1, map.options.crash_retries)
     if final and crashes > 1:
         return make("poison", cause=reason, spent=crashes)
     if reason not in ("worker-lost", "out-of-memory", "engine-lost"):

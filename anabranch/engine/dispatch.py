@@ -105,7 +105,7 @@ class Dispatcher:
         """Set the limits of the record that hold from now on, also for open maps."""
         woken = self.tables.limits.apply(slots, rates)
         for map in self.tables.maps.values():
-            map.limits = self.tables.limits.names(map)
+            map.sending.limits = self.tables.limits.names(map)
         for map in woken:
             self.tables.enqueue(map)
 
@@ -123,16 +123,16 @@ class Dispatcher:
         """Forget the maps of an ended flow run, and drop their shared values on workers."""
         for map in maps:
             self.tables.maps.pop(map.id, None)
-            self.tables.nested.pop(map.parent_id, None)
+            self.tables.nested.pop(map.header.parent_id, None)
             self.board.turned_away.pop(map.id, None)
-            map.forgotten, map.call = True, None
-            if map.short:
+            map.header.forgotten, map.inputs.call = True, None
+            if map.queue.short:
                 self.capacity.waiting.forget(map)
-            if not map.running:  # else the end of its last chunk drops them
+            if not map.queue.running:  # else the end of its last chunk drops them
                 self.specs.drop_shared(map)
             if map.kind != "map":
                 counts = states.Counts(map.codes).as_dict()
-                self.tables.rows.append(map_row(map, len(map.codes), map.ended_by(self.tables.now), counts))
+                self.tables.rows.append(map_row(map, len(map.codes), map.header.ended_by(self.tables.now), counts))
         self.halts.forget(maps)
 
     # -- the end of an event ---------------------------------------------------------------------

@@ -26,8 +26,8 @@ class Flights:
         chunk = sent.chunk.id
         del self._tables.sent[chunk]
         for map in sent.once:
-            map.running.discard(chunk)
-            if map.forgotten and not map.running:
+            map.queue.running.discard(chunk)
+            if map.header.forgotten and not map.queue.running:
                 self._specs.drop_shared(map)
         sent.lane.in_flight -= 1
         sent.lane.blocked -= sent.waiting > 0
@@ -42,5 +42,5 @@ class Flights:
         if not sent.dirty:
             return
         for stage_map, items in zip(sent.maps[1:], sent.items[1:], strict=True):
-            for lo, hi in runs_of(i for i in items if stage_map.feeds and not stage_map.is_terminal(i)):
+            for lo, hi in runs_of(i for i in items if stage_map.inputs.feeds and not stage_map.is_terminal(i)):
                 self._board.admit_range(stage_map, lo, hi)

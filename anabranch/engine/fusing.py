@@ -36,21 +36,22 @@ def spell_out(ledger: Ledger, map: MapRun, items: Iterable[int] | None = None) -
 
     Call it before cancelling, retrying or reading one separately: until then a link stands in `followers` alone.
     """
-    if not map.followers:
+    followers = map.consumers.followers
+    if not followers:
         return
-    for before in list(map.followers) if items is None else [i for i in items if i in map.followers]:
-        index = map.followers.pop(before)
+    for before in list(followers) if items is None else [i for i in items if i in followers]:
+        index = followers.pop(before)
         up = Upstream(map, before)
-        map.args[index] = PIPE
-        map.item_upstreams[index] = (up,)
-        map.blocked_items[index] = 1
+        map.inputs.args[index] = PIPE
+        map.inputs.upstreams[index] = (up,)
+        map.inputs.blocked[index] = 1
         ledger.hold(up)
-        map.item_consumers.setdefault(before, []).insert(0, (map, index))  # first: other consumers came later
+        map.consumers.items.setdefault(before, []).insert(0, (map, index))  # first: other consumers came later
 
 
 def follow(ledger: Ledger, map: MapRun, items: Sequence[int]) -> tuple[tuple[MapRun, ...], tuple[Sequence[int], ...]]:
     """Return the stages that travel along: each the only consumer, which waits for nothing else."""
-    if not (map.map_consumers or map.item_consumers or map.followers):
+    if not (map.consumers.maps or map.consumers.items or map.consumers.followers):
         return (map,), (items,)
     maps, per_stage, alike = [map], [items], True
     while len(maps) < MAX_STAGES:
@@ -74,58 +75,59 @@ def follow(ledger: Ledger, map: MapRun, items: Sequence[int]) -> tuple[tuple[Map
 
 def travels_along(map: MapRun) -> bool:
     """Return whether single runs of this series may travel with the one before them."""
-    plain = not (map.limits or map.resumable) and map.earlier is None
-    return plain and map.options.trigger is None and bool(map.pipe_ref)
+    plain = not (map.sending.limits or map.values.resumable) and map.resume.previous is None
+    return plain and map.options.trigger is None and bool(map.sending.pipe_ref)
 
 
 def _followers(map: MapRun, items: Sequence[int]) -> Sequence[int] | None:
     """Return the links behind these items, if each has one as its only reader."""
-    followers = map.followers
-    if not followers or map.map_consumers or not travels_along(map):
+    followers = map.consumers.followers
+    if not followers or map.consumers.maps or not travels_along(map):
         return None
-    if map.item_consumers and not map.item_consumers.keys().isdisjoint(items):
+    if map.consumers.items and not map.consumers.items.keys().isdisjoint(items):
         return None
     found = [followers.get(index, -1) for index in items]
     return None if -1 in found else as_range(found)
 
 
 def _next_map(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]] | None:
-    if len(map.map_consumers) != 1 or not isinstance(items, range):
+    if len(map.consumers.maps) != 1 or not isinstance(items, range):
         return None
-    other = map.map_consumers[0]
-    alike = other.lane == map.lane and other.resources == map.resources and not other.limits
-    simple = len(other.feeds) == 1 and not other.feeds[0].allow_failure and other.layout == (-1,)
-    free = other.gate == 0 and other.constants_ready and not other.cancelled and not other.ready
-    if not (alike and simple and free and other.options.trigger is None and other.chunk_option is None):
+    other = map.consumers.maps[0]
+    inputs, queue = other.inputs, other.queue
+    simple = len(inputs.feeds) == 1 and not inputs.feeds[0].allow_failure and inputs.layout == (-1,)
+    free = inputs.gate == 0 and inputs.constants_ready and not queue.cancelled and not queue.ready
+    alike = other.sending.goes_with(map.sending) and other.sending.chunk_option is None
+    if not (alike and simple and free and other.options.trigger is None):
         return None
     if any(other.codes[items[0] : items[-1] + 1]) or len(other.codes) <= items[-1]:
         return None
     if other.attempts and any(i in other.attempts for i in items):
         return None  # a chunk has attempt numbers for stage 0 alone
-    if other.earlier is not None and other.earlier.attempts:
+    if other.resume.previous is not None and other.resume.previous.attempts:
         return None  # some items have attempts of an earlier driver, and need numbers
     return other, items
 
 
 def _next_items(map: MapRun, items: Sequence[int]) -> tuple[MapRun, Sequence[int]] | None:
-    if not map.item_consumers or map.map_consumers:
+    if not map.consumers.items or map.consumers.maps:
         return None
     target: MapRun | None = None
     found: list[int] = []
     for index in items:
-        consumers = map.item_consumers.get(index)
+        consumers = map.consumers.items.get(index)
         if consumers is None or len(consumers) != 1 or consumers[0][1] < 0:
             return None
         other, which = consumers[0]
         if target is None:
             target = other
-        if other is not target or other.args.get(which) is not PIPE or other.codes[which] or which in other.attempts:
+        if other is not target or other.codes[which] or which in other.attempts:
             return None
-        if other.blocked_items.get(which) != 1:
+        if other.inputs.args.get(which) is not PIPE or other.inputs.blocked.get(which) != 1:
             return None
         found.append(which)
-    if target is None or target.lane != map.lane or target.resources != map.resources or target.limits:
+    if target is None or not target.sending.goes_with(map.sending):
         return None
-    if target.options.trigger is not None or not target.pipe_ref:
+    if target.options.trigger is not None or not target.sending.pipe_ref:
         return None
     return target, as_range(found)

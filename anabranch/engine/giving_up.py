@@ -41,21 +41,21 @@ def _read(among: Sequence[MapRun]) -> Iterator[Wanted]:
     """Yield runs that have readers and have not ended."""
     for map in among:
         if map.kind == "map":
-            if not map.finished and (map.map_consumers or map.item_consumers or map.list_consumers):
+            if not map.finished and (map.consumers.maps or map.consumers.items or map.consumers.lists):
                 yield map, None
         else:
-            yield from ((map, index) for index in map.item_consumers if not map.is_terminal(index))
+            yield from ((map, index) for index in map.consumers.items if not map.is_terminal(index))
 
 
 def _only_by(chosen: Container[Wanted], map: MapRun, index: int | None) -> bool:
     """Return whether all remaining readers were chosen."""
     readers: list[Wanted] = []
     if index is not None:
-        readers += map.item_consumers[index]
+        readers += map.consumers.items[index]
     else:
-        readers += [(consumer, None) for consumer in map.map_consumers]
-        readers += map.list_consumers
-        readers += [one for found in map.item_consumers.values() for one in found]
+        readers += [(consumer, None) for consumer in map.consumers.maps]
+        readers += map.consumers.lists
+        readers += [one for found in map.consumers.items.values() for one in found]
     left = [_unit(reader, at) for reader, at in readers if not _ended(reader, at)]
     return bool(left) and all(unit in chosen for unit in left)
 

@@ -28,20 +28,20 @@ class Halts:
         fresh = set(flow_runs) - tables.halted
         tables.halted |= fresh
         for sent in tables.sent.values():
-            if sent.maps[0].flow_run_id in fresh:
+            if sent.maps[0].header.flow_run_id in fresh:
                 tables.out.append(Shorten(sent.lane.index, sent.chunk.id, 0))
         self._waiting.append(call)
         self.look()
 
     def forget(self, maps: Sequence[MapRun]) -> None:
         """Forget the flow runs of these maps, which have ended."""
-        self._tables.halted.difference_update(map.flow_run_id for map in maps)
+        self._tables.halted.difference_update(map.header.flow_run_id for map in maps)
 
     def look(self) -> None:
         """Call back if only tasks that wait for others run: they wait in vain, because the others never begin."""
         if not self._waiting:
             return
         tables = self._tables
-        if not any(s.maps[0].flow_run_id in tables.halted and not s.waiting for s in tables.sent.values()):
+        if not any(s.maps[0].header.flow_run_id in tables.halted and not s.waiting for s in tables.sent.values()):
             tables.wake += self._waiting
             self._waiting.clear()

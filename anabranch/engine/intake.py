@@ -52,58 +52,58 @@ class Intake:
     ) -> None:
         """Take in a map: shared values go to the runner, items become ready as their inputs allow."""
         self._admit_map(map)
-        map.constants_ref = stage.constants
-        if map.resumable or map.options.watched:
-            map.call = KeptCall(stage.binding, constants or ())
-        if stage.constants is not None and map.constants_ready:
-            self._tables.out.append(Put(map.lane, stage.constants, constants))
-        self._tables.out.append(Put(map.lane, map.stage_ref, stage))
-        map.depth = 1 + max((u.map.depth for u in (*map.feeds, *gates)), default=-1)
-        map.limits = self._tables.limits.names(map)
+        map.inputs.constants_ref = stage.constants
+        if map.values.resumable or map.options.watched:
+            map.inputs.call = KeptCall(stage.binding, constants or ())
+        if stage.constants is not None and map.inputs.constants_ready:
+            self._tables.out.append(Put(map.sending.lane, stage.constants, constants))
+        self._tables.out.append(Put(map.sending.lane, map.sending.stage_ref, stage))
+        map.sending.depth = 1 + max((u.map.sending.depth for u in (*map.inputs.feeds, *gates)), default=-1)
+        map.sending.limits = self._tables.limits.names(map)
         self._tables.rows.append(map_row(map, length, None, {}))
         for up in gates:
             if not up.map.finished if up.item is None else not up.map.is_terminal(up.item):
-                map.gate += 1
+                map.inputs.gate += 1
                 self._board.watch(up, map, None)
             if up.value:
                 self._ledger.hold(up)
         if gates:
-            map.item_upstreams[-1] = tuple(gates)
-        for feed in dict.fromkeys(u.map for u in map.feeds):
+            map.inputs.upstreams[-1] = tuple(gates)
+        for feed in dict.fromkeys(u.map for u in map.inputs.feeds):
             self._ledger.add_map_consumer(feed)
-            feed.map_consumers.append(map)
+            feed.consumers.maps.append(map)
             map.closed = map.closed or feed.closed
-        if map.feeds:
-            self._board.grow(map, min(len(u.map.codes) for u in map.feeds))
-            map.closed = all(u.map.closed for u in map.feeds)
+        if map.inputs.feeds:
+            self._board.grow(map, min(len(u.map.codes) for u in map.inputs.feeds))
+            map.closed = all(u.map.closed for u in map.inputs.feeds)
         elif map.kind == "map":
             self._board.grow(map, length or 0)
             map.closed = length is not None
-        if map.refused:
-            self._refuse_map(map, map.refused)
-        elif map.gate == 0:
+        if map.queue.refused:
+            self._refuse_map(map, map.queue.refused)
+        elif map.inputs.gate == 0:
             self._board.gate_opened(map)
 
     def open_series(self, map: MapRun, stage: Stage, pipe: Stage) -> None:
         """Take in a series of single submits, still empty."""
         self._admit_map(map)
-        self._tables.out.append(Put(map.lane, map.stage_ref, stage))
-        self._tables.out.append(Put(map.lane, map.pipe_ref, pipe))
-        map.limits = self._tables.limits.names(map)
+        self._tables.out.append(Put(map.sending.lane, map.sending.stage_ref, stage))
+        self._tables.out.append(Put(map.sending.lane, map.sending.pipe_ref, pipe))
+        map.sending.limits = self._tables.limits.names(map)
         map.closed = True  # a series counts as finished whenever all its items so far are
         self._tables.rows.append(map_row(map, None, None, {}))
 
     def open_listed(self, map: MapRun, stage: Stage, items: list[tuple[Any, tuple[Upstream, ...]]]) -> None:
         """Take in a map with whole calls as items, each with upstreams of its own."""
         self._admit_map(map)
-        self._tables.out.append(Put(map.lane, map.stage_ref, stage))
-        map.limits = self._tables.limits.names(map)
+        self._tables.out.append(Put(map.sending.lane, map.sending.stage_ref, stage))
+        map.sending.limits = self._tables.limits.names(map)
         map.closed = True
         self._tables.rows.append(map_row(map, len(items), None, {}))
         self._board.grow(map, len(items))
         for index, (item, upstreams) in enumerate(items):
             self.append_item(map, index, item, upstreams)
-            map.handles.pop(index, None)
+            map.consumers.future_refs.pop(index, None)
 
     # -- what cannot be sent ---------------------------------------------------------------------
 
@@ -111,13 +111,13 @@ class Intake:
         """Fail the maps that need a function, stage or constants that cannot be pickled, now and later."""
         self._specs.unsendable[ref] = message
         for map in list(self._tables.maps.values()):
-            refs = (map.spec_ref, map.stage_ref, map.pipe_ref, map.constants_ref)
-            if map.lane == lane and ref in refs and not map.refused:
+            refs = (map.sending.spec_ref, map.sending.stage_ref, map.sending.pipe_ref, map.inputs.constants_ref)
+            if map.sending.lane == lane and ref in refs and not map.queue.refused:
                 self._refuse_map(map, message)
 
     def _refuse_map(self, map: MapRun, message: str) -> None:
-        map.refused = message
-        map.ready.clear()
+        map.queue.refused = message
+        map.queue.ready.clear()
         if map.kind == "map":
             self._board.close_map(map)
         self._refuse_items(map, range(len(map.codes)), message)
@@ -129,22 +129,22 @@ class Intake:
     def _admit_map(self, map: MapRun) -> None:
         """Enter a map in the tables; turn it away if its function is known as one that cannot be sent."""
         self._tables.maps[map.id] = map
-        map.began = self._tables.now
-        if map.parent_id:
-            self._tables.nested.setdefault(map.parent_id, []).append(map)
-        if map.spec_ref in self._specs.unsendable:
-            map.refused = self._specs.unsendable[map.spec_ref]
+        map.header.began = self._tables.now
+        if map.header.parent_id:
+            self._tables.nested.setdefault(map.header.parent_id, []).append(map)
+        if map.sending.spec_ref in self._specs.unsendable:
+            map.queue.refused = self._specs.unsendable[map.sending.spec_ref]
         self._capacity.look(map)
 
     # -- constants -------------------------------------------------------------------------------
 
     def constants_ready(self, map: MapRun, value: Any) -> None:
         """Take in the fetched values of the map's constants."""
-        assert map.constants_ref is not None
-        self._tables.out.append(Put(map.lane, map.constants_ref, value))
-        if map.call is not None:
-            map.call.constants = value
-        map.constants_ready = True
+        assert map.inputs.constants_ref is not None
+        self._tables.out.append(Put(map.sending.lane, map.inputs.constants_ref, value))
+        if map.inputs.call is not None:
+            map.inputs.call.constants = value
+        map.inputs.constants_ready = True
         self._board.gates_read(map)
         self._board.start_items(map)
 
@@ -156,21 +156,21 @@ class Intake:
 
     def append_item(self, map: MapRun, index: int, item: Any, upstreams: tuple[Upstream, ...]) -> None:
         """Take in one more single submit of an open series; it may wait for upstreams."""
-        if len(map.codes) == index and not map.map_consumers:
+        if len(map.codes) == index and not map.consumers.maps:
             map.codes.append(states.PENDING)
             self._ledger.grow(map)
         elif len(map.codes) <= index:
             self._board.grow(map, index + 1)
-        map.args[index] = item
-        map.handles[index] = map.handles.get(index, 0) + 1
-        if map.refused:
-            self._refuse_items(map, (index,), map.refused)
+        map.inputs.args[index] = item
+        map.consumers.future_refs[index] = map.consumers.future_refs.get(index, 0) + 1
+        if map.queue.refused:
+            self._refuse_items(map, (index,), map.queue.refused)
             return
-        if map.cancelled:
-            why = causes.of_cancel(map.cancelled)
+        if map.queue.cancelled:
+            why = causes.of_cancel(map.queue.cancelled)
             self._board.end_items(map, (index,), states.CANCELLED, "cancelled before it started", reason=why)
             return
-        if map.short:
+        if map.queue.short:
             self._capacity.wait(map, index)
         if not upstreams:
             self._board.make_ready(map, index, index + 1)
@@ -179,7 +179,7 @@ class Intake:
 
     def _await(self, map: MapRun, index: int, upstreams: tuple[Upstream, ...]) -> None:
         """Let an item wait for these upstreams."""
-        map.item_upstreams[index] = upstreams
+        map.inputs.upstreams[index] = upstreams
         waiting = 0
         for up in upstreams:
             if up.value:
@@ -188,7 +188,7 @@ class Intake:
                 waiting += 1
                 self._board.watch(up, map, index)
         if waiting:
-            map.blocked_items[index] = waiting
+            map.inputs.blocked[index] = waiting
         else:
             self._board.admit_item(map, index)
 
@@ -197,20 +197,21 @@ class Intake:
 
         They are taken in before other events between theirs, so the runs that they read may be unknown still.
         """
-        map.links_told = False  # before the first link is taken: a thread that adds one then sends an event again
-        links, codes, handles, followers = map.links, map.codes, map.handles, map.followers
-        plain = travels_along(map) and not (map.refused or map.cancelled or map.short or map.map_consumers)
+        map.inputs.links_told = False  # before the first is taken: a thread that adds one sends an event again
+        links, codes, consumers, queue = map.inputs.links, map.codes, map.consumers, map.queue
+        future_refs, followers = consumers.future_refs, consumers.followers
+        plain = travels_along(map) and not (queue.refused or queue.cancelled or queue.short or consumers.maps)
         while links:
             index, before = links.popleft()
             first = len(codes) == index and codes[before] < states.FIRST_TERMINAL and before not in followers
-            if not (plain and first) or before in map.item_consumers:
+            if not (plain and first) or before in consumers.items:
                 self._ledger.grow(map)
                 self.append_item(map, index, PIPE, (Upstream(map, before),))
                 continue
             codes.append(states.PENDING)
-            handles[index] = handles.get(index, 0) + 1
+            future_refs[index] = future_refs.get(index, 0) + 1
             followers[before] = index
-            map.read_singly = True
+            consumers.read_singly = True
         self._ledger.grow(map)
 
     def pulled(
@@ -218,14 +219,14 @@ class Intake:
         waited: Mapping[int, tuple[Upstream, ...]] = _NOTHING,
     ) -> None:  # fmt: skip
         """Take in elements of the map's iterator from the feeder; those in `waited`, by place, wait for other runs."""
-        map.pulling = False
+        map.inputs.pulling = False
         if map.closed:  # cancelled while the feeder pulled: these elements are dropped
             return
         lo = len(map.codes)
         if items:
             self._board.grow(map, lo + len(items))
             for index, item in enumerate(items, lo):
-                map.args[index] = item
+                map.inputs.args[index] = item
             self._begin_pulled(map, lo, waited)
         if exhausted or error is not None:
             map.error = error

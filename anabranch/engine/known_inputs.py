@@ -33,18 +33,18 @@ class Given(NamedTuple):
 
 def given_to(map: MapRun, index: int) -> Given:
     """Return the item's submit and upstreams; call it before the item's end is processed."""
-    source = map.source
-    item = source.at(index) if source is not None and source.random_access else map.args.get(index)
-    return Given(item, tuple(map.feeds or map.item_upstreams.get(index, ())))
+    source = map.inputs.source
+    item = source.at(index) if source is not None and source.random_access else map.inputs.args.get(index)
+    return Given(item, tuple(map.inputs.feeds or map.inputs.upstreams.get(index, ())))
 
 
 def keep_input(out: list[Instruction], map: MapRun, index: int) -> None:
     """Store the input of a failed item from the driver, where no worker can do it."""
-    if not map.resumable or map.is_terminal(index):
+    if not map.values.resumable or map.is_terminal(index):
         return
     given, upstreams = given_to(map, index)
-    map.call = map.call or KeptCall(Binding(star=True))  # single submits travel as whole calls
-    out.append(KeepInput(map, index, given, upstreams, map.call))
+    map.inputs.call = map.inputs.call or KeptCall(Binding(star=True))  # single submits travel as whole calls
+    out.append(KeepInput(map, index, given, upstreams, map.inputs.call))
 
 
 def parameters(map: MapRun, index: int, given: Given) -> dict[str, Any]:
@@ -55,25 +55,25 @@ def parameters(map: MapRun, index: int, given: Given) -> dict[str, Any]:
 
 def _call(map: MapRun, index: int, given: Given) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     item = as_given(given.item)
-    if map.feeds and map.layout is not None:
+    if map.inputs.feeds and map.inputs.layout is not None:
         values = [_value(up, index) for up in given.upstreams]
-        several = sum(k >= 0 for k in map.layout) > 1
-        row = [(item[k] if several else item) if k >= 0 else values[-k - 1] for k in map.layout]
+        several = sum(k >= 0 for k in map.inputs.layout) > 1
+        row = [(item[k] if several else item) if k >= 0 else values[-k - 1] for k in map.inputs.layout]
         item = row[0] if len(row) == 1 else tuple(row)
     elif given.upstreams:
         values = [_value(up, up.item) for up in given.upstreams if up.value]
         item = ((values[0],), {}) if item is PIPE else fill(item, values)
-    if map.starred:
+    if map.inputs.starred:
         found: tuple[tuple[Any, ...], dict[str, Any]] = item
         return found
-    if map.call is None:
+    if map.inputs.call is None:
         return None
-    constants = map.call.constants
+    constants = map.inputs.call.constants
     late = getattr(map.scope, "late_constants", None)
     pending = None if late is None else late(map)
     if pending is not None:
         constants = fill(pending[0], [_value(up, up.item) for up in pending[1]])
-    return binder(map.call.binding, constants)(item)
+    return binder(map.inputs.call.binding, constants)(item)
 
 
 def _value(up: Upstream, index: int | None) -> Any:

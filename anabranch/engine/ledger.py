@@ -2,9 +2,11 @@
 
 A value may go when it cannot be read any more::
 
-    the list is not held      map.list_handles == 0 and no open consumer of the whole list
-    no consumer is unfinished map.readers[index] == 0
-    no handle names it        index not in map.handles
+    the list is not held      list_refs == 0 and no open consumer of the whole list
+    no consumer is unfinished unfinished[index] == 0
+    no future names it        index not in future_refs
+
+The counts are those of `core.maps.Consumers`.
 
 This is the pure part: it decides which blocks may be dropped; the pump tells the runner.
 """
@@ -14,14 +16,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core.contracts import Held, Inline, Packed
-from anabranch.core.maps import RELEASED
 from anabranch.core.states import FIRST_TERMINAL
+from anabranch.core.value_index import RELEASED
 from anabranch.engine.memory import SMALLEST, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.maps import MapRun, Upstream, ValueBlock
+    from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.value_index import ValueBlock
 
 THIN = 8  # a block is nearly dead when less than one part in so many lives
 _PLUS = bytes(min(i + 1, 255) for i in range(256))
@@ -45,41 +48,41 @@ class Ledger:
     def add_map_consumer(self, upstream: MapRun) -> None:
         """Register a map that reads every item of `upstream`, each until its own item has ended."""
         self._ensure(upstream)
-        assert upstream.readers is not None
-        upstream.readers = bytearray(upstream.readers.translate(_PLUS))
+        assert upstream.consumers.unfinished is not None
+        upstream.consumers.unfinished = bytearray(upstream.consumers.unfinished.translate(_PLUS))
 
     def add_item_reader(self, upstream: MapRun, index: int) -> None:
-        readers = upstream.readers
+        readers = upstream.consumers.unfinished
         if readers is None or index >= len(readers):
             self._ensure(upstream, index + 1)
-            assert upstream.readers is not None
-            readers = upstream.readers
+            assert upstream.consumers.unfinished is not None
+            readers = upstream.consumers.unfinished
         if readers[index] < 255:
             readers[index] += 1
 
     def _ensure(self, map: MapRun, length: int = 0) -> None:
-        base = len(map.map_consumers)
+        base = len(map.consumers.maps)
         length = max(length, len(map.codes))
-        if map.readers is None:
-            map.readers = bytearray(length)
-        elif len(map.readers) < length:
-            map.readers.extend(bytes([base]) * (length - len(map.readers)))
+        if map.consumers.unfinished is None:
+            map.consumers.unfinished = bytearray(length)
+        elif len(map.consumers.unfinished) < length:
+            map.consumers.unfinished.extend(bytes([base]) * (length - len(map.consumers.unfinished)))
 
     def grow(self, map: MapRun) -> None:
         """Give new items of a map the item-wise readers that the map already has."""
-        readers = map.readers
+        readers = map.consumers.unfinished
         if readers is None:
             return
         if len(readers) == len(map.codes) - 1:
-            readers.append(min(len(map.map_consumers), 255))
+            readers.append(min(len(map.consumers.maps), 255))
         elif len(readers) < len(map.codes):
             self._ensure(map)
 
     def hold(self, up: Upstream) -> None:
         """Hold a value for a single run, or a whole map, that will read it."""
-        up.map.read_singly = True
+        up.map.consumers.read_singly = True
         if up.item is None:
-            up.map.list_readers += 1
+            up.map.consumers.unfinished_lists += 1
         else:
             self.add_item_reader(up.map, up.item)
 
@@ -88,41 +91,41 @@ class Ledger:
     def let_go(self, up: Upstream) -> None:
         """Release a value that was held for a run that has ended."""
         if up.item is None:
-            up.map.list_readers -= 1
+            up.map.consumers.unfinished_lists -= 1
             self.list_gone(up.map)
         else:
             self.items_read(up.map, up.item, up.item + 1)
 
     def items_read(self, upstream: MapRun, lo: int, hi: int) -> None:
         """Note that an item-wise consumer has finished with [lo, hi)."""
-        if upstream.readers is None:
+        if upstream.consumers.unfinished is None:
             return
         if hi - lo == 1:
-            if upstream.readers[lo]:
-                upstream.readers[lo] -= 1
+            if upstream.consumers.unfinished[lo]:
+                upstream.consumers.unfinished[lo] -= 1
             if upstream.codes[lo] < FIRST_TERMINAL:  # read on its worker: the report of its producer comes next
                 return
         else:
-            upstream.readers[lo:hi] = upstream.readers[lo:hi].translate(_MINUS)
+            upstream.consumers.unfinished[lo:hi] = upstream.consumers.unfinished[lo:hi].translate(_MINUS)
         self.settle(upstream, lo, hi)
 
     def link_read(self, map: MapRun, index: int) -> None:
         """Note that a value was read by its one reader, on the worker where it was made."""
-        if map.readers is not None and map.readers[index]:
-            map.readers[index] -= 1
+        if map.consumers.unfinished is not None and map.consumers.unfinished[index]:
+            map.consumers.unfinished[index] -= 1
 
     def item_handle_gone(self, map: MapRun, index: int) -> None:
-        left = map.handles.get(index, 0) - 1
+        left = map.consumers.future_refs.get(index, 0) - 1
         if left > 0:
-            map.handles[index] = left
+            map.consumers.future_refs[index] = left
             return
-        map.handles.pop(index, None)
+        map.consumers.future_refs.pop(index, None)
         if map.is_terminal(index):  # else there is no value yet; taking it in checks its readers
             self.settle(map, index, index + 1)
 
     def list_gone(self, map: MapRun) -> None:
         """Note that the future list, or a consumer of the whole list, is gone."""
-        if map.list_handles <= 0 and map.list_readers <= 0:
+        if map.consumers.list_refs <= 0 and map.consumers.unfinished_lists <= 0:
             self.settle(map, 0, len(map.codes))
 
     # -- what may be dropped ---------------------------------------------------------------------
@@ -131,26 +134,26 @@ class Ledger:
         """Return whether any of [lo, hi) may still be read."""
         if self._consumed(map, lo, hi):
             return True
-        if hi - lo < len(map.handles):
-            return any(i in map.handles for i in range(lo, hi))
-        return any(lo <= i < hi for i in map.handles)
+        if hi - lo < len(map.consumers.future_refs):
+            return any(i in map.consumers.future_refs for i in range(lo, hi))
+        return any(lo <= i < hi for i in map.consumers.future_refs)
 
     def _consumed(self, map: MapRun, lo: int, hi: int) -> bool:
         """Return whether the list, or an unfinished consumer of it, may read any of [lo, hi)."""
-        if map.list_handles > 0 or map.list_readers > 0:
+        if map.consumers.list_refs > 0 or map.consumers.unfinished_lists > 0:
             return True
-        return map.readers is not None and map.readers.count(0, lo, hi) < hi - lo
+        return map.consumers.unfinished is not None and map.consumers.unfinished.count(0, lo, hi) < hi - lo
 
     def wanted_item(self, map: MapRun, index: int) -> bool:
-        if index in map.handles or map.list_handles > 0 or map.list_readers > 0:
+        if index in map.consumers.future_refs or map.consumers.list_refs > 0 or map.consumers.unfinished_lists > 0:
             return True
-        readers = map.readers
+        readers = map.consumers.unfinished
         return readers is not None and (index >= len(readers) or readers[index] > 0)
 
     def added(self, map: MapRun, block: ValueBlock, *, here: bool = False) -> None:
         """Add a block; `here`: it lies in this machine's memory, and may have to leave it."""
         self.bytes_held += block.nbytes
-        map.bytes_held += block.nbytes
+        map.footprint.held += block.nbytes
         if isinstance(block.content, Packed):
             self.bytes_packed += block.nbytes
         elif here:
@@ -162,14 +165,14 @@ class Ledger:
         if not self.memory.left(block):
             return False
         block.content = content
-        map.bytes_spilled += block.nbytes
+        map.footprint.spilled += block.nbytes
         return True
 
     def settle(self, map: MapRun, lo: int, hi: int) -> None:
         """Drop the values without readers in [lo, hi)."""
-        if not map.blocks and not map.moved:
+        if not map.values.blocks and not map.values.moved:
             return
-        if map.list_handles > 0 or map.list_readers > 0:
+        if map.consumers.list_refs > 0 or map.consumers.unfinished_lists > 0:
             return
         for block in self._blocks_at(map, lo, hi):
             if not self.read_here(map, block):
@@ -180,14 +183,14 @@ class Ledger:
                 for index in range(max(lo, block.first), min(hi, block.first + block.count)):
                     if not self.wanted_item(map, index):
                         block.content.values[index - block.first] = RELEASED
-                        map.gaps = True
+                        map.values.gaps = True
 
     def _look_thin(self, map: MapRun, block: ValueBlock, gone: int) -> None:
         """Note a nearly dead block, because a block counts whole as long as one value of it lives."""
         block.live -= gone
         if block.live * THIN >= block.count or block.nbytes < SMALLEST or not block.movable:
             return
-        living = [i for i in block.indices() if map.block_of(i) is block and self.wanted_item(map, i)]
+        living = [i for i in block.indices() if map.values.block_of(i) is block and self.wanted_item(map, i)]
         block.live = len(living)  # checked again only when more of it is gone
         if block.live * THIN < block.count and not self.being_read(map, living):
             block.movable = False
@@ -195,23 +198,23 @@ class Ledger:
 
     def being_read(self, map: MapRun, items: Sequence[int]) -> bool:
         """Return whether consumers read these items, perhaps right now from this block: they finish soon."""
-        if map.list_readers > 0:
+        if map.consumers.unfinished_lists > 0:
             return True
-        return map.readers is not None and any(map.readers[i] for i in items)
+        return map.consumers.unfinished is not None and any(map.consumers.unfinished[i] for i in items)
 
     def _blocks_at(self, map: MapRun, lo: int, hi: int) -> Sequence[ValueBlock]:
-        if hi - lo == 1 and not map.layered:
-            found = map.block_of(lo)
+        if hi - lo == 1 and not map.values.layered:
+            found = map.values.block_of(lo)
             return () if found is None else (found,)
-        return (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi))
+        return (*map.values.blocks_between(lo, hi), *map.values.moved_blocks(lo, hi))
 
     def give_up(self, map: MapRun, lo: int, hi: int) -> None:
         """End the list's claim on [lo, hi), which a stream has given to its reader."""
-        held, map.list_handles = map.list_handles, 0
+        held, map.consumers.list_refs = map.consumers.list_refs, 0
         try:
-            for block in (*map.blocks_between(lo, hi), *map.moved_blocks(lo, hi)):
+            for block in (*map.values.blocks_between(lo, hi), *map.values.moved_blocks(lo, hi)):
                 span = range(max(lo, block.first), hi) if block.item_list is None else block.item_list
-                given = [i for i in span if lo <= i < hi and map.block_of(i) is block]
+                given = [i for i in span if lo <= i < hi and map.values.block_of(i) is block]
                 block.live -= len(given)
                 if block.live <= 0 and not any(self.wanted_item(map, i) for i in block.indices()):
                     self.drop(map, block)
@@ -219,9 +222,9 @@ class Ledger:
                     for index in given:
                         if not self.wanted_item(map, index):
                             block.content.values[block.slot(index)] = RELEASED
-                            map.gaps = True
+                            map.values.gaps = True
         finally:
-            map.list_handles = held
+            map.consumers.list_refs = held
 
     def read_here(self, map: MapRun, block: ValueBlock) -> bool:
         """Return whether an item may still be read from this block, and not from a block over it.
@@ -229,18 +232,18 @@ class Ledger:
         Each release in a nearly empty block asks this, so the slot that gave the answer last time is tried first.
         """
         if block.count == 1:
-            return self.wanted_item(map, block.first) and map.block_of(block.first) is block
-        if block.item_list is None and not map.layered:
+            return self.wanted_item(map, block.first) and map.values.block_of(block.first) is block
+        if block.item_list is None and not map.values.layered:
             lo, hi = block.first, block.first + block.count
             if self._consumed(map, lo, hi):
                 return True
-            if len(map.handles) <= block.count:
-                return any(lo <= i < hi for i in map.handles)
+            if len(map.consumers.future_refs) <= block.count:
+                return any(lo <= i < hi for i in map.consumers.future_refs)
         items = block.indices()
         for slots in range(block.seen, block.count), range(block.seen):
             for slot in slots:
                 index = items[slot]
-                if self.wanted_item(map, index) and map.block_of(index) is block:
+                if self.wanted_item(map, index) and map.values.block_of(index) is block:
                     block.seen = slot
                     return True
         return False
@@ -253,15 +256,15 @@ class Ledger:
     def drop(self, map: MapRun, block: ValueBlock) -> None:
         """Drop a block, and note it for its runner."""
         self._strike(map, block)
-        map.gaps = True
-        map.bytes_released += block.nbytes
+        map.values.gaps = True
+        map.footprint.released += block.nbytes
         if isinstance(block.content, Held):
             self.freed.append(block)
         block.content = None
 
     def _strike(self, map: MapRun, block: ValueBlock) -> None:
-        map.forget_block(block)
-        map.bytes_held -= block.nbytes
+        map.values.forget(block)
+        map.footprint.held -= block.nbytes
         self.bytes_held -= block.nbytes
         self.memory.remove(map, block)
         if isinstance(block.content, Packed):

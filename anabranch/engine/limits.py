@@ -79,7 +79,7 @@ class Limits:
         """Return the set limits that apply to a map."""
         task = f"task:{map.spec.name}"
         own = (task,) if map.options.concurrency_limit or self._of_record(task) else ()
-        others = [*(f"tag:{tag}" for tag in map.tags), memory_limit(map)]
+        others = [*(f"tag:{tag}" for tag in map.header.tags), memory_limit(map)]
         return (*own, *(name for name in others if name in self.capacity or self._of_record(name)))
 
     def _of_record(self, name: str) -> bool:
@@ -89,18 +89,18 @@ class Limits:
 
     def take(self, map: MapRun) -> bool:
         """Take a place under each of the map's limits, or none and wait."""
-        names = map.limits
+        names = map.sending.limits
         if not names:
             return True
         short = self._short(names)
         if short:
             self.waiting.setdefault(short, {})[map.id] = map
-            map.waits_under = short
+            map.queue.waits_under = short
             if map.id not in self.asking and self._of_record(short):
                 self.asking.add(map.id)
                 self.stirred = True
             return False
-        map.waits_under = ""
+        map.queue.waits_under = ""
         for name in names:
             self.used[name] = self.used.get(name, 0) + 1
             if name in self.starts:
@@ -120,7 +120,7 @@ class Limits:
 
     def paced(self, map: MapRun) -> bool:
         """Return whether starts of the map's items count under a rate."""
-        return any(name in self.starts for name in map.limits)
+        return any(name in self.starts for name in map.sending.limits)
 
     def most(self, map: MapRun) -> int:
         """Return how many items a chunk with one taken place may have."""
@@ -128,14 +128,14 @@ class Limits:
             return 1
         if not _together(map):
             return _ANY
-        left = [min(self.capacity.get(n, _ANY), self.shared.get(n, _ANY)) - self.used[n] for n in map.limits]
+        left = [min(self.capacity.get(n, _ANY), self.shared.get(n, _ANY)) - self.used[n] for n in map.sending.limits]
         return min(map.options.async_concurrency, 1 + max(0, min(left)))
 
     def fill(self, map: MapRun, items: int) -> int:
         """Take the other places that a chunk of so many items needs; returns how many it has then."""
         if items == 1 or not _together(map):
             return 1
-        for name in map.limits:
+        for name in map.sending.limits:
             self.used[name] += items - 1
         return items
 
@@ -166,11 +166,11 @@ class Limits:
         wanted: list[Wanted] = []
         starts: dict[str, int] = {}
         for map in found.values():
-            if any(self.used.get(name, 0) >= self.capacity.get(name, _ANY) for name in map.limits):
+            if any(self.used.get(name, 0) >= self.capacity.get(name, _ANY) for name in map.sending.limits):
                 continue  # it waits for a limit of this program
-            lane = lanes[map.lane]
-            names = tuple(name for name in map.limits if name in self.shared)
-            rates = [name for name in map.limits if name in self.starts]
+            lane = lanes[map.sending.lane]
+            names = tuple(name for name in map.sending.limits if name in self.shared)
+            rates = [name for name in map.sending.limits if name in self.starts]
             width = lane.slots * (map.options.async_concurrency if _together(map) else 1)
             ready = _ready(map, width)
             for name in rates:
@@ -208,7 +208,7 @@ def _together(map: MapRun) -> bool:
 def _ready(map: MapRun, most: int) -> int:
     """Return how many items could be sent, up to `most`."""
     count = 0
-    for lo, hi, _ in map.ready:
+    for lo, hi, _ in map.queue.ready:
         count += hi - lo
         if count >= most:
             return most

@@ -38,7 +38,8 @@ def verdicts(sent: Sent, event: ChunkLost) -> list[tuple[int, Fate]]:
     """Each position that is still to be done, and what becomes of it; changes nothing."""
     map, items = sent.maps[0], sent.items[0]
     untold = range(sent.reported, len(sent.chunk))
-    left = [p for p in untold if p not in sent.taken and not map.is_terminal(items[p]) and items[p] not in map.delayed]
+    delayed = map.queue.delayed
+    left = [p for p in untold if p not in sent.taken and not map.is_terminal(items[p]) and items[p] not in delayed]
     if event.reason in ("stopped", "returned"):  # by the driver or the runner, not by an item
         return [(position, Fate.AGAIN) for position in left]
     if event.suspects is None:
@@ -65,7 +66,7 @@ class Losses:
         for stage_map in sent.once:
             spell_out(self._board.ledger, stage_map)
         map = sent.maps[0]
-        map.sent -= len(sent.chunk) - sent.reported
+        map.queue.sent -= len(sent.chunk) - sent.reported
         self._flights.retire(sent)
         if event.reason == "out-of-memory":
             self._narrow(sent.maps[event.stage], sent)
@@ -107,9 +108,9 @@ class Losses:
 
     def _blame(self, map: MapRun, index: int, event: ChunkLost) -> bool:
         """The item was running when its worker died: one of its crash retries is spent. True: it has some left."""
-        crashes = map.crashes[index] = map.crashes.get(index, 0) + 1
+        crashes = map.budgets.crashes[index] = map.budgets.crashes.get(index, 0) + 1
         if event.reason == "out-of-memory":
-            map.starved[index] = map.starved.get(index, 0) + 1
+            map.budgets.starved[index] = map.budgets.starved.get(index, 0) + 1
         text = f"{event.reason}: {event.message}" if event.message else event.reason
         if event.reason == "unserializable":
             self._board.end_items(map, (index,), states.FAILED, text, reason=make("unserializable"))
@@ -119,7 +120,7 @@ class Losses:
             text = text if crashes == 1 else deaths_of(map, index, text)
             self._board.end_items(map, (index,), states.CRASHED, text, reason=why)
         else:
-            text = deaths_of(map, index, text) if index in map.starved else text
+            text = deaths_of(map, index, text) if index in map.budgets.starved else text
             why = causes.of_crash(map, index, event.reason, final=False)
             self._tables.rows.append(item_row(self._tables.wall, map, index, states.AWAITING_RETRY, text, None, why))
             map.next_attempt(index, excused=True)
@@ -137,7 +138,7 @@ class Losses:
             self._tables.enqueue(waiting)
         if now:
             return
-        map.limits = (*map.limits, name)
+        map.sending.limits = (*map.sending.limits, name)
         for other in self._tables.sent.values():  # what is under way counts; what of it has not begun comes back
             if map in other.maps:
                 other.limits = (*other.limits, name)
@@ -165,11 +166,11 @@ class Losses:
         self._tables.lanes[lane].lost = reason
         for sent in [s for s in self._tables.sent.values() if s.lane.index == lane]:
             sent.reported = len(sent.chunk)
-            sent.maps[0].sent -= len(sent.chunk) - sent.reported
+            sent.maps[0].queue.sent -= len(sent.chunk) - sent.reported
             self._flights.retire(sent)
         for map in list(self._tables.maps.values()):
-            if map.lane == lane and not map.finished:
-                map.sent = 0
+            if map.sending.lane == lane and not map.finished:
+                map.queue.sent = 0
                 map.closed = True
                 why = make("budget/engine-lost")
                 self._board.end_items(map, range(len(map.codes)), states.CRASHED, f"engine-lost: {reason}", reason=why)
@@ -177,8 +178,8 @@ class Losses:
 
 def deaths_of(map: MapRun, index: int, text: str) -> str:
     """How often an item's worker died under it, those for want of memory apart, and of what the last time."""
-    starved = map.starved.get(index, 0)
-    others = map.crashes[index] - starved
+    starved = map.budgets.starved.get(index, 0)
+    others = map.budgets.crashes[index] - starved
     if not starved:
         return f"poison: its worker died {others} times while it ran ({text})"
     also = f", and its worker died {_times(others)} of something else" if others else ""

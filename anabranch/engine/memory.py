@@ -13,10 +13,15 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from anabranch.core.maps import MapRun, ValueBlock
+    from anabranch.core.maps import MapRun
+    from anabranch.core.value_index import ValueBlock
 
 SMALLEST = 64 << 10  # bytes; smaller blocks are not worth a file
 SLACK = 64 << 20  # bytes over the budget before work waits for the disk
+
+
+def _read_soon(map: MapRun) -> bool:
+    return map.consumers.stream is not None or map.consumers.unfinished is not None
 
 
 class Memory:
@@ -62,7 +67,7 @@ class Memory:
     def choose(self) -> list[tuple[MapRun, ValueBlock]]:
         """Return the blocks that must leave now: maps without readers first, and of each map the blocks read last."""
         found: list[tuple[MapRun, ValueBlock]] = []
-        for map in sorted(self._lying, key=lambda map: map.stream is not None or map.readers is not None):
+        for map in sorted(self._lying, key=_read_soon):
             blocks = self._lying[map]
             while blocks and self.over:
                 block, _ = blocks.popitem()  # the newest: a reader of the list begins at the other end

@@ -29,66 +29,68 @@ class Readers:
     # -- handles ---------------------------------------------------------------------------------
 
     def handle_taken(self, map: MapRun, index: int) -> None:
-        map.handles[index] = map.handles.get(index, 0) + 1
+        map.consumers.future_refs[index] = map.consumers.future_refs.get(index, 0) + 1
 
     def handles_taken(self, map: MapRun, items: Sequence[int]) -> None:
-        if map.handles.keys().isdisjoint(items):
-            map.handles.update(dict.fromkeys(items, 1))
+        if map.consumers.future_refs.keys().isdisjoint(items):
+            map.consumers.future_refs.update(dict.fromkeys(items, 1))
             return
         for index in items:
-            map.handles[index] = map.handles.get(index, 0) + 1
+            map.consumers.future_refs[index] = map.consumers.future_refs.get(index, 0) + 1
 
     def handle_gone(self, map: MapRun, index: int) -> None:
         self._ledger.item_handle_gone(map, index)
-        if (map.recipes or map.args) and map.is_terminal(index):
+        if (map.inputs.recipes or map.inputs.args) and map.is_terminal(index):
             self._recipes.forget(map, (index,))
 
     def handles_gone(self, gone: Iterable[tuple[MapRun, int]]) -> None:
         """Drop futures that are garbage, each of a known run."""
         for map, index in gone:
-            if map.links:  # a link may have taken the value before, with its event still to come
+            if map.inputs.links:  # a link may have taken the value before, with its event still to come
                 self._intake.append_links(map)
-            if map.handles.get(index) == 1 and (map.list_handles > 0 or map.codes[index] < states.FIRST_TERMINAL):
-                del map.handles[index]  # the list is held, or there is no value yet; taking it in checks its readers
+            consumers = map.consumers
+            refs = consumers.future_refs
+            if refs.get(index) == 1 and (consumers.list_refs > 0 or map.codes[index] < states.FIRST_TERMINAL):
+                del refs[index]  # the list is held, or there is no value yet; taking it in checks its readers
             else:
                 self.handle_gone(map, index)
 
     def list_gone(self, map: MapRun) -> None:
-        map.list_handles -= 1
+        map.consumers.list_refs -= 1
         self._ledger.list_gone(map)
         self._recipes.forget(map, range(len(map.codes)))
 
     # -- streams ---------------------------------------------------------------------------------
 
     def stream_opened(self, map: MapRun) -> None:
-        map.stream = map.consumed
-        for feed in map.feeds:
-            if feed.map.stream is None:
+        map.consumers.stream = map.consumers.consumed
+        for feed in map.inputs.feeds:
+            if feed.map.consumers.stream is None:
                 self._windows.seal(feed.map)
         self._windows.pull(map)
 
     def give_away(self, map: MapRun, lo: int, hi: int) -> None:
         """Let go of values that a stream has read: they belong to its reader, and are not made again."""
         self._ledger.give_up(map, lo, hi)
-        handles, map.list_handles = map.list_handles, 0
+        handles, map.consumers.list_refs = map.consumers.list_refs, 0
         self._recipes.forget(map, range(lo, hi))
-        map.list_handles = handles
+        map.consumers.list_refs = handles
 
     def stream_advanced(self, map: MapRun, upto: int) -> None:
         """Note that the stream's reader has come to item `upto`."""
-        map.consumed = max(map.consumed, upto)
+        map.consumers.consumed = max(map.consumers.consumed, upto)
         self._windows.pull(map)
         self._tables.enqueue(map)
 
     def taken(self, map: MapRun, index: int) -> None:
         """Note that a stream in order of completion has taken one item."""
-        map.consumed += 1
+        map.consumers.consumed += 1
         self.give_away(map, index, index + 1)
         self._windows.pull(map)
         self._tables.enqueue(map)
 
     def stream_closed(self, map: MapRun, *, finished: bool) -> None:
-        map.stream = None
+        map.consumers.stream = None
         if not finished and not map.closed:
             self._board.cancel_map(map, unpulled_only=True)
         self._tables.enqueue(map)
@@ -106,27 +108,27 @@ class Readers:
         if index is None:
             if seal:
                 self._windows.seal(map)
-        elif map.source is not None and index >= len(map.codes):
+        elif map.inputs.source is not None and index >= len(map.codes):
             if map.closed:
                 self._tables.wake.append(call)
                 return
             self._windows.pull(map)
-        map.waiters.setdefault(index, []).append(call)
+        map.consumers.waiters.setdefault(index, []).append(call)
 
     def forget_waiter(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
-        found = map.waiters.get(index)
+        found = map.consumers.waiters.get(index)
         if found and call in found:
             found.remove(call)
             if not found:
-                del map.waiters[index]
+                del map.consumers.waiters[index]
 
     def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         """Call `call` for items as they end, first for those that have ended."""
         if map.done:
             ended = (i for i, code in enumerate(map.codes) if code >= states.FIRST_TERMINAL)
             call(map, range(len(map.codes)) if map.done == len(map.codes) else array("q", ended))
-        map.subscribers.append(call)
+        map.consumers.subscribers.append(call)
 
     def unsubscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
-        if call in map.subscribers:
-            map.subscribers.remove(call)
+        if call in map.consumers.subscribers:
+            map.consumers.subscribers.remove(call)

@@ -28,28 +28,28 @@ class Recipes:
 
     def needed(self, map: MapRun) -> bool:
         """Return whether arguments must outlive their item, to make a lost value again."""
-        lane = self._tables.lanes[map.lane].capabilities
+        lane = self._tables.lanes[map.sending.lane].capabilities
         if lane.values != "held" or lane.values_survive_workers:
             return False
-        return map.keep or any(self.needed(m) for m in map.map_consumers)
+        return map.keep or any(self.needed(m) for m in map.consumers.maps)
 
     def items_ended(self, map: MapRun, items: Sequence[int]) -> None:
         """Drop the arguments of ended items, unless they are part of a recipe."""
         if self.needed(map):
             self.forget(map, items)
-        elif map.args:
-            for index in common(items, map.args):
-                map.args.pop(index, None)
+        elif map.inputs.args:
+            for index in common(items, map.inputs.args):
+                map.inputs.args.pop(index, None)
 
     def forget(self, map: MapRun, items: Sequence[int]) -> None:
         """Forget the recipes of items that cannot be read any more, and of their inputs."""
-        if map.list_handles or not self.needed(map):
+        if map.consumers.list_refs or not self.needed(map):
             return
         spent = [i for i in items if self._spent(map, i)]
         for index in spent:
-            map.args.pop(index, None)
-            map.recipes.pop(index, None)
-        for feed in map.feeds:
+            map.inputs.args.pop(index, None)
+            map.inputs.recipes.pop(index, None)
+        for feed in map.inputs.feeds:
             if spent:
                 self.forget(feed.map, spent)
 
@@ -57,7 +57,7 @@ class Recipes:
         """Return whether neither this value nor one that is made of it can be read any more."""
         return (
             map.is_terminal(index)
-            and not map.read_singly
+            and not map.consumers.read_singly
             and not self._ledger.wanted_item(map, index)
-            and all(index < len(m.codes) and self._spent(m, index) for m in map.map_consumers)
+            and all(index < len(m.codes) and self._spent(m, index) for m in map.consumers.maps)
         )

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anabranch.core.contracts import Handle
-    from anabranch.core.maps import MapRun, ValueBlock
+    from anabranch.core.maps import MapRun
+    from anabranch.core.value_index import ValueBlock
     from anabranch.engine.board import Board
 
 _LOST = make("budget/value-lost")
@@ -35,9 +36,9 @@ class Remakes:
         """Run items of lost blocks again, if their values may still be read."""
         gone = set(handles)
         for map in list(self._tables.maps.values()):
-            if map.lane != lane:
+            if map.sending.lane != lane:
                 continue
-            for block in dict.fromkeys([*map.blocks, *map.moved.values()]):
+            for block in dict.fromkeys([*map.values.blocks, *map.values.moved.values()]):
                 if block is not None and block.handle in gone:
                     self._remake(map, block)
 
@@ -68,20 +69,20 @@ class Remakes:
 
     def _read_again(self, map: MapRun, index: int) -> bool:
         """Register the item as a reader of its inputs once more; False when it has no recipe."""
-        ups = map.recipes.pop(index, ())
+        ups = map.inputs.recipes.pop(index, ())
         if ups:
-            map.item_upstreams[index] = ups
-        for feed in map.feeds:
+            map.inputs.upstreams[index] = ups
+        for feed in map.inputs.feeds:
             self._ledger.add_item_reader(feed.map, index)
             self._bring_back(feed.map, (index,))
         for up in ups:
             if up.value:
                 self._ledger.hold(up)
                 self._bring_back(up.map, range(len(up.map.codes)) if up.item is None else (up.item,))
-        return map.source is None or map.source.random_access or index in map.args
+        return map.inputs.source is None or map.inputs.source.random_access or index in map.inputs.args
 
     def _bring_back(self, map: MapRun, items: Sequence[int]) -> None:
         """Make the released items of an input again."""
-        released = [i for i in items if states.is_success(map.codes[i]) and not map.has_value(i)]
+        released = [i for i in items if states.is_success(map.codes[i]) and not map.values.has_value(i)]
         if released:
             self._make_again(map, released)

@@ -69,13 +69,13 @@ class Reports:
     def _accept_links(self, sent: Sent, links: list[Sequence[int]], report: Report) -> None:
         """Take in chains of single runs of one task that have all completed, as one end."""
         map = sent.maps[0]
-        map.sent -= report.count
+        map.queue.sent -= report.count
         for stage, content in enumerate(report.blocks):
             if content is None:
-                map.gaps = True
+                map.values.gaps = True
             else:
                 self._values.take_in(sent, stage, map, links[stage], report.first, content)
-            if report.stored or map.resumable:
+            if report.stored or map.values.resumable:
                 note_stored(self._tables.rows, map, stage, links[stage], range(report.count), report)
         ended = [index for items in links for index in items]
         for index in ended:
@@ -94,19 +94,19 @@ class Reports:
         map = sent.maps[stage]
         items = sent.items[stage][report.first : report.first + report.count]
         codes = report.codes[stage] if report.codes is not None else None
-        if map.followers:
+        if map.consumers.followers:
             spell_out(self._board.ledger, map, items if codes is None and not sent.dirty else None)
         if stage == 0:
-            map.sent -= len(items)
+            map.queue.sent -= len(items)
         content = report.blocks[stage] if stage < len(report.blocks) else None
         if content is None:
-            map.gaps = True
+            map.values.gaps = True
         else:
             self._values.take_in(sent, stage, map, items, report.first, content)
         if codes is not None or sent.dirty:
             self._accept_each(map, items, stage, report, codes, outcomes, sent.taken)
             return
-        if report.stored or map.resumable:
+        if report.stored or map.values.resumable:
             note_stored(self._tables.rows, map, stage, items, range(len(items)), report)
         if isinstance(items, range):
             map.codes[items[0] : items[-1] + 1] = _COMPLETED * len(items)
@@ -143,7 +143,7 @@ class Reports:
         for offset, index in enumerate(items):
             if taken and report.first + offset in taken:
                 continue
-            if map.is_terminal(index) or index in map.delayed:
+            if map.is_terminal(index) or index in map.queue.delayed:
                 continue  # cancelled, timed out or written off meanwhile: a late report is refused
             code = codes[offset] if codes is not None else states.COMPLETED
             outcome = outcomes.get((stage, report.first + offset))
@@ -162,7 +162,7 @@ class Reports:
             self._values.settle_new(map, items)
             self._board.check_finished(map)
             return
-        if report.stored or map.resumable:
+        if report.stored or map.values.resumable:
             note_stored(self._tables.rows, map, stage, ended, offsets, report)
         map.done += len(ended)
         self._tables.rows += rows_of(map, ended, offsets, report)
@@ -206,12 +206,12 @@ class Reports:
         """Handle the end of a chunk: items that it did not start go back, uncounted, and its place is free."""
         rest = sent.items[0][sent.reported :]
         map = sent.maps[0]
-        map.sent -= len(rest)
+        map.queue.sent -= len(rest)
         self._flights.retire(sent)
         if rest:
             if sent.taken:
                 rest = [i for p, i in enumerate(rest, sent.reported) if p not in sent.taken]
-            back = [i for i in rest if not map.is_terminal(i) and i not in map.delayed]
+            back = [i for i in rest if not map.is_terminal(i) and i not in map.queue.delayed]
             for lo, hi in runs_of(reversed(self._board.with_inputs(map, back))):
                 self._board.make_ready(map, lo, hi, front=True)
         self._flights.readmit(sent)
@@ -240,7 +240,7 @@ class Reports:
         sent.dirty = True
         self._tables.out.append(CancelChunk(sent.lane.index, chunk, behind, False))
         map = sent.maps[0]
-        back = [i for p in behind if not map.is_terminal(i := sent.items[0][p]) and i not in map.delayed]
+        back = [i for p in behind if not map.is_terminal(i := sent.items[0][p]) and i not in map.queue.delayed]
         for lo, hi in runs_of(self._board.with_inputs(map, back)):
             self._board.make_ready(map, lo, hi)
 

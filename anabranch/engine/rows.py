@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def map_row(map: MapRun, length: int | None, ended: float | None, counts: dict[str, int]) -> MapRow:
     """Return the row of a map."""
     return MapRow(
-        map.id, map.flow_run_id, map.spec.name, map.kind, length, map.created, ended, counts, map.parent_id, map.tags,
-        map.call_key, map.code_hash,
+        map.id, map.header.flow_run_id, map.spec.name, map.kind, length, map.header.created, ended, counts,
+        map.header.parent_id, map.header.tags, map.resume.call_key, map.resume.code_hash,
     )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def item_row(
         map.attempt(index),
         code,
         map.state_names.get(index) or states.NAMES[code][0],
-        map.names.get(index, ""),
+        map.header.names.get(index, ""),
         message,
         None,
         wall if code >= states.FIRST_TERMINAL else None,
@@ -133,21 +133,21 @@ def note_stored(
     if not len(ended):
         return
     if name:
-        map.stored.add(name, ended, positions)
-    if map.resumable:
-        if map.keys is not None:
-            digests = _picked(map.keys, ended)
+        map.values.stored.add(name, ended, positions)
+    if map.values.resumable:
+        if map.resume.keys is not None:
+            digests = _picked(map.resume.keys, ended)
         elif stage == 0 and report.digests:
             digests = _picked(report.digests, positions)
         else:  # digests of items made of other items follow from these; others have none
-            digests = b"" if map.source is None else NO_DIGEST * len(ended)
+            digests = b"" if map.inputs.source is None else NO_DIGEST * len(ended)
         rows.append(StoredRow(map.id, name, ended, positions, digests))
 
 
 def stored_row(map: MapRun, index: int, place: tuple[str, int] | None) -> StoredRow:
     """Return the row with the place of an item's value that an earlier driver completed under another series."""
-    assert map.keys is not None
-    digest = _picked(map.keys, (index,))
+    assert map.resume.keys is not None
+    digest = _picked(map.resume.keys, (index,))
     return StoredRow(map.id, place[0] if place else "", (index,), (place[1] if place else 0,), digest)
 
 

@@ -35,26 +35,26 @@ class Sending:
             while lane.in_flight - lane.blocked < room and lane.runnable:
                 entry = heapq.heappop(lane.runnable)
                 map = entry[-1]
-                map.on_lane = False
-                while map.ready and lane.in_flight - lane.blocked < room:
-                    if map.limits and len(map.running) >= lane.slots and tables.limits.paced(map):
+                map.queue.on_lane = False
+                while map.queue.ready and lane.in_flight - lane.blocked < room:
+                    if map.sending.limits and len(map.queue.running) >= lane.slots and tables.limits.paced(map):
                         later.append(entry)
                         skipped.append(map)
                         break
-                    if self._windows.held_back(map) or (map.limits and not tables.limits.take(map)):
+                    if self._windows.held_back(map) or (map.sending.limits and not tables.limits.take(map)):
                         skipped.append(map)
                         break
                     chunk = next_chunk(self._board, lane, map)
                     if chunk is None:
-                        tables.limits.give_back(map.limits)
+                        tables.limits.give_back(map.sending.limits)
                         break
                     chunks.append(chunk)
                     lane.in_flight += 1
-                if map.ready and map not in skipped:
-                    map.on_lane = True
+                if map.queue.ready and map not in skipped:
+                    map.queue.on_lane = True
                     heapq.heappush(lane.runnable, entry)
             for entry in later:  # sent when a worker is free
-                entry[-1].on_lane = True
+                entry[-1].queue.on_lane = True
                 heapq.heappush(lane.runnable, entry)
             if chunks:
                 tables.out.append(Send(lane.index, chunks))

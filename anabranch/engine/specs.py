@@ -42,12 +42,12 @@ class Specs:
 
     def drop_shared(self, map: MapRun) -> None:
         """Drop the shared values of a map that is not needed any more."""
-        refs = tuple(r for r in (map.stage_ref, map.pipe_ref, map.constants_ref) if r)
+        refs = tuple(r for r in (map.sending.stage_ref, map.sending.pipe_ref, map.inputs.constants_ref) if r)
         if refs:
-            self._tables.out.append(Drop(map.lane, refs))
-        if map.spec_ref in self.uses:
-            self.uses[map.spec_ref] -= 1
-            self._drop(map.lane, map.spec_ref)
+            self._tables.out.append(Drop(map.sending.lane, refs))
+        if map.sending.spec_ref in self.uses:
+            self.uses[map.sending.spec_ref] -= 1
+            self._drop(map.sending.lane, map.sending.spec_ref)
 
     def _drop(self, lane: int, ref: int) -> None:
         if ref in self.outdated and not self.uses.get(ref):

@@ -35,7 +35,7 @@ def of_item(tables: Tables, map: MapRun, index: int) -> Standing | None:
         return None
     if index >= len(map.codes):
         return Standing(index, 1, make("input"))
-    if index in map.delayed:
+    if index in map.queue.delayed:
         return _delayed(map, index)
     if map.codes[index] == states.RUNNING or tables.in_flight(map, index, index + 1):
         return Standing(index, 1, make("running"))
@@ -49,7 +49,7 @@ def of_map(tables: Tables, map: MapRun) -> list[Standing]:
     """What the items of a map wait for, in groups."""
     found: list[Standing] = []
     delayed: dict[str, list[Standing]] = {}
-    for index in map.delayed:
+    for index in map.queue.delayed:
         one = _delayed(map, index)
         delayed.setdefault(one.reason.word if one.reason else "", []).append(one)
     found += [min(some)._replace(many=len(some)) for some in delayed.values()]
@@ -59,10 +59,10 @@ def of_map(tables: Tables, map: MapRun) -> list[Standing]:
         found.append(Standing(map.codes.find(states.RUNNING), calls, make("running")))
     if flying:
         found.append(Standing(min(flying), len(flying), make("running")))
-    ready = sum(hi - lo for lo, hi, _ in map.ready)
+    ready = sum(hi - lo for lo, hi, _ in map.queue.ready)
     if ready:
-        found.append(Standing(min(lo for lo, _, _ in map.ready), ready, _not_sent(tables, map)))
-    rest = len(map.codes) - map.done - len(map.delayed) - len(flying) - ready - calls
+        found.append(Standing(min(lo for lo, _, _ in map.queue.ready), ready, _not_sent(tables, map)))
+    rest = len(map.codes) - map.done - len(map.queue.delayed) - len(flying) - ready - calls
     if rest > 0:
         left = _first_left(map, flying)
         stands = None if left is None else of_item(tables, map, left)
@@ -74,7 +74,7 @@ def of_map(tables: Tables, map: MapRun) -> list[Standing]:
 
 
 def _delayed(map: MapRun, index: int) -> Standing:
-    due, code = map.delayed[index]
+    due, code = map.queue.delayed[index]
     if code == states.AWAITING_CACHE:
         return Standing(index, 1, make("cache-lock"), due)
     if due == float("inf"):
@@ -84,11 +84,11 @@ def _delayed(map: MapRun, index: int) -> Standing:
 
 def _first_left(map: MapRun, flying: set[int]) -> int | None:
     """The first item that has not ended and is neither with a worker, nor delayed, nor ready."""
-    ranges = sorted((lo, hi) for lo, hi, _ in map.ready)
+    ranges = sorted((lo, hi) for lo, hi, _ in map.queue.ready)
     at = 0
     while (at := map.codes.find(states.PENDING, at)) >= 0:
         inside = next((hi for lo, hi in ranges if lo <= at < hi), None)
-        if inside is None and at not in flying and at not in map.delayed:
+        if inside is None and at not in flying and at not in map.queue.delayed:
             return at
         at = inside or at + 1
     return None
@@ -96,14 +96,14 @@ def _first_left(map: MapRun, flying: set[int]) -> int | None:
 
 def _upstream(map: MapRun, index: int) -> Reason | None:
     """The first run that it waits for."""
-    if map.gate:
-        return _first_open(map.item_upstreams.get(-1, ()))
-    if index in map.blocked_items:
-        return _first_open(map.item_upstreams.get(index, ()))
-    for before, follower in map.followers.items():
+    if map.inputs.gate:
+        return _first_open(map.inputs.upstreams.get(-1, ()))
+    if index in map.inputs.blocked:
+        return _first_open(map.inputs.upstreams.get(index, ()))
+    for before, follower in map.consumers.followers.items():
         if follower == index:
             return causes.upstream(map, before)
-    for feed in map.feeds:
+    for feed in map.inputs.feeds:
         if not feed.map.is_terminal(index):
             return causes.upstream(feed.map, index)
     return None
@@ -115,22 +115,23 @@ def _first_open(upstreams: Sequence[Upstream]) -> Reason | None:
 
 def _not_sent(tables: Tables, map: MapRun) -> Reason:
     """Why what is ready, or would be, is with no worker yet."""
-    lane = tables.lanes[map.lane]
-    if map.flow_run_id in tables.halted:
+    lane = tables.lanes[map.sending.lane]
+    if map.header.flow_run_id in tables.halted:
         return make("halted")
-    if not map.constants_ready:
+    if not map.inputs.constants_ready:
         return make("arguments")
-    if map.short:
-        return make("resources", resources=map.short)
-    for name in map.limits:
+    if map.queue.short:
+        return make("resources", resources=map.queue.short)
+    for name in map.sending.limits:
         used, places = tables.limits.used.get(name, 0), tables.limits.capacity.get(name)
         if places is not None and used >= places:
             return make("limit", limit=name, used=used, places=places)
-    if map.waits_under and (map.waits_under in tables.limits.shared or map.waits_under in tables.limits.starts):
-        return make("limit/shared", limit=map.waits_under, places=tables.limits.shared.get(map.waits_under, 0))
-    if map.stream is not None and not map.sealed:
-        ahead = map.sent + map.done - map.consumed
-        if ahead >= window(lane.slots, tables.pace(map), fixed=map.window):
+    limit = map.queue.waits_under
+    if limit and (limit in tables.limits.shared or limit in tables.limits.starts):
+        return make("limit/shared", limit=limit, places=tables.limits.shared.get(limit, 0))
+    if map.consumers.stream is not None and not map.inputs.sealed:
+        ahead = map.queue.sent + map.done - map.consumers.consumed
+        if ahead >= window(lane.slots, tables.pace(map), fixed=map.sending.window):
             return make("reader", ahead=ahead)
     busy = lane.in_flight - lane.blocked
     if tables.ledger.memory.behind and busy < CHUNKS_PER_SLOT * lane.slots:

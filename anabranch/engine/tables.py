@@ -76,9 +76,9 @@ class Tables:
         return next(self._chunk_ids)
 
     def pace(self, map: MapRun) -> Pace:
-        found = self.paces.get(map.spec_ref)
+        found = self.paces.get(map.sending.spec_ref)
         if found is None:
-            found = self.paces[map.spec_ref] = Pace(self.lanes[map.lane].capabilities.chunk_seconds)
+            found = self.paces[map.sending.spec_ref] = Pace(self.lanes[map.sending.lane].capabilities.chunk_seconds)
         return found
 
     def enqueue(self, map: MapRun) -> None:
@@ -87,20 +87,20 @@ class Tables:
         Maps that running tasks submitted go before those of flows, the newest first. So few tasks wait at once where
         tasks submit tasks; each waiting one costs a worker.
         """
-        if map.flow_run_id in self.halted:
+        if map.header.flow_run_id in self.halted:
             return
-        if not map.on_lane and map.ready and map.constants_ready and map.gate == 0 and not map.short:
-            map.on_lane = True
-            lane = self.lanes[map.lane]
-            nested = bool(map.parent_id)
-            order = (-map.options.priority, not nested, -map.depth, -map.serial if nested else map.serial)
-            heapq.heappush(lane.runnable, (*order, map))
-            self.dirty_lanes.add(map.lane)
+        queue, inputs = map.queue, map.inputs
+        if not queue.on_lane and queue.ready and inputs.constants_ready and inputs.gate == 0 and not queue.short:
+            queue.on_lane = True
+            sending, nested, serial = map.sending, bool(map.header.parent_id), map.header.serial
+            order = (-map.options.priority, not nested, -sending.depth, -serial if nested else serial)
+            heapq.heappush(self.lanes[sending.lane].runnable, (*order, map))
+            self.dirty_lanes.add(sending.lane)
 
     def in_flight(self, map: MapRun, lo: int, hi: int) -> set[int]:
         """Return the items of [lo, hi) that are in a chunk now."""
         found: set[int] = set()
-        for chunk_id in map.running:
+        for chunk_id in map.queue.running:
             sent = self.sent[chunk_id]
             for stage_map, items in zip(sent.maps, sent.items, strict=True):
                 if stage_map is not map:

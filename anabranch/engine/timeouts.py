@@ -54,7 +54,7 @@ class Timeouts:
         if delay is None:
             self._out_of_time(map, index, message)
         elif options.retry_condition_fn is not None or options.on_retry or options.state_handlers:
-            map.delayed[index] = (math.inf, states.AWAITING_RETRY)
+            map.queue.delayed[index] = (math.inf, states.AWAITING_RETRY)
             self._tables.out.append(Decide(map, index, delay, message))
         else:
             self._again(map, index, delay, message)
@@ -67,7 +67,7 @@ class Timeouts:
         if found is not None and found.code != states.AWAITING_RETRY:
             self._board.judged(Judge(map, index, states.TIMED_OUT, asked.message, _late(asked.message)), found)
             return
-        del map.delayed[index]
+        del map.queue.delayed[index]
         if found is None:
             self._out_of_time(map, index, asked.message)
         else:

@@ -29,15 +29,15 @@ class Timers:
         """Let the item come back after `seconds`; it holds nothing meanwhile."""
         due = self._tables.now + seconds
         map.codes[index] = code
-        map.delayed[index] = (due, code)
+        map.queue.delayed[index] = (due, code)
         heapq.heappush(self.due, (due, next(self._order), map, index))
 
     def over(self, now: float) -> Iterator[tuple[MapRun, int]]:
         """Take out the items that are due; they are pending again."""
         while self.due and self.due[0][0] <= now:
             _, _, map, index = heapq.heappop(self.due)
-            if index in map.delayed and map.delayed[index][0] <= now:
-                del map.delayed[index]
+            if index in map.queue.delayed and map.queue.delayed[index][0] <= now:
+                del map.queue.delayed[index]
                 map.codes[index] = states.PENDING
                 yield map, index
 

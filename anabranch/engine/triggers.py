@@ -131,12 +131,12 @@ def released(upstreams: Sequence[Upstream], at: int | None = None) -> ResultRele
     """Return the error for an input that was released before the run was submitted, if any."""
     for up in upstreams:
         map = up.map
-        if not (up.value and map.gaps):
+        if not (up.value and map.values.gaps):
             continue
         index = at if at is not None else up.item
         which = range(len(map.codes)) if index is None else (index,)
         for i in which:
-            if states.is_success(map.codes[i]) and not map.has_value(i):
+            if states.is_success(map.codes[i]) and not map.values.has_value(i):
                 return map.released_error(i)
     return None
 

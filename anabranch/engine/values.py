@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Handle, Inline
 from anabranch.core.events import Free, Move, Spill
-from anabranch.core.maps import ValueBlock
+from anabranch.core.value_index import ValueBlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,9 @@ class Values:
 
     def own(self, map: MapRun, index: int, value: Any) -> None:
         """Add a value that was made in the driver."""
-        block = ValueBlock(Handle(-self._tables.new_chunk_id(), 0, 0), map.lane, [index], Inline([value], 64), 64)
-        map.add_block(block, overlay=True)
+        handle = Handle(-self._tables.new_chunk_id(), 0, 0)
+        block = ValueBlock(handle, map.sending.lane, [index], Inline([value], 64), 64)
+        map.values.add(block, overlay=True)
         self._ledger.added(map, block)
 
     def take_in(self, sent: Sent, stage: int, map: MapRun, items: Sequence[int], first: int, content: Block) -> None:
@@ -43,12 +44,12 @@ class Values:
         stale: set[int] = set()
         if sent.dirty:  # refused positions have no value here: another attempt has it, or will
             stale = {i for p, i in enumerate(items, first) if p in sent.taken or map.is_terminal(i)}
-        overlay = overlay or map.block_of(items[0]) is not None
+        overlay = overlay or map.values.block_of(items[0]) is not None
         before: list[ValueBlock] = []
-        if overlay and (map.moved or map.blocks):
-            before = [old for i in items if i not in stale and (old := map.block_of(i)) is not None]
-        map.layered = map.layered or bool(before)
-        map.add_block(block, overlay=overlay, stale=stale)
+        if overlay and (map.values.moved or map.values.blocks):
+            before = [old for i in items if i not in stale and (old := map.values.block_of(i)) is not None]
+        map.values.layered = map.values.layered or bool(before)
+        map.values.add(block, overlay=overlay, stale=stale)
         ledger = self._ledger
         ledger.added(map, block, here=sent.lane.capabilities.spills)
         for old in before:
@@ -56,12 +57,15 @@ class Values:
         for old in dict.fromkeys(before):
             if not ledger.read_here(map, old):
                 ledger.drop(map, old)  # all its items have values in the new block
-        if stale and not any(map.block_of(i) is block for i in block.indices()):
+        if stale and not any(map.values.block_of(i) is block for i in block.indices()):
             ledger.drop(map, block)  # none of its values can be reached
 
     def settle_new(self, map: MapRun, items: Sequence[int]) -> None:
         """Drop new values without readers at once."""
-        if map.list_handles > 0 or map.list_readers > 0 or (len(items) == 1 and items[0] in map.handles):
+        consumers = map.consumers
+        if consumers.list_refs > 0 or consumers.unfinished_lists > 0:
+            return
+        if len(items) == 1 and items[0] in consumers.future_refs:
             return
         if isinstance(items, range):
             self._ledger.settle(map, items[0], items[-1] + 1)
@@ -91,12 +95,12 @@ class Values:
     def moved(self, map: MapRun, block: ValueBlock, items: list[int], to: Handle, content: Held) -> None:
         """Note that the living values of a nearly dead block lie in a block of their own now."""
         ledger = self._ledger
-        living = [i for i in items if map.block_of(i) is block]
+        living = [i for i in items if map.values.block_of(i) is block]
         if block.content is None or not living or ledger.being_read(map, living):
             self._tables.out.append(Free(block.lane, [to]))
             return
         new = ValueBlock(to, block.lane, items, content, content.nbytes)
-        map.add_block(new, overlay=True, stale=set(items).difference(living))
+        map.values.add(new, overlay=True, stale=set(items).difference(living))
         ledger.added(map, new, here=self._tables.lanes[block.lane].capabilities.values == "held")
         ledger.drop(map, block)
         for index in living:

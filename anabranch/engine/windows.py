@@ -22,24 +22,26 @@ class Windows:
 
     def pull(self, map: MapRun) -> None:
         """Order the next elements while fewer than a window of them are ahead."""
-        if map.pulling or map.closed or map.cancelled or map.source is None or map.source.random_access:
+        inputs, consumers = map.inputs, map.consumers
+        if inputs.source is None or inputs.source.random_access or inputs.pulling or map.closed or map.queue.cancelled:
             return
         tables = self._tables
-        if map.flow_run_id in tables.halted:
+        if map.header.flow_run_id in tables.halted:
             return
-        room = window(tables.lanes[map.lane].slots, tables.pace(map), fixed=map.window)
-        ahead = len(map.codes) - (map.consumed if map.stream is not None and not map.sealed else map.done)
-        if map.stream is None and map.list_handles and map.keep and not map.sealed:
+        room = window(tables.lanes[map.sending.lane].slots, tables.pace(map), fixed=map.sending.window)
+        streamed = consumers.stream is not None and not inputs.sealed
+        ahead = len(map.codes) - (consumers.consumed if streamed else map.done)
+        if consumers.stream is None and consumers.list_refs and map.keep and not inputs.sealed:
             # Without a reader or a waiter an endless iterator must not fill the memory.
-            ahead = len(map.codes) - map.consumed
+            ahead = len(map.codes) - consumers.consumed
         if ahead <= room // 2:
-            map.pulling = True
+            inputs.pulling = True
             tables.out.append(Pull(map, max(1, room - ahead)))
 
     def seal(self, map: MapRun) -> None:
         """Pull the map's iterator to its end, because a caller waits for the whole map."""
-        map.sealed = True
-        for feed in map.feeds:
+        map.inputs.sealed = True
+        for feed in map.inputs.feeds:
             self.seal(feed.map)
         self.pull(map)
         self._tables.enqueue(map)
@@ -47,24 +49,24 @@ class Windows:
     def held_back(self, map: MapRun) -> bool:
         """Return whether a map must not be sent now: for its open stream, or because its flow run is told to end."""
         tables = self._tables
-        if map.flow_run_id in tables.halted:
+        if map.header.flow_run_id in tables.halted:
             return True
-        if map.stream is None or map.sealed:
+        if map.consumers.stream is None or map.inputs.sealed:
             return False
-        room = window(tables.lanes[map.lane].slots, tables.pace(map), fixed=map.window)
-        if map.sent + map.done - map.consumed < room:
+        room = window(tables.lanes[map.sending.lane].slots, tables.pace(map), fixed=map.sending.window)
+        if map.queue.sent + map.done - map.consumers.consumed < room:
             return False
         # Later items may have filled the window (kept from an earlier driver, or while this one waited for a retry).
         # The item that the reader waits for must not stay behind them.
-        return map.is_terminal(map.consumed) or not _bring_forward(map, map.consumed + room)
+        return map.is_terminal(map.consumers.consumed) or not _bring_forward(map, map.consumers.consumed + room)
 
 
 def _bring_forward(map: MapRun, upto: int) -> bool:
     """Put ready items from before `upto` first in line; False when there are none."""
-    for at, (lo, _, _) in enumerate(map.ready):
+    for at, (lo, _, _) in enumerate(map.queue.ready):
         if lo < upto:
-            entry = map.ready[at]
-            del map.ready[at]
-            map.ready.appendleft(entry)
+            entry = map.queue.ready[at]
+            del map.queue.ready[at]
+            map.queue.ready.appendleft(entry)
             return True
     return False

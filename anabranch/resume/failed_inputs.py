@@ -54,10 +54,10 @@ def keep(
 def _item(asked: KeepInput, value_of: ValueOf) -> Any:
     """The mapped item, with the values of the runs that it reads."""
     map, given = asked.map, as_given(asked.given)
-    if map.feeds and map.layout is not None:
+    if map.inputs.feeds and map.inputs.layout is not None:
         values = [value_of(map.scope, up._replace(item=asked.index)) for up in asked.upstreams]
-        several = sum(k >= 0 for k in map.layout) > 1
-        row = [(given[k] if several else given) if k >= 0 else values[-k - 1] for k in map.layout]
+        several = sum(k >= 0 for k in map.inputs.layout) > 1
+        row = [(given[k] if several else given) if k >= 0 else values[-k - 1] for k in map.inputs.layout]
         return row[0] if len(row) == 1 else tuple(row)
     values = [value_of(map.scope, up) for up in asked.upstreams if up.value]
     return ((values[0],), {}) if given is PIPE else fill(given, values)

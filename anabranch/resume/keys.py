@@ -57,83 +57,84 @@ class Resume:
             constants: with holes where futures were.
             ups: what all items read or wait for.
         """
-        inputs = (constants, repr(layout.binding), [keys_of(up) for up in map.feeds], [keys_of(up) for up in ups])
+        feeds = [keys_of(up) for up in map.inputs.feeds]
+        inputs = (constants, repr(layout.binding), feeds, [keys_of(up) for up in ups])
         self._begin(map, parent, inputs, tuple(ups))
-        if map.earlier is not None and map.source is not None:
-            map.earlier.wraps = bool(map.feeds)
-            if map.source.random_access:
+        if map.resume.previous is not None and map.inputs.source is not None:
+            map.resume.previous.wraps = bool(map.inputs.feeds)
+            if map.inputs.source.random_access:
                 self._verify(map)
 
     def begin_listed(self, map: MapRun, parent: str, calls: Sequence[tuple[Any, Sequence[Upstream]]]) -> None:
         """The same for a map whose items are whole calls."""
         self._begin(map, parent, len(calls), ())
-        map.keys = bytearray()
+        map.resume.keys = bytearray()
         for index, (call, ups) in enumerate(calls):
             digest = self._digest(map, (call, [keys_of(up) for up in ups]))
-            map.keys += digest
-            if map.earlier is not None:
-                map.earlier.verify_digest(index, digest)
+            map.resume.keys += digest
+            if map.resume.previous is not None:
+                map.resume.previous.verify_digest(index, digest)
 
     def _begin(self, map: MapRun, parent: str, inputs: Any, ups: tuple[Upstream, ...]) -> None:
-        map.resumable = True
-        map.code_hash = self._code(map)
+        map.values.resumable = True
+        map.resume.code_hash = self._code(map)
         key = self._digest(map, (self.path, parent, map.spec.name, inputs)).hex()
         with self._lock:
             nth = self._seen[key]
             self._seen[key] += 1
-        map.call_key = f"{key}-{nth}"
-        map.earlier = self.past.map(map) if self.past is not None else None
-        if map.earlier is not None:
-            map.earlier.gates = ups
-            map.stored = map.earlier.places
+        map.resume.call_key = f"{key}-{nth}"
+        map.resume.previous = self.past.map(map) if self.past is not None else None
+        if map.resume.previous is not None:
+            map.inputs.once_read = ups
+            map.values.stored = map.resume.previous.places
 
     def _verify(self, map: MapRun) -> None:
-        assert map.earlier is not None
-        assert map.source is not None
-        length = min(len(map.earlier.marks), map.source.length or 0)
+        assert map.resume.previous is not None
+        assert map.inputs.source is not None
+        length = min(len(map.resume.previous.marks), map.inputs.source.length or 0)
         for lo in range(0, length, _SLICE):
-            map.earlier.verify(lo, map.source.slice(lo, min(lo + _SLICE, length)))
+            map.resume.previous.verify(lo, map.inputs.source.slice(lo, min(lo + _SLICE, length)))
 
     # -- single runs -------------------------------------------------------------------------------
 
     def begin_series(self, map: MapRun, parent: str) -> None:
         """Give a series of single runs its key; what was recorded under it is superseded by this one."""
-        map.resumable = True
-        map.code_hash = self._code(map)
-        map.call_key = hash_value((self.path, parent, map.spec.name, map.kind, map.tags))
-        map.keys = bytearray()
+        map.values.resumable = True
+        map.resume.code_hash = self._code(map)
+        map.resume.call_key = hash_value((self.path, parent, map.spec.name, map.kind, map.header.tags))
+        map.resume.keys = bytearray()
         if self.past is None:
             return
-        map.earlier = Earlier()
-        if map.call_key in self._recorded:  # another series with this key: they share what there is
+        map.resume.previous = Earlier()
+        if map.resume.call_key in self._recorded:  # another series with this key: they share what there is
             return
-        self._recorded[map.call_key] = self.past.series(map)
+        self._recorded[map.resume.call_key] = self.past.series(map)
 
     def single(self, map: MapRun, index: int, call: Any, ups: Sequence[Upstream]) -> bool:
         """Give a single run its key; whether an earlier driver completed it."""
         digest = self._nth(map, self._digest(map, (call, [keys_of(up) for up in ups])))
         with self._lock:
-            keys = map.keys
+            keys = map.resume.keys
             assert keys is not None
             at = index * DIGEST_BYTES
             if len(keys) < at + DIGEST_BYTES:
                 keys.extend(bytes(at + DIGEST_BYTES - len(keys)))
             keys[at : at + DIGEST_BYTES] = digest
-            recorded = self._recorded.get(map.call_key)
+            recorded = self._recorded.get(map.resume.call_key)
             if not recorded or digest not in recorded:
                 return False
             place = recorded.pop(digest)
-            assert map.earlier is not None
-            map.earlier.offer(index, place)
+            assert map.resume.previous is not None
+            map.resume.previous.offer(index, place)
         return place is not None
 
     def key_of(self, map: MapRun, index: int) -> bytes:
         """The key that `single` gave."""
-        assert map.keys is not None
-        return bytes(map.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES])
+        assert map.resume.keys is not None
+        return bytes(map.resume.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES])
 
     def _nth(self, map: MapRun, digest: bytes) -> bytes:
-        mark = bytes.fromhex(map.call_key) + digest
+        mark = bytes.fromhex(map.resume.call_key) + digest
         with self._lock:
             nth = self._singles[mark]
             self._singles[mark] += 1
@@ -170,7 +171,7 @@ class Resume:
         """Something of these maps may be stored that goes when the run has completed."""
         for map in maps:
             stays = map.options.persist_result is True
-            if not stays and (map.stored or map.errors or map.kind == "call"):
+            if not stays and (map.values.stored or map.errors or map.kind == "call"):
                 self.kept.append(map.id)
 
     def subflow_key(self, name: str, parameters: dict[str, Any], caller: str = "") -> str:
@@ -194,10 +195,10 @@ class Resume:
 
 def item_key(map: MapRun, index: int | None) -> str:
     """The key of an item, or of a whole map; of maps that have none one that is like no other."""
-    if map.keys is not None and index is not None:
-        own = map.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+    if map.resume.keys is not None and index is not None:
+        own = map.resume.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
         return own.hex() if own else f"?{map.id}/{index}"
-    key = map.call_key or f"?{map.id}"
+    key = map.resume.call_key or f"?{map.id}"
     return key if index is None else f"{key}/{index}"
 
 

@@ -58,13 +58,13 @@ class Past:
 
     def map(self, map: MapRun) -> Earlier | None:
         """What is left of the map with this key, which takes over its id."""
-        row = self._maps.pop(map.call_key, None)
+        row = self._maps.pop(map.resume.call_key, None)
         if row is None:
             return None
-        if self._outdated(row, map.code_hash):
+        if self._outdated(row, map.resume.code_hash):
             self._supersede([row], map)
             return None
-        map.id, map.created = row.id, row.created
+        map.id, map.header.created = row.id, row.created
         found = Earlier(self._stored(row), self._lost, bare=not map.keep)
         found.numbered = True
         for view in self._records.items(row.id, limit=1 << 60, states=(*UNFINISHED, "Retried")):
@@ -72,16 +72,16 @@ class Past:
                 found.attempts[view.index] = view.attempt
             else:  # at once: what travels behind another item is not asked about
                 map.attempts[view.index] = view.attempt + 1
-                map.excused[view.index] = view.attempt  # of earlier drivers: they do not count against `retries`
+                map.budgets.uncounted[view.index] = view.attempt  # earlier drivers' do not count against `retries`
         self._left.append((row.task, found.unclaimed))
         return found
 
     def series(self, map: MapRun) -> dict[bytes, Place | None]:
         """Single runs by their keys; this series takes the place of those that had them."""
-        rows = self._series.pop(map.call_key, [])
+        rows = self._series.pop(map.resume.call_key, [])
         found: dict[bytes, Place | None] = {}
         for row in rows:
-            if self._outdated(row, map.code_hash):
+            if self._outdated(row, map.resume.code_hash):
                 continue
             for stored in self._stored(row):
                 self._take(found, stored)

@@ -89,7 +89,7 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
         start: runs the flow in the new thread and gives its final state; may raise before a run exists.
     """
     map = scope.series(flow, "flow")
-    index = next(map.append_index)
+    index = next(map.inputs.append_index)
     pump, dispatcher = scope.pump, scope.pump.dispatcher
     here = Submitted(flow.name)
     if scope.resume is not None:
@@ -118,10 +118,10 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
             forks.leave(state.data if isinstance(state.data, BaseException) else None)
         info = None if state.is_completed() else _info(state)
         value = state.data if state.is_completed() else None
-        if here.as_before and map.earlier is not None:
-            map.earlier.offer(index, None)
+        if here.as_before and map.resume.previous is not None:
+            map.resume.previous.offer(index, None)
         if here.cause is not None:
-            map.causes[index] = (here.cause,)
+            map.inputs.causes[index] = (here.cause,)
         times = (began, began + time.perf_counter() - zero)
         pump.dispatch(dispatcher.calls.flow_ended, map, index, state.code, state.message, info, times, value)
         here.over.set()

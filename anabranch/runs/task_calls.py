@@ -87,7 +87,7 @@ class _Called:
         self.index = 0  # given when it begins: a coroutine or generator may never
         self.begun = self.zero = 0.0  # when it began, by the wall clock, and by the one that nobody sets
         flow = context.flow_here()
-        tags = self.map.tags if self.map is not None else task.options.tags
+        tags = self.map.header.tags if self.map is not None else task.options.tags
         flow_id, flow_name = ("", "") if flow is None else (flow.id, flow.name)
         if flow is None and inner is not None:  # a task that runs on a worker knows the names of its flow run
             flow_id, flow_name = inner.run.flow_run_id, inner.run.flow_run_name
@@ -196,7 +196,7 @@ class _Called:
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.map is not None:
-            self.run_info.index = self.index = next(self.map.append_index)
+            self.run_info.index = self.index = next(self.map.inputs.append_index)
         if self.task.options.task_run_name is not None:
             self._name(self.task.options.task_run_name, args, kwargs)
         if self.map is not None:
@@ -211,7 +211,7 @@ class _Called:
         except OptionError as error:
             self.misnamed = error
         if self.map is not None and self.run_info.given_name:
-            self.map.names[self.index] = self.run_info.given_name
+            self.map.header.names[self.index] = self.run_info.given_name
 
     def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttemptResult | None:
         """What an earlier driver of the run has made of this call."""
@@ -219,7 +219,7 @@ class _Called:
             return None
         if not self.scope.resume.single(self.map, self.index, (args, kwargs), ()):
             return None
-        place = self.map.earlier.places.find(self.index) if self.map.earlier is not None else None
+        place = self.map.resume.previous.places.find(self.index) if self.map.resume.previous is not None else None
         there, value = (False, None) if place is None else self.session.calls.read(place)
         if not there or place is None:
             return None

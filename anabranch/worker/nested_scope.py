@@ -312,12 +312,12 @@ class WorkerScope:
 
     def subscribe(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         """Tell `call` of items as they end, those already ended first."""
-        map.subscribers.append(call)
+        map.consumers.subscribers.append(call)
         threading.Thread(target=self._follow, args=(map, call), name="anabranch-follow", daemon=True).start()
 
     def _follow(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         told = 0
-        while call in map.subscribers:
+        while call in map.consumers.subscribers:
             items, news = self.ask(nested.AwaitItems(map.id, told))
             map.learn(news)
             told += len(items)
@@ -327,8 +327,8 @@ class WorkerScope:
                 return
 
     def unsubscribe(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
-        if call in map.subscribers:
-            map.subscribers.remove(call)
+        if call in map.consumers.subscribers:
+            map.consumers.subscribers.remove(call)
             self.ask(nested.AskAgain())
 
     def call_back(self, work: Callable[[], None]) -> None:

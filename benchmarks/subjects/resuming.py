@@ -104,7 +104,7 @@ def drive(kind: str, n: int, run: str, born: float) -> None:
             time.sleep(0.001)
         here = context.current_flow.get()
         assert here is not None
-        done, sent = map.done, session.current().pump.inspect(lambda: map.sent)
+        done, sent = map.done, session.current().pump.inspect(lambda: map.queue.sent)
         print(here.name, done, sent, done / (time.perf_counter() - began), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -293,7 +293,7 @@ def test_what_is_asked_of_a_map_is_one_object(threads: str, how: str) -> None:
 
 
 def handles(several: Any) -> int:
-    return len(several._map.scope.pump.inspect(lambda: several._map.handles))
+    return len(several._map.scope.pump.inspect(lambda: several._map.consumers.future_refs))
 
 
 def test_futures_on_the_way_leave_nothing_behind(threads: str) -> None:

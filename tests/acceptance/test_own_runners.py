@@ -34,7 +34,7 @@ def twice_below(x: int) -> int:
 
 def runner_of(future: Any) -> str:
     """The kind of the runner that a future's run is on."""
-    return str(sessions.current().pump.dispatcher.tables.lanes[future._map.lane].capabilities.name)
+    return str(sessions.current().pump.dispatcher.tables.lanes[future._map.sending.lane].capabilities.name)
 
 
 def closed(runner: Any) -> bool:
@@ -202,7 +202,7 @@ def test_a_class_of_runners_is_one_of_its_defaults_kept_warm(unkept_session: ses
     @flow(runner=ThreadRunner)
     def f() -> Any:
         future = work.submit(1)
-        lanes.add(future._map.lane)
+        lanes.add(future._map.sending.lane)
         return future
 
     assert [f(), f()] == [2, 2]

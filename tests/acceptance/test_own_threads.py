@@ -356,6 +356,6 @@ def test_contexts_of_runs_that_have_ended_are_let_go(fresh_session: Any) -> None
             VAR.set(f"v{n}")
             assert var.submit().result() == f"v{n}"
         (map,) = [m for m in fresh_session.scopes.known[context.flow_run().id].endings.maps if m.spec.name == "var"]
-        return len(map.carried._others)
+        return len(map.header.carried._others)
 
     assert main() <= carried.PRUNE_FROM + 10

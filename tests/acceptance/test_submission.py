@@ -317,7 +317,7 @@ def test_a_task_has_options_for_its_maps(concurrent: str) -> None:
     assert not dropped._map.keep
     kept = work.with_options(keep="values").map([1])
     assert kept.result() == [(1, {})]
-    assert kept._map.chunk_option == 2
+    assert kept._map.sending.chunk_option == 2
 
 
 def test_options_of_a_call_win_over_the_tasks(concurrent: str) -> None:
@@ -326,7 +326,7 @@ def test_options_of_a_call_win_over_the_tasks(concurrent: str) -> None:
         return x
 
     mapped = work.map([1], keep="values", chunk=3)
-    assert (mapped.result(), mapped._map.chunk_option) == ([1], 3)
+    assert (mapped.result(), mapped._map.sending.chunk_option) == ([1], 3)
 
 
 def test_a_plain_wrapper_does_not_hide_the_options_of_maps(concurrent: str) -> None:
@@ -334,7 +334,7 @@ def test_a_plain_wrapper_does_not_hide_the_options_of_maps(concurrent: str) -> N
         return functools.wraps(fn)(lambda *args, **kwargs: fn(*args, **kwargs))
 
     mapped = task(timed(lambda x: x)).map([1], chunk=3)
-    assert (mapped.result(), mapped._map.chunk_option) == ([1], 3)
+    assert (mapped.result(), mapped._map.sending.chunk_option) == ([1], 3)
 
 
 @pytest.mark.parametrize("given", [{"keep": "some"}, {"chunk": 0}, {"window": -1}])

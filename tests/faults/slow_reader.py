@@ -66,7 +66,7 @@ def read_slowly(runner: Runner, session: Session) -> Seen:
 
         def at_rest() -> bool:
             """Nothing is under way, and no more is asked for."""
-            return session.pump.inspect(lambda: not map.pulling and 0 < map.done == len(map.codes))
+            return session.pump.inspect(lambda: not map.inputs.pulling and 0 < map.done == len(map.codes))
 
         before = own()
         values = futures.results()

@@ -33,7 +33,7 @@ def test_a_stream_that_is_read_leaves_no_arguments_behind(dask: DaskRunner) -> N
         most = 0
         for k, value in enumerate(futures.results()):
             assert value == k + 1
-            most = max(most, len(futures._map.args)) if k % 1000 == 0 else most
+            most = max(most, len(futures._map.inputs.args)) if k % 1000 == 0 else most
         return most
 
     assert main() < 100_000

@@ -163,7 +163,8 @@ def test_a_signal_in_the_midst_of_a_read_is_not_put_off_for_ever() -> None:
     def main() -> int:
         pump = sessions.current().pump
         future = work.submit(1)
-        pump.enqueue(pump.dispatcher.intake.append_item, future._map, next(future._map.append_index), ((2,), {}), ())
+        map = future._map
+        pump.enqueue(pump.dispatcher.intake.append_item, map, next(map.inputs.append_index), ((2,), {}), ())
         pump.inspect(lambda: told.append(interrupts._must_go_on(sys._getframe())))
         return future.result()  # type: ignore[no-any-return]
 

@@ -315,10 +315,10 @@ def test_values_of_children_go_with_their_parent(processes: sessions.Session) ->
         found = parent.map(range(4)).result()
         maps = [m for m in processes.pump.dispatcher.tables.maps.values() if m.spec.name == "big"]
         deadline = time.monotonic() + 20
-        while any(m.bytes_held for m in maps) and time.monotonic() < deadline:
+        while any(m.footprint.held for m in maps) and time.monotonic() < deadline:
             gc.collect()
             time.sleep(0.05)
-        return found, [m.bytes_held for m in maps]
+        return found, [m.footprint.held for m in maps]
 
     assert main() == ([3 << 20] * 4, [0] * 4)
 

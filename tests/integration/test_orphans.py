@@ -126,7 +126,8 @@ def test_children_and_theirs_of_a_cancelled_parent(place: Callable[[Any], sessio
         future.cancel()
         dispatcher = here.pump.dispatcher
         here.pump.inspect(int)
-        return future.get_state().name, [map.finished for map in dispatcher.tables.maps.values() if map.parent_id]
+        maps = dispatcher.tables.maps.values()
+        return future.get_state().name, [map.finished for map in maps if map.header.parent_id]
 
     name, finished = main()
     assert name == "Cancelled"

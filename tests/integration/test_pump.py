@@ -52,7 +52,10 @@ class Closing:
 def test_a_map_given_up_as_its_feeder_ends_is_closed_by_one_thread(pump: Pump) -> None:
     source = Closing()
     lane = pump.add_runner(InlineRunner())
-    map: Any = SimpleNamespace(id="m", lane=lane, spec=SimpleNamespace(name="double"), closed=True, source=source)
+    sending, inputs = SimpleNamespace(lane=lane), SimpleNamespace(source=source)
+    map: Any = SimpleNamespace(
+        id="m", sending=sending, spec=SimpleNamespace(name="double"), closed=True, inputs=inputs
+    )
     pump.outgoing._pull(Pull(map, 100))  # it finds its map closed, and ends
     assert source.entered.wait(20)
     pump.outgoing._pull(Pull(map, 0))  # what closed the map says so as well

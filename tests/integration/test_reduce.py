@@ -53,9 +53,9 @@ def test_values_go_as_they_are_combined(runner: Any) -> None:
         del made
         length = len(total.result())
         deadline = time.monotonic() + 10
-        while map.bytes_held and time.monotonic() < deadline:
+        while map.footprint.held and time.monotonic() < deadline:
             time.sleep(0.005)
-        return length, map.bytes_held
+        return length, map.footprint.held
 
     assert run() == (sum(len(f"{n},") for n in range(2000)), 0)
 

@@ -108,11 +108,11 @@ def test_what_is_let_go_leaves_disk_and_memory(runner: Any, memory: Any) -> None
         before = made.bytes_released
         map = made._map
         del made
-        until(lambda: map.bytes_held < 2 * MIB)
+        until(lambda: map.footprint.held < 2 * MIB)
         value = kept.result()[0]
         del kept
-        until(lambda: map.bytes_held == 0 and memory.taken == 0)  # a block under way to disk is let go of there
-        return before, value, map.bytes_released // MIB
+        until(lambda: map.footprint.held == 0 and memory.taken == 0)  # a block under way to disk is let go of there
+        return before, value, map.footprint.released // MIB
 
     before, value, released = run()
     assert (before, value) == (0, 3)
@@ -194,10 +194,10 @@ def test_a_nearly_dead_block_gives_its_memory_back(memory: Any) -> None:
         made.wait()
         kept = [made[7], made[30]]
         map = made._map
-        assert map.bytes_held > 4_000_000
+        assert map.footprint.held > 4_000_000
         del made
-        until(lambda: map.bytes_held < 300_000)
-        return map.bytes_held, [future.result()[0] for future in kept]
+        until(lambda: map.footprint.held < 300_000)
+        return map.footprint.held, [future.result()[0] for future in kept]
 
     held, values = run()
     assert held >= 200_000

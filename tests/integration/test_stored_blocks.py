@@ -40,7 +40,7 @@ def blocks_in(tmp_path: Path) -> list[Path]:
 
 def value_at(session: Any, map: Any, index: int) -> Any:
     """The stored value of an item."""
-    name, slot = map.stored.find(index)
+    name, slot = map.values.stored.find(index)
     (stored,) = session.store.blocks.read(name, [slot])
     return stored.value
 

@@ -46,7 +46,7 @@ def test_persisted_arrays_are_written_by_the_workers(
         wait(first, timeout=WAIT)
         stored = []
         for index in range(12):
-            name, slot = first._map.stored.find(index)
+            name, slot = first._map.values.stored.find(index)
             stored.append(made.store.blocks.read(name, [slot])[0].value)
         return first.result(WAIT), sums, stored
 

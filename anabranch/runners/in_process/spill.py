@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.contracts import Held, Inline
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import ResultReleased, RunnerError
-from anabranch.core.maps import RELEASED
+from anabranch.core.value_index import RELEASED
 from anabranch.runners.transport.value_files import Store, block_name, pickled, refused
 
 if TYPE_CHECKING:

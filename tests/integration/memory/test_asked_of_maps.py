@@ -82,6 +82,6 @@ def test_bytes_held_are_those_of_the_map_itself(kind: str) -> None:
         assert totals.result()[3] == 3 * size / 8
         singles = [total.submit(make.submit(i)) for i in range(items)]
         assert [f.result() for f in singles][3] == 3 * size / 8
-        assert singles[0]._map.bytes_held <= 100 * items
+        assert singles[0]._map.footprint.held <= 100 * items
 
     main()

@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.core.earlier import BARE, KEPT, Earlier, hold
+from anabranch.core.earlier import BARE, KEPT, Earlier
 from anabranch.core.keys import NO_DIGEST, digest_of
+from anabranch.core.maps import unchanged
 from anabranch.core.places import Places
 from anabranch.core.runs import StoredRow
 
@@ -102,18 +103,18 @@ def test_mixed_columns_are_compared_as_tuples() -> None:
 def test_readers_hold_when_all_they_read_holds() -> None:
     earlier = Earlier([recorded([1, 2, 3])])
     earlier.verify(0, [1, 2, 4])
-    map = SimpleNamespace(earlier=earlier, codes=bytes(3))
-    fresh = SimpleNamespace(earlier=None, codes=bytes(3))
+    map = SimpleNamespace(resume=SimpleNamespace(previous=earlier), codes=bytes(3))
+    fresh = SimpleNamespace(resume=SimpleNamespace(previous=None), codes=bytes(3))
 
     def up(of: Any, item: int | None) -> Any:
         return SimpleNamespace(map=of, item=item)
 
-    assert hold([up(map, 0), up(map, 1)])
-    assert not hold([up(map, 2)])
-    assert not hold([up(map, None)])
-    assert not hold([up(fresh, 0)])
-    assert hold([up(map, None)], at=1)
-    assert not hold([up(map, None)], at=2)
+    assert unchanged([up(map, 0), up(map, 1)])
+    assert not unchanged([up(map, 2)])
+    assert not unchanged([up(map, None)])
+    assert not unchanged([up(fresh, 0)])
+    assert unchanged([up(map, None)], at=1)
+    assert not unchanged([up(map, None)], at=2)
 
 
 def test_single_runs_are_offered_under_their_new_index() -> None:

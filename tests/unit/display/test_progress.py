@@ -32,7 +32,7 @@ class FakeMap:
         self.codes = bytearray([PENDING] * (total or 0))
         self.closed = total is not None
         self.done = 0
-        self.bytes_held = self.bytes_spilled = 0
+        self.footprint = SimpleNamespace(held=0, spilled=0)
         self.scope = self
         self.end: list[Callable[[], None]] = []
 

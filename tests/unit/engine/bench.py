@@ -91,12 +91,12 @@ class Bench:
             name, TaskSpec("work", identity, chosen), chosen, kind="map", lane=self.lane, keep=True, source=source,
             feeds=feeds,
         )  # fmt: skip
-        map.parent_id = parent
-        map.layout = (-1,) if feeds else None
-        map.spec_ref, map.stage_ref = d.tables.new_ref(), d.tables.new_ref()
-        map.chunk_option, map.window = chunk, window
-        map.list_handles = 1 if kept else 0
-        stage = Stage(map.spec_ref, None, Binding(args=(("item", 0),)), map.id)
+        map.header.parent_id = parent
+        map.inputs.layout = (-1,) if feeds else None
+        map.sending.spec_ref, map.sending.stage_ref = d.tables.new_ref(), d.tables.new_ref()
+        map.sending.chunk_option, map.sending.window = chunk, window
+        map.consumers.list_refs = 1 if kept else 0
+        stage = Stage(map.sending.spec_ref, None, Binding(args=(("item", 0),)), map.id)
         d.intake.open_map(map, stage, None, length=length)
         return map
 

@@ -107,7 +107,9 @@ def written(flight: Flight, count: int, fates: list[str], final: bool, *, held: 
             blocks.append(Inline([(owner.id, i) for i in chunk.items[first : first + count]], SIZE * count))
     times = array("i", [1000] * count)
     codes = tuple(bytes(row) for row in rows) if outcomes else None
-    stored = tuple(f"b{chunk.id}-{first}-{stage}" if owner.resumable else "" for stage, owner in enumerate(flight.maps))
+    stored = tuple(
+        f"b{chunk.id}-{first}-{stage}" if owner.values.resumable else "" for stage, owner in enumerate(flight.maps)
+    )
     return Report(chunk.id, first, count, final, 1.0, times, times, codes, outcomes, tuple(blocks), "w", stored)
 
 
@@ -154,30 +156,30 @@ class Driver:
         """A new map; in a resumable run an earlier driver has `left` the values of these items."""
         map = MapRun(f"m{len(self.maps)}", TaskSpec("work", identity, options), options, kind=kind, lane=0, **details)
         if self.resumable:
-            map.resumable = True
-            map.earlier = Earlier([StoredRow(map.id, "left", sorted(left), range(len(left)))] if left else ())
-            map.stored = map.earlier.places
-            map.keys = bytearray(5_000 * DIGEST_BYTES) if kind == "submit" else None
+            map.values.resumable = True
+            map.resume.previous = Earlier([StoredRow(map.id, "left", sorted(left), range(len(left)))] if left else ())
+            map.values.stored = map.resume.previous.places
+            map.resume.keys = bytearray(5_000 * DIGEST_BYTES) if kind == "submit" else None
         if options.concurrency_limit:
             self.d.tables.limits.set("task:work", options.concurrency_limit)
-        map.spec_ref, map.stage_ref = self.d.tables.new_ref(), self.d.tables.new_ref()
-        self.by_ref[map.stage_ref] = map
-        self.known.add(map.spec_ref)
+        map.sending.spec_ref, map.sending.stage_ref = self.d.tables.new_ref(), self.d.tables.new_ref()
+        self.by_ref[map.sending.stage_ref] = map
+        self.known.add(map.sending.spec_ref)
         self.maps.append(map)
         if kind == "map" and kept:
-            map.list_handles = 1
+            map.consumers.list_refs = 1
             self.held_lists.add(map.id)
         return map
 
     def open(self, map: MapRun, length: int | None, gates: tuple[Upstream, ...] = ()) -> None:
-        stage = Stage(map.spec_ref, None, Binding(args=(("item", 0),)), map.id)
+        stage = Stage(map.sending.spec_ref, None, Binding(args=(("item", 0),)), map.id)
         self.d.intake.open_map(map, stage, None, gates=gates, length=length)
         self.carry_out()
 
     def listed(self, *, sized: bool = False) -> list[MapRun]:
         """Maps that the user still has in hand, whole."""
         found = [m for m in self.maps if m.id in self.held_lists and m.id not in self.streamed]
-        return [m for m in found if m.source is None or m.source.random_access] if sized else found
+        return [m for m in found if m.inputs.source is None or m.inputs.source.random_access] if sized else found
 
     def carry_out(self) -> None:
         """Do what the dispatcher says; it may only speak of what exists."""
@@ -204,7 +206,7 @@ class Driver:
                 if not one.map.is_terminal(one.index):  # as the pump does: a cancel may have come in the same turn
                     self.asked.append(one)
             elif isinstance(one, Decide):
-                assert one.map.delayed[one.index] == (math.inf, states.AWAITING_RETRY), "it waits for the answer"
+                assert one.map.queue.delayed[one.index] == (math.inf, states.AWAITING_RETRY), "it waits for the answer"
                 self.deciding.append(one)
             elif isinstance(one, Spill | Move):
                 assert one.block.content is not None, "nothing is left to move"
@@ -224,20 +226,21 @@ class Driver:
         assert chunk.id not in self.flights, "a chunk id is used once"
         assert set(chunk.stages) <= self.known, "stages are put before they are named"
         maps = [self.by_ref[ref] for ref in chunk.stages]
-        assert maps[0].flow_run_id not in self.d.tables.halted, "nothing begins that was halted"
+        assert maps[0].header.flow_run_id not in self.d.tables.halted, "nothing begins that was halted"
         self.flights[chunk.id] = Flight(chunk, maps)
         assert len(chunk) == len(chunk.args) > 0
         for handle, _ in chunk.inputs:
             assert handle in self.alive, "an input is a block that the runner has"
         for map, items in zip(maps, chunk.stage_items or (chunk.items,) * len(maps), strict=True):
+            marks = b"" if map.resume.previous is None else map.resume.previous.marks
             for index in items:
-                kept = map.earlier is not None and index < len(map.earlier.marks) and map.earlier.marks[index] == KEPT
+                kept = index < len(marks) and marks[index] == KEPT
                 assert not kept, "what an earlier driver completed does not run"
         for position, index in enumerate(chunk.items):
             assert not maps[0].is_terminal(index), "what has ended is not sent"
-            for feed in maps[0].feeds:
+            for feed in maps[0].inputs.feeds:
                 assert feed.map.is_terminal(index), "nothing is sent whose inputs are unfinished"
-                single = len(maps[0].feeds) == 1 and states.is_success(feed.map.codes[index])
+                single = len(maps[0].inputs.feeds) == 1 and states.is_success(feed.map.codes[index])
                 if single and position not in chunk.wants:
                     assert chunk.args[position] == (feed.map.id, index), "an argument is its producer's value"
             if self.held and maps[0] in (self.series, self.other):
@@ -248,7 +251,7 @@ class Driver:
         found = 0
         for up in self.reads[map.id, index]:
             for i in range(len(up.map.codes)) if up.item is None else (up.item,):
-                block = up.map.block_of(i)
+                block = up.map.values.block_of(i)
                 found += states.is_success(up.map.codes[i]) and (block is None or block.held)
         return found
 
@@ -259,7 +262,7 @@ class Driver:
         for index in items:
             if not states.is_success(map.code(index)):
                 continue
-            block = map.block_of(index)
+            block = map.values.block_of(index)
             if block is not None and block.handle != handle:
                 continue  # a later attempt's value took its place
             assert not self.needed(map, index), f"{map.id}[{index}] was released before its reader ended"
@@ -269,7 +272,7 @@ class Driver:
         self.reads[map.id, index] = ups
         for up in ups:
             for i in range(len(up.map.codes)) if up.item is None else (up.item,):
-                if up.map.is_terminal(i) and up.map.block_of(i) is None:
+                if up.map.is_terminal(i) and up.map.values.block_of(i) is None:
                     self.late.add((up.map.id, i, map.id, index))
 
     def needed(self, map: MapRun, index: int) -> bool:
@@ -278,12 +281,13 @@ class Driver:
             return True
         if map.id in self.held_lists and index >= self.streams.get(map.id, 0) and map.id not in self.streamed:
             return True
-        if index in map.followers:
+        if index in map.consumers.followers:
             return True
         for other in self.maps:
-            if any(f.map is map for f in other.feeds) and index < len(other.codes) and not other.is_terminal(index):
+            fed = any(f.map is map for f in other.inputs.feeds)
+            if fed and index < len(other.codes) and not other.is_terminal(index):
                 return True
-            for which, ups in other.item_upstreams.items():
+            for which, ups in other.inputs.upstreams.items():
                 reads = any(u.map is map and u.value and u.item in (None, index) for u in ups)
                 if (map.id, index, other.id, which) in self.late:
                     continue
@@ -299,14 +303,17 @@ class Driver:
         assert not self.lane.runnable
         assert not self.d.tables.limits.used
         for map in self.maps:
-            left = [
-                name for name in ("ready", "running", "delayed", "blocks", "moved", "handles", "item_consumers",
-                                  "list_consumers", "item_upstreams", "blocked_items", "waiters", "followers")
-                if getattr(map, name)
-            ]  # fmt: skip
+            kept = {
+                "queue": ("ready", "running", "delayed"),
+                "values": ("blocks", "moved"),
+                "consumers": ("future_refs", "items", "lists", "waiters", "followers"),
+                "inputs": ("upstreams", "blocked"),
+            }
+            left = [(part, name) for part, names in kept.items() for name in names if getattr(getattr(map, part), name)]
             assert not left, f"{map.id} keeps {left}"
-            assert (map.sent, map.list_handles, map.list_readers, map.bytes_held) == (0, 0, 0, 0)
+            assert (map.queue.sent, map.footprint.held) == (0, 0)
+            assert (map.consumers.list_refs, map.consumers.unfinished_lists) == (0, 0)
         self.d.forget_maps(self.maps)
         self.carry_out()
         assert not self.d.tables.maps
-        assert not self.known.intersection(r for m in self.maps for r in (m.stage_ref, m.pipe_ref) if r)
+        assert not self.known.intersection(r for m in self.maps for r in (m.sending.stage_ref, m.sending.pipe_ref) if r)

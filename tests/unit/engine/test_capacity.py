@@ -27,7 +27,7 @@ def test_what_is_missing_is_named_with_what_there_is(
 def test_those_whose_time_is_over_come_in_its_order() -> None:
     bench, waiting = Bench(), Waiting()
     first, second = bench.map(range(3)), bench.map(range(3))
-    first.short = second.short = "gpus=1 (none)"
+    first.queue.short = second.queue.short = "gpus=1 (none)"
     assert waiting.next_due() is None
     waiting.add(first, None, 20.0)
     waiting.add(second, 2, 10.0)
@@ -42,7 +42,7 @@ def test_those_whose_time_is_over_come_in_its_order() -> None:
 def test_who_got_what_was_missing_waits_no_more() -> None:
     bench, waiting = Bench(), Waiting()
     first, second = bench.map(range(3)), bench.map(range(3))
-    first.short, second.short = "", "gpus=1 (none)"
+    first.queue.short, second.queue.short = "", "gpus=1 (none)"
     for map in (first, second, first):
         waiting.add(map, None, 10.0)
     waiting.forget(second)

@@ -151,7 +151,7 @@ def test_lost_values_that_are_made_again() -> None:
     [chunk] = bench.take()
     bench.report(chunk)
     bench.take()
-    bench.dispatcher.remakes.values_lost(bench.lane, [block.handle for block in map.blocks])
+    bench.dispatcher.remakes.values_lost(bench.lane, [block.handle for block in map.values.blocks])
     assert {why for why, _ in reasons_of(bench).values()} == {"budget/value-lost"}
     assert len(bench.take() or bench.queue) >= 1
 

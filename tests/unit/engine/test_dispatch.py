@@ -23,12 +23,12 @@ def test_a_map_becomes_chunks_and_ends(bench: Bench) -> None:
     first = bench.take()
     assert [list(c.items) for c in first] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
     assert [list(c.args) for c in first] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
-    assert any(isinstance(o, Put) and o.ref == map.stage_ref for o in bench.others)
+    assert any(isinstance(o, Put) and o.ref == map.sending.stage_ref for o in bench.others)
     bench.run()
     assert map.finished
     assert map.codes == bytes([states.COMPLETED]) * 10
-    assert map.sent == 0
-    assert not map.running
+    assert map.queue.sent == 0
+    assert not map.queue.running
     assert bench.dispatcher.tables.lanes[0].in_flight == 0
     [last] = [r for r in bench.rows if isinstance(r, MapRow) and r.ended is not None]
     assert last.length == 10
@@ -85,7 +85,7 @@ def test_urgent_maps_go_first(bench: Bench) -> None:
     bench.map(range(4), chunk=1)
     urgent = bench.map(range(2), chunk=1, priority=5)
     chunks = bench.take()
-    assert [c.stages[0] for c in chunks[:2]] == [urgent.stage_ref] * 2
+    assert [c.stages[0] for c in chunks[:2]] == [urgent.sending.stage_ref] * 2
 
 
 def test_one_that_waits_is_woken_once(bench: Bench) -> None:
@@ -114,7 +114,7 @@ def test_values_of_a_dropped_list_are_freed() -> None:
     bench.take()
     assert sorted(bench.freed) == sorted(Handle(c.id, 0, 0) for c in chunks)
     assert bench.dispatcher.tables.ledger.bytes_held == 0
-    assert map.bytes_held == 0
+    assert map.footprint.held == 0
 
 
 def test_an_item_handle_keeps_its_block() -> None:
@@ -157,9 +157,9 @@ def test_a_chain_travels_as_one(bench: Bench) -> None:
     three = bench.map(after=two)
     bench.dispatcher.readers.list_gone(one)
     bench.dispatcher.readers.list_gone(two)
-    one.list_handles = two.list_handles = 0
+    one.consumers.list_refs = two.consumers.list_refs = 0
     chunks = bench.take()
-    assert {c.stages for c in chunks} == {(one.stage_ref, two.stage_ref, three.stage_ref)}
+    assert {c.stages for c in chunks} == {(one.sending.stage_ref, two.sending.stage_ref, three.sending.stage_ref)}
     assert {c.keep for c in chunks} == {(False, False, True)}
     bench.run()
     assert one.finished
@@ -177,7 +177,7 @@ def test_a_middle_value_that_is_read_elsewhere_is_kept(bench: Bench) -> None:
 def test_two_consumers_do_not_travel_along(bench: Bench) -> None:
     one = bench.map(range(4), chunk=2)
     two, three = bench.map(after=one), bench.map(after=one)
-    assert {c.stages for c in bench.take()} == {(one.stage_ref,)}
+    assert {c.stages for c in bench.take()} == {(one.sending.stage_ref,)}
     bench.run()
     assert two.finished
     assert three.finished
@@ -215,7 +215,7 @@ def test_an_open_stream_holds_its_producer_back(bench: Bench) -> None:
     bench.take()
     drain(bench)
     assert map.done == 10
-    bench.dispatcher.readers.give_away(map, map.consumed, 4)
+    bench.dispatcher.readers.give_away(map, map.consumers.consumed, 4)
     bench.dispatcher.readers.stream_advanced(map, 4)
     bench.take()
     drain(bench)
@@ -245,11 +245,11 @@ def test_what_a_stream_gave_away_is_freed() -> None:
     map = bench.map(range(6), chunk=2, window=6)
     bench.dispatcher.readers.stream_opened(map)
     chunks = bench.run()
-    bench.dispatcher.readers.give_away(map, map.consumed, 3)
+    bench.dispatcher.readers.give_away(map, map.consumers.consumed, 3)
     bench.dispatcher.readers.stream_advanced(map, 3)
     bench.take()
     assert bench.freed == [Handle(chunks[0].id, 0, 0)]
-    bench.dispatcher.readers.give_away(map, map.consumed, 4)
+    bench.dispatcher.readers.give_away(map, map.consumers.consumed, 4)
     bench.dispatcher.readers.stream_advanced(map, 4)
     bench.take()
     assert bench.freed == [Handle(c.id, 0, 0) for c in chunks[:2]]

@@ -50,4 +50,4 @@ def test_the_worker_leaves_the_rest_of_a_failed_item_to_the_driver(bench: Bench)
     bench.report(chunk, codes=tuple(told), outcomes=[failed(1)])
     bench.run()
     assert list(second.codes) == [states.COMPLETED, states.TRIGGER_FAILED, states.COMPLETED]
-    assert second.causes == {1: ((first, 1),)}
+    assert second.inputs.causes == {1: ((first, 1),)}

@@ -106,7 +106,7 @@ def test_who_runs_out_of_memory_goes_on_with_half_the_concurrency_then_alone() -
         bench.report(chunk, 0)  # nothing of them had begun
     second = bench.take()
     assert in_flight(bench, map) == 2
-    assert 0 not in map.delayed
+    assert 0 not in map.queue.delayed
     lose(bench, second[0], "out-of-memory")
     bench.take()
     bench.report(second[1])
@@ -139,7 +139,7 @@ def test_others_keep_their_concurrency() -> None:
     bench = Bench(slots=4)
     hungry, modest = bench.map(range(1), chunk=1), bench.map(range(40), chunk=1)
     first = bench.take()
-    lose(bench, next(c for c in first if c.stages == (hungry.stage_ref,)), "out-of-memory")
+    lose(bench, next(c for c in first if c.stages == (hungry.sending.stage_ref,)), "out-of-memory")
     bench.take()
     assert in_flight(bench, hungry) == 1
     assert in_flight(bench, modest) == 7
@@ -164,7 +164,7 @@ def test_a_later_stage_that_runs_out_of_memory_is_narrowed_itself() -> None:
     first = bench.map(range(40), chunk=1)
     second = bench.map(after=first)
     chunks = bench.take()
-    assert chunks[0].stages == (first.stage_ref, second.stage_ref)
+    assert chunks[0].stages == (first.sending.stage_ref, second.sending.stage_ref)
     bench.queue.remove(chunks[0])
     bench.dispatcher.losses.chunk_lost(ChunkLost(chunks[0].id, "out-of-memory", "peak 99 MB", (0,), True, 1))
     for chunk in chunks[1:]:

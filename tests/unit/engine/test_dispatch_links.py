@@ -21,25 +21,26 @@ class Series:
         chosen = TaskOptions(name="one", **options)  # type: ignore[arg-type]
         name = f"m{d.tables.new_ref()}"
         self.d, self.map = d, MapRun(name, TaskSpec("one", identity, chosen), chosen, kind="submit", lane=bench.lane)
-        self.map.spec_ref, self.map.stage_ref, self.map.pipe_ref = (d.tables.new_ref() for _ in range(3))
-        stage = Stage(self.map.spec_ref, None, Binding(star=True), self.map.id)
+        sending = self.map.sending
+        sending.spec_ref, sending.stage_ref, sending.pipe_ref = (d.tables.new_ref() for _ in range(3))
+        stage = Stage(self.map.sending.spec_ref, None, Binding(star=True), self.map.id)
         d.intake.open_series(self.map, stage, stage)
 
     def first(self) -> int:
-        index = next(self.map.append_index)
+        index = next(self.map.inputs.append_index)
         self.d.intake.append_item(self.map, index, ((), {}), ())
         return index
 
     def link(self, *befores: int) -> list[int]:
         """One that follows each of these."""
-        fresh = [(next(self.map.append_index), before) for before in befores]
-        self.map.links.extend(fresh)
+        fresh = [(next(self.map.inputs.append_index), before) for before in befores]
+        self.map.inputs.links.extend(fresh)
         self.d.intake.append_links(self.map)
         return [index for index, _ in fresh]
 
     def after(self, map: MapRun, index: int) -> int:
         """One that follows a run of another series."""
-        fresh = next(self.map.append_index)
+        fresh = next(self.map.inputs.append_index)
         self.d.intake.append_item(self.map, fresh, PIPE, (Upstream(map, index),))
         return fresh
 
@@ -66,8 +67,8 @@ def test_a_chain_travels_as_one_and_only_its_last_value_comes_back(bench: Bench)
     assert chunk.keep == (False, False, False, False, True)
     bench.report(chunk)
     bench.take()
-    assert [series.map.has_value(i) for i in items] == [False] * 4 + [True]
-    assert series.map.followers == series.map.item_upstreams == {}
+    assert [series.map.values.has_value(i) for i in items] == [False] * 4 + [True]
+    assert series.map.consumers.followers == series.map.inputs.upstreams == {}
 
 
 def test_a_long_chain_goes_on_from_the_value_with_which_its_first_part_ends(bench: Bench) -> None:
@@ -87,7 +88,7 @@ def test_a_long_chain_goes_on_from_the_value_with_which_its_first_part_ends(benc
     bench.report(rest)
     bench.take()
     assert list(series.map.codes) == [states.COMPLETED] * len(items)
-    assert [i for i in items if series.map.has_value(i)] == items[-1:]
+    assert [i for i in items if series.map.values.has_value(i)] == items[-1:]
 
 
 def test_a_link_beside_another_one_finds_the_value(bench: Bench) -> None:
@@ -99,7 +100,7 @@ def test_a_link_beside_another_one_finds_the_value(bench: Bench) -> None:
     assert chunk.keep == (True,)
     bench.report(chunk)
     assert items_of(bench.take()) == [1, 2]
-    assert series.map.has_value(first)
+    assert series.map.values.has_value(first)
 
 
 def test_one_chain_that_ends_earlier_keeps_the_value_of_none(bench: Bench) -> None:
@@ -108,13 +109,13 @@ def test_one_chain_that_ends_earlier_keeps_the_value_of_none(bench: Bench) -> No
     second = series.link(*heads)
     [last] = series.link(second[0])
     series.let_go(*heads, *second)
-    series.map.chunk_option = 2
+    series.map.sending.chunk_option = 2
     [chunk] = bench.take()
     assert [list(items) for items in chunk.stage_items] == [heads, second]
     assert chunk.keep == (False, True), "one of the second has a reader"
     bench.report(chunk)
     assert items_of(bench.run()) == [last]
-    assert [series.map.has_value(i) for i in range(5)] == [False] * 4 + [True]
+    assert [series.map.values.has_value(i) for i in range(5)] == [False] * 4 + [True]
 
 
 def test_what_comes_while_its_producer_runs_goes_when_that_has_ended(bench: Bench) -> None:
@@ -149,7 +150,7 @@ def test_links_that_are_lost_are_made_again() -> None:
     bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, 2, 0)])
     bench.run()
     assert series.map.attempts == dict.fromkeys(items, 2)
-    assert [series.map.has_value(i) for i in items] == [False, False, True]
+    assert [series.map.values.has_value(i) for i in items] == [False, False, True]
 
 
 def test_links_before_a_run_of_another_task_travel_with_it_and_leave_nothing_behind(bench: Bench) -> None:
@@ -162,13 +163,13 @@ def test_links_before_a_run_of_another_task_travel_with_it_and_leave_nothing_beh
     bench.report(chunk)
     bench.take()
     for map in series.map, other.map:
-        assert map.followers == map.item_upstreams == map.blocked_items == map.item_consumers == {}
-        assert not any(map.readers or b"")
+        assert map.consumers.followers == map.inputs.upstreams == map.inputs.blocked == map.consumers.items == {}
+        assert not any(map.consumers.unfinished or b"")
     if bench.held:  # what the last link was made of is made again before it
         bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, 2, 0)])
         assert [(items_of([c]), len(c.inputs)) for c in bench.run()] == [([0], 0), ([1], 1), ([2], 1)]
         bench.take()
-    assert series.map.has_value(items[-1])
+    assert series.map.values.has_value(items[-1])
     series.let_go(items[-1])
     other.let_go(last)
     bench.take()
@@ -191,14 +192,14 @@ def test_who_comes_to_read_what_was_not_kept_is_told_so(bench: Bench) -> None:
 def test_a_link_that_is_told_late_finds_what_was_let_go_of_meanwhile(bench: Bench) -> None:
     series = Series(bench)
     first = series.first()
-    second = next(series.map.append_index)
-    series.map.links.append((second, first))  # and its event is still to come when its futures die
+    second = next(series.map.inputs.append_index)
+    series.map.inputs.links.append((second, first))  # and its event is still to come when its futures die
     series.let_go(first)
     series.let_go(second)
     series.d.intake.append_links(series.map)
     bench.run()
     assert list(series.map.codes) == [states.COMPLETED] * 2
-    assert not series.map.handles
+    assert not series.map.consumers.future_refs
     assert bench.dispatcher.tables.ledger.bytes_held == 0
 
 
@@ -209,7 +210,8 @@ def test_single_runs_go_together_where_their_arguments_are_small(nbytes: int) ->
     series.first()
     bench.run()
     for _ in range(100):
-        bench.dispatcher.intake.append_item(series.map, next(series.map.append_index), ((1, bytes(nbytes)), {}), ())
+        index = next(series.map.inputs.append_index)
+        bench.dispatcher.intake.append_item(series.map, index, ((1, bytes(nbytes)), {}), ())
     sizes = [len(chunk) for chunk in bench.run()]
     assert sum(sizes) == 100
     assert sizes[-2] == (5 if nbytes == 10 else 1), "5 ms of work, or one item at the end"

@@ -256,7 +256,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         assert self.lane.blocked == 0
         limited = sum("task:work" in s.limits for s in self.d.tables.sent.values())
         assert limited == self.d.tables.limits.used.get("task:work", 0), "a limit counts its chunks"
-        assert self.d.tables.ledger.bytes_held == sum(m.bytes_held for m in self.maps) >= 0
+        assert self.d.tables.ledger.bytes_held == sum(m.footprint.held for m in self.maps) >= 0
         memory = self.d.tables.ledger.memory
         assert 0 <= memory.leaving <= memory.taken <= self.d.tables.ledger.bytes_held
         for map in self.maps:
@@ -264,10 +264,10 @@ class Dispatching(Users, RuleBasedStateMachine):
             assert narrow == self.d.tables.limits.used.get(memory_limit(map), 0), "a place is taken and given back once"
             assert map.done == sum(code >= states.FIRST_TERMINAL for code in map.codes)
             flying = [s for s in self.d.tables.sent.values() if s.maps[0] is map]
-            assert map.sent == sum(len(s.chunk) - s.reported for s in flying)
-            places = Counter(i for lo, hi, _ in map.ready for i in range(lo, hi))
+            assert map.queue.sent == sum(len(s.chunk) - s.reported for s in flying)
+            places = Counter(i for lo, hi, _ in map.queue.ready for i in range(lo, hi))
             # What handlers look at may still fly behind a producer that was given up: its report will be refused.
-            places.update(i for i, (due, _) in map.delayed.items() if due != math.inf)
+            places.update(i for i, (due, _) in map.queue.delayed.items() if due != math.inf)
             for sent in self.d.tables.sent.values():
                 for stage, items in zip(sent.maps, sent.items, strict=True):
                     if stage is map:
@@ -283,7 +283,7 @@ class Dispatching(Users, RuleBasedStateMachine):
                     states.check_transition(*kinds, new_attempt=again)
                     self.seen[map.id, index] = now
                 if ended:
-                    assert not any(lo <= index < hi for lo, hi, _ in map.ready), "what has ended is not ready"
+                    assert not any(lo <= index < hi for lo, hi, _ in map.queue.ready), "what has ended is not ready"
 
     # -- the end -------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ WHOLE = 10**12  # nobody can go through so many one by one
 
 
 def in_flight(items: Any, lo: int, hi: int, *, reported: int = 0, taken: frozenset[int] = frozenset()) -> set[int]:
-    map = SimpleNamespace(running={7})
+    map = SimpleNamespace(queue=SimpleNamespace(running={7}))
     sent = SimpleNamespace(maps=(map,), items=(items,), reported=reported, taken=taken)
     return Tables.in_flight(SimpleNamespace(sent={7: sent}), map, lo, hi)  # type: ignore[arg-type]
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from anabranch.core.contracts import Handle, Held, Inline, Packed
-from anabranch.core.maps import RELEASED, MapRun, ValueBlock
 from anabranch.core.states import COMPLETED
+from anabranch.core.value_index import RELEASED, ValueBlock
 from anabranch.engine.ledger import Ledger
 from anabranch.engine.memory import SMALLEST
 from tests.unit.engine.bench import Bench
+
+if TYPE_CHECKING:
+    from anabranch.core.maps import MapRun
 
 ITEMS = 8
 
@@ -28,7 +31,7 @@ def completed(items: int = ITEMS, *, list_held: bool = False) -> MapRun:
 def add(ledger: Ledger, map: MapRun, first: int, count: int, *, held: bool = True, nbytes: int = 100) -> ValueBlock:
     content: Any = Held(nbytes) if held else Inline(list(range(first, first + count)), nbytes)
     block = ValueBlock(Handle(first, 0, 0), 0, range(first, first + count), content, nbytes)
-    map.add_block(block, overlay=False)
+    map.values.add(block, overlay=False)
     ledger.added(map, block, here=held)
     return block
 
@@ -44,12 +47,12 @@ def ledger() -> Ledger:
 def test_what_nobody_reads_goes(ledger: Ledger) -> None:
     map = completed()
     block = add(ledger, map, 0, ITEMS)
-    assert (ledger.bytes_held, map.bytes_held) == (100, 100)
+    assert (ledger.bytes_held, map.footprint.held) == (100, 100)
     ledger.settle(map, 0, ITEMS)
     assert ledger.take_freed() == [block]
     assert ledger.take_freed() == []
-    assert (ledger.bytes_held, map.bytes_held, map.bytes_released) == (0, 0, 100)
-    assert map.block_of(0) is None
+    assert (ledger.bytes_held, map.footprint.held, map.footprint.released) == (0, 0, 100)
+    assert map.values.block_of(0) is None
 
 
 def test_the_list_holds_all_until_it_goes(ledger: Ledger) -> None:
@@ -57,18 +60,18 @@ def test_the_list_holds_all_until_it_goes(ledger: Ledger) -> None:
     block = add(ledger, map, 0, ITEMS)
     ledger.settle(map, 0, ITEMS)
     assert ledger.take_freed() == []
-    map.list_handles = 0
+    map.consumers.list_refs = 0
     ledger.list_gone(map)
     assert ledger.take_freed() == [block]
 
 
 def test_a_consumer_of_the_whole_list_holds_all(ledger: Ledger) -> None:
     map = completed()
-    map.list_readers = 1
+    map.consumers.unfinished_lists = 1
     add(ledger, map, 0, ITEMS)
     ledger.list_gone(map)
     assert ledger.take_freed() == []
-    map.list_readers = 0
+    map.consumers.unfinished_lists = 0
     ledger.list_gone(map)
     assert len(ledger.take_freed()) == 1
 
@@ -98,7 +101,7 @@ def test_each_of_two_consumers_has_to_read(ledger: Ledger) -> None:
 def test_a_future_of_one_item_holds_its_block(ledger: Ledger) -> None:
     map = completed()
     block = add(ledger, map, 0, ITEMS)
-    map.handles[3] = 2
+    map.consumers.future_refs[3] = 2
     ledger.settle(map, 0, ITEMS)
     ledger.item_handle_gone(map, 3)
     assert ledger.take_freed() == [], "one more holds it"
@@ -132,12 +135,12 @@ def test_items_that_come_later_have_the_readers_of_their_map(ledger: Ledger) -> 
     map = completed(3)
     consumer = completed(3)
     ledger.add_map_consumer(map)
-    map.map_consumers.append(consumer)
+    map.consumers.maps.append(consumer)
     map.codes.append(COMPLETED)
     ledger.grow(map)
     map.codes.extend([COMPLETED] * 3)
     ledger.grow(map)
-    assert list(map.readers or ()) == [1] * 7
+    assert list(map.consumers.unfinished or ()) == [1] * 7
 
 
 # -- parts of a block ------------------------------------------------------------------------------------
@@ -159,7 +162,7 @@ def test_a_block_that_is_nearly_dead_is_told_once(ledger: Ledger) -> None:
     """It counts whole as long as one value of it lives: what lives may be moved to a block of its own."""
     map = completed(64)
     block = add(ledger, map, 0, 64, nbytes=SMALLEST)
-    map.handles.update(dict.fromkeys(range(64), 1))
+    map.consumers.future_refs.update(dict.fromkeys(range(64), 1))
     for index in range(3, 64):
         ledger.item_handle_gone(map, index)
     assert ledger.thin == [(map, block, [0, 1, 2, 60, 61, 62, 63])]
@@ -169,7 +172,7 @@ def test_a_block_that_is_nearly_dead_is_told_once(ledger: Ledger) -> None:
 def test_a_small_block_is_not_worth_it(ledger: Ledger) -> None:
     map = completed(64)
     add(ledger, map, 0, 64, nbytes=SMALLEST - 1)
-    map.handles[0] = 1
+    map.consumers.future_refs[0] = 1
     ledger.settle(map, 0, 64)
     assert ledger.thin == []
 
@@ -178,13 +181,13 @@ def test_a_stream_gives_up_what_it_has_given(ledger: Ledger) -> None:
     """The list is held by whoever streams it; its claim on the items behind the reader is over."""
     map = completed(list_held=True)
     first, second = add(ledger, map, 0, 4), add(ledger, map, 4, 4)
-    map.handles[5] = 1
+    map.consumers.future_refs[5] = 1
     ledger.give_up(map, 0, 6)
     assert ledger.take_freed() == [first]
     ledger.give_up(map, 6, 8)
     assert ledger.take_freed() == [], "a future of item 5 is there"
-    assert map.block_of(5) is second
-    assert map.list_handles == 1
+    assert map.values.block_of(5) is second
+    assert map.consumers.list_refs == 1
 
 
 # -- where it lies ---------------------------------------------------------------------------------------
@@ -194,20 +197,20 @@ def test_what_was_lost_counts_no_more_and_is_not_freed(ledger: Ledger) -> None:
     map = completed(list_held=True)
     block = add(ledger, map, 0, ITEMS)
     ledger.lost(map, block)
-    assert (ledger.bytes_held, map.bytes_held, ledger.memory.taken) == (0, 0, 0)
+    assert (ledger.bytes_held, map.footprint.held, ledger.memory.taken) == (0, 0, 0)
     assert ledger.take_freed() == []
-    assert map.bytes_released == 0
+    assert map.footprint.released == 0
 
 
 def test_what_lies_on_disk_takes_no_memory_and_is_freed_there(ledger: Ledger) -> None:
     map = completed()
-    map.handles[0] = 1
+    map.consumers.future_refs[0] = 1
     block = add(ledger, map, 0, ITEMS, nbytes=SMALLEST)
     ledger.memory.budget = 0
     assert ledger.memory.choose() == [(map, block)]
     content = Held(SMALLEST)
     assert ledger.spilled(map, block, content)
-    assert (ledger.memory.taken, ledger.bytes_held, map.bytes_spilled) == (0, SMALLEST, SMALLEST)
+    assert (ledger.memory.taken, ledger.bytes_held, map.footprint.spilled) == (0, SMALLEST, SMALLEST)
     ledger.item_handle_gone(map, 0)
     assert ledger.take_freed() == [block]
 
@@ -219,13 +222,13 @@ def test_what_went_while_it_was_written_is_not_on_disk(ledger: Ledger) -> None:
     ledger.memory.choose()
     ledger.settle(map, 0, ITEMS)
     assert not ledger.spilled(map, block, Held(SMALLEST))
-    assert (ledger.memory.taken, ledger.memory.leaving, map.bytes_spilled) == (0, 0, 0)
+    assert (ledger.memory.taken, ledger.memory.leaving, map.footprint.spilled) == (0, 0, 0)
 
 
 def test_what_the_driver_pickled_is_counted_apart(ledger: Ledger) -> None:
     map = completed(1)
     block = ValueBlock(Handle(0, 0, 0), 0, range(1), Packed.__new__(Packed), 70)
-    map.add_block(block, overlay=False)
+    map.values.add(block, overlay=False)
     ledger.added(map, block)
     assert (ledger.bytes_packed, ledger.bytes_held) == (70, 70)
     ledger.settle(map, 0, 1)
@@ -246,7 +249,7 @@ class Readers(RuleBasedStateMachine):
         for _ in self.left:
             self.ledger.add_map_consumer(self.map)
         self.futures = {1: 1, 4: 2}
-        self.map.handles.update(self.futures)
+        self.map.consumers.future_refs.update(self.futures)
         self.held = True
 
     @rule(who=st.integers(0, 1), lo=st.integers(0, ITEMS - 1), count=st.integers(1, 3))
@@ -271,7 +274,7 @@ class Readers(RuleBasedStateMachine):
     @rule()
     def let_the_list_go(self) -> None:
         self.held = False
-        self.map.list_handles = 0
+        self.map.consumers.list_refs = 0
         self.ledger.list_gone(self.map)
 
     @invariant()
@@ -279,7 +282,7 @@ class Readers(RuleBasedStateMachine):
         wanted = set(self.futures).union(*self.left) if not self.held else set(range(ITEMS))
         for block in self.blocks:
             living = bool(wanted & set(block.indices()))
-            assert (self.map.block_of(block.first) is block) == living
+            assert (self.map.values.block_of(block.first) is block) == living
             assert (block in self.ledger.freed) == (not living)
         assert self.ledger.bytes_held == 100 * (len(self.blocks) - len(self.ledger.freed))
 

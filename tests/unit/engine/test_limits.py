@@ -158,7 +158,7 @@ def test_one_under_a_rate_is_sent_though_others_keep_all_workers_busy() -> None:
     bench = Bench(slots=2)
     bench.map(range(100), chunk=1)
     paced = bench.map(range(3), priority=1)
-    paced.tags = ("p",)
+    paced.header.tags = ("p",)
     bench.dispatcher.apply_limits([], ["tag:p"])
     bench.take()
     bench.report(bench.queue[0])

@@ -217,7 +217,7 @@ def test_a_late_report_is_refused() -> None:
     bench.run()
     assert map.finished
     assert map.done == 2
-    assert Handle(chunk.id, 0, 0) not in [b.handle for b in (*map.blocks, *map.moved.values())]
+    assert Handle(chunk.id, 0, 0) not in [b.handle for b in (*map.values.blocks, *map.values.moved.values())]
 
 
 def test_a_report_that_comes_twice_counts_once(bench: Bench) -> None:
@@ -226,7 +226,7 @@ def test_a_report_that_comes_twice_counts_once(bench: Bench) -> None:
     bench.report(chunk, 2, final=False)
     bench.report(chunk, 2, final=False)
     assert map.done == 2
-    assert map.sent == 2
+    assert map.queue.sent == 2
     bench.report(chunk, 2, first=2)
     bench.report(chunk, 2, first=2)
     bench.take()

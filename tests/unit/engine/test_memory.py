@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 
 from anabranch.core.contracts import Handle, Inline
-from anabranch.core.maps import MapRun, ValueBlock
+from anabranch.core.value_index import ValueBlock
 from anabranch.engine.memory import SMALLEST, Memory
 from tests.unit.engine.bench import Bench
+
+if TYPE_CHECKING:
+    from anabranch.core.maps import MapRun
 
 LARGE = SMALLEST
 
@@ -28,7 +32,7 @@ def unread() -> MapRun:
 def read() -> MapRun:
     """A map of which a consumer reads item after item."""
     map = Bench().map(range(8))
-    map.readers = bytearray(8)
+    map.consumers.unfinished = bytearray(8)
     return map
 
 

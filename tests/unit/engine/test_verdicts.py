@@ -65,7 +65,7 @@ def test_positions_that_are_done_with_are_left_alone(bench: Bench) -> None:
     one.reported = 1
     one.taken.add(1)
     map.codes[2] = states.CANCELLED
-    map.delayed[4] = (9.0, states.AWAITING_RETRY)
+    map.queue.delayed[4] = (9.0, states.AWAITING_RETRY)
     assert fates(one, "worker-lost") == {3: Fate.SUSPECT}
     assert fates(one, "worker-lost", (1, 2, 4)) == {3: Fate.AGAIN}
 

@@ -44,7 +44,7 @@ class Users(Driver):
     ) -> None:
         source = Source(plan_map(Binder(identity, "work"), (range(n),), {}, never, never))
         map = self.make(options, kept=kept, left=left, source=source)
-        map.chunk_option = chunk
+        map.sending.chunk_option = chunk
         first = self.listed()
         gates = (Upstream(first[gate % len(first)], None, value=False),) if first and gate % 4 == 0 else ()
         self.open(map, n, tuple(g for g in gates if g.map is not map))
@@ -53,7 +53,7 @@ class Users(Driver):
     @rule(chunk=st.none() | st.integers(1, 3), options=options, left=LEFT)
     def map_over_an_iterator(self, chunk: int | None, options: TaskOptions, left: AbstractSet[int]) -> None:
         map = self.make(options, left=left, source=Iterator())
-        map.chunk_option = chunk
+        map.sending.chunk_option = chunk
         self.open(map, None)
 
     @precondition(lambda self: len(self.maps) < 8 and self.listed())
@@ -66,7 +66,7 @@ class Users(Driver):
         alike = [m for m in self.listed(sized=True) if len(m.codes) == len(first.codes) and m is not first and m.closed]
         feeds = [first, *(alike[:1] if two and first.closed else ())]
         map = self.make(options, kept=kept, left=left, feeds=tuple(Upstream(m, None, allow) for m in feeds))
-        map.layout = (-1, -2)[: len(feeds)]
+        map.inputs.layout = (-1, -2)[: len(feeds)]
         self.open(map, None)
 
     def opened_series(self, other: bool = False) -> MapRun:
@@ -74,9 +74,9 @@ class Users(Driver):
         if found is None:
             name, retries = ("other", 0) if other else ("single", self.retries)
             found = self.make(TaskOptions(name=name, retries=retries), kind="submit")
-            found.pipe_ref = self.d.tables.new_ref()
-            self.by_ref[found.pipe_ref] = found
-            stage = Stage(found.spec_ref, None, Binding(star=True), found.id)
+            found.sending.pipe_ref = self.d.tables.new_ref()
+            self.by_ref[found.sending.pipe_ref] = found
+            stage = Stage(found.sending.spec_ref, None, Binding(star=True), found.id)
             self.d.intake.open_series(found, stage, stage)
             if other:
                 self.other = found
@@ -99,7 +99,7 @@ class Users(Driver):
         first = len(map.codes)
         ends = list(range(first))[-last:] if last else []
         for _ in range(heads):
-            index = next(map.append_index)
+            index = next(map.inputs.append_index)
             self.comes_to_read(map, index, ())
             self.handles[map.id, index] += 1
             self.d.intake.append_item(map, index, ((), {}), ())
@@ -117,25 +117,25 @@ class Users(Driver):
 
     def read_beyond(self, map: MapRun, end: int) -> None:
         other = self.opened_series(other=True)
-        index, ups = next(other.append_index), (Upstream(map, end),)
+        index, ups = next(other.inputs.append_index), (Upstream(map, end),)
         self.comes_to_read(other, index, ups)
         self.handles[other.id, index] += 1
         self.d.intake.append_item(other, index, PIPE, ups)
 
     def link(self, map: MapRun, before: int) -> int:
-        index = next(map.append_index)
+        index = next(map.inputs.append_index)
         self.comes_to_read(map, index, (Upstream(map, before),))
         self.handles[map.id, index] += 1
-        map.links.append((index, before))
+        map.inputs.links.append((index, before))
         return index
 
     @rule(picks=st.lists(PICK, min_size=1, max_size=5), first=st.booleans(), early=st.booleans())
     def submit_links(self, picks: list[int], first: bool, early: bool) -> None:
         """Runs that each take one before them, maybe with a new one among them, which may become known behind them."""
         map = self.opened_series()
-        fresh = next(map.append_index) if first or not map.codes else None
+        fresh = next(map.inputs.append_index) if first or not map.codes else None
         for pick in picks:
-            self.link(map, pick % (len(map.codes) + len(map.links) + (fresh is not None)))
+            self.link(map, pick % (len(map.codes) + len(map.inputs.links) + (fresh is not None)))
         moves = [lambda: self.d.intake.append_links(map)]
         if fresh is not None:
             self.comes_to_read(map, fresh, ())
@@ -155,7 +155,7 @@ class Users(Driver):
                 up = found[pick % len(found)]
                 if whole or up.codes:
                     ups.append(Upstream(up, None if whole else item % len(up.codes), allow))
-        index = next(map.append_index)
+        index = next(map.inputs.append_index)
         self.comes_to_read(map, index, tuple(ups))
         self.handles[map.id, index] += 1
         pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure
@@ -166,7 +166,7 @@ class Users(Driver):
     @precondition(lambda self: self.held_lists)
     @rule(pick=PICK)
     def drop_a_list(self, pick: int) -> None:
-        found = [m for m in self.maps if m.id in self.held_lists and m.stream is None]
+        found = [m for m in self.maps if m.id in self.held_lists and m.consumers.stream is None]
         if found:
             map = found[pick % len(found)]
             self.held_lists.discard(map.id)
@@ -228,7 +228,7 @@ class Users(Driver):
             map = found[pick % len(found)]
             self.streams[map.id] = 0
             self.streamed.add(map.id)
-            map.window = window
+            map.sending.window = window
             self.d.readers.stream_opened(map)
             self.carry_out()
 
@@ -248,7 +248,7 @@ class Users(Driver):
         while count and map.is_terminal(upto):
             upto, count = upto + 1, count - 1
         self.streams[map.id] = upto
-        self.d.readers.give_away(map, map.consumed, upto)
+        self.d.readers.give_away(map, map.consumers.consumed, upto)
         self.d.readers.stream_advanced(map, upto)
 
     @rule(pick=PICK, item=st.none() | PICK)

@@ -51,7 +51,7 @@ def persisted() -> dict[str, Any]:
     @flow
     def main() -> Any:
         futures = kept.map(range(ITEMS), keep="none")
-        return futures.result(WAIT), [futures._map.stored.find(n) for n in range(ITEMS)]
+        return futures.result(WAIT), [futures._map.values.stored.find(n) for n in range(ITEMS)]
 
     values, places = main()
     fs, root = made.store.files._open()

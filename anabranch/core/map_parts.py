@@ -1,0 +1,147 @@
+"""Parts of a map that know nothing of other maps: its place in the record, and how its items are sent and counted."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anabranch.core.carried import Carried
+    from anabranch.core.earlier import Earlier
+    from anabranch.core.options import TaskOptions
+
+_serials = itertools.count(1)
+
+
+class MapHeader:
+    """What the record says of a map as a whole, and of the runs in it that have a name.
+
+    Attributes:
+        serial: counts the maps of this program in the order they were made.
+        created: Unix time.
+        began: by the clock that nobody sets.
+        names: names of runs that have one of their own, by item.
+        carried: the contexts that its runs have in this process.
+        forgotten: its flow run has ended.
+    """
+
+    __slots__ = (
+        "began", "carried", "created", "ended_at", "flow_run_id", "forgotten", "names", "parent_id", "serial", "tags",
+    )  # fmt: skip
+
+    def __init__(self, flow_run_id: str, parent_id: str, tags: tuple[str, ...]) -> None:
+        self.serial = next(_serials)
+        self.flow_run_id = flow_run_id
+        self.parent_id = parent_id
+        self.tags = tags
+        self.created = 0.0
+        self.began = 0.0
+        self.ended_at: float | None = None
+        self.names: dict[int, str] = {}
+        self.carried: Carried | None = None
+        self.forgotten = False
+
+    def ended_by(self, now: float) -> float:
+        """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""
+        return self.created + now - self.began
+
+
+class Queue:
+    """Which items of a map are to be sent, are on their way, or come back later.
+
+    Attributes:
+        ready: ranges of items that may be sent: (lo, hi, send exactly so).
+        running: chunks in flight.
+        delayed: item -> (due, code).
+        sent: number of items in flight.
+        on_lane: the map stands among those that its lane sends from.
+        short: the resources that it waits for, no worker having them.
+        waits_under: the limit that has no place for its ready items.
+        cancelled: by whom, as `core.reasons` has it.
+        refused: why nothing of it can be sent.
+    """
+
+    __slots__ = (
+        "cancelled", "delayed", "on_lane", "ready", "refused", "running", "sent", "short", "waits_under",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.ready: deque[tuple[int, int, bool]] = deque()
+        self.running: set[int] = set()
+        self.delayed: dict[int, tuple[float, int]] = {}
+        self.sent = 0
+        self.on_lane = False
+        self.short = ""
+        self.waits_under = ""
+        self.cancelled = ""
+        self.refused = ""
+
+    def moment(self) -> Queue:
+        """A copy, for states as of one moment."""
+        found = Queue()
+        found.short, found.waits_under = self.short, self.waits_under
+        found.ready, found.running, found.delayed = deque(self.ready), set(self.running), dict(self.delayed)
+        return found
+
+
+class Sending:
+    """How the items of a map are to be sent.
+
+    Attributes:
+        spec_ref, stage_ref, pipe_ref: shared ids of its task, of its stage, and of a stage behind another (0: none).
+        chunk_option, window: as given to `map`; None where they are measured.
+        limits: the concurrency limits that its items count against.
+        depth: the longest way to it over the maps that it reads.
+    """
+
+    __slots__ = (
+        "chunk_option", "depth", "lane", "limits", "pipe_ref", "resources", "spec_ref", "stage_ref", "window",
+    )  # fmt: skip
+
+    def __init__(self, lane: int, options: TaskOptions) -> None:
+        self.lane = lane
+        self.spec_ref = self.stage_ref = self.pipe_ref = 0
+        self.chunk_option: int | None = None
+        self.window: int | None = None
+        self.resources = options.needs()
+        self.limits: tuple[str, ...] = ()
+        self.depth = 0
+
+    def goes_with(self, before: Sending) -> bool:
+        """Whether items may travel behind those of the map before, in one chunk."""
+        return self.lane == before.lane and self.resources == before.resources and not self.limits
+
+
+class Budgets:
+    """What is known of items that had more than one attempt, beside its number.
+
+    Attributes:
+        uncounted: attempts that do not count against the user's retries.
+        crashes: deaths of an item's worker while it ran.
+        starved: of these, those for want of memory.
+    """
+
+    __slots__ = ("crashes", "starved", "uncounted")
+
+    def __init__(self) -> None:
+        self.uncounted: dict[int, int] = {}
+        self.crashes: dict[int, int] = {}
+        self.starved: dict[int, int] = {}
+
+
+class Resumption:
+    """What a map is known by to a later driver of its flow run, and what an earlier one has left of it.
+
+    Attributes:
+        call_key: of the call that made it.
+        code_hash: of its task's source.
+        keys: of single runs: a digest of its inputs for each.
+    """
+
+    __slots__ = ("call_key", "code_hash", "keys", "previous")
+
+    def __init__(self) -> None:
+        self.call_key = self.code_hash = ""
+        self.keys: bytearray | None = None
+        self.previous: Earlier | None = None

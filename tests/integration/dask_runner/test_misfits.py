@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(120), pytest.mark.sampled(3, "each has a cluster of its own")]
 
 LIES = """
-from anabranch.runners import dask_worker
+from anabranch.runners.dask import worker
 def lying(versions):
     return lambda: {**versions(), "Python": "3.99"}
-dask_worker.versions = lying(dask_worker.versions)
+worker.versions = lying(worker.versions)
 """
 LACKS = """
 import sys

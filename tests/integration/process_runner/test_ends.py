@@ -26,7 +26,7 @@ import sys, time
 from anabranch.core.contracts import Binding, Chunk, Stage, TaskSpec
 from anabranch.core.options import TaskOptions
 from anabranch.runners.process import ProcessRunner
-from anabranch.runners.value_files import Store, pickled
+from anabranch.runners.transport.value_files import Store, pickled
 
 def spin(x):
     import os, re

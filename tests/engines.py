@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-BORROWERS = {"acceptance", "contract", "zoo"}  # folders whose tests on Dask and Ray borrow them
+BORROWERS = {"contract", "zoo"}  # folders whose tests on Dask and Ray borrow them
 FAILED = pytest.StashKey[bool]()
 
 
@@ -56,11 +56,21 @@ class Engine:
 ENGINES = {"dask": Engine(_dask), "ray": Engine(_ray)}
 
 
+def engine_of(item: pytest.Item | None) -> str:
+    """The engine that a test is on, "" for none."""
+    return "" if item is None else next((name for name in ENGINES if item.get_closest_marker(name)), "")
+
+
 def borrowed(item: pytest.Item | None) -> str:
     """The engine that a test may borrow, "" for none."""
     if item is None or item.path.relative_to(item.config.rootpath).parts[1] not in BORROWERS:
         return ""
-    return next((name for name in ENGINES if item.get_closest_marker(name)), "")
+    return engine_of(item)
+
+
+def failed(item: pytest.Item) -> bool:
+    """Whether this test has failed, and so may have broken the engine that it was on."""
+    return item.stash.get(FAILED, False)
 
 
 @pytest.fixture
@@ -79,15 +89,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     engines = list(ENGINES)
 
     def group(item: pytest.Item) -> tuple[int, bool]:
-        engine = next((name for name in engines if item.get_closest_marker(name)), "")
+        engine = engine_of(item)
         return (engines.index(engine) + 1, not borrowed(item)) if engine else (0, False)
 
     items.sort(key=group)
-
-
-def given_back(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-    """Whether the engine of this test ends behind it: nobody borrows it next, or the test may have broken it."""
-    return borrowed(item) != borrowed(nextitem) or item.stash.get(FAILED, False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -99,9 +104,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
-    """End an engine once everything else has let it go."""
+    """End an engine that nobody borrows next, once everything else has let it go."""
     try:
         return (yield)
     finally:
-        if borrowed(item) and given_back(item, nextitem):
-            ENGINES[borrowed(item)].end()
+        engine = borrowed(item)
+        if engine and (failed(item) or borrowed(nextitem) != engine):
+            ENGINES[engine].end()

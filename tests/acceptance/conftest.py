@@ -14,7 +14,7 @@ from tests.acceptance.far import SAMPLE, WHY, WIRE
 from tests.acceptance.gates import Gate
 from tests.acceptance.resuming import Ledger
 from tests.acceptance.sessions import over
-from tests.engines import ENGINES, given_back
+from tests.engines import engine_of, failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,8 +49,8 @@ MAKE: dict[str, Callable[[], Any]] = {
     "inline": InlineRunner,
     "thread": lambda: ThreadRunner(max_workers=4),
     "process": lambda: ProcessRunner(max_workers=2),
-    "dask": lambda: DaskRunner(address=ENGINES["dask"].address()),
-    "ray": lambda: RayRunner(address=ENGINES["ray"].address()),
+    "dask": lambda: DaskRunner(n_workers=1, threads_per_worker=2),
+    "ray": lambda: RayRunner(num_cpus=2),
 }
 
 
@@ -73,8 +73,9 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], sessions.S
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Close them behind the folder's last test, and with their engine."""
-    if nextitem is None or FOLDER not in nextitem.path.parents or given_back(item, nextitem):
+    """Close them behind the folder's last test, and before one on another engine: none idles beside the others."""
+    last = nextitem is None or FOLDER not in nextitem.path.parents
+    if last or engine_of(item) != engine_of(nextitem) or failed(item):
         while _made:
             _made.popitem()[1].close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import states
 from anabranch.core.errors import CancelledRun
@@ -15,12 +15,29 @@ from anabranch.named_limits import slots_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from anabranch.core.runs import FlowRunRow
+    from anabranch.core.states import State
     from anabranch.limits.tickets import QueueUp
-    from anabranch.runs.flow_run import FlowRun
+    from anabranch.runs.definition import FlowDefinition
+    from anabranch.session import Session
+
+
+class Queueing(Protocol):
+    """A flow run that may wait for slots."""
+
+    flow: FlowDefinition
+    session: Session
+    name: str
+    row: FlowRunRow
+    slots: Inside | None
+    cancelled: bool
+
+    def changed(self, state: State, attempt: int, /) -> None: ...
+    def interrupted(self, error: BaseException, /) -> State: ...
 
 
 @contextmanager
-def queued(run: FlowRun) -> Iterator[Inside]:
+def queued(run: Queueing) -> Iterator[Inside]:
     """Hold the slots that the run needs: of this process (`concurrency_limit`), and of the record's limit on the flow.
 
     An exception during the wait (Ctrl-C) ends the run.
@@ -46,7 +63,7 @@ def queued(run: FlowRun) -> Iterator[Inside]:
         run.slots = None
 
 
-def given_up(run: FlowRun) -> FlowResult | None:
+def given_up(run: Queueing) -> FlowResult | None:
     """Return the result of a run that was cancelled while it waited, else None."""
     if not (run.cancelled and run.row.state == states.AWAITING_SLOT):
         return None

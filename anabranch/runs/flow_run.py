@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from anabranch.engine.steps import Step
-    from anabranch.flows import Flow
     from anabranch.limits.tickets import Inside
+    from anabranch.runs.definition import FlowDefinition
     from anabranch.runs.resumed import Recorded
     from anabranch.session import Session
 
@@ -43,7 +43,7 @@ class FlowRun:
     """One run of a flow, as hooks see it; implements what `engine.flow_run` needs of the world."""
 
     def __init__(
-        self, flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None,
+        self, flow: FlowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None,
         *, called: bool = False, streams: bool = False,
     ) -> None:  # fmt: skip
         self.flow = flow

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from anabranch.engine.steps import Step
-    from anabranch.flows import Flow
+    from anabranch.runs.definition import FlowDefinition
     from anabranch.runs.resumed import Recorded
 
 
 def generator_of(
-    flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None
+    flow: FlowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None
 ) -> Any:
     """Return a generator of the call's items, as the function makes them; async for an async function."""
     made: list[FlowRun] = []  # filled when the first item is asked for, which may never happen

@@ -44,7 +44,7 @@ def explain(what: Any, task: str = "") -> Explanation:
         _check_here(what._map)
         return _of_maps(session, f"map of {what._map.spec.name!r}", [what._map])
     scope = getattr(what, "scope", None)
-    if scope is None or not hasattr(scope, "maps"):
+    if scope is None or not hasattr(scope, "endings"):
         raise OptionError(f"explain wants a future, a future list, a flow run or its name, got {what!r}")
     return _of_maps(session, f"flow run {scope.flow_run_name!r}", list(scope.endings.maps))
 

@@ -9,6 +9,7 @@ import pytest
 
 from anabranch import session as sessions
 from anabranch import task
+from anabranch.driver.waiting import Waiting
 from anabranch.records.memory import MemoryRecords
 from anabranch.session import Session
 from anabranch.settings import Settings
@@ -65,7 +66,7 @@ def _read(runner: FakeRemoteRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     futures = made.map(range(ITEMS), first, again, bad, chunk=3)
     futures.wait()
     first.open()
-    map, scope = futures._map, type(futures._map.scope)
+    map, scope = futures._map, futures._map.scope
     lost: list[Any] = []
 
     def behind(move: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,10 +86,11 @@ def _read(runner: FakeRemoteRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: P
             again.open()
         return waits(*args)
 
-    waits = scope.wait
-    monkeypatch.setattr(scope, "wait", wait)
+    waits = Waiting.wait
+    monkeypatch.setattr(Waiting, "wait", wait)
     monkeypatch.setattr(scope, "barrier", behind(scope.barrier))
     monkeypatch.setattr(scope, "values", behind(scope.values))
+    monkeypatch.setattr(scope, "value", behind(scope.value))
     found = READS[how](futures)
     assert lost
     return found

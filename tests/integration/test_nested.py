@@ -297,8 +297,8 @@ def test_children_are_recorded_under_their_parent(
     main()
     child = next(map for map in series if map.spec.name == "double")
     above = next(map for map in series if map.spec.name == "parent")
-    assert child.parent_id == f"{above.id}/0"
-    assert "inside" in child.tags
+    assert child.header.parent_id == f"{above.id}/0"
+    assert "inside" in child.header.tags
 
 
 def test_values_of_children_go_with_their_parent(processes: sessions.Session) -> None:

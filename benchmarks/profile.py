@@ -49,7 +49,7 @@ PROCESSES = {
     "anabranch.runners.process.worker": "worker processes",
     "spawn_main": "worker processes",
     "ray::RayWorker": "worker processes",
-    "anabranch.runners.dask.local_cluster": "engine: Dask's scheduler and nannies (wire)",
+    "anabranch.clusters.local": "engine: Dask's scheduler and nannies (wire)",
     "raylet": "engine: raylet (wire)",
     "gcs_server": "engine: GCS (wire)",
 }

@@ -1,20 +1,22 @@
-"""The worker's half of a runner, reached only through a reference: runners never import it."""
+"""What runners reach only through a reference, because they never import it: the worker's half, and own clusters."""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.core.clusters import Cluster
     from anabranch.core.contracts import Chunk, WorkerPort
 
     RunChunk = Callable[[Chunk, WorkerPort], None]
 
 WORKER = "anabranch.worker.run:run_chunk"
+LOCAL_CLUSTER = "anabranch.clusters.local:LocalCluster"
 
 
 def resolve(entry: str | RunChunk | None) -> RunChunk:
@@ -25,9 +27,19 @@ def resolve(entry: str | RunChunk | None) -> RunChunk:
     """
     if callable(entry):
         return entry
-    module, _, name = (entry or WORKER).partition(":")
-    try:
-        found: RunChunk = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise RunnerError(f"cannot load the worker's entry point {entry or WORKER!r}: {error}") from error
+    found: RunChunk = _load(entry or WORKER, "the worker's entry point")
     return found
+
+
+def local_cluster(n_workers: int, threads: int) -> Cluster:
+    """Begin to start a cluster of this machine, which is the runner's to close; raises RunnerError."""
+    found: Cluster = _load(LOCAL_CLUSTER, "the local cluster")(n_workers, threads)
+    return found
+
+
+def _load(reference: str, what: str) -> Any:
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise RunnerError(f"cannot load {what} {reference!r}: {error}") from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import DaskRunner, flow, task
-from anabranch.runners.dask import local_cluster
+from anabranch.clusters import local
 from tests.faults.pipes import read_pid, squares_met_at
 from tests.faults.workers import running, until
 
@@ -25,8 +25,8 @@ WAIT = 60.0
 def test_its_work_is_anothers_and_one_that_computes_is_left_alone(
     here: str, gate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_cluster, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(local_cluster, "STOPPED_LOOKS", 5)
+    monkeypatch.setattr(local, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(local, "STOPPED_LOOKS", 5)
     runner = DaskRunner(n_workers=2)
     work = task(squares_met_at(3, here, gate, str(tmp_path / "first")))
 

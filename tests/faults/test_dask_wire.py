@@ -126,9 +126,9 @@ def test_a_killed_scheduler_ends_the_flow(tmp_path: Path) -> None:
     def main() -> list[str]:
         futures = forever.map(range(10))
         until(lambda: (tmp_path / "begun").exists())
-        hub = runner._link.hub
-        assert hub is not None
-        os.killpg(hub._process.pid, signal.SIGKILL)
+        cluster = runner._link.own
+        assert cluster is not None
+        os.killpg(cluster._process.pid, signal.SIGKILL)
         futures.wait(WAIT)
         later = forever.map(range(3))
         later.wait(WAIT)
@@ -141,16 +141,16 @@ def test_a_borrowed_scheduler_that_is_killed(tmp_path: Path) -> None:
     """It could come back, so there is a time for that; then the engine is lost, and said to be."""
     mine = DaskRunner(n_workers=1)  # somebody's cluster, in a process of its own
     host = Driver(mine)
-    hub = mine._link.hub
-    assert hub is not None
-    borrower = DaskRunner(address=hub.address)
+    cluster = mine._link.own
+    assert cluster is not None
+    borrower = DaskRunner(address=cluster.scheduler_address)
     driver = Driver(borrower)
     borrower._link.client._timeout = 2  # seconds to come back
     held = driver.chunk(driver.task(blob), [1])
     driver.run([held])
     assert isinstance(driver.reports[held.id][0].blocks[0], Held)
     driver.runner.submit([driver.chunk(driver.task(lambda x: time.sleep(1000)), [1])])
-    os.killpg(hub._process.pid, signal.SIGKILL)
+    os.killpg(cluster._process.pid, signal.SIGKILL)
     driver.until(lambda: any(isinstance(event, EngineLost) for event in driver.events))
     with pytest.raises(RunnerError, match="lost"):
         borrower.submit([driver.chunk(1, [1])])

@@ -25,7 +25,7 @@ from anabranch.runners.dask import worker as worker_half
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from anabranch.runners.dask.local_cluster import Hub
+    from anabranch.core.clusters import Cluster
 
 log = logging.getLogger("anabranch.runners")
 
@@ -46,10 +46,10 @@ def require() -> None:
 
 
 class Link:
-    """One connection to one scheduler, with an own cluster behind it where `hub` is given."""
+    """One connection to one scheduler, with an own cluster behind it where `own` is given."""
 
-    def __init__(self, address: str | None, security: Any, hub: Hub | None, put: Callable[[Any], None]) -> None:
-        self.hub = hub
+    def __init__(self, address: str | None, security: Any, own: Cluster | None, put: Callable[[Any], None]) -> None:
+        self.own = own
         self._put = put
         self._topic = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,11 +65,11 @@ class Link:
 
             options = {"security": security} if security is not None else {}
             self.client: Any = distributed.Client(  # type: ignore[no-untyped-call]
-                hub.address if hub else address, set_as_default=False, timeout="30s", **options
+                own.scheduler_address if own else address, set_as_default=False, timeout="30s", **options
             )
         except BaseException as error:
-            if hub is not None:
-                hub.close(timeout=0)
+            if own is not None:
+                own.close(timeout=0)
             if isinstance(error, RunnerError) or not isinstance(error, Exception):
                 raise
             raise RunnerError(f"cannot connect to the Dask scheduler at {address}: {error}") from error
@@ -170,7 +170,7 @@ class Link:
     async def _see_workers(self, found: dict[str, int]) -> None:
         fresh = sorted(found.keys() - self.workers.keys())
         misfits = {name: why for name, why in self.misfits.items() if name in found}
-        if fresh and self.hub is None:
+        if fresh and self.own is None:
             misfits |= await self._look_at(fresh)
         known, self.workers = self.workers, dict(found)
         before, self.misfits = self.misfits, misfits
@@ -283,7 +283,7 @@ class Link:
     @property
     def lost(self) -> str:
         """Why there is no scheduler behind this any more; empty while there is one."""
-        if self.hub is not None and not self.hub.alive:
+        if self.own is not None and not self.own.alive:
             return "the local Dask cluster has ended"
         status = self.client.status  # "connecting": it tries to come back, for as long as its time-out
         known = status in ("running", "connecting")
@@ -301,7 +301,7 @@ class Link:
                 if self.answers and self._topic:
                     self.client.unsubscribe_topic(self._topic)
                     self.client.unsubscribe_topic(STARVED)
-                if self.answers and self.hub is None:
+                if self.answers and self.own is None:
                     self.client.run_on_scheduler(worker_half.forget_topic, topic=self._topic)
             hears = getattr(self.client, "_handle_report_task", None)
             with contextlib.suppress(Exception):
@@ -309,8 +309,8 @@ class Link:
             deadline = monotonic() + QUIET_SECONDS
             while hears is not None and not hears.done() and monotonic() < deadline:
                 sleep(0.01)  # a client that was connecting again says so when it gives up, which nobody asked for
-            if self.hub is not None:
-                self.hub.close()
+            if self.own is not None:
+                self.own.close()
 
 
 def _fit(name: str, theirs: Any) -> None:

@@ -3,7 +3,7 @@
     worker: a chunk's thread --item--> page ----> folder/<port>-<pid>-<n> <---- read <-- driver: "the worker died"
 
 A worker takes a page for each chunk that it runs, and uses it again for later ones. The folder is the
-hub's, and goes with it. Workers of borrowed clusters may live anywhere, and have none.
+cluster's, and goes with it. Workers of borrowed clusters may live anywhere, and have none.
 """
 
 from __future__ import annotations

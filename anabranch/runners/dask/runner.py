@@ -43,9 +43,8 @@ from anabranch.core.surroundings import Driver
 from anabranch.runners.dask import worker as worker_half
 from anabranch.runners.dask.in_flight import InFlight
 from anabranch.runners.dask.link import Link, require
-from anabranch.runners.dask.local_cluster import Hub
 from anabranch.runners.dask.sending import Outgoing
-from anabranch.runners.entry import WORKER
+from anabranch.runners.entry import WORKER, local_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -131,16 +130,16 @@ class DaskRunner(OwnRunner):
             raise RunnerError("this DaskRunner was started before: make a new one")
         require()
         self._sink = sink
-        address, security, hub = self._address, self._security, None
+        address, security, own = self._address, self._security, None
         if self._lent is not None:
             address = getattr(self._lent, "scheduler_address", None) or self._lent.scheduler.address
             security = security or getattr(self._lent, "security", None)
         elif address is None:
-            hub = Hub(self._n_workers, self._threads)
+            own = local_cluster(self._n_workers, self._threads)
         self._around = Driver()  # as a cluster of its own begins
-        link = self._link = Link(address, security, hub, self._actions.put)
+        link = self._link = Link(address, security, own, self._actions.put)
         try:
-            if hub is not None:
+            if own is not None:
                 link.client.wait_for_workers(self._n_workers, timeout=60)
             # Nobody there yet (a cluster that grows on demand): one slot, so that there is a demand.
             self._slots = sum(link.check().values()) or 1
@@ -149,16 +148,16 @@ class DaskRunner(OwnRunner):
         except BaseException:
             link.close()
             raise
-        pages = hub.pages if hub is not None else ""
+        pages = own.pages if own is not None else ""
         self._outgoing = Outgoing(
-            link.client, self._session, self._entry, declared, direct=hub is not None, pages=pages
+            link.client, self._session, self._entry, declared, direct=own is not None, pages=pages
         )
         self._outgoing.reachable = bool(link.workers)
         self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._actions.put, pages)
         self._thread = threading.Thread(target=self._serve, name="anabranch-dask", daemon=True)
         self._thread.start()
         return c.Capabilities(
-            "dask", values="held", values_survive_workers=False, stops_items=True, resources_elastic=hub is None,
+            "dask", values="held", values_survive_workers=False, stops_items=True, resources_elastic=own is None,
             resources=tuple(sorted(self._offers.items())), chunk_seconds=CHUNK_SECONDS,
         )  # fmt: skip
 

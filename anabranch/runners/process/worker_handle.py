@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core.errors import RunnerError
+from anabranch.core.interpreter import interpreter_flags
 from anabranch.runners.placing.page import Page, new_page
 from anabranch.runners.process import wire
 
@@ -139,12 +140,6 @@ class WorkerProcess:
 
     def pipes(self) -> tuple[Pipe, Pipe]:
         return self.chunks, self.control
-
-
-def interpreter_flags() -> list[str]:
-    """The options this interpreter was started with, so that workers behave alike."""
-    found: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return found
 
 
 def oom_kills() -> int:

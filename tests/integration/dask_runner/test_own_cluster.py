@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from anabranch import Secret, get_run_logger
+from anabranch.clusters import local
 from anabranch.core.contracts import Chunk, ChunkLost, Handle, Held, Logs, Packed, Report, ValuesLost, WorkerJoined
 from anabranch.core.errors import ResultReleased, RunnerError
-from anabranch.runners.dask import local_cluster
 from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import MIB, Driver, blob, kill_once
 
@@ -102,9 +102,9 @@ def test_small_values_leave_nothing_behind(own: Driver) -> None:
 
 def test_a_large_constant_leaves_the_driver_once_and_stays_with_nobody_else(own: Driver) -> None:
     """It goes to one worker, the other one takes it from there; neither driver nor scheduler keep a copy."""
-    me, hub = psutil.Process(), own.runner._link.hub
-    assert hub is not None
-    scheduler = psutil.Process(hub._process.pid)
+    me, cluster = psutil.Process(), own.runner._link.own
+    assert cluster is not None
+    scheduler = psutil.Process(cluster._process.pid)
     sent = own.runner._outgoing._scattered
     big = os.urandom(64 * MIB)
     before = [process.memory_info().rss for process in (me, scheduler)]
@@ -270,7 +270,7 @@ def test_modules_of_the_working_folder_are_not_the_librarys(
     for name in ("json", "types", "random", "pickle"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported the wrong module')\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local_cluster, "interpreter_flags", lambda: ["-W", "error::ResourceWarning"])
+    monkeypatch.setattr(local, "interpreter_flags", lambda: ["-W", "error::ResourceWarning"])
     driver = Driver(DaskRunner(n_workers=1))
     try:
         chunk = driver.chunk(driver.task(circumstances), [0])

@@ -42,9 +42,9 @@ def test_the_end_of_the_cluster_is_told(tmp_path: Path) -> None:
     driver = Driver(DaskRunner(n_workers=1))
     stage = driver.task(lambda x: time.sleep(60))
     driver.runner.submit([driver.chunk(stage, [1])])
-    hub = driver.runner._link.hub
-    assert hub is not None
-    os.killpg(hub._process.pid, signal.SIGKILL)
+    cluster = driver.runner._link.own
+    assert cluster is not None
+    os.killpg(cluster._process.pid, signal.SIGKILL)
     driver.until(lambda: any(isinstance(event, EngineLost) for event in driver.events))
     driver.runner.close()
     assert driver.ends == {}
@@ -56,7 +56,7 @@ from anabranch.runners.dask import DaskRunner
 runner = DaskRunner(n_workers=1)
 runner.start(lambda events: None)
 pids = list(runner._link.client.run(os.getpid).values())
-print(json.dumps([runner._link.hub._process.pid, *pids]), flush=True)
+print(json.dumps([runner._link.own._process.pid, *pids]), flush=True)
 if sys.argv[1] == "close":
     runner.close()
 elif sys.argv[1] == "die":

@@ -1,12 +1,12 @@
 """A local Dask cluster outside the driver's process, and the thread of life between the two.
 
-    driver --stdin--> hub process: scheduler + nannies --> worker processes
+    driver --stdin--> its process: scheduler + nannies --> worker processes
            <--pipe--- {"address": "tcp://127.0.0.1:...", "pages": "/tmp/..."}
 
-The scheduler's memory and its share of the interpreter lock stay out of the driver. The hub reads
-its stdin: when that ends, because the driver closed it or died, hub and workers end. It is a session
-of its own, so Ctrl-C in the terminal reaches the driver alone. Meanwhile it looks for workers that a
-signal has stopped, of which the scheduler knows nothing.
+The scheduler's memory and its share of the interpreter lock stay out of the driver. The cluster's process reads
+its stdin: when that ends, because the driver closed it or died, the process and the workers end. It is a
+session of its own, so Ctrl-C in the terminal reaches the driver alone. Meanwhile it looks for workers that
+a signal has stopped, of which the scheduler knows nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import time
 from typing import Any
 
 from anabranch.core.errors import RunnerError
+from anabranch.core.interpreter import interpreter_flags
 from anabranch.core.processes import process_stopped
-from anabranch.runners.process.worker_handle import interpreter_flags
 
 LOOK_SECONDS = 1.0  # between looks at the workers
 STOPPED_LOOKS = 30  # a worker that a signal has stopped at so many of them is ended
@@ -44,13 +44,19 @@ CONFIG = {
 # A json.py in the working folder is not the library's, here and in workers, before they have their path.
 _SAFE = [] if sys.flags.safe_path else ["-P"]
 _MAIN = "import json, sys; o = json.loads(sys.argv[1]); sys.path[:] = o['path']; " \
-        "from anabranch.runners.dask.local_cluster import main; main(o)"  # fmt: skip
+        "from anabranch.clusters.local import main; main(o)"  # fmt: skip
 
 
-class Hub:
-    """Begins to start a local cluster on the loopback interface."""
+class LocalCluster:
+    """Begins to start a Dask cluster of this machine, on the loopback interface; see `core.clusters.Cluster`.
 
-    def __init__(self, n_workers: int, threads: int, timeout: float = 60.0) -> None:
+    Args:
+        n_workers: processes.
+        threads: of each.
+        timeout: seconds until `scheduler_address` gives up.
+    """
+
+    def __init__(self, n_workers: int, threads: int = 1, timeout: float = 60.0) -> None:
         self._timeout = timeout
         self._address = ""
         self.pages = ""  # the folder in which workers note what they run, once the address is known
@@ -71,8 +77,8 @@ class Hub:
             os.close(there)
 
     @property
-    def address(self) -> str:
-        """Its scheduler, once it is up; raises RunnerError when it is not within the time."""
+    def scheduler_address(self) -> str:
+        """Where the scheduler listens, once it is up; raises RunnerError when it does not come up in time."""
         end, data = time.monotonic() + self._timeout, b""
         while not self._address:
             ready, _, _ = select.select([self._pipe], [], [], max(0.0, end - time.monotonic()))
@@ -105,12 +111,12 @@ class Hub:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        if self.pages:  # of a hub that was killed
+        if self.pages:  # of a process that was killed
             shutil.rmtree(self.pages, ignore_errors=True)
 
 
 def main(options: dict[str, Any]) -> None:
-    """The hub process: a cluster until stdin ends."""
+    """The cluster's process: a cluster until stdin ends."""
     import dask
     import distributed
 

@@ -153,8 +153,8 @@ def test_cancelling_stops_a_running_item(dask: DaskRunner, tmp_path: Path) -> No
 def test_cancelling_stops_an_item_before_it_is_known_where_it_runs(
     dask: DaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hear, held = InFlight._hear_start, list[Any]()
-    monkeypatch.setattr(InFlight, "_hear_start", lambda *message: held.append(message))
+    hear, held = InFlight.HEARS["start"], list[Any]()
+    monkeypatch.setitem(InFlight.HEARS, "start", lambda *message: held.append(message))
 
     work = sleeper(tmp_path)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from anabranch.core import contracts as c
 from anabranch.core.culprits import unpicklable
@@ -54,6 +54,28 @@ class InFlight:
         self._deaths: dict[str, frozenset[int]] = {}  # worker -> chunks that ran there when it died
         self._culprits: dict[int, Running] = {}  # chunk -> the one item that ran when its worker died
         self._starved: dict[str, int] = {}  # worker that was ended for its memory -> bytes it had then
+
+    def actions(self) -> dict[str, Callable[..., None]]:
+        """What callers and Dask may bring, by its name."""
+        return {
+            "send": self.on_send,
+            "drop": self.on_drop,
+            "release": self.on_release,
+            "note": self.on_note,
+            "noted": self.on_noted,
+            "stop": self.on_stop,
+            "end": self.on_end,
+            "event": self.on_event,
+            "answer": self.on_answer,
+            "memory": self.on_memory,
+            "erred": self.on_erred,
+            "looked": self.on_looked,
+            "fit": self.on_fit,
+            "starved": self.on_starved,
+            "gone": self.on_gone,
+            "restart": self.on_restart,
+            "worker": self.on_worker,
+        }
 
     def on_send(self, chunks: list[Chunk]) -> None:
         """One call of the client for all that are alike; what cannot be sent is lost, and says why."""
@@ -141,7 +163,7 @@ class InFlight:
     def on_event(self, data: bytes) -> None:
         messages = pickle.loads(zlib.decompress(data[1:]) if data[:1] == b"z" else data[1:])
         for message in messages:
-            getattr(self, f"_hear_{message[0]}")(*message[1:])
+            self.HEARS[message[0]](self, *message[1:])
 
     def _hear_start(self, chunk: int, run: str, worker: str, address: str) -> None:
         sent = self.sent.get(chunk)
@@ -225,6 +247,15 @@ class InFlight:
             self._put(("answer", address, number, good, data))
 
         self.out.append(c.WorkerRequest(chunk, position, kind, payload, reply))
+
+    HEARS: ClassVar[dict[str, Callable[..., None]]] = {
+        "start": _hear_start,
+        "report": _hear_report,
+        "stopped": _hear_stopped,
+        "log": _hear_log,
+        "want": _hear_want,
+        "request": _hear_request,
+    }
 
     def on_answer(self, address: str, number: int, good: bool, data: bytes) -> None:
         # After the notes: a task that goes on must know what was taken back behind it.

@@ -4,7 +4,7 @@
     ------                                                       ----
     submit put release shorten --> actions --+                   scheduler
                                              v                     |
-    sink <------------------- serve thread: chunks in flight --map--> worker: dask_worker.run
+    sink <------------------- serve thread: chunks in flight --map--> worker: worker.run
                                              ^                     |     |
     fetch --pick, gather--+                  +--- topic, key states <----+
                           +---------------------------------------> blocks
@@ -16,7 +16,7 @@ travels the same stream as the end of its key, ahead of it: one that speaks of h
 "key in memory", so the driver never hears of a value that died with its worker before it was kept.
 
 When a worker dies, an own cluster gives its keys back at once (allowed-failures 0), what ran is read from
-the worker's pages (dask_pages), and the dispatcher sends again what was not confirmed. On a borrowed
+the worker's pages (pages), and the dispatcher sends again what was not confirmed. On a borrowed
 cluster Dask runs a key again by itself: as soon as that is heard it is stopped, and what was not accepted
 comes as another attempt, numbered and counted by us. Of keys in memory Dask is made to forget how they
 came about: what dies with its worker is reported as lost, and made again by another attempt. (In the
@@ -29,9 +29,7 @@ from __future__ import annotations
 import logging
 import pickle
 import threading
-import traceback
 import uuid
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +43,7 @@ from anabranch.runners.dask.in_flight import InFlight
 from anabranch.runners.dask.link import Link, require
 from anabranch.runners.dask.sending import Outgoing
 from anabranch.runners.entry import WORKER, local_cluster
+from anabranch.runners.placing.serve_thread import TICK, ServeThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -53,10 +52,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("anabranch.runners")
 
-TICK = 0.5  # seconds between looks at whether the scheduler is still there, and which workers
 CHUNK_SECONDS = 0.4  # of work: a worker takes 5 ms from the end of a task to the next one
 PICK_BYTES = 1 << 20  # values below that are brought without their block
 ORDERED = {"note", "answer", "drop", "release", "call", "end"}  # come after the chunks said before them
+ANYWAY = {"call", "slots"}  # also where the engine is lost
 
 
 class DaskRunner(OwnRunner):
@@ -106,8 +105,8 @@ class DaskRunner(OwnRunner):
         self._around = Driver()
         self._session = uuid.uuid4().hex[:12]
         self._sink: Callable[[Sequence[Event]], None] | None = None
-        self._actions: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._serving = ServeThread("dask")
+        self._put = self._serving.put
         self._link: Link
         self._outgoing: Outgoing
         self._flight: InFlight
@@ -116,7 +115,7 @@ class DaskRunner(OwnRunner):
         self._offers: dict[str, float] = {}
         self._closing = threading.Lock()
         self._closed = self._ending = self._dead = False
-        self._idle = threading.Event()
+        self._look_at = 0.0  # whether the scheduler is still there, and which workers
 
     def __repr__(self) -> str:
         where = self._address or (f"n_workers={self._n_workers}" if self._lent is None else repr(self._lent))
@@ -137,7 +136,7 @@ class DaskRunner(OwnRunner):
         elif address is None:
             own = local_cluster(self._n_workers, self._threads)
         self._around = Driver()  # as a cluster of its own begins
-        link = self._link = Link(address, security, own, self._actions.put)
+        link = self._link = Link(address, security, own, self._put)
         try:
             if own is not None:
                 link.client.wait_for_workers(self._n_workers, timeout=60)
@@ -153,9 +152,9 @@ class DaskRunner(OwnRunner):
             link.client, self._session, self._entry, declared, direct=own is not None, pages=pages
         )
         self._outgoing.reachable = bool(link.workers)
-        self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._actions.put, pages)
-        self._thread = threading.Thread(target=self._serve, name="anabranch-dask", daemon=True)
-        self._thread.start()
+        self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._put, pages)
+        more: dict[str, Callable[..., None]] = {"call": link.after, "slots": self._change_slots}
+        self._serving.start({**self._flight.actions(), **more}, self._turn)
         return c.Capabilities(
             "dask", values="held", values_survive_workers=False, stops_items=True, resources_elastic=own is None,
             resources=tuple(sorted(self._offers.items())), chunk_seconds=CHUNK_SECONDS,
@@ -163,8 +162,7 @@ class DaskRunner(OwnRunner):
 
     def slots(self) -> c.SlotsChanged:
         """Threads of all workers; how many a borrowed cluster may come to have is unknown."""
-        own = self._lent is None and self._address is None
-        return c.SlotsChanged(self._slots, self._n_workers * self._threads if own else None)
+        return c.SlotsChanged(self._slots, self._n_workers * self._threads if self._own else None)
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """Take back what has not started, wait for what runs, let go of keys and connection; ends an own cluster."""
@@ -172,15 +170,12 @@ class DaskRunner(OwnRunner):
             if self._closed:
                 return
             self._closed = True
-        if self._thread is None:
+        if not self._serving.started:
             return
-        inside = threading.current_thread() is self._thread
-        if not cancel and not inside:
-            self._actions.put(("end",))
-            self._idle.wait(timeout)
-        self._actions.put(None)
-        if not inside:
-            self._thread.join(30.0)
+        if not cancel and not self._serving.inside:
+            self._put(("end",))
+            self._serving.idle.wait(timeout)
+        self._serving.end(30.0)
         self._sink = None
         if not self._dead and self._link.answers:
             self._link.tell(worker_half.forget, self._session, None)
@@ -196,10 +191,10 @@ class DaskRunner(OwnRunner):
     def drop(self, shared_ids: Iterable[int]) -> None:
         gone = tuple(shared_ids)
         self._around.drop(gone)
-        self._actions.put(("drop", gone))
+        self._put(("drop", gone))
 
     def submit(self, chunks: Sequence[Chunk]) -> None:
-        if self._closed or self._thread is None:
+        if self._closed or not self._serving.started:
             raise RunnerError(f"this DaskRunner {'is closed' if self._closed else 'was not started'}")
         if self._dead:
             raise RunnerError(self._link.lost or "the Dask cluster was lost")
@@ -208,23 +203,23 @@ class DaskRunner(OwnRunner):
             self._outgoing.around.update((chunk.id, self._around.of(chunk.stages, now)) for chunk in chunks)
         elif now.number:
             self._around.not_ours("Dask")
-        self._actions.put(("submit", tuple(chunks)))
+        self._put(("submit", tuple(chunks)))
 
     def shorten(self, chunk: int, keep: int) -> None:
-        self._actions.put(("note", chunk, max(keep, 0), None))
+        self._put(("note", chunk, max(keep, 0), None))
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
         """Positions that have not started; with `force` also one that runs, where it has a time limit."""
-        self._actions.put(("note", chunk, None, None if positions is None else tuple(positions), force))
+        self._put(("note", chunk, None, None if positions is None else tuple(positions), force))
 
     def release(self, handles: Iterable[Handle]) -> None:
         gone = tuple(handles)
         self._gone.update(gone)
-        self._actions.put(("release", gone))
+        self._put(("release", gone))
 
     def when_told(self, call: Callable[[], None]) -> None:
         """Call it once the notes given before (shorten, cancel) have reached their workers; for tests."""
-        self._actions.put(("call", call))
+        self._put(("call", call))
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         """Nothing to do: a task that waits leaves its worker's pool itself."""
@@ -256,74 +251,41 @@ class DaskRunner(OwnRunner):
 
     # -- the serve thread --------------------------------------------------------------------------
 
-    def _serve(self) -> None:
-        going, look_at = True, 0.0
-        while going:
-            batch = self._take()
-            if monotonic() >= look_at:
-                look_at = monotonic() + TICK
-                self._look()
-            fresh: list[Chunk] = []
-            for action in batch:
-                if action is None:
-                    going = False
-                    break
-                if action[0] == "submit":
-                    fresh.extend(action[1])
-                    continue
-                if fresh and action[0] in ORDERED:
-                    self._act(("send", fresh))
-                    fresh = []
-                self._act(action)
-            if fresh:
-                self._act(("send", fresh))
-            del batch, fresh
-            if not going:
-                self._act(("stop",))
-            if self._ending and not self._flight.open:
-                self._idle.set()
-            self._deliver()
-            self._flight.settle()
-        self._idle.set()
+    def _turn(self, actions: list[tuple[Any, ...]], going: bool) -> None:
+        if monotonic() >= self._look_at:
+            self._look_at = monotonic() + TICK
+            self._look()
+        fresh: list[Chunk] = []
+        for action in actions:
+            if action[0] == "submit":
+                fresh.extend(action[1])
+                continue
+            if fresh and action[0] in ORDERED:
+                self._act("send", fresh)
+                fresh = []
+            self._act(*action)
+        if fresh:
+            self._act("send", fresh)
+        if not going:
+            self._act("stop")
+        if self._ending and not self._flight.open:
+            self._serving.idle.set()
+        events, self._flight.out = self._flight.out, []
+        self._serving.deliver(self._sink, events)
+        self._flight.settle()
 
-    def _take(self) -> list[tuple[Any, ...] | None]:
-        """What has been said since; waits for something, a tick at most."""
-        batch: list[tuple[Any, ...] | None] = []
-        try:
-            batch.append(self._actions.get(timeout=TICK))
-            while len(batch) < 1000:
-                batch.append(self._actions.get_nowait())
-        except Empty:
-            pass
-        return batch
-
-    def _act(self, action: tuple[Any, ...]) -> None:
-        """One action goes wrong, the others go on."""
-        kind, *args = action
+    def _act(self, kind: str, *args: Any) -> None:
         self._ending = self._ending or kind == "end"
-        if kind == "call":
-            self._link.after(*args)
-        elif kind == "slots":
-            self._slots = args[0] or (0 if self._link.misfits else 1)
-            self._outgoing.reachable = args[0] > 0
-            if self._lent is not None or self._address is not None:  # others may bring workers of another kind
-                self._outgoing.declared, self._offers = self._link.resources()
-            slots = self.slots()
-            self._flight.out.append(c.SlotsChanged(slots.now, slots.maximum, self._offers))
-        elif not self._dead:
-            try:
-                getattr(self._flight, f"on_{kind}")(*args)
-            except Exception:
-                log.error("dask: %s failed\n%s", kind, traceback.format_exc())
+        if not self._dead or kind in ANYWAY:
+            self._serving.act(kind, *args)
 
-    def _deliver(self) -> None:
-        out, self._flight.out = self._flight.out, []
-        sink = self._sink
-        if out and sink is not None:
-            try:
-                sink(out)
-            except Exception:
-                log.error("dask: the driver did not take %d events\n%s", len(out), traceback.format_exc())
+    def _change_slots(self, threads: int) -> None:
+        self._slots = threads or (0 if self._link.misfits else 1)
+        self._outgoing.reachable = threads > 0
+        if not self._own:  # others may bring workers of another kind
+            self._outgoing.declared, self._offers = self._link.resources()
+        slots = self.slots()
+        self._flight.out.append(c.SlotsChanged(slots.now, slots.maximum, self._offers))
 
     def _look(self) -> None:
         why = self._link.lost or self._link.unfit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from anabranch.core.surroundings import Surroundings
 
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anabranch.runners.placing.page import Running
-    from anabranch.runners.process.worker_handle import WorkerProcess
 
+W = TypeVar("W")  # a worker, as its runner knows it
 Positions = set[int] | None  # None: all
 
 
+Kind = tuple[tuple[str, float], ...]  # of a worker: the resources that it reserves, () for most
+
+
 @dataclass(slots=True, eq=False)
-class Job:
+class Job(Generic[W]):
     """A chunk on its way: queued, or with a worker."""
 
     id: int
@@ -30,7 +33,8 @@ class Job:
     file: str | None = None  # where its large arguments lie
     order: int = 0
     queued: bool = False
-    worker: WorkerProcess | None = None
+    worker: W | None = None
+    kind: Kind = ()  # of the workers that can run it
     limit: int | None = None
     cancelled: Positions = field(default_factory=set)
     forced: Positions = field(default_factory=set)  # to be stopped even when they run
@@ -39,8 +43,15 @@ class Job:
     told: bool = False  # that it has started
     around: Surroundings = Surroundings()  # of the driver, as it was submitted
 
+    @property
+    def nothing_left(self) -> bool:
+        """Whether none of its items may start any more."""
+        if self.cancelled is None or (self.limit is not None and self.limit <= 0):
+            return True
+        return len(self.cancelled) >= self.size and self.cancelled.issuperset(range(self.size))
+
     def to_stop(self, running: Running) -> bool:
-        """Whether what runs is something that was to be stopped."""
+        """Whether the item that runs was to be stopped."""
         here = running.chunk == self.id and running.position >= 0
         return here and (self.forced is None or running.position in self.forced)
 
@@ -50,13 +61,16 @@ def merge(known: Positions, more: Sequence[int] | None) -> Positions:
     return None if known is None or more is None else known.union(more)
 
 
-class Queue:
+J = TypeVar("J", bound=Job[Any])
+
+
+class Queue(Generic[J]):
     """Jobs that wait: by priority, then in the order they came. Jobs that need resources wait apart."""
 
     def __init__(self, offers: dict[str, float]) -> None:
         self._free = dict(offers)
-        self._plain: list[tuple[int, int, Job]] = []
-        self._needy: list[tuple[int, int, Job]] = []
+        self._plain: list[tuple[int, int, J]] = []
+        self._needy: list[tuple[int, int, J]] = []
         self._orders = 0
 
     def __bool__(self) -> bool:
@@ -67,7 +81,7 @@ class Queue:
         for name, amount in more.items():
             self._free[name] = self._free.get(name, 0.0) + amount
 
-    def push(self, job: Job) -> None:
+    def push(self, job: J) -> None:
         """Add a job; one that was here before gets its old place."""
         if not job.order:
             self._orders += 1
@@ -75,7 +89,7 @@ class Queue:
         job.queued = True
         heapq.heappush(self._needy if job.resources else self._plain, (-job.priority, job.order, job))
 
-    def pop(self, *, idle: bool) -> Job | None:
+    def pop(self, *, idle: bool) -> J | None:
         """The next job for a worker, with its resources taken; only an idle worker gets one that needs some."""
         if self._needy and idle:
             job = self._pop_needy()
@@ -88,7 +102,7 @@ class Queue:
                 return job
         return None
 
-    def _pop_needy(self) -> Job | None:
+    def _pop_needy(self) -> J | None:
         self._needy = sorted(entry for entry in self._needy if entry[2].queued)
         for n, (_, _, job) in enumerate(self._needy):
             if all(amount <= self._free.get(name, amount) for name, amount in job.resources.items()):
@@ -98,7 +112,7 @@ class Queue:
                 return job
         return None
 
-    def count(self, job: Job, step: int) -> None:
+    def count(self, job: J, step: int) -> None:
         """Take a job's resources (-1) or give them back (1)."""
         for name, amount in job.resources.items():
             if name in self._free:

@@ -20,20 +20,22 @@ from anabranch.core.contracts import Handle, Report
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.core.processes import process_stopped
-from anabranch.runners.placing.jobs import Queue
+from anabranch.runners.placing.jobs import Job, merge
+from anabranch.runners.placing.policy import ChunkScheduler
 from anabranch.runners.process import wire
 from anabranch.runners.process.worker_handle import oom_kills
 from anabranch.runners.transport.value_files import block_name, by_value, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.contracts import Event
-    from anabranch.runners.placing.jobs import Job
     from anabranch.runners.placing.page import Running
     from anabranch.runners.process.crew import Crew
     from anabranch.runners.process.worker_handle import WorkerProcess
     from anabranch.runners.transport.value_files import Store
+
+    ProcessJob = Job[WorkerProcess]
 
 MEMORY_SECONDS = 0.25  # between looks at the workers' memory
 STATE_SECONDS = 1.0  # between looks at whether they were stopped
@@ -75,20 +77,23 @@ class Desk:
         self.size = size
         self.memory_limit = memory_limit
         self.max_tasks_per_child = max_tasks_per_child
-        self.jobs: dict[int, Job] = {}
-        self.queue = Queue(offers)
+        self.scheduler: ChunkScheduler[ProcessJob, WorkerProcess] = ChunkScheduler(offers)
         self.shared: dict[int, Shared] = {}
         self.released: deque[Handle] = deque()
         self.closed = self.lost = False
         self._events: list[Event | _Asked] = []
         self._held: set[Handle] = set()
-        self.dropping: set[int] = set()
         self._memory_at = self._state_at = 0.0
         self._oom_kills = oom_kills()
 
     # -- who does what ---------------------------------------------------------------------------
 
-    def take(self, made: Sequence[Job | c.ChunkLost]) -> None:
+    @property
+    def jobs(self) -> dict[int, ProcessJob]:
+        """Chunks that have not ended."""
+        return self.scheduler.jobs
+
+    def take(self, made: Sequence[ProcessJob | c.ChunkLost]) -> None:
         """Queue new chunks; those that could not be pickled have ended already."""
         if self.lost:
             return
@@ -96,52 +101,24 @@ class Desk:
             if isinstance(job, c.ChunkLost):
                 self.tell(job)
                 continue
-            self.jobs[job.id] = job
+            self.scheduler.push(job)
             if self.closed:
                 self.give_back(job)
-            else:
-                self.queue.push(job)
         self.assign()
 
     def assign(self) -> None:
         """Give queued chunks to workers that have room; where there are none left, even out."""
         workers = self.crew.workers
-        self._give_out(workers)
-        busy = sum(bool(w.jobs) and not w.waiting for w in workers)
-        idle = sum(w.ready and not w.jobs and not w.retiring for w in workers)
-        if not (idle and busy):
-            return
-        for worker in workers:
-            if busy < self.size and idle and len(worker.jobs) > 1:
-                idle -= 1
-                busy += 1
+        for worker, job in self.scheduler.give_out(workers, self.size):
+            self._send(worker, job)
+        crowded = self.scheduler.crowded(workers, self.size)
+        if crowded:
+            for worker in crowded:
                 self._take_back(worker)
-        self._give_out(workers)
+            for worker, job in self.scheduler.give_out(workers, self.size):
+                self._send(worker, job)
 
-    def _give_out(self, workers: list[WorkerProcess]) -> None:
-        while self.queue:
-            worker = self._roomy(workers)
-            job = self.queue.pop(idle=not worker.jobs) if worker is not None else None
-            if worker is None or job is None:
-                return
-            self._give(worker, job)
-
-    def _roomy(self, workers: list[WorkerProcess]) -> WorkerProcess | None:
-        idle = half = None
-        running = 0
-        for worker in workers:
-            count = len(worker.jobs)
-            if worker.waiting:
-                continue
-            running += count > 0
-            if worker.ready and not worker.retiring:
-                if not count:
-                    idle = idle or worker
-                elif count == 1:
-                    half = half or worker
-        return idle if idle is not None and running < self.size else half
-
-    def _give(self, worker: WorkerProcess, job: Job) -> None:
+    def _send(self, worker: WorkerProcess, job: ProcessJob) -> None:
         for shared_id in job.shared:
             if shared_id not in worker.sent and shared_id in self.shared:
                 worker.sent.add(shared_id)
@@ -153,8 +130,6 @@ class Desk:
         if job.around.number != worker.around:
             worker.around = job.around.number
             self.control(worker, wire.AROUND, *job.around)
-        worker.jobs[job.id] = job
-        job.worker = worker
         message = wire.chunk_message(job.id, worker.spoken, job.around.number, job.fields, job.file)
         self.crew.send(worker, worker.chunks, message)
         worker.items += job.size
@@ -166,17 +141,12 @@ class Desk:
         for job in worker.take_back():
             self._came_back(worker, job)
 
-    def _came_back(self, worker: WorkerProcess, job: Job) -> None:
+    def _came_back(self, worker: WorkerProcess, job: ProcessJob) -> None:
         """The worker has not begun it and will not."""
-        worker.jobs.pop(job.id)
         worker.items -= job.size
-        job.worker = None
-        job.told = False
-        self.queue.count(job, 1)
+        self.scheduler.came_back(job)
         if self.closed:
             self.give_back(job)
-        else:
-            self.queue.push(job)
 
     def give_all_back(self) -> None:
         """End what is queued, or not begun."""
@@ -186,23 +156,17 @@ class Desk:
         for worker in self.crew.workers:
             self._take_back(worker)
 
-    def give_back(self, job: Job) -> None:
+    def give_back(self, job: ProcessJob) -> None:
         """A queued chunk ends with nothing done."""
         self.end(job)
         self.tell(Report(job.id, 0, 0, True))
 
-    def end(self, job: Job) -> None:
-        del self.jobs[job.id]
-        worker = job.worker
+    def end(self, job: ProcessJob) -> None:
+        worker = self.scheduler.end(job)
         if worker is not None:
-            del worker.jobs[job.id]
-            if not job.waiting:
-                self.queue.count(job, 1)
-            worker.waiting = worker.waiting and not job.waiting
             worker.idle_since = time.monotonic()
             if worker.retiring:
                 self.crew.retire(worker)
-        job.queued = False
         if job.file is not None:
             self.store.unlink((job.file,))
         if not self.jobs:
@@ -216,24 +180,49 @@ class Desk:
         if threading.current_thread() is not self.crew.thread:
             self.crew.wake()
 
-    def blocked(self, job: Job, step: int) -> None:
-        """One item more of it (or one less) waits for others: its worker gets nothing, another one works meanwhile."""
-        before = job.waiting > 0
-        job.waiting = max(0, job.waiting + step)
-        worker = job.worker
-        if worker is None or (job.waiting > 0) == before:
+    # -- what callers ask for --------------------------------------------------------------------
+
+    def shorten(self, chunk: int, keep: int) -> None:
+        job = self.scheduler.shorten(chunk, keep)
+        if job is None:
             return
-        worker.waiting = not before
-        self.queue.count(job, 1 if worker.waiting else -1)
+        if job.worker is not None:
+            self.control(job.worker, wire.LIMIT, chunk, keep)
+        elif job.nothing_left:
+            self.give_back(job)
+
+    def cancel(self, chunk: int, positions: Sequence[int] | None, *, force: bool) -> None:
+        job = self.scheduler.cancel(chunk, positions)
+        if job is None:
+            return
+        worker = job.worker
+        if worker is None:
+            if job.nothing_left:
+                self.give_back(job)
+            return
+        self.control(worker, wire.CANCEL, chunk, None if positions is None else tuple(positions))
+        if force:
+            job.forced = merge(job.forced, positions)  # looked at again, should it be about to start
+            running = worker.page.read()
+            if running is not None and job.to_stop(running):
+                worker.kill("cancel")
+
+    def blocked(self, chunk: int, step: int) -> None:
+        """One item more of it (or one less) waits for others: its worker gets nothing, another one works meanwhile."""
+        worker = self.scheduler.blocked(chunk, step)
+        if worker is None:
+            return
         if worker.waiting:
             self._take_back(worker)
         self.crew.look_soon()
         self.assign()
 
+    def drop(self, shared_ids: Iterable[int]) -> None:
+        self.scheduler.dropping.update(n for n in shared_ids if n in self.shared)
+        self.drop_unneeded()
+
     def drop_unneeded(self) -> None:
-        needed = {n for job in self.jobs.values() for n in job.shared}
-        gone = {n for n in self.dropping if n not in needed}
-        self.dropping -= gone
+        gone = self.scheduler.drop_unneeded()
         files = [self.shared.pop(n).file for n in gone]
         self.store.unlink(name for name in files if name is not None)
         for worker in self.crew.workers:
@@ -331,7 +320,7 @@ class Desk:
         if now >= self._state_at:
             self._state_at = now + STATE_SECONDS
             self._look_for_stopped(now)
-        if self.dropping:
+        if self.scheduler.dropping:
             self.drop_unneeded()
         return soonest
 
@@ -370,7 +359,7 @@ class Desk:
         if not self.closed:
             self.tell(c.WorkerLost(worker.name, "retired" if worker.leaving else how))
 
-    def _verdict(self, worker: WorkerProcess, job: Job, running: Running | None, how: str) -> list[Event]:
+    def _verdict(self, worker: WorkerProcess, job: ProcessJob, running: Running | None, how: str) -> list[Event]:
         """How a chunk ended whose worker died while it was at it."""
         why, text = worker.killed or ("", "")
         on_item = running is not None and running.position >= job.reported

@@ -31,7 +31,7 @@ from anabranch.core.module_state import carried
 from anabranch.core.options import parse_bytes
 from anabranch.core.own_runners import OwnRunner
 from anabranch.runners.entry import WORKER
-from anabranch.runners.placing.jobs import Job, merge
+from anabranch.runners.placing.jobs import Job
 from anabranch.runners.process import wire
 from anabranch.runners.process.crew import Crew
 from anabranch.runners.process.desk import Desk, Shared
@@ -191,8 +191,7 @@ class ProcessRunner(OwnRunner):
         if self._crew is not None:
             self._crew.around.drop(gone)
         with self._desk.lock:
-            self._desk.dropping.update(n for n in gone if n in self._desk.shared)
-            self._desk.drop_unneeded()
+            self._desk.drop(gone)
 
     def submit(self, chunks: Sequence[Chunk]) -> None:
         crew = self._crew
@@ -211,39 +210,16 @@ class ProcessRunner(OwnRunner):
 
     def shorten(self, chunk: int, keep: int) -> None:
         with self._desk.lock:
-            job = self._desk.jobs.get(chunk)
-            if job is None or (job.limit is not None and job.limit <= keep):
-                return
-            job.limit = keep
-            if job.worker is not None:
-                self._desk.control(job.worker, wire.LIMIT, chunk, keep)
-            elif keep <= 0:
-                self._desk.give_back(job)
+            self._desk.shorten(chunk, keep)
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
         with self._desk.lock:
-            job = self._desk.jobs.get(chunk)
-            if job is None:
-                return
-            job.cancelled = merge(job.cancelled, positions)
-            worker = job.worker
-            if worker is None:
-                if job.cancelled is None or job.cancelled.issuperset(range(job.size)):
-                    self._desk.give_back(job)
-                return
-            self._desk.control(worker, wire.CANCEL, chunk, None if positions is None else tuple(positions))
-            if force:
-                job.forced = merge(job.forced, positions)  # looked at again, should it be about to start
-                running = worker.page.read()
-                if running is not None and job.to_stop(running):
-                    worker.kill("cancel")
+            self._desk.cancel(chunk, positions, force=force)
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         """A task waits for others: its worker gets nothing more, and another one works meanwhile."""
         with self._desk.lock:
-            job = self._desk.jobs.get(worker_chunk)
-            if job is not None and job.worker is not None:
-                self._desk.blocked(job, 1 if waiting else -1)
+            self._desk.blocked(worker_chunk, 1 if waiting else -1)
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -288,7 +264,7 @@ class ProcessRunner(OwnRunner):
         self._desk.store.write(name, [(data, buffers)])
         return b"", name
 
-    def _job(self, chunk: Chunk) -> Job | c.ChunkLost:
+    def _job(self, chunk: Chunk) -> Job[WorkerProcess] | c.ChunkLost:
         try:
             data, name = self._parcel(wire.chunk_fields(chunk), f"a{chunk.id}")
         except OSError as error:

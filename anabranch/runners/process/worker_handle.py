@@ -18,7 +18,7 @@ from anabranch.runners.process import wire
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from anabranch.runners.placing.jobs import Job
+    from anabranch.runners.placing.jobs import Job, Kind
     from anabranch.runners.process.wire import Pipe
 
 # Sockets that keep messages apart; the second kind where the first is not known (macOS).
@@ -38,6 +38,8 @@ class WorkerProcess:
 
     Must be made in a thread that lives as long as the runner: Linux ends the worker with that thread.
     """
+
+    kind: Kind = ()  # of `placing.policy.Worker`: all processes are alike
 
     def __init__(
         self, name: str, entry: str, folders: Sequence[str], path: Sequence[str], cwd: str | None, module: str,
@@ -71,7 +73,7 @@ class WorkerProcess:
         self._unread = chunks[1]  # its end too: what it has not read can be taken back
         self.spoken = 0  # control frames
         self.pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
-        self.jobs: dict[int, Job] = {}  # in the order they were sent: the first one runs
+        self.jobs: dict[int, Job[WorkerProcess]] = {}  # in the order they were sent: the first one runs
         self.sent: set[int] = set()  # shared values it has
         self.around = 0  # the number of the driver's surroundings that it was told last
         self.ready = False
@@ -94,7 +96,7 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def take_back(self) -> list[Job]:
+    def take_back(self) -> list[Job[WorkerProcess]]:
         """The jobs that it has not begun, which it now will not: the system gives each message to one of us."""
         if not self.jobs:
             return []

@@ -6,7 +6,7 @@
                   there are chunks for them
 
 None of them holds a processor once it is up: what a task asks Ray for would wait for ever behind workers that wait
-for it. The crew starts where a processor is free, and the places are counted here, node by node.
+for it. The crew starts where a processor is free, and the workers are counted here, node by node.
 
 Ray's callbacks come on threads of its own; they only put what they bring.
 """
@@ -19,72 +19,30 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from anabranch.runners.ray import worker as worker_half
+from anabranch.runners.ray.actor_handle import ActorHandle, when_done
 from anabranch.runners.ray.nodes import options_of
 from anabranch.runners.ray.page import drop_page, take_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from anabranch.runners.placing.jobs import Kind
     from anabranch.runners.placing.page import Running
-    from anabranch.runners.ray.jobs import Sent
-    from anabranch.runners.ray.nodes import Kind, Nodes
+    from anabranch.runners.ray.nodes import Nodes
 
 LINGER_SECONDS = 20.0  # an extra too many stays for so long, for the next task that waits: one takes seconds to start
 KEEP_SECONDS = 5.0  # an actor that reserves something keeps it for so long without work
 AHEAD = 2  # extras started before a task waits for them, at most
-EARLY_DEATHS = 5  # places that may die before they are ready, one after another
-
-
-class Place:
-    """One actor, as the driver sees it."""
-
-    def __init__(self, name: str, actor: Any, kind: Kind, extra: bool) -> None:
-        self.name = name
-        self.actor = actor
-        self.kind = kind
-        self.extra = extra
-        self.run = actor.run
-        self._tell = actor.tell.options(concurrency_group="control")
-        self._listen = actor.listen.options(concurrency_group="listen", num_returns=2)
-        self.jobs: dict[int, Sent] = {}  # in the order they were sent: the first one runs
-        self.sent: set[int] = set()  # shared values it has
-        self.arrived: list[Any] = []  # references of blocks whose report is still to come
-        self.node = ""  # where it is; before it is up, where it is to be
-        self.page = ""  # the file in which it notes what it runs
-        self.calls = 0  # of `run`
-        self.heard = 0  # batches of news
-        self.refusals = 0  # of Ray's to store the last ones
-        self.end = "worker-lost", ""  # reason and words
-        self.died_at = 0.0
-        self.ready = False
-        self.waiting = False
-        self.idle_since = time.monotonic()
-
-    def tell(self, *messages: tuple[Any, ...]) -> Any:
-        return self._tell.remote(messages)
-
-    def listen(self, put: Callable[[tuple[Any, ...]], None], refused: str | None = None) -> None:
-        """Wait for news, which come as ("heard", place, future, reference of a block)."""
-        news, block = self._listen.remote(self.heard, refused)
-        _then(news, lambda future: put(("heard", self, future, block)))
-
-    def greet(self, put: Callable[[tuple[Any, ...]], None]) -> None:
-        """Wait for it to be up, which comes as ("joined", place, future)."""
-        hello = self.actor.hello.options(concurrency_group="control").remote()
-        _then(hello, lambda future: put(("joined", self, future)))
-
-    def told(self, call: Callable[[], None]) -> None:
-        """Call once what was told before has arrived, or never will."""
-        _then(self.tell(), lambda _: call())
+EARLY_DEATHS = 5  # workers that may die before they are ready, one after another
 
 
 class Crew:
-    """The places of one runner; not locked: for its serve thread."""
+    """The workers of one runner; not locked: for its serve thread."""
 
     def __init__(
         self, ray: Any, nodes: Nodes, size: int | None, entry: str, put: Callable[[tuple[Any, ...]], None]
     ) -> None:
-        self.places: list[Place] = []
+        self.workers: list[ActorHandle] = []
         self.nodes = nodes
         self._ray = ray
         self._size = size
@@ -108,7 +66,7 @@ class Crew:
     @property
     def ready(self) -> int:
         """How many chunks can run at once."""
-        return sum(place.ready and not place.extra and not place.kind for place in self.places)
+        return sum(worker.ready and not worker.extra and not worker.kind for worker in self.workers)
 
     # -- how many --------------------------------------------------------------------------------
 
@@ -117,25 +75,25 @@ class Crew:
         now = time.monotonic()
         self._wish_for_nodes()
         self._staff_crew(now)
-        for kind in {place.kind for place in self.places if place.kind}.union(demand):
+        for kind in {worker.kind for worker in self.workers if worker.kind}.union(demand):
             self._staff_kind(kind, demand.get(kind, 0), now)
 
     def _staff_crew(self, now: float) -> None:
-        crew = [place for place in self.places if not place.kind]
-        regular = sum(not place.extra for place in crew)
-        waiting = sum(place.waiting for place in crew)
+        crew = [worker for worker in self.workers if not worker.kind]
+        regular = sum(not worker.extra for worker in crew)
+        waiting = sum(worker.waiting for worker in crew)
         wanted = waiting + min(waiting, AHEAD)  # extras
         spare = len(crew) - regular - wanted
         missing = max(0, min(self.size, self.nodes.cpus) - regular)
         if now >= self._not_before:
             for n in range(missing - min(spare, 0)):
                 self._spawn((), extra=n >= missing)
-        idle = sorted((place for place in crew if not (place.extra or place.jobs)), key=lambda place: place.ready)
-        for place in idle[: max(0, regular - self.size)]:
-            self.end(place)  # the cluster has shrunk
-        for place in [place for place in crew if place.extra and not place.jobs]:
-            if spare > 0 and now - place.idle_since > LINGER_SECONDS:
-                self.end(place)
+        idle = sorted((worker for worker in crew if not (worker.extra or worker.jobs)), key=lambda worker: worker.ready)
+        for worker in idle[: max(0, regular - self.size)]:
+            self.end(worker)  # the cluster has shrunk
+        for worker in [worker for worker in crew if worker.extra and not worker.jobs]:
+            if spare > 0 and now - worker.idle_since > LINGER_SECONDS:
+                self.end(worker)
                 spare -= 1
 
     def _wish_for_nodes(self) -> None:
@@ -153,19 +111,19 @@ class Crew:
 
     def _staff_kind(self, kind: Kind, wanted: int, now: float) -> None:
         """As many as there are chunks and room for; for those that wait, others in their place."""
-        mine = [place for place in self.places if place.kind == kind]
-        holders = [place for place in mine if not place.extra]
-        waiting = [place for place in mine if place.waiting]
+        mine = [worker for worker in self.workers if worker.kind == kind]
+        holders = [worker for worker in mine if not worker.extra]
+        waiting = [worker for worker in mine if worker.waiting]
         if now >= self._not_before:
             for _ in range(min(wanted, self.nodes.room(kind)) - len(holders)):
                 self._spawn(kind, extra=False)
             if wanted > len(waiting) == len(mine) and waiting:
                 self._spawn(kind, extra=True, node=waiting[-1].node)  # what a waiting task has is lent to it
-        others_wait = any(p.kind not in ((), kind) and not p.ready for p in self.places)
+        others_wait = any(p.kind not in ((), kind) and not p.ready for p in self.workers)
         keep = 0.0 if others_wait else KEEP_SECONDS
-        for place in mine:
-            if not (place.jobs or wanted) and (now - place.idle_since >= keep or not place.ready):
-                self.end(place)
+        for worker in mine:
+            if not (worker.jobs or wanted) and (now - worker.idle_since >= keep or not worker.ready):
+                self.end(worker)
 
     def _spawn(self, kind: Kind, *, extra: bool, node: str = "") -> None:
         self._serial += 1
@@ -179,14 +137,14 @@ class Crew:
             options["scheduling_strategy"] = self._on(node)
         if not extra:
             options |= options_of(kind)
-        place = Place(name, self._actor.options(**options).remote(name, self._entry), kind, extra)
-        place.node = node
-        self.places.append(place)
-        place.greet(self._put)
+        worker = ActorHandle(name, self._actor.options(**options).remote(name, self._entry), kind, extra)
+        worker.node = node
+        self.workers.append(worker)
+        worker.greet(self._put)
 
     def _seats(self) -> Counter[str]:
         """How many of the crew each node has, or is to get."""
-        return Counter(place.node for place in self.places if not (place.kind or place.extra))
+        return Counter(worker.node for worker in self.workers if not (worker.kind or worker.extra))
 
     def _on(self, node: str, *, spill: bool = False) -> Any:
         """On that node; with `spill` on another one where its processors are taken."""
@@ -195,45 +153,41 @@ class Crew:
 
     # -- ends ------------------------------------------------------------------------------------
 
-    def died(self, place: Place) -> bool:
-        """Take it out; False: places die before they are ready, again and again."""
-        self.end(place, keep_page=True)
-        self._early = 0 if place.ready else self._early + 1
+    def died(self, worker: ActorHandle) -> bool:
+        """Take it out; False: workers die before they are ready, again and again."""
+        self.end(worker, keep_page=True)
+        self._early = 0 if worker.ready else self._early + 1
         if self._early:
             self._not_before = time.monotonic() + 0.05 * 2**self._early
         return self._early < EARLY_DEATHS
 
-    def last_item(self, place: Place) -> None:
-        """What ran when it died, which comes as ("verdict", place, what): at once on this node."""
+    def last_item(self, worker: ActorHandle) -> None:
+        """What ran when it died, which comes as ("verdict", worker, what): at once on this node."""
         put = self._put
-        if not place.page or place.node not in self.nodes:
-            put(("verdict", place, None))
-        elif place.node == self.nodes.here:
-            put(("verdict", place, take_page(place.page)))
+        if not worker.page or worker.node not in self.nodes:
+            put(("verdict", worker, None))
+        elif worker.node == self.nodes.here:
+            put(("verdict", worker, take_page(worker.page)))
         else:
-            found = self._reader.options(scheduling_strategy=self._on(place.node)).remote(place.page)
-            _then(found, lambda future: put(("verdict", place, _running(future))))
+            found = self._reader.options(scheduling_strategy=self._on(worker.node)).remote(worker.page)
+            when_done(found, lambda future: put(("verdict", worker, _running(future))))
 
-    def end(self, place: Place, *, keep_page: bool = False) -> None:
-        if place in self.places:
-            self.places.remove(place)
+    def end(self, worker: ActorHandle, *, keep_page: bool = False) -> None:
+        if worker in self.workers:
+            self.workers.remove(worker)
         with contextlib.suppress(Exception):  # it has gone
             if self._ray.is_initialized():  # Ray would start anew
-                self._ray.kill(place.actor, no_restart=True)
-        if place.page and not keep_page and place.node == self.nodes.here:
-            drop_page(place.page)
+                self._ray.kill(worker.actor, no_restart=True)
+        if worker.page and not keep_page and worker.node == self.nodes.here:
+            drop_page(worker.page)
 
     def end_all(self) -> None:
         self._wish_nothing()
-        for place in list(self.places):
-            self.end(place)
+        for worker in list(self.workers):
+            self.end(worker)
 
 
 def _running(future: Any) -> Running | None:
     """What a reader found; None when its node went away meanwhile."""
     found: Running | None = None if future.exception() is not None else future.result()
     return found
-
-
-def _then(ref: Any, call: Callable[[Any], None]) -> None:
-    ref.future().add_done_callback(call)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
-from anabranch.runners.placing.jobs import Job
+from anabranch.runners.placing.jobs import Job, W
 from anabranch.runners.ray.nodes import kind_of
 from anabranch.runners.transport.payloads import Payload
 from anabranch.runners.transport.refusals import unserializable
@@ -17,24 +17,20 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import Chunk, Handle
     from anabranch.core.surroundings import Surroundings
-    from anabranch.runners.ray.crew import Place
-    from anabranch.runners.ray.nodes import Kind
 
 STORE_BYTES = 256 << 10  # a larger shared value goes to its workers through Ray's store, once
 
 
 @dataclass(slots=True, eq=False)
-class Sent(Job):
+class RayJob(Job[W]):
     """A chunk: queued, or with an actor."""
 
     payload: Payload = field(default_factory=Payload)
     reads: tuple[Handle, ...] = ()
     inputs: list[tuple[Handle, Any]] = field(default_factory=list)  # blocks that it reads, with their references
-    place: Place | None = None
-    call: int = 0  # its number among those of its place
+    call: int = 0  # its number among those of its worker
     ref: Any = None  # of the call that runs it
     asked: bool = False  # back, should it not have begun
-    kind: Kind = ()  # of the places that can run it
 
 
 @dataclass(slots=True)
@@ -61,7 +57,7 @@ class Outgoing:
             payload = self.store(payload)
         self.shared[shared_id] = Shared(payload, names)
 
-    def job(self, chunk: Chunk, around: Surroundings | None = None) -> Sent | c.ChunkLost:
+    def job(self, chunk: Chunk, around: Surroundings | None = None) -> RayJob[Any] | c.ChunkLost:
         """The chunk pickled, or how it ended because it cannot be."""
         try:
             payload = self._modules.dumps((chunk, around if around is not None and around.number else None))
@@ -69,7 +65,7 @@ class Outgoing:
             return unserializable(chunk, error)
         needs = chunk.stages + tuple(self._named(chunk.stages))
         reads = tuple(dict.fromkeys(handle for handle, _ in chunk.inputs))
-        return Sent(
+        return RayJob(
             chunk.id, len(chunk), b"", needs, chunk.priority, chunk.resources, payload=payload, reads=reads,
             kind=kind_of(chunk.resources),
         )  # fmt: skip

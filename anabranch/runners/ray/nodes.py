@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # with a head that is silent: 60 seconds, unless it is set
+    from anabranch.runners.placing.jobs import Kind
 
-Kind = tuple[tuple[str, float], ...]  # what actors of one kind reserve, in Ray's words; empty for the crew's
+RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"  # with a head that is silent: 60 seconds, unless it is set
 
 _RAYS = {"cpus": "CPU", "gpus": "GPU"}
 _OURS = {"CPU": "cpus", "GPU": "gpus"}

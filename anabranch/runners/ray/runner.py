@@ -3,8 +3,8 @@
     driver                                                          Ray
     ------                                                          ---
     submit put release shorten --> actions --+
-                                             v        --run, tell-->  actor, one a slot: ray_worker
-    sink <------------- serve thread: ray_desk, ray_news                |        |
+                                             v        --run, tell-->  actor, one a slot: worker
+    sink <------------- serve thread: desk, news                      |        |
                                              ^        <--listen------ outbox     | large values
     fetch <--------------- ray.get ----------+-- references of blocks --+-- object store
                                    (inputs of later chunks: read there by the workers themselves)
@@ -17,11 +17,8 @@ are return values of the driver's own calls: they outlive their actor, and go wi
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-import traceback
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
@@ -29,10 +26,12 @@ from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
 from anabranch.core.own_runners import OwnRunner
 from anabranch.core.surroundings import Driver
 from anabranch.runners.entry import WORKER
+from anabranch.runners.placing.serve_thread import TICK, ServeThread
 from anabranch.runners.ray.crew import Crew
+from anabranch.runners.ray.desk import Desk
 from anabranch.runners.ray.jobs import Outgoing
 from anabranch.runners.ray.link import Link, require
-from anabranch.runners.ray.news import TICK, News
+from anabranch.runners.ray.news import News
 from anabranch.runners.ray.nodes import Nodes
 from anabranch.runners.ray.references import Values
 
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.contracts import Chunk, Event, Handle
-
-log = logging.getLogger("anabranch.runners")
 
 CHUNK_SECONDS = 0.4  # of work: an actor takes 2 ms from the end of a call to the next one
 UP_SECONDS = 60.0  # for the first worker
@@ -75,19 +72,20 @@ class RayRunner(OwnRunner):
         self._num_cpus = num_cpus
         self._entry = run_chunk
         self._sink: Callable[[Sequence[Event]], None] | None = None
-        self._actions: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._serving = ServeThread("ray")
+        self._put = self._serving.put
         self._outgoing = Outgoing()
         self._around = Driver()
         self._link: Link
         self._crew: Crew
-        self._desk: News
+        self._desk: Desk
+        self._news: News
         self._values: Values
         self._gone: set[Handle] = set()  # released, the serve thread has not come to it
         self._closing = threading.Lock()
         self._closed = self._dead = False
         self._up = threading.Event()  # there is a worker, or there will be none
-        self._idle = threading.Event()
+        self._look_at = 0.0  # the crew
 
     def __repr__(self) -> str:
         return f"RayRunner(address={self._address!r}, num_cpus={self._num_cpus})"
@@ -106,10 +104,10 @@ class RayRunner(OwnRunner):
             self._begin(link)
             if not self._up.wait(UP_SECONDS):
                 raise RunnerError(f"Ray gave no processor to a worker within {UP_SECONDS:g} s: all are taken")
-            if self._desk.failure is not None:
-                raise self._desk.failure
+            if self._news.failure is not None:
+                raise self._news.failure
         except BaseException:
-            if self._thread is None:
+            if not self._serving.started:
                 link.close()
             self.close(cancel=True)
             raise
@@ -120,17 +118,16 @@ class RayRunner(OwnRunner):
         )  # fmt: skip
 
     def _begin(self, link: Link) -> None:
-        put = self._actions.put
-        nodes = Nodes(link.ray, put)
+        nodes = Nodes(link.ray, self._put)
         if not (self._num_cpus or nodes.cpus):
             raise RunnerError("this Ray has no processors: say how many to use with num_cpus")
         self._outgoing.store = link.ray.put
         self._values = Values(self._gone)
-        self._crew = Crew(link.ray, nodes, self._num_cpus, self._entry, put)
-        self._desk = News(link.ray, self._crew, self._outgoing, self._values, put)
+        self._crew = Crew(link.ray, nodes, self._num_cpus, self._entry, self._put)
+        self._desk = Desk(self._crew, self._outgoing, self._values)
+        self._news = News(link.ray, self._desk, self._crew, self._put)
         self._desk.staff()
-        self._thread = threading.Thread(target=self._serve, name="anabranch-ray", daemon=True)
-        self._thread.start()
+        self._serving.start({**self._desk.actions(), **self._news.actions()}, self._turn, lambda: link.lost)
 
     def slots(self) -> c.SlotsChanged:
         """Workers that are up, and how many there are to be."""
@@ -142,22 +139,19 @@ class RayRunner(OwnRunner):
             if self._closed:
                 return
             self._closed = True
-        if self._thread is None:
+        if not self._serving.started:
             return
-        inside = threading.current_thread() is self._thread
-        self._actions.put(("end",))
-        if not cancel and not inside:
-            self._idle.wait(timeout)
-        self._actions.put(None)
-        if not inside:
-            self._thread.join(30.0)
+        self._put(("end",))
+        if not cancel and not self._serving.inside:
+            self._serving.idle.wait(timeout)
+        self._serving.end(30.0)
         self._sink = None
         self._crew.nodes.close()
-        if not self._desk.headless:  # else nobody is there to be told, and actors end with their nodes
+        if not self._news.headless:  # else nobody is there to be told, and actors end with their nodes
             self._crew.end_all()
         self._values.clear()
         self._outgoing.shared.clear()
-        self._link.close(headless=self._desk.headless)
+        self._link.close(headless=self._news.headless)
 
     # -- what callers say ------------------------------------------------------------------------
 
@@ -168,38 +162,38 @@ class RayRunner(OwnRunner):
     def drop(self, shared_ids: Iterable[int]) -> None:
         gone = tuple(shared_ids)
         self._around.drop(gone)
-        self._actions.put(("drop", gone))
+        self._put(("drop", gone))
 
     def submit(self, chunks: Sequence[Chunk]) -> None:
-        if self._closed or self._thread is None:
+        if self._closed or not self._serving.started:
             raise RunnerError(f"this RayRunner {'is closed' if self._closed else 'was not started'}")
         now, of = self._around.look(), self._around.of
         if now.number and not self._link.own:
             self._around.not_ours("Ray")
         elif now.number:
-            self._actions.put(("submit", [self._outgoing.job(chunk, of(chunk.stages, now)) for chunk in chunks]))
+            self._put(("submit", [self._outgoing.job(chunk, of(chunk.stages, now)) for chunk in chunks]))
             return
-        self._actions.put(("submit", [self._outgoing.job(chunk) for chunk in chunks]))
+        self._put(("submit", [self._outgoing.job(chunk) for chunk in chunks]))
 
     def shorten(self, chunk: int, keep: int) -> None:
-        self._actions.put(("shorten", chunk, max(keep, 0)))
+        self._put(("shorten", chunk, max(keep, 0)))
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
         """Positions that have not started; with `force` also one that runs, where it has a time limit."""
-        self._actions.put(("cancel", chunk, None if positions is None else tuple(positions), force))
+        self._put(("cancel", chunk, None if positions is None else tuple(positions), force))
 
     def release(self, handles: Iterable[Handle]) -> None:
         gone = tuple(handles)
         self._gone.update(gone)
-        self._actions.put(("release", gone))
+        self._put(("release", gone))
 
     def when_told(self, call: Callable[[], None]) -> None:
         """Call it once the notes given before (shorten, cancel) have reached their workers; for tests."""
-        self._actions.put(("call", call))
+        self._put(("call", call))
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         """A task waits for others: its worker gets nothing more, and another one works meanwhile."""
-        self._actions.put(("blocked", worker_chunk, 1 if waiting else -1))
+        self._put(("blocked", worker_chunk, 1 if waiting else -1))
 
     def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
         """Values of a block, as copies; the block comes to this machine as a whole."""
@@ -216,81 +210,43 @@ class RayRunner(OwnRunner):
             if handle in self._gone:
                 raise ResultReleased(f"the values of {handle} were released") from None
             if isinstance(error, self._link.ray.exceptions.ObjectLostError):
-                self._actions.put(("lost", handle))
+                self._put(("lost", handle))
                 raise ValueLost(f"{handle} was lost with its node; it is made again: ask for it once more") from error
             raise RunnerError(f"cannot bring {handle} from Ray: {type(error).__name__}: {error}") from error
         return [block[slot] for slot in slots]
 
     # -- the serve thread --------------------------------------------------------------------------
 
-    def _serve(self) -> None:
-        desk, going, look_at = self._desk, True, 0.0
-        while going:
-            batch = self._take()
-            self._see()
-            for action in batch:
-                if action is None:
-                    going = False
-                    action = ("stop",)
-                self._act(action)
-                del action
-                if not going:
-                    break
-            del batch
-            if time.monotonic() >= look_at and not self._dead:
-                look_at = time.monotonic() + TICK
-                self._attempt("look", desk.look)
-            self._see()
-            if going and not self._dead:
-                self._attempt("assign", desk.assign)
-            if self._crew.ready or desk.failure is not None:
-                self._up.set()
-            if self._dead or (desk.ending and not desk.jobs):
-                self._idle.set()
-            self._deliver()
-        self._up.set()
-        self._idle.set()
+    def _turn(self, actions: list[tuple[Any, ...]], going: bool) -> None:
+        self._see()
+        for action in actions:
+            self._act(*action)
+        if not going:
+            self._act("stop")
+        if time.monotonic() >= self._look_at and not self._dead:
+            self._look_at = time.monotonic() + TICK
+            self._serving.attempt("look", self._news.look)
+        self._see()
+        if going and not self._dead:
+            self._serving.attempt("assign", self._desk.assign)
+        if self._crew.ready or self._news.failure is not None or not going:
+            self._up.set()
+        if self._dead or (self._desk.ending and not self._desk.jobs):
+            self._serving.idle.set()
+        events, self._desk.out = self._desk.out, []
+        self._serving.deliver(self._sink, events)
 
-    def _take(self) -> list[tuple[Any, ...] | None]:
-        """What has been said since; waits for something, a tick at most."""
-        batch: list[tuple[Any, ...] | None] = []
-        try:
-            batch.append(self._actions.get(timeout=TICK))
-            while len(batch) < 1000:
-                batch.append(self._actions.get_nowait())
-        except Empty:
-            pass
-        return batch
-
-    def _act(self, action: tuple[Any, ...]) -> None:
-        kind, *args = action
+    def _act(self, kind: str, *args: Any) -> None:
         if not self._dead:
-            self._attempt(kind, getattr(self._desk, f"on_{kind}"), *args)
-
-    def _attempt(self, what: str, act: Callable[..., None], *args: Any) -> None:
-        """One action goes wrong, the others go on."""
-        try:
-            act(*args)
-        except Exception:
-            if not self._link.lost:
-                log.error("ray: %s failed\n%s", what, traceback.format_exc())
+            self._serving.act(kind, *args)
 
     def _see(self) -> None:
         """Find out whether the engine is lost."""
         if self._dead:
             return
-        why = self._link.lost or (str(self._desk.failure) if self._desk.failure is not None else "")
+        why = self._link.lost or (str(self._news.failure) if self._news.failure is not None else "")
         if why:
             self._dead = True
             self._desk.give_up()
             if not self._closed:
                 self._desk.out.append(c.EngineLost(why))
-
-    def _deliver(self) -> None:
-        out, self._desk.out = self._desk.out, []
-        sink = self._sink
-        if out and sink is not None:
-            try:
-                sink(out)
-            except Exception:
-                log.error("ray: the driver did not take %d events\n%s", len(out), traceback.format_exc())

@@ -117,11 +117,11 @@ def never() -> str:
 def far_from_the_driver() -> None:
     """The item that kills its worker runs on the other node: its page is read there."""
     runner_nodes = runner._crew.nodes
-    here = [place for place in runner._crew.places if place.node == runner_nodes.here]
+    here = [place for place in runner._crew.workers if place.node == runner_nodes.here]
     for place in here:  # so that it can only run on the other node
         ray.kill(place.actor)
     runner._crew._size = 1
-    until(lambda: not any(place.node == runner_nodes.here for place in runner._crew.places))
+    until(lambda: not any(place.node == runner_nodes.here for place in runner._crew.workers))
     futures = deadly.map(range(12))
     wait(futures)
     SAW["deadly"] = [(i, state.name, state.attempt) for i, state in enumerate(futures.states) if state.attempt > 1]

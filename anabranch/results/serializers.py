@@ -15,8 +15,8 @@ import cloudpickle
 
 from anabranch.core.asking import told
 from anabranch.core.culprits import unpicklable
+from anabranch.core.encoder import Encoder
 from anabranch.core.errors import ConfigurationError, SerializationError
-from anabranch.core.own_code import pickler
 
 if TYPE_CHECKING:
     import mmap
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Bytes = bytes | bytearray | memoryview | mmap.mmap
 
-_Kept = pickler(cloudpickle.Pickler, kept=True)
+_kept = Encoder(cloudpickle.Pickler, kept=True)
 APART = 4096  # bytes; a smaller array is part of the pickle
 
 
@@ -60,12 +60,9 @@ class PickleSerializer:
 
     def dumps(self, value: Any) -> bytes:
         try:
-            data = pickle.dumps(value, protocol=5)
-            if b"__main__" not in data:
-                return data
-        except Exception:  # a lambda, a local class, or a value that cloudpickle refuses too
-            pass
-        return _tried(value, _cloudpickled)
+            return _kept.dumps(value)
+        except Exception as error:  # whatever the object's own code raises
+            raise unpicklable(value, error, _kept.by_value) from error
 
     def loads(self, data: bytes | memoryview) -> Any:
         return _rebuilt(self.name, pickle.loads, data)
@@ -73,28 +70,10 @@ class PickleSerializer:
     def save(self, value: Any) -> Saved:
         """Return the value with its large arrays apart, as views of the value's own memory."""
         buffers: list[memoryview] = []
-
-        def in_place(buffer: pickle.PickleBuffer) -> bool:
-            try:
-                view = buffer.raw()
-            except BufferError:  # a buffer in pieces
-                return True
-            if view.nbytes < APART:
-                return True
-            buffers.append(view)
-            return False
-
         try:
-            data = pickle.dumps(value, protocol=5, buffer_callback=in_place)
-            if b"__main__" not in data:
-                return Saved(data, buffers)
-        except Exception:  # as in `dumps`
-            pass
-        buffers.clear()
-        try:
-            return Saved(_Kept.dumps(value, in_place), buffers)
+            return Saved(_kept.dumps(value, buffers, APART), buffers)
         except Exception as error:  # whatever the object's own code raises
-            raise unpicklable(value, error, _cloudpickled) from error
+            raise unpicklable(value, error, _kept.by_value) from error
 
     def restore(self, saved: Saved) -> Any:
         """Return the value around those buffers; arrays are writable where the buffers are."""
@@ -177,11 +156,6 @@ def _rebuilt(name: str, loads: Callable[[Any], Any], data: Bytes) -> Any:
         return loads(data)
     except Exception as error:  # whatever the object's own code raises
         raise SerializationError(f"cannot rebuild the value ({name}): {told(error)}") from error
-
-
-def _cloudpickled(value: Any) -> bytes:
-    data: bytes = _Kept.dumps(value)
-    return data
 
 
 def _jsoned(value: Any) -> bytes:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from anabranch import logs
+from anabranch.core.encoder import Encoder
 from anabranch.core.errors import AnabranchError
-from anabranch.core.own_code import pickler
 from anabranch.core.runs import StoredRow
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anabranch.core.runs import Row
     from anabranch.core.stores import ResultStore
 
-_Kept = pickler(cloudpickle.Pickler, kept=True)
+_kept = Encoder(cloudpickle.Pickler, kept=True)  # as the store's own serializer
 TOGETHER_SECONDS = 0.05
 
 
@@ -56,7 +56,7 @@ class CallValues:
     def keep(self, map_id: str, index: int, digest: bytes, value: Any) -> None:
         """Take a value as it is now; one that cannot be pickled is left out, and said to be."""
         try:
-            data = _dumps(value)
+            data = _kept.dumps(value)
         except Exception as error:  # whatever a value's own code raises
             self._warn(f"the value of a call is not stored, so it runs again if the flow is resumed: {error}")
             return
@@ -115,15 +115,3 @@ class CallValues:
         if not self._warned:
             self._warned = True
             logs.warn(text)
-
-
-def _dumps(value: Any) -> bytes:
-    """As the store's own serializer: what lives in `__main__` by value."""
-    try:
-        data: bytes = pickle.dumps(value, protocol=5)
-        if b"__main__" not in data:
-            return data
-    except Exception:  # cloudpickle may know how
-        pass
-    kept: bytes = _Kept.dumps(value)
-    return kept

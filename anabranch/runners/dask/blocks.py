@@ -15,15 +15,14 @@ from anabranch.core.asking import told
 from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import SerializationError
 from anabranch.core.own_code import pickler
-from anabranch.runners.transport.packing import packed
-from anabranch.runners.transport.refusals import fail, without_unpicklable
-from anabranch.runners.transport.value_files import pickled
+from anabranch.runners.transport.packing import pack_blocks, packed
+from anabranch.runners.transport.refusals import fail
+from anabranch.runners.transport.value_files import PACKED_BYTES, pickled
 
 if TYPE_CHECKING:
     from anabranch.core.contracts import Block, Report
 
 _Pickler = pickler(cloudpickle.Pickler)
-PACKED_BYTES = 64 << 10  # a block above that does not come home with its report
 
 
 class Blocks:
@@ -137,29 +136,28 @@ def encode(report: Report, inline_limit: int, blocks: Blocks | None) -> bool:
     """
     if blocks is None and sum(b.nbytes for b in report.blocks if b is not None) > PACKED_BYTES:
         return False
-    found: list[Block] = []
-    for stage, block in enumerate(report.blocks):
-        if not isinstance(block, Inline):
-            found.append(block)
-            continue
-        values = block.values
-        try:
-            meter = _measure(values)
-        except BaseException:  # whatever a value's own code raises
-            values = without_unpicklable(report, stage, values)
-            meter = _measure(values)
+    before, large = report.blocks, False
+
+    def pack(stage: int, values: list[Any]) -> Block:
+        nonlocal large
+        if large:
+            return None
+        meter = _measure(values)
         limit = min(PACKED_BYTES, inline_limit * max(1, len(values)))
         small = packed(values, b"".join(meter.parts), limit) if meter.size <= limit else None
         if small is not None:
-            found.append(small)
-        elif blocks is None:
-            return False
-        else:
-            blocks.values[stage, report.first] = values
-            blocks.nbytes += meter.size
-            found.append(Held(meter.size))
-    report.blocks = tuple(found)
-    return True
+            return small
+        if blocks is None:
+            large = True
+            return None
+        blocks.values[stage, report.first] = values
+        blocks.nbytes += meter.size
+        return Held(meter.size)
+
+    pack_blocks(report, pack)
+    if large:
+        report.blocks = before
+    return not large
 
 
 def _codes(report: Report, stages: int) -> Sequence[bytes]:

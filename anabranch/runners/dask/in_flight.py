@@ -14,12 +14,11 @@ import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from anabranch.core import contracts as c
-from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import SerializationError, VersionMismatch
 from anabranch.runners.dask import worker as worker_half
 from anabranch.runners.dask.pages import running_at
 from anabranch.runners.dask.sending import Sent
-from anabranch.runners.transport.value_files import by_value
+from anabranch.runners.transport.requests import answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,13 +238,7 @@ class InFlight:
         self._link.tell(worker_half.give, self._session, shared_id, value, workers=[address])
 
     def _hear_request(self, number: int, chunk: int, position: int, kind: str, payload: Any, address: str) -> None:
-        def reply(good: bool, payload: Any) -> None:
-            try:
-                data = by_value(payload)
-            except Exception as error:
-                good, data = False, by_value(unpicklable(payload, error, by_value, "answer"))
-            self._put(("answer", address, number, good, data))
-
+        reply = answering(lambda good, data: self._put(("answer", address, number, good, data)))
         self.out.append(c.WorkerRequest(chunk, position, kind, payload, reply))
 
     HEARS: ClassVar[dict[str, Callable[..., None]]] = {

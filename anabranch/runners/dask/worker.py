@@ -14,26 +14,26 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
-import sys
 import threading
 import time
 import traceback
 import zlib
 from collections import OrderedDict
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import cloudpickle
 
 from anabranch.core import secrets, surroundings
 from anabranch.core.asking import told
 from anabranch.core.contracts import WAIT, ChunkLost, Report
-from anabranch.core.errors import RunnerError, SerializationError, VersionMismatch
+from anabranch.core.errors import RunnerError, SerializationError
 from anabranch.core.script import be_a_worker
 from anabranch.runners.dask.blocks import ArrivedBlock, Blocks, Scattered, combine, encode
 from anabranch.runners.dask.pages import new_page
 from anabranch.runners.entry import resolve
+from anabranch.runners.placing.port_state import PortState
 from anabranch.runners.process.children import Children, needs_child
+from anabranch.runners.transport import versions as transport_versions
+from anabranch.runners.transport.requests import Requests
 from anabranch.runners.transport.value_files import by_value
 
 if TYPE_CHECKING:
@@ -60,20 +60,10 @@ def versions() -> dict[str, str]:
     """What has to agree between driver and workers."""
     import distributed
 
-    return {
-        "Python": f"{sys.version_info[0]}.{sys.version_info[1]}",
-        "anabranch": getattr(sys.modules.get("anabranch"), "__version__", "?"),
-        "cloudpickle": cloudpickle.__version__,
-        "distributed": str(getattr(distributed, "__version__", "?")),
-    }
+    return transport_versions.versions(distributed=getattr(distributed, "__version__", "?"))
 
 
-def compare(driver: dict[str, str], worker: dict[str, str], name: str) -> None:
-    """Raises VersionMismatch, naming both, when they differ."""
-    pairs = [(what, ours, worker.get(what)) for what, ours in driver.items()]
-    differ = [f"{what} {ours} here, {theirs} there" for what, ours, theirs in pairs if ours != theirs]
-    if differ:
-        raise VersionMismatch(f"the driver and the Dask worker {name} do not fit: {'; '.join(differ)}")
+compare = partial(transport_versions.compare, "Dask")
 
 
 class Session:
@@ -85,10 +75,9 @@ class Session:
         self.loading: dict[int, threading.Event] = {}  # shared values that a thread is getting
         self.given: dict[int, Payload | Scattered | None] = {}
         self.waits: dict[int, threading.Event] = {}
-        self.limits: OrderedDict[int, int] = OrderedDict()
-        self.cancelled: OrderedDict[int, set[int] | None] = OrderedDict()
+        self.state = PortState(NOTES_KEPT)
         self.seen: OrderedDict[int, None] = OrderedDict()  # chunks that have begun here
-        self.replies: dict[int, SimpleQueue[tuple[bool, bytes]]] = {}
+        self.requests = Requests()
         self.children: Children | None = None
         self.pages: list[Page] = []  # those that no chunk uses now
 
@@ -135,13 +124,9 @@ def note(session: str, chunk: int, keep: int | None, positions: Sequence[int] | 
     mine = session_of(session)
     with mine.lock:
         if keep is not None:
-            mine.limits[chunk] = min(keep, mine.limits.get(chunk, keep))
+            mine.state.shorten(chunk, keep)
         else:
-            known = mine.cancelled.get(chunk, set())
-            mine.cancelled[chunk] = None if positions is None or known is None else known.union(positions)
-        for book in (mine.limits, mine.cancelled):
-            while len(book) > NOTES_KEPT:
-                book.popitem(last=False)
+            mine.state.cancel(chunk, positions)
         seen = chunk in mine.seen
     if mine.children is not None:
         if keep is not None:
@@ -163,9 +148,7 @@ def give(session: str, shared_id: int, value: Payload | Scattered | None) -> Non
 
 def answer(session: str, number: int, good: bool, data: bytes) -> None:
     """What the driver says to a request."""
-    reply = session_of(session).replies.pop(number, None)
-    if reply is not None:
-        reply.put((good, data))
+    session_of(session).requests.reply(number, good, data)
 
 
 def forget(session: str, shared_ids: Iterable[int] | None) -> None:
@@ -329,6 +312,7 @@ class DaskPort:
         self.worker = worker.name if isinstance(worker.name, str) else f"dask-{worker.name}"
         self.blocks = Blocks()
         self._mine = mine
+        self.limit, self.cancelled = mine.state.limit, mine.state.cancelled
         self._chunk = chunk
         self._inline = inline
         self._inputs = dict(zip(dict.fromkeys(handle.chunk for handle, _ in chunk.inputs), inputs, strict=False))
@@ -355,8 +339,7 @@ class DaskPort:
         self._inputs, self._waiting = {}, []
         self._place.end()
         with self._mine.lock:
-            self._mine.limits.pop(self._chunk.id, None)
-            self._mine.cancelled.pop(self._chunk.id, None)
+            self._mine.state.forget(self._chunk.id)
             if self._page is not None:
                 self._mine.pages.append(self._page)
         return blocks
@@ -437,15 +420,6 @@ class DaskPort:
         text = f"a value that it reads does not unpickle on the worker: {why}"
         return ChunkLost(self._chunk.id, "unserializable", text, suspects)
 
-    def limit(self, chunk: int) -> int | None:
-        return self._mine.limits.get(chunk)
-
-    def cancelled(self, chunk: int, position: int) -> bool:
-        if not self._mine.cancelled:
-            return False
-        found = self._mine.cancelled.get(chunk, ())
-        return found is None or position in found
-
     def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
         """For blame alone: what may have to be stopped runs in a child."""
         if self._page is not None:
@@ -455,19 +429,11 @@ class DaskPort:
         self._logs.append(("log", lines, dropped))  # leaves with the report that follows
 
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
-        number = next(_numbers)
-        reply: SimpleQueue[tuple[bool, bytes]] = SimpleQueue()
-        self._mine.replies[number] = reply
-        self._send(("request", number, chunk, position, kind, payload, self._dask.address))
-        try:
-            good, data = reply.get(timeout=PATIENCE if kind == WAIT else None)
-        except Empty:
-            self._place.leave()
-            good, data = reply.get()
-        found = pickle.loads(data)
-        if good:
-            return found
-        raise found if isinstance(found, BaseException) else RunnerError(str(found))
+        def send(number: int) -> None:
+            self._send(("request", number, chunk, position, kind, payload, self._dask.address))
+
+        patience = PATIENCE if kind == WAIT else None
+        return self._mine.requests.ask(send, patience, self._place.leave)
 
     def stopped(self, lost: ChunkLost, item: ItemTimedOut | ItemCancelled | None) -> None:
         """Its child is dead; values that waited for the chunk's last report leave with an empty one."""

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core import contracts as c
 from anabranch.core.contracts import Handle, Report
-from anabranch.core.culprits import unpicklable
-from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.core.errors import VersionMismatch
 from anabranch.core.processes import process_stopped
 from anabranch.runners.placing.jobs import Job, merge
 from anabranch.runners.placing.policy import ChunkScheduler
 from anabranch.runners.process import wire
 from anabranch.runners.process.worker_handle import oom_kills
-from anabranch.runners.transport.value_files import block_name, by_value, refused
+from anabranch.runners.transport.requests import answering, opened
+from anabranch.runners.transport.value_files import block_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -427,18 +427,11 @@ class Desk:
     def _opened(self, asked: _Asked) -> Event | None:
         worker = asked.worker
 
-        def reply(good: bool, payload: Any) -> None:
-            try:
-                answer = by_value(payload)
-            except Exception as error:
-                good, answer = False, by_value(unpicklable(payload, error, refused, "answer"))
+        def say(good: bool, answer: bytes) -> None:
             with self.lock:
                 if worker in self.crew.workers:
                     self.control(worker, wire.REPLY, asked.number, good, answer)
 
-        try:
-            payload = pickle.loads(asked.data)
-        except Exception as error:  # whatever the payload's own code raises
-            reply(False, RunnerError(f"the request {asked.kind!r} does not unpickle in the driver: {error!r}"))
-            return None
-        return c.WorkerRequest(asked.chunk, asked.position, asked.kind, payload, reply)
+        reply = answering(say)
+        payload = opened(asked.kind, asked.data, reply)
+        return None if payload is None else c.WorkerRequest(asked.chunk, asked.position, asked.kind, payload[0], reply)

@@ -17,16 +17,14 @@ import os
 import pickle
 import select
 import struct
-import sys
 import threading
 from array import array
 from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from anabranch.core.contracts import Chunk, Held, Packed, Report
+from anabranch.runners.transport import versions as transport_versions
 
 if TYPE_CHECKING:
     import socket
@@ -96,9 +94,7 @@ def _array(column: tuple[str, bytes] | None) -> array[int] | None:
 
 def versions() -> dict[str, str]:
     """What has to be the same on both sides."""
-    ours = sys.modules[__name__.partition(".")[0]]
-    python = ".".join(map(str, sys.version_info[:3]))
-    return {"Python": python, ours.__name__: ours.__version__, "cloudpickle": cloudpickle.__version__}
+    return transport_versions.versions(python=3)
 
 
 class _Frames:

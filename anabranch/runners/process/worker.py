@@ -1,6 +1,6 @@
 """The worker process of `ProcessRunner`: the main thread runs chunks, another listens to the driver meanwhile.
 
-Started with ``python -c`` by `process_pool.WorkerProcess`, so nothing of the user's program is run again.
+Started with ``python -c`` by `worker_handle.WorkerProcess`, so nothing of the user's program is run again.
 """
 
 from __future__ import annotations
@@ -13,40 +13,31 @@ import signal
 import sys
 import threading
 import traceback
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import forks, secrets
-from anabranch.core.contracts import Chunk, Handle, Held, Inline, Packed
-from anabranch.core.culprits import unpicklable
+from anabranch.core import forks
+from anabranch.core.contracts import Chunk, Handle, Held, Packed
 from anabranch.core.errors import RunnerError
 from anabranch.core.script import be_a_worker
-from anabranch.core.sizes import sizeof
 from anabranch.core.surroundings import Surroundings, Worker
 from anabranch.runners.entry import resolve
 from anabranch.runners.placing.page import Page
+from anabranch.runners.placing.port_state import PortState, bound
 from anabranch.runners.process import wire
-from anabranch.runners.transport.packing import packed
-from anabranch.runners.transport.refusals import fail_all, without_unpicklable
-from anabranch.runners.transport.value_files import (
-    LARGE,
-    PACKED_BYTES,
-    Store,
-    Values,
-    block_name,
-    by_value,
-    pickled,
-    refused,
-)
+from anabranch.runners.transport.packing import pack_blocks, refuse, small
+from anabranch.runners.transport.refusals import raised
+from anabranch.runners.transport.requests import Requests, encoded
+from anabranch.runners.transport.value_files import Store, Values, block_name, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Block, LogLine, Report
+    from anabranch.core.contracts import LogLine, Report
     from anabranch.runners.entry import RunChunk
     from anabranch.runners.transport.value_files import Block as File
 
 _PR_SET_PDEATHSIG = 1
+AROUNDS_KEPT = 256  # surroundings of the driver: chunks that are on their way may have been sent in older ones
 
 
 class ProcessPort:
@@ -64,11 +55,10 @@ class ProcessPort:
         self._raw: dict[int, tuple[bytes, str | None]] = {}  # shared values that nobody looked at yet
         self._shared: dict[int, Any] = {}
         self._open: dict[Handle, File] = {}  # blocks that the running chunk reads
-        self._limits: dict[int, int] = {}
-        self._cancelled: dict[int, set[int] | None] = {}
+        self._state = PortState()
+        self.cancelled = self._state.cancelled
         self._around, self._arounds = Worker(), {0: Surroundings()}  # of the driver
-        self._replies: dict[int, SimpleQueue[tuple[bool, bytes]]] = {}
-        self._numbers = 0
+        self._requests = Requests()
         self._heard = 0  # control frames
         self._news = threading.Condition()
         self._inline_limit = 1024
@@ -94,7 +84,7 @@ class ProcessPort:
         return Values(found)
 
     def report(self, report: Report) -> None:
-        report.blocks = tuple(self._packed(report, stage, block) for stage, block in enumerate(report.blocks))
+        pack_blocks(report, lambda stage, values: self._packed(report, stage, values))
         self._control.send(wire.report_frame(report))
         if report.final:
             self._unended = False
@@ -104,13 +94,7 @@ class ProcessPort:
         with self._news:
             while self._control.unread():
                 self._news.wait()
-            return self._limits.get(chunk)
-
-    def cancelled(self, chunk: int, position: int) -> bool:
-        if not self._cancelled:
-            return False
-        found = self._cancelled.get(chunk, ())
-        return found is None or position in found
+            return self._state.limit(chunk)
 
     @property
     def capped(self) -> bool:
@@ -125,48 +109,23 @@ class ProcessPort:
         self._control.send(wire.message(wire.LOGS, lines, dropped))
 
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
-        try:
-            data = by_value(payload)
-        except Exception as error:
-            raise unpicklable(payload, error, refused, kind) from error
-        answer: SimpleQueue[tuple[bool, bytes]] = SimpleQueue()
-        with self._news:
-            self._numbers += 1
-            number = self._numbers
-            self._replies[number] = answer
-        self._control.send(wire.message(wire.REQUEST, number, chunk, position, kind, data))
-        good, body = answer.get()
-        found = pickle.loads(body)
-        if good:
-            return found
-        raise found if isinstance(found, BaseException) else RunnerError(str(found))
+        data = encoded(kind, payload)
+        send, message = self._control.send, wire.message
+        return self._requests.ask(lambda number: send(message(wire.REQUEST, number, chunk, position, kind, data)))
 
     # -- values ----------------------------------------------------------------------------------
 
-    def _packed(self, report: Report, stage: int, block: Block) -> Block:
-        if not isinstance(block, Inline):
+    def _packed(self, report: Report, stage: int, values: list[Any]) -> Packed | Held:
+        block = small(values, self._inline_limit)
+        if block is not None:
             return block
-        values = block.values
+        name = block_name(Handle(report.chunk, stage, report.first))
+        parts = [pickled(value) for value in values]
         try:
-            return self._encode(report, stage, values)
+            return Held(self._store.write(name, parts))
         except OSError as error:
             folders = " or ".join(self._store.folders)
-            fail_all(report, stage, RunnerError(f"no room for its result in {folders}: {error}"))
-            values = [None] * len(values)
-        except BaseException:  # whatever a value's own code raises
-            values = without_unpicklable(report, stage, values)
-        return self._encode(report, stage, values)
-
-    def _encode(self, report: Report, stage: int, values: list[Any]) -> Packed | Held:
-        limit = min(PACKED_BYTES, self._inline_limit * len(values))
-        if not values or sizeof(values[0]) <= LARGE:
-            data, buffers = pickled(values)
-            block = None if buffers else packed(values, data, limit)
-            if block is not None:
-                return block
-            del data, buffers
-        name = block_name(Handle(report.chunk, stage, report.first))
-        return Held(self._store.write(name, [pickled(value) for value in values]))
+            return refuse(report, stage, RunnerError(f"no room for its result in {folders}: {error}"))
 
     # -- chunks ----------------------------------------------------------------------------------
 
@@ -196,7 +155,7 @@ class ProcessPort:
                     chunk = Chunk(*file.load(0))
             del fields, message
         except Exception as error:
-            self._lost(chunk_id, "unserializable", f"its arguments do not unpickle on the worker: {_text(error)}")
+            self._lost(chunk_id, "unserializable", f"its arguments do not unpickle on the worker: {raised(error)}")
             return
         self._inline_limit = chunk.inline_limit
         self._unended = True
@@ -206,21 +165,17 @@ class ProcessPort:
                 self._lost(chunk_id, "worker-lost", "the worker's half came back without a final report")
         except Exception as error:
             if isinstance(error, MemoryError):
-                self._lost(chunk_id, "out-of-memory", f"peak {_peak() >> 20} MB, and then {_text(error)}")
+                self._lost(chunk_id, "out-of-memory", f"peak {_peak() >> 20} MB, and then {raised(error)}")
             else:
-                self._lost(chunk_id, "unserializable", f"the chunk could not be run: {_text(error)}")
+                self._lost(chunk_id, "unserializable", f"the chunk could not be run: {raised(error)}")
         finally:
             for file in self._open.values():
                 file.close()
             self._open.clear()
-            self._forget(chunk_id)
+            self._state.forget(chunk_id)
 
     def _lost(self, chunk: int, reason: str, text: str) -> None:
         self._control.send(wire.message(wire.LOST, chunk, reason, text))
-
-    def _forget(self, chunk: int) -> None:
-        self._limits.pop(chunk, None)
-        self._cancelled.pop(chunk, None)
 
     # -- listening -------------------------------------------------------------------------------
 
@@ -253,29 +208,14 @@ class ProcessPort:
             sys.path[:] = fields
         elif kind == wire.AROUND:
             self._arounds[fields[0]] = Surroundings(*fields[:3])  # its path is told apart
-            _bound(self._arounds)
+            bound(self._arounds, AROUNDS_KEPT)
         elif kind == wire.REPLY:
             number, good, data = fields
-            self._replies.pop(number).put((good, data))
+            self._requests.reply(number, good, data)
         elif kind == wire.LIMIT:
-            chunk, keep = fields
-            self._limits[chunk] = min(keep, self._limits.get(chunk, keep))
-            _bound(self._limits)
+            self._state.shorten(*fields)
         elif kind == wire.CANCEL:
-            chunk, positions = fields
-            known = self._cancelled.get(chunk, set())
-            self._cancelled[chunk] = None if known is None or positions is None else known.union(positions)
-            _bound(self._cancelled)
-
-
-def _bound(notes: dict[int, Any]) -> None:
-    """Notes that came after their chunk had ended are not kept for ever."""
-    if len(notes) > 256:
-        del notes[next(iter(notes))]
-
-
-def _text(error: BaseException) -> str:
-    return secrets.mask("".join(traceback.format_exception_only(error)).strip())
+            self._state.cancel(*fields)
 
 
 def _peak() -> int:

@@ -11,11 +11,8 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Inline, Packed
-from anabranch.core.sizes import sizeof
-from anabranch.runners.transport.packing import packed
-from anabranch.runners.transport.refusals import fail_all, without_unpicklable
-from anabranch.runners.transport.value_files import LARGE, PACKED_BYTES, pickled
+from anabranch.runners.transport.packing import pack_blocks, small
+from anabranch.runners.transport.value_files import pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,34 +78,8 @@ def encode(report: Report, inline_limit: int, hold: Callable[[int, list[Pickled]
 
     Values that cannot be pickled fail, each alone.
     """
-    found: list[Block] = []
-    for stage, block in enumerate(report.blocks):
-        if not isinstance(block, Inline):
-            found.append(block)
-            continue
-        values = block.values
-        try:
-            packed = _pack(values, inline_limit)
-        except BaseException:  # whatever a value's own code raises
-            packed = _pack(without_unpicklable(report, stage, values), inline_limit)
-        found.append(packed if isinstance(packed, Packed) else hold(stage, packed))
-    report.blocks = tuple(found)
 
+    def pack(stage: int, values: list[Any]) -> Block:
+        return small(values, inline_limit) or hold(stage, [pickled(value) for value in values])
 
-def refuse(report: Report, stage: int, error: Exception) -> None:
-    """A block that was to be held cannot be: its items fail."""
-    fail_all(report, stage, error)
-    data = pickle.dumps([None] * report.count, 5)
-    blocks = list(report.blocks)
-    blocks[stage] = Packed(data, len(data))
-    report.blocks = tuple(blocks)
-
-
-def _pack(values: list[Any], inline_limit: int) -> Packed | list[Pickled]:
-    if not values or sizeof(values[0]) <= LARGE:
-        data, buffers = pickled(values)
-        block = None if buffers else packed(values, data, min(PACKED_BYTES, inline_limit * len(values)))
-        if block is not None:
-            return block
-        del data, buffers
-    return [pickled(value) for value in values]
+    pack_blocks(report, pack)

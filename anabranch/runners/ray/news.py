@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from anabranch.core import contracts as c
 from anabranch.core.contracts import Handle
-from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.runners.placing.serve_thread import TICK
 from anabranch.runners.ray import worker as worker_half
 from anabranch.runners.ray.nodes import patience
-from anabranch.runners.transport.value_files import by_value, refused
+from anabranch.runners.transport.requests import answering, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,19 +165,10 @@ class News:
     def _hear_request(
         self, worker: ActorHandle, number: int, chunk: int, position: int, kind: str, data: bytes
     ) -> None:
-        def reply(good: bool, payload: Any) -> None:
-            try:
-                answer = by_value(payload)
-            except Exception as error:
-                good, answer = False, by_value(unpicklable(payload, error, refused, "answer"))
-            self._put(("answer", worker, number, good, answer))
-
-        try:
-            payload = pickle.loads(data)
-        except Exception as error:  # whatever the payload's own code raises
-            reply(False, RunnerError(f"the request {kind!r} does not unpickle in the driver: {error!r}"))
-            return
-        self._desk.out.append(c.WorkerRequest(chunk, position, kind, payload, reply))
+        reply = answering(lambda good, answer: self._put(("answer", worker, number, good, answer)))
+        payload = opened(kind, data, reply)
+        if payload is not None:
+            self._desk.out.append(c.WorkerRequest(chunk, position, kind, payload[0], reply))
 
     HEARS: ClassVar[dict[str, Callable[..., None]]] = {
         "begun": _hear_begun,

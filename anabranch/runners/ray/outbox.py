@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import RunnerError
-from anabranch.runners.ray.blocks import refuse
+from anabranch.runners.transport.packing import refuse
 
 if TYPE_CHECKING:
     from anabranch.core.contracts import Report
@@ -69,7 +69,9 @@ class Outbox:
                 self._bytes -= block.nbytes
                 self._brought = None
                 if again:
-                    refuse(report, stage, RunnerError(f"no room for its result in Ray's object store: {refused}"))
+                    error = RunnerError(f"no room for its result in Ray's object store: {refused}")
+                    empty = refuse(report, stage, error)
+                    report.blocks = tuple(empty if n == stage else block for n, block in enumerate(report.blocks))
             if again:
                 self._entries.extendleft((message, []) for message in reversed(self._batch))
             self.news.notify_all()

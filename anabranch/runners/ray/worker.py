@@ -2,46 +2,42 @@
 
     driver ----run-----> default group: run_chunk(chunk, port), one chunk at a time
            ----tell----> group "control": limits, cancels, answers, drops, beside the chunk
-           <--listen---- group "listen": a call that waits for something to tell, see ray_outbox
+           <--listen---- group "listen": a call that waits for something to tell, see outbox
 
-What runs is noted in a file of the node (ray_page), so that the item that kills its actor is known.
+What runs is noted in a file of the node (page), so that the item that kills its actor is known.
 Items with a time limit run in a child of the actor (children), which can be stopped.
 """
 
 from __future__ import annotations
 
 import pickle
-import sys
 import threading
-import traceback
-from queue import SimpleQueue
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
-from anabranch.core import secrets
 from anabranch.core.contracts import Held
-from anabranch.core.culprits import unpicklable
-from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.core.script import be_a_worker
 from anabranch.core.surroundings import Worker
 from anabranch.runners.entry import resolve
+from anabranch.runners.placing.port_state import PortState, bound
 from anabranch.runners.process.children import Children, needs_child
 from anabranch.runners.ray.blocks import StoredBlock, encode
 from anabranch.runners.ray.link import be_plain_in_copies
 from anabranch.runners.ray.outbox import Outbox
 from anabranch.runners.ray.page import new_page
+from anabranch.runners.transport import versions as transport_versions
 from anabranch.runners.transport.payloads import Payload
-from anabranch.runners.transport.value_files import by_value, refused
+from anabranch.runners.transport.refusals import raised
+from anabranch.runners.transport.requests import Requests, encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anabranch.core.contracts import Chunk, ChunkLost, Handle, ItemCancelled, ItemTimedOut, LogLine, Report
     from anabranch.runners.placing.page import Page
     from anabranch.runners.transport.value_files import Pickled
 
-NOTES_KEPT = 256
+DROPPED_KEPT = 256  # shared values that may come with a call that was on its way as they were dropped
 
 GROUPS = {"control": 1, "listen": 1}
 
@@ -50,20 +46,10 @@ def versions() -> dict[str, str]:
     """What has to agree between driver and workers."""
     import ray
 
-    return {
-        "Python": f"{sys.version_info[0]}.{sys.version_info[1]}",
-        "anabranch": getattr(sys.modules.get("anabranch"), "__version__", "?"),
-        "cloudpickle": cloudpickle.__version__,
-        "ray": ray.__version__,
-    }
+    return transport_versions.versions(ray=ray.__version__)
 
 
-def compare(driver: dict[str, str], worker: dict[str, str], name: str) -> None:
-    """Raises VersionMismatch, naming both, when they differ."""
-    pairs = [(what, ours, worker.get(what)) for what, ours in driver.items()]
-    differ = [f"{what} {ours} here, {theirs} there" for what, ours, theirs in pairs if ours != theirs]
-    if differ:
-        raise VersionMismatch(f"the driver and the Ray worker {name} do not fit: {'; '.join(differ)}")
+compare = partial(transport_versions.compare, "Ray")
 
 
 class RayWorker:
@@ -121,7 +107,7 @@ class RayWorker:
             chunk, around = payload.load(writable=True)
             self._around.enter(around)
         except BaseException as error:
-            text = f"its arguments do not unpickle on the worker: {_text(error)}"
+            text = f"its arguments do not unpickle on the worker: {raised(error)}"
             port.say(("lost", chunk_id, "unserializable", text))
             return
         del payload
@@ -138,7 +124,7 @@ class RayWorker:
         except BaseException as error:  # SystemExit would end the actor
             reason = "unserializable" if isinstance(error, Exception) else "worker-lost"
             reason = "out-of-memory" if isinstance(error, MemoryError) else reason
-            port.say(("lost", chunk_id, reason, f"the chunk could not be run: {_text(error)}"))
+            port.say(("lost", chunk_id, reason, f"the chunk could not be run: {raised(error)}"))
         finally:
             port.end(chunk_id)
 
@@ -151,7 +137,7 @@ class RayWorker:
             if kind == "back":
                 self._give_back(*fields)
             else:
-                getattr(self._port, f"hear_{kind}")(*fields)
+                self._port.hears[kind](*fields)
 
     def _give_back(self, number: int, chunk_id: int) -> None:
         with self._port.lock:
@@ -181,10 +167,15 @@ class RayPort:
         self._shared: dict[int, Any] = {}
         self._dropped: dict[int, None] = {}
         self._inputs: dict[Handle, StoredBlock] = {}
-        self._limits: dict[int, int] = {}
-        self._cancelled: dict[int, set[int] | None] = {}
-        self._replies: dict[int, SimpleQueue[tuple[bool, bytes]]] = {}
-        self._numbers = 0
+        self._state = PortState()
+        self.limit, self.cancelled = self._state.limit, self._state.cancelled
+        self._requests = Requests()
+        self.hears: dict[str, Callable[..., None]] = {
+            "limit": self.hear_limit,
+            "cancel": self.hear_cancel,
+            "drop": self.hear_drop,
+            "reply": self._requests.reply,
+        }
 
     # -- WorkerPort ------------------------------------------------------------------------------
 
@@ -218,15 +209,6 @@ class RayPort:
             self.unended = False
         self.outbox.report(report, blocks)
 
-    def limit(self, chunk: int) -> int | None:
-        return self._limits.get(chunk) if self._limits else None
-
-    def cancelled(self, chunk: int, position: int) -> bool:
-        if not self._cancelled:
-            return False
-        found = self._cancelled.get(chunk, ())
-        return found is None or position in found
-
     def item(self, chunk: int, stage: int, position: int, attempt: int, timeout: float | None) -> None:
         if self._page is not None:
             self._page.note(chunk, stage, position, attempt, timeout or 0.0)
@@ -235,21 +217,8 @@ class RayPort:
         self.say(("log", lines, dropped))
 
     def request(self, chunk: int, position: int, kind: str, payload: Any) -> Any:
-        try:
-            data = by_value(payload)
-        except Exception as error:
-            raise unpicklable(payload, error, refused, kind) from error
-        answer: SimpleQueue[tuple[bool, bytes]] = SimpleQueue()
-        with self.lock:
-            self._numbers += 1
-            number = self._numbers
-            self._replies[number] = answer
-        self.say(("request", number, chunk, position, kind, data))
-        good, body = answer.get()
-        found = pickle.loads(body)
-        if good:
-            return found
-        raise found if isinstance(found, BaseException) else RunnerError(str(found))
+        data = encoded(kind, payload)
+        return self._requests.ask(lambda number: self.say(("request", number, chunk, position, kind, data)))
 
     def stopped(self, lost: ChunkLost, item: ItemTimedOut | ItemCancelled | None) -> None:
         self.unended = False
@@ -268,7 +237,7 @@ class RayPort:
                 self._inputs[handle] = ray.get(ref)
             except ray.exceptions.RayError as error:
                 gone.append(handle)
-                why = _text(error)
+                why = raised(error)
         if gone:
             self.say(("missing", chunk, gone, why))
         return not gone
@@ -276,21 +245,17 @@ class RayPort:
     def end(self, chunk: int) -> None:
         self._inputs.clear()
         with self.lock:
-            self._limits.pop(chunk, None)
-            self._cancelled.pop(chunk, None)
+            self._state.forget(chunk)
 
     # -- what the driver says ------------------------------------------------------------------------
 
     def hear_limit(self, chunk: int, keep: int) -> None:
-        self._limits[chunk] = min(keep, self._limits.get(chunk, keep))
-        _bound(self._limits)
+        self._state.shorten(chunk, keep)
         self._children.shorten(chunk, keep)
 
     def hear_cancel(self, chunk: int, positions: set[int] | None, force: bool = False) -> None:
         """With `force` a position that runs in a child is stopped."""
-        known = self._cancelled.get(chunk, set())
-        self._cancelled[chunk] = None if known is None or positions is None else known.union(positions)
-        _bound(self._cancelled)
+        self._state.cancel(chunk, positions)
         self._children.cancel(chunk, None if positions is None else sorted(positions), force=force)
 
     def hear_drop(self, *shared_ids: int) -> None:
@@ -298,20 +263,6 @@ class RayPort:
             self._shared.pop(shared_id, None)
             self.raw.pop(shared_id, None)
             self._dropped[shared_id] = None
-            _bound(self._dropped)
+            bound(self._dropped, DROPPED_KEPT)
         self._children.drop(shared_ids)
 
-    def hear_reply(self, number: int, good: bool, data: bytes) -> None:
-        reply = self._replies.pop(number, None)
-        if reply is not None:
-            reply.put((good, data))
-
-
-def _bound(notes: dict[int, Any]) -> None:
-    """Notes that came after their chunk had ended are not kept for ever."""
-    if len(notes) > NOTES_KEPT:
-        del notes[next(iter(notes))]
-
-
-def _text(error: BaseException) -> str:
-    return secrets.mask("".join(traceback.format_exception_only(error)).strip())

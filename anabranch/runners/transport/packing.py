@@ -1,4 +1,6 @@
-"""Small values on their way home: one pickle of them all, or one of each where some might not unpickle.
+"""Values on their way home: the blocks of a report, and how small ones travel.
+
+Small values come in one pickle of them all, or one of each where some might not unpickle.
 
 A value that does not unpickle in the driver must not take its neighbours along, and what its first reader changes is
 not what the next one gets. One list is the quickest, so it is kept for values that are numbers and texts all through,
@@ -14,16 +16,50 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core.contracts import Packed
-from anabranch.runners.transport.value_files import MAIN, dumps
+from anabranch.core.contracts import Inline, Packed
+from anabranch.core.sizes import sizeof
+from anabranch.runners.transport.refusals import fail_all, without_unpicklable
+from anabranch.runners.transport.value_files import LARGE, MAIN, PACKED_BYTES, dumps, pickled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from anabranch.core.contracts import Block, Report
 
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 _CONTAINERS = frozenset({tuple, frozenset})
 _MADE_OF_OBJECTS = frozenset({"ndarray", "void", "object_"})  # of NumPy: these may hold what cannot be read
 _DEPTH = 4  # of containers that are looked through; what lies deeper may be anything
+
+
+def pack_blocks(report: Report, pack: Callable[[int, list[Any]], Block]) -> None:
+    """Turn the values of a report into what `pack` makes of each stage's; those it cannot pickle fail, each alone."""
+    found: list[Block] = []
+    for stage, block in enumerate(report.blocks):
+        if not isinstance(block, Inline):
+            found.append(block)
+            continue
+        values = block.values
+        try:
+            found.append(pack(stage, values))
+        except BaseException:  # whatever a value's own code raises
+            found.append(pack(stage, without_unpicklable(report, stage, values)))
+    report.blocks = tuple(found)
+
+
+def refuse(report: Report, stage: int, error: Exception) -> Packed:
+    """The block in the place of one that can be held nowhere: its items fail."""
+    fail_all(report, stage, error)
+    data = pickle.dumps([None] * report.count, 5)
+    return Packed(data, len(data))
+
+
+def small(values: list[Any], inline_limit: int) -> Packed | None:
+    """A block of these values that comes home in its report; None where they are large."""
+    if values and sizeof(values[0]) > LARGE:
+        return None
+    data, buffers = pickled(values)
+    return None if buffers else packed(values, data, min(PACKED_BYTES, inline_limit * len(values)))
 
 
 def packed(values: Sequence[Any], joint: bytes, limit: int) -> Packed | None:

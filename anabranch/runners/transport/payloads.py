@@ -9,6 +9,7 @@ import cloudpickle
 
 from anabranch.core import secrets
 from anabranch.core.asking import told
+from anabranch.core.encoder import apart
 from anabranch.core.errors import SerializationError
 from anabranch.core.user_code import by_value as modules_by_value
 from anabranch.runners.transport.value_files import by_value
@@ -31,15 +32,8 @@ class Payload:
     @classmethod
     def of(cls, value: Any) -> Payload:
         """Raises what pickling the value raises."""
-        buffers: list[Any] = []
-
-        def aside(buffer: pickle.PickleBuffer) -> bool:
-            if len(buffer.raw()) < OUT_OF_BAND:
-                return True
-            buffers.append(buffer.raw())
-            return False
-
-        return cls(by_value(value, aside), *buffers)
+        buffers: list[memoryview] = []
+        return cls(by_value(value, apart(buffers, OUT_OF_BAND)), *buffers)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         wrap: Any = pickle.PickleBuffer if protocol >= 5 else bytes

@@ -5,10 +5,11 @@ For engines whose workers are other processes. Each item fails alone; its neighb
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
-from anabranch.core import states
+from anabranch.core import secrets, states
 from anabranch.core.asking import text
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import SerializationError
@@ -52,6 +53,11 @@ def fail(report: Report, stage: int, slot: int, error: Exception) -> None:
     report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != at]
     info = capture(error, in_process=False)
     report.outcomes.append(c.Outcome(*at, states.FAILED, info.message, error=info))
+
+
+def raised(error: BaseException) -> str:
+    """An exception in a line, without the secrets that this process knows."""
+    return secrets.mask("".join(traceback.format_exception_only(error)).strip())
 
 
 def unserializable(chunk: Chunk, error: Exception) -> c.ChunkLost:

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from anabranch.core.encoder import Encoder, apart
 from anabranch.core.errors import ResultReleased
-from anabranch.core.own_code import pickler
 from anabranch.core.processes import host_name, process_alive, process_started
 from anabranch.core.whole_modules import WholeModules, going_whole
 
@@ -49,48 +49,17 @@ _MAPS_AT_MOST = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4, 16_384)
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 Pickled = tuple[bytes, list[memoryview]]
-_Pickler = pickler(cloudpickle.Pickler)
+_encoder = Encoder(cloudpickle.Pickler)
 
 
 def dumps(value: Any, buffers: list[memoryview] | None = None) -> bytes:
-    """Pickle a value, its large buffers apart if there is a list for them; raises what its pickling raises.
-
-    Plain pickle is several times faster than cloudpickle and says the same, but for what lives in
-    `__main__` or in modules registered to travel by value, which only cloudpickle takes along.
-    """
-
-    apart = None if buffers is None else _apart(buffers)
-    if not cloudpickle.list_registry_pickle_by_value():
-        try:
-            data = pickle.dumps(value, 5, buffer_callback=apart)
-            if MAIN not in data:
-                return data
-        except Exception:  # cloudpickle may know how
-            pass
-        if buffers:
-            buffers.clear()
-    return by_value(value, apart)
+    """Pickle a value, its large buffers apart if there is a list for them; raises what its pickling raises."""
+    return _encoder.dumps(value, buffers, LARGE)
 
 
-def _apart(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
-    """Takes large buffers out of a pickle, into the list."""
-
-    def inside(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < LARGE:
-            return True
-        buffers.append(raw)
-        return False
-
-    return inside
-
-
-def by_value(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+def by_value(value: Any, aside: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
     """Pickle a value with what it takes of `__main__`; that is the script's own again where it comes home."""
-    return _Pickler.dumps(value, apart)  # type: ignore[no-any-return]
+    return _encoder.by_value(value, aside)
 
 
 def pickled(value: Any) -> Pickled:
@@ -106,7 +75,7 @@ def pickled_beside(value: Any) -> Pickled:
     except Exception:  # what the modules hold that its code reads may not travel: a worker has its own of that
         buffers: list[memoryview] = []
         with importing():
-            return by_value(value, _apart(buffers)), buffers
+            return by_value(value, apart(buffers, LARGE)), buffers
 
 
 def importing() -> AbstractContextManager[None]:

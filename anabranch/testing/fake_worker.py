@@ -6,7 +6,7 @@ import pickle
 from collections import deque
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cloudpickle
 
@@ -17,8 +17,7 @@ from anabranch.core.states import COMPLETED, FAILED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from anabranch.core.contracts import Block, Chunk, LogLine
-    from anabranch.testing.fake_runner import FakeRemoteRunner
+    from anabranch.core.contracts import Block, Chunk, Event, LogLine
 
 
 @dataclass(slots=True)
@@ -66,12 +65,22 @@ class FakeWorker:
         self.loaded: dict[int, Any] = {}  # shared values, unpickled once per worker
 
 
+class Engine(Protocol):
+    """What a port asks of its runner."""
+
+    def shared_data(self, shared_id: int) -> bytes: ...
+    def read(self, handle: Handle) -> list[Any]: ...
+    def store(self, worker: FakeWorker, handle: Handle, data: bytes) -> None: ...
+    def send(self, port: FakePort, event: Event) -> None: ...
+    def die(self, port: FakePort) -> None: ...
+
+
 class FakePort:
     """The `WorkerPort` of one chunk on one fake worker."""
 
     in_process = False
 
-    def __init__(self, runner: FakeRemoteRunner, data: bytes) -> None:
+    def __init__(self, runner: Engine, data: bytes) -> None:
         chunk: Chunk = pickle.loads(data)
         self.id = chunk.id
         self.data = data

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.culprits import unpicklable
 from anabranch.runners.dask import worker as worker_half
 from anabranch.runners.dask.blocks import Scattered
+from anabranch.runners.placing.jobs import named_by, needed
 from anabranch.runners.transport.user_modules import UserModules
 from anabranch.runners.transport.value_files import refused
 
@@ -55,12 +56,12 @@ class Sent:
 class _Shared:
     """A value that was put. A large one is the cluster's once it lies there: here is but the user's own object."""
 
-    __slots__ = ("future", "inlined", "payload", "refs", "travelled", "value")
+    __slots__ = ("future", "inlined", "names", "payload", "travelled", "value")
 
-    def __init__(self, value: Any, payload: Payload, refs: tuple[int, ...]) -> None:
+    def __init__(self, value: Any, payload: Payload, names: tuple[int, ...]) -> None:
         self.value = value
         self.payload: Payload | None = payload
-        self.refs = refs
+        self.names = names
         self.future: Any = None  # of a large one
         self.inlined = 0
         self.travelled = False
@@ -106,10 +107,7 @@ class Outgoing:
     def put(self, shared_id: int, value: Any) -> None:
         """Raises SerializationError with the path to the culprit."""
         payload = self._modules.shared(value)
-        refs: tuple[int, ...] = ()
-        if hasattr(value, "binding"):  # a stage: chunks that name it need what it names too
-            refs = (value.spec,) if value.constants is None else (value.spec, value.constants)
-        shared = _Shared(value if payload.nbytes >= SHARED_BYTES else None, payload, refs)
+        shared = _Shared(value if payload.nbytes >= SHARED_BYTES else None, payload, named_by(value))
         if shared.parcel is None and self.reachable:
             self._scatter(shared_id, shared)  # now: whoever called may change an array afterwards
         self._shared[shared_id] = shared
@@ -151,16 +149,14 @@ class Outgoing:
 
     def _inline(self, chunk: Chunk) -> dict[int, Payload | Scattered]:
         found: dict[int, Payload | Scattered] = {}
-        for stage in chunk.stages:
-            entry = self._shared.get(stage)
-            for shared_id in (stage, *(entry.refs if entry is not None else ())):
-                shared = self._shared.get(shared_id)
-                parcel = shared.parcel if shared is not None and shared.inlined < INLINE_TIMES else None
-                if parcel is not None and (isinstance(parcel, Scattered) or parcel.nbytes <= INLINE_BYTES):
-                    assert shared is not None
-                    shared.inlined += 1
-                    shared.travelled = True
-                    found[shared_id] = parcel
+        for shared_id in needed(chunk.stages, self._shared):
+            shared = self._shared.get(shared_id)
+            parcel = shared.parcel if shared is not None and shared.inlined < INLINE_TIMES else None
+            if parcel is not None and (isinstance(parcel, Scattered) or parcel.nbytes <= INLINE_BYTES):
+                assert shared is not None
+                shared.inlined += 1
+                shared.travelled = True
+                found[shared_id] = parcel
         return found
 
     # -- chunks ------------------------------------------------------------------------------------

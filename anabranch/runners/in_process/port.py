@@ -144,15 +144,21 @@ class LocalPort:
         except Exception:
             log.error("chunk %d: the driver did not take an event\n%s", self.id, traceback.format_exc())
 
-    def shorten(self, keep: int) -> None:
+    def shorten(self, keep: int) -> bool:
+        """Start nothing from `keep` on; whether nothing at all is to start."""
         if self.keep is None or keep < self.keep:
             self.keep = max(keep, 0)
+        return keep <= 0
 
-    def cancel(self, positions: Sequence[int] | None) -> None:
-        if positions is None:
+    def cancel(self, positions: Sequence[int] | None) -> bool:
+        """Start none of these positions (None: all); whether nothing at all is to start."""
+        chunk = self.chunk
+        if positions is None or (chunk is not None and len(set(positions)) >= len(chunk)):
             self.cancels = ALL
-        elif self.cancels is not ALL:
+            return True
+        if self.cancels is not ALL:
             self.cancels = frozenset(positions).union(self.cancels)  # type: ignore[arg-type]
+        return False
 
     def refuse(self, message: str) -> None:
         """Answer a request that still waits for the driver."""

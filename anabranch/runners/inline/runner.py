@@ -15,7 +15,7 @@ from anabranch.runners.in_process.spill import LocalSpill
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Block, Chunk, Event, Handle, Held
+    from anabranch.core.contracts import Chunk, Event
     from anabranch.runners.entry import RunChunk
 
 
@@ -56,6 +56,9 @@ class InlineRunner(OwnRunner):
         self._sink: Callable[[Sequence[Event]], None] = nobody
         self._shared: dict[int, Any] = {}
         self._spill = LocalSpill()
+        # Only what was spilled is the runner's; other values went to the driver as objects.
+        self.release, self.fetch = self._spill.release, self._spill.fetch
+        self.spill, self.move = self._spill.spill, self._spill.move
         self._ports: dict[int, LocalPort] = {}
         self._waiting: dict[int, LocalPort] = {}
         self._levels = _Levels()
@@ -104,31 +107,13 @@ class InlineRunner(OwnRunner):
 
     def shorten(self, chunk: int, keep: int) -> None:
         port = self._ports.get(chunk)
-        if port is not None:
-            port.shorten(keep)
-            if keep <= 0:
-                self._give_back(port)
+        if port is not None and port.shorten(keep):
+            self._give_back(port)
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
         port = self._ports.get(chunk)
-        if port is not None:
-            port.cancel(positions)
-            whole = port.chunk is not None and positions is not None and len(set(positions)) >= len(port.chunk)
-            if positions is None or whole:
-                self._give_back(port)
-
-    def release(self, handles: Iterable[Handle]) -> None:
-        """Only what was spilled is here; the rest went to the driver as objects."""
-        self._spill.release(handles)
-
-    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
-        return self._spill.fetch(handle, slots)
-
-    def spill(self, handle: Handle, block: Block) -> Held:
-        return self._spill.spill(handle, block)
-
-    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
-        return self._spill.move(handle, slots, to)
+        if port is not None and port.cancel(positions):
+            self._give_back(port)
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         """The task waits for something that is queued further up in this thread: run that now."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from anabranch.core.contracts import Stage
 from anabranch.core.surroundings import Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anabranch.runners.placing.page import Running
 
@@ -59,6 +60,27 @@ class Job(Generic[W]):
 def merge(known: Positions, more: Sequence[int] | None) -> Positions:
     """Positions asked for by now."""
     return None if known is None or more is None else known.union(more)
+
+
+class Naming(Protocol):
+    """A shared value, as its runner keeps it."""
+
+    @property
+    def names(self) -> tuple[int, ...]:
+        """Other shared values that it names."""
+        ...
+
+
+def named_by(value: object) -> tuple[int, ...]:
+    """The shared values that a shared value names: a stage its task and its constants."""
+    if not isinstance(value, Stage):
+        return ()
+    return (value.spec,) if value.constants is None else (value.spec, value.constants)
+
+
+def needed(stages: tuple[int, ...], shared: Mapping[int, Naming]) -> tuple[int, ...]:
+    """What a worker has to have for a chunk of these stages."""
+    return stages + tuple(n for stage in stages if stage in shared for n in shared[stage].names)
 
 
 J = TypeVar("J", bound=Job[Any])

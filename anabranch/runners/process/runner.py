@@ -31,7 +31,7 @@ from anabranch.core.module_state import carried
 from anabranch.core.options import parse_bytes
 from anabranch.core.own_runners import OwnRunner
 from anabranch.runners.entry import WORKER
-from anabranch.runners.placing.jobs import Job
+from anabranch.runners.placing.jobs import Job, named_by, needed
 from anabranch.runners.process import wire
 from anabranch.runners.process.crew import Crew
 from anabranch.runners.process.desk import Desk, Shared
@@ -175,8 +175,8 @@ class ProcessRunner(OwnRunner):
         except Exception as error:
             with importing():
                 raise unpicklable(value, error, refused, _title(value)) from error
-        names = tuple(n for n in (value.spec, value.constants) if n is not None) if isinstance(value, c.Stage) else ()
-        self._desk.shared[shared_id] = Shared(wire.message(wire.SHARED, shared_id, data, name), names, name)
+        frame = wire.message(wire.SHARED, shared_id, data, name)
+        self._desk.shared[shared_id] = Shared(frame, named_by(value), name)
         crew = self._crew
         if crew is not None:
             crew.around.put(shared_id, value)
@@ -272,10 +272,7 @@ class ProcessRunner(OwnRunner):
         except Exception as error:
             with importing():
                 return unserializable(chunk, error)
-        needs = chunk.stages
-        for stage in chunk.stages:
-            if stage in self._desk.shared:
-                needs += self._desk.shared[stage].names
+        needs = needed(chunk.stages, self._desk.shared)
         return Job(chunk.id, len(chunk), data, needs, chunk.priority, chunk.resources, name)
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import contracts as c
-from anabranch.runners.placing.jobs import Job, W
+from anabranch.runners.placing.jobs import Job, W, named_by, needed
 from anabranch.runners.ray.nodes import kind_of
 from anabranch.runners.transport.payloads import Payload
 from anabranch.runners.transport.refusals import unserializable
 from anabranch.runners.transport.user_modules import UserModules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from anabranch.core.contracts import Chunk, Handle
+    from anabranch.core.contracts import Chunk, ChunkLost, Handle
     from anabranch.core.surroundings import Surroundings
 
 STORE_BYTES = 256 << 10  # a larger shared value goes to its workers through Ray's store, once
@@ -52,25 +51,19 @@ class Outgoing:
     def put(self, shared_id: int, value: Any) -> None:
         """Raises SerializationError with the path to the culprit."""
         payload: Any = self._modules.shared(value)
-        names = tuple(n for n in (value.spec, value.constants) if n is not None) if isinstance(value, c.Stage) else ()
         if self.store is not None and payload.nbytes > STORE_BYTES:
             payload = self.store(payload)
-        self.shared[shared_id] = Shared(payload, names)
+        self.shared[shared_id] = Shared(payload, named_by(value))
 
-    def job(self, chunk: Chunk, around: Surroundings | None = None) -> RayJob[Any] | c.ChunkLost:
+    def job(self, chunk: Chunk, around: Surroundings | None = None) -> RayJob[Any] | ChunkLost:
         """The chunk pickled, or how it ended because it cannot be."""
         try:
             payload = self._modules.dumps((chunk, around if around is not None and around.number else None))
         except Exception as error:
             return unserializable(chunk, error)
-        needs = chunk.stages + tuple(self._named(chunk.stages))
+        needs = needed(chunk.stages, self.shared)
         reads = tuple(dict.fromkeys(handle for handle, _ in chunk.inputs))
         return RayJob(
             chunk.id, len(chunk), b"", needs, chunk.priority, chunk.resources, payload=payload, reads=reads,
             kind=kind_of(chunk.resources),
         )  # fmt: skip
-
-    def _named(self, stages: Iterable[int]) -> Iterable[int]:
-        for stage in stages:
-            if stage in self.shared:
-                yield from self.shared[stage].names

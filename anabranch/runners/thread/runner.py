@@ -19,7 +19,7 @@ from anabranch.runners.thread.deadlines import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Block, Chunk, Event, Handle, Held
+    from anabranch.core.contracts import Chunk, Event
     from anabranch.runners.entry import RunChunk
 
 LINGER = 1.0  # seconds that a thread beyond the pool's size stays when it is idle
@@ -83,6 +83,9 @@ class ThreadRunner(OwnRunner):
         self._serial = 0
         self._shared: dict[int, Any] = {}
         self._spill = LocalSpill()
+        # Only what was spilled is the runner's; other values went to the driver as objects.
+        self.release, self.fetch = self._spill.release, self._spill.fetch
+        self.spill, self.move = self._spill.spill, self._spill.move
         self._closed = False
         self._watch: Watch
 
@@ -127,30 +130,13 @@ class ThreadRunner(OwnRunner):
 
     def shorten(self, chunk: int, keep: int) -> None:
         port = self._ports.get(chunk)
-        if port is not None:
-            port.shorten(keep)
-            if keep <= 0:
-                self._answer_now(port)
+        if port is not None and port.shorten(keep):
+            self._answer_now(port)
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
         port = self._ports.get(chunk)
-        if port is not None:
-            port.cancel(positions)
-            if positions is None:
-                self._answer_now(port)
-
-    def release(self, handles: Iterable[Handle]) -> None:
-        """Only what was spilled is here; the rest went to the driver as objects."""
-        self._spill.release(handles)
-
-    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
-        return self._spill.fetch(handle, slots)
-
-    def spill(self, handle: Handle, block: Block) -> Held:
-        return self._spill.spill(handle, block)
-
-    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
-        return self._spill.move(handle, slots, to)
+        if port is not None and port.cancel(positions):
+            self._answer_now(port)
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         with self._lock:

@@ -230,13 +230,20 @@ class PortQueue:
 
     `push` needs the caller's lock. `pop` and `remove` do not: who takes a chunk's entry out of
     `waiting` has it, and taking it out is atomic. A lock here would make tiny chunks queue for
-    it with the interpreter's lock in hand. Chunks that need resources wait apart, in `needy`,
-    which is for the caller's lock alone.
+    it with the interpreter's lock in hand. Chunks that need resources wait apart, in `needy`:
+    it and the count of resources are for the caller's lock alone.
+
+    Args:
+        waiting: the chunks of several queues, where a caller finds them in one place.
+        offers: how much there is of each resource; others hold nothing back.
     """
 
-    __slots__ = ("_lanes", "_order", "needy", "waiting")
+    __slots__ = ("_lanes", "_order", "free", "needy", "waiting")
 
-    def __init__(self, waiting: dict[int, LocalPort] | None = None) -> None:
+    def __init__(
+        self, waiting: dict[int, LocalPort] | None = None, offers: dict[str, float] | None = None
+    ) -> None:
+        self.free = dict(offers or {})
         self._lanes: dict[int, deque[LocalPort]] = {0: deque()}
         self._order: list[deque[LocalPort]] = list(self._lanes.values())  # the most urgent first
         self.waiting = {} if waiting is None else waiting
@@ -258,8 +265,15 @@ class PortQueue:
         self.needy.append(port)
         self.needy.sort(key=lambda port: -port.priority)
 
-    def pop_needy(self, free: dict[str, float]) -> LocalPort | None:
-        """The first chunk whose resources are free; a resource that nobody counts holds nothing back."""
+    def count(self, port: LocalPort, step: int) -> None:
+        """Take a chunk's resources (-1) or give them back (1)."""
+        for name, amount in port.resources.items():
+            if name in self.free:
+                self.free[name] += step * amount
+
+    def pop_needy(self) -> LocalPort | None:
+        """The first chunk whose resources are free."""
+        free = self.free
         for port in list(self.needy):
             if port.id not in self.waiting:  # it was taken out of the middle
                 self.needy.remove(port)

@@ -66,13 +66,12 @@ class ThreadRunner(OwnRunner):
             raise ValueError(f"max_workers cannot be {max_workers}: it counts from 1")
         self.max_workers = max_workers or min(32, usable_cpus() + 4)
         self._offers = {"cpus": float(max(self.max_workers, usable_cpus())), **(resources or {})}
-        self._free = dict(self._offers)
         self._entry = run_chunk
         self._run_chunk: RunChunk | None = None
         self._sink: Callable[[Sequence[Event]], None] = nobody
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._queue = PortQueue()
+        self._queue = PortQueue(offers=self._offers)
         self._ports: dict[int, LocalPort] = {}  # chunks that have not ended
         self._idle: list[_Thread] = []
         self._threads = 0  # that serve the pool: idle ones and running ones
@@ -205,19 +204,13 @@ class ThreadRunner(OwnRunner):
         """The next chunk, if it may run now; it counts as running then."""
         if self._running - self._blocked >= self._slots():
             return None
-        port = self._queue.pop_needy(self._free) if self._queue.needy else None
+        port = self._queue.pop_needy() if self._queue.needy else None
         if port is None:
             port = self._queue.pop()
         if port is not None:
             self._running += 1
-            self._count(port, -1)
+            self._queue.count(port, -1)
         return port
-
-    def _count(self, port: LocalPort, step: int) -> None:
-        """Take the chunk's resources (-1) or give them back (1)."""
-        for name, amount in port.resources.items():
-            if name in self._free:
-                self._free[name] += step * amount
 
     def _block(self, port: LocalPort, step: int) -> None:
         """Several items of one chunk may wait at a time: it is one slot all the same."""
@@ -225,7 +218,7 @@ class ThreadRunner(OwnRunner):
         port.blocked += step
         if not (before and port.blocked):
             self._blocked += 1 if step > 0 else -1
-            self._count(port, 1 if step > 0 else -1)
+            self._queue.count(port, 1 if step > 0 else -1)
 
     def _stops(self, port: LocalPort) -> None:
         """A chunk no longer runs: its slot and its resources are free."""
@@ -233,7 +226,7 @@ class ThreadRunner(OwnRunner):
         if port.blocked:
             self._blocked -= 1
         else:
-            self._count(port, 1)
+            self._queue.count(port, 1)
 
     def _go(self, ready: list[_Thread]) -> None:
         for thread in ready:

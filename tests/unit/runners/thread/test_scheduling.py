@@ -94,7 +94,7 @@ def test_resources_are_never_overdrawn(log: Log) -> None:
     log.until(lambda log: len(log.ends()) == 400)
     assert now["most"] <= 2.0
     runner.close()
-    assert runner._free == runner._offers
+    assert runner._queue.free == runner._offers
 
 
 def test_who_waits_gives_its_resources_back(log: Log) -> None:
@@ -114,7 +114,7 @@ def test_who_waits_gives_its_resources_back(log: Log) -> None:
     runner.cancel(3)
     log.until(lambda log: len(log.ends()) == 4)
     runner.close()
-    assert runner._free == runner._offers
+    assert runner._queue.free == runner._offers
 
 
 def test_surplus_threads_leave(make: Callable[..., ThreadRunner], log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

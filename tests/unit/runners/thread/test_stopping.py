@@ -133,6 +133,6 @@ def test_everything_at_once_ends_every_chunk_once(seed: int, log: Log) -> None:
             break
         pause.wait(0.005)
     assert (runner._lost, runner._running, runner._blocked, runner._ports) == (0, 0, 0, {})
-    assert runner._free == runner._offers
+    assert runner._queue.free == runner._offers
     runner.close()
     assert len(log.ends()) == 400

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import random
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,8 @@ from anabranch.core.contracts import (
 )
 from anabranch.core.errors import RunnerError, SerializationError
 from anabranch.runners.entry import resolve
-from anabranch.testing.fake_script import FakeScript
-from anabranch.testing.fake_worker import FakeBlocks, FakePort, FakeWorker, Faults, WorkerDied, pickled
+from anabranch.testing.fake_engine import FakeEngine
+from anabranch.testing.fake_worker import FakePort, FakeWorker, Faults, WorkerDied, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     Sink = Callable[[Sequence[Event]], None]
 
 
-class FakeRemoteRunner(FakeScript):
+class FakeRemoteRunner:
     """Runs chunks on workers that share nothing with the driver but pickled bytes.
 
     Args:
@@ -65,28 +64,25 @@ class FakeRemoteRunner(FakeScript):
         self.faults = faults or Faults()
         self.sent: list[Chunk] = []
         self.delivered: list[Event] = []
-        self.workers: list[FakeWorker] = []
-        self._blocks = FakeBlocks(self.workers)
-        self._count = workers
-        self._slots = slots
-        self._offers = dict(resources or {})
+        self._engine = engine = FakeEngine(workers, slots, seed, self.faults, dict(resources or {}), self._launch)
+        self.workers = engine.workers
+        # The script of a test: faults at a moment of its choice.
+        self.lose_worker, self.join_worker = engine.lose_worker, engine.join_worker
+        self.pause_worker = engine.pause_worker
+        self.lose_values, self.lose_engine = engine.lose_values, engine.lose_engine
+        self.offer, self.repeat = engine.offer, engine.repeat
+        self._size = workers, slots
         self._elastic = elastic
-        self._random = random.Random(seed)
-        self._injected = 0
         self._entry = run_chunk
         self._run_chunk: RunChunk | None = None
         self._sink: Sink | None = None
         self._shared: dict[int, bytes] = {}
-        self._queue: list[FakePort] = []
-        self._outbox: list[tuple[int, Event]] = []  # (chunk or -1, event)
-        self._serial = 0
-        self._news = threading.Condition(threading.RLock())
+        self._news = engine.news
         self._delivering = 0
-        self._lost_engine = False
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"FakeRemoteRunner(workers={self._count}, slots={self._slots})"
+        return "FakeRemoteRunner(workers={}, slots={})".format(*self._size)
 
     # -- Runner ----------------------------------------------------------------------------------
 
@@ -97,12 +93,11 @@ class FakeRemoteRunner(FakeScript):
         self._sink = sink
         if not self.faults.slow_start:
             with self._news:
-                for _ in range(self._count):
-                    self._join()
-                self._outbox.clear()  # who is there at the start is told by slots()
+                self._engine.start()
+                self._engine.outbox.clear()  # who is there at the start is told by slots()
         if self.auto:
             threading.Thread(target=self._post, name="anabranch-fake-post", daemon=True).start()
-        total = tuple((name, amount) for name, amount in self._offers.items())
+        total = tuple(self._engine.offers.items())
         return Capabilities(
             "fake", values="held", values_survive_workers=False, nested=self.auto, resources=total,
             resources_elastic=self._elastic,
@@ -110,7 +105,7 @@ class FakeRemoteRunner(FakeScript):
 
     def slots(self) -> SlotsChanged:
         with self._news:
-            return SlotsChanged(self._now(), self._count * self._slots)
+            return self._engine.slots()
 
     def put(self, shared_id: int, value: Any) -> None:
         try:
@@ -130,46 +125,46 @@ class FakeRemoteRunner(FakeScript):
         with self._news:
             if self._closed or self._run_chunk is None:
                 raise RunnerError(f"this FakeRemoteRunner {'is closed' if self._closed else 'was not started'}")
-            if self._lost_engine:
+            if self._engine.lost:
                 return
             for chunk in chunks:
                 try:
                     port = FakePort(self, pickled(chunk))
                 except Exception as error:
-                    self._say(chunk.id, ChunkLost(chunk.id, "unserializable", f"{type(error).__name__}: {error}"))
+                    lost = ChunkLost(chunk.id, "unserializable", f"{type(error).__name__}: {error}")
+                    self._engine.say(chunk.id, lost)
                     continue
                 self.sent.append(pickle.loads(port.data))
-                if self._now() and self._happens(self.faults.early):
+                if self._engine.now() and self._engine.happens(self.faults.early):
                     early.append(port)
                 else:
-                    self._queue.append(port)
+                    self._engine.queue.append(port)
             if self.faults.slow_start and not self.workers:
-                for _ in range(self._count):
-                    self._join()
+                self._engine.start()
             self._launch()
         for port in early:
-            worker = self._random.choice([w for w in self.workers if w.alive])
+            worker = self._engine.random.choice([w for w in self.workers if w.alive])
             self._run(worker, port)
             while not self.auto and self._deliver():
                 pass
         if early and self.auto:
             ids = {port.id for port in early}
             with self._news:  # bounded: the sink may need the lock that our caller holds
-                self._news.wait_for(lambda: not any(chunk in ids for chunk, _ in self._outbox), 0.2)
+                self._news.wait_for(lambda: not any(chunk in ids for chunk, _ in self._engine.outbox), 0.2)
 
     def shorten(self, chunk: int, keep: int) -> None:
         with self._news:
-            for port in self._find(chunk):
+            for port in self._engine.find(chunk):
                 port.keep = keep if port.keep is None else min(port.keep, keep)
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
         with self._news:
-            for port in self._find(chunk):
+            for port in self._engine.find(chunk):
                 before = port.cancels
                 port.cancels = None if positions is None or before is None else before.union(positions)
 
     def release(self, handles: Iterable[Handle]) -> None:
-        self._blocks.release(handles)  # no lock: this may be a finalizer
+        self._engine.blocks.release(handles)  # no lock: this may be a finalizer
 
     def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
         values = self.read(handle)
@@ -177,7 +172,7 @@ class FakeRemoteRunner(FakeScript):
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         with self._news:
-            for port in self._find(worker_chunk):
+            for port in self._engine.find(worker_chunk):
                 port.blocked = max(0, port.blocked + (1 if waiting else -1))
             self._launch()
 
@@ -186,9 +181,9 @@ class FakeRemoteRunner(FakeScript):
             if self._closed:
                 return
             self._closed = True
-            for port in self._queue:
-                self._say(port.id, Report(port.id, 0, 0, True))
-            self._queue.clear()
+            for port in self._engine.queue:
+                self._engine.say(port.id, Report(port.id, 0, 0, True))
+            self._engine.queue.clear()
             if self.auto and not cancel:
                 here = threading.get_ident()
                 self._news.wait_for(
@@ -198,10 +193,10 @@ class FakeRemoteRunner(FakeScript):
                 for port in list(worker.running.values()):
                     port.lost, port.speaks = True, False
                     if not port.ended:
-                        self._say(port.id, ChunkLost(port.id, "stopped", "the runner was closed"))
+                        self._engine.say(port.id, ChunkLost(port.id, "stopped", "the runner was closed"))
             if self.auto and self._sink is not None:
                 mine = threading.current_thread().name == "anabranch-fake-post"
-                self._news.wait_for(lambda: mine or not (self._outbox or self._delivering), 5)
+                self._news.wait_for(lambda: mine or not (self._engine.outbox or self._delivering), 5)
         while self._deliver():
             pass
         self._sink = None
@@ -213,13 +208,13 @@ class FakeRemoteRunner(FakeScript):
     @property
     def alive_blocks(self) -> set[Handle]:
         with self._news:
-            return self._blocks.alive()
+            return self._engine.blocks.alive()
 
     @property
     def released(self) -> set[Handle]:
         with self._news:
-            self._blocks.alive()
-            return set(self._blocks.released)
+            self._engine.blocks.alive()
+            return set(self._engine.blocks.released)
 
     @property
     def shared_ids(self) -> set[int]:
@@ -230,10 +225,10 @@ class FakeRemoteRunner(FakeScript):
     def step(self) -> bool:
         """Do one thing: start and run a waiting chunk, or deliver an event. False: nothing to do."""
         with self._news:
-            ready = self._startable()
-        if ready and (not self._outbox or self._random.random() < 0.5):
+            ready = self._engine.startable()
+        if ready and (not self._engine.outbox or self._engine.random.random() < 0.5):
             worker, port = ready
-            self._take(worker, port)
+            self._engine.take(worker, port)
             self._run(worker, port)
             return True
         return self._deliver()
@@ -255,21 +250,21 @@ class FakeRemoteRunner(FakeScript):
 
     def read(self, handle: Handle) -> list[Any]:
         with self._news:
-            return self._blocks.read(handle)
+            return self._engine.blocks.read(handle)
 
     def store(self, worker: FakeWorker, handle: Handle, data: bytes) -> None:
         with self._news:
-            self._blocks.store(worker, handle, data)
+            self._engine.blocks.store(worker, handle, data)
 
     def send(self, port: FakePort, event: Event) -> None:
         """An event leaves a worker."""
         with self._news:
-            if (port.lost and not port.speaks) or port.ended or self._lost_engine:
+            if (port.lost and not port.speaks) or port.ended or self._engine.lost:
                 return
             port.ended = isinstance(event, Report) and event.final
-            self._say(port.id, event)
-            if isinstance(event, Report) and self._happens(self.faults.duplicate):
-                self._say(port.id, event)
+            self._engine.say(port.id, event)
+            if isinstance(event, Report) and self._engine.happens(self.faults.duplicate):
+                self._engine.say(port.id, event)
 
     def die(self, port: FakePort) -> None:
         """The worker of this port dies, as its faults want it to."""
@@ -278,43 +273,22 @@ class FakeRemoteRunner(FakeScript):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _find(self, chunk: int) -> list[FakePort]:
-        found = [port for port in self._queue if port.id == chunk]
-        return found + [w.running[chunk] for w in self.workers if chunk in w.running]
-
-    def _startable(self) -> tuple[FakeWorker, FakePort] | None:
-        """The next chunk and a worker that has room for it."""
-        for port in sorted(self._queue, key=lambda port: -port.priority):
-            if any(amount > self._offers.get(name, 0.0) for name, amount in port.resources.items()):
-                continue
-            free = [w for w in self.workers if not w.paused and self._room(w)]
-            if free:
-                return self._random.choice(free), port
-        return None
-
-    def _room(self, worker: FakeWorker) -> bool:
-        return sum(not port.blocked for port in worker.running.values()) < self._slots
-
-    def _take(self, worker: FakeWorker, port: FakePort) -> None:
-        self._queue.remove(port)
-        worker.running[port.id] = port
-
     def _launch(self) -> None:
         self._news.notify_all()
-        while self.auto and self._run_chunk is not None and (ready := self._startable()):
-            self._take(*ready)
+        while self.auto and self._run_chunk is not None and (ready := self._engine.startable()):
+            self._engine.take(*ready)
             threading.Thread(target=self._run, args=ready, name=f"anabranch-{ready[0].name}", daemon=True).start()
 
     def _run(self, worker: FakeWorker, port: FakePort) -> None:
         """One chunk from start to end, on the thread that plays its worker."""
         assert self._run_chunk is not None
         with self._news:
-            self._trouble(port)
+            self._engine.trouble(port)
             port.on, port.worker = worker, worker.name
             port.ident = threading.get_ident()
             worker.running[port.id] = port
             if not port.lost:
-                self._say(port.id, ChunkStarted(port.id, worker.name))
+                self._engine.say(port.id, ChunkStarted(port.id, worker.name))
         try:
             if not port.lost:
                 self._run_chunk(pickle.loads(port.data), port)
@@ -323,39 +297,22 @@ class FakeRemoteRunner(FakeScript):
         except BaseException as error:
             with self._news:
                 if not (port.lost or port.ended):
-                    self._say(port.id, ChunkLost(port.id, "worker-lost", f"{type(error).__name__}: {error}"))
+                    self._engine.say(port.id, ChunkLost(port.id, "worker-lost", f"{type(error).__name__}: {error}"))
         with self._news:
             worker.running.pop(port.id, None)
-            if worker.alive and not self._closed and self._happens(self.faults.rerun):
-                self._queue.append(port.again())
+            if worker.alive and not self._closed and self._engine.happens(self.faults.rerun):
+                self._engine.queue.append(port.again())
             self._launch()
-
-    def _trouble(self, port: FakePort) -> None:
-        """What goes wrong with a chunk that starts."""
-        if self._happens(self.faults.lose_engine):
-            self.lose_engine("a fault")
-        if self._happens(self.faults.lose_worker):
-            port.dies_at = self._random.randrange(0, 4)
-        if len(self.workers) > 1 and self._happens(self.faults.flapping):
-            awake = [w for w in self.workers if not w.paused]
-            worker = self._random.choice(awake if len(awake) > 1 else self.workers)
-            if worker.paused or len(awake) > 1:
-                self.pause_worker(worker.name, not worker.paused)
 
     def _deliver(self) -> bool:
         """Hand one event to the driver; False when there is none."""
         with self._news:
-            if not self._outbox or self._sink is None:
+            sink = self._sink
+            event = None if sink is None else self._engine.next_event()
+            if sink is None or event is None:
                 return False
-            at = 0
-            if self.faults.shuffle:
-                chunk = self._random.choice(list(dict.fromkeys(chunk for chunk, _ in self._outbox)))
-                at = next(n for n, (other, _) in enumerate(self._outbox) if other == chunk)
-            event = self._outbox[at][1]
-            del self._outbox[at]
             self._delivering += 1
             self.delivered.append(event)
-            sink = self._sink
         try:
             sink([event])
         finally:
@@ -367,6 +324,6 @@ class FakeRemoteRunner(FakeScript):
     def _post(self) -> None:
         while not (self._closed and self._sink is None):
             with self._news:
-                self._news.wait_for(lambda: self._outbox or self._sink is None)
+                self._news.wait_for(lambda: self._engine.outbox or self._sink is None)
                 self._launch()
             self._deliver()

@@ -239,7 +239,7 @@ def test_engine_lost_then_nothing() -> None:
 
 def test_what_never_fits_waits_for_ever() -> None:
     driver = Driver(resources={"gpus": 1.0})
-    assert driver.runner._offers == {"gpus": 1.0}
+    assert driver.runner._engine.offers == {"gpus": 1.0}
     driver.send(chunk_of(1, 1, resources={"gpus": 2.0}), chunk_of(2, 1, resources={"gpus": 1.0}), chunk_of(3, 1))
     assert sorted(driver.idle().finals()) == [2, 3]
     driver.runner.close()

@@ -299,10 +299,8 @@ class Link:
         with _quiet():
             with contextlib.suppress(Exception):
                 if self.answers and self._topic:
-                    self.client.unsubscribe_topic(self._topic)
                     self.client.unsubscribe_topic(STARVED)
-                if self.answers and self.own is None:
-                    self.client.run_on_scheduler(worker_half.forget_topic, topic=self._topic)
+                    self._leave_topic()
             hears = getattr(self.client, "_handle_report_task", None)
             with contextlib.suppress(Exception):
                 self.client.close(timeout=5)
@@ -311,6 +309,17 @@ class Link:
                 sleep(0.01)  # a client that was connecting again says so when it gives up, which nobody asked for
             if self.own is not None:
                 self.own.close()
+
+    def _leave_topic(self) -> None:
+        """Let go of our topic, on a borrowed scheduler of its memory of it too.
+
+        Not both: the word that unsubscribes goes another way and may come later, and would make the topic anew.
+        """
+        if self.own is None:
+            with contextlib.suppress(Exception):  # one that runs nothing for its clients
+                self.client.run_on_scheduler(worker_half.forget_topic, topic=self._topic)
+                return
+        self.client.unsubscribe_topic(self._topic)
 
 
 def _fit(name: str, theirs: Any) -> None:

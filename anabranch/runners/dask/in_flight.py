@@ -42,7 +42,8 @@ class InFlight:
         self.open = 0  # of them, in flight
         self.out: list[Event] = []
         self._kept: list[str] = []  # keys of new blocks
-        # By workers that do not fit, with the error and how many looks are to come until it is known who does.
+        # Chunks that workers refused because they do not fit, with the error, and how many looks are to come
+        # until the workers that do fit are known.
         self._turned_away: list[tuple[Sent, BaseException, int]] = []
         self._link = link
         self._outgoing = outgoing
@@ -319,7 +320,7 @@ class InFlight:
         return sent is not None and not sent.final
 
     def on_looked(self) -> None:
-        """Who is there is known again, and who of them fits: what a misfit refused goes back, untouched."""
+        """The list of workers is fresh. Chunks that a misfit refused are queued again, uncounted."""
         away = [(sent, error, looks) for sent, error, looks in self._turned_away if self._open(sent.id)]
         self._turned_away = [(sent, error, looks - 1) for sent, error, looks in away if looks]
         for sent, error in [(sent, error) for sent, error, looks in away if not looks]:

@@ -146,14 +146,14 @@ class Link:
         kind = {"finished": "memory", "error": "erred"}.get(future.status, "gone")
         self._put((kind, future.key, future.exception() if kind == "erred" else None))
 
-    # -- who is there --------------------------------------------------------------------------------
+    # -- workers that are there -----------------------------------------------------------------------
 
     def poll(self) -> None:
         """Ask which workers there are; puts what has changed as ("worker", joined, address), ("fit", addresses or None)
         where some do not fit, and ("slots", threads of those that do); at the end ("looked",).
 
-        The scheduler tells all of it under the topic "all", but also things that do not pickle (who
-        replicated what, at the time of writing), and cuts off whoever subscribed to those.
+        The scheduler tells all of it under the topic "all", but also things that do not pickle (such
+        as which worker has copied what), and it cuts off the clients that subscribed to those.
         """
         if not self._polling and self.client.status == "running":
             self._polling = True
@@ -291,7 +291,7 @@ class Link:
 
     @property
     def answers(self) -> bool:
-        """Whether the scheduler is there right now: who only says farewell does not wait for one to come back."""
+        """Whether the scheduler is reachable now; closing must not wait for a connection that may come back."""
         return not self.lost and self.client.status == "running"
 
     def close(self) -> None:
@@ -341,7 +341,7 @@ def _error(sent: Any) -> BaseException:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Inside, Dask logs nothing: what it says of connections that end is meant for somebody else."""
+    """Inside, Dask logs nothing: its user has not asked for the end of this connection."""
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]  # each has its own level
     levels = [logger.level for logger in loggers]
     for logger in loggers:

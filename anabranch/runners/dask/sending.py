@@ -109,7 +109,7 @@ class Outgoing:
         payload = self._modules.shared(value)
         shared = _Shared(value if payload.nbytes >= SHARED_BYTES else None, payload, named_by(value))
         if shared.parcel is None and self.reachable:
-            self._scatter(shared_id, shared)  # now: whoever called may change an array afterwards
+            self._scatter(shared_id, shared)  # now: the caller may change an array afterwards
         self._shared[shared_id] = shared
 
     def given(self, shared_id: int, missed: str) -> Payload | Scattered | None:

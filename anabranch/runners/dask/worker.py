@@ -82,7 +82,7 @@ class Session:
         self.pages: list[Page] = []  # those that no chunk uses now
 
     def page(self, folder: str, address: str) -> Page | None:
-        """Where a chunk notes what it runs, to be given back with its end; None: nobody could read that."""
+        """Where a chunk notes what it runs, to be given back with its end; None: no driver could read that."""
         if not folder:
             return None
         with self.lock:
@@ -180,7 +180,7 @@ def pick(key: str, handle: Handle, slots: Sequence[int], dask_worker: Any = None
 
 
 def gathered(worker: Any, parcel: Scattered) -> Payload | None:
-    """A large shared value, brought from the worker that has it; None when nobody has. From a task's thread."""
+    """A large shared value, brought from the worker that has it; None where it lies nowhere. From a task's thread."""
     from distributed.utils import sync
 
     async def bring() -> Any:

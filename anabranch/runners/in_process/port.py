@@ -32,7 +32,7 @@ def nobody(events: Sequence[Event]) -> None:
 
 
 class WrittenOff(BaseException):
-    """Raised in a thread that nobody listens to any more, to make it leave its chunk."""
+    """Raised in a thread that was written off, to make it leave its chunk."""
 
 
 class _All:
@@ -48,7 +48,7 @@ ALL = _All()
 class LocalPort:
     """One chunk from submit to its end, and the `WorkerPort` that its `run_chunk` talks to.
 
-    `gate` is held while an event of this chunk is delivered; whoever holds it and sets `off` or
+    `gate` is held while an event of this chunk is delivered. A thread that holds it and sets `off` or
     `ended` can be sure that no later event of the chunk gets out. Nothing here refers to the
     chunk once it runs: `take` gives it away.
     """
@@ -228,8 +228,8 @@ class LocalPort:
 class PortQueue:
     """Chunks that wait, first in first out within a priority.
 
-    `push` needs the caller's lock. `pop` and `remove` do not: who takes a chunk's entry out of
-    `waiting` has it, and taking it out is atomic. A lock here would make tiny chunks queue for
+    `push` needs the caller's lock. `pop` and `remove` do not: the thread that takes a chunk's entry
+    out of `waiting` has the chunk, and taking it out is atomic. A lock here would make tiny chunks queue for
     it with the interpreter's lock in hand. Chunks that need resources wait apart, in `needy`:
     it and the count of resources are for the caller's lock alone.
 

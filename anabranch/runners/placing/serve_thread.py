@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import Event
 
-    Action = tuple[Any, ...]  # its name, and what the one who acts on it is given
+    Action = tuple[Any, ...]  # its name and its arguments
 
 log = logging.getLogger("anabranch.runners")
 

@@ -147,7 +147,7 @@ class Children:
     # -- for all threads -----------------------------------------------------------------------------
 
     def shorten(self, chunk: int, keep: int) -> None:
-        """As a runner's; a chunk that does not run here is somebody else's."""
+        """As a runner's; a chunk that does not run here is left alone."""
         runner = self._runner
         if runner is not None and chunk in self._chunks:
             runner.shorten(chunk, keep)

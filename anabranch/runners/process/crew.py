@@ -130,12 +130,12 @@ class Crew:
         while self.over is None or self.workers:
             try:
                 self.turn()
-            except Exception as error:  # a bug: better no workers than nobody who looks after them
+            except Exception as error:  # a bug: no workers are better than workers without this thread
                 _log.exception("the process runner failed")
                 with self.lock:
                     self.owner.hopeless(f"the runner failed: {error!r}")
         self._selector.close()
-        write, self._wake_write = self._wake_write, -1  # late wakers must not write to somebody else's file
+        write, self._wake_write = self._wake_write, -1  # a late wake-up must not write to a newer file
         os.close(write)
         os.close(self._wake_read)
         if self.over is not None:
@@ -169,7 +169,7 @@ class Crew:
         self.owner.deliver()
 
     def _timeout(self) -> float | None:
-        self.asleep = True  # first: who has something from here on wakes us, what was there before is seen below
+        self.asleep = True  # first: news from here on wake this thread, earlier news are seen below
         now = time.monotonic()
         if self.owner.pending():
             found: float | None = 0.0

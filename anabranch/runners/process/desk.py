@@ -86,7 +86,7 @@ class Desk:
         self._memory_at = self._state_at = 0.0
         self._oom_kills = oom_kills()
 
-    # -- who does what ---------------------------------------------------------------------------
+    # -- giving out ------------------------------------------------------------------------------
 
     @property
     def jobs(self) -> dict[int, ProcessJob]:

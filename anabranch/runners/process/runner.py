@@ -95,12 +95,12 @@ class ProcessRunner(OwnRunner):
 
     @property
     def _workers(self) -> list[WorkerProcess]:
-        """For tests: whom to kill."""
+        """The workers; for tests, which kill them."""
         return [] if self._crew is None else self._crew.workers
 
     @property
     def _folder(self) -> Path:
-        """For tests: where large values lie."""
+        """Where large values lie; for tests."""
         return Path(self._desk.store.folders[0])
 
     # -- life ------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class ProcessRunner(OwnRunner):
             if not (cancel or here):
                 desk.empty.wait_for(lambda: not desk.jobs, timeout)
             over = crew.end()
-        if here:  # called by the receiver of an event: nobody else can make the turns
+        if here:  # called by the sink: this is the thread that makes the turns
             while crew.workers:
                 crew.turn()
         else:

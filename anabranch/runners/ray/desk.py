@@ -60,7 +60,7 @@ class Desk:
         """Chunks that have not ended."""
         return self.scheduler.jobs
 
-    # -- who does what -----------------------------------------------------------------------------
+    # -- giving out --------------------------------------------------------------------------------
 
     def assign(self) -> None:
         """Give queued chunks to workers that have room; where there are none left, even out."""

@@ -111,7 +111,7 @@ def _be_plain() -> None:
 
 
 def _job(ray: Any) -> str:
-    """Tells this tie to Ray from one that somebody makes after it was cut."""
+    """Tells this tie to Ray from one that is made after it was cut."""
     context = ray.get_runtime_context()
     return f"{context.gcs_address} {context.get_job_id()}"
 

@@ -35,7 +35,7 @@ class _Thread:
         self.port: LocalPort | None = port
         self.extra = extra
         self.new = True
-        self.resting = False  # among the idle: whoever takes it from there releases `wake`, once
+        self.resting = False  # among the idle: the one that takes it from there releases `wake`, once
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -320,7 +320,7 @@ class ThreadRunner(OwnRunner):
         me.resting = False
         return True
 
-    # -- threads that nobody waits for any more ----------------------------------------------------
+    # -- threads that are written off --------------------------------------------------------------
 
     def write_off(self, port: LocalPort, at: tuple[float, int, int, float]) -> bool:
         """End a chunk whose item ran past its time, unless it moved on; False: it is reporting, look again soon."""

@@ -80,7 +80,11 @@ def named_by(value: object) -> tuple[int, ...]:
 
 def needed(stages: tuple[int, ...], shared: Mapping[int, Naming]) -> tuple[int, ...]:
     """What a worker has to have for a chunk of these stages."""
-    return stages + tuple(n for stage in stages if stage in shared for n in shared[stage].names)
+    found = stages
+    for stage in stages:
+        if stage in shared:
+            found += shared[stage].names
+    return found
 
 
 J = TypeVar("J", bound=Job[Any])

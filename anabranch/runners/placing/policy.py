@@ -66,8 +66,17 @@ class ChunkScheduler(Generic[J, W]):
             size: how many workers may be busy at once.
         """
         for kind, queue in self._queues.items():
-            if queue:
-                yield from self._one_each(kind, queue, workers) if kind else self._two_each(queue, workers, size)
+            if kind:
+                yield from self._one_each(kind, queue, workers)
+                continue
+            while queue:
+                worker = _roomy(workers, size)
+                job = queue.pop(idle=not worker.jobs) if worker is not None else None
+                if worker is None or job is None:
+                    break
+                worker.jobs[job.id] = job
+                job.worker = worker
+                yield worker, job
 
     def _one_each(self, kind: Kind, queue: Queue[J], workers: Sequence[W]) -> Iterator[tuple[W, J]]:
         for worker in workers:
@@ -75,20 +84,9 @@ class ChunkScheduler(Generic[J, W]):
                 job = queue.pop(idle=True)
                 if job is None:
                     return
-                yield self._given(worker, job)
-
-    def _two_each(self, queue: Queue[J], workers: Sequence[W], size: int) -> Iterator[tuple[W, J]]:
-        while queue:
-            worker = _roomy(workers, size)
-            job = queue.pop(idle=not worker.jobs) if worker is not None else None
-            if worker is None or job is None:
-                return
-            yield self._given(worker, job)
-
-    def _given(self, worker: W, job: J) -> tuple[W, J]:
-        worker.jobs[job.id] = job
-        job.worker = worker
-        return worker, job
+                worker.jobs[job.id] = job
+                job.worker = worker
+                yield worker, job
 
     def crowded(self, workers: Iterable[W], size: int) -> list[W]:
         """Busy workers whose second chunk an idle one can run at once: as many as there are idle ones."""
@@ -123,9 +121,10 @@ class ChunkScheduler(Generic[J, W]):
         worker: W | None = job.worker
         if worker is not None:
             worker.jobs.pop(job.id, None)
-            if not job.waiting:
+            if job.waiting:
+                worker.waiting = False
+            elif job.resources:
                 self._queue(job).count(job, 1)
-            worker.waiting = worker.waiting and not job.waiting
         return worker
 
     # -- what callers ask for --------------------------------------------------------------------

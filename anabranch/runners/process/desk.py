@@ -169,7 +169,7 @@ class Desk:
                 self.crew.retire(worker)
         if job.file is not None:
             self.store.unlink((job.file,))
-        if not self.jobs:
+        if not self.scheduler.jobs:
             self.empty.notify_all()
 
     def control(self, worker: WorkerProcess, kind: int, *fields: Any) -> None:

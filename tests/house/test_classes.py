@@ -120,9 +120,7 @@ def over_the_cap(known: dict[str, Class]) -> dict[str, str]:
 LARGE = {
     "core.options.FlowOptions": "one field an option: the table of all options of a flow",
     "core.options.TaskOptions": "one field an option: the table of all options of a task",
-    "runners.ray.news.News": "a desk that also reads the workers' reports; to be composed",
     "runs.flow_run.FlowRun": "one run of a flow from its claim to its end; cancelling could leave",
-    "testing.fake_runner.FakeRemoteRunner": "a runner, its script of faults and its manual clock, as one public tool",
 }
 
 

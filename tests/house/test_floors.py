@@ -104,9 +104,6 @@ RINGS: dict[str, list[str]] = {
         "core.value_index",
         "core.walk",
     ],
-    "a job knows its worker": ["runners.placing.jobs", "runners.process.worker_handle"],
-    "a job knows its actor": ["runners.ray.crew", "runners.ray.jobs"],
-    "a worker knows its runner": ["testing.fake_runner", "testing.fake_script", "testing.fake_worker"],
 }
 
 CORE_DEPENDENCIES = {"click", "cloudpickle", "msgpack", "pydantic", "rich", "tqdm"}

@@ -266,6 +266,6 @@ def set_reference_tasks(tasks: Any) -> None:
     Raises MissingContextError outside a flow.
     """
     here = context.flow_here()
-    if here is None:
+    if here is None or here.scope is None:
         raise MissingContextError("set_reference_tasks works inside a flow; outside: my_flow.set_reference_tasks(...)")
     here.scope.reference_tasks = tuple(getattr(t, "name", t) for t in tasks)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import TaskSpec
     from anabranch.core.descriptors import Binds
     from anabranch.core.futures import Future, FutureList
+    from anabranch.core.scopes import SubmitPort
     from anabranch.core.states import State
 
 P = ParamSpec("P")
@@ -103,7 +104,7 @@ class Task(Runnable, Generic[P, R]):
         """
         if self._may_hide:
             self._check_seen()
-        future: Future = _scope().submit(self, args, kwargs, wait_for)
+        future = _scope().submit(self, args, kwargs, wait_for)
         return future.wait() if return_state else future
 
     def map(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
@@ -126,7 +127,7 @@ class Task(Runnable, Generic[P, R]):
             self._check_seen()
         given = {name: kwargs.pop(name) for name in MAP_OPTION_NAMES & kwargs.keys() if not self.binder.takes(name)}
         chosen = options.make(MapOptions, f"{self.name}.map", given, self.options.of_maps())
-        futures: FutureList = _scope().map(self, args, kwargs, chosen, wait_for)
+        futures = _scope().map(self, args, kwargs, chosen, wait_for)
         return futures.wait() if return_state else futures
 
     def with_options(self, **given: Any) -> Task[P, R]:
@@ -217,7 +218,7 @@ def _source_of(fn: Any, chosen: TaskOptions) -> str | None:
         return None
 
 
-def _scope() -> Any:
+def _scope() -> SubmitPort:
     """Where a submit here goes: on a worker outside the driver its task's own scope, unless a flow was called there."""
     here, flow = context.current_task.get(), context.current_flow.get()
     if here is not None:
@@ -237,15 +238,18 @@ class _Adopted:
     def __init__(self, origin: strays.Origin) -> None:
         self.origin = origin
 
-    def submit(self, *given: Any) -> Future:
+    def submit(
+        self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None, /
+    ) -> Future:
         with strays.adopted(self.origin):
-            found: Future = _scope().submit(*given)
-            return found
+            return _scope().submit(task, args, kwargs, wait_for)
 
-    def map(self, *given: Any) -> FutureList:
+    def map(
+        self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions,
+        wait_for: Any = None, /,
+    ) -> FutureList:
         with strays.adopted(self.origin):
-            found: FutureList = _scope().map(*given)
-            return found
+            return _scope().map(task, args, kwargs, options, wait_for)
 
 
 @overload

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from anabranch.core.contracts import LogLine, WorkerPort
+    from anabranch.core.scopes import DriverPort, NestedPort
     from anabranch.core.states import State
 
 
@@ -138,7 +139,7 @@ class TaskContext:
     position: int = 0
     log: Callable[[LogLine], None] | None = None  # takes log lines; None: straight to the driver's handlers
     level: int = 20
-    scope: Any = None  # on a worker outside the driver: where its nested submits go
+    scope: NestedPort | None = None  # on a worker outside the driver: where its nested submits go
     fns: dict[str, Callable[..., Any]] = field(default_factory=dict)  # the functions of its stages, by map (worker)
     submits: bool = False  # its code has futures: they may be anywhere in its return value
     over: bool = False  # none of its code runs any more
@@ -154,7 +155,7 @@ class FlowContext:
     attempt: int = 1
     tags: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
-    scope: Any = None  # the session's FlowScope; None in a forked copy of the driver
+    scope: DriverPort | None = None  # where its runs belong; None in a forked copy of the driver
     log_prints: bool = False
     version: str = ""
     caller: TaskContext | None = None  # the task run that called the flow: it lends its slot while the flow waits

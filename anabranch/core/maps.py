@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import ErrorInfo, TaskSpec
     from anabranch.core.options import TaskOptions
+    from anabranch.core.scopes import ScopePort
     from anabranch.core.stored_call import KeptCall
 
 
@@ -190,7 +191,7 @@ class MapRun(ItemColumns):
         keep: bool = True,
         source: Source | None = None,
         feeds: tuple[Upstream, ...] = (),
-        scope: Any = None,
+        scope: ScopePort = None,  # type: ignore[assignment]  # of a map that no future leads to
     ) -> None:
         super().__init__(id)
         self.spec = spec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from anabranch.core.asking import passes
 from anabranch.core.containers import FIXED, LEAVES
@@ -12,6 +12,7 @@ from anabranch.core.walk import lift
 
 if TYPE_CHECKING:
     from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.scopes import DriverPort
 
 Waited = dict[int, tuple["Upstream", ...]]  # by an item's place among the pulled ones
 
@@ -39,6 +40,7 @@ def lifted(map: MapRun, items: list[Any]) -> tuple[list[Any], Waited, BaseExcept
     """
     if LEAVES.issuperset([type(item) for item in items]):
         return items, {}, None
+    scope = cast("DriverPort", map.scope)  # iterators are pulled in the driver
     found: list[Any] = []
     waited: Waited = {}
     try:
@@ -48,7 +50,7 @@ def lifted(map: MapRun, items: list[Any]) -> tuple[list[Any], Waited, BaseExcept
         for item in items:
             bare, futures = lift(item, is_future)
             if futures:
-                waited[len(found)] = tuple(map.scope._upstream(future, allow) for future, allow in futures)
+                waited[len(found)] = tuple(scope._upstream(future, allow) for future, allow in futures)
             found.append(bare)
     except BaseException as error:  # an object's own code may raise anything
         if passes(error):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableSet, Sequence
 
     from anabranch.core.maps import MapRun
+    from anabranch.core.scopes import ScopePort
 
 ALL_COMPLETED = "ALL_COMPLETED"
 FIRST_COMPLETED = "FIRST_COMPLETED"
@@ -71,14 +72,17 @@ class _Asked:
             return False
         return known[1] is None or (future._index < len(known[1]) and known[1][future._index] == 1)
 
-    def scope(self) -> Any:
+    def scope(self) -> ScopePort | None:
         """Return the scope of one of the runs; None when there are none."""
         return next((one.scope for one in (*self.maps, *(future._map for future in self.singles))), None)
 
     def interrupted(self) -> None:
         """Tell the scopes that Ctrl-C came during the wait."""
+        scope = self.scope()
+        if scope is None:
+            return
         singles = ((future._map, future._index) for future in self.singles)
-        self.scope().interrupted([*((map, None) for map in self.maps), *singles])
+        scope.interrupted([*((map, None) for map in self.maps), *singles])
 
     def parted(self) -> DoneAndNotDone:
         """Return the futures in two sets, ended and not."""
@@ -294,8 +298,9 @@ class _Coming:
                 raise TimeoutError(self._late())
 
     def _wait(self) -> bool:
+        assert self.scope is not None  # something is left to wait for
         try:
-            return bool(self.scope.hold_on(self.ended.waiter, _left(self.deadline)))
+            return self.scope.hold_on(self.ended.waiter, _left(self.deadline))
         except KeyboardInterrupt:
             self.scope.interrupted([*((map, None) for map in self.maps), *self.singles])
             raise

@@ -17,6 +17,7 @@ from anabranch.core.futures import Future
 from anabranch.core.keys import DIGEST_BYTES, hash_value
 from anabranch.core.maps import MapRun
 from anabranch.core.options import TaskOptions
+from anabranch.core.scopes import ScopePort
 from anabranch.core.value_index import ValueBlock
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _NOBODY = TaskSpec("a State", lambda: None, TaskOptions())
 _HANDLE = Handle(0, 0, 0)
 
 
-class Knowing(Protocol):
+class Knowing(ScopePort, Protocol):
     """The scope that knows them."""
 
     program: Program

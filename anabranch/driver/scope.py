@@ -55,7 +55,7 @@ STREAM_MOVES: dict[str, Callable[[Dispatcher], Callable[..., None]]] = {
 
 
 class Scope:
-    """The face of a flow run towards tasks and futures. Implements `core.futures.Port`.
+    """The face of a flow run towards tasks and futures. A `core.scopes.DriverPort`.
 
     Attributes:
         endings: the runs that belong here, and how they end.
@@ -368,7 +368,7 @@ class Scope:
     def unsubscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         self.pump.dispatch(self.pump.dispatcher.readers.unsubscribe, map, call)
 
-    def call_back(self, work: Callable[[], None]) -> None:
+    def call_back(self, work: Callable[[], object]) -> None:
         self.pump.callback_thread.put(work)
 
     def barrier(self) -> None:
@@ -403,3 +403,9 @@ class Scope:
         with self._lock:
             self.endings.forget()
             self._open = {}
+
+
+def scope_of(what: FlowContext | MapRun) -> Scope:
+    """The scope of a flow run or a map of this process; a forked copy's flow run has none."""
+    assert isinstance(what.scope, Scope)
+    return what.scope

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch.core import context, own_runners, strays
 from anabranch.driver import interrupts
-from anabranch.driver.scope import Scope
+from anabranch.driver.scope import Scope, scope_of
 
 if TYPE_CHECKING:
     from anabranch.core.own_runners import OwnRunner
@@ -49,8 +49,8 @@ class Scopes:
     def here(self) -> Scope:
         """The scope that a submit in this thread belongs to: the flow's around it, or the program's own."""
         flow = context.current_flow.get()
-        if flow is not None and flow.scope is not None:
-            return flow.scope  # type: ignore[no-any-return]
+        if flow is not None and isinstance(flow.scope, Scope):
+            return flow.scope
         task = context.current_task.get()
         if task is not None:
             found = self.known.get(task.run.flow_run_id) if task.run.flow_run_id else self.outside(task.run.map_id)
@@ -65,7 +65,7 @@ class Scopes:
     def outside(self, map_id: str) -> Scope:
         """The scope of a task run outside any flow, where what it submits belongs too."""
         map = self._program.pump.dispatcher.tables.maps.get(map_id)
-        return self.interactive() if map is None else map.scope
+        return self.interactive() if map is None else scope_of(map)
 
     def interactive(self) -> Scope:
         """The one implicit run outside any flow."""

@@ -19,7 +19,7 @@ from anabranch.core.runs import FlowRunRow, TransitionRow, json_parameters
 from anabranch.core.states import Completed, Pending, State, StateType
 from anabranch.core.validate import validate_call
 from anabranch.core.waiting import wake_loop
-from anabranch.driver.scope import Scope
+from anabranch.driver.scope import Scope, scope_of
 from anabranch.engine import drive
 from anabranch.engine.final_state import Runs
 from anabranch.engine.flow_run import FlowAttempt, FlowResult, flow_run
@@ -63,6 +63,7 @@ class FlowRun:
         self.attempt = self.before = earlier.attempt if earlier is not None else 0
         self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
         self.parent = parent
+        self._scope_around = None if parent is None else scope_of(parent)
         self._caller = context.task_around() if called else None  # it runs in that one's thread
         self._counts = called and parent is not None and task is None  # as a run of the flow around, not of a task
         self.ended_by: signals.Kind | None = None  # a signal
@@ -73,15 +74,16 @@ class FlowRun:
             state = State(StateType.COMPLETED, earlier.state_name, earlier.message, *begin.value, run_id=self.id)
             self.completed = FlowResult(state, *begin.value)
             return
-        self._outermost = parent is None or parent.scope.resume is None  # of those that may go on
-        if parent is not None:
-            parent.scope.check_goes_on()
+        around = self._scope_around
+        self._outermost = around is None or around.resume is None  # of those that may go on
+        if around is not None:
+            around.check_goes_on()
         wanted = flow.options.runner
         if parent is None and task is not None and task.scope is not None:
             wanted = "inline"  # called on a worker: it has this worker, no more
         elif wanted is None:
             default = own_runners.around() or self.session.settings.runner
-            wanted = parent.scope.session_runner if parent is not None else default
+            wanted = around.session_runner if around is not None else default
         self.shared = self.session.runners.use(wanted)
         self.scope = Scope(
             self.session.program, self.shared.lane, flow_run_id=self.id, flow_run_name=self.name,
@@ -232,7 +234,8 @@ class FlowRun:
 
     def _told_of_streams(self, begun: bool) -> None:
         """Let whoever ends before this run know of it, for its reader may never come back."""
-        streams = self.session.streams if self.parent is None else self.parent.scope.endings.streams
+        around = self._scope_around
+        streams = self.session.streams if around is None else around.endings.streams
         if begun:
             streams.append(self)
         elif self in streams:
@@ -286,11 +289,12 @@ class FlowRun:
         try:
             self.session.scopes.known[self.id] = self.scope
             self.session.keeper.begin(self.row, self.cancel)
-            if self.parent is not None:
-                self.parent.scope.endings.children.append(self)
-                self.parent.scope.endings.called_flows += self._counts
-                if self.parent.scope.given_up:  # who cancels it has seen this run by now, or is seen here
-                    self.cancel(self.parent.scope.given_up)
+            around = self._scope_around
+            if around is not None:
+                around.endings.children.append(self)
+                around.endings.called_flows += self._counts
+                if around.given_up:  # who cancels it has seen this run by now, or is seen here
+                    self.cancel(around.given_up)
             logs.flow_began(self)
             yield
         finally:
@@ -300,8 +304,9 @@ class FlowRun:
         """What there is to do once it has ended, or was left open."""
         if self.over.is_set() or self.session.pump.elsewhere:
             return
-        if self.parent is not None and self in self.parent.scope.endings.children:
-            self.parent.scope.endings.children.remove(self)
+        around = self._scope_around
+        if around is not None and self in around.endings.children:
+            around.endings.children.remove(self)
         self.scope.close()
         resumed.close(self.session, self.scope)
         self.session.scopes.known.pop(self.id, None)
@@ -330,9 +335,9 @@ class FlowRun:
         state = result.state
         if isinstance(state.data, BaseException):
             kept(state.data)
-        if self._counts and self.parent is not None and not state.is_completed():
+        if self._counts and self._scope_around is not None and not state.is_completed():
             state = state.with_data(state.exception())
-            self.parent.scope.leave_ended(state, self.flow._runnable.spec)
+            self._scope_around.leave_ended(state, self.flow._runnable.spec)
         return state
 
     # -- what the policy asks --------------------------------------------------------------------

@@ -10,6 +10,7 @@ from anabranch.core.failures import exception_of
 from anabranch.core.futures import FutureList, is_future
 from anabranch.core.states import State, TriggerFailed
 from anabranch.core.walk import fill, lift
+from anabranch.driver.scope import scope_of
 from anabranch.engine import drive
 from anabranch.engine.steps import Call
 
@@ -99,7 +100,7 @@ class GivenValues:
         state = TriggerFailed(str(error), error)
         flow = context.current_flow.get()
         if flow is not None and flow.scope is not None:
-            flow.scope.leave_ended(state, spec, bad.run)
+            scope_of(flow).leave_ended(state, spec, bad.run)
         return state
 
     def values(self) -> tuple[tuple[Any, ...], dict[str, Any]]:

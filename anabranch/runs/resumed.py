@@ -13,6 +13,7 @@ from anabranch.core.errors import AnabranchError, ResumeError
 from anabranch.core.keys import DIGEST_BYTES
 from anabranch.core.runs import FlowRunRow, StoredRow
 from anabranch.core.states import is_success
+from anabranch.driver.scope import Scope, scope_of
 from anabranch.resume.keys import Resume
 from anabranch.resume.past import Past
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from anabranch.core.context import FlowContext
     from anabranch.core.options import FlowOptions
-    from anabranch.driver.scope import Scope
     from anabranch.session import Session
 
 PARAMETERS = "parameters"  # kind of a flow run's stored row
@@ -105,11 +105,12 @@ def _of_root(session: Session, name: str, options: FlowOptions, wanted: Recorded
 def _of_subflow(
     session: Session, name: str, options: FlowOptions, parameters: dict[str, Any], parent: FlowContext
 ) -> Beginning:
-    resume: Resume | None = parent.scope.resume
+    around = scope_of(parent)
+    resume = around.resume
     if resume is None:  # nobody goes on with the flow around it: it keeps what its own retries need
         return Beginning(bool(options.retries) and options.resumable is not False)
     task = context.current_task.get()
-    key = resume.subflow_key(name, parameters, "" if task is None else parent.scope._parent_key(task.run.id))
+    key = resume.subflow_key(name, parameters, "" if task is None else around._parent_key(task.run.id))
     if resume.past is None or not key:
         return Beginning(True, key=key)
     session.records.flush(30.0)
@@ -128,7 +129,9 @@ def _completed(session: Session, parent: FlowContext, found: Beginning) -> tuple
     there, value = session.calls.read((stored[-1].name, 0)) if stored else (False, None)
     if not there:
         return None
-    parent.scope.resume.kept.append(row.id)
+    resume = scope_of(parent).resume
+    if resume is not None:
+        resume.kept.append(row.id)
     return (value,)
 
 
@@ -143,7 +146,7 @@ def give(session: Session, scope: Scope, found: Beginning, parent: FlowContext |
     """Let a scope give keys to its calls, and find what is recorded under them."""
     if not found.resumable:
         return
-    outer = parent.scope.resume if parent is not None else None
+    outer = scope_of(parent).resume if parent is not None else None
     kept: list[str] = [] if outer is None else outer.kept
     past = _past(session, found.row.id, kept, found.changed) if found.row is not None else None
     scope.resume = Resume(found.key, past, kept)

@@ -199,8 +199,8 @@ class _Called:
             self.run_info.index = self.index = next(self.map.inputs.append_index)
         if self.task.options.task_run_name is not None:
             self._name(self.task.options.task_run_name, args, kwargs)
-        if self.map is not None:
-            pump = self.map.scope.pump
+        if self.map is not None and self.scope is not None:
+            pump = self.scope.pump
             pump.enqueue(pump.dispatcher.calls.began, self.map, self.index)
         self.begun, self.zero = time.time(), time.perf_counter()
 
@@ -296,9 +296,9 @@ class _Called:
     def _again(self, result: AttemptResult) -> None:
         if result.code == states.AWAITING_RETRY:
             self.run_info.attempt += 1
-            if self.map is not None:
+            if self.map is not None and self.scope is not None:
                 told = (secrets.mask(result.message), _info(result.error), result.reason)
-                pump = self.map.scope.pump
+                pump = self.scope.pump
                 pump.dispatch(pump.dispatcher.calls.again, self.map, self.index, *told)
 
     def _answer(self, result: AttemptResult, return_state: bool) -> Any:

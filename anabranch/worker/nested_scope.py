@@ -54,6 +54,7 @@ class FarMap(MapRun):
     """A map of the driver, as far as this worker knows it."""
 
     __slots__ = ()
+    scope: WorkerScope
 
     def is_terminal(self, index: int) -> bool:
         if not super().is_terminal(index):
@@ -75,19 +76,21 @@ class FarMap(MapRun):
             self.handled.add(index)
             self.scope.notes.append((nested.HANDLED, self.id, index))
 
-    def learn(self, news: nested.News) -> None:
-        if news.length > len(self.codes):
-            self.codes.extend(bytes(news.length - len(self.codes)))
-        self.codes[news.lo : news.lo + len(news.codes)] = news.codes
-        self.done, self.closed, self.error = news.done, news.closed, news.error
-        self.errors.update(news.errors)
-        self.messages.update(news.messages)
-        self.state_names.update(news.names)
-        self.attempts.update(news.attempts)
+
+def learn(map: MapRun, news: nested.News) -> None:
+    """Take in how the driver's map stands."""
+    if news.length > len(map.codes):
+        map.codes.extend(bytes(news.length - len(map.codes)))
+    map.codes[news.lo : news.lo + len(news.codes)] = news.codes
+    map.done, map.closed, map.error = news.done, news.closed, news.error
+    map.errors.update(news.errors)
+    map.messages.update(news.messages)
+    map.state_names.update(news.names)
+    map.attempts.update(news.attempts)
 
 
 class WorkerScope:
-    """See the module's head. Implements `core.futures.Port` for one chunk's tasks."""
+    """See the module's head. A `core.scopes.NestedPort` for one chunk's tasks."""
 
     def __init__(self, task: TaskContext) -> None:
         assert task.port is not None
@@ -129,7 +132,7 @@ class WorkerScope:
         request = nested.Submit(digest, None, self._parent(), context.current_tags.get(), args, kwargs, wait_for)
         map_id, index = self._start(request, data)
         map = self._known(map_id, task, "submit")
-        map.learn(_begun(index))
+        learn(map, _begun(index))
         return Future(map, index)
 
     def map(
@@ -149,7 +152,7 @@ class WorkerScope:
             feed.start()
         map = self._known(map_id, task, "map")
         map.keep = options.keep == "values"
-        map.learn(news)
+        learn(map, news)
         return FutureList(map)
 
     def _mapped(self, value: Any, feeds: list[Feed]) -> Any:
@@ -195,12 +198,12 @@ class WorkerScope:
 
     # -- what futures ask ------------------------------------------------------------------------
 
-    def look(self, map: FarMap, index: int | None) -> None:
-        map.learn(self.ask(nested.Look(map.id, index)))
+    def look(self, map: MapRun, index: int | None) -> None:
+        learn(map, self.ask(nested.Look(map.id, index)))
 
-    def wait(self, map: FarMap, index: int | None, timeout: float | None) -> bool:
+    def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
         ended, news = self.ask(nested.AwaitEnd(map.id, index, timeout))
-        map.learn(news)
+        learn(map, news)
         return ended
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
@@ -208,50 +211,50 @@ class WorkerScope:
 
     def interrupted(self, what: object) -> None: ...  # how a task ends is its attempt's business
 
-    async def pause(self, map: FarMap, index: int) -> None:
+    async def pause(self, map: MapRun, index: int) -> None:
         import asyncio
 
         await asyncio.to_thread(self.wait, map, index, None)
 
-    def value(self, map: FarMap, index: int) -> Any:
+    def value(self, map: MapRun, index: int) -> Any:
         return self.values(map, index, index + 1)[0]
 
-    def values(self, map: FarMap, lo: int, hi: int) -> list[Any]:
+    def values(self, map: MapRun, lo: int, hi: int) -> list[Any]:
         return self.ask(nested.ReadValues(map.id, lo, hi))
 
-    def cancel(self, map: FarMap, indices: Sequence[int] | None) -> None:
+    def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
         self.ask(nested.Cancel(map.id, None if indices is None else tuple(indices)))
 
-    def moment(self, map: FarMap) -> ItemColumns:
+    def moment(self, map: MapRun) -> ItemColumns:
         for lo in range(0, len(map.codes), nested.SLICE):
             if map.codes[lo : lo + nested.SLICE].translate(None, ENDED):
                 self.look(map, lo)
         return map.moment()
 
-    def take_handles(self, map: FarMap, items: Sequence[int]) -> None:
+    def take_handles(self, map: MapRun, items: Sequence[int]) -> None:
         self.notes.extend((nested.TAKEN, map.id, index) for index in items)
 
-    def take_handle(self, map: FarMap, index: int) -> None:
+    def take_handle(self, map: MapRun, index: int) -> None:
         self.notes.append((nested.TAKEN, map.id, index))
 
-    def drop_handle(self, map: FarMap, index: int) -> None:
+    def drop_handle(self, map: MapRun, index: int) -> None:
         self.notes.append((nested.DROPPED, map.id, index))
 
     drop_handle_soon = drop_handle
 
-    def drop_list(self, map: FarMap) -> None:
+    def drop_list(self, map: MapRun) -> None:
         self.notes.append((nested.DROPPED, map.id, None))
 
-    def stream(self, map: FarMap, move: str, *args: Any) -> None:
+    def stream(self, map: MapRun, move: str, *args: Any) -> None:
         self.ask(nested.MoveStream(map.id, move, args))
 
-    def stream_closed(self, map: FarMap, finished: bool) -> None:
+    def stream_closed(self, map: MapRun, finished: bool) -> None:
         self.ask(nested.CloseStream(map.id, finished))
 
     def barrier(self) -> None:
         """The record is the driver's: its flow waits for it."""
 
-    def reduce(self, map: FarMap, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
+    def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
         if fan_in < 2:
             raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
         if not map.closed:
@@ -260,7 +263,7 @@ class WorkerScope:
         with self._lock:
             new = self.maps.get(map_id) or FarMap(map_id, spec, options, kind="submit", lane=-1, scope=self)
             self.maps[map_id] = new
-        new.learn(_begun(index))
+        learn(new, _begun(index))
         return Future(new, index)
 
     # -- limits ----------------------------------------------------------------------------------
@@ -274,7 +277,7 @@ class WorkerScope:
 
     # -- being told ------------------------------------------------------------------------------
 
-    def on_end(self, map: FarMap, index: int | None, call: Callable[[], None]) -> None:
+    def on_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
         with self._lock:
             self._ends.setdefault((map.id, index), []).append(call)
             start, self._watching = not self._watching, True
@@ -283,7 +286,7 @@ class WorkerScope:
         else:
             self.ask(nested.AskAgain())  # the watching thread asks anew, for this one too
 
-    def off_end(self, map: FarMap, index: int | None, call: Callable[[], None]) -> None:
+    def off_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
         with self._lock:
             calls = self._ends.get((map.id, index), [])
             if call in calls:
@@ -304,34 +307,34 @@ class WorkerScope:
                     return
             ended = self.ask(nested.AwaitAny(keys))
             for key, news in ended:
-                self.maps[key[0]].learn(news)
+                learn(self.maps[key[0]], news)
                 with self._lock:
                     calls = self._ends.pop(key, [])
                 for call in calls:
                     call()
 
-    def subscribe(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+    def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         """Tell `call` of items as they end, those already ended first."""
         map.consumers.subscribers.append(call)
         threading.Thread(target=self._follow, args=(map, call), name="anabranch-follow", daemon=True).start()
 
-    def _follow(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+    def _follow(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         told = 0
         while call in map.consumers.subscribers:
             items, news = self.ask(nested.AwaitItems(map.id, told))
-            map.learn(news)
+            learn(map, news)
             told += len(items)
             if items:
                 call(map, items)
             if map.closed and told >= len(map.codes):
                 return
 
-    def unsubscribe(self, map: FarMap, call: Callable[[MapRun, Sequence[int]], None]) -> None:
+    def unsubscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         if call in map.consumers.subscribers:
             map.consumers.subscribers.remove(call)
             self.ask(nested.AskAgain())
 
-    def call_back(self, work: Callable[[], None]) -> None:
+    def call_back(self, work: Callable[[], object]) -> None:
         work()
 
 

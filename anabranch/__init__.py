@@ -94,7 +94,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
 _MODULES: dict[str, tuple[str, ...]] = {
     "cache_policies": ("anabranch.core.policies",),
     "errors": ("anabranch.core.errors",),
-    "futures": ("anabranch.core.futures", "anabranch.core.waiting"),
+    "futures": ("anabranch.core.futures", "anabranch.core.map_states", "anabranch.core.waiting"),
     "state": ("anabranch.core.states",),
     "states": ("anabranch.core.states",),
     "triggers": ("anabranch.engine.triggers",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Protocol, Unpack, overload
 
 from anabranch import session as sessions
 from anabranch.core import context, options, states, strays
@@ -15,21 +15,22 @@ from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
 from anabranch.core.reachable import plain, reachable
 from anabranch.core.runnable import Runnable
+from anabranch.core.type_variables import F, P, Q, R, R_co, T
 from anabranch.core.walk import needs_walk
 from anabranch.runs import flow_streams, resumed, submitted_flows
 from anabranch.runs.flow_run import FlowRun
 from anabranch.runs.given_values import GivenValues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 
+    from anabranch.core.futures import Future, FutureList
+    from anabranch.core.keywords import FlowKeywords
     from anabranch.core.states import State
-
-P = ParamSpec("P")
-R = TypeVar("R")
+    from anabranch.core.type_variables import Items
 
 
-class Flow(Generic[P, R]):
+class Flow(Generic[P, R_co]):
     """A function that runs tasks; made by `@flow`.
 
     Calling it runs it and returns its value (a coroutine if the function is async); futures in the
@@ -41,7 +42,7 @@ class Flow(Generic[P, R]):
     `return_state=True`, its value is the list of its items. See docs/generators.md.
     """
 
-    def __init__(self, fn: Callable[P, R], given: dict[str, Any] | None = None, *, base: FlowOptions | None = None):
+    def __init__(self, fn: Callable[P, Any], given: dict[str, Any] | None = None, *, base: FlowOptions | None = None):
         fn, self._binds = opened(fn)
         if not callable(fn):
             raise OptionError(f"@flow wants a function, got {fn!r}")
@@ -61,7 +62,31 @@ class Flow(Generic[P, R]):
         if self.binder.signature is not None:
             self.__signature__ = self.binder.signature
 
-    def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    @overload
+    def __call__(
+        self: Flow[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[True], wait_for: Any = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[T]]: ...
+    @overload
+    def __call__(
+        self: Flow[P, AsyncIterator[T]], /, *args: Any, return_state: Literal[True], wait_for: Any = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[list[T]]]: ...
+    @overload
+    def __call__(
+        self: Flow[P, Iterator[T]], /, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any
+    ) -> State[list[T]]: ...
+    @overload
+    def __call__(
+        self, /, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any
+    ) -> State[R_co]: ...
+    @overload
+    def __call__(
+        self, /, *args: Any, return_state: Literal[False] = False, wait_for: Any = None, **kwargs: Any
+    ) -> R_co: ...
+    def __call__(self, /, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run the flow in this thread.
 
         Args:
@@ -134,7 +159,41 @@ class Flow(Generic[P, R]):
         args, kwargs = self.binder.bind(*self.binder.call_of(parameters))
         return self._run(args, kwargs, return_state, resumed.Recorded(row, changed))
 
-    def submit(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    # As of a task.
+    @overload
+    def submit(self: Flow[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def submit(self: Flow[P, Items[T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[list[T]]: ...  # type: ignore[overload-overlap]
+    @overload
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]: ...
+    @overload
+    def submit(
+        self: Flow[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[True], wait_for: Any = None,
+        **kwargs: Any,
+    ) -> State[T]: ...
+    @overload
+    def submit(
+        self: Flow[P, Items[T]], /, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any
+    ) -> State[list[T]]: ...
+    @overload
+    def submit(
+        self, /, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any
+    ) -> State[R_co]: ...
+    @overload
+    def submit(
+        self: Flow[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[False] = False,
+        wait_for: Any = None, **kwargs: Any,
+    ) -> Future[T]: ...
+    @overload
+    def submit(
+        self: Flow[P, Items[T]], /, *args: Any, return_state: Literal[False] = False, wait_for: Any = None,
+        **kwargs: Any,
+    ) -> Future[list[T]]: ...
+    @overload
+    def submit(
+        self, /, *args: Any, return_state: Literal[False] = False, wait_for: Any = None, **kwargs: Any
+    ) -> Future[R_co]: ...
+    def submit(self, /, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run the flow in a thread of its own and return a future of it at once.
 
         Args:
@@ -172,38 +231,46 @@ class Flow(Generic[P, R]):
         """What its scope knows of it: the task, as it were, of its submitted runs."""
         return Runnable(self.plain_fn, self.name, options.make(TaskOptions, self.name, {}))
 
-    def with_options(self, **given: Any) -> Flow[P, R]:
+    def with_options(self, **given: Unpack[FlowKeywords]) -> Flow[P, R_co]:
         """A new flow of the same function with some options changed."""
-        new: Flow[P, R] = Flow(self.plain_fn, given, base=self.options)
+        new: Flow[P, R_co] = Flow(self.plain_fn, dict(given), base=self.options)
         new._reference, new._binds = self._reference, self._binds
         return new
 
-    def set_reference_tasks(self, tasks: Any) -> None:
+    def set_reference_tasks(self, tasks: Iterable[Runnable | Flow[..., Any] | str]) -> None:
         """Let the runs of these tasks alone decide the flow's final state."""
-        self._reference = tuple(getattr(t, "name", t) for t in tasks)
+        self._reference = _names_of(tasks)
 
-    def on_completion(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def on_completion(self, hook: F) -> F:
         """Add a hook `(flow, run, state)` for runs that complete; usable as a decorator."""
         return self._hook("on_completion", hook)
 
-    def on_failure(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def on_failure(self, hook: F) -> F:
         """Add a hook for runs that fail for good."""
         return self._hook("on_failure", hook)
 
-    def on_cancellation(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def on_cancellation(self, hook: F) -> F:
         return self._hook("on_cancellation", hook)
 
-    def on_crashed(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def on_crashed(self, hook: F) -> F:
         return self._hook("on_crashed", hook)
 
-    def on_running(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def on_running(self, hook: F) -> F:
         return self._hook("on_running", hook)
 
-    def _hook(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def _hook(self, name: str, hook: F) -> F:
         merged = {name: (*getattr(self.options, name), hook)}
         self.options = options.make(FlowOptions, f"@flow {self.name!r}", merged, self.options)
         return hook
 
+    @overload
+    def __get__(self, instance: None, kind: type | None = None) -> Flow[P, R_co]: ...
+    @overload
+    def __get__(
+        self: Flow[Concatenate[T, Q], R_co], instance: T, kind: type | None = None
+    ) -> BoundFlow[Q, R_co]: ...
+    @overload
+    def __get__(self, instance: object, kind: type | None = None) -> Flow[P, R_co]: ...
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
         owner = owner_of(self._binds, instance, kind)
         return self if owner is None else BoundFlow(self, owner)
@@ -224,14 +291,14 @@ class Flow(Generic[P, R]):
         return f"<Flow {self.name!r}>"
 
 
-class BoundFlow(Bound, Flow[P, R]):
+class BoundFlow(Bound, Flow[P, R_co]):
     """A flow read from an instance, or from a class where it is a classmethod."""
 
     def resume(self, run: str, **given: Any) -> Any:
         """As of a flow; the instance is the recorded one."""
         return self.__func__.resume(run, **given)
 
-    def set_reference_tasks(self, tasks: Any) -> None:
+    def set_reference_tasks(self, tasks: Iterable[Runnable | Flow[..., Any] | str]) -> None:
         self.__func__.set_reference_tasks(tasks)
 
 
@@ -241,10 +308,35 @@ def _rebuild(fn: Callable[P, R], base: FlowOptions, binds: Any) -> Flow[P, R]:
     return made
 
 
+class MakesFlow(Protocol):
+    """`flow`, or what it gives when it gets options alone; futures that a flow returns come back as values."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Future[T]], /) -> Flow[P, T]: ...
+    @overload
+    def __call__(self, fn: Callable[P, FutureList[T]], /) -> Flow[P, list[T]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, Future[T]]], /) -> Flow[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[P, Coroutine[Any, Any, FutureList[T]]], /
+    ) -> Flow[P, Coroutine[Any, Any, list[T]]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Flow[P, R]: ...
+
+
+@overload
+def flow(fn: Callable[P, Future[T]], /) -> Flow[P, T]: ...
+@overload
+def flow(fn: Callable[P, FutureList[T]], /) -> Flow[P, list[T]]: ...
+@overload
+def flow(fn: Callable[P, Coroutine[Any, Any, Future[T]]], /) -> Flow[P, Coroutine[Any, Any, T]]: ...
+@overload
+def flow(fn: Callable[P, Coroutine[Any, Any, FutureList[T]]], /) -> Flow[P, Coroutine[Any, Any, list[T]]]: ...
 @overload
 def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
 @overload
-def flow(**given: Any) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(**given: Unpack[FlowKeywords]) -> MakesFlow: ...
 def flow(fn: Any = None, /, **given: Any) -> Any:
     """Make a function a flow; with or without parentheses.
 
@@ -260,7 +352,7 @@ def flow(fn: Any = None, /, **given: Any) -> Any:
     return Flow(fn, given)
 
 
-def set_reference_tasks(tasks: Any) -> None:
+def set_reference_tasks(tasks: Iterable[Runnable | Flow[..., Any] | str]) -> None:
     """Inside a flow: let the runs of these tasks alone decide this flow run's final state.
 
     Raises MissingContextError outside a flow.
@@ -268,4 +360,8 @@ def set_reference_tasks(tasks: Any) -> None:
     here = context.flow_here()
     if here is None or here.scope is None:
         raise MissingContextError("set_reference_tasks works inside a flow; outside: my_flow.set_reference_tasks(...)")
-    here.scope.reference_tasks = tuple(getattr(t, "name", t) for t in tasks)
+    here.scope.reference_tasks = _names_of(tasks)
+
+
+def _names_of(tasks: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(getattr(task, "name", task) for task in tasks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Unpack, overload
 
 from anabranch import session
 from anabranch.core import context, options, strays
@@ -15,19 +15,20 @@ from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
 from anabranch.core.reachable import plain
 from anabranch.core.runnable import Runnable, name_of
+from anabranch.core.type_variables import F, P, Q, R, R_co, T
 from anabranch.runs import task_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from anabranch.core.contracts import TaskSpec
     from anabranch.core.descriptors import Binds
     from anabranch.core.futures import Future, FutureList
+    from anabranch.core.keywords import Chunk, Keep, TaskKeywords
+    from anabranch.core.map_states import States
     from anabranch.core.scopes import SubmitPort
     from anabranch.core.states import State
-
-P = ParamSpec("P")
-R = TypeVar("R")
+    from anabranch.core.type_variables import Items
 
 
 def _nothing() -> None:
@@ -36,7 +37,7 @@ def _nothing() -> None:
 
 _nothing.__name__ = "Task"
 
-class Task(Runnable, Generic[P, R]):
+class Task(Runnable, Generic[P, R_co]):
     """A function that can be called, submitted and mapped; made by `@task`.
 
     `task(x)` runs now and returns the value (a coroutine if the function is async), `task.submit(x)` returns
@@ -51,7 +52,7 @@ class Task(Runnable, Generic[P, R]):
 
     def __init__(
         self,
-        fn: Callable[P, R] = _nothing,  # type: ignore[assignment]
+        fn: Callable[P, R_co] = _nothing,  # type: ignore[assignment]
         given: dict[str, Any] | None = None,
         *,
         base: TaskOptions | None = None,
@@ -74,7 +75,22 @@ class Task(Runnable, Generic[P, R]):
 
     # -- the four ways to run --------------------------------------------------------------------
 
-    def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    @overload
+    def __call__(
+        self: Task[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[True], wait_for: Any = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[T]]: ...
+    @overload
+    def __call__(
+        self, /, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any
+    ) -> State[R_co]: ...
+    @overload
+    def __call__(
+        self, /, *args: Any, return_state: Literal[False] = False, wait_for: Any = None, **kwargs: Any
+    ) -> R_co: ...
+    def __call__(self, /, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run now, in this thread, and return the value; `return_state=True` returns the State instead.
 
         Futures and States among the arguments, at any depth, are waited for and become values. A generator task gives
@@ -83,15 +99,41 @@ class Task(Runnable, Generic[P, R]):
         """
         return task_calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
 
+    # First the call as the function has it; then any arguments, for futures may stand in their places.
+    @overload
+    def submit(self: Task[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def submit(self: Task[P, Items[T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[list[T]]: ...  # type: ignore[overload-overlap]
+    @overload
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]: ...
+    @overload
+    def submit(
+        self: Task[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[True], wait_for: Any = None,
+        **kwargs: Any,
+    ) -> State[T]: ...
+    @overload
+    def submit(
+        self: Task[P, Items[T]], /, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any
+    ) -> State[list[T]]: ...
+    @overload
+    def submit(
+        self, /, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any
+    ) -> State[R_co]: ...
+    @overload
+    def submit(
+        self: Task[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[False] = False,
+        wait_for: Any = None, **kwargs: Any,
+    ) -> Future[T]: ...
+    @overload
+    def submit(
+        self: Task[P, Items[T]], /, *args: Any, return_state: Literal[False] = False, wait_for: Any = None,
+        **kwargs: Any,
+    ) -> Future[list[T]]: ...
     @overload
     def submit(
         self, /, *args: Any, return_state: Literal[False] = False, wait_for: Any = None, **kwargs: Any
-    ) -> Future: ...
-    @overload
-    def submit(self, /, *args: Any, return_state: Literal[True], wait_for: Any = None, **kwargs: Any) -> State: ...
-    def submit(
-        self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
-    ) -> Future | State:
+    ) -> Future[R_co]: ...
+    def submit(self, /, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run on the flow's runner and return a future at once.
 
         Args:
@@ -107,7 +149,37 @@ class Task(Runnable, Generic[P, R]):
         future = _scope().submit(self, args, kwargs, wait_for)
         return future.wait() if return_state else future
 
-    def map(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    @overload
+    def map(
+        self: Task[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[False] = False,
+        wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ..., **kwargs: Any,
+    ) -> FutureList[T]: ...
+    @overload
+    def map(
+        self: Task[P, Items[T]], /, *args: Any, return_state: Literal[False] = False,
+        wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ..., **kwargs: Any,
+    ) -> FutureList[list[T]]: ...
+    @overload
+    def map(
+        self, /, *args: Any, return_state: Literal[False] = False,
+        wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ..., **kwargs: Any,
+    ) -> FutureList[R_co]: ...
+    @overload
+    def map(
+        self: Task[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[True],
+        wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ..., **kwargs: Any,
+    ) -> States[T]: ...
+    @overload
+    def map(
+        self: Task[P, Items[T]], /, *args: Any, return_state: Literal[True],
+        wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ..., **kwargs: Any,
+    ) -> States[list[T]]: ...
+    @overload
+    def map(
+        self, /, *args: Any, return_state: Literal[True],
+        wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ..., **kwargs: Any,
+    ) -> States[R_co]: ...
+    def map(self, /, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run once per element of the iterable arguments; one future list for all.
 
         Args:
@@ -130,11 +202,11 @@ class Task(Runnable, Generic[P, R]):
         futures = _scope().map(self, args, kwargs, chosen, wait_for)
         return futures.wait() if return_state else futures
 
-    def with_options(self, **given: Any) -> Task[P, R]:
+    def with_options(self, **given: Unpack[TaskKeywords]) -> Task[P, R_co]:
         """A new task of the same function with some options changed; this one stays as it is."""
         if self._may_hide:
             self._check_seen()
-        return _rebuild(self.plain_fn, self.options, self._binds, given)
+        return _rebuild(self.plain_fn, self.options, self._binds, dict(given))
 
     def _check_seen(self) -> None:
         """Raise OptionError under a `classmethod` that shows our methods and hides the class that they are to get."""
@@ -148,19 +220,19 @@ class Task(Runnable, Generic[P, R]):
 
     # -- decorators for hooks --------------------------------------------------------------------
 
-    def on_completion(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def on_completion(self, hook: F) -> F:
         """Add a hook `(task, run, state)` for runs that complete; usable as a decorator."""
         return self._hook("on_completion", hook)
 
-    def on_failure(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def on_failure(self, hook: F) -> F:
         """Add a hook for runs that fail for good."""
         return self._hook("on_failure", hook)
 
-    def on_running(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def on_running(self, hook: F) -> F:
         """Add a hook for each attempt that starts."""
         return self._hook("on_running", hook)
 
-    def _hook(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def _hook(self, name: str, hook: F) -> F:
         self.options = options.make(
             TaskOptions, f"@task {self.name!r}", {name: (*getattr(self.options, name), hook)}, self.options
         )
@@ -168,6 +240,14 @@ class Task(Runnable, Generic[P, R]):
         super().__init__(self.plain_fn, self.name, self.options, self.spec.source, _of_spec)
         return hook
 
+    @overload
+    def __get__(self, instance: None, kind: type | None = None) -> Task[P, R_co]: ...
+    @overload
+    def __get__(
+        self: Task[Concatenate[T, Q], R_co], instance: T, kind: type | None = None
+    ) -> BoundTask[Q, R_co]: ...
+    @overload
+    def __get__(self, instance: object, kind: type | None = None) -> Task[P, R_co]: ...
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
         owner = owner_of(self._binds, instance, kind)
         return self if owner is None else BoundTask(self, owner)
@@ -179,15 +259,17 @@ class Task(Runnable, Generic[P, R]):
         return f"<Task {self.name!r}>"
 
 
-class BoundTask(Bound, Task[P, R]):
+class BoundTask(Bound, Task[P, R_co]):
     """A task read from an instance, or from a class where it is a classmethod: `job.scale`.
 
     The owner is neither mapped over nor searched for futures. All that are read from one task are that task: one
     series of runs, and its code travels once. Templates and cache keys see the owner under its name (`self`).
     """
 
-    def map(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self.__func__.map(unmapped(quote(self.__self__)), *args, **kwargs)
+    if not TYPE_CHECKING:  # to type checkers it is that of any task
+
+        def map(self, /, *args: Any, **kwargs: Any) -> Any:
+            return self.__func__.map(unmapped(quote(self.__self__)), *args, **kwargs)
 
 
 def _rebuild(
@@ -255,7 +337,7 @@ class _Adopted:
 @overload
 def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(**given: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(**given: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(fn: Any = None, /, **given: Any) -> Any:
     """Make a function a task; with or without parentheses.
 

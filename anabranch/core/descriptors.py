@@ -71,20 +71,20 @@ class Bound:
                 raise AttributeError(name)
             return inspect.signature(self.fn) if name == "__signature__" else getattr(self.__func__, name)
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self.__func__(quote(self.__self__), *args, **kwargs)
+        def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+            return self.__func__(quote(self.__self__), *args, **kwargs)
 
-    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self.__func__.submit(quote(self.__self__), *args, **kwargs)
+        def submit(self, /, *args: Any, **kwargs: Any) -> Any:
+            return self.__func__.submit(quote(self.__self__), *args, **kwargs)
 
-    def with_options(self, **given: Any) -> Self:
-        return type(self)(self.__func__.with_options(**given), self.__self__)
+        def with_options(self, **given: Any) -> Self:
+            return type(self)(self.__func__.with_options(**given), self.__self__)
+
+        def __get__(self, instance: Any, kind: type | None = None) -> Self:
+            return self
 
     def _hook(self, name: str, hook: Callable[..., Any]) -> Any:
         return self.__func__._hook(name, hook)  # holds for the runs of every owner
-
-    def __get__(self, instance: Any, kind: type | None = None) -> Self:
-        return self
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Bound):

@@ -9,24 +9,26 @@ from __future__ import annotations
 
 from html import escape
 from itertools import islice
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from anabranch.core.errors import UnfinishedRun
 from anabranch.core.failures import exception_of
 from anabranch.core.map_states import States
 from anabranch.core.states import CACHED, COMPLETED, Counts, State, ValueSource
 from anabranch.core.streams import stream, take
+from anabranch.core.type_variables import R_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from anabranch.core.maps import MapRun
 
+_T = TypeVar("_T")
 _SUCCESS = (COMPLETED, CACHED)
 TOGETHER = 1024  # futures of a list whose handles are taken at once
 
 
-class Future(ValueSource):
+class Future(ValueSource, Generic[R_co]):
     """A handle to one task run; the value lives at least as long as the handle.
 
     `wait()` returns the final state, `result()` the value; neither moves data for others.
@@ -47,14 +49,14 @@ class Future(ValueSource):
         return f"{self._map.id}/{self._index}"
 
     @property
-    def state(self) -> State:
+    def state(self) -> State[R_co]:
         """How the run stands now, without waiting."""
         found = self._map.state(self._index)
         if found.is_final():
             found.data = self
         return found
 
-    def get_state(self) -> State:
+    def get_state(self) -> State[R_co]:
         """The same as `.state`."""
         return self.state
 
@@ -69,12 +71,16 @@ class Future(ValueSource):
 
     # -- waiting ---------------------------------------------------------------------------------
 
-    def wait(self, timeout: float | None = None) -> State:
+    def wait(self, timeout: float | None = None) -> State[R_co]:
         """Wait for the end (or `timeout` seconds) and return the state then; never raises the run's error."""
         if not self.done():
             self._map.scope.wait(self._map, self._index, timeout)
         return self.state
 
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: Literal[True] = True) -> R_co: ...
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R_co | BaseException: ...
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
         """Wait for the end and return the value.
 
@@ -132,7 +138,7 @@ class Future(ValueSource):
     def origin(self) -> tuple[MapRun, int]:
         return self._map, self._index
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R_co]:
         if not self.done():
             yield from self._map.scope.pause(self._map, self._index).__await__()
         return self.result(timeout=0 if self.done() else None)
@@ -146,7 +152,7 @@ class Future(ValueSource):
         self._map.scope.cancel(self._map, (self._index,))
         return self.state.is_cancelled()
 
-    def add_done_callback(self, fn: Callable[[Future], object]) -> None:
+    def add_done_callback(self, fn: Callable[[Future[R_co]], object]) -> None:
         """Call `fn(future)` once the run has ended, on the program's callback thread; its errors are logged."""
         scope = self._map.scope
 
@@ -188,7 +194,7 @@ class Future(ValueSource):
         return f"<code>{escape(self._map.spec.name)}[{self._index}]: {escape(self.state.name)}</code>"
 
 
-class FutureList:
+class FutureList(Generic[R_co]):
     """All futures of one map: a sequence, and one object.
 
     Holding the list keeps all values (unless the map has ``keep="none"``); use it as a context
@@ -209,10 +215,10 @@ class FutureList:
         return len(self._map.codes)
 
     @overload
-    def __getitem__(self, index: int) -> Future: ...
+    def __getitem__(self, index: int) -> Future[R_co]: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Future]: ...
-    def __getitem__(self, index: int | slice) -> Future | list[Future]:
+    def __getitem__(self, index: slice) -> list[Future[R_co]]: ...
+    def __getitem__(self, index: int | slice) -> Future[R_co] | list[Future[R_co]]:
         if isinstance(index, slice):
             return list(self._each(range(*index.indices(len(self)))))
         if index < 0:
@@ -221,7 +227,7 @@ class FutureList:
             raise IndexError(f"map of {len(self._map.codes)} items has no item {index}")
         return self._future(index)
 
-    def __iter__(self) -> Iterator[Future]:
+    def __iter__(self) -> Iterator[Future[R_co]]:
         index = 0
         while True:
             if index >= len(self._map.codes):
@@ -233,13 +239,13 @@ class FutureList:
             yield from self._each(known)
             index = known.stop
 
-    def _future(self, index: int) -> Future:
+    def _future(self, index: int) -> Future[R_co]:
         if self._released:
             raise self._map.released_error(index)
         self._map.scope.take_handle(self._map, index)
         return Future(self._map, index)
 
-    def _each(self, items: Iterable[int]) -> Iterator[Future]:
+    def _each(self, items: Iterable[int]) -> Iterator[Future[R_co]]:
         """Futures of these items, made one at a time; their handles are taken for many at once."""
         map, left = self._map, iter(items)
         while some := tuple(islice(left, TOGETHER)):
@@ -258,7 +264,7 @@ class FutureList:
     # -- looking ---------------------------------------------------------------------------------
 
     @property
-    def states(self) -> States:
+    def states(self) -> States[R_co]:
         """A state per item, as they stand now: one object, which makes each when it is asked for."""
         return States(self._map.scope.moment(self._map), self)
 
@@ -315,12 +321,16 @@ class FutureList:
 
     # -- waiting ---------------------------------------------------------------------------------
 
-    def wait(self, timeout: float | None = None) -> States:
+    def wait(self, timeout: float | None = None) -> States[R_co]:
         """Wait for all items (or `timeout` seconds) and return their states, see `states`; moves no data."""
         self._map.scope.wait(self._map, None, timeout)
         self._map.scope.barrier()
         return self.states
 
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: Literal[True] = True) -> list[R_co]: ...
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[R_co | BaseException]: ...
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:
         """All values in order; see `Future.result`. The first failure in order is raised."""
         map = self._map
@@ -345,6 +355,10 @@ class FutureList:
         if self._map.error is not None:
             raise self._map.error
 
+    @overload
+    def results(self, raise_on_failure: Literal[True] = True) -> Iterator[R_co]: ...
+    @overload
+    def results(self, raise_on_failure: bool) -> Iterator[R_co | BaseException]: ...
     def results(self, raise_on_failure: bool = True) -> Iterator[Any]:
         """Yield values in order as they come, releasing each once it was taken.
 
@@ -353,7 +367,7 @@ class FutureList:
         """
         return stream(self._map, raise_on_failure, self)
 
-    def reduce(self, fn: Callable[[Any, Any], Any], *, fan_in: int = 64) -> Future:
+    def reduce(self: FutureList[_T], fn: Callable[[_T, _T], _T], *, fan_in: int = 64) -> Future[_T]:
         """Combine all values pairwise on the workers, as a tree; a future of the one value.
 
         Args:
@@ -374,7 +388,7 @@ class FutureList:
             self._released = True
             self._map.scope.drop_list(self._map)
 
-    def __enter__(self) -> FutureList:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

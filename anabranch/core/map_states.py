@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from anabranch.core.states import CACHED, FIRST_TERMINAL, NAMES, Counts, State, StateSequence, StateType, ValueSource
+from anabranch.core.states import (
+    CACHED,
+    FIRST_TERMINAL,
+    NAMES,
+    Counts,
+    State,
+    StateSequence,
+    StateType,
+    ValueSource,
+)
+from anabranch.core.type_variables import R_co
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +45,7 @@ class _Item(ValueSource):
         return self._keeper.item_origin(self._index)
 
 
-class States(StateSequence):
+class States(StateSequence[R_co]):
     """The states of a map's items as of one moment; a sequence, and one object.
 
     It takes a byte or two an item, and makes each State on demand. Holding it keeps the values of the map, as holding
@@ -58,18 +68,18 @@ class States(StateSequence):
         return len(self._items)
 
     @overload
-    def __getitem__(self, index: int) -> State: ...
+    def __getitem__(self, index: int) -> State[R_co]: ...
     @overload
-    def __getitem__(self, index: slice) -> States: ...
-    def __getitem__(self, index: int | slice) -> State | States:
+    def __getitem__(self, index: slice) -> States[R_co]: ...
+    def __getitem__(self, index: int | slice) -> State[R_co] | States[R_co]:
         if isinstance(index, slice):
             return States(self._moment, self._keeper, self._items[index])
         return self._state(self._items[index])
 
-    def __iter__(self) -> Iterator[State]:
+    def __iter__(self) -> Iterator[State[R_co]]:
         return map(self._state, self._items)
 
-    def _state(self, index: int) -> State:
+    def _state(self, index: int) -> State[R_co]:
         found = self._moment.state(index)
         if found.is_final():
             found.data = _Item(self._keeper, index)
@@ -86,13 +96,13 @@ class States(StateSequence):
                 found[kind] = found.get(kind, 0) + n
         return found
 
-    def unfinished(self) -> Iterator[State]:
+    def unfinished(self) -> Iterator[State[R_co]]:
         return self._those(range(FIRST_TERMINAL))
 
-    def unsuccessful(self) -> Iterator[State]:
+    def unsuccessful(self) -> Iterator[State[R_co]]:
         return self._those(range(CACHED + 1, len(NAMES)))
 
-    def _those(self, wanted: range) -> Iterator[State]:
+    def _those(self, wanted: range) -> Iterator[State[R_co]]:
         return (self._state(index) for index, code in zip(self._items, self._codes(), strict=True) if code in wanted)
 
     def __contains__(self, state: object) -> bool:

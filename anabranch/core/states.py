@@ -24,7 +24,7 @@ import enum
 import time
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, cast, overload
 
 from anabranch.core.asking import is_a
 from anabranch.core.errors import (
@@ -36,6 +36,7 @@ from anabranch.core.errors import (
     UpstreamError,
 )
 from anabranch.core.exceptions import twin
+from anabranch.core.type_variables import R_co
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -136,16 +137,16 @@ class ValueSource(abc.ABC):
         """Return the run that has the value: its `MapRun` and the item's index."""
 
 
-class State:
+class State(Generic[R_co]):
     """The state of a run, immutable; a final state gives the run's `result()`.
 
     Args:
         type: decides in rules.
-            name: shown to people; the type's own name when empty.
+        name: shown to people; the type's own name when empty.
         message: one sentence.
         data: a value, an exception, states, or a `ValueSource`.
         attempt: the number of the attempt, from 1; 0 when none has begun.
-            run_id: the id of the run; empty for a state made by hand.
+        run_id: the id of the run; empty for a state made by hand.
         timestamp: Unix seconds.
     """
 
@@ -163,14 +164,14 @@ class State:
         timestamp: float | None = None,
         start_time: float | None = None,
     ) -> None:
-        self.type = StateType(type)
-        self.name = name or self.type.value.capitalize()
-        self.message = message
-        self.data = data
-        self.attempt = attempt
-        self.run_id = run_id
-        self.timestamp = time.time() if timestamp is None else timestamp
-        self.start_time = start_time
+        self.type: StateType = StateType(type)
+        self.name: str = name or self.type.value.capitalize()
+        self.message: str = message
+        self.data: Any = data
+        self.attempt: int = attempt
+        self.run_id: str = run_id
+        self.timestamp: float = time.time() if timestamp is None else timestamp
+        self.start_time: float | None = start_time
 
     @property
     def code(self) -> int:
@@ -208,6 +209,10 @@ class State:
         """Whether an attempt failed and another follows, now or after a delay."""
         return self.name in ("Retrying", "AwaitingRetry")
 
+    @overload
+    def result(self, raise_on_failure: Literal[True] = True) -> R_co: ...
+    @overload
+    def result(self, raise_on_failure: bool) -> R_co | BaseException: ...
     def result(self, raise_on_failure: bool = True) -> Any:
         """Return the run's value, or raise its exception.
 
@@ -234,9 +239,9 @@ class State:
         """Return the exception of a state that is not COMPLETED, to be raised; a new copy each time."""
         data = self.data
         if is_a(data, BaseException):
-            return twin(data)  # type: ignore[arg-type]
+            return twin(data)
         if is_a(data, ValueSource):
-            found = data.value()  # type: ignore[attr-defined]
+            found = data.value()
             if isinstance(found, BaseException):
                 return found
         for inner in _inner_states(data):
@@ -252,7 +257,7 @@ class State:
         """Return the run that has its value, as a `MapRun` and an index; None for a state with the value itself."""
         return self.data.origin() if isinstance(self.data, ValueSource) else None
 
-    def with_data(self, data: object) -> State:
+    def with_data(self, data: object) -> State[Any]:
         return State(
             self.type, self.name, self.message, data, attempt=self.attempt, run_id=self.run_id, timestamp=self.timestamp
         )
@@ -301,7 +306,7 @@ def resolve_data(data: object) -> object:
     return data
 
 
-class StateSequence(Sequence[State]):
+class StateSequence(Sequence[State[R_co]]):
     """Many states as one object that makes each on demand."""
 
     __slots__ = ()
@@ -311,11 +316,11 @@ class StateSequence(Sequence[State]):
         """Return the number of states of each type."""
 
     @abc.abstractmethod
-    def unfinished(self) -> Iterator[State]:
+    def unfinished(self) -> Iterator[State[R_co]]:
         """Return the states that are not final, in order."""
 
     @abc.abstractmethod
-    def unsuccessful(self) -> Iterator[State]:
+    def unsuccessful(self) -> Iterator[State[R_co]]:
         """Return the states that are final and not COMPLETED, in order."""
 
 
@@ -342,7 +347,7 @@ class _NamedState(type):
             return instance.type is cls.kind
         return instance.name == cls.state_name
 
-    def __call__(cls, message: str = "", data: object = None, *, name: str = "", **details: Any) -> State:
+    def __call__(cls, message: str = "", data: object = None, *, name: str = "", **details: Any) -> State[Any]:
         return State(cls.kind, name or cls.state_name, message, data, **details)
 
 
@@ -352,21 +357,31 @@ def _named(name: str, kind: StateType) -> _NamedState:
 
 
 BY_NAME: dict[str, _NamedState] = {name: _named(name, kind) for name, kind in NAMES}
-Pending = BY_NAME["Pending"]
-Scheduled = BY_NAME["Scheduled"]
-AwaitingRetry = BY_NAME["AwaitingRetry"]
-AwaitingConcurrencySlot = BY_NAME["AwaitingConcurrencySlot"]
-AwaitingCache = BY_NAME["AwaitingCache"]
-Running = BY_NAME["Running"]
-Retrying = BY_NAME["Retrying"]
-Completed = BY_NAME["Completed"]
-Cached = BY_NAME["Cached"]
-Failed = BY_NAME["Failed"]
-TimedOut = BY_NAME["TimedOut"]
-TriggerFailed = BY_NAME["TriggerFailed"]
-Crashed = BY_NAME["Crashed"]
-Cancelled = BY_NAME["Cancelled"]
-Suspended = BY_NAME["Suspended"]
+if TYPE_CHECKING:  # what calling and instance checks make of them
+
+    class _Named(State[R_co]):
+        def __init__(
+            self, message: str = "", data: object = None, *, name: str = "", attempt: int = 0, run_id: str = "",
+            timestamp: float | None = None, start_time: float | None = None,
+        ) -> None: ...
+
+    class Pending(_Named[R_co]): ...
+    class Scheduled(_Named[R_co]): ...
+    class AwaitingRetry(Scheduled[R_co]): ...
+    class AwaitingConcurrencySlot(Scheduled[R_co]): ...
+    class AwaitingCache(Scheduled[R_co]): ...
+    class Running(_Named[R_co]): ...
+    class Retrying(Running[R_co]): ...
+    class Completed(_Named[R_co]): ...
+    class Cached(Completed[R_co]): ...
+    class Failed(_Named[R_co]): ...
+    class TimedOut(Failed[R_co]): ...
+    class TriggerFailed(Failed[R_co]): ...
+    class Crashed(_Named[R_co]): ...
+    class Cancelled(_Named[R_co]): ...
+    class Suspended(Cancelled[R_co]): ...
+else:
+    globals().update(BY_NAME)
 # Prefect 1's name for COMPLETED.
 Success = Completed
 
@@ -378,7 +393,7 @@ class Counts:
     order: ClassVar[tuple[str, ...]] = tuple(name for name, _ in NAMES)
 
     def __init__(self, codes: bytes | bytearray) -> None:
-        self.by_code = tuple(codes.count(code) for code in range(len(NAMES)))
+        self.by_code: tuple[int, ...] = tuple(codes.count(code) for code in range(len(NAMES)))
 
     def __getitem__(self, name: str) -> int:
         return self.by_code[_CODES[name]]

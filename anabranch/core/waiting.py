@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar, overload
 
 from anabranch.core.future_sets import FutureSet, Part, marked
 from anabranch.core.futures import Future, FutureList
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.core.scopes import ScopePort
 
-ALL_COMPLETED = "ALL_COMPLETED"
-FIRST_COMPLETED = "FIRST_COMPLETED"
-FIRST_EXCEPTION = "FIRST_EXCEPTION"
+ALL_COMPLETED: Final = "ALL_COMPLETED"
+FIRST_COMPLETED: Final = "FIRST_COMPLETED"
+FIRST_EXCEPTION: Final = "FIRST_EXCEPTION"
+When = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 
 
-class DoneAndNotDone(NamedTuple):
+_T = TypeVar("_T")
+
+
+class DoneAndNotDone(NamedTuple, Generic[_T]):
     """The result of `wait`: sets of futures, as in `concurrent.futures`; for future lists, a `FutureSet`."""
 
-    done: MutableSet[Future]
-    not_done: MutableSet[Future]
+    done: MutableSet[Future[_T]]
+    not_done: MutableSet[Future[_T]]
 
 
 class _Asked:
@@ -84,7 +88,7 @@ class _Asked:
         singles = ((future._map, future._index) for future in self.singles)
         scope.interrupted([*((map, None) for map in self.maps), *singles])
 
-    def parted(self) -> DoneAndNotDone:
+    def parted(self) -> DoneAndNotDone[Any]:
         """Return the futures in two sets, ended and not."""
         done = {future for future in self.singles if future.done()}
         rest = {future for future in self.singles if future not in done}
@@ -117,9 +121,15 @@ def _check_timeout(timeout: float | None) -> None:
         raise ValueError(f"timeout cannot be {timeout}: seconds count from 0")
 
 
+@overload
 def wait(
-    futures: Future | FutureList | Iterable[Any], timeout: float | None = None, return_when: str = ALL_COMPLETED
-) -> DoneAndNotDone:
+    futures: Future[_T] | FutureList[_T] | Iterable[Future[_T]], timeout: float | None = None, return_when: When = ...
+) -> DoneAndNotDone[_T]: ...
+@overload
+def wait(futures: Iterable[Any], timeout: float | None = None, return_when: When = ...) -> DoneAndNotDone[Any]: ...
+def wait(
+    futures: Future | FutureList | Iterable[Any], timeout: float | None = None, return_when: When = ALL_COMPLETED
+) -> DoneAndNotDone[Any]:
     """Wait until all, the first, or the first failed of the futures have ended; moves no data.
 
     Args:
@@ -219,6 +229,14 @@ class _Ended:
         self.waiter.set()
 
 
+@overload
+def as_completed(
+    futures: Future[_T] | FutureList[_T] | Iterable[Future[_T]], timeout: float | None = None, *, release: bool = False
+) -> Iterator[Future[_T]]: ...
+@overload
+def as_completed(
+    futures: Iterable[Any], timeout: float | None = None, *, release: bool = False
+) -> Iterator[Future]: ...
 def as_completed(
     futures: Future | FutureList | Iterable[Any], timeout: float | None = None, *, release: bool = False
 ) -> Iterator[Future]:

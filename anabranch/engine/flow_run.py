@@ -145,7 +145,7 @@ def _to_the_end(
         message = f"{result.state.message} - Retry {tried}/{this.options.retries} will start " + (
             f"{delay:g} second(s) from now" if delay else "immediately"
         )
-        waiting = AwaitingRetry(message, result.error)
+        waiting: State = AwaitingRetry(message, result.error)
         waiting.start_time = waiting.timestamp + delay
         waiting = yield from _change(this, waiting)
         if waiting.is_final():

@@ -245,7 +245,7 @@ class FlowRun:
         """The flow around, or the program (`last`), ends while somebody still holds the generator: it ends here."""
         if last:
             self.abort("flow-end")
-        state = Completed("not all of its items were read")
+        state: State = Completed("not all of its items were read")
         try:
             self.settle()
         except CancelledRun as error:

@@ -109,6 +109,7 @@ RINGS: dict[str, list[str]] = {
     ],
 }
 
+TYPE_CHECKERS = {"typing_extensions"}  # what type checkers have, whatever is installed
 CORE_DEPENDENCIES = {"click", "cloudpickle", "msgpack", "pydantic", "rich", "tqdm"}
 
 # Modules that may import inside functions whatever their floor allows.
@@ -253,7 +254,7 @@ def package_allowed(module: Module, top: str, entry: Import) -> bool:
     if top in sys.stdlib_module_names:
         return True
     if entry.typing_only or module.room == "cli":
-        return top in CORE_DEPENDENCIES or top in LAZY
+        return top in CORE_DEPENDENCIES or top in LAZY or top in TYPE_CHECKERS
     if module.room == "core":
         return entry.in_function and matches(module, LAZY.get(top, []))
     if top in CORE_DEPENDENCIES:

@@ -9,14 +9,15 @@ NEEDED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos lint types bench bench-peers constraints clean
+.PHONY: help demo test test-all chaos lint types docs bench bench-peers constraints clean
 
 help:
 	@echo "make demo         run the demo on the standard library's own source files"
 	@echo "make test         run the tests of every day: all but those marked nightly (docs/testing.md lists them)"
 	@echo "make test-all     run all tests, for the night"
 	@echo "make chaos        break things at random while flows run (MINUTES=10 RUNNER=thread, process, dask, ray or all)"
-	@echo "make lint types   ruff; mypy --strict"
+	@echo "make lint types   ruff; mypy --strict, and pyright on what users see"
+	@echo "make docs         write docs/options.md anew"
 	@echo "make bench        measure against the peers, interleaved (hours), and write docs/benchmarks.md with plots"
 	@echo "make constraints  pin the newest versions that fit (needs uv)"
 	@echo "make clean        remove build products and caches (.venv stays)"
@@ -54,6 +55,11 @@ lint: .venv/.ready
 
 types: .venv/.ready
 	$(PY) -m mypy
+	$(PY) -m mypy --strict tests/typing/sample.py
+	.venv/bin/basedpyright --project tests/typing --pythonpath $(PY)
+
+docs: .venv/.ready
+	$(PY) docs/options_page.py
 
 bench: .bench-venv/.ready
 	$(PY) -m benchmarks --json benchmarks/out/samples.jsonl --write-docs

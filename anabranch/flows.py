@@ -340,16 +340,14 @@ def flow(**given: Unpack[FlowKeywords]) -> MakesFlow: ...
 def flow(fn: Any = None, /, **given: Any) -> Any:
     """Make a function a flow; with or without parentheses.
 
-    Args:
-        given: options, see `core.options.FlowOptions`: name, runner, retries, timeout_seconds,
-            flow_run_name, log_prints, on_exit, strict, hooks, state_handlers, ...
-
-    Raises:
-        OptionError: an option is unknown (the nearest is named) or its value is refused.
+    Raises OptionError when an option is unknown (the nearest is named) or its value is refused.
     """
     if fn is None:
         return lambda inner: Flow(inner, given)
     return Flow(fn, given)
+
+
+flow.__doc__ = f"{flow.__doc__}\n    Args:\n{options.told(FlowOptions, ' ' * 8)}\n"
 
 
 def set_reference_tasks(tasks: Iterable[Runnable | Flow[..., Any] | str]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.core.errors import ConfigurationError
-from anabranch.core.options import parse_bytes
+from anabranch.core.option_checks import parse_bytes
 
 
 @dataclass(frozen=True, slots=True)

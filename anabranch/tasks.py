@@ -341,14 +341,11 @@ def task(**given: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Task[P, R]
 def task(fn: Any = None, /, **given: Any) -> Any:
     """Make a function a task; with or without parentheses.
 
-    Args:
-        given: options, see `core.options.TaskOptions`: name, retries, retry_delay_seconds, retry_on,
-            retry_condition_fn, timeout_seconds, cache_policy, cache_key_fn, cache_expiration, tags,
-            trigger, hooks (on_completion, ...), state_handlers, cpus, memory, priority, ...
-
-    Raises:
-        OptionError: an option is unknown (the nearest is named) or its value is refused.
+    Raises OptionError when an option is unknown (the nearest is named) or its value is refused.
     """
     if fn is None:
         return lambda inner: Task(inner, given)
     return Task(fn, given)
+
+
+task.__doc__ = f"{task.__doc__}\n    Args:\n{options.told(TaskOptions, ' ' * 8)}\n"

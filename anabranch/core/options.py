@@ -1,222 +1,47 @@
-"""Options of tasks, flows and maps: each spelt once, with type, default, check and older spellings.
+"""Options of tasks, flows and maps: each spelt and told once, with type, default, check and older spellings.
 
 A field's `check` turns what the user wrote into what the engine reads, or raises ValueError with
 the reason. `make` is the only way in: it knows the older spellings and answers a misspelt option
-with the nearest name.
+with the nearest name. A field's `doc` is what `help(task)`, `help(flow)` and docs/options.md say of it; how an
+option may be written, `core.keywords` tells type checkers.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
-from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from anabranch.core import option_checks as check
 from anabranch.core.errors import OptionError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anabranch.core.option_checks import Delay
+
 O = TypeVar("O", "TaskOptions", "FlowOptions", "MapOptions")  # noqa: E741
-Delay = float | tuple[float, ...] | Callable[[int], Any]
-MAX_DELAYS = 50
-
-# -- checks --------------------------------------------------------------------------------------
 
 
-def _seconds(value: Any) -> float | None:
-    if value is None:
-        return None
-    number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise ValueError(f"wants seconds (a number or a timedelta), got {value!r}")
-    if number < 0 or number != number:
-        raise ValueError(f"cannot be {value!r}: seconds count from 0")
-    return float(number)
+def _opt(default: Any, check: Callable[[Any], Any], doc: str, *older: str) -> Any:
+    """A field of options; a `default` that is a function makes one.
+
+    Args:
+        doc: sentences of at most a line each.
+        older: other names that it may be given by.
+    """
+    given: dict[str, Any] = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**given, metadata={"check": check, "doc": doc, "older": older})
 
 
-def _timeout(value: Any) -> float | None:
-    return _seconds(value) or None  # 0 means none, as Prefect users write it
-
-
-def _count(value: Any) -> int:
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"wants a whole number, got {value!r}")
-    if value < 0:
-        raise ValueError(f"cannot be {value}: it counts from 0")
-    return value
-
-
-def _delay(value: Any) -> Delay:
-    if value is None:
-        return 0.0
-    if callable(value):
-        return value  # type: ignore[no-any-return]
-    if isinstance(value, (list, tuple)):
-        if len(value) > MAX_DELAYS:
-            raise ValueError(f"takes at most {MAX_DELAYS} delays, got {len(value)}; the last one repeats")
-        return tuple(_seconds(v) or 0.0 for v in value)
-    return _seconds(value) or 0.0
-
-
-def _jitter(value: Any) -> float:
-    number = _seconds(value)
-    return number or 0.0
-
-
-def _function(value: Any) -> Callable[..., Any] | None:
-    if value is not None and not callable(value):
-        raise ValueError(f"wants a function, got {value!r}")
-    return value  # type: ignore[no-any-return]
-
-
-def _functions(value: Any) -> tuple[Callable[..., Any], ...]:
-    if value is None:
-        return ()
-    if callable(value):
-        return (value,)
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise ValueError(f"wants a function or a list of functions, got {value!r}")
-    found = tuple(value)
-    for one in found:
-        if not callable(one):
-            raise ValueError(f"wants functions, got {one!r} among them")
-    return found
-
-
-def _strings(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        return (value,)
-    if not isinstance(value, Iterable):
-        raise ValueError(f"wants strings, got {value!r}")
-    found = tuple(value)
-    for one in found:
-        if not isinstance(one, str):
-            raise ValueError(f"wants strings, got {one!r}")
-    return tuple(dict.fromkeys(found))
-
-
-def _text(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"wants a string, got {value!r}")
-    return value
-
-
-def _template(value: Any) -> str | Callable[..., str] | None:
-    if value is None or isinstance(value, str):
-        return value
-    if callable(value):
-        return value  # type: ignore[no-any-return]
-    raise ValueError(f"wants a format string or a function, got {value!r}")
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"wants True or False, got {value!r}")
-    return value
-
-
-def _maybe_flag(value: Any) -> bool | None:
-    return None if value is None else _flag(value)
-
-
-def _exceptions(value: Any) -> tuple[type[BaseException], ...]:
-    if value is None:
-        return ()
-    found = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
-    for one in found:
-        if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise ValueError(f"wants exception types, got {one!r}")
-    return tuple(found)
-
-
-_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-
-
-def parse_bytes(value: Any) -> int | None:
-    """Bytes from a number or a text such as "2 GiB", "500MB", "1.5G"."""
-    if value is None:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-        return int(value)
-    if isinstance(value, str):
-        text = value.strip().lower().removesuffix("b").strip()
-        digits = text.rstrip("kmgti ")
-        try:
-            return int(float(digits) * _UNITS.get(text[len(digits) :].strip(), 1 if text == digits else 0)) or None
-        except ValueError:
-            pass
-    raise ValueError(f'wants a size such as 2_000_000_000 or "2 GiB", got {value!r}')
-
-
-def _amount(value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise ValueError(f"wants a number from 0, got {value!r}")
-    return float(value)
-
-
-def _amounts(value: Any) -> dict[str, float]:
-    if not value:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ValueError(f'wants a dict such as {{"licence": 1}}, got {value!r}')
-    return {str(name): _amount(amount) or 0.0 for name, amount in value.items()}
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"wants a whole number, got {value!r}")
-    return value
-
-
-def _positive(value: Any) -> int:
-    number = _whole(value)
-    if number < 1:
-        raise ValueError(f"cannot be {number}: it counts from 1")
-    return number
-
-
-def _auto(value: Any) -> int | Literal["auto"]:
-    return "auto" if value in (None, "auto") else _positive(value)
-
-
-def _one_of(*words: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if value not in words:
-            raise ValueError(f"wants one of {', '.join(map(repr, words))}, got {value!r}")
-        return str(value)
-
-    return check
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-def _cache_policy(value: Any) -> Any:
-    if value is None or hasattr(value, "compute_key"):
-        return value
-    raise ValueError(f"wants a policy from anabranch.cache_policies, got {value!r}")
-
-
-def _expiration(value: Any) -> float | None:
-    return _seconds(value)
-
-
-def _opt(default: Any, check: Callable[[Any], Any], *older: str) -> Any:
-    return field(default=default, metadata={"check": check, "older": older})
-
-
-def _opt_dict(check: Callable[[Any], Any]) -> Any:
-    return field(default_factory=dict, metadata={"check": check, "older": ()})
-
-
-_MEASURED = ("auto", _auto)  # of maps, whose options their task may give
-_KEPT = ("values", _one_of("values", "none"))
+# Of maps, whose options their task may give.
+_CHUNK = ("auto", check.auto, 'Items of a map in one chunk. "auto" sizes chunks by measured durations.')
+_WINDOW = ("auto", check.auto, 'Items of a map that may be ahead of a reader of `.results()`.')
+_KEEP = (
+    "values",
+    check.one_of("values", "none"),
+    '"none" drops the values of a map on the worker. Errors are always kept.',
+)
 
 # -- the options ---------------------------------------------------------------------------------
 
@@ -225,48 +50,113 @@ _KEPT = ("values", _one_of("values", "none"))
 class RunOptions:
     """What tasks and flows have in common."""
 
-    name: str | None = _opt(None, _text)
-    description: str | None = _opt(None, _text)
-    version: str | None = _opt(None, _text)
-    tags: tuple[str, ...] = _opt((), _strings)
-    retries: int = _opt(0, _count, "max_retries")
-    retry_delay_seconds: Delay = _opt(0.0, _delay, "retry_delay")
-    retry_jitter_factor: float = _opt(0.0, _jitter)
-    retry_condition_fn: Callable[..., Any] | None = _opt(None, _function)
-    retry_on: tuple[type[BaseException], ...] = _opt((), _exceptions)
-    timeout_seconds: float | None = _opt(None, _timeout, "timeout")
-    persist_result: bool | None = _opt(None, _maybe_flag, "checkpoint")
-    log_prints: bool | None = _opt(None, _maybe_flag, "log_stdout")
-    on_running: tuple[Callable[..., Any], ...] = _opt((), _functions)
-    on_completion: tuple[Callable[..., Any], ...] = _opt((), _functions)
-    on_failure: tuple[Callable[..., Any], ...] = _opt((), _functions)
-    on_cancellation: tuple[Callable[..., Any], ...] = _opt((), _functions)
-    on_crashed: tuple[Callable[..., Any], ...] = _opt((), _functions)
-    on_retry: tuple[Callable[..., Any], ...] = _opt((), _functions)
-    state_handlers: tuple[Callable[..., Any], ...] = _opt((), _functions)
-    concurrency_limit: int | None = _opt(None, lambda v: None if v is None else _positive(v))
+    name: str | None = _opt(None, check.text, "Shown in logs and records. Without one: the function's name.")
+    description: str | None = _opt(None, check.text, "A text for readers of the code. Nothing reads it.")
+    version: str | None = _opt(None, check.text, "A text that hooks and `anabranch.context` show with its runs.")
+    tags: tuple[str, ...] = _opt(
+        (), check.strings,
+        "One tag or several, for all its runs. `with tags(...)` adds more. Limits and records go by them.",
+    )  # fmt: skip
+    retries: int = _opt(
+        0, check.count, "How often it is tried again after an exception or a time-out of its own.", "max_retries"
+    )
+    retry_delay_seconds: Delay = _opt(
+        0.0, check.delay,
+        "Seconds before a retry: a number, a timedelta, a list with one for each retry (the last one repeats),\n"
+        "or a function of the number of retries that gives such a list. See also `exponential_backoff`.",
+        "retry_delay",
+    )  # fmt: skip
+    retry_jitter_factor: float = _opt(
+        0.0, check.jitter, "A delay is stretched by a random part of up to this factor: 0.5 makes 10 s last 10 to 15 s."
+    )
+    retry_condition_fn: Callable[..., Any] | None = _opt(
+        None, check.function, "Called as `(task, run, state)` after a failure. A retry follows only if it gives true."
+    )
+    retry_on: tuple[type[BaseException], ...] = _opt(
+        (), check.exceptions, "Exception types that are worth a retry. Without any: all are."
+    )
+    timeout_seconds: float | None = _opt(
+        None, check.timeout,
+        "Seconds that one attempt may take, or a timedelta. Past them it is TimedOut, and may be tried again.",
+        "timeout",
+    )  # fmt: skip
+    persist_result: bool | None = _opt(
+        None, check.maybe_flag,
+        "True stores the value in the result store. False keeps it out of there, for resumable flows too.",
+        "checkpoint",
+    )  # fmt: skip
+    log_prints: bool | None = _opt(
+        None, check.maybe_flag, "Whether `print` writes to the log. None: as the run around it.", "log_stdout"
+    )
+    on_running: tuple[Callable[..., Any], ...] = _opt(
+        (), check.functions, "Hooks `(task or flow, run, state)` for each attempt that begins."
+    )
+    on_completion: tuple[Callable[..., Any], ...] = _opt(
+        (), check.functions, "Hooks for runs that complete."
+    )
+    on_failure: tuple[Callable[..., Any], ...] = _opt((), check.functions, "Hooks for runs that fail for good.")
+    on_cancellation: tuple[Callable[..., Any], ...] = _opt((), check.functions, "Hooks for runs that are cancelled.")
+    on_crashed: tuple[Callable[..., Any], ...] = _opt(
+        (), check.functions, "Hooks for runs that their infrastructure ended: a worker or a process was lost."
+    )
+    on_retry: tuple[Callable[..., Any], ...] = _opt(
+        (), check.functions, "Hooks for attempts that failed and are followed by another one."
+    )
+    state_handlers: tuple[Callable[..., Any], ...] = _opt(
+        (), check.functions,
+        "Functions `(task or flow, old, new)` that each change of state goes through. What they give, if it is\n"
+        "a State, takes the place of the new one.",
+    )  # fmt: skip
+    concurrency_limit: int | None = _opt(
+        None, lambda v: None if v is None else check.positive(v),
+        "How many runs of it may be under way at once in this program, on every runner.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions(RunOptions):
     """Options of `@task`."""
 
-    task_run_name: str | Callable[..., str] | None = _opt(None, _template)
-    crash_retries: int = _opt(3, _count)
-    cache_policy: Any = _opt(None, _cache_policy)
-    cache_key_fn: Callable[..., Any] | None = _opt(None, _function)
-    cache_expiration: float | None = _opt(None, _expiration, "cache_expiration_seconds", "cache_for")
-    refresh_cache: bool = _opt(False, _flag)
-    trigger: Callable[..., Any] | None = _opt(None, _function)
-    cpus: float | None = _opt(None, _amount)
-    gpus: float | None = _opt(None, _amount)
-    memory: int | None = _opt(None, parse_bytes)
-    resources: dict[str, float] = _opt_dict(_amounts)
-    priority: int = _opt(0, _whole)
-    async_concurrency: int = _opt(32, _positive)
-    chunk: int | str = _opt(*_MEASURED)
-    window: int | str = _opt(*_MEASURED)
-    keep: str = _opt(*_KEPT)
+    task_run_name: str | Callable[..., str] | None = _opt(
+        None, check.template,
+        'The name of a run: a template over the parameters ("load-{day}"), or a function that gives it and may\n'
+        "take them as `parameters`.",
+    )  # fmt: skip
+    crash_retries: int = _opt(
+        3, check.count, "How often an item runs again whose worker died or ran out of memory. Not counted as `retries`."
+    )
+    cache_policy: Any = _opt(
+        None, check.cache_policy, "What a cache key is made of, from `anabranch.cache_policies`. None: no cache."
+    )
+    cache_key_fn: Callable[..., Any] | None = _opt(
+        None, check.function,
+        "Gives the cache key, called as `(context, parameters)`. None from it: no cache for that run.",
+    )  # fmt: skip
+    cache_expiration: float | None = _opt(
+        None, check.expiration,
+        "Seconds for which a cached value may be used, or a timedelta. None: for ever.",
+        "cache_expiration_seconds", "cache_for",
+    )  # fmt: skip
+    refresh_cache: bool = _opt(False, check.flag, "True computes anew, and replaces what the cache has.")
+    trigger: Callable[..., Any] | None = _opt(
+        None, check.function,
+        "Which ends of its upstreams let a run begin, from `anabranch.triggers`. None: all have completed.",
+    )  # fmt: skip
+    cpus: float | None = _opt(None, check.amount, "Processors that one run needs.")
+    gpus: float | None = _opt(None, check.amount, "GPUs that one run needs.")
+    memory: int | None = _opt(
+        None, check.parse_bytes, 'Memory that one run needs: bytes, or a text such as "2 GiB".'
+    )
+    resources: dict[str, float] = _opt(
+        dict, check.amounts, 'Other resources that one run needs, by name: {"licence": 1}.'
+    )
+    priority: int = _opt(0, check.whole, "Runs of a higher one are sent first.")
+    async_concurrency: int = _opt(
+        32, check.positive, "How many items of an async map run together on the loop of one chunk."
+    )
+    chunk: int | str = _opt(*_CHUNK)
+    window: int | str = _opt(*_WINDOW)
+    keep: str = _opt(*_KEEP)
 
     def of_maps(self) -> MapOptions:
         """What its maps have where they are told nothing else."""
@@ -304,22 +194,43 @@ class TaskOptions(RunOptions):
 class FlowOptions(RunOptions):
     """Options of `@flow`."""
 
-    flow_run_name: str | Callable[..., str] | None = _opt(None, _template)
-    runner: Any = _opt(None, _as_is, "task_runner", "executor")
-    validate_parameters: bool = _opt(True, _flag)
-    on_exit: str = _opt("wait", _one_of("wait", "cancel"))
-    strict: bool = _opt(False, _flag)
-    resumable: bool | None = _opt(None, _maybe_flag)
-    run_key: str | None = _opt(None, _text)
+    flow_run_name: str | Callable[..., str] | None = _opt(
+        None, check.template, "The name of a run: as `task_run_name` of a task. Without one: two words made up."
+    )
+    runner: Any = _opt(
+        None, check.as_is,
+        'Where its tasks run: "inline", "thread", "process", "dask", "ray", a runner, or its class.\n'
+        "None: that of the flow around it, or of the settings.",
+        "task_runner", "executor",
+    )  # fmt: skip
+    validate_parameters: bool = _opt(
+        True, check.flag, "Whether arguments are checked against the annotations, and converted to them."
+    )
+    on_exit: str = _opt(
+        "wait", check.one_of("wait", "cancel"),
+        'What becomes of runs that are under way when the function returns: "wait" for them, or "cancel" them.',
+    )  # fmt: skip
+    strict: bool = _opt(
+        False, check.flag,
+        "True fails the flow for a failure that nobody handled, even where it returned data.",
+    )  # fmt: skip
+    resumable: bool | None = _opt(
+        None, check.maybe_flag,
+        "Whether another driver can go on with a run whose driver is gone. None: with `retries` or a `run_key`,\n"
+        "and under `anabranch run`.",
+    )  # fmt: skip
+    run_key: str | None = _opt(
+        None, check.text, "A call of the flow goes on with the newest run of this key, instead of beginning a new one."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class MapOptions:
     """Options of one `map` call, given to it as keywords beside the task's arguments; else those of its task."""
 
-    chunk: int | str = _opt(*_MEASURED)
-    window: int | str = _opt(*_MEASURED)
-    keep: str = _opt(*_KEPT)
+    chunk: int | str = _opt(*_CHUNK)
+    window: int | str = _opt(*_WINDOW)
+    keep: str = _opt(*_KEEP)
 
 
 MAP_OPTION_NAMES = frozenset(f.name for f in fields(MapOptions))
@@ -350,6 +261,20 @@ def make(kind: type[O], where: str, given: Mapping[str, Any], base: O | None = N
         except ValueError as error:
             raise OptionError(f"{where}: {word} {error}") from None
     return replace(base, **values) if base is not None else kind(**values)
+
+
+def told(kind: type[RunOptions], indent: str) -> str:
+    """What `help` says of the options of `kind`: a paragraph each, indented."""
+    parts = []
+    for one in fields(kind):
+        text = one.metadata["doc"].replace("\n", f"\n{indent}    ")
+        parts.append(f"{indent}{one.name}: {text}")
+    return "\n".join(parts)
+
+
+def default_of(option: Field[Any]) -> Any:
+    """What an option is where it is not given."""
+    return option.default if option.default_factory is MISSING else option.default_factory()
 
 
 def _unknown(where: str, word: str, known: list[str]) -> str:

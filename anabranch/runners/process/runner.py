@@ -28,7 +28,7 @@ from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
 from anabranch.core.machine import usable_cpus, usable_memory
 from anabranch.core.module_state import carried
-from anabranch.core.options import parse_bytes
+from anabranch.core.option_checks import parse_bytes
 from anabranch.core.own_runners import OwnRunner
 from anabranch.runners.entry import WORKER
 from anabranch.runners.placing.jobs import Job, named_by, needed

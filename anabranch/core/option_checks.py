@@ -1,0 +1,195 @@
+"""Checks of options: each turns what the user wrote into what the engine reads, or raises ValueError, saying why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+Delay = float | tuple[float, ...] | Callable[[int], Any]
+MAX_DELAYS = 50
+
+
+def seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise ValueError(f"wants seconds (a number or a timedelta), got {value!r}")
+    if number < 0 or number != number:
+        raise ValueError(f"cannot be {value!r}: seconds count from 0")
+    return float(number)
+
+
+def timeout(value: Any) -> float | None:
+    return seconds(value) or None  # 0 means none, as Prefect users write it
+
+
+def count(value: Any) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"wants a whole number, got {value!r}")
+    if value < 0:
+        raise ValueError(f"cannot be {value}: it counts from 0")
+    return value
+
+
+def delay(value: Any) -> Delay:
+    if value is None:
+        return 0.0
+    if callable(value):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, (list, tuple)):
+        if len(value) > MAX_DELAYS:
+            raise ValueError(f"takes at most {MAX_DELAYS} delays, got {len(value)}; the last one repeats")
+        return tuple(seconds(v) or 0.0 for v in value)
+    return seconds(value) or 0.0
+
+
+def jitter(value: Any) -> float:
+    number = seconds(value)
+    return number or 0.0
+
+
+def function(value: Any) -> Callable[..., Any] | None:
+    if value is not None and not callable(value):
+        raise ValueError(f"wants a function, got {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
+def functions(value: Any) -> tuple[Callable[..., Any], ...]:
+    if value is None:
+        return ()
+    if callable(value):
+        return (value,)
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise ValueError(f"wants a function or a list of functions, got {value!r}")
+    found = tuple(value)
+    for one in found:
+        if not callable(one):
+            raise ValueError(f"wants functions, got {one!r} among them")
+    return found
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Iterable):
+        raise ValueError(f"wants strings, got {value!r}")
+    found = tuple(value)
+    for one in found:
+        if not isinstance(one, str):
+            raise ValueError(f"wants strings, got {one!r}")
+    return tuple(dict.fromkeys(found))
+
+
+def text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"wants a string, got {value!r}")
+    return value
+
+
+def template(value: Any) -> str | Callable[..., str] | None:
+    if value is None or isinstance(value, str):
+        return value
+    if callable(value):
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f"wants a format string or a function, got {value!r}")
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"wants True or False, got {value!r}")
+    return value
+
+
+def maybe_flag(value: Any) -> bool | None:
+    return None if value is None else flag(value)
+
+
+def exceptions(value: Any) -> tuple[type[BaseException], ...]:
+    if value is None:
+        return ()
+    found = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    for one in found:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise ValueError(f"wants exception types, got {one!r}")
+    return tuple(found)
+
+
+_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def parse_bytes(value: Any) -> int | None:
+    """Bytes from a number or a text such as "2 GiB", "500MB", "1.5G"."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    if isinstance(value, str):
+        text = value.strip().lower().removesuffix("b").strip()
+        digits = text.rstrip("kmgti ")
+        try:
+            return int(float(digits) * _UNITS.get(text[len(digits) :].strip(), 1 if text == digits else 0)) or None
+        except ValueError:
+            pass
+    raise ValueError(f'wants a size such as 2_000_000_000 or "2 GiB", got {value!r}')
+
+
+def amount(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ValueError(f"wants a number from 0, got {value!r}")
+    return float(value)
+
+
+def amounts(value: Any) -> dict[str, float]:
+    if not value:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f'wants a dict such as {{"licence": 1}}, got {value!r}')
+    return {str(name): amount(one) or 0.0 for name, one in value.items()}
+
+
+def whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"wants a whole number, got {value!r}")
+    return value
+
+
+def positive(value: Any) -> int:
+    number = whole(value)
+    if number < 1:
+        raise ValueError(f"cannot be {number}: it counts from 1")
+    return number
+
+
+def auto(value: Any) -> int | Literal["auto"]:
+    return "auto" if value in (None, "auto") else positive(value)
+
+
+def one_of(*words: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in words:
+            raise ValueError(f"wants one of {', '.join(map(repr, words))}, got {value!r}")
+        return str(value)
+
+    return check
+
+
+def as_is(value: Any) -> Any:
+    return value
+
+
+def cache_policy(value: Any) -> Any:
+    if value is None or hasattr(value, "compute_key"):
+        return value
+    raise ValueError(f"wants a policy from anabranch.cache_policies, got {value!r}")
+
+
+def expiration(value: Any) -> float | None:
+    return seconds(value)

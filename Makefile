@@ -57,6 +57,7 @@ types: .venv/.ready
 	$(PY) -m mypy
 	$(PY) -m mypy --strict tests/typing/sample.py
 	.venv/bin/basedpyright --project tests/typing --pythonpath $(PY)
+	$(PY) -m tests.typing.completeness
 
 docs: .venv/.ready
 	$(PY) docs/options_page.py

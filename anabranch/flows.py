@@ -46,21 +46,21 @@ class Flow(Generic[P, R_co]):
         fn, self._binds = opened(fn)
         if not callable(fn):
             raise OptionError(f"@flow wants a function, got {fn!r}")
-        self.plain_fn = fn
+        self.plain_fn: Callable[..., Any] = fn
         default = getattr(fn, "__name__", type(fn).__name__).strip("<>").replace("_", "-")  # a lambda has a name too
         name = (given or {}).get("name") or (base.name if base else None) or default
         self.options: FlowOptions = options.make(FlowOptions, f"@flow {name!r}", given or {}, base)
-        self.name = self.options.name or name
+        self.name: str = self.options.name or name
         if any(c in self.name for c in "/%&><"):
             raise OptionError(f"@flow {self.name!r}: a flow's name cannot hold any of / % & > <")
-        self.binder = Binder(fn, self.name)
+        self.binder: Binder = Binder(fn, self.name)
         streams = inspect.isasyncgenfunction(fn)
-        self.isasync = streams or inspect.iscoroutinefunction(fn)
-        self.isgenerator = streams or inspect.isgeneratorfunction(fn)
+        self.isasync: bool = streams or inspect.iscoroutinefunction(fn)
+        self.isgenerator: bool = streams or inspect.isgeneratorfunction(fn)
         self._reference: tuple[str, ...] | None = None
         functools.update_wrapper(self, fn, updated=())
         if self.binder.signature is not None:
-            self.__signature__ = self.binder.signature
+            self.__signature__: inspect.Signature = self.binder.signature
 
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...

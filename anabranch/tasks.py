@@ -68,7 +68,7 @@ class Task(Runnable, Generic[P, R_co]):
         super().__init__(fn, chosen.name or name, chosen, _source_of(fn, chosen), _of_spec)
         functools.update_wrapper(self, fn, updated=())
         if self.binder.signature is not None:
-            self.__signature__ = self.binder.signature
+            self.__signature__: inspect.Signature = self.binder.signature
         if abstract is True:
             self.__isabstractmethod__ = True
         self._may_hide = not CHAINS and self._binds == "instance" and self.binder.names[:1] == ("cls",)
@@ -233,7 +233,7 @@ class Task(Runnable, Generic[P, R_co]):
         return self._hook("on_running", hook)
 
     def _hook(self, name: str, hook: F) -> F:
-        self.options = options.make(
+        self.options: TaskOptions = options.make(
             TaskOptions, f"@task {self.name!r}", {name: (*getattr(self.options, name), hook)}, self.options
         )
         # Anew: workers may have it as it was.

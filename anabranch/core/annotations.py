@@ -11,7 +11,7 @@ class Annotation:
     __slots__ = ("value",)
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self.value: Any = value
 
     def unwrap(self) -> Any:
         """The value inside, one layer down."""

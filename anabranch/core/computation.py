@@ -34,7 +34,7 @@ class Computation:
         self._identities: dict[bool, Identity] = {}
         self._run: str | None = None
         self._lock = threading.Lock()
-        self.edition = 0
+        self.edition: int = 0
 
     @property
     def watch(self) -> Watch | None:

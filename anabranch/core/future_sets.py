@@ -21,8 +21,8 @@ class Part:
     __slots__ = ("futures", "marks")
 
     def __init__(self, futures: FutureList, marks: bytearray) -> None:
-        self.futures = futures
-        self.marks = marks  # a byte an item: 1 for members
+        self.futures: FutureList = futures
+        self.marks: bytearray = marks  # a byte an item: 1 for members
 
 
 def marked(marks: bytearray) -> Iterator[int]:

@@ -37,8 +37,8 @@ class Future(ValueSource, Generic[R_co]):
 
     __slots__ = ("__weakref__", "_index", "_map", "_released")
 
-    def __init__(self, map: MapRun, index: int) -> None:
-        self._map = map
+    def __init__(self, map: Any, index: int) -> None:
+        self._map: MapRun = map
         self._index = index
         self._released = False
 
@@ -135,7 +135,7 @@ class Future(ValueSource, Generic[R_co]):
         map.handle(index)
         return exception_of(map, index)
 
-    def origin(self) -> tuple[MapRun, int]:
+    def origin(self) -> tuple[Any, int]:
         return self._map, self._index
 
     def __await__(self) -> Generator[Any, None, R_co]:
@@ -203,8 +203,8 @@ class FutureList(Generic[R_co]):
 
     __slots__ = ("__weakref__", "_map", "_released")
 
-    def __init__(self, map: MapRun) -> None:
-        self._map = map
+    def __init__(self, map: Any) -> None:
+        self._map: MapRun = map
         self._released = False
 
     # -- sequence --------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ class FutureList(Generic[R_co]):
         """A state per item, as they stand now: one object, which makes each when it is asked for."""
         return States(self._map.scope.moment(self._map), self)
 
-    def item_origin(self, index: int) -> tuple[MapRun, int]:
+    def item_origin(self, index: int) -> tuple[Any, int]:
         """For a state that was handed out: the run that has its value."""
         return self._map, index
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
 
 from anabranch.core.states import (
     CACHED,
@@ -59,8 +59,8 @@ class States(StateSequence[R_co]):
 
     __slots__ = ("_items", "_keeper", "_moment")
 
-    def __init__(self, moment: ItemColumns, keeper: Keeper, items: range | None = None) -> None:
-        self._moment = moment
+    def __init__(self, moment: Any, keeper: Keeper, items: range | None = None) -> None:
+        self._moment: ItemColumns = moment
         self._keeper = keeper
         self._items = range(len(moment.codes)) if items is None else items
 
@@ -117,7 +117,7 @@ class States(StateSequence[R_co]):
             return NotImplemented
         return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __add__(self, other: object) -> list[Any]:
         return [*self, *other] if isinstance(other, (list, StateSequence)) else NotImplemented

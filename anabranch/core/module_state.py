@@ -49,8 +49,8 @@ class ModuleState:
     __slots__ = ("codes", "values")
 
     def __init__(self, values: dict[Way, bytes], codes: dict[Way, bytes]) -> None:
-        self.values = values
-        self.codes = codes
+        self.values: dict[Way, bytes] = values
+        self.codes: dict[Way, bytes] = codes
 
     def settle(self) -> None:
         """Set the modules of this process to this content."""

@@ -39,22 +39,25 @@ class Binder:
     )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any], name: str = "") -> None:
-        self.fn_name = name or getattr(fn, "__name__", type(fn).__name__)
+        self.fn_name: str = name or getattr(fn, "__name__", type(fn).__name__)
+        self.signature: inspect.Signature | None
+        self.inner: inspect.Signature | None
         self.signature, self.inner = _signatures(fn)
         parameters = list(self.signature.parameters.values()) if self.signature is not None else []
-        self.names = tuple(p.name for p in parameters)
+        self.names: tuple[str, ...] = tuple(p.name for p in parameters)
         for taken in RESERVED:
             if taken in self.names:
                 raise OptionError(
                     f"{self.fn_name!r} cannot have a parameter named {taken!r}: calls and submits take that keyword "
                     "themselves; rename the parameter"
                 )
-        self.positional = tuple(p.name for p in parameters if p.kind in _BY_POSITION)
-        self.required = tuple(p.name for p in parameters if p.default is p.empty and not _is_variadic(p))
-        self.varargs = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
-        self.varkw = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
-        self.has_varargs = self.varargs is not None or self.signature is None
-        self.has_varkw = self.varkw is not None or self.signature is None
+        self.positional: tuple[str, ...] = tuple(p.name for p in parameters if p.kind in _BY_POSITION)
+        needed = (p.name for p in parameters if p.default is p.empty and not _is_variadic(p))
+        self.required: tuple[str, ...] = tuple(needed)
+        self.varargs: str | None = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        self.varkw: str | None = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        self.has_varargs: bool = self.varargs is not None or self.signature is None
+        self.has_varkw: bool = self.varkw is not None or self.signature is None
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self._high = sys.maxsize if self.has_varargs else len(self.positional)
         self._low = len([n for n in self.required if n in self.positional])

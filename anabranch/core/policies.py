@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from anabranch.core.errors import OptionError, SerializationError
 from anabranch.core.identity import identity_of
@@ -30,7 +30,7 @@ class Inputs(dict[str, Any]):
 
     def __init__(self, values: dict[str, Any], digest: Digest) -> None:
         super().__init__(values)
-        self.digest = digest
+        self.digest: Digest = digest
 
     def __reduce__(self) -> Any:
         return (dict, (dict(self),))  # a policy of the user's may key by their pickle
@@ -62,7 +62,7 @@ class CachePolicy:
                 not sent to workers.
     """
 
-    reads: frozenset[str] = EVERYTHING
+    reads: ClassVar[frozenset[str]] = EVERYTHING
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
@@ -99,7 +99,7 @@ class InputsPolicy(CachePolicy):
     """
 
     exclude: tuple[str, ...] = ()
-    reads = frozenset({"inputs"})
+    reads: ClassVar[frozenset[str]] = frozenset({"inputs"})
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
@@ -123,7 +123,7 @@ class InputsPolicy(CachePolicy):
 class TaskSourcePolicy(CachePolicy):
     """The same code, with all that it closes over and reads, and the same source text."""
 
-    reads = frozenset({"source"})
+    reads: ClassVar[frozenset[str]] = frozenset({"source"})
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
@@ -138,7 +138,7 @@ class TaskSourcePolicy(CachePolicy):
 class RunIdPolicy(CachePolicy):
     """The same task in the same flow run; outside a flow, the same task run."""
 
-    reads = frozenset[str]()
+    reads: ClassVar[frozenset[str]] = frozenset[str]()
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
@@ -153,7 +153,7 @@ class RunIdPolicy(CachePolicy):
 class FlowParametersPolicy(CachePolicy):
     """The same task in a flow run that was called with the same parameters."""
 
-    reads = frozenset({"flow_parameters"})
+    reads: ClassVar[frozenset[str]] = frozenset({"flow_parameters"})
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
@@ -171,7 +171,7 @@ class CacheKeyFnPolicy(CachePolicy):
     """The key that a function ``(context, parameters) -> str | None`` returns, unchanged."""
 
     cache_key_fn: Callable[[KeyContext, dict[str, Any]], str | None]
-    reads = frozenset({"inputs", "source"})
+    reads: ClassVar[frozenset[str]] = frozenset({"inputs", "source"})
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None
@@ -189,7 +189,7 @@ class NoCache(CachePolicy):
 
     caches = False
 
-    reads = frozenset[str]()
+    reads: ClassVar[frozenset[str]] = frozenset[str]()
 
     def compute_key(
         self, spec: TaskSpec, run: TaskRun, inputs: dict[str, Any], flow_parameters: dict[str, Any] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from anabranch.core.computation import Computation
 from anabranch.core.contracts import TaskSpec
@@ -15,7 +15,7 @@ from anabranch.core.reachable import reachable
 from anabranch.core.user_code import is_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from anabranch.core.options import TaskOptions
 
@@ -27,25 +27,25 @@ class Runnable:
         make: makes the Task that hooks get on a worker.
     """
 
-    serials = itertools.count(1)
+    serials: ClassVar[Iterator[int]] = itertools.count(1)
 
     def __init__(
         self, fn: Callable[..., Any], name: str, chosen: TaskOptions, source: str | None = None,
         make: Callable[[TaskSpec], Any] | None = None,
     ) -> None:  # fmt: skip
-        self.plain_fn = fn
-        self.name = name
-        self.options = chosen
-        self.binder = Binder(fn, name)
-        self.serial = next(self.serials)
+        self.plain_fn: Callable[..., Any] = fn
+        self.name: str = name
+        self.options: TaskOptions = chosen
+        self.binder: Binder = Binder(fn, name)
+        self.serial: int = next(self.serials)
         self.quiet = False  # no log lines for its single runs
-        self.computation = Computation(fn, chosen)
-        self.spec = TaskSpec(name, fn, chosen, source, isasync=is_async(fn), computed=self.computation)
+        self.computation: Computation = Computation(fn, chosen)
+        self.spec: TaskSpec = TaskSpec(name, fn, chosen, source, isasync=is_async(fn), computed=self.computation)
         if make is not None and chosen.watched:
             self.spec.owner = Owner(self, make)
         streams = inspect.isasyncgenfunction(fn)
-        self.isasync = streams or inspect.iscoroutinefunction(fn)
-        self.isgenerator = streams or inspect.isgeneratorfunction(fn)
+        self.isasync: bool = streams or inspect.iscoroutinefunction(fn)
+        self.isgenerator: bool = streams or inspect.isgeneratorfunction(fn)
 
     @property
     def fn(self) -> Any:

@@ -80,8 +80,8 @@ class ProcessRunner(OwnRunner):
         for name, value in (("max_workers", max_workers), ("max_tasks_per_child", max_tasks_per_child)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} cannot be {value}: it counts from 1")
-        self.max_workers = max_workers or usable_cpus()
-        self.memory_limit = parse_bytes(memory_limit)
+        self.max_workers: int = max_workers or usable_cpus()
+        self.memory_limit: int | None = parse_bytes(memory_limit)
         self.max_tasks_per_child = max_tasks_per_child
         cpus = float(max(self.max_workers, usable_cpus()))
         self._offers = {"cpus": cpus, "memory": float(usable_memory()), **(resources or {})}

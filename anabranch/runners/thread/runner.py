@@ -64,7 +64,7 @@ class ThreadRunner(OwnRunner):
     ) -> None:
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"max_workers cannot be {max_workers}: it counts from 1")
-        self.max_workers = max_workers or min(32, usable_cpus() + 4)
+        self.max_workers: int = max_workers or min(32, usable_cpus() + 4)
         self._offers = {"cpus": float(max(self.max_workers, usable_cpus())), **(resources or {})}
         self._entry = run_chunk
         self._run_chunk: RunChunk | None = None

@@ -1,6 +1,6 @@
 """Limits that code names: `concurrency("name")`, `rate_limit("name")`, and limits on tags.
 
-Those that the record has hold for all programs of that record; others count within this process.
+Limits in the record hold for all programs of that record; others count within this process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from anabranch.limits.tickets import Inside, Slots, Ticket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RECALL_SECONDS = 5.0  # a worker asks its driver so often whether the record has a limit meanwhile
+RECALL_SECONDS = 5.0  # between a worker's questions to its driver whether the record has a limit
 
 _guard = threading.Lock()
 _slots: dict[str, Slots] = {}
@@ -36,29 +36,29 @@ def concurrency(
         limit: slots within this process, for a limit that is not in the record; the first use sets it, later
             ones may leave it out.
         occupy: slots to hold.
-        timeout_seconds: how long to wait for them.
+        timeout_seconds: the longest wait.
 
     Raises:
-        OptionError: no limit was ever given, or another than before, or more is to be occupied than there is.
-        TimeoutError: not enough came free in time.
+        OptionError: no limit was ever given, or another than before, or `occupy` is larger than the limit.
+            TimeoutError: not enough slots came free in time.
     """
     _check(name, occupy)
     return Inside([functools.partial(_queue_up, name, limit, occupy)], timeout=timeout_seconds)
 
 
 def rate_limit(name: str, *, occupy: int = 1, timeout_seconds: float | None = None) -> None:
-    """Wait until something may start under the rate of the limit `name`, counted over all programs of the record.
+    """Wait for a start under the rate of the limit `name`, counted over all programs of the record.
 
     In a coroutine: ``async with concurrency(name)``, which counts as a start as well, where the limit has a rate.
 
     Args:
         name: a limit of the record: `anabranch limits set NAME --rate 10/s`.
         occupy: starts that it counts as.
-        timeout_seconds: how long to wait.
+        timeout_seconds: the longest wait.
 
     Raises:
         OptionError: the record has no such limit.
-        TimeoutError: it was too long.
+        TimeoutError: the start came too late.
     """
     _check(name, occupy)
     with Inside([functools.partial(_queue_start, name, occupy)], timeout=timeout_seconds):
@@ -66,7 +66,7 @@ def rate_limit(name: str, *, occupy: int = 1, timeout_seconds: float | None = No
 
 
 def set_tag_limit(tag: str, limit: int | None) -> None:
-    """Let at most `limit` chunks of task runs with this tag run at once, whatever runner they are on.
+    """Let at most `limit` chunks of task runs with this tag run at once, on all runners together.
 
     Args:
         tag: as in `@task(tags=...)` or ``with tags(...)``.
@@ -82,7 +82,7 @@ def set_tag_limit(tag: str, limit: int | None) -> None:
 
 
 def slots_of(name: str, limit: int | None) -> Slots:
-    """The slots of a limit within this process; see `concurrency`."""
+    """Return the slots of a limit within this process; see `concurrency`."""
     with _guard:
         known = _slots.get(name)
         if limit is not None and limit < 1:
@@ -100,7 +100,7 @@ def slots_of(name: str, limit: int | None) -> Slots:
 
 
 def _count_anew() -> None:
-    """A forked copy is another process: whoever holds slots of these limits is not in it."""
+    """Reset in a forked copy: the holders of these slots are in the other process."""
     global _guard
     _guard = threading.Lock()
     for name, slots in _slots.items():
@@ -137,7 +137,7 @@ def _queue_start(name: str, occupy: int, on_ready: Callable[[], None] | None) ->
 def _of_record(
     name: str, occupy: int, hold: bool, on_ready: Callable[[], None] | None
 ) -> tuple[bool, Ticket | None]:
-    """Whether the record has the limit, and a ticket where it holds; a worker asks its driver for one."""
+    """Return whether the record has the limit, and a ticket where it holds; a worker asks its driver for one."""
     task = context.current_task.get()
     if task is None or task.scope is None:
         limits = sessions.current().limits

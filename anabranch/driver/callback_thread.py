@@ -1,7 +1,7 @@
 """The thread on which user code of the driver's side runs: hooks, callbacks, conditions, state handlers.
 
 It runs one piece of work after another. Other threads hold the pump's lock or carry out instructions, and must not
-wait for code that is not ours.
+wait for user code.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class CallbackThread:
-    """Runs what it is given, in order; the thread begins with the first piece of work.
+    """Runs pieces of work in order; the thread begins with the first.
 
     Args:
-        warn: is told of each piece of work that raised.
+        warn: called for each piece of work that raised.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -31,14 +31,14 @@ class CallbackThread:
         self._copied = forks.mark()
 
     def put(self, work: Callable[[], object]) -> None:
-        """Run this after everything that was given before; does not wait."""
+        """Queue this after all earlier work; does not wait."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._main, name="anabranch-callbacks", daemon=True)
             self._thread.start()
         self._queue.put(work)
 
     def drain(self, timeout: float | None = None) -> None:
-        """Wait until everything given before has run."""
+        """Wait until all earlier work has run."""
         if self._thread is None or threading.current_thread() is self._thread:
             return
         done = threading.Event()
@@ -46,7 +46,7 @@ class CallbackThread:
         done.wait(timeout)
 
     def close(self) -> None:
-        """End the thread after what is queued."""
+        """End the thread after the queued work."""
         if self._thread is not None:
             self._queue.put(None)
 
@@ -57,7 +57,7 @@ class CallbackThread:
                 work()
             except BaseException as error:  # a user's callback must not end the thread for all others
                 failure = error
-            if self._copied:  # the callback has forked, and this is the copy of its thread
+            if self._copied:  # the callback has forked, and this thread is in the copy
                 forks.leave(failure)
             if failure is not None:
                 self._warn(f"callback failed: {shown(failure)}")

@@ -1,4 +1,4 @@
-"""What the dispatcher asks of user code and of the rest of the program, as one object that the pump is given."""
+"""Callbacks of the dispatcher into user code and the rest of the program, as one object for the pump."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from anabranch.core.events import Decide, Judge, KeepInput, RunHooks, Verdict
     from anabranch.core.maps import MapRun, Upstream
 
-    Constants = tuple[Any, tuple[Upstream, ...]]  # with holes, and the runs whose values belong there
+    Constants = tuple[Any, tuple[Upstream, ...]]  # with holes, and the runs that give their values
 
 
 def _nothing(*_: object) -> None:
-    """The program without this part."""
+    """Do nothing, for a program without this part."""
 
 
 def upstream_value(port: Any, up: Upstream) -> Any:
-    """What a reader gets of an upstream: a value or an exception; of a whole map, a list of them.
+    """Return an upstream's value or exception; for a whole map, a list of them.
 
     Args:
         port: the scope that reads.
@@ -36,16 +36,16 @@ def upstream_value(port: Any, up: Upstream) -> Any:
 
 
 class Callbacks:
-    """Answers of user code, and news for other parts of the program.
+    """Answers of user code, and messages to other parts of the program.
 
     `run_hooks`, `judge`, `decide`, `keep_input` and `constants_of` are called on the callback thread. `request` and
     `want_slots` are called under the pump's lock: they must not block.
 
     Args:
-        warn: is told what went wrong in user code.
-        keep_input: stores what a failed item was called with.
-        request: takes a request that a task on a worker makes, with the lane that it came from.
-        want_slots: is told that maps wait for slots of limits that programs share.
+        warn: takes warnings about user code.
+            keep_input: stores the input of a failed item.
+            request: takes a request of a task on a worker, with its lane.
+            want_slots: called when maps wait for slots of limits that programs share.
 
     Attributes:
         constants: by map id, the constants of maps that wait for futures among them.
@@ -62,18 +62,18 @@ class Callbacks:
         self.constants: dict[str, Constants] = {}
 
     def run_hooks(self, told: RunHooks) -> None:
-        """Call the hooks of an end that stands."""
+        """Call the hooks of a final end."""
         aside.run_hooks(told, self._warn)
 
     def judge(self, asked: Judge) -> Verdict:
-        """What an end decided in the driver becomes once the task's state handlers have seen it."""
+        """Call the task's state handlers for an end decided in the driver, and bring their answer as an event."""
         return aside.judge(asked, self._warn)
 
     def decide(self, asked: Decide) -> Verdict | None:
-        """What becomes of a timed-out item that has retries left."""
+        """Ask user code about a retry of a timed-out item, and bring the answer as an event."""
         return aside.decide(asked, self._warn)
 
     def constants_of(self, map: MapRun) -> Any:
-        """The constants of a map, with the values of the futures that were among them; raises what those raise."""
+        """Return the constants of a map with the values of their futures; raises the exceptions of these."""
         lifted, upstreams = self.constants.pop(map.id)
         return fill(lifted, [upstream_value(map.scope, up) for up in upstreams])

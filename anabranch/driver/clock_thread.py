@@ -1,7 +1,7 @@
-"""The thread that steps the pump when something is due, and for finalizers, which must not step it themselves.
+"""The thread that steps the pump at due times, and for finalizers, which must not step it themselves.
 
     _drain --due--> wake_at --.
-    finalizers --> nudge -----+--> alarm --> turn: step the pump, sleep until the next thing is due
+    finalizers --> nudge -----+--> alarm --> turn: step the pump, sleep until the next due time
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BUSY_WAKE = 0.05  # seconds between turns while other threads step as well
 
 
 class Stepped(Protocol):
-    """What the thread asks of the pump."""
+    """The part of the pump that the thread uses."""
 
     closed: bool
     drains: int
@@ -31,8 +31,8 @@ class ClockThread:
     """One thread beside a pump, which it does not keep alive.
 
     Attributes:
-        awake: the thread looks by itself soon, so it need not be nudged.
-        due: when the next thing is due, by the clock; None: nothing is.
+        awake: the thread takes a turn soon, so it need not be nudged.
+            due: the next due time, by the clock; None: there is none.
     """
 
     def __init__(self, pump: Stepped, clock: Clock) -> None:
@@ -52,14 +52,14 @@ class ClockThread:
             self._thread.start()
 
     def wake_at(self, due: float) -> None:
-        """Something is due at this time, and nothing before."""
+        """Set the next due time."""
         self.due = due
         self.start()
-        if threading.current_thread() is not self._thread:  # that one looks at `due` after each turn
+        if threading.current_thread() is not self._thread:  # the clock thread reads `due` after each turn
             self.wake()
 
     def nudge(self) -> None:
-        """Something was brought that nobody has stepped for; callable from finalizers."""
+        """Wake the thread for an event that no thread has stepped for; callable from finalizers."""
         self.awake = True
         self.wake()
 
@@ -79,10 +79,10 @@ class ClockThread:
             del pump
 
     def _turn(self, pump: Stepped) -> float:
-        """Step, and say how long to sleep.
+        """Step; returns how long to sleep.
 
-        While other threads step as well this one looks again soon by itself: a finalizer that had to wake it
-        would hand the interpreter over at every future that goes.
+        While other threads step as well, this one takes its next turn soon without being woken: a finalizer that had to
+        wake it would hand the interpreter over at every dead future.
         """
         self.awake = False
         self.due = None

@@ -1,8 +1,8 @@
-"""The keeper: one thread that keeps the runs of a program alive in the record, and hears of cancels from elsewhere.
+"""The keeper: one thread that keeps the runs of a program alive in the record, and reads cancel requests.
 
     once a second:   cancel requests, runs that another driver took over, idle runners
     every 5 seconds: heartbeats, limits of the record
-    once:            runs whose driver is gone are marked Crashed
+    once:            runs of dead drivers are marked Crashed
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HEARTBEAT_SECONDS = 5.0
 
 
 class Refreshed(Protocol):
-    """What the program knows of the limits in the record."""
+    """The program's view of the limits in the record."""
 
     def refresh(self) -> None: ...
 
@@ -40,7 +40,7 @@ class Process(NamedTuple):
     host: str
 
     def sign(self, row: FlowRunRow) -> None:
-        """Say in a row that its run has this driver."""
+        """Enter this process as the driver in a run's row."""
         row.pid, row.pid_started, row.host = self
 
 
@@ -49,8 +49,8 @@ class Keeper:
 
     Args:
         process: this one.
-        limits: looked at again from time to time.
-        runners: those that are idle for longer than `idle` seconds are closed.
+        limits: refreshed from time to time.
+            runners: closed when they are idle for longer than `idle` seconds.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Keeper:
         self._runners = runners
         self._idle = idle
         self._running: set[str] = set()
-        self._cancels: dict[str, Callable[[], object]] = {}  # by flow run, of those that were not cancelled yet
+        self._cancels: dict[str, Callable[[], object]] = {}  # by flow run, for runs that are not cancelled yet
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
     def begin(self, row: FlowRunRow, cancel: Callable[[], object]) -> None:
-        """A flow run of this driver has begun: it is kept alive in the record until `end`."""
+        """Keep a flow run of this driver alive in the record until `end`."""
         self._process.sign(row)
         row.heartbeat = self._clock.time()
         with self._lock:
@@ -78,17 +78,17 @@ class Keeper:
         self.start()
 
     def end(self, run_id: str) -> None:
-        """A flow run has ended."""
+        """Stop keeping a flow run, which has ended."""
         with self._lock:
             self._running.discard(run_id)
             self._cancels.pop(run_id, None)
 
     def busy(self) -> bool:
-        """Whether flow runs are under way."""
+        """Return whether flow runs are under way."""
         return bool(self._running)
 
     def cancel(self, run_id: str) -> None:
-        """Cancel a flow run that is under way here, as a request from elsewhere does."""
+        """Cancel a flow run of this driver, as a cancel request does."""
         cancel = self._cancels.pop(run_id, None)
         if cancel is not None:
             cancel()
@@ -100,7 +100,7 @@ class Keeper:
             self._thread.start()
 
     def stop(self) -> None:
-        """Let the thread end with its present turn."""
+        """End the thread after its present turn."""
         self._stopped.set()
 
     def _main(self) -> None:
@@ -109,7 +109,7 @@ class Keeper:
         while not self._stopped.wait(1.0):
             if time.monotonic() - looked >= HEARTBEAT_SECONDS:
                 looked = time.monotonic()
-                with contextlib.suppress(RecordsError):  # the next look will do
+                with contextlib.suppress(RecordsError):  # the next turn tries again
                     self._limits.refresh()
             with self._lock:
                 running = list(self._running)
@@ -130,7 +130,7 @@ class Keeper:
 
     def _look_for_cancels(self, running: list[str]) -> None:
         requested: set[str] = set()
-        with contextlib.suppress(RecordsError):  # out of reach for now: rows wait in memory, and so do requests
+        with contextlib.suppress(RecordsError):  # out of reach for now: rows wait in memory, requests in the record
             requested = self._records.cancel_requested(running)
         for run in requested:
             self.cancel(run)

@@ -1,4 +1,4 @@
-"""Maps under limits that programs share, as `limits.shared` sees them: the dispatcher behind the pump's lock."""
+"""Maps under shared limits, for `limits.shared`: the dispatcher's methods behind the pump's lock."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class LimitedMaps:
         self._pump = pump
 
     def apply_limits(self, slots: Sequence[str], rates: Sequence[str]) -> None:
-        """These limits of slots and of starts hold from now on."""
+        """Let these limits of slots and of starts hold from now on."""
         self._pump.call_locked(self._pump.dispatcher.apply_limits, slots, rates)
 
     def look_at_limits(self) -> Look:
-        """What maps use of limits, and what they wait for."""
+        """Return the slots that maps use and wait for."""
         found: Look = self._pump.call_locked(self._pump.dispatcher.look_at_limits)
         return found
 
     def open_limits(self, rooms: dict[str, int], starts: dict[str, int]) -> None:
-        """Maps may use so many slots, and begin so many runs more."""
+        """Let maps use so many slots, and begin so many further runs."""
         self._pump.call_locked(self._pump.dispatcher.open_limits, rooms, starts)

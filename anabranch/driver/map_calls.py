@@ -1,4 +1,4 @@
-"""The call of a map, taken apart: what its items are, what they share, and what they wait for."""
+"""The call of a map, taken apart into its items, their shared arguments and their upstreams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def planned(task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[MapPlan, bool]:
-    """What is mapped over, and whether each item waits for futures of its own."""
+    """Return the plan of a map, and whether each item waits for futures of its own."""
     plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
     if plan.late:
         args, kwargs = resolved_late(plan, args, kwargs)
@@ -36,12 +36,12 @@ class MapCall:
     """A map over lists, iterators and maps.
 
     Attributes:
-        feeds: maps whose items are mapped over.
-        source: the lists and iterators that are mapped over.
-        constants: what all items share, with holes in place of futures.
-        values: the runs whose values belong into these holes.
-        gates: runs that have to end before any item begins, `values` among them.
-        length: None: not known yet.
+        feeds: the maps that are mapped over item by item.
+            source: the lists and iterators that are mapped over.
+            constants: the arguments that all items share, with holes in place of futures.
+            values: the runs that give the values of these holes.
+            gates: runs that have to end before any item begins, `values` among them.
+            length: None: not known yet.
     """
 
     layout: Layout
@@ -57,8 +57,8 @@ def map_call(plan: MapPlan, wait_for: Any, upstream: Callable[[Any, bool], Upstr
     """Take a map's call apart.
 
     Args:
-        upstream: the run behind a future that is read, or one whose failure is allowed.
-        apart: whether workers are outside this process: what they get is copied as it is now.
+        upstream: returns the upstream of a future, with whether its failure is allowed.
+            apart: whether workers are outside this process, so that arguments are frozen now.
     """
     if apart:
         plan = plan.as_now(taken_list if plan.length is not None else now_list)

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class FarItems:
-    """What the map is given to iterate over in the iterator's place."""
+    """The iterable that a map gets in place of the worker's iterator."""
 
     def __init__(self) -> None:
         self.map: MapRun | None = None
         self._lock = threading.Lock()
         self._found: SimpleQueue[tuple[list[Any], bool, BaseException | None]] = SimpleQueue()
-        self._asking: WorkerRequest | None = None  # its answer says that more is wanted
+        self._asking: WorkerRequest | None = None  # the open request; its answer orders more elements
         self._ended = False
-        self._calls: list[Callable[[], None]] = []  # of who waits for the end
+        self._calls: list[Callable[[], None]] = []  # called at the end
 
     def take(self, request: WorkerRequest, items: list[Any], ended: bool, error: BaseException | None) -> bool:
-        """Elements from the worker; False: nothing is wanted any more, the request is to be answered with 0."""
+        """Take elements from the worker; False: no more are wanted, and the request must be answered with 0."""
         with self._lock:
             if self._ended:
                 return False
@@ -38,20 +38,20 @@ class FarItems:
         return not ended
 
     def fail(self, why: str) -> None:
-        """Nothing more will come: the worker's task run is over."""
+        """Fail the iteration: the worker's task run is over, and no more elements come."""
         self._found.put(([], True, RunnerError(why)))
 
     def when_ended(self, call: Callable[[], None]) -> bool:
-        """Call it once nothing more will be pulled; False: that is so already."""
+        """Call `call` once nothing more will be pulled; False: that is so already."""
         with self._lock:
             if not self._ended:
                 self._calls.append(call)
             return not self._ended
 
     def iterator(self) -> Generator[Any, None, None]:
-        """The elements; closing it tells the worker to pull no more."""
+        """Return a generator of the elements; closing it tells the worker to pull no more."""
         found = self._elements()
-        next(found)  # started: only then does closing it run its end
+        next(found)  # a generator runs its end on closing only after it was started
         return found
 
     def _elements(self) -> Generator[Any, None, None]:
@@ -60,7 +60,7 @@ class FarItems:
             yield None
             while not ended:
                 items, ended, error = self._found.get()
-                if not items and not ended:  # it has only said that it is there
+                if not items and not ended:  # the first message only registers the iterator
                     self._answer(wanted)
                     continue
                 wanted = min(2 * wanted, MOST)

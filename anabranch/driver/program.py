@@ -1,4 +1,4 @@
-"""What the scopes of one program share."""
+"""The parts of one program that its scopes share."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class Program:
-    """The pump, and where tasks, values and records go.
+    """The pump, and the places of tasks, values and records.
 
     Attributes:
-        flush_records: waits until what has ended is in the record.
-        watchers: are told of each new map, with its scope.
+        flush_records: waits until all ended runs are in the record.
+        watchers: called for each new map, with its scope.
     """
 
     pump: Pump

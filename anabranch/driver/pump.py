@@ -10,7 +10,7 @@ the clock thread, which steps for them.
 
     dispatch      append, and step unless another thread does     enqueue   append; the next step takes it
     call_locked   step with it, and return its answer             post      append, and the clock thread steps
-    inspect       look, after all that was brought                flush     wait until all that was brought is taken
+    inspect       read, after all events brought before           flush     wait until all those are taken
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from anabranch.driver.callbacks import Callbacks
     from anabranch.driver.outgoing import EmitLogs, WriteRows
 
-FLUSH_SECONDS = 1.0  # at most, for what another thread is taking in
-MANY = 256  # instructions are carried out by then, though events are left in the inbox
+FLUSH_SECONDS = 1.0  # longest wait for events that another thread is taking in
+MANY = 256  # so many instructions are carried out before further events are taken
 
 _pumps: weakref.WeakSet[Pump] = weakref.WeakSet()
 
@@ -54,8 +54,8 @@ class Pump:
 
     Attributes:
         owner: the thread that holds the lock, or held it last.
-        drains: how often events were taken in.
-        elsewhere: in a forked copy of the driver: why nothing moves here.
+            drains: how often events were taken in.
+            elsewhere: in a forked copy of the driver, the reason why no event is taken here.
     """
 
     def __init__(self, clock: Clock, callbacks: Callbacks, write_rows: WriteRows, emit_logs: EmitLogs) -> None:
@@ -67,7 +67,7 @@ class Pump:
         self.closed = False
         self.elsewhere = ""
         self._inbox: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
-        self._gone: deque[tuple[MapRun, int]] = deque()  # whose futures have died
+        self._gone: deque[tuple[MapRun, int]] = deque()  # items with dead futures
         self._lock: Any = threading.Lock()
         self._clock_thread = ClockThread(self, clock)
         self.outgoing = Outgoing(
@@ -83,7 +83,7 @@ class Pump:
     # -- runners ---------------------------------------------------------------------------------
 
     def add_runner(self, runner: Runner) -> int:
-        """Start a runner and give it a lane; raises what its start raises."""
+        """Start a runner and give it a lane; raises the exception of its start."""
         lane_box: list[int] = []
         early: list[Sequence[c.Event]] = []
 
@@ -110,7 +110,7 @@ class Pump:
         return lane
 
     def drop_runner(self, lane: int, *, cancel: bool = False, timeout: float | None = None) -> None:
-        """Close a lane's runner; what it still had to do has crashed."""
+        """Close a lane's runner; its unfinished items crash."""
         runner = self.runners[lane]
         if runner is None:
             return
@@ -121,12 +121,12 @@ class Pump:
     # -- events in -------------------------------------------------------------------------------
 
     def dispatch(self, move: Callable[..., Any], *args: Any) -> None:
-        """Bring an event and step; it is taken here, or soon by the thread at work: `flush` waits for that."""
+        """Bring an event and step; this thread takes it, or soon the one that steps now: `flush` waits for that."""
         self._inbox.append((move, args))
         self.step()
 
     def enqueue(self, move: Callable[..., Any], *args: Any) -> None:
-        """Bring an event that changes nothing before another one comes: the next step takes it along."""
+        """Bring an event without a step: the next step takes it along."""
         self._inbox.append((move, args))
 
     def post(self, move: Callable[..., Any], *args: Any) -> None:
@@ -136,17 +136,17 @@ class Pump:
             self._clock_thread.nudge()
 
     def drop_handle_soon(self, map: MapRun, index: int) -> None:
-        """A future has died: as `post`, for what may come a million times; told behind all that has been brought."""
+        """Note a dead future, cheaply, because a million may die at once; taken after all events brought before."""
         self._gone.append((map, index))
         if not self._clock_thread.awake:
             self._clock_thread.nudge()
 
     def pass_time(self) -> None:
-        """Step though nothing was brought: something may be due."""
+        """Step without an event, because delayed items may be due."""
         self.dispatch(_nothing)
 
     def inspect(self, look: Callable[..., Any], *args: Any) -> Any:
-        """Look at maps while nobody changes them, after all events that this thread has brought."""
+        """Read maps under the lock, after all events that this thread has brought."""
         with self._lock:
             self.owner = get_ident()
             if self._inbox or self._gone:
@@ -156,7 +156,7 @@ class Pump:
         return found
 
     def call_locked(self, move: Callable[..., Any], *args: Any) -> Any:
-        """Step with this event, and its answer; for threads that must run no user code, as inline's chunks are."""
+        """Step with this event and return its answer; for threads that must not run user code, as inline chunks are."""
         with self._lock:
             self._drain()
             found = move(*args)
@@ -166,9 +166,9 @@ class Pump:
         return found
 
     def flush(self) -> None:
-        """Return once all events that this thread has brought have been taken, so that it reads what it asked for.
+        """Wait until all events that this thread has brought are taken, so that it reads their effects.
 
-        At the latest after a second: a signal's handler may have interrupted the very thread that takes them.
+        Waits a second at most: a signal's handler may have interrupted the very thread that takes them.
         """
         if (self._inbox or self._lock.locked()) and self._lock.acquire(timeout=FLUSH_SECONDS):
             try:
@@ -195,7 +195,7 @@ class Pump:
         self.owner = get_ident()
         self.drains += 1
         dispatcher, inbox, gone = self.dispatcher, self._inbox, self._gone
-        known = len(gone)  # looked at first: what brought their runs is in the inbox, or was
+        known = len(gone)  # read first: the events that brought their runs are in the inbox, or were
         dispatcher.tables.wall = self.clock.time()
         dispatcher.tick(self.clock.monotonic())
         while inbox:
@@ -213,13 +213,13 @@ class Pump:
     # -- the end ---------------------------------------------------------------------------------
 
     def let_go(self) -> None:
-        """This is a forked copy: nothing is taken in, sent or waited for any more; finalizers still find a place."""
+        """Reset in a forked copy: no events are taken, nothing is sent or awaited; finalizers can still append."""
         self._lock = forks.NotHere()
         self.elsewhere, self.closed = self._lock.why, True
         self._deferred.clear()
 
     def close(self) -> None:
-        """End the threads beside it; runners are closed where they were made."""
+        """End the pump's threads; runners are closed where they were made."""
         free = self._lock.acquire(timeout=5.0)  # a thread that steps now has written its rows before the record closes
         self.closed = True
         if free:
@@ -229,15 +229,15 @@ class Pump:
 
 
 def taking_in(frame: Any) -> bool:
-    """Whether this thread, interrupted at `frame`, takes events in, or is about to take or to free a pump's lock."""
+    """Return whether this thread, interrupted at `frame`, holds a pump's lock, or is about to take or free it."""
     if frame is not None and frame.f_code in _LOCKING:
         return True
     here = get_ident()
     return any(pump.owner == here and pump._lock.locked() for pump in tuple(_pumps))
 
 
-# A thread that has the lock and is not yet its `owner` stands in one of these. A step also takes deferred chunks out
-# of their queue before it submits them.
+# A thread that has the lock and is not yet its `owner` is in one of these functions. A step also takes deferred
+# chunks out of their queue before it submits them.
 _LOCKING: frozenset[CodeType] = frozenset(
     move.__code__
     for move in (Pump.inspect, Pump.call_locked, Pump.flush, Pump.step, Pump.add_runner, Pump._drain)
@@ -245,7 +245,7 @@ _LOCKING: frozenset[CodeType] = frozenset(
 
 
 def _nothing() -> None:
-    """An event that only makes time pass."""
+    """Do nothing: an event that only makes time pass."""
 
 
 def _logs(pump: Pump, lane: int, event: c.Logs) -> None:
@@ -260,7 +260,7 @@ def _request(pump: Pump, lane: int, event: c.WorkerRequest) -> None:
     pump.callbacks.request(lane, event)
 
 
-# What each event of a runner is to the dispatcher. An event that is not here changes nothing.
+# The dispatcher's method for each event of a runner. Other events change nothing.
 _EVENTS: dict[type, Callable[[Pump, int, Any], None]] = {
     c.Report: lambda pump, lane, event: pump.dispatcher.reports.take_in(event),
     c.Logs: _logs,

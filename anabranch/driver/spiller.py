@@ -25,9 +25,9 @@ class Spiller:
     """Carries out `Spill` and `Move`, one after another.
 
     Args:
-        dispatcher: whose answers to `Spill` and `Move` are called.
-        post: brings such an answer as an event, from any thread.
-        warn: is told, once a task, why values could not leave memory.
+        dispatcher: its methods take the answers.
+        post: brings an answer as an event, from any thread.
+        warn: takes, once a task, the reason why values could not leave memory.
     """
 
     def __init__(self, dispatcher: Dispatcher, post: Callable[..., None], warn: Callable[[str], None]) -> None:
@@ -39,7 +39,7 @@ class Spiller:
         self._thread: threading.Thread | None = None
 
     def put(self, runner: Any, asked: ev.Spill | ev.Move) -> None:
-        """Queue it; `runner` is None when it has been closed."""
+        """Queue an instruction; `runner` is None when it has been closed."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._main, name="anabranch-spiller", daemon=True)
             self._thread.start()
@@ -52,11 +52,11 @@ class Spiller:
                 self._spill(runner, asked)
             else:
                 self._move(runner, asked)
-            del given, runner, asked  # nothing may live on because this thread waits
+            del given, runner, asked  # the waiting thread must not keep them alive
 
     def _spill(self, runner: SpillingRunner | None, asked: ev.Spill) -> None:
         map, block, content = asked.map, asked.block, asked.block.content
-        if runner is None or content is None:  # closed, or let go since
+        if runner is None or content is None:  # closed, or released since
             self._post(self._dispatcher.values.spill_failed, block)
             return
         try:
@@ -74,7 +74,7 @@ class Spiller:
             return
         try:
             held = runner.move(block.handle, [block.slot(i) for i in asked.items], asked.to)
-        except AnabranchError:  # it stays where it is, and whole
+        except AnabranchError:  # the block stays in its place, whole
             return
         self._post(self._dispatcher.values.moved, asked.map, block, asked.items, asked.to, held)
 
@@ -84,5 +84,5 @@ class Spiller:
             self._warn(f"values of task {name!r} stay in memory, over the budget for it: {error}")
 
     def close(self) -> None:
-        """End the thread after what is queued."""
+        """End the thread after the queued instructions."""
         self._queue.put(None)

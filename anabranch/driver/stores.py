@@ -1,4 +1,4 @@
-"""The result store of a program, made when first needed, and the probe by which workers know whether they see it."""
+"""The result store of a program, made when first needed, and the probe by which workers check that they see it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class Stores:
-    """Of one session.
+    """The result store of one session.
 
     Args:
-        make: the store that the settings name; raises StoreError.
-        make_probe: a probe of it.
-        in_process: whether the workers of a lane are threads of this process.
+        make: makes the store of the settings; raises StoreError.
+        make_probe: makes a probe of it.
+        in_process: returns whether the workers of a lane are threads of this process.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Stores:
         return self._store
 
     def for_lane(self, lane: int) -> tuple[ResultStore, StoreProbe | None]:
-        """The result store, and for workers outside this process what tells them whether they see it too."""
+        """Return the result store, and for workers outside this process the probe by which they check it."""
         store = self.store()
         if self._in_process(lane):
             return store, None
@@ -45,6 +45,6 @@ class Stores:
         return store, self._probe
 
     def close(self) -> None:
-        """Remove what the probe has left in the store."""
+        """Remove the probe's value from the store."""
         if self._probe is not None:
             self._probe.remove(self.store())

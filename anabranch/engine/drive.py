@@ -28,7 +28,7 @@ LAST_SECONDS = 1.0  # for cancelled code to clean up, once its time is over
 def run(policy: Generator[Step, Any, T], *, sleep: Callable[[float], object] = time.sleep) -> T:
     """Drive a policy to its end in this thread; coroutines run on a loop beside its calls, see `loops`.
 
-    Raises `forks.Copied` in a forked copy of this process, where a function of the user's has come back too.
+    Raises `forks.Copied` in a forked copy of this process, in which a function of the user's has returned too.
     """
     return _advance(policy, None, None, sleep, forks.mark())[1]
 
@@ -45,15 +45,15 @@ def stream(
     inside: Callable[[], AbstractContextManager[object]],
     sleep: Callable[[float], object] = time.sleep,
 ) -> Generator[Any, Any, T]:
-    """Drive a policy that gives items: a generator of them, which returns what the policy does.
+    """Drive a policy that gives items: a generator of the items, which returns the policy's result.
 
     Args:
-        inside: what is put around the policy and its calls, and not around whoever takes the items.
+        inside: the context around the policy and its calls, and not around the code that takes the items.
     """
     answer: Any = None
     error: BaseException | None = None
     while True:
-        with inside():  # once an item: it may cost more than that
+        with inside():  # once an item, because it is not free
             try:
                 given, value = _advance(policy, answer, error, sleep, ())
             finally:
@@ -73,7 +73,7 @@ async def stream_async(
     inside: Callable[[], AbstractContextManager[object]],
     sleep: Callable[[float], Awaitable[object]] | None = None,
 ) -> AsyncGenerator[Any, Any]:
-    """As `stream`, on the running loop."""
+    """Do as `stream`, on the running loop."""
     answer: Any = None
     error: BaseException | None = None
     while True:
@@ -96,10 +96,10 @@ def _advance(
     policy: Generator[Step, Any, T], answer: Any, error: BaseException | None, sleep: Callable[[float], object],
     copied: Sequence[int],
 ) -> tuple[Give, Any] | tuple[None, T]:  # fmt: skip
-    """Carry out the steps of a policy until it gives an item (first), or to its end: the value of that (second).
+    """Carry out the steps of a policy until it gives an item (returned first), or to its end (its value second).
 
     Args:
-        answer: to its last step.
+        answer: the answer to its last step.
         error: raised into it in place of an answer.
         copied: not empty in a forked copy of this process.
     """
@@ -128,7 +128,7 @@ async def _advance_async(
     policy: Generator[Step, Any, T], answer: Any, error: BaseException | None,
     sleep: Callable[[float], Awaitable[object]], copied: Sequence[int],
 ) -> tuple[Give, Any] | tuple[None, T]:  # fmt: skip
-    """As `_advance`, on the running loop."""
+    """Do as `_advance`, on the running loop."""
     while True:
         try:
             step = policy.send(answer) if error is None else policy.throw(error)
@@ -151,22 +151,22 @@ async def _advance_async(
 
 
 async def listed(items: AsyncIterator[Any]) -> list[Any]:
-    """All that an async generator has to give."""
+    """Return all items of an async generator as a list."""
     return [item async for item in items]
 
 
 async def awaited(move: Callable[..., Any], *args: Any) -> Any:
-    """What awaiting the answer of `move` gives: it need not be a coroutine function itself."""
+    """Await the return value of `move`, which need not be a coroutine function itself."""
     return await move(*args)
 
 
 def run_within(work: Coroutine[Any, Any, Any], left: float, allowed: float) -> Any:
-    """Run a coroutine in the seconds that are left of those allowed; raises TaskTimeoutError past them."""
+    """Run a coroutine for at most `left` of the allowed seconds; raises TaskTimeoutError past them."""
     return loops.run(_limited(work, left, allowed))
 
 
 def cancelled(error: BaseException) -> bool:
-    """Whether this is asyncio's way to say that a coroutine was cancelled; asks without loading asyncio."""
+    """Return whether this is asyncio's CancelledError, without loading asyncio."""
     return type(error).__module__ == "asyncio.exceptions" and not isinstance(error, Exception)
 
 
@@ -200,10 +200,10 @@ async def _call_async(step: Call) -> Any:
 
 
 async def _limited(work: Coroutine[Any, Any, Any], left: float, allowed: float) -> Any:
-    """What awaiting `work` gives, in the seconds that are left of those allowed.
+    """Await `work` for at most `left` of the allowed seconds.
 
-    A cancel goes through to it, and what it makes of that is what becomes of the caller, as if it were awaited
-    plainly. Past its time it is cancelled; what it does then is waited for a second, and counts no more.
+    A cancel reaches `work`, and the caller ends as `work` does, as with a plain await. Past its time `work` is
+    cancelled and has one second to clean up; its result is ignored.
     """
     import asyncio
 
@@ -222,15 +222,14 @@ async def _limited(work: Coroutine[Any, Any, Any], left: float, allowed: float) 
     task.cancel()
     await asyncio.wait({task}, timeout=LAST_SECONDS)
     if task.done() and not task.cancelled():
-        task.exception()  # or asyncio would say that nobody asked for it
+        task.exception()  # else asyncio would warn that it was never retrieved
     raise TaskTimeoutError(f"exceeded timeout of {allowed} second(s)")
 
 
 def _call_limited(step: Call) -> Any:
-    """A call with a time limit in the caller's thread: async ones are cancelled, sync ones left to themselves.
+    """Call with a time limit in the caller's thread; past it an async call is cancelled, a sync one abandoned.
 
-    Nothing can stop a running sync function of this process; it goes on in a helper thread and
-    what it returns is thrown away.
+    A running sync function cannot be stopped. It goes on in a helper thread, and its result is thrown away.
     """
     if inspect.iscoroutinefunction(step.fn):
         return loops.run(_call_async(step))
@@ -246,7 +245,7 @@ def _call_limited(step: Call) -> Any:
             box.append((True, where.run(step.fn, *step.args, **step.kwargs)))
         except BaseException as raised:
             box.append((False, raised))
-        if copied:  # the caller's thread is not in the copy
+        if copied:  # a forked copy has no thread of the caller
             forks.leave(None if box[0][0] else box[0][1])
         done.set()
 

@@ -1,4 +1,4 @@
-"""Calls of failed items as they are stored: how the items of a map are called, once, and the input of each."""
+"""Stored calls of failed items: the call of a map once, and the input of each item."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 def store_call(
     blocks: BlockStore, map_id: str, spec: TaskSpec, binding: Binding, constants: Sequence[Any]
 ) -> StoredRow:
-    """Store a task with what all items of one map share."""
+    """Store a task with the arguments that all items of one map share."""
     call = StoredCall.of(spec.name, spec.fn, _pickled(spec.fn), binding, tuple(constants))
     name = blocks.write(f"{map_id}/call", [0], [call.value()]).name
     return StoredRow(map_id, name, [0], [0], kind="call")
 
 
 def store_inputs(blocks: BlockStore, map_id: str, items: Sequence[int], inputs: Sequence[Any]) -> StoredRow | None:
-    """Store the inputs of these items; None: not one of them could be stored."""
+    """Store the inputs of these items; returns None if none could be stored."""
     written = blocks.write(f"{map_id}/inputs", items, inputs)
     slots = [n for n in range(len(items)) if n not in written.failed]
     return StoredRow(map_id, written.name, [items[n] for n in slots], slots, kind="input") if slots else None
 
 
 def _pickled(fn: Callable[..., Any]) -> bytes:
-    """A function by value where that can be; what its module holds may not travel, then by its name."""
+    """Pickle a function by value if possible, else by name: its module may hold unpicklable objects."""
     try:
         with user_code.by_value(user_code.local_modules(fn), cloudpickle):
             return cloudpickle.dumps(fn)  # type: ignore[no-any-return]
-    except Exception:  # whatever the objects' own code raises
+    except Exception:  # the objects' own code may raise anything
         return cloudpickle.dumps(fn)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""One chunk being run: what its attempts need, whether its items run one after another or together."""
+"""One chunk being run: the data that its attempts need, one after another or together."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from anabranch.worker.stages import StagePlan
 
 REPORT_NS = 100_000_000  # between reports
-STOPPED = object()  # in the place of a value: the later stages of this position do not run
-_RNG = random.Random()  # seeding one reads from the system, which gives the interpreter away for milliseconds
+STOPPED = object()  # in place of a value: the later stages of this position do not run
+_RNG = random.Random()  # shared: seeding a new one reads from the system, which releases the GIL for milliseconds
 
 
 class ChunkRun:
-    """One chunk, its stages' plans, and the buffer of what has ended."""
+    """One chunk, its stages' plans, and the buffer of its ended positions."""
 
     def __init__(self, chunk: Chunk, port: WorkerPort, plans: list[StagePlan]) -> None:
         self.chunk = chunk
         self.port = port
         self.plans = plans
-        self.runs: list[TaskRun] = []  # for plain runs, one after another
+        self.runs: list[TaskRun] = []  # one per stage, reused for plain runs one after another
         self.isasync = self.prints = self.persists = False
         self.items = chunk.stage_items or (chunk.items,) * len(plans)
         holds: list[bool] = []
         runs: dict[StagePlan, TaskRun] = {}
-        for plan, keep in zip(plans, chunk.keep, strict=True):  # one loop: of most chunks it is one step
+        for plan, keep in zip(plans, chunk.keep, strict=True):  # one loop, which for most chunks is one step
             if plan not in runs:
                 runs[plan] = plan.new_run()
             self.runs.append(runs[plan])
@@ -51,7 +51,7 @@ class ChunkRun:
         self.report_ns = REPORT_NS
         self.copied = forks.mark()
         self.timed = bool(chunk.timeout) or getattr(port, "tracks", False)
-        self.contexts = False  # its items, or stages, have several: each is run in its own
+        self.contexts = False  # whether items or stages have different contexts, and each runs in its own
 
     # -- what an attempt is given ------------------------------------------------------------------
 
@@ -63,7 +63,7 @@ class ChunkRun:
         return item
 
     def _input(self, number: int) -> Any:
-        """A value that an item reads: of the runner's, or one that an earlier driver of the run has stored."""
+        """Return a value that an item reads: from the runner, or from the store of an earlier driver."""
         if number >= 0:
             handle, slot = self.chunk.inputs[number]
             return self.port.values(handle)[slot]
@@ -75,7 +75,7 @@ class ChunkRun:
         return found.value
 
     def numbers(self, position: int) -> tuple[int, int]:
-        """A position's attempt in the first stage, and how many before it were excused."""
+        """Return a position's attempt in the first stage, and how many before it are not counted."""
         chunk = self.chunk
         attempt = 1 if chunk.attempts is None else chunk.attempts[position]
         return attempt, chunk.excused[position] if chunk.excused else 0
@@ -107,12 +107,12 @@ class ChunkRun:
     # -- how an attempt ends -----------------------------------------------------------------------
 
     def finished(self, plan: StagePlan, run: TaskRun, result: AttemptResult, item: Any) -> AttemptResult:
-        """The failure part of the attempt: retry or not, hooks."""
+        """Finish a failed attempt: decide about a retry, call hooks."""
         return drive.run(finish(self.around(plan, run, item), result))
 
     def ended(self, error: BaseException) -> AttemptResult:
-        """What an exception makes of an attempt; raises those that must end the chunk."""
-        if self.copied:  # what runs here is a forked copy of the worker, and its item is not its own
+        """Return the end of an attempt after an exception; raises exceptions that must end the chunk."""
+        if self.copied:  # this is a forked copy of the worker, and the item belongs to the worker
             forks.leave(error.error if isinstance(error, forks.Copied) else error)
         if isinstance(error, Late):
             return timed_out(error.seconds)
@@ -125,28 +125,28 @@ class ChunkRun:
         return crashed(error)
 
     def _capped(self) -> bool:
-        """Whether a MemoryError is no fault of the code: the process has a limit of its own."""
+        """Return whether the process has a memory limit, so that a MemoryError is not the code's fault."""
         return bool(getattr(self.port, "capped", False))
 
     def _unheard(self) -> bool:
-        """Whether the runner has written this chunk's thread off: the driver has told of its end."""
+        """Return whether the runner has written this chunk's thread off; the driver has ended the item."""
         return bool(getattr(self.port, "off", False))
 
     def _must_pass(self, error: BaseException) -> bool:
-        """Ctrl-C in the main program is the driver's business, not the item's."""
+        """Return whether this is a Ctrl-C in the main program, which the driver handles."""
         main = threading.current_thread() is threading.main_thread()
         return isinstance(error, KeyboardInterrupt) and main and self.port.in_process
 
     # -- reports -----------------------------------------------------------------------------------
 
     def report(self, upto: int, *, final: bool) -> None:
-        """Store what is to persist of the positions before `upto`, and report them."""
+        """Store the persistent values of the positions before `upto`, and report these."""
         count = upto - self.buffer.first
         stored = self._persist(count) if count and self.persists else ()
         self.buffer.send(upto, stored, final=final)
 
     def _persist(self, count: int) -> tuple[str, ...]:
-        """Store what is to persist of the columns; a store that is slow is written to less often."""
+        """Store the persistent values of the columns; a slow store is written to less often."""
         buffer = self.buffer
         if self.timed:
             self.port.item(self.chunk.id, 0, -1, 0, None)
@@ -157,7 +157,7 @@ class ChunkRun:
         return names
 
     def _unstored(self, stage: int, slot: int, error: Exception) -> None:
-        """A value that could not be stored: its attempt has failed after all."""
+        """Fail an attempt after all, because its value could not be stored."""
         plan, position = self.plans[stage], self.buffer.first + slot
         run = self.run_of(plan, stage, position)
         token = current_task.set(self.context_of(plan, run, position))
@@ -170,7 +170,7 @@ class ChunkRun:
 
 
 class Late(Exception):
-    """A sync item ended after its time, where nothing could stop it."""
+    """Raised for a sync item that ended after its time, where it could not be stopped."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)

@@ -1,9 +1,9 @@
-"""Items of a chunk one after another, each through all its stages.
+"""Runs the items of a chunk one after another, each through all its stages.
 
-    plain stage     the function is called here, and only what goes wrong enters the policy
-    other stages    (hooks of every run, caching, values stored one by one) the whole policy of engine/attempt.py
+plain stage     the function is called here, and only failures enter the policy
+other stages    (hooks of every run, caching, values stored one by one) the whole policy of engine/attempt.py
 
-Of a tiny item's half microsecond a call takes a tenth: what each item needs stands in `in_turn` and `plainly` as it is.
+A call takes a tenth of a tiny item's half microsecond, so `in_turn` and `plainly` have their code inline.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from anabranch.worker.chunk_run import ChunkRun
     from anabranch.worker.stages import StagePlan
 
-YIELD_SECONDS = 0.02  # between pauses for the thread that hears the driver
+YIELD_SECONDS = 0.02  # between pauses for the thread that listens to the driver
 
 
 def in_turn(work: ChunkRun, context: TaskContext) -> None:
@@ -47,10 +47,10 @@ def in_turn(work: ChunkRun, context: TaskContext) -> None:
     position = 0
     while position < stop:
         begun = now()
-        if begun >= look_at:  # asking costs as much as a tiny item: ask at most every 50 us
+        if begun >= look_at:  # a look at the port costs as much as a tiny item: at most every 50 us
             look_at = begun + 50_000
             limit = port.limit(chunk.id)
-            if limit is not None and limit < stop:  # known from here on, also between two looks
+            if limit is not None and limit < stop:  # holds from here on, also between two looks
                 stop = limit
                 if position >= stop:
                     break
@@ -68,7 +68,7 @@ def in_turn(work: ChunkRun, context: TaskContext) -> None:
         position += 1
         if ended > yield_at:
             yield_at = ended + yield_ns
-            time.sleep(0)  # let the thread that hears the driver have its turn
+            time.sleep(0)  # gives the thread that listens to the driver its turn
         if ended >= report_at or buffer.nbytes >= chunk.close_bytes:
             if position == total:
                 break
@@ -78,14 +78,14 @@ def in_turn(work: ChunkRun, context: TaskContext) -> None:
             report_at = now() + work.report_ns
     if work.timed:
         port.item(chunk.id, 0, -1, 0, None)
-    if context.scope is not None and context.scope.feeds:  # what has ended is told before the wait
+    if context.scope is not None and context.scope.feeds:  # ended items are reported before the wait
         work.report(position, final=False)
         context.scope.finish()
     work.report(position, final=True)
 
 
 def plainly(work: ChunkRun, number: int, plan: StagePlan, position: int, item: Any, context: TaskContext) -> Any:
-    """A plain stage: nothing but the call, unless it goes wrong. The value, or `STOPPED` after any other end."""
+    """Run a plain stage: just the call, unless it fails. Returns the value, or `STOPPED` after any other end."""
     chunk = work.chunk
     context.run = run = work.runs[number]
     context.position = position
@@ -127,7 +127,7 @@ def plainly(work: ChunkRun, number: int, plan: StagePlan, position: int, item: A
 
 
 def _checked(value: Any, limit: float | None, begun: float) -> Any:
-    """A value that is no plain number: coroutines, futures and generators are resolved, states adopted."""
+    """Check a value that is no plain number: resolve coroutines, futures and generators, adopt states."""
     if type(value) is CoroutineType:
         value = _awaited(value, limit, begun)
     value = plain_value(value)
@@ -139,7 +139,7 @@ def _checked(value: Any, limit: float | None, begun: float) -> Any:
 
 
 def _awaited(work: CoroutineType[Any, Any, Any], limit: float | None, begun: float) -> Any:
-    """What a coroutine gives that a plain function has returned, in the time that is left to it."""
+    """Await a coroutine that a plain function has returned, in the time that is left."""
     if not limit:
         return loops.run(work)
     try:
@@ -151,7 +151,7 @@ def _awaited(work: CoroutineType[Any, Any, Any], limit: float | None, begun: flo
 
 
 def _deep(work: ChunkRun, position: int, context: TaskContext) -> None:
-    """All stages of one position."""
+    """Run all stages of one position."""
     item = work.item(position)
     for number, plan in enumerate(work.plans):
         take = plainly if plan.plain else _policed
@@ -163,7 +163,7 @@ def _deep(work: ChunkRun, position: int, context: TaskContext) -> None:
 
 
 def _policed(work: ChunkRun, number: int, plan: StagePlan, position: int, item: Any, context: TaskContext) -> Any:
-    """A stage through the whole policy; as `plainly`."""
+    """Run a stage through the whole policy; returns as `plainly`."""
     context.run = run = work.run_of(plan, number, position)
     context.position = position
     try:
@@ -180,7 +180,7 @@ def _policed(work: ChunkRun, number: int, plan: StagePlan, position: int, item: 
 
 
 def _settled(work: ChunkRun, number: int, position: int, item: Any, result: AttemptResult) -> Any:
-    """The value of a stage that succeeded; else those after it do not begin, and its input may be asked for again."""
+    """Return the value of a completed stage; else skip the later stages, and keep the input for a later attempt."""
     buffer = work.buffer
     buffer.settle(number, position, result)
     if states.is_success(result.code):

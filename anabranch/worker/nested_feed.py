@@ -4,9 +4,8 @@
                ^                                                        |
                +------- answer, held back: how many are wanted <--------+
 
-The answer to a request is the demand for the next one: an endless iterator gives what a window asks
-for and waits. A task that leaves one behind ends when it has been pulled to its end, or its map was
-given up (`AwaitFed`).
+The answer to a request is the demand for the next one, so an endless iterator gives one window and waits. A task that
+leaves an iterator behind ends once the iterator is pulled to its end or its map is cancelled (`AwaitFed`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from anabranch.core.pulled import now
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-GATHER_SECONDS = 0.02  # a slow iterator's elements are not held back longer
+GATHER_SECONDS = 0.02  # the longest that a slow iterator's elements are held back
 _numbers = count()
 
 
@@ -34,9 +33,9 @@ class Feed:
     """The worker's half: pulls one iterator, in a thread of its own, while the driver wants elements.
 
     Args:
-        iterator: the user's; a generator is closed when nobody wants more of it.
-        ask: brings a request to the driver and returns its answer.
-        ended: told when nothing more will be pulled.
+        iterator: the user's; a generator is closed when no more of it is wanted.
+            ask: sends a request to the driver and returns the answer.
+            ended: called when nothing more will be pulled.
     """
 
     def __init__(self, iterator: Iterator[Any], ask: Callable[..., Any], ended: Callable[[Feed], None]) -> None:
@@ -52,11 +51,11 @@ class Feed:
     def _run(self) -> None:
         try:
             self._serve()
-        except RunnerError:  # the driver is gone, or has written this task run off: nobody to tell
+        except RunnerError:  # the driver is gone, or has written this task run off
             pass
         finally:
             self._ended(self)
-            if isinstance(self._iterator, GeneratorType):  # nothing else: a cursor is still the user's
+            if isinstance(self._iterator, GeneratorType):  # other iterators, such as a cursor, stay the user's
                 self._iterator.close()
 
     def _serve(self) -> None:
@@ -67,7 +66,7 @@ class Feed:
                 wanted = self._give(items, ended, error)
             except RunnerError:
                 raise
-            except BaseException:  # something of it does not pickle: what came before it is not lost
+            except BaseException:  # an element does not pickle: those before it are sent one by one
                 wanted = self._one_by_one(items, ended, error)
 
     def _give(self, items: list[Any], ended: bool, error: BaseException | None) -> int:

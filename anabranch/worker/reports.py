@@ -1,4 +1,4 @@
-"""What has ended of a chunk since its last report, in columns: one per stage, a slot per position."""
+"""The positions of a chunk that ended since its last report, in columns: one per stage, a slot per position."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _Pickler = pickler(cloudpickle.Pickler)
 
 
 class ReportBuffer:
-    """Fills with the ends of positions in their order, and is emptied by each report.
+    """Collects the ends of positions in order; each report empties it.
 
-    Items that just complete are put into the columns by `in_turn.plainly` itself: a call is a tenth of a tiny item.
+    `in_turn.plainly` itself puts items that just complete into the columns: a call costs a tenth of a tiny item.
 
     Args:
         items: the items of each stage.
-        holds: for each stage, whether its values are needed here until the report.
+        holds: for each stage, whether its values are kept here until the report.
     """
 
     def __init__(
@@ -54,16 +54,16 @@ class ReportBuffer:
 
     def _clear(self) -> None:
         self.values: list[list[Any]] = [[] for _ in self.plans]
-        self.codes: list[bytearray] | None = None  # made when something does not just complete
+        self.codes: list[bytearray] | None = None  # made when an item does not just complete
         self.outcomes: list[Outcome] = []
         self.started = array("i")
         self.durations = array("i")
         self.nbytes = 0
         self.behind = [0] * len(self.plans)  # of these, those of later stages; the first one has the rest
-        self.failing: list[tuple[int, int, Any]] = []  # stage, item and input of what failed for good, if it is kept
+        self.failing: list[tuple[int, int, Any]] = []  # stage, item and input of items that failed for good, if kept
 
     def item_began(self) -> float:
-        """When a plain item began that has not ended: as the one before it ended, or the last report was sent."""
+        """Return the start of the running plain item: the end of the one before, or the last report."""
         if not self.started:
             return self.told_at
         return self.base + (self.started[-1] + self.durations[-1]) / 1e6
@@ -71,7 +71,7 @@ class ReportBuffer:
     # -- ends ------------------------------------------------------------------------------------
 
     def settle(self, stage: int, position: int, result: AttemptResult) -> None:
-        """Note how one stage of one position ended."""
+        """Note the end of one stage of one position."""
         plain = result.code == states.COMPLETED and not (result.message or result.name)
         if not plain and self.codes is None:
             self.codes = self._all_completed()
@@ -87,7 +87,7 @@ class ReportBuffer:
             self.outcomes.append(self._outcome(stage, position, result))
 
     def settle_all(self, position: int, found: list[AttemptResult], at: tuple[int, int]) -> None:
-        """Note how all stages of one position ended, and when: its start and duration."""
+        """Note the ends of all stages of one position, with its start and duration."""
         for number, result in enumerate(found):
             self.settle(number, position, result)
         if len(found) < len(self.plans):
@@ -100,12 +100,12 @@ class ReportBuffer:
             self.settle(stage, position, AttemptResult(code, message=message))
 
     def skip_rest(self, stage: int, position: int) -> None:
-        """Stages after one that did not succeed do not run; what becomes of them is the driver's to say."""
+        """Skip the stages after one that did not succeed; the driver decides about them."""
         for number in range(stage, len(self.plans)):
             self.settle(number, position, AttemptResult(states.PENDING))
 
     def settle_anew(self, stage: int, position: int, result: AttemptResult) -> None:
-        """Put another end in the place of a stage's at this position; the stages after it have not begun."""
+        """Replace the end of a stage at this position; the stages after it have not begun."""
         slot = position - self.first
         if self.codes is None:
             self.codes = self._all_completed()
@@ -117,7 +117,7 @@ class ReportBuffer:
             self.outcomes.append(Outcome(later, position, states.PENDING))
 
     def keep_input(self, number: int, position: int, item: Any, result: AttemptResult) -> None:
-        """Keep the input of what failed for good, if it is to be stored."""
+        """Keep the input of an item that failed for good, if inputs are stored."""
         failed = result.code >= states.FAILED and result.code != states.CANCELLED
         if failed and self.plans[number].inputs is not None:
             self.failing.append((number, self.items[number][position], item))
@@ -160,7 +160,7 @@ class ReportBuffer:
             report.digests = storing.digests(self.plans[0], self.chunk.args[self.first : upto])
         if self.failing:
             report.notes = storing.store_inputs(self.plans, self.failing)
-        if final:  # nothing comes any more, and once it is told nothing here may keep a value alive
+        if final:  # the last report: after it nothing here may keep a value alive
             self.values, self.outcomes, self.failing = [], [], []
         else:
             self.first = upto

@@ -1,4 +1,4 @@
-"""What a worker persists of a report, written as one block a stage before the driver hears of it.
+"""Storing of values: one block a stage, written before the report goes to the driver.
 
     columns of a report --> store.blocks.write --> its name goes into the report --> "Completed" is recorded
                                   | a value, or all, cannot be stored
@@ -35,7 +35,7 @@ def store(
 
     Args:
         items: for each stage, the item of each position; `values` and `codes` alike.
-        unstored: is told the stage, the position and the reason of each that could not be stored.
+        unstored: called with stage, position and reason of each value that could not be stored.
     """
     names: list[str] = []
     failed: Mapping[int, AnabranchError]
@@ -62,7 +62,7 @@ def store(
 
 
 def digests(plan: StagePlan, args: Sequence[Any]) -> bytes:
-    """Of the inputs of these positions, as far as they do not come from other items."""
+    """Return the digests of these positions' inputs, as far as these do not come from other items."""
     columns = plan.stage.hashed
     if columns is None:
         return b""
@@ -72,7 +72,7 @@ def digests(plan: StagePlan, args: Sequence[Any]) -> bytes:
 
 
 def store_inputs(plans: Sequence[StagePlan], failing: Sequence[tuple[int, int, Any]]) -> list[StoredRow]:
-    """Store what failed items were called with, and once for each stage how such a call is made.
+    """Store the inputs of failed items, and once for each stage its call.
 
     Args:
         failing: stage, item and its input, of each.
@@ -82,7 +82,7 @@ def store_inputs(plans: Sequence[StagePlan], failing: Sequence[tuple[int, int, A
         items = [item for stage, item, _ in failing if stage == number]
         if plan.inputs is None or not items:
             continue
-        # A submit travels as a whole call or, behind what it reads, as that one value: it is stored as a whole call.
+        # A submit travels as a whole call or, behind its producer, as the one value: it is stored as a whole call.
         whole = plan.stage.kind == "submit"
         inputs: list[Any] = [plan.bind(value) if whole else value for stage, _, value in failing if stage == number]
         map_id = plan.stage.map_id
@@ -92,9 +92,9 @@ def store_inputs(plans: Sequence[StagePlan], failing: Sequence[tuple[int, int, A
                 binding = Binding(star=True) if whole else plan.stage.binding
                 rows.append(stored_calls.store_call(plan.inputs, map_id, plan.spec, binding, plan.constants))
             row = stored_calls.store_inputs(plan.inputs, map_id, items, inputs)
-        except Exception as error:  # the store's, or whatever the code of a function raises that is pickled
+        except Exception as error:  # the store raised, or the code of a pickled function
             if isinstance(error, StoreError):
-                plan.told = False  # there may be room for it with the next one that fails
+                plan.told = False  # tried again with the next failed item
             _warn(plan, error)
             continue
         if row is not None:
@@ -103,7 +103,7 @@ def store_inputs(plans: Sequence[StagePlan], failing: Sequence[tuple[int, int, A
 
 
 def _warn(plan: StagePlan, reason: Exception) -> None:
-    """Say once in this process that a value stays unstored: the run goes on, its item would run again."""
+    """Warn once in this process that a value is not stored: the run goes on, a resume would repeat its item."""
     if not plan.warned:
         plan.warned = True
         logs.run_warning(f"not stored, so it runs again if the flow is resumed: {reason}")

@@ -1,4 +1,4 @@
-"""Async items of a chunk: they run at the same time on one loop, at most `async_concurrency` of them."""
+"""Async items of a chunk, run at the same time on one loop, at most `async_concurrency` of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def together(work: ChunkRun) -> None:
-    """Run a chunk's items; reports tell of them in their order."""
+    """Run a chunk's items; reports have them in order."""
     import asyncio
 
     chunk, port, buffer = work.chunk, work.port, work.buffer
@@ -30,7 +30,7 @@ async def together(work: ChunkRun) -> None:
     width = min(plan.spec.options.async_concurrency for plan in work.plans if plan.isasync)
     loop = asyncio.get_running_loop()
     running: set[asyncio.Task[None]] = set()
-    broken: list[asyncio.Task[None]] = []  # that must end the chunk: what tasks raise is in their results
+    broken: list[asyncio.Task[None]] = []  # tasks whose exception must end the chunk; others are in results
     woken = loop.create_future()
     position = done = 0
 
@@ -69,13 +69,13 @@ async def together(work: ChunkRun) -> None:
             if done > before and time.perf_counter_ns() - buffer.zero > work.report_ns and done < total:
                 work.report(done, final=False)
     finally:
-        for task in running:  # of a chunk that is interrupted
+        for task in running:  # the chunk is interrupted
             task.cancel()
     work.report(done, final=True)
 
 
 async def _deep(work: ChunkRun, position: int) -> list[AttemptResult]:
-    """All stages of one position, each through the whole policy."""
+    """Run all stages of one position, each through the whole policy."""
     import asyncio
 
     found: list[AttemptResult] = []
@@ -98,7 +98,7 @@ async def _deep(work: ChunkRun, position: int) -> list[AttemptResult]:
 
 
 async def _inside(work: ChunkRun, number: int, position: int, item: Any) -> AttemptResult:
-    """A stage in a context that knows nothing of us."""
+    """Run a stage in a context without anabranch's variables."""
     with prints.prints(work.prints):
         return await _stage(work, number, position, item)
 

@@ -1,4 +1,4 @@
-"""The thread runner's watch: one thread, started when first needed, that acts at items' deadlines."""
+"""The thread runner's watch: one thread, started at first need, that acts at items' deadlines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         def settle(self, port: LocalPort) -> None: ...
 
 
-AGAIN = 0.001  # seconds until a chunk that was just reporting is looked at again
+AGAIN = 0.001  # seconds until a chunk that was just reporting is checked again
 
 
 class Watch:
@@ -27,7 +27,7 @@ class Watch:
     """
 
     def __init__(self, runner: Watched) -> None:
-        self.ports: set[LocalPort] = set()  # whose chunks have items with a time-out
+        self.ports: set[LocalPort] = set()  # ports of chunks with time limits
         self._runner = runner
         self._next = inf
         self._jobs: deque[LocalPort] = deque()
@@ -37,18 +37,18 @@ class Watch:
         self._stopped = False
 
     def add(self, port: LocalPort, deadline: float) -> None:
-        """An item with a deadline begins in this port; called for every such item."""
+        """Note an item with a deadline that begins in this port; called for every such item."""
         self.ports.add(port)
         if deadline < self._next or self._thread is None:
             self._poke()
 
     def hand(self, port: LocalPort) -> None:
-        """Let the watch's thread run a chunk that has nothing to start."""
+        """Let the watch's thread run a chunk that has no item to start."""
         self._jobs.append(port)
         self._poke()
 
     def stop(self) -> None:
-        """End the thread; what it was doing is done then."""
+        """End the thread, after its present work."""
         with self._wake:
             self._stopped = self._dirty = True
             self._wake.notify()
@@ -77,7 +77,7 @@ class Watch:
                 self._dirty = False
 
     def _look(self) -> float:
-        """Write off what is due; the next deadline."""
+        """Write off due items; returns the next deadline."""
         now = monotonic()
         nearest = inf
         for port in list(self.ports):

@@ -1,9 +1,9 @@
-"""The user's modules on their way to workers elsewhere: by value, but for those that hold what cannot travel.
+"""The user's modules on their way to workers elsewhere: by value, except modules with unpicklable objects.
 
-A lock, a connection, an open file at the top of a module belong to their process. Workers import such a
-module for themselves, as they would in a plain program, or make it of its source where they have not got it, and each
-has a lock of its own; what the driver's module holds besides is carried to it. Where a worker can do neither, its error
-says what kept the module from travelling.
+A lock, a connection, an open file at the top of a module belong to their process. Workers import such a module for
+themselves, as in a plain program, or make it from its source where they do not have it, and each has a lock of its
+own; the rest of the driver's module is carried to it. Where a worker can do neither, its error names the object that
+kept the module from travelling.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 
 
 class UserModules:
-    """What one runner has met of them; from any thread."""
+    """The modules that one runner has met; usable from any thread."""
 
     def __init__(self) -> None:
         self.travelling: dict[str, ModuleType] = {}
-        self.named: dict[str, str] = {}  # those that workers import, and why they do not travel
+        self.named: dict[str, str] = {}  # modules that workers import, with the reason why they do not travel
         self._whole = WholeModules()  # these, with what they import
 
     def shared(self, value: Any) -> Payload:
-        """A shared value, with the modules that it needs; raises SerializationError with the path to the culprit."""
+        """Pickle a shared value with the modules that it needs; raises SerializationError, which has the path."""
         modules = {**self.travelling, **local_modules(value)}
         modules = {name: module for name, module in modules.items() if name not in self.named}
         whole = carried(value, refused, imported=self._whole.names)
         try:
             found = _dumps(whole, modules, self._whole)
-        except Exception as error:  # whatever the code of an object raises that is pickled
+        except Exception as error:  # the code of a pickled object may raise anything
             found, modules = self._without_culprits(value, modules, error)
         self.travelling = modules
         found.note = "; ".join(self.named.values())
         return found
 
     def dumps(self, value: Any) -> Payload:
-        """A chunk; raises what its pickling raises."""
+        """Pickle a chunk; raises the exception of its pickling."""
         return _dumps(value, self.travelling, self._whole)
 
     def again(self, value: Any) -> Payload:
-        """A shared value that was pickled before; raises what its pickling raises."""
+        """Pickle a shared value again; raises the exception of its pickling."""
         return self.dumps(carried(value, refused, imported=self._whole.names))
 
     def _without_culprits(
@@ -67,7 +67,7 @@ class UserModules:
                 continue
             try:
                 found = _dumps(carried(value, refused, imported=whole.names), modules, whole)
-            except Exception:  # other modules are to blame, or none
+            except Exception:  # other modules are the cause, or none
                 continue
             why = self._culprit(value, modules, error)
             stay = whole.chosen - self._whole.chosen
@@ -88,7 +88,7 @@ class UserModules:
 
 
 def _dumps(value: Any, modules: dict[str, ModuleType], whole: WholeModules) -> Payload:
-    if not whole.chosen:  # pickling need not ask for each object
+    if not whole.chosen:  # then pickling need not ask for each object
         return dumps(value, modules)
     with going_whole(whole):
         return dumps(value, modules)
@@ -97,6 +97,6 @@ def _dumps(value: Any, modules: dict[str, ModuleType], whole: WholeModules) -> P
 def _refuses(value: Any, modules: dict[str, ModuleType]) -> bool:
     try:
         dumps(value, modules)
-    except Exception:  # whatever the value's own code raises
+    except Exception:  # the value's own code may raise anything
         return True
     return False

@@ -31,7 +31,7 @@ class Fate(Enum):
     AGAIN = auto()  # it had nothing to do with the loss: sent again, uncounted
     SUSPECT = auto()  # it may have caused the loss, as may the others: sent again with few of them
     CULPRIT = auto()  # it caused the loss
-    BEHIND_CULPRIT = auto()  # its item of a later stage caused the loss: sent again, for the culprit reads it
+    READ_BY_CULPRIT = auto()  # its item of a later stage caused the loss, and reads it: sent again
 
 
 def verdicts(sent: Sent, event: ChunkLost) -> list[tuple[int, Fate]]:
@@ -45,7 +45,7 @@ def verdicts(sent: Sent, event: ChunkLost) -> list[tuple[int, Fate]]:
     if event.suspects is None:
         fate = Fate.CULPRIT if len(untold) == 1 else Fate.SUSPECT
         return [(position, fate) for position in left]
-    blamed = Fate.BEHIND_CULPRIT if event.stage else Fate.CULPRIT
+    blamed = Fate.READ_BY_CULPRIT if event.stage else Fate.CULPRIT
     return [(position, blamed if position in event.suspects else Fate.AGAIN) for position in left]
 
 
@@ -79,7 +79,7 @@ class Losses:
             if fate is Fate.CULPRIT:
                 if self._blame(map, index, event):
                     self._send_alone(map, index)
-            elif fate is Fate.BEHIND_CULPRIT:
+            elif fate is Fate.READ_BY_CULPRIT:
                 self._blame(sent.maps[event.stage], sent.items[event.stage][position], event)
                 self._send_alone(map, index)
             else:
@@ -163,17 +163,20 @@ class Losses:
 
     def engine_lost(self, lane: int, reason: str) -> None:
         """Nothing will come from this runner any more: all it held or was to do has crashed."""
-        self._tables.lanes[lane].lost = reason
-        for sent in [s for s in self._tables.sent.values() if s.lane.index == lane]:
-            sent.reported = len(sent.chunk)
+        tables, board = self._tables, self._board
+        tables.lanes[lane].lost = reason
+        flown: dict[MapRun, None] = {}
+        for sent in [s for s in tables.sent.values() if s.lane.index == lane]:
             sent.maps[0].queue.sent -= len(sent.chunk) - sent.reported
             self._flights.retire(sent)
-        for map in list(self._tables.maps.values()):
+            flown |= dict.fromkeys(sent.once)
+        for map in list(tables.maps.values()):
             if map.sending.lane == lane and not map.finished:
-                map.queue.sent = 0
                 map.closed = True
                 why = make("budget/engine-lost")
-                self._board.end_items(map, range(len(map.codes)), states.CRASHED, f"engine-lost: {reason}", reason=why)
+                board.end_items(map, range(len(map.codes)), states.CRASHED, f"engine-lost: {reason}", reason=why)
+        for map in flown:  # all items may have ended before: the map was waited for until its chunks came back
+            board.check_finished(map)
 
 
 def deaths_of(map: MapRun, index: int, text: str) -> str:

@@ -244,3 +244,33 @@ def test_a_lost_engine_crashes_what_was_to_do(bench: Bench) -> None:
     assert map.codes[0] == states.COMPLETED
     assert set(map.codes[1:]) == {states.CRASHED}
     assert "engine-lost" in map.messages[5]
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_a_lost_engine_ends_the_wait_for_a_map_that_was_cancelled_in_flight(bench: Bench, chunk: int) -> None:
+    """Its items had ended already; the reports that the waiter waited for will not come."""
+    map = bench.map(range(4), chunk=chunk)
+    bench.take()
+    told: list[str] = []
+    bench.dispatcher.readers.wait_for(map, None, lambda: told.append("all"))
+    bench.dispatcher.board.cancel_map(map)
+    bench.take()
+    assert told == []
+    bench.dispatcher.losses.engine_lost(bench.lane, "gone")
+    bench.take()
+    assert told == ["all"]
+    assert map.queue.sent == 0
+    assert set(map.codes) == {states.CANCELLED}
+
+
+def test_a_lost_engine_ends_the_wait_for_a_consumer_that_travelled_along(bench: Bench) -> None:
+    first = bench.map(range(4), chunk=4)
+    second = bench.map(after=first)
+    bench.take()
+    told: list[str] = []
+    for map in (first, second):
+        bench.dispatcher.readers.wait_for(map, None, lambda: told.append("all"))
+    bench.dispatcher.board.cancel_together([first, second])
+    bench.dispatcher.losses.engine_lost(bench.lane, "gone")
+    bench.take()
+    assert told == ["all", "all"]

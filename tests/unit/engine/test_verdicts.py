@@ -55,7 +55,7 @@ def test_a_known_culprit_clears_the_others(bench: Bench, reason: str) -> None:
 
 def test_a_culprit_of_a_later_stage_takes_its_input_along(bench: Bench) -> None:
     found = fates(sent(bench), "worker-lost", (2,), stage=1)
-    assert found == {0: Fate.AGAIN, 1: Fate.AGAIN, 2: Fate.BEHIND_CULPRIT, 3: Fate.AGAIN}
+    assert found == {0: Fate.AGAIN, 1: Fate.AGAIN, 2: Fate.READ_BY_CULPRIT, 3: Fate.AGAIN}
 
 
 def test_positions_that_are_done_with_are_left_alone(bench: Bench) -> None:

@@ -15,9 +15,7 @@ from anabranch.core import own_runners
 from anabranch.core.context import current_flow, current_tags, current_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from anabranch.core.maps import MapRun
+    from collections.abc import Callable
 
 _MISSING = object()
 PRUNE_FROM = 1024  # noted items from which on ended ones are removed
@@ -42,11 +40,9 @@ class Contexts:
         self._last = found = (content, now)
         return found
 
-    def clear(self, maps: Iterable[MapRun]) -> None:
-        """Drop the captured contexts: they hold the flow run around, which holds these maps."""
+    def clear(self) -> None:
+        """Drop the captured contexts: they hold the flow run around, which holds the maps that carry them."""
         self._last = None
-        for map in maps:
-            map.header.carried = None
 
 
 def _without_ours() -> None:
@@ -76,7 +72,7 @@ class Carried:
         self._others: dict[int, contextvars.Context] = {}
         self._next = PRUNE_FROM
 
-    def note(self, index: int, map: MapRun) -> None:
+    def note(self, index: int, is_terminal: Callable[[int], bool]) -> None:
         """Note the context of an item that is about to be submitted, if it is not that of the first."""
         content, context = self._contexts.here()
         if context is self._base:
@@ -84,7 +80,7 @@ class Carried:
             return
         self._others[index] = context
         if len(self._others) > self._next:
-            for old in [i for i in list(self._others) if map.is_terminal(i)]:
+            for old in [i for i in list(self._others) if is_terminal(i)]:
                 self._others.pop(old, None)
             self._next = max(PRUNE_FROM, 2 * len(self._others))
 

@@ -26,8 +26,8 @@ from anabranch.core.task_spec import TaskSpec as TaskSpec
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Sequence
+    from contextvars import Context
 
-    from anabranch.core.carried import Carried
     from anabranch.core.log_lines import Wanted
     from anabranch.core.runs import StoredRow
     from anabranch.core.stores import ResultStore, StoreProbe
@@ -58,6 +58,13 @@ class Binding:
     star: bool = False
 
 
+class ItemContexts(Protocol):
+    """The context variables that the items of a map carry, see `core.carried`."""
+
+    def at(self, index: int) -> Context: ...
+    def of_all(self, items: Any) -> Context | None: ...
+
+
 @dataclass(slots=True)
 class Stage:
     """One task over one map, as a worker needs it: put once per worker and map."""
@@ -80,7 +87,7 @@ class Stage:
     bare: bool = False  # values are not stored: they will not be read
     hashed: tuple[int, ...] | None = None  # columns of an item to digest; (): the item itself; None: no digest
     wanted: Wanted | None = None  # levels of the program's own loggers that the worker forwards
-    carried: Carried | None = None  # in the driver's process: the contexts of its items
+    carried: ItemContexts | None = None  # in the driver's process: the contexts of its items
     plan: Any = None  # `worker.stages.StagePlan`: made by a worker at first use, for all its chunks
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from anabranch.core.frozen import as_given
 from anabranch.core.keys import DIGEST_BYTES, NO_DIGEST, digest_of
 from anabranch.core.places import Places
 
@@ -80,13 +79,12 @@ class Earlier:
                 self._digests[item * size : (item + 1) * size] = digests[n * size : (n + 1) * size]
 
     def verify(self, first: int, values: Iterable[Any]) -> None:
-        """Compare the inputs of the items from `first` on with the recorded ones."""
+        """Compare the inputs of the items from `first` on, each as it was given, with the recorded ones."""
         marks = self.marks
         for item, value in enumerate(values, first):
             if item >= len(marks):
                 return
             if marks[item] == RECORDED:
-                value = as_given(value)
                 self.verify_digest(item, digest_of((value,) if self.wraps and type(value) is not tuple else value))
 
     def verify_digest(self, item: int, digest: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import TaskSpec
+    from anabranch.core.task_spec import TaskSpec
 
 
 class Owner:

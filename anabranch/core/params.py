@@ -8,14 +8,10 @@ import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.columns import Source
 from anabranch.core.errors import OptionError, ParameterBindError
-from anabranch.core.map_plan import Constant, LateMapped, Mapped, MapPlan, plan_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["Binder", "Constant", "LateMapped", "MapPlan", "Mapped", "Source", "plan_map"]
 
 RESERVED = ("return_state", "wait_for")  # keywords of calls and submits themselves
 

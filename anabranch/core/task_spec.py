@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.computation import Computation, Fixed
-    from anabranch.core.module_state import ModuleState
     from anabranch.core.options import TaskOptions
-    from anabranch.core.owners import Owner
     from anabranch.core.stores import ResultStore, StoreProbe
+
+
+class TaskOwner(Protocol):
+    """A reference to the Task of a spec, see `core.owners`."""
+
+    def task(self, spec: TaskSpec, /) -> Any: ...
+
+
+class ModuleContent(Protocol):
+    """What modules held when a task was sent, see `core.module_state`."""
+
+    def settle(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -27,17 +37,17 @@ class TaskSpec:
     store: ResultStore | None = None  # where its values persist, when they do
     probe: StoreProbe | None = None  # lets workers outside the driver's process check the store
     isasync: bool | None = None  # set at first use: finding out costs as much as a tiny task
-    owner: Owner | None = None  # gives hooks their Task; None where there are no hooks
+    owner: TaskOwner | None = None  # gives hooks their Task; None where there are no hooks
     computed: Computation | Fixed | None = None  # the function's identity, for keys of caches and of resumed runs
     warned: bool = False  # the warning that it is not cached was given
-    modules: ModuleState | None = None  # the content of modules that it reads, where a worker has its own
+    modules: ModuleContent | None = None  # the content of modules that it reads, where a worker has its own
 
     def __reduce__(self) -> Any:
         rest = [getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "modules"]
         return _spec, (self.modules, rest)  # the modules first, see `ModuleState`
 
 
-def _spec(modules: ModuleState | None, rest: list[Any]) -> TaskSpec:
+def _spec(modules: ModuleContent | None, rest: list[Any]) -> TaskSpec:
     found = TaskSpec(*rest)
     found.modules = modules
     return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import shown
 from anabranch.core.containers import FIXED
-from anabranch.core.frozen import taken
+from anabranch.core.frozen import as_given, taken
 from anabranch.core.pulled import lifted, now
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Feeder(threading.Thread):
         items, error = self._take(source, count)
         ended = source.exhausted or error is not None
         if self.map.resume.previous is not None:
-            self.map.resume.previous.verify(len(self.map.codes), items)
+            self.map.resume.previous.verify(len(self.map.codes), (as_given(item) for item in items))
         items, waited, refused = lifted(self.map, items)
         if waited and self._apart:
             items = list(map(taken, items))

@@ -116,7 +116,7 @@ class Scope:
         index = next(map.inputs.append_index)
         future = Future(map, index)
         if map.header.carried is not None and get_referents(copy_context())[0] is not map.header.carried.content:
-            map.header.carried.note(index, map)
+            map.header.carried.note(index, map.is_terminal)
         if self.resume is not None:
             self.resume.single(map, index, None if item is PIPE else item, upstreams)
         if loose and self.maker.apart and item is not PIPE:
@@ -138,7 +138,7 @@ class Scope:
         index = next(map.inputs.append_index)
         future = Future(map, index)
         if map.header.carried is not None and get_referents(copy_context())[0] is not map.header.carried.content:
-            map.header.carried.note(index, map)
+            map.header.carried.note(index, map.is_terminal)
         if self.resume is not None:
             self.resume.single(map, index, None, ups)
         if before._map is not map:
@@ -385,7 +385,9 @@ class Scope:
         self.closed = True
         self.flow = None
         if self.maker.contexts is not None:
-            self.maker.contexts.clear(self.endings.maps)
+            self.maker.contexts.clear()
+            for map in self.endings.maps:
+                map.header.carried = None
         self.pump.dispatch(self.pump.dispatcher.forget_maps, list(self.endings.maps))
         self.pump.flush()  # what it tells the record of them comes before the run's own end there
 

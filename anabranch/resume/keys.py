@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch.core.earlier import Earlier
 from anabranch.core.errors import SerializationError
+from anabranch.core.frozen import as_given
 from anabranch.core.identity import identity_of
 from anabranch.core.keys import DIGEST_BYTES, hash_value
 
@@ -93,7 +94,8 @@ class Resume:
         assert map.inputs.source is not None
         length = min(len(map.resume.previous.marks), map.inputs.source.length or 0)
         for lo in range(0, length, _SLICE):
-            map.resume.previous.verify(lo, map.inputs.source.slice(lo, min(lo + _SLICE, length)))
+            given = map.inputs.source.slice(lo, min(lo + _SLICE, length))
+            map.resume.previous.verify(lo, (as_given(value) for value in given))
 
     # -- single runs -------------------------------------------------------------------------------
 

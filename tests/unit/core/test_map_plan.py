@@ -12,8 +12,10 @@ import pydantic
 import pytest
 
 from anabranch.core.annotations import allow_failure, quote, unmapped
+from anabranch.core.columns import Source
 from anabranch.core.errors import MapError, ParameterBindError
-from anabranch.core.params import Binder, Constant, LateMapped, Mapped, MapPlan, Source, plan_map
+from anabranch.core.map_plan import Constant, LateMapped, Mapped, MapPlan, plan_map
+from anabranch.core.params import Binder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

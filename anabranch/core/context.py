@@ -41,7 +41,7 @@ class TaskRun:
     kind: str = "map"  # "map", "submit", "call"
     given_name: str = ""
     start_time: float = 0.0
-    excused: int = 0  # earlier attempts that the infrastructure lost
+    uncounted_attempts: int = 0  # earlier attempts that the infrastructure lost
     version: str = ""  # the task's option
     end_time: float = 0.0
     state: State | None = None
@@ -76,7 +76,7 @@ class TaskRun:
     @property
     def counted(self) -> int:
         """The attempt number as the user's `retries` count it."""
-        return self.attempt - self.excused
+        return self.attempt - self.uncounted_attempts
 
     @property
     def name(self) -> str:

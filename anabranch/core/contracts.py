@@ -101,7 +101,7 @@ class Chunk:
         items: the index in its map of each position.
         args: one argument item per position; positions may hold `core.walk.Hole`s.
         attempts: attempt number per position (stage 0); later stages begin at 1.
-        excused: per position, how many earlier attempts do not count against the user's retries; None: all count.
+        uncounted_attempts: per position, earlier attempts not counted against the user's retries; None: all count.
         inputs: blocks that the items read; ``Hole(n)`` in position p stands for
             ``inputs[wants[p][n]]``, where that is negative for ``saved[-1 - wants[p][n]]``.
         saved: for inputs that no runner holds any more, block of the result store and slot.
@@ -117,7 +117,7 @@ class Chunk:
     items: Sequence[int]
     args: Sequence[Any]
     attempts: Sequence[int] | None = None
-    excused: Sequence[int] | None = None
+    uncounted_attempts: Sequence[int] | None = None
     inputs: tuple[tuple[Handle, int], ...] = ()
     wants: dict[int, tuple[int, ...]] = field(default_factory=dict)
     keep: tuple[bool, ...] = (True,)

@@ -99,7 +99,7 @@ class Future(ValueSource, Generic[R_co]):
             return self.value()
         if map.codes[index] <= CACHED:  # its value was lost just now, and is made again, or was
             return self.result(timeout, raise_on_failure)
-        map.handle(index)
+        map.mark_handled(index)
         error = exception_of(map, index)
         if not raise_on_failure:
             return error
@@ -113,7 +113,7 @@ class Future(ValueSource, Generic[R_co]):
         self._finish(timeout)
         if self._map.codes[self._index] in _SUCCESS:
             return None
-        self._map.handle(self._index)
+        self._map.mark_handled(self._index)
         return exception_of(self._map, self._index)
 
     def _finish(self, timeout: float | None) -> None:
@@ -132,7 +132,7 @@ class Future(ValueSource, Generic[R_co]):
             if self._released:
                 raise map.released_error(index)
             return map.scope.value(map, index)
-        map.handle(index)
+        map.mark_handled(index)
         return exception_of(map, index)
 
     def origin(self) -> tuple[Any, int]:
@@ -279,7 +279,7 @@ class FutureList(Generic[R_co]):
             if self._released:
                 raise map.released_error(index)
             return map.scope.value(map, index)
-        map.handle(index)
+        map.mark_handled(index)
         return exception_of(map, index)
 
     @property
@@ -340,7 +340,7 @@ class FutureList(Generic[R_co]):
         self._raise_input_error()
         bad = map.failures()
         for index in bad:
-            map.handle(index)
+            map.mark_handled(index)
         if bad and raise_on_failure:
             raise exception_of(map, bad[0])
         map.scope.barrier()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anabranch.core.carried import Carried
-    from anabranch.core.earlier import Earlier
     from anabranch.core.options import TaskOptions
+    from anabranch.core.previous_items import PreviousItems
 
 _serials = itertools.count(1)
 
@@ -144,4 +144,4 @@ class Resumption:
     def __init__(self) -> None:
         self.call_key = self.code_hash = ""
         self.keys: bytearray | None = None
-        self.previous: Earlier | None = None
+        self.previous: PreviousItems | None = None

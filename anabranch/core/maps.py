@@ -221,20 +221,20 @@ class MapRun(ItemColumns):
         """The attempt as the user's `retries` count it: without those that the infrastructure lost."""
         return self.attempts.get(index, 1) - self.budgets.uncounted.get(index, 0)
 
-    def next_attempt(self, index: int, *, excused: bool) -> None:
-        """The item begins anew; `excused`: what it loses was not its own doing."""
+    def next_attempt(self, index: int, *, uncounted: bool) -> None:
+        """The item begins anew; `uncounted`: what it loses was not its own doing."""
         self.attempts[index] = self.attempt(index) + 1
-        if excused:
-            uncounted = self.budgets.uncounted
-            uncounted[index] = uncounted.get(index, 0) + 1
+        if uncounted:
+            known = self.budgets.uncounted
+            known[index] = known.get(index, 0) + 1
 
-    def handle(self, index: int) -> None:
+    def mark_handled(self, index: int) -> None:
         """The item's failure reached the flow's code; so did the failures that caused it."""
         if index in self.handled:
             return
         self.handled.add(index)
         for cause, at in self.inputs.causes.get(index, ()):
-            cause.handle(at)
+            cause.mark_handled(at)
 
     def run_name(self, index: int) -> str:
         return self.header.names.get(index, self.spec.name)

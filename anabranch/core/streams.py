@@ -72,7 +72,7 @@ def take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
                 continue
             if raise_on_failure and found:
                 return found
-            map.handle(bad)
+            map.mark_handled(bad)
             if raise_on_failure:
                 raise exception_of(map, bad)
             found.append(exception_of(map, bad))

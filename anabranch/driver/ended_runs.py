@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo, Handle, Inline, TaskSpec
-from anabranch.core.earlier import Earlier
 from anabranch.core.errors import SerializationError, UnfinishedRun
 from anabranch.core.futures import Future
 from anabranch.core.keys import DIGEST_BYTES, hash_value
 from anabranch.core.maps import MapRun
 from anabranch.core.options import TaskOptions
+from anabranch.core.previous_items import PreviousItems
 from anabranch.core.scopes import ScopePort
 from anabranch.core.value_index import ValueBlock
 
@@ -57,7 +57,7 @@ def run_of(scope: Knowing, state: State) -> tuple[MapRun, int]:
         map.resume.keys = _key_of(state, known, item)
         previous = None if known is None else known.resume.previous
         if known is None or known.resume.keys is None or (previous is not None and previous.holds(item)):
-            map.resume.previous = Earlier()  # a value like this one is what it was
+            map.resume.previous = PreviousItems()  # a value like this one is what it was
             map.resume.previous.offer(0, None)
     return map, 0
 

@@ -120,7 +120,7 @@ class Endings:
         self._pump.dispatch(self._pump.dispatcher.board.cancel_together, maps, by, decided)
         for map, items in left:
             for index in items:
-                map.handle(index)
+                map.mark_handled(index)
 
     def interrupted(self, what: Iterable[tuple[MapRun, int | None]]) -> None:
         """Ctrl-C outside of flows: cancel what is waited for, and what that alone waits for; what has ended stays."""

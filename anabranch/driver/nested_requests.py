@@ -159,7 +159,7 @@ class WorkerRequests:
         with contextlib.suppress(ResultReleased):
             map = client.map(map_id)
             if word == nested.HANDLED:
-                map.handle(index or 0)
+                map.mark_handled(index or 0)
             else:
                 map.scope.take_handle(map, index or 0)
                 client.add(Future(map, index or 0))

@@ -3,7 +3,7 @@
     inputs are there --> make_ready --> recorded with the same inputs, value in the store? --yes--> Completed
                                                                                          --no---> sent
 
-By then their inputs have ended, and it is known whether these are unchanged (`core/earlier.py`).
+By then their inputs have ended, and it is known whether these are unchanged (`core/previous_items.py`).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def run_of(map: MapRun, index: int, state: State, given: Given) -> TaskRun:
     return TaskRun(
         map.spec.name, map.id, index, map.attempt(index), map.header.flow_run_id,
         getattr(map.scope, "flow_run_name", ""), map.header.tags, map.kind, map.header.names.get(index, ""),
-        excused=map.budgets.uncounted.get(index, 0),
+        uncounted_attempts=map.budgets.uncounted.get(index, 0),
         version=map.options.version or "", state=state, end_time=state.timestamp if state.is_final() else 0.0,
         bound=functools.partial(parameters, map, index, given),
     )  # fmt: skip

@@ -60,12 +60,12 @@ def _written(
     per_stage: tuple[Sequence[int], ...],
 ) -> Chunk:  # fmt: skip
     """Return the chunk of these items and stages, with the arguments that were read."""
-    attempts = excused = None
+    attempts = left_out = None
     if map.attempts:
         numbers = [map.attempts.get(i, 1) for i in items]
         attempts = numbers if any(n > 1 for n in numbers) else None
         uncounted = map.budgets.uncounted
-    excused = [uncounted.get(i, 0) for i in items] if attempts is not None and uncounted else None
+        left_out = [uncounted.get(i, 0) for i in items] if attempts and uncounted else None
     stages, keep, timeout = _one_stage(map, items) if len(maps) == 1 else _several_stages(maps, per_stage)
     return Chunk(
         id=tables.new_chunk_id(),
@@ -73,7 +73,7 @@ def _written(
         items=items,
         args=read.args,
         attempts=attempts,
-        excused=excused,
+        uncounted_attempts=left_out,
         inputs=tuple(read.inputs),
         wants=read.wants,
         saved=tuple(read.saved),

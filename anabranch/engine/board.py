@@ -13,7 +13,7 @@ from anabranch.core.contracts import ErrorInfo
 from anabranch.core.events import CancelChunk, Judge, Pull, Resolve, RunHooks
 from anabranch.core.maps import Upstream
 from anabranch.engine import adopting, causes, triggers
-from anabranch.engine.fusing import PIPE, spell_out
+from anabranch.engine.fusing import PIPE, materialize
 from anabranch.engine.hooks import any_for
 from anabranch.engine.known_inputs import given_to
 from anabranch.engine.ranges import common, in_ranges, remove_from, runs_of
@@ -280,7 +280,7 @@ class Board:
         if not ended:
             self.check_finished(map)
             return
-        spell_out(self.ledger, map)
+        materialize(self.ledger, map)
         if map.options.state_handlers and code != states.CANCELLED:
             remove_from(map.queue.ready, set(ended))
             for index in ended:
@@ -297,7 +297,7 @@ class Board:
         del map.queue.delayed[index]
         if found.code == states.AWAITING_RETRY:
             self.tables.rows.append(item_row(self.tables.wall, map, index, found.code, found.message, found.error))
-            map.next_attempt(index, excused=asked.code == states.CRASHED)
+            map.next_attempt(index, uncounted=asked.code == states.CRASHED)
             self.timers.delay(map, index, found.delay, found.code)
             return
         if found.name:
@@ -343,7 +343,7 @@ class Board:
     def ended(self, map: MapRun, items: Sequence[int], reading: Sequence[int] | None = None) -> None:
         """Handle items that are terminal now: free the inputs of all (or of `reading`), wake waiters, admit readers."""
         if map.consumers.followers:
-            spell_out(self.ledger, map, items)
+            materialize(self.ledger, map, items)
         if map.inputs.feeds or map.inputs.upstreams:
             self._inputs_read(map, items if reading is None else reading)
         for consumer in dict.fromkeys(map.consumers.maps) if map.consumers.maps else ():

@@ -31,7 +31,7 @@ class Pipe:
 PIPE = Pipe()
 
 
-def spell_out(ledger: Ledger, map: MapRun, items: Iterable[int] | None = None) -> None:
+def materialize(ledger: Ledger, map: MapRun, items: Iterable[int] | None = None) -> None:
     """Expand the links that follow these items (or any) into the normal tables.
 
     Call it before cancelling, retrying or reading one separately: until then a link stands in `followers` alone.
@@ -60,14 +60,14 @@ def follow(ledger: Ledger, map: MapRun, items: Sequence[int]) -> tuple[tuple[Map
             maps.append(map)
             per_stage.append(followers)
             continue
-        spell_out(ledger, maps[-1], per_stage[-1])
+        materialize(ledger, maps[-1], per_stage[-1])
         step = _next_map(maps[-1], per_stage[-1]) or _next_items(maps[-1], per_stage[-1])
         if step is None:
             break
         if alike and step[0] is not map:  # a report on several maps is taken in stage by stage, from the tables
             alike = False
             for before in per_stage:
-                spell_out(ledger, map, before)
+                materialize(ledger, map, before)
         maps.append(step[0])
         per_stage.append(step[1])
     return tuple(maps), tuple(per_stage)

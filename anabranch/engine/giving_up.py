@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anabranch.engine.fusing import spell_out
+from anabranch.engine.fusing import materialize
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ Wanted = tuple["MapRun", "int | None"]  # an item, or a whole map
 def give_up(board: Board, wanted: Iterable[Wanted], among: Sequence[MapRun], by: str) -> None:
     """Cancel these runs and, of the runs `among`, those that no other run reads."""
     for map in among:
-        spell_out(board.ledger, map)
+        materialize(board.ledger, map)
     chosen = {_unit(map, index): None for map, index in wanted}
     while more := [unit for unit in _read(among) if unit not in chosen and _only_by(chosen, *unit)]:
         chosen |= dict.fromkeys(more)

@@ -9,7 +9,7 @@ from anabranch.core import states
 from anabranch.core.events import Shorten
 from anabranch.core.reasons import make
 from anabranch.engine import causes
-from anabranch.engine.fusing import spell_out
+from anabranch.engine.fusing import materialize
 from anabranch.engine.known_inputs import keep_input
 from anabranch.engine.limits import memory_limit
 from anabranch.engine.ranges import runs_of
@@ -64,7 +64,7 @@ class Losses:
             return
         self._remember(sent)
         for stage_map in sent.once:
-            spell_out(self._board.ledger, stage_map)
+            materialize(self._board.ledger, stage_map)
         map = sent.maps[0]
         map.queue.sent -= len(sent.chunk) - sent.reported
         self._flights.retire(sent)
@@ -104,7 +104,7 @@ class Losses:
         why = causes.of_crash(map, index, event.reason, final=False)
         row = item_row(self._tables.wall, map, index, states.AWAITING_RETRY, event.message, None, why)
         self._tables.rows.append(row)
-        map.next_attempt(index, excused=True)
+        map.next_attempt(index, uncounted=True)
 
     def _blame(self, map: MapRun, index: int, event: ChunkLost) -> bool:
         """The item was running when its worker died: one of its crash retries is spent. True: it has some left."""
@@ -123,7 +123,7 @@ class Losses:
             text = deaths_of(map, index, text) if index in map.budgets.starved else text
             why = causes.of_crash(map, index, event.reason, final=False)
             self._tables.rows.append(item_row(self._tables.wall, map, index, states.AWAITING_RETRY, text, None, why))
-            map.next_attempt(index, excused=True)
+            map.next_attempt(index, uncounted=True)
             map.messages[index] = text
             return True
         return False

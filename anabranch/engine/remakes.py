@@ -55,7 +55,7 @@ class Remakes:
             row = item_row(self._tables.wall, map, index, states.AWAITING_RETRY, "value-lost", None, _LOST)
             self._tables.rows.append(row)
             map.codes[index] = states.PENDING
-            map.next_attempt(index, excused=True)
+            map.next_attempt(index, uncounted=True)
             map.messages[index] = "value-lost"
         map.done -= len(items)
         self._board.call_back(map, set(items))

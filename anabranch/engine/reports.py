@@ -9,7 +9,7 @@ from anabranch.core.contracts import Handle, Held
 from anabranch.core.events import CancelChunk, Free
 from anabranch.core.user_code import is_async
 from anabranch.engine import causes
-from anabranch.engine.fusing import spell_out
+from anabranch.engine.fusing import materialize
 from anabranch.engine.ranges import as_range, runs_of
 from anabranch.engine.rows import block_row, item_row, links_of, note_stored, rows_of, timed
 
@@ -95,7 +95,7 @@ class Reports:
         items = sent.items[stage][report.first : report.first + report.count]
         codes = report.codes[stage] if report.codes is not None else None
         if map.consumers.followers:
-            spell_out(self._board.ledger, map, items if codes is None and not sent.dirty else None)
+            materialize(self._board.ledger, map, items if codes is None and not sent.dirty else None)
         if stage == 0:
             map.queue.sent -= len(items)
         content = report.blocks[stage] if stage < len(report.blocks) else None
@@ -178,7 +178,7 @@ class Reports:
         if outcome.code in (states.AWAITING_RETRY, states.AWAITING_CACHE):
             if outcome.code == states.AWAITING_RETRY:
                 self._tables.rows.append(self._told_row(map, index, outcome))
-                map.next_attempt(index, excused=False)
+                map.next_attempt(index, uncounted=False)
             self._board.timers.delay(map, index, outcome.delay, outcome.code)
             return False
         if outcome.error is not None:

@@ -11,7 +11,7 @@ from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.events import Decide, Judge
 from anabranch.engine import causes
-from anabranch.engine.fusing import spell_out
+from anabranch.engine.fusing import materialize
 from anabranch.engine.known_inputs import keep_input
 from anabranch.engine.retries import decide
 from anabranch.engine.rows import item_row
@@ -44,7 +44,7 @@ class Timeouts:
         index = sent.items[event.stage][event.position]
         if map.is_terminal(index) or event.position in sent.taken:  # taken back: it begins again elsewhere
             return
-        spell_out(self._board.ledger, map)
+        materialize(self._board.ledger, map)
         sent.dirty = True
         if event.stage == 0:  # it comes back alone, not with the rest of the chunk
             sent.taken.add(event.position)
@@ -82,7 +82,7 @@ class Timeouts:
         why = causes.of_end(map, index, states.AWAITING_RETRY, info, "timeout")
         self._tables.rows.append(item_row(self._tables.wall, map, index, states.AWAITING_RETRY, message, info, why))
         self._board.give_up_children(map, (index,))
-        map.next_attempt(index, excused=False)
+        map.next_attempt(index, uncounted=False)
         self._board.timers.delay(map, index, delay, states.AWAITING_RETRY)
 
 

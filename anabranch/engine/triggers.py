@@ -124,7 +124,7 @@ def culprits(upstreams: Sequence[Upstream], at: int | None = None) -> tuple[tupl
 def handled(up: Upstream, at: int | None = None) -> None:
     """Mark failures as handled, after a consumer that was admitted in spite of them has completed."""
     for map, index in culprits((up,), at):
-        map.handle(index)
+        map.mark_handled(index)
 
 
 def released(upstreams: Sequence[Upstream], at: int | None = None) -> ResultReleased | None:

@@ -1,7 +1,7 @@
-"""A resumable flow run: the keys of its calls, under which `Past` has what an earlier driver of the run left.
+"""A resumable flow run: the keys of its calls, under which `RecordedRun` has what an earlier driver of the run left.
 
     key of a call = digest of (path of runs, task, inputs, how many such calls came before)
-                    an upstream future counts as its own key, a map's elements by a digest each (core/earlier.py)
+                    an upstream future counts as its own key, a map's elements by a digest each (core/previous_items.py)
 
 Single runs are found by their keys in any order; a map by its key, and its items by their place and their inputs.
 """
@@ -13,18 +13,18 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
-from anabranch.core.earlier import Earlier
 from anabranch.core.errors import SerializationError
 from anabranch.core.frozen import as_given
 from anabranch.core.identity import identity_of
 from anabranch.core.keys import DIGEST_BYTES, hash_value
+from anabranch.core.previous_items import PreviousItems
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anabranch.core.layout import Layout
     from anabranch.core.maps import MapRun, Upstream
-    from anabranch.resume.past import Past, Place
+    from anabranch.resume.recorded_run import Place, RecordedRun
 
 _SLICE = 65_536  # items of a map that are hashed at once
 
@@ -37,7 +37,7 @@ class Resume:
         kept: of the outermost run; places of blocks that nobody needs once that has completed.
     """
 
-    def __init__(self, path: str, past: Past | None, kept: list[str]) -> None:
+    def __init__(self, path: str, past: RecordedRun | None, kept: list[str]) -> None:
         self.path = path
         self.past = past
         self.kept = kept
@@ -107,7 +107,7 @@ class Resume:
         map.resume.keys = bytearray()
         if self.past is None:
             return
-        map.resume.previous = Earlier()
+        map.resume.previous = PreviousItems()
         if map.resume.call_key in self._recorded:  # another series with this key: they share what there is
             return
         self._recorded[map.resume.call_key] = self.past.series(map)

@@ -32,10 +32,10 @@ class Upstream(NamedTuple):
     def exception(self) -> BaseException:
         return self.state.exception() if self.run is None else exception_of(*self.run)
 
-    def handle(self) -> None:
+    def mark_handled(self) -> None:
         """Note that its failure has reached the flow's code."""
         if self.run is not None:
-            self.run[0].handle(self.run[1])
+            self.run[0].mark_handled(self.run[1])
 
 
 class GivenValues:
@@ -95,7 +95,7 @@ class GivenValues:
     def _turned_away(self, bad: Upstream, spec: TaskSpec, return_state: bool) -> State:
         error = self.refusal(bad)
         if not return_state:
-            bad.handle()
+            bad.mark_handled()
             raise error
         state = TriggerFailed(str(error), error)
         flow = context.current_flow.get()

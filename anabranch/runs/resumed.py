@@ -15,7 +15,7 @@ from anabranch.core.runs import FlowRunRow, StoredRow
 from anabranch.core.states import is_success
 from anabranch.driver.scope import Scope, scope_of
 from anabranch.resume.keys import Resume
-from anabranch.resume.past import Past
+from anabranch.resume.recorded_run import RecordedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class Recorded:
 
 
 @dataclass(slots=True)
-class Beginning:
+class StartPoint:
     """Where a flow run begins.
 
     Attributes:
@@ -62,7 +62,7 @@ class Beginning:
 def beginning(
     session: Session, name: str, options: FlowOptions, parameters: dict[str, Any], parent: FlowContext | None,
     wanted: Recorded | None, *, streams: bool = False,
-) -> Beginning:  # fmt: skip
+) -> StartPoint:  # fmt: skip
     """Find out where a flow run begins, and become the driver of a recorded one.
 
     Args:
@@ -73,7 +73,7 @@ def beginning(
     """
     task = context.current_task.get()
     if parent is None and task is not None and task.scope is not None:
-        return Beginning()  # called on a worker: it is part of that task run
+        return StartPoint()  # called on a worker: it is part of that task run
     if parent is None:
         found = _of_root(session, name, options, wanted)
     else:
@@ -88,36 +88,36 @@ def beginning(
     return found
 
 
-def _of_root(session: Session, name: str, options: FlowOptions, wanted: Recorded | None) -> Beginning:
+def _of_root(session: Session, name: str, options: FlowOptions, wanted: Recorded | None) -> StartPoint:
     if wanted is not None:
-        return Beginning(True, wanted.row, wanted.changed, wanted.row.run_key)
+        return StartPoint(True, wanted.row, wanted.changed, wanted.row.run_key)
     key = options.run_key or ""
     resumable = options.resumable
     if resumable is None:
         resumable = bool(key or options.retries)
     if not (resumable and key):
-        return Beginning(resumable)
+        return StartPoint(resumable)
     session.records.flush(30.0)
     # The cell or script is another text now, and meant to be: what its tasks were then is run again.
-    return Beginning(True, session.records.keyed_run(name, key), "rerun", key)
+    return StartPoint(True, session.records.keyed_run(name, key), "rerun", key)
 
 
 def _of_subflow(
     session: Session, name: str, options: FlowOptions, parameters: dict[str, Any], parent: FlowContext
-) -> Beginning:
+) -> StartPoint:
     around = scope_of(parent)
     resume = around.resume
     if resume is None:  # nobody goes on with the flow around it: it keeps what its own retries need
-        return Beginning(bool(options.retries) and options.resumable is not False)
+        return StartPoint(bool(options.retries) and options.resumable is not False)
     task = context.current_task.get()
     key = resume.subflow_key(name, parameters, "" if task is None else around._parent_key(task.run.id))
     if resume.past is None or not key:
-        return Beginning(True, key=key)
+        return StartPoint(True, key=key)
     session.records.flush(30.0)
-    return Beginning(True, session.records.subflow(parent.id, key), resume.past.changed, key)
+    return StartPoint(True, session.records.subflow(parent.id, key), resume.past.changed, key)
 
 
-def _completed(session: Session, parent: FlowContext, found: Beginning) -> tuple[Any] | None:
+def _completed(session: Session, parent: FlowContext, found: StartPoint) -> tuple[Any] | None:
     """The value of a subflow that has completed, where what it made is kept whatever its code is now.
 
     Where that is asked about its function is called again, and its tasks are what is asked about.
@@ -142,7 +142,7 @@ def keep_value(session: Session, scope: Scope, value: Any) -> None:
         scope.resume.kept.append(scope.flow_run_id)
 
 
-def give(session: Session, scope: Scope, found: Beginning, parent: FlowContext | None) -> None:
+def give(session: Session, scope: Scope, found: StartPoint, parent: FlowContext | None) -> None:
     """Let a scope give keys to its calls, and find what is recorded under them."""
     if not found.resumable:
         return
@@ -152,10 +152,10 @@ def give(session: Session, scope: Scope, found: Beginning, parent: FlowContext |
     scope.resume = Resume(found.key, past, kept)
 
 
-def _past(session: Session, run_id: str, kept: list[str], changed: str) -> Past | None:
+def _past(session: Session, run_id: str, kept: list[str], changed: str) -> RecordedRun | None:
     """What is recorded of a run; None where no values can have been stored."""
     blocks = session.store.blocks
-    return None if blocks is None else Past(session.records, blocks, run_id, session.write, kept, changed)
+    return None if blocks is None else RecordedRun(session.records, blocks, run_id, session.write, kept, changed)
 
 
 def close(session: Session, scope: Scope) -> None:

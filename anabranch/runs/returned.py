@@ -59,7 +59,7 @@ def _states_of(given: Any) -> Sequence[State]:
     if given._map.error is not None:
         raise given._map.error
     for index in given.failed():
-        given._map.handle(index)
+        given._map.mark_handled(index)
     return found
 
 

@@ -316,7 +316,7 @@ class _Called:
         if error is None:
             error = state.exception()
         if self.map is not None:
-            self.map.handle(self.index)
+            self.map.mark_handled(self.index)
         try:
             raise leaving(error)
         finally:

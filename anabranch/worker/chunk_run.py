@@ -78,13 +78,13 @@ class ChunkRun:
         """Return a position's attempt in the first stage, and how many before it are not counted."""
         chunk = self.chunk
         attempt = 1 if chunk.attempts is None else chunk.attempts[position]
-        return attempt, chunk.excused[position] if chunk.excused else 0
+        return attempt, chunk.uncounted_attempts[position] if chunk.uncounted_attempts else 0
 
     def run_of(self, plan: StagePlan, number: int, position: int) -> TaskRun:
         run = plan.new_run()
         run.index = self.items[number][position]
         if number == 0:
-            run.attempt, run.excused = self.numbers(position)
+            run.attempt, run.uncounted_attempts = self.numbers(position)
         run.start_time = time.time()
         return run
 

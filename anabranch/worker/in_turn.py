@@ -90,7 +90,7 @@ def plainly(work: ChunkRun, number: int, plan: StagePlan, position: int, item: A
     context.run = run = work.runs[number]
     context.position = position
     run.index = work.items[number][position]
-    run.attempt, run.excused = (1, 0) if number or chunk.attempts is None else work.numbers(position)
+    run.attempt, run.uncounted_attempts = (1, 0) if number or chunk.attempts is None else work.numbers(position)
     limit = plan.spec.options.timeout_seconds
     try:
         if work.timed:

@@ -71,7 +71,7 @@ class FarMap(MapRun):
             self.scope.look(self, None)
         return self.closed and self.done >= len(self.codes)
 
-    def handle(self, index: int) -> None:
+    def mark_handled(self, index: int) -> None:
         if index not in self.handled:
             self.handled.add(index)
             self.scope.notes.append((nested.HANDLED, self.id, index))

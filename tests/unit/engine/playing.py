@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
 from anabranch.core.contracts import Binding, ErrorInfo, Held, Inline, Outcome, Report, Stage, TaskSpec
-from anabranch.core.earlier import KEPT, Earlier
 from anabranch.core.events import (
     CancelChunk,
     Decide,
@@ -27,6 +26,7 @@ from anabranch.core.events import (
 )
 from anabranch.core.keys import DIGEST_BYTES
 from anabranch.core.maps import MapRun
+from anabranch.core.previous_items import KEPT, PreviousItems
 from anabranch.core.runs import StoredRow
 from anabranch.engine.chunks import CHUNKS_PER_SLOT
 from tests.unit.engine.bench import identity
@@ -85,8 +85,8 @@ def written(flight: Flight, count: int, fates: list[str], final: bool, *, held: 
         stage = 1 if fate == "later" and len(flight.maps) > 1 else 0
         code = {"ok": states.COMPLETED, "cancelled": states.CANCELLED}.get(fate, states.FAILED)
         attempt = chunk.attempts[position] if chunk.attempts is not None and stage == 0 else 1
-        if chunk.excused is not None and stage == 0:
-            attempt -= chunk.excused[position]
+        if chunk.uncounted_attempts is not None and stage == 0:
+            attempt -= chunk.uncounted_attempts[position]
         if fate == "retry" and attempt <= flight.maps[stage].options.retries:
             code = states.AWAITING_RETRY
         if code == states.COMPLETED:
@@ -157,7 +157,8 @@ class Driver:
         map = MapRun(f"m{len(self.maps)}", TaskSpec("work", identity, options), options, kind=kind, lane=0, **details)
         if self.resumable:
             map.values.resumable = True
-            map.resume.previous = Earlier([StoredRow(map.id, "left", sorted(left), range(len(left)))] if left else ())
+            rows = [StoredRow(map.id, "left", sorted(left), range(len(left)))] if left else ()
+            map.resume.previous = PreviousItems(rows)
             map.values.stored = map.resume.previous.places
             map.resume.keys = bytearray(5_000 * DIGEST_BYTES) if kind == "submit" else None
         if options.concurrency_limit:

@@ -178,7 +178,7 @@ def test_a_failure_awaits_its_retry_and_says_when() -> None:
 
 def test_attempts_that_the_infrastructure_lost_do_not_count() -> None:
     one = Try(fails, retries=1)
-    one.run.attempt, one.run.excused = 4, 3
+    one.run.attempt, one.run.uncounted_attempts = 4, 3
     assert one.name() == "AwaitingRetry"
     one.run.attempt = 5
     assert one.name() == "Failed"

@@ -24,7 +24,7 @@ def lose(bench: Bench, chunk: Chunk, reason: str = "worker-lost", *, blame: int 
 
 
 def numbers(chunk: Chunk) -> tuple[list[int], list[int]]:
-    return list(chunk.attempts or [1] * len(chunk)), list(chunk.excused or [0] * len(chunk))
+    return list(chunk.attempts or [1] * len(chunk)), list(chunk.uncounted_attempts or [0] * len(chunk))
 
 
 def time_out(bench: Bench, chunk: Chunk) -> None:

@@ -1,7 +1,7 @@
 """What an earlier driver of a resumable run has left: recorded calls by their keys, and where their values lie.
 
     first driver   call --key--> record <--names-- blocks of values, written by workers before "Completed" is recorded
-    next driver    call --key--> record --items, names--> Earlier --> Completed, or sent after all (engine/adopting.py)
+    next driver    call --key--> record --items, names--> PreviousItems --> Completed, or sent (engine/adopting.py)
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.earlier import Earlier
 from anabranch.core.errors import CodeChanged
 from anabranch.core.keys import DIGEST_BYTES
+from anabranch.core.previous_items import PreviousItems
 from anabranch.core.states import NAMES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ UNFINISHED = ("FAILED", "CRASHED", "CANCELLED", "SCHEDULED")
 _UNFINISHED = frozenset(name for name, kind in NAMES if kind.value in UNFINISHED)
 
 
-class Past:
+class RecordedRun:
     """What is recorded of a run's calls; each is handed out once.
 
     Args:
@@ -56,7 +56,7 @@ class Past:
                 self._series.setdefault(row.call_key, []).append(row)
         self._left: list[tuple[str, Callable[[], int]]] = []  # what was handed out, and how much of it nobody asked for
 
-    def map(self, map: MapRun) -> Earlier | None:
+    def map(self, map: MapRun) -> PreviousItems | None:
         """What is left of the map with this key, which takes over its id."""
         row = self._maps.pop(map.resume.call_key, None)
         if row is None:
@@ -65,7 +65,7 @@ class Past:
             self._supersede([row], map)
             return None
         map.id, map.header.created = row.id, row.created
-        found = Earlier(self._stored(row), self._lost, bare=not map.keep)
+        found = PreviousItems(self._stored(row), self._lost, bare=not map.keep)
         found.numbered = True
         for view in self._records.items(row.id, limit=1 << 60, states=(*UNFINISHED, "Retried")):
             if view.attempt > 1 and view.state not in _UNFINISHED:  # completed, as far as a name tells

@@ -28,7 +28,7 @@ _HOLDS = frozenset((SAME, KEPT, BARE))
 _RUN = re.compile(re.escape(bytes([SAME])) + b"+")
 
 
-class Earlier:
+class PreviousItems:
     """The items of one map; see the module's head. Filled by the driver's threads, read under the pump's lock.
 
     Args:

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.core.earlier import BARE, KEPT, Earlier
 from anabranch.core.keys import NO_DIGEST, digest_of
 from anabranch.core.maps import unchanged
 from anabranch.core.places import Places
+from anabranch.core.previous_items import BARE, KEPT, PreviousItems
 from anabranch.core.runs import StoredRow
 
 ADDED = st.lists(
@@ -41,13 +41,13 @@ def recorded(values: list[Any], first: int = 0, name: str = "a") -> StoredRow:
     return StoredRow("map", name, range(first, first + len(values)), range(len(values)), digests)
 
 
-def kept(earlier: Earlier, lo: int, hi: int, unchanged: Any = lambda item: True) -> list[int]:
+def kept(earlier: PreviousItems, lo: int, hi: int, unchanged: Any = lambda item: True) -> list[int]:
     runs = earlier.split(lo, hi, unchanged, lambda a, b: False)
     return [item for a, b, keep in runs if keep for item in range(a, b)]
 
 
 def test_items_with_the_same_inputs_are_kept_once() -> None:
-    earlier = Earlier([recorded([10, 11, 12, 13])])
+    earlier = PreviousItems([recorded([10, 11, 12, 13])])
     earlier.verify(0, [10, 99, 12, 13, 14])
     found = list(earlier.split(0, 6, lambda item: item != 3, lambda a, b: False))
     assert found == [(0, 1, True), (1, 2, False), (2, 3, True), (3, 6, False)]
@@ -58,14 +58,14 @@ def test_items_with_the_same_inputs_are_kept_once() -> None:
 
 
 def test_inputs_that_nobody_has_compared_hold_nothing() -> None:
-    earlier = Earlier([recorded([1, 2])])
+    earlier = PreviousItems([recorded([1, 2])])
     assert not earlier.holds(0)
     assert kept(earlier, 0, 2) == []
     assert earlier.unclaimed() == 2
 
 
 def test_inputs_that_cannot_be_hashed_are_like_nothing() -> None:
-    earlier = Earlier([StoredRow("map", "a", [0], [0], NO_DIGEST)])
+    earlier = PreviousItems([StoredRow("map", "a", [0], [0], NO_DIGEST)])
     earlier.verify(0, [lambda: iter([])])
     earlier.verify_digest(0, NO_DIGEST)
     assert kept(earlier, 0, 1) == []
@@ -73,35 +73,35 @@ def test_inputs_that_cannot_be_hashed_are_like_nothing() -> None:
 
 def test_a_lost_block_lets_its_items_run_and_what_follows_from_them_stand() -> None:
     rows = [recorded([1, 2], name="gone"), recorded([3, 4], first=2), StoredRow("map", "", [4], [0], digest_of(5))]
-    earlier = Earlier(rows, lambda name: name == "gone")
+    earlier = PreviousItems(rows, lambda name: name == "gone")
     earlier.verify(0, [1, 2, 3, 4, 5])
     assert kept(earlier, 0, 5) == [2, 3]
     assert [earlier.marks[item] for item in range(5)] == [BARE, BARE, KEPT, KEPT, BARE]
     assert all(earlier.holds(item) for item in range(5))
-    bare = Earlier(rows, lambda name: name == "gone", bare=True)
+    bare = PreviousItems(rows, lambda name: name == "gone", bare=True)
     bare.verify(0, [1, 2, 3, 4, 5])
     assert kept(bare, 0, 5) == [0, 1, 2, 3, 4]  # where nobody reads a value, none is missed
 
 
 def test_a_later_row_overrules_an_earlier_one() -> None:
-    earlier = Earlier([recorded([1], name="old"), recorded([2], name="new")])
+    earlier = PreviousItems([recorded([1], name="old"), recorded([2], name="new")])
     earlier.verify(0, [1])
     assert kept(earlier, 0, 1) == []
-    earlier = Earlier([recorded([1], name="old"), recorded([2], name="new")])
+    earlier = PreviousItems([recorded([1], name="old"), recorded([2], name="new")])
     earlier.verify(0, [2])
     assert kept(earlier, 0, 1) == [0]
     assert earlier.places.find(0) == ("new", 0)
 
 
 def test_mixed_columns_are_compared_as_tuples() -> None:
-    earlier = Earlier([recorded([(1,), (2,)])])
+    earlier = PreviousItems([recorded([(1,), (2,)])])
     earlier.wraps = True
     earlier.verify(0, [1, 3])
     assert kept(earlier, 0, 2) == [0]
 
 
 def test_readers_hold_when_all_they_read_holds() -> None:
-    earlier = Earlier([recorded([1, 2, 3])])
+    earlier = PreviousItems([recorded([1, 2, 3])])
     earlier.verify(0, [1, 2, 4])
     map = SimpleNamespace(resume=SimpleNamespace(previous=earlier), codes=bytes(3))
     fresh = SimpleNamespace(resume=SimpleNamespace(previous=None), codes=bytes(3))
@@ -118,7 +118,7 @@ def test_readers_hold_when_all_they_read_holds() -> None:
 
 
 def test_single_runs_are_offered_under_their_new_index() -> None:
-    earlier = Earlier()
+    earlier = PreviousItems()
     earlier.offer(4, ("a", 7))
     earlier.offer(2, None)
     assert kept(earlier, 0, 6) == [4]
@@ -135,7 +135,7 @@ def test_ranges_are_split_as_items_one_by_one_would_be(items: list[tuple[bool, b
         StoredRow("map", "" if empty else "a", [n], [n], digest_of(n if same else -1))
         for n, (same, _, empty) in enumerate(items)
     ]
-    earlier = Earlier(rows)
+    earlier = PreviousItems(rows)
     earlier.verify(0, range(len(items)))
 
     def unchanged(item: int) -> bool:

@@ -116,10 +116,18 @@ class _PublicModule(ModuleType):
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
     def __dir__(self) -> list[str]:
-        return sorted({name for home in self._homes() for name in getattr(home, "__all__", dir(home))})
+        return sorted({name for home in self._homes() for name in vars(home) if _is_of(home, name)})
 
     def _homes(self) -> list[ModuleType]:
         return [importlib.import_module(home) for home in _MODULES[self.__name__.rpartition(".")[2]]]
+
+
+def _is_of(home: ModuleType, name: str) -> bool:
+    """Whether a module defines this name, and for others."""
+    value = getattr(home, name)
+    if name.startswith("_") or name == "TYPE_CHECKING" or type(value) is ModuleType:
+        return False
+    return (getattr(value, "__module__", None) or home.__name__) == home.__name__
 
 
 sys.modules.update({f"{__name__}.{name}": _PublicModule(f"{__name__}.{name}") for name in _MODULES})

@@ -99,6 +99,19 @@ print(json.dumps([whole.{name} is {name}, anabranch.{module}.{name} is {name}, s
     assert in_fresh_python(code) == [True, True, True]
 
 
+def test_public_modules_show_their_own_names_alone() -> None:
+    """Tab completion and `import *` give no name that such a module has imported itself."""
+    errors = importlib.import_module("anabranch.errors")
+    shown = {name: getattr(errors, name) for name in dir(errors)}
+    assert "CrashedRun" in shown
+    assert [name for name, value in shown.items() if not issubclass(value, errors.AnabranchError)] == []
+    assert [name for name, value in shown.items() if not value.__doc__] == []
+    stars: dict[str, object] = {}
+    exec("from anabranch.states import *", stars)
+    assert {"Completed", "State", "StateType"} <= stars.keys()
+    assert {"time", "Any", "enum", "TYPE_CHECKING"} & stars.keys() == set()
+
+
 def test_public_module_says_what_it_lacks() -> None:
     with pytest.raises(ImportError, match=r"cannot import name 'nothing' from 'anabranch\.states'"):
         exec("from anabranch.states import nothing")

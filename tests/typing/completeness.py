@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,11 @@ OURS = {
     "anabranch.named_limits.slots_of",
     "anabranch.runners.thread.runner.ThreadRunner.settle",
     "anabranch.runners.thread.runner.ThreadRunner.write_off",
+    *(
+        f"anabranch.runners.{runner}.{verb}"  # of the protocol, and lent by what they hold
+        for runner in ("inline.runner.InlineRunner", "thread.runner.ThreadRunner")
+        for verb in ("release", "fetch", "spill", "move")
+    ),
 }
 
 
@@ -45,7 +51,9 @@ def verified() -> list[dict[str, Any]]:
     """What pyright says of every symbol of the package."""
     checker = Path(sys.executable).with_name("basedpyright")
     asked = ["--pythonpath", sys.executable, "--verifytypes", "anabranch", "--ignoreexternal", "--outputjson"]
-    told = subprocess.run([checker, *asked], capture_output=True, text=True, check=False)
+    # On the path: pyright does not look for a package to verify where an editable install points.
+    around = os.environ | {"PYTHONPATH": str(Path(anabranch.__file__).parents[1])}
+    told = subprocess.run([checker, *asked], capture_output=True, text=True, check=False, env=around)
     symbols: list[dict[str, Any]] = json.loads(told.stdout)["typeCompleteness"]["symbols"]
     return symbols
 

@@ -50,7 +50,7 @@ def lifted(map: MapRun, items: list[Any]) -> tuple[list[Any], Waited, BaseExcept
         for item in items:
             bare, futures = lift(item, is_future)
             if futures:
-                waited[len(found)] = tuple(scope._upstream(future, allow) for future, allow in futures)
+                waited[len(found)] = tuple(scope.upstream(future, allow) for future, allow in futures)
             found.append(bare)
     except BaseException as error:  # an object's own code may raise anything
         if passes(error):

@@ -76,7 +76,7 @@ class DriverPort(ScopePort, Protocol):
     closed: bool
     reference_tasks: tuple[str, ...]
 
-    def _upstream(self, future: Any, allow_failure: bool, /) -> Upstream: ...
+    def upstream(self, future: Any, allow_failure: bool, /) -> Upstream: ...
 
 
 class NestedPort(ScopePort, Protocol):

@@ -134,7 +134,7 @@ class Scope:
 
     def _link(self, map: MapRun, before: Future) -> Future:
         """One run that takes the value of another one: a link of a chain, the common case, made short."""
-        ups = (self._upstream(before, False),) if self.resume is not None or before._map is not map else ()
+        ups = (self.upstream(before, False),) if self.resume is not None or before._map is not map else ()
         index = next(map.inputs.append_index)
         future = Future(map, index)
         if map.header.carried is not None and get_referents(copy_context())[0] is not map.header.carried.content:
@@ -154,17 +154,18 @@ class Scope:
 
     def _lift(self, item: Any, wait_for: Any) -> tuple[Any, tuple[Upstream, ...]]:
         item, found = lift(item, is_future)
-        ups = [self._upstream(f, allow) for f, allow in found]
+        ups = [self.upstream(f, allow) for f, allow in found]
         pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure and wait_for is None
         (args, kwargs) = item
         if pipe and not kwargs and len(args) == 1 and type(args[0]) is Hole:
             item = PIPE
         if wait_for is not None:
             _, waited = lift(wait_for, is_future)
-            ups += [self._upstream(f, allow)._replace(value=False) for f, allow in waited]
+            ups += [self.upstream(f, allow)._replace(value=False) for f, allow in waited]
         return item, tuple(ups)
 
-    def _upstream(self, future: Any, allow_failure: bool) -> Upstream:
+    def upstream(self, future: Any, allow_failure: bool) -> Upstream:
+        """What a future or a State stands for; raises RunnerError where it is on another runner."""
         found = self.upstream_anywhere(future, allow_failure)
         if found.map.sending.lane != self.lane:
             raise RunnerError(
@@ -206,7 +207,7 @@ class Scope:
     def _new_series(self, task: Runnable, kind: str, parent: str) -> MapRun:
         map = self._new_map(task, kind, parent)
         if self.resume is not None:
-            self.resume.begin_series(map, self._parent_key(parent))
+            self.resume.begin_series(map, self.parent_key(parent))
         self.endings.maps.append(map)
         if kind in ("call", "flow"):
             self.pump.dispatch(self.pump.dispatcher.calls.open, map)
@@ -225,7 +226,7 @@ class Scope:
             raise RunnerError(f"flow run {self.flow_run_name!r} has ended: nothing can be submitted in it any more")
         return self.maker.make(self, task, kind, parent, **details)
 
-    def _parent_key(self, parent: str) -> str:
+    def parent_key(self, parent: str) -> str:
         """The key of the task run that submits."""
         map_id, _, index = parent.rpartition("/")
         found = self.pump.inspect(self.pump.dispatcher.tables.maps.get, map_id) if parent else None
@@ -238,7 +239,7 @@ class Scope:
         plan, each = planned(task, args, kwargs)
         if each:
             return self._map_each(task, plan, options, wait_for)
-        call = map_call(plan, wait_for, self._upstream, apart=self.maker.apart)
+        call = map_call(plan, wait_for, self.upstream, apart=self.maker.apart)
         current = context.current_task.get()
         parent = current.run.id if current is not None else ""
         map = self._new_map(
@@ -250,7 +251,7 @@ class Scope:
         map.consumers.list_refs = int(map.keep)
         hashed = None
         if self.resume is not None:
-            self.resume.begin_map(map, self._parent_key(parent), call.layout, call.constants, call.gates)
+            self.resume.begin_map(map, self.parent_key(parent), call.layout, call.constants, call.gates)
             hashed = call.layout.own_columns
         self.endings.maps.append(map)
         constants = call.constants

@@ -110,7 +110,7 @@ def _of_subflow(
     if resume is None:  # nobody goes on with the flow around it: it keeps what its own retries need
         return StartPoint(bool(options.retries) and options.resumable is not False)
     task = context.current_task.get()
-    key = resume.subflow_key(name, parameters, "" if task is None else around._parent_key(task.run.id))
+    key = resume.subflow_key(name, parameters, "" if task is None else around.parent_key(task.run.id))
     if resume.past is None or not key:
         return StartPoint(True, key=key)
     session.records.flush(30.0)

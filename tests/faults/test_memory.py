@@ -155,7 +155,7 @@ IN_A_GROUP = """
     def main():
         futures = work.map(range(4), chunk=1)
         futures.wait(60)
-        return [(s.name, s.attempt, s.message) for s in futures.states], list(futures._map.starved.items())
+        return [(s.name, s.attempt, s.message) for s in futures.states], list(futures._map.budgets.starved.items())
 
     print(json.dumps(main()))
 """

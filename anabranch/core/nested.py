@@ -60,6 +60,10 @@ class Request(Generic[A]):
     __slots__ = ()
     kind: ClassVar[str] = ASK
 
+    def parts(self) -> tuple[Any, ...]:
+        """Its name and its fields, as they travel: the pickle of a tuple takes a third of the time of an object's."""
+        return type(self).__name__, *(getattr(self, name) for name in self.__match_args__)  # type: ignore[attr-defined]
+
 
 # -- submitting ------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class WorkerRequests:
         self._tasks: dict[bytes, Runnable] = {}
         self._waits = NestedWaits(pump, self._queue.put)
         self._numbers = itertools.count()  # of tickets
-        self._answers: dict[type, Callable[[ChunkClient, WorkerRequest, Any], Any]] = {
+        answers: dict[type[nested.Request[Any]], Callable[[ChunkClient, WorkerRequest, Any], Any]] = {
             nested.Submit: self._submit,
             nested.SubmitMap: self._submit_map,
             nested.Reduce: self._reduce,
@@ -81,6 +81,7 @@ class WorkerRequests:
             nested.AwaitSlots: self._await_slots,
             nested.GiveSlotsBack: self._give_slots_back,
         }
+        self._answers = {kind.__name__: (kind, answer) for kind, answer in answers.items()}
         self._thread = threading.Thread(target=self._serve, name="anabranch-requests", daemon=True)
         self._thread.start()
 
@@ -125,8 +126,9 @@ class WorkerRequests:
             file = io.BytesIO(request.payload)
             for note in pickle.load(file):
                 self._note(client, *note)
-            asked = Unpickler(file, client).load()
-            answer = self._answers[type(asked)](client, request, asked)
+            name, *fields = Unpickler(file, client).load()
+            kind, call = self._answers[name]
+            answer = call(client, request, kind(*fields))
         except BaseException as error:
             request.reply(False, error)
             return

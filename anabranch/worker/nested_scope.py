@@ -113,7 +113,7 @@ class WorkerScope:
             gave: what iterators in the request have given, by the id of the iterator; filled where it is given.
         """
         told, asked = io.BytesIO(), io.BytesIO()
-        _Pickler(asked, {} if gave is None else gave).dump(request)
+        _Pickler(asked, {} if gave is None else gave).dump(request.parts())
         notes: list[nested.Note] = []
         with contextlib.suppress(IndexError):  # several threads of the task may ask
             while self.notes:

@@ -115,8 +115,9 @@ class Scope:
             item, upstreams = self._lift(item, wait_for)
         index = next(map.inputs.append_index)
         future = Future(map, index)
-        if map.header.carried is not None and get_referents(copy_context())[0] is not map.header.carried.content:
-            map.header.carried.note(index, map.is_terminal)
+        carried = map.header.carried
+        if carried is not None and get_referents(copy_context())[0] is not carried.content:
+            carried.note(index, map.is_terminal)
         if self.resume is not None:
             self.resume.single(map, index, None if item is PIPE else item, upstreams)
         if loose and self.maker.apart and item is not PIPE:
@@ -137,8 +138,9 @@ class Scope:
         ups = (self.upstream(before, False),) if self.resume is not None or before._map is not map else ()
         index = next(map.inputs.append_index)
         future = Future(map, index)
-        if map.header.carried is not None and get_referents(copy_context())[0] is not map.header.carried.content:
-            map.header.carried.note(index, map.is_terminal)
+        carried = map.header.carried
+        if carried is not None and get_referents(copy_context())[0] is not carried.content:
+            carried.note(index, map.is_terminal)
         if self.resume is not None:
             self.resume.single(map, index, None, ups)
         if before._map is not map:

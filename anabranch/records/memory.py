@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import Counter, deque
 from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from anabranch.core import forks
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError
 from anabranch.core.runs import (
@@ -44,7 +44,7 @@ class MemoryRecords:
 
     def __init__(self, *, clock: Clock = SYSTEM) -> None:
         self._clock = clock
-        self._pid = os.getpid()
+        self._copied = forks.mark()
         self._closed = False
         self._inbox: deque[Row] = deque()
         self._lock = threading.RLock()
@@ -62,13 +62,13 @@ class MemoryRecords:
 
     def append(self, rows: Iterable[Row]) -> None:
         """Take rows. Raises RecordsError in a forked child, or after `close`."""
-        if self._closed or os.getpid() != self._pid:
+        if self._closed or self._copied:
             raise RecordsError("the records are closed, or belong to the process that forked this one")
         self._inbox.extend(rows)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Return True: there is nothing to wait for."""
-        if os.getpid() != self._pid:
+        if self._copied:
             raise RecordsError("the records belong to the process that forked this one")
         return True
 

@@ -8,7 +8,6 @@ bytes an item) and the thread tries again for ever.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -60,7 +59,7 @@ class Writer:
         self._lock = threading.Lock()  # for starting and closing only
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
+        self._copied = forks.mark()
         self._connection: Connection | None = None
         self._batch = Batch()
         self.fence = Fence()
@@ -71,7 +70,7 @@ class Writer:
 
     def append(self, rows: Iterable[Row]) -> None:
         """Take rows, which must not change any more. Raises RecordsError in a forked child and after `close`."""
-        if self._closing or os.getpid() != self._pid:
+        if self._closing or self._copied:
             self._refuse()
         rows = tuple(rows)
         self._inbox.extend(rows)
@@ -83,7 +82,7 @@ class Writer:
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all rows appended before are committed; False after `timeout`."""
-        if os.getpid() != self._pid:
+        if self._copied:
             self._refuse()
         with self._lock:
             if self._thread is None or self._closing:
@@ -100,7 +99,7 @@ class Writer:
 
         In a forked child it does nothing: the thread and the rows are the parent's.
         """
-        if os.getpid() != self._pid:
+        if self._copied:
             return
         with self._lock:
             self._closing = True
@@ -111,7 +110,7 @@ class Writer:
             thread.join(timeout)
 
     def _refuse(self) -> None:
-        if os.getpid() != self._pid:
+        if self._copied:
             raise RecordsError("the records belong to the process that opened them: open them again after a fork")
         raise RecordsError(f"the records in {self.database.name} are closed")
 

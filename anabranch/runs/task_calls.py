@@ -61,7 +61,7 @@ def call(
 
 
 def _go(task: Runnable, return_state: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if (origin := strays.here()) is not None:
+    if context.current_flow.get() is None and (origin := strays.here()) is not None:
         with strays.adopted(origin):
             return _go(task, return_state, args, kwargs)
     if task.isgenerator:
@@ -83,6 +83,7 @@ class _Called:
         self.session = sessions.current() if recorded else None
         self.scope = self.session.scopes.here() if self.session is not None else None
         self.map = self.scope.series(task, "call") if self.scope is not None else None
+        self.resume = None if self.scope is None else self.scope.resume
         self.ended = False
         self.index = 0  # given when it begins: a coroutine or generator may never
         self.begun = self.zero = 0.0  # when it began, by the wall clock, and by the one that nobody sets
@@ -109,8 +110,12 @@ class _Called:
         while True:
             left = self._enter()
             try:
-                with self._slots():
+                slots = self._slots()
+                if slots is None:
                     result = drive.run(self._attempt(args, kwargs))
+                else:
+                    with slots:
+                        result = drive.run(self._attempt(args, kwargs))
             except forks.Copied as copy:
                 return copy.outcome()
             except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and so says its record
@@ -135,7 +140,7 @@ class _Called:
         while True:
             left = self._enter()
             try:
-                async with self._slots():
+                async with self._slots() or _FREE:
                     result = await drive.run_async(self._attempt(args, kwargs))
             except forks.Copied as copy:
                 forks.leave(copy.error)  # as in an async flow
@@ -164,7 +169,7 @@ class _Called:
             self.scope.endings.streams.append(self)
         while True:
             try:
-                slots = self._slots()
+                slots = self._slots() or _FREE
                 yield Call(slots.__aenter__ if self.task.isasync else slots.__enter__)
                 try:
                     result = yield from self._attempt(args, kwargs, streams=True)
@@ -215,58 +220,60 @@ class _Called:
 
     def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttemptResult | None:
         """What an earlier driver of the run has made of this call."""
-        if self.scope is None or self.scope.resume is None or self.session is None or self.map is None:
+        if self.resume is None or self.session is None or self.map is None:
             return None
-        if not self.scope.resume.single(self.map, self.index, (args, kwargs), ()):
+        if not self.resume.single(self.map, self.index, (args, kwargs), ()):
             return None
         place = self.map.resume.previous.places.find(self.index) if self.map.resume.previous is not None else None
         there, value = (False, None) if place is None else self.session.calls.read(place)
         if not there or place is None:
             return None
-        key = self.scope.resume.key_of(self.map, self.index)
+        key = self.resume.key_of(self.map, self.index)
         self.session.write([StoredRow(self.map.id, place[0], (self.index,), (place[1],), key)])
         return AttemptResult(states.COMPLETED, value)
 
     def _keep(self, result: AttemptResult) -> None:
         """Leave the value for a later driver of the run."""
-        if self.scope is None or self.scope.resume is None or self.session is None or self.map is None:
+        if self.resume is None or self.session is None or self.map is None:
             return
         if states.is_success(result.code) and self.task.options.persist_result is not False:
-            key = self.scope.resume.key_of(self.map, self.index)
+            key = self.resume.key_of(self.map, self.index)
             self.session.calls.keep(self.map.id, self.index, key, result.value)
 
-    def _enter(self) -> tuple[Token[TaskContext | None], prints.Started]:
+    def _enter(self) -> tuple[TaskContext, Token[TaskContext | None], prints.Started]:
         """Put this run around what comes; what `_leave` takes back."""
         outer = context.current_task.get()
         here = TaskContext(self.run_info)
         if outer is not None:  # part of that task: what is submitted here, or waited for, is its own
             here.log, here.port, here.chunk, here.position = outer.log, outer.port, outer.chunk, outer.position
             here.scope = outer.scope
-        return context.current_task.set(here), None if self.prints is None else prints.start_prints(self.prints)
+        printing = None if self.prints is None else prints.start_prints(self.prints)
+        return here, context.current_task.set(here), printing
 
-    def _leave(self, entered: tuple[Token[TaskContext | None], prints.Started]) -> None:
-        here = context.current_task.get()
-        if here is not None:
-            here.over = True
-        prints.end_prints(entered[1])
-        context.current_task.reset(entered[0])
+    def _leave(self, entered: tuple[TaskContext, Token[TaskContext | None], prints.Started]) -> None:
+        here, token, printing = entered
+        here.over = True
+        if printing is not None:
+            prints.end_prints(printing)
+        context.current_task.reset(token)
 
-    def _slots(self) -> Any:
+    def _slots(self) -> Inside | None:
         """Those of limits of the record that hold for this run; the run in which it is called has its own already."""
         if self.session is None:
-            return _FREE
+            return None
         limits, info, outer = self.session.limits, self.run_info, self.outer
         needs = limits.of_task(info.task_name, info.tags)
         if needs and outer is not None:
             needs = {name: 1 for name in needs if name not in limits.of_task(outer.task_name, outer.tags)}
-        return Inside([lambda ready: limits.ticket(needs, on_ready=ready)]) if needs else _FREE
+        return Inside([lambda ready: limits.ticket(needs, on_ready=ready)]) if needs else None
 
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False) -> Any:
         task = self.task
         if self.session is not None and (task.options.cached or task.options.persist_result):
             task.spec.store = self.session.store
         self.run_info.bound = lambda: task.binder.as_dict(args, kwargs)
-        self.run_info.start_time = time.time()
+        # An attempt after the first one begins later than the run.
+        self.run_info.start_time = self.begun if self.run_info.attempt == 1 else time.time()
         self.around = Around(
             task.spec, self.run_info, self.run_info.bound,
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True,

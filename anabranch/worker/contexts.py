@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 def run(chunk: Callable[[ChunkRun], None], work: ChunkRun) -> None:
     """Run a chunk in the context of its items; where they have several, `work.contexts` says so."""
-    if work.plans[0].stage.carried is None:  # another process
+    carried = work.plans[0].stage.carried
+    if carried is None:  # another process
         chunk(work)
         return
-    around = _of_all(work)
+    around = carried.of_all(work.items[0]) if len(work.plans) == 1 else _of_all(work)
     work.contexts = around is None
     (contextvars.copy_context() if around is None else around.copy()).run(chunk, work)
 

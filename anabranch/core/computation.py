@@ -23,9 +23,11 @@ class Computation:
 
     Attributes:
         edition: goes up with each change that `look` has found.
+        moved: tells whether a name that the function reads is bound to another object than at the last look; it is
+            asked at each submit, so it is the watch's own method.
     """
 
-    __slots__ = ("_fn", "_identities", "_lock", "_options", "_run", "_watch", "edition")
+    __slots__ = ("_fn", "_identities", "_lock", "_options", "_run", "_watch", "edition", "moved")
 
     def __init__(self, fn: Callable[..., Any], options: TaskOptions) -> None:
         self._fn = fn
@@ -35,6 +37,7 @@ class Computation:
         self._run: str | None = None
         self._lock = threading.Lock()
         self.edition: int = 0
+        self.moved: Callable[[], bool] = bool  # nothing was looked at
 
     @property
     def watch(self) -> Watch | None:
@@ -53,13 +56,10 @@ class Computation:
                 self._run = run
             if self._watch is None or not self._watch.same(through=through):
                 self._watch = Watch((self._fn, *_hooks(self._options)))
+                self.moved = self._watch.moved
                 self._identities.clear()
                 self.edition += 1
             return self.edition
-
-    def moved(self) -> bool:
-        """Return whether a name that it reads is bound to another object than at the last look."""
-        return self._watch is not None and not self._watch.same_names()
 
     def identity(self, *, working: bool = True) -> Identity:
         """Return the identity of the function as of now, with or without its working state."""

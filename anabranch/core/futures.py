@@ -346,7 +346,7 @@ class FutureList(Generic[R_co]):
         map.scope.barrier()
         if self._released:
             raise map.released_error(0)
-        found: list[Any] = []
+        found: list[Any] = take(map, 0, len(map.codes), raise_on_failure)
         while len(found) < len(map.codes):  # one may fail that had completed, as its lost value is made again
             found += take(map, len(found), len(map.codes), raise_on_failure)
         return found

@@ -32,11 +32,14 @@ LOOK_SECONDS = 1.0  # between looks at the workers
 STOPPED_LOOKS = 30  # a worker that a signal has stopped at so many of them is ended
 
 # Ours bounds what is queued, and ours sends again what a dead worker had: Dask need do neither. Nor need it end
-# workers that are silent for minutes: they compute, without letting go of the interpreter.
+# workers that are silent for minutes: they compute, without letting go of the interpreter. A worker that has died comes
+# back however long that takes: on a busy machine it took longer than the 15 s after which Dask ends its nanny for good,
+# and the cluster was left without workers.
 CONFIG = {
     "distributed.scheduler.worker-saturation": float("inf"),
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-ttl": None,
+    "distributed.deploy.lost-worker-timeout": "10000 days",
     "distributed.worker.profile.enabled": False,
     "distributed.worker.daemon": False,  # tasks may have child processes: pools, data loaders
     "distributed.admin.low-level-log-length": 100,

@@ -172,6 +172,17 @@ def test_a_killed_worker_costs_what_it_had_not_told(own: Driver, tmp_path: Path)
     own.until(lambda: any(isinstance(event, WorkerJoined) for event in own.events))
 
 
+def test_a_worker_that_is_slow_to_start_again_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow: by itself Dask gives a worker up for good that is gone for 15 seconds, here for hardly any time."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "10ms")
+    driver = Driver(DaskRunner(n_workers=1))
+    try:
+        stage = driver.task(kill_once(str(tmp_path / "died"), 1))
+        assert driver.to_the_end(stage, range(4)) == [2 * x for x in range(4)]
+    finally:
+        driver.runner.close()
+
+
 def test_a_chunk_that_waited_is_not_blamed(own: Driver) -> None:
     own.until_true(lambda: own.runner.slots().now == 2)
 

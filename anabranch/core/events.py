@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from anabranch.core.contracts import Chunk, ErrorInfo, Handle, LogLine
     from anabranch.core.maps import MapRun, Upstream
@@ -21,6 +22,7 @@ class Put:
     lane: int
     ref: int
     value: Any
+    context: Context | None = None  # in which it is put: of the submit, whose context variables go along
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ import weakref
 import zlib
 from array import array
 from collections import deque
+from contextvars import ContextVar
 from enum import Enum
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from anabranch.core.asking import is_a
 from anabranch.core.encode import PLAIN, SCALARS
 from anabranch.core.insides import attributes_of, opened, wrapped_in
 from anabranch.core.reads import content_of, is_own_class, is_own_function, owner_of, places_of, reads_of
+from anabranch.core.variables import values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +45,7 @@ _STILL: frozenset[type] = frozenset({  # immutable, or without readable content
 })  # fmt: skip
 _CLOSED = frozenset({"_thread", "threading", "logging", "contextvars", "_contextvars", "weakref", "re"})
 
+_NONE = object()  # in the place of a value that a context variable does not have
 Look = tuple["Callable[[Any], Sequence[Any]]", Any, "list[Any]"]  # the reader, its object, the content then
 
 
@@ -50,8 +53,8 @@ class Watch:
     """The content at the time it was made; `same` compares it with the present."""
 
     __slots__ = (
-        "_fast", "_functions", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack", "classes",
-        "late", "spaces",
+        "_fast", "_functions", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack",
+        "_variables", "classes", "late", "spaces",
     )  # fmt: skip
 
     def __init__(self, roots: Iterable[Any]) -> None:
@@ -60,6 +63,7 @@ class Watch:
         self.late: set[str] = set()  # modules that the function imports as it runs
         self._functions: list[FunctionType] = []
         self._fast: list[Look] = []
+        self._variables: list[Look] = []
         self._slow: list[tuple[Callable[[], Any], int]] = []  # getters of values, and their checksums
         self._held: list[Any] = []
         self._seen: set[int] = set()
@@ -70,7 +74,8 @@ class Watch:
         looks, self._fast = self._fast, []
         for space, names in self.spaces.values():
             self._look_at_space(space, names)
-        self._names = tuple(look for look in self._fast if look[2])
+        self._names = (*(look for look in self._fast if look[2]), *self._variables)
+        self._fast += self._variables
         self._fast += [_look_at_each(self._functions, name) for name in _SET] + looks
         self._let_go()
         self._read_at = time.perf_counter()
@@ -117,6 +122,8 @@ class Watch:
             self._stack.append(value.__self__)
         elif issubclass(kind, type):
             self._class(value)
+        elif kind is ContextVar:
+            self._variable(value)
         elif kind is ModuleType or issubclass(kind, Enum):
             self._stack.append(kind)
         else:
@@ -173,6 +180,11 @@ class Watch:
             self._look_at_dict(value.keywords)
         elif not seen:
             self._through(value)
+
+    def _variable(self, variable: ContextVar[Any]) -> None:
+        """Its value here: code elsewhere finds the one that it was sent with."""
+        self._variables.append((_value_here, variable, _value_here(variable)))
+        self._stack += values_of(variable)
 
     def _container(self, kind: type, value: Any) -> None:
         if issubclass(kind, dict):
@@ -269,6 +281,10 @@ def _length(kind: type, value: Any) -> int:
 def _items_of(kind: type) -> Callable[[Any], list[Any]]:
     base = _base_of(kind)
     return list if kind is base else lambda value: list(base.__iter__(value))
+
+
+def _value_here(variable: ContextVar[Any]) -> list[Any]:
+    return values_of(variable) or [_NONE]
 
 
 def _contents(cells: Sequence[Any]) -> list[Any]:

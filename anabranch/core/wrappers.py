@@ -6,11 +6,14 @@ collections, read-only views of dicts and (before Python 3.12) cached properties
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import sys
 import weakref
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from anabranch.core import variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -57,6 +60,7 @@ reductions: dict[type, Callable[[Any, Collection[str]], Any]] = {
     weakref.WeakValueDictionary: _of_mapping,
     weakref.WeakSet: _of_set,
     MappingProxyType: _of_mapping,
+    contextvars.ContextVar: variables.reduced,
 }
 
 

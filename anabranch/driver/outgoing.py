@@ -93,7 +93,10 @@ class Outgoing:
         if runner is None:
             return
         try:
-            runner.put(i.ref, i.value)
+            if i.context is None:
+                runner.put(i.ref, i.value)
+            else:
+                i.context.run(runner.put, i.ref, i.value)
         except AnabranchError as error:
             self._enqueue(self._dispatcher.intake.cannot_send, i.lane, i.ref, str(error))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from anabranch import logs
@@ -10,6 +11,8 @@ from anabranch.core.events import Put
 from anabranch.core.policies import task_input_hash
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from anabranch.core.runnable import Runnable
     from anabranch.driver.pump import Pump
     from anabranch.driver.stores import Stores
@@ -54,13 +57,13 @@ class SentTasks:
             _warn_uncached(task)
         new = self._pump.dispatcher.tables.new_ref()
         self._known[lane, task.serial] = (new, edition)
-        self._pump.dispatch(self._tell, lane, new, task, before)
+        self._pump.dispatch(self._tell, lane, new, task, before, copy_context() if apart else None)
         if apart:
             self._pump.flush()  # it has been pickled by then: the caller may change what it reads
         return new
 
-    def _tell(self, lane: int, ref: int, task: Runnable, before: int) -> None:
-        self._pump.dispatcher.tables.out.append(Put(lane, ref, task.spec))
+    def _tell(self, lane: int, ref: int, task: Runnable, before: int, context: Context | None) -> None:
+        self._pump.dispatcher.tables.out.append(Put(lane, ref, task.spec, context))
         if before:
             self._pump.dispatcher.specs.renew(lane, before, ref)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def run(chunk: Callable[[ChunkRun], None], work: ChunkRun) -> None:
     """Run a chunk in the context of its items; where they have several, `work.contexts` says so."""
     carried = work.plans[0].stage.carried
-    if carried is None:  # another process
-        chunk(work)
+    if carried is None:  # another process: what a run sets is not there for those after it
+        contextvars.copy_context().run(chunk, work)
         return
     around = carried.of_all(work.items[0]) if len(work.plans) == 1 else _of_all(work)
     work.contexts = around is None

@@ -39,7 +39,7 @@ ANIMALS: dict[str, Keeper] = {
     "lock": Keeper(threading.Lock, kind, travels=False),
     "event": Keeper(threading.Event, kind, travels=False),
     "open file": Keeper(lambda: _SINK, kind, travels=False),
-    "context variable": Keeper(lambda: contextvars.ContextVar("v"), kind, travels=False),
+    "context variable": Keeper(lambda: contextvars.ContextVar("v"), kind),
     "thread-local": Keeper(threading.local, kind, travels=False),
     # code
     "module": Keeper(lambda: math, lambda one: one.__name__),

@@ -1,9 +1,9 @@
-"""The words in which a task of another process submits to the driver, and is answered.
+"""The messages between a task in another process, which submits, and the driver.
 
     worker/nested_scope  --a request below, pickled-->  driver/nested_requests
                          <--its answer, or an error---
 
-A request says in its type what it is answered with. `Note`s travel with the next request and have no answer.
+The type of a request names the type of its answer. `Note`s travel with the next request and have no answer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import ErrorInfo
     from anabranch.core.options import MapOptions
 
-SLICE = 4096  # items that one answer tells of, when one of them was asked for
+SLICE = 4096  # items in one answer, when one of them was asked for
 MOST = 1024  # elements of an iterator in one request
 
 Key = tuple[str, int | None]  # a map's id, and an item of it or None for the whole map
-Note = tuple[str, str, int | None]  # one of the words below, and the future that it is about
+Note = tuple[str, str, int | None]  # one of the words below, and the key of its future
 TAKEN, DROPPED, HANDLED = "taken", "dropped", "handled"
 
 A = TypeVar("A")
@@ -36,7 +36,7 @@ class FarIterator(NamedTuple):
 
 
 class News(NamedTuple):
-    """How a map stands in the driver: the items from `lo` on that were asked for."""
+    """The state of a map in the driver: the requested items from `lo` on."""
 
     length: int
     done: int
@@ -51,10 +51,10 @@ class News(NamedTuple):
 
 
 class Request(Generic[A]):
-    """What a task asks of the driver; `A` is the answer.
+    """A request of a task to the driver; `A` is the type of the answer.
 
     Attributes:
-        kind: what its runner has to know of it, see `WorkerRequest`.
+        kind: the part of it that its runner needs, see `WorkerRequest`.
     """
 
     __slots__ = ()
@@ -70,10 +70,10 @@ class Request(Generic[A]):
 
 @dataclass(slots=True)
 class Submission(Request[A]):
-    """A call or a map to submit; answered with None: the driver does not know the task, send its pickle too.
+    """A call or a map to submit; the answer None means that the driver does not know the task and needs its pickle.
 
     Attributes:
-        digest: of the task's pickle, by which the driver knows it again.
+        digest: of the task's pickle, by which the driver recognises it.
         data: the task's pickle, if it is sent.
         parent: the submitting task run: the first fields of a `TaskRun`.
     """
@@ -94,7 +94,7 @@ class Submit(Submission["tuple[str, int] | None"]):
 
 @dataclass(slots=True)
 class SubmitMap(Submission["tuple[str, News] | None"]):
-    """Submit a map; answered with its id and how it stands."""
+    """Submit a map; answered with its id and its state."""
 
     options: MapOptions
 
@@ -128,7 +128,7 @@ class GiveElements(Request[int]):
 
 @dataclass(slots=True)
 class AwaitFed(Request[None]):
-    """Answered once an iterator that its task has left behind is not pulled any more."""
+    """Wait until an iterator that its task has left behind is not pulled any more."""
 
     kind: ClassVar[str] = WAIT
     number: int
@@ -139,7 +139,7 @@ class AwaitFed(Request[None]):
 
 @dataclass(slots=True)
 class Look(Request[News]):
-    """How a map stands: the items from this one on (None: all)."""
+    """Read the state of a map: the items from this one on (None: all)."""
 
     map_id: str
     index: int | None
@@ -147,7 +147,7 @@ class Look(Request[News]):
 
 @dataclass(slots=True)
 class ReadValues(Request["list[Any]"]):
-    """The values of completed items."""
+    """Read the values of completed items."""
 
     map_id: str
     lo: int
@@ -156,14 +156,14 @@ class ReadValues(Request["list[Any]"]):
 
 @dataclass(slots=True)
 class ReadScript(Request["bytes | None"]):
-    """The pickle of what the driver's script has under a name; None: no class or function."""
+    """Read the pickle of a class or function of the driver's script; None: there is none of this name."""
 
     name: str
 
 
 @dataclass(slots=True)
 class MoveStream(Request[None]):
-    """A move of a map's stream, see `Port.stream`."""
+    """Make a move of a map's stream, see `Port.stream`."""
 
     map_id: str
     move: str
@@ -172,7 +172,7 @@ class MoveStream(Request[None]):
 
 @dataclass(slots=True)
 class CloseStream(Request[None]):
-    """A map's stream was left, at its end or before."""
+    """Close a map's stream, at its end or before."""
 
     map_id: str
     finished: bool
@@ -183,7 +183,7 @@ class CloseStream(Request[None]):
 
 @dataclass(slots=True)
 class AwaitEnd(Request["tuple[bool, News]"]):
-    """Answered once an item (None: the map) has ended or the time is over: whether it has, and how the map stands."""
+    """Wait for an item (None: the map), or the time; answered with whether it has ended, and the map's state."""
 
     kind: ClassVar[str] = WAIT
     map_id: str
@@ -193,7 +193,7 @@ class AwaitEnd(Request["tuple[bool, News]"]):
 
 @dataclass(slots=True)
 class AwaitAny(Request["list[tuple[Key, News]]"]):
-    """Answered once one of these has ended, with all of them that have."""
+    """Wait until one of these has ended; answered with all that have."""
 
     kind: ClassVar[str] = WAIT
     keys: list[Key]
@@ -201,7 +201,7 @@ class AwaitAny(Request["list[tuple[Key, News]]"]):
 
 @dataclass(slots=True)
 class AwaitItems(Request["tuple[list[int], News]"]):
-    """Answered once more items of a map have ended than the asker was told of, with those."""
+    """Wait for further items of a map to end; answered with those."""
 
     kind: ClassVar[str] = WAIT
     map_id: str
@@ -210,7 +210,7 @@ class AwaitItems(Request["tuple[list[int], News]"]):
 
 @dataclass(slots=True)
 class AskAgain(Request[None]):
-    """Answer those `AwaitAny` and `AwaitItems` of this chunk that still wait: their askers want something else."""
+    """Answer the waiting `AwaitAny` and `AwaitItems` of this chunk now: their askers wait for more."""
 
 
 # -- slots of limits --------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ class QueueUp(Request["tuple[bool, int | None]"]):
 
 @dataclass(slots=True)
 class AwaitSlots(Request[bool]):
-    """Answered once a ticket has its slots, or the time is over."""
+    """Wait until a ticket has its slots, or the time is over."""
 
     number: int
     timeout: float | None
@@ -235,6 +235,6 @@ class AwaitSlots(Request[bool]):
 
 @dataclass(slots=True)
 class GiveSlotsBack(Request[None]):
-    """The slots of this ticket are free."""
+    """Give the slots of this ticket back."""
 
     number: int

@@ -2,7 +2,7 @@
 
     Dispatcher --Pull--> Feeder.wants --> source.take --> Dispatcher.pulled
 
-An iterator may be slow, or wait for something: neither the pump's lock nor another map may wait for it.
+An iterator may be slow: neither the pump's lock nor another map may wait for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.maps import MapRun
 
-TAKE_SECONDS = 0.02  # elements that have come by then are sent on, though more were asked for
+TAKE_SECONDS = 0.02  # after so long the elements so far are sent on, though more are wanted
 
 
 class Feeder(threading.Thread):
@@ -30,12 +30,12 @@ class Feeder(threading.Thread):
 
     Args:
         apart: whether the map's runner is outside this process, so that elements are copied as they are now.
-        pulled: takes the map, elements, whether they were the last, the error that ended them, and what they wait for.
-        over: is called at the end, once the iterator is closed.
-        warn: is told of an error in the closing of the iterator.
+        pulled: takes the map, elements, whether they were the last, the error that ended them, and their upstreams.
+            over: called at the end, once the iterator is closed.
+            warn: takes an error in the closing of the iterator.
 
-    Attributes:
-        wants: takes how many elements are asked for; 0 ends the thread.
+        Attributes:
+            wants: takes the number of wanted elements; 0 ends the thread.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class Feeder(threading.Thread):
             ended = self._feed(source, count)
         try:
             source.close()
-        except Exception as error:  # of the user's generator, at its end
+        except Exception as error:  # the user's generator raised at its end
             self._warn(f"the iterator of map {self.map.spec.name!r} failed as it was closed: {shown(error)}")
-        # Not before: a Pull that says to let go of this iterator must not meet the generator as it closes.
+        # Only now: a Pull that lets go of this iterator must not meet the generator while it closes.
         self._over()
 
     def _feed(self, source: Any, count: int) -> bool:
-        """Hand up to `count` elements on; whether there are no more."""
+        """Send up to `count` elements on; returns whether there are no more."""
         items, error = self._take(source, count)
         ended = source.exhausted or error is not None
         if self.map.resume.previous is not None:
@@ -80,7 +80,7 @@ class Feeder(threading.Thread):
         return ended
 
     def _take(self, source: Any, count: int) -> tuple[list[Any], BaseException | None]:
-        """Up to `count` elements, fewer when the iterator is slow: what came by then is sent on."""
+        """Take up to `count` elements, fewer when the iterator is slow."""
         items: list[Any] = []
         step, deadline = 1, time.monotonic() + TAKE_SECONDS
         try:

@@ -1,4 +1,4 @@
-"""What a scope makes maps of: the run of a task as a `MapRun`, and the stage by which runners call it."""
+"""Makes the maps of a scope: the run of a task as a `MapRun`, and the stage by which runners call it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class MapMaker:
     """Makes the maps of one scope.
 
     Args:
-        lane: of the runner that they go to.
-        parameters: of the flow run, for tasks whose cache keys read them.
-        log_prints: whether prints of its tasks are logged, where a task does not say.
+        lane: the lane of their runner.
+            parameters: those of the flow run, for tasks with cache keys that read them.
+            log_prints: whether prints of its tasks are logged, for tasks without the option.
 
-    Attributes:
-        apart: whether the runner's workers are outside this process.
-        contexts: of the threads that submit, for workers in this process.
+        Attributes:
+            apart: whether the runner's workers are outside this process.
+            contexts: the contexts of submitting threads, for workers in this process.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class MapMaker:
         self._log_prints = log_prints
 
     def make(self, port: Any, task: Runnable, kind: str, parent: str, **details: Any) -> MapRun:
-        """A new map, which the dispatcher does not know yet; raises ResourceError.
+        """Make a new map, which the dispatcher does not know yet; raises ResourceError.
 
         Args:
             port: the scope that it belongs to.
@@ -60,7 +60,7 @@ class MapMaker:
         map.header.created = self._program.clock.time()
         if self.contexts is not None:
             map.header.carried = Carried(self.contexts)
-        if kind not in ("call", "flow"):  # those run here
+        if kind not in ("call", "flow"):  # these two run here
             map.sending.spec_ref = self._program.tasks.ref(self._lane, task, self._flow_run_id)
             self._check_resources(map)
         map.sending.stage_ref = self._pump.dispatcher.tables.new_ref()
@@ -71,7 +71,7 @@ class MapMaker:
         return map
 
     def _check_resources(self, map: MapRun) -> None:
-        """What can never be had is an error now; raises ResourceError."""
+        """Raise ResourceError for resources that the runner can never have."""
         offers = self._pump.dispatcher.tables.lanes[self._lane].capabilities
         if not map.sending.resources or offers.resources_elastic:
             return
@@ -86,11 +86,11 @@ class MapMaker:
     def stage(
         self, map: MapRun, binding: Binding, constants: int | None, hashed: tuple[int, ...] | None = None
     ) -> Stage:
-        """How a runner calls the task.
+        """Return the stage by which a runner calls the task.
 
         Args:
             constants: the shared id of the map's constants.
-            hashed: columns whose digests the keys of a resumable run read.
+            hashed: columns to digest, for the keys of a resumable run.
         """
         options = map.options
         name = options.task_run_name if isinstance(options.task_run_name, str) else ""

@@ -40,14 +40,14 @@ class Outgoing:
     Args:
         callbacks: user code, and other parts of the program.
         write_rows: takes record rows; must not block.
-        emit_logs: takes log lines that workers sent.
-        enqueue: brings an event that the present turn of the dispatcher takes along.
-        dispatch: brings an event and steps; for threads of their own.
-        post: brings an event without a step.
+        emit_logs: takes workers' log lines.
+            enqueue: brings an event that the present step takes along.
+            dispatch: brings an event and steps; for the threads here.
+            post: brings an event without a step.
 
-    Attributes:
-        runners: by lane; None: it has been closed.
-        deferred: chunks whose user code runs inside `submit`, to be sent once the lock is free.
+        Attributes:
+            runners: by lane; None: the runner was closed.
+            deferred: chunks with user code that runs inside `submit`, to be sent once the lock is free.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Outgoing:
         self._enqueue = enqueue
         self._dispatch = dispatch
         self._feeders: dict[str, Feeder] = {}
-        # The spiller only posts: a step may send chunks, and those of the inline runner run in the stepping thread.
+        # The spiller only posts: a step may send chunks, and inline chunks run in the stepping thread.
         self._spiller = Spiller(dispatcher, post, self._warn)
         self._do: dict[type, Callable[[Any], None]] = {
             ev.Put: self._put, ev.Send: self._send, ev.Drop: self._drop, ev.Shorten: self._shorten,
@@ -75,7 +75,7 @@ class Outgoing:
         }  # fmt: skip
 
     def carry_out(self) -> None:
-        """Carry out all instructions that the dispatcher has given since the last time."""
+        """Carry out the dispatcher's new instructions."""
         for instruction in self._dispatcher.take():
             self._do[type(instruction)](instruction)
 
@@ -106,12 +106,12 @@ class Outgoing:
             for chunk in i.chunks:
                 self._enqueue(self._dispatcher.losses.chunk_lost, c.ChunkLost(chunk.id, "engine-lost"))
         elif self._dispatcher.tables.lanes[i.lane].capabilities.name == "inline":
-            # User code runs inside this submit: not while the lock is held.
+            # User code runs inside this submit, so it must not happen under the lock.
             self.deferred.append((runner, i.chunks))
         else:
             try:
                 runner.submit(i.chunks)
-            except RunnerError as error:  # closed by its owner while work was left
+            except RunnerError as error:  # its owner closed it with work left
                 self._enqueue(self._dispatcher.losses.engine_lost, i.lane, str(error))
 
     def _drop(self, i: ev.Drop) -> None:
@@ -156,7 +156,7 @@ class Outgoing:
         self._write_rows(i.rows)
 
     def _logs(self, i: ev.EmitLogs) -> None:
-        # Writing to a terminal may block: never under the lock.
+        # Writing to a terminal may block, so it must not happen under the lock.
         self.callback_thread.put(functools.partial(self._emit_logs, i.lines, i.dropped))
 
     def _wake(self, i: ev.Wake) -> None:

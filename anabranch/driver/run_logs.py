@@ -1,4 +1,4 @@
-"""Lines that tell of the ends of single runs: the first ones of a task get one each, the rest is counted elsewhere."""
+"""Log lines for the ends of single runs: the first runs of a task get one each, the rest is counted elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.driver.pump import Pump
 
-LOGGED_RUNS = 20  # single runs of a task that get a log line of their own, in one flow run
+LOGGED_RUNS = 20  # single runs of a task with a log line of their own, in one flow run
 
 
 def watch_series(pump: Pump, map: MapRun) -> None:

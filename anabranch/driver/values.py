@@ -1,4 +1,4 @@
-"""Values of completed items, read back from wherever they are: here, on a runner, or in the result store."""
+"""Reads values of completed items back: from this process, a runner, or the result store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.stores import ResultStore
     from anabranch.driver.pump import Pump
 
-LOST_SECONDS = 10.0  # for the news that a block is lost, once it could not be fetched
+LOST_SECONDS = 10.0  # longest wait for the report of a loss, after a block could not be fetched
 
 
 class ValueReader:
@@ -26,7 +26,7 @@ class ValueReader:
 
     Args:
         store: makes the result store.
-        wait: waits for an item that has to run once more.
+        wait: waits for an item that runs once more.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ValueReader:
     def value(self, map: MapRun, index: int) -> Any:
         block = map.values.moved.get(index)
         content = None if block is None else block.content
-        # Of a single run in this process: one look, for which nobody has to stand still, finds it or does not.
+        # A single run in this process: one read, without the lock, finds the value or not.
         if block is not None and type(content) is Inline:
             value = content.values[block.slot(index)]
             if value is not RELEASED:
@@ -47,12 +47,12 @@ class ValueReader:
         return self.values(map, index, index + 1)[0]
 
     def values(self, map: MapRun, lo: int, hi: int) -> list[Any]:
-        """Values of completed items, fetched from wherever they are."""
+        """Return values of completed items, fetched from their places."""
         found: list[Any] = []
         start = lo
         while lo < hi:
             block, content, stop = self._pump.inspect(_completed_run, map, lo, hi)
-            if stop == lo:  # lost since it was looked for
+            if stop == lo:  # lost since it was located
                 self._wait_again(map, lo)
                 continue
             if content is None:
@@ -75,7 +75,7 @@ class ValueReader:
                 except ResultReleased:
                     if self._pump.inspect(map.values.located, lo, hi)[0] is block:
                         raise
-                    continue  # it was moved between the look and the fetch
+                    continue  # it was moved after it was located
                 except ValueLost:
                     if not self._made_again(map, lo, block):
                         raise
@@ -85,7 +85,7 @@ class ValueReader:
         return found
 
     def _made_again(self, map: MapRun, index: int, block: Any) -> bool:
-        """A block is lost: wait for the news of it, and until its item has run again; False when none come."""
+        """Wait for the report that a block is lost, and until its item has run again; False when no report comes."""
         deadline = time.monotonic() + LOST_SECONDS
         while self._pump.inspect(map.values.located, index, index + 1)[0] is block:
             if time.monotonic() > deadline:
@@ -95,13 +95,13 @@ class ValueReader:
         return True
 
     def _wait_again(self, map: MapRun, index: int) -> None:
-        """Its item has to run once more."""
+        """Wait for an item that has to run once more."""
         self._wait(map, index, None)
         if not states.is_success(map.codes[index]):
             raise exception_of(map, index)
 
     def _persisted(self, map: MapRun, lo: int, hi: int) -> list[Any]:
-        """Values from `lo` on that have no place but one block of the result store, as far as they go on in it."""
+        """Return values from `lo` on that lie in one block of the result store alone, as far as they continue there."""
         name, slots = self._pump.inspect(_stored_run, map, lo, hi)
         blocks = self._store().blocks if slots else None
         stored = [None] if blocks is None else blocks.read(name, slots)
@@ -132,7 +132,7 @@ def _completed_run(map: MapRun, lo: int, hi: int) -> tuple[Any, Any, int]:
 
 
 def _stored_run(map: MapRun, lo: int, hi: int) -> tuple[str, list[int]]:
-    """The block that has the value of item `lo`, and the slots there of this one and those after it."""
+    """Return the stored block with the value of item `lo`, and the slots of this item and those after it."""
     name = ""
     slots: list[int] = []
     for index in range(lo, hi):

@@ -1,4 +1,4 @@
-"""Waiting for runs: a thread or a coroutine stands still, and the slot of a task that waits is lent out meanwhile."""
+"""Waits for runs, in a thread or a coroutine; the slot of a waiting task is lent out meanwhile."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class Waiting:
-    """What waits for runs of one pump."""
+    """Waits for runs of one pump."""
 
     def __init__(self, pump: Pump) -> None:
         self.pump = pump
 
     def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
-        """Wait for an item or a whole map; False when that took too long."""
+        """Wait for an item or a whole map; False after `timeout`."""
         waiter = Waiter()
         dispatcher = self.pump.dispatcher
         if index is None or map.inputs.source is not None:  # something may have to be pulled first
@@ -40,7 +40,7 @@ class Waiting:
         return ended
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
-        """Wait to be woken; False when that took too long."""
+        """Wait to be woken; False after `timeout`."""
         if self.pump.elsewhere:
             raise RunnerError(self.pump.elsewhere)
         if context.task_around() is None and strays.here() is None:
@@ -71,7 +71,7 @@ class Waiting:
         current = context.task_around()
         if current is None and (origin := strays.here()) is not None:
             current = origin.task
-        # A flow that the task has called may have another runner than the task.
+        # A flow that the task has called may have another runner.
         sent = None if current is None or current.port is None else self.pump.dispatcher.tables.sent.get(current.chunk)
         runner = None if sent is None else self.pump.runners[sent.lane.index]
         if runner is None or current is None:
@@ -83,6 +83,6 @@ class Waiting:
         try:
             yield
         finally:
-            self.pump.flush()  # what stood behind it in its chunk is taken back: known before the chunk goes on
+            self.pump.flush()  # the items behind it in its chunk are taken back before the chunk goes on
             self.pump.dispatch(waits, current.chunk, current.position, False)
             runner.blocked(current.chunk, False)

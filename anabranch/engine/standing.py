@@ -1,7 +1,7 @@
-"""What runs that have not ended wait for, as the dispatcher's tables tell it; looks, and changes nothing.
+"""The reasons of unfinished runs, read from the dispatcher's tables without changing them.
 
-To be called where nobody changes them meanwhile (`Pump.inspect`). Of many items one stands for all that
-wait for the same: nothing here goes over a million of them, but for a look for the one that a link waits for.
+The caller keeps the tables from changing meanwhile (`Pump.inspect`). One item stands for all with the same reason: no
+loop here visits a million items, except the search for the run that a link waits for.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class Standing(NamedTuple):
-    """Items of a map that wait for the same, and when (monotonic seconds) they go on where that is known."""
+    """Items of a map with the same reason, and the time (monotonic seconds) at which they go on, if known."""
 
-    first: int  # index of the first
+    first: int  # index of the first item
     many: int
-    reason: Reason | None  # None: the record of its last attempt tells it
+    reason: Reason | None  # None: the record of its last attempt has it
     due: float | None = None
 
 
 def of_item(tables: Tables, map: MapRun, index: int) -> Standing | None:
-    """What one item waits for; None when it has ended."""
+    """Return the reason of one item; None when it has ended."""
     if map.is_terminal(index):
         return None
     if index >= len(map.codes):
@@ -46,7 +46,7 @@ def of_item(tables: Tables, map: MapRun, index: int) -> Standing | None:
 
 
 def of_map(tables: Tables, map: MapRun) -> list[Standing]:
-    """What the items of a map wait for, in groups."""
+    """Return the reasons of a map's unfinished items, in groups."""
     found: list[Standing] = []
     delayed: dict[str, list[Standing]] = {}
     for index in map.queue.delayed:
@@ -83,7 +83,7 @@ def _delayed(map: MapRun, index: int) -> Standing:
 
 
 def _first_left(map: MapRun, flying: set[int]) -> int | None:
-    """The first item that has not ended and is neither with a worker, nor delayed, nor ready."""
+    """Return the first unfinished item that is neither with a worker, nor delayed, nor ready."""
     ranges = sorted((lo, hi) for lo, hi, _ in map.queue.ready)
     at = 0
     while (at := map.codes.find(states.PENDING, at)) >= 0:
@@ -95,7 +95,7 @@ def _first_left(map: MapRun, flying: set[int]) -> int | None:
 
 
 def _upstream(map: MapRun, index: int) -> Reason | None:
-    """The first run that it waits for."""
+    """Return the reason for the first run that it waits for."""
     if map.inputs.gate:
         return _first_open(map.inputs.upstreams.get(-1, ()))
     if index in map.inputs.blocked:
@@ -114,7 +114,7 @@ def _first_open(upstreams: Sequence[Upstream]) -> Reason | None:
 
 
 def _not_sent(tables: Tables, map: MapRun) -> Reason:
-    """Why what is ready, or would be, is with no worker yet."""
+    """Return why ready items are with no worker yet."""
     lane = tables.lanes[map.sending.lane]
     if map.header.flow_run_id in tables.halted:
         return make("halted")

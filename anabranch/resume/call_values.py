@@ -2,7 +2,7 @@
 
     t(x) --pickled at once--> queue --at most 50 ms--> block in the result store --> its name into the record
 
-A call whose value has not got so far when the driver dies runs again.
+A call runs again if the driver dies before its value is stored.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CallValues:
     """Writes what `keep` is given; one per session, its thread starts with the first value.
 
     Args:
-        store: where to; asked for at the first value.
+        store: makes the result store at the first value.
         write: takes rows for the record.
     """
 
@@ -54,10 +54,10 @@ class CallValues:
         self._warned = self._closed = False
 
     def keep(self, map_id: str, index: int, digest: bytes, value: Any) -> None:
-        """Take a value as it is now; one that cannot be pickled is left out, and said to be."""
+        """Pickle a value and queue it; one that cannot be pickled is left out, with a warning."""
         try:
             data = _kept.dumps(value)
-        except Exception as error:  # whatever a value's own code raises
+        except Exception as error:  # a value's own code may raise anything
             self._warn(f"the value of a call is not stored, so it runs again if the flow is resumed: {error}")
             return
         with self._lock:
@@ -68,17 +68,17 @@ class CallValues:
         self._some.set()
 
     def read(self, place: tuple[str, int]) -> tuple[bool, Any]:
-        """Whether a value is there that can be read, and the value."""
+        """Return whether the value can be read, and the value."""
         blocks = self._store().blocks
         try:
             found = None if blocks is None else blocks.read(place[0], [place[1]])[0]
             return (False, None) if found is None else (True, pickle.loads(found.value))
-        except Exception as error:  # the store's, or of the code of a value
+        except Exception as error:  # the store raised, or a value's own code
             self._warn(f"a stored value cannot be read, so its call runs again: {error}")
             return False, None
 
     def flush(self) -> None:
-        """Write what was taken, now."""
+        """Write the queued values now."""
         with self._writing:
             with self._lock:
                 waiting, self._waiting = self._waiting, {}
@@ -86,7 +86,7 @@ class CallValues:
                 self._put(map_id, values)
 
     def close(self) -> None:
-        """Write what was taken, and end the thread."""
+        """Write the queued values, and end the thread."""
         self._closed = True
         self._some.set()
         self.flush()

@@ -1,4 +1,4 @@
-"""Inputs of failed items that no worker can store: it died with the item, or was left to itself at the item's time."""
+"""Inputs of failed items that no worker can store: it died with the item, or was abandoned at the item's time."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 def keep(
     asked: KeepInput, store: Callable[[], ResultStore], write: Callable[[list[Row]], None], value_of: ValueOf
 ) -> None:
-    """Store what the item was called with, from the driver; where that cannot be, say so and go on.
+    """Store the input of an item from the driver; a failure to do so is a warning.
 
     Args:
         store: makes the result store, or raises StoreError.
         write: takes rows for the record.
-        value_of: what the scope of a map reads of an upstream.
+        value_of: reads the value of an upstream.
     """
     map, index, call = asked.map, asked.index, asked.call
     try:
@@ -45,14 +45,14 @@ def keep(
         if row is not None:
             rows.append(row)
         write(rows)
-    except Exception as error:  # the store's, or whatever the code of a value raises that is pickled
+    except Exception as error:  # the store raised, or the code of a pickled value
         if isinstance(error, StoreError):
-            call.told = False  # there may be room for it with the next one
+            call.told = False  # tried again with the next failed item
         logs.warn(f"the input of {map.spec.name}[{index}] is not stored, so it cannot be replayed: {error}")
 
 
 def _item(asked: KeepInput, value_of: ValueOf) -> Any:
-    """The mapped item, with the values of the runs that it reads."""
+    """Return the mapped item, with the values of its upstreams."""
     map, given = asked.map, as_given(asked.given)
     if map.inputs.feeds and map.inputs.layout is not None:
         values = [value_of(map.scope, up._replace(item=asked.index)) for up in asked.upstreams]

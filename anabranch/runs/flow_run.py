@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from anabranch.runs.resumed import Recorded
     from anabranch.session import Session
 
-KNOWN_SECONDS = 1.0  # at most, for a resumable run to be committed before its function begins
+KNOWN_SECONDS = 1.0  # longest wait for the commit of a resumable run before its function begins
 
 
 class FlowRun:
-    """One run of a flow, as hooks see it; implements what `engine.flow_run` needs of the world."""
+    """One run of a flow, as hooks see it; implements `engine.flow_run.FlowWorld`."""
 
     def __init__(
         self, flow: FlowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None,
@@ -64,12 +64,12 @@ class FlowRun:
         self.tags = tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
         self.parent = parent
         self._scope_around = None if parent is None else scope_of(parent)
-        self._caller = context.task_around() if called else None  # it runs in that one's thread
-        self._counts = called and parent is not None and task is None  # as a run of the flow around, not of a task
-        self.ended_by: signals.Kind | None = None  # a signal
+        self._caller = context.task_around() if called else None  # the task that called it, in the same thread
+        self._counts = called and parent is not None and task is None  # it counts as a run of the flow around
+        self.ended_by: signals.Kind | None = None  # the signal that ended it
         self.state: State = Pending()
-        self.as_before = begin.as_before  # it has completed before, with these inputs and this code
-        self.completed: FlowResult | None = None  # in an earlier attempt of the flow around it
+        self.as_before = begin.as_before  # it completed before, with these inputs and this code
+        self.completed: FlowResult | None = None  # its result in an earlier attempt of the flow around it
         if begin.value is not None and earlier is not None:
             state = State(StateType.COMPLETED, earlier.state_name, earlier.message, *begin.value, run_id=self.id)
             self.completed = FlowResult(state, *begin.value)
@@ -80,7 +80,7 @@ class FlowRun:
             around.check_goes_on()
         wanted = flow.options.runner
         if parent is None and task is not None and task.scope is not None:
-            wanted = "inline"  # called on a worker: it has this worker, no more
+            wanted = "inline"  # called on a worker, which is all it has
         elif wanted is None:
             default = own_runners.around() or self.session.settings.runner
             wanted = around.session_runner if around is not None else default
@@ -92,13 +92,13 @@ class FlowRun:
         self.scope.session_runner = wanted
         resumed.give(self.session, self.scope, begin, parent)
         self.cancelled = False
-        self._decided = False  # how it ends: too late to cancel it
+        self._decided = False  # its end is decided: too late to cancel it
         self._fate = threading.Lock()
-        self._told = threading.Event()  # that it is cancelled
-        self._wake: Callable[[], None] | None = None  # a coroutine that waits for that
-        self.slots: Inside | None = None  # while it waits for them, or has them
-        self._zero = 0.0  # when it started, by the clock that nobody sets
-        self.over = threading.Event()  # it has ended, and so says the record
+        self._told = threading.Event()  # it is cancelled
+        self._wake: Callable[[], None] | None = None  # wakes a coroutine that waits for the cancel
+        self.slots: Inside | None = None  # its slots, held or waited for
+        self._zero = 0.0  # its start, by the monotonic clock
+        self.over = threading.Event()  # it has ended, and its end is recorded
         self.row = FlowRunRow(
             self.id, flow.name, self.name, states.PENDING, "Pending", created=self.session.clock.time(),
             parent_run=parent.id if parent is not None else "", version=flow.options.version or "",
@@ -118,7 +118,7 @@ class FlowRun:
         self._thread = threading.get_ident()
 
     def _flow_of(self, task: TaskContext | None) -> FlowContext | None:
-        """The flow run that a task belongs to which runs in a thread of this program."""
+        """Return the flow run of a task that runs in a thread of this program."""
         if task is None or task.scope is not None:
             return None
         scope = self.session.scopes.known.get(task.run.flow_run_id)
@@ -149,7 +149,7 @@ class FlowRun:
 
     @property
     def flow_run_id(self) -> str:
-        """Its own, as a task run has it, so that one hook may serve both."""
+        """Its own id, under the name that a task run has for it, so that one hook may serve both."""
         return self.id
 
     @property
@@ -162,7 +162,7 @@ class FlowRun:
 
     @property
     def start_time(self) -> float:
-        """Unix seconds at which it began to run, 0.0 before."""
+        """Unix seconds of its start, 0.0 before."""
         return self.row.started or 0.0
 
     @property
@@ -185,7 +185,7 @@ class FlowRun:
         try:
             return self._answer(result, return_state)
         finally:
-            del result, ended  # an error that leaves has this frame, and must not be held by it
+            del result, ended  # a raised error refers to this frame, which must not refer back
 
     async def go_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         if self.completed is not None:
@@ -197,7 +197,7 @@ class FlowRun:
                     policy = self._policy(args, kwargs)
                     result: FlowResult = await drive.run_async(policy, sleep=self._pause) if ended is None else ended
                     self._keep(result)
-        except forks.Copied as copy:  # closing the loop, which both share, would make the other process deaf
+        except forks.Copied as copy:  # closing the loop, which both processes share, would disable the other one
             forks.leave(copy.error)
         try:
             return self._answer(result, return_state)
@@ -209,7 +209,7 @@ class FlowRun:
             resumed.keep_value(self.session, self.scope, result.value)
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep on the running loop, until it is cancelled at most."""
+        """Sleep on the running loop; a cancel of the run ends the sleep."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -219,7 +219,7 @@ class FlowRun:
             await asyncio.wait({told}, timeout=seconds)
 
     def stream(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:
-        """The policy of a run that gives its items to its caller; `inside` goes round its steps."""
+        """Return the policy of a run that gives its items to its caller; `inside` goes around its steps."""
         with self._registered(), signals.listening(self), flow_queue.queued(self) as slots:
             yield Call(slots.__aenter__ if self.flow.isasync else slots.__enter__, blocking=not self.flow.isasync)
             try:
@@ -233,7 +233,7 @@ class FlowRun:
         return self._answer(result, False)
 
     def _told_of_streams(self, begun: bool) -> None:
-        """Let whoever ends before this run know of it, for its reader may never come back."""
+        """Register the open generator with the flow around, or the session: its reader may never come back."""
         around = self._scope_around
         streams = self.session.streams if around is None else around.endings.streams
         if begun:
@@ -242,7 +242,7 @@ class FlowRun:
             streams.remove(self)
 
     def left_open(self, *, last: bool = False) -> None:
-        """The flow around, or the program (`last`), ends while somebody still holds the generator: it ends here."""
+        """End the run with the flow around, or the program (`last`), while the generator is still held."""
         if last:
             self.abort("flow-end")
         state: State = Completed("not all of its items were read")
@@ -263,13 +263,13 @@ class FlowRun:
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
-        """The flow's context around its function; the record begins and ends with it."""
+        """Enter the flow's context around its function; the record begins and ends with it."""
         with self._registered(), self.inside():
             yield
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Inside, code belongs to this run."""
+        """Let code in this block belong to this run."""
         flow_token = context.current_flow.set(self.here)
         task_token = context.current_task.set(None)
         tags_token = context.current_tags.set(self.tags)
@@ -283,7 +283,7 @@ class FlowRun:
 
     @contextmanager
     def _registered(self) -> Iterator[None]:
-        """Inside, the session and the record have this run."""
+        """Register the run with the session and the record for this block."""
         self.scope.flow = self.here
         strays.follow()
         try:
@@ -301,7 +301,7 @@ class FlowRun:
             self._end()
 
     def _end(self) -> None:
-        """What there is to do once it has ended, or was left open."""
+        """Clean up after the run has ended, or was left open."""
         if self.over.is_set() or self.session.pump.elsewhere:
             return
         around = self._scope_around
@@ -324,7 +324,7 @@ class FlowRun:
         fatal = isinstance(error, BaseException) and not isinstance(error, Exception)
         if fatal or (error is not None and not return_state):
             assert error is not None
-            if self.state.data is error:  # hooks may hold this run: what leaves must not be held by it
+            if self.state.data is error:  # hooks may hold this run, which must not hold a raised error
                 self.state = self.state.with_data(kept(twin(error)))
             try:
                 raise leaving(error)
@@ -350,7 +350,7 @@ class FlowRun:
         return validate_call(self.flow.plain_fn, args, kwargs, name=self.flow.name)
 
     def changed(self, state: State, attempt: int) -> None:
-        if self.over.is_set():  # it was left open, and goes on for whoever holds it
+        if self.over.is_set():  # it was left open: its generator goes on, outside the record
             return
         now = self.session.clock.time()
         self.state = state
@@ -363,11 +363,11 @@ class FlowRun:
         if state.is_final():
             self.session.pump.callback_thread.drain(5.0)  # lines of its task runs come before its own last one
             self.row.ended = now
-            if self.row.started is not None:  # whatever the wall clock was set to meanwhile
+            if self.row.started is not None:  # measured by the monotonic clock: the wall clock may have been set
                 self.row.ended = self.row.started + self.session.clock.monotonic() - self._zero
         row = TransitionRow(self.id, -1, attempt, state.code, state.name, state.message, now)
         self.session.write([_copy(self.row), row])
-        if state.is_running() and self.row.resumable and self.parent is None:  # who sees its name can go on with it
+        if state.is_running() and self.row.resumable and self.parent is None:  # from here on it can be resumed by name
             self.session.records.flush(KNOWN_SECONDS)
         logs.flow_changed(self, state)
         shutdown.tell(self, state)
@@ -400,9 +400,9 @@ class FlowRun:
         return shutdown.state_of(self, error)
 
     def cancel(self, by: str = "request") -> bool:
-        """Cancel the run from elsewhere: what has not started never will, and its function is told at its next step.
+        """Cancel the run from elsewhere: no item begins any more, and its function is told at its next step.
 
-        Returns whether it ends as cancelled, whatever its function does; False: how it ends was decided before.
+        Returns whether it ends as cancelled, whatever its function does; False: its end was decided before.
         """
         with self._fate:
             if self._decided:
@@ -418,7 +418,7 @@ class FlowRun:
         return True
 
     def _given_up(self, last: bool) -> CancelledRun | None:
-        """What it ends with because it was cancelled; with `last` it cannot be from here on."""
+        """Return the error of a cancelled run; after a call with `last` it cannot be cancelled any more."""
         with self._fate:
             self._decided = self._decided or last
             return self._cancelled() if self.cancelled else None
@@ -445,7 +445,7 @@ class FlowRun:
         for map in self.scope.endings.maps:
             if map.spec.name in names and map.codes:
                 bad = (i for i, code in enumerate(map.codes) if not states.is_success(code))
-                found.append(_with_error(map, next(bad, 0)))  # it says whether all completed, and what one failed with
+                found.append(_with_error(map, next(bad, 0)))  # one state: whether all completed, and the error of one
         return found
 
     def warn(self, message: str) -> None:

@@ -1,4 +1,4 @@
-"""How flow runs end once the program was told to.
+"""The end of flow runs after a signal.
 
     told --> nothing new begins, what runs has its grace, what is left then is cancelled
          --> a recorded state, one line that says how to go on, an exit code
@@ -34,14 +34,14 @@ class Run(Interruptible, Protocol):
 
 
 def wind_up(run: Run, error: BaseException) -> None:
-    """Begin nothing more, wait for what runs as long as its grace goes, and cancel the rest; blocks.
+    """Let no item begin, wait for running items within their grace, and cancel the rest; blocks.
 
     A second Ctrl-C raises KeyboardInterrupt out of here.
     """
     ending = signals.ending()
-    if ending is None and isinstance(error, KeyboardInterrupt):  # a handler of the user's own raised it
+    if ending is None and isinstance(error, KeyboardInterrupt):  # raised by a handler of the user's own
         ending = Ending(CTRL_C)
-    if ending is None:  # its asyncio task was cancelled by other code, which waits for it
+    if ending is None:  # other code has cancelled its asyncio task, and waits for it
         run.abort("request")
         return
     ending.begin(run.session.settings)
@@ -75,7 +75,7 @@ def _tree(run: Child) -> Iterator[Child]:
 
 
 def hurry(run: Run) -> None:
-    """Told again: cancel what is left and wait for nothing."""
+    """Cancel the rest without waiting, after a second signal."""
     ending = signals.ending()
     if ending is not None:
         ending.hurry = True
@@ -92,7 +92,7 @@ def state_of(run: Run, error: BaseException) -> State:
 
 
 def leaving(run: Run, error: BaseException | None) -> BaseException | None:
-    """What goes on to the caller of a run: out of an outermost one that was told to end, the program's own end."""
+    """Return the exception for the caller of a run; out of an outermost run after a signal, the program's own end."""
     kind: Kind | None = run.ended_by
     if kind is None or run.parent is not None:
         return error
@@ -102,12 +102,12 @@ def leaving(run: Run, error: BaseException | None) -> BaseException | None:
 
 
 def how_to_go_on(row: FlowRunRow) -> str:
-    """The command that goes on with a run that has not completed; "" where there is none."""
+    """Return the command that resumes an unfinished run; "" where there is none."""
     return f"go on with: anabranch resume {row.name}" if row.resumable else ""
 
 
 def tell(run: Run, state: State) -> None:
-    """Say how to go on, at the end of an outermost run that did not complete."""
+    """Log the command that resumes, at the end of an outermost run that did not complete."""
     text = how_to_go_on(run.row)
     if not text or run.parent is not None or not state.is_final() or state.is_completed():
         return

@@ -35,21 +35,21 @@ if TYPE_CHECKING:
     from anabranch.core.states import State
     from anabranch.session import Session
 
-CAUGHT_SECONDS = 1.0  # after which an interrupt that led to nothing counts as caught
+CAUGHT_SECONDS = 1.0  # after so long, an interrupt without an effect counts as caught by the flow's function
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, or SIGUSR1, came while a flow ran in the main thread."""
+    """Raised in the main thread for SIGTERM or SIGUSR1 during a flow."""
 
 
 class Kind(NamedTuple):
-    """One way to be told."""
+    """One kind of signal: its message, state and exit code."""
 
     message: str
     state: Callable[..., State]
     exit_code: int
-    grace: str  # the setting
-    by: str  # behind "cancelled/" in `core.reasons`
+    grace: str  # the name of the setting
+    by: str  # the word behind "cancelled/" in `core.reasons`
 
 
 CTRL_C = Kind("Interrupted by Ctrl-C.", Cancelled, 130, "shutdown_grace", "ctrl-c")
@@ -93,7 +93,7 @@ class Ending:
             self.deadline = min(self.latest, self.deadline)
 
     def forgotten(self) -> bool:
-        """Whether the flow's function has caught the interrupt, as it seems, and goes on."""
+        """Return whether the flow's function seems to have caught the interrupt, and goes on."""
         return self.deadline is None and time.monotonic() - self.told > CAUGHT_SECONDS
 
     def left(self) -> float:
@@ -104,14 +104,14 @@ class Ending:
 
 
 class _Watch:
-    """The outermost flow runs of the main thread, and the handlers while there are some."""
+    """The outermost flow runs of the main thread, and the signal handlers while there are some."""
 
     def __init__(self) -> None:
         # Each with the call that interrupts it, if it awaits.
         self.runs: list[tuple[Interruptible, Callable[[], object] | None]] = []
         self.before: dict[int, Any] = {}
         self.ending: Ending | None = None
-        self.streams = 0  # of generator flows: they come and go at each item, the handlers stay
+        self.streams = 0  # open generator flows: they enter and leave at each item, the handlers stay
 
     def enter(self, run: Interruptible) -> None:
         if not self.before:
@@ -125,7 +125,7 @@ class _Watch:
             self.restore()
 
     def restore(self) -> None:
-        """Put back what stood before, once nothing listens any more; in another thread that cannot be done."""
+        """Put the earlier handlers back once no run listens any more; possible in the main thread only."""
         if self.runs or self.streams or threading.current_thread() is not threading.main_thread():
             return
         for number, handler in self.before.items():
@@ -134,7 +134,7 @@ class _Watch:
         self.before.clear()
 
     def forget(self) -> None:
-        """In a forked copy: nobody listens here, and what stood before stands again."""
+        """Reset in a forked copy: no run listens here, and the earlier handlers are back."""
         before, self.before = self.before, {}
         self.runs, self.ending = [], None
         for number, handler in before.items():
@@ -166,14 +166,14 @@ class _Watch:
             self._tell_user()
         elif number == signal.SIGINT:
             ending.hurry = True
-        else:  # it is ending already, or about to
+        else:  # the program is ending already
             if number == signal.SIGTERM:  # its sender will not wait as long as the walltime may
                 ending.shorten(self.runs[0][0].session.settings)
             return
         self._interrupt(number, frame)
 
     def _as_before(self, number: int, frame: Any) -> None:
-        """The signal came while the reader of a generator flow was at work: it is not the flow's."""
+        """Handle a signal that came while the reader of a generator flow was at work: it is the program's."""
         before = self.before.get(number, signal.SIG_DFL)
         if callable(before):
             before(number, frame)
@@ -183,7 +183,7 @@ class _Watch:
 
     def _interrupt(self, number: int, frame: Any) -> None:
         before: Any = self.before.get(number)
-        if any(cancel is None for _, cancel in self.runs):  # its function runs here, be it in the midst of a loop
+        if any(cancel is None for _, cancel in self.runs):  # a sync function runs here, perhaps inside a loop
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated(_KINDS[number].message)
         if not _is_asyncio(before):
             for _, cancel in self.runs:
@@ -192,7 +192,7 @@ class _Watch:
             return
         try:
             before(number, frame)
-        except KeyboardInterrupt:  # its loop ends now, and does not take down a handler that is not in its place
+        except KeyboardInterrupt:  # the loop ends now, and does not remove a handler that is not its own
             self.before[number] = signal.default_int_handler
             raise
 
@@ -210,25 +210,25 @@ forks.in_copies(_watch.forget)
 
 
 def ending() -> Ending | None:
-    """The end that the program was told of, while an outermost flow run listens."""
+    """Return the end that a signal has begun, while an outermost flow run listens."""
     return _watch.ending
 
 
 def listeners() -> list[Interruptible]:
-    """The outermost flow runs that listen now."""
+    """Return the outermost flow runs that listen now."""
     return [run for run, _ in _watch.runs]
 
 
 @contextlib.contextmanager
 def heard(run: Interruptible) -> Iterator[None]:
-    """Inside, signals end this flow run, if it is an outermost one and this the main thread."""
+    """Let signals end this flow run during the block, if it is an outermost one and this is the main thread."""
     if run.parent is not None or threading.current_thread() is not threading.main_thread():
         yield
         return
     _watch.enter(run)
     try:
         yield
-    except Terminated:  # outside the flow's function: as if in it
+    except Terminated:  # raised outside the flow's function; ends the run as inside
         raise SystemExit(run.ended_by.exit_code if run.ended_by else 143) from None
     finally:
         _watch.leave(run)
@@ -236,7 +236,7 @@ def heard(run: Interruptible) -> Iterator[None]:
 
 @contextlib.contextmanager
 def listening(run: Interruptible) -> Iterator[None]:
-    """Around a run that is `heard` again and again: signals in between are its reader's."""
+    """Keep the handlers for a run that is `heard` again and again: signals in between go to its reader's program."""
     if run.parent is not None or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -249,18 +249,18 @@ def listening(run: Interruptible) -> Iterator[None]:
 
 
 def _canceller() -> Callable[[], object]:
-    """What cancels the asyncio task that runs this, from a signal handler."""
+    """Return a function that cancels the present asyncio task from a signal handler."""
     asyncio: Any = sys.modules["asyncio"]
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     return lambda: loop.call_soon_threadsafe(task.cancel)
 
 
 def _is_asyncio(handler: Any) -> bool:
-    """Whether this is the handler that `asyncio.run` puts up for Ctrl-C."""
+    """Return whether this is the handler that `asyncio.run` sets for Ctrl-C."""
     function = getattr(handler, "func", None)
     return getattr(function, "__module__", "") == "asyncio.runners"
 
 
 def _is_rays(handler: Any) -> bool:
-    """Whether this is the handler that `ray.init` leaves for SIGTERM, which ends the program and no more."""
+    """Return whether this is the handler that `ray.init` sets for SIGTERM, which only ends the program."""
     return getattr(handler, "__module__", "").startswith("ray.")

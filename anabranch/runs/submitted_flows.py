@@ -1,4 +1,4 @@
-"""Submitted flows: each runs in a thread of its own in the driver, and its caller has a future of it."""
+"""Submitted flows: each runs in a thread of its own in the driver, and its caller gets a future."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ class Cancellable(Protocol):
 
 
 class Submitted:
-    """A flow that was submitted, from before its run exists: what its future cancels.
+    """A submitted flow, also before its run exists; its future cancels it through this.
 
     Attributes:
-        over: set once nothing of it runs any more, and its record says how it ended.
+        over: set once none of its code runs any more, and its end is recorded.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.over = threading.Event()
-        self.cancelled = False  # before there was a run
-        self.as_before = False  # it had completed in an earlier attempt of the flow around it
-        self.cause: tuple[MapRun, int] | None = None  # the upstream that it did not begin for
+        self.cancelled = False  # cancelled before its run existed
+        self.as_before = False  # it completed in an earlier attempt of the flow around it
+        self.cause: tuple[MapRun, int] | None = None  # the upstream because of which it did not begin
         self._run: Cancellable | None = None
         self._lock = threading.Lock()
 
     @property
     def exists(self) -> bool:
-        """Whether there is a run of it, and so a record."""
+        """Whether its run exists, and so a record."""
         return self._run is not None
 
     def check(self) -> None:
-        """Raise CancelledRun where it was cancelled before its run existed: it never begins."""
+        """Raise CancelledRun if it was cancelled before its run existed: it never begins."""
         if self.cancelled:
             raise CancelledRun(f"flow {self.name!r} was cancelled before it started")
 
     def turned_away(self, error: UpstreamError, cause: tuple[MapRun, int] | None) -> State:
-        """How it ends that never begins, as a task whose upstream did not complete."""
+        """Return the end of a flow that does not begin because an upstream did not complete."""
         self.cause = cause
         return TriggerFailed(str(error), error)
 
@@ -70,7 +70,7 @@ class Submitted:
             run.cancel("request")
 
     def cancel(self, by: str) -> bool:
-        """Give it up; False when it has decided already how it ends."""
+        """Cancel it; False when its end is decided already."""
         with self._lock:
             run = self._run
             if run is None:
@@ -84,9 +84,9 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
 
     Args:
         scope: the flow run (or program) that submits, which waits for it at its end.
-        flow: what the record calls it.
-        given: what it is called with.
-        start: runs the flow in the new thread and gives its final state; may raise before a run exists.
+            flow: the flow, for its name in the record.
+            given: its arguments.
+            start: runs the flow in the new thread and returns its final state; may raise before a run exists.
     """
     map = scope.series(flow, "flow")
     index = next(map.inputs.append_index)
@@ -114,7 +114,7 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
                 state = Cancelled("cancelled before it started", error)
         except BaseException as error:  # sys.exit in a flow ends that flow, not the program
             state = Crashed(f"Execution was ended by {told(error)}", error)
-        if pump.elsewhere:  # a forked copy of this thread: its flow's function has come back here too
+        if pump.elsewhere:  # a forked copy of this thread, in which the flow's function has returned too
             forks.leave(state.data if isinstance(state.data, BaseException) else None)
         info = None if state.is_completed() else _info(state)
         value = state.data if state.is_completed() else None

@@ -1,6 +1,6 @@
-"""Plain calls: `t(x)` runs an attempt, and those after it, in its caller's thread.
+"""Plain calls: `t(x)` runs its attempts in its caller's thread.
 
-A generator task that is called gives its items as its function makes them; its run begins with the first.
+A call of a generator task gives items as its function makes them; the run begins with the first item.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from anabranch.engine.steps import Step
 
 _RNG = random.Random()
-_FREE: contextlib.nullcontext[None] = contextlib.nullcontext()  # around what no limit holds for
+_FREE: contextlib.nullcontext[None] = contextlib.nullcontext()  # in place of slots where no limit holds
 
 
 def call(
@@ -85,21 +85,21 @@ class _Called:
         self.map = self.scope.series(task, "call") if self.scope is not None else None
         self.resume = None if self.scope is None else self.scope.resume
         self.ended = False
-        self.index = 0  # given when it begins: a coroutine or generator may never
+        self.index = 0  # set at its begin: a coroutine or generator may never begin
         self.begun = self.zero = 0.0  # when it began, by the wall clock, and by the one that nobody sets
         flow = context.flow_here()
         tags = self.map.header.tags if self.map is not None else task.options.tags
         flow_id, flow_name = ("", "") if flow is None else (flow.id, flow.name)
-        if flow is None and inner is not None:  # a task that runs on a worker knows the names of its flow run
+        if flow is None and inner is not None:  # a task on a worker knows only the names of its flow run
             flow_id, flow_name = inner.run.flow_run_id, inner.run.flow_run_name
         self.run_info = TaskRun(
             task.name, self.map.id if self.map is not None else "inner", 0, 1, flow_id, flow_name, tags, "call",
             version=task.options.version or "",
         )  # fmt: skip
-        self.around: Around | None = None  # once an attempt has begun
+        self.around: Around | None = None  # set once an attempt has begun
         self.misnamed: OptionError | None = None  # why `task_run_name` gave it no name
         self.prints = task.options.log_prints
-        if self.prints is None and inner is None:  # in a task: as it is around
+        if self.prints is None and inner is None:  # inside a task the call follows the task
             self.prints = flow.log_prints if flow is not None else False
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
@@ -118,7 +118,7 @@ class _Called:
                         result = drive.run(self._attempt(args, kwargs))
             except forks.Copied as copy:
                 return copy.outcome()
-            except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and so says its record
+            except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and recorded so
                 result = drive.run(self._crashed(error))
             finally:
                 self._leave(left)
@@ -158,12 +158,12 @@ class _Called:
             await drive.pause(result.delay)
 
     def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The items, as the function makes them; the run ends with them, closing it early completes the run."""
+        """Return a generator of the items; the run ends with them, and closing the generator early completes it."""
         drives = drive.stream_async if self.task.isasync else drive.stream
         return drives(self._items(args, kwargs), self._inside)
 
     def _items(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:
-        """Its attempts: another one follows only one that has given nothing."""
+        """Run the attempts; another one follows only an attempt that has given no item."""
         self._begin(args, kwargs)
         if self.scope is not None:
             self.scope.endings.streams.append(self)
@@ -175,7 +175,7 @@ class _Called:
                     result = yield from self._attempt(args, kwargs, streams=True)
                 finally:
                     slots.__exit__(None, None, None)
-            except GeneratorExit:  # the interpreter goes, and nobody is left to tell
+            except GeneratorExit:  # the interpreter ends: there is no one to report to
                 raise
             except BaseException as error:
                 result = yield from self._crashed(error)
@@ -188,7 +188,7 @@ class _Called:
             yield Sleep(result.delay)
 
     def left_open(self) -> None:
-        """The flow around ends while somebody still holds the generator: as if it had been closed here."""
+        """End the run with the flow around it while the generator is still held, as if it were closed here."""
         self._end(AttemptResult(states.COMPLETED, message="not all of its items were read"))
 
     @contextlib.contextmanager
@@ -219,7 +219,7 @@ class _Called:
             self.map.header.names[self.index] = self.run_info.given_name
 
     def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttemptResult | None:
-        """What an earlier driver of the run has made of this call."""
+        """Return the result that an earlier driver of the run has recorded for this call, if any."""
         if self.resume is None or self.session is None or self.map is None:
             return None
         if not self.resume.single(self.map, self.index, (args, kwargs), ()):
@@ -233,7 +233,7 @@ class _Called:
         return AttemptResult(states.COMPLETED, value)
 
     def _keep(self, result: AttemptResult) -> None:
-        """Leave the value for a later driver of the run."""
+        """Keep the value for a later driver of the run."""
         if self.resume is None or self.session is None or self.map is None:
             return
         if states.is_success(result.code) and self.task.options.persist_result is not False:
@@ -241,10 +241,10 @@ class _Called:
             self.session.calls.keep(self.map.id, self.index, key, result.value)
 
     def _enter(self) -> tuple[TaskContext, Token[TaskContext | None], prints.Started]:
-        """Put this run around what comes; what `_leave` takes back."""
+        """Make this run the current one; returns the argument for `_leave`."""
         outer = context.current_task.get()
         here = TaskContext(self.run_info)
-        if outer is not None:  # part of that task: what is submitted here, or waited for, is its own
+        if outer is not None:  # part of that task, as are its submits and waits
             here.log, here.port, here.chunk, here.position = outer.log, outer.port, outer.chunk, outer.position
             here.scope = outer.scope
         printing = None if self.prints is None else prints.start_prints(self.prints)
@@ -258,7 +258,7 @@ class _Called:
         context.current_task.reset(token)
 
     def _slots(self) -> Inside | None:
-        """Those of limits of the record that hold for this run; the run in which it is called has its own already."""
+        """Return the slots of the record's limits for this run; a call inside a task shares the task's slots."""
         if self.session is None:
             return None
         limits, info, outer = self.session.limits, self.run_info, self.outer
@@ -279,14 +279,14 @@ class _Called:
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True,
             streams=streams,
         )  # fmt: skip
-        if self.misnamed is not None:  # on a worker too such a run has failed before its function is called
+        if self.misnamed is not None:  # as on a worker, the run fails before its function is called
             return finish(self.around, failed(self.misnamed))
         return attempt(self.around, args, kwargs)
 
     def _crashed(self, error: BaseException) -> Generator[Step, Any, AttemptResult]:
-        """How the run ends that something tried to end the program, or this coroutine, in.
+        """End a run in which an exception tried to end the program, or this coroutine was cancelled.
 
-        Of sys.exit its hooks hear, as elsewhere, and of a cancel those for that.
+        Its hooks are called: those for a crash after sys.exit, those for a cancel after a cancel.
         """
         if drive.cancelled(error):
             result = AttemptResult(states.CANCELLED, error=error, message="Cancelled.", reason="cancelled/user")
@@ -316,7 +316,7 @@ class _Called:
         state = self._state(result)
         if return_state and (error is None or isinstance(error, Exception)):
             if self.map is not None:
-                state.data = Future(self.map, self.index)  # who asks it for the exception has handled the failure
+                state.data = Future(self.map, self.index)  # reading the exception from it marks the failure as handled
             elif error is not None:
                 kept(error)
             return state

@@ -1,4 +1,4 @@
-"""In the driver's process items run in the contexts that they were submitted in: a chunk in one, or each in its own."""
+"""Contexts of items in the driver's process: those of their submits, one for a chunk or one for each item."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(chunk: Callable[[ChunkRun], None], work: ChunkRun) -> None:
-    """Run a chunk in the context of its items; where they have several, `work.contexts` says so."""
+    """Run a chunk in the context of its items; sets `work.contexts` where they have several."""
     carried = work.plans[0].stage.carried
     if carried is None:  # another process: what a run sets is not there for those after it
         contextvars.copy_context().run(chunk, work)
@@ -27,7 +27,7 @@ def run(chunk: Callable[[ChunkRun], None], work: ChunkRun) -> None:
 
 
 def _of_all(work: ChunkRun) -> Context | None:
-    """The one context of all stages and items; None where there are several."""
+    """Return the one context of all stages and items; None where there are several."""
     found = None
     for plan, items in zip(work.plans, work.items, strict=True):
         carried = plan.stage.carried
@@ -39,18 +39,18 @@ def _of_all(work: ChunkRun) -> Context | None:
 
 
 def of(work: ChunkRun, number: int, position: int) -> Context:
-    """A context of its own for one stage of one position."""
+    """Return a context of its own for one stage of one position."""
     carried = work.plans[number].stage.carried
     assert carried is not None  # all stages of a chunk run in one process
     return carried.at(work.items[number][position])
 
 
 def apart(take: Callable[..., Any], work: ChunkRun, number: int, plan: Any, position: int, *args: Any) -> Any:
-    """Take a stage of a position in its own context."""
+    """Run a stage of a position in its own context."""
     return of(work, number, position).run(_inside, take, work, number, plan, position, *args)
 
 
 def _inside(take: Callable[..., Any], work: ChunkRun, *args: Any) -> Any:
-    current_task.set(args[-1])  # nothing of ours is known there
+    current_task.set(args[-1])  # the context has none of anabranch's variables
     with prints.prints(work.prints):
         return take(work, *args)

@@ -3,9 +3,9 @@
     task's code --submit, map--> WorkerScope --port.request--> driver: nested_requests --> Scope --> dispatcher
     futures ----wait, result-->      |     <---- how the runs stand, values --------------+
 
-There is one dispatcher, one ledger and one record: the driver's. A `FarMap` here is what the last
-answer told of a map there. Handles that are let go travel with the next request (a finalizer must
-not wait); what is left of them ends with the chunk.
+There is one dispatcher, one ledger and one record: the driver's. A `FarMap` here has the state of a map there as of
+the last answer. Released handles travel with the next request, because a finalizer must not wait; the rest ends with
+the chunk.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ A = TypeVar("A")
 
 
 class FarMap(MapRun):
-    """A map of the driver, as far as this worker knows it."""
+    """A map of the driver, as of the last answer."""
 
     __slots__ = ()
     scope: WorkerScope
@@ -98,27 +98,27 @@ class WorkerScope:
         self.port = task.port
         self.chunk = task.chunk
         self.maps: dict[str, FarMap] = {}
-        self.notes: deque[nested.Note] = deque()  # handles taken and let go, in order
+        self.notes: deque[nested.Note] = deque()  # handles taken and released, in order
         self.feeds: set[Feed] = set()  # iterators that are still pulled
         self._ends: dict[tuple[str, int | None], list[Callable[[], None]]] = {}
         self._watching = False
         self._lock = threading.Lock()
 
     def ask(self, request: nested.Request[A], gave: dict[int, list[Any]] | None = None) -> A:
-        """Send one request to the driver and return its answer; raises what it answers with.
+        """Send one request to the driver and return its answer; raises the exception of the answer.
 
-        A task that waits here on an event loop stands still; the loop's other tasks, which it may wait for, do not.
+        A task that waits here on an event loop blocks; the loop's other tasks, which it may wait for, go on.
 
         Args:
-            gave: what iterators in the request have given, by the id of the iterator; filled where it is given.
+            gave: filled with the elements that iterators in the request have given, by the id of the iterator.
         """
         told, asked = io.BytesIO(), io.BytesIO()
         _Pickler(asked, {} if gave is None else gave).dump(request.parts())
         notes: list[nested.Note] = []
-        with contextlib.suppress(IndexError):  # several threads of the task may ask
+        with contextlib.suppress(IndexError):  # another thread of the task may empty it
             while self.notes:
                 notes.append(self.notes.popleft())
-        _Pickler(told, {}).dump(notes)  # read first there: they may have taken what the request names
+        _Pickler(told, {}).dump(notes)  # the driver reads notes first: the request may name a handle in them
         data = told.getvalue() + asked.getvalue()
         with aside():
             answer: A = self.port.request(self.chunk, self.task.position, request.kind, data)
@@ -138,7 +138,7 @@ class WorkerScope:
     def map(
         self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
     ) -> FutureList:
-        """As in the driver; an iterator stays here and is pulled as far as the map there asks."""
+        """Map as in the driver; an iterator stays here and is pulled as far as the map there asks."""
         args, kwargs = task.binder.bind(args, kwargs)
         feeds: list[Feed] = []
         args = tuple(self._mapped(a, feeds) for a in args)
@@ -156,7 +156,7 @@ class WorkerScope:
         return FutureList(map)
 
     def _mapped(self, value: Any, feeds: list[Feed]) -> Any:
-        """What to map over, as it travels: futures have their values, iterators a feed."""
+        """Return an argument to map over in the form that travels, with a feed in place of an iterator."""
         kind = type(value)
         if kind is Future:
             value = value.result()
@@ -170,13 +170,13 @@ class WorkerScope:
         return feeds[-1].mark
 
     def finish(self) -> None:
-        """Wait until no iterator that the tasks left behind is pulled any more; the slot is lent meanwhile."""
+        """Wait until iterators that the tasks left behind are not pulled any more; the slot is lent meanwhile."""
         for feed in list(self.feeds):
             with contextlib.suppress(RunnerError):
                 self.ask(nested.AwaitFed(feed.mark.number))
 
     def _start(self, request: nested.Submission[A | None], data: bytes) -> A:
-        """Submit; a task that the driver does not know by its digest is sent with a second request."""
+        """Submit; if the driver does not know the task by its digest, send the task with a second request."""
         gave: dict[int, list[Any]] = {}
         found = self.ask(request, gave)
         if found is None:
@@ -207,9 +207,9 @@ class WorkerScope:
         return ended
 
     def hold_on(self, waiter: Waiter, timeout: float | None) -> bool:
-        return waiter.wait(timeout)  # the slot is lent by the thread that watches for ends
+        return waiter.wait(timeout)  # the thread that watches for ends lends the slot
 
-    def interrupted(self, what: object) -> None: ...  # how a task ends is its attempt's business
+    def interrupted(self, what: object) -> None: ...  # the attempt of the task handles it
 
     async def pause(self, map: MapRun, index: int) -> None:
         import asyncio
@@ -252,7 +252,7 @@ class WorkerScope:
         self.ask(nested.CloseStream(map.id, finished))
 
     def barrier(self) -> None:
-        """The record is the driver's: its flow waits for it."""
+        """Do nothing: the flow in the driver waits for the record."""
 
     def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
         if fan_in < 2:
@@ -271,7 +271,7 @@ class WorkerScope:
     def queue_up(
         self, name: str, count: int, hold: bool, on_ready: Callable[[], None] | None
     ) -> tuple[bool, FarTicket | None]:
-        """Whether the driver's record has this limit, and a ticket where it holds."""
+        """Ask whether the driver's record has this limit, and return a ticket where it holds."""
         known, number = self.ask(nested.QueueUp(name, count, hold))
         return known, None if number is None else FarTicket(self, number, name, count, on_ready)
 
@@ -284,7 +284,7 @@ class WorkerScope:
         if start:
             threading.Thread(target=self._watch, name="anabranch-ends", daemon=True).start()
         else:
-            self.ask(nested.AskAgain())  # the watching thread asks anew, for this one too
+            self.ask(nested.AskAgain())  # the watching thread asks again, for this one too
 
     def off_end(self, map: MapRun, index: int | None, call: Callable[[], None]) -> None:
         with self._lock:
@@ -298,7 +298,7 @@ class WorkerScope:
             self.ask(nested.AskAgain())
 
     def _watch(self) -> None:
-        """Ask for the next ends until nobody waits for any; the task's slot is lent meanwhile."""
+        """Ask for the next ends while there are waiters; the task's slot is lent meanwhile."""
         while True:
             with self._lock:
                 keys = list(self._ends)
@@ -314,7 +314,7 @@ class WorkerScope:
                     call()
 
     def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
-        """Tell `call` of items as they end, those already ended first."""
+        """Call `call` for items as they end, first for those that have ended."""
         map.consumers.subscribers.append(call)
         threading.Thread(target=self._follow, args=(map, call), name="anabranch-follow", daemon=True).start()
 
@@ -339,7 +339,7 @@ class WorkerScope:
 
 
 class FarTicket(Ticket):
-    """Slots that the driver holds for a task here."""
+    """A ticket for slots that the driver holds for a task here."""
 
     def __init__(
         self, scope: WorkerScope, number: int, name: str, count: int, on_ready: Callable[[], None] | None
@@ -347,7 +347,7 @@ class FarTicket(Ticket):
         super().__init__({name: count}, {}, functools.partial(scope.ask, nested.GiveSlotsBack(number)), on_ready)
         self._scope = scope
         self._number = number
-        if on_ready is not None:  # a coroutine waits: its loop must go on meanwhile
+        if on_ready is not None:  # a coroutine waits, and its loop must go on meanwhile
             threading.Thread(target=self._watch, name="anabranch-slots", daemon=True).start()
 
     def _watch(self) -> None:
@@ -366,7 +366,7 @@ class FarTicket(Ticket):
 
 
 class _Pickler(_ByValue):  # type: ignore[misc, valid-type]
-    """Futures travel as references: the driver puts its own in their place."""
+    """A pickler that sends futures as references, for which the driver puts its own."""
 
     def __init__(self, file: io.BytesIO, gave: dict[int, list[Any]]) -> None:
         super().__init__(file, 5)
@@ -378,7 +378,7 @@ class _Pickler(_ByValue):  # type: ignore[misc, valid-type]
         return None
 
     def reducer_override(self, value: Any) -> Any:
-        """An iterator that is known to end and gives futures travels as what it gives."""
+        """Pickle a finite iterator over futures as its elements."""
         cls: Any = type(value)
         if kind_of(cls) == ITERATOR and id(value) not in self._gave:
             lifted, found = lift(value, is_future)
@@ -390,7 +390,7 @@ class _Pickler(_ByValue):  # type: ignore[misc, valid-type]
 
 
 def _pickle_of(task: Runnable) -> tuple[bytes, bytes]:
-    """A task's digest, by which the driver knows it again, and its pickle."""
+    """Return a task's digest, by which the driver recognises it, and its pickle."""
     found = _pickled.get(task)
     if found is None:
         data = _ByValue.dumps(task)
@@ -399,5 +399,5 @@ def _pickle_of(task: Runnable) -> tuple[bytes, bytes]:
 
 
 def _begun(index: int) -> nested.News:
-    """How a map stands of which nothing is known but that it has this item."""
+    """Return the news of a map with this item and nothing else known."""
     return nested.News(index + 1, 0, False, index, b"", {}, {}, {}, {}, None)

@@ -37,9 +37,9 @@ class Flow(Generic[P, R_co]):
     value come back as values. `return_state=True` returns the final State and raises nothing. In a class a
     flow is a method, as a task is.
 
-    A generator function, async or not, makes a generator flow, as with tasks: called, it is a generator, whose run
-    begins with the first item and ends with the last one, or completes where it is closed; submitted, or with
-    `return_state=True`, its value is the list of its items. See docs/generators.md.
+    A generator function, async or not, makes a generator flow, as with tasks. Called, it is a generator; the run
+    begins with the first item and ends with the last one, or completes where the generator is closed. Submitted, or
+    with `return_state=True`, its value is the list of its items. See docs/generators.md.
     """
 
     def __init__(self, fn: Callable[P, Any], given: dict[str, Any] | None = None, *, base: FlowOptions | None = None):
@@ -125,20 +125,20 @@ class Flow(Generic[P, R_co]):
         return run.go(args, kwargs, return_state)
 
     def resume(self, run: str, *, changed: str = "ask", return_state: bool = False) -> Any:
-        """Go on with a recorded run of this flow, whose driver is gone: what it has completed does not run again.
+        """Continue a recorded run of this flow without a living driver: completed task runs do not run again.
 
-        The flow's function is called again, with the parameters of then.
+        The flow's function is called again, with the recorded parameters.
 
         Args:
             run: name of the run, its id, or the start of the id.
-            changed: what becomes of completed runs of tasks whose code is another one now: "keep" them, "rerun"
-                them, or "ask", which is an error.
+            changed: the rule for completed runs of tasks with changed code: "keep" them, "rerun" them, or "ask", which
+                    is an error.
             return_state: as in a call.
 
         Raises:
             ResumeError: there is no such run, it was not resumable, or the code of a task has changed.
             RunTakenError: its driver is alive.
-            What a call raises.
+            The exceptions of a call.
         """
         if changed not in ("ask", "keep", "rerun"):
             raise ResumeError(f"changed={changed!r}: give 'ask', 'keep' or 'rerun'")
@@ -201,10 +201,10 @@ class Flow(Generic[P, R_co]):
             wait_for: futures to wait for first, in that thread.
 
         Futures among the arguments are waited for in that thread too; where one did not complete, the flow does not
-        run, and its future is TriggerFailed. The flow around waits for it at
-        its end, and takes it along when it is cancelled. `cancel()` of the future cancels the flow run: its
-        task runs are given up, nothing new begins in it, and what its function does until it ends counts
-        no more. Raises ParameterBindError at once when the arguments do not fit.
+        run, and its future is TriggerFailed. The flow around waits for it at its end, and a cancel of that flow cancels
+        it too. `cancel()` of the future cancels the flow run: its task runs are cancelled, no item of it begins any
+        more, and the rest of its function's work does not count. Raises ParameterBindError at once when the arguments
+        do not fit.
         """
         args, kwargs = self.binder.bind(args, kwargs)
         given = GivenValues(self.name, args, kwargs, wait_for)
@@ -228,7 +228,7 @@ class Flow(Generic[P, R_co]):
 
     @functools.cached_property
     def _runnable(self) -> Runnable:
-        """What its scope knows of it: the task, as it were, of its submitted runs."""
+        """The flow in the form for its scope: as the task of its submitted runs."""
         return Runnable(self.plain_fn, self.name, options.make(TaskOptions, self.name, {}))
 
     def with_options(self, **given: Unpack[FlowKeywords]) -> Flow[P, R_co]:
@@ -295,7 +295,7 @@ class BoundFlow(Bound, Flow[P, R_co]):
     """A flow read from an instance, or from a class where it is a classmethod."""
 
     def resume(self, run: str, **given: Any) -> Any:
-        """As of a flow; the instance is the recorded one."""
+        """Resume as a flow does; the instance is the recorded one."""
         return self.__func__.resume(run, **given)
 
     def set_reference_tasks(self, tasks: Iterable[Runnable | Flow[..., Any] | str]) -> None:

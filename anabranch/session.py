@@ -1,4 +1,4 @@
-"""The session: composition root of a driver. Settings become a runner, a record, a result store.
+"""The session: the wiring of a driver. Settings become a runner, a record, a result store.
 
 One session a program, made when first needed, closed at exit. It is one of the two places (the
 other is `worker`) that choose implementations, and it imports them when chosen.
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 def make_runner(name: str) -> Runner:
-    """A runner from its name, as `flow(runner="dask")` and settings spell it."""
+    """Return a runner by its name, as in `flow(runner="dask")` and in settings."""
     if name in ("thread", "threads"):
         from anabranch.runners.thread.runner import ThreadRunner
 
@@ -74,7 +74,7 @@ def make_runner(name: str) -> Runner:
 
 
 def make_store(settings: Settings) -> ResultStore:
-    """The result store that the settings name: an address with "://" is fsspec's, except for this machine's files."""
+    """Return the result store of the settings: an address with "://" is fsspec's, except for this machine's files."""
     address = settings.results
     if "://" in address and not address.startswith(("file://", "local://")):
         from anabranch.results.remote import RemoteStore
@@ -86,7 +86,7 @@ def make_store(settings: Settings) -> ResultStore:
 
 
 def _store_of(settings: Settings) -> ResultStore:
-    """As `make_store`; raises StoreError where there is no place for one."""
+    """Do as `make_store`; raises StoreError where there is no place for one."""
     why = "" if settings.results else settings_module.home_trouble(settings.home)
     if why:
         raise StoreError(why)
@@ -100,7 +100,7 @@ def _probe_of(store: ResultStore) -> StoreProbe:
 
 
 def open_records(settings: Settings) -> Records:
-    """The record that the settings name; made where there is none."""
+    """Open the record of the settings; made where there is none."""
     from anabranch import records
 
     try:
@@ -115,14 +115,14 @@ def open_records(settings: Settings) -> Records:
 
 
 def recorded(settings: Settings) -> bool:
-    """Whether there may be a record where the settings say."""
+    """Return whether there may be a record at the settings' place."""
     from anabranch import records
 
     return records.recorded(settings.records_place, shared=settings.records_shared)
 
 
 def unrecorded(settings: Settings) -> Session:
-    """A session whose runs are in no record that is kept."""
+    """Return a session that keeps no record."""
     from anabranch.records.memory import MemoryRecords
 
     return Session(settings, records=MemoryRecords())
@@ -132,13 +132,13 @@ class Session:
     """The wiring of one program; see the module's head.
 
     Attributes:
-        process: this one, as the record knows it.
-        runners: those that are at work.
-        scopes: of its flow runs, and of what is submitted outside of flows.
-        keeper: keeps flow runs alive in the record.
-        limits: those of the record, which other programs share.
-        calls: values of plain calls in resumable runs.
-        streams: outermost runs of generator flows whose items are being read.
+        process: this process, as the record has it.
+            runners: the runners in use.
+            scopes: those of its flow runs, and those outside of flows.
+            keeper: keeps flow runs alive in the record.
+            limits: the shared limits of the record.
+            calls: values of plain calls in resumable runs.
+            streams: outermost runs of generator flows that are being read.
     """
 
     def __init__(
@@ -218,13 +218,13 @@ class Session:
         self.records.append(rows)
 
     def flush_records(self) -> None:
-        """Wait until what has ended is in the record."""
+        """Wait until all ended runs are in the record."""
         self.records.flush(timeout=30.0)
 
     # -- what workers and the dispatcher ask ------------------------------------------------------
 
     def _on_request(self, lane: int, request: WorkerRequest) -> None:
-        """A task on a worker outside the driver submits or waits."""
+        """Handle a request of a task on a worker outside the driver."""
         if self._requests is None:
             from anabranch.driver.nested_requests import WorkerRequests
 
@@ -265,7 +265,7 @@ _left: Session | None = None
 
 
 def _begin_anew() -> None:
-    """In a forked copy the next use makes a session; that of the other process is not taken down with this one."""
+    """Reset in a forked copy: the next use makes a session, and the other process's session is left alone."""
     global _current, _current_lock, _left
     _current, _current_lock, _left = None, threading.Lock(), _current
 
@@ -274,14 +274,14 @@ forks.in_copies(_begin_anew)
 
 
 def _inherited() -> Settings | None:
-    """In a forked copy what the other process's session goes by, but for a runner of its own."""
+    """Return, in a forked copy, the settings of the other process's session, without a runner of its own."""
     if _left is None:
         return None
     return _left.settings if isinstance(_left.settings.runner, str) else replace(_left.settings, runner="thread")
 
 
 def current() -> Session:
-    """The program's session, made when first asked for."""
+    """Return the program's session, made at the first call."""
     global _current
     found = _current
     if found is not None and not found.closed:

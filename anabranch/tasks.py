@@ -44,10 +44,10 @@ class Task(Runnable, Generic[P, R_co]):
     a future, `task.map(xs)` a future list. `.fn` is the plain function. In a class a task is a method: read from
     an instance it is bound to it (`BoundTask`); `@classmethod` and `@staticmethod` go under `@task`.
 
-    A generator function, async or not, makes a generator task: submitted, its value is the list of its items;
-    called, it is a generator, whose run begins with the first item and ends with the last one, or completes where
-    it is closed. Such a call is tried again only while it has given nothing, its `timeout_seconds` counts its
-    own code alone, and neither cache nor store have a part in it. See docs/generators.md.
+    A generator function, async or not, makes a generator task. Submitted, its value is the list of its items. Called,
+    it is a generator; the run begins with the first item and ends with the last one, or completes where the generator
+    is closed. Such a call is retried only while it has given no item, its `timeout_seconds` counts its own code alone,
+    and it uses neither cache nor store. See docs/generators.md.
     """
 
     def __init__(
@@ -281,7 +281,7 @@ def _rebuild(
 
 
 def _of_spec(spec: TaskSpec) -> Task[..., Any]:
-    """The Task that a hook is given on a worker."""
+    """Return the Task that a hook gets on a worker."""
     made: Task[..., Any] = Task(spec.fn, None, base=spec.options)
     made.name = spec.name
     return made
@@ -301,7 +301,7 @@ def _source_of(fn: Any, chosen: TaskOptions) -> str | None:
 
 
 def _scope() -> SubmitPort:
-    """Where a submit here goes: on a worker outside the driver its task's own scope, unless a flow was called there."""
+    """Return the scope of a submit here: on a worker outside the driver that of its task, unless a flow was called."""
     here, flow = context.current_task.get(), context.current_flow.get()
     if here is not None:
         here.submits = True
@@ -315,7 +315,7 @@ def _scope() -> SubmitPort:
 
 
 class _Adopted:
-    """The scope of a run whose thread does not know that it is in it."""
+    """The scope of a run for a thread that was started in it and has no context of it."""
 
     def __init__(self, origin: strays.Origin) -> None:
         self.origin = origin

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _SUCCESS = (COMPLETED, CACHED)
-TOGETHER = 1024  # futures of a list whose handles are taken at once
+TOGETHER = 1024  # futures of a list with handles taken at once
 
 
 class Future(ValueSource, Generic[R_co]):
@@ -50,7 +50,7 @@ class Future(ValueSource, Generic[R_co]):
 
     @property
     def state(self) -> State[R_co]:
-        """How the run stands now, without waiting."""
+        """The state of the run now, without waiting."""
         found = self._map.state(self._index)
         if found.is_final():
             found.data = self
@@ -97,7 +97,7 @@ class Future(ValueSource, Generic[R_co]):
         map, index = self._map, self._index
         if map.codes[index] in _SUCCESS:
             return self.value()
-        if map.codes[index] <= CACHED:  # its value was lost just now, and is made again, or was
+        if map.codes[index] <= CACHED:  # its value was lost just now; the item runs again, or has
             return self.result(timeout, raise_on_failure)
         map.mark_handled(index)
         error = exception_of(map, index)
@@ -126,7 +126,7 @@ class Future(ValueSource, Generic[R_co]):
             raise map.error or UnfinishedRun(f"{self!r} never came to run: its map ended after {len(map.codes)} items")
 
     def value(self) -> Any:
-        """The value of a completed run, the exception of another; see `result`."""
+        """Return the value of a completed run, the exception of another; see `result`."""
         map, index = self._map, self._index
         if map.codes[index] in _SUCCESS:
             if self._released:
@@ -146,7 +146,7 @@ class Future(ValueSource, Generic[R_co]):
     # -- acting ----------------------------------------------------------------------------------
 
     def cancel(self) -> bool:
-        """Give the run up: it never starts, or is stopped where the runner can; False when it had ended."""
+        """Cancel the run: it never starts, or is stopped where the runner can; False when it had ended."""
         if self.done():
             return False
         self._map.scope.cancel(self._map, (self._index,))
@@ -162,7 +162,7 @@ class Future(ValueSource, Generic[R_co]):
         scope.on_end(self._map, self._index, ended)
 
     def release(self) -> None:
-        """Let the value go now; asking for it later raises ResultReleased. Idempotent."""
+        """Release the value now; reading it later raises ResultReleased. Idempotent."""
         if not self._released:
             self._released = True
             self._map.scope.drop_handle(self._map, self._index)
@@ -172,7 +172,7 @@ class Future(ValueSource, Generic[R_co]):
             if not self._released:
                 self._released = True
                 self._map.scope.drop_handle_soon(self._map, self._index)
-        except AttributeError:  # half made, or the interpreter is going down
+        except AttributeError:  # half made, or the interpreter is ending
             pass
 
     def __eq__(self, other: object) -> bool:
@@ -246,7 +246,7 @@ class FutureList(Generic[R_co]):
         return Future(self._map, index)
 
     def _each(self, items: Iterable[int]) -> Iterator[Future[R_co]]:
-        """Futures of these items, made one at a time; their handles are taken for many at once."""
+        """Yield futures of these items, made one at a time; handles are taken for many at once."""
         map, left = self._map, iter(items)
         while some := tuple(islice(left, TOGETHER)):
             map.scope.take_handles(map, some)
@@ -265,15 +265,15 @@ class FutureList(Generic[R_co]):
 
     @property
     def states(self) -> States[R_co]:
-        """A state per item, as they stand now: one object, which makes each when it is asked for."""
+        """The states of all items as of now: one object, which makes each State on demand."""
         return States(self._map.scope.moment(self._map), self)
 
     def item_origin(self, index: int) -> tuple[Any, int]:
-        """For a state that was handed out: the run that has its value."""
+        """Return, for a state that was handed out, the run that has its value."""
         return self._map, index
 
     def item_value(self, index: int) -> Any:
-        """For a state that was handed out: the value of an item that has ended, or its exception."""
+        """Return, for a state that was handed out, the value or exception of its ended item."""
         map = self._map
         if map.codes[index] in _SUCCESS:
             if self._released:
@@ -284,7 +284,7 @@ class FutureList(Generic[R_co]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many items are in which state."""
+        """The number of items in each state."""
         found = Counts(self._map.codes).as_dict()
         flying = min(self._map.queue.sent, found.get("Pending", 0))
         if flying:
@@ -309,7 +309,7 @@ class FutureList(Generic[R_co]):
 
     @property
     def bytes_released(self) -> int:
-        """Bytes of this map's values that were let go with their last reader so far."""
+        """Bytes of this map's values that were released with their last reader so far."""
         return self._map.footprint.released
 
     def done(self) -> bool:
@@ -368,7 +368,7 @@ class FutureList(Generic[R_co]):
         return stream(self._map, raise_on_failure, self)
 
     def reduce(self: FutureList[_T], fn: Callable[[_T, _T], _T], *, fan_in: int = 64) -> Future[_T]:
-        """Combine all values pairwise on the workers, as a tree; a future of the one value.
+        """Combine all values pairwise on the workers, as a tree; returns a future of the one value.
 
         Args:
             fn: takes two values and gives one; must be associative.
@@ -379,11 +379,11 @@ class FutureList(Generic[R_co]):
     # -- acting ----------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Give up all items that have not ended; finished ones stay."""
+        """Cancel all items that have not ended; finished ones stay."""
         self._map.scope.cancel(self._map, None)
 
     def release(self) -> None:
-        """Let all values go that nobody else reads. Idempotent."""
+        """Release all values without other readers. Idempotent."""
         if not self._released:
             self._released = True
             self._map.scope.drop_list(self._map)
@@ -415,7 +415,7 @@ class FutureList(Generic[R_co]):
 
 
 def is_future(value: object) -> bool:
-    """Whether a value stands for that of a run, by its type, a State as well; what a mock says it is does not count."""
+    """Return whether a value stands for a run's value (a State does too), by its type; mocks do not count."""
     kind = type(value)
     return kind is Future or kind is FutureList or issubclass(kind, State)
 

@@ -34,7 +34,7 @@ def _opt(default: Any, check: Callable[[Any], Any], doc: str, *older: str) -> An
     return field(**given, metadata={"check": check, "doc": doc, "older": older})
 
 
-# Of maps, whose options their task may give.
+# Options of maps, which a task may give.
 _CHUNK = ("auto", check.auto, 'Items of a map in one chunk. "auto" sizes chunks by measured durations.')
 _WINDOW = ("auto", check.auto, 'Items of a map that may be ahead of a reader of `.results()`.')
 _KEEP = (
@@ -48,7 +48,7 @@ _KEEP = (
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What tasks and flows have in common."""
+    """The options that tasks and flows have in common."""
 
     name: str | None = _opt(None, check.text, "Shown in logs and records. Without one: the function's name.")
     description: str | None = _opt(None, check.text, "A text for readers of the code. Nothing reads it.")
@@ -159,19 +159,19 @@ class TaskOptions(RunOptions):
     keep: str = _opt(*_KEEP)
 
     def of_maps(self) -> MapOptions:
-        """What its maps have where they are told nothing else."""
+        """Return the options of its maps, where a map has no own ones."""
         return MapOptions(self.chunk, self.window, self.keep)
 
     @property
     def hooked(self) -> bool:
-        """Whether anything of the user's runs at a transition on the worker."""
+        """Return whether user code runs at a transition on the worker."""
         return bool(
             self.on_running or self.on_completion or self.on_failure or self.on_retry or self.state_handlers
         )
 
     @property
     def watched(self) -> bool:
-        """Whether some function of the user's is given the Task, or its run."""
+        """Return whether a function of the user's gets the Task, or its run."""
         policies = getattr(self.cache_policy, "policies", (self.cache_policy,))
         keyed = self.cache_key_fn or any(getattr(policy, "cache_key_fn", None) for policy in policies)
         return bool(self.hooked or self.on_crashed or self.on_cancellation or self.retry_condition_fn or keyed)
@@ -182,7 +182,7 @@ class TaskOptions(RunOptions):
         return policy or self.cache_key_fn is not None
 
     def needs(self) -> dict[str, float]:
-        """Resources of one item; empty when it needs one slot and nothing else."""
+        """Return the resources of one item; empty when it needs just one slot."""
         wanted = dict(self.resources)
         for name, amount in (("cpus", self.cpus), ("gpus", self.gpus), ("memory", self.memory)):
             if amount is not None:
@@ -240,7 +240,7 @@ def make(kind: type[O], where: str, given: Mapping[str, Any], base: O | None = N
     """Options of `kind` from keywords, laid over `base`.
 
     Args:
-        where: who is being defined, for messages: ``@task 'load'``.
+        where: the task or flow, for messages: ``@task 'load'``.
         given: the keywords as the user wrote them.
         base: options that keywords not given fall back to (`with_options`).
 
@@ -264,7 +264,7 @@ def make(kind: type[O], where: str, given: Mapping[str, Any], base: O | None = N
 
 
 def told(kind: type[RunOptions], indent: str) -> str:
-    """What `help` says of the options of `kind`: a paragraph each, indented."""
+    """Return the text of `help` for the options of `kind`: a paragraph each, indented."""
     parts = []
     for one in fields(kind):
         text = one.metadata["doc"].replace("\n", f"\n{indent}    ")
@@ -273,7 +273,7 @@ def told(kind: type[RunOptions], indent: str) -> str:
 
 
 def default_of(option: Field[Any]) -> Any:
-    """What an option is where it is not given."""
+    """Return the default of an option."""
     return option.default if option.default_factory is MISSING else option.default_factory()
 
 

@@ -1,4 +1,4 @@
-"""Runs that have ended elsewhere, as a scope knows them: of States that hold their value themselves.
+"""Runs that have ended elsewhere, for a scope: those of States that hold their value themselves.
 
     t(x, return_state=True), child(return_state=True), Completed(data=5)   --State as an argument-->   an upstream
 
@@ -40,7 +40,7 @@ class Knowing(ScopePort, Protocol):
 
 
 def run_of(scope: Knowing, state: State) -> tuple[MapRun, int]:
-    """The run that a State stands for, as an upstream; raises UnfinishedRun where it is not final."""
+    """Return the run that a State stands for, as an upstream; raises UnfinishedRun where it is not final."""
     found = state.origin()
     if found is not None:
         return found
@@ -63,23 +63,23 @@ def run_of(scope: Knowing, state: State) -> tuple[MapRun, int]:
 
 
 def _key_of(state: State, of: MapRun | None, index: int) -> bytearray | None:
-    """What a resumable run's calls are told apart by that read this State: its run's key, else what it holds."""
+    """Return the key of a State for the calls of a resumable run that read it: its run's key, else its value's."""
     if of is not None and of.resume.keys is not None:
         return of.resume.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
     held = states.resolve_data(state.data) if state.is_completed() else (state.name, state.message)
     try:
         return bytearray.fromhex(hash_value(held, None, "a State's value"))[:DIGEST_BYTES]
-    except SerializationError:  # like nothing else: what reads it runs again
+    except SerializationError:  # it equals no other: its readers run again
         return None
 
 
 def ended_run(
     scope: Knowing, state: State, of: MapRun | None = None, index: int = 0, spec: TaskSpec | None = None
 ) -> MapRun:
-    """A map of one item, which has ended so; neither the dispatcher nor the record know it.
+    """Make a map of one item that has ended so; it is not in the dispatcher, and not in the record.
 
     Args:
-        of: the map whose item it is: the key of a resumable run is that item's, and so is a failure.
+        of: the map of the item: its key in a resumable run is that item's, and so is a failure.
     """
     if spec is None:
         spec = _NOBODY if of is None else of.spec
@@ -101,7 +101,7 @@ def ended_run(
 
 
 def left(scope: Knowing, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> MapRun:
-    """The run of a state that did not complete and was not raised: the state's exception is that run's from here on.
+    """Return the run of a state that did not complete and was not raised; the state's exception belongs to that run.
 
     Reading it handles the failure, and so the failure that was its cause.
     """

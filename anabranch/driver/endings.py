@@ -1,4 +1,4 @@
-"""How the runs of a scope come to their end: waited for, or cancelled; and which failures were unhandled."""
+"""The end of a scope's runs: waiting for them, cancelling them, and finding unhandled failures."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Child(Ending, Protocol):
 
 
 class Stream(Protocol):
-    """A call of a generator whose items are read one by one."""
+    """A call of a generator task or flow."""
 
     def left_open(self) -> None: ...
 
@@ -59,12 +59,12 @@ class Endings:
     """The runs that belong to a scope, and have to end with it.
 
     Args:
-        flow_run_id: of the scope; "" outside of flows.
+        flow_run_id: that of the scope; "" outside of flows.
 
-    Attributes:
-        maps: maps and series that began here.
-        left: what ended without a place in the record, and did not raise.
-        called_flows: how many flow runs were called here, and are counted in no map.
+        Attributes:
+            maps: maps and series that began here.
+            left: runs that ended without a place in the record, and did not raise.
+            called_flows: how many flow runs were called here, and are counted in no map.
         children: flow runs that began here and have not ended.
         submitted: submitted flows by series and item, until they are over.
         streams: calls of generator tasks that have begun and not ended.
@@ -82,11 +82,11 @@ class Endings:
         self._flow_run_id = flow_run_id
 
     def forget(self) -> None:
-        """Let go of what has ended."""
+        """Forget the runs, which have ended."""
         self.maps, self.left, self.called_flows = [], [], 0
 
     def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
-        """Wait for an item or a whole map; Ctrl-C meanwhile gives it up."""
+        """Wait for an item or a whole map; Ctrl-C meanwhile cancels it."""
         try:
             return self._waiting.wait(map, index, timeout)
         except KeyboardInterrupt:
@@ -94,11 +94,11 @@ class Endings:
             raise
 
     def unfinished(self) -> list[MapRun]:
-        """Maps that have not ended; to be asked under the pump's lock."""
+        """Return the maps that have not ended; call it under the pump's lock."""
         return [m for m in self.maps if m.done < len(m.codes) or (m.kind == "map" and not m.closed)]
 
     def wait_all(self, timeout: float | None = None) -> bool:
-        """Wait for everything submitted here."""
+        """Wait for all runs that were submitted here."""
         while True:
             open_maps = self._pump.inspect(self.unfinished)
             if not open_maps:
@@ -111,7 +111,7 @@ class Endings:
                     return False
 
     def cancel_all(self, *, expected: bool = False, by: str = "flow-end") -> None:
-        """Cancel what has not ended; `expected`: the flow says that it ends so, so no run of it is a failure."""
+        """Cancel the unfinished runs; `expected`: the flow ends so on purpose, and none of them is a failure."""
         for child in tuple(self.children):
             child.cancel(by)
         decided = {key for key, flow in tuple(self.submitted.items()) if not flow.cancel(by)}
@@ -123,8 +123,8 @@ class Endings:
                 map.mark_handled(index)
 
     def interrupted(self, what: Iterable[tuple[MapRun, int | None]]) -> None:
-        """Ctrl-C outside of flows: cancel what is waited for, and what that alone waits for; what has ended stays."""
-        if self._flow_run_id or context.task_around() is not None:  # flows end in their own way, and their tasks
+        """Handle Ctrl-C outside of flows: cancel the awaited runs, and the runs that only these wait for."""
+        if self._flow_run_id or context.task_around() is not None:  # flows and their tasks have their own way to end
             return
         wanted = list(what)
         for map, index in wanted:
@@ -134,7 +134,7 @@ class Endings:
         self._pump.dispatch(give_up, self._pump.dispatcher.board, wanted, self.unfinished(), "ctrl-c")
 
     def wait_cancelled(self, timeout: float) -> None:
-        """Wait for submitted flows that were cancelled: their functions may be at work still, and record their end."""
+        """Wait for cancelled submitted flows, which may still run their functions, and record their ends."""
         until = time.monotonic() + timeout
         for flow in tuple(self.submitted.values()):
             if flow.exists:
@@ -146,13 +146,13 @@ class Endings:
             call.left_open()
 
     def stop_pulling(self) -> None:
-        """Take no more from iterators: their reader is gone, and they may be endless."""
+        """Pull no more from iterators: their reader is gone, and they may be endless."""
         for map in self._pump.inspect(self.unfinished):
             if map.inputs.source is not None and not map.closed:
                 self._pump.dispatch(functools.partial(self._pump.dispatcher.board.cancel_map, map, unpulled_only=True))
 
     def unhandled(self) -> tuple[int, int, tuple[MapRun, int] | None]:
-        """(unhandled failures, all runs, the first (map, index))."""
+        """Return (unhandled failures, all runs, the first failure's (map, index))."""
         total = self.called_flows
         bad = 0
         first: tuple[MapRun, int] | None = None

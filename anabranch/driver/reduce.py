@@ -1,4 +1,4 @@
-"""A reduce: all values of a map combined on the workers, as a tree of single runs."""
+"""Reduce: combines all values of a map on the workers, as a tree of single runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Submitting(Protocol):
 
 
 def reduce_tree(scope: Submitting, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
-    """A future of the one value that `fn` makes of a map's, `fan_in` of them at a step; waits for the map's length."""
+    """Return a future of the combined value of a map, `fan_in` values at a step; waits for the map's length."""
     if fan_in < 2:
         raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
     combine = Combine(getattr(fn, "fn", fn))
@@ -58,7 +58,7 @@ def reduce_tree(scope: Submitting, map: MapRun, fn: Callable[[Any, Any], Any], f
 
 
 def _leave_combine(scope: Submitting, series: MapRun, place: int, below: MapRun, read: range) -> None:
-    """One combining step of values of the level below: readers, not futures, keep them."""
+    """Submit one combining step; its readers, not futures, keep the values of the level below."""
     item: Any = (tuple(Hole(n) for n in range(len(read))), {})
     upstreams = tuple(Upstream(below, index) for index in read)
     if scope.resume is not None:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import Runner
 
-CLOSE_SECONDS = 5.0  # at most, for what still runs on a runner that is closed with work left
+CLOSE_SECONDS = 5.0  # longest wait for running chunks when a runner is closed with work left
 
 
 class Lanes(Protocol):
-    """Where runners are put to work."""
+    """The contract of the pump's lanes, to which runners are added."""
 
     def add_runner(self, runner: Runner) -> int: ...
     def drop_runner(self, lane: int, *, cancel: bool = False, timeout: float | None = None) -> None: ...
@@ -30,20 +30,20 @@ class InUse:
     """A runner that a session uses: its lane, how many scopes use it, and since when none does.
 
     Args:
-        wanted: what the user gave: a name or a class, for one that is shared and kept warm, or an object.
+        wanted: the user's choice: a name or a class, for a runner that is shared and kept warm, or an object.
     """
 
     def __init__(self, lane: int, runner: Runner, wanted: Any) -> None:
         self.lane = lane
         self.runner = runner
         self.named = isinstance(wanted, (str, type))
-        self.scope: Any = None  # of what is submitted in its `with` block
+        self.scope: Any = None  # for submits in its `with` block
         self.users = 0
         self.idle_since = 0.0
         self._users_object = weakref.ref(wanted) if runner is not wanted and not self.named else None
 
     def serves(self, wanted: Any) -> bool:
-        """Whether it is this one that the user means: an object may have the id of one that has gone."""
+        """Return whether this is the runner that the user means: an object may have the id of one that is gone."""
         return self._users_object is None or self._users_object() is wanted
 
     @property
@@ -52,7 +52,7 @@ class InUse:
         return not self.users and self._users_object is not None and self._users_object() is None
 
     def over(self, limit: float) -> bool:
-        """Whether it will not be used again: idle since before `limit`, out of reach, or closed by the user's block."""
+        """Return whether it will not be used again: idle since before `limit`, unreachable, or closed by its block."""
         if self.users:
             return False
         if self.named:
@@ -65,11 +65,11 @@ class InUse:
 
 
 class RunnerPool:
-    """Each is started when first wanted, and closed when it is out of use.
+    """The runners of one session; each is started at first use, and closed when it is out of use.
 
     Args:
-        make: a runner from its name.
-        dropped: is told of the lane of one that was closed.
+        make: makes a runner from its name.
+        dropped: called with the lane of a runner that was closed.
     """
 
     def __init__(self, lanes: Lanes, make: Callable[[str], Runner], dropped: Callable[[int], object]) -> None:
@@ -77,11 +77,11 @@ class RunnerPool:
         self._lanes = lanes
         self._make = make
         self._dropped = dropped
-        self._left: list[InUse] = []  # out of reach, and another one has their id
+        self._left: list[InUse] = []  # unreachable ones with an id that another object has now
         self._lock = threading.RLock()
 
     def use(self, wanted: Any) -> InUse:
-        """The runner of a name or class (shared, kept warm), or of the user's own object."""
+        """Return the runner of a name or class (shared, kept warm), or of the user's own object."""
         named = isinstance(wanted, (str, type))
         key = wanted if named else id(wanted)
         known = self.known.get(key)
@@ -122,8 +122,8 @@ class RunnerPool:
         self._close(over)
 
     def _close_unreachable(self) -> None:
-        """Before another one starts: a runner an iteration is not to pile up until somebody looks for idle ones."""
-        self._lanes.flush()  # futures that have gone may be what still holds one
+        """Close unreachable runners before another one starts: a loop that makes runners must not pile them up."""
+        self._lanes.flush()  # a dead future may be the last object that holds a runner
         with self._lock:
             over = [self.known.pop(k) for k, used in list(self.known.items()) if used.unreachable]
             over += self._left
@@ -132,12 +132,12 @@ class RunnerPool:
 
     def _close(self, over: list[InUse]) -> None:
         for used in over:
-            unheard = used.unreachable  # what it still runs has no reader
+            unheard = used.unreachable  # the results of its running chunks will not be read
             self._lanes.drop_runner(used.lane, cancel=unheard, timeout=CLOSE_SECONDS if unheard else None)
             self._dropped(used.lane)
 
     def close(self) -> list[RunnerError]:
-        """Close all; what went wrong with any."""
+        """Close all runners; returns the errors."""
         with self._lock:
             over = [*self.known.values(), *self._left]
             self.known.clear()

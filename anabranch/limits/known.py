@@ -1,4 +1,4 @@
-"""Which limits the record has: those that hold, and those that are switched off."""
+"""The limits in the record: active and inactive ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from anabranch.core.limits import Limit, LimitStore
     from anabranch.engine.limits import Look
 
-OLD_SECONDS = 10.0  # the list of limits is old then
+OLD_SECONDS = 10.0  # after so long the list of limits is old
 
 
 class LimitedWork(Protocol):
-    """What sends maps under limits: the dispatcher. Callable from any thread."""
+    """The contract of the dispatcher for maps under limits. Callable from any thread."""
 
     def apply_limits(self, slots: Sequence[str], rates: Sequence[str]) -> None: ...
     def look_at_limits(self) -> Look: ...
@@ -24,14 +24,14 @@ class LimitedWork(Protocol):
 
 
 class KnownLimits:
-    """What this program knows of the limits in the record.
+    """This program's view of the limits in the record.
 
     Args:
-        maps: are told which limits hold for them.
+        maps: takes the limits that hold.
 
     Attributes:
         holding: by name, the limits that hold.
-        changed: whether they are others than when this was last set to False.
+        changed: whether they have changed since this was last set to False.
     """
 
     def __init__(self, store: LimitStore, maps: LimitedWork) -> None:
@@ -44,15 +44,15 @@ class KnownLimits:
         self._lock = threading.Lock()
 
     def knows(self, name: str) -> bool:
-        """Whether the record has a limit of this name, even one that does not hold just now."""
+        """Return whether the record has a limit of this name, even an inactive one."""
         return name in self.holding or name in self._off
 
     def old(self) -> bool:
-        """Whether the last look was a while ago."""
+        """Return whether the list was read long ago."""
         return time.monotonic() - self._refreshed > OLD_SECONDS
 
     def refresh(self) -> bool:
-        """See which limits there are, and say whether they have changed. Raises RecordsError."""
+        """Read the limits, and note whether they have changed. Raises RecordsError."""
         self._refreshed = time.monotonic()
         limits = self._store.limits()
         found = {limit.name: limit for limit in limits if limit.active}

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from anabranch.limits.known import LimitedWork
     from anabranch.limits.tickets import Ticket
 
-LATE_SECONDS = 0.05  # starts under a rate that come later than this are lost, so that they do not come together
+LATE_SECONDS = 0.05  # starts that are later than this are lost, so that they do not come together
 
 
 class Rates:
-    """What this program has reserved of starts; used by one thread.
+    """The starts that this program has reserved; used by one thread.
 
     Args:
-        clock: whose wall clock the record's times are by.
-        maps: begin runs under rates.
-        begin: lets a ticket in that has all its starts.
+        clock: its wall clock is that of the record's times.
+        maps: the maps that begin runs under rates.
+        begin: grants a ticket that has all its starts.
     """
 
     def __init__(
@@ -38,15 +38,15 @@ class Rates:
         self._again: dict[str, float] = {}  # by limit: when to ask for more
 
     def ask_anew(self) -> None:
-        """The rates may be others: do not wait for the times at which more was to be asked for."""
+        """Forget the times of the next requests, because the rates may have changed."""
         self._again.clear()
 
     def pace(self, waiting: Sequence[Ticket], maps: dict[str, int], now: float) -> float:
-        """Reserve starts ahead of their time and hand them out at it; when the next thing is due.
+        """Reserve starts ahead of their time and hand them out at it; returns the next due time.
 
         Args:
-            waiting: tickets that are not let in yet.
-            maps: by limit, how many starts maps want.
+            waiting: tickets that are not granted yet.
+            maps: by limit, the number of starts that maps want.
         """
         queues: dict[str, list[Ticket]] = {}
         for ticket in waiting:
@@ -73,7 +73,7 @@ class Rates:
         return due
 
     def _reserve(self, name: str, wanted: int, now: float) -> list[float]:
-        """Starts to come, after asking for more if some are missing and it is of use."""
+        """Return the coming starts, after a request for more if some are missing and the request may help."""
         times = self._starts.setdefault(name, [])
         if wanted > len(times) and now >= self._again.get(name, 0.0):
             found = self._store.start(name, wanted - len(times))
@@ -83,7 +83,7 @@ class Rates:
         return times
 
     def _started(self, tickets: list[Ticket], name: str) -> None:
-        """One start for the first ticket that waits for one."""
+        """Give one start to the first ticket that waits for one."""
         ticket = tickets[0]
         ticket.starts[name] -= 1
         if ticket.starts[name]:
@@ -95,7 +95,7 @@ class Rates:
 
 
 def take_due(times: list[float], now: float) -> int:
-    """Take off the starts whose time has come, and say how many of them may begin.
+    """Take off the starts that are due, and return how many of them may begin.
 
     Starts that fell due while this thread did not run would begin all at once, above the rate. Those that are more
     than LATE_SECONDS late are lost. The last of them is not, so that a program that is always late gets on.

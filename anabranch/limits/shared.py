@@ -1,12 +1,12 @@
-"""What this program holds of the limits in its record, which other programs share.
+"""The slots that this program holds of shared limits in its record.
 
     maps that wait -> Dispatcher.limits --WantSlots--.
     concurrency(), flows, plain calls -----Ticket----+--nudge--> one thread <--> LimitStore: acquire, release, renew,
     maps may send <- open_limits -- slots, starts ---'                           standing, start
 
-One thread does all input and output and owns all tables, so the dispatcher sees room and nothing else. Slots are
-taken in batches, go from run to run here while there is work, and back when there was none for a moment or when
-other programs wait and this one has more than its share. No limit in the record: no thread, no question.
+One thread does all input and output and owns all tables, so the dispatcher sees only free room. Slots are taken in
+batches and pass from run to run here while there is work. They go back after a moment without work, or when other
+programs wait and this one has more than its share. Without limits in the record there is no thread and no query.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from anabranch.engine.limits import Look
     from anabranch.limits.known import LimitedWork
 
-    Taker = Ticket | tuple[str, ...]  # of slots: a ticket, or maps under these limits
+    Taker = Ticket | tuple[str, ...]  # takes slots: a ticket, or the maps under these limits
 
-SHORTEST_SECONDS = 0.002  # between looks while starts under a rate are due
-POLL_SECONDS = 0.05  # between looks while slots are held or waited for
-LATEST_SECONDS = 0.2  # the longest between two questions for slots that were not free
+SHORTEST_SECONDS = 0.002  # between turns while starts under a rate are due
+POLL_SECONDS = 0.05  # between turns while slots are held or waited for
+LATEST_SECONDS = 0.2  # the longest time between two requests for slots that were not free
 LINGER_SECONDS = 0.2  # slots without use here are kept for so long
 LOOK_SECONDS = 1.0  # between looks at other programs that wait
 
 
 class Round:
-    """One turn of the thread: what is spare, how much room maps have, what goes back."""
+    """One turn of the thread: the spare slots, the room of maps, the slots to give back."""
 
     def __init__(self, now: float, look: Look, held: dict[str, int], inside: dict[str, int]) -> None:
         self.now = now
@@ -51,7 +51,7 @@ class Round:
         self.back: dict[str, int] = {}
 
     def give(self, names: Sequence[str], places: int) -> None:
-        """So much more room for maps."""
+        """Give maps so much more room."""
         for name in names:
             self.rooms[name] = self.rooms.get(name, 0) + places
 
@@ -62,8 +62,8 @@ class SharedLimits:
     Args:
         store: the record's limits.
         holder: this program.
-        maps: those that wait for limits; what they want is told by `nudge`.
-        clock: where time comes from.
+        maps: the maps under limits; `nudge` tells that they want slots.
+            clock: source of time.
     """
 
     def __init__(self, store: LimitStore, holder: Holder, maps: LimitedWork, clock: Clock) -> None:
@@ -71,51 +71,51 @@ class SharedLimits:
         self._holder = holder
         self._maps = maps
         self._known = KnownLimits(store, maps)
-        self._start_lock = threading.Lock()  # taken under the pump's, as that one is under the other
+        self._start_lock = threading.Lock()  # taken while the pump's lock is held
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._came: deque[Ticket] = deque()
-        # From here on the thread's own.
+        # The fields from here on belong to the thread.
         self._waiting: list[Ticket] = []
         self._inside: list[Ticket] = []
         self._held: dict[str, int] = {}
-        self._keep: dict[str, int] = {}  # others wait: no more than so many
-        self._idle: dict[str, float] = {}  # since when slots are held without use
+        self._keep: dict[str, int] = {}  # the most slots to keep while others wait
+        self._idle: dict[str, float] = {}  # the time since which slots are held without use
         self._rates = Rates(store, clock, maps, self._let_in)
-        self._asked: list[Ask] = []  # in vain
+        self._asked: list[Ask] = []  # requests that were not met
         self._ask_at = self._look_at = self._renewed = 0.0
         self._patience = POLL_SECONDS
 
     # -- for everybody ---------------------------------------------------------------------------
 
     def known(self, name: str) -> bool:
-        """Whether the record has a limit of this name, even one that does not hold just now."""
+        """Return whether the record has a limit of this name, even an inactive one."""
         return self._known.knows(name)
 
     def of_task(self, name: str, tags: Sequence[str]) -> dict[str, int]:
-        """What a run of a task needs: one slot of each limit that holds for it."""
+        """Return the slots that a run of a task needs: one of each limit that holds for it."""
         holding = self._known.holding
         if not holding:
             return {}
         return {limit: 1 for limit in (f"task:{name}", *(f"tag:{tag}" for tag in tags)) if limit in holding}
 
     def refresh(self) -> None:
-        """See which limits there are. Raises RecordsError."""
+        """Read the limits of the record. Raises RecordsError."""
         if self._known.refresh() and self._thread is not None:
             self.nudge()
 
     def keep_up(self) -> None:
-        """See which limits there are, unless that was done a moment ago (the keeper does while runs go on)."""
+        """Read the limits, unless that was done a moment ago (the keeper does it while runs go on)."""
         if self._known.old():
             self.refresh()
 
     def ticket(
         self, names: Mapping[str, int], *, hold: bool = True, on_ready: Callable[[], None] | None = None
     ) -> Ticket | None:
-        """Queue up for slots (unless not to `hold`) and starts; None when none of these limits is in the record.
+        """Queue for starts and, with `hold`, for slots; None when none of these limits is in the record.
 
-        `on_ready` is called by the thread here: it must not block.
+        The thread here calls `on_ready`, which must not block.
         """
         holding = self._known.holding
         known = [(limit, count) for name, count in names.items() if (limit := holding.get(name)) is not None]
@@ -132,7 +132,7 @@ class SharedLimits:
         return ticket
 
     def nudge(self) -> None:
-        """There may be something to do; never blocks."""
+        """Wake the thread; never blocks."""
         if self._thread is None:
             with self._start_lock:
                 if self._thread is None and not self._closed:
@@ -141,7 +141,7 @@ class SharedLimits:
         self._wake.set()
 
     def close(self) -> None:
-        """Give everything back."""
+        """Give all slots back."""
         self._closed = True
         self._wake.set()
         if self._thread is not None:
@@ -162,12 +162,12 @@ class SharedLimits:
                 return
             try:
                 pause = self._round(time.monotonic())
-            except AnabranchError as error:  # the record cannot be used just now: what is held stays held
+            except AnabranchError as error:  # the record cannot be used just now: held slots stay held
                 logs.warn(f"limits: {error}")
                 pause = 1.0
 
     def _round(self, now: float) -> float | None:
-        """Look, hand out, give back, ask; how long until the next time."""
+        """Read, hand out, give back, request; returns the seconds until the next turn."""
         self._tickets()
         if self._known.changed:
             self._known.changed = False
@@ -198,7 +198,7 @@ class SharedLimits:
         self._inside = [ticket for ticket in self._inside if not ticket.given_back]
 
     def _look_around(self, now: float) -> None:
-        """See the limits, the leases and the programs that wait; give a sign of life when it is time."""
+        """Read the limits, the leases and the waiting programs; renew the leases when it is time."""
         late = now - self._renewed
         if late >= RENEW_SECONDS:
             self._store.renew(self._holder)
@@ -223,7 +223,7 @@ class SharedLimits:
                 self._keep[name] = keep
 
     def _too_many(self, this: Round) -> None:
-        """Unused slots that others wait for go back."""
+        """Give unused slots back that other programs wait for."""
         for name, keep in self._keep.items():
             count = min(this.spare.get(name, 0), self._held.get(name, 0) - keep)
             if count > 0:
@@ -231,7 +231,7 @@ class SharedLimits:
                 this.back[name] = count
 
     def _share_out(self, this: Round) -> list[tuple[Ask, Taker]]:
-        """Hand out what is spare, tickets first, and return what to ask for, with its takers."""
+        """Hand out spare slots, tickets first, and return the requests for the rest, with their takers."""
         asks: list[tuple[Ask, Taker]] = []
         for ticket in [ticket for ticket in self._waiting if not ticket.held]:
             left = _missing(ticket.needs, 1, this.spare)
@@ -245,7 +245,7 @@ class SharedLimits:
         return asks
 
     def _admit(self, ticket: Ticket) -> None:
-        """A ticket has its slots; without a rate it is let in."""
+        """Note that a ticket has its slots; without a rate, grant it."""
         ticket.held = True
         if ticket.needs:
             self._inside.append(ticket)
@@ -257,7 +257,7 @@ class SharedLimits:
         ticket.let_in()
 
     def _linger(self, this: Round, asked: set[str]) -> None:
-        """Slots without use stay at hand for a moment, then go back."""
+        """Keep unused slots for a moment, then give them back."""
         for name, count in this.spare.items():
             if not count or name in this.look.busy or name in asked:
                 self._idle.pop(name, None)
@@ -267,7 +267,7 @@ class SharedLimits:
             this.give((name,), count)
 
     def _open(self, rooms: dict[str, int]) -> None:
-        """Maps have so much room: of what is held and not inside blocks, and no more than others leave."""
+        """Set the room of maps: held slots that are not inside blocks, at most as many as other programs leave."""
         inside = _sums(self._inside)
         for name, count in rooms.items():
             held = self._held.get(name, 0)
@@ -275,7 +275,7 @@ class SharedLimits:
         self._maps.open_limits(rooms, {})
 
     def _ask(self, asks: list[tuple[Ask, Taker]], this: Round) -> bool:
-        """Ask the record for what is missing; whether something is still waited for."""
+        """Request missing slots from the record; returns whether any are still waited for."""
         wanted = [ask for ask, _ in asks]
         if not wanted and not self._asked:
             return False
@@ -305,7 +305,7 @@ class SharedLimits:
 
 
 def _sums(tickets: list[Ticket]) -> dict[str, int]:
-    """Slots that tickets hold, by limit."""
+    """Return the slots that tickets hold, by limit."""
     found: dict[str, int] = {}
     for ticket in tickets:
         for name, count in ticket.needs.items():
@@ -314,7 +314,7 @@ def _sums(tickets: list[Ticket]) -> dict[str, int]:
 
 
 def _missing(needs: Mapping[str, int], times: int, spare: dict[str, int]) -> list[Ask]:
-    """Take what `needs`, so many times, finds in `spare`; what to ask for. What is there in part is set aside."""
+    """Take slots for `needs`, so many times, from `spare`; returns the missing ones. Partial sets are put aside."""
     asks: list[Ask] = []
     while times:
         have = [name for name, count in needs.items() if spare.get(name, 0) >= count]

@@ -1,4 +1,4 @@
-"""What a run asks of its flow."""
+"""The part of a flow that its runs use."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class FlowDefinition(Protocol):
-    """A flow, which is above this room.
+    """The contract of a flow, which stands in a higher room.
 
     Attributes:
         plain_fn: its function.
-        isasync: whether that is a coroutine function or an async generator.
+        isasync: whether the function is a coroutine function or an async generator.
         _runnable: the flow as the task of its submitted runs.
-        _reference: the names of the tasks whose runs decide its final state; None: all.
+        _reference: the names of the reference tasks, which decide its final state; None: all tasks.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What goes wrong: chunks that are lost with their worker, and an engine that is gone."""
+"""Losses: chunks that are lost with their worker, and an engine that is gone."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from anabranch.engine.flights import Flights
     from anabranch.engine.lanes import Sent
 
-LATE_CHUNKS = 1024  # how many lost chunks are remembered, to refuse their late reports
+LATE_CHUNKS = 1024  # lost chunks that are remembered, to refuse their late reports
 
 
 class Fate(Enum):
-    """What becomes of a position that a lost chunk had not told of."""
+    """The fate of a position that a lost chunk had not reported."""
 
-    AGAIN = auto()  # it had nothing to do with the loss: sent again, uncounted
-    SUSPECT = auto()  # it may have caused the loss, as may the others: sent again with few of them
+    AGAIN = auto()  # it did not cause the loss: sent again, uncounted
+    SUSPECT = auto()  # it may have caused the loss, as others may: sent again with few of them
     CULPRIT = auto()  # it caused the loss
     READ_BY_CULPRIT = auto()  # its item of a later stage caused the loss, and reads it: sent again
 
 
 def verdicts(sent: Sent, event: ChunkLost) -> list[tuple[int, Fate]]:
-    """Each position that is still to be done, and what becomes of it; changes nothing."""
+    """Return the fate of each unfinished position; changes nothing."""
     map, items = sent.maps[0], sent.items[0]
     untold = range(sent.reported, len(sent.chunk))
     delayed = map.queue.delayed
     left = [p for p in untold if p not in sent.taken and not map.is_terminal(items[p]) and items[p] not in delayed]
-    if event.reason in ("stopped", "returned"):  # by the driver or the runner, not by an item
+    if event.reason in ("stopped", "returned"):  # the driver or the runner ended it, not an item
         return [(position, Fate.AGAIN) for position in left]
     if event.suspects is None:
         fate = Fate.CULPRIT if len(untold) == 1 else Fate.SUSPECT
@@ -50,7 +50,7 @@ def verdicts(sent: Sent, event: ChunkLost) -> list[tuple[int, Fate]]:
 
 
 class Losses:
-    """Sends again what was lost, or gives it up."""
+    """Sends lost items again, or ends them."""
 
     def __init__(self, board: Board, flights: Flights) -> None:
         self._board = board
@@ -58,7 +58,7 @@ class Losses:
         self._flights = flights
 
     def chunk_lost(self, event: ChunkLost) -> None:
-        """The chunk will not report again: what it had not told is sent again or given up."""
+        """Handle a chunk that will not report again: its unreported items are sent again or ended."""
         sent = self._tables.sent.get(event.chunk)
         if sent is None:
             return
@@ -93,21 +93,21 @@ class Losses:
             self._board.check_finished(stage_map)
 
     def _remember(self, sent: Sent) -> None:
-        """A late report of this chunk is to be refused."""
+        """Remember a lost chunk, to refuse its late report."""
         lost = self._tables.lost_chunks
         lost[sent.chunk.id] = (sent.lane.index, sent.reported)
         while len(lost) > LATE_CHUNKS:
             del lost[next(iter(lost))]
 
     def _excuse(self, map: MapRun, index: int, event: ChunkLost) -> None:
-        """The attempt is over, and counts against none of the item's budgets."""
+        """End an attempt without counting it against the item's budgets."""
         why = causes.of_crash(map, index, event.reason, final=False)
         row = item_row(self._tables.wall, map, index, states.AWAITING_RETRY, event.message, None, why)
         self._tables.rows.append(row)
         map.next_attempt(index, uncounted=True)
 
     def _blame(self, map: MapRun, index: int, event: ChunkLost) -> bool:
-        """The item was running when its worker died: one of its crash retries is spent. True: it has some left."""
+        """Spend a crash retry of an item that was running when its worker died; returns whether some are left."""
         crashes = map.budgets.crashes[index] = map.budgets.crashes.get(index, 0) + 1
         if event.reason == "out-of-memory":
             map.budgets.starved[index] = map.budgets.starved.get(index, 0) + 1
@@ -129,17 +129,17 @@ class Losses:
         return False
 
     def _narrow(self, map: MapRun, sent: Sent) -> None:
-        """Items of this map ran out of memory: half as many of its chunks may run at once, next time one alone."""
+        """Let half as many chunks of a map run at once after an item ran out of memory; next time a single one."""
         name = memory_limit(map)
         now = self._tables.limits.capacity.get(name, 0)
-        if now == 1 or sent.at_once != now:  # what was sent before the last step down has been answered by it
+        if now == 1 or sent.at_once != now:  # the last step down was the answer to chunks sent before it
             return
         for waiting in self._tables.limits.set(name, 1 if now else max(1, sent.lane.slots // 2)):
             self._tables.enqueue(waiting)
         if now:
             return
         map.sending.limits = (*map.sending.limits, name)
-        for other in self._tables.sent.values():  # what is under way counts; what of it has not begun comes back
+        for other in self._tables.sent.values():  # chunks in flight count; their items that have not begun come back
             if map in other.maps:
                 other.limits = (*other.limits, name)
                 self._tables.limits.used[name] = self._tables.limits.used.get(name, 0) + other.places
@@ -150,7 +150,7 @@ class Losses:
             self._board.make_ready(map, index, index + 1, exact=True)
 
     def _send_again(self, map: MapRun, items: list[int], *, apart: bool) -> None:
-        """Unfinished items go out again; when it is unknown which of them did it, in eighths."""
+        """Send unfinished items again; in eighths when the culprit among them is unknown."""
         items = self._board.with_inputs(map, items)
         if not apart:
             for lo, hi in runs_of(items):
@@ -162,7 +162,7 @@ class Losses:
                 self._board.make_ready(map, start, min(start + size, hi), exact=True)
 
     def engine_lost(self, lane: int, reason: str) -> None:
-        """Nothing will come from this runner any more: all it held or was to do has crashed."""
+        """Handle the loss of a runner: all its items and values have crashed."""
         tables, board = self._tables, self._board
         tables.lanes[lane].lost = reason
         flown: dict[MapRun, None] = {}
@@ -180,7 +180,7 @@ class Losses:
 
 
 def deaths_of(map: MapRun, index: int, text: str) -> str:
-    """How often an item's worker died under it, those for want of memory apart, and of what the last time."""
+    """Return a sentence on the deaths of an item's workers, those out of memory apart, with the last cause."""
     starved = map.budgets.starved.get(index, 0)
     others = map.budgets.crashes[index] - starved
     if not starved:

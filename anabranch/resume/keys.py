@@ -1,9 +1,9 @@
-"""A resumable flow run: the keys of its calls, under which `RecordedRun` has what an earlier driver of the run left.
+"""The keys of a resumable flow run's calls, under which `RecordedRun` has the results of an earlier driver.
 
     key of a call = digest of (path of runs, task, inputs, how many such calls came before)
                     an upstream future counts as its own key, a map's elements by a digest each (core/previous_items.py)
 
-Single runs are found by their keys in any order; a map by its key, and its items by their place and their inputs.
+Single runs are found by their keys in any order; a map by its key, and its items by place and inputs.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _SLICE = 65_536  # items of a map that are hashed at once
 
 
 class Resume:
-    """Gives the calls of one flow run their keys, and what is left under them; used by its scope.
+    """Gives the calls of one flow run their keys, and the recorded results under them; used by its scope.
 
     Args:
         past: None when no driver had the run before.
-        kept: of the outermost run; places of blocks that nobody needs once that has completed.
+        kept: takes, for the outermost run, the places of blocks that are not needed once it has completed.
     """
 
     def __init__(self, path: str, past: RecordedRun | None, kept: list[str]) -> None:
@@ -51,12 +51,12 @@ class Resume:
     # -- maps --------------------------------------------------------------------------------------
 
     def begin_map(self, map: MapRun, parent: str, layout: Layout, constants: Any, ups: Sequence[Upstream]) -> None:
-        """Give a map its key, and what an earlier driver left of it.
+        """Give a map its key, and the items that an earlier driver has completed.
 
         Args:
             parent: key of the task run that made it, "" for the flow.
-            constants: with holes where futures were.
-            ups: what all items read or wait for.
+            constants: with holes in place of futures.
+            ups: the upstreams that all items read or wait for.
         """
         feeds = [keys_of(up) for up in map.inputs.feeds]
         inputs = (constants, repr(layout.binding), feeds, [keys_of(up) for up in ups])
@@ -67,7 +67,7 @@ class Resume:
                 self._verify(map)
 
     def begin_listed(self, map: MapRun, parent: str, calls: Sequence[tuple[Any, Sequence[Upstream]]]) -> None:
-        """The same for a map whose items are whole calls."""
+        """Do as `begin_map`, for a map with whole calls as items."""
         self._begin(map, parent, len(calls), ())
         map.resume.keys = bytearray()
         for index, (call, ups) in enumerate(calls):
@@ -100,7 +100,7 @@ class Resume:
     # -- single runs -------------------------------------------------------------------------------
 
     def begin_series(self, map: MapRun, parent: str) -> None:
-        """Give a series of single runs its key; what was recorded under it is superseded by this one."""
+        """Give a series of single runs its key; it supersedes the series recorded under the key."""
         map.values.resumable = True
         map.resume.code_hash = self._code(map)
         map.resume.call_key = hash_value((self.path, parent, map.spec.name, map.kind, map.header.tags))
@@ -113,7 +113,7 @@ class Resume:
         self._recorded[map.resume.call_key] = self.past.series(map)
 
     def single(self, map: MapRun, index: int, call: Any, ups: Sequence[Upstream]) -> bool:
-        """Give a single run its key; whether an earlier driver completed it."""
+        """Give a single run its key; returns whether an earlier driver completed it."""
         digest = self._nth(map, self._digest(map, (call, [keys_of(up) for up in ups])))
         with self._lock:
             keys = map.resume.keys
@@ -131,7 +131,7 @@ class Resume:
         return place is not None
 
     def key_of(self, map: MapRun, index: int) -> bytes:
-        """The key that `single` gave."""
+        """Return the key that `single` gave."""
         assert map.resume.keys is not None
         return bytes(map.resume.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES])
 
@@ -143,7 +143,7 @@ class Resume:
         return digest if nth == 0 else bytes.fromhex(hash_value((digest, nth)))[:DIGEST_BYTES]
 
     def _digest(self, map: MapRun, inputs: Any) -> bytes:
-        """Of what a call is made with; what cannot be hashed is like nothing else, and runs again."""
+        """Return the digest of a call's inputs; inputs that cannot be hashed equal no others, and run again."""
         try:
             return bytes.fromhex(hash_value(inputs, None, "inputs"))[:DIGEST_BYTES]
         except SerializationError as error:
@@ -156,7 +156,7 @@ class Resume:
             return bytes.fromhex(hash_value((map.id, self._unhashed)))[:DIGEST_BYTES]
 
     def _code(self, map: MapRun) -> str:
-        """What the map's task is: its code, and all that this reads; what cannot be told apart is like nothing else."""
+        """Return the hash of the task's code and all that it reads; an opaque task equals no other."""
         spec = map.spec
         known = spec.computed
         found = known.identity(working=False) if known is not None else identity_of(spec.fn, working=False)
@@ -170,17 +170,17 @@ class Resume:
         return f"{found.code}-?{map.id}"
 
     def note_places(self, maps: Iterable[MapRun]) -> None:
-        """Something of these maps may be stored that goes when the run has completed."""
+        """Note maps that may have stored values to delete when the run has completed."""
         for map in maps:
             stays = map.options.persist_result is True
             if not stays and (map.values.stored or map.errors or map.kind == "call"):
                 self.kept.append(map.id)
 
     def subflow_key(self, name: str, parameters: dict[str, Any], caller: str = "") -> str:
-        """The key of a call of a flow in this one; `caller`: that of the task run that calls it."""
+        """Return the key of a call of a flow in this one; `caller`: the key of the task run that calls it."""
         try:
             key = hash_value((self.path, name, parameters, caller) if caller else (self.path, name, parameters))
-        except SerializationError:  # a subflow that begins anew each time
+        except SerializationError:  # the subflow begins anew each time
             return ""
         with self._lock:
             nth = self._seen[key]
@@ -188,7 +188,7 @@ class Resume:
         return f"{key}-{nth}"
 
     def tell_unmatched(self) -> None:
-        """Say at the end what was recorded and not asked for again."""
+        """Warn at the end about recorded runs that were not called again."""
         found = {} if self.past is None else self.past.unmatched()
         if found:
             listed = ", ".join(f"{task} ({count})" for task, count in sorted(found.items()))
@@ -196,7 +196,7 @@ class Resume:
 
 
 def item_key(map: MapRun, index: int | None) -> str:
-    """The key of an item, or of a whole map; of maps that have none one that is like no other."""
+    """Return the key of an item or a whole map; for maps without a key one that equals no other."""
     if map.resume.keys is not None and index is not None:
         own = map.resume.keys[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
         return own.hex() if own else f"?{map.id}/{index}"

@@ -1,4 +1,4 @@
-"""What an earlier driver of a resumable run has left: recorded calls by their keys, and where their values lie.
+"""The results of an earlier driver of a resumable run: recorded calls by their keys, with the places of values.
 
     first driver   call --key--> record <--names-- blocks of values, written by workers before "Completed" is recorded
     next driver    call --key--> record --items, names--> PreviousItems --> Completed, or sent (engine/adopting.py)
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from anabranch.core.stores import BlockStore
 
 Place = tuple[str, int]  # name of a block in the result store, and a slot of it
-LOOKS = 16  # at blocks of a store that may be far away, at the same time
-# An item that waited for a retry as its driver died is SCHEDULED.
+LOOKS = 16  # parallel requests for blocks, since the store may be far away
+# An item that waited for a retry at its driver's death is SCHEDULED.
 UNFINISHED = ("FAILED", "CRASHED", "CANCELLED", "SCHEDULED")
 _UNFINISHED = frozenset(name for name, kind in NAMES if kind.value in UNFINISHED)
 
 
 class RecordedRun:
-    """What is recorded of a run's calls; each is handed out once.
+    """The recorded calls of a run; each is handed out once.
 
     Args:
         write: takes rows for the record.
-        kept: takes the places of blocks that nobody needs once the run has completed, see `Resume`.
-        changed: what becomes of items whose task's code is another one now: "keep", "rerun", or "ask": an error.
+        kept: takes the places of blocks that are not needed once the run has completed, see `Resume`.
+        changed: the rule for items of a task with changed code: "keep", "rerun", or "ask": an error.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class RecordedRun:
         for row in rows:
             if row.kind != "map":
                 self._series.setdefault(row.call_key, []).append(row)
-        self._left: list[tuple[str, Callable[[], int]]] = []  # what was handed out, and how much of it nobody asked for
+        self._left: list[tuple[str, Callable[[], int]]] = []  # tasks handed out, with unclaimed items
 
     def map(self, map: MapRun) -> PreviousItems | None:
-        """What is left of the map with this key, which takes over its id."""
+        """Return the completed items of the map with this key; the new map takes over its id."""
         row = self._maps.pop(map.resume.call_key, None)
         if row is None:
             return None
@@ -68,16 +68,16 @@ class RecordedRun:
         found = PreviousItems(self._stored(row), self._lost, bare=not map.keep)
         found.numbered = True
         for view in self._records.items(row.id, limit=1 << 60, states=(*UNFINISHED, "Retried")):
-            if view.attempt > 1 and view.state not in _UNFINISHED:  # completed, as far as a name tells
+            if view.attempt > 1 and view.state not in _UNFINISHED:  # completed, judging by the state's name
                 found.attempts[view.index] = view.attempt
-            else:  # at once: what travels behind another item is not asked about
+            else:  # set at once, because an item that travels behind another one is not asked about
                 map.attempts[view.index] = view.attempt + 1
                 map.budgets.uncounted[view.index] = view.attempt  # earlier drivers' do not count against `retries`
         self._left.append((row.task, found.unclaimed))
         return found
 
     def series(self, map: MapRun) -> dict[bytes, Place | None]:
-        """Single runs by their keys; this series takes the place of those that had them."""
+        """Return recorded single runs by their keys; this series replaces theirs."""
         rows = self._series.pop(map.resume.call_key, [])
         found: dict[bytes, Place | None] = {}
         for row in rows:
@@ -105,7 +105,7 @@ class RecordedRun:
                 found[key] = (row.name, slot) if there else None
 
     def _stored(self, row: MapRow) -> list[StoredRow]:
-        """Where values of a map are recorded to lie; which of the blocks are there is looked up, several at a time."""
+        """Return the recorded places of a map's values in existing blocks, which are looked up in parallel."""
         found = self._records.stored(row.id)
         names = {stored.name for stored in found if stored.name} - self._there.keys()
         if not names:
@@ -133,7 +133,7 @@ class RecordedRun:
         )
 
     def unmatched(self) -> dict[str, int]:
-        """Recorded items by task that nobody has asked for."""
+        """Return the numbers of recorded items that were not called again, by task."""
         found: Counter[str] = Counter()
         for row in (*self._maps.values(), *(r for rows in self._series.values() for r in rows)):
             found[row.task] += row.counts.get("Completed", 0) or (row.length or 0)

@@ -1,4 +1,4 @@
-"""How a flow run begins where an earlier driver left it, and what it leaves for a later one."""
+"""The begin of a flow run where an earlier driver left it, and the data it leaves for a later driver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARAMETERS = "parameters"  # kind of a flow run's stored row
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The recorded run that a call of a flow goes on with, and what becomes of task runs whose code has changed."""
+    """The recorded run that a call of a flow continues, and the rule for task runs with changed code."""
 
     row: FlowRunRow
     changed: str = "ask"
@@ -37,13 +37,13 @@ class Recorded:
 
 @dataclass(slots=True)
 class StartPoint:
-    """Where a flow run begins.
+    """The starting point of a flow run.
 
     Attributes:
-        row: of an earlier driver, None for a new run.
-        key: the user's, or that of a subflow's call.
-        token: this driver's, see `records/fencing.py`.
-        value: of a run that has completed and is not to run again; None where it is.
+        row: the row of an earlier driver, None for a new run.
+        key: the user's key, or that of a subflow's call.
+        token: this driver's token, see `records/fencing.py`.
+        value: the value of a completed run that does not run again, else None.
     """
 
     resumable: bool = False
@@ -55,7 +55,7 @@ class StartPoint:
 
     @property
     def as_before(self) -> bool:
-        """Whether it has completed, and what read its value then may be kept: the inputs are the same, and the code."""
+        """Whether it has completed with the same inputs and code, so that the readers of its value may be kept."""
         return self.row is not None and is_success(self.row.state) and self.changed != "rerun"
 
 
@@ -63,7 +63,7 @@ def beginning(
     session: Session, name: str, options: FlowOptions, parameters: dict[str, Any], parent: FlowContext | None,
     wanted: Recorded | None, *, streams: bool = False,
 ) -> StartPoint:  # fmt: skip
-    """Find out where a flow run begins, and become the driver of a recorded one.
+    """Find the starting point of a flow run, and become the driver of a recorded one.
 
     Args:
         streams: it gives its items one by one, and has given them to an earlier reader.
@@ -98,7 +98,7 @@ def _of_root(session: Session, name: str, options: FlowOptions, wanted: Recorded
     if not (resumable and key):
         return StartPoint(resumable)
     session.records.flush(30.0)
-    # The cell or script is another text now, and meant to be: what its tasks were then is run again.
+    # The cell or script was edited on purpose: tasks with changed code run again.
     return StartPoint(True, session.records.keyed_run(name, key), "rerun", key)
 
 
@@ -107,7 +107,7 @@ def _of_subflow(
 ) -> StartPoint:
     around = scope_of(parent)
     resume = around.resume
-    if resume is None:  # nobody goes on with the flow around it: it keeps what its own retries need
+    if resume is None:  # the flow around it is not resumable: it keeps only the values for its own retries
         return StartPoint(bool(options.retries) and options.resumable is not False)
     task = context.current_task.get()
     key = resume.subflow_key(name, parameters, "" if task is None else around.parent_key(task.run.id))
@@ -118,9 +118,9 @@ def _of_subflow(
 
 
 def _completed(session: Session, parent: FlowContext, found: StartPoint) -> tuple[Any] | None:
-    """The value of a subflow that has completed, where what it made is kept whatever its code is now.
+    """Return the value of a completed subflow, where values are kept in spite of changed code.
 
-    Where that is asked about its function is called again, and its tasks are what is asked about.
+    Where changed code is asked about, the subflow's function is called again, and its tasks ask.
     """
     row = found.row
     if row is None or found.changed != "keep" or not is_success(row.state):
@@ -136,14 +136,14 @@ def _completed(session: Session, parent: FlowContext, found: StartPoint) -> tupl
 
 
 def keep_value(session: Session, scope: Scope, value: Any) -> None:
-    """A subflow has completed: leave its value for another attempt of the flow around it."""
+    """Keep the value of a completed subflow for another attempt of the flow around it."""
     if scope.resume is not None and scope.resume.path:
         session.calls.keep(scope.flow_run_id, 0, bytes(DIGEST_BYTES), value)
         scope.resume.kept.append(scope.flow_run_id)
 
 
 def give(session: Session, scope: Scope, found: StartPoint, parent: FlowContext | None) -> None:
-    """Let a scope give keys to its calls, and find what is recorded under them."""
+    """Let a scope make keys for its calls, and find the recorded runs under them."""
     if not found.resumable:
         return
     outer = scope_of(parent).resume if parent is not None else None
@@ -153,13 +153,13 @@ def give(session: Session, scope: Scope, found: StartPoint, parent: FlowContext 
 
 
 def _past(session: Session, run_id: str, kept: list[str], changed: str) -> RecordedRun | None:
-    """What is recorded of a run; None where no values can have been stored."""
+    """Return the recorded task runs of a run; None where no values can have been stored."""
     blocks = session.store.blocks
     return None if blocks is None else RecordedRun(session.records, blocks, run_id, session.write, kept, changed)
 
 
 def close(session: Session, scope: Scope) -> None:
-    """The flow run has ended: what its calls made is written, what nobody asked for again is told."""
+    """Close a flow run's keys: write the values of its calls, and warn about recorded runs that were not called."""
     if scope.resume is not None:
         session.calls.flush()
         scope.resume.note_places(scope.endings.maps)
@@ -167,7 +167,7 @@ def close(session: Session, scope: Scope) -> None:
 
 
 def forget_values(session: Session, scope: Scope) -> None:
-    """The run has completed, and the record says so: nobody will go on with it, what was stored for that may go."""
+    """Delete the values that were stored for resuming a run, after it has completed and the record says so."""
     if scope.resume is None:
         return
     run = scope.flow_run_id
@@ -184,7 +184,7 @@ def forget_values(session: Session, scope: Scope) -> None:
 
 
 def begin_again(session: Session, scope: Scope) -> None:
-    """The flow's next attempt keeps what its last one has completed."""
+    """Let the flow's next attempt keep the completed runs of the last one."""
     maps = scope.endings.maps
     scope.begin_again()
     if scope.resume is None:
@@ -197,13 +197,13 @@ def begin_again(session: Session, scope: Scope) -> None:
 
 
 def keep_parameters(session: Session, run_id: str, parameters: dict[str, Any], *, asked: bool) -> None:
-    """Store what a run was called with: whoever goes on with it from elsewhere needs that.
+    """Store the arguments of a run: another program needs them to resume it.
 
     Args:
-        asked: whether the user has asked for a resumable run; of another one it is just said that it is none.
+        asked: whether the user asked for a resumable run; if not, a failure is only a warning.
 
     Raises:
-        ResumeError: they cannot be pickled, or not written, and were asked for.
+        ResumeError: they cannot be pickled or written, and the user asked for a resumable run.
     """
     try:
         _store_parameters(session, run_id, parameters)
@@ -226,7 +226,7 @@ def _store_parameters(session: Session, run_id: str, parameters: dict[str, Any])
 
 
 def parameters_of(session: Session, row: FlowRunRow) -> dict[str, Any]:
-    """What a recorded run was called with; raises ResumeError where that is not stored."""
+    """Return the arguments of a recorded run; raises ResumeError where they are not stored."""
     found = session.records.stored(row.id, PARAMETERS)
     blocks = session.store.blocks
     stored = blocks.read(found[-1].name, [0])[0] if found and blocks is not None else None
@@ -238,7 +238,7 @@ def parameters_of(session: Session, row: FlowRunRow) -> dict[str, Any]:
 
 
 def entry_of(fn: Callable[..., Any]) -> str:
-    """Where `anabranch resume` finds a flow again: file:name, "" for one that is in no file."""
+    """Return the place where `anabranch resume` finds a flow again: file:name, "" for one without a file."""
     fn = inspect.unwrap(fn)
     code = getattr(fn, "__code__", None)
     if code is None or not os.path.isfile(code.co_filename) or "<" in fn.__qualname__:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORDS = re.compile(r"\b(who|whose|whom|whoever)\b", re.IGNORECASE)
-MOST = 97
+MOST = 60
 
 
 def prose(source: str) -> Iterator[str]:

@@ -100,7 +100,7 @@ def test_small_values_leave_nothing_behind(own: Driver) -> None:
     own.until_true(lambda: own.keys() == start)
 
 
-def test_a_large_constant_leaves_the_driver_once_and_stays_with_nobody_else(own: Driver) -> None:
+def test_a_large_constant_leaves_the_driver_once_and_stays_with_nobody_else(own: Driver, tmp_path: Path) -> None:
     """It goes to one worker, the other one takes it from there; neither driver nor scheduler keep a copy."""
     me, cluster = psutil.Process(), own.runner._link.own
     assert cluster is not None
@@ -110,7 +110,10 @@ def test_a_large_constant_leaves_the_driver_once_and_stays_with_nobody_else(own:
     before = [process.memory_info().rss for process in (me, scheduler)]
 
     def look(x: int, data: bytes) -> tuple[int, int, int]:
-        time.sleep(0.02)  # or one worker has done it all before the other one has got the constant
+        (tmp_path / str(os.getpid())).touch()
+        end = time.monotonic() + 30
+        while len(os.listdir(tmp_path)) < 2 and time.monotonic() < end:  # or one worker has done it all alone
+            time.sleep(0.005)
         return x, data[x], os.getpid()
 
     stage = own.task(look, constants=(big,))

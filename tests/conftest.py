@@ -19,8 +19,8 @@ pytest_plugins = ["tests.beds", "tests.engines", "tests.nightly"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A lent Dask cluster gives a worker up for good that does not start again within 15 s: on a busy machine one that a test
-# has killed does not, and the tests after it have no workers. Clusters of our own set this themselves.
+# A lent Dask cluster gives a worker up for good that does not start again within 15 s: on a busy machine one that was
+# killed by a test does not, and the tests after it have no workers. Clusters of our own set this themselves.
 os.environ.setdefault("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "10000 days")
 
 # How long an example takes says how busy the machine is, and nothing of what is tested.

@@ -43,7 +43,9 @@ class Waiting:
         """Wait to be woken; False after `timeout`."""
         if self.pump.elsewhere:
             raise RunnerError(self.pump.elsewhere)
-        if context.task_around() is None and strays.here() is None:
+        flow = context.current_flow.get()
+        own = flow is not None and flow.caller is None and context.current_task.get() is None  # the flow's own code
+        if own or (context.task_around() is None and strays.here() is None):
             return waiter.wait(timeout)
         if waiter.wait(0):
             return True

@@ -60,12 +60,12 @@ def large_results(kind: str, quick: bool) -> Figures:
     def go(n: int) -> int:
         """The bytes that went to disk."""
         made = first.map(range(n))
-        account = made._map  # counts; holds no value
+        account = made._map.footprint  # counts; holds no value
         lengths = then.map(made)
         del made
         if sum(lengths.result()) != n * MIB:
             raise AssertionError("lengths are wrong")
-        return account.bytes_spilled
+        return account.spilled
 
     def body() -> Figures:
         small, large = (100, 300) if quick else (1_000, 2_000)

@@ -60,7 +60,8 @@ def take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
         bad = hi if _completed(map, lo, hi) else next((i for i in range(lo, hi) if map.codes[i] not in _SUCCESS), hi)
         if bad > lo:
             try:
-                found += map.scope.values(map, lo, bad)
+                more = map.scope.values(map, lo, bad)
+                found = found + more if found else more  # a million values are not copied into a second list
             except Exception:
                 if _completed(map, lo, bad):
                     raise

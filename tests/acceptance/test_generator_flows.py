@@ -360,13 +360,13 @@ def test_its_time_is_that_of_its_own_code(threads: str, told: Told, kind: str) -
     """What the reader does between two items does not count."""
     stuck = threading.Event()
 
-    @flow(name="slow", timeout_seconds=0.3)
+    @flow(name="slow", timeout_seconds=1.0)
     def slow() -> Iterator[int]:
         yield 1
         stuck.wait(SOON)
         yield 2
 
-    @flow(name="slow", timeout_seconds=0.3)
+    @flow(name="slow", timeout_seconds=1.0)
     async def slow_async() -> Any:
         yield 1
         await asyncio.sleep(600)
@@ -375,7 +375,7 @@ def test_its_time_is_that_of_its_own_code(threads: str, told: Told, kind: str) -
     async def read() -> None:
         items = slow_async()
         assert await anext(items) == 1
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.1)
         with pytest.raises(TaskTimeoutError):
             await anext(items)
 
@@ -384,7 +384,7 @@ def test_its_time_is_that_of_its_own_code(threads: str, told: Told, kind: str) -
     else:
         items = slow()
         assert next(items) == 1
-        stuck.wait(0.4)
+        stuck.wait(1.1)
         with pytest.raises(TaskTimeoutError):
             next(items)
     stuck.set()

@@ -143,7 +143,8 @@ class Endings:
     def leave_streams(self) -> None:
         """End the calls of generator tasks that are not read just now, as far as this flow run goes."""
         for call in tuple(self.streams):
-            call.left_open()
+            if getattr(call, "reader", None) is None:  # a task that reads it ends first, and it with the task
+                call.left_open()
 
     def stop_pulling(self) -> None:
         """Pull no more from iterators: their reader is gone, and they may be endless."""

@@ -232,6 +232,11 @@ class FlowRun:
                 slots.__exit__(None, None, None)
         return self._answer(result, False)
 
+    @property
+    def reader(self) -> TaskContext | None:
+        """The task that called this generator flow, as long as it runs; None for other callers."""
+        return None if self._caller is None or self._caller.over else self._caller
+
     def _told_of_streams(self, begun: bool) -> None:
         """Register the open generator with the flow around, or the session: its reader may never come back."""
         around = self._scope_around
@@ -379,6 +384,7 @@ class FlowRun:
         elif raised:
             self.scope.endings.stop_pulling()
         self.scope.endings.wait_all()
+        self.scope.endings.leave_streams()  # those that a task has left open
         self.scope.endings.wait_cancelled(self.session.settings.shutdown_grace)
         if self.cancelled and not raised:
             raise self._cancelled()

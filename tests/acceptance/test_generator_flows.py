@@ -464,6 +464,29 @@ def test_called_in_a_task(runner: str) -> None:
     assert main() == (12, 6)
 
 
+def test_a_task_reads_one_while_the_flow_around_comes_to_its_end(threads: str) -> None:
+    """The flow's function has returned: it waits for its task, and what the task reads is not taken from it."""
+    returned = threading.Event()
+
+    @flow
+    def upto(n: int) -> Iterator[int]:
+        for x in range(n):
+            yield double(x)
+            returned.wait(SOON)
+
+    @task
+    def total(n: int) -> int:
+        return sum(upto(n))
+
+    @flow
+    def main() -> Any:
+        future = total.submit(3)
+        threading.Timer(0.2, returned.set).start()  # the flow is at its end by then, or the test shows less
+        return future
+
+    assert main() == 6
+
+
 def test_bad_arguments_raise_at_the_call(threads: str) -> None:
     with pytest.raises(TypeError, match="missing 'n'"):
         counting("sync", {})()

@@ -50,8 +50,10 @@ class Child(Ending, Protocol):
 
 
 class Stream(Protocol):
-    """A call of a generator task or flow."""
+    """A call of a generator task or flow; `read_by_task`: a submitted task that has not ended reads it."""
 
+    @property
+    def read_by_task(self) -> bool: ...
     def left_open(self) -> None: ...
 
 
@@ -61,10 +63,10 @@ class Endings:
     Args:
         flow_run_id: that of the scope; "" outside of flows.
 
-        Attributes:
-            maps: maps and series that began here.
-            left: runs that ended without a place in the record, and did not raise.
-            called_flows: how many flow runs were called here, and are counted in no map.
+    Attributes:
+        maps: maps and series that began here.
+        left: runs that ended without a place in the record, and did not raise.
+        called_flows: how many flow runs were called here, and are counted in no map.
         children: flow runs that began here and have not ended.
         submitted: submitted flows by series and item, until they are over.
         streams: calls of generator tasks that have begun and not ended.
@@ -140,10 +142,14 @@ class Endings:
             if flow.exists:
                 flow.over.wait(max(0.0, until - time.monotonic()))
 
-    def leave_streams(self) -> None:
-        """End the calls of generator tasks that are not read just now, as far as this flow run goes."""
+    def leave_streams(self, *, all: bool = False) -> None:
+        """End the open calls of generators, as far as this flow run goes.
+
+        Args:
+            all: also those that a task reads; not before the scope has waited for its tasks.
+        """
         for call in tuple(self.streams):
-            if getattr(call, "reader", None) is None:  # a task that reads it ends first, and it with the task
+            if all or not call.read_by_task:
                 call.left_open()
 
     def stop_pulling(self) -> None:

@@ -233,9 +233,9 @@ class FlowRun:
         return self._answer(result, False)
 
     @property
-    def reader(self) -> TaskContext | None:
-        """The task that called this generator flow, as long as it runs; None for other callers."""
-        return None if self._caller is None or self._caller.over else self._caller
+    def read_by_task(self) -> bool:
+        """Whether a task called this generator flow and has not ended."""
+        return self._caller is not None and not self._caller.over
 
     def _told_of_streams(self, begun: bool) -> None:
         """Register the open generator with the flow around, or the session: its reader may never come back."""
@@ -384,7 +384,7 @@ class FlowRun:
         elif raised:
             self.scope.endings.stop_pulling()
         self.scope.endings.wait_all()
-        self.scope.endings.leave_streams()  # those that a task has left open
+        self.scope.endings.leave_streams(all=True)
         self.scope.endings.wait_cancelled(self.session.settings.shutdown_grace)
         if self.cancelled and not raised:
             raise self._cancelled()
@@ -394,6 +394,7 @@ class FlowRun:
         self.scope.endings.cancel_all(by=by)
         grace = self.session.settings.shutdown_grace
         self.scope.endings.wait_all(grace)
+        self.scope.endings.leave_streams(all=True)
         self.scope.endings.wait_cancelled(grace)
 
     def wind_up(self, error: BaseException) -> None:

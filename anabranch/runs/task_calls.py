@@ -74,6 +74,8 @@ def _go(task: Runnable, return_state: bool, args: tuple[Any, ...], kwargs: dict[
 class _Called:
     """One plain call: its place in the record, its attempts, its answer."""
 
+    read_by_task = False  # a call inside a submitted task is part of that task, and no stream of the flow
+
     def __init__(self, task: Runnable) -> None:
         self.task = task
         inner = context.current_task.get()

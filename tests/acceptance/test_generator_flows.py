@@ -6,7 +6,6 @@ A call is one flow run, which begins with its first item and ends with its last 
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,34 +13,24 @@ import pytest
 
 from anabranch import context, flow, get_run_logger, task
 from anabranch import session as sessions
-from anabranch.core.errors import FailedRun, MissingContextError, RunnerError, TaskTimeoutError
+from anabranch.core.errors import FailedRun, MissingContextError, TaskTimeoutError
 from anabranch.core.states import Failed
+from tests.acceptance.generator_flows import (
+    BEGUN,
+    COMPLETED,
+    FAILED,
+    KINDS,
+    SOON,
+    Told,
+    counting,
+    double,
+    last_run,
+    runs_of,
+)
 from tests.acceptance.test_generator_tasks import collected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from anabranch.core.runs import FlowRunRow
-
-SOON = 30.0
-KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
-
-
-class Told:
-    """What hooks of a flow were told, in its order."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def options(self, **more: Any) -> dict[str, Any]:
-        def noting(which: str) -> Callable[..., None]:
-            return lambda flow, run, state: self.lines.append(f"{which} {state.name} {run.attempt}")
-
-        hooks = ("on_running", "on_completion", "on_failure", "on_cancellation", "on_retry")
-        return {**{which: [noting(which)] for which in hooks}, **more}
-
-
-BEGUN, COMPLETED, FAILED = "on_running Running 1", "on_completion Completed 1", "on_failure Failed 1"
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -50,54 +39,8 @@ def told() -> Told:
 
 
 @task
-def double(x: int) -> int:
-    return 2 * x
-
-
-@task
 def belongs_to(x: int) -> str:
     return context.task_run().flow_run_id
-
-
-def counting(
-    kind: str, more: dict[str, Any], end: BaseException | None = None, first: BaseException | None = None
-) -> Any:
-    """A flow that gives 0, 1, ... and then raises `end`; or `first`, before it has given anything, once."""
-    tries = [first] if first is not None else []
-
-    def step() -> None:
-        if tries:
-            raise tries.pop()
-
-    @flow(name="count", **more)
-    def count(n: int) -> Iterator[int]:
-        step()
-        yield from range(n)
-        if end is not None:
-            raise end
-
-    @flow(name="count", **more)
-    async def count_async(n: int) -> Any:
-        await asyncio.sleep(0)
-        step()
-        for item in range(n):
-            yield item
-        if end is not None:
-            raise end
-
-    return count if kind == "sync" else count_async
-
-
-def last_run(name: str = "count") -> FlowRunRow:
-    records = sessions.current().records
-    records.flush(SOON)
-    return max((row for row in records.flow_runs() if row.flow == name), key=lambda row: row.created)
-
-
-def runs_of(name: str) -> int:
-    records = sessions.current().records
-    records.flush(SOON)
-    return sum(row.flow == name for row in records.flow_runs())
 
 
 @KINDS
@@ -166,127 +109,6 @@ def test_one_that_has_given_nothing_is_tried_again(threads: str, told: Told, kin
     count = counting(kind, told.options(retries=1), first=ValueError("once"))
     assert collected(count(2)) == [0, 1]
     assert told.lines == [BEGUN, "on_retry AwaitingRetry 1", "on_running Retrying 2", "on_completion Completed 2"]
-
-
-@pytest.mark.parametrize("how", ["closed", "let go of"])
-def test_stopping_early_completes_the_run(runner: str, told: Told, how: str) -> None:
-    """What it had submitted ends first; no cycle of references keeps it open."""
-    cleaned: list[Any] = []
-
-    @flow(name="count", **told.options())
-    def count() -> Iterator[int]:
-        futures = [double.submit(x) for x in range(3)]
-        try:
-            yield from range(1000)
-        finally:
-            cleaned.append([future.result() for future in futures])
-
-    gc.disable()
-    try:
-        items = count()
-        assert next(items) == 0
-        assert told.lines == [BEGUN]
-        if how == "closed":
-            items.close()
-        else:
-            del items
-    finally:
-        gc.enable()
-    assert cleaned == [[0, 2, 4]]
-    assert told.lines == [BEGUN, COMPLETED]
-    assert last_run().state_name == "Completed"
-
-
-def test_stopping_an_async_one_early_completes_the_run(threads: str, told: Told) -> None:
-    count = counting("async", told.options())
-
-    async def main() -> Any:
-        items = count(1000)
-        first = await anext(items)
-        await items.aclose()
-        return first
-
-    assert asyncio.run(main()) == 0
-    assert told.lines == [BEGUN, COMPLETED]
-    assert last_run().state_name == "Completed"
-
-
-def test_what_is_held_half_read_keeps_no_flow_from_its_end(runner: str) -> None:
-    kept: list[Any] = []
-
-    @flow(name="half")
-    def half() -> Iterator[int]:
-        yield 1
-        yield 2
-        yield double(3)
-
-    @flow
-    def main() -> str:
-        kept.append(half())
-        next(kept[0])
-        return "done"
-
-    assert main() == "done"
-    row = last_run("half")
-    assert (row.state_name, row.message) == ("Completed", "not all of its items were read")
-    assert row.parent_run
-    assert next(kept[0]) == 2, "it goes on for whoever holds it"
-    with pytest.raises(RunnerError, match="has ended"):
-        next(kept[0])
-    assert last_run("half").state_name == "Completed"
-
-
-def test_what_is_held_half_read_keeps_no_program_from_its_end(fresh_session: Any, gates: Any) -> None:
-    """Neither does a task of it that has not ended."""
-    gate = gates("never")
-
-    @task
-    def waits() -> None:
-        gate.wait()
-
-    @flow(name="half")
-    def half() -> Iterator[int]:
-        waits.submit()
-        yield 1
-        yield 2
-
-    items = half()
-    next(items)
-    closing = threading.Thread(target=fresh_session.close)
-    closing.start()
-    closing.join(SOON / 2)
-    assert not closing.is_alive()
-    (row,) = fresh_session.records.flow_runs()
-    assert (row.state_name, row.message) == ("Completed", "not all of its items were read")
-    assert next(items) == 2
-
-
-def test_it_is_cancelled_with_the_flow_around_it(threads: str, told: Told) -> None:
-    """It hears of that at its next item."""
-    held, over = threading.Event(), threading.Event()
-
-    @flow(name="half", **told.options())
-    def half() -> Iterator[int]:
-        yield from range(1000)
-
-    @flow
-    def inner() -> None:
-        items = half()
-        next(items)
-        held.set()
-        assert over.wait(SOON)
-        next(items)
-
-    @flow
-    def main() -> str:
-        future = inner.submit()
-        assert held.wait(SOON)
-        future.cancel()
-        over.set()
-        return future.wait().name
-
-    assert main() == "Cancelled"
-    assert last_run("half").state_name == "Cancelled"
 
 
 def test_values_sent_thrown_and_returned(threads: str) -> None:
@@ -462,29 +284,6 @@ def test_called_in_a_task(runner: str) -> None:
         return total.submit(4), total(3)
 
     assert main() == (12, 6)
-
-
-def test_a_task_reads_one_while_the_flow_around_comes_to_its_end(threads: str) -> None:
-    """The flow's function has returned: it waits for its task, and what the task reads is not taken from it."""
-    returned = threading.Event()
-
-    @flow
-    def upto(n: int) -> Iterator[int]:
-        for x in range(n):
-            yield double(x)
-            returned.wait(SOON)
-
-    @task
-    def total(n: int) -> int:
-        return sum(upto(n))
-
-    @flow
-    def main() -> Any:
-        future = total.submit(3)
-        threading.Timer(0.2, returned.set).start()  # the flow is at its end by then, or the test shows less
-        return future
-
-    assert main() == 6
 
 
 def test_bad_arguments_raise_at_the_call(threads: str) -> None:

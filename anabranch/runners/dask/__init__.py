@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from anabranch.core.lazy import lazily
 
 if TYPE_CHECKING:
     from anabranch.runners.dask.runner import DaskRunner as DaskRunner
 
 __all__ = ["DaskRunner"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "DaskRunner":
-        return importlib.import_module(f"{__name__}.runner").DaskRunner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, DaskRunner="runner")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from anabranch.core.lazy import lazily
 
 if TYPE_CHECKING:
     from anabranch.runners.process.runner import ProcessRunner as ProcessRunner
 
 __all__ = ["ProcessRunner"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "ProcessRunner":
-        return importlib.import_module(f"{__name__}.runner").ProcessRunner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, ProcessRunner="runner")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from anabranch.core.lazy import lazily
 
 if TYPE_CHECKING:
     from anabranch.runners.ray.runner import RayRunner as RayRunner
 
 __all__ = ["RayRunner"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "RayRunner":
-        return importlib.import_module(f"{__name__}.runner").RayRunner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, RayRunner="runner")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from anabranch.core.lazy import lazily
 
 if TYPE_CHECKING:
     from anabranch.runners.thread.runner import ThreadRunner as ThreadRunner
 
 __all__ = ["ThreadRunner"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "ThreadRunner":
-        return importlib.import_module(f"{__name__}.runner").ThreadRunner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, ThreadRunner="runner")

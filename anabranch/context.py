@@ -49,8 +49,8 @@ class FlowRunInfo:
 
     Attributes:
         attempt: the number of the attempt, from 1.
-            version: the flow's option, "" where it has none.
-            parameters: the flow's arguments, by name.
+        version: the flow's option, "" where it has none.
+        parameters: the flow's arguments, by name.
     """
 
     id: str

@@ -40,7 +40,7 @@ def concurrency(
 
     Raises:
         OptionError: no limit was ever given, or another than before, or `occupy` is larger than the limit.
-            TimeoutError: not enough slots came free in time.
+        TimeoutError: not enough slots came free in time.
     """
     _check(name, occupy)
     return Inside([functools.partial(_queue_up, name, limit, occupy)], timeout=timeout_seconds)

@@ -133,12 +133,12 @@ class Session:
 
     Attributes:
         process: this process, as the record has it.
-            runners: the runners in use.
-            scopes: those of its flow runs, and those outside of flows.
-            keeper: keeps flow runs alive in the record.
-            limits: the shared limits of the record.
-            calls: values of plain calls in resumable runs.
-            streams: outermost runs of generator flows that are being read.
+        runners: the runners in use.
+        scopes: those of its flow runs, and those outside of flows.
+        keeper: keeps flow runs alive in the record.
+        limits: the shared limits of the record.
+        calls: values of plain calls in resumable runs.
+        streams: outermost runs of generator flows that are being read.
     """
 
     def __init__(

@@ -27,8 +27,8 @@ class TaskRun:
 
     Attributes:
         state: the state that the hook is called for.
-            start_time: Unix seconds at which the attempt began, by its machine's clock; 0.0 where that is not known.
-            end_time: the same for the end.
+        start_time: Unix seconds at which the attempt began, by its machine's clock; 0.0 where that is not known.
+        end_time: the same for the end.
     """
 
     task_name: str

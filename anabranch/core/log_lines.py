@@ -47,8 +47,8 @@ class LogLine(NamedTuple):
 
     Attributes:
         logger: the name of the run, as lines show it.
-            origin: None for lines of the engine.
-            name: the logger's name, if it is the program's own: such a line belongs to no run.
+        origin: None for lines of the engine.
+        name: the logger's name, if it is the program's own: such a line belongs to no run.
     """
 
     when: float

@@ -33,8 +33,8 @@ class PreviousItems:
 
     Args:
         rows: the recorded rows of stored items, in the order they were written.
-            lost: returns whether a block is missing from the store.
-            bare: whether items need no value, because none will be read.
+        lost: returns whether a block is missing from the store.
+        bare: whether items need no value, because none will be read.
     """
 
     __slots__ = ("_digests", "_empty", "attempts", "changed", "marks", "numbered", "places", "wraps")

@@ -109,7 +109,7 @@ class StoredRow:
         kind: "value", or "input" for the inputs of items that failed.
         name: of the block; "" when no value is kept.
         slots: the slot of each item's value in the block.
-            digests: of the items' inputs, `core.keys.DIGEST_BYTES` each; b"" where they follow from other items.
+        digests: of the items' inputs, `core.keys.DIGEST_BYTES` each; b"" where they follow from other items.
     """
 
     map: str

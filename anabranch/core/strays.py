@@ -30,7 +30,7 @@ class Origin(NamedTuple):
 
     Attributes:
         task: the context of the task run at that moment.
-            chunk: the context that its chunk continues with; for a called task, its own.
+        chunk: the context that its chunk continues with; for a called task, its own.
     """
 
     pid: int

@@ -23,7 +23,7 @@ class Because:
 
     Attributes:
         index: index of the first run; `sentence`, `details`, `attempt` and `state` are those of this one.
-            count: the number of runs.
+        count: the number of runs.
         reason: a code word of `core.reasons`; empty for a run that just completed.
     """
 

@@ -49,8 +49,8 @@ def replay(run: str, task: str, index: int | None = None, *, recorded: bool = Fa
         run: id, start of the id, or name of a recorded flow run.
         task: the task's name, ``TASK[INDEX]``, or ``TASK#2`` for the second series of it.
         index: the index of the run, unless `task` has it.
-            recorded: call the recorded function, not that of the present file.
-            home: a folder with a record and results, copied from another machine; this program's unless given.
+        recorded: call the recorded function, not that of the present file.
+        home: a folder with a record and results, copied from another machine; this program's unless given.
 
     Raises:
         RecordsError: there is no such run, task or item, or several; says which there are.

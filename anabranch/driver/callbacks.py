@@ -43,9 +43,9 @@ class Callbacks:
 
     Args:
         warn: takes warnings about user code.
-            keep_input: stores the input of a failed item.
-            request: takes a request of a task on a worker, with its lane.
-            want_slots: called when maps wait for slots of limits that programs share.
+        keep_input: stores the input of a failed item.
+        request: takes a request of a task on a worker, with its lane.
+        want_slots: called when maps wait for slots of limits that programs share.
 
     Attributes:
         constants: by map id, the constants of maps that wait for futures among them.

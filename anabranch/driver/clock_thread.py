@@ -32,7 +32,7 @@ class ClockThread:
 
     Attributes:
         awake: the thread takes a turn soon, so it need not be nudged.
-            due: the next due time, by the clock; None: there is none.
+        due: the next due time, by the clock; None: there is none.
     """
 
     def __init__(self, pump: Stepped, clock: Clock) -> None:

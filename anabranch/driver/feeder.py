@@ -31,11 +31,11 @@ class Feeder(threading.Thread):
     Args:
         apart: whether the map's runner is outside this process, so that elements are copied as they are now.
         pulled: takes the map, elements, whether they were the last, the error that ended them, and their upstreams.
-            over: called at the end, once the iterator is closed.
-            warn: takes an error in the closing of the iterator.
+        over: called at the end, once the iterator is closed.
+        warn: takes an error in the closing of the iterator.
 
-        Attributes:
-            wants: takes the number of wanted elements; 0 ends the thread.
+    Attributes:
+        wants: takes the number of wanted elements; 0 ends the thread.
     """
 
     def __init__(

@@ -50,7 +50,7 @@ class Keeper:
     Args:
         process: this one.
         limits: refreshed from time to time.
-            runners: closed when they are idle for longer than `idle` seconds.
+        runners: closed when they are idle for longer than `idle` seconds.
     """
 
     def __init__(

@@ -37,11 +37,11 @@ class MapCall:
 
     Attributes:
         feeds: the maps that are mapped over item by item.
-            source: the lists and iterators that are mapped over.
-            constants: the arguments that all items share, with holes in place of futures.
-            values: the runs that give the values of these holes.
-            gates: runs that have to end before any item begins, `values` among them.
-            length: None: not known yet.
+        source: the lists and iterators that are mapped over.
+        constants: the arguments that all items share, with holes in place of futures.
+        values: the runs that give the values of these holes.
+        gates: runs that have to end before any item begins, `values` among them.
+        length: None: not known yet.
     """
 
     layout: Layout
@@ -58,7 +58,7 @@ def map_call(plan: MapPlan, wait_for: Any, upstream: Callable[[Any, bool], Upstr
 
     Args:
         upstream: returns the upstream of a future, with whether its failure is allowed.
-            apart: whether workers are outside this process, so that arguments are frozen now.
+        apart: whether workers are outside this process, so that arguments are frozen now.
     """
     if apart:
         plan = plan.as_now(taken_list if plan.length is not None else now_list)

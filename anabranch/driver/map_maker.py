@@ -23,12 +23,12 @@ class MapMaker:
 
     Args:
         lane: the lane of their runner.
-            parameters: those of the flow run, for tasks with cache keys that read them.
-            log_prints: whether prints of its tasks are logged, for tasks without the option.
+        parameters: those of the flow run, for tasks with cache keys that read them.
+        log_prints: whether prints of its tasks are logged, for tasks without the option.
 
-        Attributes:
-            apart: whether the runner's workers are outside this process.
-            contexts: the contexts of submitting threads, for workers in this process.
+    Attributes:
+        apart: whether the runner's workers are outside this process.
+        contexts: the contexts of submitting threads, for workers in this process.
     """
 
     def __init__(

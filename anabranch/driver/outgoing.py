@@ -41,13 +41,13 @@ class Outgoing:
         callbacks: user code, and other parts of the program.
         write_rows: takes record rows; must not block.
         emit_logs: takes workers' log lines.
-            enqueue: brings an event that the present step takes along.
-            dispatch: brings an event and steps; for the threads here.
-            post: brings an event without a step.
+        enqueue: brings an event that the present step takes along.
+        dispatch: brings an event and steps; for the threads here.
+        post: brings an event without a step.
 
-        Attributes:
-            runners: by lane; None: the runner was closed.
-            deferred: chunks with user code that runs inside `submit`, to be sent once the lock is free.
+    Attributes:
+        runners: by lane; None: the runner was closed.
+        deferred: chunks with user code that runs inside `submit`, to be sent once the lock is free.
     """
 
     def __init__(

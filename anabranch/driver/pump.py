@@ -54,8 +54,8 @@ class Pump:
 
     Attributes:
         owner: the thread that holds the lock, or held it last.
-            drains: how often events were taken in.
-            elsewhere: in a forked copy of the driver, the reason why no event is taken here.
+        drains: how often events were taken in.
+        elsewhere: in a forked copy of the driver, the reason why no event is taken here.
     """
 
     def __init__(self, clock: Clock, callbacks: Callbacks, write_rows: WriteRows, emit_logs: EmitLogs) -> None:

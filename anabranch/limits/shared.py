@@ -63,7 +63,7 @@ class SharedLimits:
         store: the record's limits.
         holder: this program.
         maps: the maps under limits; `nudge` tells that they want slots.
-            clock: source of time.
+        clock: source of time.
     """
 
     def __init__(self, store: LimitStore, holder: Holder, maps: LimitedWork, clock: Clock) -> None:

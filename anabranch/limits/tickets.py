@@ -28,7 +28,7 @@ class Ticket:
         needs: slots by limit.
         starts: starts by limit.
         nudge: wakes the thread that hands slots out.
-            on_ready: called by that thread once the slots are there; it must not block.
+        on_ready: called by that thread once the slots are there; it must not block.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ class Inside(contextlib.ContextDecorator):
     Args:
         queues: for each limit a function that makes a ticket, given the function to call when it is ready, or returns
                 None where the limit does not hold.
-            timeout: seconds to wait for all of them.
-            on_wait: called with the limits that have to be waited for.
+        timeout: seconds to wait for all of them.
+        on_wait: called with the limits that have to be waited for.
 
     Raises:
         TimeoutError: from entering, when the time is over.

@@ -65,7 +65,7 @@ class FolderRetention:
     Args:
         union: the records.
         days: runs that ended longer ago are deleted.
-            clock: for their age.
+        clock: for their age.
     """
 
     def __init__(self, union: Union, days: float, clock: Clock) -> None:

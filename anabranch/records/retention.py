@@ -95,7 +95,7 @@ class Retention:
 
     Args:
         days: runs that ended longer ago are deleted.
-            clock: for their age.
+        clock: for their age.
     """
 
     def __init__(self, days: float, clock: Clock = SYSTEM) -> None:

@@ -83,8 +83,8 @@ class Blocks:
 
     Args:
         files: the place of the blocks.
-            serializer: turns values into bytes.
-            clock: for the time of writing.
+        serializer: turns values into bytes.
+        clock: for the time of writing.
     """
 
     def __init__(self, files: Files, serializer: Serializer, clock: Clock = SYSTEM) -> None:

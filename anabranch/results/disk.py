@@ -49,7 +49,7 @@ class DiskStore:
         serializer: a name (`pickle`, `json`, `compressed/pickle`) or a `Serializer`.
         sync: whether a write returns only when the value is on the medium, not just safe from the death of its
                 process.
-            clock: decides when values expire and locks lapse.
+        clock: decides when values expire and locks lapse.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class DiskStore:
 
         Raises:
             SerializationError: the value cannot be saved; names the path to the bad part.
-                StoreError: the file cannot be written; the old value stays, and no half-written one.
+            StoreError: the file cannot be written; the old value stays, and no half-written one.
         """
         saved = save(self.serializer, value)
         parts = format.encode(key, self.serializer.name, self._clock.time(), expires, saved)
@@ -164,7 +164,7 @@ class DiskStore:
 
         Args:
             older_than: values and blocks that were written more than so many seconds ago go too.
-                expired: whether expired values go.
+            expired: whether expired values go.
         """
         now = self._clock.time()
         size = count = 0

@@ -84,9 +84,9 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
 
     Args:
         scope: the flow run (or program) that submits, which waits for it at its end.
-            flow: the flow, for its name in the record.
-            given: its arguments.
-            start: runs the flow in the new thread and returns its final state; may raise before a run exists.
+        flow: the flow, for its name in the record.
+        given: its arguments.
+        start: runs the flow in the new thread and returns its final state; may raise before a run exists.
     """
     map = scope.series(flow, "flow")
     index = next(map.inputs.append_index)

@@ -34,8 +34,8 @@ class Feed:
 
     Args:
         iterator: the user's; a generator is closed when no more of it is wanted.
-            ask: sends a request to the driver and returns the answer.
-            ended: called when nothing more will be pulled.
+        ask: sends a request to the driver and returns the answer.
+        ended: called when nothing more will be pulled.
     """
 
     def __init__(self, iterator: Iterator[Any], ask: Callable[..., Any], ended: Callable[[Feed], None]) -> None:

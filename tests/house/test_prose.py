@@ -1,4 +1,4 @@
-"""Plain English, as far as a test can tell: docstrings and comments name their subject.
+"""Plain English, as far as a test can tell: docstrings and comments name their subject, and lists in them are lists.
 
 "Who", "whoever", "whom" and "whose" often stand where the noun of the caller, the worker or the thread is missing.
 A few are right. The cap only goes down.
@@ -17,6 +17,8 @@ from tests.house.test_floors import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SECTION = re.compile(r"^(Args|Attributes|Raises):$")
+ENTRY = re.compile(r"^\*{0,2}\w+: \S")
 WORDS = re.compile(r"\b(who|whose|whom|whoever)\b", re.IGNORECASE)
 MOST = 60
 
@@ -42,3 +44,36 @@ def test_docstrings_and_comments_name_their_subject() -> None:
 
 def test_words_in_code_do_not_count() -> None:
     assert counted('"""Whose and who."""\nwho = "whom"  # whoever\n') == 3
+
+
+def too_deep(docstring: str) -> list[str]:
+    """Return the entries of a docstring's lists that stand below another entry in place of beside it."""
+    found, inside = [], False
+    for line in docstring.splitlines():
+        text = line.lstrip()
+        depth = len(line) - len(text)
+        if not text:
+            continue
+        if SECTION.match(text) and depth == 4:
+            found.append(text)
+        inside = (depth > 0 and inside) or bool(SECTION.match(line))
+        if inside and depth == 8 and ENTRY.match(text):
+            found.append(text)
+    return found
+
+
+def test_entries_of_a_list_stand_side_by_side() -> None:
+    """As help() shows them."""
+    found = {
+        file.relative_to(ROOT).as_posix(): deep
+        for file in ROOT.rglob("*.py")
+        if (deep := [entry for text in prose(file.read_text("utf-8")) for entry in too_deep(text)])
+    }
+    assert found == {}
+
+
+def test_an_entry_below_another_is_found() -> None:
+    assert too_deep("A.\n\nArgs:\n    a: one.\n    b: two,\n        on two lines.") == []
+    assert too_deep("A.\n\nArgs:\n    a: one.\n        b: two.\n\n    Attributes:\n        c: three.") == [
+        "b: two.", "Attributes:", "c: three.",
+    ]  # fmt: skip

@@ -21,6 +21,7 @@ from anabranch.core.context import current_flow, current_task
 from anabranch.core.contracts import LogLine
 from anabranch.core.errors import MissingContextError
 from anabranch.core.log_lines import Wanted, origin_of, record_of
+from anabranch.core.processes import process_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +86,8 @@ def wanted() -> Wanted | None:
     if not any(type(handler) is not logging.NullHandler for handler in root.handlers):
         return None
     loggers = [(name, one) for name, one in list(root.manager.loggerDict.items()) if isinstance(one, logging.Logger)]
-    return Wanted(root.level, {name: one.level for name, one in loggers if 0 < one.level < root.level})
+    lower = {name: one.level for name, one in loggers if 0 < one.level < root.level}
+    return Wanted(root.level, lower, process_token())
 
 
 def emit(line: LogLine) -> None:
@@ -108,11 +110,6 @@ def _straight(lines: list[LogLine], dropped: int) -> None:
 
 # Takes lines of the driver; the session sets its own sink here, which also records them.
 _deliver: Callable[[list[LogLine], int], None] = _straight
-
-
-def delivers() -> bool:
-    """Return whether a session of this process delivers lines."""
-    return _deliver is not _straight
 
 
 def stop_delivering(sink: Callable[[list[LogLine], int], None]) -> None:

@@ -36,10 +36,15 @@ class Origin(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The lowest levels that a program's handlers take: of its root logger, and of loggers with a lower one."""
+    """The lowest levels that a program's handlers take: of its root logger, and of loggers with a lower one.
+
+    Attributes:
+        process: the token of the process whose handlers they are.
+    """
 
     root: int
     names: dict[str, int]
+    process: str
 
 
 class LogLine(NamedTuple):

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import os
+import uuid
+
+from anabranch.core import forks
 
 # Linux counts a process's start in these ticks since the machine started.
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 # Start times are stored as floats, and some pass through text.
 _SAME = 0.5 / _TICKS
+_token = uuid.uuid4().hex
+
+
+def _renew() -> None:
+    global _token
+    _token = uuid.uuid4().hex
+
+
+forks.in_copies(_renew)
+
+
+def process_token() -> str:
+    """Return a word of this process that no other has, on any machine; a forked copy has one of its own."""
+    return _token
 
 
 def host_name() -> str:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextvars
 import itertools
 import threading
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import forks
+from anabranch.core.processes import process_token
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,7 +27,6 @@ class _Known:
     """The variables that have come or gone; variables live as long as their process does."""
 
     def __init__(self) -> None:
-        self.home = uuid.uuid4().hex
         self.lock = threading.Lock()
         self.numbers: dict[contextvars.ContextVar[Any], tuple[str, int]] = {}
         self.made: dict[tuple[str, int], Made] = {}
@@ -39,7 +38,6 @@ _known = _Known()
 
 def _in_a_copy() -> None:
     _known.lock = threading.Lock()
-    _known.home = uuid.uuid4().hex  # its next variables are not those of its parent
 
 
 forks.in_copies(_in_a_copy)
@@ -58,7 +56,7 @@ def reduced(variable: contextvars.ContextVar[Any], by_value: Collection[str]) ->
     with _known.lock:
         key = _known.numbers.get(variable)
         if key is None:
-            key = _known.numbers[variable] = (_known.home, next(_known.next))
+            key = _known.numbers[variable] = (process_token(), next(_known.next))
             _known.made[key] = (None, variable)
     return arrived, (key, variable.name, values_of(variable))
 

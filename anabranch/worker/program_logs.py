@@ -13,11 +13,12 @@ import logging
 from anabranch import logs
 from anabranch.core.context import current_task
 from anabranch.core.log_lines import LogLine, Wanted, origin_of
+from anabranch.core.processes import process_token
 
 
 def hear(wanted: Wanted) -> None:
     """Send lines of tasks in this process to the driver from now on, down to the wanted levels."""
-    if logs.delivers():  # a worker inside the driver's process: the handlers are here
+    if wanted.process == process_token():  # a worker inside the driver's process: the handlers are here
         return
     root = logging.root
     if not any(isinstance(handler, _Away) for handler in root.handlers):

@@ -233,6 +233,34 @@ def test_the_programs_handlers_hear_all_loggers_of_tasks_once(runner: str, root:
     assert found == [("anabranch.flow_runs", "INFO", None), *[("anabranch.task_runs", "INFO", None)] * 2, *lib]
 
 
+def test_lines_of_a_worker_are_heard_where_its_tasks_call_flows(apart: str, root: list[Any]) -> None:
+    """A flow that a task calls has a session in the worker: the program's handlers are in the driver all the same."""
+
+    @flow
+    def inner() -> int:
+        return 1
+
+    @task
+    def calls() -> int:
+        return inner()
+
+    @task
+    def tells() -> None:
+        logging.getLogger("lib.other").info("said by %s", "a library")
+
+    @flow
+    def main() -> None:
+        calls.submit().result()
+        tells.submit().result()
+
+    logging.root.setLevel(logging.ERROR)
+    main()
+    assert [record.name for record in root] == []
+    logging.root.setLevel(logging.INFO)
+    main()
+    assert [record.name for record in root if record.name.startswith("lib")] == ["lib.other"]
+
+
 def test_debug_lines_of_tasks_are_heard_where_the_program_hears_them(runner: str, root: list[Any]) -> None:
     ours = logging.getLogger("anabranch")
     before = ours.level

@@ -33,7 +33,7 @@ help:
 	  echo "making .venv with $$("$$found" --version)"; \
 	  "$$found" -m venv .venv; \
 	fi
-	$(PY) -m pip install --quiet -e '.[dev,dask,ray,postgres,remote,plots,notebook]' -c constraints.txt
+	$(PY) -m pip install --quiet -e '.[dev,dask,ray,hpc,postgres,remote,plots,notebook]' -c constraints.txt
 	@touch $@
 
 demo: .venv/.ready

@@ -99,6 +99,10 @@ class RunnerError(AnabranchError):
     """Raised when a runner cannot start, has lost its engine, or is used after it was closed."""
 
 
+class LaunchError(AnabranchError):
+    """Raised when a job cannot be started, looked at or ended elsewhere; says what the infrastructure answered."""
+
+
 class VersionMismatch(RunnerError):
     """Raised when driver and workers differ in Python, anabranch, cloudpickle or engine; names both."""
 

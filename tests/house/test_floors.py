@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
 # -- the rules -----------------------------------------------------------------------------------
 
-MIDDLE = ["engine", "results", "runners", "clusters", "records", "display"]
+MIDDLE = ["engine", "results", "runners", "clusters", "launch", "records", "display"]
 BASE = ["core", "settings", "logs", "prints"]
 ABOVE = [*BASE, *MIDDLE, "limits", "resume", "driver", "worker", "session"]
 SURFACE = [*ABOVE, "context", "named_limits", "diagnosis", "runs", "tasks", "flows", "testing"]
@@ -72,7 +72,7 @@ ORDER = [
 UPWARD: set[tuple[str, str]] = set()
 
 DOORS = {"__init__", "__main__"}  # what users import and run, no rooms
-ROOMS = 23
+ROOMS = 24
 ARROWS = 90
 ROOT_FILES = 10
 

@@ -5,9 +5,9 @@
                        |------cancel
                        |------logs----> lines
 
-A launcher starts one flow, with its driver and its workers, on an infrastructure. It decides nothing: whether a job that
-ended is started again, and what its run's record says, is up to the caller. References are data, so another process than
-the one that started a job can look at it.
+A launcher starts one flow, with its driver and its workers, on an infrastructure. It decides nothing: whether a job
+that ended is started again, and what its run's record says, is up to the caller. References are data, so another
+process than the one that started a job can look at it.
 """
 
 from __future__ import annotations

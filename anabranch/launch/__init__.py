@@ -1,1 +1,1 @@
-"""How a whole flow is started elsewhere: one file per infrastructure; `core/launching.py` has what they have in common."""
+"""How a whole flow is started elsewhere, one file per infrastructure; the contract is `core/launching.py`."""

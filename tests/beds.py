@@ -93,3 +93,33 @@ def postgres_server() -> Iterator[str]:
 def postgres_address(postgres_server: str) -> str:
     """An empty place for records in the PostgreSQL test bed."""
     return f"{postgres_server}?options=-csearch_path%3Dplace{next(_prefixes)}"
+
+
+@pytest.fixture(scope="session")
+def slurm_bed() -> Iterator[dict[str, str]]:
+    """A Slurm of one node with 4 CPUs, where nothing else runs; the one that SLURM_CONF names, if it names one."""
+    if os.environ.get("SLURM_CONF"):
+        yield {"SLURM_CONF": os.environ["SLURM_CONF"]}
+        return
+    yield from bed("slurm", "--cpus", "4", "--port-base", str(free_ports(16900, 2)))
+
+
+@pytest.fixture
+def slurm(slurm_bed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The path of slurm.conf; this process and its children submit there, as from a login node.
+
+    What the test leaves in the queue is cancelled.
+    """
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_"))]:
+        monkeypatch.delenv(name)
+    for name, value in slurm_bed.items():
+        monkeypatch.setenv(name, value)
+    before = _queued()
+    yield slurm_bed["SLURM_CONF"]
+    if left := _queued() - before:
+        subprocess.run(["scancel", *left], capture_output=True)
+
+
+def _queued() -> set[str]:
+    done = subprocess.run(["squeue", "--me", "-h", "-o", "%A"], capture_output=True, text=True)
+    return set(done.stdout.split())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.keys import DIGEST_BYTES, NO_DIGEST
+from anabranch.core.microseconds import joined
 from anabranch.core.runs import ItemBlock, ItemRow, MapRow, StoredRow
 from anabranch.engine import causes
 from anabranch.engine.ranges import runs_of
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import ErrorInfo, Report
     from anabranch.core.maps import MapRun
     from anabranch.core.reasons import Reason
-    from anabranch.core.runs import Row
+from anabranch.core.runs import Row
 
 
 def map_row(map: MapRun, length: int | None, ended: float | None, counts: dict[str, int]) -> MapRow:
@@ -84,8 +85,8 @@ def _in_line(map: MapRun, chains: Sequence[tuple[int, int]], depth: int, report:
         if report.durations is not None and report.started is not None:
             started, durations = array("i"), array("i")
             for position in positions:
-                started.extend(report.started[position : position + 1] * depth)
-                durations.extend(report.durations[position : position + 1] * depth)
+                started = joined(started, report.started[position : position + 1] * depth)
+                durations = joined(durations, report.durations[position : position + 1] * depth)
         yield ItemBlock(map.id, lo, hi - lo, None, report.base, started, durations, 1, report.worker)
 
 
@@ -108,8 +109,8 @@ def rows_of(
         if report.durations is not None and report.started is not None:
             if spread:
                 here = positions[start : at + 1]
-                started = array("i", [report.started[p] for p in here])
-                durations = array("i", [report.durations[p] for p in here])
+                started = array(report.started.typecode, [report.started[p] for p in here])
+                durations = array(report.durations.typecode, [report.durations[p] for p in here])
             else:
                 columns = slice(positions[start], positions[at] + 1)
                 started, durations = report.started[columns], report.durations[columns]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.errors import RecordsError
+from anabranch.core.microseconds import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -96,9 +97,9 @@ class Pack:
             self._add_codes(block.codes, count)
         self.count += count
         if started is not None:
-            self.started = _joined(self.started, started)
+            self.started = joined(self.started, started)
         if self.times & _DURATIONS and block.durations is not None:
-            self.durations = _joined(self.durations, block.durations)
+            self.durations = joined(self.durations, block.durations)
 
     def extend(self, other: Pack) -> None:
         """Append all of another pack of the same `times`."""
@@ -111,8 +112,8 @@ class Pack:
         if other.codes is not None or self.codes is not None:
             self._add_codes(other.codes, other.count)
         self.count += other.count
-        self.started = _joined(self.started, other.started)
-        self.durations = _joined(self.durations, other.durations)
+        self.started = joined(self.started, other.started)
+        self.durations = joined(self.durations, other.durations)
 
     def next_index(self, low: int) -> int | None:
         """Return the lowest index of a segment from `low` on."""
@@ -218,19 +219,6 @@ def decode(data: bytes) -> Pack:
     except (struct.error, zlib.error, ValueError, KeyError) as error:
         raise RecordsError(f"a block of item states is damaged: {error}") from error
     return pack
-
-
-def _joined(column: array[int], more: array[int]) -> array[int]:
-    """Append `more` to `column`, in place unless it has to become wider; returns the column."""
-    if column.typecode == more.typecode:
-        column.extend(more)
-        return column
-    try:
-        column.extend(array(column.typecode, more))
-    except OverflowError:
-        column = array("q", column)
-        column.extend(array("q", more))
-    return column
 
 
 def _narrow(column: array[int]) -> array[int]:

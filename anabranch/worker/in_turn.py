@@ -63,8 +63,11 @@ def in_turn(work: ChunkRun, context: TaskContext) -> None:
         if copied:
             forks.leave(None)
         ended = now()
-        buffer.started.append((begun - zero) // 1000)
-        buffer.durations.append((ended - begun) // 1000)
+        try:
+            buffer.started.append((begun - zero) // 1000)
+            buffer.durations.append((ended - begun) // 1000)
+        except OverflowError:
+            buffer.note_long((begun - zero) // 1000, (ended - begun) // 1000)
         position += 1
         if ended > yield_at:
             yield_at = ended + yield_ns

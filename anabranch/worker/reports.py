@@ -13,6 +13,7 @@ from anabranch import logs
 from anabranch.core import secrets, states
 from anabranch.core.contracts import Inline, Outcome, Report
 from anabranch.core.failures import capture
+from anabranch.core.microseconds import joined
 from anabranch.core.own_code import pickler
 from anabranch.core.sizes import sizeof
 from anabranch.engine.attempt import AttemptResult
@@ -92,8 +93,17 @@ class ReportBuffer:
             self.settle(number, position, result)
         if len(found) < len(self.plans):
             self.skip_rest(len(found), position)
-        self.started.append(at[0])
-        self.durations.append(at[1])
+        try:
+            self.started.append(at[0])
+            self.durations.append(at[1])
+        except OverflowError:
+            self.note_long(*at)
+
+    def note_long(self, started: int, took: int) -> None:
+        """Note the times of a position, of any length; a start that was noted alone is replaced."""
+        del self.started[len(self.durations) :]
+        self.started = joined(self.started, array("q", (started,)))
+        self.durations = joined(self.durations, array("q", (took,)))
 
     def skip(self, position: int, code: int, message: str) -> None:
         for stage in range(len(self.plans)):

@@ -14,6 +14,7 @@ from anabranch.core import states
 from anabranch.core.asking import told
 from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import SerializationError
+from anabranch.core.microseconds import joined
 from anabranch.core.own_code import pickler
 from anabranch.runners.transport.packing import pack_blocks, packed
 from anabranch.runners.transport.refusals import fail
@@ -172,8 +173,8 @@ def combine(reports: list[Report]) -> Report:
     stages = max(len(report.blocks) for report in reports)
     started, durations = array("i"), array("i")
     for report in reports:
-        started.extend(report.started or array("i"))
-        durations.extend(report.durations or array("i"))
+        started = joined(started, report.started or array("i"))
+        durations = joined(durations, report.durations or array("i"))
     codes = None
     if any(report.codes is not None for report in reports):
         codes = tuple(b"".join(_codes(report, stages)[stage] for report in reports) for stage in range(stages))

@@ -90,6 +90,23 @@ def test_all_items_are_told_of_in_one_last_report() -> None:
     assert len(report.started or ()) == len(report.durations or ()) == 3
 
 
+def test_an_item_may_take_longer_than_four_bytes_of_microseconds_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^31 microseconds are 35 minutes and 47 seconds."""
+    passed = 0
+    real = time.perf_counter_ns
+
+    def for_hours(x: int) -> int:
+        nonlocal passed
+        passed += x * 3600 * 10**9
+        return x
+
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: real() + passed)
+    [first, second, last] = port(for_hours).run([0, 2, 1, 0])
+    assert [one.count for one in (first, second, last)] == [2, 1, 1]
+    assert [n // (3600 * 10**6) for one in (first, second, last) for n in one.durations or ()] == [0, 2, 1, 0]
+    assert [n // (3600 * 10**6) for one in (first, second, last) for n in one.started or ()] == [0, 0, 2, 3]
+
+
 def test_a_function_knows_which_run_it_is() -> None:
     def seen(x: int) -> Any:
         here = current_task.get()

@@ -1,0 +1,94 @@
+"""Jobs as processes of this machine, which outlive the program that starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anabranch.core.errors import LaunchError
+from anabranch.core.launching import Phase, Reference, Sight
+from anabranch.core.processes import host_name, process_alive
+from anabranch.launch import script
+from anabranch.launch.exits import exit_reason
+from anabranch.launch.keeper import EXIT, KIND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from anabranch.core.launching import Job
+
+
+class ProcessLauncher:
+    """Starts a job as a process of a session of its own; a keeper beside it writes down how it ends.
+
+    A walltime is kept: SIGTERM at its end, SIGKILL a minute later. Other resources are not looked at.
+    """
+
+    kind = KIND
+
+    def render(self, job: Job) -> str:
+        """As of `Launcher`."""
+        return script.script(job, ())
+
+    def start(self, job: Job) -> Reference:
+        """As of `Launcher`."""
+        if (before := script.started(job)) is not None:
+            return before
+        script.write_script(job, self.render(job))
+        keeper = [sys.executable, "-P", "-m", "anabranch.launch.keeper", str(job.folder), job.name, str(job.walltime)]
+        done = subprocess.run(keeper, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        reference = script.started(job)
+        if reference is None:
+            raise LaunchError(f"job {job.name!r} could not be started: {done.stderr.strip() or 'its keeper ended'}")
+        return reference
+
+    def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
+        """As of `Launcher`; a job of another machine is running until it has written how it ended."""
+        return {reference: _seen(reference) for reference in references}
+
+    def cancel(self, reference: Reference) -> None:
+        """As of `Launcher`."""
+        host, pid, started = _parts(reference)
+        if host != host_name():
+            raise LaunchError(f"job {reference.name!r} runs on {host}: cancel it there")
+        if process_alive(pid, started):
+            os.kill(pid, signal.SIGTERM)
+
+    def logs(self, reference: Reference) -> Iterator[str]:
+        """As of `Launcher`."""
+        return script.log_lines(reference.folder)
+
+
+def _parts(reference: Reference) -> tuple[str, int, float]:
+    host, pid, started = reference.id.rsplit(":", 2)
+    return host, int(pid), float(started)
+
+
+def _seen(reference: Reference) -> Sight:
+    host, pid, started = _parts(reference)
+    here = host == host_name()
+    alive = not here or process_alive(pid, started)
+    ended = _exit_of(reference)  # asked after the process: one that ended between the two has written it
+    if ended is None and alive:
+        return Sight(Phase.RUNNING, "" if here else f"it runs on {host}, which alone knows whether it still does")
+    last = script.last_lines(reference.folder)
+    if ended is None:
+        return Sight(Phase.GONE, f"process {pid} is gone: its keeper was killed, or {host} started anew", None, last)
+    code, reason = ended
+    return Sight(Phase.ENDED, reason or exit_reason(code), code, last if code or reason else ())
+
+
+def _exit_of(reference: Reference) -> tuple[int, str] | None:
+    path = Path(reference.folder) / EXIT
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise LaunchError(f"{path} cannot be read: {error}") from error
+    return int(found["code"]), str(found["reason"])

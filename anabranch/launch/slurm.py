@@ -1,0 +1,244 @@
+"""Jobs of Slurm, by its own commands.
+
+    start   sbatch; where its answer is lost: squeue by the job's name, before sbatch is called once more
+    look    one squeue for all jobs, by name; one more by id, for those that were not in the answer
+    cancel  scancel
+    logs    the file in the job's folder
+
+A question that fails raises: it never means that a job has ended.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+from anabranch.core.errors import LaunchError
+from anabranch.core.launching import Phase, Reference, Sight
+from anabranch.launch import script, slurm_states
+from anabranch.launch.commands import run
+from anabranch.launch.slurm_refusals import job_id, refusal, unclear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from anabranch.core.launching import Job
+    from anabranch.launch.commands import Command, Ran
+    from anabranch.launch.slurm_states import Line
+
+KIND = "slurm"
+_PAUSES = (5.0, 20.0)  # seconds before sbatch is called once more
+_ANSWER = 60.0  # seconds for an answer
+_MANY_NAMES = 200  # with more, all jobs of the user are asked for: a command line has an end
+_WARNING = 120  # seconds before the end of the walltime at which the driver is told
+_KEPT = re.compile(r"SLURM_(CONF|CLUSTERS)|SBATCH_(ACCOUNT|PARTITION|QOS|CONSTRAINT|RESERVATION|CLUSTERS|WCKEY)")
+_OURS = re.compile(r"SBATCH_|SQUEUE_|SCANCEL_|SLURM_TIME_FORMAT")
+_OF_A_JOB = re.compile(r"SLURM_|PMI|TMPDIR$|CUDA_VISIBLE_DEVICES$|ROCR_VISIBLE_DEVICES$|GPU_DEVICE_ORDINAL$")
+
+
+class SlurmLauncher:
+    """Starts a job by `sbatch`.
+
+    Args:
+        without: directives that the site forbids, such as "--mem": they are left out.
+        environ: variables that Slurm's commands and the job get.
+        command, sleep: what runs them, and what waits before one is run again.
+    """
+
+    kind = KIND
+
+    def __init__(
+        self, *, without: Collection[str] = (), environ: Mapping[str, str] | None = None, command: Command = run,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:  # fmt: skip
+        self._without = frozenset(without)
+        self._environ = scrubbed(os.environ if environ is None else environ)
+        self._command = command
+        self._sleep = sleep
+
+    def render(self, job: Job) -> str:
+        """As of `Launcher`."""
+        return script.script(job, [f"#SBATCH {line}" for line in directives(job, self._without)])
+
+    def start(self, job: Job) -> Reference:
+        """As of `Launcher`."""
+        if (before := script.started(job)) is not None:
+            return before
+        text = self.render(job)
+        # A script without a reference: an earlier call was ended before it heard Slurm's answer.
+        id = self._find(job.name) if (job.folder / script.SCRIPT).exists() else ""
+        script.write_script(job, text)
+        reference = Reference(KIND, id or self._submit(job), job.name, str(job.folder))
+        try:
+            script.note(reference, job.folder)
+        except OSError as error:
+            self.cancel(reference)
+            raise LaunchError(f"job {job.name!r} is cancelled: {job.folder} cannot be written: {error}") from error
+        return reference
+
+    def _submit(self, job: Job) -> str:
+        # On the command line too: there they are stronger than variables such as SBATCH_PARTITION.
+        argv = ["sbatch", "--parsable", *job.options, str(job.folder / script.SCRIPT)]
+        answer = self._ask(argv)
+        for pause in (*_PAUSES, None):
+            if answer.code == 0 and (id := job_id(answer.out)):
+                return id
+            if answer.code != 0 and not unclear(answer.code, answer.told):
+                raise LaunchError(refusal(answer.told))
+            if pause is None:
+                break
+            self._sleep(pause)  # a job that was handed over late is in the queue by then
+            if id := self._find(job.name):
+                return id
+            answer = self._ask(argv)
+        if id := self._find(job.name):
+            return id
+        raise LaunchError(
+            f"Slurm does not answer, and has no job {job.name!r}: {answer.told}. Try again later: a job that it has "
+            "taken after all is found by its name"
+        )
+
+    def _find(self, name: str) -> str:
+        """Return the id of a job of this name, "" where Slurm has none."""
+        found = [line.job for line in self._squeue(["--me", "-n", name]) if line.name == name]
+        return found[0] if found else ""
+
+    def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
+        """As of `Launcher`; a job that Slurm has forgotten is gone."""
+        wanted = list(references)
+        if not wanted:
+            return {}
+        names = ",".join(sorted({reference.name for reference in wanted}))
+        by_name = ["-n", names] if len(wanted) <= _MANY_NAMES else []
+        found = self._squeue(["--me", *by_name], wanted)
+        missing = [reference for reference in wanted if not _of(reference, found)]
+        if missing:  # renamed, or of another user; or forgotten
+            found += self._squeue(["-j", ",".join(_number(reference) for reference in missing)], missing)
+        return {reference: self._sight(reference, found) for reference in wanted}
+
+    def _sight(self, reference: Reference, found: list[Line]) -> Sight:
+        seen = slurm_states.whole(_of(reference, found))
+        if seen is None:
+            seen = Sight(Phase.GONE, f"Slurm knows nothing of job {_number(reference)} any more")
+        if seen.phase in (Phase.ENDED, Phase.GONE) and seen.code != 0:
+            seen = seen._replace(last=script.last_lines(reference.folder))
+        return seen
+
+    def _squeue(self, which: Sequence[str], references: Sequence[Reference] = ()) -> list[Line]:
+        argv = ["squeue", "-h", "-t", "all", *_clusters(references), *which, "-O", slurm_states.FORMAT]
+        answer = self._ask(argv)
+        if answer.code == 0:
+            return slurm_states.lines(answer.out)
+        if "invalid job id" in answer.told.lower():  # all of those asked for are forgotten
+            return []
+        raise LaunchError(f"Slurm did not say what became of its jobs: {answer.told}")
+
+    def cancel(self, reference: Reference) -> None:
+        """As of `Launcher`."""
+        answer = self._ask(["scancel", *_clusters([reference]), _number(reference)])
+        if answer.code != 0 and "invalid job id" not in answer.told.lower():
+            raise LaunchError(f"job {_number(reference)} could not be cancelled: {answer.told}")
+
+    def logs(self, reference: Reference) -> Iterator[str]:
+        """As of `Launcher`."""
+        return script.log_lines(reference.folder)
+
+    def _ask(self, argv: Sequence[str]) -> Ran:
+        try:
+            return self._command(argv, self._environ, _ANSWER)
+        except LaunchError as error:
+            raise LaunchError(
+                f"{error}: is this a machine of the cluster, with Slurm's commands on the path? `module load slurm` "
+                "may bring them"
+            ) from error
+
+
+def directives(job: Job, without: Collection[str] = ()) -> list[str]:
+    """Return the options of sbatch for a job; those that the job brings itself replace ours."""
+    asked = job.resources
+    ours = [
+        f"--job-name={job.name}",
+        f"--output={script.quoted(str(job.folder / script.LOG).replace('%', '%%'))}",
+        "--open-mode=append",
+        "--export=ALL",
+        f"--nodes={asked.nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={asked.cpus}" if asked.cpus else "",
+        f"--mem={math.ceil(asked.memory / 2**20)}M" if asked.memory else "",
+        f"--gpus-per-node={asked.gpus}" if asked.gpus else "",
+        f"--time={_time(job.walltime)}" if job.walltime else "",
+        f"--signal=B:USR1@{_warning(job.walltime)}",
+        "--requeue",
+    ]
+    own = {_key(option) for option in job.options}
+    for banned in own & {"--array", "--job-name", "--output", "--error", "--parsable", "--wait", "--wrap"}:
+        raise LaunchError(f"{banned} cannot be given for job {job.name!r}: one flow is one job, with a log of ours")
+    for option in job.options:
+        if not re.match(r"--?[A-Za-z][\w-]*(=|$)", option):
+            raise LaunchError(f"{option!r} is no option for sbatch: write it as --NAME=VALUE")
+    left_out = own | {_key(word) for word in without} | {_INSTEAD[name] for name in own & _INSTEAD.keys()}
+    return [line for line in ours if line and _key(line) not in left_out] + [_directive(word) for word in job.options]
+
+
+_SHORT = {"-p": "--partition", "-A": "--account", "-q": "--qos", "-c": "--cpus-per-task", "-N": "--nodes",
+          "-t": "--time", "-J": "--job-name", "-o": "--output", "-e": "--error", "-a": "--array", "-W": "--wait",
+          "-C": "--constraint", "-G": "--gpus"}  # fmt: skip
+
+# Options that take the place of one of ours: Slurm refuses the two together.
+_INSTEAD = {"--no-requeue": "--requeue", "--mem-per-cpu": "--mem", "--mem-per-gpu": "--mem",
+            "--gres": "--gpus-per-node", "--gpus": "--gpus-per-node", "--ntasks": "--ntasks-per-node"}  # fmt: skip
+
+
+def _key(option: str) -> str:
+    """Return the name of an option; a short one's long name."""
+    if not option.startswith("--"):
+        return _SHORT.get(option[:2], option[:2])
+    return option.partition("=")[0]
+
+
+def _directive(option: str) -> str:
+    name, equals, value = option.partition("=")
+    return f"{name}={script.quoted(value)}" if equals else option
+
+
+def _time(seconds: float) -> str:
+    """Return a walltime as Slurm reads it; it counts whole minutes."""
+    minutes = max(1, math.ceil(seconds / 60))
+    days, rest = divmod(minutes, 24 * 60)
+    return f"{f'{days}-' if days else ''}{rest // 60:02}:{rest % 60:02}:00"
+
+
+def _warning(walltime: float) -> int:
+    """Return how many seconds before its end a job is told: less for a short one, which would be told at once."""
+    return _WARNING if not walltime else max(1, min(_WARNING, int(walltime // 4)))
+
+
+def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for Slurm's commands, and so for a job.
+
+    Variables that change what the commands do or print are left out. Inside a job those are left out too that tell of
+    that job: the new one would take them for its own. What a site or a user chooses by a variable stays.
+    """
+    inside = "SLURM_JOB_ID" in environ
+    return {
+        name: value
+        for name, value in environ.items()
+        if _KEPT.fullmatch(name) or not (_OURS.match(name) or (inside and _OF_A_JOB.match(name)))
+    }
+
+
+def _number(reference: Reference) -> str:
+    return reference.id.partition(";")[0]
+
+
+def _clusters(references: Iterable[Reference]) -> list[str]:
+    """Return the option that names the clusters of some jobs; none where there is one cluster."""
+    names = sorted({reference.id.partition(";")[2] for reference in references} - {""})
+    return [f"--clusters={','.join(names)}"] if names else []
+
+
+def _of(reference: Reference, found: Iterable[Line]) -> list[Line]:
+    return [line for line in found if line.job == _number(reference)]

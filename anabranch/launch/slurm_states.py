@@ -1,0 +1,186 @@
+"""What Slurm says of a job, as a `Sight`: pure functions over the lines of `squeue`.
+
+    RUNNING ----------> COMPLETING ------> COMPLETED, FAILED, TIMEOUT, ...      an end
+                             |
+                             '------> REQUEUED, PENDING (BeginTime)             no end: it runs once more
+
+In text a flag hides the state below it: COMPLETING may turn out as either, so it counts as running.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from anabranch.core.launching import Phase, Sight
+from anabranch.launch.exits import exit_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Sizes: older versions cut a field at 20 characters unless there is one. The separator is in no name of ours.
+FORMAT = "JobArrayID:.60|,Name:.110|,State:.30|,Reason:.200|,RestartCnt:.10|,exit_code:.12|"
+
+WAITS = frozenset("PENDING CONFIGURING REQUEUED REQUEUE_FED REQUEUE_HOLD RESV_DEL_HOLD REVOKED SPECIAL_EXIT".split())
+RUNS = {
+    "RUNNING": "",
+    "COMPLETING": "",
+    "STAGE_OUT": "",
+    "SIGNALING": "",
+    "RESIZING": "",
+    "EXPEDITING": "",
+    "SUSPENDED": "it is suspended",
+    "STOPPED": "it is stopped",
+}
+ENDS = {
+    "COMPLETED": "",
+    "FAILED": "it failed",
+    "CANCELLED": "it was cancelled",
+    "TIMEOUT": "it ran into its walltime: ask for more with --time",
+    "OUT_OF_MEMORY": "it used more memory than it asked for: give more --memory, or let fewer items run at once",
+    "NODE_FAIL": "a node of it failed",
+    "PREEMPTED": "a job of higher priority took its place",
+    "BOOT_FAIL": "its node did not start",
+    "DEADLINE": "it could not end before its deadline",
+}
+
+# Reasons for which a job waits for ever, or until a person does something, and the way out.
+_STUCK = {
+    "PartitionConfig": "no node of the partition has so much: cancel it, and ask for less",
+    "PartitionNodeLimit": "the partition does not give so many nodes to a job: cancel it, and ask for fewer --nodes",
+    "PartitionTimeLimit": "its walltime is over the partition's limit: cancel it, and ask for less --time",
+    "PartitionDown": "the partition is down",
+    "PartitionInactive": "the partition is closed for now",
+    "BadConstraints": "no node can have what it asks for: cancel it, and ask for less",
+    "DependencyNeverSatisfied": "a job that it waits for has ended otherwise than it should: cancel it",
+    "JobHeldUser": "it is held: `scontrol release` lets it go",
+    "JobHeldAdmin": "an administrator holds it: ask there",
+    "InvalidAccount": "its account is not valid: cancel it, and give another with --option=--account=NAME",
+    "InvalidQOS": "its QOS is not valid: cancel it, and give another with --option=--qos=NAME",
+    "AccountNotAllowed": "its account may not use this partition: cancel it, and give another",
+    "ReservationDeleted": "its reservation was deleted: cancel it, and start it anew",
+    "ReqNodeNotAvail": "a node that it needs is down or reserved",
+    "MaxMemPerLimit": "it asks for more memory a processor than it may: cancel it, and ask for less --memory",
+}
+_PASSING = {
+    "None": "",
+    "Priority": "jobs of higher priority come first",
+    "Resources": "it waits for nodes to become free",
+    "BeginTime": "its begin is set to later: Slurm does that for two minutes when a job starts again",
+    "Dependency": "it waits for another job to end",
+    "Licenses": "it waits for a license",
+    "Reservation": "it waits for its reservation to begin",
+    "Cleaning": "it waits for its earlier start to be cleaned up",
+    "NodeDown": "a node of it is down",
+    "JobArrayTaskLimit": "as many tasks of its array run as may at once",
+}
+_SIGNALS = range(1, 65)  # above them Slurm puts numbers of its own, such as 125 for out of memory
+_NOT_STARTED = 53  # Slurm's own, together with the reason JobLaunchFailure
+
+
+class Line(NamedTuple):
+    """One line of squeue."""
+
+    id: str  # with the part of an array: 14, 14_3, 14_[5-9%2], 17+0
+    name: str
+    state: str
+    reason: str = "None"
+    restarts: int = 0
+    status: int | None = None  # as wait(2) gives it
+
+    @property
+    def job(self) -> str:
+        """The id without the part of an array."""
+        found = re.match(r"\d+", self.id)
+        return found.group() if found else self.id
+
+
+def lines(text: str) -> list[Line]:
+    """Return the lines of an answer to `FORMAT`; others, such as the name of a cluster above them, are left out."""
+    found = []
+    for text_line in text.splitlines():
+        fields = [field.strip() for field in text_line.split("|")]
+        if len(fields) >= 6 and fields[0][:1].isdigit():
+            # A reason may hold the separator; nothing else does.
+            id, name, state, *reason, restarts, status = fields[: len(fields) - (fields[-1] == "")]
+            found.append(Line(id, name, state, "|".join(reason), _number(restarts) or 0, _status(status)))
+    return found
+
+
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"\d+", text) else None
+
+
+def _status(text: str) -> int | None:
+    """Read an exit code: as one number of wait(2), or as code:signal."""
+    if pair := re.fullmatch(r"(\d+):(\d+)", text):
+        return int(pair[1]) << 8 | int(pair[2])
+    return _number(text)
+
+
+def sight(line: Line) -> Sight:
+    """Return what a line says; the log's last lines are not in it.
+
+    A state that is not known is no end: the job is asked for again, until Slurm forgets it.
+    """
+    state = line.state.partition(" ")[0].rstrip("+").upper()  # sacct: CANCELLED by 1000
+    if state in WAITS:
+        return Sight(Phase.PENDING, waits_for(line.reason), restarts=line.restarts)
+    if state in ENDS:
+        code = _code(state, line)
+        return Sight(Phase.ENDED, _end(state, line, code), code, restarts=line.restarts)
+    return Sight(Phase.RUNNING, RUNS.get(state, f"Slurm calls its state {state!r}"), restarts=line.restarts)
+
+
+def whole(found: Iterable[Line]) -> Sight | None:
+    """Return what the lines of one job say together: it has ended when all of its parts have."""
+    order = (Phase.RUNNING, Phase.PENDING, Phase.ENDED)
+    sights = sorted(map(sight, found), key=lambda seen: (order.index(seen.phase), not seen.code))
+    return sights[0] if sights else None
+
+
+def waits_for(reason: str) -> str:
+    """Return why a job waits: Slurm's word, and what it means."""
+    word = re.split(r"[\s(,]", reason.strip("() "), maxsplit=1)[0] or "None"
+    if "held" in reason:
+        word = "JobHeldUser"
+    means = _STUCK.get(word, _PASSING.get(word))
+    if means is None and word.startswith(("QOS", "Assoc", "Max", "Grp")):
+        means = "a limit of your account or QOS is reached: it waits for your other jobs, or asks for too much for ever"
+    if word in ("None", ""):
+        return ""
+    return f"{reason}: {means}" if means else reason
+
+
+def stuck(reason: str) -> bool:
+    """Return whether a job that waits for this reason waits until a person does something."""
+    return reason.partition(":")[0].split("(")[0].strip() in _STUCK or "held" in reason
+
+
+def _code(state: str, line: Line) -> int | None:
+    """Return an exit code, or a negative signal; None for numbers of Slurm's own, and 0 of a job that was stopped."""
+    if line.status is None:
+        return None
+    signal, code = line.status & 0x7F, line.status >> 8
+    if signal == _NOT_STARTED and line.reason == "JobLaunchFailure":
+        return None
+    if signal:
+        return -signal if signal in _SIGNALS else None
+    return code if code or state == "COMPLETED" else None
+
+
+def _end(state: str, line: Line, code: int | None) -> str:
+    if state == "COMPLETED":
+        return ""
+    if state != "FAILED":
+        return f"{state}: {ENDS[state]}"
+    if line.reason == "JobLaunchFailure" and code is None:
+        return (
+            "FAILED JobLaunchFailure: its node could not open the log or begin in the working folder: is the home "
+            "there on the nodes, and is there room?"
+        )
+    if line.reason == "BadConstraints":
+        return f"FAILED BadConstraints: {_STUCK['BadConstraints']}"
+    if code:
+        return exit_reason(code)
+    return f"FAILED {line.reason}: {ENDS['FAILED']}"

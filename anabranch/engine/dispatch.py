@@ -140,9 +140,11 @@ class Dispatcher:
     def take(self) -> list[Instruction]:
         """Return the instructions of the events so far, in the order to carry them out."""
         tables = self.tables
-        self.sending.schedule()
+        if tables.dirty_lanes:
+            self.sending.schedule()
         self.values.relieve()
-        self.values.free()
+        if tables.ledger.freed:
+            self.values.free()
         if tables.rows:
             tables.out.append(Rows(tables.rows))
             tables.rows = []

@@ -156,21 +156,23 @@ class Intake:
 
     def append_item(self, map: MapRun, index: int, item: Any, upstreams: tuple[Upstream, ...]) -> None:
         """Take in one more single submit of an open series; it may wait for upstreams."""
-        if len(map.codes) == index and not map.consumers.maps:
-            map.codes.append(states.PENDING)
+        codes, consumers, queue = map.codes, map.consumers, map.queue
+        if len(codes) == index and not consumers.maps:
+            codes.append(states.PENDING)
             self._ledger.grow(map)
-        elif len(map.codes) <= index:
+        elif len(codes) <= index:
             self._board.grow(map, index + 1)
         map.inputs.args[index] = item
-        map.consumers.future_refs[index] = map.consumers.future_refs.get(index, 0) + 1
-        if map.queue.refused:
-            self._refuse_items(map, (index,), map.queue.refused)
+        future_refs = consumers.future_refs
+        future_refs[index] = future_refs.get(index, 0) + 1
+        if queue.refused:
+            self._refuse_items(map, (index,), queue.refused)
             return
-        if map.queue.cancelled:
-            why = causes.of_cancel(map.queue.cancelled)
+        if queue.cancelled:
+            why = causes.of_cancel(queue.cancelled)
             self._board.end_items(map, (index,), states.CANCELLED, "cancelled before it started", reason=why)
             return
-        if map.queue.short:
+        if queue.short:
             self._capacity.wait(map, index)
         if not upstreams:
             self._board.make_ready(map, index, index + 1)

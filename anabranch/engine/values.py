@@ -122,8 +122,6 @@ class Values:
 
     def free(self) -> None:
         """Tell the runners to free blocks without readers."""
-        if not self._ledger.freed:
-            return
         by_lane: dict[int, list[Handle]] = {}
         for block in self._ledger.take_freed():
             by_lane.setdefault(block.lane, []).append(block.handle)

@@ -26,6 +26,7 @@ blocks that come out different are reported as lost.)
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
 import threading
@@ -155,6 +156,7 @@ class DaskRunner(OwnRunner):
         self._flight = InFlight(link, self._outgoing, self._session, self._gone, self._put, pages)
         more: dict[str, Callable[..., None]] = {"call": link.after, "slots": self._change_slots}
         self._serving.start({**self._flight.actions(), **more}, self._turn)
+        gc.collect()  # the engine has made 100,000 objects: else Python looks at all of them during the first submits
         return c.Capabilities(
             "dask", values="held", values_survive_workers=False, stops_items=True, resources_elastic=own is None,
             resources=tuple(sorted(self._offers.items())), chunk_seconds=CHUNK_SECONDS,

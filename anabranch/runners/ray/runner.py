@@ -17,6 +17,7 @@ are return values of the driver's own calls: they outlive their actor, and go wi
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,7 @@ class RayRunner(OwnRunner):
             self.close(cancel=True)
             raise
         offers = tuple(sorted(self._crew.nodes.offers().items()))
+        gc.collect()  # the engine has made 100,000 objects: else Python looks at all of them during the first submits
         return c.Capabilities(
             "ray", values="held", values_survive_workers=False, nested=True, stops_items=True,
             resources=offers, resources_elastic=not link.own, chunk_seconds=CHUNK_SECONDS,

@@ -35,11 +35,12 @@ from anabranch.driver.runner_pool import RunnerPool
 from anabranch.driver.scopes import Scopes
 from anabranch.driver.sent_tasks import SentTasks
 from anabranch.driver.stores import Stores
+from anabranch.engine import walltime
 from anabranch.limits.shared import SharedLimits
 from anabranch.resume.call_values import CallValues
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anabranch.core.contracts import LogLine, Runner, WorkerRequest
     from anabranch.core.events import KeepInput
@@ -139,6 +140,8 @@ class Session:
         limits: the shared limits of the record.
         calls: values of plain calls in resumable runs.
         streams: outermost runs of generator flows that are being read.
+        near_end: why flow runs are to end, once the known end of the allocation is near; "" before.
+        on_near_end: called then, under the pump's lock: it must not block.
     """
 
     def __init__(
@@ -152,6 +155,8 @@ class Session:
         logs.setup_logging(self.settings.log_level)
         logs.deliver_to(self.emit_logs)
         self.records = records if records is not None else open_records(self.settings)
+        self.near_end = ""
+        self.on_near_end: Callable[[], object] = lambda: None
         self.pump = self._make_pump()
         holder = Holder(self.ids.new(), host_name(), self.process.pid, self.process.started)
         self.limits = SharedLimits(self.records.limits, holder, LimitedMaps(self.pump), clock)
@@ -181,10 +186,14 @@ class Session:
             keep_input=self._keep_input,
             request=self._on_request,
             want_slots=lambda: self.limits.nudge(),
+            near_end=self._near_end,
         )
         pump = Pump(self.clock, callbacks, self.write, self.emit_logs)
         pump.dispatcher.tables.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or math.inf
         pump.dispatcher.capacity.timeout = self.settings.capacity_timeout
+        if self.settings.walltime_end:
+            left = self.settings.walltime_end - self.clock.time()
+            pump.dispatcher.know_end(walltime.span_of(self.clock.monotonic(), left, self.settings.walltime_margin))
         return pump
 
     def _in_process(self, lane: int) -> bool:
@@ -230,6 +239,16 @@ class Session:
 
             self._requests = WorkerRequests(self.pump, self.scopes, self.limits)
         self._requests.put(lane, request)
+
+    def _near_end(self, why: str) -> None:
+        self.near_end = why
+        self.on_near_end()
+
+    @property
+    def end_of_work(self) -> float:
+        """The monotonic second by which all work is to have ended; infinite where no end is known."""
+        walltime = self.pump.dispatcher.tables.walltime
+        return math.inf if walltime is None else walltime.span.end
 
     def _keep_input(self, asked: KeepInput) -> None:
         from anabranch.resume import failed_inputs

@@ -35,6 +35,8 @@ class Settings:
     capacity_timeout: float = 300.0  # seconds that runs wait for a worker with the resources they ask for
     shutdown_grace: float = 10.0  # seconds that running items get after Ctrl-C or SIGTERM
     walltime_grace: float = 60.0  # seconds that running items get after SIGUSR1, the sign of a near walltime
+    walltime_end: float = 0.0  # Unix seconds at which the allocation ends; 0: not known
+    walltime_margin: float = 30.0  # seconds before that end which are left for the record, at most a tenth of the time
     runner_idle: float = 300.0  # seconds after which an unused shared runner is closed
 
     @property

@@ -77,6 +77,13 @@ class Move:
 
 
 @dataclass(slots=True)
+class NearEnd:
+    """The known end of the allocation has come, or nothing that waits can end before it: the flow runs are to end."""
+
+    why: str
+
+
+@dataclass(slots=True)
 class WantSlots:
     """A map waits for a shared limit: read which (`Dispatcher.look_at_limits`), and ask the record for slots."""
 
@@ -174,5 +181,5 @@ class Wake:
 
 Instruction = (
     Put | Drop | Send | Shorten | CancelChunk | Free | Spill | Move | Pull | Resolve | Decide | Judge | RunHooks
-    | KeepInput | Rows | EmitLogs | Wake | WantSlots
+    | KeepInput | Rows | EmitLogs | Wake | WantSlots | NearEnd
 )

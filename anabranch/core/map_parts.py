@@ -7,9 +7,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anabranch.core.carried import Carried
     from anabranch.core.options import TaskOptions
     from anabranch.core.previous_items import PreviousItems
+    from anabranch.core.runs import ItemRow
 
 _serials = itertools.count(1)
 
@@ -137,11 +140,13 @@ class Resumption:
         call_key: of the call that made it.
         code_hash: of its task's source.
         keys: of single runs: a digest of its inputs for each.
+        interrupted: by item: the recorded attempts of one that the end of a walltime has interrupted.
     """
 
-    __slots__ = ("call_key", "code_hash", "keys", "previous")
+    __slots__ = ("call_key", "code_hash", "interrupted", "keys", "previous")
 
     def __init__(self) -> None:
         self.call_key = self.code_hash = ""
         self.keys: bytearray | None = None
         self.previous: PreviousItems | None = None
+        self.interrupted: dict[int, Sequence[ItemRow]] = {}

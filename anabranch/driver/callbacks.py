@@ -38,14 +38,15 @@ def upstream_value(port: Any, up: Upstream) -> Any:
 class Callbacks:
     """Answers of user code, and messages to other parts of the program.
 
-    `run_hooks`, `judge`, `decide`, `keep_input` and `constants_of` are called on the callback thread. `request` and
-    `want_slots` are called under the pump's lock: they must not block.
+    `run_hooks`, `judge`, `decide`, `keep_input` and `constants_of` are called on the callback thread. `request`,
+    `want_slots` and `near_end` are called under the pump's lock: they must not block.
 
     Args:
         warn: takes warnings about user code.
         keep_input: stores the input of a failed item.
         request: takes a request of a task on a worker, with its lane.
         want_slots: called when maps wait for slots of limits that programs share.
+        near_end: called with the reason when flow runs are to end because the walltime does.
 
     Attributes:
         constants: by map id, the constants of maps that wait for futures among them.
@@ -54,11 +55,13 @@ class Callbacks:
     def __init__(
         self, warn: Callable[[str], None], *, keep_input: Callable[[KeepInput], None] = _nothing,
         request: Callable[[int, WorkerRequest], None] = _nothing, want_slots: Callable[[], None] = _nothing,
+        near_end: Callable[[str], None] = _nothing,
     ) -> None:  # fmt: skip
         self._warn = warn
         self.keep_input = keep_input
         self.request = request
         self.want_slots = want_slots
+        self.near_end = near_end
         self.constants: dict[str, Constants] = {}
 
     def run_hooks(self, told: RunHooks) -> None:

@@ -71,7 +71,7 @@ class Outgoing:
             ev.CancelChunk: self._cancel, ev.Free: self._free, ev.Spill: self._spill, ev.Move: self._spill,
             ev.Pull: self._pull, ev.Rows: self._rows, ev.EmitLogs: self._logs, ev.Wake: self._wake,
             ev.WantSlots: self._want, ev.Resolve: self._resolve, ev.Decide: self._decide, ev.Judge: self._judge,
-            ev.RunHooks: self._hooks, ev.KeepInput: self._keep,
+            ev.RunHooks: self._hooks, ev.KeepInput: self._keep, ev.NearEnd: self._near_end,
         }  # fmt: skip
 
     def carry_out(self) -> None:
@@ -165,6 +165,9 @@ class Outgoing:
 
     def _want(self, i: ev.WantSlots) -> None:
         self._callbacks.want_slots()
+
+    def _near_end(self, i: ev.NearEnd) -> None:
+        self._callbacks.near_end(i.why)
 
     # -- for user code ---------------------------------------------------------------------------
 

@@ -145,6 +145,8 @@ def take_items(tables: Tables, lane: Lane, map: MapRun) -> Sequence[int]:
     size = tables.pace(map).size(waiting, lane.slots, fixed=map.sending.chunk_option, together=together)
     if map.sending.limits:
         size = min(size, most)
+    if tables.walltime is not None:
+        size = int(min(size, tables.walltime.room(map)))
     if hi - lo >= size or len(ready) == 1:
         take = min(size, hi - lo)
         if lo + take == hi:

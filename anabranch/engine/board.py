@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import reasons, states
 from anabranch.core.contracts import ErrorInfo
+from anabranch.core.errors import ResourceError
 from anabranch.core.events import CancelChunk, Judge, Pull, Resolve, RunHooks
 from anabranch.core.maps import Upstream
-from anabranch.engine import adopting, causes, triggers
+from anabranch.engine import adopting, causes, triggers, walltime
 from anabranch.engine.fusing import PIPE, materialize
 from anabranch.engine.hooks import any_for
 from anabranch.engine.known_inputs import given_to
@@ -76,6 +77,17 @@ class Board:
             else:
                 adopting.count_on(map, start, stop)
                 self._put_in_line(map, start, stop, exact, front)
+                if map.resume.interrupted and self.tables.walltime is not None:
+                    self._refuse_too_long(map, start, stop, self.tables.walltime.span.whole)
+
+    def _refuse_too_long(self, map: MapRun, lo: int, hi: int, whole: float) -> None:
+        """End items that had nearly a whole walltime, more than once: they would be interrupted for ever."""
+        for index in common(range(lo, hi), map.resume.interrupted):
+            why = walltime.outlasted(map.resume.interrupted.pop(index), whole)
+            if why:
+                text = f"item {index} of {map.spec.name!r}: {why}"
+                error = ErrorInfo("ResourceError", text, "", exception=ResourceError(text))
+                self.end_items(map, (index,), states.FAILED, text, error, reasons.make(walltime.NEVER_FITS))
 
     def _put_in_line(self, map: MapRun, lo: int, hi: int, exact: bool, front: bool) -> None:
         ready = map.queue.ready
@@ -461,6 +473,9 @@ class Board:
                     sent.dirty = True
                     stops = force and sent.lane.capabilities.stops_items
                     self.tables.out.append(CancelChunk(sent.lane.index, chunk_id, positions, stops))
+        if by == "walltime" and self.tables.walltime is not None:
+            for index, why in list(self.tables.walltime.interrupted(map)):
+                self.end_items(map, (index,), states.CANCELLED, walltime.MESSAGE, reason=why)
         self.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
 
     def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:

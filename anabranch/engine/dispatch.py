@@ -35,6 +35,7 @@ from anabranch.engine.tables import Tables
 from anabranch.engine.timeouts import Timeouts
 from anabranch.engine.timers import Timers
 from anabranch.engine.values import Values
+from anabranch.engine.walltime import Walltime
 from anabranch.engine.windows import Windows
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun
     from anabranch.engine.limits import Look
+    from anabranch.engine.walltime import Span
 
 
 class Dispatcher:
@@ -82,10 +84,17 @@ class Dispatcher:
 
     def next_due(self) -> float | None:
         waiting = self.capacity.waiting
-        due = waiting.next_due() if waiting.due else None
-        if not self.timers.due:
-            return due
-        return self.timers.due[0][0] if due is None else min(due, self.timers.due[0][0])
+        walltime = self.tables.walltime
+        dues = (
+            waiting.next_due() if waiting.due else None,
+            self.timers.next_due(),
+            None if walltime is None else walltime.next_due(),
+        )
+        return min((due for due in dues if due is not None), default=None)
+
+    def know_end(self, span: Span) -> None:
+        """Begin nothing that cannot end within the time that there is."""
+        self.tables.walltime = Walltime(self.tables, span)
 
     def _never_fits(self, map: MapRun, index: int | None) -> None:
         message, error, why = self.capacity.refusal(map)
@@ -134,6 +143,8 @@ class Dispatcher:
                 counts = states.Counts(map.codes).as_dict()
                 self.tables.rows.append(map_row(map, len(map.codes), map.header.ended_by(self.tables.now), counts))
         self.halts.forget(maps)
+        if self.tables.walltime is not None:
+            self.tables.walltime.forget(maps)
 
     # -- the end of an event ---------------------------------------------------------------------
 
@@ -145,6 +156,8 @@ class Dispatcher:
         self.values.relieve()
         if tables.ledger.freed:
             self.values.free()
+        if tables.walltime is not None:
+            tables.walltime.look(self.timers.next_due())
         if tables.rows:
             tables.out.append(Rows(tables.rows))
             tables.rows = []

@@ -32,6 +32,8 @@ class Flights:
         sent.lane.in_flight -= 1
         sent.lane.blocked -= sent.waiting > 0
         self._tables.dirty_lanes.add(sent.lane.index)
+        if self._tables.walltime is not None:
+            self._tables.walltime.over(chunk)
         if sent.limits:
             for map in self._tables.limits.give_back(sent.limits, sent.places):
                 self._tables.enqueue(map)

@@ -56,6 +56,8 @@ class Reports:
             for block in report.blocks:
                 nbytes += block.nbytes if block is not None else 0
             self._tables.pace(sent.maps[0]).learn(report.count, seconds, nbytes)
+            if self._tables.walltime is not None:
+                self._tables.walltime.took(sent, report)
             links = _links(sent, report) if len(sent.maps) > 1 else None
             if links:
                 self._accept_links(sent, links, report)

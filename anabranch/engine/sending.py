@@ -24,7 +24,7 @@ class Sending:
 
     def schedule(self) -> None:
         """Fill every lane that changed, up to two chunks a slot."""
-        tables = self._tables
+        tables, walltime = self._tables, self._tables.walltime
         held_up = self._held_up() if tables.ledger.memory.behind else set()
         while tables.dirty_lanes:
             lane = tables.lanes[tables.dirty_lanes.pop()]
@@ -41,6 +41,9 @@ class Sending:
                         later.append(entry)
                         skipped.append(map)
                         break
+                    if walltime is not None and not walltime.room(map):
+                        skipped.append(map)
+                        break
                     if self._windows.held_back(map) or (map.sending.limits and not tables.limits.take(map)):
                         skipped.append(map)
                         break
@@ -50,6 +53,8 @@ class Sending:
                         break
                     chunks.append(chunk)
                     lane.in_flight += 1
+                    if walltime is not None:
+                        walltime.sent(chunk.id)
                 if map.queue.ready and map not in skipped:
                     map.queue.on_lane = True
                     heapq.heappush(lane.runnable, entry)

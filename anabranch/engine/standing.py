@@ -118,6 +118,8 @@ def _not_sent(tables: Tables, map: MapRun) -> Reason:
     lane = tables.lanes[map.sending.lane]
     if map.header.flow_run_id in tables.halted:
         return make("halted")
+    if tables.walltime is not None and (why := tables.walltime.holds(map)) is not None:
+        return why
     if not map.inputs.constants_ready:
         return make("arguments")
     if map.queue.short:

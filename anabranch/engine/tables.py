@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.core.runs import Row
     from anabranch.engine.lanes import Sent
+    from anabranch.engine.walltime import Walltime
 
 
 class Tables:
@@ -33,6 +34,7 @@ class Tables:
         lost_chunks: lane and accepted positions of the last lost chunks; a late report differs from a repeated one.
         paces: the cost of a task's items, by the shared id of the task.
         halted: flow runs of which nothing more may begin.
+        walltime: holds back what cannot end within the allocation, where its end is known.
         out: instructions for the pump.
         rows: for the record.
         wake: calls of waiters whose wait is over.
@@ -42,7 +44,7 @@ class Tables:
 
     __slots__ = (
         "_chunk_ids", "_refs", "dirty_lanes", "halted", "lanes", "ledger", "limits", "lost_chunks", "maps", "nested",
-        "now", "out", "paces", "rows", "sent", "wake", "wall",
+        "now", "out", "paces", "rows", "sent", "wake", "wall", "walltime",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -54,6 +56,7 @@ class Tables:
         self.lost_chunks: dict[int, tuple[int, int]] = {}
         self.paces: dict[int, Pace] = {}
         self.halted: set[str] = set()
+        self.walltime: Walltime | None = None
         self.ledger = Ledger()
         self.limits = Limits()
         self.out: list[Instruction] = []

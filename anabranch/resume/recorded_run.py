@@ -14,6 +14,7 @@ from anabranch.core.errors import CodeChanged
 from anabranch.core.keys import DIGEST_BYTES
 from anabranch.core.previous_items import PreviousItems
 from anabranch.core.states import NAMES
+from anabranch.engine import walltime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,8 @@ class RecordedRun:
             else:  # set at once, because an item that travels behind another one is not asked about
                 map.attempts[view.index] = view.attempt + 1
                 map.budgets.uncounted[view.index] = view.attempt  # earlier drivers' do not count against `retries`
+                if view.message == walltime.MESSAGE:
+                    map.resume.interrupted[view.index] = self._records.attempts(row.id, view.index)
         self._left.append((row.task, found.unclaimed))
         return found
 

@@ -1,10 +1,12 @@
-"""The signals that tell a program to end: Ctrl-C, SIGTERM, SIGUSR1 (the walltime is near).
+"""The signals that tell a program to end: Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2 (the walltime is near).
 
-    signal --> the flow's function is interrupted, in the main thread --> `shutdown`
+    signal ----------.
+    its own timer ---+-> the flow's function is interrupted, in the main thread --> `shutdown`
 
-    Ctrl-C    Cancelled   130   a second time: at once
-    SIGTERM   Cancelled   143
-    SIGUSR1   Suspended    75
+    Ctrl-C              Cancelled   130   a second time: at once
+    SIGTERM             Cancelled   143   before or after one of those below: Suspended
+    SIGUSR1, SIGUSR2    Suspended    75
+    the known end       Suspended    75   by a signal that the program sends itself
 
 Only outermost flow runs in the main thread listen, and only where no handler of the user's own stands: that one
 stays. Ray's handler does not stay, and that of `asyncio.run` is called after ours. At the end the handlers that
@@ -39,7 +41,7 @@ CAUGHT_SECONDS = 1.0  # after so long, an interrupt without an effect counts as 
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised in the main thread for SIGTERM or SIGUSR1 during a flow."""
+    """Raised in the main thread for another signal than Ctrl-C during a flow."""
 
 
 class Kind(NamedTuple):
@@ -57,8 +59,10 @@ _KINDS: dict[int, Kind] = {
     signal.SIGINT: CTRL_C,
     signal.SIGTERM: Kind("Ended by a termination signal (SIGTERM).", Cancelled, 143, "shutdown_grace", "sigterm"),
 }
-if hasattr(signal, "SIGUSR1"):
-    _KINDS[signal.SIGUSR1] = Kind("The walltime is near (SIGUSR1).", Suspended, 75, "walltime_grace", "walltime")
+WALLTIME = Kind("The walltime is near.", Suspended, 75, "walltime_grace", "walltime")
+for _name in ("SIGUSR1", "SIGUSR2"):
+    if hasattr(signal, _name):
+        _KINDS[getattr(signal, _name)] = WALLTIME._replace(message=f"The walltime is near ({_name}).")
 
 
 class Interruptible(Child, Protocol):
@@ -76,10 +80,10 @@ class Interruptible(Child, Protocol):
 class Ending:
     """An end that was asked for by a signal; `deadline` is there once running items count their grace."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, latest: float = math.inf) -> None:
         self.kind = kind
         self.told = time.monotonic()
-        self.latest = math.inf  # no grace goes beyond this
+        self.latest = latest  # no grace goes beyond this
         self.deadline: float | None = None
         self.hurry = False
 
@@ -117,6 +121,9 @@ class _Watch:
         if not self.before:
             self._install()
         self.runs.append((run, _canceller() if run.isasync else None))
+        run.session.on_near_end = self.near_end
+        if run.session.near_end:  # no run was there to hear of it when it came
+            self.near_end()
 
     def leave(self, run: Interruptible) -> None:
         self.runs = [entry for entry in self.runs if entry[0] is not run]
@@ -161,16 +168,26 @@ class _Watch:
             self._as_before(number, frame)
             return
         ending = self.ending
+        session = self.runs[0][0].session
+        kind = WALLTIME._replace(message=session.near_end) if session.near_end else _KINDS[number]
         if ending is None or ending.forgotten():
-            self.ending = Ending(_KINDS[number])
+            self.ending = Ending(kind, session.end_of_work if kind.state is Suspended else math.inf)
             self._tell_user()
         elif number == signal.SIGINT:
             ending.hurry = True
         else:  # the program is ending already
+            if kind.state is Suspended:  # batch systems send theirs in any order
+                ending.kind = kind
             if number == signal.SIGTERM:  # its sender will not wait as long as the walltime may
-                ending.shorten(self.runs[0][0].session.settings)
+                ending.shorten(session.settings)
             return
         self._interrupt(number, frame)
+
+    def near_end(self) -> None:
+        """Begin the end by a signal of the program's own, one with a handler of ours; called in any thread."""
+        ours = [number for number in reversed(_KINDS) if signal.getsignal(number) == self.on_signal]
+        if self.runs and ours:
+            signal.pthread_kill(threading.main_thread().ident or 0, ours[0])
 
     def _as_before(self, number: int, frame: Any) -> None:
         """Handle a signal that came while the reader of a generator flow was at work: it is the program's."""
@@ -199,9 +216,9 @@ class _Watch:
     def _tell_user(self) -> None:
         assert self.ending is not None
         run, kind = self.runs[0][0], self.ending.kind
-        grace = getattr(run.session.settings, kind.grace)
+        grace = min(getattr(run.session.settings, kind.grace), max(0.0, self.ending.latest - time.monotonic()))
         again = "; Ctrl-C once more ends it now" if kind is CTRL_C else ""
-        text = f"{kind.message} Nothing new begins, what runs has {grace:g} s{again}"
+        text = f"{kind.message} Nothing new begins, what runs has {grace:.3g} s{again}"
         _thread.start_new_thread(logs.flow_warning, (run, text))  # this thread may have been interrupted as it logged
 
 

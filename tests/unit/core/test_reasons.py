@@ -19,6 +19,8 @@ DETAILS = {
     "capacity": {"resources": "gpus=2 (none)", "seconds": 300},
     "limit": {"limit": "tag:db", "used": 2, "places": 2},
     "limit/shared": {"limit": "tag:api", "places": 1},
+    "walltime/interrupted": {"ran": 3000.0, "walltime": 3540.0},
+    "walltime": {"takes": 12.0, "left": 4.0},
     "resources": {"resources": "gpus=2 (none)"},
     "slots": {"runner": "thread", "busy": 8, "slots": 4},
     "reader": {"ahead": 9},

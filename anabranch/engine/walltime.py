@@ -1,0 +1,253 @@
+"""The known end of an allocation: what cannot end before it does not begin, and when nothing else can, the run drains.
+
+      begin                          latest start of task A     of task B      end of work      end of the allocation
+        |------------ all begins -------------|-- A is held back --|-- B too ------|---- margin ------|
+                                              `-- what has not begun comes back: `Shorten`
+                         nothing runs, something is held back, for a second --> NearEnd
+                                                                                   `--------> NearEnd
+
+How long an item takes is judged by those of its task that have ended: a high quantile of the last thousand. A task of
+which nothing is known begins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from anabranch.core.events import NearEnd, Shorten
+from anabranch.core.reasons import Reason, details_of, make
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from anabranch.core.contracts import Report
+    from anabranch.core.maps import MapRun
+    from anabranch.core.runs import ItemRow
+    from anabranch.engine.lanes import Sent
+    from anabranch.engine.tables import Tables
+
+SEEN = 1024  # durations of a task's last items that are kept
+QUANTILE = 0.95  # of these; an item that takes longer is interrupted by the end
+SETTLE = 1.0  # seconds without anything running, after which the rest is left to the next allocation
+SHARE = 10  # the margin is at most this part of an allocation
+NEARLY = 0.8  # of an allocation: an item that ran so long of it and did not end
+TIMES = 2  # would not end in the next one either, if that happened so often
+MESSAGE = "interrupted by the end of the walltime"
+
+INTERRUPTED = "walltime/interrupted"
+NEVER_FITS = "walltime/too-short"
+
+
+class Span(NamedTuple):
+    """The time that a program has in its allocation, in monotonic seconds: the end leaves the margin."""
+
+    begin: float
+    end: float
+
+    @property
+    def whole(self) -> float:
+        return self.end - self.begin
+
+
+def span_of(now: float, left: float, margin: float) -> Span:
+    """Return what is left of an allocation that ends in `left` seconds, without the margin for all that comes last."""
+    return Span(now, now + left - max(0.0, min(margin, left / SHARE)))
+
+
+def longest(seen: Iterable[float]) -> float | None:
+    """Return how long an item takes at most, judged by others of its task; None where there are no others."""
+    ordered = sorted(seen)
+    if not ordered:
+        return None
+    return ordered[min(len(ordered), math.ceil(QUANTILE * (len(ordered) + 1))) - 1]
+
+
+def room(left: float, mean: float, most: float) -> int:
+    """Return how many items, one after another, end within `left` seconds."""
+    if left <= most:
+        return 0
+    return 1 + int((left - most) / max(mean, 1e-9))
+
+
+def outlasted(attempts: Iterable[ItemRow], whole: float) -> str:
+    """Return why an item is not begun in an allocation of `whole` seconds; "" where it may end in it.
+
+    Args:
+        attempts: the item's attempts, as earlier drivers recorded them.
+    """
+    ran = [found for row in attempts if row.reason == INTERRUPTED and (found := _nearly(row.details))]
+    if len(ran) < TIMES or whole * NEARLY > max(ran):
+        return ""
+    return (
+        f"it ran for {max(ran):.0f} s and did not end before its walltime, {len(ran)} times, and {whole:.0f} s are not "
+        "enough either: ask for a longer walltime, or make its items smaller"
+    )
+
+
+def _nearly(details: str) -> float:
+    """Return the seconds of an interrupted attempt that had nearly a whole walltime, else 0.0."""
+    told = details_of(details)
+    ran = float(told.get("ran", 0.0))
+    return ran if ran >= NEARLY * float(told.get("walltime", math.inf)) else 0.0
+
+
+class _Task:
+    """What is known of one task's items."""
+
+    __slots__ = ("fresh", "most", "seen", "total")
+
+    def __init__(self) -> None:
+        self.seen: deque[int] = deque(maxlen=SEEN)  # microseconds
+        self.fresh = 0  # since `most` was found
+        self.most = 0.0
+        self.total = 0
+
+    def took(self, durations: Sequence[int]) -> None:
+        self.seen.extend(durations)
+        self.fresh += len(durations)
+        if self.fresh * 16 >= len(self.seen):
+            self.fresh = 0
+            self.most = (longest(self.seen) or 0) / 1e6
+
+
+class Walltime:
+    """Holds items back, by task; `tables.walltime`, where the end is known.
+
+    Attributes:
+        span: the time that there is.
+        due: the next moment at which a task's last items must have begun, or all must have ended.
+    """
+
+    __slots__ = ("_held", "_idle", "_late", "_tables", "_tasks", "_told", "_touched", "due", "span")
+
+    def __init__(self, tables: Tables, span: Span) -> None:
+        self._tables = tables
+        self._tasks: dict[int, _Task] = {}  # by the shared id of the task
+        self._held: dict[str, MapRun] = {}  # maps with ready items that are not begun
+        self._late: set[int] = set()  # tasks of which nothing begins any more
+        self._touched: dict[int, float] = {}  # chunks in flight: when they were sent, or reported last
+        self._idle: float | None = None  # since when nothing runs
+        self._told = False
+        self.span = span
+        self.due = span.end
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def room(self, map: MapRun) -> float:
+        """Return how many items of this map may begin now, one after another; 0: none, and the map is held back."""
+        left = self.span.end - self._tables.now
+        task = self._tasks.get(map.sending.spec_ref)
+        if left <= 0:
+            found = 0.0
+        elif task is None or not task.seen:
+            found = math.inf
+        else:
+            found = room(left, self._tables.pace(map).seconds or task.most, task.most)
+        if not found:
+            self._held[map.id] = map
+        return found
+
+    def sent(self, chunk: int) -> None:
+        """Note the time at which a chunk was sent."""
+        self._touched[chunk] = self._tables.now
+
+    # -- reports ---------------------------------------------------------------------------------
+
+    def took(self, sent: Sent, report: Report) -> None:
+        """Learn from a report how long items of its task take."""
+        ref = sent.maps[0].sending.spec_ref
+        if report.durations is not None and report.count:
+            task = self._tasks.setdefault(ref, _Task())
+            task.took(report.durations)
+            latest = self.span.end - task.most
+            if ref in self._late and self._tables.now < latest:  # items have become shorter
+                self._late.discard(ref)
+                self._release(ref)
+            if ref not in self._late:
+                self.due = min(self.due, latest)
+        self._touched[report.chunk] = self._tables.now
+
+    def over(self, chunk: int) -> None:
+        """Forget a chunk that is in flight no more."""
+        self._touched.pop(chunk, None)
+
+    def _release(self, ref: int) -> None:
+        for map in [m for m in self._held.values() if m.sending.spec_ref == ref]:
+            del self._held[map.id]
+            self._tables.enqueue(map)
+
+    def forget(self, maps: Sequence[MapRun]) -> None:
+        """Forget maps whose flow run has ended."""
+        for map in maps:
+            self._held.pop(map.id, None)
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def next_due(self) -> float | None:
+        """Return the next moment at which `look` has something to do."""
+        if self._told:
+            return None
+        return self.due if self._idle is None else min(self.due, self._idle + SETTLE)
+
+    def look(self, delayed: float | None) -> None:
+        """Take back what has not begun of tasks whose latest start has come; tell of the end.
+
+        Args:
+            delayed: when the next delayed item comes back.
+        """
+        now = self._tables.now
+        if now >= self.due:
+            self._take_back(now)
+        idle = self._idles(delayed)
+        if not idle:
+            self._idle = None
+        elif self._idle is None:
+            self._idle = now
+        over = now >= self.span.end
+        if not self._told and (over or (self._idle is not None and now >= self._idle + SETTLE)):
+            self._told = True
+            why = "The walltime is over" if over else "Nothing that waits can end within the walltime"
+            self._tables.out.append(NearEnd(f"{why}."))
+
+    def _take_back(self, now: float) -> None:
+        fresh = {
+            ref for ref, task in self._tasks.items() if ref not in self._late and now >= self.span.end - task.most
+        }
+        self._late |= fresh
+        left = [self.span.end - task.most for ref, task in self._tasks.items() if ref not in self._late]
+        self.due = min([*left, self.span.end if now < self.span.end else math.inf])
+        for sent in self._tables.sent.values():
+            if sent.maps[0].sending.spec_ref in fresh:
+                self._tables.out.append(Shorten(sent.lane.index, sent.chunk.id, 0))
+
+    def _idles(self, delayed: float | None) -> bool:
+        """Return whether nothing runs and nothing can begin, and something would."""
+        tables = self._tables
+        self._held = {id: map for id, map in self._held.items() if map.queue.ready and not map.finished}
+        if not self._held or (delayed is not None and delayed < self.span.end):
+            return False
+        if any(not sent.waiting for sent in tables.sent.values()):
+            return False
+        return not any(map.inputs.pulling for map in tables.maps.values())
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def holds(self, map: MapRun) -> Reason | None:
+        """Return why ready items of this map do not begin, where this is why."""
+        if map.id not in self._held:
+            return None
+        task = self._tasks.get(map.sending.spec_ref)
+        takes = task.most if task is not None else 0.0
+        return make("walltime", takes=round(takes, 1), left=round(max(0.0, self.span.end - self._tables.now), 1))
+
+    def interrupted(self, map: MapRun) -> Iterator[tuple[int, Reason]]:
+        """Yield the items of this map that run now, each with the reason of its interruption."""
+        for chunk in map.queue.running:
+            sent = self._tables.sent[chunk]
+            position = next((p for p in range(sent.reported, len(sent.chunk)) if p not in sent.taken), None)
+            if position is None or sent.maps[0] is not map or map.is_terminal(sent.items[0][position]):
+                continue
+            ran = self._tables.now - self._touched.get(chunk, self._tables.now)
+            yield sent.items[0][position], make(INTERRUPTED, ran=round(ran, 1), walltime=round(self.span.whole, 1))

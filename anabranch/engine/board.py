@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import reasons, states
 from anabranch.core.contracts import ErrorInfo
-from anabranch.core.errors import ResourceError
 from anabranch.core.events import CancelChunk, Judge, Pull, Resolve, RunHooks
 from anabranch.core.maps import Upstream
-from anabranch.engine import adopting, causes, triggers, walltime
+from anabranch.engine import adopting, causes, triggers
 from anabranch.engine.fusing import PIPE, materialize
 from anabranch.engine.hooks import any_for
 from anabranch.engine.known_inputs import given_to
-from anabranch.engine.ranges import common, in_ranges, remove_from, runs_of
+from anabranch.engine.ranges import common, in_ranges, remove_from, runs_of, unfinished
 from anabranch.engine.rows import cancelled_rows, item_row, map_row
 
 if TYPE_CHECKING:
@@ -78,16 +77,8 @@ class Board:
                 adopting.count_on(map, start, stop)
                 self._put_in_line(map, start, stop, exact, front)
                 if map.resume.interrupted and self.tables.walltime is not None:
-                    self._refuse_too_long(map, start, stop, self.tables.walltime.span.whole)
-
-    def _refuse_too_long(self, map: MapRun, lo: int, hi: int, whole: float) -> None:
-        """End items that had nearly a whole walltime, more than once: they would be interrupted for ever."""
-        for index in common(range(lo, hi), map.resume.interrupted):
-            why = walltime.outlasted(map.resume.interrupted.pop(index), whole)
-            if why:
-                text = f"item {index} of {map.spec.name!r}: {why}"
-                error = ErrorInfo("ResourceError", text, "", exception=ResourceError(text))
-                self.end_items(map, (index,), states.FAILED, text, error, reasons.make(walltime.NEVER_FITS))
+                    for index, end in self.tables.walltime.refused(map, start, stop):
+                        self.end_items(map, (index,), states.FAILED, *end)
 
     def _put_in_line(self, map: MapRun, lo: int, hi: int, exact: bool, front: bool) -> None:
         ready = map.queue.ready
@@ -177,8 +168,7 @@ class Board:
 
     def _admitted(self, map: MapRun, index: int, upstreams: Sequence[Upstream], at: int | None = None) -> bool:
         if map in self.cancelling:
-            why = causes.of_cancel(self.cancelled_by)
-            self.end_items(map, (index,), states.CANCELLED, "cancelled", reason=why)
+            self.end_items(map, (index,), states.CANCELLED, "cancelled", reason=causes.of_cancel(self.cancelled_by))
             return False
         problem = triggers.refusal(upstreams, map.options.trigger, at=at)
         if problem is None:
@@ -247,7 +237,7 @@ class Board:
                 self.admit_range(map, 0, min(len(map.codes), len(feed.map.codes)))
         elif map.inputs.source is not None and map.inputs.source.random_access:
             # Some items may have been cancelled while the map was waiting.
-            for lo, hi in [(0, len(map.codes))] if not any(map.codes) else _unfinished(map):
+            for lo, hi in [(0, len(map.codes))] if not any(map.codes) else unfinished(map.codes):
                 self.make_ready(map, lo, hi)
             self.check_finished(map)
         elif map.inputs.source is not None:
@@ -474,8 +464,8 @@ class Board:
                     stops = force and sent.lane.capabilities.stops_items
                     self.tables.out.append(CancelChunk(sent.lane.index, chunk_id, positions, stops))
         if by == "walltime" and self.tables.walltime is not None:
-            for index, why in list(self.tables.walltime.interrupted(map)):
-                self.end_items(map, (index,), states.CANCELLED, walltime.MESSAGE, reason=why)
+            for index, end in list(self.tables.walltime.interrupted(map)):
+                self.end_items(map, (index,), states.CANCELLED, *end)
         self.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
 
     def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:
@@ -508,7 +498,3 @@ class Board:
                     self.cancel_items(map, [i for i in range(len(map.codes)) if (map.id, i) not in spared], by=by)
         finally:
             self.cancelling, self.cancelled_by = before
-
-
-def _unfinished(map: MapRun) -> list[tuple[int, int]]:
-    return list(runs_of(i for i in range(len(map.codes)) if not map.is_terminal(i)))

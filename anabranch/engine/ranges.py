@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anabranch.core.states import FIRST_TERMINAL
+
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,6 +53,11 @@ def runs_of(items: Iterable[int]) -> Iterator[tuple[int, int]]:
             lo, hi = index, index + 1
     if hi > lo >= 0:
         yield lo, hi
+
+
+def unfinished(codes: bytes | bytearray) -> list[tuple[int, int]]:
+    """Return the runs of items that have not ended, judged by their states' codes."""
+    return list(runs_of(index for index, code in enumerate(codes) if code < FIRST_TERMINAL))
 
 
 def as_range(items: list[int]) -> Sequence[int]:

@@ -14,19 +14,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from anabranch.core.contracts import ErrorInfo
+from anabranch.core.errors import ResourceError
 from anabranch.core.events import NearEnd, Shorten
 from anabranch.core.reasons import Reason, details_of, make
+from anabranch.engine.ranges import common
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from anabranch.core.contracts import Report
+    from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun
     from anabranch.core.runs import ItemRow
+    from anabranch.engine.chunks import Pace
     from anabranch.engine.lanes import Sent
-    from anabranch.engine.tables import Tables
 
 SEEN = 1024  # durations of a task's last items that are kept
 QUANTILE = 0.95  # of these; an item that takes longer is interrupted by the end
@@ -49,6 +53,14 @@ class Span(NamedTuple):
     @property
     def whole(self) -> float:
         return self.end - self.begin
+
+
+class End(NamedTuple):
+    """The end of an item that does not run to its own."""
+
+    message: str
+    error: ErrorInfo | None
+    reason: Reason
 
 
 def span_of(now: float, left: float, margin: float) -> Span:
@@ -112,6 +124,18 @@ class _Task:
             self.most = (longest(self.seen) or 0) / 1e6
 
 
+class Shared(Protocol):
+    """The tables of the dispatcher that are looked at here; see `engine.tables`."""
+
+    now: float
+    out: list[Instruction]
+    sent: dict[int, Sent]
+    maps: dict[str, MapRun]
+
+    def pace(self, map: MapRun) -> Pace: ...
+    def enqueue(self, map: MapRun) -> None: ...
+
+
 class Walltime:
     """Holds items back, by task; `tables.walltime`, where the end is known.
 
@@ -122,7 +146,7 @@ class Walltime:
 
     __slots__ = ("_held", "_idle", "_late", "_tables", "_tasks", "_told", "_touched", "due", "span")
 
-    def __init__(self, tables: Tables, span: Span) -> None:
+    def __init__(self, tables: Shared, span: Span) -> None:
         self._tables = tables
         self._tasks: dict[int, _Task] = {}  # by the shared id of the task
         self._held: dict[str, MapRun] = {}  # maps with ready items that are not begun
@@ -232,7 +256,7 @@ class Walltime:
             return False
         return not any(map.inputs.pulling for map in tables.maps.values())
 
-    # -- the end ---------------------------------------------------------------------------------
+    # -- explaining and ending -------------------------------------------------------------------
 
     def holds(self, map: MapRun) -> Reason | None:
         """Return why ready items of this map do not begin, where this is why."""
@@ -242,12 +266,22 @@ class Walltime:
         takes = task.most if task is not None else 0.0
         return make("walltime", takes=round(takes, 1), left=round(max(0.0, self.span.end - self._tables.now), 1))
 
-    def interrupted(self, map: MapRun) -> Iterator[tuple[int, Reason]]:
-        """Yield the items of this map that run now, each with the reason of its interruption."""
+    def refused(self, map: MapRun, lo: int, hi: int) -> Iterator[tuple[int, End]]:
+        """Yield items of [lo, hi) that would be interrupted for ever."""
+        for index in common(range(lo, hi), map.resume.interrupted):
+            why = outlasted(map.resume.interrupted.pop(index, ()), self.span.whole)
+            if why:
+                text = f"item {index} of {map.spec.name!r}: {why}"
+                error = ErrorInfo("ResourceError", text, "", exception=ResourceError(text))
+                yield index, End(text, error, make(NEVER_FITS))
+
+    def interrupted(self, map: MapRun) -> Iterator[tuple[int, End]]:
+        """Yield the items of this map that run now."""
         for chunk in map.queue.running:
             sent = self._tables.sent[chunk]
             position = next((p for p in range(sent.reported, len(sent.chunk)) if p not in sent.taken), None)
             if position is None or sent.maps[0] is not map or map.is_terminal(sent.items[0][position]):
                 continue
             ran = self._tables.now - self._touched.get(chunk, self._tables.now)
-            yield sent.items[0][position], make(INTERRUPTED, ran=round(ran, 1), walltime=round(self.span.whole, 1))
+            why = make(INTERRUPTED, ran=round(ran, 1), walltime=round(self.span.whole, 1))
+            yield sent.items[0][position], End(MESSAGE, None, why)

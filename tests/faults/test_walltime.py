@@ -24,7 +24,7 @@ HEAD = """
 def counted(x):
     with open(f"{FOLDER}/ran", "a") as file:
         file.write(f"{x}\\n")
-    time.sleep(0.25)
+    time.sleep(0.4)
     with open(f"{FOLDER}/ended", "a") as file:
         file.write(f"{x}\\n")
     return 3 * x

@@ -37,7 +37,8 @@ def dask() -> Iterator[DaskRunner]:
         side: {"cls": distributed.Nanny, "options": {"nthreads": 1, "resources": {side: 1}, "silence_logs": 60}}
         for side in ("left", "right")
     }
-    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}}
+    options = {"dashboard": False, "dashboard_address": ":0", "host": "127.0.0.1", "port": 0}  # it has a server anyway
+    scheduler = {"cls": distributed.Scheduler, "options": options}
     with (
         distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=60) as cluster,
         DaskRunner(cluster) as runner,

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anabranch import context as context
     from anabranch import session as session
+    from anabranch.clusters.pbs import PBSCluster as PBSCluster
+    from anabranch.clusters.slurm import SlurmCluster as SlurmCluster
     from anabranch.core import policies as cache_policies  # noqa: F401
     from anabranch.core import states as state  # noqa: F401
     from anabranch.core import states as states
@@ -58,9 +60,11 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Future": ("anabranch.core.futures", "Future"),
     "FutureList": ("anabranch.core.futures", "FutureList"),
     "InlineRunner": ("anabranch.runners.inline", "InlineRunner"),
+    "PBSCluster": ("anabranch.clusters.pbs", "PBSCluster"),
     "ProcessRunner": ("anabranch.runners.process", "ProcessRunner"),
     "RayRunner": ("anabranch.runners.ray", "RayRunner"),
     "Secret": ("anabranch.core.secrets", "Secret"),
+    "SlurmCluster": ("anabranch.clusters.slurm", "SlurmCluster"),
     "State": ("anabranch.core.states", "State"),
     "Task": ("anabranch.tasks", "Task"),
     "ThreadRunner": ("anabranch.runners.thread", "ThreadRunner"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 
 class Cluster(Protocol):
-    """A scheduler with workers, started by its constructor and ended by `close`.
+    """A scheduler with workers, started by its constructor or at first need, and ended by `close`.
 
     A runner that made its cluster closes it. A cluster that the user made and lends stays the user's.
     """
@@ -26,3 +30,58 @@ class Cluster(Protocol):
     def close(self, timeout: float = 10.0) -> None:
         """End what was started; what is left after `timeout` seconds is killed. Idempotent."""
         ...
+
+
+class Demand(NamedTuple):
+    """The work that one program has for the workers of a cluster.
+
+    Attributes:
+        slots: how many processors the items that are ready or under way could keep busy at once.
+        seconds: of work in them, as far as items like them have been seen to end.
+        unseen: of the slots, those of tasks of which no item has ended yet.
+    """
+
+    slots: float = 0.0
+    seconds: float = 0.0
+    unseen: float = 0.0
+
+
+class ElasticCluster(Cluster, Protocol):
+    """A cluster whose workers come and go with the work, in units that its infrastructure gives: jobs, pods.
+
+    Its scheduler has two further doors, which are open to each client that may connect: `DEMAND_DOOR` takes a
+    program's demand, `NEWS_TOPIC` brings what the cluster has to say to its programs.
+    """
+
+    elastic: bool
+
+    def start(self) -> None:
+        """Start it, unless it runs."""
+        ...
+
+    def scale(self, jobs: int) -> None:
+        """Have so many jobs from now on, whatever there is to do; idle ones go first."""
+        ...
+
+    def adapt(self, *, minimum: int = 0, maximum: int) -> None:
+        """Have as many jobs as the work asks for, between these."""
+        ...
+
+    def status(self) -> Mapping[str, Any]:
+        """Return what there is: jobs by phase, workers, what was asked for."""
+        ...
+
+    def why(self) -> str:
+        """Return why it has fewer workers than it wants, in plain words; "" when it has them."""
+        ...
+
+    def job_script(self) -> str:
+        """Return what is handed to the infrastructure for one job; starts nothing."""
+        ...
+
+
+DEMAND_DOOR = "anabranch_demand"  # an operation of the scheduler: who, and the fields of a Demand
+STATUS_DOOR = "anabranch_cluster"  # another one: scale, adapt, status, stop
+NEWS_TOPIC = "anabranch-cluster"  # {"trouble": text}: why it will have no workers; "" once it may again
+DEMAND_SECONDS = 2.0  # between a program's words of its demand
+DEMAND_HOLDS = 30.0  # seconds; a program that has said nothing for so long has none

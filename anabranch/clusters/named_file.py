@@ -1,0 +1,81 @@
+"""The file of a cluster with a name: where it is, for programs that say ``DaskRunner(cluster="NAME")``.
+
+    <home>/clusters/NAME.json (mode 0600): kind, addresses, certificate, machine and process of its holder, versions
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.core.processes import host_name, process_alive, process_started
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def versions() -> dict[str, str]:
+    """Return what has to be the same for a cluster and its programs."""
+    return {"Python": ".".join(map(str, sys.version_info[:2])), "distributed": version("distributed")}
+
+
+def path(home: Path, name: str) -> Path:
+    return home / f"{name}.json"
+
+
+def write(home: Path, options: dict[str, Any], words: dict[str, Any], folder: Path) -> None:
+    """Write the file at once: a reader sees all of it, or none."""
+    told = {
+        **words, "name": options["name"], "kind": options["kind"], "spec": options["spec"], "folder": str(folder),
+        "host": host_name(), "pid": os.getpid(), "started": process_started(os.getpid()), "versions": versions(),
+    }  # fmt: skip
+    beside = path(home, options["name"]).with_suffix(f".{os.getpid()}.new")
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(told, file, indent=1)
+    os.replace(beside, path(home, options["name"]))
+
+
+def remove(home: Path, name: str) -> None:
+    with contextlib.suppress(OSError):
+        path(home, name).unlink()
+
+
+def read(home: Path, name: str) -> dict[str, Any]:
+    """Return what the file says; raises RunnerError when there is none, it cannot be read, or its holder is dead."""
+    try:
+        found: dict[str, Any] = json.loads(path(home, name).read_text(encoding="utf-8"))
+        dead = found["host"] == host_name() and not process_alive(int(found["pid"]), float(found["started"]))
+    except FileNotFoundError:
+        known = ", ".join(names(home)) or "none"
+        raise RunnerError(
+            f"there is no cluster {name!r} (known: {known}); `anabranch cluster start {name} ...` starts one"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunnerError(f"the file {path(home, name)} of the cluster {name!r} cannot be read: {error}") from None
+    if dead:
+        raise RunnerError(
+            f"the cluster {name!r} has died: its process {found['pid']} is gone from {found['host']}; "
+            f"`anabranch cluster stop {name}` clears it away, then start it again"
+        )
+    return found
+
+
+def names(home: Path) -> list[str]:
+    """Return the clusters that have a file, dead ones too."""
+    return sorted(one.stem for one in home.glob("*.json"))
+
+
+def fitting(found: dict[str, Any]) -> None:
+    """Raise VersionMismatch when the cluster runs other versions than this program."""
+    ours, theirs = versions(), found.get("versions", {})
+    differ = [f"{what} {one} here, {theirs.get(what)} there" for what, one in ours.items() if one != theirs.get(what)]
+    if differ:
+        raise VersionMismatch(
+            f"this program and the cluster {found.get('name')!r} do not fit: {'; '.join(differ)}; stop it, and start "
+            f"it from this environment"
+        )

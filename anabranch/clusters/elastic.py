@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import weakref
@@ -89,7 +90,8 @@ class JobCluster:
         if not self._spec.memory:
             raise ValueError(f'memory wants the bytes of a job, as "16 GiB", got {memory!r}')
         self._home = Path(home) if home is not None else clusters_folder()
-        self._held: _Held | None = None
+        self._held: Held | None = None
+        self._starting = threading.Lock()
 
     def __repr__(self) -> str:
         size = f"cores={self._spec.cores}, jobs={self._minimum}..{self._maximum}"
@@ -106,8 +108,9 @@ class JobCluster:
 
     def start(self) -> None:
         """Start the scheduler, unless it runs; jobs come with the work, or with `minimum` and `scale`."""
-        if self._held is None:
-            self._held = _Held(self.options())
+        with self._starting:
+            if self._held is None:
+                self._held = Held(self.options())
 
     def options(self) -> dict[str, Any]:
         """Return what its holder is told."""
@@ -136,11 +139,13 @@ class JobCluster:
         if held is not None:
             held.end(timeout)
 
-    def _up(self) -> _Held:
+    def _up(self) -> Held:
         self.start()
-        assert self._held is not None
-        self._held.wait(START_SECONDS)
-        return self._held
+        with self._starting:
+            if self._held is None:
+                raise RunnerError(f"{self!r} was closed")
+            self._held.wait(START_SECONDS)
+            return self._held
 
     # -- what is asked of it -----------------------------------------------------------------------
 
@@ -198,7 +203,7 @@ def _options_file(options: dict[str, Any]) -> Any:
         yield file.name
 
 
-class _Held:
+class Held:
     """The process that holds a cluster, at the other end of its stdin."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -210,8 +215,9 @@ class _Held:
         try:
             json.dump({**options, "folder": str(folder), "out": there}, self._file)
             self._file.flush()
+            where = self._places(folder) if options.get("detached") else {"stdin": subprocess.PIPE}
             self.process = subprocess.Popen(
-                _command(self._file.name), stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True
+                _command(self._file.name), pass_fds=[there], start_new_session=True, **where
             )
         except BaseException:
             os.close(self._pipe)
@@ -220,6 +226,13 @@ class _Held:
             os.close(there)
         self._data = b""
         self._ended = weakref.finalize(self, _let_go, self.process, self._pipe)
+
+    def _places(self, folder: Path) -> dict[str, Any]:
+        """Return where a holder that outlives us reads and writes."""
+        folder.mkdir(mode=0o700, parents=True)
+        log = os.open(folder / "holder.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._log = weakref.finalize(self, os.close, log)
+        return {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
 
     def wait(self, seconds: float) -> None:
         """Wait until the scheduler is up; raises RunnerError when it does not come."""
@@ -237,6 +250,12 @@ class _Held:
                     raise RunnerError(told["error"])
                 self.address, self.tls = told["addresses"][0], told["tls"]
                 self._file.close()
+
+    def leave(self) -> None:
+        """Let go of a holder that outlives us."""
+        self._ended()
+        self._log()
+        self.process.returncode = 0  # ours no more: nobody waits for it
 
     def end(self, timeout: float) -> None:
         """Let it end its jobs and itself."""

@@ -3,7 +3,7 @@
     driver's stdin (or none: a cluster with a name) --end--> all jobs end, the scheduler, this process
     scheduler: workers by job --+                          +--> sbatch, scancel      (queues.py)
     programs: their demand -----+--> Fleet.step, each second --> drain: nothing new, what runs ends, values move
-    queue: one look for all ----+    (scaling.py)          +--> NEWS: why no worker comes
+    queue: one look for all ----+    (scaling.py)          +--> trouble: why no worker comes
 
 The queue is looked at only while a job waits or has lost its workers, and never more often than it bears.
 """
@@ -29,7 +29,7 @@ from anabranch.clusters.addresses import address_of, own_addresses
 from anabranch.clusters.asking import security_of
 from anabranch.clusters.job_spec import JobSpec
 from anabranch.clusters.scaling import Crew, Fleet
-from anabranch.core.clusters import DEMAND_DOOR, DEMAND_HOLDS, NEWS_TOPIC, STATUS_DOOR, Demand
+from anabranch.core.clusters import DEMAND_DOOR, DEMAND_HOLDS, STATUS_DOOR, Demand
 from anabranch.core.errors import AnabranchError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Holder:
                 self._begin(self._carry_out(step))
             if self._worth_a_look(now):
                 self._begin(self._look())
-            self._tell_trouble(self.fleet.trouble(now, self._hopeless))
+            self._trouble = self.fleet.trouble(now, self._hopeless)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), STEP_SECONDS)
 
@@ -254,11 +254,6 @@ class Holder:
                 told[job.id] = seen._replace(reason=f"{seen.reason}; {last}" if last else seen.reason)
         return told
 
-    def _tell_trouble(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            self._trouble = trouble
-            self._scheduler.log_event(NEWS_TOPIC, {"trouble": trouble})
-
     # -- doors -------------------------------------------------------------------------------------
 
     async def _on_demand(self, who: str = "", slots: float = 0.0, seconds: float = 0.0, unseen: float = 0.0) -> str:
@@ -269,7 +264,7 @@ class Holder:
     async def _on_ask(self, say: str = "", minimum: int = 0, maximum: int = 0) -> dict[str, Any]:
         if say == "scale":
             self.fleet.want(minimum, maximum)
-            self._tell_trouble("")
+            self._trouble = ""
         elif say == "stop":
             self._ending.set()
         elif say != "status":

@@ -182,7 +182,7 @@ class Fleet:
         Args:
             hopeless: reasons of the jobs that will not start, by id.
         """
-        if any(job.joined is not None and job.alone is None for job in self.jobs.values()):
+        if self._works():
             return ""
         if self._bad >= HOPELESS:
             return f"{self._bad} jobs in a row gave no worker; {self.last_end}"
@@ -192,6 +192,9 @@ class Fleet:
         if self._empty_since is not None and now - self._empty_since >= self._patience:
             return f"no worker came within {self._patience:g} s: {waiting[0].reason if waiting else 'no job was taken'}"
         return ""
+
+    def _works(self) -> bool:
+        return any(job.joined is not None and job.alone is None for job in self.jobs.values())
 
     def step(self, now: float, crews: Mapping[str, Crew], demands: Iterable[Demand]) -> list[Step]:
         """Return what is to be done now.
@@ -266,7 +269,7 @@ class Fleet:
     def _grow(self, now: float, missing: int) -> list[Step]:
         passed = now - self._filled if self._filled is not None else 0.0
         self._filled, self._bucket = now, min(float(BURST), self._bucket + passed / REFILL_SECONDS)
-        if now < self._not_before or self._bad >= HOPELESS:
+        if now < self._not_before or (self._bad >= HOPELESS and not self._works()):
             return []
         steps = []
         # After a bad start one job is tried; many that all end at once help nobody.

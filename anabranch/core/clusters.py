@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 
@@ -46,11 +46,20 @@ class Demand(NamedTuple):
     unseen: float = 0.0
 
 
+@runtime_checkable
+class OnElastic(Protocol):
+    """A runner whose cluster may come and go with the work."""
+
+    def ask_for_demand(self, look: Callable[[], Demand]) -> None:
+        """Take a function that tells what the dispatcher has for this runner now; it is called from any thread."""
+        ...
+
+
 class ElasticCluster(Cluster, Protocol):
     """A cluster whose workers come and go with the work, in units that its infrastructure gives: jobs, pods.
 
     Its scheduler has two further doors, which are open to each client that may connect: `DEMAND_DOOR` takes a
-    program's demand, `NEWS_TOPIC` brings what the cluster has to say to its programs.
+    program's demand, and answers why no worker is to be expected; `STATUS_DOOR` takes the verbs below.
     """
 
     elastic: bool
@@ -82,6 +91,5 @@ class ElasticCluster(Cluster, Protocol):
 
 DEMAND_DOOR = "anabranch_demand"  # an operation of the scheduler: who, and the fields of a Demand
 STATUS_DOOR = "anabranch_cluster"  # another one: scale, adapt, status, stop
-NEWS_TOPIC = "anabranch-cluster"  # {"trouble": text}: why it will have no workers; "" once it may again
 DEMAND_SECONDS = 2.0  # between a program's words of its demand
 DEMAND_HOLDS = 30.0  # seconds; a program that has said nothing for so long has none

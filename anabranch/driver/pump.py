@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import contracts as c
 from anabranch.core import events as ev
 from anabranch.core import forks
+from anabranch.core.clusters import OnElastic
 from anabranch.driver.clock_thread import ClockThread
 from anabranch.driver.outgoing import Outgoing
+from anabranch.engine.demand import demand_of
 from anabranch.engine.dispatch import Dispatcher
 
 if TYPE_CHECKING:
@@ -105,6 +107,8 @@ class Pump:
             self.runners.append(runner)
             self._clock_thread.start()  # a finalizer can nudge it, but must not have to start it
         lane_box.append(lane)
+        if isinstance(runner, OnElastic):
+            runner.ask_for_demand(lambda: self.inspect(demand_of, self.dispatcher.tables, lane))
         for found in early:
             sink(found)
         return lane

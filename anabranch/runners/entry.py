@@ -10,13 +10,14 @@ from anabranch.core.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.clusters import Cluster
+    from anabranch.core.clusters import Cluster, ElasticCluster
     from anabranch.core.contracts import Chunk, WorkerPort
 
     RunChunk = Callable[[Chunk, WorkerPort], None]
 
 WORKER = "anabranch.worker.run:run_chunk"
 LOCAL_CLUSTER = "anabranch.clusters.local:LocalCluster"
+NAMED_CLUSTER = "anabranch.clusters.named:NamedCluster"
 
 
 def resolve(entry: str | RunChunk | None) -> RunChunk:
@@ -34,6 +35,12 @@ def resolve(entry: str | RunChunk | None) -> RunChunk:
 def local_cluster(n_workers: int, threads: int) -> Cluster:
     """Begin to start a cluster of this machine, which is the runner's to close; raises RunnerError."""
     found: Cluster = _load(LOCAL_CLUSTER, "the local cluster")(n_workers, threads)
+    return found
+
+
+def named_cluster(name: str) -> ElasticCluster:
+    """Find a cluster that runs by itself; raises RunnerError where there is none, VersionMismatch."""
+    found: ElasticCluster = _load(NAMED_CLUSTER, "clusters by name")(name)
     return found
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2] / "anabranch"
 
-# Every coroutine of ours outside the Dask client's loop. None of them decides anything: they drive a policy,
-# wait for a wake-up, or let the async items of a chunk share one loop.
+# Every coroutine of ours outside of Dask's loops, a client's and that of a cluster's scheduler. None of them
+# decides anything: they drive a policy, wait for a wake-up, or let the async items of a chunk share one loop.
 DRIVERS = {
     "engine/drive.py": {
         "run_async", "stream_async", "pause", "_advance_async", "_call_async", "_limited", "listed", "awaited",
@@ -27,7 +27,7 @@ def coroutines() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in ROOT.rglob("*.py"):
         where = path.relative_to(ROOT).as_posix()
-        if where.startswith(("runners/dask", "testing/")):
+        if where.startswith(("runners/dask", "clusters/", "testing/")):
             continue
         names = {n.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.AsyncFunctionDef)}
         if names:

@@ -19,13 +19,14 @@ from importlib.util import find_spec
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.clusters import DEMAND_DOOR
 from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
 from anabranch.runners.dask import worker as worker_half
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from anabranch.core.clusters import Cluster
+    from anabranch.core.clusters import Cluster, Demand
 
 log = logging.getLogger("anabranch.runners")
 
@@ -47,6 +48,8 @@ def require() -> None:
 
 class Link:
     """One connection to one scheduler, with an own cluster behind it where `own` is given."""
+
+    _trouble = ""  # why an elastic cluster will have no workers
 
     def __init__(self, address: str | None, security: Any, own: Cluster | None, put: Callable[[Any], None]) -> None:
         self.own = own
@@ -81,9 +84,11 @@ class Link:
         found: dict[str, Any] = self.client.run(worker_half.versions, on_error="return")
         for name, theirs in found.items():
             _fit(name, theirs)
-            if isinstance(theirs, BaseException):
+            if isinstance(theirs, BaseException) and not isinstance(theirs, OSError):
                 raise RunnerError(f"the Dask worker {name} does not answer: {theirs}") from theirs
-        self.workers = dict(self.client.nthreads())
+        # One that has just died, or just come, is looked at once it is seen again.
+        heard = {name for name, theirs in found.items() if not isinstance(theirs, OSError)}
+        self.workers = {name: threads for name, threads in self.client.nthreads().items() if name in heard}
         return self.workers
 
     def resources(self) -> tuple[dict[str, float], dict[str, float]]:
@@ -256,6 +261,17 @@ class Link:
 
         self._begin(go())
 
+    def tell_demand(self, who: str, demand: Demand) -> None:
+        """Tell an elastic cluster what there is to do; it answers why no worker is to be expected, or ""."""
+
+        async def go() -> None:
+            try:
+                self._trouble = str(await getattr(self.client.scheduler, DEMAND_DOOR)(who=who, **demand._asdict()))
+            except Exception as error:  # a scheduler that is going
+                log.debug("dask: the cluster did not take the demand: %s", error)
+
+        self._begin(go())
+
     def after(self, call: Callable[[], None]) -> None:
         """Call once all that was told before has reached its workers."""
 
@@ -285,6 +301,8 @@ class Link:
         """Why there is no scheduler behind this any more; empty while there is one."""
         if self.own is not None and not self.own.alive:
             return "the local Dask cluster has ended"
+        if self._trouble:
+            return f"the cluster has no workers to give: {self._trouble}"
         status = self.client.status  # "connecting": it tries to come back, for as long as its time-out
         known = status in ("running", "connecting")
         return "" if known else f"the connection to the Dask scheduler was lost ({status})"

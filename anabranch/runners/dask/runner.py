@@ -40,15 +40,17 @@ from anabranch.core.machine import usable_cpus
 from anabranch.core.own_runners import OwnRunner
 from anabranch.core.surroundings import Driver
 from anabranch.runners.dask import worker as worker_half
+from anabranch.runners.dask.demand import DemandWords
 from anabranch.runners.dask.in_flight import InFlight
 from anabranch.runners.dask.link import Link, require
 from anabranch.runners.dask.sending import Outgoing
-from anabranch.runners.entry import WORKER, local_cluster
+from anabranch.runners.entry import WORKER, local_cluster, named_cluster
 from anabranch.runners.placing.serve_thread import TICK, ServeThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from anabranch.core.clusters import Demand
     from anabranch.core.contracts import Chunk, Event, Handle
 
 log = logging.getLogger("anabranch.runners")
@@ -63,7 +65,8 @@ class DaskRunner(OwnRunner):
     """Runs chunks on Dask workers; the cluster is started here, or borrowed and left as it is.
 
     Args:
-        cluster: a cluster object with a `scheduler_address` (any of Dask's).
+        cluster: a cluster object with a `scheduler_address` (`SlurmCluster`, any of Dask's), or the name of one that
+            ``anabranch cluster start NAME`` has started.
         address: a scheduler's address.
         client: a `distributed.Client`; a connection of our own to its scheduler is used.
         security: a `distributed.Security` with the certificates for ``tls://`` addresses; None: that of the
@@ -117,6 +120,7 @@ class DaskRunner(OwnRunner):
         self._closing = threading.Lock()
         self._closed = self._ending = self._dead = False
         self._look_at = 0.0  # whether the scheduler is still there, and which workers
+        self._demand = DemandWords(self._session)
 
     def __repr__(self) -> str:
         where = self._address or (f"n_workers={self._n_workers}" if self._lent is None else repr(self._lent))
@@ -131,6 +135,8 @@ class DaskRunner(OwnRunner):
         require()
         self._sink = sink
         address, security, own = self._address, self._security, None
+        if isinstance(self._lent, str):
+            self._lent = named_cluster(self._lent)
         if self._lent is not None:
             address = getattr(self._lent, "scheduler_address", None) or self._lent.scheduler.address
             security = security or getattr(self._lent, "security", None)
@@ -138,6 +144,7 @@ class DaskRunner(OwnRunner):
             own = local_cluster(self._n_workers, self._threads)
         self._around = Driver()  # as a cluster of its own begins
         link = self._link = Link(address, security, own, self._put)
+        self._demand.wanted = bool(getattr(self._lent, "elastic", False))
         try:
             if own is not None:
                 link.client.wait_for_workers(self._n_workers, timeout=60)
@@ -185,6 +192,10 @@ class DaskRunner(OwnRunner):
         self._flight.sent.clear()
 
     # -- what callers say ------------------------------------------------------------------------
+
+    def ask_for_demand(self, look: Callable[[], Demand]) -> None:
+        """Tell a cluster that grows with the work what the dispatcher has for it, from now on."""
+        self._demand.look = look
 
     def put(self, shared_id: int, value: Any) -> None:
         self._outgoing.put(shared_id, value)
@@ -302,3 +313,4 @@ class DaskRunner(OwnRunner):
             self._flight.cut()
         if not self._dead:
             self._link.poll()
+            self._demand.tell(self._link, monotonic())

@@ -1,0 +1,147 @@
+"""Clusters with a name: started by a command, held by a process of their own, and used by any number of programs.
+
+    anabranch cluster start NAME --> holder (detached) --> <home>/clusters/NAME.json
+    DaskRunner(cluster="NAME") ----> reads the file, takes the address that answers <--TLS--> the scheduler
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anabranch.clusters import certificates, named_file
+from anabranch.clusters.addresses import first_reached
+from anabranch.clusters.asking import ask, security_of
+from anabranch.clusters.elastic import Held, clusters_folder
+from anabranch.core.errors import RunnerError
+from anabranch.core.processes import host_name, process_alive
+
+if TYPE_CHECKING:
+    from anabranch.clusters.elastic import JobCluster
+
+REACH_SECONDS = 10.0
+END_SECONDS = 60.0
+
+
+class NamedCluster:
+    """A cluster that ``anabranch cluster start NAME`` has started, for programs that use it; see `core.clusters`.
+
+    Args:
+        name: as given to the command.
+        home: the folder of clusters; None: anabranch's.
+
+    Raises:
+        RunnerError: there is none, it has died, or none of its addresses answers here.
+        VersionMismatch: it runs another Python or another distributed.
+    """
+
+    pages = ""
+    elastic = True
+
+    def __init__(self, name: str, home: Path | None = None) -> None:
+        self.name = name
+        found = named_file.read(home or clusters_folder(), name)
+        named_file.fitting(found)
+        self.kind = str(found["kind"])
+        self._tls: dict[str, str] = found["tls"]
+        self.scheduler_address, _ = first_reached(found["addresses"], REACH_SECONDS)
+        if not self.scheduler_address:
+            raise RunnerError(
+                f"the cluster {name!r} does not answer at {', '.join(found['addresses'])}: process {found['pid']} on "
+                f"{found['host']} has died, or a firewall is between; `anabranch cluster stop {name}` clears it away"
+            )
+
+    def __repr__(self) -> str:
+        return f"NamedCluster({self.name!r})"
+
+    @property
+    def security(self) -> Any:
+        """The `distributed.Security` of its clients; None for a cluster without encryption."""
+        return security_of(self._tls)
+
+    @property
+    def alive(self) -> bool:
+        with contextlib.suppress(RunnerError):
+            return bool(self.status())
+        return False
+
+    def start(self) -> None:
+        """Nothing to do: it runs."""
+
+    def close(self, timeout: float = 0.0) -> None:
+        """Nothing to do: it outlives the programs that use it. `stop` ends it."""
+
+    def scale(self, jobs: int) -> None:
+        """Have so many jobs from now on, whatever there is to do."""
+        self.adapt(minimum=jobs, maximum=jobs)
+
+    def adapt(self, *, minimum: int = 0, maximum: int) -> None:
+        """Have as many jobs as the work asks for, between these."""
+        ask(self.scheduler_address, self._tls, "scale", minimum=minimum, maximum=maximum)
+
+    def status(self) -> dict[str, Any]:
+        """Return what there is: jobs by phase, workers, what was asked for."""
+        return ask(self.scheduler_address, self._tls, "status")
+
+    def why(self) -> str:
+        """Return why it has fewer jobs than it wants, in plain words; "" when it has them."""
+        return str(self.status()["why"])
+
+    def stop(self) -> None:
+        """End its jobs and itself."""
+        ask(self.scheduler_address, self._tls, "stop")
+
+
+def start(cluster: JobCluster, home: Path | None = None) -> NamedCluster:
+    """Start a cluster that outlives this program, under its name; raises RunnerError when the name is taken."""
+    folder = home or clusters_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if cluster.name in named_file.names(folder):
+        _clear_dead(folder, cluster.name)
+    held = Held({**cluster.options(), "home": str(folder), "detached": True})
+    held.wait(END_SECONDS)
+    held.leave()
+    return NamedCluster(cluster.name, folder)
+
+
+def _clear_dead(folder: Path, name: str) -> None:
+    """Take the name of a cluster that has died; raises RunnerError when it lives."""
+    try:
+        found = named_file.read(folder, name)
+    except RunnerError:
+        named_file.remove(folder, name)
+        return
+    raise RunnerError(
+        f"the cluster {name!r} runs already, on {found['host']} as process {found['pid']}; "
+        f"`anabranch cluster stop {name}` ends it"
+    )
+
+
+def stop(name: str, home: Path | None = None) -> str:
+    """End a cluster and clear away what is left of a dead one; returns a sentence on what was done."""
+    folder = home or clusters_folder()
+    try:
+        cluster = NamedCluster(name, folder)
+    except RunnerError:
+        if name not in named_file.names(folder):
+            raise
+        return _clear_away(folder, name)
+    cluster.stop()
+    return f"{name}: its jobs end, and its process"
+
+
+def _clear_away(folder: Path, name: str) -> str:
+    """Remove what a cluster left that does not answer, and end its process where it is one of this machine."""
+    said = "was dead; its file is removed"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found = json.loads(named_file.path(folder, name).read_text(encoding="utf-8"))
+        if found["host"] == host_name() and process_alive(int(found["pid"]), float(found["started"])):
+            os.kill(int(found["pid"]), signal.SIGKILL)
+            said = f"did not answer; its process {found['pid']} is killed, and its file removed"
+        certificates.remove(Path(found["folder"]))
+    named_file.remove(folder, name)
+    return f"{name}: {said}. Its jobs end by themselves within a minute of running without it"

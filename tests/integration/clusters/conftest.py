@@ -1,0 +1,39 @@
+"""Elastic clusters for tests: small jobs, a folder of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+WAIT = 100.0
+
+
+def until(check: Callable[[], Any], what: str) -> Any:
+    """What the check gives, once it is true."""
+    end = time.monotonic() + WAIT
+    while not (found := check()):
+        assert time.monotonic() < end, what
+        time.sleep(0.2)
+    return found
+
+
+def in_queue(name: str) -> list[str]:
+    """The ids of a cluster's jobs that wait or run."""
+    states = "PENDING,CONFIGURING,RUNNING,COMPLETING"
+    command = ["squeue", "-h", "--me", "-n", name, "-t", states, "-o", "%i"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.split()
+
+
+@pytest.fixture
+def size(tmp_path: Path) -> dict[str, Any]:
+    """The arguments of a cluster of jobs with one core."""
+    name = f"t{abs(hash(tmp_path)) % 10**6}"
+    return {"cores": 1, "memory": "500 MiB", "walltime": "00:20:00", "name": name, "home": tmp_path / "clusters"}

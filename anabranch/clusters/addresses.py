@@ -1,7 +1,7 @@
 """Which of a machine's addresses another machine reaches: all are told, and the one that answers is taken.
 
 A host's name may mean loopback or the slow network, and interfaces are named differently on login and compute nodes. So
-a scheduler listens on all of them, its addresses travel together, and who connects tries each.
+a scheduler listens on all of them, its addresses travel together, and a worker tries each.
 """
 
 from __future__ import annotations

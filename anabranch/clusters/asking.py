@@ -1,4 +1,4 @@
-"""Words to the holder of a cluster, through its scheduler's door: whoever may connect there may scale it."""
+"""Words to the holder of a cluster, through its scheduler's door: a client that may connect may scale it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The certificate of one cluster: who has its key may connect, and nobody else; files of the owner alone."""
+"""The certificate of one cluster: only programs that have its key may connect; files of the owner alone."""
 
 from __future__ import annotations
 

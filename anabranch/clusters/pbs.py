@@ -1,7 +1,7 @@
 """Elastic clusters of PBS jobs, over dask-jobqueue, as those of Slurm (`slurm.py`).
 
 Made from recorded outputs of PBS 19 to 22: no real PBS has run it. The script is dask-jobqueue's; `qstat` is asked for
-JSON, whose environment values can break it, so the lines that name jobs and states are what is read.
+JSON, which values of the environment can break, so the lines that name jobs and states are what is read.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class SlurmCluster(JobCluster):
         maximum: jobs at most; equal to `minimum`: so many all the time.
         processes: workers of each job, which share its cores and memory; None: one for each core.
         queue: the partition.
-        account: who pays.
+        account: that pays.
         directives: further options of sbatch, such as ["--qos=long"].
         skip: texts; lines of the job's head that contain one are left out, as ["--mem"] where a site forbids it.
         prologue: lines of shell before the worker starts, such as ["module load cuda"].
@@ -137,7 +137,7 @@ class SlurmCluster(JobCluster):
         interface: the network between nodes, such as "ib0"; None: each worker takes the one that reaches the scheduler.
         local_directory: for spilled values; None: the node's temporary folder.
         worker_options: further options of ``dask worker``, such as ["--resources", "gpus=1"].
-        security: encrypt, and admit who has this cluster's certificate; needs the package cryptography.
+        security: encrypt, and admit only programs with this cluster's certificate; needs the package cryptography.
         patience: seconds without any worker after which flows on it end with the queue's reason; None: they wait.
         home: the folder for logs and certificates, which the nodes must see; None: anabranch's.
         name: of its jobs in the queue.

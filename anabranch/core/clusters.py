@@ -89,7 +89,7 @@ class ElasticCluster(Cluster, Protocol):
         ...
 
 
-DEMAND_DOOR = "anabranch_demand"  # an operation of the scheduler: who, and the fields of a Demand
+DEMAND_DOOR = "anabranch_demand"  # an operation of the scheduler: a program, and the fields of a Demand
 STATUS_DOOR = "anabranch_cluster"  # another one: scale, adapt, status, stop
 DEMAND_SECONDS = 2.0  # between a program's words of its demand
 DEMAND_HOLDS = 30.0  # seconds; a program that has said nothing for so long has none

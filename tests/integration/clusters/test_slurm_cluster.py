@@ -49,7 +49,7 @@ def test_a_flow_runs_in_jobs_and_they_end_with_the_cluster(slurm: str, size: dic
         assert squares.with_options(runner=DaskRunner(cluster))(2000) == [x * x for x in range(2000)]
         assert cluster.scheduler_address.startswith("tls://")
         assert until(lambda: cluster.status()["workers"] == 2, "two workers")
-        assert cluster.why() == ""
+        until(lambda: cluster.why() == "", "all jobs run")
         logs = Path(cluster.status()["logs"])
     until(lambda: not in_queue(size["name"]), "the jobs end")
     assert not logs.exists(), "nothing is left of jobs that ended as they were to"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anabranch import context as context
     from anabranch import session as session
+    from anabranch.clusters.in_allocation import SlurmAllocation as SlurmAllocation
     from anabranch.clusters.pbs import PBSCluster as PBSCluster
     from anabranch.clusters.slurm import SlurmCluster as SlurmCluster
     from anabranch.core import policies as cache_policies  # noqa: F401
@@ -64,6 +65,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "ProcessRunner": ("anabranch.runners.process", "ProcessRunner"),
     "RayRunner": ("anabranch.runners.ray", "RayRunner"),
     "Secret": ("anabranch.core.secrets", "Secret"),
+    "SlurmAllocation": ("anabranch.clusters.in_allocation", "SlurmAllocation"),
     "SlurmCluster": ("anabranch.clusters.slurm", "SlurmCluster"),
     "State": ("anabranch.core.states", "State"),
     "Task": ("anabranch.tasks", "Task"),

@@ -18,6 +18,7 @@ COMMANDS = {
     "retry": ("resume:retry", "Run a recorded run once more, or only what failed in it."),
     "explain": ("explain", "Say why task runs of a recorded run waited, failed, were cached, retried or cancelled."),
     "replay": ("replay", "Call a failed task run again, here, with the inputs it had."),
+    "pilot": ("pilot:pilot", "Run a flow on all nodes of the Slurm or PBS job that this shell is in."),
     "run": ("run", "Run a flow from a file; show, follow or cancel a recorded run."),
     "runs": ("runs", "List recorded flow runs, newest first."),
     "version": ("version", "Show versions of anabranch and what it runs on."),

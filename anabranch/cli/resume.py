@@ -33,7 +33,7 @@ def resume(run: str, changed: str | None) -> None:
     """
     row = _row(run)
     flow = flow_of(row)
-    to_its_end(flow, lambda: _resumed(flow, row, changed))
+    to_its_end(flow, lambda: resumed(flow, row, changed))
 
 
 @click.command("retry")
@@ -50,12 +50,12 @@ def retry(run: str, failed: bool, changed: str | None) -> None:
     if failed:
         if row.state < FIRST_TERMINAL:
             raise click.ClickException(f"flow run {row.name!r} has not ended: `anabranch resume {row.name}`")
-        to_its_end(flow, lambda: _resumed(flow, row, changed))
+        to_its_end(flow, lambda: resumed(flow, row, changed))
         return
     from anabranch import session
-    from anabranch.runs import resumed
+    from anabranch.runs.resumed import parameters_of
 
-    args, kwargs = flow.binder.call_of(resumed.parameters_of(session.current(), row))
+    args, kwargs = flow.binder.call_of(parameters_of(session.current(), row))
     to_its_end(flow, lambda: flow(*args, **kwargs, return_state=True))
 
 
@@ -83,7 +83,7 @@ def flow_of(row: FlowRunRow) -> Any:
     return flow if flow.options.resumable else flow.with_options(resumable=True)
 
 
-def _resumed(flow: Any, row: FlowRunRow, changed: str | None) -> Any:
+def resumed(flow: Any, row: FlowRunRow, changed: str | None) -> Any:
     """Continue a run, and ask about changed code on a terminal; an async flow's state is awaited."""
     from anabranch.core.errors import CodeChanged
 

@@ -74,10 +74,12 @@ class Allocation:
         job: the batch system's id; "" outside of a job.
         restarts: how often the job was started before, under the same id.
         nodes: in the batch system's order; the job's script runs on the first.
-        here: the name of the node of this process, as it stands among `nodes`.
+        here: the name of the node of this process, as it stands among `nodes`; "" where it runs beside them, as a
+            shell of `salloc` on a login node does.
         end: when the batch system ends the job, in seconds since 1970; None: not known, or never.
         rank: the number of this process in its step; 0 outside of steps.
         ranks: the processes of its step; 0 outside of steps.
+        task_cpus: processors that the job asked for by task (--cpus-per-task); 0: it did not.
     """
 
     kind: str
@@ -88,6 +90,7 @@ class Allocation:
     end: float | None = None
     rank: int = 0
     ranks: int = 0
+    task_cpus: int = 0
 
     @property
     def incarnation(self) -> tuple[str, int]:
@@ -96,7 +99,7 @@ class Allocation:
 
     @property
     def node(self) -> Node:
-        """The node of this process."""
+        """The node of this process, else the first."""
         return next((node for node in self.nodes if node.name == self.here), self.nodes[0])
 
     @property
@@ -155,7 +158,7 @@ def _slurm(env: Mapping[str, str], facts: Facts, ask: Ask) -> Allocation:
     return Allocation(
         "slurm", job, _number(env.get("SLURM_RESTART_COUNT")), _limited(nodes, here, facts), here,
         _slurm_end(env, facts, ask), _number(env.get("SLURM_PROCID")) if steps else 0,
-        _number(env.get("SLURM_STEP_NUM_TASKS")) if steps else 0,
+        _number(env.get("SLURM_STEP_NUM_TASKS")) if steps else 0, _number(env.get("SLURM_CPUS_PER_TASK")),
     )  # fmt: skip
 
 
@@ -240,9 +243,9 @@ def seconds(text: str) -> float | None:
 
 
 def _among(names: Sequence[str], host: str) -> str:
-    """Return this machine's name as the batch system writes it: with or without its domain."""
+    """Return this machine's name as the batch system writes it, with or without its domain; "" where it is no node."""
     same = [name for name in names if name.partition(".")[0] == host.partition(".")[0]]
-    return host if host in names else same[0] if same else names[0]
+    return host if host in names else same[0] if same else ""
 
 
 def _limited(nodes: Iterable[Node], here: str, facts: Facts) -> tuple[Node, ...]:

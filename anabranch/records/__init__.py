@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import ConfigurationError
+from anabranch.core.network_files import shared as on_network
 from anabranch.core.secrets import without_login
-from anabranch.records.network import shared as on_network
 
 if TYPE_CHECKING:
     import os
@@ -59,6 +59,16 @@ def recorded(where: str | os.PathLike[str], *, shared: str = "auto") -> bool:
         return True
     path = Path(where).expanduser().absolute()
     return (folder_of(path) if _in_folder(path, shared) else path).exists()
+
+
+def place_said(where: str | os.PathLike[str], *, shared: str = "auto") -> str:
+    """Return in words where records at a path or an address lie, without a login."""
+    if _scheme(where):
+        return without_login(str(where))
+    path = Path(where).expanduser().absolute()
+    if _in_folder(path, shared):
+        return f"{folder_of(path)} (a network file system: a file for each driver)"
+    return f"{path} (a file system of this machine: other nodes do not see it)"
 
 
 def folder_of(path: Path) -> Path:

@@ -120,6 +120,7 @@ LAZY: dict[str, list[str]] = {
     "tqdm": ["display/*"],
     # optional
     "IPython": ["display/*"],
+    "cryptography": ["clusters/*"],
     "dask": ["runners/dask/*", "clusters/*"],
     "dask_jobqueue": ["clusters/slurm*", "clusters/pbs*"],
     "dask_kubernetes": ["clusters/kubernetes*"],

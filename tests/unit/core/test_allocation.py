@@ -93,6 +93,12 @@ def test_the_first_start_has_no_count_and_the_node_may_be_named_by_its_host() ->
     assert (found.restarts, found.here, found.nodes) == (0, "n2", (("n2", 1, 256 * GIB, 0, 1),))
 
 
+def test_a_login_node_is_no_node_of_the_job_and_its_limits_are_not_the_nodes() -> None:
+    env = {name: value for name, value in TWO_NODES.items() if name != "SLURMD_NODENAME"}
+    found = allocation_of(env, FACTS._replace(host="login1", cpus=1), Answers())
+    assert (found.here, [node.cpus for node in found.nodes]) == ("", [8, 16])
+
+
 def test_jobs_of_several_shapes_are_refused() -> None:
     with pytest.raises(LaunchError, match="job 14 is heterogeneous"):
         allocation_of({**TWO_NODES, "SLURM_HET_SIZE": "2"}, FACTS, Answers())

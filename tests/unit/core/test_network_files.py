@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.records.network import shared
+from anabranch.core.network_files import shared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,10 @@ MOUNTS = """\
 26 21 0:43 / /upper rw - fuse.fuse-overlayfs fuse-overlayfs rw
 27 21 0:44 / /twice rw - nfs server:/a rw
 28 21 0:45 / /twice rw - tmpfs tmpfs rw
+29 21 0:46 / /wsl rw - 9p drvfs rw
+30 21 0:47 / /weka rw - wekafs h/x rw
+31 21 0:48 / /gpfs rw - gpfs home rw
+32 21 0:49 / /beegfs rw - beegfs beegfs_nodev rw
 """
 
 
@@ -28,12 +32,13 @@ MOUNTS = """\
     [
         ("/", False), ("/home/me", False), ("/nfs", True), ("/nfs/home/me/.anabranch", True), ("/nfsother", False),
         ("/nfs/scratch/x", False), ("/with blank/x", True), ("/sshfs/x", True), ("/upper/x", False), ("/twice", False),
+        ("/wsl/x", True), ("/weka/x", True), ("/gpfs/x", True), ("/beegfs/x", True),
     ],
 )  # fmt: skip
 def test_by_the_mount_that_a_folder_is_on(tmp_path: Path, folder: str, expected: bool) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS)
-    assert shared(folder, str(mounts)) is expected  # type: ignore[arg-type]
+    assert shared(folder, str(mounts)) is expected
 
 
 def test_where_nobody_tells(tmp_path: Path) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-_SHARED = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs", "panfs"}
+_SHARED = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "fhgfs", "gfs2", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "ocfs2",
+    "orangefs", "panfs", "pvfs2", "smb2", "smb3", "smbfs", "virtiofs", "wekafs",
+}  # fmt: skip
 # FUSE file systems of these kinds are this machine's own.
 _OWN_FUSE = {"fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.encfs", "fuse.portal", "fuse.lxcfs"}
 
 
-def shared(folder: Path, mounts: str = "/proc/self/mountinfo") -> bool:
+def shared(folder: str | os.PathLike[str], mounts: str = "/proc/self/mountinfo") -> bool:
     """Return whether `folder`, or its future place, is on a network file system; False where that is not known."""
     try:
         with open(mounts, encoding="utf-8", errors="surrogateescape") as file:

@@ -1,0 +1,201 @@
+"""`anabranch pilot FILE[:FLOW]`: run a flow in the allocation that this process is in, on all of its nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+import zlib
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anabranch import session as sessions
+from anabranch import settings
+from anabranch.cli import record
+from anabranch.cli.resume import flow_of, resumed
+from anabranch.cli.run import EXECUTE, to_its_end
+from anabranch.core.errors import LaunchError
+from anabranch.core.job_file import JobFile
+from anabranch.core.states import is_success
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anabranch.core.allocation import Allocation
+    from anabranch.core.runs import FlowRunRow
+
+RUN = "run"  # the file in a job's folder with the id of its run
+RUNNERS = ("process", "dask", "ray", "thread")
+
+
+@click.command("pilot", short_help="Run a flow on all nodes of the job that this shell is in.")
+@click.argument("target", metavar=EXECUTE)
+@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
+@click.option("--runner", type=click.Choice(RUNNERS), help="Where tasks run, instead of what fits the job.")
+@click.option("--job", "folder", type=click.Path(path_type=Path), help="The folder of the job.")
+@click.option("--interface", default="", help="The network between the nodes, such as ib0.")
+def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path | None, interface: str) -> None:
+    """Run a flow on all nodes of the job that this process is in: Slurm's, PBS's, or this machine alone.
+
+    In a script for sbatch, as its last line: exec anabranch pilot survey.py -p folder=src. On one node tasks run on
+    processes; on several nodes on Dask or Ray, whose workers are started by srun. Exit codes are those of
+    `anabranch run`.
+    """
+    from anabranch.core.own_job import own_allocation
+
+    allocation = own_allocation()
+    place = folder or own_folder(allocation, [target, *params])
+    file = meeting_place(allocation, place)
+    if allocation.rank:
+        sys.exit(be_a_set(allocation, runner, file))
+    if allocation.end is not None:
+        os.environ.setdefault("ANABRANCH_WALLTIME_END", str(allocation.end))
+    flow, start = what_to_run(target, params, allocation, place, submitted=folder is not None)
+    kind = runner or kind_of(allocation, flow.options.runner)
+    click.echo(said(allocation, kind), err=True)
+    with ExitStack() as until_the_end:
+        until_the_end.enter_context(own_scratch(allocation))
+        flow = flow.with_options(runner=runner_of(kind, allocation, file, interface, until_the_end))
+        until_the_end.callback(sessions.current().close)  # before the cluster, which its runs are on
+        to_its_end(flow, lambda: start(flow))
+
+
+# -- which run -------------------------------------------------------------------------------------
+
+
+def what_to_run(
+    target: str, params: tuple[str, ...], allocation: Allocation, place: Path, *, submitted: bool
+) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the flow, and what starts its run: a new one, or that of an earlier start of this job.
+
+    Args:
+        place: the job's folder; where the run was submitted, its file names the run.
+    """
+    from anabranch.cli import load
+
+    if submitted:
+        job = JobFile.read(place)
+        with record.opened_run(job.run) as (_, row):
+            return flow_of(row), lambda flow: resumed(flow, row, None)
+    flow = load.flow_of(target)
+    given = load.parameters(flow, params)
+    if flow.options.resumable is None:
+        flow = flow.with_options(resumable=True)
+    if allocation.restarts and (earlier := earlier_run(place)) is not None:
+        if is_success(earlier.state):
+            click.echo(f"flow run {earlier.name!r} has completed in an earlier start of this job", err=True)
+            sys.exit(0)
+        return flow, lambda flow: resumed(flow, earlier, None)
+    if allocation.job:
+        flow = flow.with_options(on_running=(*flow.options.on_running, lambda flow, run, state: note(place, run.id)))
+    return flow, lambda flow: flow(**given, return_state=True)
+
+
+def note(place: Path, run: str) -> None:
+    """Keep the id of this job's run for the job's later starts; raises LaunchError where it cannot be kept."""
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = place / f".{RUN}.{os.getpid()}"
+        new.write_text(run + "\n", encoding="utf-8")
+        new.replace(place / RUN)
+    except OSError as error:
+        raise LaunchError(f"{place / RUN} cannot be written: {error.strerror or error}") from error
+
+
+def earlier_run(place: Path) -> FlowRunRow | None:
+    """Return the run that an earlier start of this job began; None where none has begun."""
+    try:
+        run = (place / RUN).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return sessions.current().records.flow_run(run)
+
+
+def own_folder(allocation: Allocation, words: list[str]) -> Path:
+    """Return the folder of a job that was not submitted by anabranch: one for each command line in its script."""
+    name = f"{allocation.kind}-{allocation.job or os.getpid()}"
+    return settings.load().home / "jobs" / f"{name}-{zlib.crc32(repr(words).encode()):08x}"
+
+
+@contextlib.contextmanager
+def own_scratch(allocation: Allocation) -> Iterator[None]:
+    """Let this program's spilled values go to a folder of this node."""
+    from anabranch.clusters.scratch import scratch
+
+    with scratch(f"ab-{allocation.job or os.getpid()}.{allocation.restarts}") as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        yield
+
+
+# -- where tasks run -------------------------------------------------------------------------------
+
+
+def kind_of(allocation: Allocation, own: Any) -> str:
+    """Return where tasks run: on what the flow says, else on what fits the allocation."""
+    if own is not None and not (isinstance(own, str) and own in RUNNERS):
+        return ""
+    several = len(allocation.nodes) > 1 or allocation.ranks > 1 or allocation.node.gpus > 1
+    if own in ("dask", "ray") or (own == "thread" and not several):
+        return str(own)
+    if not several:
+        return "process"
+    for engine, package in (("dask", "distributed"), ("ray", "ray")):
+        if importlib.util.find_spec(package):
+            return engine
+    raise click.ClickException("several nodes need Dask or Ray: pip install 'anabranch[hpc]'")
+
+
+def runner_of(kind: str, allocation: Allocation, file: Path, interface: str, until_the_end: ExitStack) -> Any:
+    """Return the runner, with its cluster where one is started; None for that of the flow."""
+    from anabranch import DaskRunner, ProcessRunner, RayRunner, ThreadRunner
+    from anabranch.clusters.in_allocation import AllocationCluster
+
+    node = allocation.node
+    if kind == "process":
+        return ProcessRunner(node.cpus, resources={"gpus": float(node.gpus)} if node.gpus else None)
+    if kind == "thread":
+        return ThreadRunner(node.cpus)
+    if not kind:
+        return None
+    cluster = until_the_end.enter_context(AllocationCluster(allocation, kind, file, interface=interface))
+    return DaskRunner(cluster) if kind == "dask" else RayRunner(address=cluster.address)
+
+
+def be_a_set(allocation: Allocation, runner: str | None, file: Path) -> int:
+    """Bring this task of the user's own srun to the driver, which is the task with number 0."""
+    from anabranch.clusters.in_allocation import rank_cpus
+    from anabranch.clusters.node import Orders, run
+
+    node = allocation.node
+    job = f"{allocation.job}.{allocation.restarts}"
+    cpus = rank_cpus(allocation)
+    engine = runner if runner in ("dask", "ray") else kind_of(allocation, None)
+    return run(Orders(engine, str(file), job, cpus, node.memory // node.tasks, node.gpus, node.tasks))
+
+
+def meeting_place(allocation: Allocation, place: Path) -> Path:
+    """Return the file by which nodes find the driver: one for each start of a job, and for each step in it."""
+    step = os.environ.get("SLURM_STEP_ID", "") if allocation.ranks else ""
+    start = f"{allocation.job or os.getpid()}.{allocation.restarts}"
+    return place / start / f"driver{f'-{step}' if step else ''}.json"
+
+
+def said(allocation: Allocation, kind: str) -> str:
+    """Return the line that says what the pilot has, and where its record lies."""
+    from anabranch.records import place_said
+
+    chosen = settings.load()
+    where = f"job {allocation.job}" if allocation.job else "no job"
+    nodes = len(allocation.nodes)
+    until = datetime.fromtimestamp(allocation.end).strftime(", until %Y-%m-%d %H:%M:%S") if allocation.end else ""
+    record = place_said(chosen.records_place, shared=chosen.records_shared)
+    return (
+        f"anabranch: {where}: {nodes} node{'s' * (nodes > 1)}, {allocation.cpus} processors{until}; runner: "
+        f"{kind or 'the flow’s own'}; record: {record}"
+    )

@@ -1,0 +1,115 @@
+"""Dask's parts of a cluster in an allocation: the scheduler beside the driver, the workers of one set."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import dask
+import distributed
+
+from anabranch.clusters.local import CONFIG, LOOK_SECONDS, STOPPED_LOOKS, end_stopped
+from anabranch.clusters.shares import one_each, worker_memory
+
+if TYPE_CHECKING:
+    from anabranch.clusters.rendezvous import Rendezvous
+    from anabranch.clusters.shares import Set
+
+JOIN_SECONDS = 60  # a worker that does not reach its scheduler for so long ends
+CLOSE_SECONDS = 5.0
+QUIET = logging.CRITICAL + 1  # the runner tells what matters; at the end each worker would tell that it is alone
+SETTINGS: dict[str, Any] = {
+    **CONFIG,
+    "distributed.comm.socket-backlog": 4096,
+    "distributed.comm.timeouts.connect": "60s",
+    "distributed.scheduler.http.routes": [],  # nothing is told to those who merely connect
+    "distributed.worker.http.routes": [],
+}
+PRELOAD = "anabranch.clusters.dask_worker_start"
+
+
+def security_of(found: Rendezvous) -> Any:
+    """Return a `distributed.Security` in which all parts have the one certificate."""
+    roles = ("scheduler", "worker", "client")
+    certificates = {f"tls_{role}_{part}": getattr(found, name) for role in roles for part, name in _PARTS}
+    return distributed.Security(require_encryption=True, tls_ca_file=found.certificate, **certificates)  # type: ignore[no-untyped-call]
+
+
+_PARTS = (("cert", "certificate"), ("key", "key"))
+
+
+class DaskHead:
+    """The scheduler.
+
+    Args:
+        host: the address that it listens on.
+    """
+
+    def __init__(self, host: str, found: Rendezvous) -> None:
+        logging.getLogger("distributed").setLevel(QUIET)
+        self._host = host
+        self._security = security_of(found)
+        self._config = dask.config.set(SETTINGS)
+        self._scheduler: Any = None
+
+    async def start(self, by: str) -> None:
+        """Start it; `by` is the address by which the first set came."""
+        self._scheduler = await distributed.Scheduler(
+            host=f"tls://{self._host}", port=0, security=self._security, dashboard=False,
+            dashboard_address="127.0.0.1:0",
+        )  # fmt: skip
+
+    def address(self, by: str) -> str:
+        """Return where a machine finds it that reaches this one by `by`."""
+        port = self._scheduler.address.rpartition(":")[2]
+        return f"tls://{by}:{port}"
+
+    @property
+    def workers(self) -> int:
+        return 0 if self._scheduler is None else len(self._scheduler.workers)
+
+    @property
+    def lost(self) -> str:
+        return ""
+
+    async def close(self) -> None:
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._scheduler.close(), CLOSE_SECONDS)
+
+
+async def work(place: Set, address: str, ours: str, found: Rendezvous, folder: str) -> str:
+    """Start a worker a processor, and wait until all of them have gone; returns why, "" for a usual end."""
+    logging.getLogger("distributed").setLevel(QUIET)
+    memory = worker_memory(place.memory, place.cpus, beside_driver=place.beside_driver)
+    with dask.config.set(SETTINGS):
+        nannies = [
+            distributed.Nanny(
+                address, nthreads=1, name=f"{place.name}-{n}", host=f"tls://{ours}", security=security_of(found),
+                memory_limit=memory or "auto", local_directory=folder, death_timeout=JOIN_SECONDS, preload=[PRELOAD],
+                dashboard=False, dashboard_address="127.0.0.1:0", silence_logs=QUIET,
+                resources={"cpus": 1, **({"gpus": 1} if device else {})},
+                env={} if device is None else {"CUDA_VISIBLE_DEVICES": device, "ROCR_VISIBLE_DEVICES": device},
+            )
+            for n, device in enumerate(one_each(place.devices, place.cpus))
+        ]  # fmt: skip
+        watch = asyncio.create_task(_end_stopped(nannies))
+        try:
+            begun = await asyncio.gather(*nannies, return_exceptions=True)
+            failed = [one for one in begun if isinstance(one, BaseException)]
+            if len(failed) == len(nannies):
+                return f"no worker started: {failed[0]}"
+            await asyncio.gather(*(nanny.finished() for nanny in nannies))  # type: ignore[no-untyped-call]
+            return ""
+        finally:
+            watch.cancel()
+            closing = (nanny.close(timeout=CLOSE_SECONDS) for nanny in nannies)
+            await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 2 * CLOSE_SECONDS)
+
+
+async def _end_stopped(nannies: list[Any]) -> None:
+    seen: dict[int, int] = {}
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        seen = end_stopped([nanny.pid for nanny in nannies], seen, STOPPED_LOOKS)

@@ -1,0 +1,130 @@
+"""A set of workers on a node of an allocation: a program that starts them, and ends them with the driver.
+
+    file of the rendezvous --> line to the hub --go--> workers, until the line breaks or they have gone
+
+Slurm's step, or a task of the user's own `srun`, runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anabranch.clusters.hub import Line
+from anabranch.clusters.rendezvous import Rendezvous, awaited, both_show
+from anabranch.clusters.scratch import scratch
+from anabranch.clusters.shares import RAY, Set, devices_of
+from anabranch.core.errors import AnabranchError, RunnerError
+from anabranch.core.interpreter import interpreter_flags
+from anabranch.core.machine import granted_cpus, usable_memory
+from anabranch.core.processes import host_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MEET_SECONDS = 300.0  # for the driver's file, and again for one of its addresses
+END_SECONDS = 20.0  # for workers to end once the driver has gone; then they are killed
+_MAIN = "import json, sys; o = json.loads(sys.argv[1]); sys.path[:] = o.pop('path'); " \
+        "from anabranch.clusters.node import main; main(o)"  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a set is told by those that start it.
+
+    Attributes:
+        engine: "dask" or "ray".
+        file: of the rendezvous.
+        job: name for scratch files.
+        cpus, memory, gpus: of the set, of the set, of the node; what the kernel grants there may be less.
+        sets: on the node.
+        driver: the name of the driver's machine.
+    """
+
+    engine: str
+    file: str
+    job: str
+    cpus: int
+    memory: int = 0
+    gpus: int = 0
+    sets: int = 1
+    driver: str = ""
+
+    def program(self) -> list[str]:
+        """Return the command that runs a set under these orders."""
+        safe = [] if "-P" in interpreter_flags() else ["-P"]
+        told = json.dumps({**asdict(self), "path": sys.path})
+        return [sys.executable, *interpreter_flags(), *safe, "-c", _MAIN, told]
+
+
+def place_of(orders: Orders, env: Mapping[str, str], host: str, cpus: int, memory: int) -> Set:
+    """Return what a set has, given what the kernel grants to its process.
+
+    Args:
+        cpus: that this process may use; a step binds none of its tasks, so all sets of the node may use them.
+        memory: bytes that all sets of the node may use together.
+    """
+    number = int(env.get("SLURM_LOCALID") or 0) % orders.sets
+    sizes = [size for size in (orders.memory, memory // orders.sets) if size]
+    return Set(
+        f"{host}-{env.get('SLURM_PROCID') or os.getpid()}",
+        max(1, min(orders.cpus, cpus)),
+        min(sizes, default=0),
+        devices_of(env, orders.gpus, number, orders.sets),
+        host == orders.driver,
+    )
+
+
+def main(orders: dict[str, Any]) -> None:
+    """Run a set to its end and leave the process."""
+    sys.exit(run(Orders(**orders)))
+
+
+def run(orders: Orders) -> int:
+    """Run a set until the driver has gone; returns an exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda number, frame: None)  # the driver decides about the end
+    place = place_of(orders, os.environ, host_name(), granted_cpus(), usable_memory())
+    try:
+        found = awaited(Path(orders.file), MEET_SECONDS)
+        with scratch(f"ab-{orders.job}", short=orders.engine == RAY) as folder:
+            os.environ["TMPDIR"] = folder
+            why = asyncio.run(_work(orders, place, found, folder))
+    except AnabranchError as error:
+        why = str(error)
+    if why:
+        print(f"anabranch: {place.name}: {why}", file=sys.stderr, flush=True)  # noqa: T201
+    return 1 if why else 0
+
+
+async def _work(orders: Orders, place: Set, found: Rendezvous, folder: str) -> str:
+    context = both_show(found, folder, server=False)
+    line = await Line.reach(place.name, found.addresses, context, MEET_SECONDS, MEET_SECONDS)
+    work = importlib.import_module(f"anabranch.clusters.{orders.engine}_parts").work
+    working = asyncio.create_task(work(place, line.go, line.ours, found, folder))
+    ended = asyncio.create_task(line.ended())
+    try:
+        await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return ""
+        why = str(working.result())
+        if why:
+            line.trouble(why)
+        return why
+    except RunnerError as error:
+        line.trouble(str(error))
+        return str(error)
+    finally:
+        ended.cancel()
+        working.cancel()
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            await asyncio.wait({working}, timeout=END_SECONDS)
+        await line.close()

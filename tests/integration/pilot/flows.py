@@ -1,0 +1,67 @@
+"""Flows for pilots."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from anabranch import flow, task
+
+
+@task
+def square(x: int) -> int:
+    return x * x
+
+
+@task
+def place(x: int) -> dict[str, object]:
+    """Where an item ran, for a while long enough that all workers get some."""
+    time.sleep(0.05)
+    return {
+        "rank": os.environ.get("SLURM_PROCID"),
+        "step": os.environ.get("SLURM_STEP_ID"),
+        "pid": os.getpid(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "tmp": os.environ.get("TMPDIR"),
+    }
+
+
+@flow
+def squares(n: int, out: str) -> int:
+    values = square.map(range(n)).result()
+    assert values == [x * x for x in range(n)]
+    places = place.map(range(40)).result()
+    Path(out).write_text(json.dumps({"sum": sum(values), "places": places, "driver": os.getpid()}))
+    return sum(values)
+
+
+@task
+def noted(x: int, folder: str, gate: str) -> int:
+    """Leave a line for each attempt; items from 50 on wait for the gate."""
+    with open(f"{folder}/{x}", "a") as file:
+        file.write(f"{os.environ.get('SLURM_RESTART_COUNT', '0')}\n")
+    while x >= 50 and not os.path.exists(gate):
+        time.sleep(0.1)
+    return x
+
+
+@flow
+def gated(folder: str, gate: str, out: str) -> int:
+    found = sum(noted.map(range(100), folder, gate, chunk=1).result())
+    Path(out).write_text(str(found))
+    return found
+
+
+@task
+def hold(x: int, folder: str) -> int:
+    Path(folder, str(os.getpid())).touch()
+    while True:
+        time.sleep(0.2)
+
+
+@flow
+def held(folder: str) -> None:
+    Path(folder, "driver").write_text(str(os.getpid()))
+    hold.map(range(8), folder, chunk=1).wait()

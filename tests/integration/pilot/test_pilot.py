@@ -1,0 +1,134 @@
+"""A flow runs in a job of a real Slurm: on its node's processes, on Dask, on Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.pilot.conftest import mine, until
+
+if TYPE_CHECKING:
+    from tests.integration.pilot.conftest import Jobs
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+N = 2000
+TWO_SETS = ["--ntasks=2", "--cpus-per-task=2"]
+
+
+def told(jobs: Jobs, job: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads((jobs.folder / "out").read_text())
+    assert found["sum"] == sum(x * x for x in range(N)), jobs.log(job)
+    return found
+
+
+def pilot(jobs: Jobs, *words: str, srun: str = "") -> str:
+    return jobs.pilot("squares", "-p", f"n={N}", "-p", f"out={jobs.folder}/out", *words, srun=srun)
+
+
+def ranks(found: dict[str, object]) -> set[object]:
+    places = found["places"]
+    assert isinstance(places, list)
+    return {one["rank"] for one in places}
+
+
+def test_on_one_node_tasks_run_on_processes(jobs: Jobs) -> None:
+    job = jobs.submit(pilot(jobs), "--ntasks=1", "--cpus-per-task=2")
+    jobs.completed(job)
+    places = told(jobs, job)["places"]
+    assert isinstance(places, list)
+    assert {one["step"] for one in places} == {None}  # no step was made
+    assert all(str(one["tmp"]).startswith(f"{jobs.tmp}/ab-{job}.0-") for one in places)
+    assert os.listdir(jobs.tmp) == []
+    assert f"job {job}: 1 node, " in jobs.log(job)
+    assert f"record: {jobs.home}/records.db (" in jobs.log(job)
+    assert len([file for file in jobs.left() if (jobs.folder / file).is_file()]) < 20
+
+
+@pytest.mark.dask
+def test_two_tasks_on_dask(jobs: Jobs) -> None:
+    job = jobs.submit(pilot(jobs, "--runner", "dask"), *TWO_SETS)
+    jobs.completed(job)
+    assert ranks(told(jobs, job)) == {"0", "1"}
+    assert os.listdir(jobs.tmp) == []
+    assert len([file for file in jobs.left() if (jobs.folder / file).is_file()]) < 20
+    assert not any("driver" in file for file in jobs.left())  # the file with the key
+
+
+@pytest.mark.ray
+def test_two_tasks_on_ray(jobs: Jobs) -> None:
+    """One is in Ray's head, in the job's script; the step has the other."""
+    job = jobs.submit(pilot(jobs, "--runner", "ray"), *TWO_SETS)
+    jobs.completed(job)
+    places = told(jobs, job)["places"]
+    assert isinstance(places, list)
+    assert {one["step"] for one in places} <= {None, "0"}
+    assert os.listdir(jobs.tmp) == []
+    assert len([file for file in jobs.left() if (jobs.folder / file).is_file()]) < 20
+
+
+@pytest.mark.dask
+def test_the_pilot_under_the_users_own_srun(jobs: Jobs) -> None:
+    """Task 0 is the driver and a set; the others are sets, and the flow runs once."""
+    job = jobs.submit(pilot(jobs, "--runner", "dask", srun="--ntasks=2"), "--ntasks=2")
+    jobs.completed(job)
+    assert ranks(told(jobs, job)) == {"0", "1"}
+    assert jobs.log(job).count("Beginning flow run") == 1
+    assert os.listdir(jobs.tmp) == []
+
+
+@pytest.mark.dask
+def test_two_pilots_on_one_node_in_the_same_second(jobs: Jobs) -> None:
+    first = jobs.submit(pilot(jobs, "--runner", "dask"), "--ntasks=2")
+    second = jobs.submit(pilot(jobs, "--runner", "dask").replace("/out", "/out2"), "--ntasks=2")
+    jobs.completed(first, second)
+    assert (jobs.folder / "out").exists()
+    assert (jobs.folder / "out2").exists()
+
+
+@pytest.mark.dask
+@pytest.mark.parametrize("runner", ["dask", "ray", "process"])
+def test_workers_end_with_a_driver_that_was_killed(jobs: Jobs, runner: str) -> None:
+    """The script goes on, so Slurm does not end them: they notice it themselves."""
+    folder = jobs.folder / "held"
+    folder.mkdir()
+    line = jobs.pilot("held", "-p", f"folder={folder}", "--runner", runner).removeprefix("exec ")
+    gate = jobs.folder / "gate"
+    job = jobs.submit(f"{line}\nwhile [ ! -e {gate} ]; do sleep 0.2; done", *TWO_SETS)
+    until(lambda: len(list(folder.iterdir())) > 1, jobs.log, job)
+    workers = [int(file.name) for file in folder.iterdir() if file.name.isdigit()]
+    os.kill(int((folder / "driver").read_text()), signal.SIGKILL)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), jobs.log, job)
+    until(lambda: not [pid for pid in mine(f"ab-{job}.0") if pid not in workers], jobs.log, job)
+    gate.touch()
+    jobs.ended(job)
+
+
+@pytest.mark.dask
+def test_a_later_start_of_the_job_goes_on_with_its_run(jobs: Jobs) -> None:
+    """Requeued in the middle: what had ended is not run again."""
+    folder, gate = jobs.folder / "noted", jobs.folder / "gate"
+    folder.mkdir()
+    words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out", "--runner", "process"]
+    job = jobs.submit(jobs.pilot("gated", *words), "--ntasks=1", "--cpus-per-task=2", "--requeue")
+    until(lambda: len(list(folder.iterdir())) > 50, jobs.log, job)
+    requeue(jobs, job)
+    gate.touch()
+    jobs.completed(job)
+    assert (jobs.folder / "out").read_text() == str(sum(range(100)))
+    attempts = {int(file.name): file.read_text().split() for file in folder.iterdir()}
+    assert sorted(attempts) == list(range(100))
+    again = [x for x in range(40) if len(attempts[x]) > 1]
+    assert again == [], jobs.log(job)
+
+
+def requeue(jobs: Jobs, job: str) -> None:
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    until(lambda: jobs.state(job) == "PENDING", jobs.log, job)
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+    until(lambda: jobs.state(job) != "PENDING", jobs.log, job)

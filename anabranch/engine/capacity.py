@@ -53,9 +53,6 @@ class Waiting:
                 found.append((map, index))
         return found
 
-    def next_due(self) -> float | None:
-        return self.due[0][0] if self.due else None
-
     def forget(self, map: MapRun) -> None:
         """Forget a map that has its resources, or is not needed any more."""
         self.due = [entry for entry in self.due if entry[2] is not map]

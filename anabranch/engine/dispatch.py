@@ -83,14 +83,14 @@ class Dispatcher:
                 self.board.come_back(map, index)
 
     def next_due(self) -> float | None:
-        waiting = self.capacity.waiting
-        walltime = self.tables.walltime
-        dues = (
-            waiting.next_due() if waiting.due else None,
-            self.timers.next_due(),
-            None if walltime is None else walltime.next_due(),
-        )
-        return min((due for due in dues if due is not None), default=None)
+        """Return the next moment at which `tick` has something to do, None where there is none; asked at each step."""
+        timers, waiting, walltime = self.timers.due, self.capacity.waiting.due, self.tables.walltime
+        if walltime is None and not waiting:
+            return timers[0][0] if timers else None
+        found = [due[0][0] for due in (timers, waiting) if due]
+        if walltime is not None and (end := walltime.next_due()) is not None:
+            found.append(end)
+        return min(found, default=None)
 
     def know_end(self, span: Span) -> None:
         """Begin nothing that cannot end within the time that there is."""

@@ -28,15 +28,15 @@ def test_those_whose_time_is_over_come_in_its_order() -> None:
     bench, waiting = Bench(), Waiting()
     first, second = bench.map(range(3)), bench.map(range(3))
     first.queue.short = second.queue.short = "gpus=1 (none)"
-    assert waiting.next_due() is None
+    assert waiting.due == []
     waiting.add(first, None, 20.0)
     waiting.add(second, 2, 10.0)
     waiting.add(second, 1, 30.0)
-    assert waiting.next_due() == 10.0
+    assert waiting.due[0][0] == 10.0
     assert waiting.over(9.9) == []
     assert waiting.over(20.0) == [(second, 2), (first, None)]
     assert waiting.over(20.0) == []
-    assert waiting.next_due() == 30.0
+    assert waiting.due[0][0] == 30.0
 
 
 def test_who_got_what_was_missing_waits_no_more() -> None:
@@ -48,4 +48,4 @@ def test_who_got_what_was_missing_waits_no_more() -> None:
     waiting.forget(second)
     assert len(waiting.due) == 2
     assert waiting.over(10.0) == [], "it has what it needs, though it was not forgotten"
-    assert waiting.next_due() is None
+    assert waiting.due == []

@@ -108,6 +108,7 @@ class Chunk:
         keep: for each stage, whether its values are to be kept (False: dropped on the worker).
         inline_limit: values of at most this many bytes may come home inside the report.
         close_bytes, close_seconds: the worker ends the chunk at that size of kept values, or that age (0: at none).
+        report_seconds: at least so much time lies between two reports of the running chunk.
         resources: what one position needs while it runs; empty for one slot.
         stage_items: `items` for each stage, where they differ; empty where all are alike.
     """
@@ -130,6 +131,7 @@ class Chunk:
     flow_run_id: str = ""
     stage_items: tuple[Sequence[int], ...] = ()
     saved: tuple[tuple[str, int], ...] = ()
+    report_seconds: float = 0.1
 
     def __len__(self) -> int:
         return len(self.items)

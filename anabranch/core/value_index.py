@@ -14,15 +14,16 @@ import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Held, Inline, Packed
+from anabranch.core.contracts import Handle, Held, Inline, Packed
 from anabranch.core.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
 
-    from anabranch.core.contracts import Block, Handle
+    from anabranch.core.contracts import Block
 
 RELEASED = object()  # in the place of a value that was let go while its block lives on
+HELD = Held()  # the content of all blocks that a runner holds: a map of ten million items may have half a million
 
 # Reading item after item of one block must not unpickle it again for each.
 _last: tuple[Packed, list[Any]] | None = None
@@ -32,21 +33,26 @@ class ValueBlock:
     """The driver's view of one block of values; `live` counts the slots that may still be read."""
 
     __slots__ = (
-        "content", "count", "first", "handle", "in_memory", "item_list", "lane", "live", "movable", "nbytes", "seen",
+        "chunk", "content", "count", "first", "in_memory", "item_list", "lane", "live", "movable", "nbytes", "position",
+        "seen", "stage",
     )  # fmt: skip
 
     def __init__(self, handle: Handle, lane: int, items: Sequence[int], content: Block, nbytes: int) -> None:
-        self.handle = handle
+        self.chunk, self.stage, self.position = handle  # three numbers are a third of it
         self.lane = lane
         self.first = items[0] if items else 0
         # A range is its first item and its length; anything else is spelt out.
         self.item_list: Sequence[int] | None = None if isinstance(items, range) else items
-        self.content = content
+        self.content = HELD if type(content) is Held else content
         self.count = self.live = len(items)
         self.nbytes = nbytes
         self.in_memory = False  # of this machine; see engine.memory
         self.movable = False  # what lives of it can be copied to a block of its own
         self.seen = 0  # the slot that was found to be read last: looked at first the next time
+
+    @property
+    def handle(self) -> Handle:
+        return Handle(self.chunk, self.stage, self.position)
 
     def slot(self, index: int) -> int:
         return index - self.first if self.item_list is None else self.item_list.index(index)
@@ -69,6 +75,7 @@ class ValueBlock:
     @property
     def held(self) -> bool:
         return isinstance(self.content, Held)
+
 
 NO_ITEM = sys.maxsize  # behind the last item, however many there are
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import told
@@ -14,6 +15,7 @@ from anabranch.core.sizes import sizeof
 from anabranch.core.states import FAILED, is_success
 from anabranch.core.value_index import RELEASED
 from anabranch.core.walk import Hole, fill
+from anabranch.engine.chunks import between_reports
 from anabranch.engine.fusing import PIPE, follow
 from anabranch.engine.lanes import Sent
 from anabranch.engine.limits import memory_limit
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import Handle
     from anabranch.core.maps import MapRun, Upstream
+    from anabranch.core.value_index import ValueBlock
     from anabranch.engine.board import Board
     from anabranch.engine.lanes import Lane
     from anabranch.engine.tables import Tables
@@ -66,6 +69,7 @@ def _written(
         attempts = numbers if any(n > 1 for n in numbers) else None
         uncounted = map.budgets.uncounted
         left_out = [uncounted.get(i, 0) for i in items] if attempts and uncounted else None
+    slots = tables.lanes[map.sending.lane].slots
     stages, keep, timeout = _one_stage(map, items) if len(maps) == 1 else _several_stages(maps, per_stage)
     return Chunk(
         id=tables.new_chunk_id(),
@@ -78,7 +82,8 @@ def _written(
         wants=read.wants,
         saved=tuple(read.saved),
         keep=keep,
-        close_seconds=0.0 if map.sending.chunk_option else tables.pace(map).too_long(len(items)),
+        close_seconds=0.0 if map.sending.chunk_option else tables.pace(map).too_long(len(items), slots),
+        report_seconds=between_reports(slots),
         inline_limit=INLINE_BYTES if tables.ledger.bytes_packed < PACKED_BYTES else 0,
         stage_items=() if len(maps) == 1 or all(i is items for i in per_stage) else per_stage,
         priority=map.options.priority,
@@ -140,7 +145,7 @@ def take_items(tables: Tables, lane: Lane, map: MapRun) -> Sequence[int]:
     if exact or (hi - lo == 1 and len(ready) == 1):
         ready.popleft()
         return range(lo, hi)
-    waiting = sum(b - a for a, b, _ in ready) if len(ready) < 64 else len(ready)
+    waiting = sum(b - a for a, b, _ in islice(ready, 64)) + max(0, len(ready) - 64)  # at least
     together = map.done > 0 and _light(map, lo)
     size = tables.pace(map).size(waiting, lane.slots, fixed=map.sending.chunk_option, together=together)
     if map.sending.limits:
@@ -192,11 +197,12 @@ def _kept(map: MapRun, items: Sequence[int], later: MapRun | None) -> bool:
 class Arguments:
     """One argument item per position, with `Hole`s for values that stay where they are; see `Chunk`."""
 
-    __slots__ = ("args", "inputs", "saved", "wants")
+    __slots__ = ("args", "handles", "inputs", "saved", "wants")
 
     def __init__(self) -> None:
         self.args: Sequence[Any] = ()
         self.inputs: list[tuple[Handle, int]] = []
+        self.handles: dict[ValueBlock, Handle] = {}  # one a block: a pickle has it once
         self.saved: list[tuple[str, int]] = []
         self.wants: dict[int, tuple[int, ...]] = {}
 
@@ -273,7 +279,10 @@ def _value_of(up: Upstream, index: int | None, read: Arguments, here: list[int])
         return block.unpack(slot)
     assert isinstance(block.content, Held)
     here.append(len(read.inputs))
-    read.inputs.append((block.handle, slot))
+    handle = read.handles.get(block)
+    if handle is None:
+        handle = read.handles[block] = block.handle
+    read.inputs.append((handle, slot))
     return Hole(len(here) - 1, False)
 
 

@@ -35,11 +35,12 @@ class Remakes:
     def values_lost(self, lane: int, handles: Sequence[Handle]) -> None:
         """Run items of lost blocks again, if their values may still be read."""
         gone = set(handles)
+        chunks = {handle.chunk for handle in gone}
         for map in list(self._tables.maps.values()):
             if map.sending.lane != lane:
                 continue
             for block in dict.fromkeys([*map.values.blocks, *map.values.moved.values()]):
-                if block is not None and block.handle in gone:
+                if block is not None and block.chunk in chunks and block.handle in gone:
                     self._remake(map, block)
 
     def _remake(self, map: MapRun, block: ValueBlock) -> None:

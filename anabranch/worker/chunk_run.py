@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Chunk, WorkerPort
     from anabranch.worker.stages import StagePlan
 
-REPORT_NS = 100_000_000  # between reports
 STOPPED = object()  # in place of a value: the later stages of this position do not run
 _RNG = random.Random()  # shared: seeding a new one reads from the system, which releases the GIL for milliseconds
 
@@ -48,7 +47,7 @@ class ChunkRun:
             self.persists = self.persists or plan.blocks is not None or plan.unseen is not None
         self.fns = {} if port.in_process else {plan.stage.map_id: plan.fn for plan in plans}
         self.buffer = ReportBuffer(chunk, port, plans, self.items, holds)
-        self.report_ns = REPORT_NS
+        self.report_ns = int(chunk.report_seconds * 1e9)
         self.copied = forks.mark()
         self.timed = bool(chunk.timeout) or getattr(port, "tracks", False)
         self.contexts = False  # whether items or stages have different contexts, and each runs in its own
@@ -153,7 +152,7 @@ class ChunkRun:
         begun = time.perf_counter_ns()
         items = [column[buffer.first : buffer.first + count] for column in self.items]
         names = storing.store(self.plans, items, buffer.values, buffer.codes, self._unstored)
-        self.report_ns = max(REPORT_NS, 10 * (time.perf_counter_ns() - begun))
+        self.report_ns = max(int(self.chunk.report_seconds * 1e9), 10 * (time.perf_counter_ns() - begun))
         return names
 
     def _unstored(self, stage: int, slot: int, error: Exception) -> None:

@@ -21,7 +21,7 @@ from anabranch.engine import drive, loops
 from anabranch.engine.answers import plain_value
 from anabranch.engine.attempt import AttemptResult, adopt, attempt
 from anabranch.worker import contexts
-from anabranch.worker.chunk_run import REPORT_NS, STOPPED, Late
+from anabranch.worker.chunk_run import STOPPED, Late
 
 if TYPE_CHECKING:
     from anabranch.core.context import TaskContext
@@ -32,13 +32,13 @@ YIELD_SECONDS = 0.02  # between pauses for the thread that listens to the driver
 
 
 def in_turn(work: ChunkRun, context: TaskContext) -> None:
-    """Run the items and report, every 0.1 s and at the end."""
+    """Run the items and report, at the chunk's intervals and at the end."""
     chunk, port, buffer = work.chunk, work.port, work.buffer
     total, now = len(chunk), time.perf_counter_ns
     zero = buffer.zero
     stop = total
     close_ns = int(chunk.close_seconds * 1e9) or 1 << 62
-    report_at = zero + REPORT_NS
+    report_at = zero + work.report_ns
     look_at = 0
     fast = work.plans[0] if len(work.plans) == 1 and work.plans[0].plain and not work.contexts else None
     args, wants, copied = chunk.args, chunk.wants, work.copied

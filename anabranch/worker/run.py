@@ -1,7 +1,7 @@
 """The worker's composition root: runs a chunk's items through its stages and reports.
 
     for each position:   item -> stage 0 -> stage 1 -> ...     depth first, one attempt each
-    every 100 ms:        port.report(columns of ended positions)
+    now and then:        port.report(columns of ended positions)
 
 Runners hand `run_chunk` to their workers by reference; it sees a runner through its port alone.
 """

@@ -101,10 +101,24 @@ def test_an_item_may_take_longer_than_four_bytes_of_microseconds_count(monkeypat
         return x
 
     monkeypatch.setattr(time, "perf_counter_ns", lambda: real() + passed)
-    [first, second, last] = port(for_hours).run([0, 2, 1, 0])
+    [first, second, last] = port(for_hours).run([0, 2, 1, 0], report_seconds=3599.0)
     assert [one.count for one in (first, second, last)] == [2, 1, 1]
     assert [n // (3600 * 10**6) for one in (first, second, last) for n in one.durations or ()] == [0, 2, 1, 0]
     assert [n // (3600 * 10**6) for one in (first, second, last) for n in one.started or ()] == [0, 0, 2, 3]
+
+
+def test_a_running_chunk_reports_as_often_as_its_driver_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = 0
+    real = time.perf_counter_ns
+
+    def a_second(x: int) -> int:
+        nonlocal passed
+        passed += 10**9
+        return x
+
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: real() + passed)
+    assert [one.count for one in port(a_second).run(range(5))] == [1, 1, 1, 1, 1]
+    assert [one.count for one in port(a_second).run(range(5), report_seconds=2.0)] == [2, 2, 1]
 
 
 def test_a_function_knows_which_run_it_is() -> None:

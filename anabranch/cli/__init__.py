@@ -10,6 +10,7 @@ import click
 
 # noun -> (module[:command], one line of help): the help page is shown without loading any of them.
 COMMANDS = {
+    "cluster": ("cluster", "Start, look at, scale and stop clusters that outlive one program."),
     "config": ("config", "See and change settings."),
     "demo": ("demo", "Survey the standard library's own source files."),
     "limits": ("limits", "See and set limits that all programs of a record share."),

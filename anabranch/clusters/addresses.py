@@ -13,6 +13,8 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
+from anabranch.core.errors import RunnerError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -25,11 +27,9 @@ _LOCAL = ("lo", "docker", "veth", "virbr", "br-", "cni", "tailscale", "tun")
 def own_addresses() -> list[str]:
     """Return this machine's IPv4 addresses, those of fast networks first; loopback only where there is no other."""
     found = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):  # without an address
-                answer = fcntl.ioctl(asking, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-                found.append((name, socket.inet_ntoa(answer[20:24])))
+    for _, name in socket.if_nameindex():
+        with contextlib.suppress(OSError):  # without an address
+            found.append((name, _address(name)))
     return in_order(found)
 
 
@@ -45,7 +45,15 @@ def in_order(found: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def address_of(interface: str) -> str:
-    """Return the address of an interface; raises OSError where there is none."""
+    """Return the address of an interface; raises RunnerError where there is none."""
+    try:
+        return _address(interface)
+    except OSError:
+        known = ", ".join(name for _, name in socket.if_nameindex())
+        raise RunnerError(f"there is no interface {interface!r} with an address here; known are: {known}") from None
+
+
+def _address(interface: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         answer = fcntl.ioctl(asking, _SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
     return socket.inet_ntoa(answer[20:24])

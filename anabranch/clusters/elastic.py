@@ -69,6 +69,7 @@ class JobCluster:
         worker_options: Sequence[str] = (),
         security: bool = True,
         patience: float | None = None,
+        idle: float = 60.0,
         home: str | Path | None = None,
         name: str = "anabranch",
     ) -> None:
@@ -81,11 +82,12 @@ class JobCluster:
         self._minimum, self._maximum = minimum, maximum
         self._secure = security
         self._patience = patience
+        self._idle = idle
         self._spec = job_spec.JobSpec(
-            name=name, cores=cores, memory=parse_bytes(memory) or 0, processes=processes or cores,
-            walltime=job_spec.parse_walltime(walltime), queue=queue, account=account, directives=list(directives),
-            skip=list(skip), prologue=list(prologue), python=python or sys.executable, interface=interface or "",
-            local_directory=local_directory or "", worker_options=list(worker_options),
+            name=f"{name}-{uuid.uuid4().hex[:4]}", cores=cores, memory=parse_bytes(memory) or 0,
+            processes=processes or cores, walltime=job_spec.parse_walltime(walltime), queue=queue, account=account,
+            directives=list(directives), skip=list(skip), prologue=list(prologue), python=python or sys.executable,
+            interface=interface or "", local_directory=local_directory or "", worker_options=list(worker_options),
         )  # fmt: skip
         if not self._spec.memory:
             raise ValueError(f'memory wants the bytes of a job, as "16 GiB", got {memory!r}')
@@ -113,10 +115,11 @@ class JobCluster:
                 self._held = Held(self.options())
 
     def options(self) -> dict[str, Any]:
-        """Return what its holder is told."""
+        """Return what its holder is told; its jobs have a name that no other cluster's have."""
         return {
             "kind": self.kind, "name": self.name, "spec": asdict(self._spec), "bounds": [self._minimum, self._maximum],
-            "secure": self._secure, "patience": self._patience, "home": str(self._home), "path": sys.path,
+            "secure": self._secure, "patience": self._patience, "idle": self._idle, "home": str(self._home),
+            "path": sys.path,
         }  # fmt: skip
 
     @property
@@ -144,7 +147,12 @@ class JobCluster:
         with self._starting:
             if self._held is None:
                 raise RunnerError(f"{self!r} was closed")
-            self._held.wait(START_SECONDS)
+            try:
+                self._held.wait(START_SECONDS)
+            except BaseException:
+                self._held.end(0.0)
+                self._held = None
+                raise
             return self._held
 
     # -- what is asked of it -----------------------------------------------------------------------

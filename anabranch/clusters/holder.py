@@ -66,9 +66,15 @@ def main(options: dict[str, Any]) -> None:
     except AnabranchError as error:
         _tell(out, {"error": str(error)})
         sys.exit(1)
-    asyncio.run(holder.run())
+    code = 0
+    try:
+        asyncio.run(holder.run())
+    except Exception as error:
+        code = 1
+        log.exception("the cluster has ended")
+        _tell(out, {"error": f"the cluster cannot be held here: {error}"})
     sys.stdout.flush()
-    os._exit(0)  # what still listens keeps nothing waiting
+    os._exit(code)  # what still listens keeps nothing waiting
 
 
 def _tell(out: int, words: dict[str, Any]) -> None:
@@ -94,6 +100,7 @@ class Holder:
         self.fleet = Fleet(
             self._spec.name, self._spec.cores, minimum, maximum,
             lambda: job_spec.leaves_after(walltime, random.random()), options["patience"] or math.inf,
+            options["idle"],
         )  # fmt: skip
         self._demands: dict[str, tuple[float, Demand]] = {}  # by program
         self._hopeless: dict[str, str] = {}
@@ -102,6 +109,7 @@ class Holder:
         self._scheduler: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking = False
+        self._strays = False  # jobs may be there whose submission was not answered
         self._looked = -math.inf
         self._ending = asyncio.Event()
 
@@ -117,8 +125,9 @@ class Holder:
             interface = self._spec.interface
             host = f"{protocol}://{address_of(interface) if interface else '0.0.0.0'}"
             self._scheduler = distributed.Scheduler(
-                host=host, port=0, protocol=protocol, security=security, dashboard=False
-            )
+                host=host, port=0, protocol=protocol, security=security, dashboard=False,
+                dashboard_address="127.0.0.1:0",
+            )  # fmt: skip
             async with self._scheduler as scheduler:
                 scheduler.handlers[STATUS_DOOR] = self._on_ask
                 scheduler.handlers[DEMAND_DOOR] = self._on_demand
@@ -186,7 +195,7 @@ class Holder:
             if step.verb == "submit":
                 await self._submit(job)
             elif step.verb == "drain":
-                await self._drain(job)
+                await self._drain(job, step.must)
             elif job.id:
                 await self._queue.cancel([job.id])
         except AnabranchError as error:
@@ -196,15 +205,17 @@ class Holder:
         try:
             id = await self._queue.submit(job.name, self._addresses)
         except Exception as error:
-            self.fleet.refused(job, str(error), time.monotonic())
+            silent = queues.is_silence(str(error))
+            (self.fleet.unheard if silent else self.fleet.refused)(job, str(error), time.monotonic())
+            self._strays = self._strays or silent
             return
         if job.name in self.fleet.jobs:
             self.fleet.submitted(job, id)
         if self._ending.is_set() or job.name not in self.fleet.jobs:  # nobody waits for it any more
             await self._queue.cancel([id])
 
-    async def _drain(self, job: Job) -> None:
-        """Let what runs on a job's workers end, move their values, and end the job."""
+    async def _drain(self, job: Job, must: bool) -> None:
+        """Let what runs on a job's workers end, move their values, and end the job; `must`: its walltime is near."""
         near = job_spec.margin(self._spec.walltime) if self._spec.walltime else DRAIN_SECONDS
         seconds = min(DRAIN_SECONDS, near)
         scheduler = self._scheduler
@@ -213,7 +224,11 @@ class Holder:
         addresses = [worker.address for worker in mine]
         try:
             async with asyncio.timeout(seconds):
-                await scheduler.retire_workers(workers=addresses, close_workers=False, remove=False)
+                while not await self._moved(addresses):
+                    if not must:  # its values have no other place: it stays for their sake
+                        self.fleet.keep(job, time.monotonic())
+                        return
+                    await asyncio.sleep(1.0)
                 told = time.time()
                 for _ in iter(lambda: _runs(scheduler, mine, told), False):
                     await asyncio.sleep(0.2)
@@ -227,9 +242,15 @@ class Holder:
         self.fleet.gone(job)
         self._drop_log(job)
 
+    async def _moved(self, addresses: list[str]) -> bool:
+        """Keep new work from workers, and bring their values to others; returns whether these had room for them."""
+        there = [address for address in addresses if address in self._scheduler.workers]
+        done = await self._scheduler.retire_workers(workers=there, close_workers=False, remove=False)
+        return not there or set(there) <= done.keys()
+
     def _worth_a_look(self, now: float) -> bool:
         unsure = any(job.id and (job.joined is None or job.alone is not None) for job in self.fleet.jobs.values())
-        return unsure and not self._looking and now - self._looked >= self._queue.look_seconds
+        return (unsure or self._strays) and not self._looking and now - self._looked >= self._queue.look_seconds
 
     async def _look(self) -> None:
         self._looking, asked = True, time.monotonic()
@@ -241,8 +262,16 @@ class Holder:
         else:
             self._hopeless = {id: seen.reason for id, seen in found.items() if seen.hopeless}
             self.fleet.looked(self._with_last_lines(found), asked, time.monotonic())
+            await self._end_strays(found)
         finally:
             self._looking, self._looked = False, time.monotonic()
+
+    async def _end_strays(self, found: Any) -> None:
+        """End jobs of our name that we know nothing of: their submission was not answered, and others replace them."""
+        if self._strays and not any(not job.id for job in self.fleet.jobs.values()):
+            ours = {job.id for job in self.fleet.jobs.values()}
+            await self._queue.cancel([id for id, seen in found.items() if seen.phase != "ended" and id not in ours])
+            self._strays = False
 
     def _with_last_lines(self, found: Any) -> dict[str, Seen]:
         """Add the last line of its log to the reason of each job that has ended and never had a worker."""

@@ -76,7 +76,9 @@ def worker_memory(spec: JobSpec) -> int:
 
 def worker_options(spec: JobSpec, tls: dict[str, str]) -> list[str]:
     """Return the options of the worker's command that a job library does not give, quoted for a shell."""
-    found = ["--memory-limit", str(worker_memory(spec)), "--no-dashboard", "--nanny", "--nworkers", str(spec.processes)]
+    found = ["--memory-limit", str(worker_memory(spec)), "--nworkers", str(spec.processes), "--nanny"]
+    # A worker's server of figures asks for no certificate: it is there for its own machine alone.
+    found += ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     if spec.walltime:
         near = margin(spec.walltime)
         found += ["--lifetime", f"{spec.walltime - near:.0f}s", "--lifetime-stagger", f"{near / 3:.0f}s"]

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,12 @@ def stop(name: str, home: Path | None = None) -> str:
             raise
         return _clear_away(folder, name)
     cluster.stop()
-    return f"{name}: its jobs end, and its process"
+    end = time.monotonic() + END_SECONDS
+    while name in named_file.names(folder):
+        if time.monotonic() > end:
+            return f"{name}: it was told to end, and has not ended after {END_SECONDS:g} s"
+        time.sleep(0.1)
+    return f"{name}: its jobs and its process have ended"
 
 
 def _clear_away(folder: Path, name: str) -> str:

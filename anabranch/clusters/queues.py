@@ -16,6 +16,7 @@ from anabranch.core.errors import LaunchError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from anabranch.clusters.elastic import JobCluster
     from anabranch.clusters.job_spec import JobSpec
     from anabranch.clusters.scaling import Seen
 
@@ -55,10 +56,29 @@ class Queue(Protocol):
         ...
 
 
+# What a busy or restarting queue says; the job that was handed over may be there all the same.
+_SILENCES = (
+    "timed out", "time-out", "did not answer", "unable to contact", "connection refused", "connection reset",
+    "temporarily", "try again", "rate limit", "zero bytes", "cannot connect to server",
+)  # fmt: skip
+
+
+def is_silence(why: str) -> bool:
+    """Return whether a failed command says nothing about the job, as when the queue's server restarts."""
+    return any(words in why.lower() for words in _SILENCES)
+
+
 def make_queue(kind: str, spec: JobSpec, tls: dict[str, str]) -> Queue:
     """Return the queue of a kind."""
     module, _, name = KINDS[kind][0].partition(":")
     found: Queue = getattr(importlib.import_module(module), name)(spec, tls)
+    return found
+
+
+def cluster_class(kind: str) -> type[JobCluster]:
+    """Return what users make of a kind."""
+    module, _, name = KINDS[kind][1].partition(":")
+    found: type[JobCluster] = getattr(importlib.import_module(module), name)
     return found
 
 

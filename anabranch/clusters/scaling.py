@@ -6,7 +6,7 @@
             +---- bad starts ----+                         +---> gone, and another one is asked for
 
 The unit is the job, however many worker processes it has. Growth is bounded by a bucket, so that the queue sees no
-burst; the cluster shrinks only to the most that it wanted within the last `IDLE_SECONDS`, so a lull does not cost a
+burst; the cluster shrinks only to the most that it wanted within the last minute, so a lull does not cost a
 place in the queue. A job that has ended, or has lost its workers, is not counted any more: the next step asks for
 another.
 """
@@ -28,7 +28,8 @@ LOST_SECONDS = 30.0  # without any worker, for a job that had some; a nanny brin
 JOIN_SECONDS = 600.0  # for the first worker, once the job runs
 BURST = 5  # jobs asked for at once
 REFILL_SECONDS = 2.0  # for each further one
-PAUSES = (0.0, 0.0, 15.0, 60.0, 300.0)  # after so many bad starts in a row
+PAUSES = (0.0, 1.0, 5.0, 60.0, 300.0)  # after so many bad starts in a row
+UNHEARD_PAUSES = (5.0, 15.0, 60.0)  # after so many submissions in a row to which the queue gave no answer
 HOPELESS = 3  # bad starts in a row, with no worker there: the cluster says so and asks no more
 
 
@@ -45,6 +46,7 @@ class Job:
     joined: float | None = None  # its first worker
     alone: float | None = None  # since when it has no worker, though it had
     reason: str = ""
+    kept: float = -math.inf  # until then it is not asked to leave
 
 
 class Crew(NamedTuple):
@@ -74,11 +76,13 @@ class Step(NamedTuple):
     Attributes:
         verb: "submit", "drain" (its workers finish what they run and take nothing new) or "cancel".
         why: in plain words.
+        must: it ends soon anyway.
     """
 
     verb: str
     job: Job
     why: str = ""
+    must: bool = False
 
 
 def target(demands: Iterable[Demand], cores: int, minimum: int, maximum: int, unseen_seconds: float) -> int:
@@ -104,11 +108,12 @@ class Fleet:
         minimum, maximum: jobs; the same number: so many, whatever there is to do.
         leave_after: draws the seconds after which a job is left, before its walltime ends.
         patience: seconds without any worker after which a waiting cluster counts as of no use.
+        idle: seconds of too little work after which jobs are let go.
     """
 
     def __init__(
         self, name: str, cores: int, minimum: int, maximum: int,
-        leave_after: Callable[[], float] = lambda: math.inf, patience: float = math.inf,
+        leave_after: Callable[[], float] = lambda: math.inf, patience: float = math.inf, idle: float = IDLE_SECONDS,
     ) -> None:  # fmt: skip
         self.jobs: dict[str, Job] = {}  # by name, those that are not gone
         self.minimum = minimum
@@ -120,13 +125,14 @@ class Fleet:
         self._cores = cores
         self._leave_after = leave_after
         self._patience = patience
+        self._idle = idle
         self._number = 0
-        self._wants: list[tuple[float, int]] = []  # targets of the last IDLE_SECONDS
+        self._wants: list[tuple[float, int]] = []  # targets of the last `idle` seconds
         self._since: float | None = None  # of these
         self._told = False  # the user has said how many, and is not made to wait
         self._bucket = float(BURST)
         self._filled: float | None = None
-        self._bad = 0
+        self._bad = self._silences = 0
         self._not_before = -math.inf
         self._unseen_since: float | None = None
         self._empty_since: float | None = None
@@ -141,11 +147,18 @@ class Fleet:
         self._empty_since = None
 
     def submitted(self, job: Job, id: str) -> None:
-        job.id, job.state = id, "queued"
+        job.id, job.state, self._silences = id, "queued", 0
 
     def refused(self, job: Job, why: str, now: float) -> None:
         """Note that the queue did not take a job."""
         self._bad_start(job, f"the queue refused a job: {why}", now)
+
+    def unheard(self, job: Job, why: str, now: float) -> None:
+        """Note that the queue gave no answer: nothing is wrong with the job, and it may be there all the same."""
+        self.jobs.pop(job.name, None)
+        self.last_end = f"the queue gave no answer: {why}"
+        self._not_before = now + UNHEARD_PAUSES[min(self._silences, len(UNHEARD_PAUSES) - 1)]
+        self._silences += 1
 
     def looked(self, found: Mapping[str, Seen], asked: float, now: float) -> None:
         """Note what the queue said of the jobs by their ids, `asked` at that time; it forgets ended ones soon."""
@@ -167,6 +180,10 @@ class Fleet:
         """Forget a job that has ended."""
         if self.jobs.pop(job.name, None) is not None and lost:
             self.lost_count += 1
+
+    def keep(self, job: Job, now: float) -> None:
+        """Take back that a job leaves, for a while."""
+        job.state, job.kept = "running", now + IDLE_SECONDS
 
     def _bad_start(self, job: Job, why: str, now: float) -> None:
         self.jobs.pop(job.name, None)
@@ -210,7 +227,7 @@ class Fleet:
         if len(counted) < self.target:
             steps += self._grow(now, self.target - len(counted))
         elif len(counted) > self._floor(now):
-            steps += self._shrink(counted, len(counted) - self._floor(now), crews)
+            steps += self._shrink(now, counted, len(counted) - self._floor(now), crews)
         else:
             self._told = False
         none = not any(crew.workers for crew in crews.values())
@@ -232,7 +249,7 @@ class Fleet:
                 job.alone, job.reason = None, ""
                 if job.state == "running" and now - job.joined >= job.leaves:
                     job.state = "leaving"
-                    steps.append(Step("drain", job, "its walltime is near"))
+                    steps.append(Step("drain", job, "its walltime is near", must=True))
             elif job.joined is not None:
                 job.alone = now if job.alone is None else job.alone
                 if now - job.alone >= LOST_SECONDS:
@@ -255,14 +272,14 @@ class Fleet:
 
     def _note_target(self, now: float) -> None:
         self._since = now if self._since is None else self._since
-        self._wants = [(at, count) for at, count in self._wants if now - at <= IDLE_SECONDS]
+        self._wants = [(at, count) for at, count in self._wants if now - at <= self._idle]
         self._wants.append((now, self.target))
 
     def _floor(self, now: float) -> int:
         """Return to how many jobs the cluster may shrink."""
         if self._told or self.minimum == self.maximum:
             return self.target
-        if self._since is None or now - self._since < IDLE_SECONDS:
+        if self._since is None or now - self._since < self._idle:
             return self.maximum
         return max(count for _, count in self._wants)
 
@@ -273,7 +290,7 @@ class Fleet:
             return []
         steps = []
         # After a bad start one job is tried; many that all end at once help nobody.
-        for _ in range(min(missing, int(self._bucket), 1 if self._bad else missing)):
+        for _ in range(min(missing, int(self._bucket), 1 if self._bad or self._silences else missing)):
             self._number += 1
             job = Job(f"{self._name}-{self._number}", now, self._leave_after())
             self.jobs[job.name] = job
@@ -282,10 +299,10 @@ class Fleet:
             steps.append(Step("submit", job))
         return steps
 
-    def _shrink(self, counted: list[Job], over: int, crews: Mapping[str, Crew]) -> list[Step]:
+    def _shrink(self, now: float, counted: list[Job], over: int, crews: Mapping[str, Crew]) -> list[Step]:
         """Let jobs go: the latest of those that wait, then idle ones; busy ones where the user has said how many."""
         waiting = [job for job in reversed(counted) if job.state == "queued"]
-        running = [job for job in reversed(counted) if job.state == "running"]
+        running = [job for job in reversed(counted) if job.state == "running" and now >= job.kept]
         idle = [job for job in running if not crews.get(job.name, Crew(0, False)).busy]
         fixed = self._told or self.minimum == self.maximum
         busy = [job for job in running if job not in idle] if fixed else []

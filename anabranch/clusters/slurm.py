@@ -139,6 +139,7 @@ class SlurmCluster(JobCluster):
         worker_options: further options of ``dask worker``, such as ["--resources", "gpus=1"].
         security: encrypt, and admit only programs with this cluster's certificate; needs the package cryptography.
         patience: seconds without any worker after which flows on it end with the queue's reason; None: they wait.
+        idle: seconds of too little work after which jobs end.
         home: the folder for logs and certificates, which the nodes must see; None: anabranch's.
         name: of its jobs in the queue.
 

@@ -27,9 +27,9 @@ def until(check: Callable[[], Any], what: str) -> Any:
 def in_queue(name: str) -> list[str]:
     """The ids of a cluster's jobs that wait or run."""
     states = "PENDING,CONFIGURING,RUNNING,COMPLETING"
-    command = ["squeue", "-h", "--me", "-n", name, "-t", states, "-o", "%i"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.split()
+    done = subprocess.run(["squeue", "-h", "--me", "-t", states, "-o", "%i %j"], capture_output=True, text=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return [id for id, job in lines if job.startswith(f"{name}-")]
 
 
 @pytest.fixture

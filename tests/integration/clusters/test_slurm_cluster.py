@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,28 @@ def test_no_job_outlives_its_driver(slurm: str, size: dict[str, Any], tmp_path: 
         assert driver.wait() == -how, said
     assert ("Interrupted by Ctrl-C" in said) == (how == signal.SIGINT), said
     until(lambda: not in_queue(size["name"]), "the jobs end")
+
+
+SHIM = """#!/bin/sh
+{sbatch} "$@" || exit
+[ -e {mark} ] || {{ touch {mark}; echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1; }}
+"""
+
+
+def test_a_submission_whose_answer_is_lost_leaves_no_job_behind(
+    slurm: str, size: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first job is in the queue, but its number was never told: another one replaces it, and it is ended."""
+    shim = tmp_path / "bin" / "sbatch"
+    shim.parent.mkdir()
+    shim.write_text(SHIM.format(sbatch=shutil.which("sbatch"), mark=tmp_path / "mark"))
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", str(shim.parent), prepend=os.pathsep)
+    with SlurmCluster(minimum=1, maximum=1, **size) as cluster:
+        cluster.start()
+        until(lambda: cluster.status()["workers"] == 1 and cluster.status()["submitted"] == 2, "a job in its place")
+        assert cluster.status()["trouble"] == ""
+        until(lambda: in_queue(size["name"]) == [job["id"] for job in cluster.status()["jobs"]], "the lost one is ended")
 
 
 def test_the_handler_of_interrupts_stays_ours(slurm: str, size: dict[str, Any]) -> None:

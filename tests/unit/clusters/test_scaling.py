@@ -47,6 +47,7 @@ class Site:
         self.cancels: list[str] = []
         self.drains: list[str] = []
         self.refusing = ""
+        self.silent = False
 
     def crews(self) -> dict[str, Crew]:
         found = {}
@@ -62,6 +63,9 @@ class Site:
             for step in self.fleet.step(self.now, self.crews(), [self.demand()]):
                 if step.verb == "submit":
                     self.submits.append(self.now)
+                    if self.silent:
+                        self.fleet.unheard(step.job, "Socket timed out", self.now)
+                        continue
                     if self.refusing:
                         self.fleet.refused(step.job, self.refusing, self.now)
                         continue
@@ -180,6 +184,22 @@ def test_jobs_that_wait_go_before_those_that_run() -> None:
     assert here.drains == []
 
 
+def test_a_job_that_has_the_only_copy_of_values_stays_for_a_while() -> None:
+    here = site(0, 1)
+    here.demand = lambda: MUCH if here.now < 60 else NOTHING
+    here.run(60)
+    [job] = here.fleet.jobs.values()
+    here.run(IDLE_SECONDS + 2)
+    assert here.drains == ["c-1"]
+    here.fleet.jobs[job.name] = job
+    here.jobs[job.name] = -1e9
+    here.fleet.keep(job, here.now)
+    here.run(IDLE_SECONDS - 2)
+    assert here.drains == ["c-1"]
+    here.run(5)
+    assert here.drains == ["c-1", "c-1"]
+
+
 def test_a_user_who_says_how_many_does_not_wait_and_busy_jobs_drain() -> None:
     here = site(4, 4)
     here.run(20)
@@ -257,6 +277,18 @@ def test_refused_jobs_are_tried_again_later_and_then_given_up() -> None:
     here.fleet.want(2, 2)  # the user has mended it
     here.run(20)
     assert (here.fleet.trouble(here.now), len(here.jobs)) == ("", 2)
+
+
+def test_a_queue_that_does_not_answer_is_asked_again_and_again() -> None:
+    """Its server restarts: that is no reason to give up, and none to ask each second."""
+    here = site(3, 3)
+    here.silent = True
+    here.run(600)
+    assert here.fleet.trouble(here.now) == ""
+    assert len(here.submits) < 20
+    here.silent = False
+    here.run(120)
+    assert len(here.jobs) == 3
 
 
 def test_jobs_that_end_before_a_worker_came_are_counted_and_the_reason_is_told() -> None:

@@ -1,0 +1,152 @@
+"""`anabranch cluster`: clusters that outlive one program, by name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anabranch.cli import tables
+from anabranch.clusters import named, named_file
+from anabranch.clusters.elastic import clusters_folder
+from anabranch.clusters.named import NamedCluster
+from anabranch.clusters.queues import KINDS, cluster_class
+from anabranch.core.errors import AnabranchError
+
+if TYPE_CHECKING:
+    from anabranch.clusters.elastic import JobCluster
+
+_COMMANDS = {"slurm": "sbatch", "pbs": "qsub"}  # by which a machine of that kind is known
+
+
+@click.group("cluster")
+def command() -> None:
+    """Start, look at, scale and stop clusters that outlive one program.
+
+    A flow uses one by its name: runner=DaskRunner(cluster="NAME").
+    """
+
+
+@command.command("start")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(sorted(KINDS)), help="Default: the batch system of this machine, else local.")
+@click.option("--cores", type=int, required=True, help="Of each job.")
+@click.option("--memory", required=True, metavar="SIZE", help='Of each job, as "16 GiB".')
+@click.option("--walltime", default="01:00:00", show_default=True, help="Of each job.")
+@click.option("--jobs", default="0..4", show_default=True, metavar="N|MIN..MAX", help="So many, or as work asks for.")
+@click.option("--processes", type=int, help="Workers of each job; default: one for each core.")
+@click.option("--queue", default="", help="Partition or queue.")
+@click.option("--account", default="", help="Account that pays.")
+@click.option("--directive", "directives", multiple=True, help="A further line of the job's head, such as --qos=long.")
+@click.option("--skip", multiple=True, help="A text; lines of the job's head that contain it are left out.")
+@click.option("--prologue", multiple=True, help="A line of shell before the worker, such as 'module load cuda'.")
+@click.option("--python", help="The interpreter on the nodes; default: this one.")
+@click.option("--interface", help="The network between nodes, such as ib0; default: the one that reaches us.")
+@click.option("--worker-option", "worker_options", multiple=True, help="A further word for `dask worker`.")
+@click.option("--patience", type=float, metavar="SECONDS", help="Flows end with the queue's reason after so long.")
+@click.option("--idle", type=float, default=60.0, show_default=True, help="Seconds until jobs without work end.")
+@click.option("--security/--no-security", default=True, help="Encrypt, and admit only programs with its certificate.")
+@click.option("--dry-run", is_flag=True, help="Show the script of one job, and start nothing.")
+def start(name: str, kind: str | None, jobs: str, dry_run: bool, **options: Any) -> None:
+    """Start the cluster NAME; it runs until it is stopped, and its jobs come and go with the work."""
+    minimum, maximum = _jobs(jobs)
+    kind = kind or next((one for one, known in _COMMANDS.items() if shutil.which(known)), "local")
+    try:
+        cluster: JobCluster = cluster_class(kind)(name=name, minimum=minimum, maximum=maximum, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if dry_run:
+        click.echo(cluster.job_script(), nl=False)
+        return
+    started = named.start(cluster)
+    click.echo(f'{name}: {kind}, {jobs} jobs, at {started.scheduler_address}; runner=DaskRunner(cluster="{name}")')
+
+
+@command.command("status")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(name: str | None, as_json: bool) -> None:
+    """Show one cluster and its jobs, or all clusters."""
+    if name is None:
+        _all(as_json)
+        return
+    found = NamedCluster(name).status()
+    if as_json:
+        tables.dump([found])
+        return
+    click.echo(
+        f"{name}: {found['kind']}, {found['workers']} workers; wants {found['target']} jobs of "
+        f"{found['minimum']}..{found['maximum']}; {found['submitted']} submitted, {found['lost']} lost"
+    )
+    if found["why"]:
+        click.echo(found["why"])
+    if found["jobs"]:
+        rows = [(job["id"], job["name"], job["state"], job["workers"], job["reason"]) for job in found["jobs"]]
+        tables.show(["job", "name", "state", "workers", ""], rows, right=["workers"])
+
+
+def _all(as_json: bool) -> None:
+    found = [_seen(name) for name in named_file.names(clusters_folder())]
+    if as_json:
+        tables.dump(found)
+    elif not found:
+        click.echo("no clusters; `anabranch cluster start NAME --cores 4 --memory 8GiB` starts one")
+    else:
+        rows = [[one.get(what) for what in ("name", "kind", "workers", "target", "why")] for one in found]
+        tables.show(["cluster", "kind", "workers", "jobs", ""], rows, right=["workers", "jobs"])
+
+
+def _seen(name: str) -> dict[str, Any]:
+    """Return a cluster's status; of one that does not answer the reason."""
+    try:
+        return NamedCluster(name).status()
+    except AnabranchError as error:
+        return {"name": name, "why": str(error)}
+
+
+@command.command("scale")
+@click.argument("name")
+@click.argument("jobs", metavar="N|MIN..MAX")
+def scale(name: str, jobs: str) -> None:
+    """Have N jobs from now on, or as many as the work asks for between MIN and MAX."""
+    minimum, maximum = _jobs(jobs)
+    NamedCluster(name).adapt(minimum=minimum, maximum=maximum)
+    click.echo(f"{name}: {jobs} jobs from now on")
+
+
+@command.command("logs")
+@click.argument("name")
+@click.argument("job", required=False)
+@click.option("-n", "lines", type=int, default=20, show_default=True, help="Last lines of each log.")
+def logs(name: str, job: str | None, lines: int) -> None:
+    """Show the last lines of the logs of its jobs, and of its own; of one JOB alone by its number or name."""
+    folder = Path(named_file.read(clusters_folder(), name)["folder"])
+    found = [*sorted(folder.glob("logs/*")), folder / "holder.log"]
+    chosen = [path for path in found if job is None or job in path.name]
+    if not chosen:
+        raise click.ClickException(f"no log of a job {job!r} in {folder / 'logs'}")
+    for path in chosen:
+        click.echo(f"==> {path}")
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]:
+            click.echo(line)
+
+
+@command.command("stop")
+@click.argument("name")
+def stop(name: str) -> None:
+    """End a cluster and its jobs; one that has died is cleared away."""
+    click.echo(named.stop(name))
+
+
+def _jobs(text: str) -> tuple[int, int]:
+    low, dots, high = text.partition("..")
+    if not low.isdecimal() or (dots and not high.isdecimal()):
+        raise click.UsageError(f"jobs are a number such as 4, or a range such as 0..4, got {text!r}")
+    minimum, maximum = int(low), int(high) if dots else int(low)
+    if not 0 <= minimum <= maximum or not maximum:
+        raise click.UsageError(f"jobs count from 1, and a range from its lesser end: got {text!r}")
+    return minimum, maximum
+
+

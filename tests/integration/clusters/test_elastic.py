@@ -1,0 +1,135 @@
+"""Clusters that come and go with the work, of jobs here and on Slurm: nothing is lost, nothing runs twice."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch import DaskRunner, SlurmCluster, flow, task
+from anabranch.clusters.here import HereCluster
+from anabranch.core.errors import RunnerError
+from tests.integration.clusters.conftest import in_queue, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anabranch.clusters.elastic import JobCluster
+
+pytestmark = [pytest.mark.dask, pytest.mark.timeout(300)]
+
+KINDS = [pytest.param(HereCluster, id="local"), pytest.param(SlurmCluster, id="slurm", marks=pytest.mark.slurm)]
+
+
+@pytest.fixture(autouse=True)
+def queue(request: pytest.FixtureRequest) -> None:
+    """A real Slurm, for the tests that are marked so."""
+    if request.node.get_closest_marker("slurm"):
+        request.getfixturevalue("slurm")
+
+
+@task(crash_retries=0)
+def gated(x: int, folder: str) -> int:
+    """Ends once the gate is open; a second run of an item leaves a second line."""
+    import time
+
+    with open(f"{folder}/{x}", "a") as file:
+        file.write("begun\n")
+    while x < 2 and not os.path.exists(f"{folder}/gate"):
+        time.sleep(0.05)
+    return x
+
+
+@flow
+def all_gated(n: int, folder: str) -> list[int]:
+    return gated.map(range(n), folder).result()
+
+
+@task
+def large(x: int) -> bytes:
+    return bytes([x]) * 200_000
+
+
+@task
+def length(block: bytes) -> int:
+    return len(block)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_grows_with_the_work_and_shrinks_when_there_is_none(
+    kind: type[JobCluster], size: dict[str, Any], tmp_path: Path
+) -> None:
+    with kind(minimum=0, maximum=3, idle=3.0, **size) as cluster:
+        assert cluster.status()["submitted"] == 0
+        runner = DaskRunner(cluster)
+        done = all_gated.with_options(runner=runner).submit(300, str(tmp_path))
+        until(lambda: cluster.status()["workers"] == 3, "as many jobs as it may have")
+        (tmp_path / "gate").touch()
+        assert done.result() == list(range(300))
+        until(lambda: cluster.status()["workers"] == 0, "no job without work")
+        assert cluster.status()["lost"] == 0
+        if kind is SlurmCluster:
+            until(lambda: not in_queue(size["name"]), "nor one in the queue")
+        assert all_gated.with_options(runner=runner)(5, str(tmp_path)) == list(range(5)), "it comes back with the work"
+
+
+def test_jobs_that_are_let_go_finish_what_they_run(size: dict[str, Any], tmp_path: Path) -> None:
+    """Both workers are in an item when one of them is to go: each item runs once, without any retry."""
+    with HereCluster(minimum=2, maximum=2, **size) as cluster:
+        until(lambda: cluster.status()["workers"] == 2, "two workers")
+        done = all_gated.with_options(runner=DaskRunner(cluster)).submit(40, str(tmp_path))
+        until(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists(), "both are in an item")
+        cluster.scale(1)
+        until(lambda: "leaving" in [job["state"] for job in cluster.status()["jobs"]], "one is to go")
+        (tmp_path / "gate").touch()
+        assert done.result() == list(range(40))
+        until(lambda: cluster.status()["workers"] == 1, "it has gone")
+        assert {len((tmp_path / str(n)).read_text().splitlines()) for n in range(40)} == {1}
+
+
+def test_values_move_to_the_jobs_that_stay(size: dict[str, Any]) -> None:
+    @flow
+    def kept(cluster: Any) -> list[int]:
+        blocks = large.map(range(20))
+        blocks.wait()
+        cluster.scale(1)
+        until(lambda: cluster.status()["workers"] == 1, "one of two has gone")
+        return length.map(blocks).result()
+
+    with HereCluster(minimum=2, maximum=2, **size) as cluster:
+        until(lambda: cluster.status()["workers"] == 2, "two workers")
+        assert kept.with_options(runner=DaskRunner(cluster), validate_parameters=False)(cluster) == [200_000] * 20
+
+
+def test_a_cluster_whose_jobs_all_fail_ends_the_flow_with_the_reason(size: dict[str, Any], tmp_path: Path) -> None:
+    with HereCluster(minimum=1, maximum=1, prologue=["echo 'no such module: cuda'; exit 3"], **size) as cluster:
+        state = all_gated.with_options(runner=DaskRunner(cluster))(2, str(tmp_path), return_state=True)
+        assert state.is_crashed() or state.is_failed()
+        assert "no such module: cuda" in str(state.message), state
+        assert "exit 3" in cluster.why()
+
+
+@pytest.mark.slurm
+def test_a_job_that_can_never_start_ends_the_flow_with_the_queues_reason(size: dict[str, Any], tmp_path: Path) -> None:
+    with SlurmCluster(minimum=1, maximum=1, **{**size, "cores": 400}) as cluster:
+        state = all_gated.with_options(runner=DaskRunner(cluster))(2, str(tmp_path), return_state=True)
+        assert "ask for fewer cores or less memory" in str(state.message), state
+
+
+@pytest.mark.slurm
+def test_a_refused_job_ends_the_flow_with_what_sbatch_said(size: dict[str, Any], tmp_path: Path) -> None:
+    with SlurmCluster(minimum=1, maximum=1, queue="nowhere", **size) as cluster:
+        state = all_gated.with_options(runner=DaskRunner(cluster))(2, str(tmp_path), return_state=True)
+        assert "invalid partition" in str(state.message), state
+
+
+def test_a_machine_without_the_commands_is_told(size: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with SlurmCluster(minimum=1, maximum=1, **size) as cluster:
+        until(lambda: "no command 'sbatch'" in cluster.why(), "the reason")
+
+
+def test_a_cluster_that_cannot_start_says_why(size: dict[str, Any]) -> None:
+    with pytest.raises(RunnerError, match="no_such_interface"):
+        HereCluster(**size, interface="no_such_interface").scheduler_address  # noqa: B018

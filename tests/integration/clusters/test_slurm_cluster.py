@@ -134,7 +134,8 @@ def test_a_submission_whose_answer_is_lost_leaves_no_job_behind(
         cluster.start()
         until(lambda: cluster.status()["workers"] == 1 and cluster.status()["submitted"] == 2, "a job in its place")
         assert cluster.status()["trouble"] == ""
-        until(lambda: in_queue(size["name"]) == [job["id"] for job in cluster.status()["jobs"]], "the lost one is ended")
+        ours = lambda: [job["id"] for job in cluster.status()["jobs"]]  # noqa: E731
+        until(lambda: in_queue(size["name"]) == ours(), "the lost one is ended")
 
 
 def test_the_handler_of_interrupts_stays_ours(slurm: str, size: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from anabranch.core import forks, own_code, secrets
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import ConfigurationError, RecordsError, StoreError
 from anabranch.core.ids import Ids
+from anabranch.core.incarnations import Incarnation
 from anabranch.core.limits import Holder
 from anabranch.core.log_lines import masked
 from anabranch.core.machine import usable_memory
@@ -150,7 +151,8 @@ class Session:
         self.settings = settings or settings_module.load()
         self.clock = clock
         self.ids = Ids()
-        self.process = Process(os.getpid(), process_started(os.getpid()), platform.node())
+        started, incarnation = process_started(os.getpid()), str(Incarnation.of(os.environ))
+        self.process = Process(os.getpid(), started, platform.node(), incarnation)
         own_code.roles.driver = True
         logs.setup_logging(self.settings.log_level)
         logs.deliver_to(self.emit_logs)

@@ -45,6 +45,7 @@ class FlowRunRow:
     run_key: str = ""  # the user's, or that of a subflow's call
     entry: str = ""  # "file:name" of the flow
     token: int = 0  # one higher with each driver that takes the run over: rows of earlier ones are refused
+    incarnation: str = ""  # of the job that the driver is in, see `core.incarnations`
 
 
 @dataclass(slots=True)
@@ -227,10 +228,12 @@ class Records(Protocol):
         Rows that the earlier driver may still write for the run are refused from then on.
 
         Args:
-            driver: id of the run; pid, pid_started, host and heartbeat of the new driver.
+            driver: id of the run; pid, pid_started, host, heartbeat and incarnation of the new driver. One in a later
+                start of the earlier driver's job need not wait for that one's end.
 
         Raises:
-            RunTakenError: the earlier driver is alive, or another one was quicker.
+            RunTakenError: the earlier driver is alive, or another one was quicker; or the new driver is in an earlier
+                start of the job that has driven the run last.
         """
         ...
 

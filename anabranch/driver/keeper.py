@@ -38,10 +38,11 @@ class Process(NamedTuple):
     pid: int
     started: float
     host: str
+    incarnation: str = ""  # of the job that it is in, see `core.incarnations`
 
     def sign(self, row: FlowRunRow) -> None:
         """Enter this process as the driver in a run's row."""
-        row.pid, row.pid_started, row.host = self
+        row.pid, row.pid_started, row.host, row.incarnation = self
 
 
 class Keeper:

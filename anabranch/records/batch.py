@@ -140,7 +140,7 @@ def flow_run_values(r: FlowRunRow) -> Values:
     return (
         r.id, r.flow, r.name, r.state, state_name(r.state, r.state_name), r.message, r.created, r.started, r.ended,
         r.attempt, r.parent_run, r.version, r.runner, json.dumps(r.tags), r.parameters, r.pid, r.pid_started, r.host,
-        r.heartbeat, int(r.resumable), r.run_key, r.entry, r.token,
+        r.heartbeat, int(r.resumable), r.run_key, r.entry, r.token, r.incarnation,
     )  # fmt: skip
 
 

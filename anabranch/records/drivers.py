@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from anabranch.core.errors import RunTakenError
+from anabranch.core.incarnations import Incarnation
 from anabranch.core.processes import host_name, process_alive
 from anabranch.records.views import OPEN
 
@@ -24,15 +25,22 @@ class Driver(NamedTuple):
     host: str
     seen: float
     ended: bool = False
+    incarnation: str = ""
 
     @classmethod
     def of(cls, run: FlowRunRow) -> Self:
         seen = max(run.heartbeat, run.created, run.started or 0.0)
-        return cls(run.id, run.attempt, run.pid, run.pid_started, run.host, seen, run.state not in OPEN)
+        ended = run.state not in OPEN
+        return cls(run.id, run.attempt, run.pid, run.pid_started, run.host, seen, ended, run.incarnation)
 
     def free(self, now: float) -> bool:
         """Return whether another process may drive the run: it has ended, or its driver is gone."""
         return self.ended or self.gone(now)
+
+    def let(self, other: FlowRunRow, now: float) -> bool:
+        """Return whether this other driver may take the run over."""
+        mine, others = Incarnation.parse(self.incarnation), Incarnation.parse(other.incarnation)
+        return others.supersedes(mine) or (self.free(now) and not mine.supersedes(others))
 
     def gone(self, now: float) -> bool:
         """Return whether the driver is gone: on this host no such process, elsewhere (or without a pid) long silent."""
@@ -45,10 +53,16 @@ class Driver(NamedTuple):
         return f"its driver process {self.pid} on {self.host} is gone"
 
 
-def taken(run: str, driver: Driver | None) -> RunTakenError:
-    """Return the error for a run that another process drives."""
+def taken(run: str, driver: Driver | None, by: FlowRunRow) -> RunTakenError:
+    """Return the error for a run that another process drives than the one that asks for it."""
     if driver is None:
         return RunTakenError(f"there is no run {run!r} in the records")
+    theirs, own = Incarnation.parse(driver.incarnation), Incarnation.parse(by.incarnation)
+    if theirs.supersedes(own):
+        return RunTakenError(
+            f"run {run} is driven by restart {theirs.restarts} of job {theirs.job}, and this is its restart "
+            f"{own.restarts}: it gives up"
+        )
     return RunTakenError(
         f"run {run} has a driver: process {driver.pid} on {driver.host}; wait until it has ended, or end it with "
         f"`anabranch run cancel {run}`"

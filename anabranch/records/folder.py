@@ -55,6 +55,7 @@ class Claimant(NamedTuple):
     pid_started: float
     host: str
     heartbeat: float
+    incarnation: str = ""
 
 
 class Notes:

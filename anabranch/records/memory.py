@@ -262,11 +262,11 @@ class MemoryRecords:
             self._settle()
             run = self._flow_runs.get(driver.id)
             earlier = None if run is None else Driver.of(run)
-            if run is None or earlier is None or not earlier.free(self._clock.time()):
-                raise taken(driver.id, earlier)
+            if run is None or earlier is None or not earlier.let(driver, self._clock.time()):
+                raise taken(driver.id, earlier, driver)
             run.token += 1
             run.pid, run.pid_started, run.host = driver.pid, driver.pid_started, driver.host
-            run.heartbeat = driver.heartbeat
+            run.heartbeat, run.incarnation = driver.heartbeat, driver.incarnation
             self._cancelled.discard(run.id)  # the request was meant for the earlier driver
             return run.token
 

@@ -3,15 +3,17 @@
 -- name: put_flow_run
 -- A flow run as it stands now; a heartbeat never goes back.
 INSERT INTO flow_runs (id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version,
-    runner, tags, parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    runner, tags, parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
+    incarnation)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
     flow = excluded.flow, name = excluded.name, state = excluded.state, state_name = excluded.state_name,
     message = excluded.message, created = excluded.created, started = excluded.started, ended = excluded.ended,
     attempt = excluded.attempt, parent_run = excluded.parent_run, version = excluded.version,
     runner = excluded.runner, tags = excluded.tags, parameters = excluded.parameters, pid = excluded.pid,
     pid_started = excluded.pid_started, host = excluded.host, heartbeat = max(flow_runs.heartbeat, excluded.heartbeat),
-    resumable = excluded.resumable, run_key = excluded.run_key, entry = excluded.entry, token = excluded.token;
+    resumable = excluded.resumable, run_key = excluded.run_key, entry = excluded.entry, token = excluded.token,
+    incarnation = excluded.incarnation;
 
 -- name: put_map
 -- A map as it stands now.
@@ -70,7 +72,8 @@ UPDATE flow_runs SET heartbeat = max(heartbeat, ?) WHERE id = ?;
 -- name: flow_runs
 -- Flow runs, newest first, perhaps of one flow and in some states (codes as a JSON list, or a name).
 SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,
-    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token
+    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
+    incarnation
 FROM flow_runs
 WHERE (:flow IS NULL OR flow = :flow)
     AND (:name IS NULL OR state IN (SELECT value FROM json_each(:codes)) OR lower(state_name) = lower(:name))
@@ -87,14 +90,16 @@ WHERE (:flow IS NULL OR flow = :flow)
 -- name: flow_run_by_id
 -- The flow run of an id.
 SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,
-    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token
+    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
+    incarnation
 FROM flow_runs
 WHERE id = ?;
 
 -- name: flow_run_by_prefix
 -- Up to two flow runs whose id begins so: two mean that the beginning does not tell which is meant.
 SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,
-    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token
+    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
+    incarnation
 FROM flow_runs
 WHERE id >= :prefix AND id < :prefix || char(1114111)
 LIMIT 2;
@@ -102,7 +107,8 @@ LIMIT 2;
 -- name: flow_run_by_name
 -- The newest flow run of a name.
 SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,
-    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token
+    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
+    incarnation
 FROM flow_runs
 WHERE name = ?
 ORDER BY created DESC, id DESC
@@ -111,7 +117,8 @@ LIMIT 1;
 -- name: subflow
 -- The newest run that a flow run made by a call.
 SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,
-    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token
+    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
+    incarnation
 FROM flow_runs
 WHERE parent_run = ? AND run_key = ?
 ORDER BY created DESC, id DESC
@@ -120,7 +127,8 @@ LIMIT 1;
 -- name: keyed_run
 -- The newest run of a flow with the user's key.
 SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,
-    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token
+    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
+    incarnation
 FROM flow_runs
 WHERE flow = ? AND run_key = ? AND parent_run = ''
 ORDER BY created DESC, id DESC
@@ -129,7 +137,8 @@ LIMIT 1;
 -- name: claim
 -- Make another process the driver of a run, if nobody else has done so meanwhile.
 UPDATE flow_runs
-SET token = token + 1, pid = :pid, pid_started = :pid_started, host = :host, heartbeat = :heartbeat
+SET token = token + 1, pid = :pid, pid_started = :pid_started, host = :host, heartbeat = :heartbeat,
+    incarnation = :incarnation
 WHERE id = :id AND token = :token;
 
 -- name: tokens

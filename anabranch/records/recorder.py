@@ -90,14 +90,15 @@ class Recorder(Reader):
         self.flush(30.0)
         run = self.flow_run(driver.id)
         earlier = None if run is None or run.id != driver.id else Driver.of(run)
-        if run is None or earlier is None or not earlier.free(self._clock.time()):
-            raise taken(driver.id, earlier)
-        values = {name: getattr(driver, name) for name in ("id", "pid", "pid_started", "host", "heartbeat")}
+        if run is None or earlier is None or not earlier.let(driver, self._clock.time()):
+            raise taken(driver.id, earlier, driver)
+        names = ("id", "pid", "pid_started", "host", "heartbeat", "incarnation")
+        values = {name: getattr(driver, name) for name in names}
         sql = self.database.sql
         with self.database.opened() as db, self.database.transaction(db):
             if db.execute(sql["claim"], {**values, "token": run.token}).rowcount != 1:
                 now = self.flow_run(driver.id)  # another process was quicker: the error names it
-                raise taken(driver.id, earlier if now is None else Driver.of(now))
+                raise taken(driver.id, earlier if now is None else Driver.of(now), driver)
             db.execute(sql["drop_cancel"], (driver.id,))  # the request was meant for the earlier driver
         return run.token + 1
 

@@ -278,13 +278,13 @@ class UnionRecords:
         self.flush(30.0)
         run = self._exact(driver.id)
         earlier = None if run is None else Driver.of(run)
-        if run is None or earlier is None or not earlier.free(self._clock.time()):
-            raise taken(driver.id, earlier)
-        me = Claimant(driver.pid, driver.pid_started, driver.host, driver.heartbeat)
+        if run is None or earlier is None or not earlier.let(driver, self._clock.time()):
+            raise taken(driver.id, earlier, driver)
+        me = Claimant(driver.pid, driver.pid_started, driver.host, driver.heartbeat, driver.incarnation)
         try:
             notes.write(self.path, run.id, CLAIM, me._asdict(), run.token + 1)
         except FileExistsError:
-            raise taken(driver.id, earlier) from None
+            raise taken(driver.id, earlier, driver) from None
         notes.place(self.path, run.id, CANCEL).unlink(missing_ok=True)  # the request was meant for the earlier driver
         return run.token + 1
 

@@ -139,6 +139,28 @@ def test_a_run_is_claimed_when_its_driver_is_gone(records: Records, dead_pid: in
     assert records.taken_over(["run-1", "alive"]) == set()
 
 
+@pytest.mark.parametrize("state", ["running", "ended"])
+def test_a_later_start_of_the_same_job_takes_a_run_over_and_an_earlier_one_never_does(
+    records: Records, state: str
+) -> None:
+    """Slurm may start a job again while the script of its earlier start still runs, on a node that was silent."""
+    alive = {"pid": os.getpid(), "pid_started": process_started(os.getpid()), "host": host_name(), "resumable": True}
+    ended = {"state": states.SUSPENDED, "state_name": "Suspended", "ended": NOW} if state == "ended" else {}
+    write(records, run_row(**alive, **ended, incarnation="slurm:7.1"))
+    with pytest.raises(RunTakenError, match="restart 1 of job slurm:7, and this is its restart 0: it gives up"):
+        records.claim(replace(driver_row("run-1"), incarnation="slurm:7.0"))
+    if not ended:
+        for other in ("slurm:7.1", "slurm:8.2", ""):
+            with pytest.raises(RunTakenError, match="has a driver"):
+                records.claim(replace(driver_row("run-1"), incarnation=other))
+    assert records.claim(replace(driver_row("run-1"), incarnation="slurm:7.2")) == 1
+    found = records.flow_run("run-1")
+    assert found is not None
+    assert (found.incarnation, found.token) == ("slurm:7.2", 1)
+    with pytest.raises(RunTakenError, match="restart 2 of job slurm:7"):
+        records.claim(replace(driver_row("run-1"), incarnation="slurm:7.1"))
+
+
 def test_a_claimed_run_is_not_cancelled_by_what_was_asked_of_its_earlier_driver(
     records: Records, dead_pid: int
 ) -> None:

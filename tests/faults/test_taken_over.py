@@ -71,6 +71,10 @@ here.process = here.keeper._process = here.process._replace(host="elsewhere")
 from flows import main
 print(main(return_state=True).name, flush=True)
 """
+HERE = """
+from flows import main
+print(main(return_state=True).name, flush=True)
+"""
 # Each has seen that the run is free before any of them takes it.
 AT_ONCE = """
 import os
@@ -220,6 +224,36 @@ def test_a_driver_that_wakes_up_and_has_lost_its_run_gives_it_up(folder: Path, s
         (map,) = [map for map in records.maps(row.id) if map.kind == "map"]
         assert map.counts == {"Completed": ITEMS}
         assert records.check() == []
+
+
+def test_a_later_start_of_the_same_job_does_not_wait_for_the_earlier_one(folder: Path, started: Any) -> None:
+    """Slurm has lost sight of a node and started the job again; the earlier script lives on, and another begins late."""
+    for wait in ("first-5", "first-6", "second-7"):
+        pipe(folder / wait)
+    job = ("env", "SLURM_JOB_ID=7", "SLURM_RESTART_COUNT=1")
+    first = started("first", "env", "SLURM_JOB_ID=7", sys.executable, "-c", HERE)
+    name = line(first)
+    with SqliteRecords(folder / "home" / "records.db") as records:
+        row = records.flow_run(name)
+        assert row is not None
+        until(lambda: stored(records, row.id) == set(range(5)) and ran(folder, "first")[6], WAIT)
+        second = started("second", *job, *COMMAND, "resume", name)
+        until(lambda: ran(folder, "second")[7], WAIT)
+        late = started("late", "env", "SLURM_JOB_ID=7", *COMMAND, "resume", name)
+        out, err = late.communicate(timeout=WAIT)
+        assert late.returncode == 1
+        assert "restart 1 of job slurm:7, and this is its restart 0: it gives up" in err
+        opened(folder / "first-5")
+        out, err = first.communicate(timeout=WAIT)
+        assert out.split() == ["Cancelled"], err
+        assert "was taken over by another driver: it is given up here" in err
+        opened(folder / "second-7")
+        out, err = second.communicate(timeout=WAIT)
+        assert out.split() == [name, RESULT], err
+        assert ran(folder, "second") == Counter(range(5, ITEMS))
+        assert not ran(folder, "late")
+        _assert_driven_by(records.flow_run(row.id), second.pid, "Completed")
+        assert accepted(records.path) == Counter(range(ITEMS))
 
 
 def _assert_driven_by(row: FlowRunRow | None, pid: int, state: str) -> None:

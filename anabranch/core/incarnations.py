@@ -1,0 +1,43 @@
+"""One start of a batch system's job: the job's id, and how often it was started before.
+
+A job that is started again keeps its id. Its earlier start may still run, on a node that was silent, or may only begin:
+whoever has the higher number of the same job is the one that counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Incarnation(NamedTuple):
+    """See the module's head.
+
+    Attributes:
+        job: with the batch system's name, as "slurm:123"; "" outside of jobs.
+        restarts: how often the job was started before.
+    """
+
+    job: str = ""
+    restarts: int = 0
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """Return the incarnation that a process with these variables is in."""
+        job, count = environ.get("SLURM_JOB_ID", ""), environ.get("SLURM_RESTART_COUNT", "")
+        return cls(f"slurm:{job}", int(count) if count.isdigit() else 0) if job else cls()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the incarnation of a text that `str` has made."""
+        job, _, count = text.rpartition(".")
+        return cls(job, int(count)) if job and count.isdigit() else cls()
+
+    def __str__(self) -> str:
+        return f"{self.job}.{self.restarts}" if self.job else ""
+
+    def supersedes(self, other: Incarnation) -> bool:
+        """Return whether this is a later start of the same job."""
+        return bool(self.job) and self.job == other.job and self.restarts > other.restarts

@@ -227,7 +227,7 @@ def test_a_driver_that_wakes_up_and_has_lost_its_run_gives_it_up(folder: Path, s
 
 
 def test_a_later_start_of_the_same_job_does_not_wait_for_the_earlier_one(folder: Path, started: Any) -> None:
-    """Slurm has lost sight of a node and started the job again; the earlier script lives on, and another begins late."""
+    """Slurm lost sight of a node and started the job again; the earlier script lives on, and another begins late."""
     for wait in ("first-5", "first-6", "second-7"):
         pipe(folder / wait)
     job = ("env", "SLURM_JOB_ID=7", "SLURM_RESTART_COUNT=1")

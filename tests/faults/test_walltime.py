@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)
 
 CLI = (sys.executable, "-c", "from anabranch.cli import main; main()")
-MANY = 12  # allocations: a slow machine gets little done in each
+MANY = 12  # allocations
+LONGER = 1.4  # each than the one before: a slow machine gets little done in a short one
 HEAD = """
 @task
 def counted(x):
@@ -53,7 +54,7 @@ def main():
 RUNNERS = {"thread": "ThreadRunner(max_workers=2)", "process": "ProcessRunner(max_workers=2)"}
 
 
-def goes_on(told: Program, seconds: float) -> tuple[int, str]:
+def goes_on(told: Program, seconds: float, longer: float = 1.0) -> tuple[int, str]:
     """Resume the run in one allocation of so many seconds after the other while it is suspended; how it ends."""
     for _ in range(MANY):
         left = told.end()
@@ -62,6 +63,7 @@ def goes_on(told: Program, seconds: float) -> tuple[int, str]:
         [run] = told.runs()
         assert run.state_name == "Suspended"
         assert f"go on with: anabranch resume {run.name}\n" in left.errors
+        seconds *= longer
         told.environ["ANABRANCH_WALLTIME_END"] = str(time.time() + seconds)
         told.again(*CLI, "resume", run.name)
     raise AssertionError(f"not through in {MANY} allocations")
@@ -75,7 +77,7 @@ def lines(path: Path) -> Counter[str]:
 def test_a_run_goes_through_several_allocations(tmp_path: Path, runner: str) -> None:
     body = HEAD + MAP.format(runner=RUNNERS[runner])
     with program(tmp_path, body, *CLI, "run", walltime_end=time.time() + 4) as told:
-        code, errors = goes_on(told, 4)
+        code, errors = goes_on(told, 4, LONGER)
         assert code == 0, errors
         [run] = told.runs()
         assert run.state_name == "Completed"
@@ -97,8 +99,8 @@ def test_items_that_no_signal_ends_are_ended_in_time(tmp_path: Path) -> None:
 
 
 def test_an_item_that_outlasts_every_allocation_is_refused_in_the_end(tmp_path: Path) -> None:
-    with program(tmp_path, HEAD + ENDLESS, *CLI, "run", walltime_end=time.time() + 5) as told:
-        code, errors = goes_on(told, 5)
+    with program(tmp_path, HEAD + ENDLESS, *CLI, "run", walltime_end=time.time() + 8) as told:
+        code, errors = goes_on(told, 8)
         assert code == 1, errors
         [run] = told.runs()
         assert run.state_name == "Failed"

@@ -143,6 +143,8 @@ class Session:
         streams: outermost runs of generator flows that are being read.
         near_end: why flow runs are to end, once the known end of the allocation is near; "" before.
         on_near_end: called then, under the pump's lock: it must not block.
+        ended_by_person: whether a SIGTERM was meant by a person, where a batch system sends it for other ends too;
+            None: it always is.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class Session:
         self.records = records if records is not None else open_records(self.settings)
         self.near_end = ""
         self.on_near_end: Callable[[], object] = lambda: None
+        self.ended_by_person: Callable[[], bool] | None = None
         self.pump = self._make_pump()
         holder = Holder(self.ids.new(), host_name(), self.process.pid, self.process.started)
         self.limits = SharedLimits(self.records.limits, holder, LimitedMaps(self.pump), clock)
@@ -251,6 +254,12 @@ class Session:
         """The monotonic second by which all work is to have ended; infinite where no end is known."""
         walltime = self.pump.dispatcher.tables.walltime
         return math.inf if walltime is None else walltime.span.end
+
+    @property
+    def progressed(self) -> bool:
+        """Whether anything has ended in this program, as far as that is counted: where no end is known it is not."""
+        walltime = self.pump.dispatcher.tables.walltime
+        return walltime is None or walltime.ended > 0
 
     def _keep_input(self, asked: KeepInput) -> None:
         from anabranch.resume import failed_inputs

@@ -47,6 +47,8 @@ class Calls:
             return
         map.codes[index] = code
         map.done += 1
+        if self._tables.walltime is not None:
+            self._tables.walltime.ended += 1
         if message:
             map.messages[index] = message
         if error is not None:

@@ -141,10 +141,11 @@ class Walltime:
 
     Attributes:
         span: the time that there is.
+        ended: how many items and calls have ended.
         due: the next moment at which a task's last items must have begun, or all must have ended.
     """
 
-    __slots__ = ("_held", "_idle", "_late", "_tables", "_tasks", "_told", "_touched", "due", "span")
+    __slots__ = ("_held", "_idle", "_late", "_tables", "_tasks", "_told", "_touched", "due", "ended", "span")
 
     def __init__(self, tables: Shared, span: Span) -> None:
         self._tables = tables
@@ -154,6 +155,7 @@ class Walltime:
         self._touched: dict[int, float] = {}  # chunks in flight: when they were sent, or reported last
         self._idle: float | None = None  # since when nothing runs
         self._told = False
+        self.ended = 0
         self.span = span
         self.due = span.end
 
@@ -181,6 +183,7 @@ class Walltime:
 
     def took(self, sent: Sent, report: Report) -> None:
         """Learn from a report how long items of its task take."""
+        self.ended += report.count
         ref = sent.maps[0].sending.spec_ref
         if report.durations is not None and report.count:
             task = self._tasks.setdefault(ref, _Task())

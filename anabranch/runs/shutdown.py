@@ -86,6 +86,7 @@ def state_of(run: Run, error: BaseException) -> State:
     """The final state of a run that was interrupted or cancelled."""
     ending = signals.ending()
     if ending is not None:
+        ending.understood.wait(signals.ANSWER_SECONDS)
         run.ended_by = ending.kind
         return ending.kind.state(ending.kind.message, error)
     return Cancelled(str(error) or (CTRL_C.message if isinstance(error, KeyboardInterrupt) else "Cancelled."), error)

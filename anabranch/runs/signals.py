@@ -4,7 +4,7 @@
     its own timer ---+-> the flow's function is interrupted, in the main thread --> `shutdown`
 
     Ctrl-C              Cancelled   130   a second time: at once
-    SIGTERM             Cancelled   143   before or after one of those below: Suspended
+    SIGTERM             Cancelled   143   before or after one of those below: Suspended; in a job, see `TAKEN_AWAY`
     SIGUSR1, SIGUSR2    Suspended    75
     the known end       Suspended    75   by a signal that the program sends itself
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from anabranch.core.states import State
     from anabranch.session import Session
 
+SOON_SECONDS = 0.05  # for a run to begin that ends at once
 CAUGHT_SECONDS = 1.0  # after so long, an interrupt without an effect counts as caught by the flow's function
 
 
@@ -59,6 +60,9 @@ _KINDS: dict[int, Kind] = {
     signal.SIGINT: CTRL_C,
     signal.SIGTERM: Kind("Ended by a termination signal (SIGTERM).", Cancelled, 143, "shutdown_grace", "sigterm"),
 }
+# SIGTERM in a job: the batch system sends it for all ends. Unless a person has cancelled the job, the run goes on.
+TAKEN_AWAY = Kind("Its job was ended by the batch system (SIGTERM).", Suspended, 75, "shutdown_grace", "sigterm")
+ANSWER_SECONDS = 15.0  # longest wait for what the end of the job means
 WALLTIME = Kind("The walltime is near.", Suspended, 75, "walltime_grace", "walltime")
 for _name in ("SIGUSR1", "SIGUSR2"):
     if hasattr(signal, _name):
@@ -86,6 +90,15 @@ class Ending:
         self.latest = latest  # no grace goes beyond this
         self.deadline: float | None = None
         self.hurry = False
+        self.understood = threading.Event()  # it is known what it means
+
+    def ask(self, by_person: Callable[[], bool]) -> None:
+        """Find out whether a person has ended the job; runs in a thread of its own."""
+        try:
+            if by_person() and self.kind is TAKEN_AWAY:
+                self.kind = _KINDS[signal.SIGTERM]
+        finally:
+            self.understood.set()
 
     def begin(self, settings: Any) -> None:
         if self.deadline is None:
@@ -123,7 +136,7 @@ class _Watch:
         self.runs.append((run, _canceller() if run.isasync else None))
         run.session.on_near_end = self.near_end
         if run.session.near_end:  # no run was there to hear of it when it came
-            self.near_end()
+            _thread.start_new_thread(self._near_end_soon, ())
 
     def leave(self, run: Interruptible) -> None:
         self.runs = [entry for entry in self.runs if entry[0] is not run]
@@ -170,13 +183,20 @@ class _Watch:
         ending = self.ending
         session = self.runs[0][0].session
         kind = WALLTIME._replace(message=session.near_end) if session.near_end else _KINDS[number]
+        by_person = session.ended_by_person
+        if kind is _KINDS.get(signal.SIGTERM) and by_person is not None:
+            kind = TAKEN_AWAY
         if ending is None or ending.forgotten():
             self.ending = Ending(kind, session.end_of_work if kind.state is Suspended else math.inf)
             self._tell_user()
+            if kind is TAKEN_AWAY and by_person is not None:
+                _thread.start_new_thread(self.ending.ask, (by_person,))
+            else:
+                self.ending.understood.set()
         elif number == signal.SIGINT:
             ending.hurry = True
         else:  # the program is ending already
-            if kind.state is Suspended:  # batch systems send theirs in any order
+            if kind.by == WALLTIME.by:  # batch systems send theirs in any order
                 ending.kind = kind
             if number == signal.SIGTERM:  # its sender will not wait as long as the walltime may
                 ending.shorten(session.settings)
@@ -188,6 +208,11 @@ class _Watch:
         ours = [number for number in reversed(_KINDS) if signal.getsignal(number) == self.on_signal]
         if self.runs and ours:
             signal.pthread_kill(threading.main_thread().ident or 0, ours[0])
+
+    def _near_end_soon(self) -> None:
+        """Let the run begin: one that is interrupted before has no state yet."""
+        time.sleep(SOON_SECONDS)
+        self.near_end()
 
     def _as_before(self, number: int, frame: Any) -> None:
         """Handle a signal that came while the reader of a generator flow was at work: it is the program's."""
@@ -242,11 +267,12 @@ def heard(run: Interruptible) -> Iterator[None]:
     if run.parent is not None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _watch.enter(run)
     try:
+        _watch.enter(run)
         yield
     except Terminated:  # raised outside the flow's function; ends the run as inside
-        raise SystemExit(run.ended_by.exit_code if run.ended_by else 143) from None
+        kind = run.ended_by or (_watch.ending.kind if _watch.ending is not None else _KINDS[signal.SIGTERM])
+        raise SystemExit(kind.exit_code) from None
     finally:
         _watch.leave(run)
 

@@ -98,6 +98,13 @@ def test_items_that_no_signal_ends_are_ended_in_time(tmp_path: Path) -> None:
         assert told.items(run)[1] == "Cancelled"
 
 
+def test_a_run_that_begins_after_the_end_is_suspended_at_once(tmp_path: Path) -> None:
+    with program(tmp_path, HEAD + ENDLESS, *CLI, "run", walltime_end=time.time() - 5) as told:
+        left = told.end()
+        assert left.code == 75, left.errors
+        assert [run.state_name for run in told.runs()] == ["Suspended"]
+
+
 def test_an_item_that_outlasts_every_allocation_is_refused_in_the_end(tmp_path: Path) -> None:
     with program(tmp_path, HEAD + ENDLESS, *CLI, "run", walltime_end=time.time() + 8) as told:
         code, errors = goes_on(told, 8)

@@ -1,0 +1,203 @@
+"""What becomes of a job whose run was suspended: pure decisions, and the commands that carry them out.
+
+    the run is suspended, its record is committed
+        |-- the batch system starts the job again anyway --> nothing
+        |-- a job that may be started again --------------> scontrol requeue: the last call, it ends the job
+        |-- one that may not, or PBS ---------------------> a job that depends on its end, of the same script
+        '-- nothing has ended in several starts ----------> stop, and say so
+
+    SIGTERM inside of a job: the batch system takes the job away, or a person has cancelled it (`cancelled`)
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from anabranch.core.errors import LaunchError
+from anabranch.launch import script
+from anabranch.launch.commands import run
+from anabranch.launch.slurm import scrubbed
+from anabranch.launch.slurm_refusals import job_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from anabranch.core.allocation import Allocation
+    from anabranch.launch.commands import Command
+
+IDLE = 3  # starts of a job in a row in which nothing ended, after which it is not started again
+FOLDER = "ANABRANCH_JOB_FOLDER"  # the folder of the first job, for a job that follows it
+IDLE_FILE = "idle"  # in a job's folder
+ANSWER = 10.0  # seconds for an answer: a batch system that ends the job does not wait long
+LIMIT_SECONDS = 5.0  # so shortly before its limit a job is ended by the limit
+
+
+class Seen(NamedTuple):
+    """What Slurm says of the job that this process is in.
+
+    Attributes:
+        restarts: how often the job was started again, or is to be.
+        requeue: it may be started again.
+        batch: it has a script; an interactive allocation has none.
+        ends: it is being ended.
+        preempted: for a job of higher priority.
+    """
+
+    restarts: int
+    requeue: bool
+    batch: bool
+    ends: bool
+    preempted: bool
+
+
+class Step(Enum):
+    """What is done so that a suspended run goes on."""
+
+    NOTHING = "nothing"
+    REQUEUE = "requeue"
+    FOLLOW = "follow"
+    STOP = "stop"
+
+
+def seen(told: str) -> Seen | None:
+    """Read the line of `scontrol show job -o`; None for another text."""
+    words = dict(re.findall(r"(?<!\S)([A-Z][\w/:]*)=(\S*)", told))
+    if "JobState" not in words:
+        return None
+    return Seen(
+        int(words.get("Restarts", "0")),
+        words.get("Requeue") == "1",
+        words.get("BatchFlag", "1") != "0",
+        words["JobState"] not in ("RUNNING", "CONFIGURING", "SUSPENDED"),
+        words.get("PreemptTime", "None") not in ("None", "Unknown", "N/A", ""),
+    )
+
+
+def cancelled(allocation: Allocation, told: Seen | None, now: float) -> bool:
+    """Return whether a person ended the job, judged at a SIGTERM: then its run is over, and does not go on.
+
+    Slurm sends the same signal for all ends. A job that it is about to start again, that is at its limit, or that makes
+    room for another, was not cancelled; nor is one of which nothing is known.
+    """
+    if told is None or told.restarts > allocation.restarts or told.preempted:
+        return False
+    at_limit = allocation.end is not None and now >= allocation.end - LIMIT_SECONDS
+    return told.ends and not at_limit
+
+
+def next_step(allocation: Allocation, told: Seen | None, idle: int, now: float) -> tuple[Step, str]:
+    """Return what is done after a run was suspended, and why.
+
+    Args:
+        told: None: Slurm has not answered.
+        idle: starts in a row, with this one, in which no item has ended.
+    """
+    if cancelled(allocation, told, now):
+        return Step.STOP, "the job was cancelled meanwhile, so it is not started again"
+    if told is not None and told.restarts > allocation.restarts:
+        return Step.NOTHING, "the batch system starts the job again by itself"
+    if idle >= IDLE:
+        return Step.STOP, (
+            f"no item has ended in {idle} starts of the job, so it is not started again: ask for a longer walltime, or "
+            "make the items smaller"
+        )
+    if told is not None and not told.batch:
+        return Step.STOP, "an interactive allocation is not started again"
+    if allocation.kind == "slurm" and (told is None or told.requeue):
+        return Step.REQUEUE, "the job is started again, under its id"
+    return Step.FOLLOW, "the job may not be started again, so another one follows it"
+
+
+# -- what carries it out -------------------------------------------------------------------------
+
+
+def look(allocation: Allocation, environ: Mapping[str, str], command: Command = run) -> Seen | None:
+    """Ask Slurm about the job of this process; None where it does not answer."""
+    if allocation.kind != "slurm":
+        return None
+    try:
+        answer = command(["scontrol", "show", "job", allocation.job, "-o"], environ, ANSWER)
+    except LaunchError:
+        return None
+    return seen(answer.out) if answer.code == 0 else None
+
+
+def start_again(allocation: Allocation, environ: Mapping[str, str], command: Command = run) -> str:
+    """Ask Slurm to start this job again, which ends this process too; returns why it did not, "" where it does."""
+    answer = command(["scontrol", "requeue", allocation.job], environ, ANSWER)
+    return "" if answer.code == 0 else answer.told
+
+
+def follow(allocation: Allocation, folder: Path, environ: Mapping[str, str], command: Command = run) -> str:
+    """Submit a job of the same script that begins after this one's end; returns its id.
+
+    Raises:
+        LaunchError: the script is not to be had, or was refused.
+    """
+    file = _script(allocation, folder, environ, command)
+    env = {**scrubbed(environ), FOLDER: str(folder)}
+    after = f"afterany:{allocation.job}"
+    if allocation.kind == "pbs":
+        answer = command(["qsub", "-W", f"depend={after}", "-v", f"{FOLDER}={folder}", str(file)], env, ANSWER)
+        id = answer.out.strip().splitlines()[-1].strip() if answer.code == 0 and answer.out.strip() else ""
+    else:
+        told = command(["scontrol", "show", "job", allocation.job, "-o"], env, ANSWER)
+        answer = command(["sbatch", "--parsable", "-d", after, *same_again(told.out), str(file)], env, 6 * ANSWER)
+        id = job_id(answer.out) if answer.code == 0 else ""
+    if not id:
+        raise LaunchError(f"no job follows job {allocation.job}: {answer.told}; submit it once more")
+    return id
+
+
+def same_again(told: str) -> list[str]:
+    """Return the options of sbatch for a job like the one of this line: they may have been on its command line."""
+    words = dict(re.findall(r"(?<!\S)([A-Z][\w/:]*)=(\S*)", told))
+    options = {
+        "--job-name": "JobName", "--partition": "Partition", "--account": "Account", "--qos": "QOS",
+        "--time": "TimeLimit", "--nodes": "NumNodes", "--cpus-per-task": "CPUs/Task", "--output": "StdOut",
+        "--chdir": "WorkDir",
+    }  # fmt: skip
+    found = [f"{option}={words[name]}" for option, name in options.items() if words.get(name, "(null)") != "(null)"]
+    return [*found, "--open-mode=append"]
+
+
+def _script(allocation: Allocation, folder: Path, environ: Mapping[str, str], command: Command) -> Path:
+    """Return the job's script: of its folder, else as Slurm has kept it."""
+    file = folder / script.SCRIPT
+    if file.exists():
+        return file
+    if allocation.kind == "slurm":
+        answer = command(["scontrol", "write", "batch_script", allocation.job, "-"], environ, ANSWER)
+        if answer.code == 0 and answer.out.startswith("#!"):
+            try:
+                file.write_text(answer.out, encoding="utf-8")
+            except OSError as error:
+                raise LaunchError(f"no job follows job {allocation.job}: {file}: {error.strerror or error}") from error
+            return file
+    raise LaunchError(f"no job follows job {allocation.job}: there is no {file}; submit it once more")
+
+
+# -- progress ------------------------------------------------------------------------------------
+
+
+def idle_starts(folder: Path, *, progress: bool) -> int:
+    """Return how many starts of the job in a row have finished nothing, with this one, and note it for the next.
+
+    Raises:
+        LaunchError: it cannot be noted.
+    """
+    file = folder / IDLE_FILE
+    try:
+        before = int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = 0
+    idle = 0 if progress else before + 1
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text(f"{idle}\n", encoding="utf-8")
+    except OSError as error:
+        raise LaunchError(f"{file} cannot be written: {error.strerror or error}") from error
+    return idle

@@ -1,0 +1,159 @@
+"""What becomes of a job whose run was suspended, and what a SIGTERM means in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from anabranch.core.allocation import Allocation, Node
+from anabranch.core.errors import LaunchError
+from anabranch.launch import requeue
+from anabranch.launch.commands import Ran
+from anabranch.launch.requeue import Seen, Step, cancelled, idle_starts, next_step, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+# As Slurm 22.05 has answered; the middle of the line is left out.
+LINE = (
+    "JobId=7 JobName=a b=c UserId=me(1000) Priority=1 Nice=0 Account=(null) QOS=(null) JobState={state} Reason=None "
+    "Requeue={requeue} Restarts={restarts} BatchFlag={batch} ExitCode=0:0 RunTime=00:01:03 TimeLimit=01:00:00 "
+    "PreemptTime={preempted} StartTime=2026-11-30T14:36:55 EndTime=2026-11-30T14:37:58 Partition=main NumNodes=2 "
+    "CPUs/Task=4 Command=/home/me/job.sh WorkDir=/home/me StdOut=/home/me/log-7 Power="
+)
+JOB = Allocation("slurm", "7", 1, (Node("n1"),), "n1", end=1000.0)
+RUNS = Seen(restarts=1, requeue=True, batch=True, ends=False, preempted=False)
+
+
+def line(state: str = "RUNNING", **words: object) -> str:
+    return LINE.format(state=state, **{"requeue": 1, "restarts": 1, "batch": 1, "preempted": "None", **words})
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (line(), RUNS),
+        (line("COMPLETING"), RUNS._replace(ends=True)),
+        (line("COMPLETING", restarts=2), RUNS._replace(ends=True, restarts=2)),
+        (line(requeue=0, batch=0), RUNS._replace(requeue=False, batch=False)),
+        (line("PREEMPTED", preempted="2026-11-30T14:37:58"), RUNS._replace(ends=True, preempted=True)),
+        ("slurm_load_jobs error: Unable to contact slurm controller", None),
+        ("", None),
+    ],
+)
+def test_what_slurm_says_of_the_job(told: str, found: Seen | None) -> None:
+    assert seen(told) == found
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "meant"),
+    [
+        (RUNS._replace(ends=True), 500.0, True),  # scancel
+        (RUNS._replace(ends=True), 999.0, False),  # at its limit
+        (RUNS._replace(ends=True, restarts=2), 500.0, False),  # scontrol requeue; a node that failed
+        (RUNS._replace(ends=True, preempted=True), 500.0, False),
+        (RUNS, 500.0, False),  # preempted, with a grace; a signal of the user's own
+        (None, 500.0, False),  # nothing is known: the run can go on
+    ],
+)
+def test_a_cancel_is_told_from_other_ends(told: Seen | None, now: float, meant: bool) -> None:
+    assert cancelled(JOB, told, now) is meant
+
+
+@pytest.mark.parametrize(
+    ("told", "idle", "step"),
+    [
+        (RUNS, 0, Step.REQUEUE),
+        (None, 0, Step.REQUEUE),
+        (RUNS._replace(ends=True), 0, Step.STOP),  # scancel, while the run drained
+        (RUNS._replace(ends=True, preempted=True), 0, Step.REQUEUE),
+        (RUNS._replace(restarts=2, ends=True), 0, Step.NOTHING),
+        (RUNS._replace(requeue=False), 0, Step.FOLLOW),
+        (RUNS._replace(batch=False), 0, Step.STOP),
+        (RUNS, requeue.IDLE - 1, Step.REQUEUE),
+        (RUNS, requeue.IDLE, Step.STOP),
+        (RUNS._replace(restarts=2), requeue.IDLE, Step.NOTHING),  # it cannot be kept from it
+    ],
+)
+def test_what_is_done_after_a_run_was_suspended(told: Seen | None, idle: int, step: Step) -> None:
+    assert next_step(JOB, told, idle, 500.0)[0] is step
+
+
+def test_a_job_at_its_limit_is_started_again() -> None:
+    assert next_step(JOB, RUNS._replace(ends=True), 0, 999.0)[0] is Step.REQUEUE
+
+
+def test_a_pbs_job_is_followed_by_another() -> None:
+    assert next_step(replace(JOB, kind="pbs"), None, 0, 500.0)[0] is Step.FOLLOW
+
+
+def test_starts_without_progress_are_counted_in_a_row(tmp_path: Path) -> None:
+    told = [idle_starts(tmp_path / "job", progress=progress) for progress in (False, False, True, False)]
+    assert told == [1, 2, 0, 1]
+
+
+class Slurm:
+    """Answers as Slurm does, and notes what it was asked."""
+
+    def __init__(self, **answers: Ran) -> None:
+        self.answers = {"show": Ran(0, line()), "write": Ran(0, "#!/bin/sh\nexec true\n"), **answers}
+        self.asked: list[list[str]] = []
+        self.environ: Mapping[str, str] = {}
+
+    def __call__(self, argv: Sequence[str], env: Mapping[str, str], seconds: float) -> Ran:
+        self.asked.append(list(argv))
+        self.environ = env
+        return self.answers.get(argv[1] if argv[0] == "scontrol" else argv[0], Ran(1, "", "what?"))
+
+
+def test_a_job_that_follows_is_like_the_one_before(tmp_path: Path) -> None:
+    slurm = Slurm(sbatch=Ran(0, "8\n"))
+    environ = {"SLURM_JOB_ID": "7", "SLURM_CONF": "c", "MINE": "1", "SLURM_RESTART_COUNT": "1"}
+    assert requeue.follow(JOB, tmp_path, environ, slurm) == "8"
+    sbatch = slurm.asked[-1]
+    assert sbatch[:4] == ["sbatch", "--parsable", "-d", "afterany:7"]
+    assert {"--time=01:00:00", "--nodes=2", "--cpus-per-task=4", "--open-mode=append"} < set(sbatch)
+    assert not [word for word in sbatch if word.startswith(("--account", "--qos"))], "there are none"
+    assert sbatch[-1] == str(tmp_path / "script")
+    assert (tmp_path / "script").read_text().startswith("#!/bin/sh")
+    assert slurm.environ == {"SLURM_CONF": "c", "MINE": "1", requeue.FOLDER: str(tmp_path)}
+
+
+def test_the_script_of_the_jobs_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "script").write_text("#!/bin/sh\n# ours\n")
+    slurm = Slurm(sbatch=Ran(0, "8;cluster\n"))
+    requeue.follow(JOB, tmp_path, {}, slurm)
+    assert (tmp_path / "script").read_text() == "#!/bin/sh\n# ours\n"
+    assert not [argv for argv in slurm.asked if argv[1] == "write"]
+
+
+@pytest.mark.parametrize(
+    "answers", [{"sbatch": Ran(1, "", "sbatch: error: no more jobs")}, {"write": Ran(1, "", "not yours")}]
+)
+def test_a_job_that_cannot_follow_is_an_error_that_says_so(tmp_path: Path, answers: dict[str, Ran]) -> None:
+    with pytest.raises(LaunchError, match=r"no job follows job 7: .*submit it once more"):
+        requeue.follow(JOB, tmp_path, {}, Slurm(**answers))
+
+
+def test_a_pbs_job_is_followed_by_qsub(tmp_path: Path) -> None:
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    slurm = Slurm(qsub=Ran(0, "9.server\n"))
+    assert requeue.follow(replace(JOB, kind="pbs", job="8.server"), tmp_path, {}, slurm) == "9.server"
+    assert slurm.asked == [
+        ["qsub", "-W", "depend=afterany:8.server", "-v", f"{requeue.FOLDER}={tmp_path}", str(tmp_path / "script")]
+    ]
+
+
+def test_a_question_that_fails_tells_nothing() -> None:
+    def missing(argv: Sequence[str], env: Mapping[str, str], seconds: float) -> Ran:
+        raise LaunchError("scontrol cannot be called here")
+
+    assert requeue.look(JOB, {}, missing) is None
+    assert requeue.look(JOB, {}, Slurm(show=Ran(1, line()))) is None
+    assert requeue.look(replace(JOB, kind="pbs"), {}, Slurm()) is None
+    assert requeue.look(JOB, {}, Slurm()) == RUNS
+    assert requeue.start_again(JOB, {}, Slurm(requeue=Ran(0))) == ""
+    assert requeue.start_again(JOB, {}, Slurm(requeue=Ran(1, "", "disabled for job 7"))) == "disabled for job 7"

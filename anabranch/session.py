@@ -143,8 +143,7 @@ class Session:
         streams: outermost runs of generator flows that are being read.
         near_end: why flow runs are to end, once the known end of the allocation is near; "" before.
         on_near_end: called then, under the pump's lock: it must not block.
-        ended_by_person: whether a SIGTERM was meant by a person, where a batch system sends it for other ends too;
-            None: it always is.
+        ended_by_person: returns whether a person meant a SIGTERM, where a batch system sends it for other ends too.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ import click
 
 from anabranch import session as sessions
 from anabranch import settings
-from anabranch.cli import record
+from anabranch.cli import going_on, record
 from anabranch.cli.resume import flow_of, resumed
 from anabranch.cli.run import EXECUTE, to_its_end
 from anabranch.core.errors import LaunchError
@@ -50,7 +50,7 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     from anabranch.core.own_job import own_allocation
 
     allocation = own_allocation()
-    place = folder or own_folder(allocation, [target, *params])
+    place = folder or going_on.before(kept := own_folder(allocation, [target, *params])) or kept
     file = meeting_place(allocation, place)
     if allocation.rank:
         sys.exit(be_a_set(allocation, runner, file))
@@ -59,7 +59,7 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     flow, start = what_to_run(target, params, allocation, place, submitted=folder is not None)
     kind = runner or kind_of(allocation, flow.options.runner)
     click.echo(said(allocation, kind), err=True)
-    with ExitStack() as until_the_end:
+    with going_on.going_on(allocation, place), ExitStack() as until_the_end:
         until_the_end.enter_context(own_scratch(allocation))
         flow = flow.with_options(runner=runner_of(kind, allocation, file, interface, until_the_end))
         until_the_end.callback(sessions.current().close)  # before the cluster, which its runs are on
@@ -87,7 +87,7 @@ def what_to_run(
     given = load.parameters(flow, params)
     if flow.options.resumable is None:
         flow = flow.with_options(resumable=True)
-    if allocation.restarts and (earlier := earlier_run(place)) is not None:
+    if allocation.job and (earlier := earlier_run(place)) is not None:
         if is_success(earlier.state):
             click.echo(f"flow run {earlier.name!r} has completed in an earlier start of this job", err=True)
             sys.exit(0)

@@ -1,7 +1,7 @@
 """One start of a batch system's job: the job's id, and how often it was started before.
 
 A job that is started again keeps its id. Its earlier start may still run, on a node that was silent, or may only begin:
-whoever has the higher number of the same job is the one that counts.
+the one with the higher number is the one that counts.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class Walltime:
             self._tables.enqueue(map)
 
     def forget(self, maps: Sequence[MapRun]) -> None:
-        """Forget maps whose flow run has ended."""
+        """Forget the maps of a flow run that has ended."""
         for map in maps:
             self._held.pop(map.id, None)
 
@@ -219,7 +219,7 @@ class Walltime:
         return self.due if self._idle is None else min(self.due, self._idle + SETTLE)
 
     def look(self, delayed: float | None) -> None:
-        """Take back what has not begun of tasks whose latest start has come; tell of the end.
+        """Take back what has not begun of tasks that are past their latest start; tell of the end.
 
         Args:
             delayed: when the next delayed item comes back.

@@ -1,4 +1,4 @@
-"""What becomes of a job whose run was suspended: pure decisions, and the commands that carry them out.
+"""What becomes of a job after its run was suspended: pure decisions, and the commands that carry them out.
 
     the run is suspended, its record is committed
         |-- the batch system starts the job again anyway --> nothing

@@ -1,0 +1,72 @@
+"""A run in a job that ends before the run does: the job is started again, or another one follows it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from anabranch import session as sessions
+from anabranch.core.errors import LaunchError
+from anabranch.launch import requeue
+from anabranch.launch.requeue import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anabranch.core.allocation import Allocation
+
+SUSPENDED = 75  # the exit code of a program that leaves a run to be gone on with
+
+
+@contextlib.contextmanager
+def going_on(allocation: Allocation, place: Path) -> Iterator[None]:
+    """Let a run that is suspended in this block go on in the job's next start, or in a job that follows.
+
+    All that the program has open is to be closed in the block: the batch system ends the job after it.
+
+    Args:
+        place: the job's folder.
+    """
+    if not allocation.job:
+        yield
+        return
+    environ = dict(os.environ)
+    session = sessions.current()
+    session.ended_by_person = lambda: requeue.cancelled(allocation, requeue.look(allocation, environ), time.time())
+    try:
+        yield
+    except SystemExit as end:
+        if end.code == SUSPENDED:
+            _go_on(allocation, place, environ, progress=session.progressed)
+        raise
+
+
+def before(own: Path) -> Path | None:
+    """Return the folder of the job that this one follows, if it was for the same command line as `own`."""
+    found = os.environ.get(requeue.FOLDER, "")
+    return Path(found) if found and found.rpartition("-")[2] == own.name.rpartition("-")[2] else None
+
+
+def _go_on(allocation: Allocation, place: Path, environ: dict[str, str], *, progress: bool) -> None:
+    """Do what lets the run go on, and say what is done."""
+    told = requeue.look(allocation, environ)
+    try:
+        step, why = requeue.next_step(allocation, told, requeue.idle_starts(place, progress=progress), time.time())
+        if why:
+            click.echo(f"anabranch: job {allocation.job}: {why}", err=True)
+        if step is Step.REQUEUE:
+            refused = requeue.start_again(allocation, environ)
+            if not refused:
+                return
+            click.echo(f"anabranch: job {allocation.job} was not started again ({refused}): another follows", err=True)
+            step = Step.FOLLOW
+        if step is Step.FOLLOW:
+            id = requeue.follow(allocation, place, environ)
+            click.echo(f"anabranch: job {id} goes on once job {allocation.job} has ended", err=True)
+    except LaunchError as error:
+        click.echo(f"anabranch: {error}", err=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.limits import LimitStore
 
+JOB = "job "  # begins the host of a run that waits for a job to start its driver
 _DEEPEST = 16  # recorded levels of nested parameters: a parameter may contain itself
 _LONGEST_INT = 4096  # bits; longer integers are not written in digits
 
@@ -39,13 +40,18 @@ class FlowRunRow:
     parameters: str = ""  # JSON text; values of other types as "<TypeName>"
     pid: int = 0  # of the driver
     pid_started: float = 0.0  # the start of that process: a pid alone may be reused
-    host: str = ""
+    host: str = ""  # or, while it waits for a job to start its driver, JOB and the job's name
     heartbeat: float = 0.0
     resumable: bool = False
     run_key: str = ""  # the user's, or that of a subflow's call
     entry: str = ""  # "file:name" of the flow
     token: int = 0  # one higher with each driver that takes the run over: rows of earlier ones are refused
     incarnation: str = ""  # of the job that the driver is in, see `core.incarnations`
+
+    @property
+    def job(self) -> str:
+        """The name of the job that the run waits for; "" once it has a driver."""
+        return self.host.removeprefix(JOB) if not self.pid and self.host.startswith(JOB) else ""
 
 
 @dataclass(slots=True)
@@ -284,7 +290,17 @@ class Records(Protocol):
         ...
 
     def mark_dead(self) -> list[str]:
-        """Mark runs of dead drivers Crashed (same host: by pid and start time; else by a stale heartbeat)."""
+        """Mark runs of dead drivers Crashed (same host: by pid and start time; else by a stale heartbeat).
+
+        A run that waits for a job has no driver that could be dead.
+        """
+        ...
+
+    def end(self, run: FlowRunRow, state: int, message: str) -> bool:
+        """End a run that nobody drives: it waits for a job that starts no driver, or its driver went with its job.
+
+        Returns False, and changes nothing, where a driver has given a sign of life since `run` was read.
+        """
         ...
 
 

@@ -44,8 +44,8 @@ ENDS = {
     "DEADLINE": "it could not end before its deadline",
 }
 
-# Reasons for which a job waits for ever, or until a person does something, and the way out.
-_STUCK = {
+# Why a job waits. Where it would wait for ever, or until a person does something, the way out.
+_MEANINGS = {
     "PartitionConfig": "no node of the partition has so much: cancel it, and ask for less",
     "PartitionNodeLimit": "the partition does not give so many nodes to a job: cancel it, and ask for fewer --nodes",
     "PartitionTimeLimit": "its walltime is over the partition's limit: cancel it, and ask for less --time",
@@ -61,8 +61,6 @@ _STUCK = {
     "ReservationDeleted": "its reservation was deleted: cancel it, and start it anew",
     "ReqNodeNotAvail": "a node that it needs is down or reserved",
     "MaxMemPerLimit": "it asks for more memory a processor than it may: cancel it, and ask for less --memory",
-}
-_PASSING = {
     "None": "",
     "Priority": "jobs of higher priority come first",
     "Resources": "it waits for nodes to become free",
@@ -144,17 +142,12 @@ def waits_for(reason: str) -> str:
     word = re.split(r"[\s(,]", reason.strip("() "), maxsplit=1)[0] or "None"
     if "held" in reason:
         word = "JobHeldUser"
-    means = _STUCK.get(word, _PASSING.get(word))
+    means = _MEANINGS.get(word)
     if means is None and word.startswith(("QOS", "Assoc", "Max", "Grp")):
         means = "a limit of your account or QOS is reached: it waits for your other jobs, or asks for too much for ever"
     if word in ("None", ""):
         return ""
     return f"{reason}: {means}" if means else reason
-
-
-def stuck(reason: str) -> bool:
-    """Return whether a job that waits for this reason waits until a person does something."""
-    return reason.partition(":")[0].split("(")[0].strip() in _STUCK or "held" in reason
 
 
 def _code(state: str, line: Line) -> int | None:
@@ -180,7 +173,7 @@ def _end(state: str, line: Line, code: int | None) -> str:
             "there on the nodes, and is there room?"
         )
     if line.reason == "BadConstraints":
-        return f"FAILED BadConstraints: {_STUCK['BadConstraints']}"
+        return f"FAILED BadConstraints: {_MEANINGS['BadConstraints']}"
     if code:
         return exit_reason(code)
     return f"FAILED {line.reason}: {ENDS['FAILED']}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from anabranch.core.errors import RunTakenError
 from anabranch.core.incarnations import Incarnation
 from anabranch.core.processes import host_name, process_alive
+from anabranch.core.runs import JOB
 from anabranch.records.views import OPEN
 
 if TYPE_CHECKING:
@@ -34,8 +35,13 @@ class Driver(NamedTuple):
         return cls(run.id, run.attempt, run.pid, run.pid_started, run.host, seen, ended, run.incarnation)
 
     def free(self, now: float) -> bool:
-        """Return whether another process may drive the run: it has ended, or its driver is gone."""
-        return self.ended or self.gone(now)
+        """Return whether another process may drive the run: it has ended, waits for a driver, or its driver is gone."""
+        return self.ended or self.waits or self.gone(now)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the run waits for a job to start its driver."""
+        return not self.pid and self.host.startswith(JOB)
 
     def let(self, other: FlowRunRow, now: float) -> bool:
         """Return whether this other driver may take the run over."""
@@ -44,6 +50,8 @@ class Driver(NamedTuple):
 
     def gone(self, now: float) -> bool:
         """Return whether the driver is gone: on this host no such process, elsewhere (or without a pid) long silent."""
+        if self.waits:  # for as long as its job waits
+            return False
         if self.pid and self.host == host_name():
             return not process_alive(self.pid, self.pid_started)
         return now - self.seen > STALE

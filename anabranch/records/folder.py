@@ -5,7 +5,7 @@ lock would damage the file. A note about another driver's run is a small file of
 
 HOST-PID-TIME.db      the record of one driver, written by that driver alone
 RUN.claim-TOKEN       the process that took the run over as driver number TOKEN: the first to make the file has it
-RUN.crashed-TOKEN     the process that found driver number TOKEN gone, and when
+RUN.crashed-TOKEN     the end of the run, by a process that found driver number TOKEN gone
 RUN.cancel            the run is to be cancelled
 """
 
@@ -36,12 +36,13 @@ CANCEL, CLAIM, CRASH = "cancel", "claim", "crashed"
 
 
 class Crash(NamedTuple):
-    """The end of a run after its driver was found gone; void when the driver shows a later sign of life."""
+    """The end of a run that nobody drove any more; void when a driver shows a later sign of life."""
 
     attempt: int
     seen: float  # the last sign of life at that moment
     when: float
     message: str
+    state: int = CRASHED
 
     def of(self, run: FlowRunRow) -> bool:
         """Return whether the note still holds for this run."""
@@ -86,7 +87,7 @@ class Notes:
         crash = self.crash(run.id, run.token)
         if crash is not None and crash.of(run):
             run = replace(
-                run, state=CRASHED, state_name=state_name(CRASHED), message=crash.message, ended=crash.when
+                run, state=crash.state, state_name=state_name(crash.state), message=crash.message, ended=crash.when
             )
         return run
 

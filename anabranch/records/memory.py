@@ -296,8 +296,21 @@ class MemoryRecords:
             for run in self._flow_runs.values():
                 driver = Driver.of(run)
                 if run.state in OPEN and driver.gone(now):
-                    name = state_name(CRASHED)
-                    run.state, run.state_name, run.message, run.ended = CRASHED, name, driver.message, now
-                    self._transitions.append(TransitionRow(run.id, -1, run.attempt, CRASHED, name, run.message, now))
+                    self._end(run, CRASHED, driver.message, now)
                     marked.append(run.id)
         return marked
+
+    def end(self, run: FlowRunRow, state: int, message: str) -> bool:
+        """End a run that nobody drives; False where it has changed since it was read."""
+        with self._lock:
+            self._settle()
+            now, driver = self._flow_runs.get(run.id), Driver.of(run)
+            if now is None or driver.ended or Driver.of(now) != driver:
+                return False
+            self._end(now, state, message, self._clock.time())
+        return True
+
+    def _end(self, run: FlowRunRow, state: int, message: str, now: float) -> None:
+        run.state, run.state_name, run.message, run.ended = state, state_name(state), message, now
+        row = TransitionRow(run.id, -1, run.attempt, state, run.state_name, message, now)
+        self._transitions.append(row)

@@ -277,8 +277,8 @@ SELECT id, attempt, pid, pid_started, host, max(heartbeat, created, coalesce(sta
 FROM flow_runs
 WHERE state IN (SELECT value FROM json_each(?));
 
--- name: crash_run
--- End a run whose driver is gone, unless it has ended meanwhile or gave a sign of life.
+-- name: end_run
+-- End a run that nobody drives, unless it has ended meanwhile or its driver gave a sign of life.
 UPDATE flow_runs
 SET state = :state, state_name = :state_name, message = :message, ended = :now
 WHERE id = :id AND attempt = :attempt AND pid = :pid AND pid_started = :pid_started

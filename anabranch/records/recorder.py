@@ -111,16 +111,21 @@ class Recorder(Reader):
         now = self._clock.time()
         with self.database.opened() as db:
             drivers = [Driver(*row) for row in db.execute(self.database.sql["open_runs"], (OPEN_JSON,))]
-            return [driver.run for driver in drivers if driver.gone(now) and self._crash(db, driver, now)]
+            return [driver.run for driver in drivers if driver.gone(now) and self._end(db, driver, now)]
 
-    def _crash(self, db: Connection, driver: Driver, now: float) -> bool:
-        name, sql = state_name(CRASHED), self.database.sql
-        values = {**driver._asdict(), "id": driver.run, "now": now, "open": OPEN_JSON, "state": CRASHED}
-        values |= {"state_name": name, "message": driver.message}
+    def end(self, run: FlowRunRow, state: int, message: str) -> bool:
+        """End a run that nobody drives; False where it has changed since it was read."""
+        with self.database.opened() as db:
+            return self._end(db, Driver.of(run), self._clock.time(), state, message)
+
+    def _end(self, db: Connection, driver: Driver, now: float, state: int = CRASHED, message: str = "") -> bool:
+        name, sql, message = state_name(state), self.database.sql, message or driver.message
+        values = {**driver._asdict(), "id": driver.run, "now": now, "open": OPEN_JSON, "state": state}
+        values |= {"state_name": name, "message": message}
         with self.database.transaction(db):
-            if db.execute(sql["crash_run"], values).rowcount != 1:
+            if db.execute(sql["end_run"], values).rowcount != 1:
                 return False
-            db.execute(sql["add_transition"], (driver.run, -1, driver.attempt, CRASHED, name, driver.message, now))
+            db.execute(sql["add_transition"], (driver.run, -1, driver.attempt, state, name, message, now))
         return True
 
     def check(self) -> list[Problem]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError
 from anabranch.core.runs import TransitionRow
-from anabranch.core.states import CRASHED
 from anabranch.records import folder as notes
 from anabranch.records.drivers import Driver, taken
 from anabranch.records.folder import CANCEL, CLAIM, CRASH, Claimant, Crash, DriverFile, Notes
@@ -258,8 +257,8 @@ class UnionRecords:
             if index in (None, -1):
                 for row in reader.runs("flow_run_by_id", (run,)):
                     if (crash := seen.crash(run, row.token)) is not None:
-                        name = state_name(CRASHED)
-                        rows.append(TransitionRow(run, -1, crash.attempt, CRASHED, name, crash.message, crash.when))
+                        name = state_name(crash.state)
+                        rows.append(TransitionRow(run, -1, crash.attempt, crash.state, name, crash.message, crash.when))
         return rows
 
     def logs(self, flow_run: str, *, limit: int = 1000, level: int = 0) -> list[LogRow]:
@@ -313,6 +312,15 @@ class UnionRecords:
                 notes.write(self.path, id, CRASH, crash._asdict(), run.token)
                 marked.append(id)
         return marked
+
+    def end(self, run: FlowRunRow, state: int, message: str) -> bool:
+        """End a run that nobody drives; False where it has changed since it was read."""
+        driver, now = Driver.of(run), self._exact(run.id)
+        if now is None or now.token != run.token or Driver.of(now) != driver or driver.ended:
+            return False
+        crash = Crash(run.attempt, driver.seen, self._clock.time(), message, state)
+        notes.write(self.path, run.id, CRASH, crash._asdict(), run.token)
+        return True
 
     # -- upkeep ----------------------------------------------------------------------------------
 

@@ -81,6 +81,36 @@ def test_mark_dead(records: Records, dead_pid: int, zombie_pid: int) -> None:
     assert records.transitions("alive") == []
 
 
+def test_a_run_that_waits_for_a_job_is_never_dead_and_may_be_driven(records: Records) -> None:
+    waits = run_row("waits", host="job survey-17", created=NOW - 90_000, resumable=True, state=states.SCHEDULED)
+    write(records, waits)
+    assert waits.job == "survey-17"
+    assert records.mark_dead() == []
+    assert records.claim(driver_row("waits")) == 1
+    claimed = records.flow_run("waits")
+    assert claimed is not None
+    assert claimed.job == ""
+    assert not records.end(waits, states.CRASHED, "its job ended")  # it has a driver by now
+    assert records.flow_run("waits") == claimed
+
+
+@pytest.mark.parametrize("state", [states.CRASHED, states.CANCELLED])
+def test_a_run_that_nobody_drives_is_ended(records: Records, state: int) -> None:
+    waits = run_row("waits", host="job survey-17", resumable=True, state=states.SCHEDULED)
+    write(records, waits, run_row("over", state=states.COMPLETED, state_name="Completed"))
+    assert records.end(waits, state, "exit 127")
+    name = states.NAMES[state][0]
+    ended = replace(waits, state=state, state_name=name, message="exit 127", ended=NOW)
+    assert records.flow_run("waits") == ended
+    assert records.transitions("waits") == [TransitionRow("waits", -1, waits.attempt, state, name, "exit 127", NOW)]
+    assert not records.end(waits, state, "once more")
+    over = records.flow_run("over")
+    assert over is not None
+    assert not records.end(over, state, "it has ended")
+    assert records.flow_run("waits") == ended
+    assert records.claim(driver_row("waits")) == 1  # it may be gone on with
+
+
 def test_process_alive(dead_pid: int) -> None:
     assert process_alive(os.getpid())
     assert process_alive(os.getpid(), process_started(os.getpid()))

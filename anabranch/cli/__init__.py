@@ -22,6 +22,7 @@ COMMANDS = {
     "pilot": ("pilot:pilot", "Run a flow on all nodes of the Slurm or PBS job that this shell is in."),
     "run": ("run", "Run a flow from a file; show, follow or cancel a recorded run."),
     "runs": ("runs", "List recorded flow runs, newest first."),
+    "submit": ("submit", "Start a run of a flow as a job of Slurm or PBS, or as a process of this machine."),
     "version": ("version", "Show versions of anabranch and what it runs on."),
 }
 

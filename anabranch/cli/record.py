@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import time
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,13 +14,15 @@ from typing import TYPE_CHECKING
 import click
 
 from anabranch import settings
+from anabranch.core.errors import LaunchError
 from anabranch.core.states import NAMES
 from anabranch.display import units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from anabranch.core.runs import FlowRunRow, Records
+    from anabranch.core.runs import FlowRunRow, LogRow, Records
     from anabranch.records.recorder import Recorder
     from anabranch.records.union import UnionRecords
 
@@ -37,7 +41,10 @@ def use_home(ctx: click.Context, param: click.Parameter, home: str | None) -> st
 
 @contextlib.contextmanager
 def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | UnionRecords | None]:
-    """Open the program's record and mark runs of dead drivers; None when there is none, unless to `make` it."""
+    """Open the program's record, and end the runs of dead drivers and of ended jobs.
+
+    Gives None when there is no record, unless to `make` it.
+    """
     from anabranch.records import open_records, recorded
 
     chosen = settings.load()
@@ -48,10 +55,23 @@ def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | U
     records = open_records(where, shared=shared, retention_days=chosen.retention_days)
     try:
         if marking:
+            _settle(records, chosen.home)
             records.mark_dead()
         yield records
     finally:
         records.close()
+
+
+def _settle(records: Records, home: Path) -> None:
+    """End the runs whose jobs have ended; where a queue does not answer, that is said, and the record is shown."""
+    if not (home / "jobs").is_dir():
+        return
+    from anabranch.cli import jobs
+
+    try:
+        jobs.settle(records, home, time.time())
+    except LaunchError as error:
+        click.echo(f"Warning: {error}", err=True)
 
 
 @contextlib.contextmanager
@@ -73,6 +93,12 @@ def when(seconds: float | None) -> str:
     if not seconds:
         return ""
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def log_line(line: LogRow) -> str:
+    """Return a line of a run's log as it is printed."""
+    clock = f"{when(line.when)}.{int(line.when * 1000) % 1000:03}"
+    return f"{clock} | {logging.getLevelName(line.level):<7} | {line.logger} - {line.message}"
 
 
 def took(row: FlowRunRow) -> str:

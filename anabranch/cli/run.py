@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anabranch import settings
 from anabranch.cli import record, tables
 from anabranch.core import secrets
-from anabranch.core.states import FIRST_TERMINAL
+from anabranch.core.states import CANCELLED, FIRST_TERMINAL
 from anabranch.display import summary, units
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
         ("attempts", str(row.attempt) if row.attempt > 1 else ""),
         ("runner", row.runner),
         ("driver", f"process {row.pid} on {row.host}" if row.pid else ""),
+        ("job", _job(row)),
         ("tags", ", ".join(row.tags)),
         ("parameters", _parameters(row)),
         ("parent", row.parent_run),
@@ -153,6 +155,18 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
             click.echo(f"  {line}")
 
 
+def _job(row: FlowRunRow) -> str:
+    """Return what is known of the job that was submitted for a run; "" where none was."""
+    from anabranch.cli import jobs
+
+    home = settings.load().home
+    found = jobs.of_run(home, row)
+    if found is None:
+        return ""
+    number = jobs.number(found.reference) if found.reference else "not started"
+    return f"{found.file.kind} {number}: {jobs.looked(home, found)}\n{'':<11} {found.folder}"
+
+
 def _parameters(row: FlowRunRow) -> str:
     try:
         found = json.loads(row.parameters or "{}")
@@ -165,13 +179,16 @@ def _parameters(row: FlowRunRow) -> str:
 @click.argument("run")
 @click.option("--level", default="DEBUG", show_default=True, help="Lines from this level on.")
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="At most so many lines.")
+@click.option("-f", "--follow", is_flag=True, help="Until the run ends; of a submitted run, all its job prints.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def logs(run: str, level: str, limit: int, as_json: bool) -> None:
+def logs(run: str, level: str, limit: int, follow: bool, as_json: bool) -> None:
     """Print the log lines of a recorded run."""
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        known = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
-        raise click.BadParameter(f"{level!r} is no level: {known}", param_hint="--level")
+    if follow:
+        from anabranch.cli import follow as following
+
+        following.follow(run, _level(level))
+        return
+    number = _level(level)
     with record.opened_run(run) as (records, row):
         lines = records.logs(row.id, limit=limit, level=number)
         total = len(lines) if len(lines) < limit else records.count_logs(row.id, level=number)
@@ -180,19 +197,38 @@ def logs(run: str, level: str, limit: int, as_json: bool) -> None:
         tables.dump_some("lines", told, total)
         return
     for line in lines:
-        millis = int(line.when * 1000) % 1000
-        clock = f"{record.when(line.when)}.{millis:03}"
-        click.echo(f"{clock} | {logging.getLevelName(line.level):<7} | {line.logger} - {line.message}")
+        click.echo(record.log_line(line))
     tables.tell_rest(f"the last {units.count(len(lines))} of {units.count(total)} lines", len(lines) < total)
+
+
+def _level(name: str) -> int:
+    number = logging.getLevelNamesMapping().get(name.upper())
+    if number is None:
+        known = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        raise click.BadParameter(f"{name!r} is no level: {known}", param_hint="--level")
+    return number
 
 
 @command.command("cancel")
 @click.argument("run")
 def cancel(run: str) -> None:
-    """Ask a running flow to stop; its driver notices within a second."""
+    """Ask a running flow to stop; its driver notices within a second. The job of one that waits is cancelled."""
     with record.opened_run(run) as (records, row):
         if row.state >= FIRST_TERMINAL:
             raise click.ClickException(f"flow run {row.name!r} has already ended as {record.state_of(row)}")
+        if row.job and _cancel_job(records, row):
+            click.echo(f"flow run {row.name!r} is cancelled, and so is its job, which had not begun it")
+            return
         if not records.request_cancel(row.id):
             raise click.ClickException(f"flow run {row.name!r} ended meanwhile")
     click.echo(f"flow run {row.name!r} is asked to stop; `anabranch run show {row.name}` tells when it has")
+
+
+def _cancel_job(records: Records, row: FlowRunRow) -> bool:
+    """Cancel the job that a run waits for; False where its driver has begun meanwhile, and is to be asked."""
+    from anabranch.cli import jobs
+
+    found = jobs.of_run(settings.load().home, row)
+    if found is not None and found.reference is not None:
+        jobs.launcher(found.reference.kind).cancel(found.reference)
+    return records.end(row, CANCELLED, "cancelled before its job began it")

@@ -1,4 +1,4 @@
-"""The file `job.json` in a job's folder: the run that the job is for, and the job's own id once it has one.
+"""The file `job.json` in a job's folder: the run that the job is for, and what it asks for.
 
 The program that starts the job writes the file, and the run's row and parameters to the record and the result store.
 The job's driver reads the file and goes on with that run, as `anabranch resume` does.
@@ -30,7 +30,6 @@ class JobFile:
         target: where the flow is, as file:flow.
         kind: of the launcher: "process", "slurm", ...
         name: the job's.
-        id: the infrastructure's for the job; "" until it has answered.
         cwd: the working folder.
         asked: the job's resources by name, and its walltime in seconds; what is missing is up to the infrastructure.
         submitted: Unix seconds.
@@ -43,7 +42,6 @@ class JobFile:
     target: str
     kind: str
     name: str
-    id: str = ""
     cwd: str = ""
     asked: dict[str, float] = field(default_factory=dict)
     submitted: float = 0.0

@@ -28,7 +28,8 @@ class Ran(NamedTuple):
     @property
     def told(self) -> str:
         """What it said, in one line."""
-        text = " ".join((self.err.strip() or self.out.strip()).split())
+        lines = (self.err.strip() or self.out.strip()).splitlines()
+        text = "; ".join(" ".join(line.split()) for line in lines if line.strip())
         if self.code is None:
             return f"no answer in time{f' ({text})' if text else ''}"
         return text or f"exit {self.code}"

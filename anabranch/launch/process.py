@@ -37,12 +37,12 @@ class ProcessLauncher:
 
     def start(self, job: Job) -> Reference:
         """As of `Launcher`."""
-        if (before := script.started(job)) is not None:
+        if (before := script.started(job.folder)) is not None:
             return before
         script.write_script(job, self.render(job))
         keeper = [sys.executable, "-P", "-m", "anabranch.launch.keeper", str(job.folder), job.name, str(job.walltime)]
         done = subprocess.run(keeper, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        reference = script.started(job)
+        reference = script.started(job.folder)
         if reference is None:
             raise LaunchError(f"job {job.name!r} could not be started: {done.stderr.strip() or 'its keeper ended'}")
         return reference

@@ -88,15 +88,15 @@ def write_script(job: Job, text: str) -> None:
         raise LaunchError(f"the folder of job {job.name!r}, {job.folder}, cannot be written: {error}") from error
 
 
-def started(job: Job) -> Reference | None:
-    """Return the reference of a job that was started before from this folder."""
+def started(folder: Path) -> Reference | None:
+    """Return the reference of the job that was started from this folder; None where none was."""
     try:
-        found = json.loads((job.folder / REFERENCE).read_text(encoding="utf-8"))
+        found = json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
         return Reference(**found)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise LaunchError(f"{job.folder / REFERENCE} cannot be read: {error}") from error
+        raise LaunchError(f"{folder / REFERENCE} cannot be read: {error}") from error
 
 
 def note(reference: Reference, folder: Path) -> None:

@@ -65,7 +65,7 @@ class SlurmLauncher:
 
     def start(self, job: Job) -> Reference:
         """As of `Launcher`."""
-        if (before := script.started(job)) is not None:
+        if (before := script.started(job.folder)) is not None:
             return before
         text = self.render(job)
         # A script without a reference: an earlier call was ended before it heard Slurm's answer.

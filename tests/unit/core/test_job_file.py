@@ -13,7 +13,7 @@ from anabranch.core.job_file import JobFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILE = JobFile("0199-ab", "calm-otter", "survey", "/home/u/survey.py:survey", "slurm", "survey-calm-otter-ab", "17")
+FILE = JobFile("0199-ab", "calm-otter", "survey", "/home/u/survey.py:survey", "slurm", "survey-calm-otter-ab")
 
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:

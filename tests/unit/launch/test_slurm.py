@@ -123,7 +123,7 @@ def test_a_refusal_is_told_at_once_with_the_way_out(job: Any) -> None:
     told = "invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid partition name"
     slurm = Slurm(Ran(1, "", f"sbatch: error: {told}"))
     one, slept = launcher(slurm)
-    with pytest.raises(LaunchError, match=r"not take the job: invalid partition specified: nope.*`sinfo -s` lists"):
+    with pytest.raises(LaunchError, match=r"not take the job: invalid partition specified: nope; .*`sinfo -s` lists"):
         one.start(job())
     assert slurm.times == {"sbatch": 1, "squeue": 0, "scancel": 0}
     assert slept == []

@@ -1,0 +1,96 @@
+"""`anabranch run logs -f RUN`: the lines of a run as they come, until it has ended."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from anabranch import settings
+from anabranch.cli import jobs, record
+from anabranch.core.errors import LaunchError
+from anabranch.core.states import CRASHED, FIRST_TERMINAL, SUSPENDED
+from anabranch.launch import script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from anabranch.core.runs import FlowRunRow, LogRow, Records
+
+EVERY = 0.5  # seconds between two looks
+_NEWEST = 1000  # lines of a run that are printed before it is followed
+
+
+def follow(run: str, level: int) -> None:
+    """Print the lines of a run until it has ended.
+
+    Of a submitted run all that its job prints, whatever its level; on a network file system some seconds late.
+    """
+    home = settings.load().home
+    with record.opened_run(run) as (records, row):
+        found = jobs.of_run(home, row)
+        lines = new_lines(found.folder) if found else new_rows(records, row, level)
+        said = ""
+        try:
+            while True:
+                now = records.flow_run(row.id) or row
+                over = now.state >= FIRST_TERMINAL  # asked before the lines: what is written before the end is printed
+                for line in next(lines):
+                    click.echo(line)
+                if over and not (found and _goes_on(home, now, found)):
+                    return
+                if found and now.job and (words := jobs.looked(home, found)) != said:
+                    said = words
+                    click.echo(f"job {said}", err=True)
+                if found and now.job:
+                    _settle(records, home)
+                time.sleep(EVERY)
+        except KeyboardInterrupt:
+            return
+
+
+def _goes_on(home: Path, row: FlowRunRow, found: jobs.Submitted) -> bool:
+    """Return whether the job of an ended run starts it once more: after its walltime, or the loss of a node."""
+    if row.state not in (CRASHED, SUSPENDED):
+        return False
+    try:
+        seen = jobs.look(home, [found]).get(row.id)
+    except LaunchError:
+        return True
+    return seen is not None and seen.phase not in jobs.OVER
+
+
+def _settle(records: Records, home: Path) -> None:
+    try:
+        jobs.settle(records, home, time.time())
+    except LaunchError:  # the next turn asks again
+        pass
+
+
+def new_lines(folder: Path) -> Iterator[list[str]]:
+    """Yield the lines that have been added to a job's log since the last time; the last one once it is whole."""
+    read, rest = 0, b""
+    while True:
+        try:
+            with open(folder / script.LOG, "rb") as file:  # opened anew: a network file system shows its growth then
+                file.seek(read)
+                added = file.read()
+        except FileNotFoundError:
+            added = b""
+        read += len(added)
+        *whole, rest = (rest + added).split(b"\n")
+        yield [line.decode("utf-8", "replace") for line in whole]
+
+
+def new_rows(records: Records, row: FlowRunRow, level: int) -> Iterator[list[str]]:
+    """Yield the lines of a run that have been recorded since the last time."""
+    printed = 0
+    while True:
+        total = records.count_logs(row.id, level=level)
+        rows: list[LogRow] = []
+        if total > printed:
+            rows = records.logs(row.id, limit=total - printed if printed else _NEWEST, level=level)
+        printed = total
+        yield [record.log_line(line) for line in rows]

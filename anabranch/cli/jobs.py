@@ -1,0 +1,143 @@
+"""The jobs that were submitted for runs: found by their runs, looked at, and what their end means for the record."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from anabranch.core import states
+from anabranch.core.errors import LaunchError
+from anabranch.core.job_file import JobFile
+from anabranch.core.launching import Phase
+from anabranch.core.processes import host_name
+from anabranch.core.runs import LogRow
+from anabranch.launch import script
+from anabranch.launch.shared_look import EVERY, SharedLook
+from anabranch.records.drivers import Driver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from anabranch.core.launching import Launcher, Reference, Sight
+    from anabranch.core.runs import FlowRunRow, Records
+
+KINDS = ("process", "slurm")
+SILENT = 20.0  # seconds; a driver without a sign of life for so long may have gone with its job
+OVER = (Phase.ENDED, Phase.GONE)
+_TELLING = 5  # last lines of a log that go into a run's message
+_MANY = 1000  # open runs that are looked at
+every = EVERY  # seconds between two questions to a queue
+
+
+class Submitted(NamedTuple):
+    """The job of a run.
+
+    Attributes:
+        reference: None: it is being started, or could not be.
+    """
+
+    folder: Path
+    file: JobFile
+    reference: Reference | None
+
+
+def launcher(kind: str, without: Iterable[str] = ()) -> Launcher:
+    """Return the launcher of a kind."""
+    if kind == "slurm":
+        from anabranch.launch.slurm import SlurmLauncher
+
+        return SlurmLauncher(without=tuple(without))
+    from anabranch.launch.process import ProcessLauncher
+
+    return ProcessLauncher()
+
+
+def of_run(home: Path, row: FlowRunRow) -> Submitted | None:
+    """Return the job that was submitted for a run; None for a run that was begun where it was typed."""
+    jobs = home / "jobs"
+    names = dict.fromkeys([row.job, row.name, *(path.name for path in jobs.glob(f"*-{row.id[-6:]}"))])
+    for name in filter(None, names):
+        if (jobs / name / "job.json").exists():
+            file = JobFile.read(jobs / name)
+            if file.run == row.id:
+                return Submitted(jobs / name, file, script.started(jobs / name))
+    return None
+
+
+def look(home: Path, found: Iterable[Submitted]) -> dict[str, Sight]:
+    """Return what is seen of jobs, by the ids of their runs; a queue is asked at most once in `every` seconds.
+
+    Inside a job nobody is asked: there may be thousands of them.
+
+    Raises:
+        LaunchError: a queue did not answer.
+    """
+    by_kind: dict[str, dict[Reference, str]] = {}
+    for one in found:
+        if one.reference is not None:
+            by_kind.setdefault(one.reference.kind, {})[one.reference] = one.file.run
+    seen: dict[str, Sight] = {}
+    for kind, runs in by_kind.items():
+        if kind == "process":
+            answer = launcher(kind).look(runs)
+        else:
+            shared = SharedLook(launcher(kind), home / "jobs" / f".queue-{kind}-{host_name()}", every=every)
+            answer = shared.look(runs, ask="SLURM_JOB_ID" not in os.environ and "PBS_JOBID" not in os.environ)
+        seen |= {runs[reference]: sight for reference, sight in answer.items()}
+    return seen
+
+
+def settle(records: Records, home: Path, now: float) -> None:
+    """End the runs whose jobs have ended without them: before the flow began, or with its driver.
+
+    Raises:
+        LaunchError: a queue did not answer; its runs are left as they are.
+    """
+    if not (home / "jobs").is_dir():
+        return
+    rows = [row for kind in ("SCHEDULED", "PENDING", "RUNNING") for row in records.flow_runs(limit=_MANY, state=kind)]
+    jobs = {}
+    for row in rows:
+        driver = Driver.of(row)
+        if driver.waits or driver.gone(now) or now - driver.seen > SILENT:
+            found = of_run(home, row)
+            if found is not None:
+                jobs[row.id] = (row, found)
+    seen = look(home, [found for _, found in jobs.values()])
+    for id, sight in seen.items():
+        row, found = jobs[id]
+        if sight.phase in OVER:
+            end(records, row, sight, now)
+
+
+def end(records: Records, row: FlowRunRow, sight: Sight, now: float) -> None:
+    """Record that a run has ended with its job, with the reason and the job's last lines."""
+    when = "the job ended before the flow began" if row.job else "its driver ended with the job"
+    reason = sight.reason or f"exit {sight.code}"
+    last = f", last lines: {' | '.join(sight.last[-_TELLING:])}" if sight.last else ""
+    if records.end(row, states.CRASHED, f"{when}: {reason}{last}"):
+        level = 40
+        records.append([LogRow(now, level, "anabranch.job", line, row.id) for line in sight.last])
+        records.flush(30.0)
+
+
+def number(reference: Reference) -> str:
+    """Return a job's id as people know it."""
+    return reference.id.split(":")[1] if reference.kind == "process" else reference.id.partition(";")[0]
+
+
+def told(sight: Sight | None) -> str:
+    """Return what is seen of a job, in words."""
+    if sight is None:
+        return "not looked at yet"
+    again = f", started again {sight.restarts} times" if sight.restarts else ""
+    return f"{sight.phase.value}{again}{f': {sight.reason}' if sight.reason else ''}"
+
+
+def looked(home: Path, found: Submitted) -> str:
+    """Return what is seen of one job, in words; also that its queue did not answer."""
+    try:
+        return told(look(home, [found]).get(found.file.run))
+    except LaunchError as error:
+        return str(error)

@@ -1,0 +1,224 @@
+"""`anabranch submit KIND FILE[:FLOW]`: start a run of a flow as a job, which has the driver and the workers in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anabranch import settings
+from anabranch.cli import jobs, load
+from anabranch.cli.run import EXECUTE
+from anabranch.core import secrets, states
+from anabranch.core.errors import LaunchError
+from anabranch.core.ids import Ids
+from anabranch.core.job_file import JobFile
+from anabranch.core.launching import Job, Resources
+from anabranch.core.option_checks import parse_bytes
+from anabranch.core.processes import host_name
+from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
+
+if TYPE_CHECKING:
+    from anabranch.core.launching import Launcher, Reference
+
+LOOK_SECONDS = 1.0  # between two looks at the record, while a run is waited for
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(ctx: click.Context, param: click.Parameter, text: str) -> float:
+    """Handle the option --time."""
+    found = walltime(text) if text else 0.0
+    if text and not found:
+        raise click.BadParameter(f"{text!r} is no time for a job: write 90 (minutes), 1:30:00, 2-12:00:00 or 2h")
+    return found
+
+
+def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
+    """Handle the option --memory."""
+    try:
+        return parse_bytes(text or 0) or 0
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def walltime(text: str) -> float:
+    """Return seconds from a time as Slurm writes them; 0.0 for what is none. 1:30 is none: it could mean two things."""
+    if found := re.fullmatch(r"(\d+)([smhd])", text):
+        return float(int(found[1]) * _UNITS[found[2]])
+    if text.isdecimal():
+        return int(text) * 60.0
+    found = re.fullmatch(r"(?:(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?)|(?:(\d+):(\d\d):(\d\d))", text)
+    if found is None:
+        return 0.0
+    days, *rest = (int(part or 0) for part in found.groups())
+    hours, minutes, seconds = rest[:3] if found[1] else rest[3:]
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+@click.command("submit", short_help="Start a run of a flow as a job of Slurm or PBS, or as a process of this machine.")
+@click.argument("kind", type=click.Choice(jobs.KINDS))
+@click.argument("target", metavar=EXECUTE)
+@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
+@click.option("--nodes", default=1, show_default=True, type=click.IntRange(min=1), help="Machines.")
+@click.option("--cpus", default=0, type=click.IntRange(min=0), help="Processors on each of them.")
+@click.option("--memory", default="", callback=bytes_of, metavar="SIZE", help="Memory on each of them, as 4GiB.")
+@click.option("--gpus", default=0, type=click.IntRange(min=0), help="Accelerators on each of them.")
+@click.option("--time", "walltime", default="", callback=seconds_of, metavar="TIME", help="90 (minutes), 1:30:00, 2h.")
+@click.option("--runner", type=click.Choice(["process", "dask", "ray", "thread"]), help="Where tasks run in the job.")
+@click.option("--name", default="", help="Of the run and the job; made up unless given.")
+@click.option("--option", "options", multiple=True, metavar="WORDS", help='As in --option="--partition=short".')
+@click.option("--without", multiple=True, metavar="WORDS", help="Leave a directive out: --without=--mem.")
+@click.option("--prologue", multiple=True, metavar="LINE", help='Shell before the flow: --prologue="module load cuda".')
+@click.option("--dry-run", is_flag=True, help="Show the job's script, and start nothing.")
+@click.option("--wait", is_flag=True, help="Wait for the run's end; exit codes as of `anabranch run`.")
+def command(
+    kind: str, target: str, params: tuple[str, ...], runner: str | None, name: str, dry_run: bool, wait: bool,
+    without: tuple[str, ...], **asked: Any,
+) -> None:  # fmt: skip
+    """Start a run of a flow as a job: its driver and its workers run there, and this machine may be left.
+
+    `anabranch submit slurm survey.py -p folder=src --nodes 2 --time 1:00:00` submits one job. The run is in the record
+    from now on: `anabranch runs`, `run show`, `run logs -f` and `run cancel` know it while it waits.
+    """
+    flow = load.flow_of(target)
+    given = checked(flow, load.parameters(flow, params))
+    home = settings.load().home
+    row = waiting_row(flow, given, name)
+    job = job_of(row, flow.name, home, name, [place(target), *(["--runner", runner] if runner else [])], asked)
+    launcher = jobs.launcher(kind, without)
+    script = launcher.render(job)
+    if dry_run:
+        click.echo(script, nl=False)
+        return
+    wanted = {word: asked[word] for word in ("nodes", "cpus", "memory", "gpus", "walltime")}
+    file = JobFile(
+        row.id, row.name, flow.name, place(target), kind, job.name, str(job.cwd), wanted, row.created, host_name()
+    )
+    reference = start(launcher, job, row, file, given)
+    click.echo(f"run {row.name} is submitted: {kind} job {jobs.number(reference)}")
+    for words, what in (("show", "its state"), ("logs -f", "its lines"), ("cancel", "its end")):
+        click.echo(f"  {f'anabranch run {words} {row.name}':<50}{what}")
+    if wait:
+        sys.exit(waited(home, row))
+
+
+def checked(flow: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Return all parameters of a run, defaults included; what the flow would refuse is an error now."""
+    from anabranch.core.validate import validate_call
+
+    args, kwargs = flow.binder.bind((), given)
+    secrets.remember(given, *given.values())
+    if flow.options.validate_parameters:
+        validate_call(flow.plain_fn, args, kwargs, name=flow.name)
+    found: dict[str, Any] = flow.binder.as_dict(args, kwargs)
+    return found
+
+
+def place(target: str) -> str:
+    """Return a target with the whole path of its file."""
+    file, name = load.split(target)
+    return f"{os.path.abspath(file)}:{name}" if name else os.path.abspath(file)
+
+
+def waiting_row(flow: Any, given: dict[str, Any], name: str) -> FlowRunRow:
+    """Return the row of a run that waits for its job."""
+    from anabranch.runs.resumed import entry_of
+
+    ids = Ids()
+    return FlowRunRow(
+        ids.new(), flow.name, name or ids.name(), states.SCHEDULED, "Scheduled", created=time.time(),
+        tags=flow.options.tags, version=flow.options.version or "", parameters=json_parameters(given), resumable=True,
+        run_key=flow.options.run_key or "", entry=entry_of(flow.plain_fn),
+    )  # fmt: skip
+
+
+def job_of(row: FlowRunRow, flow: str, home: Path, name: str, words: list[str], asked: dict[str, Any]) -> Job:
+    """Return the job of a run, whose row has the job's name from then on.
+
+    Args:
+        flow: its name.
+        name: what the user calls the run and the job; "": the job's name is made of the flow's and the run's.
+        words: target and options for the driver in the job.
+        asked: resources, walltime, options and prologue.
+
+    Raises:
+        click.ClickException: there is a job of that name.
+    """
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", flow).strip("-._")[:40] or "flow"
+    name = name or f"{slug}-{row.name}-{row.id[-6:]}"
+    folder = home / "jobs" / name
+    if folder.exists():
+        raise click.ClickException(f"there is a job {name!r} already, in {folder}: take another --name")
+    row.host = f"{JOB}{name}"
+    command = (sys.executable, "-P", "-m", "anabranch", "resume", row.id)
+    environment = {"ANABRANCH_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    resources = Resources(asked["nodes"], asked["cpus"], asked["memory"], asked["gpus"])
+    return Job(
+        name, command, folder, Path.cwd(), environment, resources, asked["walltime"], asked["options"],
+        asked["prologue"],
+    )  # fmt: skip
+
+
+def start(launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: dict[str, Any]) -> Reference:
+    """Write the run to the record and start its job; where no job can be started, the run has crashed.
+
+    Raises:
+        LaunchError: no job could be started; says why, and what to do.
+    """
+    from anabranch import session as sessions
+    from anabranch.runs import resumed
+
+    session = sessions.current()
+    try:
+        job.folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise LaunchError(f"{job.folder} cannot be made: {error.strerror or error}") from error
+    file.write(job.folder)
+    resumed.keep_parameters(session, row.id, given, asked=True)
+    session.write([row, TransitionRow(row.id, -1, 0, row.state, row.state_name, "", row.created)])
+    session.flush_records()  # the job may begin at once, and looks for its run
+    try:
+        return launcher.start(job)
+    except BaseException as error:
+        session.records.end(row, states.CRASHED, f"no job was started: {error}")
+        raise
+
+
+def waited(home: Path, row: FlowRunRow) -> int:
+    """Wait until a run has ended, telling what it waits for; returns the exit code of `anabranch run`."""
+    from anabranch import session as sessions
+
+    records, said = sessions.current().records, ""
+    try:
+        while True:
+            try:
+                jobs.settle(records, home, time.time())
+                found = jobs.of_run(home, row)
+                seen = None if found is None else jobs.look(home, [found]).get(row.id)
+            except LaunchError as error:
+                seen = None
+                click.echo(str(error), err=True)
+            now = records.flow_run(row.id) or row
+            over = now.state >= states.FIRST_TERMINAL
+            goes_on = now.state in (states.CRASHED, states.SUSPENDED) and not (seen and seen.phase in jobs.OVER)
+            if over and not goes_on:
+                return _told_end(now)
+            words = f"job {jobs.told(seen)}" if now.job else f"run {now.state_name}"
+            if words != said and (seen is not None or not now.job):
+                said = words
+                click.echo(words, err=True)
+            time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        click.echo(f"\nno longer waited for; the job goes on: `anabranch run cancel {row.name}` ends it", err=True)
+        return 130
+
+
+def _told_end(row: FlowRunRow) -> int:
+    told = f"run {row.name} ended as {row.state_name}{f': {row.message}' if row.message else ''}"
+    click.echo(told, err=not states.is_success(row.state))
+    return 0 if states.is_success(row.state) else 1

@@ -1,0 +1,254 @@
+"""`anabranch submit`: one job has the whole run in it, and the record knows the run from its first moment on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from anabranch.cli import cli, jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.timeout(180)
+REPOSITORY = Path(__file__).resolve().parents[2]
+MAIN = [sys.executable, "-P", "-m", "anabranch"]
+# As often as on a bed of our own.
+QUICK = [sys.executable, "-c", "import sys; from anabranch.cli import jobs, main; jobs.every = 0.5; main(sys.argv[1:])"]
+DEADLINE = 100.0
+FLOWS = """
+from pathlib import Path
+from anabranch import flow, task
+
+@task
+def square(x):
+    return x * x
+
+@flow(runner="thread")
+def squares(n: int = 5):
+    print("sum", sum(square.map(range(n)).results()))
+
+@flow(runner="thread")
+def wrong():
+    raise ValueError("no good")
+
+@flow(runner="thread", log_prints=True)
+def gated(gate: Path):
+    print("before the gate")
+    print("through the gate", gate.read_text())
+"""
+
+
+@pytest.fixture(params=["process", pytest.param("slurm", marks=pytest.mark.slurm)])
+def kind(request: pytest.FixtureRequest, home: Path) -> str:
+    if request.param == "slurm":
+        request.getfixturevalue("slurm")
+    return str(request.param)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [n for n in os.environ if n.startswith("ANABRANCH_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setattr(jobs, "every", 0.5)  # the bed is ours alone
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flows.py").write_text(FLOWS)
+    return tmp_path / "home"
+
+
+def run(*args: str, code: int | None = 0) -> str:
+    done = subprocess.run([*MAIN, *args], capture_output=True, text=True, timeout=DEADLINE)
+    if code is not None:
+        assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def submitted(*args: str) -> str:
+    """Submit a run; returns its name."""
+    found = re.match(r"run (\S+) is submitted", run("submit", *args))
+    assert found
+    return found[1]
+
+
+def told(*args: str) -> str:
+    """What a command that only reads says; it looks at queues more often than one that is typed would."""
+    return CliRunner().invoke(cli, args).output
+
+
+def shown(name: str, words: str) -> str:
+    """What `run show` says of a run, once these words are in it."""
+    until = time.monotonic() + DEADLINE
+    while words not in (text := told("run", "show", name)):
+        assert time.monotonic() < until, text
+        time.sleep(0.3)
+    return text
+
+
+def test_a_run_is_submitted_and_waited_for(kind: str, home: Path) -> None:
+    text = run("submit", kind, "flows.py:squares", "-p", "n=7", "--time", "10", "--wait")
+    name = re.search(r"run (\S+) is submitted", text)[1]  # type: ignore[index]
+    assert f"run {name} ended as Completed" in text
+    assert "Completed" in told("runs")
+    text = shown(name, f"{kind} ")
+    assert "parameters  n=7" in text
+    folder = next((home / "jobs").glob(f"squares-{name}-*"))
+    assert str(folder) in text
+    assert "sum 91" in (folder / "log").read_text()
+    assert sum(path.is_file() for path in home.rglob("*")) < 20
+
+
+def test_a_run_that_fails_is_told_by_its_exit_code(kind: str) -> None:
+    assert "exception: ValueError: no good" in run("submit", kind, "flows.py:wrong", "--wait", code=1)
+
+
+def test_a_dry_run_shows_the_script_and_leaves_nothing(kind: str, home: Path) -> None:
+    text = run("submit", kind, "flows.py:squares", "--dry-run", "--prologue", "module load cuda", "--nodes", "2")
+    assert text.startswith("#!/bin/bash -l\n")
+    assert "\nmodule load cuda\n" in text
+    assert text.splitlines()[-1].startswith(f"exec {sys.executable} -P -m anabranch ")
+    assert ("#SBATCH --nodes=2" in text) == (kind == "slurm")
+    assert not home.exists()
+
+
+def test_a_job_that_ends_before_its_flow_began_is_recorded_with_its_reason(kind: str) -> None:
+    name = submitted(kind, "flows.py:squares", "--prologue", "echo no such module; exit 9")
+    text = shown(name, "Crashed")
+    assert "state       Crashed: the job ended before the flow began: exit 9, last lines: no such module" in text
+    assert "anabranch.job - no such module" in told("run", "logs", name)
+    assert "Crashed" in told("runs")
+
+
+def test_whoever_waits_for_a_job_that_never_begins_its_flow_is_told(kind: str) -> None:
+    words = ["submit", kind, "flows.py:squares", "--prologue", "exit 127", "--wait"]
+    done = subprocess.run([*QUICK, *words], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 1
+    told = "ended as Crashed: the job ended before the flow began: exit 127: the command was not found"
+    assert told in done.stderr
+
+
+def test_lines_are_followed_until_the_run_ends(kind: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    name = submitted(kind, "flows.py:gated", "-p", f"gate={gate}")
+    follower = subprocess.Popen([*MAIN, "run", "logs", "-f", name], stdout=subprocess.PIPE, text=True)
+    assert follower.stdout is not None
+    with follower, follower.stdout as lines:
+        assert any("before the gate" in line for line in lines)
+        gate.write_text("open")
+        assert any("through the gate open" in line for line in lines)
+        list(lines)
+        assert follower.wait(DEADLINE) == 0
+    assert "Completed" in shown(name, "Completed")
+
+
+@pytest.mark.slurm
+def test_a_waiting_run_tells_why_and_its_cancel_is_its_jobs(slurm: str, home: Path) -> None:
+    name = submitted("slurm", "flows.py:squares", "--option=--hold", "--name", "held.back")
+    assert name == "held.back"
+    text = shown(name, "JobHeldUser")
+    assert "state       Scheduled" in text
+    assert "pending: JobHeldUser: it is held: `scontrol release` lets it go" in text
+    assert "Scheduled" in told("runs")  # and not dead, without a driver
+    assert "there is a job 'held.back' already" in run("submit", "slurm", "flows.py:wrong", "--name", name, code=1)
+    assert "cancelled, and so is its job" in run("run", "cancel", name)
+    assert "Cancelled" in told("runs")
+    left = subprocess.run(["squeue", "-h", "-n", name, "-o", "%T"], capture_output=True, text=True)
+    assert left.stdout == ""
+    assert "has already ended as Cancelled" in run("run", "cancel", name, code=1)
+
+
+@pytest.mark.slurm
+def test_a_job_that_can_never_begin_tells_so(slurm: str, home: Path) -> None:
+    """Slurm takes it, and lets it wait for ever."""
+    name = submitted("slurm", "flows.py:squares", "--nodes", "900")
+    assert "no node of the partition has so much: cancel it, and ask for less" in shown(name, "PartitionConfig")
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--option=--partition=nope"], r"invalid partition specified: nope.*`sinfo -s` lists the partitions"),
+        (["--memory", "1TiB"], r"(?i)memory specification can not be satisfied.*ask for less --memory"),
+        (["--option=--begin=never"], r"(?i)invalid --begin"),
+        (["--option=--no-such"], r"unrecognized option.*--no-such.*`sbatch --help`"),
+        (["--gpus", "2"], r"(?i)generic resource|gres|node configuration"),
+        (["--option=--array=1-3"], r"--array cannot be given"),
+    ],
+)
+def test_what_slurm_refuses_is_told_with_the_way_out_and_recorded(
+    slurm: str, home: Path, words: list[str], message: str
+) -> None:
+    text = run("submit", "slurm", "flows.py:squares", *words, code=1)
+    assert re.search(message, text), text
+    assert text.count("\n") == 1  # one sentence, and no trace
+    if "--array" not in words[0]:
+        name = told("runs").splitlines()[1].split()[0]
+        assert "Crashed: no job was started: " in told("run", "show", name)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["flows.py:square"], "is no flow but a Task"),
+        (["flows.py:squares", "-p", "n=many"], "n: got 'many'"),
+        (["flows.py:squares", "-p", "m=1"], "has no parameter 'm'; there are: n"),
+        (["flows.py:squares", "--time", "1:30"], "'1:30' is no time for a job: write 90 (minutes), 1:30:00"),
+        (["flows.py:squares", "--time", "0"], "'0' is no time"),
+        (["flows.py:squares", "--memory", "much"], "wants a size"),
+        (["flows.py:squares", "--name", "a b"], "'a b' is no name for a job"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_written(home: Path, words: list[str], message: str) -> None:
+    assert message in run("submit", "process", *words, code=None)
+    assert not (home / "jobs").exists()
+
+
+def test_a_machine_without_slurm(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    text = run("submit", "slurm", "flows.py:squares", code=1)
+    assert "sbatch cannot be called here: No such file or directory: is this a machine of the cluster" in text
+
+
+@pytest.mark.slurm
+def test_ten_looks_at_the_record_ask_the_queue_once(slurm: str, home: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Each call of a command is one request to the controller; sites take four a minute."""
+    real = {name: shutil.which(name) for name in ("sbatch", "squeue", "scontrol", "scancel", "sinfo")}
+    shims = tmp_path / "shims"
+    shims.mkdir()
+    for name, path in real.items():
+        (shims / name).write_text(f'#!/bin/sh\necho {name} >>{tmp_path}/asked\nexec {path} "$@"\n')
+        (shims / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shims}:{os.environ['PATH']}")
+    names = [submitted("slurm", "flows.py:squares", "--option=--hold") for _ in range(2)]
+    for _ in range(3):
+        run("runs")
+        for name in names:
+            run("run", "show", name)
+    assert (tmp_path / "asked").read_text().split() == ["sbatch", "sbatch", "squeue"]
+
+
+@pytest.mark.slurm
+def test_a_job_may_submit_another(slurm: str, home: Path, tmp_path: Path) -> None:
+    """The variables of the outer job would make the inner one what the outer one is."""
+    script = f"#!/bin/bash\nexec {' '.join(MAIN)} submit slurm flows.py:squares --name inner --cpus 1\n"
+    words = ["sbatch", "--wait", "-o", "outer.log", "--cpus-per-task=2", "--mem=100M"]
+    done = subprocess.run(words, input=script, text=True, capture_output=True, timeout=DEADLINE)
+    log: Callable[[], str] = (tmp_path / "outer.log").read_text
+    assert done.returncode == 0, log()
+    assert "run inner is submitted: slurm job " in log()
+    assert "SLURM_CPUS_PER_TASK" not in os.environ
+    shown("inner", "Completed")
+    found = subprocess.run(["squeue", "-t", "all", "-h", "-n", "inner", "-o", "%C %m"], capture_output=True, text=True)
+    assert found.stdout.split()[0] == "1"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anabranch.core.launching import Launcher, Reference, Sight
     from anabranch.core.runs import FlowRunRow, Records
 
-KINDS = ("process", "slurm")
+KINDS = ("process", "slurm", "pbs")
 SILENT = 20.0  # seconds; a driver without a sign of life for so long may have gone with its job
 OVER = (Phase.ENDED, Phase.GONE)
 _TELLING = 5  # last lines of a log that go into a run's message
@@ -48,6 +48,10 @@ def launcher(kind: str, without: Iterable[str] = ()) -> Launcher:
         from anabranch.launch.slurm import SlurmLauncher
 
         return SlurmLauncher(without=tuple(without))
+    if kind == "pbs":
+        from anabranch.launch.pbs import PbsLauncher
+
+        return PbsLauncher(without=tuple(without))
     from anabranch.launch.process import ProcessLauncher
 
     return ProcessLauncher()

@@ -12,6 +12,7 @@ A program that finds a young answer gets it, and perhaps nothing yet of a job th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import time
@@ -107,8 +108,6 @@ def _over(known: _Known, text: str) -> bool:
 
 def _lock(file: IO[str]) -> None:
     """Wait for the file's lock; a file system without locks has none: at worst two programs ask at once."""
-    import fcntl
-
     with contextlib.suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_EX)
 

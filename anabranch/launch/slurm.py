@@ -20,6 +20,7 @@ from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.launch import script, slurm_states
 from anabranch.launch.commands import run
+from anabranch.launch.handing_over import hand_over
 from anabranch.launch.slurm_refusals import job_id, refusal, unclear
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from anabranch.launch.slurm_states import Line
 
 KIND = "slurm"
-_PAUSES = (5.0, 20.0)  # seconds before sbatch is called once more
 _ANSWER = 60.0  # seconds for an answer
 _MANY_NAMES = 200  # with more, all jobs of the user are asked for: a command line has an end
 _WARNING = 120  # seconds before the end of the walltime at which the driver is told
@@ -49,6 +49,7 @@ class SlurmLauncher:
     """
 
     kind = KIND
+    queue_name = "Slurm"
 
     def __init__(
         self, *, without: Collection[str] = (), environ: Mapping[str, str] | None = None, command: Command = run,
@@ -65,43 +66,21 @@ class SlurmLauncher:
 
     def start(self, job: Job) -> Reference:
         """As of `Launcher`."""
-        if (before := script.started(job.folder)) is not None:
-            return before
-        text = self.render(job)
-        # A script without a reference: an earlier call was ended before it heard Slurm's answer.
-        id = self._find(job.name) if (job.folder / script.SCRIPT).exists() else ""
-        script.write_script(job, text)
-        reference = Reference(KIND, id or self._submit(job), job.name, str(job.folder))
-        try:
-            script.note(reference, job.folder)
-        except OSError as error:
-            self.cancel(reference)
-            raise LaunchError(f"job {job.name!r} is cancelled: {job.folder} cannot be written: {error}") from error
-        return reference
+        return hand_over(self, job, self._sleep)
 
-    def _submit(self, job: Job) -> str:
-        # On the command line too: there they are stronger than variables such as SBATCH_PARTITION.
-        argv = ["sbatch", "--parsable", *job.options, str(job.folder / script.SCRIPT)]
-        answer = self._ask(argv)
-        for pause in (*_PAUSES, None):
-            if answer.code == 0 and (id := job_id(answer.out)):
-                return id
-            if answer.code != 0 and not unclear(answer.code, answer.told):
-                raise LaunchError(refusal(answer.told))
-            if pause is None:
-                break
-            self._sleep(pause)  # a job that was handed over late is in the queue by then
-            if id := self._find(job.name):
-                return id
-            answer = self._ask(argv)
-        if id := self._find(job.name):
-            return id
-        raise LaunchError(
-            f"Slurm does not answer, and has no job {job.name!r}: {answer.told}. Try again later: a job that it has "
-            "taken after all is found by its name"
-        )
+    def submit(self, job: Job) -> Ran:
+        """Call sbatch; options stand on its command line too, where they are stronger than SBATCH_PARTITION."""
+        return self._ask(["sbatch", "--parsable", *job.options, str(job.folder / script.SCRIPT)])
 
-    def _find(self, name: str) -> str:
+    def id_of(self, out: str) -> str:
+        """Return the id that sbatch printed."""
+        return job_id(out)
+
+    def refusal(self, answer: Ran) -> str:
+        """Return why sbatch does not take a job; "" where the controller may have it."""
+        return "" if unclear(answer.code, answer.told) else refusal(answer.told)
+
+    def find(self, name: str) -> str:
         """Return the id of a job of this name, "" where Slurm has none."""
         found = [line.job for line in self._squeue(["--me", "-n", name]) if line.name == name]
         return found[0] if found else ""

@@ -104,7 +104,7 @@ def test_a_controller_that_stays_away_is_an_error_and_its_late_job_is_found(job:
     one, slept = launcher(slurm)
     with pytest.raises(LaunchError, match=r"does not answer.*Socket timed out.*found by its name"):
         one.start(job())
-    assert slept == [5.0, 20.0]
+    assert slept == [5.0, 20.0, 20.0]
     slurm.queue["40"] = ("job", "RUNNING")  # it had taken one after all
     assert one.start(job()).id == "40"
     assert slurm.times["sbatch"] == 3

@@ -1,0 +1,169 @@
+"""What the end of a job means for its run in the record, whoever looks next."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from anabranch.cli import cli, jobs
+from anabranch.core import states
+from anabranch.core.errors import LaunchError
+from anabranch.core.job_file import JobFile
+from anabranch.core.launching import Phase, Reference, Sight
+from anabranch.core.processes import host_name, process_started
+from anabranch.core.runs import JOB, FlowRunRow
+from anabranch.launch import script
+from anabranch.records.sqlite import SqliteRecords
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+NOW = 1_000_000.0
+ID = "01a22cd9-2ed5-7b28-b151-3fe411e6e02d"
+NAME = "survey-brisk-otter-e6e02d"
+OUT = Sight(Phase.ENDED, "OUT_OF_MEMORY: it used more memory than it asked for", None, ("a", "b", "Killed"))
+GONE = Sight(Phase.GONE, "Slurm knows nothing of job 17 any more")
+
+
+class Queue:
+    """A queue that shows one thing of every job."""
+
+    kind = "slurm"
+
+    def __init__(self) -> None:
+        self.shows: Sight | None = None
+        self.asked = 0
+
+    def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
+        self.asked += 1
+        if self.shows is None:
+            raise LaunchError("Slurm did not say what became of its jobs: no answer in time")
+        return dict.fromkeys(references, self.shows)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [n for n in os.environ if n.startswith(("ANABRANCH_", "SLURM_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path))
+    folder = tmp_path / "jobs" / NAME
+    folder.mkdir(parents=True)
+    JobFile(ID, "brisk-otter", "survey", "survey.py", "slurm", NAME).write(folder)
+    script.note(Reference("slurm", "17", NAME, str(folder)), folder)
+    return tmp_path
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    made = Queue()
+    monkeypatch.setattr(jobs, "launcher", lambda kind: made)
+    return made
+
+
+def write(home: Path, **given: Any) -> None:
+    state = given.pop("state", states.SCHEDULED)
+    row = FlowRunRow(ID, "survey", "brisk-otter", state, states.NAMES[state][0], created=NOW, resumable=True, **given)
+    with SqliteRecords(home / "records.db") as records:
+        records.append([row])
+
+
+def settled(home: Path, after: float = 100.0) -> FlowRunRow:
+    with SqliteRecords(home / "records.db") as records:
+        jobs.settle(records, home, NOW + after)
+        row = records.flow_run(ID)
+    assert row is not None
+    return row
+
+
+WAITS: dict[str, Any] = {"host": f"{JOB}{NAME}"}
+DRIVEN: dict[str, Any] = {"host": "node7", "pid": 5, "state": states.RUNNING, "started": NOW, "heartbeat": NOW}
+HERE: dict[str, Any] = {"host": host_name(), "pid": os.getpid(), "pid_started": process_started(os.getpid())}
+
+
+@pytest.mark.parametrize(
+    ("seen", "message"),
+    [
+        (
+            OUT,
+            "the job ended before the flow began: OUT_OF_MEMORY: it used more memory than it asked for, last lines: "
+            "a | b | Killed",
+        ),
+        (GONE, "the job ended before the flow began: Slurm knows nothing of job 17 any more"),
+        (Sight(Phase.ENDED, "", 0), "the job ended before the flow began: exit 0"),
+    ],
+)
+def test_a_run_whose_job_has_ended_without_it_has_crashed(home: Path, queue: Queue, seen: Sight, message: str) -> None:
+    write(home, **WAITS)
+    queue.shows = seen
+    row = settled(home)
+    assert (row.state_name, row.message) == ("Crashed", message)
+    with SqliteRecords(home / "records.db") as records:
+        assert [line.message for line in records.logs(ID)] == list(seen.last)
+
+
+def test_a_driver_that_went_with_its_job_is_told_with_the_jobs_reason(home: Path, queue: Queue) -> None:
+    write(home, **DRIVEN)
+    queue.shows = OUT
+    row = settled(home, after=21.0)
+    assert row.state_name == "Crashed"
+    assert row.message.startswith("its driver ended with the job: OUT_OF_MEMORY: it used more memory")
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        (WAITS, Sight(Phase.PENDING, "Priority")),
+        (WAITS, Sight(Phase.RUNNING)),
+        ({**DRIVEN, "heartbeat": NOW + 90.0}, OUT),  # it lives: what the queue says is of an earlier start
+        (DRIVEN, Sight(Phase.PENDING, "BeginTime", restarts=1)),  # it starts again
+        ({**HERE, "heartbeat": NOW + 90}, OUT),
+        ({"state": states.COMPLETED, "host": "node7", "pid": 5, "ended": NOW}, GONE),  # forgotten: the record knows
+        ({"state": states.SUSPENDED, "host": "node7", "pid": 5, "ended": NOW}, OUT),
+    ],
+)
+def test_other_runs_are_left_as_they_are(home: Path, queue: Queue, given: dict[str, Any], seen: Sight) -> None:
+    write(home, **given)
+    queue.shows = seen
+    assert settled(home).state == given.get("state", states.SCHEDULED)
+
+
+def test_a_queue_that_does_not_answer_ends_no_run_and_hides_no_record(home: Path, queue: Queue) -> None:
+    """For some minutes the controller is away: jobs that run on must not be taken for ended."""
+    write(home, **WAITS)
+    with pytest.raises(LaunchError, match="did not say"):
+        settled(home)
+    (home / "jobs" / f".queue-slurm-{host_name()}").unlink()
+    done = CliRunner().invoke(cli, ["runs"])
+    assert done.exit_code == 0
+    assert "Warning: Slurm did not say what became of its jobs" in done.stderr
+    assert "brisk-otter  survey  Scheduled" in done.stdout
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "PBS_JOBID"])
+def test_nobody_asks_from_inside_a_job(home: Path, queue: Queue, monkeypatch: Any, variable: str) -> None:
+    monkeypatch.setenv(variable, "17")
+    write(home, **WAITS)
+    queue.shows = OUT
+    assert settled(home).state == states.SCHEDULED
+    assert queue.asked == 0
+
+
+def test_a_run_without_a_job_asks_nobody(home: Path, queue: Queue) -> None:
+    write(home, **DRIVEN)
+    (home / "jobs" / NAME / "job.json").unlink()
+    settled(home)
+    assert queue.asked == 0
+
+
+def test_a_job_is_found_by_its_run_and_by_no_other(home: Path) -> None:
+    row = FlowRunRow(ID, "survey", "brisk-otter", states.RUNNING)
+    found = jobs.of_run(home, row)
+    assert found is not None
+    assert (found.folder, found.reference and found.reference.id) == (home / "jobs" / NAME, "17")
+    other = FlowRunRow(ID.replace("01a2", "01a3"), "survey", "brisk-otter", states.RUNNING)  # of the same last digits
+    assert jobs.of_run(home, other) is None
+    assert jobs.of_run(home / "elsewhere", row) is None

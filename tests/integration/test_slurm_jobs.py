@@ -1,0 +1,111 @@
+"""Jobs of real Slurm through what happens to them there: a requeue, a limit, a name that is asked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from anabranch.core.launching import Job, Phase, Reference
+from anabranch.launch.slurm import SlurmLauncher
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anabranch.core.launching import Sight
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm"), pytest.mark.timeout(180)]
+DEADLINE = 100.0
+
+
+def job(tmp_path: Path, name: str, line: str, **given: object) -> Job:
+    name = f"{name}-{os.getpid()}"
+    return Job(name, ("/bin/bash", "-c", line), tmp_path / name, tmp_path, **given)  # type: ignore[arg-type]
+
+
+def until(launcher: SlurmLauncher, reference: Reference, *phases: Phase) -> list[Sight]:
+    """Look until the job is in one of these phases; returns all that was seen on the way."""
+    end, seen = time.monotonic() + DEADLINE, []
+    while not seen or seen[-1].phase not in phases:
+        assert time.monotonic() < end, seen[-3:]
+        seen.append(launcher.look([reference])[reference])
+        time.sleep(0.1)
+    return seen
+
+
+def scontrol(*words: str) -> None:
+    subprocess.run(["scontrol", *words], check=True, capture_output=True)
+
+
+def test_a_job_that_starts_again_is_at_no_moment_taken_for_ended(tmp_path: Path) -> None:
+    """While it is brought down it is COMPLETING for some seconds, then it waits for two minutes."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    launcher = SlurmLauncher()
+    line = f'echo "start ${{SLURM_RESTART_COUNT:-0}}"; [ -n "$SLURM_RESTART_COUNT" ] && exit 3; read x <{gate}'
+    reference = launcher.start(job(tmp_path, "again", line))
+    until(launcher, reference, Phase.RUNNING)
+    while "start 0" not in launcher.logs(reference):
+        time.sleep(0.05)
+    scontrol("requeue", reference.id)
+    on_the_way = until(launcher, reference, Phase.PENDING)
+    assert {seen.phase for seen in on_the_way} <= {Phase.RUNNING, Phase.PENDING}
+    assert on_the_way[-1].restarts == 1
+    assert all(seen.code is None and not seen.last for seen in on_the_way)
+    scontrol("update", f"JobId={reference.id}", "StartTime=now")
+    seen = until(launcher, reference, Phase.ENDED)[-1]
+    assert (seen.reason, seen.code, seen.restarts) == ("exit 3", 3, 1)
+    assert [line for line in launcher.logs(reference) if line.startswith("start")] == ["start 0", "start 1"]
+
+
+def test_a_job_that_was_handed_over_by_a_call_that_died_is_found(tmp_path: Path) -> None:
+    """The call was killed between sbatch's answer and its own: there is a script, and no reference."""
+    launcher, one = SlurmLauncher(), job(tmp_path, "found", "exit 0", options=("--hold",))
+    first = launcher.start(one)
+    (one.folder / "reference").unlink()
+    assert launcher.start(one) == first
+    launcher.cancel(first)
+
+
+def test_a_job_that_another_has_renamed_is_found_by_its_id(tmp_path: Path) -> None:
+    launcher = SlurmLauncher()
+    reference = launcher.start(job(tmp_path, "old", "exit 0", options=("--hold",)))
+    scontrol("update", f"JobId={reference.id}", "JobName=new")
+    assert launcher.look([reference])[reference].phase is Phase.PENDING
+    launcher.cancel(reference)
+
+
+def test_a_job_that_slurm_never_had_is_gone_beside_one_that_it_has(tmp_path: Path) -> None:
+    launcher = SlurmLauncher()
+    mine = launcher.start(job(tmp_path, "mine", "exit 0", options=("--hold",)))
+    lost = [Reference("slurm", str(900_000 + n), "lost", str(tmp_path)) for n in range(3)]
+    seen = launcher.look([mine, *lost])
+    assert [seen[one].phase for one in (mine, *lost)] == [Phase.PENDING, *[Phase.GONE] * 3]
+    assert launcher.look(lost)[lost[0]].reason == "Slurm knows nothing of job 900000 any more"
+    launcher.cancel(lost[0])
+    launcher.cancel(mine)
+
+
+def test_a_folder_of_any_name_has_its_log(tmp_path: Path) -> None:
+    """Slurm replaces %j in the name of a log, and splits words."""
+    odd = tmp_path / "50%job's \"best\" $HOME"
+    odd.mkdir()
+    launcher = SlurmLauncher()
+    reference = launcher.start(Job(f"odd-{os.getpid()}", ("echo", "here"), odd / "job", odd))
+    until(launcher, reference, Phase.ENDED)
+    assert list(launcher.logs(reference)) == ["here"]
+
+
+@pytest.mark.nightly("Slurm counts whole minutes: the limit of one minute takes up to 90 seconds")
+def test_a_job_that_runs_into_its_walltime_is_no_success(tmp_path: Path) -> None:
+    """It ends itself with 0 when it is told: Slurm calls that TIMEOUT 0:0."""
+    launcher = SlurmLauncher()
+    line = "trap 'exit 0' TERM; trap 'echo warned' USR1; for n in $(seq 900); do sleep 0.2; done"
+    reference = launcher.start(job(tmp_path, "limit", line, walltime=60.0))
+    seen = until(launcher, reference, Phase.ENDED)[-1]
+    assert seen.reason == "TIMEOUT: it ran into its walltime: ask for more with --time"
+    assert seen.code != 0
+    assert "warned" in launcher.logs(reference)

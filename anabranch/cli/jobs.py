@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
-from anabranch.core.job_file import JobFile
+from anabranch.core.job_file import FILE, JobFile
 from anabranch.core.launching import Phase
 from anabranch.core.processes import host_name
 from anabranch.core.runs import LogRow
@@ -62,7 +63,7 @@ def of_run(home: Path, row: FlowRunRow) -> Submitted | None:
     jobs = home / "jobs"
     names = dict.fromkeys([row.job, row.name, *(path.name for path in jobs.glob(f"*-{row.id[-6:]}"))])
     for name in filter(None, names):
-        if (jobs / name / "job.json").exists():
+        if (jobs / name / FILE).exists():
             file = JobFile.read(jobs / name)
             if file.run == row.id:
                 return Submitted(jobs / name, file, script.started(jobs / name))
@@ -124,6 +125,17 @@ def end(records: Records, row: FlowRunRow, sight: Sight, now: float) -> None:
         level = 40
         records.append([LogRow(now, level, "anabranch.job", line, row.id) for line in sight.last])
         records.flush(30.0)
+
+
+def tidy(records: Records, home: Path, before: float) -> None:
+    """Delete the folders of jobs that were submitted before a time and whose runs are not in the record any more."""
+    for path in (home / "jobs").glob(f"*/{FILE}"):
+        try:
+            file = JobFile.read(path.parent)
+        except LaunchError:  # of another program, or damaged: a person looks at it
+            continue
+        if file.submitted < before and records.flow_run(file.run) is None:
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def number(reference: Reference) -> str:

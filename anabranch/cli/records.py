@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from anabranch import settings
-from anabranch.cli import record, tables
+from anabranch.cli import jobs, record, tables
 from anabranch.display import units
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def check(as_json: bool) -> None:
 def compact(blocks: bool, as_json: bool) -> None:
     """Delete runs older than the setting retention_days, and make the record as small as possible.
 
+    The folders of their jobs go with them.
     Programs that record meanwhile wait until it is done, and lose nothing.
     """
     chosen = settings.load()
@@ -63,6 +64,8 @@ def compact(blocks: bool, as_json: bool) -> None:
         if blocks and before is not None:
             _drop_blocks(chosen, records.old_places(before))  # first: afterwards their places are not known
         done = records.compact(before)
+        if before is not None:
+            jobs.tidy(records, chosen.home, before)
     if as_json:
         tables.dump(done._asdict())
         return

@@ -167,3 +167,16 @@ def test_a_job_is_found_by_its_run_and_by_no_other(home: Path) -> None:
     other = FlowRunRow(ID.replace("01a2", "01a3"), "survey", "brisk-otter", states.RUNNING)  # of the same last digits
     assert jobs.of_run(home, other) is None
     assert jobs.of_run(home / "elsewhere", row) is None
+
+
+def test_folders_of_jobs_go_with_their_runs(home: Path) -> None:
+    write(home, **WAITS)
+    kept, gone, young = (home / "jobs" / name for name in (NAME, "gone", "young"))
+    for folder, submitted in ((gone, NOW - 10), (young, NOW + 10)):
+        folder.mkdir()
+        (folder / "log").write_text("words")
+        JobFile("another", "a", "survey", "survey.py", "slurm", folder.name, submitted=submitted).write(folder)
+    (home / "jobs" / "not-ours").mkdir()
+    with SqliteRecords(home / "records.db") as records:
+        jobs.tidy(records, home, NOW)
+    assert sorted(path.name for path in (home / "jobs").iterdir()) == sorted([kept.name, young.name, "not-ours"])

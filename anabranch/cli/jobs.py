@@ -73,7 +73,7 @@ def of_run(home: Path, row: FlowRunRow) -> Submitted | None:
 def look(home: Path, found: Iterable[Submitted]) -> dict[str, Sight]:
     """Return what is seen of jobs, by the ids of their runs; a queue is asked at most once in `every` seconds.
 
-    Inside a job nobody is asked: there may be thousands of them.
+    Inside a job no queue is asked: there may be thousands of jobs.
 
     Raises:
         LaunchError: a queue did not answer.
@@ -94,7 +94,7 @@ def look(home: Path, found: Iterable[Submitted]) -> dict[str, Sight]:
 
 
 def settle(records: Records, home: Path, now: float) -> None:
-    """End the runs whose jobs have ended without them: before the flow began, or with its driver.
+    """End each run that did not end before its job: the flow had not begun, or its driver went with the job.
 
     Raises:
         LaunchError: a queue did not answer; its runs are left as they are.
@@ -128,7 +128,7 @@ def end(records: Records, row: FlowRunRow, sight: Sight, now: float) -> None:
 
 
 def tidy(records: Records, home: Path, before: float) -> None:
-    """Delete the folders of jobs that were submitted before a time and whose runs are not in the record any more."""
+    """Delete the folders of jobs submitted before a time, of runs that are not in the record any more."""
     for path in (home / "jobs").glob(f"*/{FILE}"):
         try:
             file = JobFile.read(path.parent)

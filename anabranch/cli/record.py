@@ -63,7 +63,7 @@ def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | U
 
 
 def _settle(records: Records, home: Path) -> None:
-    """End the runs whose jobs have ended; where a queue does not answer, that is said, and the record is shown."""
+    """End the runs that ended jobs have left; a queue that does not answer is told, and the record is shown."""
     if not (home / "jobs").is_dir():
         return
     from anabranch.cli import jobs

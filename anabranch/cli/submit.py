@@ -138,7 +138,7 @@ def waiting_row(flow: Any, given: dict[str, Any], name: str) -> FlowRunRow:
 
 
 def job_of(row: FlowRunRow, flow: str, home: Path, name: str, words: list[str], asked: dict[str, Any]) -> Job:
-    """Return the job of a run, whose row has the job's name from then on.
+    """Return the job of a run; the run's row has the job's name from then on.
 
     Args:
         flow: its name.

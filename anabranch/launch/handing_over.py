@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anabranch.core.launching import Job
     from anabranch.launch.commands import Ran
 
-_PAUSES = (5.0, 20.0, 20.0)  # seconds before a job is looked for whose submit had no answer
+_PAUSES = (5.0, 20.0, 20.0)  # seconds from a submit without an answer to a look for its job
 
 
 class Queue(Protocol):
@@ -40,7 +40,7 @@ class Queue(Protocol):
     def render(self, job: Job) -> str: ...
 
     def submit(self, job: Job) -> Ran:
-        """Hand a job over, whose script is written."""
+        """Hand a job over; its script is written."""
         ...
 
     def id_of(self, out: str) -> str:

@@ -2,7 +2,7 @@
 
     program A --wants 17, 18--.                          .--> seen of 17, 18
                                \\                        /
-                                file: wanted, seen, when --- whoever finds the answer too old asks once, for all
+                                file: wanted, seen, when --- the first to find the answer too old asks, for all
                                /                        \\
     program B --wants 19------'                          '--> seen of 19
 
@@ -42,7 +42,7 @@ class SharedLook:
 
     Args:
         file: in a folder that is there; it is made, for its owner alone.
-        every: seconds between two questions to the infrastructure, whoever asks.
+        every: seconds between two questions to the infrastructure, by any program.
         now: the time of day.
     """
 
@@ -55,7 +55,7 @@ class SharedLook:
         self._now = now
 
     def look(self, references: Iterable[Reference], *, ask: bool = True) -> dict[Reference, Sight]:
-        """Return what is known of these jobs; a job that nobody has asked for yet is left out.
+        """Return what is known of these jobs; a job that no program has asked for yet is left out.
 
         Args:
             ask: whether to ask the infrastructure where the answer is too old.
@@ -72,7 +72,7 @@ class SharedLook:
             old = not 0 <= now - known["asked"] < self._every
             due = ask and old and any(text in open_ones for text in mine)
             if due:
-                known["asked"] = now  # before the answer: nobody else asks meanwhile
+                known["asked"] = now  # before the answer: no other program asks meanwhile
         if due:
             answer = self._launcher.look([_reference(text) for text in open_ones])
             with self._opened() as known:

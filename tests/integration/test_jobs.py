@@ -1,4 +1,4 @@
-"""What the end of a job means for its run in the record, whoever looks next."""
+"""What the end of a job means for its run in the record, when a command looks next."""
 
 from __future__ import annotations
 

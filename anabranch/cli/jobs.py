@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core import states
@@ -61,12 +62,12 @@ def launcher(kind: str, without: Iterable[str] = ()) -> Launcher:
 def of_run(home: Path, row: FlowRunRow) -> Submitted | None:
     """Return the job that was submitted for a run; None for a run that was begun where it was typed."""
     jobs = home / "jobs"
-    names = dict.fromkeys([row.job, row.name, *(path.name for path in jobs.glob(f"*-{row.id[-6:]}"))])
-    for name in filter(None, names):
-        if (jobs / name / FILE).exists():
-            file = JobFile.read(jobs / name)
+    likely = (jobs / name for name in (row.job, row.name) if name)
+    for folder in chain(likely, jobs.glob(f"*-{row.id[-6:]}")):
+        if (folder / FILE).exists():
+            file = JobFile.read(folder)
             if file.run == row.id:
-                return Submitted(jobs / name, file, script.started(jobs / name))
+                return Submitted(folder, file, script.started(folder))
     return None
 
 

@@ -13,7 +13,7 @@ import click
 from anabranch import settings
 from anabranch.cli import record, tables
 from anabranch.core import secrets
-from anabranch.core.states import CANCELLED, FIRST_TERMINAL
+from anabranch.core.states import CANCELLED, CRASHED, FIRST_TERMINAL, SUSPENDED
 from anabranch.display import summary, units
 
 if TYPE_CHECKING:
@@ -215,20 +215,31 @@ def cancel(run: str) -> None:
     """Ask a running flow to stop; its driver notices within a second. The job of one that waits is cancelled."""
     with record.opened_run(run) as (records, row):
         if row.state >= FIRST_TERMINAL:
-            raise click.ClickException(f"flow run {row.name!r} has already ended as {record.state_of(row)}")
-        if row.job and _cancel_job(records, row):
-            click.echo(f"flow run {row.name!r} is cancelled, and so is its job, which had not begun it")
+            ended = f"flow run {row.name!r} has already ended as {record.state_of(row)}"
+            if row.state not in (CRASHED, SUSPENDED) or not _cancel_job(row):
+                raise click.ClickException(ended)
+            click.echo(f"{ended}; its job, which would have gone on with it, is cancelled")
             return
+        if row.job:
+            _cancel_job(row)
+            if records.end(row, CANCELLED, "cancelled before its job began it"):
+                click.echo(f"flow run {row.name!r} is cancelled, and so is its job, which had not begun it")
+                return
         if not records.request_cancel(row.id):
             raise click.ClickException(f"flow run {row.name!r} ended meanwhile")
     click.echo(f"flow run {row.name!r} is asked to stop; `anabranch run show {row.name}` tells when it has")
 
 
-def _cancel_job(records: Records, row: FlowRunRow) -> bool:
-    """Cancel the job that a run waits for; False where its driver has begun meanwhile, and is to be asked."""
+def _cancel_job(row: FlowRunRow) -> bool:
+    """Cancel the job of a run; returns whether there is one that may still start it."""
     from anabranch.cli import jobs
 
-    found = jobs.of_run(settings.load().home, row)
-    if found is not None and found.reference is not None:
-        jobs.launcher(found.reference.kind).cancel(found.reference)
-    return records.end(row, CANCELLED, "cancelled before its job began it")
+    home = settings.load().home
+    found = jobs.of_run(home, row)
+    if found is None or found.reference is None:
+        return False
+    seen = jobs.look(home, [found]).get(row.id)
+    if seen is not None and seen.phase in jobs.OVER:
+        return False
+    jobs.launcher(found.reference.kind).cancel(found.reference)
+    return True

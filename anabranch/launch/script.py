@@ -80,9 +80,10 @@ def write_script(job: Job, text: str) -> None:
     """Write the script into the job's folder, which is made. Raises LaunchError where that cannot be."""
     try:
         job.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = job.folder / SCRIPT
-        with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o700), "w", encoding="utf-8") as file:
+        new = job.folder / f".{SCRIPT}.{os.getpid()}"
+        with open(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o700), "w", encoding="utf-8") as file:
             file.write(text)
+        new.replace(job.folder / SCRIPT)  # in one step: a shell that reads the earlier one reads it to its end
         (job.folder / LOG).touch(0o600)
     except OSError as error:
         raise LaunchError(f"the folder of job {job.name!r}, {job.folder}, cannot be written: {error}") from error

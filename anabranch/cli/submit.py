@@ -155,7 +155,7 @@ def job_of(row: FlowRunRow, flow: str, home: Path, name: str, words: list[str], 
     if folder.exists():
         raise click.ClickException(f"there is a job {name!r} already, in {folder}: take another --name")
     row.host = f"{JOB}{name}"
-    command = (sys.executable, "-P", "-m", "anabranch", "resume", row.id)
+    command = (sys.executable, "-P", "-m", "anabranch", "pilot", *words, "--job", str(folder))
     environment = {"ANABRANCH_HOME": str(home), "PYTHONUNBUFFERED": "1"}
     resources = Resources(asked["nodes"], asked["cpus"], asked["memory"], asked["gpus"])
     return Job(

@@ -10,7 +10,7 @@ import click
 from anabranch import settings
 from anabranch.cli import jobs, record
 from anabranch.core.errors import LaunchError
-from anabranch.core.states import CRASHED, FIRST_TERMINAL, SUSPENDED
+from anabranch.core.states import FIRST_TERMINAL
 from anabranch.launch import script
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def follow(run: str, level: int) -> None:
                     click.echo(line)
                 if over and not (found and _goes_on(home, now, found)):
                     return
-                if found and now.job and (words := jobs.looked(home, found)) != said:
+                if found and now.job and (words := jobs.looked(home, now, found)) != said:
                     said = words
                     click.echo(f"job {said}", err=True)
                 if found and now.job:
@@ -52,14 +52,11 @@ def follow(run: str, level: int) -> None:
 
 
 def _goes_on(home: Path, row: FlowRunRow, found: jobs.Submitted) -> bool:
-    """Return whether the job of an ended run starts it once more: after its walltime, or the loss of a node."""
-    if row.state not in (CRASHED, SUSPENDED):
-        return False
+    """Return whether an ended run may start once more; where the queue does not answer, it may."""
     try:
-        seen = jobs.look(home, [found]).get(row.id)
+        return jobs.goes_on(home, row, found)
     except LaunchError:
         return True
-    return seen is not None and seen.phase not in jobs.OVER
 
 
 def _settle(records: Records, home: Path) -> None:

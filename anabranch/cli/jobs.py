@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 KINDS = ("process", "slurm", "pbs")
 SILENT = 20.0  # seconds; a driver without a sign of life for so long may have gone with its job
 OVER = (Phase.ENDED, Phase.GONE)
+# In these a job that starts again goes on with its run: after a requeue, its walltime, the loss of a node.
+RESUMED = (states.CRASHED, states.CANCELLED, states.SUSPENDED)
 _TELLING = 5  # last lines of a log that go into a run's message
 _MANY = 1000  # open runs that are looked at
 every = EVERY  # seconds between two questions to a queue
@@ -74,7 +76,7 @@ def of_run(home: Path, row: FlowRunRow) -> Submitted | None:
 def look(home: Path, found: Iterable[Submitted]) -> dict[str, Sight]:
     """Return what is seen of jobs, by the ids of their runs; a queue is asked at most once in `every` seconds.
 
-    Inside a job no queue is asked: there may be thousands of jobs.
+    In a batch job no queue is asked: there may be thousands of such jobs.
 
     Raises:
         LaunchError: a queue did not answer.
@@ -89,9 +91,20 @@ def look(home: Path, found: Iterable[Submitted]) -> dict[str, Sight]:
             answer = launcher(kind).look(runs)
         else:
             shared = SharedLook(launcher(kind), home / "jobs" / f".queue-{kind}-{host_name()}", every=every)
-            answer = shared.look(runs, ask="SLURM_JOB_ID" not in os.environ and "PBS_JOBID" not in os.environ)
+            answer = shared.look(runs, ask=not in_batch())
         seen |= {runs[reference]: sight for reference, sight in answer.items()}
     return seen
+
+
+def in_batch() -> bool:
+    """Return whether this program runs in a batch job; a shell in an allocation, of salloc, is none."""
+    return os.environ.get("ENVIRONMENT") == "BATCH" or os.environ.get("PBS_ENVIRONMENT") == "PBS_BATCH"
+
+
+def cancel(found: Submitted) -> None:
+    """Cancel a job, if it was started. Raises LaunchError."""
+    if found.reference is not None:
+        launcher(found.reference.kind).cancel(found.reference)
 
 
 def settle(records: Records, home: Path, now: float) -> None:
@@ -148,13 +161,31 @@ def told(sight: Sight | None) -> str:
     """Return what is seen of a job, in words."""
     if sight is None:
         return "not looked at yet"
-    again = f", started again {sight.restarts} times" if sight.restarts else ""
+    again = f", started again (restart {sight.restarts})" if sight.restarts else ""
     return f"{sight.phase.value}{again}{f': {sight.reason}' if sight.reason else ''}"
 
 
-def looked(home: Path, found: Submitted) -> str:
-    """Return what is seen of one job, in words; also that its queue did not answer."""
+def goes_on(home: Path, row: FlowRunRow, found: Submitted) -> bool:
+    """Return whether the job of an ended run may start it once more.
+
+    Raises:
+        LaunchError: its queue did not answer.
+    """
+    if row.state not in RESUMED or not row.pid:
+        return False
+    sight = look(home, [found]).get(found.file.run)
+    return sight is None or sight.phase not in OVER
+
+
+def looked(home: Path, row: FlowRunRow, found: Submitted) -> str:
+    """Return what is seen of a run's job, in words; also that its queue did not answer.
+
+    Nothing is said of a job while its driver is alive, or when it is done: the last look may be older than that.
+    """
     try:
-        return told(look(home, [found]).get(found.file.run))
+        sight = look(home, [found]).get(found.file.run)
     except LaunchError as error:
         return str(error)
+    if row.job or row.state in RESUMED or (sight is not None and sight.phase in OVER and sight.code != 0):
+        return told(sight)
+    return ""

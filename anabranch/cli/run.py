@@ -13,7 +13,7 @@ import click
 from anabranch import settings
 from anabranch.cli import record, tables
 from anabranch.core import secrets
-from anabranch.core.states import CANCELLED, CRASHED, FIRST_TERMINAL, SUSPENDED
+from anabranch.core.states import CANCELLED, FIRST_TERMINAL
 from anabranch.display import summary, units
 
 if TYPE_CHECKING:
@@ -163,8 +163,9 @@ def _job(row: FlowRunRow) -> str:
     found = jobs.of_run(home, row)
     if found is None:
         return ""
-    number = jobs.number(found.reference) if found.reference else "not started"
-    return f"{found.file.kind} {number}: {jobs.looked(home, found)}\n{'':<11} {found.folder}"
+    named = f"{found.file.kind} {jobs.number(found.reference) if found.reference else '(not started)'}"
+    seen = jobs.looked(home, row, found)
+    return f"{named}{f': {seen}' if seen else ''}\n{'':<11} {found.folder}"
 
 
 def _parameters(row: FlowRunRow) -> str:
@@ -213,33 +214,24 @@ def _level(name: str) -> int:
 @click.argument("run")
 def cancel(run: str) -> None:
     """Ask a running flow to stop; its driver notices within a second. The job of one that waits is cancelled."""
+    from anabranch.cli import jobs
+
+    home = settings.load().home
     with record.opened_run(run) as (records, row):
+        found = jobs.of_run(home, row)
         if row.state >= FIRST_TERMINAL:
             ended = f"flow run {row.name!r} has already ended as {record.state_of(row)}"
-            if row.state not in (CRASHED, SUSPENDED) or not _cancel_job(row):
+            if found is None or not jobs.goes_on(home, row, found):
                 raise click.ClickException(ended)
+            jobs.cancel(found)
             click.echo(f"{ended}; its job, which would have gone on with it, is cancelled")
             return
         if row.job:
-            _cancel_job(row)
+            if found is not None:
+                jobs.cancel(found)
             if records.end(row, CANCELLED, "cancelled before its job began it"):
                 click.echo(f"flow run {row.name!r} is cancelled, and so is its job, which had not begun it")
                 return
         if not records.request_cancel(row.id):
             raise click.ClickException(f"flow run {row.name!r} ended meanwhile")
     click.echo(f"flow run {row.name!r} is asked to stop; `anabranch run show {row.name}` tells when it has")
-
-
-def _cancel_job(row: FlowRunRow) -> bool:
-    """Cancel the job of a run; returns whether there is one that may still start it."""
-    from anabranch.cli import jobs
-
-    home = settings.load().home
-    found = jobs.of_run(home, row)
-    if found is None or found.reference is None:
-        return False
-    seen = jobs.look(home, [found]).get(row.id)
-    if seen is not None and seen.phase in jobs.OVER:
-        return False
-    jobs.launcher(found.reference.kind).cancel(found.reference)
-    return True

@@ -85,6 +85,8 @@ def command(
     `anabranch submit slurm survey.py -p folder=src --nodes 2 --time 1:00:00` submits one job. The run is in the record
     from now on: `anabranch runs`, `run show`, `run logs -f` and `run cancel` know it while it waits.
     """
+    if wait and jobs.in_batch():
+        raise click.UsageError("--wait would keep this job's processors idle until another job has ended: leave it out")
     flow = load.flow_of(target)
     given = checked(flow, load.parameters(flow, params))
     home = settings.load().home
@@ -198,18 +200,15 @@ def waited(home: Path, row: FlowRunRow) -> int:
         while True:
             try:
                 jobs.settle(records, home, time.time())
-                found = jobs.of_run(home, row)
-                seen = None if found is None else jobs.look(home, [found]).get(row.id)
+                now = records.flow_run(row.id) or row
+                found = jobs.of_run(home, now)
+                if now.state >= states.FIRST_TERMINAL and not (found and jobs.goes_on(home, now, found)):
+                    return _told_end(now)
+                job = found and jobs.looked(home, now, found)
+                words = f"job {job}" if job else f"run {now.state_name}"
             except LaunchError as error:
-                seen = None
-                click.echo(str(error), err=True)
-            now = records.flow_run(row.id) or row
-            over = now.state >= states.FIRST_TERMINAL
-            goes_on = now.state in (states.CRASHED, states.SUSPENDED) and not (seen and seen.phase in jobs.OVER)
-            if over and not goes_on:
-                return _told_end(now)
-            words = f"job {jobs.told(seen)}" if now.job else f"run {now.state_name}"
-            if words != said and (seen is not None or not now.job):
+                words = str(error)
+            if words != said:
                 said = words
                 click.echo(words, err=True)
             time.sleep(LOOK_SECONDS)

@@ -49,6 +49,8 @@ class Queue:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [n for n in os.environ if n.startswith(("ANABRANCH_", "SLURM_"))]:
         monkeypatch.delenv(name)
+    for name in ("ENVIRONMENT", "PBS_ENVIRONMENT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path))
     folder = tmp_path / "jobs" / NAME
     folder.mkdir(parents=True)
@@ -143,9 +145,9 @@ def test_a_queue_that_does_not_answer_ends_no_run_and_hides_no_record(home: Path
     assert "brisk-otter  survey  Scheduled" in done.stdout
 
 
-@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "PBS_JOBID"])
-def test_nobody_asks_from_inside_a_job(home: Path, queue: Queue, monkeypatch: Any, variable: str) -> None:
-    monkeypatch.setenv(variable, "17")
+@pytest.mark.parametrize(("variable", "value"), [("ENVIRONMENT", "BATCH"), ("PBS_ENVIRONMENT", "PBS_BATCH")])
+def test_no_batch_job_asks(home: Path, queue: Queue, monkeypatch: Any, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
     write(home, **WAITS)
     queue.shows = OUT
     assert settled(home).state == states.SCHEDULED
@@ -180,3 +182,31 @@ def test_folders_of_jobs_go_with_their_runs(home: Path) -> None:
     with SqliteRecords(home / "records.db") as records:
         jobs.tidy(records, home, NOW)
     assert sorted(path.name for path in (home / "jobs").iterdir()) == sorted([kept.name, young.name, "not-ours"])
+
+
+def test_a_run_that_ended_is_gone_on_with_while_its_job_may_start_again(home: Path, queue: Queue) -> None:
+    def row(state: int, pid: int = 5) -> FlowRunRow:
+        return FlowRunRow(ID, "survey", "brisk-otter", state, pid=pid, host="node7")
+
+    found = jobs.of_run(home, row(states.CANCELLED))
+    assert found is not None
+    queue.shows = Sight(Phase.PENDING, "BeginTime", restarts=1)
+    for state in (states.CRASHED, states.CANCELLED, states.SUSPENDED):
+        assert jobs.goes_on(home, row(state), found)
+        assert jobs.looked(home, row(state), found) == "pending, started again (restart 1): BeginTime"
+        assert not jobs.goes_on(home, row(state, pid=0), found)  # it never began
+    for state in (states.COMPLETED, states.FAILED):
+        assert not jobs.goes_on(home, row(state), found)
+        assert jobs.looked(home, row(state), found) == ""  # the look may be older than the run's end
+
+
+def test_the_job_that_would_go_on_with_an_ended_run_is_cancelled(
+    home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[jobs.Submitted] = []
+    monkeypatch.setattr(jobs, "cancel", cancelled.append)
+    write(home, state=states.SUSPENDED, host="node7", pid=5, ended=NOW)
+    queue.shows = Sight(Phase.PENDING, "BeginTime", restarts=1)
+    done = CliRunner().invoke(cli, ["run", "cancel", "brisk-otter"])
+    assert "has already ended as Suspended; its job, which would have gone on with it, is cancelled" in done.output
+    assert [one.reference and one.reference.id for one in cancelled] == ["17"]

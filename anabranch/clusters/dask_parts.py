@@ -11,7 +11,7 @@ import dask
 import distributed
 
 from anabranch.clusters.local import CONFIG, LOOK_SECONDS, STOPPED_LOOKS, end_stopped
-from anabranch.clusters.shares import one_each, worker_memory
+from anabranch.clusters.shares import one_each, workers_in
 
 if TYPE_CHECKING:
     from anabranch.clusters.rendezvous import Rendezvous
@@ -82,17 +82,17 @@ class DaskHead:
 async def work(place: Set, address: str, ours: str, found: Rendezvous, folder: str) -> str:
     """Start a worker a processor, and wait until all of them have gone; returns why, "" for a usual end."""
     logging.getLogger("distributed").setLevel(QUIET)
-    memory = worker_memory(place.memory, place.cpus, beside_driver=place.beside_driver)
+    workers, memory = workers_in(place.memory, place.cpus, beside_driver=place.beside_driver)
     with dask.config.set(SETTINGS):
         nannies = [
             distributed.Nanny(
                 address, nthreads=1, name=f"{place.name}-{n}", host=f"tls://{ours}", security=security_of(found),
-                memory_limit=memory or "auto", local_directory=folder, death_timeout=JOIN_SECONDS, preload=[PRELOAD],
+                memory_limit=memory or None, local_directory=folder, death_timeout=JOIN_SECONDS, preload=[PRELOAD],
                 dashboard=False, dashboard_address="127.0.0.1:0", silence_logs=QUIET,
                 resources={"cpus": 1, **({"gpus": 1} if device else {})},
                 env={} if device is None else {"CUDA_VISIBLE_DEVICES": device, "ROCR_VISIBLE_DEVICES": device},
             )
-            for n, device in enumerate(one_each(place.devices, place.cpus))
+            for n, device in enumerate(one_each(place.devices, workers))
         ]  # fmt: skip
         watch = asyncio.create_task(_end_stopped(nannies))
         try:

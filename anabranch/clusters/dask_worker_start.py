@@ -6,12 +6,14 @@ still waits for these. They are handled, not ignored: programs that tasks start 
 
 from __future__ import annotations
 
+import logging
 import signal
 from typing import Any
 
 
 def dask_setup(worker: Any) -> None:
     """Dask calls this before the worker connects."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # the runner tells what matters
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _nothing)
 

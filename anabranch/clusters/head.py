@@ -233,6 +233,7 @@ def main(options: dict[str, Any]) -> None:
         found = Rendezvous((), certificate, key, token)
         os.write(plan.out, json.dumps({"certificate": certificate, "key": key, "token": token}).encode() + b"\n")
         with scratch(f"ab-{plan.job}", short=plan.engine == RAY) as folder:
+            os.environ["TMPDIR"] = folder
             asyncio.run(_run(plan, found, folder))
     except AnabranchError as error:
         with contextlib.suppress(OSError):

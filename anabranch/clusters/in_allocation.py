@@ -226,6 +226,7 @@ class SlurmAllocation(AllocationCluster):
             )
         home = Path(os.environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser()
         place = Path(folder) if folder is not None else home / "jobs"
-        name = f"slurm-{allocation.job}.{allocation.restarts}-{os.getpid()}"
-        super().__init__(allocation, engine, place / f"{name}.json", interface=interface, timeout=timeout)
+        start = f"{allocation.job}.{allocation.restarts}"
+        file = place / f"slurm-{allocation.job}-{os.getpid()}" / start / "driver.json"
+        super().__init__(allocation, engine, file, interface=interface, timeout=timeout)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anabranch.clusters.shares import Set
 
 UP_SECONDS = 120.0
-CLOSE_SECONDS = 10.0
+CLOSE_SECONDS = 3.0
 HEAD_SILENT_SECONDS = 20  # a node ends after so long without its head, should it miss the end of its line
 _START = "import sys; from ray.scripts.scripts import main; sys.argv[0] = 'ray'; main()"
 

@@ -18,6 +18,7 @@ DASK, RAY = "dask", "ray"
 _DRIVERS_PART = 0.1  # of a node's memory, for driver and scheduler; within these bounds
 _LEAST, _MOST = 512 << 20, 4 << 30
 _SETS_PART = 0.03  # for the program that watches a set's workers
+_A_WORKER = 256 << 20  # the least that a worker lives in
 # A step that is told its size would take these for a second, different answer; the binding is that of the script's.
 _TAKEN_BACK = (
     "SLURM_CPU_BIND", "SLURM_CPUS_PER_TASK", "SLURM_EXPORT_ENV", "SLURM_GPU_BIND", "SLURM_MEM_BIND", "SLURM_MEM_PER",
@@ -92,10 +93,17 @@ def step_environment(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if not name.startswith(_TAKEN_BACK)}
 
 
-def worker_memory(memory: int, workers: int, *, beside_driver: bool) -> int:
-    """Return the bytes for each worker of a set, so that all of them and what watches them fit; 0: not known."""
+def workers_in(memory: int, cpus: int, *, beside_driver: bool) -> tuple[int, int]:
+    """Return how many workers a set has, and the bytes for each, so that they and what watches them fit.
+
+    One a processor, unless memory is too short for so many. 0 bytes: the memory is not known, or too short for one;
+    then the batch system's limit is the only one.
+    """
     kept = memory * _SETS_PART + (min(_MOST, max(_LEAST, memory * _DRIVERS_PART)) if beside_driver else 0)
-    return int(max(memory - kept, memory / 2)) // workers
+    free = int(max(memory - kept, memory / 2))
+    workers = max(1, min(cpus, free // _A_WORKER)) if memory else cpus
+    each = free // workers
+    return workers, each if each >= _A_WORKER else 0
 
 
 def devices_of(env: Mapping[str, str], told: int, place: int, sets: int) -> list[str]:

@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.pilot.conftest import mine, until
+from tests.integration.pilot.conftest import ROOT, mine, until
 
 if TYPE_CHECKING:
     from tests.integration.pilot.conftest import Jobs
@@ -132,3 +133,77 @@ def requeue(jobs: Jobs, job: str) -> None:
     until(lambda: jobs.state(job) == "PENDING", jobs.log, job)
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
     until(lambda: jobs.state(job) != "PENDING", jobs.log, job)
+
+
+def test_where_several_machines_share_the_record_each_driver_has_a_file(jobs: Jobs) -> None:
+    job = jobs.submit(pilot(jobs), "--ntasks=1", before="export ANABRANCH_RECORDS_SHARED=true")
+    jobs.completed(job)
+    told(jobs, job)
+    assert f"record: {jobs.home}/records.db.d (a network file system: a file for each driver)" in jobs.log(job)
+    assert [file.suffix for file in (jobs.home / "records.db.d").iterdir()] == [".db"]
+
+
+def test_processors_that_the_kernel_withholds_are_not_used(jobs: Jobs) -> None:
+    """Slurm's count is that of the node; the process may use one."""
+    job = jobs.submit(pilot(jobs), "--ntasks=4", before="taskset -p -c 0 $$ > /dev/null")
+    jobs.completed(job)
+    places = told(jobs, job)["places"]
+    assert isinstance(places, list)
+    assert "1 node, 1 processors" in jobs.log(job)
+    assert len({one["pid"] for one in places}) == 1
+
+
+def test_a_job_whose_shell_has_no_environment(jobs: Jobs) -> None:
+    """No conda, no PATH to the interpreter: the script names it."""
+    job = jobs.submit(pilot(jobs, "--runner", "dask"), "--ntasks=2", f"--export=SLURM_CONF={os.environ['SLURM_CONF']}")
+    jobs.completed(job)
+    told(jobs, job)
+
+
+def test_variables_of_the_job_that_speak_against_the_step(jobs: Jobs) -> None:
+    words = "export SLURM_MEM_PER_CPU=1000 SLURM_EXPORT_ENV=NONE SLURM_CPU_BIND=rank SLURM_NTASKS_PER_NODE=1"
+    job = jobs.submit(pilot(jobs, "--runner", "dask"), "--ntasks=2", before=words)
+    jobs.completed(job)
+    told(jobs, job)
+
+
+@pytest.mark.dask
+def test_a_program_in_an_interactive_allocation(jobs: Jobs) -> None:
+    program = jobs.folder / "program.py"
+    program.write_text(
+        "from anabranch import DaskRunner, SlurmAllocation\n"
+        "from tests.integration.pilot.flows import squares\n"
+        "with SlurmAllocation() as cluster:\n"
+        f"    print(squares.with_options(runner=DaskRunner(cluster=cluster))({N}, {str(jobs.folder / 'out')!r}))\n"
+    )
+    asked = ["salloc", "--ntasks=2", "--cpus-per-task=2", "--time=10", sys.executable, str(program)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "ANABRANCH_HOME": str(jobs.home), "TMPDIR": str(jobs.tmp)}
+    done = subprocess.run(asked, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == str(sum(x * x for x in range(N)))
+    assert ranks(told(jobs, "")) == {"0", "1"}
+    assert [file for file in jobs.left() if "jobs" in file or "tmp/" in file] == ["home/jobs"]
+
+
+def test_another_parameter_than_the_flow_has_is_an_error_at_once(jobs: Jobs) -> None:
+    job = jobs.submit(jobs.pilot("squares", "-p", "m=1", "--runner", "dask"), "--ntasks=2")
+    assert jobs.ended(job) == ["FAILED"]
+    assert "has no parameter 'm'; there are: n, out" in jobs.log(job)
+
+
+def test_workers_that_cannot_be_started_are_told_of(jobs: Jobs) -> None:
+    """As in a container without Slurm."""
+    job = jobs.submit(pilot(jobs, "--runner", "dask"), "--ntasks=2", before="export PATH=/none")
+    assert jobs.ended(job) == ["FAILED"]
+    assert "there is no srun here to start workers on the nodes" in jobs.log(job)
+
+
+@pytest.mark.nightly("100,000 items: a minute and more on each engine")
+@pytest.mark.parametrize("runner", ["dask", "ray"])
+def test_many_items_in_one_job(jobs: Jobs, runner: str) -> None:
+    line = jobs.pilot("squares", "-p", "n=100000", "-p", f"out={jobs.folder}/out", "--runner", runner)
+    job = jobs.submit(line, *TWO_SETS)
+    jobs.completed(job)
+    assert json.loads((jobs.folder / "out").read_text())["sum"] == sum(x * x for x in range(100_000))
+    assert len([file for file in jobs.left() if (jobs.folder / file).is_file()]) < 20
+    assert os.listdir(jobs.tmp) == []

@@ -11,7 +11,7 @@ from anabranch.clusters.shares import (
     step_command,
     step_environment,
     steps_of,
-    worker_memory,
+    workers_in,
 )
 from anabranch.core.allocation import Allocation, Node
 
@@ -65,14 +65,20 @@ def test_what_the_job_says_of_its_own_sizes_is_kept_from_the_step() -> None:
 @pytest.mark.parametrize("beside", [True, False])
 @pytest.mark.parametrize("workers", [1, 7, 128])
 def test_workers_and_driver_fit_into_the_nodes_memory(memory: int, beside: bool, workers: int) -> None:
-    each = worker_memory(memory, workers, beside_driver=beside)
-    assert 0 < each * workers <= memory * 0.97
+    workers, each = workers_in(memory, workers, beside_driver=beside)
+    assert each >= 256 << 20
+    assert each * workers <= memory * 0.97
     if beside and memory >= 4 * GIB:
         assert memory - each * workers >= 512 << 20
 
 
 def test_memory_that_is_not_known_is_no_limit() -> None:
-    assert worker_memory(0, 4, beside_driver=True) == 0
+    assert workers_in(0, 4, beside_driver=True) == (4, 0)
+
+
+def test_where_memory_is_short_there_are_fewer_workers() -> None:
+    assert workers_in(GIB, 128, beside_driver=False) == (3, int(GIB * 0.97) // 3)
+    assert workers_in(100 << 20, 128, beside_driver=False) == (1, 0)
 
 
 def test_each_accelerator_goes_to_one_worker() -> None:

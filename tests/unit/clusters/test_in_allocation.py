@@ -1,0 +1,77 @@
+"""What the process of a cluster is ordered to do, by where the driver runs; and what a set finds on its node."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from anabranch import SlurmAllocation
+from anabranch.clusters.in_allocation import plan_of
+from anabranch.clusters.node import Orders, place_of
+from anabranch.core.allocation import Allocation, Node
+from anabranch.core.errors import LaunchError
+
+GIB = 1 << 30
+TWO = (Node("a", 8, 16 * GIB, 2), Node("b", 8, 16 * GIB, 2))
+
+
+def orders(command: list[str]) -> dict[str, object]:
+    found: dict[str, object] = json.loads(command[-1])
+    return found
+
+
+def test_the_script_of_a_job_brings_workers_to_all_its_nodes() -> None:
+    plan = plan_of(Allocation("slurm", "7", 1, TWO, "a"), "dask", "/home/f", "", 60.0, 5)
+    [command] = plan.commands
+    assert command[0] == "srun"
+    assert (plan.sets, plan.local, plan.job) == (2, False, "7.1")
+    told = orders(list(command))
+    assert (told["cpus"], told["memory"], told["gpus"], told["file"]) == (8, 16 * GIB, 2, "/home/f")
+
+
+def test_on_one_node_nothing_listens_on_a_network() -> None:
+    assert plan_of(Allocation("slurm", "7", 0, TWO[:1], "a"), "dask", "/f", "", 60.0, 5).local
+
+
+def test_beside_the_nodes_all_workers_are_elsewhere() -> None:
+    """A shell of `salloc` on a login node."""
+    plan = plan_of(Allocation("slurm", "7", 0, TWO[:1], ""), "ray", "/f", "", 60.0, 5)
+    assert (plan.cpus, plan.gpus, plan.local) == (0, 0, False)
+    assert [command[0] for command in plan.commands] == ["srun"]
+
+
+def test_under_the_users_own_srun_the_other_tasks_come_by_themselves() -> None:
+    allocation = Allocation("slurm", "7", 0, (Node("a", 8, 16 * GIB, 0, 2),), "a", None, 0, 2, 4)
+    plan = plan_of(allocation, "dask", "/f", "", 60.0, 5)
+    [command] = plan.commands
+    assert command[0] != "srun"
+    assert (orders(list(command))["cpus"], plan.sets) == (4, 2)
+    assert plan_of(allocation, "ray", "/f", "", 60.0, 5).commands == []
+
+
+def test_other_nodes_of_pbs_are_out_of_reach() -> None:
+    with pytest.raises(LaunchError, match=r"job 8.h has 2 nodes, and anabranch starts workers .* in Slurm alone"):
+        plan_of(Allocation("pbs", "8.h", 0, TWO, "a"), "dask", "/f", "", 60.0, 5)
+
+
+def test_what_the_kernel_grants_on_a_node_wins() -> None:
+    told = Orders("dask", "/f", "7.0", 8, 16 * GIB, 2, 1, driver="a")
+    place = place_of(told, {"SLURM_PROCID": "3"}, "b", 2, 4 * GIB)
+    assert place == ("b-3", 2, 4 * GIB, ["0", "1"], False)
+    assert place_of(told, {}, "a", 64, 0).memory == 16 * GIB
+
+
+def test_sets_of_one_node_share_its_memory_and_its_accelerators() -> None:
+    told = Orders("dask", "/f", "7.0", 4, 0, 2, 2)
+    env = {"SLURM_LOCALID": "1", "CUDA_VISIBLE_DEVICES": "6,7"}
+    place = place_of(told, env, "b", 8, 16 * GIB)
+    assert (place.cpus, place.memory, place.devices) == (4, 8 * GIB, ["7"])
+
+
+def test_outside_of_a_job_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(LaunchError, match=r"runs in no Slurm job .*: start it within `salloc` or `sbatch`, or use Sl"):
+        SlurmAllocation()
+    with pytest.raises(ValueError, match='engine is "dask" or "ray"'):
+        SlurmAllocation("spark")

@@ -68,7 +68,7 @@ def place_said(where: str | os.PathLike[str], *, shared: str = "auto") -> str:
     path = Path(where).expanduser().absolute()
     if _in_folder(path, shared):
         return f"{folder_of(path)} (a network file system: a file for each driver)"
-    return f"{path} (a file system of this machine: other nodes do not see it)"
+    return f"{path} (on this machine alone)"
 
 
 def folder_of(path: Path) -> Path:

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import importlib
 import json
+import math
 import os
 import resource
 import signal
@@ -94,6 +95,7 @@ class Head:
         self._up = asyncio.Event()
         self._steps: list[subprocess.Popen[bytes]] = []
         self._troubles: list[str] = []
+        self._inside = int(plan.engine == RAY and plan.cpus > 0)  # a set that is the head's own
         self._host = LOOPBACK if plan.local else "0.0.0.0"
         self._context = both_show(found, folder, server=True)
         self._engine: Engine
@@ -122,7 +124,11 @@ class Head:
             await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
             if not over.is_set():
                 self._tell(up=starting.result())
-                await self._hold(over)
+                try:
+                    await self._hold(over)
+                except RunnerError as error:
+                    say(str(error))  # the driver hears from its runner only that the cluster is gone
+                    raise
             starting.cancel()
         finally:
             loop.remove_reader(0)
@@ -169,11 +175,23 @@ class Head:
             raise RunnerError(f"{what} within {self._plan.patience:.0f} s{why}; the driver listens on {listed}")
 
     async def _hold(self, over: asyncio.Event) -> None:
+        """Pass the time until stdin ends; raises RunnerError when all workers are gone for good."""
+        late = time.monotonic() + self._plan.patience
         while not over.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), LOOK_SECONDS)
             if self._engine.lost:
                 raise RunnerError(self._engine.lost)
+            if not self._inside and all(step.poll() is not None for step in self._steps):
+                raise RunnerError("all sets of workers have ended; their own words are in the job's log")
+            if time.monotonic() > late:
+                late = math.inf
+                self._tell_missing()
+
+    def _tell_missing(self) -> None:
+        came = self._hub.came + self._inside
+        if came < self._plan.sets:
+            say(f"{self._plan.sets - came} of {self._plan.sets} sets of workers have not come; the others go on")
 
     async def _go(self, by: str) -> str:
         if not self._first.done():
@@ -237,9 +255,14 @@ def main(options: dict[str, Any]) -> None:
             asyncio.run(_run(plan, found, folder))
     except AnabranchError as error:
         with contextlib.suppress(OSError):
-            os.write(plan.out, json.dumps({"failed": str(error), "missing": isinstance(error, ImportError)}).encode())
-            os.write(plan.out, b"\n")
+            news = json.dumps({"failed": str(error), "missing": isinstance(error, ImportError)})
+            os.write(plan.out, news.encode() + b"\n")
     os._exit(0)  # what did not answer keeps nothing waiting
+
+
+def say(text: str) -> None:
+    """Write into the job's log."""
+    print(f"anabranch: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 async def _run(plan: Plan, found: Rendezvous, folder: str) -> None:

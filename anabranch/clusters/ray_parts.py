@@ -44,9 +44,14 @@ def start_command(folder: str, ip: str, cpus: int, gpus: int, address: str = "")
     where = [f"--address={address}"] if address else ["--head", "--port=0", "--include-dashboard=false"]
     return [
         sys.executable, "-P", "-c", _START, "start", *where, f"--node-ip-address={ip}", f"--num-cpus={cpus}",
-        f"--num-gpus={gpus}", f"--temp-dir={folder}", "--min-worker-port=0", "--max-worker-port=0",
+        f"--num-gpus={gpus}", f"--temp-dir={own_folder(folder)}", "--min-worker-port=0", "--max-worker-port=0",
         "--disable-usage-stats", "--log-style=record", "--block",
     ]  # fmt: skip
+
+
+def own_folder(folder: str) -> str:
+    """Return where Ray's files are: it opens its folder to all users, so that lies in one that is not."""
+    return os.path.join(folder, "r")
 
 
 def outward(ip: str) -> str:
@@ -63,6 +68,7 @@ class Processes:
 
     @classmethod
     async def start(cls, command: list[str], folder: str, env: Mapping[str, str]) -> Processes:
+        os.mkdir(own_folder(folder))
         log = Path(folder, "start.log")
         with open(log, "wb") as file:  # noqa: ASYNC230 - on this node's own disk
             process = await asyncio.create_subprocess_exec(
@@ -84,7 +90,8 @@ class Processes:
         """Return where the head listens; "" while it is not up."""
         try:
             up = "Ray runtime started" in self._log.read_text(errors="replace")
-            return self._log.with_name("ray_current_cluster").read_text().strip() if up else ""
+            file = Path(own_folder(str(self._log.parent)), "ray_current_cluster")
+            return file.read_text().strip() if up else ""
         except OSError:
             return ""
 
@@ -98,7 +105,9 @@ class Processes:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), CLOSE_SECONDS)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            for _ in range(int(CLOSE_SECONDS * 10)):  # those that die may still write into the folder
+                os.killpg(self._process.pid, signal.SIGKILL)
+                await asyncio.sleep(0.1)
         await self._process.wait()
 
 

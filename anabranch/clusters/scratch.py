@@ -14,7 +14,7 @@ from anabranch.core.network_files import shared
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SOCKET_ROOT = 40  # bytes; Ray's sockets lie far below it, and a socket's path has at most 107
+SOCKET_ROOT = 38  # bytes; Ray's sockets lie far below it, and a socket's path has at most 107
 
 
 @contextlib.contextmanager

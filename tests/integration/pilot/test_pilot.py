@@ -64,12 +64,14 @@ def test_two_tasks_on_dask(jobs: Jobs) -> None:
 @pytest.mark.ray
 def test_two_tasks_on_ray(jobs: Jobs) -> None:
     """One is in Ray's head, in the job's script; the step has the other."""
+    before = set(Path("/tmp").glob("ab-*"))
     job = jobs.submit(pilot(jobs, "--runner", "ray"), *TWO_SETS)
     jobs.completed(job)
     places = told(jobs, job)["places"]
     assert isinstance(places, list)
     assert {one["step"] for one in places} <= {None, "0"}
     assert os.listdir(jobs.tmp) == []
+    assert set(Path("/tmp").glob(f"ab-{job}.0-*")) <= before  # the test's TMPDIR is too long for sockets
     assert len([file for file in jobs.left() if (jobs.folder / file).is_file()]) < 20
 
 
@@ -108,6 +110,21 @@ def test_workers_end_with_a_driver_that_was_killed(jobs: Jobs, runner: str) -> N
     until(lambda: not [pid for pid in mine(f"ab-{job}.0") if pid not in workers], jobs.log, job)
     gate.touch()
     jobs.ended(job)
+
+
+@pytest.mark.dask
+def test_a_flow_whose_workers_are_all_gone_ends_with_the_reason(jobs: Jobs) -> None:
+    folder = jobs.folder / "held"
+    folder.mkdir()
+    job = jobs.submit(jobs.pilot("held", "-p", f"folder={folder}", "--runner", "dask"), *TWO_SETS)
+    until(lambda: len(list(folder.iterdir())) > 1, jobs.log, job)
+    for pid in mine(f"{jobs.home}/jobs"):
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"clusters.node" in line and b"clusters.head" not in line:
+            os.kill(pid, signal.SIGKILL)
+    assert jobs.ended(job) == ["FAILED"]
+    assert "all sets of workers have ended" in jobs.log(job)
+    assert "Error: flow 'held' ended as " in jobs.log(job)
 
 
 @pytest.mark.dask

@@ -178,7 +178,7 @@ def test_a_job_whose_shell_has_no_environment(jobs: Jobs) -> None:
 
 
 def test_variables_of_the_job_that_speak_against_the_step(jobs: Jobs) -> None:
-    words = "export SLURM_MEM_PER_CPU=1000 SLURM_EXPORT_ENV=NONE SLURM_CPU_BIND=rank SLURM_NTASKS_PER_NODE=1"
+    words = "export SLURM_MEM_PER_CPU=1000 SLURM_MEM_PER_NODE=2000 SLURM_EXPORT_ENV=NONE SLURM_CPU_BIND=rank SLURM_NTASKS_PER_NODE=1"
     job = jobs.submit(pilot(jobs, "--runner", "dask"), "--ntasks=2", before=words)
     jobs.completed(job)
     told(jobs, job)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,12 +129,13 @@ def test_a_flow_whose_workers_are_all_gone_ends_with_the_reason(jobs: Jobs) -> N
 
 
 @pytest.mark.dask
-def test_a_later_start_of_the_job_goes_on_with_its_run(jobs: Jobs) -> None:
+@pytest.mark.parametrize("runner", ["process", "dask", "ray"])
+def test_a_later_start_of_the_job_goes_on_with_its_run(jobs: Jobs, runner: str) -> None:
     """Requeued in the middle: what had ended is not run again."""
     folder, gate = jobs.folder / "noted", jobs.folder / "gate"
     folder.mkdir()
-    words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out", "--runner", "process"]
-    job = jobs.submit(jobs.pilot("gated", *words), "--ntasks=1", "--cpus-per-task=2", "--requeue")
+    words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out", "--runner", runner]
+    job = jobs.submit(jobs.pilot("gated", *words), *TWO_SETS, "--requeue")
     until(lambda: len(list(folder.iterdir())) > 50, jobs.log, job)
     requeue(jobs, job)
     gate.touch()
@@ -178,7 +180,8 @@ def test_a_job_whose_shell_has_no_environment(jobs: Jobs) -> None:
 
 
 def test_variables_of_the_job_that_speak_against_the_step(jobs: Jobs) -> None:
-    words = "export SLURM_MEM_PER_CPU=1000 SLURM_MEM_PER_NODE=2000 SLURM_EXPORT_ENV=NONE SLURM_CPU_BIND=rank SLURM_NTASKS_PER_NODE=1"
+    sizes = "SLURM_MEM_PER_CPU=1000 SLURM_MEM_PER_NODE=2000 SLURM_NTASKS_PER_NODE=1"
+    words = f"export {sizes} SLURM_EXPORT_ENV=NONE SLURM_CPU_BIND=rank"
     job = jobs.submit(pilot(jobs, "--runner", "dask"), "--ntasks=2", before=words)
     jobs.completed(job)
     told(jobs, job)
@@ -213,6 +216,23 @@ def test_workers_that_cannot_be_started_are_told_of(jobs: Jobs) -> None:
     job = jobs.submit(pilot(jobs, "--runner", "dask"), "--ntasks=2", before="export PATH=/none")
     assert jobs.ended(job) == ["FAILED"]
     assert "there is no srun here to start workers on the nodes" in jobs.log(job)
+
+
+@pytest.mark.dask
+def test_signals_to_the_steps_of_a_job_do_not_end_workers(jobs: Jobs) -> None:
+    """The driver alone decides; Slurm's reach all processes of a step, before the limit and at a preemption."""
+    folder, gate = jobs.folder / "noted", jobs.folder / "gate"
+    folder.mkdir()
+    words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out", "--runner", "dask"]
+    job = jobs.submit(jobs.pilot("gated", *words), *TWO_SETS)
+    until(lambda: len(list(folder.iterdir())) > 50, jobs.log, job)
+    for name in ("USR1", "TERM", "CONT", "TERM"):
+        subprocess.run(["scancel", f"--signal={name}", job], check=True)
+    time.sleep(1.0)  # for signals to arrive that should have no effect
+    gate.touch()
+    jobs.completed(job)
+    attempts = [len((folder / str(x)).read_text().split()) for x in range(100)]
+    assert attempts == [1] * 100, jobs.log(job)
 
 
 @pytest.mark.nightly("100,000 items: a minute and more on each engine")

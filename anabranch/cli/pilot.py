@@ -128,7 +128,7 @@ def own_scratch(allocation: Allocation) -> Iterator[None]:
     """Let this program's spilled values go to a folder of this node."""
     from anabranch.clusters.scratch import scratch
 
-    with scratch(f"ab-{allocation.job or os.getpid()}.{allocation.restarts}") as folder:
+    with scratch(f"{allocation.job or os.getpid()}.{allocation.restarts}") as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         yield
 

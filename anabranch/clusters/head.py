@@ -30,7 +30,7 @@ from anabranch.clusters.addresses import address_of, own_addresses
 from anabranch.clusters.hub import Hub
 from anabranch.clusters.ray_parts import RayHead, new_token
 from anabranch.clusters.rendezvous import Rendezvous, both_show, new_certificate
-from anabranch.clusters.scratch import scratch
+from anabranch.clusters.scratch import outside, scratch
 from anabranch.clusters.shares import RAY, step_environment
 from anabranch.core.errors import AnabranchError, RunnerError
 
@@ -117,6 +117,8 @@ class Head:
                 tuple(f"{host}:{port}" for host in hosts), self._found.certificate, self._found.key, self._found.token
             ).write(Path(self._plan.file))
             env = step_environment(os.environ)
+            if "TMPDIR" in env:  # other nodes have the job's folder, and none of this program's
+                env["TMPDIR"] = outside(env["TMPDIR"])
             for command in self._plan.commands:
                 self._steps.append(_started(command, env))
             starting = asyncio.create_task(self._start(hosts))
@@ -250,7 +252,7 @@ def main(options: dict[str, Any]) -> None:
         token = new_token() if plan.engine == RAY else ""
         found = Rendezvous((), certificate, key, token)
         os.write(plan.out, json.dumps({"certificate": certificate, "key": key, "token": token}).encode() + b"\n")
-        with scratch(f"ab-{plan.job}", short=plan.engine == RAY) as folder:
+        with scratch(plan.job, short=plan.engine == RAY) as folder:
             os.environ["TMPDIR"] = folder
             asyncio.run(_run(plan, found, folder))
     except AnabranchError as error:

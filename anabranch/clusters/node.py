@@ -95,7 +95,7 @@ def run(orders: Orders) -> int:
     place = place_of(orders, os.environ, host_name(), granted_cpus(), usable_memory())
     try:
         found = awaited(Path(orders.file), MEET_SECONDS)
-        with scratch(f"ab-{orders.job}", short=orders.engine == RAY) as folder:
+        with scratch(orders.job, short=orders.engine == RAY) as folder:
             os.environ["TMPDIR"] = folder
             why = asyncio.run(_work(orders, place, found, folder))
     except AnabranchError as error:

@@ -14,6 +14,7 @@ from anabranch.core.network_files import shared
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PREFIX = "ab-"
 SOCKET_ROOT = 38  # bytes; Ray's sockets lie far below it, and a socket's path has at most 107
 
 
@@ -22,7 +23,7 @@ def scratch(name: str, *, short: bool = False) -> Iterator[str]:
     """Make a folder with mode 0700 in $TMPDIR, or in /tmp where that one is on a network, too long or missing.
 
     Args:
-        name: the begin of the folder's; several sets of one job have a folder each.
+        name: the folder's, but for its begin and end; several sets of one job have a folder each.
         short: sockets will lie in it.
 
     Raises:
@@ -35,15 +36,22 @@ def scratch(name: str, *, short: bool = False) -> Iterator[str]:
         shutil.rmtree(made, ignore_errors=True)
 
 
+def outside(folder: str) -> str:
+    """Return where the batch system lets a job put such files: a folder made here is in $TMPDIR of what is started."""
+    while os.path.basename(folder).startswith(PREFIX):
+        folder = os.path.dirname(folder)
+    return folder
+
+
 def _made(name: str, short: bool) -> str:
-    places = [os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
+    places = [outside(os.environ.get("TMPDIR", "")), "/tmp", "/var/tmp", "/dev/shm"]
     tried = []
     for place in dict.fromkeys(places):
-        fits = place and not (short and len(os.fsencode(place)) + len(name) + 10 > SOCKET_ROOT)
+        fits = place and not (short and len(os.fsencode(place)) + len(PREFIX) + len(name) + 10 > SOCKET_ROOT)
         if not fits or shared(place):
             continue
         try:
-            return tempfile.mkdtemp(prefix=f"{name}-", dir=place)
+            return tempfile.mkdtemp(prefix=f"{PREFIX}{name}-", dir=place)
         except OSError as error:
             tried.append(f"{place} ({error.strerror or error})")
     raise RunnerError(f"this node has no room for scratch files: tried {', '.join(tried)}; set TMPDIR")

@@ -33,6 +33,8 @@ from anabranch.core.clusters import DEMAND_DOOR, DEMAND_HOLDS, STATUS_DOOR, Dema
 from anabranch.core.errors import AnabranchError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anabranch.clusters.queues import Queue
     from anabranch.clusters.scaling import Job, Seen, Step
 
@@ -86,7 +88,8 @@ def _tell(out: int, words: dict[str, Any]) -> None:
 class Holder:
     """One elastic cluster; see the module's head."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._options = options
         self._folder = Path(options["folder"])
         logs = self._folder / "logs"
@@ -94,8 +97,8 @@ class Holder:
         walltime = 0.0 if options["kind"] == "local" else options["spec"]["walltime"]
         self._spec = JobSpec(**{**options["spec"], "logs": str(logs), "walltime": walltime})
         self._tls = certificates.write(self._folder) if options["secure"] else {}
-        self._queue: Queue = queues.make_queue(options["kind"], self._spec, self._tls)
-        self._queue.render(f"{self._spec.name}-0", [PLACEHOLDER])  # what is missing is missed now
+        self.queue: Queue = queues.make_queue(options["kind"], self._spec, self._tls)
+        self.queue.render(f"{self._spec.name}-0", [PLACEHOLDER])  # what is missing is missed now
         minimum, maximum = options["bounds"]
         self.fleet = Fleet(
             self._spec.name, self._spec.cores, minimum, maximum,
@@ -161,21 +164,31 @@ class Holder:
 
     async def _loop(self) -> None:
         while not self._ending.is_set():
-            now = time.monotonic()
-            for step in self.fleet.step(now, self._crews(), self._demand(now)):
-                self._begin(self._carry_out(step))
-            if self._worth_a_look(now):
-                self._begin(self._look())
-            self._trouble = self.fleet.trouble(now, self._hopeless)
+            self.turn()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), STEP_SECONDS)
+
+    def turn(self) -> None:
+        """Do what is to be done now; commands to the queue run beside it."""
+        now = self._clock()
+        for step in self.fleet.step(now, self.crews(), self._demand(now)):
+            self._begin(self._carry_out(step))
+        if self._worth_a_look(now):
+            self._begin(self._look())
+        self._trouble = self.fleet.trouble(now, self._hopeless)
+
+    async def settled(self) -> None:
+        """Wait for the commands that run."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=10)
 
     def _begin(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _crews(self) -> dict[str, Crew]:
+    def crews(self) -> dict[str, Crew]:
+        """Return the workers that are connected, by their job."""
         found: dict[str, Crew] = {}
         for worker in self._scheduler.workers.values():
             name = job_spec.job_of(worker.name, self._spec.processes)
@@ -197,22 +210,22 @@ class Holder:
             elif step.verb == "drain":
                 await self._drain(job, step.must)
             elif job.id:
-                await self._queue.cancel([job.id])
+                await self.queue.cancel([job.id])
         except AnabranchError as error:
             log.warning("job %s: %s", job.name, error)
 
     async def _submit(self, job: Job) -> None:
         try:
-            id = await self._queue.submit(job.name, self._addresses)
+            id = await self.queue.submit(job.name, self._addresses)
         except Exception as error:
             silent = queues.is_silence(str(error))
-            (self.fleet.unheard if silent else self.fleet.refused)(job, str(error), time.monotonic())
+            (self.fleet.unheard if silent else self.fleet.refused)(job, str(error), self._clock())
             self._strays = self._strays or silent
             return
         if job.name in self.fleet.jobs:
             self.fleet.submitted(job, id)
         if self._ending.is_set() or job.name not in self.fleet.jobs:  # nobody waits for it any more
-            await self._queue.cancel([id])
+            await self.queue.cancel([id])
 
     async def _drain(self, job: Job, must: bool) -> None:
         """Let what runs on a job's workers end, move their values, and end the job; `must`: its walltime is near."""
@@ -226,7 +239,7 @@ class Holder:
             async with asyncio.timeout(seconds):
                 while not await self._moved(addresses):
                     if not must:  # its values have no other place: it stays for their sake
-                        self.fleet.keep(job, time.monotonic())
+                        self.fleet.keep(job, self._clock())
                         return
                     await asyncio.sleep(1.0)
                 told = time.time()
@@ -238,7 +251,7 @@ class Holder:
             with contextlib.suppress(Exception):
                 await scheduler.remove_worker(address, stimulus_id="anabranch-left", expected=True, close=True)
         if job.id:
-            await self._queue.cancel([job.id])
+            await self.queue.cancel([job.id])
         self.fleet.gone(job)
         self._drop_log(job)
 
@@ -250,27 +263,27 @@ class Holder:
 
     def _worth_a_look(self, now: float) -> bool:
         unsure = any(job.id and (job.joined is None or job.alone is not None) for job in self.fleet.jobs.values())
-        return (unsure or self._strays) and not self._looking and now - self._looked >= self._queue.look_seconds
+        return (unsure or self._strays) and not self._looking and now - self._looked >= self.queue.look_seconds
 
     async def _look(self) -> None:
-        self._looking, asked = True, time.monotonic()
+        self._looking, asked = True, self._clock()
         ids = [job.id for job in self.fleet.jobs.values() if job.id]
         try:
-            found = await self._queue.look(ids)
+            found = await self.queue.look(ids)
         except AnabranchError as error:  # a question that fails is no answer
             log.warning("the queue does not answer: %s", error)
         else:
             self._hopeless = {id: seen.reason for id, seen in found.items() if seen.hopeless}
-            self.fleet.looked(self._with_last_lines(found), asked, time.monotonic())
+            self.fleet.looked(self._with_last_lines(found), asked, self._clock())
             await self._end_strays(found)
         finally:
-            self._looking, self._looked = False, time.monotonic()
+            self._looking, self._looked = False, self._clock()
 
     async def _end_strays(self, found: Any) -> None:
         """End jobs of our name that we know nothing of: their submission was not answered, and others replace them."""
         if self._strays and not any(not job.id for job in self.fleet.jobs.values()):
             ours = {job.id for job in self.fleet.jobs.values()}
-            await self._queue.cancel([id for id, seen in found.items() if seen.phase != "ended" and id not in ours])
+            await self.queue.cancel([id for id, seen in found.items() if seen.phase != "ended" and id not in ours])
             self._strays = False
 
     def _with_last_lines(self, found: Any) -> dict[str, Seen]:
@@ -279,7 +292,7 @@ class Holder:
         for job in self.fleet.jobs.values():
             seen = told.get(job.id)
             if seen is not None and seen.phase == "ended" and job.joined is None:
-                last = _last_line(self._queue.log(job.name, job.id))
+                last = _last_line(self.queue.log(job.name, job.id))
                 told[job.id] = seen._replace(reason=f"{seen.reason}; {last}" if last else seen.reason)
         return told
 
@@ -287,7 +300,7 @@ class Holder:
 
     async def _on_demand(self, who: str = "", slots: float = 0.0, seconds: float = 0.0, unseen: float = 0.0) -> str:
         """Take a program's demand; returns why no worker is to be expected, or ""."""
-        self._demands[who] = (time.monotonic(), Demand(slots, seconds, unseen))
+        self._demands[who] = (self._clock(), Demand(slots, seconds, unseen))
         return self._trouble
 
     async def _on_ask(self, say: str = "", minimum: int = 0, maximum: int = 0) -> dict[str, Any]:
@@ -298,10 +311,11 @@ class Holder:
             self._ending.set()
         elif say != "status":
             return {"error": f"a cluster of another version: it does not know {say!r}"}
-        return self._status()
+        return self.status()
 
-    def _status(self) -> dict[str, Any]:
-        fleet, crews = self.fleet, self._crews()
+    def status(self) -> dict[str, Any]:
+        """Return what there is: jobs by phase, workers, what was asked for."""
+        fleet, crews = self.fleet, self.crews()
         jobs = [
             {"name": job.name, "id": job.id, "state": job.state, "workers": crews.get(job.name, Crew(0, False)).workers,
              "reason": job.reason}
@@ -309,7 +323,7 @@ class Holder:
         ]  # fmt: skip
         return {
             "name": self._spec.name, "kind": self._options["kind"], "addresses": self._addresses, "jobs": jobs,
-            "workers": len(self._scheduler.workers), "minimum": fleet.minimum, "maximum": fleet.maximum,
+            "workers": sum(crew.workers for crew in crews.values()), "minimum": fleet.minimum, "maximum": fleet.maximum,
             "target": fleet.target, "submitted": fleet.submitted_count, "lost": fleet.lost_count,
             "trouble": self._trouble, "why": self._why(), "logs": self._spec.logs, "pid": os.getpid(),
         }  # fmt: skip
@@ -328,11 +342,10 @@ class Holder:
 
     async def _end(self) -> None:
         """End all jobs, those too that are being submitted; leave nothing but logs that tell something."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=10)
+        await self.settled()
         jobs = [job for job in self.fleet.jobs.values() if job.id]
         with contextlib.suppress(AnabranchError):
-            await self._queue.cancel([job.id for job in jobs])
+            await self.queue.cancel([job.id for job in jobs])
         if self._options.get("detached"):
             named_file.remove(Path(self._options["home"]), self._options["name"])
         for job in jobs:
@@ -344,7 +357,7 @@ class Holder:
     def _drop_log(self, job: Job) -> None:
         """Remove the log of a job that ended as it was to: those of the others are what is worth reading."""
         with contextlib.suppress(OSError):
-            os.unlink(self._queue.log(job.name, job.id))
+            os.unlink(self.queue.log(job.name, job.id))
 
 
 def _last_line(log_file: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +15,6 @@ from anabranch.core.errors import RunnerError
 from tests.integration.clusters.conftest import in_queue, until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anabranch.clusters.elastic import JobCluster
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(300)]
@@ -32,8 +32,6 @@ def queue(request: pytest.FixtureRequest) -> None:
 @task(crash_retries=0)
 def gated(x: int, folder: str) -> int:
     """Ends once the gate is open; a second run of an item leaves a second line."""
-    import time
-
     with open(f"{folder}/{x}", "a") as file:
         file.write("begun\n")
     while x < 2 and not os.path.exists(f"{folder}/gate"):
@@ -108,6 +106,58 @@ def test_a_cluster_whose_jobs_all_fail_ends_the_flow_with_the_reason(size: dict[
         assert state.is_crashed() or state.is_failed()
         assert "no such module: cuda" in str(state.message), state
         assert "exit 3" in cluster.why()
+
+
+@task
+def told(x: int, folder: str) -> int:
+    """An item of a moment; the first of each process leaves the time."""
+    mark = Path(folder) / f"pid-{os.getpid()}"
+    if not mark.exists():
+        mark.write_text(str(time.time()))
+    time.sleep(0.05)
+    return x
+
+
+@flow
+def all_told(n: int, folder: str) -> list[int]:
+    return told.map(range(n), folder).result()
+
+
+def test_a_job_that_joins_late_has_work_within_five_seconds(size: dict[str, Any], tmp_path: Path) -> None:
+    with HereCluster(minimum=1, maximum=1, **size) as cluster:
+        done = all_told.with_options(runner=DaskRunner(cluster)).submit(100_000, str(tmp_path))
+        until(lambda: list(tmp_path.glob("pid-*")), "the first worker works")
+        cluster.scale(2)
+        joined = until(lambda: time.time() if cluster.status()["workers"] == 2 else 0.0, "a second worker")
+        until(lambda: len(list(tmp_path.glob("pid-*"))) == 2, "it works")
+        assert max(float(mark.read_text()) for mark in tmp_path.glob("pid-*")) - joined < 5.0
+        done.cancel()
+        done.wait()
+
+
+@pytest.mark.nightly("a batch system counts in minutes")
+@pytest.mark.timeout(600)
+@pytest.mark.slurm
+def test_no_item_is_lost_to_a_walltime_that_is_shorter_than_the_flow(size: dict[str, Any], tmp_path: Path) -> None:
+    """Five minutes of items on one job of two minutes: jobs leave in time, others come, and no attempt is lost."""
+    with SlurmCluster(minimum=1, maximum=1, **{**size, "walltime": "00:02:00"}) as cluster:
+        assert slow.with_options(runner=DaskRunner(cluster))(150, str(tmp_path)) == list(range(150))
+        assert cluster.status()["submitted"] >= 3
+        assert cluster.status()["lost"] == 0
+        assert {len((tmp_path / str(n)).read_text().splitlines()) for n in range(150)} == {1}
+
+
+@task(crash_retries=0)
+def two_seconds(x: int, folder: str) -> int:
+    with open(f"{folder}/{x}", "a") as file:
+        file.write("begun\n")
+    time.sleep(2)
+    return x
+
+
+@flow
+def slow(n: int, folder: str) -> list[int]:
+    return two_seconds.map(range(n), folder).result()
 
 
 @pytest.mark.slurm

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WORTH_SECONDS = 60.0  # of work for each of its processors: a job with less is not asked for, beside the first
 IDLE_SECONDS = 60.0
+UNSEEN_SECONDS = 5.0  # for a first report to come; an item that takes longer counts as one that takes so much longer
 LOST_SECONDS = 30.0  # without any worker, for a job that had some; a nanny brings its own back sooner
 JOIN_SECONDS = 600.0  # for the first worker, once the job runs
 BURST = 5  # jobs asked for at once
@@ -268,7 +269,7 @@ class Fleet:
             return 0.0
         if self._unseen_since is None:
             self._unseen_since = now
-        return now - self._unseen_since
+        return max(0.0, now - self._unseen_since - UNSEEN_SECONDS)
 
     def _note_target(self, now: float) -> None:
         self._since = now if self._since is None else self._since

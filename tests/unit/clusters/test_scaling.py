@@ -117,6 +117,19 @@ def test_the_work_of_several_programs_is_added_and_bounds_hold() -> None:
     assert target([MUCH], 1, 2, 7, 0.0) == 7
 
 
+def test_items_of_a_new_task_that_soon_end_do_not_fill_the_cluster_and_long_ones_do() -> None:
+    here = site(0, 10)
+    here.busy = {"c-1"}
+    here.demand = lambda: Demand(400, 0.0, 400) if here.now < 9 else Demand(400, 100.0)
+    here.run(40)
+    assert len(here.submits) == 2
+    here = site(0, 10)
+    here.busy = {"c-1"}
+    here.demand = lambda: Demand(400, 0.0, 400)
+    here.run(40)
+    assert len(here.submits) == 10
+
+
 # -- growing and shrinking ---------------------------------------------------------------------------
 
 

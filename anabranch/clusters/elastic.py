@@ -27,7 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from anabranch.clusters import job_spec
+from anabranch.clusters import certificates, job_spec
 from anabranch.clusters.asking import ask, security_of
 from anabranch.core.errors import RunnerError
 from anabranch.core.interpreter import interpreter_flags
@@ -217,7 +217,7 @@ class Held:
     def __init__(self, options: dict[str, Any]) -> None:
         self.address = ""
         self.tls: dict[str, str] = {}
-        folder = Path(options["home"]) / f"{options['name']}-{uuid.uuid4().hex[:8]}"
+        folder = self._folder = Path(options["home"]) / f"{options['name']}-{uuid.uuid4().hex[:8]}"
         self._file = tempfile.NamedTemporaryFile("w", suffix=".json")  # noqa: SIM115 - it lives until the holder is up
         self._pipe, there = os.pipe()
         try:
@@ -275,6 +275,7 @@ class Held:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        certificates.remove(self._folder)  # of a process that was killed
 
 
 def _let_go(process: subprocess.Popen[bytes], pipe: int) -> None:

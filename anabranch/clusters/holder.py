@@ -63,6 +63,8 @@ def main(options: dict[str, Any]) -> None:
         sys.stdout.write(queues.make_queue(options["kind"], spec, tls).render(f"{spec.name}-1", [PLACEHOLDER]))
         return
     out = options["out"]
+    level = logging.INFO if options.get("detached") else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     try:
         holder = Holder(options)
     except AnabranchError as error:
@@ -124,7 +126,7 @@ class Holder:
         security = security_of(self._tls)
         protocol = "tls" if self._tls else "tcp"
         with dask.config.set(CONFIG):
-            logging.getLogger("distributed").setLevel(logging.ERROR)
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
             interface = self._spec.interface
             host = f"{protocol}://{address_of(interface) if interface else '0.0.0.0'}"
             self._scheduler = distributed.Scheduler(
@@ -143,7 +145,7 @@ class Holder:
 
     def _listen_for_the_end(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
         if not self._options.get("detached"):
 

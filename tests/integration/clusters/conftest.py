@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 WAIT = 100.0
 
 
-def until(check: Callable[[], Any], what: str) -> Any:
+def until(check: Callable[[], Any], what: str, seconds: float = WAIT) -> Any:
     """What the check gives, once it is true."""
-    end = time.monotonic() + WAIT
+    end = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < end, what
         time.sleep(0.2)

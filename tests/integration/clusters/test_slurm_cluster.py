@@ -112,7 +112,15 @@ def test_no_job_outlives_its_driver(slurm: str, size: dict[str, Any], tmp_path: 
         said = driver.stdout.read()
         assert driver.wait() == -how, said
     assert ("Interrupted by Ctrl-C" in said) == (how == signal.SIGINT), said
-    until(lambda: not in_queue(size["name"]), "the jobs end")
+    until(lambda: not in_queue(size["name"]), "the jobs end", 60.0)
+
+
+def test_no_job_outlives_the_process_that_holds_it(slurm: str, size: dict[str, Any]) -> None:
+    with SlurmCluster(minimum=1, maximum=1, **size) as cluster:
+        until(lambda: cluster.status()["workers"] == 1, "a worker")
+        os.kill(cluster.status()["pid"], signal.SIGKILL)
+        until(lambda: not in_queue(size["name"]), "its job ends")
+    assert not list(size["home"].rglob("*.pem"))
 
 
 SHIM = """#!/bin/sh

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.clusters import job_spec, queues
 from anabranch.clusters.elastic import JobCluster
 from anabranch.clusters.scaling import Seen
+from anabranch.core import slurm_words
 from anabranch.core.errors import LaunchError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -21,55 +22,20 @@ if TYPE_CHECKING:
 
     from anabranch.clusters.job_spec import JobSpec
 
-# Slurm's words for why a job waits, in ours; True: it will wait for ever.
-REASONS = {
-    "Resources": ("no node has so much free yet", False),
-    "Priority": ("other jobs come first", False),
-    "None": ("the queue has not looked at it yet", False),
-    "BeginTime": ("its time to begin has not come", False),
-    "Dependency": ("it waits for another job", False),
-    "QOSMaxJobsPerUserLimit": ("you have as many jobs as your quality of service allows", False),
-    "QOSMaxCpuPerUserLimit": ("you use as many cores as your quality of service allows", False),
-    "AssocMaxJobsLimit": ("your account runs as many jobs as it may", False),
-    "AssocGrpCpuLimit": ("your group uses as many cores as it may", False),
-    "AssocGrpCPUMinutesLimit": ("your group's budget of core time is used up", True),
-    "ReqNodeNotAvail": ("the nodes that it asks for are down or reserved", False),
-    "Reservation": ("it waits for its reservation", False),
-    "PartitionDown": ("the partition is down", False),
-    "PartitionInactive": ("the partition is closed", False),
-    "PartitionConfig": ("the partition has no node of that size: ask for fewer cores or less memory", True),
-    "PartitionNodeLimit": ("it asks for more than the partition gives to one job", True),
-    "PartitionTimeLimit": ("its walltime is above the partition's: ask for less", True),
-    "BadConstraints": ("no node fits what it asks for", True),
-    "DependencyNeverSatisfied": ("the job that it waits for has failed", True),
-    "QOSMaxCpuPerJobLimit": ("it asks for more cores than your quality of service allows to one job", True),
-    "QOSMaxWallDurationPerJobLimit": ("its walltime is above that of your quality of service", True),
-    "AssocMaxWallDurationPerJobLimit": ("its walltime is above your account's", True),
-    "InvalidAccount": ("the account does not exist, or is not yours", True),
-    "InvalidQOS": ("the quality of service does not exist, or is not yours", True),
-    "JobHeldUser": ("you hold it back: scontrol release", True),
-    "JobHeldAdmin": ("an administrator holds it back", True),
-}
-WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "RESV_DEL_HOLD", "STAGE_IN"}
-RUNNING = {"RUNNING", "SUSPENDED", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
-
 
 def seen(lines: str) -> dict[str, Seen]:
-    """Return what `squeue -o '%i|%T|%r'` says of each job."""
+    """Return what `squeue -o '%i|%T|%r'` says of each job; one in a state that is not known is no end."""
     found = {}
     for line in lines.splitlines():
         id, _, rest = line.strip().partition("|")
         state, _, reason = rest.partition("|")
-        if not state:
-            continue
-        told, hopeless = REASONS.get(reason, (reason, False))
-        if state in WAITING:
-            found[id] = Seen("queued", f"{told} ({reason})" if told != reason else reason, hopeless)
-        elif state in RUNNING:
+        if state in slurm_words.WAITS:
+            found[id] = Seen("queued", slurm_words.waits_for(reason), slurm_words.word_of(reason) in slurm_words.STUCK)
+        elif state in slurm_words.ENDS:
+            why = f"{state} {reason}" if reason not in ("None", "") else state
+            found[id] = Seen("ended", f"{why}: {slurm_words.ENDS[state]}" if slurm_words.ENDS[state] else why)
+        elif state:
             found[id] = Seen("running")
-        else:
-            words = state.lower().replace("_", " ")
-            found[id] = Seen("ended", words if reason in ("None", "") else f"{words} ({reason})")
     return found
 
 

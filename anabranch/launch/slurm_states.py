@@ -13,6 +13,11 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core.launching import Phase, Sight
+from anabranch.core.slurm_words import ENDS as ENDS
+from anabranch.core.slurm_words import MEANINGS
+from anabranch.core.slurm_words import RUNS as RUNS
+from anabranch.core.slurm_words import WAITS as WAITS
+from anabranch.core.slurm_words import waits_for as waits_for
 from anabranch.launch.exits import exit_reason
 
 if TYPE_CHECKING:
@@ -21,57 +26,6 @@ if TYPE_CHECKING:
 # Sizes: older versions cut a field at 20 characters unless there is one. The separator is in no name of ours.
 FORMAT = "JobArrayID:.60|,Name:.110|,State:.30|,Reason:.200|,RestartCnt:.10|,exit_code:.12|"
 
-WAITS = frozenset("PENDING CONFIGURING REQUEUED REQUEUE_FED REQUEUE_HOLD RESV_DEL_HOLD REVOKED SPECIAL_EXIT".split())
-RUNS = {
-    "RUNNING": "",
-    "COMPLETING": "",
-    "STAGE_OUT": "",
-    "SIGNALING": "",
-    "RESIZING": "",
-    "EXPEDITING": "",
-    "SUSPENDED": "it is suspended",
-    "STOPPED": "it is stopped",
-}
-ENDS = {
-    "COMPLETED": "",
-    "FAILED": "it failed",
-    "CANCELLED": "it was cancelled",
-    "TIMEOUT": "it ran into its walltime: ask for more with --time",
-    "OUT_OF_MEMORY": "it used more memory than it asked for: give more --memory, or let fewer items run at once",
-    "NODE_FAIL": "a node of it failed",
-    "PREEMPTED": "a job of higher priority took its place",
-    "BOOT_FAIL": "its node did not start",
-    "DEADLINE": "it could not end before its deadline",
-}
-
-# Why a job waits. Where it would wait for ever, or until a person does something, the way out.
-_MEANINGS = {
-    "PartitionConfig": "no node of the partition has so much: cancel it, and ask for less",
-    "PartitionNodeLimit": "the partition does not give so many nodes to a job: cancel it, and ask for fewer --nodes",
-    "PartitionTimeLimit": "its walltime is over the partition's limit: cancel it, and ask for less --time",
-    "PartitionDown": "the partition is down",
-    "PartitionInactive": "the partition is closed for now",
-    "BadConstraints": "no node can have what it asks for: cancel it, and ask for less",
-    "DependencyNeverSatisfied": "a job that it waits for has ended otherwise than it should: cancel it",
-    "JobHeldUser": "it is held: `scontrol release` lets it go",
-    "JobHeldAdmin": "an administrator holds it: ask there",
-    "InvalidAccount": "its account is not valid: cancel it, and give another with --option=--account=NAME",
-    "InvalidQOS": "its QOS is not valid: cancel it, and give another with --option=--qos=NAME",
-    "AccountNotAllowed": "its account may not use this partition: cancel it, and give another",
-    "ReservationDeleted": "its reservation was deleted: cancel it, and start it anew",
-    "ReqNodeNotAvail": "a node that it needs is down or reserved",
-    "MaxMemPerLimit": "it asks for more memory a processor than it may: cancel it, and ask for less --memory",
-    "None": "",
-    "Priority": "jobs of higher priority come first",
-    "Resources": "it waits for nodes to become free",
-    "BeginTime": "its begin is set to later: Slurm does that for two minutes when a job starts again",
-    "Dependency": "it waits for another job to end",
-    "Licenses": "it waits for a license",
-    "Reservation": "it waits for its reservation to begin",
-    "Cleaning": "it waits for its earlier start to be cleaned up",
-    "NodeDown": "a node of it is down",
-    "JobArrayTaskLimit": "as many tasks of its array run as may at once",
-}
 _SIGNALS = range(1, 65)  # above them Slurm puts numbers of its own, such as 125 for out of memory
 _NOT_STARTED = 53  # Slurm's own, together with the reason JobLaunchFailure
 
@@ -137,19 +91,6 @@ def whole(found: Iterable[Line]) -> Sight | None:
     return sights[0] if sights else None
 
 
-def waits_for(reason: str) -> str:
-    """Return why a job waits: Slurm's word, and what it means."""
-    word = re.split(r"[\s(,]", reason.strip("() "), maxsplit=1)[0] or "None"
-    if "held" in reason:
-        word = "JobHeldUser"
-    means = _MEANINGS.get(word)
-    if means is None and word.startswith(("QOS", "Assoc", "Max", "Grp")):
-        means = "a limit of your account or QOS is reached: it waits for your other jobs, or asks for too much for ever"
-    if word in ("None", ""):
-        return ""
-    return f"{reason}: {means}" if means else reason
-
-
 def _code(state: str, line: Line) -> int | None:
     """Return an exit code, or a negative signal; None for numbers of Slurm's own, and 0 of a job that was stopped."""
     if line.status is None:
@@ -173,7 +114,7 @@ def _end(state: str, line: Line, code: int | None) -> str:
             "there on the nodes, and is there room?"
         )
     if line.reason == "BadConstraints":
-        return f"FAILED BadConstraints: {_MEANINGS['BadConstraints']}"
+        return f"FAILED BadConstraints: {MEANINGS['BadConstraints']}"
     if code:
         return exit_reason(code)
     return f"FAILED {line.reason}: {ENDS['FAILED']}"

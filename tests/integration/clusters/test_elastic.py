@@ -164,7 +164,7 @@ def slow(n: int, folder: str) -> list[int]:
 def test_a_job_that_can_never_start_ends_the_flow_with_the_queues_reason(size: dict[str, Any], tmp_path: Path) -> None:
     with SlurmCluster(minimum=1, maximum=1, **{**size, "cores": 400}) as cluster:
         state = all_gated.with_options(runner=DaskRunner(cluster))(2, str(tmp_path), return_state=True)
-        assert "ask for fewer cores or less memory" in str(state.message), state
+        assert "no node of the partition has so much" in str(state.message), state
 
 
 @pytest.mark.slurm

@@ -26,17 +26,17 @@ garbage
 
 def test_lines_of_squeue() -> None:
     found = slurm.seen(SLURM)
-    assert found["11"] == Seen("queued", "no node has so much free yet (Resources)")
+    assert found["11"] == Seen("queued", "Resources: it waits for nodes to become free")
     assert found["12"].hopeless
-    assert "fewer cores" in found["12"].reason
+    assert "ask for less" in found["12"].reason
     assert found["13"] == Seen("running")
-    assert found["14"] == Seen("ended", "completed")
-    assert found["15"] == Seen("ended", "failed (NonZeroExitCode)")
-    assert found["16"].reason == "out of memory (OutOfMemory)"
+    assert found["14"] == Seen("ended", "COMPLETED")
+    assert found["15"] == Seen("ended", "FAILED NonZeroExitCode: it failed")
+    assert "used more memory" in found["16"].reason
     assert found["17"] == Seen("queued", "SomethingNew")
     assert found["18"].phase == "queued"
     assert found["19"].phase == "ended"
-    assert found["20"] == Seen("ended", "never heard of"), "an unknown word of an end is an end"
+    assert found["20"] == Seen("running"), "an unknown word is no end"
     assert len(found) == 10
 
 

@@ -50,13 +50,16 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     from anabranch.core.own_job import own_allocation
 
     allocation = own_allocation()
-    place = folder or going_on.before(kept := own_folder(allocation, [target, *params])) or kept
+    own = own_folder(allocation, [target, *params])
+    followed = None if folder else going_on.before(own)
+    place = folder or followed or own
     file = meeting_place(allocation, place)
     if allocation.rank:
         sys.exit(be_a_set(allocation, runner, file))
     if allocation.end is not None:
         os.environ.setdefault("ANABRANCH_WALLTIME_END", str(allocation.end))
-    flow, start = what_to_run(target, params, allocation, place, submitted=folder is not None)
+    again = allocation.restarts > 0 or followed is not None
+    flow, start = what_to_run(target, params, allocation, place, submitted=folder is not None, again=again)
     kind = runner or kind_of(allocation, flow.options.runner)
     click.echo(said(allocation, kind), err=True)
     with going_on.going_on(allocation, place), ExitStack() as until_the_end:
@@ -70,12 +73,14 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
 
 
 def what_to_run(
-    target: str, params: tuple[str, ...], allocation: Allocation, place: Path, *, submitted: bool
+    target: str, params: tuple[str, ...], allocation: Allocation, place: Path, *, submitted: bool, again: bool
 ) -> tuple[Any, Callable[[Any], Any]]:
     """Return the flow, and what starts its run: a new one, or that of an earlier start of this job.
 
     Args:
         place: the job's folder; where the run was submitted, its file names the run.
+        again: whether this is a later start of the job, or a job that follows it. A second call in one start is a new
+            run.
     """
     from anabranch.cli import load
 
@@ -87,7 +92,7 @@ def what_to_run(
     given = load.parameters(flow, params)
     if flow.options.resumable is None:
         flow = flow.with_options(resumable=True)
-    if allocation.job and (earlier := earlier_run(place)) is not None:
+    if again and (earlier := earlier_run(place)) is not None:
         if is_success(earlier.state):
             click.echo(f"flow run {earlier.name!r} has completed in an earlier start of this job", err=True)
             sys.exit(0)

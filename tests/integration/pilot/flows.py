@@ -37,6 +37,17 @@ def squares(n: int, out: str) -> int:
     return sum(values)
 
 
+@task(gpus=1)
+def device(x: int) -> str:
+    time.sleep(0.05)
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+
+
+@flow
+def devices(out: str) -> None:
+    Path(out).write_text(json.dumps(device.map(range(40)).result()))
+
+
 @task
 def noted(x: int, folder: str, gate: str) -> int:
     """Leave a line for each attempt; items from 50 on wait for the gate."""

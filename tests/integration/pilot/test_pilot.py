@@ -188,6 +188,24 @@ def test_variables_of_the_job_that_speak_against_the_step(jobs: Jobs) -> None:
 
 
 @pytest.mark.dask
+def test_each_item_that_asks_for_a_gpu_has_one_of_its_own(jobs: Jobs) -> None:
+    """There is none here: what is tested is which of them an item would see."""
+    line = jobs.pilot("devices", "-p", f"out={jobs.folder}/out")
+    words = "export SLURM_GPUS_ON_NODE=2 CUDA_VISIBLE_DEVICES=4,7"
+    job = jobs.submit(line, "--ntasks=1", "--cpus-per-task=4", before=words)
+    jobs.completed(job)
+    assert set(json.loads((jobs.folder / "out").read_text())) == {"4", "7"}
+    assert "runner: dask" in jobs.log(job)
+
+
+def test_a_second_call_in_one_job_is_a_run_of_its_own(jobs: Jobs) -> None:
+    line = pilot(jobs).removeprefix("exec ")
+    job = jobs.submit(f"{line} && {line}", "--ntasks=1")
+    jobs.completed(job)
+    assert jobs.log(job).count("Beginning flow run") == 2
+
+
+@pytest.mark.dask
 def test_a_program_in_an_interactive_allocation(jobs: Jobs) -> None:
     program = jobs.folder / "program.py"
     program.write_text(

@@ -149,6 +149,10 @@ def follow(allocation: Allocation, folder: Path, environ: Mapping[str, str], com
         id = job_id(answer.out) if answer.code == 0 else ""
     if not id:
         raise LaunchError(f"no job follows job {allocation.job}: {answer.told}; submit it once more")
+    try:
+        script.succeed(folder, id)
+    except OSError as error:
+        raise LaunchError(f"job {id} follows job {allocation.job}, and {folder} does not say so: {error}") from error
     return id
 
 

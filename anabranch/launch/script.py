@@ -110,6 +110,18 @@ def note(reference: Reference, folder: Path) -> None:
         new.unlink()
 
 
+def succeed(folder: Path, id: str) -> None:
+    """Note that the job of this folder is followed by another, which goes on with its run.
+
+    In a folder without a reference, of a job that was started by other means, nothing is noted.
+    """
+    before = started(folder)
+    if before is not None:
+        new = folder / f".{REFERENCE}.{os.getpid()}"
+        new.write_text(json.dumps(before._replace(id=id)._asdict()), encoding="utf-8")
+        new.replace(folder / REFERENCE)
+
+
 # -- the log -------------------------------------------------------------------------------------
 
 

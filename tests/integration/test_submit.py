@@ -27,6 +27,8 @@ MAIN = [sys.executable, "-P", "-m", "anabranch"]
 QUICK = [sys.executable, "-c", "import sys; from anabranch.cli import jobs, main; jobs.every = 0.5; main(sys.argv[1:])"]
 DEADLINE = 100.0
 FLOWS = """
+import os
+import time
 from pathlib import Path
 from anabranch import flow, task
 
@@ -37,6 +39,17 @@ def square(x):
 @flow(runner="thread")
 def squares(n: int = 5):
     print("sum", sum(square.map(range(n)).results()))
+
+@task
+def noted(x, folder):
+    with open(f"{folder}/began", "a") as file:
+        file.write(f"{x}\\n")
+    while x >= 5 and not os.path.exists(f"{folder}/go"):
+        time.sleep(0.02)
+
+@flow(runner="process")
+def notes(folder: str):
+    noted.map(range(40), folder).wait()
 
 @flow(runner="thread")
 def wrong():
@@ -220,6 +233,37 @@ def test_a_machine_without_slurm(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", "/nonexistent")
     text = run("submit", "slurm", "flows.py:squares", code=1)
     assert "sbatch cannot be called here: No such file or directory: is this a machine of the cluster" in text
+
+
+@pytest.mark.slurm
+def test_a_run_that_another_job_goes_on_with_is_waited_for_to_its_end(slurm: str, home: Path, tmp_path: Path) -> None:
+    words = ["submit", "slurm", "flows.py:notes", "-p", f"folder={tmp_path}", "--name", "two-jobs", "--cpus", "2"]
+    words += ["--wait", "--option=--no-requeue"]
+    with subprocess.Popen([*QUICK, *words], stdout=subprocess.PIPE, text=True) as waiting:
+        until = time.monotonic() + DEADLINE
+        began = tmp_path / "began"
+        while not began.exists() or len(began.read_text().split()) < 7:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        first = jobs_of("two-jobs")
+        subprocess.run(["scancel", "--batch", "--signal=USR1", *first], check=True)
+        folder = home / "jobs" / "two-jobs"
+        while "The walltime is near" not in (folder / "log").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        (tmp_path / "go").touch()
+        out, _ = waiting.communicate(timeout=DEADLINE)
+    assert waiting.returncode == 0
+    assert "ended as Completed" in out
+    assert sorted(map(int, began.read_text().split())) == list(range(40))  # none began twice
+    second = jobs_of("two-jobs") - first
+    assert len(second) == 1
+    assert f"slurm {second.pop()}" in told("run", "show", "two-jobs")
+
+
+def jobs_of(name: str) -> set[str]:
+    words = ["squeue", "-t", "all", "-h", "-n", name, "-o", "%i"]
+    return set(subprocess.run(words, capture_output=True, text=True).stdout.split())
 
 
 @pytest.mark.slurm

@@ -9,7 +9,8 @@ import pytest
 
 from anabranch.core.allocation import Allocation, Node
 from anabranch.core.errors import LaunchError
-from anabranch.launch import requeue
+from anabranch.core.launching import Reference
+from anabranch.launch import requeue, script
 from anabranch.launch.commands import Ran
 from anabranch.launch.requeue import Seen, Step, cancelled, idle_starts, next_step, seen
 
@@ -128,6 +129,17 @@ def test_the_script_of_the_jobs_folder_is_taken(tmp_path: Path) -> None:
     requeue.follow(JOB, tmp_path, {}, slurm)
     assert (tmp_path / "script").read_text() == "#!/bin/sh\n# ours\n"
     assert not [argv for argv in slurm.asked if argv[1] == "write"]
+
+
+def test_the_folder_of_a_submitted_job_names_the_job_that_follows(tmp_path: Path) -> None:
+    """Whoever looks for the run's job finds the one that goes on with it."""
+    script.note(Reference("slurm", "7", "survey", str(tmp_path)), tmp_path)
+    requeue.follow(JOB, tmp_path, {}, Slurm(sbatch=Ran(0, "8\n")))
+    assert script.started(tmp_path) == Reference("slurm", "8", "survey", str(tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    requeue.follow(JOB, other, {}, Slurm(sbatch=Ran(0, "9\n")))
+    assert script.started(other) is None
 
 
 @pytest.mark.parametrize(

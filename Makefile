@@ -9,7 +9,7 @@ NEEDED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos lint types docs bench bench-peers constraints clean
+.PHONY: help demo test test-all chaos lint types docs bench bench-peers simulate constraints clean
 
 help:
 	@echo "make demo         run the demo on the standard library's own source files"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint types   ruff; mypy --strict, and pyright on what users see"
 	@echo "make docs         write docs/options.md anew"
 	@echo "make bench        measure against the peers, interleaved (hours), and write docs/benchmarks.md with plots"
+	@echo "make simulate     drive the dispatcher with 10,000 virtual workers (docs/scale.md), five minutes"
 	@echo "make constraints  pin the newest versions that fit (needs uv)"
 	@echo "make clean        remove build products and caches (.venv stays)"
 
@@ -66,6 +67,9 @@ bench: .bench-venv/.ready
 	$(PY) -m benchmarks --json benchmarks/out/samples.jsonl --write-docs
 
 bench-peers: .bench-venv/.ready
+
+simulate: .venv/.ready
+	$(PY) -m benchmarks simulate
 
 # Peers in an environment of their own, made with the same Python: workers of theirs and ours are alike.
 .bench-venv/.ready: benchmarks/peers.txt .venv/.ready

@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measure, print the tables, write JSON lines and the document.
 
-`python -m benchmarks profile` says instead where the time of an item goes.
+`python -m benchmarks profile` says instead where the time of an item goes; `python -m benchmarks simulate`, what the
+dispatcher does with ten thousand workers.
 """
 
 from __future__ import annotations
@@ -97,6 +98,10 @@ def main(argv: list[str]) -> int:
         from benchmarks import profile
 
         return profile.main(argv[1:])
+    if argv[:1] == ["simulate"]:
+        from benchmarks import simulate
+
+        return simulate.main(argv[1:])
     given = arguments(argv)
     if given.journals:
         journal = Journal.read(given.journals)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from anabranch.engine.chunks import Pace
     from anabranch.engine.lanes import Sent
 
+SAMPLE = 4  # items of a large report that are looked at, or a few more; a small one is looked at whole
 SEEN = 1024  # durations of a task's last items that are kept
 QUANTILE = 0.95  # of these; an item that takes longer is interrupted by the end
 SETTLE = 1.0  # seconds without anything running, after which the rest is left to the next allocation
@@ -117,6 +118,7 @@ class _Task:
         self.total = 0
 
     def took(self, durations: Sequence[int]) -> None:
+        durations = durations[:: len(durations) // SAMPLE or 1]
         self.seen.extend(durations)
         self.fresh += len(durations)
         if self.fresh * 16 >= len(self.seen):

@@ -14,6 +14,7 @@ from anabranch.clusters.local import CONFIG, LOOK_SECONDS, STOPPED_LOOKS, end_st
 from anabranch.clusters.shares import one_each, workers_in
 
 if TYPE_CHECKING:
+    from anabranch.clusters.hub import Line
     from anabranch.clusters.rendezvous import Rendezvous
     from anabranch.clusters.shares import Set
 
@@ -67,10 +68,6 @@ class DaskHead:
         return f"tls://{by}:{port}"
 
     @property
-    def workers(self) -> int:
-        return 0 if self._scheduler is None else len(self._scheduler.workers)
-
-    @property
     def lost(self) -> str:
         return ""
 
@@ -79,8 +76,9 @@ class DaskHead:
             await asyncio.wait_for(self._scheduler.close(), CLOSE_SECONDS)
 
 
-async def work(place: Set, address: str, ours: str, found: Rendezvous, folder: str) -> str:
+async def work(place: Set, line: Line, found: Rendezvous, folder: str) -> str:
     """Start a worker a processor, and wait until all of them have gone; returns why, "" for a usual end."""
+    address, ours = line.go, line.ours
     logging.getLogger("distributed").setLevel(QUIET)
     workers, memory = workers_in(place.memory, place.cpus, beside_driver=place.beside_driver)
     with dask.config.set(SETTINGS):
@@ -100,6 +98,7 @@ async def work(place: Set, address: str, ours: str, found: Rendezvous, folder: s
             failed = [one for one in begun if isinstance(one, BaseException)]
             if len(failed) == len(nannies):
                 return f"no worker started: {failed[0]}"
+            line.up()
             await asyncio.gather(*(nanny.finished() for nanny in nannies))  # type: ignore[no-untyped-call]
             return ""
         finally:

@@ -46,8 +46,6 @@ class Engine(Protocol):
     """The engine's own server."""
 
     @property
-    def workers(self) -> int: ...
-    @property
     def lost(self) -> str: ...
     async def start(self, by: str) -> None: ...
     def address(self, by: str) -> str: ...
@@ -140,12 +138,7 @@ class Head:
         plan = self._plan
         if plan.local:
             return [LOOPBACK]
-        if not plan.interface:
-            return own_addresses()
-        try:
-            return [address_of(plan.interface)]
-        except OSError:
-            raise RunnerError(f"this machine has no network {plan.interface!r} with an address") from None
+        return [address_of(plan.interface)] if plan.interface else own_addresses()
 
     async def _start(self, hosts: Sequence[str]) -> str:
         """Start the engine where the first set came, and wait for its first worker; returns its address."""
@@ -158,7 +151,7 @@ class Head:
         by = self._first.result()
         await self._engine.start(by)
         self._up.set()
-        while not self._engine.workers:
+        while not (self._inside or self._hub.up):
             await self._look(end, "no worker has joined")
         return self._engine.address(by)
 

@@ -2,7 +2,7 @@
 
     set ----- hello: its name, the address by which it came -----> hub
         <---- go: where the engine's own server listens ----------
-        ----- trouble: text ------------------------------------->
+        ----- up: its workers are there; trouble: text ---------->
         <==== the line stands as long as the driver lives ========
 
 A line that breaks ends the set, so no worker outlives its driver, however it ended.
@@ -42,6 +42,7 @@ class Hub:
         self._server: asyncio.Server | None = None
         self._lines: dict[asyncio.StreamWriter, str] = {}
         self.came = 0  # sets, ever
+        self.up = 0  # of these, those whose workers were there
 
     async def listen(self, host: str, context: ssl.SSLContext) -> int:
         """Begin to listen on a free port, and return it."""
@@ -64,7 +65,11 @@ class Hub:
             self.came += 1
             writer.write(json.dumps({"go": await self._go(str(hello["by"]))}).encode() + b"\n")
             while line := await reader.readline():
-                self._told(name, str(json.loads(line)["trouble"]))
+                message = json.loads(line)
+                if "up" in message:
+                    self.up += 1
+                else:
+                    self._told(name, str(message["trouble"]))
         except (OSError, ValueError, KeyError, TimeoutError):  # a program that is no set, or has gone
             pass
         finally:
@@ -128,6 +133,10 @@ class Line:
                     "is between them; name the network of the nodes with --interface"
                 )
             await asyncio.sleep(1.0)
+
+    def up(self) -> None:
+        """Tell the driver that the workers are there."""
+        self._say({"up": True})
 
     def trouble(self, text: str) -> None:
         """Tell the driver."""

@@ -109,7 +109,7 @@ async def _work(orders: Orders, place: Set, found: Rendezvous, folder: str) -> s
     context = both_show(found, folder, server=False)
     line = await Line.reach(place.name, found.addresses, context, MEET_SECONDS, MEET_SECONDS)
     work = importlib.import_module(f"anabranch.clusters.{orders.engine}_parts").work
-    working = asyncio.create_task(work(place, line.go, line.ours, found, folder))
+    working = asyncio.create_task(work(place, line, found, folder))
     ended = asyncio.create_task(line.ended())
     try:
         await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -21,10 +21,12 @@ from anabranch.core.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anabranch.clusters.hub import Line
     from anabranch.clusters.rendezvous import Rendezvous
     from anabranch.clusters.shares import Set
 
 UP_SECONDS = 120.0
+LOOK_SECONDS = 0.1
 CLOSE_SECONDS = 3.0
 HEAD_SILENT_SECONDS = 20  # a node ends after so long without its head, should it miss the end of its line
 _START = "import sys; from ray.scripts.scripts import main; sys.argv[0] = 'ray'; main()"
@@ -80,6 +82,12 @@ class Processes:
     def ended(self) -> bool:
         return self._process.returncode is not None
 
+    @property
+    def up(self) -> bool:
+        with contextlib.suppress(OSError):
+            return "Ray runtime started" in self._log.read_text(errors="replace")
+        return False
+
     def words(self) -> str:
         """Return the last lines that it has written."""
         with contextlib.suppress(OSError):
@@ -88,12 +96,10 @@ class Processes:
 
     def address(self) -> str:
         """Return where the head listens; "" while it is not up."""
-        try:
-            up = "Ray runtime started" in self._log.read_text(errors="replace")
-            file = Path(own_folder(str(self._log.parent)), "ray_current_cluster")
-            return file.read_text().strip() if up else ""
-        except OSError:
-            return ""
+        with contextlib.suppress(OSError):
+            if self.up:
+                return Path(own_folder(str(self._log.parent)), "ray_current_cluster").read_text().strip()
+        return ""
 
     async def wait(self) -> int:
         return await self._process.wait()
@@ -130,21 +136,17 @@ class RayHead:
         """Start it on the address by which the first set came; raises RunnerError."""
         command = start_command(self._folder, outward(by), self._cpus, self._gpus)
         processes = self._processes = await Processes.start(command, self._folder, self._env)
-        for _ in range(int(UP_SECONDS * 10)):
+        for _ in range(int(UP_SECONDS / LOOK_SECONDS)):
             if processes.ended:
                 raise RunnerError(f"Ray's head did not start: {processes.words()}")
             self._address = processes.address()
             if self._address:
                 return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(LOOK_SECONDS)
         raise RunnerError(f"Ray's head is not up after {UP_SECONDS:.0f} s: {processes.words()}")
 
     def address(self, by: str) -> str:
         return self._address
-
-    @property
-    def workers(self) -> int:
-        return self._cpus if self._address else 0
 
     @property
     def lost(self) -> str:
@@ -156,14 +158,18 @@ class RayHead:
             await self._processes.close()
 
 
-async def work(place: Set, address: str, ours: str, found: Rendezvous, folder: str) -> str:
+async def work(place: Set, line: Line, found: Rendezvous, folder: str) -> str:
     """Start a node of Ray's and wait until it has gone; returns why, "" for a usual end."""
     env = {**os.environ, **variables(found.token), "RAY_gcs_rpc_server_reconnect_timeout_s": str(HEAD_SILENT_SECONDS)}
     if place.devices:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(place.devices)
-    command = start_command(folder, outward(ours), place.cpus, len(place.devices), address)
+    command = start_command(folder, outward(line.ours), place.cpus, len(place.devices), line.go)
     processes = await Processes.start(command, folder, env)
     try:
+        while not (processes.up or processes.ended):  # noqa: ASYNC110 - what is looked at is a file
+            await asyncio.sleep(LOOK_SECONDS)
+        if processes.up:
+            line.up()
         code = await processes.wait()
         return f"Ray's node ended with exit code {code}: {processes.words()}" if code else ""
     finally:

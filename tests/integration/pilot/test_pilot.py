@@ -33,17 +33,20 @@ def pilot(jobs: Jobs, *words: str, srun: str = "") -> str:
     return jobs.pilot("squares", "-p", f"n={N}", "-p", f"out={jobs.folder}/out", *words, srun=srun)
 
 
-def ranks(found: dict[str, object]) -> set[object]:
+def places_of(found: dict[str, object]) -> list[dict[str, object]]:
     places = found["places"]
     assert isinstance(places, list)
-    return {one["rank"] for one in places}
+    return places
+
+
+def ranks(found: dict[str, object]) -> set[object]:
+    return {one["rank"] for one in places_of(found)}
 
 
 def test_on_one_node_tasks_run_on_processes(jobs: Jobs) -> None:
     job = jobs.submit(pilot(jobs), "--ntasks=1", "--cpus-per-task=2")
     jobs.completed(job)
-    places = told(jobs, job)["places"]
-    assert isinstance(places, list)
+    places = places_of(told(jobs, job))
     assert {one["step"] for one in places} == {None}  # no step was made
     assert all(str(one["tmp"]).startswith(f"{jobs.tmp}/ab-{job}.0-") for one in places)
     assert os.listdir(jobs.tmp) == []
@@ -68,8 +71,7 @@ def test_two_tasks_on_ray(jobs: Jobs) -> None:
     before = set(Path("/tmp").glob("ab-*"))
     job = jobs.submit(pilot(jobs, "--runner", "ray"), *TWO_SETS)
     jobs.completed(job)
-    places = told(jobs, job)["places"]
-    assert isinstance(places, list)
+    places = places_of(told(jobs, job))
     assert {one["step"] for one in places} <= {None, "0"}
     assert os.listdir(jobs.tmp) == []
     assert set(Path("/tmp").glob(f"ab-{job}.0-*")) <= before  # the test's TMPDIR is too long for sockets
@@ -84,6 +86,23 @@ def test_the_pilot_under_the_users_own_srun(jobs: Jobs) -> None:
     assert ranks(told(jobs, job)) == {"0", "1"}
     assert jobs.log(job).count("Beginning flow run") == 1
     assert os.listdir(jobs.tmp) == []
+
+
+@pytest.mark.dask
+@pytest.mark.parametrize("runner", ["dask", "ray"])
+def test_a_driver_beside_the_nodes(jobs: Jobs, runner: str) -> None:
+    """As in a shell of `salloc` on a login node: all workers are reached over the machine's network."""
+    job = jobs.submit(pilot(jobs, "--runner", runner), *TWO_SETS, before="export SLURMD_NODENAME=login1")
+    jobs.completed(job)
+    assert {one["step"] for one in places_of(told(jobs, job))} == {"0"}
+
+
+@pytest.mark.dask
+def test_a_network_that_is_not_there(jobs: Jobs) -> None:
+    line = pilot(jobs, "--runner", "dask", "--interface", "nope0")
+    job = jobs.submit(line, "--ntasks=2", before="export SLURMD_NODENAME=login1")
+    assert jobs.ended(job) == ["FAILED"]
+    assert "there is no interface 'nope0' with an address here; known are: " in jobs.log(job)
 
 
 @pytest.mark.dask
@@ -166,8 +185,7 @@ def test_processors_that_the_kernel_withholds_are_not_used(jobs: Jobs) -> None:
     """Slurm's count is that of the node; the process may use one."""
     job = jobs.submit(pilot(jobs), "--ntasks=4", before="taskset -p -c 0 $$ > /dev/null")
     jobs.completed(job)
-    places = told(jobs, job)["places"]
-    assert isinstance(places, list)
+    places = places_of(told(jobs, job))
     assert "1 node, 1 processors" in jobs.log(job)
     assert len({one["pid"] for one in places}) == 1
 

@@ -97,8 +97,10 @@ def test_the_first_address_is_dead_and_the_second_one_good(found: Rendezvous, tm
             context = both_show(found, str(tmp_path), server=False)
             line = await Line.reach("n1-0", [dead_port(), address], context, 30, 30)
             assert (line.go, line.ours, made.sets) == ("tls://127.0.0.1:5", "127.0.0.1", 1)
+            line.up()
             line.trouble("no room")
             await until(lambda: troubles)
+            assert made.up == 1
             assert troubles == ["n1-0: no room"]
             await settled(line, made)
 

@@ -45,7 +45,9 @@ def all_gated(n: int, folder: str) -> list[int]:
 
 
 @task
-def large(x: int) -> bytes:
+def large(x: int, folder: str) -> bytes:
+    with open(f"{folder}/{x}", "a") as file:
+        file.write("begun\n")
     return bytes([x]) * 200_000
 
 
@@ -86,10 +88,10 @@ def test_jobs_that_are_let_go_finish_what_they_run(size: dict[str, Any], tmp_pat
         assert {len((tmp_path / str(n)).read_text().splitlines()) for n in range(40)} == {1}
 
 
-def test_values_move_to_the_jobs_that_stay(size: dict[str, Any]) -> None:
+def test_values_move_to_the_jobs_that_stay(size: dict[str, Any], tmp_path: Path) -> None:
     @flow
     def kept(cluster: Any) -> list[int]:
-        blocks = large.map(range(20))
+        blocks = large.map(range(20), str(tmp_path))
         blocks.wait()
         cluster.scale(1)
         until(lambda: cluster.status()["workers"] == 1, "one of two has gone")
@@ -98,6 +100,7 @@ def test_values_move_to_the_jobs_that_stay(size: dict[str, Any]) -> None:
     with HereCluster(minimum=2, maximum=2, **size) as cluster:
         until(lambda: cluster.status()["workers"] == 2, "two workers")
         assert kept.with_options(runner=DaskRunner(cluster), validate_parameters=False)(cluster) == [200_000] * 20
+    assert {len((tmp_path / str(n)).read_text().splitlines()) for n in range(20)} == {1}, "none was made again"
 
 
 def test_a_cluster_whose_jobs_all_fail_ends_the_flow_with_the_reason(size: dict[str, Any], tmp_path: Path) -> None:

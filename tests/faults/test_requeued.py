@@ -1,4 +1,4 @@
-"""Jobs of real Slurm that end before their runs: requeued, cancelled, followed by another, or outlived by a script."""
+"""Jobs of real Slurm that end before their runs: requeued, cancelled, or followed by another."""
 
 from __future__ import annotations
 

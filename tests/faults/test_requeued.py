@@ -31,7 +31,7 @@ RESULT = str(3 * sum(range(ITEMS)))
 # Items from HALF on wait at the pipe `gate` in the job's first start, and in no other.
 FLOWS = f"""
 import os
-from anabranch import flow, task
+from anabranch import flow, session, task
 
 def start():
     return os.environ.get("SLURM_RESTART_COUNT") or "0"
@@ -57,6 +57,7 @@ def total(xs):
 
 @flow(resumable=True)
 def main():
+    note("until", f"{{session.current().settings.walltime_end}} {{os.environ.get('ANABRANCH_WALLTIME_END')}}")
     note("result", str(total.submit(work.map(range({ITEMS}), chunk=1)).result()))
 """
 
@@ -168,6 +169,9 @@ def test_a_job_that_may_not_be_started_again_is_followed_by_another(tmp_path: Pa
     other = job.log.split(" goes on once job")[0].rsplit(" ", 1)[1]
     job.ends("COMPLETED", other)
     job.went_through()
+    ends = [line.split() for line in job.lines("until")]
+    assert [variable for _, variable in ends] == ["None", "None"], "jobs submitted from a job would take its end"
+    assert float(ends[0][0]) + 1 < float(ends[1][0]), "each job has an end of its own"
 
 
 @pytest.mark.usefixtures("slurm")

@@ -162,12 +162,16 @@ def test_a_job_that_is_started_again_goes_on_by_itself(
 
 @pytest.mark.usefixtures("slurm")
 def test_a_job_that_may_not_be_started_again_is_followed_by_another(tmp_path: Path) -> None:
-    job = Job(tmp_path, "--no-requeue", f"--job-name=f{os.getpid()}", shutdown_grace=0.2, walltime_grace=0.2)
+    asked = ("--no-requeue", f"--job-name=f{os.getpid()}", "--ntasks=1", "--mem=300M")
+    job = Job(tmp_path, *asked, shutdown_grace=0.2, walltime_grace=0.2)
     job.half()
     usr1(job)
     until(lambda: "goes on once job" in job.log, WAIT)
     other = job.log.split(" goes on once job")[0].rsplit(" ", 1)[1]
     job.ends("COMPLETED", other)
+    told = subprocess.run(["scontrol", "show", "job", other, "-o"], capture_output=True, text=True).stdout
+    assert " MinMemoryNode=300M " in told
+    assert " CPUs/Task=2 " in told
     job.went_through()
     ends = [line.split() for line in job.lines("until")]
     assert [variable for _, variable in ends] == ["None", "None"], "jobs submitted from a job would take its end"

@@ -289,6 +289,7 @@ class Session:
 
 
 _current: Session | None = None
+_chosen: dict[str, Any] = {}
 _current_lock = threading.Lock()
 _left: Session | None = None
 
@@ -317,9 +318,14 @@ def current() -> Session:
         return found
     with _current_lock:
         if _current is None or _current.closed:
-            _current = Session(_inherited())
+            _current = Session(_inherited() or settings_module.load(**_chosen))
             atexit.register(_current.close)
         return _current
+
+
+def choose(**given: Any) -> None:
+    """Set settings of the session that this program is yet to make; they win over file and environment."""
+    _chosen.update(given)
 
 
 def use(session: Session | None) -> Session | None:

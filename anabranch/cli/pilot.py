@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import time
 import zlib
 from contextlib import ExitStack
 from datetime import datetime
@@ -22,6 +23,7 @@ from anabranch.cli.resume import flow_of, resumed
 from anabranch.cli.run import EXECUTE, to_its_end
 from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import JobFile
+from anabranch.core.launching import WALLTIME_END
 from anabranch.core.states import is_success
 
 if TYPE_CHECKING:
@@ -56,8 +58,9 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     file = meeting_place(allocation, place)
     if allocation.rank:
         sys.exit(be_a_set(allocation, runner, file))
-    if allocation.end is not None:
-        os.environ.setdefault("ANABRANCH_WALLTIME_END", str(allocation.end))
+    # Not by the environment: jobs that are submitted from here would take the end for their own.
+    sessions.choose(walltime_end=own_end(allocation, settings.load().walltime_end, time.time()))
+    os.environ.pop(WALLTIME_END, None)
     again = allocation.restarts > 0 or followed is not None
     flow, start = what_to_run(target, params, allocation, place, submitted=folder is not None, again=again)
     kind = runner or kind_of(allocation, flow.options.runner)
@@ -67,6 +70,16 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
         flow = flow.with_options(runner=runner_of(kind, allocation, file, interface, until_the_end))
         until_the_end.callback(sessions.current().close)  # before the cluster, which its runs are on
         to_its_end(flow, lambda: start(flow))
+
+
+def own_end(allocation: Allocation, given: float, now: float) -> float:
+    """Return when this program is to end, in seconds since 1970; 0.0: not known.
+
+    Args:
+        given: the end in the settings. It holds where it is earlier than the job's. One that has passed is that of
+            another job, from which this one was submitted.
+    """
+    return min((end for end in (given if given > now else 0.0, allocation.end) if end), default=0.0)
 
 
 # -- which run -------------------------------------------------------------------------------------

@@ -235,7 +235,10 @@ class Report:
 
 @dataclass(slots=True)
 class ChunkStarted:
-    """A worker has begun the chunk. Runners outside this process send it; nothing waits for it."""
+    """A worker has begun the chunk. Runners outside this process send it; nothing waits for it.
+
+    Of a chunk without it, and without a report, no item counts as one that the end of a walltime has interrupted.
+    """
 
     chunk: int
     worker: str = ""

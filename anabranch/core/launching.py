@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+WALLTIME_END = "ANABRANCH_WALLTIME_END"  # the end of one job: no other that is submitted from it may have it
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What a job asks for.

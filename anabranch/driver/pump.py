@@ -256,6 +256,11 @@ def _logs(pump: Pump, lane: int, event: c.Logs) -> None:
     pump.dispatcher.tables.out.append(ev.EmitLogs(event.lines, event.dropped))
 
 
+def _began(pump: Pump, lane: int, event: c.ChunkStarted) -> None:
+    if pump.dispatcher.tables.walltime is not None:
+        pump.dispatcher.tables.walltime.began(event.chunk)
+
+
 def _slots(pump: Pump, lane: int, event: c.SlotsChanged) -> None:
     pump.dispatcher.capacity.slots_changed(lane, event.now, event.maximum, event.offers)
 
@@ -268,6 +273,7 @@ def _request(pump: Pump, lane: int, event: c.WorkerRequest) -> None:
 _EVENTS: dict[type, Callable[[Pump, int, Any], None]] = {
     c.Report: lambda pump, lane, event: pump.dispatcher.reports.take_in(event),
     c.Logs: _logs,
+    c.ChunkStarted: _began,
     c.ChunkLost: lambda pump, lane, event: pump.dispatcher.losses.chunk_lost(event),
     c.ItemTimedOut: lambda pump, lane, event: pump.dispatcher.timeouts.item_timed_out(event),
     c.SlotsChanged: _slots,

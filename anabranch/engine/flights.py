@@ -33,7 +33,7 @@ class Flights:
         sent.lane.blocked -= sent.waiting > 0
         self._tables.dirty_lanes.add(sent.lane.index)
         if self._tables.walltime is not None:
-            self._tables.walltime.over(chunk)
+            self._tables.walltime.over(sent)
         if sent.limits:
             for map in self._tables.limits.give_back(sent.limits, sent.places):
                 self._tables.enqueue(map)

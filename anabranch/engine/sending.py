@@ -54,7 +54,7 @@ class Sending:
                     chunks.append(chunk)
                     lane.in_flight += 1
                     if walltime is not None:
-                        walltime.sent(chunk.id)
+                        walltime.sent(lane, chunk)
                 if map.queue.ready and map not in skipped:
                     map.queue.on_lane = True
                     heapq.heappush(lane.runnable, entry)

@@ -8,6 +8,9 @@
 
 How long an item takes is judged by those of its task that have ended: a high quantile of the last thousand. A task of
 which nothing is known begins.
+
+An item is interrupted if it is the first without a report in a chunk that is known to have begun: the runner said so,
+or a report came, or its lane has had no more chunks than slots. Chunks wait on workers too; their items did not run.
 """
 
 from __future__ import annotations
@@ -25,12 +28,12 @@ from anabranch.engine.ranges import common
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from anabranch.core.contracts import Report
+    from anabranch.core.contracts import Chunk, Report
     from anabranch.core.events import Instruction
     from anabranch.core.maps import MapRun
     from anabranch.core.runs import ItemRow
     from anabranch.engine.chunks import Pace
-    from anabranch.engine.lanes import Sent
+    from anabranch.engine.lanes import Lane, Sent
 
 SAMPLE = 4  # items of a large report that are looked at, or a few more; a small one is looked at whole
 SEEN = 1024  # durations of a task's last items that are kept
@@ -106,6 +109,11 @@ def _nearly(details: str) -> float:
     return ran if ran >= NEARLY * float(told.get("walltime", math.inf)) else 0.0
 
 
+def _begins_in_a_slot(lane: Lane, chunk: Chunk) -> bool:
+    """Return whether a free slot is all that the chunk waits for: other runners say when a worker has begun it."""
+    return lane.capabilities.in_process and not chunk.resources
+
+
 class _Task:
     """What is known of one task's items."""
 
@@ -147,14 +155,14 @@ class Walltime:
         due: the next moment at which a task's last items must have begun, or all must have ended.
     """
 
-    __slots__ = ("_held", "_idle", "_late", "_tables", "_tasks", "_told", "_touched", "due", "ended", "span")
+    __slots__ = ("_begun", "_held", "_idle", "_late", "_tables", "_tasks", "_told", "due", "ended", "span")
 
     def __init__(self, tables: Shared, span: Span) -> None:
         self._tables = tables
         self._tasks: dict[int, _Task] = {}  # by the shared id of the task
         self._held: dict[str, MapRun] = {}  # maps with ready items that are not begun
         self._late: set[int] = set()  # tasks of which nothing begins any more
-        self._touched: dict[int, float] = {}  # chunks in flight: when they were sent, or reported last
+        self._begun: dict[int, float] = {}  # chunks in flight that have begun: when that was known, or the last report
         self._idle: float | None = None  # since when nothing runs
         self._told = False
         self.ended = 0
@@ -177,11 +185,17 @@ class Walltime:
             self._held[map.id] = map
         return found
 
-    def sent(self, chunk: int) -> None:
-        """Note the time at which a chunk was sent."""
-        self._touched[chunk] = self._tables.now
+    def sent(self, lane: Lane, chunk: Chunk) -> None:
+        """Note a chunk that was sent, and is counted in its lane."""
+        if lane.in_flight <= lane.slots and _begins_in_a_slot(lane, chunk):
+            self._begun[chunk.id] = self._tables.now
 
     # -- reports ---------------------------------------------------------------------------------
+
+    def began(self, chunk: int) -> None:
+        """Note that a worker has begun a chunk."""
+        if chunk in self._tables.sent:
+            self._begun.setdefault(chunk, self._tables.now)
 
     def took(self, sent: Sent, report: Report) -> None:
         """Learn from a report how long items of its task take."""
@@ -196,11 +210,16 @@ class Walltime:
                 self._release(ref)
             if ref not in self._late:
                 self.due = min(self.due, latest)
-        self._touched[report.chunk] = self._tables.now
+        self._begun[report.chunk] = self._tables.now
 
-    def over(self, chunk: int) -> None:
-        """Forget a chunk that is in flight no more."""
-        self._touched.pop(chunk, None)
+    def over(self, sent: Sent) -> None:
+        """Forget a chunk that is in flight no more, and is not counted in its lane: one that waited may begin."""
+        self._begun.pop(sent.chunk.id, None)
+        lane = sent.lane
+        if lane.in_flight == lane.slots and lane.capabilities.in_process:
+            for other in self._tables.sent.values():
+                if other.lane is lane and _begins_in_a_slot(lane, other.chunk):
+                    self._begun.setdefault(other.chunk.id, self._tables.now)
 
     def _release(self, ref: int) -> None:
         for map in [m for m in self._held.values() if m.sending.spec_ref == ref]:
@@ -281,12 +300,12 @@ class Walltime:
                 yield index, End(text, error, make(NEVER_FITS))
 
     def interrupted(self, map: MapRun) -> Iterator[tuple[int, End]]:
-        """Yield the items of this map that run now."""
+        """Yield the items of this map that are known to run now."""
         for chunk in map.queue.running:
             sent = self._tables.sent[chunk]
+            begun = self._begun.get(chunk)
             position = next((p for p in range(sent.reported, len(sent.chunk)) if p not in sent.taken), None)
-            if position is None or sent.maps[0] is not map or map.is_terminal(sent.items[0][position]):
+            if begun is None or position is None or sent.maps[0] is not map or map.is_terminal(sent.items[0][position]):
                 continue
-            ran = self._tables.now - self._touched.get(chunk, self._tables.now)
-            why = make(INTERRUPTED, ran=round(ran, 1), walltime=round(self.span.whole, 1))
+            why = make(INTERRUPTED, ran=round(self._tables.now - begun, 1), walltime=round(self.span.whole, 1))
             yield sent.items[0][position], End(MESSAGE, None, why)

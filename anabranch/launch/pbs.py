@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import LaunchError
-from anabranch.core.launching import Phase, Reference, Sight
+from anabranch.core.launching import WALLTIME_END, Phase, Reference, Sight
 from anabranch.launch import pbs_states, script
 from anabranch.launch.commands import run
 from anabranch.launch.handing_over import hand_over
@@ -197,6 +197,10 @@ def _time(seconds: float) -> str:
 
 
 def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables for PBS's commands, and so for a job: without those of a job around."""
+    """Return the variables for PBS's commands, and so for a job: without those of a job around, and its end."""
     inside = "PBS_JOBID" in environ
-    return {name: value for name, value in environ.items() if not (inside and _OF_A_JOB.match(name))}
+    return {
+        name: value
+        for name, value in environ.items()
+        if not (name == WALLTIME_END or (inside and _OF_A_JOB.match(name)))
+    }

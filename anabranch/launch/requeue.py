@@ -64,7 +64,7 @@ class Step(Enum):
 
 def seen(told: str) -> Seen | None:
     """Read the line of `scontrol show job -o`; None for another text."""
-    words = dict(re.findall(r"(?<!\S)([A-Z][\w/:]*)=(\S*)", told))
+    words = _words(told)
     if "JobState" not in words:
         return None
     return Seen(
@@ -145,7 +145,8 @@ def follow(allocation: Allocation, folder: Path, environ: Mapping[str, str], com
         id = answer.out.strip().splitlines()[-1].strip() if answer.code == 0 and answer.out.strip() else ""
     else:
         told = command(["scontrol", "show", "job", allocation.job, "-o"], env, ANSWER)
-        answer = command(["sbatch", "--parsable", "-d", after, *same_again(told.out), str(file)], env, 6 * ANSWER)
+        options = same_again(told.out, environ)
+        answer = command(["sbatch", "--parsable", "-d", after, *options, str(file)], env, 6 * ANSWER)
         id = job_id(answer.out) if answer.code == 0 else ""
     if not id:
         raise LaunchError(f"no job follows job {allocation.job}: {answer.told}; submit it once more")
@@ -156,16 +157,65 @@ def follow(allocation: Allocation, folder: Path, environ: Mapping[str, str], com
     return id
 
 
-def same_again(told: str) -> list[str]:
-    """Return the options of sbatch for a job like the one of this line: they may have been on its command line."""
-    words = dict(re.findall(r"(?<!\S)([A-Z][\w/:]*)=(\S*)", told))
-    options = {
-        "--job-name": "JobName", "--partition": "Partition", "--account": "Account", "--qos": "QOS",
-        "--time": "TimeLimit", "--nodes": "NumNodes", "--cpus-per-task": "CPUs/Task", "--output": "StdOut",
-        "--chdir": "WorkDir",
-    }  # fmt: skip
-    found = [f"{option}={words[name]}" for option, name in options.items() if words.get(name, "(null)") != "(null)"]
+# Options of sbatch, and where `scontrol show job` has them.
+_OPTIONS = {
+    "--job-name": "JobName", "--partition": "Partition", "--account": "Account", "--qos": "QOS",
+    "--time": "TimeLimit", "--nodes": "NumNodes", "--ntasks-per-node": "NtasksPerN:B:S:C", "--mem": "MinMemoryNode",
+    "--mem-per-cpu": "MinMemoryCPU", "--constraint": "Features", "--reservation": "Reservation",
+    "--nodelist": "ReqNodeList", "--exclude": "ExcNodeList", "--licenses": "Licenses", "--output": "StdOut",
+    "--chdir": "WorkDir",
+}  # fmt: skip
+_OF_GPUS = {"--gpus": "TresPerJob", "--gpus-per-task": "TresPerTask", "--cpus-per-gpu": "CpusPerTres",
+            "--mem-per-gpu": "MemPerTres"}  # fmt: skip
+
+
+def same_again(told: str, environ: Mapping[str, str]) -> list[str]:
+    """Return the options of sbatch for a job like this one: they may have been on its command line.
+
+    Args:
+        told: the line of `scontrol show job -o`.
+        environ: the job's variables. They tell a number that was asked for from one that Slurm has filled in.
+    """
+    words = _words(told)
+    words["NtasksPerN:B:S:C"] = words.get("NtasksPerN:B:S:C", "").partition(":")[0]
+    found = [f"{option}={words[name]}" for option, name in _OPTIONS.items() if words.get(name, "") not in _NOTHING]
+    found += _tasks(words, environ) + _gpus(words, environ)
+    if words.get("OverSubscribe") == "NO":
+        found.append("--exclusive")
     return [*found, "--open-mode=append"]
+
+
+_NOTHING = ("", "(null)", "N/A", "0")
+
+
+def _words(told: str) -> dict[str, str]:
+    return dict(re.findall(r"(?<!\S)([A-Z][\w/:]*)=(\S*)", told))
+
+
+def _tasks(words: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+    """Return the options for tasks and their processors, where they were asked for: else Slurm says 1, or the nodes."""
+    tasks, each = words.get("NumTasks", ""), words.get("CPUs/Task", "")
+    asked = "SLURM_NTASKS" in environ and "SLURM_STEP_ID" not in environ  # srun sets it for each step
+    found = []
+    if tasks.isdigit() and (asked or tasks != words.get("NumNodes")):
+        found.append(f"--ntasks={tasks}")
+    if each.isdigit() and (each != "1" or "SLURM_CPUS_PER_TASK" in environ):
+        found.append(f"--cpus-per-task={each}")
+    return found
+
+
+def _gpus(words: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+    """Return the options for accelerators: "gres:gpu:a100:2" of a node, of the job, of each task."""
+    found = []
+    node = ",".join(re.sub(r"^gres[:/]", "", one) for one in words.get("TresPerNode", "").split(","))
+    if "SLURM_GPUS_PER_NODE" in environ and (match := re.fullmatch(r"gpu[:=]([^,]+)", node)):
+        found.append(f"--gpus-per-node={match[1]}")  # the script may have it too, and --gres would not replace it
+    elif node not in _NOTHING:
+        found.append(f"--gres={node}")
+    for option, name in _OF_GPUS.items():
+        if match := re.fullmatch(r"gres[:/]gpu[:=]([^,]+)", words.get(name, "")):
+            found.append(f"{option}={match[1]}")
+    return found
 
 
 def _script(allocation: Allocation, folder: Path, environ: Mapping[str, str], command: Command) -> Path:

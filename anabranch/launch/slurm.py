@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import LaunchError
-from anabranch.core.launching import Phase, Reference, Sight
+from anabranch.core.launching import WALLTIME_END, Phase, Reference, Sight
 from anabranch.launch import script, slurm_states
 from anabranch.launch.commands import run
 from anabranch.launch.handing_over import hand_over
@@ -198,14 +198,16 @@ def _warning(walltime: float) -> int:
 def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for Slurm's commands, and so for a job.
 
-    Variables that change what the commands do or print are left out. Inside a job those are left out too that tell of
-    that job: the new one would take them for its own. What a site or a user chooses by a variable stays.
+    Variables that change what the commands do or print are left out, and so is the end of a walltime. Inside a job
+    those are left out too that tell of that job: the new one would take them for its own. What a site or a user chooses
+    by a variable stays.
     """
     inside = "SLURM_JOB_ID" in environ
     return {
         name: value
         for name, value in environ.items()
-        if _KEPT.fullmatch(name) or not (_OURS.match(name) or (inside and _OF_A_JOB.match(name)))
+        if _KEPT.fullmatch(name)
+        or not (name == WALLTIME_END or _OURS.match(name) or (inside and _OF_A_JOB.match(name)))
     }
 
 

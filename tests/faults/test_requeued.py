@@ -31,7 +31,7 @@ RESULT = str(3 * sum(range(ITEMS)))
 # Items from HALF on wait at the pipe `gate` in the job's first start, and in no other.
 FLOWS = f"""
 import os
-from anabranch import flow, task
+from anabranch import flow, session, task
 
 def start():
     return os.environ.get("SLURM_RESTART_COUNT") or "0"
@@ -57,6 +57,7 @@ def total(xs):
 
 @flow(resumable=True)
 def main():
+    note("until", f"{{session.current().settings.walltime_end}} {{os.environ.get('ANABRANCH_WALLTIME_END')}}")
     note("result", str(total.submit(work.map(range({ITEMS}), chunk=1)).result()))
 """
 
@@ -113,6 +114,11 @@ class Job:
         # Not at once: a node refuses a job whose credential is as old as its last end, in seconds.
         tell("scontrol", "update", f"JobId={self.id}", "StartTime=now+4")
 
+    def follower(self) -> str:
+        """Wait until another job was submitted to follow this one; its id."""
+        until(lambda: "goes on once job" in self.log, WAIT)
+        return self.log.split(" goes on once job")[0].rsplit(" ", 1)[1]
+
     def ends(self, state: str, job: str = "") -> None:
         until(lambda: self.state(job)[0] in (state, "FAILED", "CANCELLED", "TIMEOUT"), WAIT)
         assert self.state(job)[0] == state, self.log
@@ -161,13 +167,19 @@ def test_a_job_that_is_started_again_goes_on_by_itself(
 
 @pytest.mark.usefixtures("slurm")
 def test_a_job_that_may_not_be_started_again_is_followed_by_another(tmp_path: Path) -> None:
-    job = Job(tmp_path, "--no-requeue", f"--job-name=f{os.getpid()}", shutdown_grace=0.2, walltime_grace=0.2)
+    asked = ("--no-requeue", f"--job-name=f{os.getpid()}", "--ntasks=1", "--mem=300M")
+    job = Job(tmp_path, *asked, shutdown_grace=0.2, walltime_grace=0.2)
     job.half()
     usr1(job)
-    until(lambda: "goes on once job" in job.log, WAIT)
-    other = job.log.split(" goes on once job")[0].rsplit(" ", 1)[1]
+    other = job.follower()
     job.ends("COMPLETED", other)
+    told = subprocess.run(["scontrol", "show", "job", other, "-o"], capture_output=True, text=True).stdout
+    assert " MinMemoryNode=300M " in told
+    assert " CPUs/Task=2 " in told
     job.went_through()
+    ends = [line.split() for line in job.lines("until")]
+    assert [variable for _, variable in ends] == ["None", "None"], "jobs submitted from a job would take its end"
+    assert float(ends[0][0]) + 1 < float(ends[1][0]), "each job has an end of its own"
 
 
 @pytest.mark.usefixtures("slurm")
@@ -190,4 +202,15 @@ def test_a_job_ends_before_its_walltime_by_itself(tmp_path: Path) -> None:
     job.starts_again()
     job.ends("COMPLETED")
     assert "The walltime is over." in job.log
+    job.went_through()
+
+
+@pytest.mark.nightly("a walltime is a minute at least")
+@pytest.mark.usefixtures("slurm")
+def test_a_job_that_its_walltime_ended_is_followed_by_one_that_has_time(tmp_path: Path) -> None:
+    """The end of the first job is over then."""
+    job = Job(tmp_path, "--no-requeue", "--time=1")
+    job.half()
+    job.ends("COMPLETED", job.follower())
+    assert job.log.count("goes on once job") == 1, job.log
     job.went_through()

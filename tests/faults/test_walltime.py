@@ -105,9 +105,19 @@ def test_a_run_that_begins_after_the_end_is_suspended_at_once(tmp_path: Path) ->
         assert [run.state_name for run in told.runs()] == ["Suspended"]
 
 
-def test_an_item_that_outlasts_every_allocation_is_refused_in_the_end(tmp_path: Path) -> None:
-    with program(tmp_path, HEAD + ENDLESS, *CLI, "run", walltime_end=time.time() + 8) as told:
-        code, errors = goes_on(told, 8)
+@pytest.mark.parametrize(
+    ("runner", "seconds"),
+    [
+        ("thread", 8),
+        pytest.param("process", 20, marks=pytest.mark.nightly("workers must start in a fifth of an allocation")),
+    ],
+)
+def test_an_item_that_outlasts_every_allocation_is_refused_in_the_end(
+    tmp_path: Path, runner: str, seconds: float
+) -> None:
+    body = HEAD + ENDLESS.replace(RUNNERS["thread"], RUNNERS[runner])
+    with program(tmp_path, body, *CLI, "run", walltime_end=time.time() + seconds) as told:
+        code, errors = goes_on(told, seconds)
         assert code == 1, errors
         [run] = told.runs()
         assert run.state_name == "Failed"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from anabranch import ThreadRunner
-from anabranch.cli.pilot import kind_of, meeting_place, own_folder
+from anabranch.cli.pilot import kind_of, meeting_place, own_end, own_folder
 from anabranch.core.allocation import Allocation, Node
 
 ONE, TWO = (Node("a", 8),), (Node("a", 8), Node("b", 8))
@@ -33,6 +35,22 @@ def allocation(*nodes: Node, ranks: int = 0, restarts: int = 0) -> Allocation:
 )
 def test_what_fits_the_job_unless_the_flow_says(given: Allocation, own: object, kind: str) -> None:
     assert kind_of(given, own) == kind
+
+
+@pytest.mark.parametrize(
+    ("job", "given", "end"),
+    [
+        (5000.0, 0.0, 5000.0),
+        (5000.0, 900.0, 5000.0),  # of the job that this one was submitted from: it has passed
+        (5000.0, 9000.0, 5000.0),
+        (5000.0, 4000.0, 4000.0),  # the user's own
+        (None, 4000.0, 4000.0),
+        (None, 900.0, 0.0),
+        (None, 0.0, 0.0),
+    ],
+)
+def test_the_end_is_that_of_this_job(job: float | None, given: float, end: float) -> None:
+    assert own_end(replace(allocation(*ONE), end=job), given, 1000.0) == end
 
 
 def test_each_start_of_a_job_meets_at_a_place_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from anabranch.core import states
 from anabranch.core.contracts import Report
 from anabranch.core.events import NearEnd, Shorten
 from anabranch.core.previous_items import PreviousItems
-from anabranch.core.reasons import make
+from anabranch.core.reasons import details_of, make
 from anabranch.core.runs import ItemRow
 from anabranch.engine import standing
 from anabranch.engine.walltime import INTERRUPTED, MESSAGE, SETTLE, Span, longest, outlasted, room, span_of
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Allocation:
     """A bench whose end is known; time passes when the test says so."""
 
-    def __init__(self, seconds: float, slots: int = 2) -> None:
-        self.bench = Bench(slots)
+    def __init__(self, seconds: float, slots: int = 2, *, held: bool = False) -> None:
+        self.bench = Bench(slots, held=held)
         self.tables = self.bench.dispatcher.tables
         self.bench.dispatcher.know_end(Span(0.0, seconds))
 
@@ -243,6 +243,57 @@ def test_an_interrupted_item_says_how_long_it_ran_and_others_do_not() -> None:
     assert (rows[1].reason, rows[1].details) == (INTERRUPTED, make(INTERRUPTED, ran=7.5, walltime=10.0).details)
     assert rows[1].message == MESSAGE
     assert {rows[index].reason for index in (2, 3, 4, 5)} == {"cancelled/walltime"}
+
+
+def interrupted_by_the_end(it: Allocation, map: MapRun) -> dict[int, float]:
+    """The items that the end interrupts, and how long they ran."""
+    it.bench.dispatcher.board.cancel_together([map], "walltime")
+    it.bench.take()
+    rows = [row for row in it.bench.rows if isinstance(row, ItemRow) and row.reason.endswith(("walltime", INTERRUPTED))]
+    assert {row.index for row in rows} == {i for i, code in enumerate(map.codes) if code == states.CANCELLED}
+    return {row.index: details_of(row.details)["ran"] for row in rows if row.reason == INTERRUPTED}
+
+
+def test_an_item_that_waited_behind_another_did_not_run() -> None:
+    """It would be refused after two such walltimes, and had never begun."""
+    it = Allocation(10, slots=1)
+    map = it.bench.map(range(6), chunk=1)
+    assert len(it.at(0.0)) == 2, "two a slot"
+    it.at(9.5)
+    assert interrupted_by_the_end(it, map) == {0: 9.5}
+
+
+def test_an_item_that_waited_runs_from_the_end_of_the_one_before() -> None:
+    it = Allocation(10, slots=1)
+    map = it.bench.map(range(6), chunk=1)
+    first, _ = it.at(0.0)
+    it.at(4.0)
+    assert it.ended(first, 4.0)
+    it.at(9.5)
+    assert interrupted_by_the_end(it, map) == {1: 5.5}
+
+
+def test_an_item_that_waits_for_a_resource_too_is_not_judged() -> None:
+    it = Allocation(10, slots=2)
+    it.tables.lanes[0].offers = {"gpus": 1.0}
+    map = it.bench.map(range(6), chunk=1, resources={"gpus": 1})
+    assert it.at(0.0)
+    it.at(9.5)
+    assert interrupted_by_the_end(it, map) == {}
+
+
+def test_a_worker_elsewhere_says_what_it_has_begun() -> None:
+    it = Allocation(10, slots=1, held=True)
+    map = it.bench.map(range(6), chunk=1)
+    _, second = it.at(0.0)
+    it.at(2.0)
+    assert it.tables.walltime is not None
+    it.tables.walltime.began(second.id)
+    it.tables.walltime.began(1000)  # of a chunk that is gone
+    it.at(3.0)
+    it.tables.walltime.began(second.id)
+    it.at(9.5)
+    assert interrupted_by_the_end(it, map) == {1: 7.5}, "the other may wait for a worker"
 
 
 def resumed(allocation: Allocation, *attempts: ItemRow) -> MapRun:

@@ -268,7 +268,8 @@ def test_a_cancel_of_an_ended_job_is_no_error() -> None:
 
 
 def test_variables_of_a_job_around_are_left_out() -> None:
-    outer = {"PBS_JOBID": "1", "PBS_NODEFILE": "/x", "PBS_CONF_FILE": "/etc/pbs", "TMPDIR": "/x", "PATH": "/bin"}
+    outer = {"PBS_JOBID": "1", "PBS_NODEFILE": "/x", "PBS_CONF_FILE": "/etc/pbs", "TMPDIR": "/x", "PATH": "/bin",
+             "ANABRANCH_WALLTIME_END": "1000"}  # fmt: skip
     assert scrubbed(outer) == {"PBS_CONF_FILE": "/etc/pbs", "PATH": "/bin"}
-    del outer["PBS_JOBID"]
+    del outer["PBS_JOBID"], outer["ANABRANCH_WALLTIME_END"]
     assert scrubbed(outer) == outer

@@ -123,6 +123,56 @@ def test_a_job_that_follows_is_like_the_one_before(tmp_path: Path) -> None:
     assert slurm.environ == {"SLURM_CONF": "c", "MINE": "1", requeue.FOLDER: str(tmp_path)}
 
 
+# As Slurm 22.05 has answered for jobs with these options; the times and some fields that say (null) are left out.
+HEAD = "JobId=2 JobName=wrap Account=(null) QOS=(null) JobState=RUNNING TimeLimit=01:00:00 Partition=main"
+TAIL = "Network=(null) Command=(null) WorkDir=/tmp StdErr=/dev/null StdIn=/dev/null StdOut=/dev/null Power="
+ALWAYS = {"--job-name=wrap", "--partition=main", "--time=01:00:00", "--nodes=1", "--output=/dev/null", "--chdir=/tmp",
+          "--open-mode=append"}  # fmt: skip
+
+
+def job_line(tasks: int = 1, each: int = 1, per_node: int = 0, memory: str = "Node=0", more: str = "", end: str = "",
+             shared: str = "OK", features: str = "(null)", node: str = "(null)") -> str:  # fmt: skip
+    cpus = tasks * each
+    return (
+        f"{HEAD} ReqNodeList={node} ExcNodeList=(null) NodeList=vm BatchHost=vm NumNodes=1 NumCPUs={cpus} "
+        f"NumTasks={tasks} CPUs/Task={each} ReqB:S:C:T=0:0:*:* TRES=cpu={cpus},mem=500M,node=1,billing={cpus} "
+        f"Socks/Node=* NtasksPerN:B:S:C={per_node}:0:*:* CoreSpec=* MinCPUsNode=1 MinMemory{memory} MinTmpDiskNode=0 "
+        f"Features={features} DelayBoot=00:00:00 {more}OverSubscribe={shared} Contiguous=0 Licenses=(null) {TAIL} {end}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "variables", "options"),
+    [
+        (job_line(), {}, set()),  # no --cpus-per-task=1: each task of a step would have one processor
+        (job_line(), {"SLURM_CPUS_PER_TASK": "1"}, {"--cpus-per-task=1"}),
+        (job_line(tasks=2, memory="Node=500M"), {"SLURM_NTASKS": "2"}, {"--ntasks=2", "--mem=500M"}),
+        (job_line(tasks=4, memory="CPU=100M"), {"SLURM_NTASKS": "4"}, {"--ntasks=4", "--mem-per-cpu=100M"}),
+        (job_line(), {"SLURM_NTASKS": "1"}, {"--ntasks=1"}),
+        (job_line(), {"SLURM_NTASKS": "1", "SLURM_STEP_ID": "0"}, set()),  # of the step
+        (job_line(tasks=2, per_node=2), {"SLURM_NTASKS_PER_NODE": "2"}, {"--ntasks=2", "--ntasks-per-node=2"}),
+        (job_line(each=2, shared="NO"), {"SLURM_CPUS_PER_TASK": "2"}, {"--cpus-per-task=2", "--exclusive"}),
+        (
+            job_line(more="Reservation=maint2 ", features="big&fast", node="vm"), {},
+            {"--reservation=maint2", "--constraint=big&fast", "--nodelist=vm"},
+        ),
+        (job_line(end="TresPerNode=gres:gpu:1 "), {}, {"--gres=gpu:1"}),
+        (
+            job_line(end="TresPerNode=gres:gpu:tesla:2 "), {"SLURM_GPUS_PER_NODE": "tesla:2"},
+            {"--gpus-per-node=tesla:2"},
+        ),
+        (job_line(end="TresPerJob=gres:gpu:1 "), {"SLURM_GPUS": "1"}, {"--gpus=1"}),
+        (job_line(tasks=2, end="TresPerTask=gres:gpu:1 "), {}, {"--ntasks=2", "--gpus-per-task=1"}),
+        (
+            job_line(end="CpusPerTres=gres:gpu:2 MemPerTres=gres:gpu:100 TresPerJob=gres:gpu:1 "), {},
+            {"--cpus-per-gpu=2", "--mem-per-gpu=100", "--gpus=1"},
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_job_asked_for_is_asked_for_again(told: str, variables: dict[str, str], options: set[str]) -> None:
+    assert set(requeue.same_again(told, variables)) == ALWAYS | options
+
+
 def test_the_script_of_the_jobs_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "script").write_text("#!/bin/sh\n# ours\n")
     slurm = Slurm(sbatch=Ran(0, "8;cluster\n"))

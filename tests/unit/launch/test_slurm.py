@@ -278,9 +278,10 @@ def test_options_are_given_on_the_command_line_too(job: Any) -> None:
 def test_variables_of_a_job_around_are_left_out() -> None:
     outer = {"SLURM_JOB_ID": "3", "SLURM_CPU_BIND": "x", "SLURM_CONF": "/etc/s", "PMI_RANK": "0", "PMIX_ID": "1",
              "SBATCH_ACCOUNT": "physics", "SBATCH_EXPORT": "NONE", "TMPDIR": "/scratch/3", "CUDA_VISIBLE_DEVICES": "0",
+             "ANABRANCH_WALLTIME_END": "1000",
              "SQUEUE_PARTITION": "short", "SLURM_TIME_FORMAT": "relative", "PATH": "/bin"}  # fmt: skip
     assert scrubbed(outer) == {"SLURM_CONF": "/etc/s", "SBATCH_ACCOUNT": "physics", "PATH": "/bin"}
     del outer["SLURM_JOB_ID"]
     left = scrubbed(outer)
     assert left["TMPDIR"] == "/scratch/3"
-    assert not {"SBATCH_EXPORT", "SQUEUE_PARTITION", "SLURM_TIME_FORMAT"} & left.keys()
+    assert not {"ANABRANCH_WALLTIME_END", "SBATCH_EXPORT", "SQUEUE_PARTITION", "SLURM_TIME_FORMAT"} & left.keys()

@@ -236,7 +236,7 @@ def _started(command: Sequence[str], env: dict[str, str]) -> subprocess.Popen[by
 
 def main(options: dict[str, Any]) -> None:
     """Run the cluster's process until stdin ends."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, frame: None)  # the driver decides about the end
     plan = Plan(**options)
     more_files()

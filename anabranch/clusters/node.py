@@ -90,7 +90,7 @@ def main(orders: dict[str, Any]) -> None:
 
 def run(orders: Orders) -> int:
     """Run a set until the driver has gone; returns an exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, frame: None)  # the driver decides about the end
     place = place_of(orders, os.environ, host_name(), granted_cpus(), usable_memory())
     try:

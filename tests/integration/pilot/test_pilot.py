@@ -262,7 +262,7 @@ def test_signals_to_the_steps_of_a_job_do_not_end_workers(jobs: Jobs) -> None:
     words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out", "--runner", "dask"]
     job = jobs.submit(jobs.pilot("gated", *words), *TWO_SETS)
     until(lambda: len(list(folder.iterdir())) > 50, jobs.log, job)
-    for name in ("USR1", "TERM", "CONT", "TERM"):
+    for name in ("USR1", "USR2", "TERM", "CONT", "TERM"):
         subprocess.run(["scancel", f"--signal={name}", job], check=True)
     time.sleep(1.0)  # for signals to arrive that should have no effect
     gate.touch()

@@ -122,6 +122,19 @@ def _clear_dead(folder: Path, name: str) -> None:
     )
 
 
+def logs(folder: Path, job: str | None) -> list[Path]:
+    """Return the logs of a cluster: those of its jobs and its own, or that of one job.
+
+    Args:
+        folder: as the cluster's file has it.
+        job: its number, as `status` has it; of a local cluster its name. A part of it finds nothing.
+    """
+    found = sorted(folder.glob("logs/*"))
+    if job is None:
+        return [*found, folder / "holder.log"]
+    return [path for path in found if path.name == f"{job}.log" or path.suffix == f".o{job.partition('.')[0]}"]
+
+
 def stop(name: str, home: Path | None = None) -> str:
     """End a cluster and clear away what is left of a dead one; returns a sentence on what was done."""
     folder = home or clusters_folder()

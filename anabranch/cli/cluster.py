@@ -121,12 +121,16 @@ def scale(name: str, jobs: str) -> None:
 @click.argument("job", required=False)
 @click.option("-n", "lines", type=int, default=20, show_default=True, help="Last lines of each log.")
 def logs(name: str, job: str | None, lines: int) -> None:
-    """Show the last lines of the logs of its jobs, and of its own; of one JOB alone by its number or name."""
+    """Show the last lines of the logs of its jobs, and of its own; of one JOB alone by its number.
+
+    The number is the one that `cluster status` shows; of a local cluster, JOB is the name that it shows.
+    """
     folder = Path(named_file.read(clusters_folder(), name)["folder"])
-    found = [*sorted(folder.glob("logs/*")), folder / "holder.log"]
-    chosen = [path for path in found if job is None or job in path.name]
+    chosen = named.logs(folder, job)
     if not chosen:
-        raise click.ClickException(f"no log of a job {job!r} in {folder / 'logs'}")
+        raise click.ClickException(
+            f"no log of a job {job!r} in {folder / 'logs'}: `anabranch cluster status {name}` lists the jobs"
+        )
     for path in chosen:
         click.echo(f"==> {path}")
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]:
@@ -148,5 +152,3 @@ def _jobs(text: str) -> tuple[int, int]:
     if not 0 <= minimum <= maximum or not maximum:
         raise click.UsageError(f"jobs count from 1, and a range from its lesser end: got {text!r}")
     return minimum, maximum
-
-

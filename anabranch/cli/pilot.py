@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from anabranch.core.runs import FlowRunRow
 
 RUN = "run"  # the file in a job's folder with the id of its run
-RUNNERS = ("process", "dask", "ray", "thread")
+ENGINES = ("dask", "ray")  # whose workers may be other tasks of the user's own srun
+RUNNERS = ("process", *ENGINES, "thread")
 
 
 @click.command("pilot", short_help="Run a flow on all nodes of the job that this shell is in.")
@@ -57,7 +58,7 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     place = folder or followed or own
     file = meeting_place(allocation, place)
     if allocation.rank:
-        sys.exit(be_a_set(allocation, runner, file))
+        sys.exit(be_a_set(allocation, file))
     # Not by the environment: jobs that are submitted from here would take the end for their own.
     sessions.choose(walltime_end=own_end(allocation, settings.load().walltime_end, time.time()))
     os.environ.pop(WALLTIME_END, None)
@@ -65,6 +66,8 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     flow, start = what_to_run(target, params, allocation, place, submitted=folder is not None, again=again)
     kind = runner or kind_of(allocation, flow.options.runner)
     click.echo(said(allocation, kind), err=True)
+    if allocation.ranks > 1 and kind not in ENGINES:
+        let_sets_go(file)
     with going_on.going_on(allocation, place), ExitStack() as until_the_end:
         until_the_end.enter_context(own_scratch(allocation))
         flow = flow.with_options(runner=runner_of(kind, allocation, file, interface, until_the_end))
@@ -159,7 +162,7 @@ def kind_of(allocation: Allocation, own: Any) -> str:
     if own is not None and not (isinstance(own, str) and own in RUNNERS):
         return ""
     several = len(allocation.nodes) > 1 or allocation.ranks > 1 or allocation.node.gpus > 1
-    if own in ("dask", "ray") or (own == "thread" and not several):
+    if own in ENGINES or (own == "thread" and not several):
         return str(own)
     if not several:
         return "process"
@@ -185,16 +188,25 @@ def runner_of(kind: str, allocation: Allocation, file: Path, interface: str, unt
     return DaskRunner(cluster) if kind == "dask" else RayRunner(address=cluster.address)
 
 
-def be_a_set(allocation: Allocation, runner: str | None, file: Path) -> int:
-    """Bring this task of the user's own srun to the driver, which is the task with number 0."""
+def be_a_set(allocation: Allocation, file: Path) -> int:
+    """Bring this task of the user's own srun to the driver, which is the task with number 0; returns an exit code."""
     from anabranch.clusters.in_allocation import rank_cpus
     from anabranch.clusters.node import Orders, run
 
     node = allocation.node
     job = f"{allocation.job}.{allocation.restarts}"
     cpus = rank_cpus(allocation)
-    engine = runner if runner in ("dask", "ray") else kind_of(allocation, None)
-    return run(Orders(engine, str(file), job, cpus, node.memory // node.tasks, node.gpus, node.tasks))
+    return run(Orders(str(file), job, cpus, node.memory // node.tasks, node.gpus, node.tasks))
+
+
+def let_sets_go(file: Path) -> None:
+    """Tell the other tasks of the user's own srun that they are not needed.
+
+    The file stays: one of them may begin to look for it after a short flow has ended.
+    """
+    from anabranch.clusters.rendezvous import Rendezvous
+
+    Rendezvous((), "", "").write(file)
 
 
 def meeting_place(allocation: Allocation, place: Path) -> Path:

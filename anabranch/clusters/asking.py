@@ -25,7 +25,6 @@ def security_of(tls: Mapping[str, str]) -> Any:
     return Security(require_encryption=True, tls_ca_file=tls["ca"], **pairs)  # type: ignore[no-untyped-call]
 
 
-
 def ask(address: str, tls: Mapping[str, str], say: str, **fields: Any) -> dict[str, Any]:
     """Return the holder's answer; raises RunnerError when there is none, or it refuses."""
     box: list[Any] = []

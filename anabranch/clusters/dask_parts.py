@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
     **CONFIG,
     "distributed.comm.socket-backlog": 4096,
     "distributed.comm.timeouts.connect": "60s",
-    "distributed.scheduler.http.routes": [],  # nothing is told to those who merely connect
+    "distributed.scheduler.http.routes": [],  # a program that merely connects is told nothing
     "distributed.worker.http.routes": [],
 }
 PRELOAD = "anabranch.clusters.dask_worker_start"

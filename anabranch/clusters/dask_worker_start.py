@@ -14,7 +14,7 @@ from typing import Any
 def dask_setup(worker: Any) -> None:
     """Dask calls this before the worker connects."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # the runner tells what matters
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _nothing)
 
 

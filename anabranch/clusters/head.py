@@ -22,7 +22,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -111,9 +111,7 @@ class Head:
         try:
             port = await self._hub.listen(self._host, self._context)
             hosts = self._hosts()
-            Rendezvous(
-                tuple(f"{host}:{port}" for host in hosts), self._found.certificate, self._found.key, self._found.token
-            ).write(Path(self._plan.file))
+            replace(self._found, addresses=tuple(f"{host}:{port}" for host in hosts)).write(Path(self._plan.file))
             env = step_environment(os.environ)
             if "TMPDIR" in env:  # other nodes have the job's folder, and none of this program's
                 env["TMPDIR"] = outside(env["TMPDIR"])
@@ -184,9 +182,10 @@ class Head:
                 self._tell_missing()
 
     def _tell_missing(self) -> None:
-        came = self._hub.came + self._inside
-        if came < self._plan.sets:
-            say(f"{self._plan.sets - came} of {self._plan.sets} sets of workers have not come; the others go on")
+        up = self._hub.up + self._inside
+        if up < self._plan.sets:
+            why = f": {self._troubles[-1]}" if self._troubles else ""
+            say(f"{self._plan.sets - up} of {self._plan.sets} sets of workers have not come; the others go on{why}")
 
     async def _go(self, by: str) -> str:
         if not self._first.done():
@@ -236,14 +235,14 @@ def _started(command: Sequence[str], env: dict[str, str]) -> subprocess.Popen[by
 
 def main(options: dict[str, Any]) -> None:
     """Run the cluster's process until stdin ends."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, frame: None)  # the driver decides about the end
     plan = Plan(**options)
     more_files()
     try:
         certificate, key = new_certificate()
         token = new_token() if plan.engine == RAY else ""
-        found = Rendezvous((), certificate, key, token)
+        found = Rendezvous((), certificate, key, token, plan.engine)
         os.write(plan.out, json.dumps({"certificate": certificate, "key": key, "token": token}).encode() + b"\n")
         with scratch(plan.job, short=plan.engine == RAY) as folder:
             os.environ["TMPDIR"] = folder

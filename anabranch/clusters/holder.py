@@ -73,6 +73,10 @@ def main(options: dict[str, Any]) -> None:
     code = 0
     try:
         asyncio.run(holder.run())
+    except AnabranchError as error:
+        code = 1
+        log.error("the cluster has ended: %s", error)
+        _tell(out, {"error": str(error)})
     except Exception as error:
         code = 1
         log.exception("the cluster has ended")
@@ -111,6 +115,7 @@ class Holder:
         self._hopeless: dict[str, str] = {}
         self._trouble = ""
         self._addresses: list[str] = []
+        self._named = ""  # what the file of its name says
         self._scheduler: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking = False
@@ -139,7 +144,12 @@ class Holder:
                 mine = [address_of(interface)] if interface else own_addresses()
                 self._addresses = [f"{protocol}://{one}:{scheduler.port}" for one in mine]
                 self._listen_for_the_end()
-                self._say_up()
+                try:
+                    self._say_up()
+                except AnabranchError:  # its name is another's: no job was asked for yet
+                    certificates.remove(self._folder)
+                    shutil.rmtree(self._folder, ignore_errors=True)
+                    raise
                 await self._loop()
                 await self._end()
 
@@ -159,7 +169,7 @@ class Holder:
     def _say_up(self) -> None:
         words = {"addresses": self._addresses, "tls": self._tls}
         if self._options.get("detached"):
-            named_file.write(Path(self._options["home"]), self._options, words, self._folder)
+            self._named = named_file.write(Path(self._options["home"]), self._options, words, self._folder)
         _tell(self._options["out"], words)
 
     # -- the loop ----------------------------------------------------------------------------------
@@ -349,7 +359,7 @@ class Holder:
         with contextlib.suppress(AnabranchError):
             await self.queue.cancel([job.id for job in jobs])
         if self._options.get("detached"):
-            named_file.remove(Path(self._options["home"]), self._options["name"])
+            named_file.remove(Path(self._options["home"]), self._options["name"], self._named)
         for job in jobs:
             self._drop_log(job)
         certificates.remove(self._folder)

@@ -41,8 +41,7 @@ class Hub:
         self._told = told
         self._server: asyncio.Server | None = None
         self._lines: dict[asyncio.StreamWriter, str] = {}
-        self.came = 0  # sets, ever
-        self.up = 0  # of these, those whose workers were there
+        self.up = 0  # sets, ever, whose workers were there
 
     async def listen(self, host: str, context: ssl.SSLContext) -> int:
         """Begin to listen on a free port, and return it."""
@@ -62,7 +61,6 @@ class Hub:
             hello = json.loads(await asyncio.wait_for(reader.readline(), HELLO_SECONDS))
             name = str(hello["name"])
             self._lines[writer] = name
-            self.came += 1
             writer.write(json.dumps({"go": await self._go(str(hello["by"]))}).encode() + b"\n")
             while line := await reader.readline():
                 message = json.loads(line)

@@ -90,7 +90,7 @@ class AllocationCluster:
         while not self._address:
             news = self._news(end)
             if "key" in news:
-                self._found = Rendezvous((), news["certificate"], news["key"], news["token"])
+                self._found = Rendezvous((), news["certificate"], news["key"], news["token"], self.engine)
             elif "failed" in news:
                 raise (MissingExtraError if news["missing"] else RunnerError)(news["failed"])
             else:
@@ -165,9 +165,7 @@ def plan_of(allocation: Allocation, engine: str, file: str, interface: str, time
     commands: list[list[str]] = []
     if allocation.kind == "slurm" and not ranks:
         for step in steps_of(allocation, engine):
-            orders = Orders(
-                engine, file, job, step.cpus, step.memory, node.gpus, step.sets, driver=host_name()
-            )  # fmt: skip
+            orders = Orders(file, job, step.cpus, step.memory, node.gpus, step.sets, driver=host_name())
             commands.append(step_command(step, orders.program(), gpus=node.gpus > 0))
         mine = max(1, node.cpus // here) if allocation.here else 0
         sets = sum(sets_on(one, allocation.task_cpus) for one in nodes)
@@ -175,7 +173,7 @@ def plan_of(allocation: Allocation, engine: str, file: str, interface: str, time
         mine = rank_cpus(allocation)
         sets = allocation.ranks or 1
         if engine == DASK:
-            own = Orders(engine, file, job, mine, node.memory // node.tasks if ranks else node.memory, node.gpus,
+            own = Orders(file, job, mine, node.memory // node.tasks if ranks else node.memory, node.gpus,
                          node.tasks if ranks else 1, driver=host_name())  # fmt: skip
             commands.append(own.program())
     else:
@@ -229,4 +227,3 @@ class SlurmAllocation(AllocationCluster):
         start = f"{allocation.job}.{allocation.restarts}"
         file = place / f"slurm-{allocation.job}-{os.getpid()}" / start / "driver.json"
         super().__init__(allocation, engine, file, interface=interface, timeout=timeout)
-

@@ -111,15 +111,29 @@ def start(cluster: JobCluster, home: Path | None = None) -> NamedCluster:
 
 def _clear_dead(folder: Path, name: str) -> None:
     """Take the name of a cluster that has died; raises RunnerError when it lives."""
+    said = named_file.text(folder, name)
     try:
         found = named_file.read(folder, name)
     except RunnerError:
-        named_file.remove(folder, name)
+        named_file.remove(folder, name, said)
         return
     raise RunnerError(
         f"the cluster {name!r} runs already, on {found['host']} as process {found['pid']}; "
         f"`anabranch cluster stop {name}` ends it"
     )
+
+
+def logs(folder: Path, job: str | None) -> list[Path]:
+    """Return the logs of a cluster: those of its jobs and its own, or that of one job.
+
+    Args:
+        folder: as the cluster's file has it.
+        job: its number, as `status` has it; of a local cluster its name. A part of it finds nothing.
+    """
+    found = sorted(folder.glob("logs/*"))
+    if job is None:
+        return [*found, folder / "holder.log"]
+    return [path for path in found if path.name == f"{job}.log" or path.suffix == f".o{job.partition('.')[0]}"]
 
 
 def stop(name: str, home: Path | None = None) -> str:
@@ -142,12 +156,12 @@ def stop(name: str, home: Path | None = None) -> str:
 
 def _clear_away(folder: Path, name: str) -> str:
     """Remove what a cluster left that does not answer, and end its process where it is one of this machine."""
-    said = "was dead; its file is removed"
+    said, told = "was dead; its file is removed", named_file.text(folder, name)
     with contextlib.suppress(OSError, ValueError, KeyError):
-        found = json.loads(named_file.path(folder, name).read_text(encoding="utf-8"))
+        found = json.loads(told)
         if found["host"] == host_name() and process_alive(int(found["pid"]), float(found["started"])):
             os.kill(int(found["pid"]), signal.SIGKILL)
             said = f"did not answer; its process {found['pid']} is killed, and its file removed"
         certificates.remove(Path(found["folder"]))
-    named_file.remove(folder, name)
+    named_file.remove(folder, name, told)
     return f"{name}: {said}. Its jobs end by themselves within a minute of running without it"

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -28,21 +29,44 @@ def path(home: Path, name: str) -> Path:
     return home / f"{name}.json"
 
 
-def write(home: Path, options: dict[str, Any], words: dict[str, Any], folder: Path) -> None:
-    """Write the file at once: a reader sees all of it, or none."""
+def write(home: Path, options: dict[str, Any], words: dict[str, Any], folder: Path) -> str:
+    """Write the file at once, and return its text: a reader sees all of it, or none.
+
+    Raises:
+        RunnerError: there is one already. Of several starts at once, one has the name, and the others hear of it.
+    """
     told = {
         **words, "name": options["name"], "kind": options["kind"], "spec": options["spec"], "folder": str(folder),
         "host": host_name(), "pid": os.getpid(), "started": process_started(os.getpid()), "versions": versions(),
     }  # fmt: skip
-    beside = path(home, options["name"]).with_suffix(f".{os.getpid()}.new")
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(told, file, indent=1)
-    os.replace(beside, path(home, options["name"]))
+    text = json.dumps(told, indent=1)
+    handle, beside = tempfile.mkstemp(suffix=".new", dir=home)  # mode 0600
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.link(beside, path(home, options["name"]))  # unlike a move, it replaces nothing
+    except FileExistsError:
+        raise RunnerError(
+            f"the cluster {options['name']!r} runs already, started a moment ago by another program; "
+            f"`anabranch cluster stop {options['name']}` ends it"
+        ) from None
+    finally:
+        os.unlink(beside)
+    return text
 
 
-def remove(home: Path, name: str) -> None:
+def text(home: Path, name: str) -> str:
+    """Return what the file says, as it stands there; "" where there is none, or it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return path(home, name).read_text(encoding="utf-8")
+    return ""
+
+
+def remove(home: Path, name: str, said: str) -> None:
+    """Remove the file while it says this: another cluster may have the name by now."""
     with contextlib.suppress(OSError):
-        path(home, name).unlink()
+        if text(home, name) == said:
+            path(home, name).unlink()
 
 
 def read(home: Path, name: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.clusters.hub import Line
 from anabranch.clusters.rendezvous import Rendezvous, awaited, both_show
 from anabranch.clusters.scratch import scratch
-from anabranch.clusters.shares import RAY, Set, devices_of
+from anabranch.clusters.shares import DASK, RAY, Set, devices_of
 from anabranch.core.errors import AnabranchError, RunnerError
 from anabranch.core.interpreter import interpreter_flags
 from anabranch.core.machine import granted_cpus, usable_memory
@@ -41,15 +41,13 @@ class Orders:
     """What a set is told by those that start it.
 
     Attributes:
-        engine: "dask" or "ray".
-        file: of the rendezvous.
+        file: of the rendezvous, which says the engine.
         job: name for scratch files.
         cpus, memory, gpus: of the set, of the set, of the node; what the kernel grants there may be less.
         sets: on the node.
         driver: the name of the driver's machine.
     """
 
-    engine: str
     file: str
     job: str
     cpus: int
@@ -89,26 +87,34 @@ def main(orders: dict[str, Any]) -> None:
 
 
 def run(orders: Orders) -> int:
-    """Run a set until the driver has gone; returns an exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    """Run a set until the driver has gone, or says that it has no use for one; returns an exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, frame: None)  # the driver decides about the end
     place = place_of(orders, os.environ, host_name(), granted_cpus(), usable_memory())
     try:
         found = awaited(Path(orders.file), MEET_SECONDS)
-        with scratch(orders.job, short=orders.engine == RAY) as folder:
+        if found.engine not in (DASK, RAY):
+            say(place, "the flow's runner uses no other task of this step than the driver's: this one ends")
+            return 0
+        with scratch(orders.job, short=found.engine == RAY) as folder:
             os.environ["TMPDIR"] = folder
-            why = asyncio.run(_work(orders, place, found, folder))
+            why = asyncio.run(_work(place, found, folder))
     except AnabranchError as error:
         why = str(error)
     if why:
-        print(f"anabranch: {place.name}: {why}", file=sys.stderr, flush=True)  # noqa: T201
+        say(place, why)
     return 1 if why else 0
 
 
-async def _work(orders: Orders, place: Set, found: Rendezvous, folder: str) -> str:
+def say(place: Set, text: str) -> None:
+    """Write into the job's log."""
+    print(f"anabranch: {place.name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+async def _work(place: Set, found: Rendezvous, folder: str) -> str:
     context = both_show(found, folder, server=False)
     line = await Line.reach(place.name, found.addresses, context, MEET_SECONDS, MEET_SECONDS)
-    work = importlib.import_module(f"anabranch.clusters.{orders.engine}_parts").work
+    work = importlib.import_module(f"anabranch.clusters.{found.engine}_parts").work
     working = asyncio.create_task(work(place, line, found, folder))
     ended = asyncio.create_task(line.ended())
     try:

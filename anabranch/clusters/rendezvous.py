@@ -35,19 +35,21 @@ LATEST_LOOK = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Rendezvous:
-    """What a node needs to reach the hub.
+    """What a node needs to reach the hub, or that there is none.
 
     Attributes:
         addresses: host:port, the likeliest first.
         certificate: PEM; it vouches for itself.
         key: PEM, of the certificate.
         token: the word that Ray's processes show each other.
+        engine: "dask" or "ray", which the node starts; "": no node is to start anything.
     """
 
     addresses: tuple[str, ...]
     certificate: str
     key: str
     token: str = ""
+    engine: str = ""
 
     def write(self, path: Path) -> None:
         """Write it in one step, readable by its owner only; raises RunnerError where it cannot be written."""
@@ -76,7 +78,7 @@ class Rendezvous:
             if error.errno == 116:  # ESTALE: another client has replaced it this moment
                 return None
             raise RunnerError(f"{path} cannot be read: {error.strerror or error}") from error
-        return cls(tuple(found["addresses"]), found["certificate"], found["key"], found["token"])
+        return cls(tuple(found["addresses"]), found["certificate"], found["key"], found["token"], found["engine"])
 
 
 def awaited(

@@ -1,4 +1,4 @@
-"""Who gets what of an allocation, and the commands that start it: data, nothing runs here.
+"""What each node gets of an allocation, and the commands that start it: data, nothing runs here.
 
 A *set* is one program on one node that starts workers there: one set a node; where the job asked for tasks of several
 processors each (`--cpus-per-task`), one set a task.

@@ -76,7 +76,8 @@ class Allocation:
         nodes: in the batch system's order; the job's script runs on the first.
         here: the name of the node of this process, as it stands among `nodes`; "" where it runs beside them, as a
             shell of `salloc` on a login node does.
-        end: when the batch system ends the job, in seconds since 1970; None: not known, or never.
+        end: when the batch system ends the job, in seconds since 1970; None: not known, never, or not asked for, by
+            any process of a step but its first.
         rank: the number of this process in its step; 0 outside of steps.
         ranks: the processes of its step; 0 outside of steps.
         task_cpus: processors that the job asked for by task (--cpus-per-task); 0: it did not.
@@ -155,9 +156,10 @@ def _slurm(env: Mapping[str, str], facts: Facts, ask: Ask) -> Allocation:
     ]
     here = _among(names, env.get("SLURMD_NODENAME") or facts.host)
     steps = env.get("SLURM_STEP_ID") is not None
+    rank = _number(env.get("SLURM_PROCID")) if steps else 0
+    end = None if rank else _slurm_end(env, facts, ask)  # a step of 500 tasks would ask 500 times in the same moment
     return Allocation(
-        "slurm", job, _number(env.get("SLURM_RESTART_COUNT")), _limited(nodes, here, facts), here,
-        _slurm_end(env, facts, ask), _number(env.get("SLURM_PROCID")) if steps else 0,
+        "slurm", job, _number(env.get("SLURM_RESTART_COUNT")), _limited(nodes, here, facts), here, end, rank,
         _number(env.get("SLURM_STEP_NUM_TASKS")) if steps else 0, _number(env.get("SLURM_CPUS_PER_TASK")),
     )  # fmt: skip
 

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-
 class Cluster(Protocol):
     """A scheduler with workers, started by its constructor or at first need, and ended by `close`.
 

@@ -135,7 +135,7 @@ def _hold() -> None:
     _steady.acquire()
     _steady.wait_for(lambda: not _inside, PATIENCE)
     # A signal to a copy waits until the copy has its own handlers: a pool may end its workers early.
-    _unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR1))
+    _unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
 
 
 def _go_on() -> None:

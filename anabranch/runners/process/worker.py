@@ -228,7 +228,7 @@ def _leave_signals_to_the_driver() -> None:
 
     Handlers of Python, not SIG_IGN: programs that tasks start do not inherit them, and forks drop them.
     """
-    numbers = [signal.SIGTERM, signal.SIGUSR1]
+    numbers = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
 
     def drop() -> None:
         for number in numbers:

@@ -97,6 +97,20 @@ def test_a_name_is_taken_until_its_cluster_stops(home: Path) -> None:
     started("one", jobs="0..1")
 
 
+def test_of_two_starts_at_once_one_is_refused_and_leaves_nothing(home: Path) -> None:
+    words = [sys.executable, "-m", "anabranch", "cluster", "start", "one", "--kind", "local", "--cores", "1"]
+    starts = [
+        subprocess.Popen([*words, "--memory", "1GiB", "--jobs", "0..1"], stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [start.communicate()[0] for start in starts]
+    assert sorted(start.returncode for start in starts) == [0, 1], said
+    assert sum("runs already" in one for one in said) == 1, said
+    command("stop", "one")
+    assert list(home.iterdir()) == []
+
+
 def test_a_cluster_that_has_died_is_told_and_cleared_away(home: Path) -> None:
     started("one", jobs="0..1")
     os.kill(status("one")["pid"], signal.SIGKILL)

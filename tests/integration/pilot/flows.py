@@ -37,6 +37,15 @@ def squares(n: int, out: str) -> int:
     return sum(values)
 
 
+@flow(runner="ray")
+def both_ranks(seconds: float) -> None:
+    """End once items have run in two tasks of the step: Ray's second node comes when the flow runs already."""
+    found, end = set[object](), time.monotonic() + seconds
+    while len(found) < 2:
+        assert time.monotonic() < end, found
+        found |= {one["rank"] for one in place.map(range(20)).result()}
+
+
 @task(gpus=1)
 def device(x: int) -> str:
     time.sleep(0.05)

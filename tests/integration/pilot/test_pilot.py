@@ -88,6 +88,21 @@ def test_the_pilot_under_the_users_own_srun(jobs: Jobs) -> None:
     assert os.listdir(jobs.tmp) == []
 
 
+@pytest.mark.ray
+def test_other_tasks_of_the_users_srun_start_the_engine_of_the_flow(jobs: Jobs) -> None:
+    """Dask is installed, and would be chosen; the flow itself asks for Ray."""
+    job = jobs.submit(jobs.pilot("both_ranks", "-p", "seconds=150", srun="--ntasks=2"), "--ntasks=2")
+    jobs.completed(job)
+    assert "runner: ray" in jobs.log(job)
+
+
+def test_tasks_of_the_users_srun_that_are_not_needed_end_and_the_flow_goes_on(jobs: Jobs) -> None:
+    job = jobs.submit(pilot(jobs, "--runner", "process", srun="--ntasks=2 --kill-on-bad-exit=1"), "--ntasks=2")
+    jobs.completed(job)
+    assert ranks(told(jobs, job)) == {"0"}
+    assert jobs.log(job).count("-1: the flow's runner uses no other task of this step than the driver's") == 1
+
+
 @pytest.mark.dask
 @pytest.mark.parametrize("runner", ["dask", "ray"])
 def test_a_driver_beside_the_nodes(jobs: Jobs, runner: str) -> None:
@@ -262,7 +277,7 @@ def test_signals_to_the_steps_of_a_job_do_not_end_workers(jobs: Jobs) -> None:
     words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out", "--runner", "dask"]
     job = jobs.submit(jobs.pilot("gated", *words), *TWO_SETS)
     until(lambda: len(list(folder.iterdir())) > 50, jobs.log, job)
-    for name in ("USR1", "TERM", "CONT", "TERM"):
+    for name in ("USR1", "USR2", "TERM", "CONT", "TERM"):
         subprocess.run(["scancel", f"--signal={name}", job], check=True)
     time.sleep(1.0)  # for signals to arrive that should have no effect
     gate.touch()

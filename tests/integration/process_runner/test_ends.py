@@ -97,6 +97,19 @@ def test_ctrl_c_leaves_workers_alone(drive: Callable[..., Drive], tmp_path: Path
     assert d.values(chunk) == [1]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_signals_of_a_batch_system_leave_workers_alone(
+    drive: Callable[..., Drive], tmp_path: Path, number: signal.Signals
+) -> None:
+    """It sends them to each process of a job; the driver decides about the end."""
+    d = drive()
+    gate = Gate(d, tmp_path)
+    chunk = d.submit(gate.stage, [1])
+    os.kill(gate.begun(1), number)
+    gate.open()
+    assert d.values(chunk) == [1]
+
+
 def test_close_from_the_receiver_of_events() -> None:
     ended = threading.Event()
     runner = ProcessRunner(1)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 from anabranch import SlurmAllocation
+from anabranch.cli.pilot import let_sets_go
 from anabranch.clusters.in_allocation import plan_of
 from anabranch.clusters.node import Orders, place_of
 from anabranch.core.allocation import Allocation, Node
 from anabranch.core.errors import LaunchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GIB = 1 << 30
 TWO = (Node("a", 8, 16 * GIB, 2), Node("b", 8, 16 * GIB, 2))
@@ -50,20 +57,33 @@ def test_under_the_users_own_srun_the_other_tasks_come_by_themselves() -> None:
     assert plan_of(allocation, "ray", "/f", "", 60.0, 5).commands == []
 
 
+def test_a_task_that_the_driver_does_not_use_ends_at_once(tmp_path: Path) -> None:
+    """`srun --kill-on-bad-exit` would end the driver along with a task that fails."""
+    file = tmp_path / "driver-0.json"
+    let_sets_go(file)
+    env = {**os.environ, "SLURM_PROCID": "3"}
+    done = subprocess.run(
+        Orders(str(file), "7.0", 1).program(), env=env, capture_output=True, text=True, timeout=60
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.endswith("-3: the flow's runner uses no other task of this step than the driver's: this one ends")
+
+
 def test_other_nodes_of_pbs_are_out_of_reach() -> None:
     with pytest.raises(LaunchError, match=r"job 8.h has 2 nodes, and anabranch starts workers .* in Slurm alone"):
         plan_of(Allocation("pbs", "8.h", 0, TWO, "a"), "dask", "/f", "", 60.0, 5)
 
 
 def test_what_the_kernel_grants_on_a_node_wins() -> None:
-    told = Orders("dask", "/f", "7.0", 8, 16 * GIB, 2, 1, driver="a")
+    told = Orders("/f", "7.0", 8, 16 * GIB, 2, 1, driver="a")
     place = place_of(told, {"SLURM_PROCID": "3"}, "b", 2, 4 * GIB)
     assert place == ("b-3", 2, 4 * GIB, ["0", "1"], False)
     assert place_of(told, {}, "a", 64, 0).memory == 16 * GIB
 
 
 def test_sets_of_one_node_share_its_memory_and_its_accelerators() -> None:
-    told = Orders("dask", "/f", "7.0", 4, 0, 2, 2)
+    told = Orders("/f", "7.0", 4, 0, 2, 2)
     env = {"SLURM_LOCALID": "1", "CUDA_VISIBLE_DEVICES": "6,7"}
     place = place_of(told, env, "b", 8, 16 * GIB)
     assert (place.cpus, place.memory, place.devices) == (4, 8 * GIB, ["7"])

@@ -114,7 +114,7 @@ def test_a_neighbours_program_at_the_address_is_not_taken_for_the_driver(found: 
         async with hub(found, tmp_path) as (made, address, _), hub(other, tmp_path) as (theirs, wrong, _):
             context = both_show(found, str(tmp_path), server=False)
             line = await Line.reach("n1-0", [wrong, address], context, 30, 30)
-            assert (made.sets, theirs.came) == (1, 0)
+            assert (made.sets, theirs.sets) == (1, 0)
             await settled(line, made)
 
     asyncio.run(play())

@@ -87,6 +87,16 @@ def test_a_task_of_a_step_knows_its_number() -> None:
     assert (found.rank, found.ranks) == (1, 2)
 
 
+@pytest.mark.parametrize("rank", [0, 1, 499])
+def test_of_all_tasks_of_a_step_the_first_alone_asks_the_queue(rank: int) -> None:
+    """Slurm before 23.02 does not tell the end: hundreds of questions at once would hold its server up."""
+    env = {name: text for name, text in TWO_NODES.items() if name != "SLURM_JOB_END_TIME"}
+    step = {"SLURM_STEP_ID": "0", "SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "500"}
+    ask = Answers("10:00")
+    found = allocation_of(env | step, FACTS, ask)
+    assert (found.rank, found.end, len(ask.asked)) == (rank, None if rank else 1600.0, int(not rank))
+
+
 def test_the_first_start_has_no_count_and_the_node_may_be_named_by_its_host() -> None:
     env = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n2", "SLURM_JOB_END_TIME": "5"}
     found = allocation_of(env, FACTS._replace(host="n2.cluster.org"), Answers())

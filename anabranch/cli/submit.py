@@ -19,7 +19,7 @@ from anabranch.core.errors import LaunchError
 from anabranch.core.ids import Ids
 from anabranch.core.job_file import JobFile
 from anabranch.core.launching import Job, Resources
-from anabranch.core.option_checks import parse_bytes
+from anabranch.core.option_checks import parse_bytes, parse_walltime
 from anabranch.core.processes import host_name
 from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
 
@@ -27,15 +27,14 @@ if TYPE_CHECKING:
     from anabranch.core.launching import Launcher, Reference
 
 LOOK_SECONDS = 1.0  # between two looks at the record, while a run is waited for
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def seconds_of(ctx: click.Context, param: click.Parameter, text: str) -> float:
     """Handle the option --time."""
-    found = walltime(text) if text else 0.0
-    if text and not found:
-        raise click.BadParameter(f"{text!r} is no time for a job: write 90 (minutes), 1:30:00, 2-12:00:00 or 2h")
-    return found
+    try:
+        return parse_walltime(text) if text else 0.0
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
@@ -44,20 +43,6 @@ def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
         return parse_bytes(text or 0) or 0
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-
-
-def walltime(text: str) -> float:
-    """Return seconds from a time as Slurm writes them; 0.0 for what is none. 1:30 is none: it could mean two things."""
-    if found := re.fullmatch(r"(\d+)([smhd])", text):
-        return float(int(found[1]) * _UNITS[found[2]])
-    if text.isdecimal():
-        return int(text) * 60.0
-    found = re.fullmatch(r"(?:(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?)|(?:(\d+):(\d\d):(\d\d))", text)
-    if found is None:
-        return 0.0
-    days, *rest = (int(part or 0) for part in found.groups())
-    hours, minutes, seconds = rest[:3] if found[1] else rest[3:]
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 @click.command("submit", short_help="Start a run of a flow as a job of Slurm or PBS, or as a process of this machine.")

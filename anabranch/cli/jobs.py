@@ -160,7 +160,7 @@ def number(reference: Reference) -> str:
 def told(sight: Sight | None) -> str:
     """Return what is seen of a job, in words."""
     if sight is None:
-        return "not looked at yet"
+        return "nothing is known of it here, as yet"
     again = f", started again (restart {sight.restarts})" if sight.restarts else ""
     return f"{sight.phase.value}{again}{f': {sight.reason}' if sight.reason else ''}"
 

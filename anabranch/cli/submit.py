@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
@@ -129,18 +130,19 @@ def job_of(row: FlowRunRow, flow: str, home: Path, name: str, words: list[str], 
 
     Args:
         flow: its name.
-        name: what the user calls the run and the job; "": the job's name is made of the flow's and the run's.
+        name: what the user calls the run; "": the job's name begins with the flow's. It ends in random digits: by its
+            name a job is found whose answer was lost, and by no other.
         words: target and options for the driver in the job.
         asked: resources, walltime, options and prologue.
 
     Raises:
-        click.ClickException: there is a job of that name.
+        click.ClickException: there is a job of a run of that name.
     """
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", flow).strip("-._")[:40] or "flow"
-    name = name or f"{slug}-{row.name}-{row.id[-6:]}"
+    for there in (home / "jobs").glob(f"{glob.escape(name)}-{'[0-9a-f]' * 6}") if name else ():
+        raise click.ClickException(f"there is a job of a run {name!r} already, in {there}: take another --name")
+    name = f"{name or f'{slug}-{row.name}'}-{row.id[-6:]}"
     folder = home / "jobs" / name
-    if folder.exists():
-        raise click.ClickException(f"there is a job {name!r} already, in {folder}: take another --name")
     row.host = f"{JOB}{name}"
     command = (sys.executable, "-P", "-m", "anabranch", "pilot", *words, "--job", str(folder))
     environment = {"ANABRANCH_HOME": str(home), "PYTHONUNBUFFERED": "1"}

@@ -87,6 +87,9 @@ def what_to_run(
     if submitted:
         job = JobFile.read(place)
         with record.opened_run(job.run) as (_, row):
+            if row.ended_unbegun:
+                ended = f"flow run {row.name!r} has ended as {record.state_of(row)} before this job began it"
+                raise click.ClickException(f"{ended}: submit it again")
             return flow_of(row), lambda flow: resumed(flow, row, None)
     flow = load.flow_of(target)
     given = load.parameters(flow, params)

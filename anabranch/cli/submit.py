@@ -158,6 +158,7 @@ def start(launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: d
 
     Raises:
         LaunchError: no job could be started; says why, and what to do.
+        click.ClickException: the run was cancelled meanwhile, and so is its job.
     """
     from anabranch import session as sessions
     from anabranch.runs import resumed
@@ -172,10 +173,15 @@ def start(launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: d
     session.write([row, TransitionRow(row.id, -1, 0, row.state, row.state_name, "", row.created)])
     session.flush_records()  # the job may begin at once, and looks for its run
     try:
-        return launcher.start(job)
+        reference = launcher.start(job)
     except BaseException as error:
         session.records.end(row, states.CRASHED, f"no job was started: {error}")
         raise
+    now = session.records.flow_run(row.id)
+    if now is not None and now.ended_unbegun:  # cancelled by a program that found no job yet
+        launcher.cancel(reference)
+        raise click.ClickException(f"run {row.name} has ended as {now.state_name} meanwhile: its job is cancelled")
+    return reference
 
 
 def waited(home: Path, row: FlowRunRow) -> int:

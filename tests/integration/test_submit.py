@@ -185,6 +185,40 @@ def test_a_waiting_run_tells_why_and_its_cancel_is_its_jobs(slurm: str, home: Pa
     assert "has already ended as Cancelled" in run("run", "cancel", name, code=1)
 
 
+# A queue that answers after the run was cancelled by another program.
+LATE = """
+import subprocess, sys
+from anabranch.cli import jobs, main
+from anabranch.core.launching import Reference
+
+class Late:
+    def render(self, job):
+        return ""
+    def start(self, job):
+        subprocess.run([sys.executable, "-P", "-m", "anabranch", "run", "cancel", "late"], check=True)
+        return Reference("slurm", "17", job.name, str(job.folder))
+    def cancel(self, reference):
+        print("cancelled:", reference.id, flush=True)
+
+jobs.launcher = lambda kind, without=(): Late()
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_that_is_cancelled_while_its_job_is_handed_over_is_not_begun(home: Path) -> None:
+    words = ["submit", "slurm", "flows.py:squares", "--name", "late"]
+    done = subprocess.run([sys.executable, "-c", LATE, *words], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 1, done.stderr
+    assert "'late' is cancelled, and its job was not handed over yet: one that its queue takes after" in done.stdout
+    assert "cancelled: 17" in done.stdout
+    assert "run late has ended as Cancelled meanwhile: its job is cancelled" in done.stderr
+    folder = next((home / "jobs").glob("late-*"))
+    text = run("pilot", "flows.py:squares", "--job", str(folder), code=1)  # as in a job that began all the same
+    assert "flow run 'late' has ended as Cancelled before this job began it: submit it again" in text
+    assert "Cancelled" in told("run", "show", "late")
+    assert "sum" not in text
+
+
 @pytest.mark.slurm
 def test_a_job_that_can_never_begin_tells_so(slurm: str, home: Path) -> None:
     """Slurm takes it, and lets it wait for ever."""

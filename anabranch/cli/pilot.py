@@ -18,6 +18,7 @@ import click
 from anabranch import session as sessions
 from anabranch import settings
 from anabranch.cli import going_on, record
+from anabranch.cli.jobs import RUN
 from anabranch.cli.resume import flow_of, resumed
 from anabranch.cli.run import EXECUTE, to_its_end
 from anabranch.core.errors import LaunchError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from anabranch.core.allocation import Allocation
     from anabranch.core.runs import FlowRunRow
 
-RUN = "run"  # the file in a job's folder with the id of its run
 RUNNERS = ("process", "dask", "ray", "thread")
 
 
@@ -56,6 +56,7 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     file = meeting_place(allocation, place)
     if allocation.rank:
         sys.exit(be_a_set(allocation, runner, file))
+    drop_old_keys(place, file)
     if allocation.end is not None:
         os.environ.setdefault("ANABRANCH_WALLTIME_END", str(allocation.end))
     again = allocation.restarts > 0 or followed is not None
@@ -192,6 +193,13 @@ def meeting_place(allocation: Allocation, place: Path) -> Path:
     step = os.environ.get("SLURM_STEP_ID", "") if allocation.ranks else ""
     start = f"{allocation.job or os.getpid()}.{allocation.restarts}"
     return place / start / f"driver{f'-{step}' if step else ''}.json"
+
+
+def drop_old_keys(place: Path, file: Path) -> None:
+    """Delete the files that earlier starts of the job left behind, killed: the keys of their clusters are in them."""
+    for old in place.glob("*/*driver*.json*"):
+        if old.parent != file.parent:
+            old.unlink(missing_ok=True)
 
 
 def said(allocation: Allocation, kind: str) -> str:

@@ -179,9 +179,33 @@ def test_folders_of_jobs_go_with_their_runs(home: Path) -> None:
         (folder / "log").write_text("words")
         JobFile("another", "a", "survey", "survey.py", "slurm", folder.name, submitted=submitted).write(folder)
     (home / "jobs" / "not-ours").mkdir()
+    made_at(NOW - 10, home)
+    made_at(NOW + 10, young)
     with SqliteRecords(home / "records.db") as records:
         jobs.tidy(records, home, NOW)
     assert sorted(path.name for path in (home / "jobs").iterdir()) == sorted([kept.name, young.name, "not-ours"])
+
+
+def made_at(when: float, folder: Path) -> None:
+    """Let a folder and all in it be of this age."""
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (when, when))
+
+
+def test_folders_of_pilots_go_with_their_runs_too(home: Path) -> None:
+    write(home, **WAITS)
+    kept, gone, never_begun, elsewhere = (home / "jobs" / f"slurm-{n}-0a1b2c3d" for n in range(4))
+    for folder in (kept, gone, never_begun, elsewhere):
+        (folder / "7.0").mkdir(parents=True)
+        (folder / "idle").write_text("1")
+        (folder / "7.0" / "driver.json").write_text("a key of a killed driver's cluster")
+    for folder, run in ((kept, ID), (gone, "another"), (elsewhere, "in another record")):
+        (folder / "run").write_text(f"{run}\n")
+    made_at(NOW - 10, home)
+    os.utime(elsewhere / "idle", (NOW + 10, NOW + 10))  # its run is in another record: the job started again since
+    with SqliteRecords(home / "records.db") as records:
+        jobs.tidy(records, home, NOW)
+    assert sorted((home / "jobs").iterdir()) == sorted([home / "jobs" / NAME, kept, elsewhere])
 
 
 def test_a_run_that_ended_is_gone_on_with_while_its_job_may_start_again(home: Path, queue: Queue) -> None:

@@ -130,8 +130,8 @@ def job_of(row: FlowRunRow, flow: str, home: Path, name: str, words: list[str], 
 
     Args:
         flow: its name.
-        name: what the user calls the run; "": the job's name begins with the flow's. It ends in random digits: by its
-            name a job is found whose answer was lost, and by no other.
+        name: what the user calls the run; "": the job's name begins with the flow's. It ends in random digits: after a
+            lost answer the job is found by its name, and no other is.
         words: target and options for the driver in the job.
         asked: resources, walltime, options and prologue.
 

@@ -73,7 +73,7 @@ class Reference(NamedTuple):
         id: the infrastructure's own: a process with its start, a job's number.
         name: the job's.
         folder: the job's.
-        cluster: whose number the id is, where several clusters share a home; "": not known, or the id tells.
+        cluster: that gave the id, where several clusters share a home; "": not known, or the id tells.
     """
 
     kind: str

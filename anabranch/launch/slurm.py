@@ -131,7 +131,7 @@ class SlurmLauncher:
         return {one: self._sight(one, found) for one in wanted if one in known or _of(one, found)}
 
     def _by_id(self, missing: Sequence[Reference], found: list[Line]) -> set[Reference]:
-        """Ask for jobs by id, and add the answer to `found`; returns those whose number is that of another job."""
+        """Ask for jobs by id, and add the answer to `found`; returns those with a number that another job has."""
         taken: set[Reference] = set()
         for clusters in sorted({tuple(_clusters([reference])) for reference in missing}):
             asked = [reference for reference in missing if tuple(_clusters([reference])) == clusters]
@@ -262,7 +262,7 @@ def _number(reference: Reference) -> str:
 
 
 def _place(reference: Reference) -> str:
-    """Return the cluster whose own commands have to be asked for a job; "": not known, or named in each question."""
+    """Return the cluster that has to be asked on a machine of its own; "": not known, or named in each question."""
     return "" if ";" in reference.id else reference.cluster
 
 

@@ -37,9 +37,12 @@ class Queue:
     def __init__(self) -> None:
         self.shows: Sight | None = None
         self.asked = 0
+        self.elsewhere = False
 
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
         self.asked += 1
+        if self.elsewhere:
+            return {}
         if self.shows is None:
             raise LaunchError("Slurm did not say what became of its jobs: no answer in time")
         return dict.fromkeys(references, self.shows)
@@ -143,6 +146,13 @@ def test_a_queue_that_does_not_answer_ends_no_run_and_hides_no_record(home: Path
     assert done.exit_code == 0
     assert "Warning: Slurm did not say what became of its jobs" in done.stderr
     assert "brisk-otter  survey  Scheduled" in done.stdout
+
+
+def test_a_run_whose_job_is_in_another_cluster_is_left_as_it_is(home: Path, queue: Queue) -> None:
+    write(home, **WAITS)
+    queue.elsewhere = True
+    assert settled(home).state == states.SCHEDULED
+    assert "nothing is known of it here" in CliRunner().invoke(cli, ["run", "show", "brisk-otter"]).stdout
 
 
 @pytest.mark.parametrize(("variable", "value"), [("ENVIRONMENT", "BATCH"), ("PBS_ENVIRONMENT", "PBS_BATCH")])

@@ -88,6 +88,9 @@ def test_a_job_that_slurm_never_had_is_gone_beside_one_that_it_has(tmp_path: Pat
     seen = launcher.look([mine, *lost])
     assert [seen[one].phase for one in (mine, *lost)] == [Phase.PENDING, *[Phase.GONE] * 3]
     assert launcher.look(lost)[lost[0]].reason == "Slurm knows nothing of job 900000 any more"
+    assert launcher.look([lost[0]._replace(cluster="elsewhere")]) == {}
+    here = lost[0]._replace(cluster=mine.cluster)
+    assert launcher.look([here])[here].phase is Phase.GONE
     launcher.cancel(lost[0])
     launcher.cancel(mine)
 

@@ -160,7 +160,7 @@ def tidy(records: Records, home: Path, before: float) -> None:
 
 
 def _run_in(folder: Path) -> str | None:
-    """Return the run of the job that this folder is for; "" for a pilot that began none, None for a folder of no job."""
+    """Return the run of a job by its folder; "" for a pilot that began none, None for a folder of no job."""
     if (folder / FILE).exists():
         return JobFile.read(folder).run
     if not _PILOTS.fullmatch(folder.name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from anabranch.core.launching import Launcher, Reference, Sight
     from anabranch.core.runs import FlowRunRow, Records
 
+RUN = "run"  # the file with the id of its run, in the folder of a job that was not submitted by anabranch
+_PILOTS = re.compile(r"(slurm|pbs|none)-.+-[0-9a-f]{1,10}")  # the names of such folders
 KINDS = ("process", "slurm", "pbs")
 SILENT = 20.0  # seconds; a driver without a sign of life for so long may have gone with its job
 OVER = (Phase.ENDED, Phase.GONE)
@@ -142,14 +145,33 @@ def end(records: Records, row: FlowRunRow, sight: Sight, now: float) -> None:
 
 
 def tidy(records: Records, home: Path, before: float) -> None:
-    """Delete the folders of jobs submitted before a time, of runs that are not in the record any more."""
-    for path in (home / "jobs").glob(f"*/{FILE}"):
+    """Delete the folders of jobs in which nothing has changed since a time, of runs that are not in the record.
+
+    A run may be in another record, of another ANABRANCH_RECORDS: so the age of a folder is that of its youngest file.
+    """
+    for folder in (home / "jobs").glob("*/"):
         try:
-            file = JobFile.read(path.parent)
-        except LaunchError:  # of another program, or damaged: a person looks at it
+            run = _run_in(folder)
+            old = run is not None and _changed(folder) < before
+        except (LaunchError, OSError):  # of another program, or damaged: a person looks at it
             continue
-        if file.submitted < before and records.flow_run(file.run) is None:
-            shutil.rmtree(path.parent, ignore_errors=True)
+        if old and not (run and records.flow_run(run)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_in(folder: Path) -> str | None:
+    """Return the run of a job by its folder; "" for a pilot that began none, None for a folder of no job."""
+    if (folder / FILE).exists():
+        return JobFile.read(folder).run
+    if not _PILOTS.fullmatch(folder.name):
+        return None
+    noted = folder / RUN
+    return noted.read_text(encoding="utf-8").strip() if noted.exists() else ""
+
+
+def _changed(folder: Path) -> float:
+    """Return when something in a folder changed last, in Unix seconds."""
+    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
 
 
 def number(reference: Reference) -> str:
@@ -160,7 +182,7 @@ def number(reference: Reference) -> str:
 def told(sight: Sight | None) -> str:
     """Return what is seen of a job, in words."""
     if sight is None:
-        return "not looked at yet"
+        return "nothing is known of it here, as yet"
     again = f", started again (restart {sight.restarts})" if sight.restarts else ""
     return f"{sight.phase.value}{again}{f': {sight.reason}' if sight.reason else ''}"
 

@@ -19,6 +19,7 @@ import click
 from anabranch import session as sessions
 from anabranch import settings
 from anabranch.cli import going_on, record
+from anabranch.cli.jobs import RUN
 from anabranch.cli.resume import flow_of, resumed
 from anabranch.cli.run import EXECUTE, to_its_end
 from anabranch.core.errors import LaunchError
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from anabranch.core.allocation import Allocation
     from anabranch.core.runs import FlowRunRow
 
-RUN = "run"  # the file in a job's folder with the id of its run
 ENGINES = ("dask", "ray")  # whose workers may be other tasks of the user's own srun
 RUNNERS = ("process", *ENGINES, "thread")
 
@@ -59,6 +59,7 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     file = meeting_place(allocation, place)
     if allocation.rank:
         sys.exit(be_a_set(allocation, file))
+    drop_old_keys(place, file)
     # Not by the environment: jobs that are submitted from here would take the end for their own.
     sessions.choose(walltime_end=own_end(allocation, settings.load().walltime_end, time.time()))
     os.environ.pop(WALLTIME_END, None)
@@ -103,6 +104,9 @@ def what_to_run(
     if submitted:
         job = JobFile.read(place)
         with record.opened_run(job.run) as (_, row):
+            if row.ended_unbegun:
+                ended = f"flow run {row.name!r} has ended as {record.state_of(row)} before this job began it"
+                raise click.ClickException(f"{ended}: submit it again")
             return flow_of(row), lambda flow: resumed(flow, row, None)
     flow = load.flow_of(target)
     given = load.parameters(flow, params)
@@ -214,6 +218,13 @@ def meeting_place(allocation: Allocation, place: Path) -> Path:
     step = os.environ.get("SLURM_STEP_ID", "") if allocation.ranks else ""
     start = f"{allocation.job or os.getpid()}.{allocation.restarts}"
     return place / start / f"driver{f'-{step}' if step else ''}.json"
+
+
+def drop_old_keys(place: Path, file: Path) -> None:
+    """Delete the files that earlier starts of the job left behind, killed: the keys of their clusters are in them."""
+    for old in place.glob("*/*driver*.json*"):
+        if old.parent != file.parent:
+            old.unlink(missing_ok=True)
 
 
 def said(allocation: Allocation, kind: str) -> str:

@@ -53,7 +53,7 @@ def check(as_json: bool) -> None:
 def compact(blocks: bool, as_json: bool) -> None:
     """Delete runs older than the setting retention_days, and make the record as small as possible.
 
-    The folders of their jobs go with them.
+    The folders of jobs without a run in this record go too, once nothing in them has changed for that long.
     Programs that record meanwhile wait until it is done, and lose nothing.
     """
     chosen = settings.load()

@@ -18,7 +18,9 @@ from anabranch.display import summary, units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from anabranch.cli.jobs import Submitted
     from anabranch.core.runs import FlowRunRow, Records
 
 EXECUTE = "FILE[:FLOW]"
@@ -210,6 +212,18 @@ def _level(name: str) -> int:
     return number
 
 
+def _with_its_job(home: Path, row: FlowRunRow, found: Submitted | None) -> str:
+    """Return what becomes of the job of a cancelled run, in words; one that was handed over meanwhile is cancelled."""
+    from anabranch.cli import jobs
+
+    if found is None or found.reference is None:
+        found = jobs.of_run(home, row)
+        if found is None or found.reference is None:
+            return "its job was not handed over yet: one that its queue takes after all ends before it begins the run"
+        jobs.cancel(found)
+    return "so is its job, which had not begun it"
+
+
 @command.command("cancel")
 @click.argument("run")
 def cancel(run: str) -> None:
@@ -230,7 +244,7 @@ def cancel(run: str) -> None:
             if found is not None:
                 jobs.cancel(found)
             if records.end(row, CANCELLED, "cancelled before its job began it"):
-                click.echo(f"flow run {row.name!r} is cancelled, and so is its job, which had not begun it")
+                click.echo(f"flow run {row.name!r} is cancelled, and {_with_its_job(home, row, found)}")
                 return
         if not records.request_cancel(row.id):
             raise click.ClickException(f"flow run {row.name!r} ended meanwhile")

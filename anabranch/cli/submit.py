@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
@@ -19,7 +20,7 @@ from anabranch.core.errors import LaunchError
 from anabranch.core.ids import Ids
 from anabranch.core.job_file import JobFile
 from anabranch.core.launching import Job, Resources
-from anabranch.core.option_checks import parse_bytes
+from anabranch.core.option_checks import parse_bytes, parse_walltime
 from anabranch.core.processes import host_name
 from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
 
@@ -27,15 +28,14 @@ if TYPE_CHECKING:
     from anabranch.core.launching import Launcher, Reference
 
 LOOK_SECONDS = 1.0  # between two looks at the record, while a run is waited for
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def seconds_of(ctx: click.Context, param: click.Parameter, text: str) -> float:
     """Handle the option --time."""
-    found = walltime(text) if text else 0.0
-    if text and not found:
-        raise click.BadParameter(f"{text!r} is no time for a job: write 90 (minutes), 1:30:00, 2-12:00:00 or 2h")
-    return found
+    try:
+        return parse_walltime(text) if text else 0.0
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
@@ -44,20 +44,6 @@ def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
         return parse_bytes(text or 0) or 0
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-
-
-def walltime(text: str) -> float:
-    """Return seconds from a time as Slurm writes them; 0.0 for what is none. 1:30 is none: it could mean two things."""
-    if found := re.fullmatch(r"(\d+)([smhd])", text):
-        return float(int(found[1]) * _UNITS[found[2]])
-    if text.isdecimal():
-        return int(text) * 60.0
-    found = re.fullmatch(r"(?:(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?)|(?:(\d+):(\d\d):(\d\d))", text)
-    if found is None:
-        return 0.0
-    days, *rest = (int(part or 0) for part in found.groups())
-    hours, minutes, seconds = rest[:3] if found[1] else rest[3:]
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 @click.command("submit", short_help="Start a run of a flow as a job of Slurm or PBS, or as a process of this machine.")
@@ -144,18 +130,19 @@ def job_of(row: FlowRunRow, flow: str, home: Path, name: str, words: list[str], 
 
     Args:
         flow: its name.
-        name: what the user calls the run and the job; "": the job's name is made of the flow's and the run's.
+        name: what the user calls the run; "": the job's name begins with the flow's. It ends in random digits: after a
+            lost answer the job is found by its name, and no other is.
         words: target and options for the driver in the job.
         asked: resources, walltime, options and prologue.
 
     Raises:
-        click.ClickException: there is a job of that name.
+        click.ClickException: there is a job of a run of that name.
     """
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", flow).strip("-._")[:40] or "flow"
-    name = name or f"{slug}-{row.name}-{row.id[-6:]}"
+    for there in (home / "jobs").glob(f"{glob.escape(name)}-{'[0-9a-f]' * 6}") if name else ():
+        raise click.ClickException(f"there is a job of a run {name!r} already, in {there}: take another --name")
+    name = f"{name or f'{slug}-{row.name}'}-{row.id[-6:]}"
     folder = home / "jobs" / name
-    if folder.exists():
-        raise click.ClickException(f"there is a job {name!r} already, in {folder}: take another --name")
     row.host = f"{JOB}{name}"
     command = (sys.executable, "-P", "-m", "anabranch", "pilot", *words, "--job", str(folder))
     environment = {"ANABRANCH_HOME": str(home), "PYTHONUNBUFFERED": "1"}
@@ -171,6 +158,7 @@ def start(launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: d
 
     Raises:
         LaunchError: no job could be started; says why, and what to do.
+        click.ClickException: the run was cancelled meanwhile, and so is its job.
     """
     from anabranch import session as sessions
     from anabranch.runs import resumed
@@ -185,10 +173,15 @@ def start(launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: d
     session.write([row, TransitionRow(row.id, -1, 0, row.state, row.state_name, "", row.created)])
     session.flush_records()  # the job may begin at once, and looks for its run
     try:
-        return launcher.start(job)
+        reference = launcher.start(job)
     except BaseException as error:
         session.records.end(row, states.CRASHED, f"no job was started: {error}")
         raise
+    now = session.records.flow_run(row.id)
+    if now is not None and now.ended_unbegun:  # cancelled by a program that found no job yet
+        launcher.cancel(reference)
+        raise click.ClickException(f"run {row.name} has ended as {now.state_name} meanwhile: its job is cancelled")
+    return reference
 
 
 def waited(home: Path, row: FlowRunRow) -> int:

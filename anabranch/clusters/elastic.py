@@ -85,7 +85,7 @@ class JobCluster:
         self._idle = idle
         self._spec = job_spec.JobSpec(
             name=f"{name}-{uuid.uuid4().hex[:4]}", cores=cores, memory=parse_bytes(memory) or 0,
-            processes=processes or cores, walltime=job_spec.parse_walltime(walltime), queue=queue, account=account,
+            processes=processes or cores, walltime=job_spec.walltime_seconds(walltime), queue=queue, account=account,
             directives=list(directives), skip=list(skip), prologue=list(prologue), python=python or sys.executable,
             interface=interface or "", local_directory=local_directory or "", worker_options=list(worker_options),
         )  # fmt: skip

@@ -49,11 +49,6 @@ class Hub:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
-    @property
-    def sets(self) -> int:
-        """How many have a line now."""
-        return len(self._lines)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         keep_alive(writer)
         name = ""

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.option_checks import parse_walltime
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -106,28 +108,21 @@ def job_of(worker: object, processes: int) -> str:
     return str(worker).rpartition("-")[0] if processes > 1 else str(worker)
 
 
-def parse_walltime(given: Any) -> float:
+def walltime_seconds(given: Any) -> float:
     """Return the seconds of a walltime: a number of them, or text as "30" (minutes), "2:00:00", "1-12:00:00".
 
     Raises:
         ValueError: it is neither, or less than a minute.
     """
-    wrong = ValueError(f'walltime wants seconds, or a text such as "02:00:00" or "1-12:00:00", got {given!r}')
-    if isinstance(given, (int, float)) and not isinstance(given, bool):
+    if isinstance(given, str):
+        try:
+            seconds = parse_walltime(given.strip())
+        except ValueError as error:
+            raise ValueError(f"walltime wants another text: {error}") from None
+    elif isinstance(given, (int, float)) and not isinstance(given, bool):
         seconds = float(given)
-    elif isinstance(given, str):
-        days, dash, clock = given.strip().rpartition("-")
-        parts = clock.split(":")
-        if len(parts) > 3 or not all(part.isdigit() for part in parts) or (dash and not days.isdigit()):
-            raise wrong
-        numbers = [int(part) for part in parts]
-        if dash or len(numbers) == 3:
-            hours, minutes, rest = (*numbers, 0, 0)[:3]
-        else:
-            hours, minutes, rest = 0, *(*numbers, 0)[:2]
-        seconds = float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + rest)
     else:
-        raise wrong
+        raise ValueError(f'walltime wants seconds, or a text such as "02:00:00" or "1-12:00:00", got {given!r}')
     if seconds < 60:
         raise ValueError(f"walltime wants at least a minute, got {given!r}: a batch system counts in minutes")
     return seconds

@@ -94,11 +94,6 @@ class Allocation:
     task_cpus: int = 0
 
     @property
-    def incarnation(self) -> tuple[str, int]:
-        """One start of the job: a later one of the same job has the higher second number."""
-        return self.job, self.restarts
-
-    @property
     def node(self) -> Node:
         """The node of this process, else the first."""
         return next((node for node in self.nodes if node.name == self.here), self.nodes[0])
@@ -107,10 +102,6 @@ class Allocation:
     def cpus(self) -> int:
         """Processors of all nodes together."""
         return sum(node.cpus for node in self.nodes)
-
-    def left(self, now: float) -> float | None:
-        """Seconds until the end; None: not known, or never."""
-        return None if self.end is None else max(0.0, self.end - now)
 
 
 def allocation_of(env: Mapping[str, str], facts: Facts, ask: Ask, hosts: Iterable[str] = ()) -> Allocation:

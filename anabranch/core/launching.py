@@ -46,7 +46,8 @@ class Job:
     """One run of a flow that is to be started elsewhere.
 
     Attributes:
-        name: of letters, digits, "-", "_" and "."; a second start of a job of this name finds the first.
+        name: of letters, digits, "-", "_" and "."; a second start of a job of this name finds the first, so no two
+            jobs have one name.
         command: what the job executes, the program first: a driver that reads `folder`.
         folder: where the job's files are: its script, its log, what the driver and its workers say to each other.
         cwd: the working folder.
@@ -75,12 +76,14 @@ class Reference(NamedTuple):
         id: the infrastructure's own: a process with its start, a job's number.
         name: the job's.
         folder: the job's.
+        cluster: that gave the id, where several clusters share a home; "": not known, or the id tells.
     """
 
     kind: str
     id: str
     name: str
     folder: str
+    cluster: str = ""
 
 
 class Phase(Enum):
@@ -127,7 +130,7 @@ class Launcher(Protocol):
         ...
 
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
-        """Return what is seen of each job, by one question for all of them."""
+        """Return what is seen of each job, by one question for all of them; one of another cluster is left out."""
         ...
 
     def cancel(self, reference: Reference) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
 Delay = float | tuple[float, ...] | Callable[[int], Any]
 MAX_DELAYS = 50
+_TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def seconds(value: Any) -> float | None:
@@ -118,6 +120,24 @@ def exceptions(value: Any) -> tuple[type[BaseException], ...]:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
             raise ValueError(f"wants exception types, got {one!r}")
     return tuple(found)
+
+
+def parse_walltime(text: str) -> float:
+    """Return the seconds of a job's time: "90" (minutes), "1:30:00", "2-12:00:00", "2h".
+
+    "1:30" is refused: it is read as minutes and seconds by some, as hours and minutes by others.
+    """
+    clock = re.fullmatch(r"(?:(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?)|(?:(\d+):(\d\d):(\d\d))", text)
+    found = 0.0
+    if unit := re.fullmatch(r"(\d+)([smhd]?)", text):
+        found = float(int(unit[1]) * _TIME_UNITS[unit[2] or "m"])
+    elif clock:
+        days, *rest = (int(part or 0) for part in clock.groups())
+        hours, minutes, seconds = rest[:3] if clock[1] else rest[3:]
+        found = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+    if not found:
+        raise ValueError(f"{text!r} is no time for a job: write 90 (minutes), 1:30:00, 2-12:00:00 or 2h")
+    return found
 
 
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

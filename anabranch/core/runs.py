@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from anabranch.core.asking import text
+from anabranch.core.states import FIRST_TERMINAL
 
 if TYPE_CHECKING:
     from array import array
@@ -52,6 +53,11 @@ class FlowRunRow:
     def job(self) -> str:
         """The name of the job that the run waits for; "" once it has a driver."""
         return self.host.removeprefix(JOB) if not self.pid and self.host.startswith(JOB) else ""
+
+    @property
+    def ended_unbegun(self) -> bool:
+        """Whether the run has ended before its job began it: the job is not to begin it any more."""
+        return self.state >= FIRST_TERMINAL and bool(self.job)
 
 
 @dataclass(slots=True)

@@ -95,7 +95,7 @@ class Pump:
                 return
             for event in found:
                 take = _EVENTS.get(type(event))
-                if take is not None:
+                if take is not None and (take is not _began or self.dispatcher.tables.walltime is not None):
                     self._inbox.append((take, (self, lane_box[0], event)))
             self.step()
 
@@ -257,7 +257,7 @@ def _logs(pump: Pump, lane: int, event: c.Logs) -> None:
 
 
 def _began(pump: Pump, lane: int, event: c.ChunkStarted) -> None:
-    if pump.dispatcher.tables.walltime is not None:
+    if pump.dispatcher.tables.walltime is not None:  # else the event is not even brought: one comes for each chunk
         pump.dispatcher.tables.walltime.began(event.chunk)
 
 

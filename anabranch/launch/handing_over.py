@@ -51,8 +51,12 @@ class Queue(Protocol):
         """Return why a job is not taken, with the way out; "" where it may have been taken all the same."""
         ...
 
-    def find(self, name: str) -> str:
-        """Return the id of a job of this name, "" where there is none."""
+    def find(self, job: Job) -> str:
+        """Return the id of a job of this one's name, where it would be handed over; "" where there is none."""
+        ...
+
+    def cluster(self) -> str:
+        """Return the name of this machine's cluster, which gives jobs their ids; "": not known, or ids tell."""
         ...
 
     def cancel(self, reference: Reference) -> None: ...
@@ -68,9 +72,11 @@ def hand_over(queue: Queue, job: Job, sleep: Callable[[float], None]) -> Referen
         return before
     text = queue.render(job)
     # A script without a reference: an earlier call was ended before it heard the answer.
-    id = queue.find(job.name) if (job.folder / script.SCRIPT).exists() else ""
+    cluster = queue.cluster()  # before the job is there: a call that is ended now leaves none
+    id = queue.find(job) if (job.folder / script.SCRIPT).exists() else ""
     script.write_script(job, text)
-    reference = Reference(queue.kind, id or _submit(queue, job, sleep), job.name, str(job.folder))
+    id = id or _submit(queue, job, sleep)
+    reference = Reference(queue.kind, id, job.name, str(job.folder), cluster)
     try:
         script.note(reference, job.folder)
     except OSError as error:
@@ -87,9 +93,9 @@ def _submit(queue: Queue, job: Job, sleep: Callable[[float], None]) -> str:
         if answer.code != 0 and (why := queue.refusal(answer)):
             raise LaunchError(why)
         sleep(pause)
-        if id := queue.find(job.name):
+        if id := queue.find(job):
             return id
     raise LaunchError(
-        f"{queue.queue_name} does not answer, and has no job {job.name!r}: {answer.told}. Try again later: a job that "
-        "it has taken after all is found by its name"
+        f"{queue.queue_name} does not answer, and has no job {job.name!r}: {answer.told}. Try again later: "
+        "should it have taken the job after all, the job finds that its run has ended, and ends at once"
     )

@@ -93,12 +93,16 @@ class PbsLauncher:
         way = next((way for words, way in _WAYS_OUT.items() if words in told), "")
         return f"PBS does not take the job: {answer.told}{f'. {way[0].upper()}{way[1:]}' if way else ''}"
 
-    def find(self, name: str) -> str:
-        """Return the id of a job of this name, "" where PBS has none."""
-        answer = self._ask(["qselect", "-x", "-N", name])
+    def find(self, job: Job) -> str:
+        """Return the id of a job of this one's name, "" where PBS has none."""
+        answer = self._ask(["qselect", "-x", "-N", job.name])
         if answer.code != 0:
-            raise LaunchError(f"PBS did not say whether it has job {name!r}: {answer.told}")
+            raise LaunchError(f"PBS did not say whether it has job {job.name!r}: {answer.told}")
         return job_id(answer.out)
+
+    def cluster(self) -> str:
+        """Return nothing: ids of PBS name their server."""
+        return ""
 
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
         """As of `Launcher`; a job that PBS has forgotten is gone."""

@@ -117,6 +117,8 @@ def succeed(folder: Path, id: str) -> None:
     """
     before = started(folder)
     if before is not None:
+        cluster = before.id.partition(";")[2]  # a job that submits another names no cluster: it is in it
+        id = f"{id};{cluster}" if cluster and ";" not in id else id
         new = folder / f".{REFERENCE}.{os.getpid()}"
         new.write_text(json.dumps(before._replace(id=id)._asdict()), encoding="utf-8")
         new.replace(folder / REFERENCE)

@@ -1,7 +1,7 @@
 """Jobs of Slurm, by its own commands.
 
     start   sbatch; where its answer is lost: squeue by the job's name, before sbatch is called once more
-    look    one squeue for all jobs, by name; one more by id, for those that were not in the answer
+    look    one squeue for all jobs, by name; one more by id, for those of this cluster that were not in the answer
     cancel  scancel
     logs    the file in the job's folder
 
@@ -56,7 +56,9 @@ class SlurmLauncher:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
         self._without = frozenset(without)
-        self._environ = scrubbed(os.environ if environ is None else environ)
+        given = os.environ if environ is None else environ
+        self._environ = scrubbed(given)
+        self._cluster = given.get("SLURM_CLUSTER_NAME", "")  # in a job
         self._command = command
         self._sleep = sleep
 
@@ -80,13 +82,40 @@ class SlurmLauncher:
         """Return why sbatch does not take a job; "" where the controller may have it."""
         return "" if unclear(answer.code, answer.told) else refusal(answer.told)
 
-    def find(self, name: str) -> str:
-        """Return the id of a job of this name, "" where Slurm has none."""
-        found = [line.job for line in self._squeue(["--me", "-n", name]) if line.name == name]
-        return found[0] if found else ""
+    def find(self, job: Job) -> str:
+        """Return the id of a job of this one's name, "" where Slurm has none; one that has not ended comes first."""
+        for cluster in self._goes_to(job) or [""]:
+            which = [f"--clusters={cluster}"] if cluster else []
+            found = [line for line in self._squeue([*which, "--me", "-n", job.name]) if line.name == job.name]
+            for line in sorted(found, key=lambda line: line.state in slurm_states.ENDS):
+                return f"{line.job};{cluster}" if cluster else line.job
+        return ""
+
+    def _goes_to(self, job: Job) -> list[str]:
+        """Return the clusters that sbatch chooses from for a job; none: this machine's."""
+        given = self._environ.get("SBATCH_CLUSTERS", "")
+        for option in job.options:
+            if _key(option) in ("--clusters", "--cluster"):
+                given = option.partition("=")[2] if "=" in option else option[2:]
+        return [name for name in given.split(",") if name]
+
+    def cluster(self) -> str:
+        """Return the name of this machine's cluster; "" where Slurm does not say."""
+        if self._cluster:
+            return self._cluster
+        try:
+            answer = self._ask(["scontrol", "show", "config"])
+        except LaunchError:
+            return ""
+        found = re.search(r"^ClusterName\s*=\s*(\S+)", answer.out, re.MULTILINE)
+        return found[1] if answer.code == 0 and found else ""
 
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
-        """As of `Launcher`; a job that Slurm has forgotten is gone."""
+        """As of `Launcher`; a job that Slurm has forgotten is gone.
+
+        One that is not found counts as gone in its own cluster alone, and only if its number has no other job: several
+        clusters give the same numbers, and a cluster gives them again. So it is left out where that is not so.
+        """
         wanted = list(references)
         if not wanted:
             return {}
@@ -94,9 +123,23 @@ class SlurmLauncher:
         by_name = ["-n", names] if len(wanted) <= _MANY_NAMES else []
         found = self._squeue(["--me", *by_name], wanted)
         missing = [reference for reference in wanted if not _of(reference, found)]
-        if missing:  # renamed, or of another user; or forgotten
-            found += self._squeue(["-j", ",".join(_number(reference) for reference in missing)], missing)
-        return {reference: self._sight(reference, found) for reference in wanted}
+        if any(_place(reference) for reference in missing):
+            here = self.cluster()
+            missing = [reference for reference in missing if _place(reference) in ("", here)]
+        taken = self._by_id(missing, found)  # of another user; or forgotten
+        known = {reference for reference in missing if reference not in taken}
+        return {one: self._sight(one, found) for one in wanted if one in known or _of(one, found)}
+
+    def _by_id(self, missing: Sequence[Reference], found: list[Line]) -> set[Reference]:
+        """Ask for jobs by id, and add the answer to `found`; returns those with a number that another job has."""
+        taken: set[Reference] = set()
+        for clusters in sorted({tuple(_clusters([reference])) for reference in missing}):
+            asked = [reference for reference in missing if tuple(_clusters([reference])) == clusters]
+            answer = self._squeue(["-j", ",".join(_number(reference) for reference in asked)], asked)
+            numbers = {line.job for line in answer}
+            taken |= {one for one in asked if _number(one) in numbers and not _of(one, answer)}
+            found += answer
+        return taken
 
     def _sight(self, reference: Reference, found: list[Line]) -> Sight:
         seen = slurm_states.whole(_of(reference, found))
@@ -117,6 +160,11 @@ class SlurmLauncher:
 
     def cancel(self, reference: Reference) -> None:
         """As of `Launcher`."""
+        if _place(reference) and (here := self.cluster()) != reference.cluster:
+            raise LaunchError(
+                f"job {_number(reference)} is one of cluster {reference.cluster}, and this machine is of "
+                f"{here or 'none that it tells'}: cancel it there"
+            )
         answer = self._ask(["scancel", *_clusters([reference]), _number(reference)])
         if answer.code != 0 and "invalid job id" not in answer.told.lower():
             raise LaunchError(f"job {_number(reference)} could not be cancelled: {answer.told}")
@@ -164,7 +212,7 @@ def directives(job: Job, without: Collection[str] = ()) -> list[str]:
 
 _SHORT = {"-p": "--partition", "-A": "--account", "-q": "--qos", "-c": "--cpus-per-task", "-N": "--nodes",
           "-t": "--time", "-J": "--job-name", "-o": "--output", "-e": "--error", "-a": "--array", "-W": "--wait",
-          "-C": "--constraint", "-G": "--gpus"}  # fmt: skip
+          "-C": "--constraint", "-G": "--gpus", "-M": "--clusters"}  # fmt: skip
 
 # Options that take the place of one of ours: Slurm refuses the two together.
 _INSTEAD = {"--no-requeue": "--requeue", "--mem-per-cpu": "--mem", "--mem-per-gpu": "--mem",
@@ -215,6 +263,11 @@ def _number(reference: Reference) -> str:
     return reference.id.partition(";")[0]
 
 
+def _place(reference: Reference) -> str:
+    """Return the cluster that has to be asked on a machine of its own; "": not known, or named in each question."""
+    return "" if ";" in reference.id else reference.cluster
+
+
 def _clusters(references: Iterable[Reference]) -> list[str]:
     """Return the option that names the clusters of some jobs; none where there is one cluster."""
     names = sorted({reference.id.partition(";")[2] for reference in references} - {""})
@@ -222,4 +275,5 @@ def _clusters(references: Iterable[Reference]) -> list[str]:
 
 
 def _of(reference: Reference, found: Iterable[Line]) -> list[Line]:
-    return [line for line in found if line.job == _number(reference)]
+    """Return the lines of a job: a number alone may be that of another's."""
+    return [line for line in found if line.job == _number(reference) and line.name == reference.name]

@@ -37,9 +37,12 @@ class Queue:
     def __init__(self) -> None:
         self.shows: Sight | None = None
         self.asked = 0
+        self.elsewhere = False
 
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
         self.asked += 1
+        if self.elsewhere:
+            return {}
         if self.shows is None:
             raise LaunchError("Slurm did not say what became of its jobs: no answer in time")
         return dict.fromkeys(references, self.shows)
@@ -145,6 +148,13 @@ def test_a_queue_that_does_not_answer_ends_no_run_and_hides_no_record(home: Path
     assert "brisk-otter  survey  Scheduled" in done.stdout
 
 
+def test_a_run_whose_job_is_in_another_cluster_is_left_as_it_is(home: Path, queue: Queue) -> None:
+    write(home, **WAITS)
+    queue.elsewhere = True
+    assert settled(home).state == states.SCHEDULED
+    assert "nothing is known of it here" in CliRunner().invoke(cli, ["run", "show", "brisk-otter"]).stdout
+
+
 @pytest.mark.parametrize(("variable", "value"), [("ENVIRONMENT", "BATCH"), ("PBS_ENVIRONMENT", "PBS_BATCH")])
 def test_no_batch_job_asks(home: Path, queue: Queue, monkeypatch: Any, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
@@ -179,9 +189,33 @@ def test_folders_of_jobs_go_with_their_runs(home: Path) -> None:
         (folder / "log").write_text("words")
         JobFile("another", "a", "survey", "survey.py", "slurm", folder.name, submitted=submitted).write(folder)
     (home / "jobs" / "not-ours").mkdir()
+    made_at(NOW - 10, home)
+    made_at(NOW + 10, young)
     with SqliteRecords(home / "records.db") as records:
         jobs.tidy(records, home, NOW)
     assert sorted(path.name for path in (home / "jobs").iterdir()) == sorted([kept.name, young.name, "not-ours"])
+
+
+def made_at(when: float, folder: Path) -> None:
+    """Let a folder and all in it be of this age."""
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (when, when))
+
+
+def test_folders_of_pilots_go_with_their_runs_too(home: Path) -> None:
+    write(home, **WAITS)
+    kept, gone, never_begun, elsewhere = (home / "jobs" / f"slurm-{n}-0a1b2c3d" for n in range(4))
+    for folder in (kept, gone, never_begun, elsewhere):
+        (folder / "7.0").mkdir(parents=True)
+        (folder / "idle").write_text("1")
+        (folder / "7.0" / "driver.json").write_text("a key of a killed driver's cluster")
+    for folder, run in ((kept, ID), (gone, "another"), (elsewhere, "in another record")):
+        (folder / "run").write_text(f"{run}\n")
+    made_at(NOW - 10, home)
+    os.utime(elsewhere / "idle", (NOW + 10, NOW + 10))  # its run is in another record: the job started again since
+    with SqliteRecords(home / "records.db") as records:
+        jobs.tidy(records, home, NOW)
+    assert sorted((home / "jobs").iterdir()) == sorted([home / "jobs" / NAME, kept, elsewhere])
 
 
 def test_a_run_that_ended_is_gone_on_with_while_its_job_may_start_again(home: Path, queue: Queue) -> None:

@@ -68,15 +68,16 @@ def test_a_job_that_was_handed_over_by_a_call_that_died_is_found(tmp_path: Path)
     launcher, one = SlurmLauncher(), job(tmp_path, "found", "exit 0", options=("--hold",))
     first = launcher.start(one)
     (one.folder / "reference").unlink()
+    assert first.cluster
     assert launcher.start(one) == first
     launcher.cancel(first)
 
 
-def test_a_job_that_another_has_renamed_is_found_by_its_id(tmp_path: Path) -> None:
+def test_a_job_that_another_has_renamed_is_not_taken_for_gone(tmp_path: Path) -> None:
     launcher = SlurmLauncher()
     reference = launcher.start(job(tmp_path, "old", "exit 0", options=("--hold",)))
     scontrol("update", f"JobId={reference.id}", "JobName=new")
-    assert launcher.look([reference])[reference].phase is Phase.PENDING
+    assert launcher.look([reference]) == {}
     launcher.cancel(reference)
 
 
@@ -87,6 +88,9 @@ def test_a_job_that_slurm_never_had_is_gone_beside_one_that_it_has(tmp_path: Pat
     seen = launcher.look([mine, *lost])
     assert [seen[one].phase for one in (mine, *lost)] == [Phase.PENDING, *[Phase.GONE] * 3]
     assert launcher.look(lost)[lost[0]].reason == "Slurm knows nothing of job 900000 any more"
+    assert launcher.look([lost[0]._replace(cluster="elsewhere")]) == {}
+    here = lost[0]._replace(cluster=mine.cluster)
+    assert launcher.look([here])[here].phase is Phase.GONE
     launcher.cancel(lost[0])
     launcher.cancel(mine)
 

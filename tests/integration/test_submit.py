@@ -174,12 +174,49 @@ def test_a_waiting_run_tells_why_and_its_cancel_is_its_jobs(slurm: str, home: Pa
     assert "state       Scheduled" in text
     assert "pending: JobHeldUser: it is held: `scontrol release` lets it go" in text
     assert "Scheduled" in told("runs")  # and not dead, without a driver
-    assert "there is a job 'held.back' already" in run("submit", "slurm", "flows.py:wrong", "--name", name, code=1)
+    again = run("submit", "slurm", "flows.py:wrong", "--name", name, code=1)
+    assert "there is a job of a run 'held.back' already" in again
+    job = next((home / "jobs").glob("held.back-??????")).name  # other jobs of that name may be in the queue
+    assert jobs_of(job)
     assert "cancelled, and so is its job" in run("run", "cancel", name)
     assert "Cancelled" in told("runs")
-    left = subprocess.run(["squeue", "-h", "-n", name, "-o", "%T"], capture_output=True, text=True)
+    left = subprocess.run(["squeue", "-h", "-n", job, "-o", "%T"], capture_output=True, text=True)
     assert left.stdout == ""
     assert "has already ended as Cancelled" in run("run", "cancel", name, code=1)
+
+
+# A queue that answers after the run was cancelled by another program.
+LATE = """
+import subprocess, sys
+from anabranch.cli import jobs, main
+from anabranch.core.launching import Reference
+
+class Late:
+    def render(self, job):
+        return ""
+    def start(self, job):
+        subprocess.run([sys.executable, "-P", "-m", "anabranch", "run", "cancel", "late"], check=True)
+        return Reference("slurm", "17", job.name, str(job.folder))
+    def cancel(self, reference):
+        print("cancelled:", reference.id, flush=True)
+
+jobs.launcher = lambda kind, without=(): Late()
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_that_is_cancelled_while_its_job_is_handed_over_is_not_begun(home: Path) -> None:
+    words = ["submit", "slurm", "flows.py:squares", "--name", "late"]
+    done = subprocess.run([sys.executable, "-c", LATE, *words], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 1, done.stderr
+    assert "'late' is cancelled, and its job was not handed over yet: one that its queue takes after" in done.stdout
+    assert "cancelled: 17" in done.stdout
+    assert "run late has ended as Cancelled meanwhile: its job is cancelled" in done.stderr
+    folder = next((home / "jobs").glob("late-*"))
+    text = run("pilot", "flows.py:squares", "--job", str(folder), code=1)  # as in a job that began all the same
+    assert "flow run 'late' has ended as Cancelled before this job began it: submit it again" in text
+    assert "Cancelled" in told("run", "show", "late")
+    assert "sum" not in text
 
 
 @pytest.mark.slurm
@@ -221,7 +258,7 @@ def test_what_slurm_refuses_is_told_with_the_way_out_and_recorded(
         (["flows.py:squares", "--time", "1:30"], "'1:30' is no time for a job: write 90 (minutes), 1:30:00"),
         (["flows.py:squares", "--time", "0"], "'0' is no time"),
         (["flows.py:squares", "--memory", "much"], "wants a size"),
-        (["flows.py:squares", "--name", "a b"], "'a b' is no name for a job"),
+        (["flows.py:squares", "--name", "a b"], "'a b-"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_written(home: Path, words: list[str], message: str) -> None:
@@ -245,9 +282,9 @@ def test_a_run_that_another_job_goes_on_with_is_waited_for_to_its_end(slurm: str
         while not began.exists() or len(began.read_text().split()) < 7:
             assert time.monotonic() < until
             time.sleep(0.05)
-        first = jobs_of("two-jobs")
+        folder = next((home / "jobs").glob("two-jobs-*"))
+        first = jobs_of(folder.name)
         subprocess.run(["scancel", "--batch", "--signal=USR1", *first], check=True)
-        folder = home / "jobs" / "two-jobs"
         while "The walltime is near" not in (folder / "log").read_text():
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -256,7 +293,7 @@ def test_a_run_that_another_job_goes_on_with_is_waited_for_to_its_end(slurm: str
     assert waiting.returncode == 0
     assert "ended as Completed" in out
     assert sorted(map(int, began.read_text().split())) == list(range(40))  # none began twice
-    second = jobs_of("two-jobs") - first
+    second = jobs_of(folder.name) - first
     assert len(second) == 1
     assert f"slurm {second.pop()}" in told("run", "show", "two-jobs")
 
@@ -281,7 +318,7 @@ def test_ten_looks_at_the_record_ask_the_queue_once(slurm: str, home: Path, tmp_
         run("runs")
         for name in names:
             run("run", "show", name)
-    assert (tmp_path / "asked").read_text().split() == ["sbatch", "sbatch", "squeue"]
+    assert (tmp_path / "asked").read_text().split() == [*["scontrol", "sbatch"] * 2, "squeue"]
 
 
 @pytest.mark.slurm
@@ -296,5 +333,6 @@ def test_a_job_may_submit_another(slurm: str, home: Path, tmp_path: Path) -> Non
     assert done.returncode == 0, log()
     assert "run inner is submitted: slurm job " in log()
     shown("inner", "Completed")
-    found = subprocess.run(["squeue", "-t", "all", "-h", "-n", "inner", "-o", "%C"], capture_output=True, text=True)
+    job = next((home / "jobs").glob("inner-*")).name
+    found = subprocess.run(["squeue", "-t", "all", "-h", "-n", job, "-o", "%C"], capture_output=True, text=True)
     assert found.stdout.strip() == "1"

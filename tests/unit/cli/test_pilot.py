@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from anabranch import ThreadRunner
-from anabranch.cli.pilot import kind_of, meeting_place, own_end, own_folder
+from anabranch.cli.pilot import drop_old_keys, kind_of, meeting_place, own_end, own_folder
 from anabranch.core.allocation import Allocation, Node
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ONE, TWO = (Node("a", 8),), (Node("a", 8), Node("b", 8))
 
@@ -62,6 +66,16 @@ def test_each_start_of_a_job_meets_at_a_place_of_its_own(monkeypatch: pytest.Mon
     assert meeting_place(allocation(*ONE, restarts=1), place) == place / "7.1" / "driver.json"
     monkeypatch.setenv("SLURM_STEP_ID", "2")
     assert meeting_place(allocation(*ONE, ranks=2), place) == place / "7.0" / "driver-2.json"
+
+
+def test_a_start_of_a_job_deletes_the_keys_of_earlier_ones(tmp_path: Path) -> None:
+    names = ("7.0/driver.json", "7.0/.driver.json.x", "7.1/driver-2.json", "log")
+    old, cut_off, other_step, log = (tmp_path / name for name in names)
+    for path in (old, cut_off, other_step, log):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    drop_old_keys(tmp_path, meeting_place(allocation(*ONE, restarts=1), tmp_path))
+    assert [path.exists() for path in (old, cut_off, other_step, log)] == [False, False, True, True]
 
 
 def test_each_command_of_a_script_has_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:

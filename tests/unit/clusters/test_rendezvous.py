@@ -88,7 +88,7 @@ async def until(true: Callable[[], object]) -> None:
 
 async def settled(line: Line, hub: Hub) -> None:
     await line.close()
-    await until(lambda: not hub.sets)
+    await until(lambda: not hub._lines)
 
 
 def test_the_first_address_is_dead_and_the_second_one_good(found: Rendezvous, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_the_first_address_is_dead_and_the_second_one_good(found: Rendezvous, tm
         async with hub(found, tmp_path) as (made, address, troubles):
             context = both_show(found, str(tmp_path), server=False)
             line = await Line.reach("n1-0", [dead_port(), address], context, 30, 30)
-            assert (line.go, line.ours, made.sets) == ("tls://127.0.0.1:5", "127.0.0.1", 1)
+            assert (line.go, line.ours, len(made._lines)) == ("tls://127.0.0.1:5", "127.0.0.1", 1)
             line.up()
             line.trouble("no room")
             await until(lambda: troubles)
@@ -114,7 +114,7 @@ def test_a_neighbours_program_at_the_address_is_not_taken_for_the_driver(found: 
         async with hub(found, tmp_path) as (made, address, _), hub(other, tmp_path) as (theirs, wrong, _):
             context = both_show(found, str(tmp_path), server=False)
             line = await Line.reach("n1-0", [wrong, address], context, 30, 30)
-            assert (made.sets, theirs.sets) == (1, 0)
+            assert (len(made._lines), len(theirs._lines)) == (1, 0)
             await settled(line, made)
 
     asyncio.run(play())
@@ -130,7 +130,7 @@ def test_a_program_that_listens_and_says_nothing_does_not_hold_a_set_up(
             async with hub(found, tmp_path) as (made, address, _):
                 mute = f"127.0.0.1:{silent.getsockname()[1]}"
                 line = await Line.reach("n", [mute, address], both_show(found, str(tmp_path), server=False), 30, 30)
-                assert made.sets == 1
+                assert len(made._lines) == 1
                 await settled(line, made)
 
     asyncio.run(play())
@@ -162,9 +162,9 @@ def test_hundreds_of_sets_come_in_the_same_moment(found: Rendezvous, tmp_path: P
         async with hub(found, tmp_path) as (made, address, _):
             context = both_show(found, str(tmp_path), server=False)
             lines = await asyncio.gather(*(Line.reach(f"n-{n}", [address], context, 60, 60) for n in range(200)))
-            assert made.sets == 200
+            assert len(made._lines) == 200
             for line in lines:
                 await line.close()
-            await until(lambda: not made.sets)
+            await until(lambda: not made._lines)
 
     asyncio.run(play())

@@ -52,9 +52,9 @@ class Answers:
 def test_slurms_variables() -> None:
     ask = Answers()
     found = allocation_of(TWO_NODES, FACTS, ask)
-    assert (found.kind, found.incarnation, found.end, found.here) == ("slurm", ("14", 3), 4600.0, "n2")
+    assert (found.kind, found.job, found.restarts, found.end, found.here) == ("slurm", "14", 3, 4600.0, "n2")
     assert found.nodes == (("n2", 8, 4 * GIB, 2, 1), ("n3", 16, 4 * GIB, 2, 1))
-    assert (found.cpus, found.node.name, found.left(1000.0), found.left(9999.0)) == (24, "n2", 3600.0, 0.0)
+    assert (found.cpus, found.node.name) == (24, "n2")
     assert (found.rank, found.ranks, ask.asked) == (0, 0, [])
 
 
@@ -123,7 +123,7 @@ def test_pbs_has_a_line_a_process_and_is_asked_once() -> None:
     ask = Answers(QSTAT)
     env = {"PBS_JOBID": "8.h", "NCPUS": "4", "PBS_NODEFILE": "/var/spool/pbs/aux/8.h"}
     found = allocation_of(env, FACTS._replace(host="n2"), ask, ["n1.org\n", "n1.org\n", "n2.org\n"])
-    assert (found.kind, found.incarnation, found.here) == ("pbs", ("8.h", 1), "n2.org")
+    assert (found.kind, found.job, found.restarts, found.here) == ("pbs", "8.h", 1, "n2.org")
     assert [(node.name, node.cpus, node.tasks) for node in found.nodes] == [("n1.org", 4, 2), ("n2.org", 4, 1)]
     assert found.end == 1000.0 + 4 * 3600 - 110
     assert ask.asked == [["qstat", "-f", "8.h"]]
@@ -138,7 +138,7 @@ def test_pbs_that_does_not_answer_leaves_the_end_to_a_variable() -> None:
 
 def test_outside_of_a_job_this_machine_is_the_one_node() -> None:
     found = allocation_of({"CUDA_VISIBLE_DEVICES": "0,3"}, FACTS, Answers())
-    assert (found.kind, found.job, found.end, found.left(0.0)) == ("none", "", None, None)
+    assert (found.kind, found.job, found.end) == ("none", "", None)
     assert found.nodes == (("n2", 64, 256 * GIB, 2, 1),)
 
 

@@ -31,6 +31,7 @@ class Slurm:
         self.queue: dict[str, tuple[str, str]] = {}
         self.asked: list[Sequence[str]] = []
         self.down: Ran | None = None
+        self.cluster = ""
 
     def __call__(self, argv: Sequence[str], env: Any, seconds: float) -> Ran:
         self.asked.append(argv)
@@ -51,7 +52,7 @@ class Slurm:
                 if not chosen:
                     return Ran(1, "", "slurm_load_jobs error: Invalid job id specified")
             return Ran(0, "\n".join(ROW.format(id=id, name=name, state=state) for id, (name, state) in chosen.items()))
-        return Ran(0)
+        return Ran(0, f"ClusterName             = {self.cluster}\n" if self.cluster else "")
 
     @property
     def times(self) -> dict[str, int]:
@@ -102,7 +103,7 @@ def test_a_job_that_was_not_taken_is_submitted_again(job: Any) -> None:
 def test_a_controller_that_stays_away_is_an_error_and_its_late_job_is_found(job: Any) -> None:
     slurm = Slurm(LOST, LOST, LOST)
     one, slept = launcher(slurm)
-    with pytest.raises(LaunchError, match=r"does not answer.*Socket timed out.*found by its name"):
+    with pytest.raises(LaunchError, match=r"does not answer.*Socket timed out.*finds that its run has ended"):
         one.start(job())
     assert slept == [5.0, 20.0, 20.0]
     slurm.queue["40"] = ("job", "RUNNING")  # it had taken one after all
@@ -156,8 +157,41 @@ def test_a_cluster_of_several_is_named_in_each_question(job: Any) -> None:
     reference = one.start(job())
     one.look([reference])
     one.cancel(reference)
-    assert ["--clusters=east" in argv for argv in slurm.asked] == [False, True, True]
+    assert ["--clusters=east" in argv for argv in slurm.asked] == [False, False, True, True]
     assert slurm.asked[-1][-1] == "17"
+
+
+def test_a_job_of_another_cluster_is_left_alone(job: Any) -> None:
+    """Two clusters share a home: what the one does not know waits in the other, and its number may be a neighbour's."""
+    slurm = Slurm((True, Ran(0, "17\n")))
+    one, _ = launcher(slurm)
+    slurm.cluster = "east"
+    reference = one.start(job())
+    assert reference.cluster == "east"
+    slurm.cluster, slurm.queue = "west", {}
+    assert one.look([reference]) == {}
+    slurm.queue = {"17": ("another", "FAILED")}
+    assert one.look([reference]) == {}
+    with pytest.raises(LaunchError, match="job 17 is one of cluster east, and this machine is of west: cancel it"):
+        one.cancel(reference)
+    slurm.cluster, slurm.queue = "east", {}
+    assert one.look([reference])[reference].phase is Phase.GONE
+    assert slurm.times["scancel"] == 0
+
+
+@pytest.mark.parametrize("option", ["--clusters=west,east", "-Mwest"])
+def test_a_job_whose_answer_was_lost_is_looked_for_where_it_went(job: Any, option: str) -> None:
+    slurm = Slurm((True, LOST))
+    one, _ = launcher(slurm)
+    assert one.start(job(options=(option,))).id == "17;west"
+    assert slurm.times["sbatch"] == 1
+    assert "--clusters=west" in slurm.asked[-1]
+
+
+def test_of_jobs_of_one_name_one_that_has_not_ended_is_found(job: Any) -> None:
+    slurm = Slurm(LOST)
+    slurm.queue = {"11": ("job", "FAILED"), "12": ("job", "PENDING")}
+    assert launcher(slurm)[0].start(job()).id == "12"
 
 
 # -- questions ------------------------------------------------------------------------------------
@@ -179,10 +213,11 @@ def test_one_question_for_all_jobs(count: int, tmp_path: Path) -> None:
 
 def test_those_that_are_missing_are_asked_for_by_id_together(tmp_path: Path) -> None:
     slurm, wanted = Slurm(), references(300, tmp_path)
-    slurm.queue = {one.id: ("renamed" if n % 2 else one.name, "RUNNING") for n, one in enumerate(wanted[:3])}
+    slurm.queue = {one.id: ("another" if n % 2 else one.name, "FAILED") for n, one in enumerate(wanted[:3])}
     one, _ = launcher(slurm)
     seen = one.look(wanted)
-    assert [seen[reference].phase for reference in wanted[:4]] == [Phase.RUNNING] * 3 + [Phase.GONE]
+    assert wanted[1] not in seen  # the number is that of another job, whose state says nothing of ours
+    assert [seen[reference].phase for reference in wanted[:4] if reference in seen] == [Phase.ENDED] * 2 + [Phase.GONE]
     assert seen[wanted[-1]].reason == "Slurm knows nothing of job 316 any more"
     assert slurm.times["squeue"] == 2
 
@@ -272,7 +307,7 @@ def test_options_are_given_on_the_command_line_too(job: Any) -> None:
     """SBATCH_PARTITION in the environment is stronger than a directive in the script."""
     slurm = Slurm((True, Ran(0, "17\n")))
     launcher(slurm)[0].start(job(options=("--partition=short",)))
-    assert "--partition=short" in slurm.asked[0]
+    assert "--partition=short" in slurm.asked[-1]
 
 
 def test_variables_of_a_job_around_are_left_out() -> None:

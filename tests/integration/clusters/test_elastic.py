@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(300)]
 
-KINDS = [pytest.param(HereCluster, id="local"), pytest.param(SlurmCluster, id="slurm", marks=pytest.mark.slurm)]
+AT_NIGHT = pytest.mark.nightly("the same decisions; by day with jobs of this machine")
+SLURM = pytest.param(SlurmCluster, id="slurm", marks=[pytest.mark.slurm, AT_NIGHT])
+KINDS = [pytest.param(HereCluster, id="local"), SLURM]
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +105,7 @@ def test_values_move_to_the_jobs_that_stay(size: dict[str, Any], tmp_path: Path)
     assert {len((tmp_path / str(n)).read_text().splitlines()) for n in range(20)} == {1}, "none was made again"
 
 
+@pytest.mark.nightly("one of two ends of the same kind")
 def test_a_cluster_whose_jobs_all_fail_ends_the_flow_with_the_reason(size: dict[str, Any], tmp_path: Path) -> None:
     with HereCluster(minimum=1, maximum=1, prologue=["echo 'no such module: cuda'; exit 3"], **size) as cluster:
         state = all_gated.with_options(runner=DaskRunner(cluster))(2, str(tmp_path), return_state=True)

@@ -129,11 +129,12 @@ def test_an_unknown_name_lists_those_that_are_known(home: Path) -> None:
 def test_a_cluster_of_other_versions_is_refused(home: Path) -> None:
     started("one", jobs="0..1")
     file = home / "one.json"
-    found = json.loads(file.read_text())
+    before = file.read_text()
+    found = json.loads(before)
     file.write_text(json.dumps({**found, "versions": {**found["versions"], "Python": "3.99"}}))
     with pytest.raises(VersionMismatch, match=r"Python 3\.1\d here, 3\.99 there"):
         DaskRunner(cluster="one").start(lambda events: None)
-    file.write_text(json.dumps(found))
+    file.write_text(before)
 
 
 def test_a_file_that_is_damaged_is_told(home: Path) -> None:

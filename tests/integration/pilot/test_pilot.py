@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 N = 2000
 TWO_SETS = ["--ntasks=2", "--cpus-per-task=2"]
+DASK = pytest.param("dask", marks=pytest.mark.nightly("a job that starts twice; by day on processes"))
+RAY = pytest.param("ray", marks=pytest.mark.nightly("Ray takes twice as long to start; by day on the others"))
 
 
 def told(jobs: Jobs, job: str) -> dict[str, object]:
@@ -89,6 +91,7 @@ def test_the_pilot_under_the_users_own_srun(jobs: Jobs) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.nightly("Ray starts twice; by day one engine stands for both")
 def test_other_tasks_of_the_users_srun_start_the_engine_of_the_flow(jobs: Jobs) -> None:
     """Dask is installed, and would be chosen; the flow itself asks for Ray."""
     job = jobs.submit(jobs.pilot("both_ranks", "-p", "seconds=150", srun="--ntasks=2"), "--ntasks=2")
@@ -104,7 +107,7 @@ def test_tasks_of_the_users_srun_that_are_not_needed_end_and_the_flow_goes_on(jo
 
 
 @pytest.mark.dask
-@pytest.mark.parametrize("runner", ["dask", "ray"])
+@pytest.mark.parametrize("runner", ["dask", RAY])
 def test_a_driver_beside_the_nodes(jobs: Jobs, runner: str) -> None:
     """As in a shell of `salloc` on a login node: all workers are reached over the machine's network."""
     job = jobs.submit(pilot(jobs, "--runner", runner), *TWO_SETS, before="export SLURMD_NODENAME=login1")
@@ -130,7 +133,7 @@ def test_two_pilots_on_one_node_in_the_same_second(jobs: Jobs) -> None:
 
 
 @pytest.mark.dask
-@pytest.mark.parametrize("runner", ["dask", "ray", "process"])
+@pytest.mark.parametrize("runner", ["dask", RAY, "process"])
 def test_workers_end_with_a_driver_that_was_killed(jobs: Jobs, runner: str) -> None:
     """The script goes on, so Slurm does not end them: they notice it themselves."""
     folder = jobs.folder / "held"
@@ -148,6 +151,7 @@ def test_workers_end_with_a_driver_that_was_killed(jobs: Jobs, runner: str) -> N
 
 
 @pytest.mark.dask
+@pytest.mark.nightly("the driver waits half a minute for workers")
 def test_a_flow_whose_workers_are_all_gone_ends_with_the_reason(jobs: Jobs) -> None:
     folder = jobs.folder / "held"
     folder.mkdir()
@@ -163,7 +167,7 @@ def test_a_flow_whose_workers_are_all_gone_ends_with_the_reason(jobs: Jobs) -> N
 
 
 @pytest.mark.dask
-@pytest.mark.parametrize("runner", ["process", "dask", "ray"])
+@pytest.mark.parametrize("runner", ["process", DASK, RAY])
 def test_a_later_start_of_the_job_goes_on_with_its_run(jobs: Jobs, runner: str) -> None:
     """Requeued in the middle: what had ended is not run again."""
     folder, gate = jobs.folder / "noted", jobs.folder / "gate"
@@ -205,6 +209,7 @@ def test_processors_that_the_kernel_withholds_are_not_used(jobs: Jobs) -> None:
     assert len({one["pid"] for one in places}) == 1
 
 
+@pytest.mark.nightly("what it reads has unit tests")
 def test_a_job_whose_shell_has_no_environment(jobs: Jobs) -> None:
     """No conda, no PATH to the interpreter: the script names it."""
     job = jobs.submit(pilot(jobs, "--runner", "dask"), "--ntasks=2", f"--export=SLURM_CONF={os.environ['SLURM_CONF']}")
@@ -212,6 +217,7 @@ def test_a_job_whose_shell_has_no_environment(jobs: Jobs) -> None:
     told(jobs, job)
 
 
+@pytest.mark.nightly("what it reads has unit tests")
 def test_variables_of_the_job_that_speak_against_the_step(jobs: Jobs) -> None:
     sizes = "SLURM_MEM_PER_CPU=1000 SLURM_MEM_PER_NODE=2000 SLURM_NTASKS_PER_NODE=1"
     words = f"export {sizes} SLURM_EXPORT_ENV=NONE SLURM_CPU_BIND=rank"

@@ -49,7 +49,7 @@ def noted(x, folder):
 
 @flow(runner="process")
 def notes(folder: str):
-    noted.map(range(40), folder).wait()
+    noted.map(range(40), folder, chunk=1).wait()  # items behind one that waits at the gate would wait with it
 
 @flow(runner="thread")
 def wrong():

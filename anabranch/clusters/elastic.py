@@ -30,16 +30,13 @@ from typing import TYPE_CHECKING, Any, Self
 from anabranch.clusters import certificates, job_spec
 from anabranch.clusters.asking import ask, security_of
 from anabranch.core.errors import RunnerError
-from anabranch.core.interpreter import interpreter_flags
+from anabranch.core.interpreter import program
 from anabranch.core.option_checks import parse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 START_SECONDS = 60.0
-_SAFE = [] if sys.flags.safe_path else ["-P"]
-_MAIN = "import json, sys; o = json.load(open(sys.argv[1])); sys.path[:] = o['path']; " \
-        "from anabranch.clusters.holder import main; main(o)"  # fmt: skip
 
 
 class JobCluster:
@@ -179,7 +176,8 @@ class JobCluster:
     def job_script(self) -> str:
         """Return the script of one job, with an address in the place of the scheduler's; starts nothing."""
         with _options_file({**self.options(), "render": True}) as path:
-            done = subprocess.run(_command(path), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            command = program("anabranch.clusters.holder", path)
+            done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise RunnerError(f"no script for {self!r}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
         return done.stdout
@@ -197,10 +195,6 @@ def clusters_folder() -> Path:
 def _bounds(minimum: int, maximum: int) -> None:
     if not 0 <= minimum <= maximum or maximum < 1:
         raise ValueError(f"minimum counts jobs from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
-
-
-def _command(path: str) -> list[str]:
-    return [sys.executable, *interpreter_flags(), *_SAFE, "-c", _MAIN, path]
 
 
 @contextlib.contextmanager
@@ -225,7 +219,7 @@ class Held:
             self._file.flush()
             where = self._places(folder) if options.get("detached") else {"stdin": subprocess.PIPE}
             self.process = subprocess.Popen(
-                _command(self._file.name), pass_fds=[there], start_new_session=True, **where
+                program("anabranch.clusters.holder", self._file.name), pass_fds=[there], start_new_session=True, **where
             )
         except BaseException:
             os.close(self._pipe)

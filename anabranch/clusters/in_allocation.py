@@ -24,7 +24,7 @@ from anabranch.clusters.ray_parts import variables
 from anabranch.clusters.rendezvous import Rendezvous
 from anabranch.clusters.shares import DASK, RAY, sets_on, step_command, steps_of
 from anabranch.core.errors import LaunchError, MissingExtraError, RunnerError
-from anabranch.core.interpreter import interpreter_flags
+from anabranch.core.interpreter import program
 from anabranch.core.own_job import own_allocation
 from anabranch.core.processes import host_name
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from anabranch.core.allocation import Allocation
 
 START_SECONDS = 300.0  # for the first worker: a parallel file system may be slow at a hundred Pythons
-_MAIN = "import json, sys; o = json.loads(sys.argv[1]); sys.path[:] = o.pop('path'); " \
-        "from anabranch.clusters.head import main; main(o)"  # fmt: skip
 
 
 class AllocationCluster:
@@ -68,12 +66,9 @@ class AllocationCluster:
         self._before: dict[str, str | None] = {}
         plan = plan_of(allocation, engine, str(file), interface, timeout, there)
         options = json.dumps({**{name: getattr(plan, name) for name in plan.__slots__}, "path": sys.path})
-        safe = [] if "-P" in interpreter_flags() else ["-P"]
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, *interpreter_flags(), *safe, "-c", _MAIN, options],
-                stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True,
-            )  # fmt: skip
+            command = program("anabranch.clusters.head", options)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True)
         except BaseException:
             os.close(self._pipe)
             raise

@@ -25,7 +25,7 @@ import time
 from typing import Any
 
 from anabranch.core.errors import RunnerError
-from anabranch.core.interpreter import interpreter_flags
+from anabranch.core.interpreter import program
 from anabranch.core.processes import process_stopped
 
 LOOK_SECONDS = 1.0  # between looks at the workers
@@ -44,10 +44,6 @@ CONFIG = {
     "distributed.worker.daemon": False,  # tasks may have child processes: pools, data loaders
     "distributed.admin.low-level-log-length": 100,
 }
-# A json.py in the working folder is not the library's, here and in workers, before they have their path.
-_SAFE = [] if sys.flags.safe_path else ["-P"]
-_MAIN = "import json, sys; o = json.loads(sys.argv[1]); sys.path[:] = o['path']; " \
-        "from anabranch.clusters.local import main; main(o)"  # fmt: skip
 
 
 class LocalCluster:
@@ -69,10 +65,8 @@ class LocalCluster:
              "look_seconds": LOOK_SECONDS, "stopped_looks": STOPPED_LOOKS}
         )  # fmt: skip
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, *interpreter_flags(), *_SAFE, "-c", _MAIN, options],
-                stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True,
-            )  # fmt: skip
+            command = program("anabranch.clusters.local", options)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[there], start_new_session=True)
         except BaseException:
             os.close(self._pipe)
             raise

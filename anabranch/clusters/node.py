@@ -23,7 +23,7 @@ from anabranch.clusters.rendezvous import Rendezvous, awaited, both_show
 from anabranch.clusters.scratch import scratch
 from anabranch.clusters.shares import DASK, RAY, Set, devices_of
 from anabranch.core.errors import AnabranchError, RunnerError
-from anabranch.core.interpreter import interpreter_flags
+from anabranch.core.interpreter import program
 from anabranch.core.machine import granted_cpus, usable_memory
 from anabranch.core.processes import host_name
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 MEET_SECONDS = 300.0  # for the driver's file, and again for one of its addresses
 END_SECONDS = 20.0  # for workers to end once the driver has gone; then they are killed
-_MAIN = "import json, sys; o = json.loads(sys.argv[1]); sys.path[:] = o.pop('path'); " \
-        "from anabranch.clusters.node import main; main(o)"  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,7 @@ class Orders:
 
     def program(self) -> list[str]:
         """Return the command that runs a set under these orders."""
-        safe = [] if "-P" in interpreter_flags() else ["-P"]
-        told = json.dumps({**asdict(self), "path": sys.path})
-        return [sys.executable, *interpreter_flags(), *safe, "-c", _MAIN, told]
+        return program("anabranch.clusters.node", json.dumps({**asdict(self), "path": sys.path}))
 
 
 def place_of(orders: Orders, env: Mapping[str, str], host: str, cpus: int, memory: int) -> Set:

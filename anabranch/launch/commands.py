@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+_ANSWER = 60.0  # seconds for an answer
+
+
 class Ran(NamedTuple):
     """The answer of a command.
 
@@ -61,3 +64,14 @@ def run(argv: Sequence[str], env: Mapping[str, str], seconds: float) -> Ran:
             out, err = process.communicate()
             return Ran(None, out, err)
     return Ran(process.returncode, out, err)
+
+
+def ask(command: Command, argv: Sequence[str], env: Mapping[str, str], system: str) -> Ran:
+    """Run a command of a batch system; where there is no such command, LaunchError says what may bring it."""
+    try:
+        return command(argv, env, _ANSWER)
+    except LaunchError as error:
+        raise LaunchError(
+            f"{error}: is this a machine of the cluster, with {system}'s commands on the path? `module load "
+            f"{system.lower()}` may bring them"
+        ) from error

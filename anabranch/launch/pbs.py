@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import WALLTIME_END, Phase, Reference, Sight
 from anabranch.launch import pbs_states, script
-from anabranch.launch.commands import run
+from anabranch.launch.commands import ask, run
 from anabranch.launch.handing_over import hand_over
 from anabranch.launch.pbs_states import job_id
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from anabranch.launch.commands import Command, Ran
 
 KIND = "pbs"
-_ANSWER = 60.0  # seconds for an answer
 _UNCLEAR = ("cannot connect", "connection refused", "timed out", "timeout", "end of file", "communication failure")
 _FORGOTTEN = "unknown job id"
 _OF_A_JOB = re.compile(r"PBS_(?!CONF_FILE|DEFAULT|SERVER)|TMPDIR$|CUDA_VISIBLE_DEVICES$")
@@ -134,13 +133,7 @@ class PbsLauncher:
         return script.log_lines(reference.folder)
 
     def _ask(self, argv: Sequence[str]) -> Ran:
-        try:
-            return self._command(argv, self._environ, _ANSWER)
-        except LaunchError as error:
-            raise LaunchError(
-                f"{error}: is this a machine of the cluster, with PBS's commands on the path? `module load pbs` may "
-                "bring them"
-            ) from error
+        return ask(self._command, argv, self._environ, "PBS")
 
 
 def _check(answer: Ran) -> None:

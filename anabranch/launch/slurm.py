@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import WALLTIME_END, Phase, Reference, Sight
 from anabranch.launch import script, slurm_states
-from anabranch.launch.commands import run
+from anabranch.launch.commands import ask, run
 from anabranch.launch.handing_over import hand_over
 from anabranch.launch.slurm_refusals import job_id, refusal, unclear
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from anabranch.launch.slurm_states import Line
 
 KIND = "slurm"
-_ANSWER = 60.0  # seconds for an answer
 _MANY_NAMES = 200  # with more, all jobs of the user are asked for: a command line has an end
 _WARNING = 120  # seconds before the end of the walltime at which the driver is told
 _KEPT = re.compile(r"SLURM_(CONF|CLUSTERS)|SBATCH_(ACCOUNT|PARTITION|QOS|CONSTRAINT|RESERVATION|CLUSTERS|WCKEY)")
@@ -174,13 +173,7 @@ class SlurmLauncher:
         return script.log_lines(reference.folder)
 
     def _ask(self, argv: Sequence[str]) -> Ran:
-        try:
-            return self._command(argv, self._environ, _ANSWER)
-        except LaunchError as error:
-            raise LaunchError(
-                f"{error}: is this a machine of the cluster, with Slurm's commands on the path? `module load slurm` "
-                "may bring them"
-            ) from error
+        return ask(self._command, argv, self._environ, "Slurm")
 
 
 def directives(job: Job, without: Collection[str] = ()) -> list[str]:

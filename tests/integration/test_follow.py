@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,13 +68,18 @@ def test_a_run_without_a_job_is_followed_to_its_end(tmp_path: Path, monkeypatch:
     os.mkfifo(gate)
     main = [sys.executable, "-P", "-m", "anabranch"]
     words = [*main, "run", str(tmp_path / "flows.py"), "-p", f"gate={gate}"]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+    with (
+        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running,
+        ExitStack() as stack,
+    ):
+        stack.callback(running.kill)  # else a failure here would wait for its end
         assert running.stderr is not None
         assert any("before" in line for line in running.stderr)  # it runs, and is in the record
         listed = subprocess.run([*main, "runs"], capture_output=True, text=True, check=True).stdout
         name = listed.splitlines()[1].split()[0]
         follow = [*main, "run", "logs", "-f", name, "--level", "INFO"]
         with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True) as follower:
+            stack.callback(follower.kill)
             assert follower.stdout is not None
             assert any("before" in line for line in follower.stdout)
             gate.write_text("after")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -276,7 +277,8 @@ def test_a_machine_without_slurm(home: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_run_that_another_job_goes_on_with_is_waited_for_to_its_end(slurm: str, home: Path, tmp_path: Path) -> None:
     words = ["submit", "slurm", "flows.py:notes", "-p", f"folder={tmp_path}", "--name", "two-jobs", "--cpus", "2"]
     words += ["--wait", "--option=--no-requeue"]
-    with subprocess.Popen([*QUICK, *words], stdout=subprocess.PIPE, text=True) as waiting:
+    with subprocess.Popen([*QUICK, *words], stdout=subprocess.PIPE, text=True) as waiting, ExitStack() as stack:
+        stack.callback(waiting.kill)  # else a failure here would wait for its end
         until = time.monotonic() + DEADLINE
         began = tmp_path / "began"
         while not began.exists() or len(began.read_text().split()) < 7:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from anabranch import Secret, get_run_logger
-from anabranch.clusters import local
+from anabranch.core import interpreter
 from anabranch.core.contracts import Chunk, ChunkLost, Handle, Held, Logs, Packed, Report, ValuesLost, WorkerJoined
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.runners.dask.runner import DaskRunner
@@ -284,7 +284,7 @@ def test_modules_of_the_working_folder_are_not_the_librarys(
     for name in ("json", "types", "random", "pickle"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported the wrong module')\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "interpreter_flags", lambda: ["-W", "error::ResourceWarning"])
+    monkeypatch.setattr(interpreter, "interpreter_flags", lambda: ["-W", "error::ResourceWarning"])
     driver = Driver(DaskRunner(n_workers=1))
     try:
         chunk = driver.chunk(driver.task(circumstances), [0])

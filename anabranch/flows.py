@@ -17,8 +17,7 @@ from anabranch.core.reachable import plain, reachable
 from anabranch.core.runnable import Runnable
 from anabranch.core.type_variables import F, P, Q, R, R_co, T
 from anabranch.core.walk import needs_walk
-from anabranch.runs import flow_streams, resumed, submitted_flows
-from anabranch.runs.flow_run import FlowRun
+from anabranch.runs import flow_begin, flow_streams, resumed, submitted_flows
 from anabranch.runs.given_values import GivenValues
 
 if TYPE_CHECKING:
@@ -119,10 +118,10 @@ class Flow(Generic[P, R_co]):
             return flow_streams.generator_of(self, args, kwargs, recorded)
         # One that is resumed is a run of its own, wherever that is asked for.
         with strays.inside() if recorded is None else contextlib.nullcontext():
-            run = FlowRun(self, args, kwargs, recorded, called=True)
+            execution = flow_begin.begin(self, args, kwargs, recorded, called=True)
         if self.isasync:
-            return run.go_async(args, kwargs, return_state)
-        return run.go(args, kwargs, return_state)
+            return execution.go_async(args, kwargs, return_state)
+        return execution.go(args, kwargs, return_state)
 
     def resume(self, run: str, *, changed: str = "ask", return_state: bool = False) -> Any:
         """Continue a recorded run of this flow without a living driver: completed task runs do not run again.
@@ -215,11 +214,11 @@ class Flow(Generic[P, R_co]):
             if bad is not None:
                 return here.turned_away(given.refusal(bad), bad.run)
             values, named = given.values()
-            run = FlowRun(self, values, named)
-            here.as_before = run.as_before
-            if run.completed is None:
-                here.began(run)
-            state: State = run.go(values, named, True)
+            execution = flow_begin.begin(self, values, named)
+            here.as_before = execution.as_before
+            if execution.run is not None:
+                here.began(execution.run)
+            state: State = execution.go(values, named, True)
             return state
 
         with strays.inside():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class FlowWorld(Protocol):
-    """The contract of the program around a flow run's policy; `runs.flow_run.FlowRun` implements it."""
+    """The contract of the program around a flow run's policy; `runs.flow_world.World` implements it."""
 
     def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
     def changed(self, state: State, attempt: int) -> None: ...

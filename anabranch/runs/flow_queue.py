@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import states
-from anabranch.core.errors import CancelledRun
 from anabranch.core.states import AwaitingConcurrencySlot, Cancelled
 from anabranch.engine.flow_run import FlowResult
 from anabranch.limits.tickets import Inside
@@ -16,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anabranch.core.runs import FlowRunRow
-    from anabranch.core.states import State
+    from anabranch.engine.flow_run import FlowWorld
     from anabranch.limits.tickets import QueueUp
+    from anabranch.runs.cancellation import Cancellation
     from anabranch.runs.definition import FlowDefinition
     from anabranch.session import Session
 
@@ -27,17 +27,12 @@ class Queueing(Protocol):
 
     flow: FlowDefinition
     session: Session
-    name: str
     row: FlowRunRow
-    slots: Inside | None
-    cancelled: bool
-
-    def changed(self, state: State, attempt: int, /) -> None: ...
-    def interrupted(self, error: BaseException, /) -> State: ...
+    cancellation: Cancellation
 
 
 @contextmanager
-def queued(run: Queueing) -> Iterator[Inside]:
+def queued(run: Queueing, world: FlowWorld) -> Iterator[Inside]:
     """Hold the slots that the run needs: of this process (`concurrency_limit`), and of the record's limit on the flow.
 
     An exception during the wait (Ctrl-C) ends the run.
@@ -48,25 +43,22 @@ def queued(run: Queueing) -> Iterator[Inside]:
         queues.insert(0, lambda ready: slots_of(name, limit).ticket(name, 1, ready))
 
     def waits(limits: list[str]) -> None:
-        run.changed(AwaitingConcurrencySlot(f"waits for a slot of the limit {', '.join(map(repr, limits))}"), 0)
+        world.changed(AwaitingConcurrencySlot(f"waits for a slot of the limit {', '.join(map(repr, limits))}"), 0)
 
-    run.slots = Inside(queues, on_wait=waits)
-    if run.cancelled:  # before it was in the queue
-        run.slots.abandon()
-    try:
-        yield run.slots
-    except BaseException as error:
-        if run.row.state == states.AWAITING_SLOT:
-            run.changed(run.interrupted(error), 0)
-        raise
-    finally:
-        run.slots = None
+    slots = Inside(queues, on_wait=waits)
+    with run.cancellation.abandons(slots):
+        try:
+            yield slots
+        except BaseException as error:
+            if run.row.state == states.AWAITING_SLOT:
+                world.changed(world.interrupted(error), 0)
+            raise
 
 
-def given_up(run: Queueing) -> FlowResult | None:
+def given_up(run: Queueing, world: FlowWorld) -> FlowResult | None:
     """Return the result of a run that was cancelled while it waited, else None."""
-    if not (run.cancelled and run.row.state == states.AWAITING_SLOT):
+    if not (run.cancellation.asked and run.row.state == states.AWAITING_SLOT):
         return None
     state = Cancelled("cancelled while it waited for a limit")
-    run.changed(state, 0)
-    return FlowResult(state, error=CancelledRun(f"flow run {run.name!r} was cancelled"))
+    world.changed(state, 0)
+    return FlowResult(state, error=run.cancellation.error())

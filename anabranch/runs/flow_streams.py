@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.engine import drive
-from anabranch.runs.flow_run import FlowRun
+from anabranch.runs.flow_begin import begin_stream
 
 if TYPE_CHECKING:
     import contextlib
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from anabranch.engine.steps import Step
     from anabranch.runs.definition import FlowDefinition
+    from anabranch.runs.flow_execution import FlowExecution
     from anabranch.runs.resumed import Recorded
 
 
@@ -23,14 +24,14 @@ def generator_of(
     flow: FlowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], recorded: Recorded | None = None
 ) -> Any:
     """Return a generator of the call's items, as the function makes them; async for an async function."""
-    made: list[FlowRun] = []  # filled when the first item is asked for, which may never happen
+    made: list[FlowExecution] = []  # filled when the first item is asked for, which may never happen
 
     def policy() -> Generator[Step, Any, Any]:
         return (yield from made[0].stream(args, kwargs))
 
     def inside() -> contextlib.AbstractContextManager[None]:
         if not made:
-            made.append(FlowRun(flow, args, kwargs, recorded, called=True, streams=True))
+            made.append(begin_stream(flow, args, kwargs, recorded))
         return made[0].inside()
 
     return (drive.stream_async if flow.isasync else drive.stream)(policy(), inside)

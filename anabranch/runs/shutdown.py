@@ -30,7 +30,19 @@ class Run(Interruptible, Protocol):
 
     row: FlowRunRow
 
-    def abort(self, by: str) -> None: ...
+
+def abort(run: Run, by: str) -> None:
+    """Cancel all runs that belong to the run, and wait for their ends, within the grace; blocks.
+
+    Args:
+        by: the canceller, a word behind "cancelled/" of `core.reasons`.
+    """
+    endings, grace = run.scope.endings, run.session.settings.shutdown_grace
+    endings.leave_streams()
+    endings.cancel_all(by=by)
+    endings.wait_all(grace)
+    endings.leave_streams(all=True)
+    endings.wait_cancelled(grace)
 
 
 def wind_up(run: Run, error: BaseException) -> None:
@@ -42,7 +54,7 @@ def wind_up(run: Run, error: BaseException) -> None:
     if ending is None and isinstance(error, KeyboardInterrupt):  # raised by a handler of the user's own
         ending = Ending(CTRL_C)
     if ending is None:  # other code has cancelled its asyncio task, and waits for it
-        run.abort("request")
+        abort(run, "request")
         return
     ending.begin(run.session.settings)
     _wait_for_running(run, ending)

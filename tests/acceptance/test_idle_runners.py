@@ -9,7 +9,7 @@ import pytest
 
 from anabranch import ThreadRunner, flow, settings, task
 from anabranch import session as sessions
-from anabranch.core.errors import RunnerError
+from anabranch.core.errors import ResumeError, RunnerError
 from anabranch.records.memory import MemoryRecords
 
 if TYPE_CHECKING:
@@ -113,6 +113,20 @@ def test_a_runner_in_use_is_not_idle_however_long_it_takes(opened: Any, time_of_
         return first + one.submit().result()
 
     assert long() == 2
+
+
+def test_a_run_that_could_not_begin_does_not_keep_its_runner(opened: Any, time_of_sessions: Clock) -> None:
+    here = opened()
+
+    @flow(resumable=True)
+    def held(lock: Any) -> None:
+        pass
+
+    with pytest.raises(ResumeError, match="parameters are stored, and cannot be"):
+        held(threading.Lock())
+    time_of_sessions.now += IDLE + 1
+    here.runners.close_idle(IDLE)
+    assert here.runners.known == {}
 
 
 def test_a_program_without_flows_keeps_its_runner(opened: Any, time_of_sessions: Clock) -> None:

@@ -122,7 +122,6 @@ LARGE = {
     "core.keywords.TaskKeywords": "as the options, with their older names",
     "core.options.FlowOptions": "one field an option: the table of all options of a flow",
     "core.options.TaskOptions": "one field an option: the table of all options of a task",
-    "runs.flow_run.FlowRun": "one run of a flow from its claim to its end; cancelling could leave",
 }
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.contracts import LogLine, Runner, WorkerRequest
-    from anabranch.core.events import KeepInput
+    from anabranch.core.instructions import KeepInput
     from anabranch.core.runs import Records, Row
     from anabranch.core.stores import ResultStore, StoreProbe
     from anabranch.settings import Settings

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.contracts import WorkerRequest
-    from anabranch.core.events import Decide, Judge, KeepInput, RunHooks, Verdict
+    from anabranch.core.instructions import Decide, Judge, KeepInput, RunHooks, Verdict
     from anabranch.core.maps import MapRun, Upstream
 
     Constants = tuple[Any, tuple[Upstream, ...]]  # with holes, and the runs that give their values

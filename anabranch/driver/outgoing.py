@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
-from anabranch.core import events as ev
+from anabranch.core import instructions as ins
 from anabranch.core.errors import AnabranchError, RunnerError
 from anabranch.driver.callback_thread import CallbackThread
 from anabranch.driver.feeder import Feeder
@@ -67,11 +67,11 @@ class Outgoing:
         # The spiller only posts: a step may send chunks, and inline chunks run in the stepping thread.
         self._spiller = Spiller(dispatcher, post, self._warn)
         self._do: dict[type, Callable[[Any], None]] = {
-            ev.Put: self._put, ev.Send: self._send, ev.Drop: self._drop, ev.Shorten: self._shorten,
-            ev.CancelChunk: self._cancel, ev.Free: self._free, ev.Spill: self._spill, ev.Move: self._spill,
-            ev.Pull: self._pull, ev.Rows: self._rows, ev.EmitLogs: self._logs, ev.Wake: self._wake,
-            ev.WantSlots: self._want, ev.Resolve: self._resolve, ev.Decide: self._decide, ev.Judge: self._judge,
-            ev.RunHooks: self._hooks, ev.KeepInput: self._keep, ev.NearEnd: self._near_end,
+            ins.Put: self._put, ins.Send: self._send, ins.Drop: self._drop, ins.Shorten: self._shorten,
+            ins.CancelChunk: self._cancel, ins.Free: self._free, ins.Spill: self._spill, ins.Move: self._spill,
+            ins.Pull: self._pull, ins.Rows: self._rows, ins.EmitLogs: self._logs, ins.Wake: self._wake,
+            ins.WantSlots: self._want, ins.Resolve: self._resolve, ins.Decide: self._decide, ins.Judge: self._judge,
+            ins.RunHooks: self._hooks, ins.KeepInput: self._keep, ins.NearEnd: self._near_end,
         }  # fmt: skip
 
     def carry_out(self) -> None:
@@ -88,7 +88,7 @@ class Outgoing:
 
     # -- for runners -----------------------------------------------------------------------------
 
-    def _put(self, i: ev.Put) -> None:
+    def _put(self, i: ins.Put) -> None:
         runner = self.runners[i.lane]
         if runner is None:
             return
@@ -100,7 +100,7 @@ class Outgoing:
         except AnabranchError as error:
             self._enqueue(self._dispatcher.intake.cannot_send, i.lane, i.ref, str(error))
 
-    def _send(self, i: ev.Send) -> None:
+    def _send(self, i: ins.Send) -> None:
         runner = self.runners[i.lane]
         if runner is None:
             for chunk in i.chunks:
@@ -114,32 +114,32 @@ class Outgoing:
             except RunnerError as error:  # its owner closed it with work left
                 self._enqueue(self._dispatcher.losses.engine_lost, i.lane, str(error))
 
-    def _drop(self, i: ev.Drop) -> None:
+    def _drop(self, i: ins.Drop) -> None:
         runner = self.runners[i.lane]
         if runner is not None:
             runner.drop(i.refs)
 
-    def _shorten(self, i: ev.Shorten) -> None:
+    def _shorten(self, i: ins.Shorten) -> None:
         runner = self.runners[i.lane]
         if runner is not None:
             runner.shorten(i.chunk, i.keep)
 
-    def _cancel(self, i: ev.CancelChunk) -> None:
+    def _cancel(self, i: ins.CancelChunk) -> None:
         runner = self.runners[i.lane]
         if runner is not None:
             runner.cancel(i.chunk, i.positions, force=i.force)
 
-    def _free(self, i: ev.Free) -> None:
+    def _free(self, i: ins.Free) -> None:
         runner = self.runners[i.lane]
         if runner is not None:
             runner.release(i.handles)
 
     # -- for threads of the driver ---------------------------------------------------------------
 
-    def _spill(self, i: ev.Spill | ev.Move) -> None:
+    def _spill(self, i: ins.Spill | ins.Move) -> None:
         self._spiller.put(self.runners[i.block.lane], i)
 
-    def _pull(self, i: ev.Pull) -> None:
+    def _pull(self, i: ins.Pull) -> None:
         feeder = self._feeders.get(i.map.id)
         if feeder is None:
             feeder = self._feeders[i.map.id] = Feeder(
@@ -152,44 +152,44 @@ class Outgoing:
             feeder.start()
         feeder.wants.put(i.count)
 
-    def _rows(self, i: ev.Rows) -> None:
+    def _rows(self, i: ins.Rows) -> None:
         self._write_rows(i.rows)
 
-    def _logs(self, i: ev.EmitLogs) -> None:
+    def _logs(self, i: ins.EmitLogs) -> None:
         # Writing to a terminal may block, so it must not happen under the lock.
         self.callback_thread.put(functools.partial(self._emit_logs, i.lines, i.dropped))
 
-    def _wake(self, i: ev.Wake) -> None:
+    def _wake(self, i: ins.Wake) -> None:
         for call in i.calls:
             call()
 
-    def _want(self, i: ev.WantSlots) -> None:
+    def _want(self, i: ins.WantSlots) -> None:
         self._callbacks.want_slots()
 
-    def _near_end(self, i: ev.NearEnd) -> None:
+    def _near_end(self, i: ins.NearEnd) -> None:
         self._callbacks.near_end(i.why)
 
     # -- for user code ---------------------------------------------------------------------------
 
-    def _hooks(self, i: ev.RunHooks) -> None:
+    def _hooks(self, i: ins.RunHooks) -> None:
         self.callback_thread.put(functools.partial(self._callbacks.run_hooks, i))
 
-    def _keep(self, i: ev.KeepInput) -> None:
+    def _keep(self, i: ins.KeepInput) -> None:
         self.callback_thread.put(functools.partial(self._callbacks.keep_input, i))
 
-    def _judge(self, i: ev.Judge) -> None:
+    def _judge(self, i: ins.Judge) -> None:
         # Several events may come before their instructions are carried out, a cancel of this run among them.
         if not i.map.is_terminal(i.index):
             self.callback_thread.put(
                 lambda: self._dispatch(self._dispatcher.board.judged, i, self._callbacks.judge(i))
             )
 
-    def _decide(self, i: ev.Decide) -> None:
+    def _decide(self, i: ins.Decide) -> None:
         self.callback_thread.put(
             lambda: self._dispatch(self._dispatcher.timeouts.decided, i, self._callbacks.decide(i))
         )
 
-    def _resolve(self, i: ev.Resolve) -> None:
+    def _resolve(self, i: ins.Resolve) -> None:
         self.callback_thread.put(functools.partial(self._resolved, i.map))
 
     def _resolved(self, map: MapRun) -> None:

@@ -22,8 +22,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import contracts as c
-from anabranch.core import events as ev
 from anabranch.core import forks
+from anabranch.core import instructions as ins
 from anabranch.core.clusters import OnElastic
 from anabranch.driver.clock_thread import ClockThread
 from anabranch.driver.outgoing import Outgoing
@@ -253,7 +253,7 @@ def _nothing() -> None:
 
 
 def _logs(pump: Pump, lane: int, event: c.Logs) -> None:
-    pump.dispatcher.tables.out.append(ev.EmitLogs(event.lines, event.dropped))
+    pump.dispatcher.tables.out.append(ins.EmitLogs(event.lines, event.dropped))
 
 
 def _began(pump: Pump, lane: int, event: c.ChunkStarted) -> None:

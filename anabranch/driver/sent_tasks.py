@@ -7,7 +7,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from anabranch import logs
-from anabranch.core.events import Put
+from anabranch.core.instructions import Put
 from anabranch.core.policies import task_input_hash
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import events as ev
+from anabranch.core import instructions as ins
 from anabranch.core.errors import AnabranchError, ResultReleased
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class Spiller:
         self._post = post
         self._warn = warn
         self._warned: set[str] = set()
-        self._queue: SimpleQueue[tuple[SpillingRunner | None, ev.Spill | ev.Move] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[SpillingRunner | None, ins.Spill | ins.Move] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def put(self, runner: Any, asked: ev.Spill | ev.Move) -> None:
+    def put(self, runner: Any, asked: ins.Spill | ins.Move) -> None:
         """Queue an instruction; `runner` is None when it has been closed."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._main, name="anabranch-spiller", daemon=True)
@@ -48,13 +48,13 @@ class Spiller:
     def _main(self) -> None:
         while (given := self._queue.get()) is not None:
             runner, asked = given
-            if isinstance(asked, ev.Spill):
+            if isinstance(asked, ins.Spill):
                 self._spill(runner, asked)
             else:
                 self._move(runner, asked)
             del given, runner, asked  # the waiting thread must not keep them alive
 
-    def _spill(self, runner: SpillingRunner | None, asked: ev.Spill) -> None:
+    def _spill(self, runner: SpillingRunner | None, asked: ins.Spill) -> None:
         map, block, content = asked.map, asked.block, asked.block.content
         if runner is None or content is None:  # closed, or released since
             self._post(self._dispatcher.values.spill_failed, block)
@@ -68,7 +68,7 @@ class Spiller:
             return
         self._post(self._dispatcher.values.spilled, map, block, held)
 
-    def _move(self, runner: SpillingRunner | None, asked: ev.Move) -> None:
+    def _move(self, runner: SpillingRunner | None, asked: ins.Move) -> None:
         block = asked.block
         if runner is None or block.content is None:
             return

@@ -9,9 +9,9 @@ from anabranch.core import states
 from anabranch.core.asking import shown, told
 from anabranch.core.context import TaskRun
 from anabranch.core.errors import TaskTimeoutError
-from anabranch.core.events import Judge, RunHooks, Verdict
 from anabranch.core.exceptions import twin
 from anabranch.core.failures import capture
+from anabranch.core.instructions import Judge, RunHooks, Verdict
 from anabranch.core.owners import task_of
 from anabranch.core.states import Failed, State
 from anabranch.engine import drive, hooks
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from anabranch.core.contracts import ErrorInfo
-    from anabranch.core.events import Decide
+    from anabranch.core.instructions import Decide
     from anabranch.core.maps import MapRun
     from anabranch.engine.known_inputs import Given
     from anabranch.engine.steps import Step

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import reasons, states
 from anabranch.core.contracts import ErrorInfo
-from anabranch.core.events import CancelChunk, Judge, Pull, Resolve, RunHooks
+from anabranch.core.instructions import CancelChunk, Judge, Pull, Resolve, RunHooks
 from anabranch.core.maps import Upstream
 from anabranch.engine import adopting, causes, triggers
 from anabranch.engine.fusing import PIPE, materialize
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Sequence
     from typing import Any
 
-    from anabranch.core.events import Verdict
+    from anabranch.core.instructions import Verdict
     from anabranch.core.maps import MapRun
     from anabranch.core.reasons import Reason
     from anabranch.engine.recipes import Recipes

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.events import Rows, Wake, WantSlots
+from anabranch.core.instructions import Rows, Wake, WantSlots
 from anabranch.engine.board import Board
 from anabranch.engine.calls import Calls
 from anabranch.engine.capacity import Capacity
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Collection, Mapping, Sequence
 
-    from anabranch.core.events import Instruction
+    from anabranch.core.instructions import Instruction
     from anabranch.core.maps import MapRun
     from anabranch.engine.limits import Look
     from anabranch.engine.walltime import Span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anabranch.core.events import Shorten
+from anabranch.core.instructions import Shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import states
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import SerializationError
-from anabranch.core.events import Put
+from anabranch.core.instructions import Put
 from anabranch.core.maps import Upstream
 from anabranch.core.reasons import make
 from anabranch.core.stored_call import KeptCall

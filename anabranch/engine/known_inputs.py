@@ -11,16 +11,16 @@ from anabranch.core import states
 from anabranch.core.binding import binder
 from anabranch.core.contracts import Binding
 from anabranch.core.errors import AnabranchError
-from anabranch.core.events import KeepInput
 from anabranch.core.failures import exception_of
 from anabranch.core.frozen import as_given
+from anabranch.core.instructions import KeepInput
 from anabranch.core.params import Binder
 from anabranch.core.stored_call import KeptCall
 from anabranch.core.walk import fill
 from anabranch.engine.fusing import PIPE
 
 if TYPE_CHECKING:
-    from anabranch.core.events import Instruction
+    from anabranch.core.instructions import Instruction
     from anabranch.core.maps import MapRun, Upstream
 
 

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.events import Shorten
+from anabranch.core.instructions import Shorten
 from anabranch.core.reasons import make
 from anabranch.engine import causes
 from anabranch.engine.fusing import materialize

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.contracts import Handle, Held
-from anabranch.core.events import CancelChunk, Free
+from anabranch.core.instructions import CancelChunk, Free
 from anabranch.core.user_code import is_async
 from anabranch.engine import causes
 from anabranch.engine.fusing import materialize

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from anabranch.core.events import Send
+from anabranch.core.instructions import Send
 from anabranch.engine.assemble import next_chunk
 from anabranch.engine.chunks import CHUNKS_PER_SLOT
 

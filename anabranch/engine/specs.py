@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anabranch.core.events import Drop
+from anabranch.core.instructions import Drop
 
 if TYPE_CHECKING:
     from anabranch.core.maps import MapRun

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.contracts import Capabilities
-    from anabranch.core.events import Instruction
+    from anabranch.core.instructions import Instruction
     from anabranch.core.maps import MapRun
     from anabranch.core.runs import Row
     from anabranch.engine.lanes import Sent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.contracts import Handle, Inline
-from anabranch.core.events import Free, Move, Spill
+from anabranch.core.instructions import Free, Move, Spill
 from anabranch.core.value_index import ValueBlock
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import ResourceError
-from anabranch.core.events import NearEnd, Shorten
+from anabranch.core.instructions import NearEnd, Shorten
 from anabranch.core.reasons import Reason, details_of, make
 from anabranch.engine.ranges import common
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from anabranch.core.contracts import Chunk, Report
-    from anabranch.core.events import Instruction
+    from anabranch.core.instructions import Instruction
     from anabranch.core.maps import MapRun
     from anabranch.core.runs import ItemRow
     from anabranch.engine.chunks import Pace

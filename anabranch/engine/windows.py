@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anabranch.core.events import Pull
+from anabranch.core.instructions import Pull
 from anabranch.engine.chunks import window
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from anabranch.results.stored_calls import store_call, store_inputs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.events import KeepInput
+    from anabranch.core.instructions import KeepInput
     from anabranch.core.maps import Upstream
     from anabranch.core.runs import Row
     from anabranch.core.stores import ResultStore

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Binding, Capabilities, Stage, TaskSpec
-from anabranch.core.events import Send
+from anabranch.core.instructions import Send
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun
 from anabranch.core.options import TaskOptions

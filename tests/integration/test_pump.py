@@ -12,7 +12,7 @@ import pytest
 from anabranch import InlineRunner
 from anabranch.core import states
 from anabranch.core.clock import SystemClock
-from anabranch.core.events import Judge, Pull
+from anabranch.core.instructions import Judge, Pull
 from anabranch.driver.callbacks import Callbacks
 from anabranch.driver.pump import Pump
 

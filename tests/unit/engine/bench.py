@@ -20,7 +20,7 @@ from anabranch.core.contracts import (
     Stage,
     TaskSpec,
 )
-from anabranch.core.events import CancelChunk, Free, Rows, Send, Wake
+from anabranch.core.instructions import CancelChunk, Free, Rows, Send, Wake
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions

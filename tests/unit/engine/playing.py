@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
 from anabranch.core.contracts import Binding, ErrorInfo, Held, Inline, Outcome, Report, Stage, TaskSpec
-from anabranch.core.events import (
+from anabranch.core.instructions import (
     CancelChunk,
     Decide,
     Drop,

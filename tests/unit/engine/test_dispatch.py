@@ -8,7 +8,7 @@ import pytest
 
 from anabranch.core import states
 from anabranch.core.contracts import Handle
-from anabranch.core.events import Put
+from anabranch.core.instructions import Put
 from anabranch.core.runs import MapRow
 from tests.unit.engine.bench import Bench, codes, failed, items_of
 

@@ -8,7 +8,7 @@ import pytest
 
 from anabranch.core import states
 from anabranch.core.contracts import ChunkLost, Handle, ItemTimedOut
-from anabranch.core.events import Judge, Shorten, Verdict
+from anabranch.core.instructions import Judge, Shorten, Verdict
 from tests.unit.engine.bench import Bench, codes, failed
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from anabranch.core.contracts import (
     ItemTimedOut,
     Report,
 )
-from anabranch.core.events import Move, Verdict
+from anabranch.core.instructions import Move, Verdict
 from anabranch.engine.dispatch import Dispatcher
 from anabranch.engine.limits import memory_limit
 from tests.unit.engine.playing import SIZE, Flight, written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anabranch.core import states
-from anabranch.core.events import Pull, Shorten
+from anabranch.core.instructions import Pull, Shorten
 from tests.unit.engine.bench import Bench, codes, failed
 
 

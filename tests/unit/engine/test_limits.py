@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.events import WantSlots
+from anabranch.core.instructions import WantSlots
 from anabranch.engine.limits import Wanted
 from tests.unit.engine.bench import Bench, items_of
 

@@ -8,7 +8,7 @@ import pytest
 
 from anabranch.core import states
 from anabranch.core.contracts import ChunkLost, Handle, ItemTimedOut
-from anabranch.core.events import Decide, Judge, Verdict
+from anabranch.core.instructions import Decide, Judge, Verdict
 from tests.unit.engine.bench import Bench, codes, failed, items_of, never
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from anabranch.core import states
 from anabranch.core.contracts import Report
-from anabranch.core.events import NearEnd, Shorten
+from anabranch.core.instructions import NearEnd, Shorten
 from anabranch.core.previous_items import PreviousItems
 from anabranch.core.reasons import details_of, make
 from anabranch.core.runs import ItemRow

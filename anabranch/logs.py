@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import forks, secrets, strays
 from anabranch.core.context import current_flow, current_task
-from anabranch.core.contracts import LogLine
 from anabranch.core.errors import MissingContextError
-from anabranch.core.log_lines import Wanted, origin_of, record_of
+from anabranch.core.log_lines import LogLine, Wanted, origin_of, record_of
 from anabranch.core.processes import process_token
 
 if TYPE_CHECKING:

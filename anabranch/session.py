@@ -43,8 +43,10 @@ from anabranch.resume.call_values import CallValues
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import LogLine, Runner, WorkerRequest
+    from anabranch.core.contracts import Runner
+    from anabranch.core.events import WorkerRequest
     from anabranch.core.instructions import KeepInput
+    from anabranch.core.log_lines import LogLine
     from anabranch.core.runs import Records, Row
     from anabranch.core.stores import ResultStore, StoreProbe
     from anabranch.settings import Settings

@@ -21,13 +21,13 @@ from anabranch.runs import task_calls
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from anabranch.core.contracts import TaskSpec
     from anabranch.core.descriptors import Binds
     from anabranch.core.futures import Future, FutureList
     from anabranch.core.keywords import Chunk, Keep, TaskKeywords
     from anabranch.core.map_states import States
     from anabranch.core.scopes import SubmitPort
     from anabranch.core.states import State
+    from anabranch.core.task_spec import TaskSpec
     from anabranch.core.type_variables import Items
 
 

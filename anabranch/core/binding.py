@@ -1,4 +1,4 @@
-"""From a mapped item to a call's arguments, as `contracts.Binding` says."""
+"""From a mapped item to a call's arguments, as `chunks.Binding` says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Binding
+    from anabranch.core.chunks import Binding
 
 
 def binder(binding: Binding, constants: Sequence[Any]) -> Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]:

@@ -16,7 +16,8 @@ from anabranch.core.ids import short_hash
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from anabranch.core.contracts import LogLine, WorkerPort
+    from anabranch.core.contracts import WorkerPort
+    from anabranch.core.log_lines import LogLine
     from anabranch.core.scopes import DriverPort, NestedPort
     from anabranch.core.states import State
 

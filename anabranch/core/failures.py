@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import secrets, states
 from anabranch.core.asking import attribute, is_a, passes, text, told
-from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import RemoteError
 from anabranch.core.exceptions import link, links_of, members_of, portable, twin
+from anabranch.core.reports import ErrorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable

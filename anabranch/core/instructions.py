@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from anabranch.core.contracts import Chunk, ErrorInfo, Handle, LogLine
+    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.log_lines import LogLine
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.reasons import Reason
+    from anabranch.core.reports import ErrorInfo
     from anabranch.core.runs import Row
     from anabranch.core.stored_call import KeptCall
     from anabranch.core.value_index import ValueBlock

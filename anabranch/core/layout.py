@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import is_a
+from anabranch.core.chunks import Binding
 from anabranch.core.columns import Source
 from anabranch.core.containers import LEAVES
-from anabranch.core.contracts import Binding
 from anabranch.core.futures import is_future
 from anabranch.core.map_plan import Constant, LateMapped, Mapped
 from anabranch.core.walk import lift

@@ -27,10 +27,11 @@ from anabranch.core.value_index import ValueIndex
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import ErrorInfo, TaskSpec
     from anabranch.core.options import TaskOptions
+    from anabranch.core.reports import ErrorInfo
     from anabranch.core.scopes import ScopePort
     from anabranch.core.stored_call import KeptCall
+    from anabranch.core.task_spec import TaskSpec
 
 
 class Upstream(NamedTuple):

@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from anabranch.core.contracts import ASK, WAIT
+from anabranch.core.events import ASK, WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.options import MapOptions
+    from anabranch.core.reports import ErrorInfo
 
 SLICE = 4096  # items in one answer, when one of them was asked for
 MOST = 1024  # elements of an iterator in one request

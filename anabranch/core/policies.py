@@ -17,7 +17,7 @@ from anabranch.core.owners import task_of
 
 if TYPE_CHECKING:
     from anabranch.core.context import TaskRun
-    from anabranch.core.contracts import TaskSpec
+    from anabranch.core.task_spec import TaskSpec
 
 Digest = Callable[[Any, str], str]  # (value, its name in errors) -> hash
 EVERYTHING = frozenset({"inputs", "source", "flow_parameters"})

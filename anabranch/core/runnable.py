@@ -8,10 +8,10 @@ import itertools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from anabranch.core.computation import Computation
-from anabranch.core.contracts import TaskSpec
 from anabranch.core.owners import Owner
 from anabranch.core.params import Binder
 from anabranch.core.reachable import reachable
+from anabranch.core.task_spec import TaskSpec
 from anabranch.core.user_code import is_async
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Self
 
-    from anabranch.core.contracts import Binding
+    from anabranch.core.chunks import Binding
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch.core.contracts import Stage
+from anabranch.core.chunks import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

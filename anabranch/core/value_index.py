@@ -14,13 +14,14 @@ import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Handle, Held, Inline, Packed
+from anabranch.core.chunks import Handle
 from anabranch.core.places import Places
+from anabranch.core.reports import Held, Inline, Packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
 
-    from anabranch.core.contracts import Block
+    from anabranch.core.reports import Block
 
 RELEASED = object()  # in the place of a value that was let go while its block lives on
 HELD = Held()  # the content of all blocks that a runner holds: a map of ten million items may have half a million

@@ -22,12 +22,12 @@ from anabranch import session as sessions
 from anabranch import settings as settings_module
 from anabranch.core import context, states
 from anabranch.core.context import TaskContext, TaskRun
-from anabranch.core.contracts import TaskSpec
 from anabranch.core.errors import ReplayError
 from anabranch.core.options import TaskOptions
 from anabranch.core.own_code import standing_in
 from anabranch.core.runnable import Runnable
 from anabranch.core.stored_call import StoredCall
+from anabranch.core.task_spec import TaskSpec
 from anabranch.diagnosis import from_record
 from anabranch.engine import drive
 from anabranch.engine.attempt import Around, attempt

@@ -12,7 +12,7 @@ from anabranch.engine import aside
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import WorkerRequest
+    from anabranch.core.events import WorkerRequest
     from anabranch.core.instructions import Decide, Judge, KeepInput, RunHooks, Verdict
     from anabranch.core.maps import MapRun, Upstream
 

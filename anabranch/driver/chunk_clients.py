@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import WorkerRequest
+    from anabranch.core.events import WorkerRequest
     from anabranch.core.futures import Future, FutureList
     from anabranch.core.maps import MapRun
     from anabranch.limits.tickets import Ticket

@@ -10,14 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import states
-from anabranch.core.contracts import ErrorInfo, Handle, Inline, TaskSpec
+from anabranch.core.chunks import Handle
 from anabranch.core.errors import SerializationError, UnfinishedRun
 from anabranch.core.futures import Future
 from anabranch.core.keys import DIGEST_BYTES, hash_value
 from anabranch.core.maps import MapRun
 from anabranch.core.options import TaskOptions
 from anabranch.core.previous_items import PreviousItems
+from anabranch.core.reports import ErrorInfo, Inline
 from anabranch.core.scopes import ScopePort
+from anabranch.core.task_spec import TaskSpec
 from anabranch.core.value_index import ValueBlock
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch.core import context
 from anabranch.core.carried import Carried, Contexts
-from anabranch.core.contracts import Binding, Stage
+from anabranch.core.chunks import Binding, Stage
 from anabranch.core.errors import ResourceError
 from anabranch.core.maps import MapRun
 from anabranch.engine import caching

@@ -13,7 +13,7 @@ from anabranch.core.nested import MOST
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from anabranch.core.contracts import WorkerRequest
+    from anabranch.core.events import WorkerRequest
     from anabranch.core.maps import MapRun
 
 

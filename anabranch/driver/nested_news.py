@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.nested import SLICE, News
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.maps import MapRun
+    from anabranch.core.reports import ErrorInfo
     from anabranch.driver.pump import Pump
 
 

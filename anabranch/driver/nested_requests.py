@@ -37,7 +37,7 @@ from anabranch.driver.nested_waits import LATER, NestedWaits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from anabranch.core.contracts import WorkerRequest
+    from anabranch.core.events import WorkerRequest
     from anabranch.core.runnable import Runnable
     from anabranch.driver.pump import Pump
     from anabranch.driver.scope import Scope

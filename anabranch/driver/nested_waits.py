@@ -16,7 +16,7 @@ from anabranch.driver.nested_news import has_ended
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import WorkerRequest
+    from anabranch.core.events import WorkerRequest
     from anabranch.core.maps import MapRun
     from anabranch.driver.chunk_clients import ChunkClient
     from anabranch.driver.pump import Pump

@@ -14,9 +14,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import contracts as c
 from anabranch.core import instructions as ins
 from anabranch.core.errors import AnabranchError, RunnerError
+from anabranch.core.events import ChunkLost
+from anabranch.core.log_lines import LogLine
 from anabranch.driver.callback_thread import CallbackThread
 from anabranch.driver.feeder import Feeder
 from anabranch.driver.spiller import Spiller
@@ -24,6 +25,7 @@ from anabranch.driver.spiller import Spiller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.core.chunks import Chunk
     from anabranch.core.contracts import Runner
     from anabranch.core.maps import MapRun
     from anabranch.core.runs import Row
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from anabranch.engine.dispatch import Dispatcher
 
     WriteRows = Callable[[list[Row]], None]
-    EmitLogs = Callable[[list[c.LogLine], int], None]
+    EmitLogs = Callable[[list[LogLine], int], None]
 
 
 class Outgoing:
@@ -55,7 +57,7 @@ class Outgoing:
         enqueue: Callable[..., None], dispatch: Callable[..., None], post: Callable[..., None],
     ) -> None:  # fmt: skip
         self.runners: list[Runner | None] = []
-        self.deferred: deque[tuple[Runner, list[c.Chunk]]] = deque()
+        self.deferred: deque[tuple[Runner, list[Chunk]]] = deque()
         self.callback_thread = CallbackThread(functools.partial(self._warn, level=40))
         self._dispatcher = dispatcher
         self._callbacks = callbacks
@@ -104,7 +106,7 @@ class Outgoing:
         runner = self.runners[i.lane]
         if runner is None:
             for chunk in i.chunks:
-                self._enqueue(self._dispatcher.losses.chunk_lost, c.ChunkLost(chunk.id, "engine-lost"))
+                self._enqueue(self._dispatcher.losses.chunk_lost, ChunkLost(chunk.id, "engine-lost"))
         elif self._dispatcher.tables.lanes[i.lane].capabilities.name == "inline":
             # User code runs inside this submit, so it must not happen under the lock.
             self.deferred.append((runner, i.chunks))
@@ -202,4 +204,4 @@ class Outgoing:
         self._dispatch(self._dispatcher.intake.constants_ready, map, constants)
 
     def _warn(self, text: str, level: int = 30) -> None:
-        self._emit_logs([c.LogLine(time.time(), level, "anabranch", text, "", "", -1)], 0)
+        self._emit_logs([LogLine(time.time(), level, "anabranch", text, "", "", -1)], 0)

@@ -21,10 +21,21 @@ from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import contracts as c
 from anabranch.core import forks
 from anabranch.core import instructions as ins
 from anabranch.core.clusters import OnElastic
+from anabranch.core.events import (
+    ChunkLost,
+    ChunkStarted,
+    EngineLost,
+    Event,
+    ItemTimedOut,
+    Logs,
+    SlotsChanged,
+    ValuesLost,
+    WorkerRequest,
+)
+from anabranch.core.reports import Report
 from anabranch.driver.clock_thread import ClockThread
 from anabranch.driver.outgoing import Outgoing
 from anabranch.engine.demand import demand_of
@@ -87,9 +98,9 @@ class Pump:
     def add_runner(self, runner: Runner) -> int:
         """Start a runner and give it a lane; raises the exception of its start."""
         lane_box: list[int] = []
-        early: list[Sequence[c.Event]] = []
+        early: list[Sequence[Event]] = []
 
-        def sink(found: Sequence[c.Event]) -> None:
+        def sink(found: Sequence[Event]) -> None:
             if not lane_box:
                 early.append(found)
                 return
@@ -252,32 +263,32 @@ def _nothing() -> None:
     """Do nothing: an event that only makes time pass."""
 
 
-def _logs(pump: Pump, lane: int, event: c.Logs) -> None:
+def _logs(pump: Pump, lane: int, event: Logs) -> None:
     pump.dispatcher.tables.out.append(ins.EmitLogs(event.lines, event.dropped))
 
 
-def _began(pump: Pump, lane: int, event: c.ChunkStarted) -> None:
+def _began(pump: Pump, lane: int, event: ChunkStarted) -> None:
     if pump.dispatcher.tables.walltime is not None:  # else the event is not even brought: one comes for each chunk
         pump.dispatcher.tables.walltime.began(event.chunk)
 
 
-def _slots(pump: Pump, lane: int, event: c.SlotsChanged) -> None:
+def _slots(pump: Pump, lane: int, event: SlotsChanged) -> None:
     pump.dispatcher.capacity.slots_changed(lane, event.now, event.maximum, event.offers)
 
 
-def _request(pump: Pump, lane: int, event: c.WorkerRequest) -> None:
+def _request(pump: Pump, lane: int, event: WorkerRequest) -> None:
     pump.callbacks.request(lane, event)
 
 
 # The dispatcher's method for each event of a runner. Other events change nothing.
 _EVENTS: dict[type, Callable[[Pump, int, Any], None]] = {
-    c.Report: lambda pump, lane, event: pump.dispatcher.reports.take_in(event),
-    c.Logs: _logs,
-    c.ChunkStarted: _began,
-    c.ChunkLost: lambda pump, lane, event: pump.dispatcher.losses.chunk_lost(event),
-    c.ItemTimedOut: lambda pump, lane, event: pump.dispatcher.timeouts.item_timed_out(event),
-    c.SlotsChanged: _slots,
-    c.ValuesLost: lambda pump, lane, event: pump.dispatcher.remakes.values_lost(lane, event.handles),
-    c.EngineLost: lambda pump, lane, event: pump.dispatcher.losses.engine_lost(lane, event.reason),
-    c.WorkerRequest: _request,
+    Report: lambda pump, lane, event: pump.dispatcher.reports.take_in(event),
+    Logs: _logs,
+    ChunkStarted: _began,
+    ChunkLost: lambda pump, lane, event: pump.dispatcher.losses.chunk_lost(event),
+    ItemTimedOut: lambda pump, lane, event: pump.dispatcher.timeouts.item_timed_out(event),
+    SlotsChanged: _slots,
+    ValuesLost: lambda pump, lane, event: pump.dispatcher.remakes.values_lost(lane, event.handles),
+    EngineLost: lambda pump, lane, event: pump.dispatcher.losses.engine_lost(lane, event.reason),
+    WorkerRequest: _request,
 }

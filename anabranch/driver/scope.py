@@ -12,7 +12,7 @@ from gc import get_referents
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import context, secrets
-from anabranch.core.contracts import Binding, Stage
+from anabranch.core.chunks import Binding, Stage
 from anabranch.core.errors import CancelledRun, RunnerError
 from anabranch.core.frozen import as_given, taken
 from anabranch.core.futures import Future, FutureList, is_future
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.context import FlowContext
-    from anabranch.core.contracts import TaskSpec
     from anabranch.core.item_columns import ItemColumns
     from anabranch.core.options import MapOptions
     from anabranch.core.runnable import Runnable
+    from anabranch.core.task_spec import TaskSpec
     from anabranch.core.waiter import Waiter
     from anabranch.driver.program import Program
     from anabranch.engine.dispatch import Dispatcher

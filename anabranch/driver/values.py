@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
-from anabranch.core.contracts import Inline, Packed
 from anabranch.core.errors import ResultReleased, ValueLost
 from anabranch.core.failures import exception_of
+from anabranch.core.reports import Inline, Packed
 from anabranch.core.value_index import RELEASED
 
 if TYPE_CHECKING:

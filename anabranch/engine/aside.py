@@ -22,9 +22,9 @@ from anabranch.engine.steps import Call
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.instructions import Decide
     from anabranch.core.maps import MapRun
+    from anabranch.core.reports import ErrorInfo
     from anabranch.engine.known_inputs import Given
     from anabranch.engine.steps import Step
 

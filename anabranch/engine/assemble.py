@@ -6,11 +6,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import told
-from anabranch.core.contracts import Chunk, Held, Inline, Packed
+from anabranch.core.chunks import Chunk
 from anabranch.core.errors import SerializationError
 from anabranch.core.failures import capture, exception_of
 from anabranch.core.frozen import Filled, Frozen
 from anabranch.core.reasons import make
+from anabranch.core.reports import Held, Inline, Packed
 from anabranch.core.sizes import sizeof
 from anabranch.core.states import FAILED, is_success
 from anabranch.core.value_index import RELEASED
@@ -24,7 +25,7 @@ from anabranch.engine.ranges import as_range
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Handle
+    from anabranch.core.chunks import Handle
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.value_index import ValueBlock
     from anabranch.engine.board import Board

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from anabranch.core.context import TaskRun
-    from anabranch.core.contracts import TaskSpec
     from anabranch.core.policies import Digest
     from anabranch.core.stores import ResultStore, Stored
+    from anabranch.core.task_spec import TaskSpec
     from anabranch.engine.steps import Step
 
 LOCK_SECONDS = 60.0

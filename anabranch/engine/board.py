@@ -9,9 +9,9 @@ import math
 from typing import TYPE_CHECKING
 
 from anabranch.core import reasons, states
-from anabranch.core.contracts import ErrorInfo
 from anabranch.core.instructions import CancelChunk, Judge, Pull, Resolve, RunHooks
 from anabranch.core.maps import Upstream
+from anabranch.core.reports import ErrorInfo
 from anabranch.engine import adopting, causes, triggers
 from anabranch.engine.fusing import PIPE, materialize
 from anabranch.engine.hooks import any_for

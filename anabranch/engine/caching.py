@@ -10,8 +10,8 @@ from anabranch.core.policies import EVERYTHING, Inputs, KeyContext, hash_input
 
 if TYPE_CHECKING:
     from anabranch.core.context import TaskRun
-    from anabranch.core.contracts import TaskSpec
     from anabranch.core.policies import Digest
+    from anabranch.core.task_spec import TaskSpec
 
 
 class KeyFailed(Exception):

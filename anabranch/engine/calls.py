@@ -9,8 +9,8 @@ from anabranch.engine import causes
 from anabranch.engine.rows import item_row, map_row
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.maps import MapRun
+    from anabranch.core.reports import ErrorInfo
     from anabranch.engine.board import Board
 
 

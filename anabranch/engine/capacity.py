@@ -10,9 +10,9 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING
 
-from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import ResourceError
 from anabranch.core.reasons import make
+from anabranch.core.reports import ErrorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,9 +13,9 @@ from anabranch.engine import triggers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.options import TaskOptions
+    from anabranch.core.reports import ErrorInfo
 
 _CANCELLED_BY = {word: make(word) for word in reasons.ENDED if word.startswith("cancelled/")}
 _PARTS = {TaskSourcePolicy: "task source", RunIdPolicy: "run id", FlowParametersPolicy: "flow parameters"}

@@ -6,11 +6,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
-from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import SerializationError
 from anabranch.core.instructions import Put
 from anabranch.core.maps import Upstream
 from anabranch.core.reasons import make
+from anabranch.core.reports import ErrorInfo
 from anabranch.core.stored_call import KeptCall
 from anabranch.engine import causes
 from anabranch.engine.fusing import PIPE, travels_along
@@ -19,7 +19,7 @@ from anabranch.engine.rows import map_row
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from anabranch.core.contracts import Stage
+    from anabranch.core.chunks import Stage
     from anabranch.core.maps import MapRun
     from anabranch.engine.board import Board
     from anabranch.engine.capacity import Capacity

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core import states
 from anabranch.core.binding import binder
-from anabranch.core.contracts import Binding
+from anabranch.core.chunks import Binding
 from anabranch.core.errors import AnabranchError
 from anabranch.core.failures import exception_of
 from anabranch.core.frozen import as_given

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Capabilities, Chunk
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.contracts import Capabilities
     from anabranch.core.maps import MapRun
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anabranch.core.contracts import Held, Inline, Packed
+from anabranch.core.reports import Held, Inline, Packed
 from anabranch.core.states import FIRST_TERMINAL
 from anabranch.core.value_index import RELEASED
 from anabranch.engine.memory import SMALLEST, Memory

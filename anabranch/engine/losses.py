@@ -16,7 +16,7 @@ from anabranch.engine.ranges import runs_of
 from anabranch.engine.rows import item_row
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import ChunkLost
+    from anabranch.core.events import ChunkLost
     from anabranch.core.maps import MapRun
     from anabranch.engine.board import Board
     from anabranch.engine.flights import Flights

@@ -16,7 +16,7 @@ from anabranch.engine.rows import item_row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Handle
+    from anabranch.core.chunks import Handle
     from anabranch.core.maps import MapRun
     from anabranch.core.value_index import ValueBlock
     from anabranch.engine.board import Board

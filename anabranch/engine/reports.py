@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.contracts import Handle, Held
+from anabranch.core.chunks import Handle
 from anabranch.core.instructions import CancelChunk, Free
+from anabranch.core.reports import Held
 from anabranch.core.user_code import is_async
 from anabranch.engine import causes
 from anabranch.engine.fusing import materialize
@@ -16,8 +17,8 @@ from anabranch.engine.rows import block_row, item_row, links_of, note_stored, ro
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Outcome, Report
     from anabranch.core.maps import MapRun
+    from anabranch.core.reports import Outcome, Report
     from anabranch.core.runs import ItemRow
     from anabranch.engine.board import Board
     from anabranch.engine.flights import Flights

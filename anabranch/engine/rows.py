@@ -15,9 +15,9 @@ from anabranch.engine.ranges import runs_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from anabranch.core.contracts import ErrorInfo, Report
     from anabranch.core.maps import MapRun
     from anabranch.core.reasons import Reason
+    from anabranch.core.reports import ErrorInfo, Report
 from anabranch.core.runs import Row
 
 

@@ -10,7 +10,7 @@ from anabranch.engine.assemble import next_chunk
 from anabranch.engine.chunks import CHUNKS_PER_SLOT
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import Chunk
+    from anabranch.core.chunks import Chunk
     from anabranch.engine.board import Board
 
 

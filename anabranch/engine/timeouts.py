@@ -7,9 +7,9 @@ import random
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.instructions import Decide, Judge
+from anabranch.core.reports import ErrorInfo
 from anabranch.engine import causes
 from anabranch.engine.fusing import materialize
 from anabranch.engine.known_inputs import keep_input
@@ -17,7 +17,7 @@ from anabranch.engine.retries import decide
 from anabranch.engine.rows import item_row
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import ItemTimedOut
+    from anabranch.core.events import ItemTimedOut
     from anabranch.core.instructions import Verdict
     from anabranch.core.maps import MapRun
     from anabranch.engine.board import Board

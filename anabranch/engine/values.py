@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Handle, Inline
+from anabranch.core.chunks import Handle
 from anabranch.core.instructions import Free, Move, Spill
+from anabranch.core.reports import Inline
 from anabranch.core.value_index import ValueBlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Block, Held
     from anabranch.core.maps import MapRun
+    from anabranch.core.reports import Block, Held
     from anabranch.engine.lanes import Sent
     from anabranch.engine.tables import Tables
 

@@ -19,18 +19,19 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from anabranch.core.contracts import ErrorInfo
 from anabranch.core.errors import ResourceError
 from anabranch.core.instructions import NearEnd, Shorten
 from anabranch.core.reasons import Reason, details_of, make
+from anabranch.core.reports import ErrorInfo
 from anabranch.engine.ranges import common
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from anabranch.core.contracts import Chunk, Report
+    from anabranch.core.chunks import Chunk
     from anabranch.core.instructions import Instruction
     from anabranch.core.maps import MapRun
+    from anabranch.core.reports import Report
     from anabranch.core.runs import ItemRow
     from anabranch.engine.chunks import Pace
     from anabranch.engine.lanes import Lane, Sent

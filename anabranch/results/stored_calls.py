@@ -13,8 +13,9 @@ from anabranch.core.stored_call import StoredCall
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Binding, TaskSpec
+    from anabranch.core.chunks import Binding
     from anabranch.core.stores import BlockStore
+    from anabranch.core.task_spec import TaskSpec
 
 
 def store_call(

@@ -10,8 +10,9 @@ from anabranch.core.errors import RunnerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.core.chunks import Chunk
     from anabranch.core.clusters import Cluster, ElasticCluster
-    from anabranch.core.contracts import Chunk, WorkerPort
+    from anabranch.core.contracts import WorkerPort
 
     RunChunk = Callable[[Chunk, WorkerPort], None]
 

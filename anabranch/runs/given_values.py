@@ -17,8 +17,8 @@ from anabranch.engine.steps import Call
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from anabranch.core.contracts import TaskSpec
     from anabranch.core.maps import MapRun
+    from anabranch.core.task_spec import TaskSpec
     from anabranch.engine.steps import Step
 
 

@@ -18,9 +18,9 @@ from anabranch.engine import loops
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import ErrorInfo
     from anabranch.core.errors import UpstreamError
     from anabranch.core.maps import MapRun
+    from anabranch.core.reports import ErrorInfo
     from anabranch.core.runnable import Runnable
     from anabranch.driver.scope import Scope
     from anabranch.runs.given_values import GivenValues

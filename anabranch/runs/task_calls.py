@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from contextvars import Token
 
-    from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.reports import ErrorInfo
     from anabranch.core.runnable import Runnable
     from anabranch.engine.steps import Step
 

@@ -6,13 +6,14 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
-from anabranch.core.contracts import ChunkLost, EngineLost, SlotsChanged, ValuesLost, WorkerJoined, WorkerLost
+from anabranch.core.events import ChunkLost, EngineLost, SlotsChanged, ValuesLost, WorkerJoined, WorkerLost
 from anabranch.testing.fake_worker import FakeBlocks, FakeWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import Event, Handle
+    from anabranch.core.chunks import Handle
+    from anabranch.core.events import Event
     from anabranch.testing.fake_worker import FakePort, Faults
 
 

@@ -6,14 +6,10 @@ import pickle
 import threading
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import (
-    Capabilities,
-    ChunkLost,
-    ChunkStarted,
-    Report,
-    SlotsChanged,
-)
+from anabranch.core.contracts import Capabilities
 from anabranch.core.errors import RunnerError, SerializationError
+from anabranch.core.events import ChunkLost, ChunkStarted, SlotsChanged
+from anabranch.core.reports import Report
 from anabranch.runners.entry import resolve
 from anabranch.testing.fake_engine import FakeEngine
 from anabranch.testing.fake_worker import FakePort, FakeWorker, Faults, WorkerDied, pickled
@@ -21,7 +17,8 @@ from anabranch.testing.fake_worker import FakePort, FakeWorker, Faults, WorkerDi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.events import Event
     from anabranch.runners.entry import RunChunk
 
     Sink = Callable[[Sequence[Event]], None]

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import cloudpickle
 
-from anabranch.core.contracts import ErrorInfo, Handle, Held, Inline, Logs, Outcome, Report, WorkerRequest
+from anabranch.core.chunks import Handle
 from anabranch.core.errors import ResultReleased, RunnerError
+from anabranch.core.events import Logs, WorkerRequest
+from anabranch.core.reports import ErrorInfo, Held, Inline, Outcome, Report
 from anabranch.core.states import COMPLETED, FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from anabranch.core.contracts import Block, Chunk, Event, LogLine
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.events import Event
+    from anabranch.core.log_lines import LogLine
+    from anabranch.core.reports import Block
 
 
 @dataclass(slots=True)

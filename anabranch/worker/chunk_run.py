@@ -18,7 +18,8 @@ from anabranch.worker import storing
 from anabranch.worker.reports import ReportBuffer
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import Chunk, WorkerPort
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.contracts import WorkerPort
     from anabranch.worker.stages import StagePlan
 
 STOPPED = object()  # in place of a value: the later stages of this position do not run

@@ -11,10 +11,10 @@ import cloudpickle
 
 from anabranch import logs
 from anabranch.core import secrets, states
-from anabranch.core.contracts import Inline, Outcome, Report
 from anabranch.core.failures import capture
 from anabranch.core.microseconds import joined
 from anabranch.core.own_code import pickler
+from anabranch.core.reports import Inline, Outcome, Report
 from anabranch.core.sizes import sizeof
 from anabranch.engine.attempt import AttemptResult
 from anabranch.worker import storing
@@ -22,7 +22,9 @@ from anabranch.worker import storing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Block, Chunk, WorkerPort
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.contracts import WorkerPort
+    from anabranch.core.reports import Block
     from anabranch.worker.stages import StagePlan
 
 _Pickler = pickler(cloudpickle.Pickler)

@@ -21,7 +21,8 @@ from anabranch.worker.stages import plan_of
 from anabranch.worker.together import together
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import Chunk, WorkerPort
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.contracts import WorkerPort
 
 
 def run_chunk(chunk: Chunk, port: WorkerPort) -> None:

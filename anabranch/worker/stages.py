@@ -19,8 +19,10 @@ from anabranch.worker import program_logs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Binding, Stage, TaskSpec, WorkerPort
+    from anabranch.core.chunks import Binding, Stage
+    from anabranch.core.contracts import WorkerPort
     from anabranch.core.stores import BlockStore, ResultStore, StoreProbe
+    from anabranch.core.task_spec import TaskSpec
 
 _making = threading.Lock()  # threads that run chunks of one stage make one plan
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch.core import states
-from anabranch.core.contracts import Binding
+from anabranch.core.chunks import Binding
 from anabranch.core.errors import AnabranchError, StoreError
 from anabranch.core.keys import digest_of
 from anabranch.results import stored_calls

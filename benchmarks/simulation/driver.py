@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.chunks import Binding, Stage
 from anabranch.core.columns import Source
-from anabranch.core.contracts import Binding, Capabilities, Stage, TaskSpec
+from anabranch.core.contracts import Capabilities
 from anabranch.core.instructions import Send
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun
 from anabranch.core.options import TaskOptions
 from anabranch.core.params import Binder
+from anabranch.core.task_spec import TaskSpec
 from anabranch.engine.dispatch import Dispatcher
 from anabranch.engine.walltime import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import Chunk
+    from anabranch.core.chunks import Chunk
     from benchmarks.simulation.setup import Setup
 
 _clock = time.thread_time_ns  # processor time: other programs on the machine do not count

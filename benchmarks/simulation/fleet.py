@@ -14,7 +14,9 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import ChunkLost, Handle, Held, Packed, Report
+from anabranch.core.chunks import Handle
+from anabranch.core.events import ChunkLost
+from anabranch.core.reports import Held, Packed, Report
 from benchmarks.simulation.setup import NEVER, US
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy
 
-    from anabranch.core.contracts import Chunk
+    from anabranch.core.chunks import Chunk
     from benchmarks.simulation.driver import Driver
     from benchmarks.simulation.setup import Node, Setup
 

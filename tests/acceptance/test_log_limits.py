@@ -11,7 +11,7 @@ import pytest
 
 from anabranch import Secret, flow, get_run_logger, logs, task
 from anabranch import session as sessions
-from anabranch.core.contracts import LogLine
+from anabranch.core.log_lines import LogLine
 
 LONGEST = 64 * 1024
 MOST = 1000

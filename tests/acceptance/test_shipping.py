@@ -9,7 +9,7 @@ import pytest
 
 from anabranch import flow, task
 from anabranch import session as sessions
-from anabranch.core.contracts import TaskSpec
+from anabranch.core.task_spec import TaskSpec
 
 MANY = 1000
 IN_PROCESS = ("inline", "thread")

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import pytest
 
-from anabranch.core.contracts import Binding, Chunk, ChunkLost, Handle, Held, Inline, Packed, Report, Stage, TaskSpec
+from anabranch.core.chunks import Binding, Chunk, Handle, Stage
+from anabranch.core.events import ChunkLost
 from anabranch.core.options import TaskOptions
+from anabranch.core.reports import Held, Inline, Packed, Report
 from anabranch.core.states import COMPLETED
+from anabranch.core.task_spec import TaskSpec
 from anabranch.records.memory import MemoryRecords
 from anabranch.records.sqlite import SqliteRecords
 from anabranch.records.union import UnionRecords
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from anabranch.core.contracts import Capabilities, Event, Outcome, Runner
+    from anabranch.core.contracts import Capabilities, Runner
+    from anabranch.core.events import Event
+    from anabranch.core.reports import Outcome
     from anabranch.core.runs import Records
 
 RUNNERS: dict[str, tuple[str, str, dict[str, Any]]] = {

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.core.contracts import ChunkLost, EngineLost, Report
+from anabranch.core.events import ChunkLost, EngineLost
+from anabranch.core.reports import Report
 from anabranch.core.states import CANCELLED, COMPLETED
 from tests.contract.tasks import WAIT, add_one, marked
 

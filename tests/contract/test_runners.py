@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import Binding, Held, SlotsChanged, Stage, TaskSpec
+from anabranch.core.chunks import Binding, Stage
 from anabranch.core.errors import AnabranchError, RunnerError
+from anabranch.core.events import SlotsChanged
 from anabranch.core.options import TaskOptions
+from anabranch.core.reports import Held
 from anabranch.core.states import COMPLETED
+from anabranch.core.task_spec import TaskSpec
 from anabranch.core.walk import Hole
 from tests.contract.tasks import BIG, WAIT, add_one, big, double, head
 

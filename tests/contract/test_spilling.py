@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import Handle, Held
+from anabranch.core.chunks import Handle
 from anabranch.core.errors import ResultReleased, SerializationError
+from anabranch.core.reports import Held
 from anabranch.core.walk import Hole
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import DaskRunner, flow, task, unmapped
-from anabranch.core.contracts import EngineLost, Held
 from anabranch.core.errors import RunnerError
+from anabranch.core.events import EngineLost
+from anabranch.core.reports import Held
 from tests.faults.workers import until
 from tests.integration.dask_runner.driving import Driver, blob
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import RayRunner, flow, task, wait
-from anabranch.core.contracts import EngineLost, SlotsChanged
 from anabranch.core.errors import MissingExtraError, RunnerError, VersionMismatch
+from anabranch.core.events import EngineLost, SlotsChanged
 from anabranch.runners.ray import link, worker
 from tests.contract.conftest import Bench
 from tests.faults import awkward, slow_reader

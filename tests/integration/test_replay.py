@@ -15,7 +15,7 @@ import pytest
 from anabranch import replay, states
 from anabranch import session as sessions
 from anabranch.core import reasons
-from anabranch.core.contracts import Binding
+from anabranch.core.chunks import Binding
 from anabranch.core.errors import RecordsError, ReplayError
 from anabranch.core.runs import FlowRunRow, ItemRow, MapRow, StoredRow
 from anabranch.core.stored_call import StoredCall

@@ -12,16 +12,16 @@ import cloudpickle
 
 from anabranch.core import states
 from anabranch.core.asking import told
-from anabranch.core.contracts import Held, Inline, Packed
 from anabranch.core.errors import SerializationError
 from anabranch.core.microseconds import joined
 from anabranch.core.own_code import pickler
+from anabranch.core.reports import Held, Inline, Packed
 from anabranch.runners.transport.packing import pack_blocks, packed
 from anabranch.runners.transport.refusals import fail
 from anabranch.runners.transport.value_files import PACKED_BYTES, pickled
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import Block, Report
+    from anabranch.core.reports import Block, Report
 
 _Pickler = pickler(cloudpickle.Pickler)
 

@@ -13,8 +13,20 @@ import pickle
 import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from anabranch.core import contracts as c
+from anabranch.core.chunks import Handle
 from anabranch.core.errors import SerializationError, VersionMismatch
+from anabranch.core.events import (
+    ChunkLost,
+    ChunkStarted,
+    ItemCancelled,
+    ItemTimedOut,
+    Logs,
+    ValuesLost,
+    WorkerJoined,
+    WorkerLost,
+    WorkerRequest,
+)
+from anabranch.core.reports import Held, Report
 from anabranch.runners.dask import worker as worker_half
 from anabranch.runners.dask.pages import running_at
 from anabranch.runners.dask.sending import Sent
@@ -23,7 +35,9 @@ from anabranch.runners.transport.requests import answering
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.events import Event
+    from anabranch.core.log_lines import LogLine
     from anabranch.runners.dask.link import Link
     from anabranch.runners.dask.sending import Outgoing
     from anabranch.runners.placing.page import Running
@@ -95,7 +109,7 @@ class InFlight:
         if died and running is not None and running.position >= sent.reported:
             suspects = (running.position,)
         stage = running.stage if running is not None and suspects else 0
-        self.out.append(c.ChunkLost(sent.id, reason, message, suspects, alone, stage))
+        self.out.append(ChunkLost(sent.id, reason, message, suspects, alone, stage))
 
     def _forget(self, sent: Sent) -> None:
         """The chunk has ended and nothing of it is held: its key may go."""
@@ -137,7 +151,7 @@ class InFlight:
     def _give_back(self, sent: Sent) -> None:
         """None of it was started."""
         self._forget(sent)
-        self.out.append(c.Report(sent.id, 0, 0, True))
+        self.out.append(Report(sent.id, 0, 0, True))
 
     def on_stop(self) -> None:
         """The end: what is still in flight is lost."""
@@ -176,7 +190,7 @@ class InFlight:
             self._again_refused(sent, address)
             return
         sent.run, sent.address, sent.pending = run, address, None
-        self.out.append(c.ChunkStarted(chunk, worker))
+        self.out.append(ChunkStarted(chunk, worker))
 
     def _again_refused(self, sent: Sent, address: str) -> None:
         """Dask runs again by itself what a dead worker had begun: stopped, what is missing comes as another attempt."""
@@ -190,14 +204,14 @@ class InFlight:
             return "worker-lost", otherwise
         return "out-of-memory", f"peak {peak >> 20} MB, when its nanny ended the Dask worker {address}"
 
-    def _hear_report(self, run: str, report: c.Report) -> None:
+    def _hear_report(self, run: str, report: Report) -> None:
         sent = self.sent.get(report.chunk)
         if sent is None:
             return
         held = {
-            c.Handle(sent.id, stage, report.first): (block.nbytes, report.count)
+            Handle(sent.id, stage, report.first): (block.nbytes, report.count)
             for stage, block in enumerate(report.blocks)
-            if isinstance(block, c.Held)
+            if isinstance(block, Held)
         }
         if sent.final:
             if run == sent.again and report.final and not held.keys() >= sent.held.keys():
@@ -213,7 +227,7 @@ class InFlight:
             sent.reported = report.first + report.count
             self.out.append(report)
 
-    def _hear_stopped(self, run: str, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None) -> None:
+    def _hear_stopped(self, run: str, lost: ChunkLost, item: ItemTimedOut | ItemCancelled | None) -> None:
         sent = self.sent.get(lost.chunk)
         if sent is None or run != sent.run or sent.final:
             return
@@ -221,7 +235,7 @@ class InFlight:
         if item is not None:
             self.out.append(item)
 
-    def _last_word(self, sent: Sent, report: c.Report) -> None:
+    def _last_word(self, sent: Sent, report: Report) -> None:
         """The final report; of a chunk whose child died it only tells what it had done before."""
         if sent.lost is None:
             self.out.append(report)
@@ -231,8 +245,8 @@ class InFlight:
             self.out.append(report)
         self.out.append(sent.lost)
 
-    def _hear_log(self, lines: list[c.LogLine], dropped: int) -> None:
-        self.out.append(c.Logs(lines, dropped))
+    def _hear_log(self, lines: list[LogLine], dropped: int) -> None:
+        self.out.append(Logs(lines, dropped))
 
     def _hear_want(self, shared_id: int, missed: str, address: str) -> None:
         value = self._outgoing.given(shared_id, missed)
@@ -240,7 +254,7 @@ class InFlight:
 
     def _hear_request(self, number: int, chunk: int, position: int, kind: str, payload: Any, address: str) -> None:
         reply = answering(lambda good, data: self._put(("answer", address, number, good, data)))
-        self.out.append(c.WorkerRequest(chunk, position, kind, payload, reply))
+        self.out.append(WorkerRequest(chunk, position, kind, payload, reply))
 
     HEARS: ClassVar[dict[str, Callable[..., None]]] = {
         "start": _hear_start,
@@ -359,7 +373,7 @@ class InFlight:
 
     def _values_lost(self, sent: Sent) -> None:
         self._forget(sent)
-        self.out.append(c.ValuesLost(tuple(sent.held)))
+        self.out.append(ValuesLost(tuple(sent.held)))
 
     def _by_key(self, key: Any) -> Sent | None:
         chunk = self._outgoing.chunk_of(key)
@@ -369,7 +383,7 @@ class InFlight:
         if joined:
             self._deaths.pop(address, None)  # an address that is used again
             self._starved.pop(address, None)
-        self.out.append(c.WorkerJoined(address) if joined else c.WorkerLost(address, "it left the cluster"))
+        self.out.append(WorkerJoined(address) if joined else WorkerLost(address, "it left the cluster"))
         if not joined:  # where blocks are now, Dask knows
             for sent in self.sent.values():
                 if sent.final and sent.address == address:

@@ -34,8 +34,9 @@ import uuid
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import contracts as c
+from anabranch.core.contracts import Capabilities
 from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
+from anabranch.core.events import EngineLost, SlotsChanged
 from anabranch.core.machine import usable_cpus
 from anabranch.core.own_runners import OwnRunner
 from anabranch.core.surroundings import Driver
@@ -50,8 +51,9 @@ from anabranch.runners.placing.serve_thread import TICK, ServeThread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from anabranch.core.chunks import Chunk, Handle
     from anabranch.core.clusters import Demand
-    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.core.events import Event
 
 log = logging.getLogger("anabranch.runners")
 
@@ -128,7 +130,7 @@ class DaskRunner(OwnRunner):
 
     # -- life ------------------------------------------------------------------------------------
 
-    def start(self, sink: Callable[[Sequence[Event]], None]) -> c.Capabilities:
+    def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
         """Connect (or start the cluster) and see that its workers fit; raises RunnerError, VersionMismatch."""
         if self._sink is not None or self._closed:
             raise RunnerError("this DaskRunner was started before: make a new one")
@@ -164,14 +166,14 @@ class DaskRunner(OwnRunner):
         more: dict[str, Callable[..., None]] = {"call": link.after, "slots": self._change_slots}
         self._serving.start({**self._flight.actions(), **more}, self._turn)
         gc.collect()  # the engine has made 100,000 objects: else Python looks at all of them during the first submits
-        return c.Capabilities(
+        return Capabilities(
             "dask", values="held", values_survive_workers=False, stops_items=True, resources_elastic=own is None,
             resources=tuple(sorted(self._offers.items())), chunk_seconds=CHUNK_SECONDS,
         )  # fmt: skip
 
-    def slots(self) -> c.SlotsChanged:
+    def slots(self) -> SlotsChanged:
         """Threads of all workers; how many a borrowed cluster may come to have is unknown."""
-        return c.SlotsChanged(self._slots, self._n_workers * self._threads if self._own else None)
+        return SlotsChanged(self._slots, self._n_workers * self._threads if self._own else None)
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """Take back what has not started, wait for what runs, let go of keys and connection; ends an own cluster."""
@@ -298,14 +300,14 @@ class DaskRunner(OwnRunner):
         if not self._own:  # others may bring workers of another kind
             self._outgoing.declared, self._offers = self._link.resources()
         slots = self.slots()
-        self._flight.out.append(c.SlotsChanged(slots.now, slots.maximum, self._offers))
+        self._flight.out.append(SlotsChanged(slots.now, slots.maximum, self._offers))
 
     def _look(self) -> None:
         why = self._link.lost or self._link.unfit
         if why and not self._dead and not self._closed:
             self._dead = True
             self._flight.give_up()
-            self._flight.out.append(c.EngineLost(why))
+            self._flight.out.append(EngineLost(why))
         elif self._link.cut and not self._closed:
             log.warning("dask: the connection to the scheduler broke and is back: what it had is sent again")
             self._link.mend()

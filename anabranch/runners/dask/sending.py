@@ -15,7 +15,9 @@ from anabranch.runners.transport.value_files import refused
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from anabranch.core.contracts import Chunk, ChunkLost, Handle, Report
+    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.events import ChunkLost
+    from anabranch.core.reports import Report
     from anabranch.core.surroundings import Surroundings
     from anabranch.runners.transport.payloads import Payload
 

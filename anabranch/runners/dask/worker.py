@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import secrets, surroundings
 from anabranch.core.asking import told
-from anabranch.core.contracts import WAIT, ChunkLost, Report
 from anabranch.core.errors import RunnerError, SerializationError
+from anabranch.core.events import WAIT, ChunkLost
+from anabranch.core.reports import Report
 from anabranch.core.script import be_a_worker
 from anabranch.runners.dask.blocks import ArrivedBlock, Blocks, Scattered, combine, encode
 from anabranch.runners.dask.pages import new_page
@@ -39,7 +40,9 @@ from anabranch.runners.transport.value_files import by_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Handle, ItemCancelled, ItemTimedOut, LogLine
+    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.events import ItemCancelled, ItemTimedOut
+    from anabranch.core.log_lines import LogLine
     from anabranch.runners.placing.page import Page
     from anabranch.runners.transport.payloads import Payload
 

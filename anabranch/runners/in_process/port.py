@@ -12,14 +12,17 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import told
-from anabranch.core.contracts import ChunkLost, Logs, Report, WorkerRequest
 from anabranch.core.errors import RunnerError
+from anabranch.core.events import ChunkLost, Logs, WorkerRequest
 from anabranch.runners.transport.value_files import Values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from anabranch.core.contracts import Chunk, Event, Handle, LogLine
+    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.events import Event
+    from anabranch.core.log_lines import LogLine
+    from anabranch.core.reports import Report
     from anabranch.runners.in_process.spill import LocalSpill
     from anabranch.runners.transport.value_files import Block as File
 

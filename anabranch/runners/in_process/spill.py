@@ -9,16 +9,17 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Held, Inline
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import ResultReleased, RunnerError
+from anabranch.core.reports import Held, Inline
 from anabranch.core.value_index import RELEASED
 from anabranch.runners.transport.value_files import Store, block_name, pickled, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from anabranch.core.contracts import Block, Handle
+    from anabranch.core.chunks import Handle
+    from anabranch.core.reports import Block
     from anabranch.runners.transport.value_files import Block as File
 
 

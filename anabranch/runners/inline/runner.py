@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Capabilities, Report, SlotsChanged
+from anabranch.core.contracts import Capabilities
 from anabranch.core.errors import RunnerError
+from anabranch.core.events import SlotsChanged
 from anabranch.core.own_runners import OwnRunner
+from anabranch.core.reports import Report
 from anabranch.runners.entry import resolve
 from anabranch.runners.in_process.port import LocalPort, PortQueue, nobody
 from anabranch.runners.in_process.spill import LocalSpill
@@ -15,7 +17,8 @@ from anabranch.runners.in_process.spill import LocalSpill
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Event
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.events import Event
     from anabranch.runners.entry import RunChunk
 
 

@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from anabranch.core.contracts import Stage
+from anabranch.core.chunks import Stage
 from anabranch.core.surroundings import Surroundings
 
 if TYPE_CHECKING:

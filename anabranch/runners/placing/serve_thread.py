@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from anabranch.core.contracts import Event
+    from anabranch.core.events import Event
 
     Action = tuple[Any, ...]  # its name and its arguments
 

@@ -24,9 +24,12 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from anabranch.core import contracts as c
 from anabranch.core.asking import told
+from anabranch.core.chunks import Handle, Stage
+from anabranch.core.contracts import WorkerPort
 from anabranch.core.errors import SerializationError
+from anabranch.core.events import ChunkLost, EngineLost, ItemCancelled, ItemTimedOut, Logs, WorkerRequest
+from anabranch.core.reports import Block, Held, Inline, Report
 from anabranch.core.walk import Hole, fill
 from anabranch.runners.process.runner import ProcessRunner
 from anabranch.runners.transport.refusals import fail
@@ -34,20 +37,22 @@ from anabranch.runners.transport.refusals import fail
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Event
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.events import Event
+    from anabranch.core.task_spec import TaskSpec
 
 IDLE_SECONDS = 60.0  # children without work stay for so long: their driver may have gone
 
 
-class ChildPort(c.WorkerPort, Protocol):
+class ChildPort(WorkerPort, Protocol):
     """The engine's port of one chunk, and one verb more."""
 
-    def stopped(self, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None) -> None:
+    def stopped(self, lost: ChunkLost, item: ItemTimedOut | ItemCancelled | None) -> None:
         """The chunk ended without a final report: `lost` says why, `item` what was stopped; nothing follows."""
         ...
 
 
-def needs_child(chunk: Chunk, port: c.WorkerPort) -> bool:
+def needs_child(chunk: Chunk, port: WorkerPort) -> bool:
     """Whether an item of this chunk has a time limit that only the end of its process can enforce."""
     if not chunk.timeout:
         return False
@@ -55,7 +60,7 @@ def needs_child(chunk: Chunk, port: c.WorkerPort) -> bool:
     return any(spec.options.timeout_seconds and not _is_async(spec) for spec in specs)
 
 
-def _is_async(spec: c.TaskSpec) -> bool:
+def _is_async(spec: TaskSpec) -> bool:
     if spec.isasync is not None:
         return spec.isasync
     call = getattr(spec.fn, "__call__", None)  # noqa: B004
@@ -131,10 +136,10 @@ class Children:
         if start:
             threading.Thread(target=self._reap, name="anabranch-children", daemon=True).start()
 
-    def _share(self, chunk: Chunk, port: c.WorkerPort, runner: ProcessRunner) -> None:
+    def _share(self, chunk: Chunk, port: WorkerPort, runner: ProcessRunner) -> None:
         """Hand on what the chunk's stages name, each thing once."""
         for ref in chunk.stages:
-            stage: c.Stage = port.shared(ref)
+            stage: Stage = port.shared(ref)
             for shared_id in (stage.spec, stage.constants, ref):
                 if shared_id is None or shared_id in self._put:
                     continue
@@ -198,19 +203,19 @@ class Children:
 
     def _sink(self, events: Sequence[Event]) -> None:
         for event in events:
-            if isinstance(event, c.EngineLost):  # children cannot start: the chunks here end, later ones try anew
+            if isinstance(event, EngineLost):  # children cannot start: the chunks here end, later ones try anew
                 with self._lock:
                     self._take()
                     chunks = list(self._chunks.items())
                 for chunk, news in chunks:
-                    news.put(c.ChunkLost(chunk, "worker-lost", event.reason))
+                    news.put(ChunkLost(chunk, "worker-lost", event.reason))
                 continue
             found = self._chunks.get(getattr(event, "chunk", 0))
             if found is not None:
                 found.put(event)
 
 
-def _filled(chunk: Chunk, port: c.WorkerPort) -> Chunk:
+def _filled(chunk: Chunk, port: WorkerPort) -> Chunk:
     """The chunk with the values it reads among its arguments: children have no other way to them.
 
     What it asks for (processors, a place in the queue) the engine has given already.
@@ -229,27 +234,27 @@ def _filled(chunk: Chunk, port: c.WorkerPort) -> Chunk:
 
 def _serve(chunk: int, news: SimpleQueue[Event], runner: ProcessRunner, port: ChildPort) -> None:
     """Say to the engine what the child says, until the chunk has ended."""
-    item: c.ItemTimedOut | c.ItemCancelled | None = None
+    item: ItemTimedOut | ItemCancelled | None = None
     while True:
         event = news.get()
-        if isinstance(event, c.Report):
+        if isinstance(event, Report):
             event.worker = port.worker
             event.blocks = tuple(_here(event, stage, block, runner) for stage, block in enumerate(event.blocks))
             port.report(event)
             if event.final:
                 return
-        elif isinstance(event, c.Logs):
+        elif isinstance(event, Logs):
             port.log(event.lines, event.dropped)
-        elif isinstance(event, c.WorkerRequest):
+        elif isinstance(event, WorkerRequest):
             threading.Thread(target=_request, args=(event, port), name="anabranch-request", daemon=True).start()
-        elif isinstance(event, (c.ItemTimedOut, c.ItemCancelled)):
+        elif isinstance(event, (ItemTimedOut, ItemCancelled)):
             item = event
-        elif isinstance(event, c.ChunkLost):
+        elif isinstance(event, ChunkLost):
             port.stopped(event, item)
             return
 
 
-def _request(event: c.WorkerRequest, port: ChildPort) -> None:
+def _request(event: WorkerRequest, port: ChildPort) -> None:
     try:
         found = port.request(event.chunk, event.position, event.kind, event.payload)
     except BaseException as error:
@@ -258,20 +263,20 @@ def _request(event: c.WorkerRequest, port: ChildPort) -> None:
         event.reply(True, found)
 
 
-def _here(report: c.Report, stage: int, block: c.Block, runner: ProcessRunner) -> c.Block:
+def _here(report: Report, stage: int, block: Block, runner: ProcessRunner) -> Block:
     """A block of the process runner as values of this process."""
-    if not isinstance(block, c.Held):
+    if not isinstance(block, Held):
         return block
-    handle = c.Handle(report.chunk, stage, report.first)
+    handle = Handle(report.chunk, stage, report.first)
     try:
         values = runner.fetch(handle, range(report.count))
     except Exception:
         values = [_one(report, handle, slot, runner) for slot in range(report.count)]
     runner.release((handle,))
-    return c.Inline(values, block.nbytes)
+    return Inline(values, block.nbytes)
 
 
-def _one(report: c.Report, handle: c.Handle, slot: int, runner: ProcessRunner) -> Any:
+def _one(report: Report, handle: Handle, slot: int, runner: ProcessRunner) -> Any:
     """One value; one that does not unpickle fails, alone."""
     try:
         return runner.fetch(handle, (slot,))[0]

@@ -15,10 +15,22 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch.core import contracts as c
-from anabranch.core.contracts import Handle, Report
+from anabranch.core.chunks import Handle
 from anabranch.core.errors import VersionMismatch
+from anabranch.core.events import (
+    ChunkLost,
+    ChunkStarted,
+    EngineLost,
+    ItemCancelled,
+    ItemTimedOut,
+    Logs,
+    WorkerJoined,
+    WorkerLost,
+    WorkerRequest,
+)
+from anabranch.core.log_lines import LogLine
 from anabranch.core.processes import process_stopped
+from anabranch.core.reports import Held, Report
 from anabranch.runners.placing.jobs import Job, merge
 from anabranch.runners.placing.policy import ChunkScheduler
 from anabranch.runners.process import wire
@@ -29,7 +41,7 @@ from anabranch.runners.transport.value_files import block_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Event
+    from anabranch.core.events import Event
     from anabranch.runners.placing.page import Running
     from anabranch.runners.process.crew import Crew
     from anabranch.runners.process.worker_handle import WorkerProcess
@@ -93,12 +105,12 @@ class Desk:
         """Chunks that have not ended."""
         return self.scheduler.jobs
 
-    def take(self, made: Sequence[ProcessJob | c.ChunkLost]) -> None:
+    def take(self, made: Sequence[ProcessJob | ChunkLost]) -> None:
         """Queue new chunks; those that could not be pickled have ended already."""
         if self.lost:
             return
         for job in made:
-            if isinstance(job, c.ChunkLost):
+            if isinstance(job, ChunkLost):
                 self.tell(job)
                 continue
             self.scheduler.push(job)
@@ -238,7 +250,7 @@ class Desk:
         if kind == wire.REPORT:
             self._reported(worker, wire.report_of(fields))
         elif kind == wire.LOGS:
-            self.tell(c.Logs(fields[0], fields[1], next(iter(worker.jobs), 0)))
+            self.tell(Logs(fields[0], fields[1], next(iter(worker.jobs), 0)))
         elif kind == wire.HELLO:
             self._joined(worker, *fields)
         elif kind == wire.REQUEST:
@@ -258,7 +270,7 @@ class Desk:
             worker.retiring = True
             self.crew.look_soon()
         alone = suspects is not None or job.size - job.reported == 1
-        self.tell(c.ChunkLost(chunk, reason, text, suspects, alone, stage))
+        self.tell(ChunkLost(chunk, reason, text, suspects, alone, stage))
         self.end(job)
 
     def _reported(self, worker: WorkerProcess, report: Report) -> None:
@@ -268,7 +280,7 @@ class Desk:
             return
         job.reported = report.first + report.count
         for stage, block in enumerate(report.blocks):
-            if type(block) is c.Held:
+            if type(block) is Held:
                 self._held.add(Handle(report.chunk, stage, report.first))
         if report.final:
             self.end(job)
@@ -276,14 +288,14 @@ class Desk:
 
     def _refuse(self, worker: WorkerProcess, report: Report) -> None:
         """A report of a chunk that was given to others meanwhile: nothing of it counts, its values go."""
-        held = [s for s, block in enumerate(report.blocks) if type(block) is c.Held]
+        held = [s for s, block in enumerate(report.blocks) if type(block) is Held]
         self.store.unlink([block_name(Handle(report.chunk, stage, report.first)) for stage in held])
         if report.count:
             text = (
                 f"{report.count} late result(s) of {worker.name} (pid {worker.pid}) are refused: it was stopped for "
                 "too long, and its work was given to another worker"
             )
-            self.tell(c.Logs([c.LogLine(time.time(), logging.WARNING, "anabranch", text, "", "", -1)]))
+            self.tell(Logs([LogLine(time.time(), logging.WARNING, "anabranch", text, "", "", -1)]))
 
     def _joined(self, worker: WorkerProcess, theirs: dict[str, str]) -> None:
         ours = wire.versions()
@@ -292,7 +304,7 @@ class Desk:
             return
         worker.ready = True
         worker.idle_since = time.monotonic()
-        self.tell(c.WorkerJoined(worker.name))
+        self.tell(WorkerJoined(worker.name))
 
     def look(self, now: float) -> float:
         """Stop what is past its limits; when to look again, for an item that will be."""
@@ -307,7 +319,7 @@ class Desk:
                 continue
             if not job.told:
                 job.told = True
-                self.tell(c.ChunkStarted(job.id, worker.name))
+                self.tell(ChunkStarted(job.id, worker.name))
             if weigh and self.memory_limit is not None and worker.memory() > self.memory_limit:
                 may = f"{worker.name} may use {self.memory_limit >> 20} MB"
                 worker.kill("memory", f"peak {worker.peak >> 20} MB, and {may}")
@@ -357,24 +369,24 @@ class Desk:
             else:
                 self._came_back(worker, job)
         if not self.closed:
-            self.tell(c.WorkerLost(worker.name, "retired" if worker.leaving else how))
+            self.tell(WorkerLost(worker.name, "retired" if worker.leaving else how))
 
     def _verdict(self, worker: WorkerProcess, job: ProcessJob, running: Running | None, how: str) -> list[Event]:
         """How a chunk ended whose worker died while it was at it."""
         why, text = worker.killed or ("", "")
         on_item = running is not None and running.position >= job.reported
         if why == "timeout":
-            lost = c.ChunkLost(job.id, "stopped", "an item ran past its time, which ended its worker")
+            lost = ChunkLost(job.id, "stopped", "an item ran past its time, which ended its worker")
             if running is not None and on_item and running.late(time.monotonic()):
-                return [c.ItemTimedOut(job.id, running.stage, running.position, running.limit), lost]
+                return [ItemTimedOut(job.id, running.stage, running.position, running.limit), lost]
             return [lost]
         if why == "cancel":
-            lost = c.ChunkLost(job.id, "stopped", "an item was cancelled, which ended its worker")
+            lost = ChunkLost(job.id, "stopped", "an item was cancelled, which ended its worker")
             if running is not None and on_item and job.to_stop(running):
-                return [c.ItemCancelled(job.id, running.position), lost]
+                return [ItemCancelled(job.id, running.position), lost]
             return [lost]
         if why == "closed":
-            return [c.ChunkLost(job.id, "stopped", "the runner was closed while it ran")]
+            return [ChunkLost(job.id, "stopped", "the runner was closed while it ran")]
         reason = "out-of-memory" if why == "memory" else "worker-lost"
         if not why and worker.process.returncode == -signal.SIGKILL and oom_kills() > self._oom_kills:
             self._oom_kills += 1
@@ -382,11 +394,11 @@ class Desk:
         suspects = (running.position,) if running is not None and on_item else None
         alone = suspects is not None or job.size - job.reported == 1
         stage = running.stage if running is not None and on_item else 0
-        return [c.ChunkLost(job.id, reason, text or how, suspects, alone, stage)]
+        return [ChunkLost(job.id, reason, text or how, suspects, alone, stage)]
 
     def hopeless(self, reason: str) -> None:
         self.lost = True
-        self.tell(c.EngineLost(reason))
+        self.tell(EngineLost(reason))
         self.jobs.clear()
         self.empty.notify_all()
         for worker in self.crew.workers:
@@ -434,4 +446,4 @@ class Desk:
 
         reply = answering(say)
         payload = opened(asked.kind, asked.data, reply)
-        return None if payload is None else c.WorkerRequest(asked.chunk, asked.position, asked.kind, payload[0], reply)
+        return None if payload is None else WorkerRequest(asked.chunk, asked.position, asked.kind, payload[0], reply)

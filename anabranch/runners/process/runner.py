@@ -23,13 +23,15 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import contracts as c
+from anabranch.core.contracts import Capabilities
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import RunnerError
+from anabranch.core.events import ChunkLost, SlotsChanged
 from anabranch.core.machine import usable_cpus, usable_memory
 from anabranch.core.module_state import carried
 from anabranch.core.option_checks import parse_bytes
 from anabranch.core.own_runners import OwnRunner
+from anabranch.core.reports import Block, Held
 from anabranch.runners.entry import WORKER
 from anabranch.runners.placing.jobs import Job, named_by, needed
 from anabranch.runners.process import wire
@@ -41,7 +43,8 @@ from anabranch.runners.transport.value_files import Store, block_name, dumps, im
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.events import Event
     from anabranch.runners.process.worker_handle import WorkerProcess
 
 _WORKER_MODULE = "anabranch.runners.process.worker"
@@ -105,7 +108,7 @@ class ProcessRunner(OwnRunner):
 
     # -- life ------------------------------------------------------------------------------------
 
-    def start(self, sink: Callable[[Sequence[Event]], None]) -> c.Capabilities:
+    def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
         desk = self._desk
         if self._crew is not None or desk.closed:
             raise RunnerError("this ProcessRunner was started before: make a new one")
@@ -122,12 +125,12 @@ class ProcessRunner(OwnRunner):
             raise
         offers = tuple(self._offers.items())
         spills = len(desk.store.folders) > 1
-        return c.Capabilities(
+        return Capabilities(
             "process", values="held", stops_items=True, nested=True, resources=offers, spills=spills
         )
 
-    def slots(self) -> c.SlotsChanged:
-        return c.SlotsChanged(self.max_workers, self.max_workers)
+    def slots(self) -> SlotsChanged:
+        return SlotsChanged(self.max_workers, self.max_workers)
 
     def resize(self, max_workers: int) -> None:
         """Have so many chunks run at once from now on: workers start at once, those too many end when they are idle."""
@@ -237,14 +240,14 @@ class ProcessRunner(OwnRunner):
         with self._desk.store.open(block_name(handle)) as block:
             return block.load_many(slots)
 
-    def spill(self, handle: Handle, block: c.Block) -> c.Held:
+    def spill(self, handle: Handle, block: Block) -> Held:
         try:
             self._desk.store.spill(block_name(handle))
         except OSError as error:
             raise RunnerError(f"values could not be moved to {self._desk.store.folders[-1]}: {error}") from error
-        return block if isinstance(block, c.Held) else c.Held()
+        return block if isinstance(block, Held) else Held()
 
-    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> c.Held:
+    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
         store = self._desk.store
         try:
             with store.open(block_name(handle)) as block:
@@ -252,7 +255,7 @@ class ProcessRunner(OwnRunner):
         except OSError as error:
             raise RunnerError(f"no room to move values to: {error}") from error
         self._desk.made(to)
-        return c.Held(size)
+        return Held(size)
 
     # -- pickling --------------------------------------------------------------------------------
 
@@ -264,11 +267,11 @@ class ProcessRunner(OwnRunner):
         self._desk.store.write(name, [(data, buffers)])
         return b"", name
 
-    def _job(self, chunk: Chunk) -> Job[WorkerProcess] | c.ChunkLost:
+    def _job(self, chunk: Chunk) -> Job[WorkerProcess] | ChunkLost:
         try:
             data, name = self._parcel(wire.chunk_fields(chunk), f"a{chunk.id}")
         except OSError as error:
-            return c.ChunkLost(chunk.id, "out-of-memory", f"no room for the arguments in shared memory: {error}")
+            return ChunkLost(chunk.id, "out-of-memory", f"no room for the arguments in shared memory: {error}")
         except Exception as error:
             with importing():
                 return unserializable(chunk, error)

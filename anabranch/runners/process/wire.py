@@ -23,7 +23,8 @@ from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Chunk, Held, Packed, Report
+from anabranch.core.chunks import Chunk
+from anabranch.core.reports import Held, Packed, Report
 from anabranch.runners.transport import versions as transport_versions
 
 if TYPE_CHECKING:

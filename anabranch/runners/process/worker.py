@@ -16,8 +16,9 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import forks
-from anabranch.core.contracts import Chunk, Handle, Held, Packed
+from anabranch.core.chunks import Chunk, Handle
 from anabranch.core.errors import RunnerError
+from anabranch.core.reports import Held, Packed
 from anabranch.core.script import be_a_worker
 from anabranch.core.surroundings import Surroundings, Worker
 from anabranch.runners.entry import resolve
@@ -32,7 +33,8 @@ from anabranch.runners.transport.value_files import Store, Values, block_name, p
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import LogLine, Report
+    from anabranch.core.log_lines import LogLine
+    from anabranch.core.reports import Report
     from anabranch.runners.entry import RunChunk
     from anabranch.runners.transport.value_files import Block as File
 

@@ -17,7 +17,7 @@ from anabranch.runners.transport.value_files import pickled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import Block, Held, Report
+    from anabranch.core.reports import Block, Held, Report
     from anabranch.runners.transport.value_files import Pickled
 
 # What a call returns lies in the store from this size on; below it, in the heap of the process that called

@@ -12,13 +12,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from anabranch.core import contracts as c
+from anabranch.core.events import ChunkLost
+from anabranch.core.reports import Report
 from anabranch.runners.placing.policy import ChunkScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Event, Handle
+    from anabranch.core.chunks import Handle
+    from anabranch.core.events import Event
     from anabranch.runners.placing.jobs import Kind
     from anabranch.runners.ray.actor_handle import ActorHandle
     from anabranch.runners.ray.crew import Crew
@@ -111,7 +113,7 @@ class Desk:
     def _give_back(self, job: ActorJob) -> None:
         """A queued chunk ends with nothing done."""
         self.end(job)
-        self.out.append(c.Report(job.id, 0, 0, True))
+        self.out.append(Report(job.id, 0, 0, True))
 
     def end(self, job: ActorJob) -> None:
         worker = self.scheduler.end(job)
@@ -127,7 +129,7 @@ class Desk:
         if suspects is None and left == 1:
             suspects = (job.reported,)
         self.end(job)
-        self.out.append(c.ChunkLost(job.id, reason, text, suspects, alone=left == 1 and bool(suspects)))
+        self.out.append(ChunkLost(job.id, reason, text, suspects, alone=left == 1 and bool(suspects)))
 
     def give_up(self) -> None:
         """The engine is lost: nothing more is told of anything."""
@@ -135,16 +137,16 @@ class Desk:
 
     # -- what callers ask for ----------------------------------------------------------------------
 
-    def _submit(self, made: Sequence[ActorJob | c.ChunkLost]) -> None:
+    def _submit(self, made: Sequence[ActorJob | ChunkLost]) -> None:
         nested = any(worker.waiting for worker in self._crew.workers)
         self._newest -= len(made)  # what came last goes first then: fewer tasks wait at once
         kinds = False
         for n, job in enumerate(made):
-            if isinstance(job, c.ChunkLost):
+            if isinstance(job, ChunkLost):
                 self.out.append(job)
             elif any(handle not in self.values for handle in job.reads):
                 text = "the values that it reads were released or lost"
-                self.out.append(c.ChunkLost(job.id, "values-lost", text, ()))
+                self.out.append(ChunkLost(job.id, "values-lost", text, ()))
             else:
                 job.inputs = [(handle, self.values.find(handle)) for handle in job.reads]
                 if nested:
@@ -228,4 +230,4 @@ class Desk:
         """The end: what is still in flight is lost."""
         for job in list(self.jobs.values()):
             self.end(job)
-            self.out.append(c.ChunkLost(job.id, "stopped", "the runner was closed while it ran"))
+            self.out.append(ChunkLost(job.id, "stopped", "the runner was closed while it ran"))

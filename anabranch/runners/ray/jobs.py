@@ -14,7 +14,8 @@ from anabranch.runners.transport.user_modules import UserModules
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import Chunk, ChunkLost, Handle
+    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.events import ChunkLost
     from anabranch.core.surroundings import Surroundings
 
 STORE_BYTES = 256 << 10  # a larger shared value goes to its workers through Ray's store, once

@@ -11,9 +11,20 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from anabranch.core import contracts as c
-from anabranch.core.contracts import Handle
+from anabranch.core.chunks import Handle
 from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.core.events import (
+    ChunkLost,
+    ChunkStarted,
+    ItemCancelled,
+    ItemTimedOut,
+    Logs,
+    SlotsChanged,
+    WorkerJoined,
+    WorkerLost,
+    WorkerRequest,
+)
+from anabranch.core.reports import Held, Report
 from anabranch.runners.placing.serve_thread import TICK
 from anabranch.runners.ray import worker as worker_half
 from anabranch.runners.ray.nodes import patience
@@ -22,6 +33,7 @@ from anabranch.runners.transport.requests import answering, opened
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.core.log_lines import LogLine
     from anabranch.runners.placing.page import Running
     from anabranch.runners.ray.actor_handle import ActorHandle
     from anabranch.runners.ray.crew import Crew
@@ -73,7 +85,7 @@ class News:
         worker.ready = True
         worker.idle_since = time.monotonic()
         worker.listen(self._put)
-        self._desk.out.append(c.WorkerJoined(worker.name))
+        self._desk.out.append(WorkerJoined(worker.name))
         self._tell_slots()
 
     def _tell_slots(self) -> None:
@@ -81,7 +93,7 @@ class News:
         now = self._crew.ready, self._crew.size, offers
         if now != self._slots:
             self._slots = now
-            self._desk.out.append(c.SlotsChanged(*now))
+            self._desk.out.append(SlotsChanged(*now))
 
     def _heard(self, worker: ActorHandle, future: Any, block: Any) -> None:
         if worker not in self._crew.workers:
@@ -116,17 +128,17 @@ class News:
         job = worker.jobs.get(chunk)
         if job is not None:
             job.told = True
-            self._desk.out.append(c.ChunkStarted(chunk, worker.name))
+            self._desk.out.append(ChunkStarted(chunk, worker.name))
 
     def _hear_back(self, worker: ActorHandle, number: int, chunk: int) -> None:
         job = worker.jobs.get(chunk)
         if job is not None and job.call == number:
             self._desk.came_back(job)
 
-    def _hear_report(self, worker: ActorHandle, report: c.Report) -> None:
+    def _hear_report(self, worker: ActorHandle, report: Report) -> None:
         job = worker.jobs.get(report.chunk)
         for stage, block in enumerate(report.blocks):
-            if isinstance(block, c.Held):
+            if isinstance(block, Held):
                 ref = worker.arrived.pop(0)
                 if job is not None:
                     self._desk.values.keep(Handle(report.chunk, stage, report.first), ref, worker.node, block.nbytes)
@@ -143,7 +155,7 @@ class News:
             self._desk.lose(job, reason, text)
 
     def _hear_stopped(
-        self, worker: ActorHandle, lost: c.ChunkLost, item: c.ItemTimedOut | c.ItemCancelled | None
+        self, worker: ActorHandle, lost: ChunkLost, item: ItemTimedOut | ItemCancelled | None
     ) -> None:
         job = worker.jobs.get(lost.chunk)
         if job is None:
@@ -159,8 +171,8 @@ class News:
         if job is not None:
             self._desk.lose(job, "values-lost", text, ())
 
-    def _hear_log(self, worker: ActorHandle, lines: list[c.LogLine], dropped: int) -> None:
-        self._desk.out.append(c.Logs(lines, dropped))
+    def _hear_log(self, worker: ActorHandle, lines: list[LogLine], dropped: int) -> None:
+        self._desk.out.append(Logs(lines, dropped))
 
     def _hear_request(
         self, worker: ActorHandle, number: int, chunk: int, position: int, kind: str, data: bytes
@@ -168,7 +180,7 @@ class News:
         reply = answering(lambda good, answer: self._put(("answer", worker, number, good, answer)))
         payload = opened(kind, data, reply)
         if payload is not None:
-            self._desk.out.append(c.WorkerRequest(chunk, position, kind, payload[0], reply))
+            self._desk.out.append(WorkerRequest(chunk, position, kind, payload[0], reply))
 
     HEARS: ClassVar[dict[str, Callable[..., None]]] = {
         "begun": _hear_begun,
@@ -195,7 +207,7 @@ class News:
         lasting = self._crew.died(worker) or worker.node not in self._crew.nodes
         self._dying.append(worker)
         self._crew.last_item(worker)
-        self._desk.out.append(c.WorkerLost(worker.name, worker.end[1]))
+        self._desk.out.append(WorkerLost(worker.name, worker.end[1]))
         self._tell_slots()
         if not lasting:
             self.failure = RunnerError(f"workers cannot start on Ray: {worker.end[1]}")
@@ -229,7 +241,7 @@ class News:
         else:
             self._desk.end(job)
             suspects = (running.position,)
-            self._desk.out.append(c.ChunkLost(job.id, reason, text, suspects, alone=True, stage=running.stage))
+            self._desk.out.append(ChunkLost(job.id, reason, text, suspects, alone=True, stage=running.stage))
 
     def look(self) -> None:
         """Ask for the nodes, see to the crew's size; find calls that ended before the actor's code was reached."""

@@ -18,7 +18,7 @@ from anabranch.core.errors import RunnerError
 from anabranch.runners.transport.packing import refuse
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import Report
+    from anabranch.core.reports import Report
     from anabranch.runners.ray.blocks import StoredBlock
 
 LISTEN_SECONDS = 10.0  # a call that found nothing to tell comes back

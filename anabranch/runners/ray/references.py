@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch.core import contracts as c
+from anabranch.core.events import ValuesLost
 from anabranch.runners.ray.blocks import STORED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from anabranch.core.contracts import Event, Handle
+    from anabranch.core.chunks import Handle
+    from anabranch.core.events import Event
 
 SMALL_BYTES = 32 << 20  # of blocks too small for Ray's store, in the driver's heap
 
@@ -64,7 +65,7 @@ class Values:
         here = [handle for handle in handles if handle in self._kept]
         lost = tuple(handle for handle in here if handle not in self._gone)
         self.release(here)
-        return [c.ValuesLost(lost)] if lost else []
+        return [ValuesLost(lost)] if lost else []
 
     def lose_nodes(self, gone: set[str], elsewhere: Callable[[list[Any]], list[str]]) -> list[Event]:
         """Nodes are gone: so are their blocks, but for those that the driver has or that another node has copied."""

@@ -22,8 +22,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import contracts as c
+from anabranch.core.contracts import Capabilities
 from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
+from anabranch.core.events import EngineLost, SlotsChanged
 from anabranch.core.own_runners import OwnRunner
 from anabranch.core.surroundings import Driver
 from anabranch.runners.entry import WORKER
@@ -39,7 +40,8 @@ from anabranch.runners.ray.references import Values
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Event, Handle
+    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.events import Event
 
 CHUNK_SECONDS = 0.4  # of work: an actor takes 2 ms from the end of a call to the next one
 UP_SECONDS = 60.0  # for the first worker
@@ -93,7 +95,7 @@ class RayRunner(OwnRunner):
 
     # -- life ------------------------------------------------------------------------------------
 
-    def start(self, sink: Callable[[Sequence[Event]], None]) -> c.Capabilities:
+    def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
         """Join Ray (or start it) and wait for a worker; raises RunnerError, VersionMismatch, MissingExtraError."""
         if self._sink is not None or self._closed:
             raise RunnerError("this RayRunner was started before: make a new one")
@@ -114,7 +116,7 @@ class RayRunner(OwnRunner):
             raise
         offers = tuple(sorted(self._crew.nodes.offers().items()))
         gc.collect()  # the engine has made 100,000 objects: else Python looks at all of them during the first submits
-        return c.Capabilities(
+        return Capabilities(
             "ray", values="held", values_survive_workers=False, nested=True, stops_items=True,
             resources=offers, resources_elastic=not link.own, chunk_seconds=CHUNK_SECONDS,
         )  # fmt: skip
@@ -131,9 +133,9 @@ class RayRunner(OwnRunner):
         self._desk.staff()
         self._serving.start({**self._desk.actions(), **self._news.actions()}, self._turn, lambda: link.lost)
 
-    def slots(self) -> c.SlotsChanged:
+    def slots(self) -> SlotsChanged:
         """Workers that are up, and how many there are to be."""
-        return c.SlotsChanged(self._crew.ready, self._crew.size)
+        return SlotsChanged(self._crew.ready, self._crew.size)
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """Take back what has not started, wait for what runs, end the actors; ends a Ray that was started here."""
@@ -251,4 +253,4 @@ class RayRunner(OwnRunner):
             self._dead = True
             self._desk.give_up()
             if not self._closed:
-                self._desk.out.append(c.EngineLost(why))
+                self._desk.out.append(EngineLost(why))

@@ -15,7 +15,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Held
+from anabranch.core.reports import Held
 from anabranch.core.script import be_a_worker
 from anabranch.core.surroundings import Worker
 from anabranch.runners.entry import resolve
@@ -33,7 +33,10 @@ from anabranch.runners.transport.requests import Requests, encoded
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Chunk, ChunkLost, Handle, ItemCancelled, ItemTimedOut, LogLine, Report
+    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.events import ChunkLost, ItemCancelled, ItemTimedOut
+    from anabranch.core.log_lines import LogLine
+    from anabranch.core.reports import Report
     from anabranch.runners.placing.page import Page
     from anabranch.runners.transport.value_files import Pickled
 

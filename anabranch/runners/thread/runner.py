@@ -6,10 +6,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.context import current_task
-from anabranch.core.contracts import Capabilities, ChunkLost, ItemTimedOut, Report, SlotsChanged
+from anabranch.core.contracts import Capabilities
 from anabranch.core.errors import RunnerError
+from anabranch.core.events import ChunkLost, ItemTimedOut, SlotsChanged
 from anabranch.core.machine import usable_cpus
 from anabranch.core.own_runners import OwnRunner
+from anabranch.core.reports import Report
 from anabranch.core.waiter import aside
 from anabranch.runners.entry import resolve
 from anabranch.runners.in_process.port import LocalPort, PortQueue, nobody
@@ -19,7 +21,8 @@ from anabranch.runners.thread.deadlines import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.contracts import Chunk, Event
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.events import Event
     from anabranch.runners.entry import RunChunk
 
 LINGER = 1.0  # seconds that a thread beyond the pool's size stays when it is idle

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core.contracts import Inline, Packed
+from anabranch.core.reports import Inline, Packed
 from anabranch.core.sizes import sizeof
 from anabranch.runners.transport.refusals import fail_all, without_unpicklable
 from anabranch.runners.transport.value_files import LARGE, MAIN, PACKED_BYTES, dumps, pickled
@@ -24,7 +24,7 @@ from anabranch.runners.transport.value_files import LARGE, MAIN, PACKED_BYTES, d
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Block, Report
+    from anabranch.core.reports import Block, Report
 
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 _CONTAINERS = frozenset({tuple, frozenset})

@@ -8,16 +8,18 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import contracts as c
 from anabranch.core import secrets, states
 from anabranch.core.asking import text
 from anabranch.core.culprits import unpicklable
 from anabranch.core.errors import SerializationError
+from anabranch.core.events import ChunkLost
 from anabranch.core.failures import capture
+from anabranch.core.reports import Outcome
 from anabranch.runners.transport.value_files import dumps, refused
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import Chunk, Report
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.reports import Report
 
 
 def without_unpicklable(report: Report, stage: int, values: list[Any]) -> list[Any]:
@@ -52,7 +54,7 @@ def fail(report: Report, stage: int, slot: int, error: Exception) -> None:
     at = (stage, report.first + slot)
     report.outcomes = [o for o in report.outcomes if (o.stage, o.position) != at]
     info = capture(error, in_process=False)
-    report.outcomes.append(c.Outcome(*at, states.FAILED, info.message, error=info))
+    report.outcomes.append(Outcome(*at, states.FAILED, info.message, error=info))
 
 
 def raised(error: BaseException) -> str:
@@ -60,7 +62,7 @@ def raised(error: BaseException) -> str:
     return secrets.mask("".join(traceback.format_exception_only(error)).strip())
 
 
-def unserializable(chunk: Chunk, error: Exception) -> c.ChunkLost:
+def unserializable(chunk: Chunk, error: Exception) -> ChunkLost:
     """The end of a chunk whose arguments cannot be sent: names the positions that are to blame."""
     bad: list[int] = []
     texts: list[str] = []
@@ -73,4 +75,4 @@ def unserializable(chunk: Chunk, error: Exception) -> c.ChunkLost:
                 texts.append(str(unpicklable(item, own, refused, f"argument {chunk.items[position]}")))
     if not bad:
         texts.append(f"cannot serialize the chunk: {text(error)}")
-    return c.ChunkLost(chunk.id, "unserializable", "; ".join(texts), tuple(bad) or None, alone=bool(bad))
+    return ChunkLost(chunk.id, "unserializable", "; ".join(texts), tuple(bad) or None, alone=bool(bad))

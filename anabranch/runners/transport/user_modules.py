@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from anabranch.core.contracts import TaskSpec
 from anabranch.core.culprits import unpicklable
 from anabranch.core.module_state import carried, names_read
+from anabranch.core.task_spec import TaskSpec
 from anabranch.core.user_code import by_value, local_modules
 from anabranch.core.whole_modules import WholeModules, going_whole, neighbours
 from anabranch.runners.transport.payloads import Payload, dumps

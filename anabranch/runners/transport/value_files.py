@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
-    from anabranch.core.contracts import Handle
+    from anabranch.core.chunks import Handle
 
 LARGE = 256 << 10  # buffers and messages from this size on go through files
 PACKED_BYTES = 64 << 10  # blocks up to this size may come home inside a report

@@ -10,8 +10,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Binding, Chunk, ChunkLost, Handle, Held, Packed, Report, Stage, TaskSpec
+from anabranch.core.chunks import Binding, Chunk, Handle, Stage
+from anabranch.core.events import ChunkLost
 from anabranch.core.options import TaskOptions
+from anabranch.core.reports import Held, Packed, Report
+from anabranch.core.task_spec import TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import ChunkLost, ChunkStarted
 from anabranch.core.errors import VersionMismatch
+from anabranch.core.events import ChunkLost, ChunkStarted
 from anabranch.runners.dask import worker
 from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import Driver, blob, kill_once

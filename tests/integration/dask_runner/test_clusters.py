@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import ChunkStarted, Handle, Report, SlotsChanged, ValuesLost
+from anabranch.core.chunks import Handle
 from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.core.events import ChunkStarted, SlotsChanged, ValuesLost
+from anabranch.core.reports import Report
 from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import MIB, Driver, blob, local_cluster
 

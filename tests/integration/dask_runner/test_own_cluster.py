@@ -17,8 +17,10 @@ import pytest
 
 from anabranch import Secret, get_run_logger
 from anabranch.core import interpreter
-from anabranch.core.contracts import Chunk, ChunkLost, Handle, Held, Logs, Packed, Report, ValuesLost, WorkerJoined
+from anabranch.core.chunks import Chunk, Handle
 from anabranch.core.errors import ResultReleased, RunnerError
+from anabranch.core.events import ChunkLost, Logs, ValuesLost, WorkerJoined
+from anabranch.core.reports import Held, Packed, Report
 from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import MIB, Driver, blob, kill_once
 

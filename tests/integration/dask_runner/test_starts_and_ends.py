@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anabranch.core.contracts import EngineLost
 from anabranch.core.errors import MissingExtraError
+from anabranch.core.events import EngineLost
 from anabranch.runners.dask import worker
 from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import Driver

@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from anabranch import get_run_logger
-from anabranch.core.contracts import ChunkLost, Handle, Held, ItemCancelled, ItemTimedOut, Logs, Report
+from anabranch.core.chunks import Handle
+from anabranch.core.events import ChunkLost, ItemCancelled, ItemTimedOut, Logs
+from anabranch.core.reports import Held, Report
 from anabranch.core.states import COMPLETED, FAILED
 from anabranch.core.walk import Hole
 from anabranch.runners.dask.runner import DaskRunner

@@ -9,20 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import (
-    Binding,
-    Chunk,
-    ChunkLost,
-    Handle,
-    Held,
-    Packed,
-    Report,
-    Stage,
-    TaskSpec,
-    WorkerJoined,
-    WorkerLost,
-)
+from anabranch.core.chunks import Binding, Chunk, Handle, Stage
+from anabranch.core.events import ChunkLost, WorkerJoined, WorkerLost
 from anabranch.core.options import TaskOptions
+from anabranch.core.reports import Held, Packed, Report
+from anabranch.core.task_spec import TaskSpec
 from anabranch.runners.process.runner import ProcessRunner
 
 if TYPE_CHECKING:

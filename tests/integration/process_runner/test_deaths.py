@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import ChunkLost, EngineLost, Handle, Held, Report, WorkerLost
+from anabranch.core.chunks import Handle
+from anabranch.core.events import ChunkLost, EngineLost, WorkerLost
+from anabranch.core.reports import Held, Report
 from anabranch.core.states import COMPLETED
 from tests.integration.process_runner.driving import Drive, Gate, begin_then_wait, until
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import Chunk, ChunkLost, Handle, WorkerJoined
+from anabranch.core.chunks import Chunk, Handle
 from anabranch.core.errors import RunnerError
+from anabranch.core.events import ChunkLost, WorkerJoined
 from anabranch.runners.process.runner import ProcessRunner
 from tests.integration.process_runner.driving import SHM, WAIT, Drive, Gate, alive, mine, until
 

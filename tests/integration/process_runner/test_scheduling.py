@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from anabranch.core.contracts import Handle, Report, WorkerLost, WorkerRequest
+from anabranch.core.chunks import Handle
+from anabranch.core.events import WorkerLost, WorkerRequest
+from anabranch.core.reports import Report
 from tests.integration.process_runner.driving import WAIT, Drive, Gate, double
 
 if TYPE_CHECKING:

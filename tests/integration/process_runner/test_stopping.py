@@ -8,7 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from anabranch.core.contracts import ItemCancelled, ItemTimedOut, Report, WorkerLost
+from anabranch.core.events import ItemCancelled, ItemTimedOut, WorkerLost
+from anabranch.core.reports import Report
 from anabranch.core.states import CANCELLED, COMPLETED
 from tests.integration.process_runner.driving import WAIT, Drive, Gate, alive, begin_then_wait, until
 

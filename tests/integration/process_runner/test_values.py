@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import Handle, Held
+from anabranch.core.chunks import Handle
 from anabranch.core.errors import ResultReleased, SerializationError
+from anabranch.core.reports import Held
 from anabranch.core.states import COMPLETED, FAILED
 from anabranch.core.walk import Hole
 from anabranch.runners.transport.value_files import Store, pickled

@@ -11,7 +11,6 @@ import pytest
 
 from anabranch.core import policies
 from anabranch.core.context import TaskRun
-from anabranch.core.contracts import TaskSpec
 from anabranch.core.errors import OptionError, SerializationError
 from anabranch.core.options import TaskOptions, make
 from anabranch.core.policies import (
@@ -27,6 +26,7 @@ from anabranch.core.policies import (
     KeyContext,
     task_input_hash,
 )
+from anabranch.core.task_spec import TaskSpec
 
 
 def double(x: int) -> int:

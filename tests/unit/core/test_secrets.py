@@ -24,7 +24,7 @@ from anabranch.core.validate import validate_call
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.contracts import ErrorInfo
+    from anabranch.core.reports import ErrorInfo
 
 NAME = "ANABRANCH_TEST_KEY"
 TEXT = "open-sesame-" + "7" * 6

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.core.contracts import Binding, Stage
+from anabranch.core.chunks import Binding, Stage
 from anabranch.core.surroundings import Driver, Surroundings, Worker, folder
 
 if TYPE_CHECKING:

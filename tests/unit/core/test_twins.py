@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import ErrorInfo
 from anabranch.core.exceptions import twin
 from anabranch.core.failures import capture, rebuild, without_frames
+from anabranch.core.reports import ErrorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.core.contracts import Handle, Held, Inline
+from anabranch.core.chunks import Handle
+from anabranch.core.reports import Held, Inline
 from anabranch.core.value_index import NO_ITEM, RELEASED, ValueBlock, ValueIndex
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from anabranch.core.contracts import ErrorInfo, TaskSpec
 from anabranch.core.maps import MapRun
 from anabranch.core.options import TaskOptions
+from anabranch.core.reports import ErrorInfo
 from anabranch.core.states import COMPLETED, CRASHED, FAILED
+from anabranch.core.task_spec import TaskSpec
 from anabranch.display import summary
 from anabranch.display.summary import Failures
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from anabranch.core import nested
-from anabranch.core.contracts import ASK, WAIT
+from anabranch.core.events import ASK, WAIT
 from anabranch.driver.nested_requests import WorkerRequests
 
 ABSTRACT = {nested.Request, nested.Submission}

@@ -6,25 +6,16 @@ from array import array
 from typing import Any
 
 from anabranch.core import states
+from anabranch.core.chunks import Binding, Chunk, Handle, Stage
 from anabranch.core.columns import Source
-from anabranch.core.contracts import (
-    Binding,
-    Capabilities,
-    Chunk,
-    ErrorInfo,
-    Handle,
-    Held,
-    Inline,
-    Outcome,
-    Report,
-    Stage,
-    TaskSpec,
-)
+from anabranch.core.contracts import Capabilities
 from anabranch.core.instructions import CancelChunk, Free, Rows, Send, Wake
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
 from anabranch.core.params import Binder
+from anabranch.core.reports import ErrorInfo, Held, Inline, Outcome, Report
+from anabranch.core.task_spec import TaskSpec
 from anabranch.engine.dispatch import Dispatcher
 
 

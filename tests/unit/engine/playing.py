@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
-from anabranch.core.contracts import Binding, ErrorInfo, Held, Inline, Outcome, Report, Stage, TaskSpec
+from anabranch.core.chunks import Binding, Stage
 from anabranch.core.instructions import (
     CancelChunk,
     Decide,
@@ -27,7 +27,9 @@ from anabranch.core.instructions import (
 from anabranch.core.keys import DIGEST_BYTES
 from anabranch.core.maps import MapRun
 from anabranch.core.previous_items import KEPT, PreviousItems
+from anabranch.core.reports import ErrorInfo, Held, Inline, Outcome, Report
 from anabranch.core.runs import StoredRow
+from anabranch.core.task_spec import TaskSpec
 from anabranch.engine.chunks import CHUNKS_PER_SLOT
 from tests.unit.engine.bench import identity
 
@@ -35,9 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from anabranch.core.contracts import Block, Chunk, Handle
+    from anabranch.core.chunks import Chunk, Handle
     from anabranch.core.maps import Upstream
     from anabranch.core.options import TaskOptions
+    from anabranch.core.reports import Block
     from anabranch.engine.dispatch import Dispatcher
     from anabranch.engine.lanes import Lane
 

@@ -9,11 +9,11 @@ import pytest
 
 from anabranch.core import states
 from anabranch.core.context import TaskRun
-from anabranch.core.contracts import TaskSpec
 from anabranch.core.errors import StoreError, TaskTimeoutError
 from anabranch.core.options import TaskOptions, make
 from anabranch.core.states import AwaitingRetry, Cancelled, Completed, Failed, State
 from anabranch.core.stores import Stored
+from anabranch.core.task_spec import TaskSpec
 from anabranch.engine import attempt as module
 from anabranch.engine import drive
 from anabranch.engine.attempt import Around, AttemptResult, adopt, attempt, crashed, finish

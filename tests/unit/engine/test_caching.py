@@ -10,9 +10,9 @@ import pytest
 
 from anabranch.core import policies as p
 from anabranch.core.context import TaskRun
-from anabranch.core.contracts import TaskSpec
 from anabranch.core.keys import ConstantHasher, hash_value
 from anabranch.core.options import TaskOptions, make
+from anabranch.core.task_spec import TaskSpec
 from anabranch.engine.caching import KeyFailed, key_of, needs_flow_parameters, needs_source, uses_inputs
 
 

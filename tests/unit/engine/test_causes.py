@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from anabranch.core import policies, states
-from anabranch.core.contracts import ChunkLost, ErrorInfo, ItemTimedOut, Outcome
+from anabranch.core.events import ChunkLost, ItemTimedOut
+from anabranch.core.reports import ErrorInfo, Outcome
 from anabranch.core.runs import ItemRow
 from anabranch.engine import causes, standing, triggers
 from tests.unit.engine.bench import Bench, codes, failed

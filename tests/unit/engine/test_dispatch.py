@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core import states
-from anabranch.core.contracts import Handle
+from anabranch.core.chunks import Handle
 from anabranch.core.instructions import Put
 from anabranch.core.runs import MapRow
 from tests.unit.engine.bench import Bench, codes, failed, items_of

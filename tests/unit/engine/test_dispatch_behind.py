@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anabranch.core import states
-from anabranch.core.contracts import ChunkLost, ItemTimedOut
+from anabranch.core.events import ChunkLost, ItemTimedOut
 from tests.unit.engine.bench import Bench, failed, items_of
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core import states
-from anabranch.core.contracts import ChunkLost, Handle, ItemTimedOut
+from anabranch.core.chunks import Handle
+from anabranch.core.events import ChunkLost, ItemTimedOut
 from anabranch.core.instructions import Judge, Shorten, Verdict
 from tests.unit.engine.bench import Bench, codes, failed
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import Chunk
+    from anabranch.core.chunks import Chunk
     from anabranch.core.maps import MapRun
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anabranch.core import states
-from anabranch.core.contracts import Outcome
+from anabranch.core.reports import Outcome
 from tests.unit.engine.bench import Bench, codes, failed
 
 

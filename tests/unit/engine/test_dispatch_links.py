@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from anabranch.core import states
-from anabranch.core.contracts import Binding, ChunkLost, Handle, Stage, TaskSpec
+from anabranch.core.chunks import Binding, Handle, Stage
+from anabranch.core.events import ChunkLost
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
+from anabranch.core.task_spec import TaskSpec
 from anabranch.engine import standing
 from anabranch.engine.fusing import MAX_STAGES, PIPE
 from tests.unit.engine.bench import Bench, identity, items_of

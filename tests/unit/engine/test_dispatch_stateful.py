@@ -16,15 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from anabranch.core import states
-from anabranch.core.contracts import (
-    Capabilities,
-    ChunkLost,
-    Handle,
-    Held,
-    ItemTimedOut,
-    Report,
-)
+from anabranch.core.chunks import Handle
+from anabranch.core.contracts import Capabilities
+from anabranch.core.events import ChunkLost, ItemTimedOut
 from anabranch.core.instructions import Move, Verdict
+from anabranch.core.reports import Held, Report
 from anabranch.engine.dispatch import Dispatcher
 from anabranch.engine.limits import memory_limit
 from tests.unit.engine.playing import SIZE, Flight, written

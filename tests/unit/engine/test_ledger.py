@@ -8,7 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from anabranch.core.contracts import Handle, Held, Inline, Packed
+from anabranch.core.chunks import Handle
+from anabranch.core.reports import Held, Inline, Packed
 from anabranch.core.states import COMPLETED
 from anabranch.core.value_index import RELEASED, ValueBlock
 from anabranch.engine.ledger import Ledger

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.core import states
-from anabranch.core.contracts import ChunkLost, Handle, ItemTimedOut
+from anabranch.core.chunks import Handle
+from anabranch.core.events import ChunkLost, ItemTimedOut
 from anabranch.core.instructions import Decide, Judge, Verdict
 from tests.unit.engine.bench import Bench, codes, failed, items_of, never
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.core.contracts import Handle, Inline
+from anabranch.core.chunks import Handle
+from anabranch.core.reports import Inline
 from anabranch.core.value_index import ValueBlock
 from anabranch.engine.memory import SMALLEST, Memory
 from tests.unit.engine.bench import Bench

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.core import states
-from anabranch.core.contracts import Handle
+from anabranch.core.chunks import Handle
 from tests.unit.engine.bench import Bench, items_of
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core import states
-from anabranch.core.contracts import ChunkLost
+from anabranch.core.events import ChunkLost
 from anabranch.engine.losses import Fate, verdicts
 
 if TYPE_CHECKING:

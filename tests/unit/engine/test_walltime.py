@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core import states
-from anabranch.core.contracts import Report
 from anabranch.core.instructions import NearEnd, Shorten
 from anabranch.core.previous_items import PreviousItems
 from anabranch.core.reasons import details_of, make
+from anabranch.core.reports import Report
 from anabranch.core.runs import ItemRow
 from anabranch.engine import standing
 from anabranch.engine.walltime import INTERRUPTED, MESSAGE, SETTLE, Span, longest, outlasted, room, span_of
 from tests.unit.engine.bench import Bench
 
 if TYPE_CHECKING:
-    from anabranch.core.contracts import Chunk
+    from anabranch.core.chunks import Chunk
     from anabranch.core.maps import MapRun
 
 

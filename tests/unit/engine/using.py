@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from anabranch.core.chunks import Binding, Stage
 from anabranch.core.columns import Source
-from anabranch.core.contracts import Binding, Stage
 from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions

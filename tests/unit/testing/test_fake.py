@@ -8,28 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import (
-    Chunk,
+from anabranch.core.chunks import Chunk, Handle
+from anabranch.core.errors import ResultReleased, RunnerError, SerializationError
+from anabranch.core.events import (
     ChunkLost,
     ChunkStarted,
     EngineLost,
-    Handle,
-    Held,
-    Inline,
-    Report,
     SlotsChanged,
     ValuesLost,
     WorkerJoined,
     WorkerLost,
     WorkerRequest,
 )
-from anabranch.core.errors import ResultReleased, RunnerError, SerializationError
+from anabranch.core.reports import Held, Inline, Report
 from anabranch.testing import FakeRemoteRunner, Faults, ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Event, WorkerPort
+    from anabranch.core.contracts import WorkerPort
+    from anabranch.core.events import Event
 
 WAIT = 10.0
 

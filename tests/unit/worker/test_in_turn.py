@@ -10,8 +10,9 @@ import pytest
 
 from anabranch import task
 from anabranch.core import states
+from anabranch.core.chunks import Binding, Chunk, Stage
 from anabranch.core.context import current_task
-from anabranch.core.contracts import Binding, Chunk, Inline, Report, Stage
+from anabranch.core.reports import Inline, Report
 from anabranch.worker import in_turn, reports
 from anabranch.worker.run import run_chunk
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from anabranch.core import states
-from anabranch.core.contracts import Chunk, Inline, Report
+from anabranch.core.chunks import Chunk
+from anabranch.core.reports import Inline, Report
 from anabranch.engine.attempt import AttemptResult
 from anabranch.worker.reports import ReportBuffer
 

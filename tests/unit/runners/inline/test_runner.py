@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import Chunk, ChunkLost, Handle, Inline, Report
+from anabranch.core.chunks import Chunk, Handle
 from anabranch.core.errors import ResultReleased, RunnerError
+from anabranch.core.events import ChunkLost
+from anabranch.core.reports import Inline, Report
 from anabranch.runners.inline.runner import InlineRunner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.contracts import Event, WorkerPort
+    from anabranch.core.contracts import WorkerPort
+    from anabranch.core.events import Event
 
 
 def call_args(chunk: Chunk, port: WorkerPort) -> None:

@@ -6,7 +6,7 @@ import pickle
 import threading
 from typing import Any
 
-from anabranch.core.contracts import Held, Inline, Packed, Report
+from anabranch.core.reports import Held, Inline, Packed, Report
 from anabranch.core.states import COMPLETED, FAILED
 from anabranch.runners.process.children import Children
 from anabranch.runners.ray.blocks import STORED_BYTES, StoredBlock

@@ -6,12 +6,15 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Chunk, ChunkLost, Inline, Report
+from anabranch.core.chunks import Chunk
+from anabranch.core.events import ChunkLost
+from anabranch.core.reports import Inline, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Event, WorkerPort
+    from anabranch.core.contracts import WorkerPort
+    from anabranch.core.events import Event
 
 WAIT = 10.0
 

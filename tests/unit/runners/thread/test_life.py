@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.contracts import Chunk, ChunkLost, Handle, Inline, Logs, Report, SlotsChanged, WorkerRequest
+from anabranch.core.chunks import Chunk, Handle
 from anabranch.core.errors import ResultReleased, RunnerError
+from anabranch.core.events import ChunkLost, Logs, SlotsChanged, WorkerRequest
+from anabranch.core.reports import Inline, Report
 from anabranch.runners.entry import resolve
 from anabranch.runners.thread.runner import ThreadRunner
 from tests.unit.runners.thread.chunks import WAIT, Log, call_args, chunk_of, ours
@@ -20,7 +22,8 @@ from tests.unit.runners.thread.chunks import WAIT, Log, call_args, chunk_of, our
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.contracts import Event, WorkerPort
+    from anabranch.core.contracts import WorkerPort
+    from anabranch.core.events import Event
 
 
 def test_size_is_checked_and_defaults() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.contracts import Chunk, Report
+from anabranch.core.chunks import Chunk
+from anabranch.core.reports import Report
 from anabranch.runners.thread import runner as thread_module
 from anabranch.runners.thread.runner import ThreadRunner
 from tests.unit.runners.thread.chunks import WAIT, Log, call_args, chunk_of, ours
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from anabranch.core.contracts import Event
+    from anabranch.core.events import Event
 
 
 def test_idle_threads_are_reused(make: Callable[..., ThreadRunner], log: Log) -> None:

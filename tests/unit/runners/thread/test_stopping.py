@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.core.contracts import ChunkLost, ItemTimedOut, SlotsChanged
+from anabranch.core.events import ChunkLost, ItemTimedOut, SlotsChanged
 from anabranch.runners.thread.runner import ThreadRunner
 from tests.unit.runners.thread.chunks import WAIT, Log, call_args, chunk_of, ours
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from anabranch.core.contracts import Held, Inline, Packed, Report
 from anabranch.core.errors import RunnerError, VersionMismatch
+from anabranch.core.reports import Held, Inline, Packed, Report
 from anabranch.core.states import COMPLETED, FAILED
 from anabranch.runners.transport.packing import pack_blocks, refuse, small
 from anabranch.runners.transport.value_files import pickled

@@ -1,4 +1,4 @@
-"""`anabranch pilot FILE[:FLOW]`: run a flow in the allocation that this process is in, on all of its nodes."""
+"""`anabranch pilot TARGET`: run a flow in the allocation that this process is in, on all of its nodes."""
 
 from __future__ import annotations
 

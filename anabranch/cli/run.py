@@ -1,4 +1,4 @@
-"""`anabranch run FILE[:flow]` runs a flow; `anabranch run show|logs|cancel RUN` looks at a recorded one."""
+"""`anabranch run TARGET` runs a flow; `anabranch run show|logs|cancel RUN` looks at a recorded one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anabranch.cli.jobs import Submitted
     from anabranch.core.runs import FlowRunRow, Records
 
-EXECUTE = "FILE[:FLOW]"
+EXECUTE = "FILE|MODULE[:FLOW]"
 
 
 class RunGroup(click.Group):
@@ -35,12 +35,13 @@ class RunGroup(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group("run", cls=RunGroup, subcommand_metavar="FILE[:FLOW] [-p NAME=VALUE]... | show | logs | cancel  RUN")
+@click.group("run", cls=RunGroup, subcommand_metavar=f"{EXECUTE} [-p NAME=VALUE]... | show | logs | cancel  RUN")
 def command() -> None:
-    """Run a flow from a file; show, follow or cancel a recorded run.
+    """Run a flow from a file or a module; show, follow or cancel a recorded run.
 
-    `anabranch run survey.py:survey -p folder=src` runs the flow `survey` of survey.py; the name may be left out when
-    the file has one flow. A file called like a command is written ./show. RUN is a run's name, its id, or the start of
+    `anabranch run survey.py:survey -p folder=src` runs the flow `survey` of survey.py, `anabranch run pkg.flows:survey`
+    that of the module pkg.flows, found from the working folder as by `python -m`; the name may be left out where there
+    is one flow. A file called like a command is written ./show. RUN is a run's name, its id, or the start of
     the id.
     """
 
@@ -50,7 +51,7 @@ def command() -> None:
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
 @click.option("--runner", help="Run on this runner instead of the flow's own: thread, process, inline, dask.")
 def execute(target: str, params: tuple[str, ...], runner: str | None) -> None:
-    """Run a flow from a file.
+    """Run a flow from a file or a module.
 
     Exit code: 0 completed, 1 failed, crashed or cancelled, 2 bad arguments, 130 after Ctrl-C, 143 after SIGTERM,
     75 when it was suspended (SIGUSR1: the walltime is near).

@@ -1,9 +1,8 @@
-"""`anabranch submit KIND FILE[:FLOW]`: start a run of a flow as a job, which has the driver and the workers in it."""
+"""`anabranch submit KIND TARGET`: start a run of a flow as a job, which has the driver and the workers in it."""
 
 from __future__ import annotations
 
 import glob
-import os
 import re
 import sys
 import time
@@ -15,6 +14,7 @@ import click
 from anabranch import settings
 from anabranch.cli import jobs, load
 from anabranch.cli.run import EXECUTE
+from anabranch.cli.target import target_of
 from anabranch.core import secrets, states
 from anabranch.core.errors import LaunchError
 from anabranch.core.ids import Ids
@@ -76,8 +76,9 @@ def command(
     flow = load.flow_of(target)
     given = checked(flow, load.parameters(flow, params))
     home = settings.load().home
+    everywhere = target_of(target).everywhere()
     row = waiting_row(flow, given, name)
-    job = job_of(row, flow.name, home, name, [place(target), *(["--runner", runner] if runner else [])], asked)
+    job = job_of(row, flow.name, home, name, [everywhere, *(["--runner", runner] if runner else [])], asked)
     launcher = jobs.launcher(kind, without)
     script = launcher.render(job)
     if dry_run:
@@ -85,7 +86,7 @@ def command(
         return
     wanted = {word: asked[word] for word in ("nodes", "cpus", "memory", "gpus", "walltime")}
     file = JobFile(
-        row.id, row.name, flow.name, place(target), kind, job.name, str(job.cwd), wanted, row.created, host_name()
+        row.id, row.name, flow.name, everywhere, kind, job.name, str(job.cwd), wanted, row.created, host_name()
     )
     reference = start(launcher, job, row, file, given)
     click.echo(f"run {row.name} is submitted: {kind} job {jobs.number(reference)}")
@@ -105,12 +106,6 @@ def checked(flow: Any, given: dict[str, Any]) -> dict[str, Any]:
         validate_call(flow.plain_fn, args, kwargs, name=flow.name)
     found: dict[str, Any] = flow.binder.as_dict(args, kwargs)
     return found
-
-
-def place(target: str) -> str:
-    """Return a target with the whole path of its file."""
-    file, name = load.split(target)
-    return f"{os.path.abspath(file)}:{name}" if name else os.path.abspath(file)
 
 
 def waiting_row(flow: Any, given: dict[str, Any], name: str) -> FlowRunRow:

@@ -27,7 +27,7 @@ class JobFile:
         run: id of the flow run, which waits in the record.
         run_name: the run's name.
         flow: the flow's name.
-        target: where the flow is, as file:flow.
+        target: where the flow is, as file:flow or folder/module:flow.
         kind: of the launcher: "process", "slurm", ...
         name: the job's.
         cwd: the working folder.

@@ -45,7 +45,7 @@ class FlowRunRow:
     heartbeat: float = 0.0
     resumable: bool = False
     run_key: str = ""  # the user's, or that of a subflow's call
-    entry: str = ""  # "file:name" of the flow
+    entry: str = ""  # of the flow: "file:name", or "folder/module:name"
     token: int = 0  # one higher with each driver that takes the run over: rows of earlier ones are refused
     incarnation: str = ""  # of the job that the driver is in, see `core.incarnations`
 

@@ -342,8 +342,11 @@ def _forget_loaded() -> None:
 
 def _put_beside(run: FlowRunRow) -> None:
     """Put the flow's own file on the path, if it is here: values of its classes name it as their module."""
-    file = _here(run.entry.rpartition(":")[0] or ".")
+    place = Path(run.entry.rpartition(":")[0] or ".")
+    file = _here(str(place))
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     if file.is_file() and (main is None or Path(main).absolute() != file.absolute()):
         with contextlib.suppress(Exception):
             _loaded(file.absolute())
+    elif place.is_absolute() and place.parent.is_dir() and str(place.parent) not in sys.path:  # a module of a package
+        sys.path.insert(0, str(place.parent))

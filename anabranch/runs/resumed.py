@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
@@ -238,9 +240,21 @@ def parameters_of(session: Session, row: FlowRunRow) -> dict[str, Any]:
 
 
 def entry_of(fn: Callable[..., Any]) -> str:
-    """Return the place where `anabranch resume` finds a flow again: file:name, "" for one without a file."""
+    """Return where `anabranch resume` finds a flow again: file:name, folder/module:name, "" for one without a file."""
     fn = inspect.unwrap(fn)
     code = getattr(fn, "__code__", None)
     if code is None or not os.path.isfile(code.co_filename) or "<" in fn.__qualname__:
         return ""
-    return f"{os.path.abspath(code.co_filename)}:{fn.__qualname__}"
+    file = os.path.abspath(code.co_filename)
+    return f"{_in_package(fn.__module__, file) or file}:{fn.__qualname__}"
+
+
+def _in_package(module: str, file: str) -> str:
+    """Return folder/module of a package's module: read from its file alone it would miss its neighbours; else ""."""
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    if spec is None or not spec.parent:
+        return ""
+    name = spec.name.split(".")
+    *folder, last = Path(file).with_suffix("").parts
+    place = folder if last == "__init__" else [*folder, last]
+    return os.path.join(*place[: -len(name)], spec.name) if place[-len(name) :] == name else ""

@@ -120,7 +120,7 @@ def test_help_is_quick_and_lists_the_nouns(home: Path) -> None:
 
 
 def test_help_of_every_command(invoke: Callable[..., Any]) -> None:
-    assert "FILE[:FLOW]" in invoke("run", "--help").output
+    assert "FILE|MODULE[:FLOW]" in invoke("run", "--help").output
     nouns = (
         *(["explain"], ["replay"], ["resume"], ["retry"], ["runs"], ["demo"], ["version"], ["config"]),
         *(["config", "set"], ["run", "show"], ["run", "x.py"]),

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,9 +46,9 @@ def bed(name: str, *options: str) -> Iterator[dict[str, str]]:
         shutil.rmtree(state, ignore_errors=True)
 
 
-def free_ports(base: int, count: int) -> int:
-    """The first of so many neighbouring ports that nobody listens on, of those at a multiple of 10 from `base`."""
-    for first in range(base + os.getpid() % 100 * 10, base + 2000, 10):
+def free_ports(base: int, count: int, step: int = 10) -> int:
+    """The first of so many neighbouring ports that nobody listens on, of those at a multiple of `step` from `base`."""
+    for first in range(base + os.getpid() % 100 * step, base + 200 * step, step):
         with ExitStack() as stack:
             try:
                 for port in range(first, first + count):
@@ -123,3 +124,48 @@ def slurm(slurm_bed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterato
 def _queued() -> set[str]:
     done = subprocess.run(["squeue", "--me", "-h", "-o", "%A"], capture_output=True, text=True)
     return set(done.stdout.split())
+
+
+@pytest.fixture(scope="session")
+def kubernetes_bed() -> Iterator[str]:
+    """The path of a kubeconfig: of a Kubernetes whose pods are processes, or the one that KUBECONFIG names.
+
+    Pods find their commands where this Python has its own. A base of ports is a multiple of 100 from others: addresses
+    of pods are made of it.
+    """
+    if os.environ.get("KUBECONFIG"):
+        yield os.environ["KUBECONFIG"]
+        return
+    if importlib.util.find_spec("kr8s") is None:
+        pytest.skip("there is no kr8s: pip install 'anabranch[kubernetes]'")
+    programs = str(Path(sys.executable).parent)
+    base = str(free_ports(20000, 20, 100))
+    for variables in bed("kubernetes", "--path", programs, "--port-base", base):
+        yield variables["KUBECONFIG"]
+
+
+@pytest.fixture
+def kubernetes(kubernetes_bed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The name of a namespace of the test's own; KUBECONFIG names it, for this process and its children.
+
+    What the test leaves there is deleted with it.
+    """
+    import yaml
+
+    from anabranch.kubernetes.api import KubernetesApi
+    from anabranch.kubernetes.resources import NAMESPACES
+
+    name = f"place{next(_prefixes)}-{os.getpid()}"
+    config = yaml.safe_load(Path(kubernetes_bed).read_text())
+    current = next(one for one in config["contexts"] if one["name"] == config["current-context"])
+    current["context"]["namespace"] = name
+    own = tmp_path / "kubeconfig"
+    own.write_text(yaml.safe_dump(config))
+    own.chmod(0o600)
+    with KubernetesApi(kubeconfig=kubernetes_bed) as api:
+        api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        monkeypatch.setenv("KUBECONFIG", str(own))
+        try:
+            yield name
+        finally:
+            api.delete(NAMESPACES, name)

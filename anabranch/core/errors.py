@@ -103,6 +103,22 @@ class LaunchError(AnabranchError):
     """Raised when a job cannot be started, looked at or ended elsewhere; says what the infrastructure answered."""
 
 
+class KubernetesError(LaunchError):
+    """Raised when the API server of Kubernetes refuses, or does not answer; says what to do.
+
+    Attributes:
+        code: of HTTP; 0: there was no answer.
+        reason: the server's word, such as "AlreadyExists"; "" for none.
+        retry_after: seconds after which the server wants to be asked again; None: it has not said.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, reason: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.retry_after = retry_after
+
+
 class VersionMismatch(RunnerError):
     """Raised when driver and workers differ in Python, anabranch, cloudpickle or engine; names both."""
 

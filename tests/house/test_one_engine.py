@@ -29,7 +29,7 @@ def coroutines() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in ROOT.rglob("*.py"):
         where = path.relative_to(ROOT).as_posix()
-        if where.startswith(("runners/dask", "clusters/", "testing/")):
+        if where.startswith(("runners/dask", "clusters/", "kubernetes/", "testing/")):
             continue
         names = {n.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.AsyncFunctionDef)}
         if names:

@@ -41,10 +41,10 @@ demo: .venv/.ready
 	.venv/bin/anabranch demo
 
 test: .venv/.ready
-	$(PY) -m pytest -q tests
+	$(PY) -m tests.halves "not nightly"
 
 test-all: .venv/.ready
-	$(PY) -m pytest -q tests -m ""
+	$(PY) -m tests.halves ""
 
 MINUTES ?= 10
 RUNNER ?= all

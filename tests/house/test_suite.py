@@ -12,6 +12,7 @@ import pytest
 import anabranch
 from tests.acceptance.far import SAMPLE, WIRE
 from tests.engines import BORROWERS
+from tests.halves import FOLDERS, WAITING
 from tests.nightly import left_out
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -79,3 +80,10 @@ def test_programs_in_texts_import_what_is_there() -> None:
         "anabranch.no_such",
         "anabranch.nothing",
     }
+
+
+def test_the_half_that_waits_lies_in_the_folders_that_it_collects() -> None:
+    waits = re.compile(rf"mark\.{WAITING.replace(' or ', '|')}\b")
+    files = [file.relative_to(ROOT).as_posix() for file in TESTS.rglob("*.py") if waits.search(file.read_text())]
+    assert files
+    assert [file for file in files if not file.startswith(tuple(FOLDERS))] == []

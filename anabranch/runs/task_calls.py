@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from anabranch.engine.steps import Step
 
 _RNG = random.Random()
-_FREE: contextlib.nullcontext[None] = contextlib.nullcontext()  # in place of slots where no limit holds
 
 
 def call(
@@ -105,59 +104,44 @@ class _Called:
             self.prints = flow.log_prints if flow is not None else False
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
-        self._begin(args, kwargs)
-        found = self._recorded(args, kwargs)
+        found = self._begin(args, kwargs)
         if found is not None:
             return self._answer(found, return_state)
-        while True:
-            left = self._enter()
-            try:
-                slots = self._slots()
-                if slots is None:
-                    result = drive.run(self._attempt(args, kwargs))
-                else:
-                    with slots:
-                        result = drive.run(self._attempt(args, kwargs))
-            except forks.Copied as copy:
-                return copy.outcome()
-            except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and recorded so
-                result = drive.run(self._crashed(error))
-            finally:
-                self._leave(left)
-            if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+        policy = self._attempts(args, kwargs)
+        try:
+            result = drive.run(policy)
+        except forks.Copied as copy:
+            return copy.outcome()
+        except BaseException as error:  # an interrupt between two steps of the policy
+            result = drive.run(self._crashed(error))
+        finally:
+            policy.close()
+        try:
+            if self.resume is not None:
                 self._keep(result)
-                try:
-                    return self._answer(result, return_state)
-                finally:
-                    del result  # an error that leaves has this frame, and must not be held by it
-            self._again(result)
-            if result.delay:
-                time.sleep(result.delay)
+            return self._answer(result, return_state)
+        finally:
+            del result  # an error that leaves has this frame, and must not be held by it
 
     async def run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
-        self._begin(args, kwargs)
-        found = self._recorded(args, kwargs)
+        found = self._begin(args, kwargs)
         if found is not None:
             return self._answer(found, return_state)
-        while True:
-            left = self._enter()
-            try:
-                async with self._slots() or _FREE:
-                    result = await drive.run_async(self._attempt(args, kwargs))
-            except forks.Copied as copy:
-                forks.leave(copy.error)  # as in an async flow
-            except BaseException as error:
-                result = await drive.run_async(self._crashed(error))
-            finally:
-                self._leave(left)
-            if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+        policy = self._attempts(args, kwargs)
+        try:
+            result = await drive.run_async(policy)
+        except forks.Copied as copy:
+            forks.leave(copy.error)  # as in an async flow
+        except BaseException as error:
+            result = await drive.run_async(self._crashed(error))
+        finally:
+            policy.close()
+        try:
+            if self.resume is not None:
                 self._keep(result)
-                try:
-                    return self._answer(result, return_state)
-                finally:
-                    del result  # an error that leaves has this frame, and must not be held by it
-            self._again(result)
-            await drive.pause(result.delay)
+            return self._answer(result, return_state)
+        finally:
+            del result
 
     def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return a generator of the items; the run ends with them, and closing the generator early completes it."""
@@ -166,26 +150,39 @@ class _Called:
 
     def _items(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:
         """Run the attempts; another one follows only an attempt that has given no item."""
-        self._begin(args, kwargs)
+        self._begin(args, kwargs, streams=True)
         if self.scope is not None:
             self.scope.endings.streams.append(self)
+        result = yield from self._attempts(args, kwargs, streams=True)
+        try:
+            return self._answer(result, False)
+        finally:
+            del result
+
+    def _attempts(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False
+    ) -> Generator[Step, Any, AttemptResult]:
+        """Run attempts until one of them ends the run; with `streams`, `_inside` goes around the steps."""
         while True:
+            entered = None if streams else self._enter()
             try:
-                slots = self._slots() or _FREE
-                yield Call(slots.__aenter__ if self.task.isasync else slots.__enter__)
+                slots = self._slots()
+                if slots is not None:
+                    yield Call(slots.__aenter__ if self.task.isasync else slots.__enter__)
                 try:
-                    result = yield from self._attempt(args, kwargs, streams=True)
+                    result = yield from self._attempt(args, kwargs, streams=streams)
                 finally:
-                    slots.__exit__(None, None, None)
-            except GeneratorExit:  # the interpreter ends: there is no one to report to
+                    if slots is not None:
+                        slots.__exit__(None, None, None)
+            except GeneratorExit:  # the interpreter ends, or this is a forked copy: there is no one to report to
                 raise
-            except BaseException as error:
+            except BaseException as error:  # Ctrl-C, sys.exit: the run is over, and recorded so
                 result = yield from self._crashed(error)
-            if result.code != states.AWAITING_RETRY:
-                try:
-                    return self._answer(result, False)
-                finally:
-                    del result
+            finally:
+                if entered is not None:
+                    self._leave(entered)
+            if result.code not in (states.AWAITING_RETRY, states.AWAITING_CACHE):
+                return result
             self._again(result)
             yield Sleep(result.delay)
 
@@ -201,7 +198,10 @@ class _Called:
         finally:
             self._leave(left)
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False
+    ) -> AttemptResult | None:
+        """Begin the run; returns the result that an earlier driver of it has recorded for this call, if any."""
         if self.map is not None:
             self.run_info.index = self.index = next(self.map.inputs.append_index)
         if self.task.options.task_run_name is not None:
@@ -210,6 +210,7 @@ class _Called:
             pump = self.scope.pump
             pump.enqueue(pump.dispatcher.calls.began, self.map, self.index)
         self.begun, self.zero = time.time(), time.perf_counter()
+        return None if self.resume is None or streams else self._recorded(args, kwargs)
 
     def _name(self, given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         parameters = self.task.binder.as_dict(args, kwargs)
@@ -221,7 +222,6 @@ class _Called:
             self.map.header.names[self.index] = self.run_info.given_name
 
     def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttemptResult | None:
-        """Return the result that an earlier driver of the run has recorded for this call, if any."""
         if self.resume is None or self.session is None or self.map is None:
             return None
         if not self.resume.single(self.map, self.index, (args, kwargs), ()):
@@ -269,7 +269,9 @@ class _Called:
             needs = {name: 1 for name in needs if name not in limits.of_task(outer.task_name, outer.tags)}
         return Inside([lambda ready: limits.ticket(needs, on_ready=ready)]) if needs else None
 
-    def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False) -> Any:
+    def _attempt(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False
+    ) -> Generator[Step, Any, AttemptResult]:
         task = self.task
         if self.session is not None and (task.options.cached or task.options.persist_result):
             task.spec.store = self.session.store

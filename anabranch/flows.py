@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Protocol, Unpack, overload
 
 from anabranch import session as sessions
 from anabranch.core import context, options, states, strays
+from anabranch.core.decorated import Decorated, Hooked
 from anabranch.core.descriptors import Bound, opened, owner_of
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
 from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
-from anabranch.core.reachable import plain, reachable
+from anabranch.core.reachable import plain
 from anabranch.core.runnable import Runnable
 from anabranch.core.type_variables import F, P, Q, R, R_co, T
 from anabranch.core.walk import needs_walk
@@ -21,6 +21,7 @@ from anabranch.runs import flow_begin, flow_streams, resumed, submitted_flows
 from anabranch.runs.given_values import GivenValues
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 
     from anabranch.core.futures import Future, FutureList
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from anabranch.core.type_variables import Items
 
 
-class Flow(Generic[P, R_co]):
+class Flow(Decorated, Hooked, Generic[P, R_co]):
     """A function that runs tasks; made by `@flow`.
 
     Calling it runs it and returns its value (a coroutine if the function is async); futures in the
@@ -45,7 +46,7 @@ class Flow(Generic[P, R_co]):
         fn, self._binds = opened(fn)
         if not callable(fn):
             raise OptionError(f"@flow wants a function, got {fn!r}")
-        self.plain_fn: Callable[..., Any] = fn
+        self._hold(fn)
         default = getattr(fn, "__name__", type(fn).__name__).strip("<>").replace("_", "-")  # a lambda has a name too
         name = (given or {}).get("name") or (base.name if base else None) or default
         self.options: FlowOptions = options.make(FlowOptions, f"@flow {name!r}", given or {}, base)
@@ -53,9 +54,6 @@ class Flow(Generic[P, R_co]):
         if any(c in self.name for c in "/%&><"):
             raise OptionError(f"@flow {self.name!r}: a flow's name cannot hold any of / % & > <")
         self.binder: Binder = Binder(fn, self.name)
-        streams = inspect.isasyncgenfunction(fn)
-        self.isasync: bool = streams or inspect.iscoroutinefunction(fn)
-        self.isgenerator: bool = streams or inspect.isgeneratorfunction(fn)
         self._reference: tuple[str, ...] | None = None
         functools.update_wrapper(self, fn, updated=())
         if self.binder.signature is not None:
@@ -240,22 +238,13 @@ class Flow(Generic[P, R_co]):
         """Let the runs of these tasks alone decide the flow's final state."""
         self._reference = _names_of(tasks)
 
-    def on_completion(self, hook: F) -> F:
-        """Add a hook `(flow, run, state)` for runs that complete; usable as a decorator."""
-        return self._hook("on_completion", hook)
-
-    def on_failure(self, hook: F) -> F:
-        """Add a hook for runs that fail for good."""
-        return self._hook("on_failure", hook)
-
     def on_cancellation(self, hook: F) -> F:
+        """Add a hook for runs that are cancelled."""
         return self._hook("on_cancellation", hook)
 
     def on_crashed(self, hook: F) -> F:
+        """Add a hook for runs that an exception has ended which ends programs, such as `SystemExit`."""
         return self._hook("on_crashed", hook)
-
-    def on_running(self, hook: F) -> F:
-        return self._hook("on_running", hook)
 
     def _hook(self, name: str, hook: F) -> F:
         merged = {name: (*getattr(self.options, name), hook)}
@@ -273,15 +262,6 @@ class Flow(Generic[P, R_co]):
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
         owner = owner_of(self._binds, instance, kind)
         return self if owner is None else BoundFlow(self, owner)
-
-    @property
-    def fn(self) -> Any:
-        """The plain function, under a name by which pickle finds it where the flow stands in its module."""
-        return reachable(self, self.plain_fn)
-
-    @fn.setter
-    def fn(self, fn: Any) -> None:
-        self.plain_fn = fn
 
     def __reduce__(self) -> Any:
         return (_rebuild, (self.fn, self.options, self._binds))

@@ -10,6 +10,7 @@ from anabranch import session
 from anabranch.core import context, options, strays
 from anabranch.core.annotations import quote, unmapped
 from anabranch.core.asking import attribute
+from anabranch.core.decorated import Hooked
 from anabranch.core.descriptors import CHAINS, Bound, opened, owner_of, under_classmethod
 from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
@@ -37,7 +38,7 @@ def _nothing() -> None:
 
 _nothing.__name__ = "Task"
 
-class Task(Runnable, Generic[P, R_co]):
+class Task(Runnable, Hooked, Generic[P, R_co]):
     """A function that can be called, submitted and mapped; made by `@task`.
 
     `task(x)` runs now and returns the value (a coroutine if the function is async), `task.submit(x)` returns
@@ -217,20 +218,6 @@ class Task(Runnable, Generic[P, R_co]):
             f"task {self.name!r}: from Python 3.13 on a @classmethod above @task can only be called: put @task above "
             "@classmethod"
         )
-
-    # -- decorators for hooks --------------------------------------------------------------------
-
-    def on_completion(self, hook: F) -> F:
-        """Add a hook `(task, run, state)` for runs that complete; usable as a decorator."""
-        return self._hook("on_completion", hook)
-
-    def on_failure(self, hook: F) -> F:
-        """Add a hook for runs that fail for good."""
-        return self._hook("on_failure", hook)
-
-    def on_running(self, hook: F) -> F:
-        """Add a hook for each attempt that starts."""
-        return self._hook("on_running", hook)
 
     def _hook(self, name: str, hook: F) -> F:
         self.options: TaskOptions = options.make(

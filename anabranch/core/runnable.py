@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from anabranch.core.computation import Computation
+from anabranch.core.decorated import Decorated
 from anabranch.core.owners import Owner
 from anabranch.core.params import Binder
-from anabranch.core.reachable import reachable
 from anabranch.core.task_spec import TaskSpec
 from anabranch.core.user_code import is_async
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from anabranch.core.options import TaskOptions
 
 
-class Runnable:
+class Runnable(Decorated):
     """The part of a task that a scope needs: its function, its options, and the binding of its arguments.
 
     Args:
@@ -33,7 +32,7 @@ class Runnable:
         self, fn: Callable[..., Any], name: str, chosen: TaskOptions, source: str | None = None,
         make: Callable[[TaskSpec], Any] | None = None,
     ) -> None:  # fmt: skip
-        self.plain_fn: Callable[..., Any] = fn
+        self._hold(fn)
         self.name: str = name
         self.options: TaskOptions = chosen
         self.binder: Binder = Binder(fn, name)
@@ -43,18 +42,6 @@ class Runnable:
         self.spec: TaskSpec = TaskSpec(name, fn, chosen, source, isasync=is_async(fn), computed=self.computation)
         if make is not None and chosen.watched:
             self.spec.owner = Owner(self, make)
-        streams = inspect.isasyncgenfunction(fn)
-        self.isasync: bool = streams or inspect.iscoroutinefunction(fn)
-        self.isgenerator: bool = streams or inspect.isgeneratorfunction(fn)
-
-    @property
-    def fn(self) -> Any:
-        """The plain function, under a name by which pickle finds it where the task stands in its module."""
-        return reachable(self, self.plain_fn)
-
-    @fn.setter
-    def fn(self, fn: Any) -> None:
-        self.plain_fn = fn
 
 
 def name_of(fn: Any) -> str:

@@ -119,7 +119,7 @@ class Endings:
         decided = {key for key, flow in tuple(self.submitted.items()) if not flow.cancel(by)}
         maps = self._pump.inspect(self.unfinished)
         left = [(m, [i for i in range(len(m.codes)) if not m.is_terminal(i)]) for m in maps] if expected else []
-        self._pump.dispatch(self._pump.dispatcher.board.cancel_together, maps, by, decided)
+        self._pump.dispatch(self._pump.dispatcher.cancelling.cancel_together, maps, by, decided)
         for map, items in left:
             for index in items:
                 map.mark_handled(index)
@@ -154,9 +154,10 @@ class Endings:
 
     def stop_pulling(self) -> None:
         """Pull no more from iterators: their reader is gone, and they may be endless."""
+        cancel_map = self._pump.dispatcher.cancelling.cancel_map
         for map in self._pump.inspect(self.unfinished):
             if map.inputs.source is not None and not map.closed:
-                self._pump.dispatch(functools.partial(self._pump.dispatcher.board.cancel_map, map, unpulled_only=True))
+                self._pump.dispatch(functools.partial(cancel_map, map, unpulled_only=True))
 
     def unhandled(self) -> tuple[int, int, tuple[MapRun, int] | None]:
         """Return (unhandled failures, all runs, the first failure's (map, index))."""

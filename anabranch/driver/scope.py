@@ -189,7 +189,8 @@ class Scope:
 
     def _take_back(self, map: MapRun, items: Sequence[int]) -> None:
         """Cancel items that came while the flow run was: either that cancel saw them in `maps`, or it is seen here."""
-        self.pump.dispatch(functools.partial(self.pump.dispatcher.board.cancel_items, map, items, by=self.given_up))
+        cancel_items = self.pump.dispatcher.cancelling.cancel_items
+        self.pump.dispatch(functools.partial(cancel_items, map, items, by=self.given_up))
 
     def series(self, task: Runnable, kind: str) -> MapRun:
         """The open series of single runs of this task under the present tags."""
@@ -333,11 +334,11 @@ class Scope:
             flows = [(i, self.endings.submitted.get((map.id, i))) for i in chosen]
             # First the flow runs: one that has decided how it ends is not cancelled, and so says its future.
             given_up = [i for i, flow in flows if flow is not None and flow.cancel("request")]
-            self.pump.dispatch(self.pump.dispatcher.board.cancel_items, map, given_up)
+            self.pump.dispatch(self.pump.dispatcher.cancelling.cancel_items, map, given_up)
         elif indices is None:
-            self.pump.dispatch(self.pump.dispatcher.board.cancel_map, map)
+            self.pump.dispatch(self.pump.dispatcher.cancelling.cancel_map, map)
         else:
-            self.pump.dispatch(self.pump.dispatcher.board.cancel_items, map, indices)
+            self.pump.dispatch(self.pump.dispatcher.cancelling.cancel_items, map, indices)
         self.pump.flush()
 
     def moment(self, map: MapRun) -> ItemColumns:

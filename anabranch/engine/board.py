@@ -9,18 +9,20 @@ import math
 from typing import TYPE_CHECKING
 
 from anabranch.core import reasons, states
-from anabranch.core.instructions import CancelChunk, Judge, Pull, Resolve, RunHooks
+from anabranch.core.instructions import Judge, Resolve, RunHooks
 from anabranch.core.maps import Upstream
 from anabranch.core.reports import ErrorInfo
 from anabranch.engine import adopting, causes, triggers
+from anabranch.engine.cancelling import Cancelling
 from anabranch.engine.fusing import PIPE, materialize
 from anabranch.engine.hooks import any_for
 from anabranch.engine.known_inputs import given_to
 from anabranch.engine.ranges import common, in_ranges, remove_from, runs_of, unfinished
 from anabranch.engine.rows import cancelled_rows, item_row, map_row
+from anabranch.engine.upstreams import Upstreams
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from anabranch.core.instructions import Verdict
@@ -39,8 +41,6 @@ class Board:
     """Items become ready, end, and are cancelled. Each end admits waiting items, so the three belong together.
 
     Attributes:
-        cancelling: maps that are being cancelled together: an item of one does not fail for another's cancel.
-        cancelled_by: the word for the canceller.
         turned_away: by a map's id, the end of all its items, also of those still to come.
     """
 
@@ -51,8 +51,8 @@ class Board:
         self.windows = windows
         self.values = values
         self.recipes = recipes
-        self.cancelling: set[MapRun] = set()
-        self.cancelled_by = "user"
+        self.upstreams = Upstreams(tables, windows, recipes)
+        self.cancelling = Cancelling(tables, self)
         self.turned_away: dict[str, tuple[int, str, Reason]] = {}
 
     # -- becoming ready --------------------------------------------------------------------------
@@ -124,41 +124,6 @@ class Board:
             start = index + 1
         self.make_ready(map, start, hi)
 
-    def with_inputs(self, map: MapRun, items: list[int]) -> list[int]:
-        """Return those of items to be sent again that have their inputs; the others wait for them anew."""
-        if map.inputs.feeds:
-            return [i for i in items if all(u.map.is_terminal(i) for u in map.inputs.feeds)]
-        if not map.inputs.upstreams:
-            return items
-        found = []
-        for index in items:
-            missing = [up for up in map.inputs.upstreams.get(index, ()) if not up.ended]
-            for up in missing:
-                self.watch(up, map, index)
-            if missing:
-                map.inputs.blocked[index] = len(missing)
-            else:
-                found.append(index)
-        return found
-
-    def call_back(self, map: MapRun, lost: set[int]) -> None:
-        """Let consumers that are not sent yet wait again for lost values. Those in flight may have read them."""
-        if not lost:  # they have no readers
-            return
-        for consumer in map.consumers.maps:
-            remove_from(consumer.queue.ready, lost)
-        for other in [m for m in self.tables.maps.values() if m.inputs.upstreams and m.queue.ready]:
-            back = {
-                index
-                for index, ups in other.inputs.upstreams.items()
-                if index not in other.inputs.blocked
-                and any(u.map is map and u.value and (u.item is None or u.item in lost) for u in ups)
-            }
-            waiting = back & {i for lo, hi, _ in other.queue.ready for i in range(lo, hi)}
-            if waiting:
-                remove_from(other.queue.ready, waiting)
-                self.with_inputs(other, sorted(waiting))
-
     def admit_item(self, map: MapRun, index: int) -> None:
         """Admit a single item, after all its upstreams have ended."""
         if map.is_terminal(index) or index in map.queue.delayed:
@@ -167,8 +132,8 @@ class Board:
             self.make_ready(map, index, index + 1)
 
     def _admitted(self, map: MapRun, index: int, upstreams: Sequence[Upstream], at: int | None = None) -> bool:
-        if map in self.cancelling:
-            self.end_items(map, (index,), states.CANCELLED, "cancelled", reason=causes.of_cancel(self.cancelled_by))
+        if map in self.cancelling.maps:
+            self.end_items(map, (index,), states.CANCELLED, "cancelled", reason=causes.of_cancel(self.cancelling.by))
             return False
         problem = triggers.refusal(upstreams, map.options.trigger, at=at)
         if problem is None:
@@ -186,15 +151,8 @@ class Board:
     def come_back(self, map: MapRun, index: int) -> None:
         """Make a delayed item ready at its time."""
         # If it travelled behind a producer and the producer's value was lost with it, the producer runs first.
-        if index not in map.inputs.blocked and self.with_inputs(map, [index]):
+        if index not in map.inputs.blocked and self.upstreams.with_inputs(map, [index]):
             self.make_ready(map, index, index + 1)
-
-    def watch(self, up: Upstream, map: MapRun, index: int | None) -> None:
-        if up.item is None:
-            up.map.consumers.lists.append((map, index))
-            self.windows.seal(up.map)
-        else:
-            up.map.consumers.items.setdefault(up.item, []).append((map, -1 if index is None else index))
 
     # -- whole maps ------------------------------------------------------------------------------
 
@@ -327,27 +285,19 @@ class Board:
             self.tables.rows += cancelled_rows(map, [i for i in ended if i not in map.attempts], self.tables.wall)
         map.done += len(ended)
         remove_from(map.queue.ready, set(ended))
-        self.give_up_children(map, ended)
+        self.cancelling.cancel_children(map, ended)
         if any_for(map.options, code):
             self.tables.out.extend(RunHooks(map, i, code, message, value, given_to(map, i)) for i in ended)
         self.ended(map, ended)
         # An attempt that would have been repeated has a slot in its block, which will not be read now.
         self.ledger.settle(map, min(ended), max(ended) + 1)
 
-    def give_up_children(self, map: MapRun, items: Sequence[int]) -> None:
-        """Cancel the runs that these runs have submitted: their futures are gone, so they cannot be read any more."""
-        if not self.tables.nested:
-            return
-        found = [child for i in items for child in self.tables.nested.get(f"{map.id}/{i}", ()) if not child.finished]
-        if found:
-            self.cancel_together(found, "parent")
-
     def ended(self, map: MapRun, items: Sequence[int], reading: Sequence[int] | None = None) -> None:
         """Handle items that are terminal now: free the inputs of all (or of `reading`), wake waiters, admit readers."""
         if map.consumers.followers:
             materialize(self.ledger, map, items)
         if map.inputs.feeds or map.inputs.upstreams:
-            self._inputs_read(map, items if reading is None else reading)
+            self.upstreams.read(map, items if reading is None else reading)
         for consumer in dict.fromkeys(map.consumers.maps) if map.consumers.maps else ():
             if isinstance(items, range):
                 self.admit_range(consumer, items[0], items[-1] + 1)
@@ -391,31 +341,6 @@ class Board:
                         self._upstream_ended(consumer, which)
         self.ended(map, ended, links[0])
 
-    def _inputs_read(self, map: MapRun, items: Sequence[int]) -> None:
-        for up in map.inputs.feeds:
-            if up.allow_failure or map.options.trigger is not None:
-                for index in items:
-                    if states.is_success(map.codes[index]):
-                        triggers.handled(up, index)
-        for feed in dict.fromkeys(u.map for u in map.inputs.feeds):
-            if isinstance(items, range):
-                self.ledger.items_read(feed, items[0], items[-1] + 1)
-            else:
-                for index in items:
-                    self.ledger.items_read(feed, index, index + 1)
-        if map.inputs.upstreams:
-            recipes = self.recipes.needed(map)
-            for index in items:
-                ups = map.inputs.upstreams.pop(index, ())
-                if ups and recipes:
-                    map.inputs.recipes[index] = ups
-                for up in ups:
-                    if (up.allow_failure or map.options.trigger is not None) and states.is_success(map.codes[index]):
-                        triggers.handled(up, None)
-                    if up.value:
-                        self.ledger.let_go(up)
-                map.inputs.blocked.pop(index, None)
-
     def _upstream_ended(self, map: MapRun, index: int) -> None:
         if index < 0:
             map.inputs.gate -= 1
@@ -446,55 +371,3 @@ class Board:
             map.header.ended_at = map.header.ended_by(self.tables.now)
             counts = states.Counts(map.codes).as_dict()
             self.tables.rows.append(map_row(map, len(map.codes), map.header.ended_at, counts))
-
-    # -- cancelling ------------------------------------------------------------------------------
-
-    def cancel_items(self, map: MapRun, indices: Sequence[int], *, force: bool = True, by: str = "user") -> None:
-        """Cancel items: those not started never start; running ones are stopped where that is possible."""
-        wanted = [i for i in indices if not map.is_terminal(i)]
-        if not wanted:
-            return
-        chosen = set(wanted)
-        for chunk_id in list(map.queue.running):
-            sent = self.tables.sent[chunk_id]
-            for stage_map, items in zip(sent.maps, sent.items, strict=True):
-                positions = tuple(p for p, i in enumerate(items) if i in chosen) if stage_map is map else ()
-                if positions:
-                    sent.dirty = True
-                    stops = force and sent.lane.capabilities.stops_items
-                    self.tables.out.append(CancelChunk(sent.lane.index, chunk_id, positions, stops))
-        if by == "walltime" and self.tables.walltime is not None:
-            for index, end in list(self.tables.walltime.interrupted(map)):
-                self.end_items(map, (index,), states.CANCELLED, *end)
-        self.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
-
-    def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:
-        """Cancel the rest of a map; with `unpulled_only` just the elements that were not taken from its iterator."""
-        if not map.closed:
-            self.close_map(map)
-            if map.inputs.source is not None and not map.inputs.source.random_access:
-                self.tables.out.append(Pull(map, 0))  # lets go of the iterator
-        if unpulled_only:
-            return
-        map.queue.cancelled = by
-        self.cancel_items(map, range(len(map.codes)), by=by)
-        self.check_finished(map)
-
-    def cancel_together(
-        self, maps: Sequence[MapRun], by: str = "user", spared: Container[tuple[str, int]] = ()
-    ) -> None:
-        """Cancel several maps that may wait for each other, so that no item fails for another's cancel.
-
-        Args:
-            spared: series and items of submitted flows that have decided their final state.
-        """
-        before = self.cancelling, self.cancelled_by
-        self.cancelling, self.cancelled_by = before[0].union(maps), by
-        try:
-            for map in maps:
-                if map.kind == "map":
-                    self.cancel_map(map, by=by)
-                else:
-                    self.cancel_items(map, [i for i in range(len(map.codes)) if (map.id, i) not in spared], by=by)
-        finally:
-            self.cancelling, self.cancelled_by = before

@@ -60,6 +60,7 @@ class Dispatcher:
         self.specs = Specs(tables)
         self.halts = Halts(tables)
         self.board = board = Board(tables, self.timers, self.windows, self.values, Recipes(tables))
+        self.cancelling = board.cancelling
         self.intake = Intake(board, self.capacity, self.specs)
         self.calls = Calls(board)
         self.readers = Readers(board, self.intake)
@@ -99,7 +100,7 @@ class Dispatcher:
     def _never_fits(self, map: MapRun, index: int | None) -> None:
         message, error, why = self.capacity.refusal(map)
         if index is None and map.kind == "map" and not map.closed:
-            self.board.cancel_map(map, unpulled_only=True)
+            self.board.cancelling.cancel_map(map, unpulled_only=True)
         items = range(len(map.codes)) if index is None else (index,)
         self.board.end_items(map, items, states.FAILED, message, error, why)
 

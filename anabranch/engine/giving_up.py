@@ -27,9 +27,9 @@ def give_up(board: Board, wanted: Iterable[Wanted], among: Sequence[MapRun], by:
         chosen |= dict.fromkeys(more)
     for map, index in chosen:  # readers first, so that none fails for a cancelled input
         if index is None:
-            board.cancel_map(map, by=by)
+            board.cancelling.cancel_map(map, by=by)
         else:
-            board.cancel_items(map, (index,), by=by)
+            board.cancelling.cancel_items(map, (index,), by=by)
 
 
 def _unit(map: MapRun, index: int | None) -> Wanted:

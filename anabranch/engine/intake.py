@@ -64,7 +64,7 @@ class Intake:
         for up in gates:
             if not up.map.finished if up.item is None else not up.map.is_terminal(up.item):
                 map.inputs.gate += 1
-                self._board.watch(up, map, None)
+                self._board.upstreams.watch(up, map, None)
             if up.value:
                 self._ledger.hold(up)
         if gates:
@@ -188,7 +188,7 @@ class Intake:
                 self._ledger.hold(up)
             if not (up.map.is_terminal(up.item) if up.item is not None else up.map.finished):
                 waiting += 1
-                self._board.watch(up, map, index)
+                self._board.upstreams.watch(up, map, index)
         if waiting:
             map.inputs.blocked[index] = waiting
         else:

@@ -71,7 +71,7 @@ class Losses:
         if event.reason == "out-of-memory":
             self._narrow(sent.maps[event.stage], sent)
         if event.reason != "returned":
-            self._board.give_up_children(map, sent.items[0][sent.reported :])
+            self._board.cancelling.cancel_children(map, sent.items[0][sent.reported :])
         again: list[int] = []
         apart = False
         for position, fate in verdicts(sent, event):
@@ -146,12 +146,12 @@ class Losses:
                 self._tables.out.append(Shorten(other.lane.index, other.chunk.id, 0))
 
     def _send_alone(self, map: MapRun, index: int) -> None:
-        if self._board.with_inputs(map, [index]):
+        if self._board.upstreams.with_inputs(map, [index]):
             self._board.make_ready(map, index, index + 1, exact=True)
 
     def _send_again(self, map: MapRun, items: list[int], *, apart: bool) -> None:
         """Send unfinished items again; in eighths when the culprit among them is unknown."""
-        items = self._board.with_inputs(map, items)
+        items = self._board.upstreams.with_inputs(map, items)
         if not apart:
             for lo, hi in runs_of(items):
                 self._board.make_ready(map, lo, hi, front=False)

@@ -92,7 +92,7 @@ class Readers:
     def stream_closed(self, map: MapRun, *, finished: bool) -> None:
         map.consumers.stream = None
         if not finished and not map.closed:
-            self._board.cancel_map(map, unpulled_only=True)
+            self._board.cancelling.cancel_map(map, unpulled_only=True)
         self._tables.enqueue(map)
 
     # -- waiters ---------------------------------------------------------------------------------

@@ -59,13 +59,13 @@ class Remakes:
             map.next_attempt(index, uncounted=True)
             map.messages[index] = "value-lost"
         map.done -= len(items)
-        self._board.call_back(map, set(items))
+        self._board.upstreams.call_back(map, set(items))
         again = [i for i in items if self._read_again(map, i)]
         if len(again) < len(items):
             text = "value-lost: its worker died, and what it was made of is not there any more"
             why = make("budget/value-lost", final=True)
             self._board.end_items(map, sorted(set(items).difference(again)), states.CRASHED, text, reason=why)
-        for lo, hi in runs_of(self._board.with_inputs(map, again)):
+        for lo, hi in runs_of(self._board.upstreams.with_inputs(map, again)):
             self._board.make_ready(map, lo, hi)
 
     def _read_again(self, map: MapRun, index: int) -> bool:

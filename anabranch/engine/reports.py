@@ -215,7 +215,7 @@ class Reports:
             if sent.taken:
                 rest = [i for p, i in enumerate(rest, sent.reported) if p not in sent.taken]
             back = [i for i in rest if not map.is_terminal(i) and i not in map.queue.delayed]
-            for lo, hi in runs_of(reversed(self._board.with_inputs(map, back))):
+            for lo, hi in runs_of(reversed(self._board.upstreams.with_inputs(map, back))):
                 self._board.make_ready(map, lo, hi, front=True)
         self._flights.readmit(sent)
         for stage_map in sent.once:
@@ -244,7 +244,7 @@ class Reports:
         self._tables.out.append(CancelChunk(sent.lane.index, chunk, behind, False))
         map = sent.maps[0]
         back = [i for p in behind if not map.is_terminal(i := sent.items[0][p]) and i not in map.queue.delayed]
-        for lo, hi in runs_of(self._board.with_inputs(map, back)):
+        for lo, hi in runs_of(self._board.upstreams.with_inputs(map, back)):
             self._board.make_ready(map, lo, hi)
 
 

@@ -81,7 +81,7 @@ class Timeouts:
         info = _late(message)
         why = causes.of_end(map, index, states.AWAITING_RETRY, info, "timeout")
         self._tables.rows.append(item_row(self._tables.wall, map, index, states.AWAITING_RETRY, message, info, why))
-        self._board.give_up_children(map, (index,))
+        self._board.cancelling.cancel_children(map, (index,))
         map.next_attempt(index, uncounted=False)
         self._board.timers.delay(map, index, delay, states.AWAITING_RETRY)
 

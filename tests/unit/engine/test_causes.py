@@ -131,7 +131,7 @@ def test_skipped_for_an_upstream_or_by_a_trigger(bench: Bench) -> None:
 def test_who_cancelled(bench: Bench, by: str) -> None:
     map = bench.map(range(2), chunk=1)
     bench.take()
-    bench.dispatcher.board.cancel_together([map], by)
+    bench.dispatcher.cancelling.cancel_together([map], by)
     assert {why for why, _ in reasons_of(bench).values()} == {f"cancelled/{by}"}
 
 
@@ -139,7 +139,7 @@ def test_what_a_task_submitted_goes_with_it(bench: Bench) -> None:
     outer = bench.map(range(1))
     [chunk] = bench.take()
     inner = bench.map(range(1), parent=f"{outer.id}/0")
-    bench.dispatcher.board.cancel_items(outer, (0,))
+    bench.dispatcher.cancelling.cancel_items(outer, (0,))
     bench.take()
     rows = {row.map: row.reason for row in bench.rows if isinstance(row, ItemRow)}
     assert rows == {outer.id: "cancelled/user", inner.id: "cancelled/parent"}

@@ -10,7 +10,7 @@ from tests.unit.engine.bench import Bench, codes, failed
 def test_cancelled_items_never_start(bench: Bench) -> None:
     map = bench.map(range(10), chunk=1)
     bench.take()
-    bench.dispatcher.board.cancel_map(map)
+    bench.dispatcher.cancelling.cancel_map(map)
     assert bench.take() == []
     assert {c.chunk for c in bench.cancels} == {c.id for c in bench.queue}
     assert set(map.codes) == {states.CANCELLED}
@@ -25,7 +25,7 @@ def test_cancelled_items_never_start(bench: Bench) -> None:
 def test_one_cancelled_item_spares_its_chunk(bench: Bench) -> None:
     map = bench.map(range(4), chunk=4)
     [chunk] = bench.take()
-    bench.dispatcher.board.cancel_items(map, (2,))
+    bench.dispatcher.cancelling.cancel_items(map, (2,))
     bench.take()
     [told] = bench.cancels
     assert (told.chunk, told.positions) == (chunk.id, (2,))
@@ -41,7 +41,7 @@ def test_running_items_are_stopped_where_that_is_possible() -> None:
         bench = Bench(stops=stops)
         map = bench.map(range(1))
         bench.take()
-        bench.dispatcher.board.cancel_items(map, (0,))
+        bench.dispatcher.cancelling.cancel_items(map, (0,))
         bench.take()
         assert [c.force for c in bench.cancels] == [stops]
 
@@ -50,7 +50,7 @@ def test_a_cancelled_retry_does_not_come_back(bench: Bench) -> None:
     map = bench.map(range(1), retries=3)
     [chunk] = bench.take()
     bench.report(chunk, codes=codes(1, p0=states.AWAITING_RETRY), outcomes=[failed(0, states.AWAITING_RETRY, delay=5)])
-    bench.dispatcher.board.cancel_items(map, (0,))
+    bench.dispatcher.cancelling.cancel_items(map, (0,))
     bench.dispatcher.tick(1000.0)
     assert bench.take() == []
     assert map.codes[0] == states.CANCELLED

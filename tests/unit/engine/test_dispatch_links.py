@@ -222,7 +222,7 @@ def test_single_runs_go_together_where_their_arguments_are_small(nbytes: int) ->
 def test_a_failed_link_takes_those_behind_it_along(bench: Bench) -> None:
     series = Series(bench)
     series.chain(4)
-    bench.dispatcher.board.cancel_items(series.map, [1])
+    bench.dispatcher.cancelling.cancel_items(series.map, [1])
     bench.run()
     assert list(series.map.codes[1:]) == [states.CANCELLED, states.TRIGGER_FAILED, states.TRIGGER_FAILED]
 

@@ -293,7 +293,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         while self.stopped:
             self.bury()
         if self.d.tables.halted:  # what has not begun never will
-            self.d.board.cancel_together(self.maps)
+            self.d.cancelling.cancel_together(self.maps)
         for map in self.maps:
             self.d.windows.seal(map)
         for _ in range(500):

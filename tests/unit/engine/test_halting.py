@@ -26,7 +26,7 @@ def test_what_runs_ends_and_nothing_begins(bench: Bench) -> None:
         assert bench.take() == []
     assert told == ["halted"]
     assert map.done == 1
-    bench.dispatcher.board.cancel_map(map)
+    bench.dispatcher.cancelling.cancel_map(map)
     bench.take()
     assert map.finished
     assert (map.codes.count(states.COMPLETED), map.codes.count(states.CANCELLED)) == (1, 39)

@@ -47,7 +47,7 @@ def test_a_retry_waits_for_its_time() -> None:
 def test_what_only_a_retry_kept_goes_when_the_retry_has_its_own_value() -> None:
     bench = Bench(held=True)
     map = bench.map(range(4), chunk=3, retries=1)
-    bench.dispatcher.board.cancel_items(map, [1])
+    bench.dispatcher.cancelling.cancel_items(map, [1])
     [chunk] = bench.take()
     assert items_of([chunk]) == [0, 2, 3]
     reader = bench.map(after=map, kept=False)
@@ -118,7 +118,7 @@ def test_another_state_in_place_of_a_retry_ends_the_item(bench: Bench) -> None:
 
 def test_a_cancel_while_a_retry_is_decided_stands(bench: Bench) -> None:
     map, asked = timed_out(bench, on_retry=[never])
-    bench.dispatcher.board.cancel_items(map, [0])
+    bench.dispatcher.cancelling.cancel_items(map, [0])
     bench.dispatcher.timeouts.decided(asked, Verdict(states.AWAITING_RETRY, delay=1.0))
     assert (map.codes[0], map.attempt(0)) == (states.CANCELLED, 1)
     assert bench.dispatcher.next_due() is None
@@ -254,7 +254,7 @@ def test_a_lost_engine_ends_the_wait_for_a_map_that_was_cancelled_in_flight(benc
     bench.take()
     told: list[str] = []
     bench.dispatcher.readers.wait_for(map, None, lambda: told.append("all"))
-    bench.dispatcher.board.cancel_map(map)
+    bench.dispatcher.cancelling.cancel_map(map)
     bench.take()
     assert told == []
     bench.dispatcher.losses.engine_lost(bench.lane, "gone")
@@ -271,7 +271,7 @@ def test_a_lost_engine_ends_the_wait_for_a_consumer_that_travelled_along(bench: 
     told: list[str] = []
     for map in (first, second):
         bench.dispatcher.readers.wait_for(map, None, lambda: told.append("all"))
-    bench.dispatcher.board.cancel_together([first, second])
+    bench.dispatcher.cancelling.cancel_together([first, second])
     bench.dispatcher.losses.engine_lost(bench.lane, "gone")
     bench.take()
     assert told == ["all", "all"]

@@ -237,7 +237,7 @@ def test_an_interrupted_item_says_how_long_it_ran_and_others_do_not() -> None:
     it.ended(first, 2.0, final=False)
     it.at(9.5)
     it.ended(second)
-    it.bench.dispatcher.board.cancel_together([map], "walltime")
+    it.bench.dispatcher.cancelling.cancel_together([map], "walltime")
     it.bench.take()
     rows = {row.index: row for row in it.bench.rows if isinstance(row, ItemRow)}
     assert (rows[1].reason, rows[1].details) == (INTERRUPTED, make(INTERRUPTED, ran=7.5, walltime=10.0).details)
@@ -247,7 +247,7 @@ def test_an_interrupted_item_says_how_long_it_ran_and_others_do_not() -> None:
 
 def interrupted_by_the_end(it: Allocation, map: MapRun) -> dict[int, float]:
     """The items that the end interrupts, and how long they ran."""
-    it.bench.dispatcher.board.cancel_together([map], "walltime")
+    it.bench.dispatcher.cancelling.cancel_together([map], "walltime")
     it.bench.take()
     rows = [row for row in it.bench.rows if isinstance(row, ItemRow) and row.reason.endswith(("walltime", INTERRUPTED))]
     assert {row.index for row in rows} == {i for i, code in enumerate(map.codes) if code == states.CANCELLED}

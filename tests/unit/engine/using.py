@@ -257,7 +257,7 @@ class Users(Driver):
         if found and pick % 3 == 0:
             map = found[pick % len(found)]
             if item is None and map.kind == "map":
-                self.d.board.cancel_map(map)
+                self.d.cancelling.cancel_map(map)
             elif item is not None:
-                self.d.board.cancel_items(map, (item % len(map.codes),))
+                self.d.cancelling.cancel_items(map, (item % len(map.codes),))
             self.carry_out()

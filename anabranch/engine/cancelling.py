@@ -1,0 +1,101 @@
+"""Items, maps and runs that belong together are cancelled; see `board.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from anabranch.core import states
+from anabranch.core.instructions import CancelChunk, Pull
+from anabranch.engine import causes
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from anabranch.core.maps import MapRun
+    from anabranch.core.reasons import Reason
+    from anabranch.core.reports import ErrorInfo
+    from anabranch.engine.tables import Tables
+
+
+class Ends(Protocol):
+    """The contract of the board."""
+
+    def end_items(
+        self, map: MapRun, items: Sequence[int], code: int, message: str = "", error: ErrorInfo | None = None,
+        reason: Reason | None = None,
+    ) -> None: ...  # fmt: skip
+    def close_map(self, map: MapRun) -> None: ...
+    def check_finished(self, map: MapRun) -> None: ...
+
+
+class Cancelling:
+    """Cancels items and maps.
+
+    Attributes:
+        maps: maps that are being cancelled together: an item of one does not fail for another's cancel.
+        by: the word for the canceller.
+    """
+
+    def __init__(self, tables: Tables, board: Ends) -> None:
+        self._tables = tables
+        self._board = board
+        self.maps: set[MapRun] = set()
+        self.by = "user"
+
+    def cancel_items(self, map: MapRun, indices: Sequence[int], *, force: bool = True, by: str = "user") -> None:
+        """Cancel items: those not started never start; running ones are stopped where that is possible."""
+        wanted = [i for i in indices if not map.is_terminal(i)]
+        if not wanted:
+            return
+        chosen = set(wanted)
+        for chunk_id in list(map.queue.running):
+            sent = self._tables.sent[chunk_id]
+            for stage_map, items in zip(sent.maps, sent.items, strict=True):
+                positions = tuple(p for p, i in enumerate(items) if i in chosen) if stage_map is map else ()
+                if positions:
+                    sent.dirty = True
+                    stops = force and sent.lane.capabilities.stops_items
+                    self._tables.out.append(CancelChunk(sent.lane.index, chunk_id, positions, stops))
+        if by == "walltime" and self._tables.walltime is not None:
+            for index, end in list(self._tables.walltime.interrupted(map)):
+                self._board.end_items(map, (index,), states.CANCELLED, *end)
+        self._board.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
+
+    def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:
+        """Cancel the rest of a map; with `unpulled_only` just the elements that were not taken from its iterator."""
+        if not map.closed:
+            self._board.close_map(map)
+            if map.inputs.source is not None and not map.inputs.source.random_access:
+                self._tables.out.append(Pull(map, 0))  # lets go of the iterator
+        if unpulled_only:
+            return
+        map.queue.cancelled = by
+        self.cancel_items(map, range(len(map.codes)), by=by)
+        self._board.check_finished(map)
+
+    def cancel_together(
+        self, maps: Sequence[MapRun], by: str = "user", spared: Container[tuple[str, int]] = ()
+    ) -> None:
+        """Cancel several maps that may wait for each other, so that no item fails for another's cancel.
+
+        Args:
+            spared: series and items of submitted flows that have decided their final state.
+        """
+        before = self.maps, self.by
+        self.maps, self.by = before[0].union(maps), by
+        try:
+            for map in maps:
+                if map.kind == "map":
+                    self.cancel_map(map, by=by)
+                else:
+                    self.cancel_items(map, [i for i in range(len(map.codes)) if (map.id, i) not in spared], by=by)
+        finally:
+            self.maps, self.by = before
+
+    def cancel_children(self, map: MapRun, items: Sequence[int]) -> None:
+        """Cancel the runs that these runs have submitted: their futures are gone, so they cannot be read any more."""
+        if not self._tables.nested:
+            return
+        found = [child for i in items for child in self._tables.nested.get(f"{map.id}/{i}", ()) if not child.finished]
+        if found:
+            self.cancel_together(found, "parent")

@@ -12,81 +12,35 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import io
 import threading
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import cloudpickle
-
-from anabranch.core import context, nested, states
+from anabranch.core import context, nested
 from anabranch.core.annotations import Annotation, allow_failure, unmapped
 from anabranch.core.asking import is_a
-from anabranch.core.containers import ITERATOR, kind_of
 from anabranch.core.errors import MapError, RunnerError
-from anabranch.core.futures import Future, FutureList, is_future
+from anabranch.core.futures import Future, FutureList
 from anabranch.core.item_columns import ENDED
-from anabranch.core.maps import MapRun
-from anabranch.core.own_code import pickler
 from anabranch.core.waiter import aside
-from anabranch.core.walk import fill, lift
 from anabranch.limits.tickets import Ticket
+from anabranch.worker.far_maps import FarMap, begun, learn
 from anabranch.worker.nested_feed import Feed
+from anabranch.worker.nested_pickles import NestedPickler, pickle_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.context import TaskContext
     from anabranch.core.item_columns import ItemColumns
+    from anabranch.core.maps import MapRun
     from anabranch.core.options import MapOptions
     from anabranch.core.runnable import Runnable
     from anabranch.core.waiter import Waiter
 
-_ByValue = pickler(cloudpickle.Pickler)
-_pickled: weakref.WeakKeyDictionary[Any, tuple[bytes, bytes]] = weakref.WeakKeyDictionary()
 A = TypeVar("A")
-
-
-class FarMap(MapRun):
-    """A map of the driver, as of the last answer."""
-
-    __slots__ = ()
-    scope: WorkerScope
-
-    def is_terminal(self, index: int) -> bool:
-        if not super().is_terminal(index):
-            self.scope.look(self, index)
-        return super().is_terminal(index)
-
-    def state(self, index: int) -> states.State:
-        self.is_terminal(index)
-        return super().state(index)
-
-    @property
-    def finished(self) -> bool:
-        if not (self.closed and self.done >= len(self.codes)):
-            self.scope.look(self, None)
-        return self.closed and self.done >= len(self.codes)
-
-    def mark_handled(self, index: int) -> None:
-        if index not in self.handled:
-            self.handled.add(index)
-            self.scope.notes.append((nested.HANDLED, self.id, index))
-
-
-def learn(map: MapRun, news: nested.News) -> None:
-    """Take in how the driver's map stands."""
-    if news.length > len(map.codes):
-        map.codes.extend(bytes(news.length - len(map.codes)))
-    map.codes[news.lo : news.lo + len(news.codes)] = news.codes
-    map.done, map.closed, map.error = news.done, news.closed, news.error
-    map.errors.update(news.errors)
-    map.messages.update(news.messages)
-    map.state_names.update(news.names)
-    map.attempts.update(news.attempts)
 
 
 class WorkerScope:
@@ -113,12 +67,12 @@ class WorkerScope:
             gave: filled with the elements that iterators in the request have given, by the id of the iterator.
         """
         told, asked = io.BytesIO(), io.BytesIO()
-        _Pickler(asked, {} if gave is None else gave).dump(request.parts())
+        NestedPickler(asked, {} if gave is None else gave).dump(request.parts())
         notes: list[nested.Note] = []
         with contextlib.suppress(IndexError):  # another thread of the task may empty it
             while self.notes:
                 notes.append(self.notes.popleft())
-        _Pickler(told, {}).dump(notes)  # the driver reads notes first: the request may name a handle in them
+        NestedPickler(told, {}).dump(notes)  # the driver reads notes first: the request may name a handle in them
         data = told.getvalue() + asked.getvalue()
         with aside():
             answer: A = self.port.request(self.chunk, self.task.position, request.kind, data)
@@ -128,11 +82,11 @@ class WorkerScope:
 
     def submit(self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
         args, kwargs = task.binder.bind(args, kwargs)
-        digest, data = _pickle_of(task)
+        digest, data = pickle_of(task)
         request = nested.Submit(digest, None, self._parent(), context.current_tags.get(), args, kwargs, wait_for)
         map_id, index = self._start(request, data)
         map = self._known(map_id, task, "submit")
-        learn(map, _begun(index))
+        learn(map, begun(index))
         return Future(map, index)
 
     def map(
@@ -143,7 +97,7 @@ class WorkerScope:
         feeds: list[Feed] = []
         args = tuple(self._mapped(a, feeds) for a in args)
         kwargs = {name: self._mapped(a, feeds) for name, a in kwargs.items()}
-        digest, data = _pickle_of(task)
+        digest, data = pickle_of(task)
         tags = context.current_tags.get()
         request = nested.SubmitMap(digest, None, self._parent(), tags, args, kwargs, wait_for, options)
         map_id, news = self._start(request, data)
@@ -263,7 +217,7 @@ class WorkerScope:
         with self._lock:
             new = self.maps.get(map_id) or FarMap(map_id, spec, options, kind="submit", lane=-1, scope=self)
             self.maps[map_id] = new
-        learn(new, _begun(index))
+        learn(new, begun(index))
         return Future(new, index)
 
     # -- limits ----------------------------------------------------------------------------------
@@ -363,41 +317,3 @@ class FarTicket(Ticket):
         except BaseException:
             self.give_back()
             raise
-
-
-class _Pickler(_ByValue):  # type: ignore[misc, valid-type]
-    """A pickler that sends futures as references, for which the driver puts its own."""
-
-    def __init__(self, file: io.BytesIO, gave: dict[int, list[Any]]) -> None:
-        super().__init__(file, 5)
-        self._gave = gave
-
-    def persistent_id(self, value: Any) -> Any:
-        if type(value) in (Future, FutureList) and isinstance(value._map, FarMap):
-            return (value._map.id, getattr(value, "_index", None))
-        return None
-
-    def reducer_override(self, value: Any) -> Any:
-        """Pickle a finite iterator over futures as its elements."""
-        cls: Any = type(value)
-        if kind_of(cls) == ITERATOR and id(value) not in self._gave:
-            lifted, found = lift(value, is_future)
-            if found:
-                self._gave[id(value)] = [*fill(lifted, [allow_failure(f) if allow else f for f, allow in found])]
-        if id(value) in self._gave:
-            return iter, (self._gave[id(value)],)
-        return super().reducer_override(value)
-
-
-def _pickle_of(task: Runnable) -> tuple[bytes, bytes]:
-    """Return a task's digest, by which the driver recognises it, and its pickle."""
-    found = _pickled.get(task)
-    if found is None:
-        data = _ByValue.dumps(task)
-        found = _pickled[task] = (hashlib.blake2b(data, digest_size=16).digest(), data)
-    return found
-
-
-def _begun(index: int) -> nested.News:
-    """Return the news of a map with this item and nothing else known."""
-    return nested.News(index + 1, 0, False, index, b"", {}, {}, {}, {}, None)

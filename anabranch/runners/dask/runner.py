@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import pickle
 import threading
 import uuid
@@ -69,7 +70,8 @@ class DaskRunner(OwnRunner):
     Args:
         cluster: a cluster object with a `scheduler_address` (`SlurmCluster`, any of Dask's), or the name of one that
             ``anabranch cluster start NAME`` has started.
-        address: a scheduler's address.
+        address: a scheduler's address; None, and nothing else given: that of the variable ``DASK_SCHEDULER_ADDRESS``,
+            where it is set, as for any client of Dask, else a cluster of our own.
         client: a `distributed.Client`; a connection of our own to its scheduler is used.
         security: a `distributed.Security` with the certificates for ``tls://`` addresses; None: that of the
             cluster or client.
@@ -94,6 +96,8 @@ class DaskRunner(OwnRunner):
         threads_per_worker: int = 1,
         run_chunk: str = WORKER,
     ) -> None:
+        if (cluster, address, client, n_workers) == (None,) * 4 and threads_per_worker == 1:
+            address = os.environ.get("DASK_SCHEDULER_ADDRESS") or None
         given = [name for name, x in (("cluster", cluster), ("address", address), ("client", client)) if x is not None]
         if len(given) > 1 or (given and n_workers is not None):
             raise ValueError(f"DaskRunner takes one of cluster, address, client and n_workers, got {', '.join(given)}")

@@ -1,0 +1,40 @@
+{{/* What each use of the API asks for, and nothing more: given {kubernetesCluster, rayOnKubernetes, submit}. */}}
+{{- define "anabranch.rules" -}}
+- apiGroups: [""]
+  resources: [pods, events]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- if .kubernetesCluster }}
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskclusters, daskworkergroups]
+  verbs: [create, get, list, patch, delete]
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskautoscalers]
+  verbs: [get, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch]
+{{- end }}
+{{- if .rayOnKubernetes }}
+- apiGroups: [ray.io]
+  resources: [rayclusters]
+  verbs: [create, get, list, watch, patch, delete]
+# The token of a cluster that it has made lies in a Secret, whose name is not known before.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end }}
+{{- if .submit }}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, get, list, watch, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, delete]
+{{- end }}
+{{- end }}

@@ -188,7 +188,7 @@ def told(sight: Sight | None) -> str:
 
 
 def goes_on(home: Path, row: FlowRunRow, found: Submitted) -> bool:
-    """Return whether the job of an ended run may start it once more.
+    """Return whether the job of an ended run, or one that follows it, may start the run once more.
 
     Raises:
         LaunchError: its queue did not answer.
@@ -196,7 +196,10 @@ def goes_on(home: Path, row: FlowRunRow, found: Submitted) -> bool:
     if row.state not in RESUMED or not row.pid:
         return False
     sight = look(home, [found]).get(found.file.run)
-    return sight is None or sight.phase not in OVER
+    if sight is None or sight.phase not in OVER:
+        return True
+    # A job notes the one that follows it before its own end: between the reading of `found` and the look, perhaps.
+    return script.started(found.folder) != found.reference
 
 
 def looked(home: Path, row: FlowRunRow, found: Submitted) -> str:

@@ -29,7 +29,12 @@ UP_SECONDS = 120.0
 LOOK_SECONDS = 0.1
 CLOSE_SECONDS = 3.0
 HEAD_SILENT_SECONDS = 20  # a node ends after so long without its head, should it miss the end of its line
-_START = "import sys; from ray.scripts.scripts import main; sys.argv[0] = 'ray'; main()"
+# Blocked for all that Ray starts: the batch system tells each process of a job of its end, and workers that end by that
+# take what they have not told along. The driver decides; `RayWorker` lets programs that items start have them again.
+_START = (
+    "import signal as s, sys; s.pthread_sigmask(s.SIG_BLOCK, [s.SIGTERM, s.SIGUSR1, s.SIGUSR2]); "
+    "from ray.scripts.scripts import main; sys.argv[0] = 'ray'; main()"
+)
 
 
 def new_token() -> str:
@@ -105,11 +110,7 @@ class Processes:
         return await self._process.wait()
 
     async def close(self) -> None:
-        """Let it end its processes; what is left of them is killed."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), CLOSE_SECONDS)
+        """End all of its processes, at once: the driver has let go of them, and they hear no gentler signal."""
         with contextlib.suppress(ProcessLookupError):
             for _ in range(int(CLOSE_SECONDS * 10)):  # those that die may still write into the folder
                 os.killpg(self._process.pid, signal.SIGKILL)

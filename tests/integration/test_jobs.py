@@ -234,6 +234,25 @@ def test_a_run_that_ended_is_gone_on_with_while_its_job_may_start_again(home: Pa
         assert jobs.looked(home, row(state), found) == ""  # the look may be older than the run's end
 
 
+def test_a_run_is_gone_on_with_by_a_job_that_was_noted_as_its_follower_meanwhile(
+    home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder was read before the first job noted the second, and the queue was asked after the first one's end."""
+    row = FlowRunRow(ID, "survey", "brisk-otter", states.SUSPENDED, pid=5, host="node7")
+    found = jobs.of_run(home, row)
+    assert found is not None
+    monkeypatch.setattr(jobs, "every", 0.0)
+    queue.shows = Sight(Phase.ENDED, "", 75)
+    assert not jobs.goes_on(home, row, found)
+    script.succeed(found.folder, "18")
+    assert jobs.goes_on(home, row, found)
+    later = jobs.of_run(home, row)
+    assert later is not None
+    assert later.reference is not None
+    assert later.reference.id == "18"
+    assert not jobs.goes_on(home, row, later)
+
+
 def test_the_job_that_would_go_on_with_an_ended_run_is_cancelled(
     home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,9 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import forks
 from anabranch.core.chunks import Chunk, Handle
 from anabranch.core.errors import RunnerError
+from anabranch.core.left_to_driver import leave_signals_to_the_driver
 from anabranch.core.reports import Held, Packed
 from anabranch.core.script import be_a_worker
 from anabranch.core.surroundings import Surroundings, Worker
@@ -225,27 +225,6 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _leave_signals_to_the_driver() -> None:
-    """Who ends a whole job (Slurm, a container's runtime) tells each process of it; the driver says what is to end.
-
-    Handlers of Python, not SIG_IGN: programs that tasks start do not inherit them, and forks drop them.
-    """
-    numbers = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
-
-    def drop() -> None:
-        for number in numbers:
-            if signal.getsignal(number) is _nothing:
-                signal.signal(number, signal.SIG_DFL)
-
-    for number in numbers:
-        signal.signal(number, _nothing)
-    forks.in_copies(drop)
-
-
-def _nothing(*_: Any) -> None:
-    pass
-
-
 def _flush() -> None:
     """What tasks print is seen before the worker may be killed."""
     for stream in (sys.stdout, sys.stderr):
@@ -281,7 +260,7 @@ def main() -> None:
     folders = sys.argv[7].split("\n")
     del sys.argv[1:]
     _end_with(int(parent))
-    _leave_signals_to_the_driver()
+    leave_signals_to_the_driver()
     chunks, control = int(chunks_fd), wire.Stream(int(control_fd))
     os.set_inheritable(chunks, False)
     page = Page(int(page_fd))

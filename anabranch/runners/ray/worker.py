@@ -15,6 +15,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core import left_to_driver
 from anabranch.core.reports import Held
 from anabranch.core.script import be_a_worker
 from anabranch.core.surroundings import Worker
@@ -61,6 +62,9 @@ class RayWorker:
     def __init__(self, name: str, entry: str) -> None:
         be_a_worker(pickle.loads)
         be_plain_in_copies()
+        self._leaves_signals = left_to_driver.are_blocked()  # by the cluster of an allocation, for all that it starts
+        if self._leaves_signals:
+            left_to_driver.leave_signals_to_the_driver()
         self._page, page = new_page() or ("", None)
         self._children = Children(entry)
         self._port = RayPort(name, page, self._children)
@@ -91,6 +95,8 @@ class RayWorker:
         `shared`: values that it needs and this worker has not got; `inputs`: blocks that it reads; `small`:
         whether the driver has room for small blocks.
         """
+        if self._leaves_signals:
+            left_to_driver.unblock()  # in the thread of the items: a program that one starts can be ended
         port = self._port
         port.small = small
         with port.lock:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 N = 2000
+MANY = 100_000
 TWO_SETS = ["--ntasks=2", "--cpus-per-task=2"]
 DASK = pytest.param("dask", marks=pytest.mark.nightly("a job that starts twice; by day on processes"))
 RAY = pytest.param("ray", marks=pytest.mark.nightly("Ray takes twice as long to start; by day on the others"))
@@ -183,6 +185,32 @@ def test_a_later_start_of_the_job_goes_on_with_its_run(jobs: Jobs, runner: str) 
     assert sorted(attempts) == list(range(100))
     again = [x for x in range(40) if len(attempts[x]) > 1]
     assert again == [], jobs.log(job)
+
+
+@pytest.mark.nightly("100,000 items: a job that starts twice on each engine")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("runner", ["dask", pytest.param("ray", marks=pytest.mark.ray)])
+def test_of_many_items_none_is_repeated_after_a_requeue_at_half(jobs: Jobs, runner: str) -> None:
+    """Slurm tells every process of the job of its end: workers that ended by that would take finished items along."""
+    folder = jobs.folder / "counted"
+    folder.mkdir()
+    words = ["-p", f"n={MANY}", "-p", f"folder={folder}", "-p", f"out={jobs.folder}/out", "--runner", runner]
+    job = jobs.submit(jobs.pilot("counting", *words), *TWO_SETS, "--requeue")
+    until(lambda: sum(file.stat().st_size for file in folder.iterdir()) >= 4 * MANY // 2, jobs.log, job)
+    requeue(jobs, job)
+    jobs.completed(job)
+    assert (jobs.folder / "out").read_text() == str(3 * sum(range(MANY)))
+    times = {start: items_of(folder, start) for start in "01"}
+    assert MANY // 2 <= len(times["0"]) < MANY, jobs.log(job)
+    assert sorted({*times["0"], *times["1"]}) == list(range(MANY))
+    again = [x for x, count in Counter([*times["0"], *times["1"]]).items() if count > 1]
+    assert len(again) == 0, jobs.log(job)
+
+
+def items_of(folder: Path, start: str) -> list[int]:
+    """The items that ended in one start of a job."""
+    data = b"".join(file.read_bytes() for file in folder.glob(f"{start}-*"))
+    return list(memoryview(data).cast("I"))
 
 
 def requeue(jobs: Jobs, job: str) -> None:

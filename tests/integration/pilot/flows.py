@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -102,3 +103,15 @@ def counting(n: int, folder: str, out: str) -> int:
     found = sum(counted.map(range(n), folder).result())
     Path(out).write_text(str(found))
     return found
+
+
+@task
+def ends_a_program(x: int) -> int:
+    with subprocess.Popen(["sleep", "200"]) as child:
+        child.terminate()
+        return child.wait(60)
+
+
+@flow
+def ending_programs(out: str) -> None:
+    Path(out).write_text(json.dumps(ends_a_program.map(range(4)).result()))

@@ -304,11 +304,12 @@ def test_workers_that_cannot_be_started_are_told_of(jobs: Jobs) -> None:
 
 
 @pytest.mark.dask
-def test_signals_to_the_steps_of_a_job_do_not_end_workers(jobs: Jobs) -> None:
+@pytest.mark.parametrize("runner", ["dask", RAY])
+def test_signals_to_the_steps_of_a_job_do_not_end_workers(jobs: Jobs, runner: str) -> None:
     """The driver alone decides; Slurm's reach all processes of a step, before the limit and at a preemption."""
     folder, gate = jobs.folder / "noted", jobs.folder / "gate"
     folder.mkdir()
-    words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out", "--runner", "dask"]
+    words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out", "--runner", runner]
     job = jobs.submit(jobs.pilot("gated", *words), *TWO_SETS)
     until(lambda: len(list(folder.iterdir())) > 50, jobs.log, job)
     for name in ("USR1", "USR2", "TERM", "CONT", "TERM"):
@@ -318,6 +319,15 @@ def test_signals_to_the_steps_of_a_job_do_not_end_workers(jobs: Jobs) -> None:
     jobs.completed(job)
     attempts = [len((folder / str(x)).read_text().split()) for x in range(100)]
     assert attempts == [1] * 100, jobs.log(job)
+
+
+@pytest.mark.nightly("what it needs has a unit test")
+@pytest.mark.parametrize("runner", ["dask", pytest.param("ray", marks=pytest.mark.ray)])
+def test_a_program_that_an_item_starts_can_be_ended(jobs: Jobs, runner: str) -> None:
+    """Its worker leaves such signals to the driver; a program that it starts does not inherit that."""
+    job = jobs.submit(jobs.pilot("ending_programs", "-p", f"out={jobs.folder}/out", "--runner", runner), *TWO_SETS)
+    jobs.completed(job)
+    assert json.loads((jobs.folder / "out").read_text()) == [-signal.SIGTERM] * 4
 
 
 @pytest.mark.nightly("100,000 items: a minute and more on each engine")

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from anabranch.runners.process.runner import ProcessRunner as ProcessRunner
     from anabranch.runners.ray.runner import RayRunner as RayRunner
     from anabranch.runners.thread.runner import ThreadRunner as ThreadRunner
+    from anabranch.runs.job_steps import run_step as run_step
     from anabranch.tasks import Task as Task
     from anabranch.tasks import task as task
 
@@ -83,6 +84,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "quote": ("anabranch.core.annotations", "quote"),
     "rate_limit": ("anabranch.named_limits", "rate_limit"),
     "replay": ("anabranch.diagnosis.replay", "replay"),
+    "run_step": ("anabranch.runs.job_steps", "run_step"),
     "session": ("anabranch.session", None),
     "set_reference_tasks": ("anabranch.flows", "set_reference_tasks"),
     "set_tag_limit": ("anabranch.named_limits", "set_tag_limit"),

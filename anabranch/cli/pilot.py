@@ -71,7 +71,8 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
         let_sets_go(file)
     with going_on.going_on(allocation, place), ExitStack() as until_the_end:
         until_the_end.enter_context(own_scratch(allocation))
-        flow = flow.with_options(runner=runner_of(kind, allocation, file, interface, until_the_end))
+        if (made := runner_of(kind, allocation, file, interface, until_the_end)) is not None:
+            flow = flow.with_options(runner=made)
         until_the_end.callback(sessions.current().close)  # before the cluster, which its runs are on
         to_its_end(flow, lambda: start(flow))
 

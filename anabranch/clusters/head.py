@@ -30,9 +30,10 @@ from anabranch.clusters.addresses import address_of, own_addresses
 from anabranch.clusters.hub import Hub
 from anabranch.clusters.ray_parts import RayHead, new_token
 from anabranch.clusters.rendezvous import Rendezvous, both_show, new_certificate
-from anabranch.clusters.scratch import outside, scratch
-from anabranch.clusters.shares import RAY, step_environment
+from anabranch.clusters.scratch import scratch
+from anabranch.clusters.shares import RAY
 from anabranch.core.errors import AnabranchError, RunnerError
+from anabranch.core.job_steps import SHARED, outside, step_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +113,7 @@ class Head:
             port = await self._hub.listen(self._host, self._context)
             hosts = self._hosts()
             replace(self._found, addresses=tuple(f"{host}:{port}" for host in hosts)).write(Path(self._plan.file))
-            env = step_environment(os.environ)
+            env = {**step_environment(os.environ), SHARED: os.environ.get("SLURM_JOB_ID", "")}
             if "TMPDIR" in env:  # other nodes have the job's folder, and none of this program's
                 env["TMPDIR"] = outside(env["TMPDIR"])
             for command in self._plan.commands:

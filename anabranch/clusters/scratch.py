@@ -9,12 +9,12 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import RunnerError
+from anabranch.core.job_steps import SCRATCH, outside
 from anabranch.core.network_files import shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PREFIX = "ab-"
 SOCKET_ROOT = 38  # bytes; Ray's sockets lie far below it, and a socket's path has at most 107
 
 
@@ -36,22 +36,15 @@ def scratch(name: str, *, short: bool = False) -> Iterator[str]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def outside(folder: str) -> str:
-    """Return where the batch system lets a job put such files: a folder made here is in $TMPDIR of what is started."""
-    while os.path.basename(folder).startswith(PREFIX):
-        folder = os.path.dirname(folder)
-    return folder
-
-
 def _made(name: str, short: bool) -> str:
     places = [outside(os.environ.get("TMPDIR", "")), "/tmp", "/var/tmp", "/dev/shm"]
     tried = []
     for place in dict.fromkeys(places):
-        fits = place and not (short and len(os.fsencode(place)) + len(PREFIX) + len(name) + 10 > SOCKET_ROOT)
+        fits = place and not (short and len(os.fsencode(place)) + len(SCRATCH) + len(name) + 10 > SOCKET_ROOT)
         if not fits or shared(place):
             continue
         try:
-            return tempfile.mkdtemp(prefix=f"{PREFIX}{name}-", dir=place)
+            return tempfile.mkdtemp(prefix=f"{SCRATCH}{name}-", dir=place)
         except OSError as error:
             tried.append(f"{place} ({error.strerror or error})")
     raise RunnerError(f"this node has no room for scratch files: tried {', '.join(tried)}; set TMPDIR")

@@ -19,11 +19,6 @@ _DRIVERS_PART = 0.1  # of a node's memory, for driver and scheduler; within thes
 _LEAST, _MOST = 512 << 20, 4 << 30
 _SETS_PART = 0.03  # for the program that watches a set's workers
 _A_WORKER = 256 << 20  # the least that a worker lives in
-# A step that is told its size would take these for a second, different answer; the binding is that of the script's.
-_TAKEN_BACK = (
-    "SLURM_CPU_BIND", "SLURM_CPUS_PER_TASK", "SLURM_EXPORT_ENV", "SLURM_GPU_BIND", "SLURM_MEM_BIND", "SLURM_MEM_PER",
-    "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TRES_PER_TASK", "SLURM_DISTRIBUTION",
-)  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -86,11 +81,6 @@ def step_command(step: Step, program: Sequence[str], *, gpus: bool = False) -> l
         f"--nodelist={','.join(step.nodes)}", f"--nodes={count}", f"--ntasks={count * step.sets}",
         f"--ntasks-per-node={step.sets}", f"--cpus-per-task={step.cpus}", "--mem=0", *program,
     ]  # fmt: skip
-
-
-def step_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which a step is started: without what the job's own sizes would say against it."""
-    return {name: value for name, value in env.items() if not name.startswith(_TAKEN_BACK)}
 
 
 def workers_in(memory: int, cpus: int, *, beside_driver: bool) -> tuple[int, int]:

@@ -119,6 +119,18 @@ class KubernetesError(LaunchError):
         self.retry_after = retry_after
 
 
+class StepError(AnabranchError):
+    """Raised by `run_step` when a program ends with a code other than 0; has the code and what it wrote last."""
+
+    def __init__(self, message: str = "", code: int = 1, output: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.output = output
+
+    def __reduce__(self) -> tuple[type[StepError], tuple[str, int, str]]:
+        return (type(self), (str(self), self.code, self.output))
+
+
 class VersionMismatch(RunnerError):
     """Raised when driver and workers differ in Python, anabranch, cloudpickle or engine; names both."""
 

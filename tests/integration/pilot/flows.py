@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from anabranch import flow, task
+from anabranch import ProcessRunner, flow, run_step, task
 
 
 @task
@@ -115,3 +115,55 @@ def ends_a_program(x: int) -> int:
 @flow
 def ending_programs(out: str) -> None:
     Path(out).write_text(json.dumps(ends_a_program.map(range(4)).result()))
+
+
+@task
+def ranks(case: str) -> list[str]:
+    words = 'echo "$1 rank $SLURM_PROCID of $SLURM_NTASKS on $(nproc)"'
+    return sorted(run_step(["sh", "-c", words, "sh", case], ntasks=3).splitlines())
+
+
+@flow
+def stepped(out: str) -> None:
+    Path(out).write_text(json.dumps(ranks.map(["a", "b"]).result()))
+
+
+@task
+def two_cpus(case: int, folder: str, gate: str) -> None:
+    Path(folder, f"item{case}").touch()
+    until_open = 'while [ ! -e "$3" ]; do sleep 0.1; done'
+    words = f'echo + >> "$3.log"; touch "$1/$2-$SLURM_PROCID"; {until_open}; echo - >> "$3.log"'
+    run_step(["sh", "-c", words, "sh", folder, str(case), gate], ntasks=2)
+
+
+@task
+def beside(folder: str) -> None:
+    Path(folder, "beside").touch()
+
+
+@flow(runner=ProcessRunner(max_workers=4))  # as many as Slurm has processors, whatever the machine has
+def side_by_side(folder: str, gate: str, cpus: int) -> None:
+    """Three steps of two processors each; with `cpus` the dispatcher counts them, without Slurm does."""
+    chosen = two_cpus.with_options(cpus=cpus) if cpus else two_cpus
+    steps = chosen.map(range(3), folder, gate, chunk=1)
+    beside.submit(folder).wait()  # on a worker that is free
+    steps.result()
+
+
+@flow
+def timed(folder: str, gate: str) -> None:
+    """End steps by a time limit until one had begun before it."""
+    for seconds in (3.0, 10.0, 30.0):
+        two_cpus.with_options(timeout_seconds=seconds).submit(0, folder, gate).wait()
+        if (Path(folder) / "0-0").exists():
+            return
+
+
+@task
+def refused() -> None:
+    run_step(["sh", "-c", "echo from $SLURM_PROCID; exit $((SLURM_PROCID + 3))"], ntasks=2)
+
+
+@flow
+def failing() -> str:
+    return str(refused.submit().exception())

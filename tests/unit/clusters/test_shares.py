@@ -9,11 +9,11 @@ from anabranch.clusters.shares import (
     devices_of,
     one_each,
     step_command,
-    step_environment,
     steps_of,
     workers_in,
 )
 from anabranch.core.allocation import Allocation, Node
+from anabranch.core.job_steps import step_environment
 
 GIB = 1 << 30
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.failures import exception_of
@@ -12,45 +13,52 @@ if TYPE_CHECKING:
 
     from anabranch.core.maps import MapRun
 
+BATCH = 4096
 _SUCCESS = (COMPLETED, CACHED)
+_TERMINAL = bytes(code >= FIRST_TERMINAL for code in range(256))
 
 
 def stream(map: MapRun, raise_on_failure: bool, holder: object) -> Iterator[Any]:
     """Yield values one after another; the open generator keeps `holder` alive, and with it the unread values."""
     scope = map.scope
     scope.stream(map, "stream_opened")
-    index = told = 0
+    batch: list[Any] = []  # what is to be given, the last one first
+    end = told = 0  # behind the batch; as far as the engine knows what was given
     finished = False
     try:
         while True:
+            index = end
             if not map.is_terminal(index):
                 if not (map.closed and index >= len(map.codes)):
                     scope.wait(map, index, None)
                 if index >= len(map.codes):
                     break
                 continue
-            stop = index
-            while stop < len(map.codes) and map.codes[stop] >= FIRST_TERMINAL and stop - index < 4096:
-                stop += 1
-            batch = take(map, index, stop, raise_on_failure)
-            scope.stream(map, "give_away", index, index + len(batch))
+            batch = take(map, index, index + _ended(map, index), raise_on_failure)
+            end = index + len(batch)
+            scope.stream(map, "give_away", index, end)
             # Values are taken as the reader comes to them: unread ones hold the map back. Each message has its price.
             step = max(1, len(batch) // 8)
             batch.reverse()
             while batch:
-                yield batch.pop()
-                index += 1
-                if index - told >= step or not batch:
-                    scope.stream(map, "stream_advanced", index)
-                    told = index
+                yield from starmap(batch.pop, repeat((), min(step, len(batch))))  # a value that was given is not held
+                told = end - len(batch)
+                scope.stream(map, "stream_advanced", told)
         if map.error is not None:
             raise map.error
         finished = True
         scope.barrier()
     finally:
-        if index > told:
-            scope.stream(map, "stream_advanced", index)
+        if end - len(batch) > told:
+            scope.stream(map, "stream_advanced", end - len(batch))
         scope.stream_closed(map, finished)
+
+
+def _ended(map: MapRun, index: int) -> int:
+    """Return how many items from `index` on have ended, up to the size of a batch."""
+    codes = map.codes[index : index + BATCH].translate(_TERMINAL)
+    running = codes.find(0)
+    return len(codes) if running < 0 else running
 
 
 def take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:

@@ -58,17 +58,23 @@ class ValueBlock:
     def slot(self, index: int) -> int:
         return index - self.first if self.item_list is None else self.item_list.index(index)
 
-    def unpack(self, slot: int) -> Any:
-        """A value of a packed block; the list unpacked last is remembered. Raises what reading the value raises."""
+    def slots(self, lo: int, hi: int) -> Sequence[int]:
+        """The slots of items that all lie in this block."""
+        if self.item_list is None:
+            return range(lo - self.first, hi - self.first)
+        return [self.item_list.index(i) for i in range(lo, hi)]
+
+    def unpack(self, slots: Sequence[int]) -> list[Any]:
+        """Values of a packed block; the list unpacked last is remembered. Raises what reading a value raises."""
         global _last
         content = self.content
         assert isinstance(content, Packed)
         if content.ends is not None:
-            return content.value(slot)
+            return [content.value(slot) for slot in slots]
         last = _last
         if last is None or last[0] is not content:
             _last = last = (content, content.values())
-        return last[1][slot]
+        return picked(last[1], slots)
 
     def indices(self) -> Sequence[int]:
         return range(self.first, self.first + self.count) if self.item_list is None else self.item_list
@@ -76,6 +82,11 @@ class ValueBlock:
     @property
     def held(self) -> bool:
         return isinstance(self.content, Held)
+
+
+def picked(values: list[Any], slots: Sequence[int]) -> list[Any]:
+    """The values in these slots; of a range by one copy."""
+    return values[slots.start : slots.stop] if isinstance(slots, range) else [values[slot] for slot in slots]
 
 
 NO_ITEM = sys.maxsize  # behind the last item, however many there are

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from itertools import repeat, starmap
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import states
 from anabranch.core.errors import ResultReleased, ValueLost
 from anabranch.core.failures import exception_of
 from anabranch.core.reports import Inline, Packed
-from anabranch.core.value_index import RELEASED
+from anabranch.core.value_index import RELEASED, picked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,19 +61,19 @@ class ValueReader:
                 found += self._persisted(map, lo, hi)
                 lo = start + len(found)
                 continue
-            slots = [block.slot(i) for i in range(lo, stop)]
+            slots = block.slots(lo, stop)
             if isinstance(content, Inline):
-                values = [content.values[s] for s in slots]
-                if map.values.gaps and any(value is RELEASED for value in values):
+                values = picked(content.values, slots)
+                if map.values.gaps and any(starmap(is_, zip(values, repeat(RELEASED), strict=False))):
                     values = [
                         self._persisted(map, lo + n, lo + n + 1)[0] if v is RELEASED else v
                         for n, v in enumerate(values)
                     ]
             elif isinstance(content, Packed):
-                values = [block.unpack(s) for s in slots]
+                values = block.unpack(slots)
             else:
                 try:
-                    values = self._fetch(map, block, slots)
+                    values = self._fetch(map, block, list(slots))
                 except ResultReleased:
                     if self._pump.inspect(map.values.located, lo, hi)[0] is block:
                         raise

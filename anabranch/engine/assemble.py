@@ -277,7 +277,7 @@ def _value_of(up: Upstream, index: int | None, read: Arguments, here: list[int])
         value = block.content.values[slot]
         return _saved(map, index, read, here) if value is RELEASED else value
     if isinstance(block.content, Packed):
-        return block.unpack(slot)
+        return block.unpack((slot,))[0]
     assert isinstance(block.content, Held)
     here.append(len(read.inputs))
     handle = read.handles.get(block)

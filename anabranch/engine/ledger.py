@@ -213,18 +213,38 @@ class Ledger:
         held, map.consumers.list_refs = map.consumers.list_refs, 0
         try:
             for block in (*map.values.blocks_between(lo, hi), *map.values.moved_blocks(lo, hi)):
-                span = range(max(lo, block.first), hi) if block.item_list is None else block.item_list
-                given = [i for i in span if lo <= i < hi and map.values.block_of(i) is block]
+                given = self._given(map, block, lo, hi)
                 block.live -= len(given)
-                if block.live <= 0 and not any(self.wanted_item(map, i) for i in block.indices()):
+                if block.live <= 0 and not self._wanted_of(map, block.indices()):
                     self.drop(map, block)
                 elif isinstance(block.content, Inline):
-                    for index in given:
-                        if not self.wanted_item(map, index):
-                            block.content.values[block.slot(index)] = RELEASED
-                            map.values.gaps = True
+                    self._let_go(map, block, block.content, given)
         finally:
             map.consumers.list_refs = held
+
+    def _given(self, map: MapRun, block: ValueBlock, lo: int, hi: int) -> Sequence[int]:
+        """Return the items of [lo, hi) whose values lie in this block; as a range where no block lies over another."""
+        if block.item_list is None and not map.values.layered and not map.values.moved:
+            return range(max(lo, block.first), min(hi, block.first + block.count))
+        span = range(max(lo, block.first), hi) if block.item_list is None else block.item_list
+        return [i for i in span if lo <= i < hi and map.values.block_of(i) is block]
+
+    def _wanted_of(self, map: MapRun, items: Sequence[int]) -> bool:
+        """Return whether any of these items may still be read."""
+        if isinstance(items, range):
+            return self.wanted(map, items.start, items.stop)
+        return any(self.wanted_item(map, i) for i in items)
+
+    def _let_go(self, map: MapRun, block: ValueBlock, content: Inline, given: Sequence[int]) -> None:
+        """Drop the values of given items out of a block that lives on."""
+        if isinstance(given, range) and given and not self._wanted_of(map, given):
+            content.values[given.start - block.first : given.stop - block.first] = [RELEASED] * len(given)
+            map.values.gaps = True
+            return
+        for index in given:
+            if not self.wanted_item(map, index):
+                content.values[block.slot(index)] = RELEASED
+                map.values.gaps = True
 
     def read_here(self, map: MapRun, block: ValueBlock) -> bool:
         """Return whether an item may still be read from this block, and not from a block over it.

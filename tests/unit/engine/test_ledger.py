@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -189,6 +190,27 @@ def test_a_stream_gives_up_what_it_has_given(ledger: Ledger) -> None:
     assert ledger.take_freed() == [], "a future of item 5 is there"
     assert map.values.block_of(5) is second
     assert map.consumers.list_refs == 1
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_a_stream_gives_costs_by_blocks_and_not_by_items(ledger: Ledger, held: bool) -> None:
+    map = completed(items := 10_000, list_held=True)
+    for first in range(0, items, 1_000):
+        add(ledger, map, first, 1_000, held=held)
+    calls = 0
+
+    def count(frame: object, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        for lo in range(0, items, 500):
+            ledger.give_up(map, lo, lo + 500)
+    finally:
+        sys.setprofile(None)
+    assert map.values.blocks == []
+    assert calls < items / 10
 
 
 # -- where it lies ---------------------------------------------------------------------------------------

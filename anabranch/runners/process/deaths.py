@@ -23,7 +23,7 @@ class Deaths:
         self._oom_kills = oom_kills()
 
     def verdict(self, worker: WorkerProcess, job: Job[WorkerProcess], running: Running | None, how: str) -> list[Event]:
-        """How a chunk ended whose worker died while it was at it."""
+        """Return the events that end a chunk after the death of its worker."""
         why, text = worker.killed or ("", "")
         on_item = running is not None and running.position >= job.reported
         if why == "timeout":

@@ -1,4 +1,4 @@
-"""Who has which chunk: the state of a `ProcessRunner`, and what follows from what its workers do.
+"""The places of chunks: the state of a `ProcessRunner`, and what follows from what its workers do.
 
     queued --give--> with a worker, not begun --page says so--> begun --> final report | lost
        ^                        |                                |

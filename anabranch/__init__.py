@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anabranch import context as context
     from anabranch import session as session
     from anabranch.clusters.in_allocation import SlurmAllocation as SlurmAllocation
+    from anabranch.clusters.kubernetes.cluster import KubernetesCluster as KubernetesCluster
     from anabranch.clusters.pbs import PBSCluster as PBSCluster
     from anabranch.clusters.slurm import SlurmCluster as SlurmCluster
     from anabranch.core import policies as cache_policies  # noqa: F401
@@ -62,6 +63,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Future": ("anabranch.core.futures", "Future"),
     "FutureList": ("anabranch.core.futures", "FutureList"),
     "InlineRunner": ("anabranch.runners.inline", "InlineRunner"),
+    "KubernetesCluster": ("anabranch.clusters.kubernetes.cluster", "KubernetesCluster"),
     "PBSCluster": ("anabranch.clusters.pbs", "PBSCluster"),
     "ProcessRunner": ("anabranch.runners.process", "ProcessRunner"),
     "RayRunner": ("anabranch.runners.ray", "RayRunner"),

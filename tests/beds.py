@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,19 +150,48 @@ def kubernetes(kubernetes_bed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     What the test leaves there is deleted with it.
     """
+    with own_namespace(kubernetes_bed, tmp_path, monkeypatch) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def dask_operator_bed() -> Iterator[str]:
+    """The path of a kubeconfig: of a Kubernetes with two nodes, where the Dask operator runs.
+
+    The folder of the bed is that of the file; the cluster that KUBECONFIG names is not taken: nodes are killed here.
+    """
+    if importlib.util.find_spec("dask_kubernetes") is None:
+        pytest.skip("there is no dask_kubernetes: pip install 'anabranch[kubernetes]'")
+    programs = Path(sys.executable).parent
+    base = str(free_ports(20000, 20, 100))
+    options = ("--path", str(programs), "--port-base", base, "--nodes", "2", "--dask-operator", str(programs.parent))
+    for variables in bed("kubernetes", *options):
+        yield variables["KUBECONFIG"]
+
+
+@pytest.fixture
+def dask_operator(dask_operator_bed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """As `kubernetes`, where the Dask operator runs."""
+    with own_namespace(dask_operator_bed, tmp_path, monkeypatch) as name:
+        yield name
+
+
+@contextmanager
+def own_namespace(kubeconfig: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A namespace, and a kubeconfig that names it in KUBECONFIG; both go."""
     import yaml
 
     from anabranch.kubernetes.api import KubernetesApi
     from anabranch.kubernetes.resources import NAMESPACES
 
     name = f"place{next(_prefixes)}-{os.getpid()}"
-    config = yaml.safe_load(Path(kubernetes_bed).read_text())
+    config = yaml.safe_load(Path(kubeconfig).read_text())
     current = next(one for one in config["contexts"] if one["name"] == config["current-context"])
     current["context"]["namespace"] = name
-    own = tmp_path / "kubeconfig"
+    own = folder / "kubeconfig"
     own.write_text(yaml.safe_dump(config))
     own.chmod(0o600)
-    with KubernetesApi(kubeconfig=kubernetes_bed) as api:
+    with KubernetesApi(kubeconfig=kubeconfig) as api:
         api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         monkeypatch.setenv("KUBECONFIG", str(own))
         try:

@@ -10,7 +10,7 @@ import click
 
 from anabranch.cli import tables
 from anabranch.clusters import named, named_file
-from anabranch.clusters.elastic import clusters_folder
+from anabranch.clusters.held import clusters_folder
 from anabranch.clusters.named import NamedCluster
 from anabranch.clusters.queues import KINDS, cluster_class
 from anabranch.core.errors import AnabranchError
@@ -58,7 +58,7 @@ def start(name: str, kind: str | None, jobs: str, dry_run: bool, **options: Any)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if dry_run:
-        click.echo(cluster.job_script(), nl=False)
+        click.echo(cluster.render(), nl=False)
         return
     started = named.start(cluster)
     click.echo(f'{name}: {kind}, {jobs} jobs, at {started.scheduler_address}; runner=DaskRunner(cluster="{name}")')

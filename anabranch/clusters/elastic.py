@@ -1,50 +1,27 @@
-"""The driver's half of an elastic cluster: it starts the process that holds it, and asks it.
+"""Elastic clusters of workers in jobs: the user's face, which all kinds of batch systems share.
 
-    driver --stdin: the thread of life--> holder: scheduler, fleet, queue --> jobs --> workers
-           <--pipe--- {"addresses": [...], "tls": {...}}
-           --TLS: scale, adapt, status-->
-
-The holder ends, and its jobs with it, when the driver closes its stdin or dies. It is a session of its own, so Ctrl-C
-in the terminal reaches the driver alone. A cluster with a name has a holder without that thread: see `named.py`.
+    JobCluster (driver) --held.py--> holder.py: scheduler, fleet, queue --> jobs --> workers
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
-import select
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 import uuid
-import weakref
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from anabranch.clusters import certificates, job_spec
-from anabranch.clusters.asking import ask, security_of
-from anabranch.core.errors import RunnerError
-from anabranch.core.interpreter import program
+from anabranch.clusters import job_spec
+from anabranch.clusters.held import HeldCluster, clusters_folder
 from anabranch.core.option_checks import parse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-START_SECONDS = 60.0
 
-
-class JobCluster:
-    """A Dask cluster whose workers come in jobs: for arguments see `SlurmCluster`, for the contract `core.clusters`."""
-
-    kind = ""
-    pages = ""
-    elastic = True
+class JobCluster(HeldCluster):
+    """A Dask cluster with its workers in jobs: for arguments see `SlurmCluster`, for the contract `core.clusters`."""
 
     def __init__(
         self,
@@ -74,9 +51,7 @@ class JobCluster:
             raise ValueError(f"cores and processes count from 1, processes up to cores: got {cores} and {processes}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise ValueError(f"a cluster's name has letters, digits, - and _, got {name!r}")
-        _bounds(minimum, maximum)
-        self.name = name
-        self._minimum, self._maximum = minimum, maximum
+        super().__init__(name, minimum, maximum)
         self._secure = security
         self._patience = patience
         self._idle = idle
@@ -89,191 +64,19 @@ class JobCluster:
         if not self._spec.memory:
             raise ValueError(f'memory wants the bytes of a job, as "16 GiB", got {memory!r}')
         self._home = Path(home) if home is not None else clusters_folder()
-        self._held: Held | None = None
-        self._starting = threading.Lock()
 
     def __repr__(self) -> str:
         size = f"cores={self._spec.cores}, jobs={self._minimum}..{self._maximum}"
         return f"{type(self).__name__}({self.name!r}, {size})"
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # -- life --------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Start the scheduler, unless it runs; jobs come with the work, or with `minimum` and `scale`."""
-        with self._starting:
-            if self._held is None:
-                self._held = Held(self.options())
-
     def options(self) -> dict[str, Any]:
         """Return what its holder is told; its jobs have a name that no other cluster's have."""
         return {
-            "kind": self.kind, "name": self.name, "spec": asdict(self._spec), "bounds": [self._minimum, self._maximum],
-            "secure": self._secure, "patience": self._patience, "idle": self._idle, "home": str(self._home),
-            "path": sys.path,
+            "holder": self.holder, "kind": self.kind, "name": self.name, "spec": asdict(self._spec),
+            "bounds": [self._minimum, self._maximum], "secure": self._secure, "patience": self._patience,
+            "idle": self._idle, "home": str(self._home), "path": sys.path,
         }  # fmt: skip
-
-    @property
-    def scheduler_address(self) -> str:
-        """Where the scheduler listens; starts it first. Raises RunnerError when it does not come up in time."""
-        return self._up().address
-
-    @property
-    def security(self) -> Any:
-        """The `distributed.Security` of its clients; None for a cluster without encryption."""
-        return security_of(self._up().tls)
-
-    @property
-    def alive(self) -> bool:
-        return self._held is not None and self._held.process.poll() is None
-
-    def close(self, timeout: float = 30.0) -> None:
-        """End scheduler and jobs; what is left of the process after `timeout` seconds is killed. Idempotent."""
-        held, self._held = self._held, None
-        if held is not None:
-            held.end(timeout)
-
-    def _up(self) -> Held:
-        self.start()
-        with self._starting:
-            if self._held is None:
-                raise RunnerError(f"{self!r} was closed")
-            try:
-                self._held.wait(START_SECONDS)
-            except BaseException:
-                self._held.end(0.0)
-                self._held = None
-                raise
-            return self._held
-
-    # -- what is asked of it -----------------------------------------------------------------------
-
-    def scale(self, jobs: int) -> None:
-        """Have so many jobs from now on, whatever there is to do; idle ones go first, and no item is lost."""
-        self.adapt(minimum=jobs, maximum=jobs)
-
-    def adapt(self, *, minimum: int = 0, maximum: int) -> None:
-        """Have as many jobs as the work asks for, between these; raises ValueError unless 0 <= minimum <= maximum."""
-        _bounds(minimum, maximum)
-        self._minimum, self._maximum = minimum, maximum
-        if self._held is not None:
-            self._ask("scale", minimum=minimum, maximum=maximum)
-
-    def status(self) -> dict[str, Any]:
-        """Return what there is: jobs by phase, workers, what was asked for."""
-        return self._ask("status")
-
-    def why(self) -> str:
-        """Return why it has fewer jobs than it wants, in plain words; "" when it has them."""
-        return str(self._ask("status")["why"])
 
     def job_script(self) -> str:
         """Return the script of one job, with an address in the place of the scheduler's; starts nothing."""
-        with _options_file({**self.options(), "render": True}) as path:
-            command = program("anabranch.clusters.holder", path)
-            done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            raise RunnerError(f"no script for {self!r}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-        return done.stdout
-
-    def _ask(self, say: str, **fields: Any) -> dict[str, Any]:
-        held = self._up()
-        return ask(held.address, held.tls, say, **fields)
-
-
-def clusters_folder() -> Path:
-    """Return the folder of clusters: named ones have their file there, all have logs and certificates below it."""
-    return Path(os.environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser().absolute() / "clusters"
-
-
-def _bounds(minimum: int, maximum: int) -> None:
-    if not 0 <= minimum <= maximum or maximum < 1:
-        raise ValueError(f"minimum counts jobs from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
-
-
-@contextlib.contextmanager
-def _options_file(options: dict[str, Any]) -> Any:
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(options, file)
-        file.flush()
-        yield file.name
-
-
-class Held:
-    """The process that holds a cluster, at the other end of its stdin."""
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.address = ""
-        self.tls: dict[str, str] = {}
-        folder = self._folder = Path(options["home"]) / f"{options['name']}-{uuid.uuid4().hex[:8]}"
-        self._file = tempfile.NamedTemporaryFile("w", suffix=".json")  # noqa: SIM115 - it lives until the holder is up
-        self._pipe, there = os.pipe()
-        try:
-            json.dump({**options, "folder": str(folder), "out": there}, self._file)
-            self._file.flush()
-            where = self._places(folder) if options.get("detached") else {"stdin": subprocess.PIPE}
-            self.process = subprocess.Popen(
-                program("anabranch.clusters.holder", self._file.name), pass_fds=[there], start_new_session=True, **where
-            )
-        except BaseException:
-            os.close(self._pipe)
-            raise
-        finally:
-            os.close(there)
-        self._data = b""
-        self._ended = weakref.finalize(self, _let_go, self.process, self._pipe)
-
-    def _places(self, folder: Path) -> dict[str, Any]:
-        """Return where a holder that outlives us reads and writes."""
-        folder.mkdir(mode=0o700, parents=True)
-        log = os.open(folder / "holder.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._log = weakref.finalize(self, os.close, log)
-        return {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-
-    def wait(self, seconds: float) -> None:
-        """Wait until the scheduler is up; raises RunnerError when it does not come."""
-        end = time.monotonic() + seconds
-        while not self.address:
-            ready, _, _ = select.select([self._pipe], [], [], max(0.0, end - time.monotonic()))
-            more = os.read(self._pipe, 65536) if ready else b""
-            self._data += more
-            if not more:
-                why = "did not start" if ready else f"is not up after {seconds:g} s"
-                raise RunnerError(f"the cluster {why}: {self._data.decode() or 'its messages are on stderr'}")
-            if b"\n" in self._data:
-                told = json.loads(self._data.partition(b"\n")[0])
-                if "error" in told:
-                    raise RunnerError(told["error"])
-                self.address, self.tls = told["addresses"][0], told["tls"]
-                self._file.close()
-
-    def leave(self) -> None:
-        """Let go of a holder that outlives us."""
-        self._ended()
-        self._log()
-        self.process.returncode = 0  # ours no more: nobody waits for it
-
-    def end(self, timeout: float) -> None:
-        """Let it end its jobs and itself."""
-        self._file.close()
-        self._ended()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout)
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        certificates.remove(self._folder)  # of a process that was killed
-
-
-def _let_go(process: subprocess.Popen[bytes], pipe: int) -> None:
-    os.close(pipe)
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
+        return self.render()

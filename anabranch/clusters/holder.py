@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import math
 import os
 import random
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.clusters import certificates, job_spec, named_file, queues
 from anabranch.clusters.addresses import address_of, own_addresses
 from anabranch.clusters.asking import security_of
+from anabranch.clusters.holding import hold, listen_for_the_end, tell
 from anabranch.clusters.job_spec import JobSpec
 from anabranch.clusters.scaling import Crew, Fleet
 from anabranch.core.clusters import DEMAND_DOOR, DEMAND_HOLDS, STATUS_DOOR, Demand
@@ -62,33 +61,7 @@ def main(options: dict[str, Any]) -> None:
         tls = certificates.paths(Path(options["home"]) / options["name"]) if options["secure"] else {}
         sys.stdout.write(queues.make_queue(options["kind"], spec, tls).render(f"{spec.name}-1", [PLACEHOLDER]))
         return
-    out = options["out"]
-    level = logging.INFO if options.get("detached") else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        holder = Holder(options)
-    except AnabranchError as error:
-        _tell(out, {"error": str(error)})
-        sys.exit(1)
-    code = 0
-    try:
-        asyncio.run(holder.run())
-    except AnabranchError as error:
-        code = 1
-        log.error("the cluster has ended: %s", error)
-        _tell(out, {"error": str(error)})
-    except Exception as error:
-        code = 1
-        log.exception("the cluster has ended")
-        _tell(out, {"error": f"the cluster cannot be held here: {error}"})
-    sys.stdout.flush()
-    os._exit(code)  # what still listens keeps nothing waiting
-
-
-def _tell(out: int, words: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # the driver has died
-        os.write(out, json.dumps(words).encode() + b"\n")
-        os.close(out)
+    hold(options, Holder)
 
 
 class Holder:
@@ -143,7 +116,7 @@ class Holder:
                 scheduler.handlers[DEMAND_DOOR] = self._on_demand
                 mine = [address_of(interface)] if interface else own_addresses()
                 self._addresses = [f"{protocol}://{one}:{scheduler.port}" for one in mine]
-                self._listen_for_the_end()
+                listen_for_the_end(self._ending, detached=bool(self._options.get("detached")))
                 try:
                     self._say_up()
                 except AnabranchError:  # its name is another's: no job was asked for yet
@@ -153,24 +126,11 @@ class Holder:
                 await self._loop()
                 await self._end()
 
-    def _listen_for_the_end(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ending.set)
-        if not self._options.get("detached"):
-
-            def read() -> None:
-                if not os.read(0, 4096):
-                    loop.remove_reader(0)
-                    self._ending.set()
-
-            loop.add_reader(0, read)
-
     def _say_up(self) -> None:
         words = {"addresses": self._addresses, "tls": self._tls}
         if self._options.get("detached"):
             self._named = named_file.write(Path(self._options["home"]), self._options, words, self._folder)
-        _tell(self._options["out"], words)
+        tell(self._options["out"], words)
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -335,8 +295,9 @@ class Holder:
         ]  # fmt: skip
         return {
             "name": self._spec.name, "kind": self._options["kind"], "addresses": self._addresses, "jobs": jobs,
-            "workers": sum(crew.workers for crew in crews.values()), "minimum": fleet.minimum, "maximum": fleet.maximum,
-            "target": fleet.target, "submitted": fleet.submitted_count, "lost": fleet.lost_count,
+            "workers": sum(crew.workers for crew in crews.values()), "minimum": fleet.wants.minimum,
+            "maximum": fleet.wants.maximum,
+            "target": fleet.wants.target, "submitted": fleet.submitted_count, "lost": fleet.lost_count,
             "trouble": self._trouble, "why": self._why(), "logs": self._spec.logs, "pid": os.getpid(),
         }  # fmt: skip
 
@@ -344,10 +305,10 @@ class Holder:
         if self._trouble:
             return self._trouble
         here = sum(job.state == "running" for job in self.fleet.jobs.values())
-        if here >= self.fleet.target:
+        if here >= self.fleet.wants.target:
             return ""
         reasons = [job.reason for job in self.fleet.jobs.values() if job.state != "running" and job.reason]
-        head = f"{here} of {self.fleet.target} jobs run"
+        head = f"{here} of {self.fleet.wants.target} jobs run"
         return f"{head}: {reasons[0] if reasons else self.fleet.last_end or 'the queue has not said why yet'}"
 
     # -- the end -----------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from anabranch.clusters import certificates, named_file
 from anabranch.clusters.addresses import first_reached
 from anabranch.clusters.asking import ask, security_of
-from anabranch.clusters.elastic import Held, clusters_folder
+from anabranch.clusters.held import Held, clusters_folder
 from anabranch.core.errors import RunnerError
 from anabranch.core.processes import host_name, process_alive
 
 if TYPE_CHECKING:
-    from anabranch.clusters.elastic import JobCluster
+    from anabranch.clusters.held import HeldCluster
 
 REACH_SECONDS = 10.0
 END_SECONDS = 60.0
@@ -97,7 +97,7 @@ class NamedCluster:
         ask(self.scheduler_address, self._tls, "stop")
 
 
-def start(cluster: JobCluster, home: Path | None = None) -> NamedCluster:
+def start(cluster: HeldCluster, home: Path | None = None) -> NamedCluster:
     """Start a cluster that outlives this program, under its name; raises RunnerError when the name is taken."""
     folder = home or clusters_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
-"""How many jobs an elastic cluster has, and which: a state machine without clock, queue or network.
+"""Which jobs an elastic cluster has: a state machine without clock, queue or network. How many: see `wants.py`.
 
-    demand, bounds --target--> how many
     job:  asked --submitted--> queued --first worker--> running --life over, idle--> leaving --> gone
             |refused             |ended, never joined      |workers lost
             +---- bad starts ----+                         +---> gone, and another one is asked for
@@ -17,14 +16,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from anabranch.clusters.wants import IDLE_SECONDS, Wants
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from anabranch.core.clusters import Demand
 
-WORTH_SECONDS = 60.0  # of work for each of its processors: a job with less is not asked for, beside the first
-IDLE_SECONDS = 60.0
-UNSEEN_SECONDS = 5.0  # for a first report to come; an item that takes longer counts as one that takes so much longer
 LOST_SECONDS = 30.0  # without any worker, for a job that had some; a nanny brings its own back sooner
 JOIN_SECONDS = 600.0  # for the first worker, once the job runs
 BURST = 5  # jobs asked for at once
@@ -86,21 +84,6 @@ class Step(NamedTuple):
     must: bool = False
 
 
-def target(demands: Iterable[Demand], cores: int, minimum: int, maximum: int, unseen_seconds: float) -> int:
-    """Return how many jobs of so many cores the work asks for.
-
-    Args:
-        unseen_seconds: what an item of an unseen task takes at least: so long they have been running.
-    """
-    slots = seconds = 0.0
-    for demand in demands:
-        slots += demand.slots
-        seconds += demand.seconds + demand.unseen * unseen_seconds
-    room = math.ceil(slots / cores)
-    worth = math.ceil(seconds / (WORTH_SECONDS * cores))
-    return max(minimum, min(maximum, room, max(worth, 1 if slots else 0)))
-
-
 class Fleet:
     """The jobs of one cluster.
 
@@ -117,34 +100,26 @@ class Fleet:
         leave_after: Callable[[], float] = lambda: math.inf, patience: float = math.inf, idle: float = IDLE_SECONDS,
     ) -> None:  # fmt: skip
         self.jobs: dict[str, Job] = {}  # by name, those that are not gone
-        self.minimum = minimum
-        self.maximum = maximum
+        self.wants = Wants(cores, minimum, maximum, idle)
         self.submitted_count = 0
         self.lost_count = 0  # ended without our doing
         self.last_end = ""  # of a job that never had a worker: why
         self._name = name
-        self._cores = cores
         self._leave_after = leave_after
         self._patience = patience
-        self._idle = idle
         self._number = 0
-        self._wants: list[tuple[float, int]] = []  # targets of the last `idle` seconds
-        self._since: float | None = None  # of these
-        self._told = False  # the user has said how many, and is not made to wait
         self._bucket = float(BURST)
         self._filled: float | None = None
         self._bad = self._silences = 0
         self._not_before = -math.inf
-        self._unseen_since: float | None = None
         self._empty_since: float | None = None
-        self.target = minimum
 
     # -- what is heard -----------------------------------------------------------------------------
 
     def want(self, minimum: int, maximum: int) -> None:
         """Change the bounds; earlier bad starts are forgiven."""
-        self.minimum, self.maximum = minimum, maximum
-        self._told, self._bad, self._not_before = True, 0, -math.inf
+        self.wants.tell(minimum, maximum)
+        self._bad, self._not_before = 0, -math.inf
         self._empty_since = None
 
     def submitted(self, job: Job, id: str) -> None:
@@ -221,18 +196,17 @@ class Fleet:
             crews: the workers that are connected, by the job's name.
         """
         steps = self._follow(now, crews)
-        demands = list(demands)
-        self.target = target(demands, self._cores, self.minimum, self.maximum, self._unseen(now, crews, demands))
-        self._note_target(now)
+        wants = self.wants
+        wants.look(now, demands, any(crew.busy for crew in crews.values()))
         counted = [job for job in self.jobs.values() if job.state != "leaving"]
-        if len(counted) < self.target:
-            steps += self._grow(now, self.target - len(counted))
-        elif len(counted) > self._floor(now):
-            steps += self._shrink(now, counted, len(counted) - self._floor(now), crews)
+        if len(counted) < wants.target:
+            steps += self._grow(now, wants.target - len(counted))
+        elif len(counted) > wants.floor(now):
+            steps += self._shrink(now, counted, len(counted) - wants.floor(now), crews)
         else:
-            self._told = False
+            wants.settled()
         none = not any(crew.workers for crew in crews.values())
-        if not (none and self.target):
+        if not (none and wants.target):
             self._empty_since = None
         elif self._empty_since is None:
             self._empty_since = now
@@ -262,28 +236,6 @@ class Fleet:
                 steps.append(Step("cancel", job, why))
         return steps
 
-    def _unseen(self, now: float, crews: Mapping[str, Crew], demands: Iterable[Demand]) -> float:
-        """Return for how long workers have been busy with tasks of which no item has ended."""
-        if not (any(demand.unseen for demand in demands) and any(crew.busy for crew in crews.values())):
-            self._unseen_since = None
-            return 0.0
-        if self._unseen_since is None:
-            self._unseen_since = now
-        return max(0.0, now - self._unseen_since - UNSEEN_SECONDS)
-
-    def _note_target(self, now: float) -> None:
-        self._since = now if self._since is None else self._since
-        self._wants = [(at, count) for at, count in self._wants if now - at <= self._idle]
-        self._wants.append((now, self.target))
-
-    def _floor(self, now: float) -> int:
-        """Return to how many jobs the cluster may shrink."""
-        if self._told or self.minimum == self.maximum:
-            return self.target
-        if self._since is None or now - self._since < self._idle:
-            return self.maximum
-        return max(count for _, count in self._wants)
-
     def _grow(self, now: float, missing: int) -> list[Step]:
         passed = now - self._filled if self._filled is not None else 0.0
         self._filled, self._bucket = now, min(float(BURST), self._bucket + passed / REFILL_SECONDS)
@@ -305,8 +257,7 @@ class Fleet:
         waiting = [job for job in reversed(counted) if job.state == "queued"]
         running = [job for job in reversed(counted) if job.state == "running" and now >= job.kept]
         idle = [job for job in running if not crews.get(job.name, Crew(0, False)).busy]
-        fixed = self._told or self.minimum == self.maximum
-        busy = [job for job in running if job not in idle] if fixed else []
+        busy = [job for job in running if job not in idle] if self.wants.fixed else []
         steps = []
         for job in [*waiting, *idle, *busy][:over]:
             if job.state == "queued":

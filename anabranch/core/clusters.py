@@ -83,8 +83,8 @@ class ElasticCluster(Cluster, Protocol):
         """Return why it has fewer workers than it wants, in plain words; "" when it has them."""
         ...
 
-    def job_script(self) -> str:
-        """Return what is handed to the infrastructure for one job; starts nothing."""
+    def render(self) -> str:
+        """Return what is handed to the infrastructure: the script of one job, manifests; starts nothing."""
         ...
 
 

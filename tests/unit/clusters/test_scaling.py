@@ -10,14 +10,13 @@ import pytest
 from anabranch.clusters.scaling import (
     BURST,
     HOPELESS,
-    IDLE_SECONDS,
     JOIN_SECONDS,
     LOST_SECONDS,
     Crew,
     Fleet,
     Seen,
-    target,
 )  # fmt: skip
+from anabranch.clusters.wants import IDLE_SECONDS, target
 from anabranch.core.clusters import Demand
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Clusters of Kubernetes pods: Dask over the Dask operator, Ray over KubeRay."""

@@ -1,0 +1,172 @@
+"""Flows on clusters of pods: all results, workers that come and go, pods and nodes that die."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch import DaskRunner, flow, task
+from anabranch.clusters.kubernetes.cluster import KubernetesCluster
+from anabranch.kubernetes.resources import PODS
+from tests.beds import BEDS
+from tests.integration.clusters.conftest import until
+from tests.integration.kubernetes_cluster.conftest import nothing_left, workers
+
+if TYPE_CHECKING:
+    from anabranch.kubernetes.api import KubernetesApi
+
+pytestmark = [pytest.mark.dask, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+
+
+@task
+def plus_one(x: int) -> int:
+    return x + 1
+
+
+@flow
+def total(n: int) -> int:
+    return sum(plus_one.map(range(n)).result())
+
+
+@task
+def gated(x: int, folder: str) -> int:
+    """Ends once the gate is open; a second run of an item leaves a second line."""
+    with open(f"{folder}/{x}", "a") as file:
+        file.write("begun\n")
+    while x < 2 and not os.path.exists(f"{folder}/gate"):
+        time.sleep(0.05)
+    return x
+
+
+@flow
+def all_gated(n: int, folder: str) -> list[int]:
+    return gated.with_options(chunk=1).map(range(n), folder).result()
+
+
+@task
+def large(x: int, folder: str) -> bytes:
+    with open(f"{folder}/{x}", "a") as file:
+        file.write("begun\n")
+    return bytes([x % 256]) * 200_000
+
+
+@task
+def length(block: bytes) -> int:
+    return len(block)
+
+
+def begun(folder: Path) -> dict[int, int]:
+    """How often each item has begun."""
+    return {int(file.name): len(file.read_text().splitlines()) for file in folder.glob("[0-9]*")}
+
+
+def test_ten_thousand_items_on_a_cluster_that_leaves_nothing(api: KubernetesApi, size: dict[str, Any]) -> None:
+    with KubernetesCluster(workers=2, **size) as cluster:
+        assert total.with_options(runner=DaskRunner(cluster))(10_000) == 50_005_000
+        assert cluster.status()["namespace"] == api.namespace
+    nothing_left(api)
+
+
+def test_it_grows_with_the_work_and_shrinks_when_there_is_none(
+    api: KubernetesApi, size: dict[str, Any], tmp_path: Path
+) -> None:
+    """Down to nothing and up again: no item runs twice."""
+    with KubernetesCluster(maximum=3, idle=3.0, **size) as cluster:
+        assert cluster.status()["workers"] == 0
+        done = all_gated.with_options(runner=DaskRunner(cluster)).submit(300, str(tmp_path))
+        until(lambda: cluster.status()["workers"] == 3, "as many workers as it may have")
+        (tmp_path / "gate").touch()
+        assert done.result() == list(range(300))
+        until(lambda: not workers(api) and cluster.status()["workers"] == 0, "no pod without work")
+        again = tmp_path / "again"
+        again.mkdir()
+        (again / "gate").touch()
+        assert all_gated.with_options(runner=DaskRunner(cluster))(5, str(again)) == list(range(5))
+    assert set(begun(tmp_path).values()) == {1}
+
+
+def test_workers_that_are_let_go_finish_what_they_run_and_hand_their_values_on(
+    api: KubernetesApi, size: dict[str, Any], tmp_path: Path
+) -> None:
+    """Down, up and down under load: each item and each value is made once."""
+
+    @flow
+    def kept(cluster: Any) -> list[int]:
+        blocks = large.map(range(40), str(tmp_path))
+        blocks.wait()
+        items = tmp_path / "items"
+        items.mkdir()
+        held = gated.with_options(chunk=1, crash_retries=0).map(range(40), str(items))
+        until(lambda: {"0", "1"} <= {file.name for file in items.iterdir()}, "two workers are in an item")
+        cluster.scale(1)
+        until(lambda: "leaving" in [job["state"] for job in cluster.status()["jobs"]], "workers are to go")
+        (items / "gate").touch()
+        assert held.result() == list(range(40))
+        until(lambda: cluster.status()["workers"] == 1, "one is left")
+        cluster.scale(3)
+        until(lambda: cluster.status()["workers"] == 3, "others have come")
+        cluster.scale(1)
+        until(lambda: cluster.status()["workers"] == 1, "they have gone")
+        return length.map(blocks).result()
+
+    with KubernetesCluster(workers=3, **size) as cluster:
+        until(lambda: cluster.status()["workers"] == 3, "three workers")
+        runner = DaskRunner(cluster)
+        assert kept.with_options(runner=runner, validate_parameters=False)(cluster) == [200_000] * 40
+        assert len(workers(api)) == 1
+    assert set(begun(tmp_path).values()) == {1}, "no value was made again"
+    assert set(begun(tmp_path / "items").values()) == {1}, "no item ran again"
+
+
+def test_a_pod_that_is_deleted_costs_only_what_it_had(api: KubernetesApi, size: dict[str, Any], tmp_path: Path) -> None:
+    with KubernetesCluster(workers=2, **size) as cluster:
+        until(lambda: cluster.status()["workers"] == 2, "two workers")
+        done = all_gated.with_options(runner=DaskRunner(cluster)).submit(40, str(tmp_path))
+        until(lambda: {0, 1} <= begun(tmp_path).keys(), "both are in an item")
+        before = dict(begun(tmp_path))
+        api.delete(PODS, workers(api)[0]["metadata"]["name"], grace=0)
+        (tmp_path / "gate").touch()
+        assert done.result() == list(range(40))
+        again = {item for item, times in begun(tmp_path).items() if times > 1}
+        assert again <= set(before), "only items that had begun, and were not reported"
+        until(lambda: cluster.status()["workers"] == 2, "its Deployment has replaced it")
+    nothing_left(api)
+
+
+@pytest.mark.nightly("a node takes a quarter of a minute to be missed; by day a pod is killed")
+def test_a_node_that_dies_costs_only_what_it_had(
+    api: KubernetesApi, dask_operator_bed: str, size: dict[str, Any], tmp_path: Path
+) -> None:
+    def node(verb: str, name: str) -> None:
+        subprocess.run([BEDS / "kubernetes" / "node", Path(dask_operator_bed).parent, verb, name], check=True)
+
+    def on(name: str) -> list[dict[str, Any]]:
+        return [pod for pod in workers(api) if pod["spec"].get("nodeName") == name]
+
+    # The scheduler keeps to one node, workers are spread over both.
+    spread = {"topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway",
+              "labelSelector": {"matchLabels": {"dask.org/component": "worker"}}}  # fmt: skip
+    at_home = {"spec": {"nodeSelector": {"kubernetes.io/hostname": "node-1"}}}
+    with KubernetesCluster(
+        workers=4, worker_template={"spec": {"topologySpreadConstraints": [spread]}}, scheduler_template=at_home, **size
+    ) as cluster:
+        until(lambda: cluster.status()["workers"] == 4, "four workers")
+        assert on("node-2")
+        done = all_gated.with_options(runner=DaskRunner(cluster)).submit(80, str(tmp_path))
+        until(lambda: {0, 1} <= begun(tmp_path).keys(), "two items are held")
+        before = dict(begun(tmp_path))
+        try:
+            node("kill", "node-2")
+            (tmp_path / "gate").touch()
+            assert done.result() == list(range(80))
+            twice = {item for item, times in begun(tmp_path).items() if times > 1}
+            assert twice <= set(before)
+            until(lambda: cluster.status()["workers"] == 4, "they are replaced on the other node")
+        finally:
+            node("start", "node-2")
+    nothing_left(api, 90.0)

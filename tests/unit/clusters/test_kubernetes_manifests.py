@@ -1,0 +1,167 @@
+"""What is handed to the Dask operator, and what is refused before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from anabranch.clusters.kubernetes import manifests, pod_spec
+from anabranch.clusters.kubernetes.cluster import KubernetesCluster, owners
+from anabranch.clusters.kubernetes.left_behind import is_left, myself
+
+
+def cluster(**more: Any) -> dict[str, Any]:
+    templates = {name: more.pop(name, None) for name in ("worker_template", "scheduler_template")}
+    given = {"image": "team/flows:3", "cpus": 2, "memory": "4 GiB", "gpus": 0, "env": None, "secrets": ()}
+    spec = pod_spec.checked(**{**given, **more}, templates=templates)
+    return manifests.dask_cluster(
+        "fit", "team", spec, replicas=2, idle_timeout=300, holder="{}", start="ab12", owners=[]
+    )
+
+
+def worker(made: dict[str, Any]) -> dict[str, Any]:
+    [container] = made["spec"]["worker"]["spec"]["containers"]
+    return dict(container)
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in container["env"]}
+
+
+def test_the_resource_is_ours_and_ends_when_it_is_left() -> None:
+    made = cluster()
+    assert made["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "anabranch"
+    assert made["spec"]["idleTimeout"] == 300
+    assert made["spec"]["worker"]["replicas"] == 2
+    assert made["spec"]["scheduler"]["service"]["type"] == "ClusterIP"
+
+
+def test_a_worker_has_its_share_and_the_name_that_the_operator_gives() -> None:
+    one = worker(cluster(gpus=1))
+    assert one["resources"] == {
+        "requests": {"cpu": "2", "memory": "4096Mi", "nvidia.com/gpu": "1"},
+        "limits": {"memory": "4096Mi", "nvidia.com/gpu": "1"},
+    }
+    words = " ".join(one["args"])
+    assert "--name $(DASK_WORKER_NAME) --nthreads 2 --nworkers 1" in words
+    assert "--resources gpus=1" in words
+    assert f"--memory-limit {int(0.9 * (4 << 30))}" in words
+    assert environment(one)["DASK_SCHEDULER_ADDRESS"] == "tcp://fit-scheduler.team.svc:8786", "any domain"
+
+
+@pytest.mark.parametrize("part", ["scheduler", "worker"])
+def test_pods_have_no_rights_are_not_evicted_and_leave_a_lost_node_soon(part: str) -> None:
+    made = cluster()["spec"][part]
+    assert made["metadata"]["annotations"] == {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "karpenter.sh/do-not-disrupt": "true",
+    }
+    assert made["spec"]["automountServiceAccountToken"] is False
+    assert {one["tolerationSeconds"] for one in made["spec"]["tolerations"]} == {30}
+    [container] = made["spec"]["containers"]
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def test_own_tolerations_of_lost_nodes_stand_before_ours() -> None:
+    own = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 2}
+    keys = [one["key"] for one in cluster(tolerations=[own])["spec"]["worker"]["spec"]["tolerations"]]
+    assert sorted(keys) == ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]
+
+
+def test_on_spot_are_workers_alone() -> None:
+    made = cluster(spot=True)["spec"]
+
+    def terms(part: str) -> list[dict[str, Any]]:
+        affinity = made[part]["spec"]["affinity"]["nodeAffinity"]
+        found = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        return [one for term in found for one in term["matchExpressions"]]
+
+    assert {one["operator"] for one in terms("worker")} == {"In"}
+    assert {one["operator"] for one in terms("scheduler")} == {"NotIn"}
+    assert len(terms("worker")) == len(terms("scheduler")) == len(pod_spec.SPOT)
+    assert "affinity" not in cluster()["spec"]["worker"]["spec"]
+
+
+def test_variables_and_secrets_reach_both_kinds_of_pods() -> None:
+    made = cluster(env={"MODE": "fast", "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "True"}, secrets=["keys"])
+    for part in ("scheduler", "worker"):
+        [container] = made["spec"][part]["spec"]["containers"]
+        assert environment(container)["MODE"] == "fast"
+        assert environment(container)["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] == "True", "the user's word"
+        assert container["envFrom"] == [{"secretRef": {"name": "keys"}}]
+
+
+def test_a_template_is_laid_over_the_pod() -> None:
+    template = {
+        "metadata": {"labels": {"team": "blue"}, "annotations": {"karpenter.sh/do-not-disrupt": None}},
+        "spec": {
+            "serviceAccountName": "reader",
+            "volumes": [{"name": "data", "emptyDir": {}}],
+            "containers": [
+                {"volumeMounts": [{"name": "data", "mountPath": "/data"}], "args": ["run-worker"],
+                 "resources": {"limits": {"cpu": "3"}}},
+                {"name": "beside", "image": "logs"},
+            ],
+        },
+    }  # fmt: skip
+    made = cluster(worker_template=template)["spec"]["worker"]
+    assert made["metadata"]["labels"] == {"team": "blue"}
+    assert list(made["metadata"]["annotations"]) == ["cluster-autoscaler.kubernetes.io/safe-to-evict"]
+    assert made["spec"]["serviceAccountName"] == "reader"
+    ours, beside = made["spec"]["containers"]
+    assert (ours["name"], ours["image"], ours["args"]) == ("worker", "team/flows:3", ["run-worker"])
+    assert ours["resources"]["limits"] == {"memory": "4096Mi", "cpu": "3"}
+    assert beside == {"name": "beside", "image": "logs"}
+    assert len(cluster()["spec"]["worker"]["spec"]["containers"]) == 1, "ours is as it was"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"image": ""}, "image names a container image"),
+        ({"cpus": 0}, "cpus are above 0"),
+        ({"memory": "much"}, "wants a size"),
+        ({"memory": 0}, "memory wants the bytes"),
+        ({"gpus": -1}, "gpus count from 0"),
+        ({"env": {"A-B": "x"}}, "env wants names of variables"),
+        ({"env": {"A": 1}}, "env wants names of variables and texts"),
+        ({"secrets": "keys"}, r"\['keys'\]"),
+        ({"worker_template": {"containers": []}}, "worker_template has a pod's metadata and spec, and no containers"),
+        ({"name": "Jane.Doe"}, "'jane-doe-[0-9a-f]{8}' would do"),
+        ({"name": "9lives"}, "a letter first"),
+        ({"name": "x" * 54}, "at most 53"),
+        ({"idle_timeout": 0}, "idle_timeout is 30 s at least"),
+        ({"minimum": 5, "maximum": 2}, "minimum counts"),
+        ({"workers": 0}, "minimum counts"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        KubernetesCluster(**{"image": "team/flows:3", **options})
+
+
+def test_a_cluster_belongs_to_the_job_of_its_driver() -> None:
+    [owner] = owners({"ANABRANCH_JOB_NAME": "run-7", "ANABRANCH_JOB_UID": "u-1"})
+    assert owner == {"apiVersion": "batch/v1", "kind": "Job", "name": "run-7", "uid": "u-1"}
+    assert owners({"ANABRANCH_JOB_NAME": "run-7"}) == []
+
+
+def test_amounts_are_written_as_kubernetes_reads_them() -> None:
+    assert [pod_spec.cpu_text(one) for one in (1.0, 0.5, 2.25)] == ["1", "500m", "2250m"]
+    assert [pod_spec.memory_text(one) for one in (1 << 30, 1_000_000_000)] == ["1024Mi", "1000000000"]
+
+
+def test_a_cluster_is_left_behind_where_its_holder_of_this_machine_is_gone() -> None:
+    import json
+
+    me = myself()
+
+    def left(**changed: Any) -> bool:
+        return is_left({"annotations": {manifests.HOLDER: json.dumps({**me, **changed})}}, me["host"])
+
+    assert not left(), "this very process"
+    assert left(started=me["started"] - 1000.0), "another process has the number"
+    assert not left(host="elsewhere", started=0.0)
+    assert not left(user="another", started=0.0)
+    assert not is_left({}, me["host"])

@@ -26,7 +26,8 @@ class Settings:
     home: Path = Path("~/.anabranch")
     runner: str = "thread"
     records: str = ""  # path of the record, or a PostgreSQL address (postgresql://user@host/db); empty: home/records.db
-    records_shared: str = "auto"  # whether the path is on a network file system: auto (look), true or false
+    records_shared: str = "auto"  # whether the path is on a network file system: auto (look), true, false; node: it is,
+    # and this program's own file is to lie on the node's disk, with a copy there
     retention_days: float = 90.0  # runs that ended longer ago are deleted; 0 keeps all
     results: str = ""  # folder or fsspec address (s3://bucket/prefix) of the result store; empty: home/results
     log_level: str = "INFO"
@@ -78,8 +79,8 @@ def parse(name: str, text: Any, where: str) -> Any:
         raise ConfigurationError(f"{where}: setting {name!r} counts {unit} from 0, got {text!r}")
     if name == "records_shared":
         value = str(value).strip().lower()
-        if value not in ("auto", "true", "false"):
-            raise ConfigurationError(f"{where}: setting {name!r} wants auto, true or false, got {text!r}")
+        if value not in ("auto", "true", "false", "node"):
+            raise ConfigurationError(f"{where}: setting {name!r} wants auto, true, false or node, got {text!r}")
     if name == "log_level" and str(value).upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
         raise ConfigurationError(f"{where}: log_level wants DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text!r}")
     return value

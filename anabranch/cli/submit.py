@@ -166,7 +166,7 @@ def start(launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: d
     file.write(job.folder)
     resumed.keep_parameters(session, row.id, given, asked=True)
     session.write([row, TransitionRow(row.id, -1, 0, row.state, row.state_name, "", row.created)])
-    session.flush_records()  # the job may begin at once, and looks for its run
+    session.records.publish(30.0)  # the job may begin at once, on another machine, and looks for its run
     try:
         reference = launcher.start(job)
     except BaseException as error:

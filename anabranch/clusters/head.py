@@ -33,7 +33,8 @@ from anabranch.clusters.rendezvous import Rendezvous, both_show, new_certificate
 from anabranch.clusters.scratch import scratch
 from anabranch.clusters.shares import RAY
 from anabranch.core.errors import AnabranchError, RunnerError
-from anabranch.core.job_steps import SHARED, outside, step_environment
+from anabranch.core.job_steps import SHARED, step_environment
+from anabranch.core.node_folders import outside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

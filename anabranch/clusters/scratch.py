@@ -9,8 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import RunnerError
-from anabranch.core.job_steps import SCRATCH, outside
-from anabranch.core.network_files import shared
+from anabranch.core.node_folders import SCRATCH, node_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +36,9 @@ def scratch(name: str, *, short: bool = False) -> Iterator[str]:
 
 
 def _made(name: str, short: bool) -> str:
-    places = [outside(os.environ.get("TMPDIR", "")), "/tmp", "/var/tmp", "/dev/shm"]
     tried = []
-    for place in dict.fromkeys(places):
-        fits = place and not (short and len(os.fsencode(place)) + len(SCRATCH) + len(name) + 10 > SOCKET_ROOT)
-        if not fits or shared(place):
+    for place in node_folders():
+        if short and len(os.fsencode(place)) + len(SCRATCH) + len(name) + 10 > SOCKET_ROOT:
             continue
         try:
             return tempfile.mkdtemp(prefix=f"{SCRATCH}{name}-", dir=place)

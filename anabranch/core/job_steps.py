@@ -6,10 +6,10 @@ options that are given here, and the step is refused, has the wrong size, or wai
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core.errors import LaunchError
+from anabranch.core.node_folders import outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 SRUN, ITSELF = "srun", "itself"
 MPI = ("mpirun", "mpiexec")
 STARTERS = (SRUN, *MPI, ITSELF)
-SCRATCH = "ab-"  # how names of our folders for one node begin
 SHARED = "ANABRANCH_SHARED_STEP"  # the job, in a step of our own in it whose processors other steps may have
 # A step that is told its size would take these for a second, different answer; the binding is that of the script's.
 _SIZES = (
@@ -130,13 +129,6 @@ def rank_environment(env: Mapping[str, str], step: Step, given: Mapping[str, str
     if step.starter == SRUN and "TMPDIR" in kept:
         kept["TMPDIR"] = outside(kept["TMPDIR"])
     return {**kept, "OMP_NUM_THREADS": str(step.cpus), **given}
-
-
-def outside(folder: str) -> str:
-    """Return where the batch system lets a job put such files: a folder made here is in $TMPDIR of what is started."""
-    while os.path.basename(folder).startswith(SCRATCH):
-        folder = os.path.dirname(folder)
-    return folder
 
 
 def told_end(step: Step, code: int, lines: Sequence[str]) -> str:

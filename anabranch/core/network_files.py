@@ -1,9 +1,16 @@
-"""The test whether a folder lies on a file system that several machines may share."""
+"""The tests whether a folder lies on a file system that several machines may share, and whether locks work there."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SHARED = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fhgfs", "gfs2", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "ocfs2",
@@ -11,6 +18,8 @@ _SHARED = {
 }  # fmt: skip
 # FUSE file systems of these kinds are this machine's own.
 _OWN_FUSE = {"fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.encfs", "fuse.portal", "fuse.lxcfs"}
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 def shared(folder: str | os.PathLike[str], mounts: str = "/proc/self/mountinfo") -> bool:
@@ -25,6 +34,22 @@ def shared(folder: str | os.PathLike[str], mounts: str = "/proc/self/mountinfo")
         place = os.path.dirname(place)
     kind = kinds.get(place, "")
     return kind in _SHARED or (kind.startswith("fuse.") and kind not in _OWN_FUSE)
+
+
+def locks(folder: str | os.PathLike[str], lock: Callable[[Any, int], object] = fcntl.lockf) -> bool:
+    """Return whether files in `folder`, or its future place, can be locked; True where that is not known.
+
+    Lustre that is mounted without `flock`, and some other parallel file systems, refuse all locks.
+    """
+    place = os.path.realpath(folder)
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _NO_LOCKS
+    return True
 
 
 def _mount(line: str) -> tuple[str, str]:

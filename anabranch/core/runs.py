@@ -212,6 +212,10 @@ class Records(Protocol):
         """Wait until all rows appended before are committed; False after `timeout`."""
         ...
 
+    def publish(self, timeout: float | None = None) -> bool:
+        """Wait until programs on other machines can see all rows appended before; False where they cannot."""
+        ...
+
     def close(self) -> None: ...
 
     def flow_runs(self, *, limit: int = 50, state: str | None = None, flow: str | None = None) -> list[FlowRunRow]:

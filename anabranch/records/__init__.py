@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import ConfigurationError
+from anabranch.core.network_files import locks
 from anabranch.core.network_files import shared as on_network
 from anabranch.core.secrets import without_login
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from anabranch.records.union import UnionRecords
 
 _POSTGRES = ("postgresql", "postgres")
+FILE, FOLDER, NODE = "file", "folder", "node"
 
 
 def open_records(
@@ -25,7 +27,8 @@ def open_records(
 
     Args:
         where: the path of a SQLite file, or an address such as "postgresql://user@host/database".
-        shared: whether the path lies on a network file system: "auto" (look), "true" or "false".
+        shared: whether the path lies on a network file system: "auto" (look), "true" or "false"; "node": it does, and
+            this driver's own file is to lie on its node, with a copy there.
         retention_days: runs that ended longer ago are deleted now and then; 0 keeps all.
 
     Raises:
@@ -44,10 +47,11 @@ def open_records(
             "postgresql://user@host/database"
         )
     path = Path(where).expanduser().absolute()
-    if _in_folder(path, shared):
+    kind = _kind(path, shared)
+    if kind != FILE:
         from anabranch.records.union import UnionRecords
 
-        return UnionRecords(folder_of(path), retention_days=retention_days)
+        return UnionRecords(folder_of(path), node=kind == NODE, retention_days=retention_days)
     from anabranch.records.sqlite import SqliteRecords
 
     return SqliteRecords(path, retention_days=retention_days)
@@ -58,7 +62,7 @@ def recorded(where: str | os.PathLike[str], *, shared: str = "auto") -> bool:
     if _scheme(where):
         return True
     path = Path(where).expanduser().absolute()
-    return (folder_of(path) if _in_folder(path, shared) else path).exists()
+    return (path if _kind(path, shared) == FILE else folder_of(path)).exists()
 
 
 def place_said(where: str | os.PathLike[str], *, shared: str = "auto") -> str:
@@ -66,9 +70,11 @@ def place_said(where: str | os.PathLike[str], *, shared: str = "auto") -> str:
     if _scheme(where):
         return without_login(str(where))
     path = Path(where).expanduser().absolute()
-    if _in_folder(path, shared):
-        return f"{folder_of(path)} (a network file system: a file for each driver)"
-    return f"{path} (on this machine alone)"
+    return {
+        FILE: f"{path} (on this machine alone)",
+        FOLDER: f"{folder_of(path)} (a network file system: a file for each driver)",
+        NODE: f"{folder_of(path)} (copies, every few seconds, of the files that drivers have on their nodes)",
+    }[_kind(path, shared)]
 
 
 def folder_of(path: Path) -> Path:
@@ -80,5 +86,8 @@ def _scheme(where: str | os.PathLike[str]) -> str:
     return str(where).partition("://")[0].lower() if "://" in str(where) else ""
 
 
-def _in_folder(path: Path, shared: str) -> bool:
-    return on_network(path.parent) if shared == "auto" else shared == "true"
+def _kind(path: Path, shared: str) -> str:
+    """Return how the record at a path is kept: FILE, FOLDER or NODE. Where files cannot be locked, only NODE works."""
+    if shared == "auto":
+        return FILE if not on_network(path.parent) else FOLDER if locks(path.parent) else NODE
+    return {"true": FOLDER, "node": NODE}.get(shared, FILE)

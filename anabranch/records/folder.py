@@ -120,6 +120,7 @@ def write(folder: Path, run: str, kind: str, values: Mapping[str, Any], token: i
     path = place(folder, run, kind, token)
     data = json.dumps(values).encode()
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a record on its node may not have made it yet
         if kind == CLAIM:
             _make(path, data)
             return

@@ -72,6 +72,10 @@ class MemoryRecords:
             raise RecordsError("the records belong to the process that forked this one")
         return True
 
+    def publish(self, timeout: float | None = None) -> bool:
+        """Return True: no other program can see it."""
+        return self.flush(timeout)
+
     def close(self, timeout: float | None = None) -> None:
         """Take no more rows; the present ones can still be read."""
         self._closed = True

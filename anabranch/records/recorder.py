@@ -72,6 +72,10 @@ class Recorder(Reader):
         """Wait until all rows appended before are committed; False after `timeout`."""
         return self._writer.flush(timeout)
 
+    def publish(self, timeout: float | None = None) -> bool:
+        """Do as `flush`, for programs on other machines too: what is committed here, they see."""
+        return self._writer.flush(timeout)
+
     def close(self, timeout: float | None = None) -> None:
         """Commit the appended rows, seal blobs, and end the writing thread.
 

@@ -90,7 +90,7 @@ class SqliteFile:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def damage(self) -> list[str]:
-        with opened(self.path) as connection:
+        with self.opened() as connection:
             found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
         return [] if found == ["ok"] else found
 

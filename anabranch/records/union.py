@@ -11,6 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core import forks
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError
 from anabranch.core.runs import TransitionRow
@@ -19,9 +20,9 @@ from anabranch.records.drivers import Driver, taken
 from anabranch.records.folder import CANCEL, CLAIM, CRASH, Claimant, Crash, DriverFile, Notes
 from anabranch.records.folder_retention import FolderRetention, old_in, sweep_folder
 from anabranch.records.memory_limits import NoLimits
+from anabranch.records.node_file import Carrying, NodeFile, file_at
 from anabranch.records.reader import Failed, Failures, Parts, Reader, grouped
 from anabranch.records.recorder import OPEN_JSON, Recorder
-from anabranch.records.sqlite_file import SqliteFile, prepare
 from anabranch.records.upkeep import Problem, Sizes, check, places
 from anabranch.records.views import OPEN, StateFilter, Stored, counted, page, state_name, summed
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import Clock
     from anabranch.core.runs import FlowRunRow, ItemRow, ItemView, LogRow, MapRow, ReasonCount, Row, StoredRow
+    from anabranch.records.writer import Tidying
 
 _FAILING = ("FAILED", "CRASHED")
 
@@ -45,19 +47,25 @@ class UnionRecords:
 
     Args:
         path: the folder.
+        node: whether this driver's file lies on its node's disk, with a copy in the folder (records/node_file.py).
         clock, commit_interval, retention_days: as of `Recorder`.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, clock: Clock = SYSTEM, commit_interval: float = 0.05,
+        self, path: str | os.PathLike[str], *, node: bool = False, clock: Clock = SYSTEM, commit_interval: float = 0.05,
         retention_days: float = 0.0,
     ) -> None:  # fmt: skip
         self.path = Path(path).expanduser().absolute()
         self._clock = clock
         self._readers: dict[Path, Reader] = {}
         self.limits = NoLimits(clock)
-        tidying = FolderRetention(self, retention_days, clock) if retention_days else None
-        self._own = Recorder(DriverFile(self.path), clock=clock, commit_interval=commit_interval, tidying=tidying)
+        tidying: Tidying | None = FolderRetention(self, retention_days, clock) if retention_days else None
+        self._file = NodeFile(self.path) if node else DriverFile(self.path)
+        self._carrying = Carrying(self._file, tidying) if isinstance(self._file, NodeFile) else None
+        self._copied = forks.mark()
+        self._own = Recorder(
+            self._file, clock=clock, commit_interval=commit_interval, tidying=self._carrying or tidying
+        )
 
     # -- this driver's own file ------------------------------------------------------------------
 
@@ -74,9 +82,15 @@ class UnionRecords:
         """As of `Recorder`."""
         return self._own.flush(timeout)
 
-    def close(self, timeout: float | None = None) -> None:
+    def publish(self, timeout: float | None = None) -> bool:
         """As of `Recorder`."""
+        return self._own.flush(timeout) and (self._carrying is None or self._carrying.carry())
+
+    def close(self, timeout: float | None = None) -> None:
+        """As of `Recorder`; a record on this node is taken home, and stays where it is if that fails."""
         self._own.close(timeout)
+        if self._carrying is not None and not self._copied:
+            self._carrying.close()
 
     def taken_over(self, flow_runs: Sequence[str]) -> set[str]:
         """Return those of this driver's runs that another driver has taken over."""
@@ -87,16 +101,23 @@ class UnionRecords:
     def readers(self) -> list[Reader]:
         """Return a reader of each driver's file, by name. Raises RecordsError for a file of a newer anabranch."""
         found = []
-        for path in sorted(self.path.glob("*.db")):
+        for path in self._paths():
             if path not in self._readers:
                 try:
-                    prepare(path, wal=False, make=False)  # a file of an older anabranch lacks columns that queries need
+                    database = file_at(path)
                 except RecordsError:
                     if path.exists():
                         raise
                     continue  # another process has just deleted it
-                self._readers[path] = Reader(SqliteFile(path))
+                self._readers[path] = Reader(database)
             found.append(self._readers[path])
+        return found
+
+    def _paths(self) -> list[Path]:
+        """Return the files of all drivers: of this one that on its node, and not the copy."""
+        found = sorted(self.path.glob("*.db"))
+        if isinstance(self._file, NodeFile) and self._file.path.exists():
+            return [*(path for path in found if path != self._file.copy), self._file.path]
         return found
 
     def _ask(self, query: str, *values: Any) -> list[tuple[Reader, Any]]:

@@ -241,7 +241,7 @@ class Gate:
         return {int(f.name.removeprefix("ran-")) for f in self.folder.glob("ran-*")}
 
 
-@pytest.fixture(params=["sqlite", "memory", "union", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(params=["sqlite", "memory", "union", "node", pytest.param("postgres", marks=pytest.mark.postgres)])
 def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
     made: Records
     match request.param:
@@ -249,6 +249,8 @@ def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]
             made = SqliteRecords(tmp_path / "runs.db", clock=FixedClock())
         case "union":
             made = UnionRecords(tmp_path / "runs.db.d", clock=FixedClock())
+        case "node":
+            made = UnionRecords(tmp_path / "runs.db.d", node=True, clock=FixedClock())
         case "postgres":
             address = request.getfixturevalue("postgres_address")
             postgres = importlib.import_module("anabranch.records.postgres")

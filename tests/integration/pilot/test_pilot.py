@@ -228,6 +228,23 @@ def test_where_several_machines_share_the_record_each_driver_has_a_file(jobs: Jo
     assert [file.suffix for file in (jobs.home / "records.db.d").iterdir()] == [".db"]
 
 
+def test_a_record_on_the_node_is_home_when_the_job_starts_again(jobs: Jobs) -> None:
+    """Requeued in the middle: what had ended is known from the copy, and is not run again."""
+    folder, gate = jobs.folder / "noted", jobs.folder / "gate"
+    folder.mkdir()
+    words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out"]
+    line = jobs.pilot("gated", *words, "--runner", "process")
+    job = jobs.submit(line, "--ntasks=1", "--requeue", before="export ANABRANCH_RECORDS_SHARED=node")
+    until(lambda: len(list(folder.iterdir())) > 50, jobs.log, job)
+    requeue(jobs, job)
+    gate.touch()
+    jobs.completed(job)
+    assert (jobs.folder / "out").read_text() == str(sum(range(100)))
+    assert [x for x in range(40) if len((folder / str(x)).read_text().split()) > 1] == [], jobs.log(job)
+    assert f"record: {jobs.home}/records.db.d (copies, every few seconds, of the files that drivers" in jobs.log(job)
+    assert [file.name.endswith(".copy.db") for file in (jobs.home / "records.db.d").glob("*.db")] == [True, True]
+
+
 def test_processors_that_the_kernel_withholds_are_not_used(jobs: Jobs) -> None:
     """Slurm's count is that of the node; the process may use one."""
     job = jobs.submit(pilot(jobs), "--ntasks=4", before="taskset -p -c 0 $$ > /dev/null")

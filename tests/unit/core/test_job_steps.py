@@ -10,12 +10,12 @@ from anabranch.core.job_steps import (
     SHARED,
     SRUN,
     Step,
-    outside,
     rank_environment,
     shares,
     starter_of,
     told_end,
 )
+from anabranch.core.node_folders import outside
 
 JOB = {"SLURM_JOB_ID": "7"}
 

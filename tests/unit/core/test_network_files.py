@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.core.network_files import shared
+from anabranch.core.network_files import locks, shared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,3 +45,20 @@ def test_by_the_mount_that_a_folder_is_on(tmp_path: Path, folder: str, expected:
 def test_where_nobody_tells(tmp_path: Path) -> None:
     assert shared(tmp_path, str(tmp_path / "none")) is False
     assert shared(tmp_path) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, True), (errno.ENOSYS, False), (errno.ENOLCK, False), (errno.EOPNOTSUPP, False),
+        (errno.EINTR, True),  # says nothing about locks
+    ],
+)  # fmt: skip
+def test_by_the_answer_to_a_lock(tmp_path: Path, error: int | None, expected: bool) -> None:
+    def lock(file: object, how: int) -> None:
+        if error is not None:
+            raise OSError(error, "no")
+
+    assert locks(tmp_path / "not" / "yet", lock) is expected
+    assert locks(tmp_path)
+    assert list(tmp_path.iterdir()) == []

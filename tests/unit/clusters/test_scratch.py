@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.clusters import scratch as module
 from anabranch.clusters.scratch import SOCKET_ROOT, scratch
+from anabranch.core import node_folders
 from anabranch.core.errors import RunnerError
 
 
@@ -33,7 +33,7 @@ def test_a_program_started_by_another_takes_the_jobs_folder(tmp_path: Path, monk
 
 def test_a_network_file_system_is_no_place_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(module, "shared", lambda place: place == str(tmp_path))
+    monkeypatch.setattr(node_folders, "shared", lambda place: place == str(tmp_path))
     with scratch("7.0") as folder:
         assert not folder.startswith(str(tmp_path))
 

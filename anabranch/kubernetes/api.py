@@ -62,7 +62,7 @@ class KubernetesApi:
     @property
     def namespace(self) -> str:
         """The namespace that questions go to unless they name another. Raises KubernetesError."""
-        if not self.transport.namespace:
+        if not self.transport.server:
             self.transport.run(self._placed(Asked("get", NAMESPACES)))
         return self.transport.namespace
 
@@ -70,6 +70,16 @@ class KubernetesApi:
     def server(self) -> str:
         """The server's address; "" until the first question."""
         return self.transport.server
+
+    @property
+    def context(self) -> str:
+        """The name of the kubeconfig's context; "" for the service account of a pod. Raises KubernetesError."""
+        return self.transport.context if self.namespace else ""
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Major and minor version of the server; empty where it does not tell. Raises KubernetesError."""
+        return self.transport.version if self.namespace else ()
 
     # -- questions -------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import ssl
 import tempfile
 import threading
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from anabranch.kubernetes.login import Login
 
-CONNECT = 10.0  # seconds until a connection stands
+CONNECT = 5.0  # seconds until a connection stands
 TOKEN_HOLDS = 60.0  # seconds; a pod's token is renewed in its file
 
 
@@ -52,6 +53,8 @@ class Transport:
     Attributes:
         server: the address, once connected.
         namespace: the one that requests go to unless they name another, once connected.
+        context: of the kubeconfig; "": the login is a pod's.
+        version: major and minor, of the server; empty: it has not told.
     """
 
     def __init__(self, login: Login) -> None:
@@ -59,6 +62,8 @@ class Transport:
 
         self.server = ""
         self.namespace = login.namespace
+        self.context = login.context
+        self.version: tuple[int, ...] = ()
         self._login = login
         self._api: Any = None
         self._read = 0.0  # when the login was read
@@ -179,9 +184,11 @@ class Transport:
         self._taken(api.auth)
         self.server = str(api.auth.server)
         self.namespace = login.namespace or _namespace(login, api.auth)
+        self.context = str(api.auth.active_context or "")
         with _no_answer(CONNECT):  # makes the session: two that are made at once would leave one open
-            async with api.call_api(base="/version", version="", raise_for_status=False, timeout=CONNECT):
+            async with api.call_api(base="/version", version="", raise_for_status=False, timeout=CONNECT) as response:
                 _drop_copies(api.auth)
+                self.version = _version(_body(response.text))
         return api
 
     async def _leave(self) -> None:
@@ -238,6 +245,12 @@ def _body(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _version(body: Any) -> tuple[int, ...]:
+    """Return the numbers of "v1.33.1-eks-123": (1, 33)."""
+    found = re.match(r"v?(\d+)\.(\d+)", str(body.get("gitVersion", "")) if isinstance(body, dict) else "")
+    return (int(found[1]), int(found[2])) if found else ()
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,18 +1,21 @@
-"""What every launcher promises, on each of them: a child of this machine, and real Slurm."""
+"""What every launcher promises, on each of them: a child of this machine, real Slurm, a real Kubernetes."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import shutil
+import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Job, Phase
+from anabranch.launch.kubernetes import KubernetesLauncher
 from anabranch.launch.process import ProcessLauncher
 from anabranch.launch.slurm import SlurmLauncher
 
@@ -24,22 +27,34 @@ if TYPE_CHECKING:
 
 DEADLINE = 50.0  # seconds; a queue on a busy machine takes its time
 ASK = 0.3  # seconds between questions: the bed is ours alone
+IMAGE = ("image=any",)  # pods of the bed are processes
 _numbers = itertools.count()
 
 
-@pytest.fixture(params=["process", pytest.param("slurm", marks=pytest.mark.slurm)])
-def launcher(request: pytest.FixtureRequest) -> Launcher:
+BEDS = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("slurm", "kubernetes")]
+
+
+@pytest.fixture(params=["process", *BEDS])
+def launcher(request: pytest.FixtureRequest) -> Iterator[Launcher]:
     if request.param == "process":
-        return ProcessLauncher()
-    request.getfixturevalue("slurm")
-    return SlurmLauncher()
+        yield ProcessLauncher()
+        return
+    request.getfixturevalue(request.param)
+    if request.param == "slurm":
+        yield SlurmLauncher()
+        return
+    launcher = KubernetesLauncher()
+    yield launcher
+    launcher.close()
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Callable[..., Job]:
+def job(launcher: Launcher, tmp_path: Path) -> Callable[..., Job]:
     """Make a job that runs a line of shell; a working folder of its own is there, and a folder for the job is not."""
 
     def made(line: str, **given: Any) -> Job:
+        if launcher.kind == "kubernetes":
+            given.setdefault("options", IMAGE)
         name = given.pop("name", f"job-{os.getpid()}-{next(_numbers)}")
         cwd = tmp_path / "work"
         cwd.mkdir(exist_ok=True)
@@ -87,7 +102,8 @@ def test_what_is_shown_is_what_is_handed_over_and_starts_nothing(launcher: Launc
     one = job("exit 0")
     text = launcher.render(one)
     assert not one.folder.exists()
-    assert text.splitlines()[-1] == "exec /bin/sh -c 'exit 0'"
+    last = [line.strip() for line in text.splitlines() if "exec" in line]
+    assert last == ["exec /bin/sh -c 'exit 0'"]
     started(one)
     assert (one.folder / "script").read_text() == text
 
@@ -100,7 +116,7 @@ def test_an_exit_code_is_told_with_the_last_lines(launcher: Launcher, job: Any, 
 
 def test_a_command_that_is_missing(launcher: Launcher, job: Any, started: Any) -> None:
     one = job("")
-    reference = started(Job(one.name, ("/no/such/python", "-m", "anabranch"), one.folder, one.cwd))
+    reference = started(replace(one, command=("/no/such/python", "-m", "anabranch")))
     seen = ended(launcher, reference)
     assert seen[:3] == (Phase.ENDED, "exit 127: the command was not found", 127)
     assert "/no/such/python" in seen.last[-1]
@@ -119,7 +135,8 @@ def test_a_working_folder_that_is_missing_ends_the_job_before_its_command(
 
 def test_a_killed_job_tells_its_signal(launcher: Launcher, job: Any, started: Any) -> None:
     seen = ended(launcher, started(job("echo here; kill -9 $$")))
-    assert seen[:3] == (Phase.ENDED, "killed by signal 9 (SIGKILL)", -9)
+    assert (seen.phase, seen.code) == (Phase.ENDED, -9)
+    assert seen.reason.startswith("killed by signal 9 (SIGKILL)")
     assert list(seen.last) == ["here"]
 
 
@@ -142,7 +159,7 @@ def test_a_job_is_seen_while_it_runs_and_ends_when_it_is_cancelled(
         f"print('up', flush=True)\nopen({str(gate)!r}).read()"
     )
     one = job("")
-    reference = started(Job(one.name, (sys.executable, "-c", python), one.folder, one.cwd))
+    reference = started(replace(one, command=(sys.executable, "-c", python)))
     until = time.monotonic() + DEADLINE
     while "up" not in launcher.logs(reference):
         assert time.monotonic() < until
@@ -150,7 +167,7 @@ def test_a_job_is_seen_while_it_runs_and_ends_when_it_is_cancelled(
     assert when(launcher, reference, Phase.RUNNING) == (Phase.RUNNING, "", None, (), 0)
     launcher.cancel(reference)
     seen = ended(launcher, reference)
-    assert seen.phase is Phase.ENDED
+    assert (seen.phase is Phase.ENDED) is (launcher.kind != "kubernetes")  # a deleted Job is gone
     assert seen.reason
     assert seen.code != 0
     launcher.cancel(reference)  # one that has ended is no error
@@ -172,8 +189,6 @@ def test_lines_of_shell_come_before_the_command(launcher: Launcher, job: Any, st
 
 def test_a_job_outlives_its_starter(launcher: Launcher, job: Any, tmp_path: Path) -> None:
     """The reference is data: another process starts the job, and ends before the job begins its work."""
-    import subprocess
-
     one = job(f"cat {tmp_path}/gate; exit 4")
     os.mkfifo(tmp_path / "gate")
     program = (
@@ -181,7 +196,7 @@ def test_a_job_outlives_its_starter(launcher: Launcher, job: Any, tmp_path: Path
         "from anabranch.core.launching import Job\n"
         f"from {type(launcher).__module__} import {type(launcher).__name__} as Launcher\n"
         f"folder, cwd = map(pathlib.Path, {[str(one.folder), str(one.cwd)]!r})\n"
-        f"print(tuple(Launcher().start(Job({one.name!r}, {one.command!r}, folder, cwd))))"
+        f"print(tuple(Launcher().start(Job({one.name!r}, {one.command!r}, folder, cwd, options={one.options!r}))))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
@@ -205,7 +220,7 @@ def test_a_log_folder_that_goes_away_is_told(launcher: Launcher, job: Any, start
     seen = ended(launcher, reference)
     assert seen.phase in (Phase.ENDED, Phase.GONE)
     assert seen.reason
-    assert list(launcher.logs(reference)) == []
+    assert list(launcher.logs(reference)) == []  # of a pod that wrote nothing, too
 
 
 @pytest.mark.parametrize(
@@ -219,7 +234,5 @@ def test_a_log_folder_that_goes_away_is_told(launcher: Launcher, job: Any, start
     ],
 )
 def test_what_no_script_can_hold_is_refused(launcher: Launcher, job: Any, change: Any, message: str) -> None:
-    from dataclasses import replace
-
     with pytest.raises(LaunchError, match=message):
         launcher.render(replace(job("exit 0"), **change))

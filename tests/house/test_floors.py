@@ -139,6 +139,7 @@ LAZY: dict[str, list[str]] = {
     "numpy": ["core/*", "results/*", "runners/*", "display/*"],
     "psycopg": ["records/postgres*"],
     "ray": ["runners/ray/*", "clusters/ray*"],
+    "yaml": ["launch/kubernetes*"],
 }
 # Optional packages that a whole file is about: such a file is itself imported only when chosen.
 ABOUT = {name: files for name, files in LAZY.items() if name not in {"numpy", *CORE_DEPENDENCIES}}

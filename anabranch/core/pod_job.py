@@ -1,0 +1,97 @@
+"""What travels to the pod of a flow's job, and the line by which the pod tells how its run ended.
+
+    submit --Parcel, as one line of text--> the pod's environment --> `anabranch pod`
+       ^------------- the last line of the log: `ended_line` -------------'
+
+The pod sees neither the folder of the job nor, unless it is shared, the record of the machine that submitted it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import asdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from anabranch.core.errors import LaunchError
+from anabranch.core.job_file import JobFile
+from anabranch.core.secrets import mask
+from anabranch.core.states import NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VARIABLE = "ANABRANCH_POD_JOB"  # with the parcel
+POD_UID = "ANABRANCH_POD_UID"
+POD_NAME = "ANABRANCH_POD_NAME"
+NODE = "ANABRANCH_POD_NODE"
+LONGEST = 110_000  # characters; Linux gives a variable 131072 bytes
+_END = "anabranch: the run has ended: "
+_FORMAT = 1
+
+
+class Parcel(NamedTuple):
+    """The job of one run, as its pod gets it.
+
+    Attributes:
+        file: with the run's id and names.
+        words: parameters, as NAME=VALUE.
+        place: of the flow in the pod, as FILE:FLOW or MODULE:FLOW; the file's name where `source` is given.
+        source: text of the flow's file; "": the flow is in the image.
+        runner: where tasks run; "": as the flow and the pod have it.
+        versions: of Python and anabranch where it was submitted.
+    """
+
+    file: JobFile
+    words: tuple[str, ...]
+    place: str
+    source: str = ""
+    runner: str = ""
+    versions: str = ""
+
+    def packed(self) -> str:
+        """Return the parcel as one line. Raises LaunchError where it is too large to travel."""
+        told = {**self._asdict(), "format": _FORMAT, "file": asdict(self.file)}
+        text = base64.b64encode(zlib.compress(json.dumps(told).encode(), 9)).decode()
+        if len(text) > LONGEST:
+            raise LaunchError(
+                f"the flow's file and its parameters are {len(text):,} characters once they are packed, and at most "
+                f"{LONGEST:,} can travel: put the file into the image (--in-image=/app/flow.py), submit a flow "
+                "of a module that is in it, or pass a path or an address as a parameter"
+            )
+        return text
+
+
+def unpacked(text: str) -> Parcel:
+    """Return the parcel of a line. Raises LaunchError for another text, or a parcel of a newer anabranch."""
+    try:
+        told = json.loads(zlib.decompress(base64.b64decode(text)))
+        if told["format"] != _FORMAT:
+            raise LaunchError(
+                f"the job was submitted by another anabranch ({told.get('versions')}): give the image the same version"
+            )
+        return Parcel(
+            JobFile(**told["file"]), tuple(told["words"]), told["place"], told["source"], told["runner"],
+            told["versions"],
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        raise LaunchError(f"{VARIABLE} holds no job: {error!r}") from error
+
+
+def ended_line(state: int, name: str, message: str) -> str:
+    """Return the line that tells how a run ended."""
+    return _END + json.dumps({"state": state, "name": name, "message": mask(message)[:2000]})
+
+
+def end_of(lines: Iterable[str]) -> tuple[int, str, str] | None:
+    """Return state, its name and message of the last line that tells an end; None where none does."""
+    for line in reversed(list(lines)):
+        if line.startswith(_END):
+            try:
+                told = json.loads(line.removeprefix(_END))
+                state = int(told["state"])
+                return (state, str(told["name"]), str(told["message"])) if state in range(len(NAMES)) else None
+            except (ValueError, KeyError, TypeError):
+                return None
+    return None

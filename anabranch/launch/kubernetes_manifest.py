@@ -1,0 +1,183 @@
+"""The manifest of a job: one object of the kind Job, in which all that the pod needs travels.
+
+    script (variables, `cd`, the command) --an annotation of the pod--> a variable --> sh
+
+An annotation comes to a variable of the container literally, on each server and without a volume: arguments and plain
+values of variables would have their `$(NAME)` and `$$` replaced by Kubernetes. There is no second object that could be
+missing, or be left behind.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core import pod_job
+from anabranch.core.errors import LaunchError
+from anabranch.kubernetes.api import OURS
+from anabranch.kubernetes.names import JOB, dns_name, label_value
+from anabranch.launch import script
+from anabranch.launch.kubernetes_options import Options, options, toleration
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from anabranch.core.launching import Job
+
+JOB_LABEL = f"{OURS}job"
+CONTAINER = "flow"
+_SCRIPT = f"{OURS}script"
+_RUN = 's="$ANABRANCH_SCRIPT"; unset ANABRANCH_SCRIPT; eval "$s"'
+_DEADLINE = 60  # seconds past the walltime, which the driver keeps itself
+# No autoscaler takes the node away for its own sake: a driver is not moved without loss.
+_STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+_NAMED = {"containers": "name", "initContainers": "name", "env": "name", "volumes": "name", "imagePullSecrets": "name",
+          "volumeMounts": "mountPath", "ports": "containerPort"}  # fmt: skip
+
+
+def manifest(job: Job, template: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+    """Return the Job for a job.
+
+    Args:
+        template: a pod's fields, on which those of the job are laid; see `merged`.
+        without: parts that are left out.
+
+    Raises:
+        LaunchError: the job asks for what a pod cannot be, or has no image; says what to do.
+    """
+    text = script.script(job, ())
+    if len(text.encode()) > pod_job.LONGEST + 15_000:
+        raise LaunchError(f"the script of job {job.name!r} has {len(text.encode()):,} bytes: no variable can hold it")
+    if job.resources.nodes > 1:
+        raise LaunchError(
+            f"a job of Kubernetes is one pod, and job {job.name!r} asks for {job.resources.nodes} nodes: leave --nodes "
+            "out, and let the flow run on a KubernetesCluster, whose workers are pods of their own"
+        )
+    asked = options(job.options)
+    pod = merged(template, _pod(job, asked, text, without))
+    flow = next(one for one in pod["spec"]["containers"] if one["name"] == CONTAINER)
+    if not flow.get("image"):
+        raise LaunchError("a job of Kubernetes needs an image with anabranch in it: --image=registry/name:tag")
+    labels = _labels(job, asked)
+    meta: dict[str, Any] = {"name": dns_name(job.name, JOB), "labels": labels, "annotations": dict(_STAYS)}
+    if asked.namespace:
+        meta["namespace"] = asked.namespace
+    # No podFailurePolicy: with it a dead node's pod is waited for, for ever. Retries are the flow's own.
+    spec = {"backoffLimit": 0, "ttlSecondsAfterFinished": int(asked.ttl), "template": pod}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
+
+
+def _labels(job: Job, asked: Options) -> dict[str, str]:
+    own = {JOB_LABEL: label_value(job.name), "app.kubernetes.io/managed-by": "anabranch"}
+    return dict(one.split("=", 1) for one in asked.label) | own
+
+
+def _pod(job: Job, asked: Options, text: str, without: Collection[str]) -> dict[str, Any]:
+    shell = ["/bin/bash", "-l"] if job.prologue else ["/bin/sh"]
+    container: dict[str, Any] = {"name": CONTAINER, "command": [*shell, "-c", _RUN], "env": _variables()}
+    if asked.image:
+        container["image"] = asked.image
+    if asked.secret:
+        container["envFrom"] = [{"secretRef": {"name": name}} for name in asked.secret]
+    if resources := _resources(job, without):
+        container["resources"] = resources
+    # What the container leaves of its log goes into the pod's status: it is there after the log is gone.
+    container["terminationMessagePolicy"] = "FallbackToLogsOnError"
+    spec: dict[str, Any] = {"restartPolicy": "Never", "containers": [container]}
+    if "security-context" not in without:
+        container["securityContext"] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        spec["securityContext"] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        if asked.user:
+            spec["securityContext"]["runAsUser"] = int(asked.user)
+    spec["automountServiceAccountToken"] = bool(asked.service_account)
+    if asked.service_account:
+        spec["serviceAccountName"] = asked.service_account
+    if asked.node_selector:
+        spec["nodeSelector"] = dict(one.split("=", 1) for one in asked.node_selector)
+    if asked.toleration:
+        spec["tolerations"] = [toleration(one) for one in asked.toleration]
+    if asked.pull_secret:
+        spec["imagePullSecrets"] = [{"name": name} for name in asked.pull_secret]
+    if job.walltime:
+        spec["activeDeadlineSeconds"] = math.ceil(job.walltime) + _DEADLINE
+    return {"metadata": {"labels": _labels(job, asked), "annotations": {_SCRIPT: text, **_STAYS}}, "spec": spec}
+
+
+def _variables() -> list[dict[str, Any]]:
+    """Return what the pod is told of itself: a dead run names its pod and its node."""
+    paths = {
+        "ANABRANCH_SCRIPT": f"metadata.annotations['{_SCRIPT}']", pod_job.POD_NAME: "metadata.name",
+        "ANABRANCH_POD_NAMESPACE": "metadata.namespace", pod_job.POD_UID: "metadata.uid",
+        pod_job.NODE: "spec.nodeName", "ANABRANCH_JOB_UID": "metadata.labels['controller-uid']",
+    }  # fmt: skip
+    return [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in paths.items()]
+
+
+def _resources(job: Job, without: Collection[str]) -> dict[str, Any]:
+    """Return what the pod gets: as much as it asks for and no more, so that it measures its own share rightly."""
+    asked = job.resources
+    wanted = {"cpu": str(asked.cpus)} if asked.cpus else {}
+    wanted |= {"memory": f"{math.ceil(asked.memory / 2**20)}Mi"} if asked.memory else {}
+    limits = {} if "limits" in without else dict(wanted)
+    if asked.gpus:
+        limits["nvidia.com/gpu"] = str(asked.gpus)  # a request of these is their limit
+    return ({"requests": wanted} if wanted else {}) | ({"limits": limits} if limits else {})
+
+
+def merged(base: Any, top: Any, name: str = "") -> Any:
+    """Return fields laid on those of a template: dictionaries by key, lists of named things by name, others joined.
+
+    A template's first container is that of the flow, unless one is called so.
+    """
+    if isinstance(base, dict) and isinstance(top, dict):
+        return {key: merged(base.get(key), top.get(key), key) for key in dict.fromkeys([*base, *top])}
+    if top is None:
+        return base
+    if not isinstance(base, list) or not isinstance(top, list) or name in ("command", "args"):
+        return top
+    if name == "containers" and base and not any(one.get("name") == CONTAINER for one in base):
+        base = [{**base[0], "name": CONTAINER}, *base[1:]]
+    if (by := _NAMED.get(name)) is None:
+        return [*base, *(one for one in top if one not in base)]
+    ours = {one.get(by): one for one in top}
+    found = [merged(one, ours.pop(one.get(by), None)) for one in base]
+    return [*found, *ours.values()]
+
+
+def template_of(text: str, path: str) -> dict[str, Any]:
+    """Return the fields of a pod in a file's text: of a Pod, a PodTemplate, or a Job.
+
+    Raises:
+        LaunchError: it is none of these; says so.
+    """
+    import yaml  # type: ignore[import-untyped, unused-ignore]
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise LaunchError(f"template {path} is no YAML: {' '.join(str(error).split())}") from error
+    if isinstance(found, dict) and found.get("kind") == "Job":
+        found = (found.get("spec") or {}).get("template")
+    elif isinstance(found, dict) and found.get("kind") == "PodTemplate":
+        found = found.get("template")
+    if not isinstance(found, dict) or not isinstance(found.get("spec"), dict):
+        raise LaunchError(f"template {path} is no pod: it wants the kind Pod, PodTemplate or Job, with a spec")
+    meta = found.get("metadata") or {}
+    kept = {name: meta[name] for name in ("labels", "annotations") if meta.get(name)}
+    return {"metadata": kept, "spec": found["spec"]}
+
+
+def as_text(body: Mapping[str, Any]) -> str:
+    """Return a manifest as YAML; texts of several lines as such."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc, unused-ignore]
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
+            return super().increase_indent(flow, False)
+
+    def lines(dumper: Any, text: str) -> Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, lines)
+    told: str = yaml.dump(dict(body), Dumper=Dumper, sort_keys=False, width=1000)
+    return told

@@ -1,0 +1,82 @@
+"""What is seen of a job of Kubernetes, as a `Sight`: pure functions over its Job and its pods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.launching import Phase, Sight
+from anabranch.kubernetes import reasons
+from anabranch.kubernetes.reasons import Kind
+from anabranch.launch.exits import exit_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anabranch.kubernetes.reasons import Reason
+
+    Object = Mapping[str, Any]
+
+HOPELESS_AFTER = 180.0  # seconds for what may pass: a registry that is away, a secret that comes late
+_HOPELESS = {Kind.IMAGE, Kind.SETTINGS, Kind.COMMAND, Kind.VOLUME}
+_AT_ONCE = ("InvalidImageName", "ErrImageNeverPull")
+
+
+def of_pods(pods: Sequence[Object], events: Sequence[Object], now: float) -> Sight:
+    """Return what the pods of a job say; the newest counts, and each before it was replaced by the server."""
+    newest = max(pods, key=reasons.created)
+    found = reasons.of_pod(newest, events, now)
+    phase = (newest.get("status") or {}).get("phase")
+    restarts = len(pods) - 1
+    if phase == "Succeeded" and found.kind is Kind.FINE:
+        return Sight(Phase.ENDED, "", 0, restarts=restarts)
+    if phase in ("Failed", "Succeeded") or found.kind is Kind.LOST:
+        code = _signal(found.code)
+        return Sight(Phase.ENDED, _where(newest, _words(found, code)), code, restarts=restarts)
+    if phase == "Running":
+        going = "it is told to end" if newest["metadata"].get("deletionTimestamp") else found.text
+        return Sight(Phase.RUNNING, going, restarts=restarts)
+    if hopeless(found, newest, now):
+        return Sight(Phase.ENDED, found.text, restarts=restarts)
+    return Sight(Phase.PENDING, found.text, restarts=restarts)
+
+
+def of_job(job: Object | None, name: str, events: Sequence[Object], now: float) -> Sight:
+    """Return what a Job without pods says; None: there is no such Job any more."""
+    if job is None:
+        return Sight(Phase.GONE, f"Job {name} is not there any more: it was deleted, or its time after its end is over")
+    found = reasons.of_job(job, (), events, now)
+    if found.kind is Kind.FINE:
+        return Sight(Phase.ENDED, "", 0)
+    if found.kind is Kind.LOST:
+        return Sight(Phase.GONE, found.text)
+    return Sight(Phase.PENDING, found.text)
+
+
+def hopeless(found: Reason, pod: Object, now: float) -> bool:
+    """Return whether a pod that waits will not begin: some things need a person, others may pass for a while."""
+    if found.kind not in _HOPELESS:
+        return False
+    waited = now - reasons.created(pod)[0]
+    return waited > HOPELESS_AFTER or any(word in found.text for word in _AT_ONCE)
+
+
+def _signal(code: int | None) -> int | None:
+    """Return an exit code; above 128 the negative signal, as a shell and a container tell it."""
+    return 128 - code if code is not None and 128 < code <= 192 else code
+
+
+def _words(found: Reason, code: int | None) -> str:
+    """Return the reason; that of a plain end as all launchers say it."""
+    if found.kind not in (Kind.EXIT, Kind.COMMAND, Kind.FINE) or code is None:
+        return found.text
+    if code == -9:
+        return f"{exit_reason(code)}: for memory, by its node, or by its deletion; the node does not say"
+    extra = found.text.partition(": ")[2] if found.kind is Kind.COMMAND and code not in (126, 127) else ""
+    return f"{exit_reason(code)}{f': {extra}' if extra else ''}"
+
+
+def _where(pod: Object, words: str) -> str:
+    """Return the reason with the pod's name and node, where these matter: it was not the flow's own end."""
+    node = pod["spec"].get("nodeName") or "no node"
+    told = words.startswith("exit ") or not words
+    return words if told else f"{words} (pod {pod['metadata']['name']} on {node})"

@@ -20,11 +20,13 @@ COMMANDS = {
     "explain": ("explain", "Say why task runs of a recorded run waited, failed, were cached, retried or cancelled."),
     "replay": ("replay", "Call a failed task run again, here, with the inputs it had."),
     "pilot": ("pilot:pilot", "Run a flow on all nodes of the Slurm or PBS job that this shell is in."),
+    "pod": ("pod", "Run the flow of a job of Kubernetes, in its pod."),
     "run": ("run", "Run a flow from a file; show, follow or cancel a recorded run."),
     "runs": ("runs", "List recorded flow runs, newest first."),
-    "submit": ("submit", "Start a run of a flow as a job of Slurm or PBS, or as a process of this machine."),
+    "submit": ("submit", "Start a run of a flow as a job: of Slurm, PBS, Kubernetes or this machine."),
     "version": ("version", "Show versions of anabranch and what it runs on."),
 }
+HIDDEN = {"pod"}  # called by ourselves
 
 
 class Nouns(click.Group):
@@ -43,7 +45,8 @@ class Nouns(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
+            shown = [(name, text) for name, (_, text) in sorted(COMMANDS.items()) if name not in HIDDEN]
+            formatter.write_dl(shown)
 
 
 @click.group(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})

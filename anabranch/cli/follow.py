@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from anabranch import settings
-from anabranch.cli import jobs, record
+from anabranch.cli import jobs, pod_jobs, record
 from anabranch.core.errors import LaunchError
 from anabranch.core.states import FIRST_TERMINAL
 from anabranch.launch import script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from anabranch.core.runs import FlowRunRow, LogRow, Records
@@ -31,7 +31,8 @@ def follow(run: str, level: int) -> None:
     home = settings.load().home
     with record.opened_run(run) as (records, row):
         found = jobs.of_run(home, row)
-        lines = new_lines(found.folder) if found else new_rows(records, row, level)
+        over = False
+        lines = lines_of(found, lambda: over) if found else new_rows(records, row, level)
         said = ""
         try:
             while True:
@@ -64,6 +65,14 @@ def _settle(records: Records, home: Path) -> None:
         jobs.settle(records, home, time.time())
     except LaunchError:  # the next turn asks again
         pass
+
+
+def lines_of(found: jobs.Submitted, over: Callable[[], bool]) -> Iterator[list[str]]:
+    """Yield the lines of a job that have come since the last time; a pod's from its cluster, unless they are kept."""
+    kept = found.folder / script.LOG
+    if found.reference is None or found.reference.kind != "kubernetes" or (kept.exists() and kept.stat().st_size):
+        return new_lines(found.folder)
+    return pod_jobs.new_lines(jobs.kubernetes(), found, over)
 
 
 def new_lines(folder: Path) -> Iterator[list[str]]:

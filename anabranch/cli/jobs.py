@@ -8,9 +8,10 @@ import shutil
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from anabranch.cli import pod_jobs
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
-from anabranch.core.job_file import FILE, JobFile
+from anabranch.core.job_file import FILE, OWN, JobFile
 from anabranch.core.launching import Phase
 from anabranch.core.processes import host_name
 from anabranch.core.runs import LogRow
@@ -24,16 +25,18 @@ if TYPE_CHECKING:
 
     from anabranch.core.launching import Launcher, Reference, Sight
     from anabranch.core.runs import FlowRunRow, Records
+    from anabranch.launch.kubernetes import KubernetesLauncher
 
 RUN = "run"  # the file with the id of its run, in the folder of a job that was not submitted by anabranch
 _PILOTS = re.compile(r"(slurm|pbs|none)-.+-[0-9a-f]{1,10}")  # the names of such folders
-KINDS = ("process", "slurm", "pbs")
+KINDS = ("process", "slurm", "pbs", "kubernetes")
 SILENT = 20.0  # seconds; a driver without a sign of life for so long may have gone with its job
 OVER = (Phase.ENDED, Phase.GONE)
 # In these a job that starts again goes on with its run: after a requeue, its walltime, the loss of a node.
 RESUMED = (states.CRASHED, states.CANCELLED, states.SUSPENDED)
 _TELLING = 5  # last lines of a log that go into a run's message
 _MANY = 1000  # open runs that are looked at
+_kubernetes: dict[tuple[str, tuple[str, ...]], KubernetesLauncher] = {}  # by kubeconfig and what is left out
 every = EVERY  # seconds between two questions to a queue
 
 
@@ -59,9 +62,21 @@ def launcher(kind: str, without: Iterable[str] = ()) -> Launcher:
         from anabranch.launch.pbs import PbsLauncher
 
         return PbsLauncher(without=tuple(without))
+    if kind == "kubernetes":
+        return kubernetes(tuple(without))
     from anabranch.launch.process import ProcessLauncher
 
     return ProcessLauncher()
+
+
+def kubernetes(without: tuple[str, ...] = ()) -> KubernetesLauncher:
+    """Return the launcher of this program for Kubernetes: its watches go on from one look to the next."""
+    from anabranch.launch.kubernetes import KubernetesLauncher
+
+    key = (os.environ.get("KUBECONFIG", ""), without)
+    if key not in _kubernetes:
+        _kubernetes[key] = KubernetesLauncher(without=without)
+    return _kubernetes[key]
 
 
 def of_run(home: Path, row: FlowRunRow) -> Submitted | None:
@@ -90,7 +105,7 @@ def look(home: Path, found: Iterable[Submitted]) -> dict[str, Sight]:
             by_kind.setdefault(one.reference.kind, {})[one.reference] = one.file.run
     seen: dict[str, Sight] = {}
     for kind, runs in by_kind.items():
-        if kind == "process":
+        if kind in ("process", "kubernetes"):
             answer = launcher(kind).look(runs)
         else:
             shared = SharedLook(launcher(kind), home / "jobs" / f".queue-{kind}-{host_name()}", every=every)
@@ -129,8 +144,21 @@ def settle(records: Records, home: Path, now: float) -> None:
     seen = look(home, [found for _, found in jobs.values()])
     for id, sight in seen.items():
         row, found = jobs[id]
-        if sight.phase in OVER:
+        if sight.phase in OVER and found.file.kind == "kubernetes":
+            _end_pod(records, row, found, sight, now)
+        elif sight.phase in OVER:
             end(records, row, sight, now)
+        elif found.file.record == OWN:
+            pod_jobs.began(records, row, sight, now)
+
+
+def _end_pod(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:
+    if found.file.record == OWN:
+        pod_jobs.ended(records, row, found, sight, kubernetes(), now)
+    else:
+        end(records, row, sight, now)
+    if sight.code is None:  # it has not ended by itself: a pod that is to begin later must not
+        cancel(found)
 
 
 def end(records: Records, row: FlowRunRow, sight: Sight, now: float) -> None:
@@ -176,6 +204,8 @@ def _changed(folder: Path) -> float:
 
 def number(reference: Reference) -> str:
     """Return a job's id as people know it."""
+    if reference.kind == "kubernetes":
+        return reference.id.rpartition("/")[0]
     return reference.id.split(":")[1] if reference.kind == "process" else reference.id.partition(";")[0]
 
 

@@ -13,7 +13,7 @@ import click
 from anabranch import settings
 from anabranch.cli import record, tables
 from anabranch.core import secrets
-from anabranch.core.states import CANCELLED, FIRST_TERMINAL
+from anabranch.core.states import CANCELLED, FIRST_TERMINAL, RUNNING
 from anabranch.display import summary, units
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _with_its_job(home: Path, row: FlowRunRow, found: Submitted | None) -> str:
         if found is None or found.reference is None:
             return "its job was not handed over yet: one that its queue takes after all ends before it begins the run"
         jobs.cancel(found)
-    return "so is its job, which had not begun it"
+    return "so is its job" + ("" if row.state == RUNNING else ", which had not begun it")
 
 
 @command.command("cancel")
@@ -242,9 +242,10 @@ def cancel(run: str) -> None:
             click.echo(f"{ended}; its job, which would have gone on with it, is cancelled")
             return
         if row.job:
+            begun = row.state == RUNNING  # in a pod with a record of its own
             if found is not None:
                 jobs.cancel(found)
-            if records.end(row, CANCELLED, "cancelled before its job began it"):
+            if records.end(row, CANCELLED, "cancelled with its job" if begun else "cancelled before its job began it"):
                 click.echo(f"flow run {row.name!r} is cancelled, and {_with_its_job(home, row, found)}")
                 return
         if not records.request_cancel(row.id):

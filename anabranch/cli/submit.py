@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anabranch import settings
-from anabranch.cli import jobs, load
+from anabranch.cli import jobs, load, pod_jobs
 from anabranch.cli.run import EXECUTE
 from anabranch.cli.target import target_of
 from anabranch.core import secrets, states
 from anabranch.core.errors import LaunchError
 from anabranch.core.ids import Ids
-from anabranch.core.job_file import JobFile
+from anabranch.core.job_file import OWN, JobFile
 from anabranch.core.launching import Job, Resources
 from anabranch.core.option_checks import parse_bytes, parse_walltime
 from anabranch.core.processes import host_name
 from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
 
 if TYPE_CHECKING:
+    from anabranch.cli.target import Target
     from anabranch.core.launching import Launcher, Reference
 
 LOOK_SECONDS = 1.0  # between two looks at the record, while a run is waited for
@@ -46,7 +47,7 @@ def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
         raise click.BadParameter(str(error)) from None
 
 
-@click.command("submit", short_help="Start a run of a flow as a job of Slurm or PBS, or as a process of this machine.")
+@click.command("submit", short_help="Start a run of a flow as a job: of Slurm, PBS, Kubernetes or this machine.")
 @click.argument("kind", type=click.Choice(jobs.KINDS))
 @click.argument("target", metavar=EXECUTE)
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
@@ -56,6 +57,8 @@ def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
 @click.option("--gpus", default=0, type=click.IntRange(min=0), help="Accelerators on each of them.")
 @click.option("--time", "walltime", default="", callback=seconds_of, metavar="TIME", help="90 (minutes), 1:30:00, 2h.")
 @click.option("--runner", type=click.Choice(["process", "dask", "ray", "thread"]), help="Where tasks run in the job.")
+@click.option("--image", default="", help="Of the pod, with anabranch in it (kubernetes).")
+@click.option("--in-image", default="", metavar="FILE", help="The flow's file is there in the image (kubernetes).")
 @click.option("--name", default="", help="Of the run and the job; made up unless given.")
 @click.option("--option", "options", multiple=True, metavar="WORDS", help='As in --option="--partition=short".')
 @click.option("--without", multiple=True, metavar="WORDS", help="Leave a directive out: --without=--mem.")
@@ -76,24 +79,36 @@ def command(
     flow = load.flow_of(target)
     given = checked(flow, load.parameters(flow, params))
     home = settings.load().home
-    everywhere = target_of(target).everywhere()
     row = waiting_row(flow, given, name)
-    job = job_of(row, flow.name, home, name, [everywhere, *(["--runner", runner] if runner else [])], asked)
+    asked["options"] = pod_jobs.options_of(kind, asked.pop("image"), asked.pop("in_image"), asked["options"])
+    job, file = prepared(kind, target_of(target), row, name, runner, asked)
+    if kind == "kubernetes":
+        job, file = pod_jobs.for_a_pod(job, file, target_of(target), params, runner)
     launcher = jobs.launcher(kind, without)
     script = launcher.render(job)
     if dry_run:
         click.echo(script, nl=False)
         return
-    wanted = {word: asked[word] for word in ("nodes", "cpus", "memory", "gpus", "walltime")}
-    file = JobFile(
-        row.id, row.name, flow.name, everywhere, kind, job.name, str(job.cwd), wanted, row.created, host_name()
-    )
     reference = start(launcher, job, row, file, given)
     click.echo(f"run {row.name} is submitted: {kind} job {jobs.number(reference)}")
     for words, what in (("show", "its state"), ("logs -f", "its lines"), ("cancel", "its end")):
         click.echo(f"  {f'anabranch run {words} {row.name}':<50}{what}")
+    if file.record == OWN:
+        pod_jobs.tell(jobs.kubernetes(), reference)
     if wait:
         sys.exit(waited(home, row))
+
+
+def prepared(
+    kind: str, target: Target, row: FlowRunRow, name: str, runner: str | None, asked: dict[str, Any]
+) -> tuple[Job, JobFile]:
+    """Return the job of a run, and the file that tells of it."""
+    everywhere = target.everywhere()
+    words = [everywhere, *(["--runner", runner] if runner else [])]
+    job = job_of(row, row.flow, settings.load().home, name, words, asked)
+    wanted = {word: asked[word] for word in ("nodes", "cpus", "memory", "gpus", "walltime")}
+    cwd, host = str(job.cwd), host_name()
+    return job, JobFile(row.id, row.name, row.flow, everywhere, kind, job.name, cwd, wanted, row.created, host)
 
 
 def checked(flow: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +179,8 @@ def start(launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: d
     except OSError as error:
         raise LaunchError(f"{job.folder} cannot be made: {error.strerror or error}") from error
     file.write(job.folder)
-    resumed.keep_parameters(session, row.id, given, asked=True)
+    if file.kind != "kubernetes":  # a pod gets them by itself: the result store may be out of its sight
+        resumed.keep_parameters(session, row.id, given, asked=True)
     session.write([row, TransitionRow(row.id, -1, 0, row.state, row.state_name, "", row.created)])
     session.records.publish(30.0)  # the job may begin at once, on another machine, and looks for its run
     try:

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+POD_UID = "ANABRANCH_POD_UID"  # set in the pod of a flow's job
+
+
 class Incarnation(NamedTuple):
     """See the module's head.
 
     Attributes:
-        job: with the batch system's name, as "slurm:123"; "" outside of jobs.
+        job: with the batch system's name, as "slurm:123"; "" outside of jobs. Of Kubernetes it is the pod, as
+            "kubernetes:UID": a pod that takes the place of another is no later start of it.
         restarts: how often the job was started before.
     """
 
@@ -27,7 +31,9 @@ class Incarnation(NamedTuple):
     def of(cls, environ: Mapping[str, str]) -> Self:
         """Return the incarnation that a process with these variables is in."""
         job, count = environ.get("SLURM_JOB_ID", ""), environ.get("SLURM_RESTART_COUNT", "")
-        return cls(f"slurm:{job}", int(count) if count.isdigit() else 0) if job else cls()
+        if job:
+            return cls(f"slurm:{job}", int(count) if count.isdigit() else 0)
+        return cls(f"kubernetes:{environ[POD_UID]}") if environ.get(POD_UID) else cls()
 
     @classmethod
     def parse(cls, text: str) -> Self:

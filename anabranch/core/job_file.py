@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "job.json"
+OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class JobFile:
         asked: the job's resources by name, and its walltime in seconds; what is missing is up to the infrastructure.
         submitted: Unix seconds.
         host: where it was submitted from.
+        record: OWN where the job keeps a record of its own, and its end alone comes back.
     """
 
     run: str
@@ -46,6 +48,7 @@ class JobFile:
     asked: dict[str, float] = field(default_factory=dict)
     submitted: float = 0.0
     host: str = ""
+    record: str = ""
 
     def write(self, folder: Path) -> None:
         """Write the file in one step. Raises LaunchError where it cannot be written."""

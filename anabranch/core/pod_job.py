@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core.errors import LaunchError
+from anabranch.core.incarnations import POD_UID as POD_UID
 from anabranch.core.job_file import JobFile
 from anabranch.core.secrets import mask
 from anabranch.core.states import NAMES
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 VARIABLE = "ANABRANCH_POD_JOB"  # with the parcel
-POD_UID = "ANABRANCH_POD_UID"
 POD_NAME = "ANABRANCH_POD_NAME"
 NODE = "ANABRANCH_POD_NODE"
 LONGEST = 110_000  # characters; Linux gives a variable 131072 bytes

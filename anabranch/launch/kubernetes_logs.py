@@ -113,7 +113,9 @@ class Following:
 
         cursor, uid = Cursor(), ""
         while True:
-            pod = self._newest()
+            known, pod = self._newest()
+            if known and pod is None and uid:  # it was deleted, and its log with it
+                return
             state = container_state(pod)
             if pod is not None and pod["metadata"]["uid"] != uid:
                 cursor, uid = Cursor(), pod["metadata"]["uid"]
@@ -123,11 +125,12 @@ class Following:
                     return
             await asyncio.sleep(_PAUSE)
 
-    def _newest(self) -> dict[str, Any] | None:
+    def _newest(self) -> tuple[bool, dict[str, Any] | None]:
+        """Return whether it is known which pods there are, and the newest."""
         try:
-            return newest(self._pods())
+            return True, newest(self._pods())
         except KubernetesError:
-            return None
+            return False, None
 
     async def _read(self, name: str, cursor: Cursor, *, follow: bool) -> bool:
         """Read what there is, or until the stream ends; returns whether the log has been read to its end."""

@@ -1,0 +1,174 @@
+"""Runs that are submitted to Kubernetes: what travels to the pod, and what comes back.
+
+    record with an address, or a home that the pod has too:  the pod writes the run itself, as any driver
+    record on this machine:  Scheduled --the pod runs--> Running --its log's last line, or its exit code--> final
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from anabranch import settings
+from anabranch.cli.pod import versions
+from anabranch.core import states
+from anabranch.core.errors import LaunchError
+from anabranch.core.job_file import OWN
+from anabranch.core.launching import Phase
+from anabranch.core.pod_job import VARIABLE, Parcel, end_of
+from anabranch.core.runs import LogRow, TransitionRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from anabranch.cli.jobs import Submitted
+    from anabranch.cli.target import Target
+    from anabranch.core.job_file import JobFile
+    from anabranch.core.launching import Job, Reference, Sight
+    from anabranch.core.runs import FlowRunRow, Records
+    from anabranch.launch.kubernetes import KubernetesLauncher
+    from anabranch.settings import Settings
+
+_KEPT = 10_000  # lines of a log that go into the record
+_DONE = "in its pod"
+_REST = 10.0  # seconds for the last lines, once the run has ended
+_HOME = "env=ANABRANCH_HOME="
+_COMMAND = ("python", "-P", "-m", "anabranch", "pod")
+
+
+def options_of(kind: str, image: str, in_image: str, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the options of a job, with the image and the flow's place in it among them.
+
+    Raises:
+        click.UsageError: there is an image, and the job is of no pod.
+    """
+    if kind != "kubernetes" and (image or in_image):
+        raise click.UsageError(f"--image and --in-image are for pods, and a job of {kind} has none")
+    words = (("image", image), ("in-image", in_image))
+    return (*(f"{name}={value}" for name, value in words if value), *given)
+
+
+def record_of(chosen: Settings, options: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Return OWN or "" for a shared record, and the variables by which the pod finds record and results.
+
+    Raises:
+        LaunchError: the record's address has a password, which does not travel in a manifest; says what to do.
+    """
+    secret = any(word.startswith("secret=") for word in options)
+    found = {"ANABRANCH_RESULTS": chosen.results} if "://" in chosen.results else {}
+    if "://" in chosen.records:
+        if urlsplit(chosen.records).password and not secret:
+            raise LaunchError(
+                "the record's address has a password, and who may read the Job would read it: kubectl create secret "
+                'generic anabranch --from-literal=ANABRANCH_RECORDS="$ANABRANCH_RECORDS", and --option=secret=anabranch'
+            )
+        return "", found if secret else {**found, "ANABRANCH_RECORDS": chosen.records}
+    homes = [word.removeprefix(_HOME) for word in options if word.startswith(_HOME)]
+    home = homes[-1] if homes else ""
+    return ("" if home and Path(home) == chosen.home else OWN), found
+
+
+def for_a_pod(job: Job, file: JobFile, target: Target, words: Sequence[str], runner: str | None) -> tuple[Job, JobFile]:
+    """Return job and file for a pod: what it needs is in its variables, and nothing of this machine is.
+
+    Args:
+        words: parameters as NAME=VALUE.
+
+    Raises:
+        LaunchError: the flow's file is too large to travel, or cannot be read; or see `record_of`.
+    """
+    given = [word.split("=", 1) for word in job.options if "=" in word]
+    own, variables = record_of(settings.load(), job.options)
+    file = replace(file, record=own)
+    in_image = next((value for name, value in given if name == "in-image"), "")
+    place, source = _place(target, in_image)
+    parcel = Parcel(file, tuple(words), place, source, runner or "", versions())
+    env = dict(value.split("=", 1) for name, value in given if name == "env" and "=" in value)
+    variables = {"PYTHONUNBUFFERED": "1", **variables, **env, VARIABLE: parcel.packed()}
+    options = tuple(word for word in job.options if not word.startswith("in-image="))
+    return replace(job, command=_COMMAND, cwd=Path(), environment=variables, options=options), file
+
+
+def _place(target: Target, in_image: str) -> tuple[str, str]:
+    """Return where the flow is in the pod, and the text of its file where that travels."""
+    name = f":{target.flow}" if target.flow else ""
+    if in_image or target.module:
+        return f"{in_image or target.module}{name}", ""
+    try:
+        return f"{target.place.name}{name}", target.place.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LaunchError(f"{target.place} cannot be read: {error}") from error
+
+
+# -- what comes back -------------------------------------------------------------------------------
+
+
+def began(records: Records, row: FlowRunRow, sight: Sight, now: float) -> None:
+    """Record that a run has begun in a pod that keeps a record of its own."""
+    if sight.phase is Phase.RUNNING and row.state != states.RUNNING:
+        row = replace(row, state=states.RUNNING, state_name="Running", started=now)
+        records.append([row, TransitionRow(row.id, -1, row.attempt, row.state, row.state_name, "", now)])
+        records.flush(30.0)
+
+
+def ended(
+    records: Records, row: FlowRunRow, found: Submitted, sight: Sight, launcher: KubernetesLauncher, now: float
+) -> None:
+    """Record how a run has ended in a pod that kept a record of its own, and its log."""
+    assert found.reference is not None
+    lines = launcher.keep_log(found.reference)
+    state, message = _end(lines, sight)
+    if records.end(row, state, message):
+        records.append([LogRow(now, 20, "anabranch.job", line, row.id) for line in lines[-_KEPT:]])
+        records.flush(30.0)
+
+
+def _end(lines: Sequence[str], sight: Sight) -> tuple[int, str]:
+    told = end_of(lines) or end_of(sight.last)
+    if told is not None and told[0] >= states.FIRST_TERMINAL:
+        return told[0], told[2] or _DONE
+    if told is not None:
+        return states.CRASHED, f"its pod ended while it was {told[1]}: {sight.reason}; its record went with the pod"
+    if sight.code == 0:
+        return states.COMPLETED, _DONE
+    reason = sight.reason or f"exit {sight.code}"
+    last = f", last lines: {' | '.join(sight.last[-5:])}" if sight.last else ""
+    before = "the pod failed before the flow began" if not _had_begun(lines) else "its driver ended with the pod"
+    return states.CRASHED, f"{before}: {reason}{last}"
+
+
+def _had_begun(lines: Sequence[str]) -> bool:
+    return any("Flow run '" in line for line in lines)
+
+
+# -- following -------------------------------------------------------------------------------------
+
+
+def new_lines(launcher: KubernetesLauncher, found: Submitted, over: Callable[[], bool]) -> Iterator[list[str]]:
+    """Yield the lines of a pod that have come since the last time; once its run is over, wait for the last ones."""
+    assert found.reference is not None
+    following = launcher.follow(found.reference)
+    try:
+        while True:
+            until = time.monotonic() + _REST
+            while over() and not following.done and time.monotonic() < until:
+                time.sleep(0.1)
+            yield following.lines()
+    finally:
+        following.close()
+
+
+def tell(launcher: KubernetesLauncher, reference: Reference) -> None:
+    """Say what is to be known of a run whose record is the pod's own."""
+    click.echo("  its record is the pod's own: state and log come back here, maps and values do not")
+    if launcher.replaces_pods(reference):
+        click.echo(
+            "Warning: this server makes a new pod in place of one that is deleted, and nothing here could keep that "
+            "pod from running the flow again: let ANABRANCH_RECORDS be an address that the pod reaches too",
+            err=True,
+        )

@@ -72,7 +72,7 @@ def lines_of(found: jobs.Submitted, over: Callable[[], bool]) -> Iterator[list[s
     kept = found.folder / script.LOG
     if found.reference is None or found.reference.kind != "kubernetes" or (kept.exists() and kept.stat().st_size):
         return new_lines(found.folder)
-    return pod_jobs.new_lines(jobs.kubernetes(), found, over)
+    return pod_jobs.new_lines(jobs.kubernetes(), found.reference, over)
 
 
 def new_lines(folder: Path) -> Iterator[list[str]]:

@@ -153,8 +153,8 @@ def settle(records: Records, home: Path, now: float) -> None:
 
 
 def _end_pod(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:
-    if found.file.record == OWN:
-        pod_jobs.ended(records, row, found, sight, kubernetes(), now)
+    if found.file.record == OWN and found.reference is not None:
+        pod_jobs.ended(records, row, found.reference, sight, kubernetes(), now)
     else:
         end(records, row, sight, now)
     if sight.code is None:  # it has not ended by itself: a pod that is to begin later must not

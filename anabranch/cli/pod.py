@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import anabranch
 from anabranch.cli import record
+from anabranch.cli.pod_jobs import versions
 from anabranch.core import pod_job, states
 from anabranch.core.errors import LaunchError
 from anabranch.core.incarnations import Incarnation
@@ -21,11 +21,6 @@ from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
 
 if TYPE_CHECKING:
     from anabranch.core.pod_job import Parcel
-
-
-def versions() -> str:
-    """Return what a job is submitted by, and its image has."""
-    return f"Python {platform.python_version()}, anabranch {anabranch.__version__}"
 
 
 @click.command("pod", hidden=True)

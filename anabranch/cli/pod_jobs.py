@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from urllib.parse import urlsplit
 
 import click
 
+import anabranch
 from anabranch import settings
-from anabranch.cli.pod import versions
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import OWN
@@ -26,7 +27,6 @@ from anabranch.core.runs import LogRow, TransitionRow
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from anabranch.cli.jobs import Submitted
     from anabranch.cli.target import Target
     from anabranch.core.job_file import JobFile
     from anabranch.core.launching import Job, Reference, Sight
@@ -39,6 +39,11 @@ _DONE = "in its pod"
 _REST = 10.0  # seconds for the last lines, once the run has ended
 _HOME = "env=ANABRANCH_HOME="
 _COMMAND = ("python", "-P", "-m", "anabranch", "pod")
+
+
+def versions() -> str:
+    """Return what a job is submitted by, and what its image has."""
+    return f"Python {platform.python_version()}, anabranch {anabranch.__version__}"
 
 
 def options_of(kind: str, image: str, in_image: str, given: Sequence[str]) -> tuple[str, ...]:
@@ -117,11 +122,10 @@ def began(records: Records, row: FlowRunRow, sight: Sight, now: float) -> None:
 
 
 def ended(
-    records: Records, row: FlowRunRow, found: Submitted, sight: Sight, launcher: KubernetesLauncher, now: float
+    records: Records, row: FlowRunRow, reference: Reference, sight: Sight, launcher: KubernetesLauncher, now: float
 ) -> None:
     """Record how a run has ended in a pod that kept a record of its own, and its log."""
-    assert found.reference is not None
-    lines = launcher.keep_log(found.reference)
+    lines = launcher.keep_log(reference)
     state, message = _end(lines, sight)
     if records.end(row, state, message):
         records.append([LogRow(now, 20, "anabranch.job", line, row.id) for line in lines[-_KEPT:]])
@@ -149,10 +153,9 @@ def _had_begun(lines: Sequence[str]) -> bool:
 # -- following -------------------------------------------------------------------------------------
 
 
-def new_lines(launcher: KubernetesLauncher, found: Submitted, over: Callable[[], bool]) -> Iterator[list[str]]:
+def new_lines(launcher: KubernetesLauncher, reference: Reference, over: Callable[[], bool]) -> Iterator[list[str]]:
     """Yield the lines of a pod that have come since the last time; once its run is over, wait for the last ones."""
-    assert found.reference is not None
-    following = launcher.follow(found.reference)
+    following = launcher.follow(reference)
     try:
         while True:
             until = time.monotonic() + _REST
@@ -164,7 +167,7 @@ def new_lines(launcher: KubernetesLauncher, found: Submitted, over: Callable[[],
 
 
 def tell(launcher: KubernetesLauncher, reference: Reference) -> None:
-    """Say what is to be known of a run whose record is the pod's own."""
+    """Say what is to be known of a run with a record of the pod's own."""
     click.echo("  its record is the pod's own: state and log come back here, maps and values do not")
     if launcher.replaces_pods(reference):
         click.echo(

@@ -1,7 +1,7 @@
 """The API of one Kubernetes cluster, as launchers and clusters use it; any thread may.
 
 An answer that is a refusal becomes a `KubernetesError` with what to do. What passes by itself (429, 5xx, a login that
-was renewed) is asked again. A `create` whose answer was lost finds its own object, by our labels.
+was renewed) is asked again. A `create` that has lost its answer finds its own object, by our labels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from anabranch.kubernetes.resources import Resource
 
-OURS = "anabranch/"  # labels that begin so tell whose an object is
+OURS = "anabranch/"  # begins the labels by which an object is known as ours
 ANSWER = 30.0  # seconds for an answer
 PAGE = 500  # objects of a list
 MERGE = "application/merge-patch+json"

@@ -8,7 +8,7 @@ import re
 OBJECT = 253  # characters of an object's name
 LABEL = 63  # of a label's value, and of a Service's name
 JOB = 52  # a Job's name goes on into those of its pods, which are labels too
-CLUSTER = 53  # of a DaskCluster or RayCluster, whose operators add words
+CLUSTER = 53  # of a DaskCluster or RayCluster: their operators add words
 MARK = 9  # "-" and eight hexadecimal digits
 _DNS = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 

@@ -29,7 +29,7 @@ class Ask(NamedTuple):
     """A question that is to be asked.
 
     Attributes:
-        watch: a watch, whose lines come one by one; else a page of a list.
+        watch: of a watch, with lines that come one by one; else of a page of a list.
         params: of the request.
         pause: seconds to wait before.
     """

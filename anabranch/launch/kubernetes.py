@@ -1,6 +1,6 @@
 """Jobs of Kubernetes: a whole flow as one pod of a Job.
 
-    start   one POST; a Job of the name that is there already, by a call whose answer was lost, is ours by its label
+    start   one POST; a Job of the name that is there already, by a call that lost its answer, is ours by its label
     look    one watch of pods for all jobs of a namespace; a list of Jobs for those without a pod
     cancel  DELETE in the background, which takes the pod along
     logs    the pod's; where it is gone, what was kept in the job's folder
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from anabranch.core.launching import Job
 
 KIND = "kubernetes"
-_EXPLAINED = 20  # jobs a look whose events are asked for
+_EXPLAINED = 20  # jobs a look, of which events are asked for
 
 
 class Place(NamedTuple):
@@ -239,7 +239,7 @@ def _owner(pod: dict[str, Any]) -> str:
 
 
 def _unclear(pods: Sequence[dict[str, Any]], job: dict[str, Any] | None, now: float) -> str:
-    """Return the uid of the object whose events may tell why a job waits; "" where its status says enough."""
+    """Return the uid of the object with events that may tell why a job waits; "" where its status says enough."""
     pod = newest(pods)
     if pod is None:
         return "" if job is None else str(job["metadata"]["uid"])

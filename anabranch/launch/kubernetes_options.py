@@ -26,7 +26,7 @@ class Options:
         image: of the pod.
         context, kubeconfig, namespace: where the job goes.
         service_account: the pod's; no token of it is mounted unless it is given.
-        secret: names of Secrets whose entries become variables.
+        secret: names of Secrets; their entries become variables.
         pull_secret: names of Secrets with which the image is pulled.
         env: NAME=VALUE.
         node_selector: LABEL=VALUE.

@@ -112,6 +112,7 @@ LAZY: dict[str, list[str]] = {
         "display/*",
         "driver/*",
         "kubernetes/*",
+        "launch/kubernetes_logs.py",
         "limits/tickets.py",
         "runs/*",
         "tasks.py",

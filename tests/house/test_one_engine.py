@@ -20,6 +20,7 @@ DRIVERS = {
     "runs/flow_execution.py": {"go_async"},
     "driver/scope.py": {"pause"},
     "driver/waiting.py": {"pause"},
+    "launch/kubernetes_logs.py": {"_follow", "_read"},  # on the loop of a connection
     "limits/tickets.py": {"__aenter__", "__aexit__"},
     "worker/nested_scope.py": {"pause"},
 }

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch import settings as settings_module
-from anabranch.core import forks, own_code, secrets
+from anabranch.core import forks, login_nodes, own_code, secrets
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import ConfigurationError, RecordsError, StoreError
 from anabranch.core.ids import Ids
@@ -157,6 +157,7 @@ class Session:
         started, incarnation = process_started(os.getpid()), str(Incarnation.of(os.environ))
         self.process = Process(os.getpid(), started, platform.node(), incarnation)
         own_code.roles.driver = True
+        login_nodes.told.said = self.settings.login_node
         logs.setup_logging(self.settings.log_level)
         logs.deliver_to(self.emit_logs)
         self.records = records if records is not None else open_records(self.settings)

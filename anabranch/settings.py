@@ -38,6 +38,7 @@ class Settings:
     walltime_grace: float = 60.0  # seconds that running items get after SIGUSR1, the sign of a near walltime
     walltime_end: float = 0.0  # Unix seconds at which the allocation ends; 0: not known
     walltime_margin: float = 30.0  # seconds before that end which are left for the record, at most a tenth of the time
+    login_node: str = "auto"  # whether this machine ends long programs: auto (look for signs), true or false
     runner_idle: float = 300.0  # seconds after which an unused shared runner is closed
 
     @property
@@ -81,6 +82,10 @@ def parse(name: str, text: Any, where: str) -> Any:
         value = str(value).strip().lower()
         if value not in ("auto", "true", "false", "node"):
             raise ConfigurationError(f"{where}: setting {name!r} wants auto, true, false or node, got {text!r}")
+    if name == "login_node":
+        value = str(value).strip().lower()
+        if value not in ("auto", "true", "false"):
+            raise ConfigurationError(f"{where}: setting {name!r} wants auto, true or false, got {text!r}")
     if name == "log_level" and str(value).upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
         raise ConfigurationError(f"{where}: log_level wants DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text!r}")
     return value

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anabranch import settings
 from anabranch.cli import tables
 from anabranch.clusters import named, named_file
+from anabranch.clusters.elastic import LOCAL
 from anabranch.clusters.held import clusters_folder
 from anabranch.clusters.named import NamedCluster
 from anabranch.clusters.queues import KINDS, cluster_class
+from anabranch.core import login_nodes
 from anabranch.core.errors import AnabranchError
 
 if TYPE_CHECKING:
@@ -60,6 +63,12 @@ def start(name: str, kind: str | None, jobs: str, dry_run: bool, **options: Any)
     if dry_run:
         click.echo(cluster.render(), nl=False)
         return
+    if kind != LOCAL:
+        login_nodes.told.said = settings.load().login_node
+        lives = f"the scheduler of {name} lives here until `anabranch cluster stop {name}`"
+        instead = "ask the site, or run the whole flow in a job (`anabranch submit slurm FILE`)"
+        if words := login_nodes.warning_of(login_nodes.signs_here(), lives, instead):
+            click.echo(f"warning: {words}", err=True)
     started = named.start(cluster)
     click.echo(f'{name}: {kind}, {jobs} jobs, at {started.scheduler_address}; runner=DaskRunner(cluster="{name}")')
 

@@ -15,7 +15,7 @@ from anabranch import settings
 from anabranch.cli import jobs, load, pod_jobs
 from anabranch.cli.run import EXECUTE
 from anabranch.cli.target import target_of
-from anabranch.core import secrets, states
+from anabranch.core import login_nodes, secrets, states
 from anabranch.core.errors import LaunchError
 from anabranch.core.ids import Ids
 from anabranch.core.job_file import OWN, JobFile
@@ -96,6 +96,10 @@ def command(
     if file.record == OWN:
         pod_jobs.tell(jobs.kubernetes(), reference)
     if wait:
+        lives = "this command waits for the run's end"
+        instead = f"the job goes on without it, and `anabranch run logs -f {row.name}` follows it again"
+        if words := login_nodes.warning_of(login_nodes.signs_here(), lives, instead):
+            click.echo(f"warning: {words}", err=True)
         sys.exit(waited(home, row))
 
 

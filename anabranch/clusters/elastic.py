@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import uuid
@@ -14,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.clusters import job_spec
 from anabranch.clusters.held import HeldCluster, clusters_folder
+from anabranch.core.login_nodes import signs_here, warning_of
 from anabranch.core.option_checks import parse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+log = logging.getLogger("anabranch.clusters")
+LOCAL = "local"  # the kind whose jobs are processes of this machine
 
 
 class JobCluster(HeldCluster):
@@ -68,6 +73,15 @@ class JobCluster(HeldCluster):
     def __repr__(self) -> str:
         size = f"cores={self._spec.cores}, jobs={self._minimum}..{self._maximum}"
         return f"{type(self).__name__}({self.name!r}, {size})"
+
+    def start(self) -> None:
+        """Start the scheduler, unless it runs; warns where this machine ends long programs."""
+        if self._held is None and self.kind != LOCAL:
+            lives = "this program and its scheduler live here as long as the flow takes"
+            instead = "run the whole flow in a job (`anabranch submit slurm FILE`), or this program in a small one"
+            if words := warning_of(signs_here(), lives, instead):
+                log.warning("%s", words)
+        super().start()
 
     def options(self) -> dict[str, Any]:
         """Return what its holder is told; its jobs have a name that no other cluster's have."""

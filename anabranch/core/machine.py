@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_GROUPS = "/sys/fs/cgroup"
-_OWN = "/proc/self/cgroup"
+GROUPS = "/sys/fs/cgroup"
+OWN = "/proc/self/cgroup"
 
 
 def usable_cpus() -> int:
@@ -40,7 +40,7 @@ def usable_memory() -> int:
     return min(found, default=0)
 
 
-def group_limits(name: str, groups: str = _GROUPS, own: str = _OWN) -> Iterator[str]:
+def group_limits(name: str, groups: str = GROUPS, own: str = OWN) -> Iterator[str]:
     """Yield what `name` says in this process's control group and in those above it, one limit or several.
 
     A batch system's job is several groups deep, and the limit is that of the job's. The first version's names are read

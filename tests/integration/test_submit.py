@@ -123,8 +123,12 @@ def test_a_run_is_submitted_and_waited_for(kind: str, home: Path) -> None:
     assert sum(path.is_file() for path in home.rglob("*")) < 20
 
 
-def test_a_run_that_fails_is_told_by_its_exit_code(kind: str) -> None:
-    assert "exception: ValueError: no good" in run("submit", kind, "flows.py:wrong", "--wait", code=1)
+def test_a_run_that_fails_is_told_by_its_exit_code(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a login node, where this command may not live as long as the run."""
+    monkeypatch.setenv("ANABRANCH_LOGIN_NODE", "true")
+    text = run("submit", kind, "flows.py:wrong", "--wait", code=1)
+    assert "exception: ValueError: no good" in text
+    assert "and this command waits for the run's end: the job goes on without it, and `anabranch run logs -f " in text
 
 
 def test_a_dry_run_shows_the_script_and_leaves_nothing(kind: str, home: Path) -> None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from anabranch.core.annotations import quote as quote
     from anabranch.core.annotations import unmapped as unmapped
     from anabranch.core.context import tags as tags
+    from anabranch.core.future_lists import FutureList as FutureList
     from anabranch.core.futures import Future as Future
-    from anabranch.core.futures import FutureList as FutureList
     from anabranch.core.options import exponential_backoff as exponential_backoff
     from anabranch.core.policies import task_input_hash as task_input_hash
     from anabranch.core.secrets import Secret as Secret
@@ -61,7 +61,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "DaskRunner": ("anabranch.runners.dask", "DaskRunner"),
     "Flow": ("anabranch.flows", "Flow"),
     "Future": ("anabranch.core.futures", "Future"),
-    "FutureList": ("anabranch.core.futures", "FutureList"),
+    "FutureList": ("anabranch.core.future_lists", "FutureList"),
     "InlineRunner": ("anabranch.runners.inline", "InlineRunner"),
     "KubernetesCluster": ("anabranch.clusters.kubernetes.cluster", "KubernetesCluster"),
     "PBSCluster": ("anabranch.clusters.pbs", "PBSCluster"),
@@ -104,7 +104,9 @@ _HOMES: dict[str, tuple[str, str | None]] = {
 _MODULES: dict[str, tuple[str, ...]] = {
     "cache_policies": ("anabranch.core.policies",),
     "errors": ("anabranch.core.errors",),
-    "futures": ("anabranch.core.futures", "anabranch.core.map_states", "anabranch.core.waiting"),
+    "futures": (
+        "anabranch.core.future_lists", "anabranch.core.futures", "anabranch.core.map_states", "anabranch.core.waiting",
+    ),
     "state": ("anabranch.core.states",),
     "states": ("anabranch.core.states",),
     "triggers": ("anabranch.engine.triggers",),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import inspect
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 
-    from anabranch.core.futures import Future, FutureList
+    from anabranch.core.future_lists import FutureList
+    from anabranch.core.futures import Future
     from anabranch.core.keywords import FlowKeywords
     from anabranch.core.states import State
     from anabranch.core.type_variables import Items

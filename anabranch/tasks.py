@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from anabranch.core.descriptors import Binds
-    from anabranch.core.futures import Future, FutureList
+    from anabranch.core.future_lists import FutureList
+    from anabranch.core.futures import Future
     from anabranch.core.keywords import Chunk, Keep, TaskKeywords
     from anabranch.core.map_states import States
     from anabranch.core.scopes import SubmitPort

@@ -22,7 +22,7 @@ from anabranch import allow_failure, cache_policies, flow, task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from anabranch.core.futures import FutureList
+    from anabranch.core.future_lists import FutureList
 
 TOP = 20
 # ast.parse warns about odd escapes in the library's sources, which are not for us to mend.

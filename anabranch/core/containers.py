@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import Annotation
 from anabranch.core.asking import MISSING, attribute, of_class
+from anabranch.core.future_lists import FutureList
 from anabranch.core.future_sets import FutureSet
-from anabranch.core.futures import FutureList
 from anabranch.core.states import StateSequence
 
 if TYPE_CHECKING:

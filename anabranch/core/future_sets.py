@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import MutableSet
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.futures import Future, FutureList
+from anabranch.core.futures import Future
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from anabranch.core.future_lists import FutureList
     from anabranch.core.maps import MapRun
 
 IN = b"\x01"

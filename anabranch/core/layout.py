@@ -10,7 +10,7 @@ from anabranch.core.asking import is_a
 from anabranch.core.chunks import Binding
 from anabranch.core.columns import Source
 from anabranch.core.containers import LEAVES
-from anabranch.core.futures import is_future
+from anabranch.core.future_lists import is_future
 from anabranch.core.map_plan import Constant, LateMapped, Mapped
 from anabranch.core.walk import lift
 

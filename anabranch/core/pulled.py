@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from anabranch.core.asking import passes
 from anabranch.core.containers import FIXED, LEAVES
 from anabranch.core.frozen import is_plain, taken, taken_list
-from anabranch.core.futures import is_future
+from anabranch.core.future_lists import is_future
 from anabranch.core.walk import lift
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 
-    from anabranch.core.futures import Future, FutureList
+    from anabranch.core.future_lists import FutureList
+    from anabranch.core.futures import Future
     from anabranch.core.item_columns import ItemColumns
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.nested import Request

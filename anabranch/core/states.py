@@ -73,23 +73,11 @@ NAMES: tuple[tuple[str, StateType], ...] = (
     ("Suspended", StateType.CANCELLED),  # cancelled because the walltime is over; another driver resumes it
 )
 (
-    PENDING,
-    SCHEDULED,
-    AWAITING_RETRY,
-    AWAITING_SLOT,
-    AWAITING_CACHE,
-    RUNNING,
-    RETRYING,
-    COMPLETED,
-    CACHED,
-    FAILED,
-    TIMED_OUT,
-    TRIGGER_FAILED,
-    CRASHED,
-    CANCELLED,
-    SUSPENDED,
-) = range(len(NAMES))
+    PENDING, SCHEDULED, AWAITING_RETRY, AWAITING_SLOT, AWAITING_CACHE, RUNNING, RETRYING, COMPLETED, CACHED, FAILED,
+    TIMED_OUT, TRIGGER_FAILED, CRASHED, CANCELLED, SUSPENDED,
+) = range(len(NAMES))  # fmt: skip
 FIRST_TERMINAL = COMPLETED  # codes from here on are final
+SUCCESSFUL = (COMPLETED, CACHED)
 _CODES = {name: code for code, (name, _) in enumerate(NAMES)}
 _DEFAULT_CODE = {kind: _CODES[kind.value.capitalize()] for kind in StateType}
 
@@ -100,7 +88,7 @@ def code_of(name: str, kind: StateType) -> int:
 
 
 def is_success(code: int) -> bool:
-    return code in (COMPLETED, CACHED)
+    return code in SUCCESSFUL
 
 
 # The allowed transitions. A terminal state is left only by a new, visible attempt (to SCHEDULED, PENDING or

@@ -6,7 +6,7 @@ from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.failures import exception_of
-from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL
+from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, SUCCESSFUL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
 
 BATCH = 4096
-_SUCCESS = (COMPLETED, CACHED)
 _TERMINAL = bytes(code >= FIRST_TERMINAL for code in range(256))
 
 
@@ -65,7 +64,7 @@ def take(map: MapRun, lo: int, hi: int, raise_on_failure: bool) -> list[Any]:
     """Return values and exceptions of ended items; those before the first failure when that is to be raised."""
     found: list[Any] = []
     while lo < hi:
-        bad = hi if _completed(map, lo, hi) else next((i for i in range(lo, hi) if map.codes[i] not in _SUCCESS), hi)
+        bad = hi if _completed(map, lo, hi) else next((i for i in range(lo, hi) if map.codes[i] not in SUCCESSFUL), hi)
         if bad > lo:
             try:
                 more = map.scope.values(map, lo, bad)

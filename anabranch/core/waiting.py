@@ -8,8 +8,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar, overload
 
+from anabranch.core.future_lists import FutureList
 from anabranch.core.future_sets import FutureSet, Part, marked
-from anabranch.core.futures import Future, FutureList
+from anabranch.core.futures import Future
 from anabranch.core.states import CACHED, FIRST_TERMINAL
 from anabranch.core.waiter import Waiter
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from anabranch import session as sessions
 from anabranch.core import reasons, states
 from anabranch.core.errors import MissingContextError, OptionError
-from anabranch.core.futures import Future, FutureList
+from anabranch.core.future_lists import FutureList
+from anabranch.core.futures import Future
 from anabranch.core.runs import MapRow
 from anabranch.diagnosis import from_record
 from anabranch.diagnosis.from_record import Because, Explanation

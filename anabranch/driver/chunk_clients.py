@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.events import WorkerRequest
-    from anabranch.core.futures import Future, FutureList
+    from anabranch.core.future_lists import FutureList
+    from anabranch.core.futures import Future
     from anabranch.core.maps import MapRun
     from anabranch.limits.tickets import Ticket
 

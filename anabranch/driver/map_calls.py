@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import secrets
 from anabranch.core.columns import Source
 from anabranch.core.frozen import taken_list
-from anabranch.core.futures import is_future, is_future_list
+from anabranch.core.future_lists import is_future, is_future_list
 from anabranch.core.layout import Layout, resolved_late, settled
 from anabranch.core.map_plan import plan_map
 from anabranch.core.pulled import now_list

@@ -15,7 +15,8 @@ from anabranch.core import context, secrets
 from anabranch.core.chunks import Binding, Stage
 from anabranch.core.errors import CancelledRun, RunnerError
 from anabranch.core.frozen import as_given, taken
-from anabranch.core.futures import Future, FutureList, is_future
+from anabranch.core.future_lists import FutureList, is_future
+from anabranch.core.futures import Future
 from anabranch.core.layout import calls_of
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.states import State

@@ -9,7 +9,8 @@ from typing import Any
 
 from anabranch.core.asking import of_class
 from anabranch.core.context import current_task
-from anabranch.core.futures import Future, FutureList
+from anabranch.core.future_lists import FutureList
+from anabranch.core.futures import Future
 from anabranch.core.walk import fill, lift
 
 LOOKED_AT = 4  # first elements that are searched, in the value of a task that submitted nothing itself

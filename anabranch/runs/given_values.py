@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from anabranch.core import context
 from anabranch.core.errors import UnfinishedRun, UpstreamError
 from anabranch.core.failures import exception_of
-from anabranch.core.futures import FutureList, is_future
+from anabranch.core.future_lists import FutureList, is_future
 from anabranch.core.states import State, TriggerFailed
 from anabranch.core.walk import fill, lift
 from anabranch.driver.scope import scope_of

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import is_a
 from anabranch.core.errors import UnfinishedRun
-from anabranch.core.futures import Future, is_future
+from anabranch.core.future_lists import is_future
+from anabranch.core.futures import Future
 from anabranch.core.states import State, StateSequence
 from anabranch.core.walk import fill, lift
 

@@ -10,7 +10,8 @@ import cloudpickle
 
 from anabranch.core.annotations import allow_failure
 from anabranch.core.containers import ITERATOR, kind_of
-from anabranch.core.futures import Future, FutureList, is_future
+from anabranch.core.future_lists import FutureList, is_future
+from anabranch.core.futures import Future
 from anabranch.core.own_code import pickler
 from anabranch.core.walk import fill, lift
 from anabranch.worker.far_maps import FarMap

@@ -22,7 +22,8 @@ from anabranch.core import context, nested
 from anabranch.core.annotations import Annotation, allow_failure, unmapped
 from anabranch.core.asking import is_a
 from anabranch.core.errors import MapError, RunnerError
-from anabranch.core.futures import Future, FutureList
+from anabranch.core.future_lists import FutureList
+from anabranch.core.futures import Future
 from anabranch.core.item_columns import ENDED
 from anabranch.core.waiter import aside
 from anabranch.limits.tickets import Ticket

@@ -15,7 +15,7 @@ from anabranch import ProcessRunner, task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.futures import FutureList
+    from anabranch.core.future_lists import FutureList
 
 WORKERS = 2
 WAIT = 60.0

@@ -85,6 +85,7 @@ RINGS: dict[str, list[str]] = {
     "a map names the scope that its futures ask; a scope takes maps and gives futures": [
         "core.carried",
         "core.context",
+        "core.future_lists",
         "core.futures",
         "core.item_columns",
         "core.map_parts",

@@ -81,7 +81,7 @@ class Chunk:
         id: unique in the program, never used again.
         stages: shared ids of `Stage`s, run depth first.
         items: the index in its map of each position.
-        args: one argument item per position; positions may hold `core.walk.Hole`s.
+        args: one argument item per position; positions may hold `core.search.Hole`s.
         attempts: attempt number per position (stage 0); later stages begin at 1.
         uncounted_attempts: per position, earlier attempts not counted against the user's retries; None: all count.
         inputs: blocks that the items read; ``Hole(n)`` in position p stands for

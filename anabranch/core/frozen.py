@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.asking import is_a
 from anabranch.core.containers import FIXED
 from anabranch.core.map_plan import Listed, is_array
+from anabranch.core.search import Hole
 from anabranch.core.user_code import is_local
-from anabranch.core.walk import Hole, fill
+from anabranch.core.walk import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

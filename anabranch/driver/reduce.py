@@ -9,7 +9,7 @@ from anabranch.core.futures import Future
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
 from anabranch.core.runnable import Combine, Runnable
-from anabranch.core.walk import Hole
+from anabranch.core.search import Hole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,8 +19,9 @@ from anabranch.core.future_lists import FutureList, is_future
 from anabranch.core.futures import Future
 from anabranch.core.layout import calls_of
 from anabranch.core.maps import MapRun, Upstream
+from anabranch.core.search import Hole
 from anabranch.core.states import State
-from anabranch.core.walk import Hole, lift, needs_walk
+from anabranch.core.walk import lift, needs_walk
 from anabranch.driver import ended_runs, run_logs
 from anabranch.driver.endings import Endings
 from anabranch.driver.map_calls import map_call, planned

@@ -12,10 +12,11 @@ from anabranch.core.failures import capture, exception_of
 from anabranch.core.frozen import Filled, Frozen
 from anabranch.core.reasons import make
 from anabranch.core.reports import Held, Inline, Packed
+from anabranch.core.search import Hole
 from anabranch.core.sizes import sizeof
 from anabranch.core.states import FAILED, is_success
 from anabranch.core.value_index import RELEASED
-from anabranch.core.walk import Hole, fill
+from anabranch.core.walk import fill
 from anabranch.engine.chunks import between_reports
 from anabranch.engine.fusing import PIPE, follow
 from anabranch.engine.lanes import Sent

@@ -15,9 +15,9 @@ from anabranch.core.errors import AnabranchError, RunnerError
 from anabranch.core.events import SlotsChanged
 from anabranch.core.options import TaskOptions
 from anabranch.core.reports import Held
+from anabranch.core.search import Hole
 from anabranch.core.states import COMPLETED
 from anabranch.core.task_spec import TaskSpec
-from anabranch.core.walk import Hole
 from tests.contract.tasks import BIG, WAIT, add_one, big, double, head
 
 if TYPE_CHECKING:

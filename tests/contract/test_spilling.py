@@ -10,7 +10,7 @@ import pytest
 from anabranch.core.chunks import Handle
 from anabranch.core.errors import ResultReleased, SerializationError
 from anabranch.core.reports import Held
-from anabranch.core.walk import Hole
+from anabranch.core.search import Hole
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Bench, Outcomes

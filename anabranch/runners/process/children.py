@@ -30,7 +30,8 @@ from anabranch.core.contracts import WorkerPort
 from anabranch.core.errors import SerializationError
 from anabranch.core.events import ChunkLost, EngineLost, ItemCancelled, ItemTimedOut, Logs, WorkerRequest
 from anabranch.core.reports import Block, Held, Inline, Report
-from anabranch.core.walk import Hole, fill
+from anabranch.core.search import Hole
+from anabranch.core.walk import fill
 from anabranch.runners.process.runner import ProcessRunner
 from anabranch.runners.transport.refusals import fail
 

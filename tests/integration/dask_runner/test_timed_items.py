@@ -15,8 +15,8 @@ from anabranch import get_run_logger
 from anabranch.core.chunks import Handle
 from anabranch.core.events import ChunkLost, ItemCancelled, ItemTimedOut, Logs
 from anabranch.core.reports import Held, Report
+from anabranch.core.search import Hole
 from anabranch.core.states import COMPLETED, FAILED
-from anabranch.core.walk import Hole
 from anabranch.runners.dask.runner import DaskRunner
 from tests.integration.dask_runner.driving import MIB, WAIT, Driver, blob
 

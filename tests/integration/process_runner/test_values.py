@@ -14,8 +14,8 @@ import pytest
 from anabranch.core.chunks import Handle
 from anabranch.core.errors import ResultReleased, SerializationError
 from anabranch.core.reports import Held
+from anabranch.core.search import Hole
 from anabranch.core.states import COMPLETED, FAILED
-from anabranch.core.walk import Hole
 from anabranch.runners.transport.value_files import Store, pickled
 from tests.integration.process_runner.driving import SHM, Drive, double, until
 

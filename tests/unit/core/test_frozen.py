@@ -13,7 +13,7 @@ import pytest
 
 from anabranch.core.frozen import LISTED_BYTES, Cells, Element, Filled, Frozen, Run, as_given, taken, taken_list
 from anabranch.core.own_code import pickler
-from anabranch.core.walk import Hole
+from anabranch.core.search import Hole
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,8 @@ import pytest
 
 from anabranch.core.annotations import allow_failure, quote, unmapped
 from anabranch.core.errors import ParameterBindError
-from anabranch.core.walk import Hole, fill, fill_call, lift, needs_walk
+from anabranch.core.search import Hole
+from anabranch.core.walk import fill, fill_call, lift, needs_walk
 
 
 class Fut:

@@ -13,7 +13,7 @@ from anabranch.core.map_plan import plan_map
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
 from anabranch.core.params import Binder
-from anabranch.core.walk import Hole
+from anabranch.core.search import Hole
 from anabranch.engine.fusing import PIPE
 from tests.unit.engine.bench import identity, never
 from tests.unit.engine.playing import Driver, Iterator

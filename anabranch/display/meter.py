@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.maps import MapRun
 
+INTERVAL = 0.1  # seconds between two readings, at least
 RATE_SECONDS = 10.0  # the rate is taken over the last so many seconds
 NAME_WIDTH = 24
 BAR_WIDTH = 20

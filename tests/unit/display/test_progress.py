@@ -18,7 +18,8 @@ import pytest
 from anabranch.core.states import CACHED, CANCELLED, COMPLETED, FAILED, PENDING
 from anabranch.display import meter, progress
 from anabranch.display.meter import Meter, Style
-from anabranch.display.progress import Board, Plain, Terminal
+from anabranch.display.progress import Board, Plain
+from anabranch.display.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

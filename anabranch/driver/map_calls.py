@@ -1,4 +1,4 @@
-"""The call of a map, taken apart into its items, their shared arguments and their upstreams."""
+"""Calls taken apart: of a map into its items, their shared arguments and their upstreams; of one run likewise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from anabranch.core.future_lists import is_future, is_future_list
 from anabranch.core.layout import Layout, resolved_late, settled
 from anabranch.core.map_plan import plan_map
 from anabranch.core.pulled import now_list
+from anabranch.core.search import Hole
 from anabranch.core.walk import lift
+from anabranch.engine.fusing import PIPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,27 @@ def planned(task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
         args, kwargs = resolved_late(plan, args, kwargs)
         plan = plan_map(task.binder, args, kwargs, is_future_list, is_future)
     return settled(plan)
+
+
+def item_call(
+    call: tuple[Any, Any], wait_for: Any, upstream: Callable[[Any, bool], Upstream]
+) -> tuple[Any, tuple[Upstream, ...]]:
+    """Return the arguments of one run with holes in place of futures, and its upstreams.
+
+    Args:
+        call: its arguments, positional and by name.
+        upstream: returns the upstream of a future, with whether its failure is allowed.
+    """
+    item, found = lift(call, is_future)
+    ups = [upstream(f, allow) for f, allow in found]
+    pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure and wait_for is None
+    (args, kwargs) = item
+    if pipe and not kwargs and len(args) == 1 and type(args[0]) is Hole:
+        item = PIPE
+    if wait_for is not None:
+        _, waited = lift(wait_for, is_future)
+        ups += [upstream(f, allow)._replace(value=False) for f, allow in waited]
+    return item, tuple(ups)
 
 
 @dataclass(slots=True)

@@ -70,6 +70,13 @@ class MapMaker:
             )
         return map
 
+    def open_series(self, map: MapRun) -> None:
+        """Tell the dispatcher of a new series of single runs, with the stages of whole calls and of links."""
+        stage = self.stage(map, Binding(star=True), None)
+        pipe = self.stage(map, Binding(args=(("item", 0),)), None)
+        map.sending.pipe_ref = self._pump.dispatcher.tables.new_ref()
+        self._pump.dispatch(self._pump.dispatcher.intake.open_series, map, stage, pipe)
+
     def _check_resources(self, map: MapRun) -> None:
         """Raise ResourceError for resources that the runner can never have."""
         offers = self._pump.dispatcher.tables.lanes[self._lane].capabilities

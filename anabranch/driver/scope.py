@@ -15,16 +15,16 @@ from anabranch.core import context, secrets
 from anabranch.core.chunks import Binding, Stage
 from anabranch.core.errors import CancelledRun, RunnerError
 from anabranch.core.frozen import as_given, taken
-from anabranch.core.future_lists import FutureList, is_future
+from anabranch.core.future_lists import FutureList
 from anabranch.core.futures import Future
 from anabranch.core.layout import calls_of
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.search import Hole
 from anabranch.core.states import State
-from anabranch.core.walk import lift, needs_walk
+from anabranch.core.walk import needs_walk
 from anabranch.driver import ended_runs, run_logs
 from anabranch.driver.endings import Endings
-from anabranch.driver.map_calls import map_call, planned
+from anabranch.driver.map_calls import item_call, map_call, planned
 from anabranch.driver.map_maker import MapMaker
 from anabranch.driver.reduce import reduce_tree
 from anabranch.driver.values import ValueReader
@@ -114,7 +114,7 @@ class Scope:
         loose = needs_walk(args, kwargs)
         if loose or wait_for is not None:
             secrets.remember(*args, *kwargs.values())
-            item, upstreams = self._lift(item, wait_for)
+            item, upstreams = item_call(item, wait_for, self.upstream)
         index = next(map.inputs.append_index)
         future = Future(map, index)
         carried = map.header.carried
@@ -155,18 +155,6 @@ class Scope:
         if before.done():  # looked at after it was enqueued, as in `submit`
             self.pump.step()
         return future
-
-    def _lift(self, item: Any, wait_for: Any) -> tuple[Any, tuple[Upstream, ...]]:
-        item, found = lift(item, is_future)
-        ups = [self.upstream(f, allow) for f, allow in found]
-        pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure and wait_for is None
-        (args, kwargs) = item
-        if pipe and not kwargs and len(args) == 1 and type(args[0]) is Hole:
-            item = PIPE
-        if wait_for is not None:
-            _, waited = lift(wait_for, is_future)
-            ups += [self.upstream(f, allow)._replace(value=False) for f, allow in waited]
-        return item, tuple(ups)
 
     def upstream(self, future: Any, allow_failure: bool) -> Upstream:
         """What a future or a State stands for; raises RunnerError where it is on another runner."""
@@ -217,10 +205,7 @@ class Scope:
         if kind in ("call", "flow"):
             self.pump.dispatch(self.pump.dispatcher.calls.open, map)
             return map
-        stage = self.maker.stage(map, Binding(star=True), None)
-        pipe = self.maker.stage(map, Binding(args=(("item", 0),)), None)
-        map.sending.pipe_ref = self.pump.dispatcher.tables.new_ref()
-        self.pump.dispatch(self.pump.dispatcher.intake.open_series, map, stage, pipe)
+        self.maker.open_series(map)
         if not task.quiet:
             run_logs.watch_series(self.pump, map)
         return map
@@ -279,7 +264,7 @@ class Scope:
         map.inputs.starred = True
         futures = FutureList(map)
         calls = calls_of(plan)
-        lifted = [self._lift((args, kwargs), wait_for) for args, kwargs in calls]
+        lifted = [item_call((args, kwargs), wait_for, self.upstream) for args, kwargs in calls]
         if self.resume is not None:
             self.resume.begin_listed(map, "", [(None if item is PIPE else item, ups) for item, ups in lifted])
         self.endings.maps.append(map)

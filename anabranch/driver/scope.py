@@ -29,6 +29,7 @@ from anabranch.driver.map_maker import MapMaker
 from anabranch.driver.reduce import reduce_tree
 from anabranch.driver.values import ValueReader
 from anabranch.driver.waiting import Waiting
+from anabranch.engine.dispatch import STREAM_MOVES
 from anabranch.engine.fusing import PIPE
 from anabranch.resume.keys import Resume, item_key
 
@@ -42,18 +43,6 @@ if TYPE_CHECKING:
     from anabranch.core.task_spec import TaskSpec
     from anabranch.core.waiter import Waiter
     from anabranch.driver.program import Program
-    from anabranch.engine.dispatch import Dispatcher
-
-
-
-# Moves of streams, by the names that futures use.
-STREAM_MOVES: dict[str, Callable[[Dispatcher], Callable[..., None]]] = {
-    "stream_opened": lambda dispatcher: dispatcher.readers.stream_opened,
-    "stream_advanced": lambda dispatcher: dispatcher.readers.stream_advanced,
-    "give_away": lambda dispatcher: dispatcher.readers.give_away,
-    "taken": lambda dispatcher: dispatcher.readers.taken,
-    "seal": lambda dispatcher: dispatcher.windows.seal,
-}
 
 
 class Scope:

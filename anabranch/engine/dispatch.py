@@ -40,7 +40,7 @@ from anabranch.engine.windows import Windows
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from anabranch.core.instructions import Instruction
     from anabranch.core.maps import MapRun
@@ -170,3 +170,13 @@ class Dispatcher:
             tables.out.append(WantSlots())
         out, tables.out = tables.out, []
         return out
+
+
+# Moves of streams, by the names that futures use.
+STREAM_MOVES: dict[str, Callable[[Dispatcher], Callable[..., None]]] = {
+    "stream_opened": lambda dispatcher: dispatcher.readers.stream_opened,
+    "stream_advanced": lambda dispatcher: dispatcher.readers.stream_advanced,
+    "give_away": lambda dispatcher: dispatcher.readers.give_away,
+    "taken": lambda dispatcher: dispatcher.readers.taken,
+    "seal": lambda dispatcher: dispatcher.windows.seal,
+}

@@ -23,11 +23,13 @@ class Tools:
     """helm and kubectl, with a state of their own."""
 
     def __init__(self, folder: Path, home: Path) -> None:
-        self.variables = {
-            **os.environ,
-            "PATH": f"{folder}:{os.environ['PATH']}",
-            **{f"HELM_{kind}_HOME": str(home / kind) for kind in ("CACHE", "CONFIG", "DATA")},
-        }
+        self._folder = folder
+        self._homes = {f"HELM_{kind}_HOME": str(home / kind) for kind in ("CACHE", "CONFIG", "DATA")}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of now, in which both are found."""
+        return {**os.environ, **self._homes, "PATH": f"{self._folder}:{os.environ['PATH']}"}
 
     def tried(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command with this as its input; returns how it ended, with all that it printed as its output."""

@@ -66,11 +66,11 @@ volumes:
     persistentVolumeClaim:
       claimName: {{ include "anabranch.claim" .root }}
   {{- end }}
-  {{- if has .component (list "ray-head" "ray-worker") }}
+  {{- if has .component (list "driver" "ray-head" "ray-worker") }}
   - name: shared-memory
     emptyDir:
       medium: Memory
-      sizeLimit: {{ .root.Values.ray.workers.sharedMemory }}
+      sizeLimit: {{ .values.sharedMemory | default .root.Values.ray.workers.sharedMemory }}
   {{- end }}
   {{- with .volumes }}
   {{- toYaml . | nindent 2 }}
@@ -108,7 +108,7 @@ volumeMounts:
   - name: data
     mountPath: {{ .root.Values.persistence.mountPath }}
   {{- end }}
-  {{- if has .component (list "ray-head" "ray-worker") }}
+  {{- if has .component (list "driver" "ray-head" "ray-worker") }}
   - name: shared-memory
     mountPath: /dev/shm
   {{- end }}

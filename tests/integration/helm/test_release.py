@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from tests.integration.helm.tools import CHART, ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.integration.helm.tools import Tools
@@ -79,6 +81,12 @@ class Release:
         self.tools.said("kubectl", "apply", "-f", "-", given=json.dumps(volume))
         self.values["persistence"] = {"enabled": True, "storageClass": name, "mountPath": f"{self._folder}/data"}
 
+    def until(self, true: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < end, self.kubectl("get", "all")
+            time.sleep(0.2)
+
     def tested(self) -> str:
         return self.tools.said("helm", "-n", self.namespace, "test", "rel", "--logs", "--timeout", "120s")
 
@@ -91,12 +99,19 @@ class Release:
         return self.kubectl("get", ",".join(there), "-l", mine, "-o", "name").split()
 
 
+@contextmanager
+def in_namespace(tools: Tools, namespace: str, folder: Path) -> Iterator[Release]:
+    try:
+        yield Release(tools, namespace, folder)
+    finally:
+        tools.tried("helm", "-n", namespace, "uninstall", "rel", "--ignore-not-found", "--wait", "--timeout", "60s")
+        tools.tried("kubectl", "delete", "persistentvolume", f"rel-{namespace}", "--ignore-not-found", "--wait=false")
+
+
 @pytest.fixture
 def release(tools: Tools, kubernetes: str, tmp_path: Path) -> Iterator[Release]:
-    made = Release(tools, kubernetes, tmp_path)
-    yield made
-    tools.tried("helm", "-n", kubernetes, "uninstall", "rel", "--ignore-not-found", "--wait", "--timeout", "60s")
-    tools.tried("kubectl", "delete", "persistentvolume", f"rel-{kubernetes}", "--ignore-not-found", "--wait=false")
+    with in_namespace(tools, kubernetes, tmp_path) as made:
+        yield made
 
 
 def test_a_release_lives_from_install_to_uninstall(release: Release) -> None:
@@ -133,3 +148,42 @@ def test_a_flow_that_fails_fails_the_installation(release: Release) -> None:
     with pytest.raises(AssertionError, match="Job Failed"):
         release.helm("install")
     assert "flow 'survey' has no parameter 'm'" in release.kubectl("logs", "-l", DRIVERS)
+
+
+@pytest.mark.nightly("a release of its own; what is rendered for TLS is a test of the day")
+def test_with_tls_only_programs_with_a_certificate_reach_the_scheduler(release: Release) -> None:
+    release.values["dask"] = {"tls": {"enabled": True}}
+    release.helm("install")
+    assert "100 items on dask: 328350" in release.tested()
+    (job,) = release.completed()
+    assert "workers: tls://" in release.kubectl("logs", job)
+    key = ("get", "secret", "rel-anabranch-dask-tls", "-o", "jsonpath={.data}")
+    before, ran = release.kubectl(*key), release.uids()
+    for scheme in ("tcp", "tls"):
+        address = f"{scheme}://rel-anabranch-scheduler.{release.namespace}.svc:8786"
+        program = f"import distributed; distributed.Client({address!r}, timeout='5s')"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1, f"a program without a certificate reached {address}"
+
+    release.values["dask"]["workers"] = {"replicas": 1}
+    release.helm("upgrade")
+    assert (release.kubectl(*key), release.uids()) == (before, ran), "an upgrade made other certificates"
+
+
+@pytest.mark.nightly("a second API server; the operator itself is a test of KubernetesCluster")
+def test_the_operator_makes_the_cluster_of_a_release(tools: Tools, dask_operator: str, tmp_path: Path) -> None:
+    with in_namespace(tools, dask_operator, tmp_path) as release:
+        release.values |= {"dask": {"mode": "operator"}, "networkPolicy": {"enabled": True}}
+        release.helm("install")
+        release.completed()
+        assert "100 items on dask: 328350" in release.tested()
+        mine = "app.kubernetes.io/name=anabranch,app.kubernetes.io/instance=rel"  # whom the NetworkPolicy lets in
+        pods = release.kubectl("get", "pods", "-l", f"{mine},dask.org/cluster-name=rel-anabranch", "-o", "name").split()
+        assert len(pods) == 3
+
+        release.values["dask"]["workers"] = {"replicas": 3}
+        release.helm("upgrade")
+        workers = "jsonpath={.items[*].metadata.labels.dask\\.org/component}"
+        release.until(lambda: release.kubectl("get", "deployments", "-o", workers).split().count("worker") == 3)
+        tools.said("helm", "-n", dask_operator, "uninstall", "rel", "--wait", "--timeout", "60s")
+        release.until(lambda: release.left() == [])

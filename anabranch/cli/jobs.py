@@ -8,15 +8,14 @@ import shutil
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from anabranch.batch.shared_look import EVERY, SharedLook, file_of
 from anabranch.cli import pod_jobs
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import FILE, OWN, JobFile
 from anabranch.core.launching import Phase
-from anabranch.core.processes import host_name
 from anabranch.core.runs import LogRow
 from anabranch.launch import script
-from anabranch.launch.shared_look import EVERY, SharedLook
 from anabranch.records.drivers import Driver
 
 if TYPE_CHECKING:
@@ -108,8 +107,8 @@ def look(home: Path, found: Iterable[Submitted]) -> dict[str, Sight]:
         if kind in ("process", "kubernetes"):
             answer = launcher(kind).look(runs)
         else:
-            shared = SharedLook(launcher(kind), home / "jobs" / f".queue-{kind}-{host_name()}", every=every)
-            answer = shared.look(runs, ask=not in_batch())
+            shared = SharedLook(launcher(kind), file_of(home, kind), every=every)
+            answer = script.with_last_lines(shared.look(runs, ask=not in_batch()))  # perhaps asked by another program
         seen |= {runs[reference]: sight for reference, sight in answer.items()}
     return seen
 

@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.clusters.addresses import address_of, own_addresses
+from anabranch.clusters.certificates import new_certificate
 from anabranch.clusters.hub import Hub
 from anabranch.clusters.ray_parts import RayHead, new_token
-from anabranch.clusters.rendezvous import Rendezvous, both_show, new_certificate
+from anabranch.clusters.rendezvous import Rendezvous, both_show
 from anabranch.clusters.scratch import scratch
 from anabranch.clusters.shares import RAY
 from anabranch.core.errors import AnabranchError, RunnerError

@@ -15,6 +15,7 @@ from anabranch.clusters.scaling import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from anabranch.clusters.job_spec import JobSpec
 
@@ -26,7 +27,7 @@ class HereQueue:
 
     look_seconds = 1.0
 
-    def __init__(self, spec: JobSpec, tls: dict[str, str]) -> None:
+    def __init__(self, spec: JobSpec, tls: dict[str, str], home: Path) -> None:
         self._spec = replace(spec, walltime=0.0)  # nothing ends a process at a time
         self._tls = tls
         self._children: dict[str, asyncio.subprocess.Process] = {}
@@ -51,6 +52,9 @@ class HereQueue:
 
     async def look(self, ids: Sequence[str]) -> Mapping[str, Seen]:
         return {id: self._seen(self._children[id]) for id in ids if id in self._children}
+
+    async def strays(self, ids: Sequence[str]) -> Sequence[str]:
+        return [id for id, child in self._children.items() if child.returncode is None and id not in ids]
 
     def _seen(self, child: asyncio.subprocess.Process) -> Seen:
         return Seen("running") if child.returncode is None else Seen("ended", f"exit {child.returncode}")

@@ -22,9 +22,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anabranch.batch.silences import is_silence
 from anabranch.clusters import certificates, job_spec, named_file, queues
 from anabranch.clusters.addresses import address_of, own_addresses
 from anabranch.clusters.asking import security_of
+from anabranch.clusters.held import clusters_folder
 from anabranch.clusters.holding import hold, listen_for_the_end, tell
 from anabranch.clusters.job_spec import JobSpec
 from anabranch.clusters.scaling import Crew, Fleet
@@ -59,7 +61,8 @@ def main(options: dict[str, Any]) -> None:
     if options.get("render"):
         spec = JobSpec(**{**options["spec"], "logs": f"{options['home']}/{options['name']}/logs"})
         tls = certificates.paths(Path(options["home"]) / options["name"]) if options["secure"] else {}
-        sys.stdout.write(queues.make_queue(options["kind"], spec, tls).render(f"{spec.name}-1", [PLACEHOLDER]))
+        queue = queues.make_queue(options["kind"], spec, tls, clusters_folder().parent)
+        sys.stdout.write(queue.render(f"{spec.name}-1", [PLACEHOLDER]))
         return
     hold(options, Holder)
 
@@ -76,7 +79,7 @@ class Holder:
         walltime = 0.0 if options["kind"] == "local" else options["spec"]["walltime"]
         self._spec = JobSpec(**{**options["spec"], "logs": str(logs), "walltime": walltime})
         self._tls = certificates.write(self._folder) if options["secure"] else {}
-        self.queue: Queue = queues.make_queue(options["kind"], self._spec, self._tls)
+        self.queue: Queue = queues.make_queue(options["kind"], self._spec, self._tls, clusters_folder().parent)
         self.queue.render(f"{self._spec.name}-0", [PLACEHOLDER])  # what is missing is missed now
         minimum, maximum = options["bounds"]
         self.fleet = Fleet(
@@ -190,7 +193,7 @@ class Holder:
         try:
             id = await self.queue.submit(job.name, self._addresses)
         except Exception as error:
-            silent = queues.is_silence(str(error))
+            silent = is_silence(str(error))
             (self.fleet.unheard if silent else self.fleet.refused)(job, str(error), self._clock())
             self._strays = self._strays or silent
             return
@@ -247,15 +250,15 @@ class Holder:
         else:
             self._hopeless = {id: seen.reason for id, seen in found.items() if seen.hopeless}
             self.fleet.looked(self._with_last_lines(found), asked, self._clock())
-            await self._end_strays(found)
+            await self._end_strays()
         finally:
             self._looking, self._looked = False, self._clock()
 
-    async def _end_strays(self, found: Any) -> None:
+    async def _end_strays(self) -> None:
         """End jobs of our name that we know nothing of: their submission was not answered, and others replace them."""
         if self._strays and not any(not job.id for job in self.fleet.jobs.values()):
-            ours = {job.id for job in self.fleet.jobs.values()}
-            await self.queue.cancel([id for id, seen in found.items() if seen.phase != "ended" and id not in ours])
+            ours = [job.id for job in self.fleet.jobs.values()]
+            await self.queue.cancel(await self.queue.strays(ours))
             self._strays = False
 
     def _with_last_lines(self, found: Any) -> dict[str, Seen]:

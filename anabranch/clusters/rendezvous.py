@@ -18,17 +18,14 @@ import ssl
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.errors import MissingExtraError, RunnerError
+from anabranch.core.errors import RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-NAME = "anabranch-cluster"  # of the certificate's subject
-VALID_DAYS = 365
 LOOK_SECONDS = 0.5  # between looks for the file, at first
 LATEST_LOOK = 3.0
 
@@ -104,37 +101,6 @@ def awaited(
         pause(wait)
         wait = min(LATEST_LOOK, wait * 1.5)
     return found
-
-
-def new_certificate() -> tuple[str, str]:
-    """Make a key and a certificate that signs itself, as PEM; raises MissingExtraError without `cryptography`."""
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-    except ImportError:
-        raise MissingExtraError(
-            "workers on other nodes talk over TLS, which needs a package more: pip install 'anabranch[hpc]'"
-        ) from None
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))  # the clocks of nodes differ
-        .not_valid_after(now + timedelta(days=VALID_DAYS))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    kept = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return made.public_bytes(serialization.Encoding.PEM).decode(), kept.decode()
 
 
 def both_show(found: Rendezvous, folder: str, *, server: bool) -> ssl.SSLContext:

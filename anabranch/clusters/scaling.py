@@ -137,11 +137,11 @@ class Fleet:
         self._silences += 1
 
     def looked(self, found: Mapping[str, Seen], asked: float, now: float) -> None:
-        """Note what the queue said of the jobs by their ids, `asked` at that time; it forgets ended ones soon."""
+        """Note what the queue said of jobs by their ids, `asked` at that time; it may have said nothing of some."""
         for job in list(self.jobs.values()):
-            if not job.id or job.asked > asked or (job.joined is not None and job.alone is None):
-                continue  # not known to it then, or its workers say more
-            seen = found.get(job.id, Seen("ended", "the queue does not know it any more"))
+            seen = found.get(job.id)
+            if seen is None or job.asked > asked or (job.joined is not None and job.alone is None):
+                continue  # nothing was said of it, or its workers say more
             job.reason = seen.reason
             if seen.phase == "running" and job.begun is None:
                 job.begun = now

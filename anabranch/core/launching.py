@@ -103,6 +103,7 @@ class Sight(NamedTuple):
         code: the exit code; negative: the signal that ended it; None: not known.
         last: the last lines of its log, once it has ended otherwise than by exit code 0.
         restarts: how often the infrastructure has started it again.
+        stuck: whether it waits for what no time and no other job's end will bring.
     """
 
     phase: Phase
@@ -110,6 +111,7 @@ class Sight(NamedTuple):
     code: int | None = None
     last: Sequence[str] = ()
     restarts: int = 0
+    stuck: bool = False
 
 
 class Launcher(Protocol):

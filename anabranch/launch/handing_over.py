@@ -20,8 +20,8 @@ from anabranch.launch import script
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.batch.commands import Ran
     from anabranch.core.launching import Job
-    from anabranch.launch.commands import Ran
 
 _PAUSES = (5.0, 20.0, 20.0)  # seconds from a submit without an answer to a look for its job
 

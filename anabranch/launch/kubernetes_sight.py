@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anabranch.batch.exits import exit_reason
 from anabranch.core.launching import Phase, Sight
 from anabranch.kubernetes import reasons
 from anabranch.kubernetes.reasons import Kind
-from anabranch.launch.exits import exit_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anabranch.batch.exits import exit_reason
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.processes import host_name, process_alive
 from anabranch.launch import script
-from anabranch.launch.exits import exit_reason
 from anabranch.launch.keeper import EXIT, KIND
 
 if TYPE_CHECKING:

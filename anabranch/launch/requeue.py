@@ -15,18 +15,18 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from anabranch.batch.commands import run
+from anabranch.batch.environment import scrubbed
+from anabranch.batch.slurm_refusals import job_id
 from anabranch.core.errors import LaunchError
 from anabranch.launch import script
-from anabranch.launch.commands import run
-from anabranch.launch.slurm import scrubbed
-from anabranch.launch.slurm_refusals import job_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from anabranch.batch.commands import Command
     from anabranch.core.allocation import Allocation
-    from anabranch.launch.commands import Command
 
 IDLE = 3  # starts of a job in a row in which nothing ended, after which it is not started again
 FOLDER = "ANABRANCH_JOB_FOLDER"  # the folder of the first job, for a job that follows it

@@ -14,13 +14,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import LaunchError
-from anabranch.core.launching import Reference
+from anabranch.core.launching import Phase, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from anabranch.core.launching import Job
+    from anabranch.core.launching import Job, Sight
 
 SCRIPT, LOG, REFERENCE = "script", "log", "reference"
 LAST = 20  # lines of a log that tell why a job ended
@@ -136,6 +136,17 @@ def last_lines(folder: str) -> Sequence[str]:
     except OSError:
         return ()
     return tuple(deque((line.rstrip() for line in text.splitlines() if line.strip()), maxlen=LAST))
+
+
+def with_last_lines(seen: Mapping[Reference, Sight]) -> dict[Reference, Sight]:
+    """Return what is seen of jobs; with the last lines of the logs of those that ended badly."""
+
+    def bad(sight: Sight) -> bool:
+        return sight.phase in (Phase.ENDED, Phase.GONE) and sight.code != 0 and not sight.last
+
+    return {
+        one: sight._replace(last=last_lines(one.folder)) if bad(sight) else sight for one, sight in seen.items()
+    }
 
 
 def log_lines(folder: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.core.errors import LaunchError
-from anabranch.core.launching import Job, Phase
+from anabranch.core.launching import Job, Phase, Sight
 from anabranch.launch.kubernetes import KubernetesLauncher
 from anabranch.launch.process import ProcessLauncher
 from anabranch.launch.slurm import SlurmLauncher
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from anabranch.core.launching import Launcher, Reference, Sight
+    from anabranch.core.launching import Launcher, Reference
 
 DEADLINE = 50.0  # seconds; a queue on a busy machine takes its time
 ASK = 0.3  # seconds between questions: the bed is ours alone
@@ -93,7 +93,7 @@ def test_a_job_runs_to_its_end_in_its_folder_with_its_variables(
     launcher: Launcher, job: Any, started: Any, tmp_path: Path
 ) -> None:
     reference = started(job('echo "$GREETING" "$PWD"; echo oops >&2', environment={"GREETING": "it's a \"day\" $HOME"}))
-    assert ended(launcher, reference) == (Phase.ENDED, "", 0, (), 0)
+    assert ended(launcher, reference) == Sight(Phase.ENDED, "", 0)
     assert list(launcher.logs(reference)) == [f"it's a \"day\" $HOME {tmp_path / 'work'}", "oops"]
     assert reference.kind == launcher.kind
 
@@ -164,7 +164,7 @@ def test_a_job_is_seen_while_it_runs_and_ends_when_it_is_cancelled(
     while "up" not in launcher.logs(reference):
         assert time.monotonic() < until
         time.sleep(0.05)
-    assert when(launcher, reference, Phase.RUNNING) == (Phase.RUNNING, "", None, (), 0)
+    assert when(launcher, reference, Phase.RUNNING) == Sight(Phase.RUNNING)
     launcher.cancel(reference)
     seen = ended(launcher, reference)
     assert (seen.phase is Phase.ENDED) is (launcher.kind != "kubernetes")  # a deleted Job is gone

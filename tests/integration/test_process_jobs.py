@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from anabranch.batch.commands import run
 from anabranch.core.launching import Job, Phase, Reference
 from anabranch.core.processes import host_name, process_alive
-from anabranch.launch.commands import run
 from anabranch.launch.process import ProcessLauncher
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ def in_queue(name: str) -> list[str]:
 
 
 @pytest.fixture
-def size(tmp_path: Path) -> dict[str, Any]:
-    """The arguments of a cluster of jobs with one core."""
+def size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The arguments of a cluster of jobs with one core, and a home of its own, where looks at the queue are shared."""
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "home"))
     name = f"t{abs(hash(tmp_path)) % 10**6}"
     return {"cores": 1, "memory": "500 MiB", "walltime": "00:20:00", "name": name, "home": tmp_path / "clusters"}

@@ -183,7 +183,7 @@ def test_a_refused_job_ends_the_flow_with_what_sbatch_said(size: dict[str, Any],
 def test_a_machine_without_the_commands_is_told(size: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with SlurmCluster(minimum=1, maximum=1, **size) as cluster:
-        until(lambda: "no command 'sbatch'" in cluster.why(), "the reason")
+        until(lambda: "sbatch cannot be called here: No such file" in cluster.why(), "the reason")
 
 
 def test_a_cluster_that_cannot_start_says_why(size: dict[str, Any]) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from anabranch.clusters.certificates import new_certificate
 from anabranch.clusters.hub import Hub, Line
-from anabranch.clusters.rendezvous import Rendezvous, awaited, both_show, new_certificate
+from anabranch.clusters.rendezvous import Rendezvous, awaited, both_show
 from anabranch.core.errors import RunnerError
 
 if TYPE_CHECKING:

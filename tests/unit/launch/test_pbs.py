@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anabranch.batch import pbs_states
+from anabranch.batch.commands import Ran
+from anabranch.batch.environment import scrubbed
+from anabranch.batch.pbs_states import job_id, jobs, jobs_of_text, sight
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Job, Phase, Reference, Resources, Sight
-from anabranch.launch import pbs_states
-from anabranch.launch.commands import Ran
-from anabranch.launch.pbs import PbsLauncher, directives, scrubbed
-from anabranch.launch.pbs_states import job_id, jobs, jobs_of_text, sight
+from anabranch.launch.pbs import PbsLauncher, directives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,7 +114,7 @@ def test_an_answer_is_read_as_json_and_as_text() -> None:
     ],
 )
 def test_where_a_job_is(told: Any, phase: Phase, reason: str) -> None:
-    assert sight(told) == Sight(phase, reason)
+    assert sight(told) == Sight(phase, reason, stuck="Can Never Run" in reason)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from anabranch.batch.commands import Ran
 from anabranch.core.allocation import Allocation, Node
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Reference
 from anabranch.launch import requeue, script
-from anabranch.launch.commands import Ran
 from anabranch.launch.requeue import Seen, Step, cancelled, idle_starts, next_step, seen
 
 if TYPE_CHECKING:

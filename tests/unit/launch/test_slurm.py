@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anabranch.batch.commands import Ran
+from anabranch.batch.environment import scrubbed
+from anabranch.batch.slurm_refusals import job_id
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Job, Phase, Reference, Resources
-from anabranch.launch.commands import Ran
-from anabranch.launch.slurm import SlurmLauncher, directives, scrubbed
-from anabranch.launch.slurm_refusals import job_id
+from anabranch.launch.slurm import SlurmLauncher, directives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -169,12 +170,14 @@ def test_a_job_of_another_cluster_is_left_alone(job: Any) -> None:
     reference = one.start(job())
     assert reference.cluster == "east"
     slurm.cluster, slurm.queue = "west", {}
+    one, _ = launcher(slurm)  # a program on another machine
     assert one.look([reference]) == {}
     slurm.queue = {"17": ("another", "FAILED")}
     assert one.look([reference]) == {}
     with pytest.raises(LaunchError, match="job 17 is one of cluster east, and this machine is of west: cancel it"):
         one.cancel(reference)
     slurm.cluster, slurm.queue = "east", {}
+    one, _ = launcher(slurm)
     assert one.look([reference])[reference].phase is Phase.GONE
     assert slurm.times["scancel"] == 0
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anabranch.batch.shared_look import SharedLook
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Phase, Reference, Sight
-from anabranch.launch.shared_look import SharedLook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -12,13 +12,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from anabranch.batch.exits import exit_reason
 from anabranch.core.launching import Phase, Sight
 from anabranch.core.slurm_words import ENDS as ENDS
-from anabranch.core.slurm_words import MEANINGS
+from anabranch.core.slurm_words import MEANINGS, STUCK, word_of
 from anabranch.core.slurm_words import RUNS as RUNS
 from anabranch.core.slurm_words import WAITS as WAITS
 from anabranch.core.slurm_words import waits_for as waits_for
-from anabranch.launch.exits import exit_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +77,8 @@ def sight(line: Line) -> Sight:
     """
     state = line.state.partition(" ")[0].rstrip("+").upper()  # sacct: CANCELLED by 1000
     if state in WAITS:
-        return Sight(Phase.PENDING, waits_for(line.reason), restarts=line.restarts)
+        stuck = word_of(line.reason) in STUCK
+        return Sight(Phase.PENDING, waits_for(line.reason), restarts=line.restarts, stuck=stuck)
     if state in ENDS:
         code = _code(state, line)
         return Sight(Phase.ENDED, _end(state, line, code), code, restarts=line.restarts)

@@ -16,16 +16,15 @@ import fcntl
 import json
 import os
 import time
-from typing import IO, TYPE_CHECKING, Any, TypedDict
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypedDict
 
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Phase, Reference, Sight
+from anabranch.core.processes import host_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-
-    from anabranch.core.launching import Launcher
 
 EVERY = 30.0  # seconds between two questions
 _WANTED = 20  # times as long, a job is asked for that no program has wanted since
@@ -37,19 +36,33 @@ class _Known(TypedDict):
     seen: dict[str, list[Any]]
 
 
+class Asker(Protocol):
+    """Asks one infrastructure: a launcher, or a batch system."""
+
+    def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
+        """Return what is seen of each job, by one question for all of them. Raises LaunchError for no answer."""
+        ...
+
+
+def file_of(home: Path, kind: str) -> Path:
+    """Return the file that the programs of a home share on this host, for one kind of queue."""
+    return home / "jobs" / f".queue-{kind}-{host_name()}"
+
+
 class SharedLook:
     """Looks at jobs through a file that the programs of a user on one host share.
 
     Args:
-        file: in a folder that is there; it is made, for its owner alone.
+        asker: asked where the answer is too old.
+        file: see `file_of`; its folder is there, and it is made, for its owner alone.
         every: seconds between two questions to the infrastructure, by any program.
         now: the time of day.
     """
 
     def __init__(
-        self, launcher: Launcher, file: Path, *, every: float = EVERY, now: Callable[[], float] = time.time
+        self, asker: Asker, file: Path, *, every: float = EVERY, now: Callable[[], float] = time.time
     ) -> None:
-        self._launcher = launcher
+        self._asker = asker
         self._file = file
         self._every = every
         self._now = now
@@ -74,7 +87,7 @@ class SharedLook:
             if due:
                 known["asked"] = now  # before the answer: no other program asks meanwhile
         if due:
-            answer = self._launcher.look([_reference(text) for text in open_ones])
+            answer = self._asker.look([_reference(text) for text in open_ones])
             with self._opened() as known:
                 known["seen"].update({_text(one): _packed(seen) for one, seen in answer.items()})
         return {_reference(text): _unpacked(known["seen"][text]) for text in mine if text in known["seen"]}
@@ -134,5 +147,5 @@ def _packed(seen: Sight) -> list[Any]:
 
 
 def _unpacked(found: list[Any]) -> Sight:
-    phase, reason, code, last, restarts = found
-    return Sight(Phase(phase), reason, code, tuple(last), restarts)
+    phase, reason, code, last, *more = found
+    return Sight(Phase(phase), reason, code, tuple(last), *more)

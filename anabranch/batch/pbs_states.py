@@ -6,8 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from anabranch.batch.exits import exit_reason
 from anabranch.core.launching import Phase, Sight
-from anabranch.launch.exits import exit_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,9 @@ def sight(told: Mapping[str, Any]) -> Sight:
     restarts = max(0, _number(told.get("run_count")) or 0) - 1
     comment = str(told.get("comment", "")).strip()
     if state in WAITS:
-        return Sight(Phase.PENDING, "; ".join(filter(None, (WAITS[state], _why(comment)))), restarts=max(0, restarts))
+        why = "; ".join(filter(None, (WAITS[state], _why(comment))))
+        stuck = comment.lower().startswith("can never run")
+        return Sight(Phase.PENDING, why, restarts=max(0, restarts), stuck=stuck)
     if state in ENDS:
         code = _number(told.get("Exit_status", told.get("exit_status")))
         return Sight(Phase.ENDED, _end(code, comment), _code(code), restarts=max(0, restarts))

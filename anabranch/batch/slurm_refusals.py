@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from anabranch.batch.silences import is_silence
+
 _LIMIT = "a limit of your account is reached: wait until some of your jobs have ended, or ask for less"
 # Part of what sbatch says, in lower case, and what to do about it.
 _WAYS_OUT = {
@@ -26,25 +28,11 @@ _WAYS_OUT = {
     "unable to open file": "is the home a folder that this machine sees?",
     "reservation": "`scontrol show reservation` lists those that you may use",
 }
-# Said when the controller did not answer: it may have taken the job.
-_UNCLEAR = (
-    "timed out",
-    "unable to contact",
-    "zero bytes",
-    "connection failure",
-    "connection refused",
-    "connection reset",
-    "transport endpoint",
-    "standby mode",
-    "temporarily unable",
-    "unexpected message",
-    "try again",
-)
 
 
 def unclear(code: int | None, told: str) -> bool:
     """Return whether a failed sbatch may have handed the job over all the same."""
-    return code is None or code < 0 or any(words in told.lower() for words in _UNCLEAR)
+    return code is None or code < 0 or is_silence(told)
 
 
 def refusal(told: str) -> str:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anabranch.batch import slurm_states
+from anabranch.batch.slurm_states import ENDS, RUNS, WAITS, Line, lines, sight, waits_for, whole
 from anabranch.core.launching import Phase
-from anabranch.launch import slurm_states
-from anabranch.launch.slurm_states import ENDS, RUNS, WAITS, Line, lines, sight, waits_for, whole
 
 # All words that Slurm's sources have for states and for the flags that hide them.
 BASE = """PENDING RUNNING SUSPENDED COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE

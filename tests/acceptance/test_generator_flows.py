@@ -27,7 +27,7 @@ from tests.acceptance.generator_flows import (
     last_run,
     runs_of,
 )
-from tests.acceptance.test_generator_tasks import collected
+from tests.acceptance.generator_runs import collected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,62 +6,23 @@ A call is one task run, which begins with its first item and ends with its last 
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import flow, get_run_logger, task
-from anabranch import session as sessions
-from anabranch.core.context import current_task
-from anabranch.core.errors import FailedRun, OptionError, TaskTimeoutError
-from anabranch.core.states import Failed
+from anabranch import flow, task
+from anabranch.core.errors import OptionError, TaskTimeoutError
+from tests.acceptance.generator_runs import BEGUN, COMPLETED, FAILED, KINDS, Told, calls_of, collected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from anabranch.core.runs import MapRow
     from tests.acceptance.conftest import Marks
-
-SOON = 30.0
-
-
-class Told:
-    """What hooks and handlers of a task were told, in its order."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def options(self, **more: Any) -> dict[str, Any]:
-        def noting(which: str) -> Callable[..., None]:
-            return lambda task, run, state: self.lines.append(f"{which} {state.name} {run.attempt}")
-
-        def handler(task: Any, old: Any, new: Any) -> None:
-            self.lines.append(f"{old.name}-{new.name}")
-
-        hooks = ("on_running", "on_completion", "on_failure", "on_retry")
-        return {"state_handlers": [handler], **{which: [noting(which)] for which in hooks}, **more}
-
-
-BEGUN = ["Pending-Running", "on_running Running 1"]
-COMPLETED = ["Running-Completed", "on_completion Completed 1"]
-FAILED = ["Running-Failed", "on_failure Failed 1"]
 
 
 @pytest.fixture
 def told() -> Told:
     return Told()
-
-
-def collected(items: Any) -> list[Any]:
-    """All items of a generator, async or not."""
-    if not hasattr(items, "__aiter__"):
-        return list(items)
-
-    async def all_of() -> list[Any]:
-        return [item async for item in items]
-
-    return asyncio.run(all_of())
 
 
 def counting(
@@ -91,15 +52,6 @@ def counting(
             raise end
 
     return count if kind == "sync" else count_async
-
-
-def calls_of(run: str) -> list[MapRow]:
-    records = sessions.current().records
-    records.flush(SOON)
-    return [map for map in records.maps(run) if map.kind == "call"]
-
-
-KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
 # -- submitted -----------------------------------------------------------------------------------
@@ -323,107 +275,6 @@ def test_one_that_is_interrupted_has_ended(threads: str, error: BaseException) -
     state = main(return_state=True)
     assert ends == ["caught"]
     assert calls_of(state.run_id)[0].counts == {"Crashed": 1}
-
-
-@KINDS
-def test_its_time_is_that_of_its_own_code(threads: str, told: Told, kind: str) -> None:
-    """What the reader does between two items does not count."""
-    stuck = threading.Event()
-
-    @task(timeout_seconds=0.3, **told.options())
-    def slow() -> Iterator[int]:
-        yield 1
-        stuck.wait(SOON)
-        yield 2
-
-    @task(timeout_seconds=0.3, **told.options())
-    async def slow_async() -> Any:
-        yield 1
-        await asyncio.sleep(600)
-        yield 2
-
-    async def read() -> None:
-        items = slow_async()
-        assert await anext(items) == 1
-        await asyncio.sleep(0.4)
-        with pytest.raises(TaskTimeoutError):
-            await anext(items)
-
-    @flow
-    def main() -> Any:
-        if kind == "async":
-            return asyncio.run(read())
-        items = slow()
-        assert next(items) == 1
-        stuck.wait(0.4)
-        with pytest.raises(TaskTimeoutError):
-            next(items)
-        return None
-
-    state = main(return_state=True)
-    stuck.set()
-    assert told.lines == [*BEGUN, "Running-TimedOut", "on_failure TimedOut 1"]
-    assert calls_of(state.run_id)[0].counts == {"TimedOut": 1}
-
-
-@KINDS
-def test_its_code_knows_its_run_and_its_reader_does_not(threads: str, kind: str, caplog: Any) -> None:
-    seen: list[Any] = []
-
-    def look() -> None:
-        here = current_task.get()
-        seen.append(here.run.name if here is not None else None)
-
-    @task(task_run_name="reads-{n}", log_prints=True)
-    def count(n: int) -> Iterator[int]:
-        for item in range(n):
-            look()
-            print(f"item {item}")
-            get_run_logger().info("logged %s", item)
-            yield item
-
-    @task(task_run_name="reads-{n}", log_prints=True)
-    async def count_async(n: int) -> Any:
-        for item in range(n):
-            look()
-            print(f"item {item}")
-            get_run_logger().info("logged %s", item)
-            await asyncio.sleep(0)
-            yield item
-
-    async def read() -> None:
-        async for _ in count_async(2):
-            look()
-
-    @flow
-    def main() -> Any:
-        if kind == "async":
-            return asyncio.run(read())
-        for _ in count(2):
-            look()
-        return None
-
-    state = main(return_state=True)
-    assert seen == ["reads-2", None] * 2
-    sessions.current().records.flush(SOON)
-    lines = [row.message for row in sessions.current().records.logs(state.run_id) if "reads-2" in row.logger]
-    assert lines[:4] == ["item 0", "logged 0", "item 1", "logged 1"]
-
-
-def test_a_handlers_answer_takes_the_place_of_its_end(threads: str) -> None:
-    @task(state_handlers=[lambda task, old, new: Failed("not like this") if new.is_completed() else None])
-    def count() -> Iterator[int]:
-        yield 1
-
-    @flow
-    def main() -> Any:
-        items = count()
-        assert next(items) == 1
-        with pytest.raises(FailedRun, match="not like this"):
-            next(items)
-
-    state = main(return_state=True)
-    assert calls_of(state.run_id)[0].counts == {"Failed": 1}
 
 
 def test_a_call_has_no_state_to_return(threads: str) -> None:

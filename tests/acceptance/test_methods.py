@@ -2,186 +2,19 @@
 
 from __future__ import annotations
 
-import abc
 import asyncio
-import copy
-import enum
 import functools
-import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-import cloudpickle
-import pydantic
 import pytest
 
-from anabranch import Flow, Task, context, flow, task, tasks
+from anabranch import Flow, context, flow, task
 from anabranch import session as sessions
-from anabranch.core.errors import OptionError, ParameterBindError
+from anabranch.core.errors import ParameterBindError
 from anabranch.core.policies import INPUTS, TASK_SOURCE
+from tests.acceptance.owners import OWNERS, Aloof, Job, Sub
 from tests.acceptance.ways import WAYS, result_of
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-
-class Job:
-    kind = "job"
-
-    def __init__(self, k: int) -> None:
-        self.k = k
-
-    @task
-    def scale(self, x: int) -> int:
-        return x * self.k
-
-    @task
-    @classmethod
-    def label(cls, x: int) -> str:
-        return f"{cls.kind}-{x}"
-
-    @task
-    @staticmethod
-    def plus(x: int) -> int:
-        return x + 1
-
-    @staticmethod
-    @task
-    def plus_too(x: int) -> int:
-        return x + 1
-
-    @task
-    async def wait(self, x: int) -> int:
-        return x * self.k
-
-    @task
-    def items(self, n: int) -> Iterator[int]:
-        yield from (i * self.k for i in range(n))
-
-    @task
-    async def items_too(self, n: int) -> AsyncIterator[int]:
-        for i in range(n):
-            yield i * self.k
-
-    def pair(self, a: int, b: int) -> list[int]:
-        return [self.k, a, b]
-
-    five = task(functools.partialmethod(pair, 5))
-
-    @flow
-    def all_scaled(self, n: int) -> Any:
-        return self.scale.map(range(n))
-
-    @flow
-    @classmethod
-    def labelled(cls, x: int) -> Any:
-        return cls.label.submit(x)
-
-    @flow
-    @staticmethod
-    def increased(x: int) -> Any:
-        return Job.plus.submit(x)
-
-    @flow
-    async def waited(self, x: int) -> Any:
-        return await self.wait(x)
-
-
-class Sub(Job):
-    kind = "sub"
-
-    @task
-    def scale(self, x: int) -> Any:
-        return -Job.scale(self, x)
-
-    def scaled_as_job(self, x: int) -> Any:
-        return super().scale.submit(x)
-
-
-class Slotted:
-    __slots__ = ("k",)
-
-    def __init__(self, k: int) -> None:
-        self.k = k
-
-    @task
-    def scale(self, x: int) -> int:
-        return x * self.k
-
-
-@dataclass
-class Record:
-    k: int
-
-    @task
-    def scale(self, x: int) -> int:
-        return x * self.k
-
-
-class Level(enum.Enum):
-    THREE = 3
-
-    @task
-    def scale(self, x: int) -> int:
-        return int(x * self.value)
-
-
-class Named(NamedTuple):
-    k: int
-
-    @task
-    def scale(self, x: int) -> int:
-        return x * self.k
-
-
-class Model(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(ignored_types=(Task,))
-    k: int
-
-    @task
-    def scale(self, x: int) -> int:
-        return x * self.k
-
-
-class Several(list[int]):
-    """Could be mapped over by itself."""
-
-    @task
-    def scale(self, x: int) -> int:
-        return x * len(self)
-
-
-class Aloof:
-    """Answers no question about itself."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise KeyError(name)
-
-    def __eq__(self, other: object) -> bool:
-        raise RuntimeError("not comparable")
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __call__(self) -> None: ...
-
-    @task
-    def scale(self, x: int) -> int:
-        return x * 3
-
-
-class Meta(type):
-    @task
-    def scale(cls, x: int) -> int:
-        return int(x * cls.k)  # type: ignore[attr-defined]
-
-
-class OfMeta(metaclass=Meta):
-    k = 3
-
-
-OWNERS = [
-    Job(3), Slotted(3), Record(3), Level.THREE, Named(3), Model(k=3), Several([1, 2, 3]), OfMeta,
-]  # fmt: skip
 
 
 def run(body: Any) -> Any:
@@ -273,77 +106,6 @@ def test_all_readings_are_one_task(fresh_session: sessions.Session) -> None:
     before = len(fresh_session.program.tasks._known)
     assert run(body) == ["scale"]
     assert len(fresh_session.program.tasks._known) == before + 1
-
-
-def test_bound_task_is_like_a_bound_method() -> None:
-    job = Job(3)
-    assert isinstance(job.scale, Task)
-    assert isinstance(job.all_scaled, Flow)
-    assert job.scale == job.scale
-    assert hash(job.scale) == hash(job.scale)
-    assert job.scale != Job(3).scale
-    assert job.scale != job.wait
-    assert job.scale.fn(2) == 6
-    assert (job.scale.name, job.scale.__name__, job.scale.options.retries) == ("scale", "scale", 0)
-    assert list(inspect.signature(job.scale).parameters) == ["x"]
-    assert list(inspect.signature(Job.scale).parameters) == ["self", "x"]
-    assert copy.copy(job.scale) == job.scale
-    assert cloudpickle.loads(cloudpickle.dumps(job.scale)).fn(2) == 6
-    assert repr(job.scale) == "<Task 'scale' of a Job>"
-    assert repr(Job.label) == "<Task 'label' of class Job>"
-    assert Job.__dict__["scale"] is Job.scale
-
-
-def test_task_in_an_instances_own_dict_is_not_bound(threads: str) -> None:
-    job: Any = Job(3)
-    job.own = task(lambda x: x)
-    assert job.own.submit(1).result() == 1
-
-
-def test_task_given_to_a_class_later_is_its_method(threads: str) -> None:
-    class Plain:
-        k = 3
-
-    Plain.later = task(lambda self, x: x * self.k)  # type: ignore[attr-defined]
-    assert Plain().later.map([1, 2]).result() == [3, 6]  # type: ignore[attr-defined]
-
-
-def test_what_python_does_not_bind_is_not_bound(threads: str) -> None:
-    class Plain:
-        size = task(len)
-        make = task(complex)
-        power = task(functools.partial(pow, 2))
-
-    it = Plain()
-    assert [it.size.submit([1]).result(), it.make.submit(1, 2).result()] == [1, 1 + 2j]
-    if not hasattr(functools.partial, "__get__"):  # Python 3.14 binds them
-        assert it.power.submit(3).result() == 8
-
-
-@pytest.mark.parametrize("below", [True, False])
-def test_abstract_stays_abstract(below: bool) -> None:
-    def m(self: Any) -> None: ...
-
-    made = task(abc.abstractmethod(m)) if below else abc.abstractmethod(task(m))
-    kind = abc.ABC.__class__("Kind", (abc.ABC,), {"m": made})
-    assert kind.__abstractmethods__ == {"m"}
-
-
-def test_properties_over_tasks(threads: str) -> None:
-    class Plain:
-        @property
-        @task
-        def seven(self) -> int:
-            return 7
-
-        @functools.cached_property
-        @task
-        def eight(self) -> int:
-            return 8
-
-    assert (Plain().seven, Plain().eight) == (7, 8)
-    with pytest.raises(OptionError, match="@property goes above @task"):
-        task(property(lambda self: 1))  # type: ignore[call-overload]
 
 
 def test_hook_of_a_bound_task_is_the_tasks(threads: str) -> None:
@@ -453,17 +215,3 @@ def test_flow_over_a_partial_and_a_callable_object(threads: str) -> None:
     assert Flow(Call(), {"name": "call"})(3) == 4
 
 
-def test_hidden_class_is_told(monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
-    """From Python 3.13 on a builtin classmethod shows the task's `submit`, which never hears of the class."""
-    monkeypatch.setattr(tasks, "CHAINS", False)
-
-    def label(cls: Any, x: int = 1) -> Any:
-        return (cls, x)
-
-    under, free = task(label), task(label)
-    holder = classmethod(under)
-    for use in (under.submit, under.map, under.with_options):
-        with pytest.raises(OptionError, match="put @task above @classmethod"):
-            use()
-    assert holder.__func__ is under
-    assert free.submit(int).result() == (int, 1)

@@ -24,7 +24,7 @@ class Put:
     lane: int
     ref: int
     value: Any
-    context: Context | None = None  # in which it is put: of the submit, whose context variables go along
+    context: Context | None = None  # of the submit: its context variables go along
 
 
 @dataclass(slots=True)

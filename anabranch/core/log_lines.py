@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
     """The lowest levels that a program's handlers take: of its root logger, and of loggers with a lower one.
 
     Attributes:
-        process: the token of the process whose handlers they are.
+        process: the token of the process that has the handlers.
     """
 
     root: int

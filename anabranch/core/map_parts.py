@@ -61,7 +61,7 @@ class Queue:
         on_lane: the map stands among those that its lane sends from.
         short: the resources that it waits for, no worker having them.
         waits_under: the limit that has no place for its ready items.
-        cancelled: by whom, as `core.reasons` has it.
+        cancelled: the canceller, a word of `core.reasons`.
         refused: why nothing of it can be sent.
     """
 

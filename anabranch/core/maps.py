@@ -3,7 +3,7 @@
     MapRun  codes, attempts, messages, ...   how items stand (`ItemColumns`)
             queue, sending, budgets          what is to be sent, how, and how often it was tried
             inputs                           what items are called with, and what they wait for
-            consumers                        who reads their values, or waits for their ends
+            consumers                        the readers of their values, and waiters for their ends
             values, footprint                where the values are, and what they weigh
             header, resume                   what the record says, and what an earlier driver has left
 
@@ -83,7 +83,7 @@ class Inputs:
         starred: items are whole calls: (args, kwargs).
         args: arguments of items that have not ended, where no source can be asked for them again.
         append_index: numbers of single runs to come.
-        links: new single runs, with the one before them whose value they take.
+        links: new single runs, each with the run that makes its argument.
         links_told: the dispatcher has an event that it will take them in at.
         pulling: the next elements of an iterator were asked for.
         sealed: somebody waits for all of the map: an iterator is pulled to its end.
@@ -93,7 +93,7 @@ class Inputs:
         blocked: item -> upstreams it still waits for.
         recipes: what ended items read, where that may be needed again.
         causes: why an item was not admitted.
-        call: of a map in a resumable run, or whose hooks may ask.
+        call: the call of the map, in a resumable run or where hooks may ask for it.
     """
 
     __slots__ = (
@@ -124,7 +124,7 @@ class Inputs:
 
 
 class Consumers:
-    """Who reads the values of a map's items, or waits for their ends.
+    """The readers of the values of a map's items, and the waiters for their ends.
 
     Attributes:
         future_refs: how many futures name an item.

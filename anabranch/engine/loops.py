@@ -176,7 +176,7 @@ class Home:
             self.loop.call_soon(_nothing)
 
     def _lend(self) -> None:
-        """Give the turn, on the loop, to a thread whose wait is over. A stand-in ends with that."""
+        """Give the turn, on the loop, to a thread that has waited to its end. A stand-in ends with that."""
         mine = threading.current_thread() is self._thread
         turn = _closed_lock()
         with self._lock:

@@ -100,7 +100,7 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
     pump.dispatch(dispatcher.calls.began, map, index)
     pump.dispatch(dispatcher.readers.handle_taken, map, index)
     around = contextvars.copy_context()
-    if scope.given_up:  # while this came: who cancels its flow run has seen it, or is seen here
+    if scope.given_up:  # a cancel of the flow around either finds this run in `submitted`, or is found here
         scope.cancel(map, (index,))
 
     def run() -> None:

@@ -91,7 +91,7 @@ class FakeRemoteRunner:
         if not self.faults.slow_start:
             with self._news:
                 self._engine.start()
-                self._engine.outbox.clear()  # who is there at the start is told by slots()
+                self._engine.outbox.clear()  # `slots` tells of the workers that are there at the start
         if self.auto:
             threading.Thread(target=self._post, name="anabranch-fake-post", daemon=True).start()
         total = tuple(self._engine.offers.items())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SECTION = re.compile(r"^(Args|Attributes|Raises):$")
 ENTRY = re.compile(r"^\*{0,2}\w+: \S")
 WORDS = re.compile(r"\b(who|whose|whom|whoever)\b", re.IGNORECASE)
-MOST = 60
+MOST = 55
 
 
 def prose(source: str) -> Iterator[str]:

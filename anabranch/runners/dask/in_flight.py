@@ -236,7 +236,7 @@ class InFlight:
             self.out.append(item)
 
     def _last_word(self, sent: Sent, report: Report) -> None:
-        """The final report; of a chunk whose child died it only tells what it had done before."""
+        """Take in the final report. After the death of its child it tells only what the chunk had done before."""
         if sent.lost is None:
             self.out.append(report)
             return

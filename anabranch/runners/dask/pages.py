@@ -37,7 +37,7 @@ def new_page(folder: str, address: str) -> Page | None:
 
 
 def running_at(folder: str, address: str) -> dict[int, Running]:
-    """What the threads of this worker noted last, by chunk; of a dead one, whose files are removed."""
+    """Return the last notes of the threads of a dead worker, by chunk, and remove their files."""
     found: dict[int, Running] = {}
     for path in glob(os.path.join(folder, f"{_port(address)}-*")) if folder else ():
         with contextlib.suppress(OSError, ValueError):

@@ -34,7 +34,7 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class Owner(Protocol):
-    """Whom the crew tells; all but `pending` and `deliver` under the lock."""
+    """The listener of a crew; the crew holds the lock around all calls but `pending` and `deliver`."""
 
     lock: threading.Lock
 

@@ -1,4 +1,4 @@
-"""Who has which chunk: the state of a `ProcessRunner`, and what follows from what its workers do.
+"""The places of chunks: the state of a `ProcessRunner`, and what follows from what its workers do.
 
     queued --give--> with a worker, not begun --page says so--> begun --> final report | lost
        ^                        |                                |
@@ -9,32 +9,21 @@ from __future__ import annotations
 
 import logging
 import pickle
-import signal
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.chunks import Handle
 from anabranch.core.errors import VersionMismatch
-from anabranch.core.events import (
-    ChunkLost,
-    ChunkStarted,
-    EngineLost,
-    ItemCancelled,
-    ItemTimedOut,
-    Logs,
-    WorkerJoined,
-    WorkerLost,
-    WorkerRequest,
-)
+from anabranch.core.events import ChunkLost, ChunkStarted, EngineLost, Logs, WorkerJoined, WorkerLost, WorkerRequest
 from anabranch.core.log_lines import LogLine
 from anabranch.core.processes import process_stopped
 from anabranch.core.reports import Held, Report
 from anabranch.runners.placing.jobs import Job, merge
 from anabranch.runners.placing.policy import ChunkScheduler
 from anabranch.runners.process import wire
-from anabranch.runners.process.worker_handle import oom_kills
+from anabranch.runners.process.deaths import Deaths
+from anabranch.runners.process.held_blocks import HeldBlocks
 from anabranch.runners.transport.requests import answering, opened
 from anabranch.runners.transport.value_files import block_name
 
@@ -42,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.events import Event
-    from anabranch.runners.placing.page import Running
     from anabranch.runners.process.crew import Crew
     from anabranch.runners.process.worker_handle import WorkerProcess
     from anabranch.runners.transport.value_files import Store
@@ -75,7 +63,7 @@ class _Asked(NamedTuple):
 
 
 class Desk:
-    """All of it is for holders of `lock`, but for `let_go`, `pending` and `deliver`."""
+    """All of it is for holders of `lock`, but for `pending` and `deliver`."""
 
     crew: Crew  # both are there once the runner has started
     store: Store
@@ -91,12 +79,11 @@ class Desk:
         self.max_tasks_per_child = max_tasks_per_child
         self.scheduler: ChunkScheduler[ProcessJob, WorkerProcess] = ChunkScheduler(offers)
         self.shared: dict[int, Shared] = {}
-        self.released: deque[Handle] = deque()
+        self.blocks = HeldBlocks()
         self.closed = self.lost = False
         self._events: list[Event | _Asked] = []
-        self._held: set[Handle] = set()
         self._memory_at = self._state_at = 0.0
-        self._oom_kills = oom_kills()
+        self._deaths = Deaths()
 
     # -- giving out ------------------------------------------------------------------------------
 
@@ -281,7 +268,7 @@ class Desk:
         job.reported = report.first + report.count
         for stage, block in enumerate(report.blocks):
             if type(block) is Held:
-                self._held.add(Handle(report.chunk, stage, report.first))
+                self.blocks.add(Handle(report.chunk, stage, report.first))
         if report.final:
             self.end(job)
         self._events.append(report)
@@ -353,7 +340,7 @@ class Desk:
         running = worker.page.read()
         for job in list(worker.jobs.values()):
             here = running if running is not None and running.chunk == job.id else None
-            self.tell(*self._verdict(worker, job, here, how))
+            self.tell(*self._deaths.verdict(worker, job, here, how))
             self.control(worker, wire.LIMIT, job.id, 0)
             self.end(job)
         self.crew.look_soon()
@@ -363,38 +350,13 @@ class Desk:
         for job in list(worker.jobs.values()):
             if job.reported or (running is not None and running.chunk == job.id):
                 here = running if running is not None and running.chunk == job.id else None
-                self.tell(*self._verdict(worker, job, here, how))
-                self.store.unlink_chunk(job.id, {block_name(h) for h in list(self._held) if h.chunk == job.id})
+                self.tell(*self._deaths.verdict(worker, job, here, how))
+                self.store.unlink_chunk(job.id, self.blocks.files_of(job.id))
                 self.end(job)
             else:
                 self._came_back(worker, job)
         if not self.closed:
             self.tell(WorkerLost(worker.name, "retired" if worker.leaving else how))
-
-    def _verdict(self, worker: WorkerProcess, job: ProcessJob, running: Running | None, how: str) -> list[Event]:
-        """How a chunk ended whose worker died while it was at it."""
-        why, text = worker.killed or ("", "")
-        on_item = running is not None and running.position >= job.reported
-        if why == "timeout":
-            lost = ChunkLost(job.id, "stopped", "an item ran past its time, which ended its worker")
-            if running is not None and on_item and running.late(time.monotonic()):
-                return [ItemTimedOut(job.id, running.stage, running.position, running.limit), lost]
-            return [lost]
-        if why == "cancel":
-            lost = ChunkLost(job.id, "stopped", "an item was cancelled, which ended its worker")
-            if running is not None and on_item and job.to_stop(running):
-                return [ItemCancelled(job.id, running.position), lost]
-            return [lost]
-        if why == "closed":
-            return [ChunkLost(job.id, "stopped", "the runner was closed while it ran")]
-        reason = "out-of-memory" if why == "memory" else "worker-lost"
-        if not why and worker.process.returncode == -signal.SIGKILL and oom_kills() > self._oom_kills:
-            self._oom_kills += 1
-            reason, text = "out-of-memory", f"peak {worker.peak >> 20} MB, when the system ended {worker.name}"
-        suspects = (running.position,) if running is not None and on_item else None
-        alone = suspects is not None or job.size - job.reported == 1
-        stage = running.stage if running is not None and on_item else 0
-        return [ChunkLost(job.id, reason, text or how, suspects, alone, stage)]
 
     def hopeless(self, reason: str) -> None:
         self.lost = True
@@ -406,27 +368,11 @@ class Desk:
             worker.kill("closed")
         self.crew.end()
 
-    def made(self, handle: Handle) -> None:
-        """A block that no worker reported."""
-        with self.lock:
-            self._held.add(handle)
-
-    def let_go(self) -> None:
-        """Remove the files of released blocks."""
-        while self.released:
-            try:
-                handle = self.released.popleft()
-            except IndexError:  # another thread was faster
-                return
-            if handle in self._held:
-                self._held.discard(handle)
-                self.store.unlink((block_name(handle),))
-
     def pending(self) -> bool:
-        return bool(self._events or self.released)
+        return bool(self._events or self.blocks.released)
 
     def deliver(self) -> None:
-        self.let_go()
+        self.blocks.let_go(self.store)
         while self._events:
             with self.lock:
                 found, self._events = self._events, []

@@ -227,7 +227,7 @@ class ProcessRunner(OwnRunner):
     # -- values ----------------------------------------------------------------------------------
 
     def release(self, handles: Iterable[Handle]) -> None:
-        self._desk.released.extend(handles)
+        self._desk.blocks.released.extend(handles)
         crew = self._crew
         if crew is not None and crew.asleep:
             crew.wake()
@@ -236,7 +236,7 @@ class ProcessRunner(OwnRunner):
         """Values of a block; their large arrays are the shared memory itself, copied where they are written to."""
         if self._desk.closed:
             raise RunnerError(f"this ProcessRunner is closed, and the values of {block_name(handle)} went with it")
-        self._desk.let_go()
+        self._desk.blocks.let_go(self._desk.store)
         with self._desk.store.open(block_name(handle)) as block:
             return block.load_many(slots)
 
@@ -254,7 +254,8 @@ class ProcessRunner(OwnRunner):
                 size = store.write(block_name(to), [block.raw(slot) for slot in slots])
         except OSError as error:
             raise RunnerError(f"no room to move values to: {error}") from error
-        self._desk.made(to)
+        with self._desk.lock:
+            self._desk.blocks.add(to)
         return Held(size)
 
     # -- pickling --------------------------------------------------------------------------------

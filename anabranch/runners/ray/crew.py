@@ -52,7 +52,7 @@ class Crew:
         self._early = 0
         self._not_before = 0.0
         self._wish: Any = None  # a placement group: processors that the cluster has not got
-        # Neither started nor called again by Ray: what is lost is sent again by those who count attempts.
+        # Ray neither restarts an actor nor repeats a call: the dispatcher sends lost items again and counts attempts.
         self._actor = ray.remote(
             concurrency_groups=worker_half.GROUPS, max_restarts=0, max_task_retries=0, enable_task_events=False
         )(worker_half.RayWorker)

@@ -1,4 +1,4 @@
-"""Who has which chunk on Ray: what the serve thread of a `RayRunner` decides, and what callers tell it.
+"""The places of chunks on Ray: what the serve thread of a `RayRunner` decides, and what callers tell it.
 
     queued --send--> with an actor --"begun"--> running --final report-------------------> ended
        ^                  |                        |

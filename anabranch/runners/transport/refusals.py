@@ -63,7 +63,7 @@ def raised(error: BaseException) -> str:
 
 
 def unserializable(chunk: Chunk, error: Exception) -> ChunkLost:
-    """The end of a chunk whose arguments cannot be sent: names the positions that are to blame."""
+    """Return the end of a chunk with arguments that cannot be sent; it names the positions that are to blame."""
     bad: list[int] = []
     texts: list[str] = []
     for position, item in enumerate(chunk.args):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[3]
 DRIVER = """
 import sys, time
-from anabranch.core.contracts import Binding, Chunk, Stage, TaskSpec
+from anabranch.core.chunks import Binding, Chunk, Stage
+from anabranch.core.task_spec import TaskSpec
 from anabranch.core.options import TaskOptions
 from anabranch.runners.process import ProcessRunner
 from anabranch.runners.transport.value_files import Store, pickled

@@ -71,7 +71,7 @@ def test_a_waiting_worker_lends_its_place(drive: Callable[..., Drive], tmp_path:
 
 
 ASKING = """
-from anabranch.core.contracts import Inline, Report
+from anabranch.core.reports import Inline, Report
 
 def run_chunk(chunk, port):
     values = []

@@ -227,7 +227,7 @@ def test_threads_do_not_hold_up_the_exit() -> None:
     code = """
 import re
 import threading
-from anabranch.core.contracts import Chunk
+from anabranch.core.chunks import Chunk
 from anabranch.runners.thread import ThreadRunner
 begun = threading.Event()
 runner = ThreadRunner(2, run_chunk=lambda chunk, port: (begun.set(), threading.Event().wait()))

@@ -6,7 +6,8 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from tests.house.test_floors import FLOORS, ROOT
+from tests.house.imports import ROOT
+from tests.house.test_floors import FLOORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import ast
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.house.test_floors import ROOT, Module, absolute, read
+from tests.house.imports import ROOT, Module, absolute, read
 
 if TYPE_CHECKING:
     from pathlib import Path

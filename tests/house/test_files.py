@@ -11,7 +11,10 @@ import anabranch
 
 ROOT = Path(__file__).resolve().parents[2] / anabranch.__name__
 FILES = sorted(ROOT.rglob("*.py"))
-LINES = 500  # 400 is the wish
+REPOSITORY = ROOT.parent
+LINES = 400
+# Files over the cap, each with its reason. A file that has come under the cap has to leave this list.
+LONG: dict[str, str] = {}
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}
 
 
@@ -20,8 +23,11 @@ def label(file: Path) -> str:
 
 
 def test_files_are_small() -> None:
-    lengths = {label(file): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
-    assert {name: length for name, length in lengths.items() if length > LINES} == {}
+    files = [file for folder in ("anabranch", "tests", "benchmarks") for file in (REPOSITORY / folder).rglob("*.py")]
+    lengths = {file.relative_to(REPOSITORY).as_posix(): len(file.read_text("utf-8").splitlines()) for file in files}
+    long = {name: length for name, length in lengths.items() if length > LINES}
+    assert {name: length for name, length in long.items() if name not in LONG} == {}
+    assert sorted(LONG.keys() - long.keys()) == [], "under the cap now (or gone): take them out of LONG"
 
 
 def test_no_drawers() -> None:

@@ -12,7 +12,7 @@ import re
 import tokenize
 from typing import TYPE_CHECKING
 
-from tests.house.test_floors import ROOT
+from tests.house.imports import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shlex
 import shutil
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +16,7 @@ import click
 from anabranch import settings
 from anabranch.cli import tables
 from anabranch.clusters import named, named_file
+from anabranch.clusters import tunnel as tunnels
 from anabranch.clusters.elastic import LOCAL
 from anabranch.clusters.held import clusters_folder
 from anabranch.clusters.named import NamedCluster
@@ -134,7 +140,10 @@ def logs(name: str, job: str | None, lines: int) -> None:
 
     The number is the one that `cluster status` shows; of a local cluster, JOB is the name that it shows.
     """
-    folder = Path(named_file.read(clusters_folder(), name)["folder"])
+    found = named_file.read(clusters_folder(), name)
+    if through := found.get("tunnel"):
+        raise click.ClickException(f"its logs are there: ssh {through} anabranch cluster logs {name}")
+    folder = Path(found["folder"])
     chosen = named.logs(folder, job)
     if not chosen:
         raise click.ClickException(
@@ -144,6 +153,30 @@ def logs(name: str, job: str | None, lines: int) -> None:
         click.echo(f"==> {path}")
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]:
             click.echo(line)
+
+
+@command.command("tunnel")
+@click.argument("name")
+@click.argument("host")
+@click.option("-o", "options", multiple=True, metavar="WORD", help="An option of ssh, as in -o Port=2222.")
+@click.option("--home", default="", metavar="PATH", help="anabranch's home on HOST, where it is not ~/.anabranch.")
+@click.option("--port", type=int, default=0, help="Of this machine; default: a free one.")
+def tunnel(name: str, host: str, options: tuple[str, ...], home: str, port: int) -> None:
+    """Reach the cluster NAME of HOST from this machine, by ssh, until Ctrl-C.
+
+    Start the cluster on HOST before. As long as this command runs, programs here find it by its name:
+    runner=DaskRunner(cluster="NAME").
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise click.UsageError(f"a cluster's name has letters, digits, - and _, got {name!r}")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # or ssh would stay
+    with contextlib.suppress(KeyboardInterrupt), tunnels.opened(tunnels.Way(name, host, options, home), port) as opened:
+        click.echo(shlex.join(opened.line), err=True)
+        click.echo(
+            f"{name}: {opened.status['kind']}, {opened.status['workers']} workers, through {host}; until Ctrl-C: "
+            f'runner=DaskRunner(cluster="{name}")'
+        )
+        raise click.ClickException(f"the tunnel has ended: {opened.wait()}")
 
 
 @command.command("stop")

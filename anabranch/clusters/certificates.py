@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING
 from anabranch.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 NAME = "anabranch-cluster"  # of the certificate's subject
 VALID_DAYS = 365
+PARTS = ("ca", "cert", "key")
 
 
 def paths(folder: Path) -> dict[str, str]:
-    return {"ca": str(folder / "ca.pem"), "cert": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
+    return {what: str(folder / f"{what}.pem") for what in PARTS}
 
 
 def write(folder: Path) -> dict[str, str]:
     """Make a certificate, and write it; returns the paths. Raises MissingExtraError."""
     certificate, key = new_certificate()
-    texts = {"ca": certificate, "cert": certificate, "key": key}  # it vouches for itself
+    return place(folder, {"ca": certificate, "cert": certificate, "key": key})  # it vouches for itself
+
+
+def place(folder: Path, texts: Mapping[str, str]) -> dict[str, str]:
+    """Write a certificate's parts into a folder that has none; returns the paths."""
     found = paths(folder)
     for what, path in found.items():
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:

@@ -35,6 +35,9 @@ class NamedCluster:
         name: as given to the command.
         home: the folder of clusters; None: anabranch's.
 
+    Attributes:
+        tunnel: the host through which it is reached; "": directly.
+
     Raises:
         RunnerError: there is none, it has died, or none of its addresses answers here.
         VersionMismatch: it runs another Python or another distributed.
@@ -49,6 +52,7 @@ class NamedCluster:
         named_file.fitting(found)
         self.kind = str(found["kind"])
         self._tls: dict[str, str] = found["tls"]
+        self.tunnel = str(found.get("tunnel", ""))
         self.scheduler_address, _ = first_reached(found["addresses"], REACH_SECONDS)
         if not self.scheduler_address:
             raise RunnerError(
@@ -102,14 +106,14 @@ def start(cluster: HeldCluster, home: Path | None = None) -> NamedCluster:
     folder = home or clusters_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if cluster.name in named_file.names(folder):
-        _clear_dead(folder, cluster.name)
+        clear_dead(folder, cluster.name)
     held = Held({**cluster.options(), "home": str(folder), "detached": True})
     held.wait(END_SECONDS)
     held.leave()
     return NamedCluster(cluster.name, folder)
 
 
-def _clear_dead(folder: Path, name: str) -> None:
+def clear_dead(folder: Path, name: str) -> None:
     """Take the name of a cluster that has died; raises RunnerError when it lives."""
     said = named_file.text(folder, name)
     try:
@@ -140,12 +144,16 @@ def stop(name: str, home: Path | None = None) -> str:
     """End a cluster and clear away what is left of a dead one; returns a sentence on what was done."""
     folder = home or clusters_folder()
     try:
+        told = named_file.text(folder, name)
         cluster = NamedCluster(name, folder)
     except RunnerError:
         if name not in named_file.names(folder):
             raise
         return _clear_away(folder, name)
     cluster.stop()
+    if cluster.tunnel:  # the file there goes with the cluster, this one with the tunnel
+        named_file.remove(folder, name, told)
+        return f"{name}: it was told to end, through {cluster.tunnel}; the tunnel ends too"
     end = time.monotonic() + END_SECONDS
     while name in named_file.names(folder):
         if time.monotonic() > end:

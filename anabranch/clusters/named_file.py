@@ -37,18 +37,28 @@ def write(home: Path, options: dict[str, Any], words: dict[str, Any], folder: Pa
     """
     told = {
         **words, "name": options["name"], "kind": options["kind"], "spec": options["spec"], "folder": str(folder),
-        "host": host_name(), "pid": os.getpid(), "started": process_started(os.getpid()), "versions": versions(),
+        **process_of(os.getpid(), process_started(os.getpid())), "versions": versions(),
     }  # fmt: skip
+    return place(home, options["name"], told)
+
+
+def process_of(pid: int, started: float) -> dict[str, Any]:
+    """Return the part of the file that says which process of this machine the cluster lives with."""
+    return {"host": host_name(), "pid": pid, "started": started}
+
+
+def place(home: Path, name: str, told: dict[str, Any]) -> str:
+    """Do as `write`, with all that the file says."""
     text = json.dumps(told, indent=1)
     handle, beside = tempfile.mkstemp(suffix=".new", dir=home)  # mode 0600
     try:
         with open(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        os.link(beside, path(home, options["name"]))  # unlike a move, it replaces nothing
+        os.link(beside, path(home, name))  # unlike a move, it replaces nothing
     except FileExistsError:
         raise RunnerError(
-            f"the cluster {options['name']!r} runs already, started a moment ago by another program; "
-            f"`anabranch cluster stop {options['name']}` ends it"
+            f"the cluster {name!r} runs already, started a moment ago by another program; "
+            f"`anabranch cluster stop {name}` ends it"
         ) from None
     finally:
         os.unlink(beside)

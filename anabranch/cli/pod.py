@@ -44,6 +44,8 @@ def command() -> None:
     given = load.parameters(flow, parcel.words)
     flow = flow.with_options(resumable=True, **runner_of(parcel, flow.options.runner))
     row = row_of(parcel, flow, given)
+    if parcel.file.record != OWN:  # SIGTERM is the cluster's, or of a deleted Job: in a shared record the run goes on
+        sessions.current().ended_by_person = lambda: False
     try:
         to_its_end(flow, lambda: resumed(flow, row, None))
     finally:

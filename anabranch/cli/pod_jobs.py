@@ -126,14 +126,17 @@ def ended(
 ) -> None:
     """Record how a run has ended in a pod that kept a record of its own, and its log."""
     lines = launcher.keep_log(reference)
-    state, message = _end(lines, sight)
+    state, message = end_told(lines, sight)
     if records.end(row, state, message):
         records.append([LogRow(now, 20, "anabranch.job", line, row.id) for line in lines[-_KEPT:]])
         records.flush(30.0)
 
 
-def _end(lines: Sequence[str], sight: Sight) -> tuple[int, str]:
+def end_told(lines: Sequence[str], sight: Sight) -> tuple[int, str]:
+    """Return the state and the message of a run by its log and by what is seen of its pod."""
     told = end_of(lines) or end_of(sight.last)
+    if told is not None and told[0] == states.CANCELLED and taken_away(sight):
+        return states.CRASHED, f"{sight.reason}; its driver was told to end"
     if told is not None and told[0] >= states.FIRST_TERMINAL:
         return told[0], told[2] or _DONE
     if told is not None:
@@ -144,6 +147,11 @@ def _end(lines: Sequence[str], sight: Sight) -> tuple[int, str]:
     last = f", last lines: {' | '.join(sight.last[-5:])}" if sight.last else ""
     before = "the pod failed before the flow began" if not _had_begun(lines) else "its driver ended with the pod"
     return states.CRASHED, f"{before}: {reason}{last}"
+
+
+def taken_away(sight: Sight) -> bool:
+    """Return whether the cluster ended a pod: its reason is then another than the program's exit code."""
+    return bool(sight.reason) and not sight.reason.startswith(("exit ", "killed by signal "))
 
 
 def _had_begun(lines: Sequence[str]) -> bool:

@@ -19,6 +19,8 @@ from anabranch.kubernetes.resources import CONFIG_MAPS, JOBS, PODS, SERVICES, Re
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.kubernetes
+
 DEADLINE = 50.0
 QUOTAS = Resource("resourcequotas", "", "v1", "ResourceQuota")
 ACCOUNTS = Resource("serviceaccounts", "", "v1", "ServiceAccount")

@@ -251,7 +251,7 @@ def test_a_pod_that_takes_the_place_of_another_is_refused_by_the_runs_token(
     log = api.text(PODS, second, "log", {})
     assert f"flow run '{name}' was begun by another pod of its Job" in log
     assert Path(f"{gate}.starts").read_text() == "x\n"
-    shown(name, "state       Cancelled")
+    shown(name, "state       Suspended: Its job was ended by the batch system (SIGTERM).")
 
 
 def failed_but(first: str, pods: list[dict[str, Any]]) -> str | None:

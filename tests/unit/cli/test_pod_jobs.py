@@ -1,0 +1,125 @@
+"""Which record a pod writes to, what its end says, and which runs it does not begin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from anabranch.cli import pod, pod_jobs
+from anabranch.cli.target import target_of
+from anabranch.core import states
+from anabranch.core.errors import LaunchError
+from anabranch.core.incarnations import Incarnation
+from anabranch.core.job_file import OWN, JobFile
+from anabranch.core.launching import Job, Phase, Sight
+from anabranch.core.pod_job import VARIABLE, ended_line, unpacked
+from anabranch.core.runs import JOB, FlowRunRow
+from anabranch.settings import Settings
+
+ADDRESS = "postgresql://ada@db/records"
+SETTINGS = Settings(home=Path("/home/ada/.anabranch"))
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "found"),
+    [
+        ({}, (), (OWN, {})),
+        ({"records": "/scratch/records.db"}, (), (OWN, {})),
+        ({"records": ADDRESS}, (), ("", {"ANABRANCH_RECORDS": ADDRESS})),
+        ({"records": ADDRESS, "results": "s3://b/p"}, (),
+         ("", {"ANABRANCH_RECORDS": ADDRESS, "ANABRANCH_RESULTS": "s3://b/p"})),
+        ({"records": "postgresql://ada:word@db/records"}, ("secret=anabranch",), ("", {})),
+        ({}, ("env=ANABRANCH_HOME=/home/ada/.anabranch",), ("", {})),
+        ({}, ("env=ANABRANCH_HOME=/elsewhere",), (OWN, {})),
+    ],
+)  # fmt: skip
+def test_the_record_is_shared_where_the_pod_reaches_it(given: dict[str, Any], options: Any, found: Any) -> None:
+    assert pod_jobs.record_of(replace(SETTINGS, **given), options) == found
+
+
+def test_a_password_does_not_travel_in_a_manifest() -> None:
+    with pytest.raises(LaunchError, match="kubectl create secret generic anabranch") as caught:
+        pod_jobs.record_of(replace(SETTINGS, records="postgresql://ada:word@db/records"), ())
+    assert "word@" not in str(caught.value)
+
+
+def test_a_flow_travels_as_the_text_of_its_file_and_one_in_the_image_as_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "home"))
+    (tmp_path / "survey.py").write_text("print('$HOME')\n")
+    job = Job("j", ("x",), tmp_path / "f", tmp_path, options=("image=i", "env=A=1=2"))
+    file = JobFile("id", "n", "survey", "t", "kubernetes", "j")
+
+    def packed(target: str, *options: str) -> tuple[Job, Any]:
+        told, _ = pod_jobs.for_a_pod(
+            replace(job, options=(*job.options, *options)), file, target_of(target), ["n=5"], "thread"
+        )
+        return told, unpacked(told.environment[VARIABLE])
+
+    told, parcel = packed(f"{tmp_path}/survey.py:survey")
+    assert (parcel.place, parcel.source, parcel.words) == ("survey.py:survey", "print('$HOME')\n", ("n=5",))
+    assert (parcel.file.record, parcel.runner, told.cwd) == (OWN, "thread", Path())
+    assert told.environment["A"] == "1=2"
+    assert "ANABRANCH_HOME" not in told.environment
+    told, parcel = packed(f"{tmp_path}/survey.py:survey", "in-image=/app/survey.py")
+    assert (parcel.place, parcel.source) == ("/app/survey.py:survey", "")
+    assert "in-image=/app/survey.py" not in told.options
+    assert packed("anabranch.demo:survey")[1].place == "anabranch.demo:survey"
+
+
+def test_an_image_is_for_pods_alone() -> None:
+    assert pod_jobs.options_of("kubernetes", "i", "/f.py", ["a=b"]) == ("image=i", "in-image=/f.py", "a=b")
+    with pytest.raises(click.UsageError, match="a job of slurm has none"):
+        pod_jobs.options_of("slurm", "i", "", [])
+
+
+# -- ends ------------------------------------------------------------------------------------------
+
+EVICTED = Sight(Phase.ENDED, "its node n2 took it back: Evicted: low on memory (pod p on n2)", -15)
+DONE, EXIT_1 = Sight(Phase.ENDED, "", 0), Sight(Phase.ENDED, "exit 1", 1)
+BEGAN = "12:00:00.000 | INFO    | Flow run 'brisk-otter' - Beginning flow run"
+
+
+@pytest.mark.parametrize(
+    ("lines", "sight", "state", "words"),
+    [
+        ([BEGAN, ended_line(states.COMPLETED, "Completed", "")], DONE, states.COMPLETED, "in its pod"),
+        ([BEGAN, ended_line(states.FAILED, "Failed", "no good")], EXIT_1, states.FAILED, "no good"),
+        ([], DONE, states.COMPLETED, "in its pod"),
+        ([BEGAN, ended_line(states.CANCELLED, "Cancelled", "SIGTERM")], EVICTED, states.CRASHED, "took it back: Evic"),
+        ([BEGAN, ended_line(states.CANCELLED, "Cancelled", "Ctrl")], Sight(Phase.ENDED, "exit 143", -15),
+         states.CANCELLED, "Ctrl"),
+        ([BEGAN, ended_line(states.RUNNING, "Running", "")], Sight(Phase.ENDED, "exit 1", 1), states.CRASHED,
+         "while it was Running: exit 1; its record went with the pod"),
+        (["no module"], Sight(Phase.ENDED, "exit 1", 1, ("no module",)), states.CRASHED,
+         "the pod failed before the flow began: exit 1, last lines: no module"),
+        ([BEGAN], Sight(Phase.ENDED, "it needed more memory", -9), states.CRASHED,
+         "its driver ended with the pod: it needed more memory"),
+        ([], Sight(Phase.GONE, "Job x is not there any more"), states.CRASHED, "before the flow began: Job x is not"),
+    ],
+)  # fmt: skip
+def test_an_end_is_what_the_pod_tells_unless_the_cluster_ended_it(
+    lines: list[str], sight: Sight, state: int, words: str
+) -> None:
+    found, message = pod_jobs.end_told(lines, sight)
+    assert found == state
+    assert words in message
+
+
+ROW = FlowRunRow("id", "survey", "brisk-otter", states.RUNNING, "Running", host="pod-1")
+ONE, TWO = (Incarnation(f"kubernetes:{uid}") for uid in "ab")
+
+
+def test_a_pod_begins_its_own_run_and_no_other_pods() -> None:
+    pod.refuse(replace(ROW, host=f"{JOB}survey-1", state=states.SCHEDULED), ONE)
+    pod.refuse(replace(ROW, pid=7, incarnation=str(ONE)), ONE)
+    with pytest.raises(click.ClickException, match="was begun by another pod of its Job, on pod-1"):
+        pod.refuse(replace(ROW, pid=7, incarnation=str(ONE)), TWO)
+    ended = replace(ROW, host=f"{JOB}survey-1", state=states.CANCELLED, state_name="Cancelled")
+    with pytest.raises(click.ClickException, match="has ended as Cancelled before its pod began it"):
+        pod.refuse(ended, ONE)

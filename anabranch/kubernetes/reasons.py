@@ -113,6 +113,8 @@ def of_pod(pod: Object, events: Sequence[Object], now: float) -> Reason:
     why = str(status.get("reason") or "")
     if status.get("phase") == "Failed" and why.startswith(_NODE_REASONS):
         return Reason(Kind.NODE, f"its node {_node(pod)} took it back: {_told(status)}", _code(pod))
+    if status.get("phase") == "Failed" and why == "DeadlineExceeded":
+        return Reason(Kind.NODE, f"its time was over: {_told(status)}", _code(pod))
     if (interrupted := _interrupted(pod)) is not None:
         return interrupted
     if is_lost(pod, now):
@@ -189,6 +191,8 @@ def _of_container(spec: Object, one: Object, pod: Object, events: Sequence[Objec
     if why in _IMAGE:
         said = next((_said(event) for event in _about(pod, events, "Failed") if "pull" in _said(event).lower()), told)
         return Reason(Kind.IMAGE, f"{name}image {spec.get('image', '')} cannot be had ({why}): {said}")
+    if why == "CreateContainerConfigError" and ("runAsNonRoot" in told or "non-root" in told):
+        return Reason(Kind.SETTINGS, f"{name}the image runs as root, or as a user without a number: {told}")
     if why == "CreateContainerConfigError":
         return Reason(Kind.SETTINGS, f"{name}a secret or ConfigMap is missing: {told}")
     if why in ("CreateContainerError", "RunContainerError", "StartError"):

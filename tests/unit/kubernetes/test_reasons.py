@@ -67,7 +67,7 @@ FULL = 'Error creating: pods "s-" is forbidden: exceeded quota: few, requested: 
          "container fetch: image registry/fetch:1"),
         (pod(container=waits("CreateContainerConfigError", 'secret "s3" not found')), [], Kind.SETTINGS,
          'a secret or ConfigMap is missing: secret "s3" not found'),
-        (pod(container=waits("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")), [],
+        (pod(container=waits("CreateContainerConfigError", "container has runAsNonRoot and image runs")), [],
          Kind.SETTINGS, "the image runs as root, or as a user without a number: container has"),
         (pod("Failed", reason="DeadlineExceeded", message="Pod was active on the node longer"), [], Kind.NODE,
          "its time was over: DeadlineExceeded: Pod was active"),

@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from anabranch import settings
 from anabranch.cli import tables
 from anabranch.clusters import named, named_file
 from anabranch.clusters import tunnel as tunnels
-from anabranch.clusters.elastic import LOCAL
 from anabranch.clusters.held import clusters_folder
+from anabranch.clusters.kinds import KINDS, cluster_class, options_of
+from anabranch.clusters.kubernetes import logs as pod_logs
 from anabranch.clusters.named import NamedCluster
-from anabranch.clusters.queues import KINDS, cluster_class
 from anabranch.core import login_nodes
 from anabranch.core.errors import AnabranchError
 
 if TYPE_CHECKING:
-    from anabranch.clusters.elastic import JobCluster
+    from anabranch.clusters.held import HeldCluster
 
 _COMMANDS = {"slurm": "sbatch", "pbs": "qsub"}  # by which a machine of that kind is known
 
@@ -41,10 +42,10 @@ def command() -> None:
 @command.command("start")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(sorted(KINDS)), help="Default: the batch system of this machine, else local.")
-@click.option("--cores", type=int, required=True, help="Of each job.")
-@click.option("--memory", required=True, metavar="SIZE", help='Of each job, as "16 GiB".')
+@click.option("--cores", type=float, required=True, help="Of each job or pod.")
+@click.option("--memory", required=True, metavar="SIZE", help='Of each job or pod, as "16 GiB".')
 @click.option("--walltime", default="01:00:00", show_default=True, help="Of each job.")
-@click.option("--jobs", default="0..4", show_default=True, metavar="N|MIN..MAX", help="So many, or as work asks for.")
+@click.option("--jobs", default="0..4", show_default=True, metavar="N|MIN..MAX", help="So many, or as work asks.")
 @click.option("--processes", type=int, help="Workers of each job; default: one for each core.")
 @click.option("--queue", default="", help="Partition or queue.")
 @click.option("--account", default="", help="Account that pays.")
@@ -57,19 +58,32 @@ def command() -> None:
 @click.option("--patience", type=float, metavar="SECONDS", help="Flows end with the queue's reason after so long.")
 @click.option("--idle", type=float, default=60.0, show_default=True, help="Seconds until jobs without work end.")
 @click.option("--security/--no-security", default=True, help="Encrypt, and admit only programs with its certificate.")
-@click.option("--dry-run", is_flag=True, help="Show the script of one job, and start nothing.")
-def start(name: str, kind: str | None, jobs: str, dry_run: bool, **options: Any) -> None:
-    """Start the cluster NAME; it runs until it is stopped, and its jobs come and go with the work."""
+@click.option("--image", help="Kubernetes: of scheduler and workers, with anabranch in it.")
+@click.option("--namespace", help="Kubernetes; default: that of the kubeconfig's context.")
+@click.option("--context", help="Kubernetes: of the kubeconfig.")
+@click.option("--gpus", type=int, help="Kubernetes: of each worker.")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="Kubernetes: a variable of the pods.")
+@click.option("--secret", "secrets", multiple=True, help="Kubernetes: a Secret; its keys become variables.")
+@click.option("--spot", is_flag=True, default=None, help="Kubernetes: workers on nodes that may be taken away.")
+@click.option("--dry-run", is_flag=True, help="Show the script of one job, or the manifest, and start nothing.")
+@click.pass_context
+def start(around: click.Context, /, name: str, kind: str | None, jobs: str, dry_run: bool, **options: Any) -> None:
+    """Start the cluster NAME; it runs until it is stopped, and its jobs or pods come and go with the work."""
     minimum, maximum = _jobs(jobs)
     kind = kind or next((one for one, known in _COMMANDS.items() if shutil.which(known)), "local")
+    said = {what: value for what, value in options.items() if _is_said(around, what)}
+    if "env" in said:
+        said["env"] = dict(_pair(one) for one in said["env"])
     try:
-        cluster: JobCluster = cluster_class(kind)(name=name, minimum=minimum, maximum=maximum, **options)
+        cluster: HeldCluster = cluster_class(kind)(
+            name=name, minimum=minimum, maximum=maximum, **options_of(kind, said)
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if dry_run:
         click.echo(cluster.render(), nl=False)
         return
-    if kind != LOCAL:
+    if kind in _COMMANDS:
         login_nodes.told.said = settings.load().login_node
         lives = f"the scheduler of {name} lives here until `anabranch cluster stop {name}`"
         instead = "ask the site, or run the whole flow in a job (`anabranch submit slurm FILE`)"
@@ -136,13 +150,16 @@ def scale(name: str, jobs: str) -> None:
 @click.argument("job", required=False)
 @click.option("-n", "lines", type=int, default=20, show_default=True, help="Last lines of each log.")
 def logs(name: str, job: str | None, lines: int) -> None:
-    """Show the last lines of the logs of its jobs, and of its own; of one JOB alone by its number.
+    """Show the last lines of the logs of its jobs or pods, and of its own; of one JOB alone by its number.
 
-    The number is the one that `cluster status` shows; of a local cluster, JOB is the name that it shows.
+    The number is the one that `cluster status` shows; of local clusters and pods, JOB is the name that it shows.
     """
     found = named_file.read(clusters_folder(), name)
     if through := found.get("tunnel"):
         raise click.ClickException(f"its logs are there: ssh {through} anabranch cluster logs {name}")
+    if found["kind"] == "kubernetes":
+        _pods(found, job, lines)
+        return
     folder = Path(found["folder"])
     chosen = named.logs(folder, job)
     if not chosen:
@@ -179,11 +196,32 @@ def tunnel(name: str, host: str, options: tuple[str, ...], home: str, port: int)
         raise click.ClickException(f"the tunnel has ended: {opened.wait()}")
 
 
+def _pods(found: dict[str, Any], job: str | None, lines: int) -> None:
+    """Show the logs of a cluster of pods."""
+    chosen = pod_logs.of_pods(found, job, lines)
+    if not chosen:
+        raise click.ClickException(f"no pod {job!r} has a log: `anabranch cluster status {found['name']}` lists them")
+    for pod, text in chosen:
+        click.echo(f"==> {pod}\n{text}", nl=not text.endswith("\n"))
+
+
 @command.command("stop")
 @click.argument("name")
 def stop(name: str) -> None:
     """End a cluster and its jobs; one that has died is cleared away."""
     click.echo(named.stop(name))
+
+
+def _is_said(around: click.Context, option: str) -> bool:
+    """Return whether the user has given an option; what all kinds need has a default of the command."""
+    return around.get_parameter_source(option) is not ParameterSource.DEFAULT
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise click.UsageError(f"--env wants NAME=VALUE, got {text!r}")
+    return name, value
 
 
 def _jobs(text: str) -> tuple[int, int]:

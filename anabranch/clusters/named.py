@@ -18,6 +18,7 @@ from anabranch.clusters import certificates, named_file
 from anabranch.clusters.addresses import first_reached
 from anabranch.clusters.asking import ask, security_of
 from anabranch.clusters.held import Held, clusters_folder
+from anabranch.clusters.kubernetes import left_behind
 from anabranch.core.errors import RunnerError
 from anabranch.core.processes import host_name, process_alive
 
@@ -108,7 +109,7 @@ def start(cluster: HeldCluster, home: Path | None = None) -> NamedCluster:
     if cluster.name in named_file.names(folder):
         clear_dead(folder, cluster.name)
     held = Held({**cluster.options(), "home": str(folder), "detached": True})
-    held.wait(END_SECONDS)
+    held.wait(cluster.start_seconds)
     held.leave()
     return NamedCluster(cluster.name, folder)
 
@@ -165,11 +166,14 @@ def stop(name: str, home: Path | None = None) -> str:
 def _clear_away(folder: Path, name: str) -> str:
     """Remove what a cluster left that does not answer, and end its process where it is one of this machine."""
     said, told = "was dead; its file is removed", named_file.text(folder, name)
+    rest = "Its jobs end by themselves within a minute of running without it"
     with contextlib.suppress(OSError, ValueError, KeyError):
         found = json.loads(told)
         if found["host"] == host_name() and process_alive(int(found["pid"]), float(found["started"])):
             os.kill(int(found["pid"]), signal.SIGKILL)
             said = f"did not answer; its process {found['pid']} is killed, and its file removed"
         certificates.remove(Path(found["folder"]))
+        if found["kind"] == "kubernetes":
+            rest = left_behind.take_away(name, found["namespace"], found["context"])
     named_file.remove(folder, name, told)
-    return f"{name}: {said}. Its jobs end by themselves within a minute of running without it"
+    return f"{name}: {said}. {rest}"

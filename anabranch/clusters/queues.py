@@ -13,15 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from anabranch.clusters.elastic import JobCluster
     from anabranch.clusters.job_spec import JobSpec
     from anabranch.clusters.scaling import Seen
 
-# The kinds of elastic clusters: their queues, and what users make of each.
-KINDS = {
-    "local": ("anabranch.clusters.here:HereQueue", "anabranch.clusters.here:HereCluster"),
-    "slurm": ("anabranch.clusters.slurm:SlurmQueue", "anabranch.clusters.slurm:SlurmCluster"),
-    "pbs": ("anabranch.clusters.pbs:PBSQueue", "anabranch.clusters.pbs:PBSCluster"),
+# The queues, by the kind of cluster; what users make of each: `kinds.py`.
+QUEUES = {
+    "local": "anabranch.clusters.here:HereQueue",
+    "slurm": "anabranch.clusters.slurm:SlurmQueue",
+    "pbs": "anabranch.clusters.pbs:PBSQueue",
 }
 
 
@@ -61,13 +60,6 @@ def make_queue(kind: str, spec: JobSpec, tls: dict[str, str], home: Path) -> Que
     Args:
         home: of anabranch, where programs share their looks at a batch system.
     """
-    module, _, name = KINDS[kind][0].partition(":")
+    module, _, name = QUEUES[kind].partition(":")
     found: Queue = getattr(importlib.import_module(module), name)(spec, tls, home)
-    return found
-
-
-def cluster_class(kind: str) -> type[JobCluster]:
-    """Return what users make of a kind."""
-    module, _, name = KINDS[kind][1].partition(":")
-    found: type[JobCluster] = getattr(importlib.import_module(module), name)
     return found

@@ -9,7 +9,6 @@ close, waits without an end for what does not come, and lets the operator choose
 from __future__ import annotations
 
 import json
-import os
 import sys
 import uuid
 from dataclasses import asdict
@@ -133,14 +132,14 @@ class KubernetesCluster(HeldCluster):
             "bounds": [self._minimum, self._maximum], "namespace": self._namespace, "context": self._context,
             "address": self._address, "idle": self._idle, "idle_timeout": self._idle_timeout,
             "start_timeout": self._start_timeout, "patience": self._patience, "home": str(self._home),
-            "start": uuid.uuid4().hex[:8], "owners": owners(os.environ), "path": sys.path,
+            "start": uuid.uuid4().hex[:8], "path": sys.path,
         }  # fmt: skip
 
     def render(self) -> str:
         """Return the manifest of the cluster, as JSON; starts nothing."""
         made = manifests.dask_cluster(
             self.name, self._place(), self._spec, replicas=self._minimum, idle_timeout=self._idle_timeout,
-            holder="", start="", owners=owners(os.environ),
+            holder="", start="",
         )  # fmt: skip
         return json.dumps(made, indent=2) + "\n"
 
@@ -150,18 +149,6 @@ class KubernetesCluster(HeldCluster):
                 return api.namespace
         except AnabranchError:  # no cluster to be asked: the manifest can be shown all the same
             return self._namespace or "default"
-
-
-def owners(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return what takes a cluster along when it goes: the Job of the pod that this program runs in.
-
-    Args:
-        environ: with ANABRANCH_JOB_NAME and ANABRANCH_JOB_UID, as the downward API gives them.
-    """
-    name, uid = environ.get("ANABRANCH_JOB_NAME", ""), environ.get("ANABRANCH_JOB_UID", "")
-    if not (name and uid):
-        return []
-    return [{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid}]
 
 
 def _checked_name(name: str) -> str:

@@ -18,6 +18,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from anabranch.clusters.kubernetes.doors import Doors
 from anabranch.clusters.kubernetes.leaving import Leaving
 from anabranch.clusters.kubernetes.left_behind import clear_left_behind, myself
 from anabranch.clusters.kubernetes.objects import DaskObjects
+from anabranch.clusters.kubernetes.owning import owners
 from anabranch.clusters.kubernetes.pod_spec import PodSpec
 from anabranch.clusters.kubernetes.reaching import Reach
 from anabranch.clusters.kubernetes.scaling import Group
@@ -99,7 +101,8 @@ class Holder:
         clear_left_behind(objects)
         objects.create(manifests.dask_cluster(
             objects.name, objects.namespace, self._spec, replicas=self._group.asked, holder=json.dumps(myself()),
-            idle_timeout=options["idle_timeout"], owners=options["owners"], start=options["start"],
+            idle_timeout=options["idle_timeout"], owners=owners(self._api, objects.namespace),
+            start=options["start"],
         ))  # fmt: skip
 
     async def _hold(self, reach: Reach, seats: Seats) -> None:
@@ -129,9 +132,10 @@ class Holder:
             await asyncio.sleep(0.2)
 
     def _say_up(self, address: str) -> None:
-        words = {"addresses": [address], "tls": {}}
         options = self._options
+        words: dict[str, Any] = {"addresses": [address], "tls": {}}
         if options.get("detached"):
+            words |= {"namespace": self._objects.namespace, "context": options["context"]}
             self._named = named_file.write(Path(options["home"]), options, words, Path(options["folder"]))
         tell(options["out"], words)
 
@@ -210,6 +214,8 @@ class Holder:
             log.error("%s in namespace %s: still there are %s", self._objects.name, self._objects.namespace, left)
         if self._options.get("detached"):
             named_file.remove(Path(self._options["home"]), self._options["name"], self._named)
+            if not left:
+                shutil.rmtree(self._options["folder"], ignore_errors=True)
 
     def _remove(self) -> str:
         try:

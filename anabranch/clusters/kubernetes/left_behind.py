@@ -6,13 +6,13 @@ import getpass
 import json
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anabranch.clusters.kubernetes import manifests
+from anabranch.clusters.kubernetes.objects import DaskObjects
+from anabranch.core.errors import AnabranchError
 from anabranch.core.processes import host_name, process_alive, process_started
-
-if TYPE_CHECKING:
-    from anabranch.clusters.kubernetes.objects import DaskObjects
+from anabranch.kubernetes.api import KubernetesApi
 
 REMOVE_SECONDS = 20.0
 
@@ -31,6 +31,18 @@ def clear_left_behind(objects: DaskObjects) -> None:
         if not meta.get("deletionTimestamp") and is_left(meta, host_name()):
             log.warning("the cluster %s was left behind by a program that has died: it is deleted", meta["name"])
             objects.take_away(str(meta["name"]), str(meta["uid"]), REMOVE_SECONDS)
+
+
+def take_away(name: str, namespace: str, context: str) -> str:
+    """Take away a cluster by its name, once its holder has ended; returns a sentence on what was done."""
+    with KubernetesApi(context=context, namespace=namespace) as api:
+        objects = DaskObjects(api, name, namespace)
+        try:
+            found = objects.there(f"{manifests.OURS}={name}")
+            left = [one for here in found for one in objects.take_away(name, here["metadata"]["uid"], REMOVE_SECONDS)]
+        except AnabranchError as error:
+            return f"Its pods could not be looked at: {error}. The operator ends them once they are idle"
+    return f"Still there are {', '.join(left)}" if left else "Its pods are deleted"
 
 
 def is_left(meta: dict[str, Any], here: str) -> bool:

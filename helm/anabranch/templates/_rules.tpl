@@ -15,7 +15,7 @@
   verbs: [get, delete]
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, delete]
+  verbs: [get, list, watch, delete]
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch]

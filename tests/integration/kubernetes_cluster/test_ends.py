@@ -15,7 +15,7 @@ import pytest
 from anabranch.clusters.kubernetes.cluster import KubernetesCluster
 from anabranch.clusters.kubernetes.objects import DASK_CLUSTERS
 from anabranch.core.errors import RunnerError
-from anabranch.kubernetes.resources import JOBS
+from anabranch.kubernetes.resources import JOBS, PODS
 from tests.integration.clusters.conftest import until
 from tests.integration.kubernetes_cluster.conftest import left, nothing_left
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from anabranch.kubernetes.api import KubernetesApi
 
 pytestmark = [pytest.mark.dask, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+
+NIGHT = pytest.mark.nightly("one of several ends")
 
 # A driver in the midst of a flow on its cluster; it writes the pid of the cluster's holder.
 DRIVER = """
@@ -72,6 +74,7 @@ def driver(size: dict[str, Any], tmp_path: Path) -> Iterator[Callable[[], subpro
             one.wait()
 
 
+@NIGHT
 def test_ctrl_c_leaves_nothing(api: KubernetesApi, driver: Callable[[], Any]) -> None:
     program = driver()
     assert left(api)
@@ -100,6 +103,7 @@ def test_driver_and_holder_that_are_killed_leave_it_to_the_operator(
     nothing_left(api, 100.0)
 
 
+@NIGHT
 def test_the_next_start_takes_away_what_was_left_behind(
     api: KubernetesApi, size: dict[str, Any], driver: Callable[[], Any], tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -116,20 +120,22 @@ def test_the_next_start_takes_away_what_was_left_behind(
     nothing_left(api)
 
 
+@NIGHT
 def test_a_cluster_goes_with_the_job_of_its_driver(
     api: KubernetesApi, size: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [
         {"name": "driver", "image": "i", "command": ["sleep", "600"]}]}}}}  # fmt: skip
-    job = api.create(JOBS, {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "driver"}, **body})
-    monkeypatch.setenv("ANABRANCH_JOB_NAME", "driver")
-    monkeypatch.setenv("ANABRANCH_JOB_UID", job["metadata"]["uid"])
+    api.create(JOBS, {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "driver"}, **body})
+    [pod] = until(lambda: api.objects(PODS), "its pod")
+    monkeypatch.setenv("ANABRANCH_POD_NAME", pod["metadata"]["name"])
     with KubernetesCluster(workers=1, **size) as cluster:
         assert cluster.scheduler_address
         api.delete(JOBS, "driver")
         nothing_left(api)
 
 
+@NIGHT
 def test_a_stopped_operator_keeps_nobody_waiting(
     api: KubernetesApi, dask_operator_bed: str, size: dict[str, Any]
 ) -> None:

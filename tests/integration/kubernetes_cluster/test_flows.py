@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.dask, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
+NIGHT = pytest.mark.nightly("one of several ways in which workers come and go")
+
 
 @task
 def plus_one(x: int) -> int:
@@ -72,6 +74,7 @@ def test_ten_thousand_items_on_a_cluster_that_leaves_nothing(api: KubernetesApi,
     nothing_left(api)
 
 
+@NIGHT
 def test_it_grows_with_the_work_and_shrinks_when_there_is_none(
     api: KubernetesApi, size: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -123,6 +126,7 @@ def test_workers_that_are_let_go_finish_what_they_run_and_hand_their_values_on(
     assert set(begun(tmp_path / "items").values()) == {1}, "no item ran again"
 
 
+@NIGHT
 def test_a_pod_that_is_deleted_costs_only_what_it_had(api: KubernetesApi, size: dict[str, Any], tmp_path: Path) -> None:
     with KubernetesCluster(workers=2, **size) as cluster:
         until(lambda: cluster.status()["workers"] == 2, "two workers")

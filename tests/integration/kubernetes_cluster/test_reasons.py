@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.dask, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
+NIGHT = pytest.mark.nightly("one of several reasons")
+
 NODES = Resource("nodes", "", "v1", "Node", namespaced=False)
 QUOTAS = Resource("resourcequotas", "", "v1", "ResourceQuota")
 ACCOUNTS = Resource("serviceaccounts", "", "v1", "ServiceAccount")
@@ -76,6 +78,7 @@ def test_an_image_that_cannot_be_had_is_told_in_half_a_minute(api: KubernetesApi
     nothing_left(api)
 
 
+@NIGHT
 def test_a_pod_that_no_node_can_take_is_told(api: KubernetesApi, size: dict[str, Any]) -> None:
     nowhere = {"spec": {"nodeSelector": {"no": "node"}}}
     said = refused(size, scheduler_template=nowhere, start_timeout=6.0)
@@ -83,6 +86,7 @@ def test_a_pod_that_no_node_can_take_is_told(api: KubernetesApi, size: dict[str,
     nothing_left(api)
 
 
+@NIGHT
 def test_a_scheduler_that_dies_again_and_again_is_told_with_its_last_lines(
     api: KubernetesApi, size: dict[str, Any]
 ) -> None:
@@ -94,11 +98,13 @@ def test_a_scheduler_that_dies_again_and_again_is_told_with_its_last_lines(
     nothing_left(api)
 
 
+@NIGHT
 def test_a_secret_that_is_missing_is_told(api: KubernetesApi, size: dict[str, Any]) -> None:
     said = refused(size, secrets=["no-such-secret"], start_timeout=20.0)
     assert "no-such-secret" in said
 
 
+@NIGHT
 def test_a_quota_that_is_full_is_told(api: KubernetesApi, size: dict[str, Any]) -> None:
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "0"}}}
     api.create(QUOTAS, quota)
@@ -108,6 +114,7 @@ def test_a_quota_that_is_full_is_told(api: KubernetesApi, size: dict[str, Any]) 
     nothing_left(api)
 
 
+@NIGHT
 def test_workers_that_cannot_start_end_the_flow_with_the_reason(api: KubernetesApi, size: dict[str, Any]) -> None:
     broken = {"spec": {"containers": [{"args": ["python", "-c", "import no_such_module"]}]}}
     with KubernetesCluster(workers=1, worker_template=broken, **size) as cluster:
@@ -116,6 +123,7 @@ def test_workers_that_cannot_start_end_the_flow_with_the_reason(api: KubernetesA
         assert "no worker can start" in cluster.why()
 
 
+@NIGHT
 def test_a_kubernetes_without_the_operator_is_told(kubernetes: str, tmp_path: Path) -> None:
     said = refused({"image": "i", "home": tmp_path})
     assert "the Dask operator is not installed in this Kubernetes cluster" in said
@@ -195,6 +203,7 @@ def test_a_name_that_is_taken_stays_its_owners(api: KubernetesApi, size: dict[st
     nothing_left(api)
 
 
+@NIGHT
 def test_a_way_through_the_api_server(api: KubernetesApi, size: dict[str, Any]) -> None:
     with KubernetesCluster(workers=1, address="forward", **size) as cluster:
         assert cluster.scheduler_address.startswith("tcp://127.0.0.1:")
@@ -202,6 +211,7 @@ def test_a_way_through_the_api_server(api: KubernetesApi, size: dict[str, Any]) 
     nothing_left(api)
 
 
+@NIGHT
 def test_workers_on_spot_and_the_scheduler_never(api: KubernetesApi, size: dict[str, Any]) -> None:
     api.patch(NODES, "node-2", {"metadata": {"labels": {"karpenter.sh/capacity-type": "spot"}}})
     try:

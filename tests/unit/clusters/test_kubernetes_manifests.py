@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from anabranch.clusters.kubernetes import manifests, pod_spec
-from anabranch.clusters.kubernetes.cluster import KubernetesCluster, owners
+from anabranch.clusters.kubernetes.cluster import KubernetesCluster
 from anabranch.clusters.kubernetes.left_behind import is_left, myself
+from anabranch.clusters.kubernetes.owning import own_pod, owner_of
 
 
 def cluster(**more: Any) -> dict[str, Any]:
@@ -142,9 +143,18 @@ def test_what_cannot_be_is_refused_at_once(options: dict[str, Any], said: str) -
 
 
 def test_a_cluster_belongs_to_the_job_of_its_driver() -> None:
-    [owner] = owners({"ANABRANCH_JOB_NAME": "run-7", "ANABRANCH_JOB_UID": "u-1"})
-    assert owner == {"apiVersion": "batch/v1", "kind": "Job", "name": "run-7", "uid": "u-1"}
-    assert owners({"ANABRANCH_JOB_NAME": "run-7"}) == []
+    job = {"apiVersion": "batch/v1", "kind": "Job", "name": "run-7", "uid": "u-1"}
+    owned = {"metadata": {"name": "run-7-x", "uid": "u-2", "ownerReferences": [{**job, "controller": True}]}}
+    assert owner_of(owned) == job
+    replaced = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "hub-1", "uid": "u-3", "controller": True}
+    alone = {"metadata": {"name": "hub-1-x", "uid": "u-4", "ownerReferences": [replaced]}}
+    assert owner_of(alone) == {"apiVersion": "v1", "kind": "Pod", "name": "hub-1-x", "uid": "u-4"}
+
+
+def test_a_driver_knows_its_pod_by_its_host_name_inside_of_kubernetes_alone() -> None:
+    assert own_pod({"HOSTNAME": "laptop"}) == ""
+    assert own_pod({"HOSTNAME": "run-7-x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}) == "run-7-x"
+    assert own_pod({"HOSTNAME": "laptop", "ANABRANCH_POD_NAME": "run-7-x"}) == "run-7-x"
 
 
 def test_amounts_are_written_as_kubernetes_reads_them() -> None:

@@ -133,14 +133,20 @@ def settle(records: Records, home: Path, now: float) -> None:
     if not (home / "jobs").is_dir():
         return
     rows = [row for kind in ("SCHEDULED", "PENDING", "RUNNING") for row in records.flow_runs(limit=_MANY, state=kind)]
-    jobs = {}
+    jobs: dict[str, tuple[FlowRunRow, Submitted]] = {}
+    seen: dict[str, Sight] = {}
+    trouble: LaunchError | None = None
     for row in rows:
         driver = Driver.of(row)
         if driver.waits or driver.gone(now) or now - driver.seen > SILENT:
             found = of_run(home, row)
             if found is not None:
                 jobs[row.id] = (row, found)
-    seen = look(home, [found for _, found in jobs.values()])
+    for kind in {found.file.kind for _, found in jobs.values()}:
+        try:
+            seen |= look(home, [found for _, found in jobs.values() if found.file.kind == kind])
+        except LaunchError as error:  # that of one kind hides nothing of another
+            trouble = error
     for id, sight in seen.items():
         row, found = jobs[id]
         if sight.phase in OVER and found.file.kind == "kubernetes":
@@ -149,6 +155,8 @@ def settle(records: Records, home: Path, now: float) -> None:
             end(records, row, sight, now)
         elif found.file.record == OWN:
             pod_jobs.began(records, row, sight, now)
+    if trouble is not None:
+        raise trouble
 
 
 def _end_pod(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:

@@ -84,7 +84,7 @@ class KubernetesLauncher:
         body = self._manifest(job)
         script.write_script(job, as_text(body))
         asked = options(job.options)
-        api = self._api(asked.context, asked.kubeconfig)
+        api = self._api(asked.context)
         namespace = asked.namespace or api.namespace
         made = api.create(JOBS, body, namespace)
         id = f"{namespace}/{made['metadata']['name']}/{made['metadata']['uid']}"
@@ -205,10 +205,10 @@ class KubernetesLauncher:
                 raise LaunchError(f"template {path} cannot be read: {error.strerror or error}") from error
         return manifest(job, template, self._without)
 
-    def _api(self, context: str, kubeconfig: str = "") -> KubernetesApi:
+    def _api(self, context: str) -> KubernetesApi:
         """Return the connection of a context, which is made where there is none."""
         if context not in self._apis:
-            api = KubernetesApi(context=context, kubeconfig=kubeconfig)
+            api = KubernetesApi(context=context)
             self._apis[context] = api
             if not context:  # found again by the name that the kubeconfig gives it
                 self._apis[api.context] = api

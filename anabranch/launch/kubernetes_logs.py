@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import Counter, deque
 from contextlib import aclosing
@@ -147,8 +146,10 @@ class Following:
 
 
 def whole(api: KubernetesApi, namespace: str, pod: Mapping[str, Any], **params: str) -> list[str]:
-    """Return the lines of a pod's log as they are now; none where it has none."""
-    with contextlib.suppress(KubernetesError):
-        text = api.text(PODS, pod["metadata"]["name"], "log", {"container": CONTAINER, **params}, namespace)
-        return text.splitlines()
-    return []
+    """Return the lines of a pod's log as they are now; none where it has none. Raises KubernetesError."""
+    try:
+        return api.text(PODS, pod["metadata"]["name"], "log", {"container": CONTAINER, **params}, namespace).splitlines()
+    except KubernetesError as error:
+        if error.code in (400, 404):  # it has not begun, or is gone; other trouble is no answer
+            return []
+        raise

@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import pod_job
-from anabranch.core.errors import LaunchError
+from anabranch.core.errors import LaunchError, MissingExtraError
 from anabranch.kubernetes.api import OURS
 from anabranch.kubernetes.names import JOB, dns_name, label_value
 from anabranch.launch import script
@@ -150,8 +150,7 @@ def template_of(text: str, path: str) -> dict[str, Any]:
     Raises:
         LaunchError: it is none of these; says so.
     """
-    import yaml  # type: ignore[import-untyped, unused-ignore]
-
+    yaml = _yaml()
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -167,11 +166,19 @@ def template_of(text: str, path: str) -> dict[str, Any]:
     return {"metadata": kept, "spec": found["spec"]}
 
 
+def _yaml() -> Any:
+    try:
+        import yaml  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise MissingExtraError("jobs of Kubernetes need pyyaml: pip install 'anabranch[kubernetes]'") from None
+    return yaml
+
+
 def as_text(body: Mapping[str, Any]) -> str:
     """Return a manifest as YAML; texts of several lines as such."""
-    import yaml
+    yaml = _yaml()
 
-    class Dumper(yaml.SafeDumper):  # type: ignore[misc, unused-ignore]
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc, name-defined]
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
             return super().increase_indent(flow, False)
 

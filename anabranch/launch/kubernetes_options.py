@@ -24,7 +24,7 @@ class Options:
 
     Attributes:
         image: of the pod.
-        context, kubeconfig, namespace: where the job goes.
+        context, namespace: where the job goes.
         service_account: the pod's; no token of it is mounted unless it is given.
         secret: names of Secrets; their entries become variables.
         pull_secret: names of Secrets with which the image is pulled.
@@ -39,7 +39,6 @@ class Options:
 
     image: str = ""
     context: str = ""
-    kubeconfig: str = ""
     namespace: str = ""
     service_account: str = ""
     secret: list[str] = field(default_factory=list)

@@ -136,6 +136,29 @@ def test_other_runs_are_left_as_they_are(home: Path, queue: Queue, given: dict[s
     assert settled(home).state == given.get("state", states.SCHEDULED)
 
 
+def test_one_queue_that_does_not_answer_hides_nothing_of_another(
+    home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Queue()
+    other.kind, other.shows = "process", OUT
+    monkeypatch.setattr(jobs, "launcher", lambda kind: other if kind == "process" else queue)
+    write(home, **WAITS)
+    id, name = ID.replace("6e02d", "6e02e"), NAME.replace("6e02d", "6e02e")
+    folder = home / "jobs" / name
+    folder.mkdir()
+    JobFile(id, "idle-otter", "survey", "survey.py", "process", name).write(folder)
+    script.note(Reference("process", f"{host_name()}:1:0.0", name, str(folder)), folder)
+    row = FlowRunRow(id, "survey", "idle-otter", states.SCHEDULED, "Scheduled", created=NOW, host=f"{JOB}{name}")
+    with SqliteRecords(home / "records.db") as records:
+        records.append([row])
+        records.flush(30.0)
+        with pytest.raises(LaunchError, match="did not say"):
+            jobs.settle(records, home, NOW + 100.0)
+        ended = records.flow_run(id)
+    assert ended is not None
+    assert ended.state_name == "Crashed"
+
+
 def test_a_queue_that_does_not_answer_ends_no_run_and_hides_no_record(home: Path, queue: Queue) -> None:
     """For some minutes the controller is away: jobs that run on must not be taken for ended."""
     write(home, **WAITS)

@@ -147,8 +147,9 @@ class Following:
 
 def whole(api: KubernetesApi, namespace: str, pod: Mapping[str, Any], **params: str) -> list[str]:
     """Return the lines of a pod's log as they are now; none where it has none. Raises KubernetesError."""
+    name = pod["metadata"]["name"]
     try:
-        return api.text(PODS, pod["metadata"]["name"], "log", {"container": CONTAINER, **params}, namespace).splitlines()
+        return api.text(PODS, name, "log", {"container": CONTAINER, **params}, namespace).splitlines()
     except KubernetesError as error:
         if error.code in (400, 404):  # it has not begun, or is gone; other trouble is no answer
             return []

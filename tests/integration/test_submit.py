@@ -123,6 +123,15 @@ def test_a_run_is_submitted_and_waited_for(kind: str, home: Path) -> None:
     assert sum(path.is_file() for path in home.rglob("*")) < 20
 
 
+def test_a_job_finds_its_run_where_records_lie_on_nodes(kind: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The submitting program's record goes home before the job starts, and each program reads the others' copies."""
+    monkeypatch.setenv("ANABRANCH_RECORDS_SHARED", "node")
+    text = run("submit", kind, "flows.py:squares", "-p", "n=7", "--time", "10", "--wait")
+    assert " ended as Completed" in text
+    assert all(path.name.endswith(".copy.db") for path in (home / "records.db.d").glob("*.db"))
+    assert "Completed" in told("runs")
+
+
 def test_a_run_that_fails_is_told_by_its_exit_code(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a login node, where this command may not live as long as the run."""
     monkeypatch.setenv("ANABRANCH_LOGIN_NODE", "true")

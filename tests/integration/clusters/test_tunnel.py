@@ -164,6 +164,7 @@ def test_after_ctrl_c_nothing_is_left_here_and_the_cluster_stays(
     assert "far: local, " in campus.run(campus.there, "status", "far")
 
 
+@pytest.mark.nightly("a cluster more; by day Ctrl-C ends a tunnel")
 def test_a_cluster_is_stopped_through_the_tunnel(campus: Campus, tunnel: subprocess.Popen[str]) -> None:
     assert f"far: it was told to end, through {campus.host}" in campus.run(campus.here, "stop", "far")
     assert tunnel.wait() == 1
@@ -171,6 +172,7 @@ def test_a_cluster_is_stopped_through_the_tunnel(campus: Campus, tunnel: subproc
     until(lambda: campus.names(campus.there) == [], "the end of the cluster")
 
 
+@pytest.mark.nightly("a cluster more; by day Ctrl-C ends a tunnel")
 def test_a_tunnel_that_breaks_is_told(campus: Campus, tunnel: subprocess.Popen[str]) -> None:
     os.kill(json.loads((campus.here / "clusters" / "far.json").read_text())["pid"], signal.SIGKILL)
     assert tunnel.wait() == 1

@@ -13,6 +13,7 @@ _WAYS_OUT = {
     "invalid --time": "write --time as 90 (minutes), 1:30:00 or 2-12:00:00",
     "invalid time limit": "write --time as 90 (minutes), 1:30:00 or 2-12:00:00",
     "time limit is invalid": "ask for less --time, or another partition: `sinfo -o '%P %l'` tells their limits",
+    "invalid job array": "ask for fewer --pilots: `scontrol show config | grep MaxArraySize` has the limit",
     "memory specification": "no node has so much memory: ask for less --memory; `sinfo -o '%P %m'` tells how much",
     "node count specification": "ask for fewer --nodes; `sinfo -s` tells how many there are",
     "node configuration is not available": "no node has so much: ask for fewer --cpus or --gpus, or less --memory",

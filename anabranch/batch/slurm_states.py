@@ -46,6 +46,16 @@ class Line(NamedTuple):
         found = re.match(r"\d+", self.id)
         return found.group() if found else self.id
 
+    @property
+    def parts(self) -> list[int]:
+        """The numbers in an array that the line stands for; none for a job that is no array."""
+        ranges = re.fullmatch(r"\d+_\[?([\d,-]+)(?:%\d+)?\]?", self.id)
+        found: list[int] = []
+        for one in ranges[1].split(",") if ranges else ():
+            first, _, last = one.partition("-")
+            found += range(int(first), int(last or first) + 1)
+        return found
+
 
 def lines(text: str) -> list[Line]:
     """Return the lines of an answer to `FORMAT`; others, such as the name of a cluster above them, are left out."""

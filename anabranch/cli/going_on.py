@@ -16,7 +16,7 @@ from anabranch.launch import requeue
 from anabranch.launch.requeue import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from anabranch.core.allocation import Allocation
 
@@ -24,13 +24,14 @@ SUSPENDED = 75  # the exit code of a program that leaves a run to be gone on wit
 
 
 @contextlib.contextmanager
-def going_on(allocation: Allocation, place: Path) -> Iterator[None]:
+def going_on(allocation: Allocation, place: Path, stopped: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Let a run that is suspended in this block go on in the job's next start, or in a job that follows.
 
     All that the program has open is to be closed in the block: the batch system ends the job after it.
 
     Args:
         place: the job's folder.
+        stopped: called where the run was suspended and does not go on.
     """
     if not allocation.job:
         yield
@@ -41,8 +42,8 @@ def going_on(allocation: Allocation, place: Path) -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        if end.code == SUSPENDED:
-            _go_on(allocation, place, environ, progress=session.progressed)
+        if end.code == SUSPENDED and _go_on(allocation, place, environ, progress=session.progressed) is Step.STOP:
+            stopped()
         raise
 
 
@@ -52,8 +53,8 @@ def before(own: Path) -> Path | None:
     return Path(found) if found and found.rpartition("-")[2] == own.name.rpartition("-")[2] else None
 
 
-def _go_on(allocation: Allocation, place: Path, environ: dict[str, str], *, progress: bool) -> None:
-    """Do what lets the run go on, and say what is done."""
+def _go_on(allocation: Allocation, place: Path, environ: dict[str, str], *, progress: bool) -> Step:
+    """Do what lets the run go on, and say what is done; returns it, STOP where nothing could be done."""
     told = requeue.look(allocation, environ)
     try:
         step, why = requeue.next_step(allocation, told, requeue.idle_starts(place, progress=progress), time.time())
@@ -62,7 +63,7 @@ def _go_on(allocation: Allocation, place: Path, environ: dict[str, str], *, prog
         if step is Step.REQUEUE:
             refused = requeue.start_again(allocation, environ)
             if not refused:
-                return
+                return step
             click.echo(f"anabranch: job {allocation.job} was not started again ({refused}): another follows", err=True)
             step = Step.FOLLOW
         if step is Step.FOLLOW:
@@ -70,3 +71,5 @@ def _go_on(allocation: Allocation, place: Path, environ: dict[str, str], *, prog
             click.echo(f"anabranch: job {id} goes on once job {allocation.job} has ended", err=True)
     except LaunchError as error:
         click.echo(f"anabranch: {error}", err=True)
+        return Step.STOP
+    return step

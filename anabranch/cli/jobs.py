@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.batch.shared_look import EVERY, SharedLook, file_of
-from anabranch.cli import pod_jobs
+from anabranch.cli import pilots, pod_jobs
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import FILE, OWN, JobFile
@@ -118,10 +118,12 @@ def in_batch() -> bool:
     return os.environ.get("ENVIRONMENT") == "BATCH" or os.environ.get("PBS_ENVIRONMENT") == "PBS_BATCH"
 
 
-def cancel(found: Submitted) -> None:
-    """Cancel a job, if it was started. Raises LaunchError."""
+def cancel(found: Submitted, by: Launcher | None = None) -> None:
+    """Cancel a job, if it was started, and those that join it. Raises LaunchError."""
     if found.reference is not None:
-        launcher(found.reference.kind).cancel(found.reference)
+        (by or launcher(found.reference.kind)).cancel(found.reference)
+    if found.file.pilots > 1:
+        pilots.cancel(found.folder)
 
 
 def settle(records: Records, home: Path, now: float) -> None:
@@ -153,6 +155,8 @@ def settle(records: Records, home: Path, now: float) -> None:
             _end_pod(records, row, found, sight, now)
         elif sight.phase in OVER:
             end(records, row, sight, now)
+            if found.file.pilots > 1:
+                pilots.cancel(found.folder)
         elif found.file.record == OWN:
             pod_jobs.began(records, row, sight, now)
     if trouble is not None:

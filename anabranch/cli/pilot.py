@@ -18,7 +18,7 @@ import click
 
 from anabranch import session as sessions
 from anabranch import settings
-from anabranch.cli import going_on, record
+from anabranch.cli import going_on, pilots, record
 from anabranch.cli.jobs import RUN
 from anabranch.cli.resume import flow_of, resumed
 from anabranch.cli.run import EXECUTE, to_its_end
@@ -26,10 +26,12 @@ from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import JobFile
 from anabranch.core.launching import WALLTIME_END
 from anabranch.core.states import is_success
+from anabranch.launch.requeue import FOLDER as FOLLOWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from anabranch.cli.pilots import Pilots
     from anabranch.core.allocation import Allocation
     from anabranch.core.runs import FlowRunRow
 
@@ -43,7 +45,10 @@ RUNNERS = ("process", *ENGINES, "thread")
 @click.option("--runner", type=click.Choice(RUNNERS), help="Where tasks run, instead of what fits the job.")
 @click.option("--job", "folder", type=click.Path(path_type=Path), help="The folder of the job.")
 @click.option("--interface", default="", help="The network between the nodes, such as ib0.")
-def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path | None, interface: str) -> None:
+@click.option("--join", is_flag=True, hidden=True, help="Work for the run of that job, which has its driver.")
+def pilot(
+    target: str, params: tuple[str, ...], runner: str | None, folder: Path | None, interface: str, join: bool
+) -> None:
     """Run a flow on all nodes of the job that this process is in: Slurm's, PBS's, or this machine alone.
 
     In a script for sbatch, as its last line: exec anabranch pilot survey.py -p folder=src. On one node tasks run on
@@ -53,10 +58,14 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     from anabranch.core.own_job import own_allocation
 
     allocation = own_allocation()
+    if join and folder:
+        sys.exit(pilots.join(allocation, folder))
     own = own_folder(allocation, [target, *params])
     followed = None if folder else going_on.before(own)
     place = folder or followed or own
-    file = meeting_place(allocation, place)
+    submitted = JobFile.read(folder) if folder else None
+    shared = submitted is not None and submitted.pilots > 1
+    file = pilots.meeting(place) if shared else meeting_place(allocation, place)
     if allocation.rank:
         sys.exit(be_a_set(allocation, file))
     drop_old_keys(place, file)
@@ -69,9 +78,13 @@ def pilot(target: str, params: tuple[str, ...], runner: str | None, folder: Path
     click.echo(said(allocation, kind), err=True)
     if allocation.ranks > 1 and kind not in ENGINES:
         let_sets_go(file)
-    with going_on.going_on(allocation, place), ExitStack() as until_the_end:
+    crew = pilots.Pilots(place, submitted, again=again or FOLLOWS in os.environ) if shared and submitted else None
+    stopped = crew.end if crew else lambda: None
+    with going_on.going_on(allocation, place, stopped), ExitStack() as until_the_end:
         until_the_end.enter_context(own_scratch(allocation))
-        if (made := runner_of(kind, allocation, file, interface, until_the_end)) is not None:
+        if crew:
+            until_the_end.enter_context(crew)
+        if (made := runner_of(kind, allocation, file, interface, until_the_end, crew)) is not None:
             flow = flow.with_options(runner=made)
         until_the_end.callback(sessions.current().close)  # before the cluster, which its runs are on
         to_its_end(flow, lambda: start(flow))
@@ -177,7 +190,9 @@ def kind_of(allocation: Allocation, own: Any) -> str:
     raise click.ClickException("several nodes need Dask or Ray: pip install 'anabranch[hpc]'")
 
 
-def runner_of(kind: str, allocation: Allocation, file: Path, interface: str, until_the_end: ExitStack) -> Any:
+def runner_of(
+    kind: str, allocation: Allocation, file: Path, interface: str, until_the_end: ExitStack, crew: Pilots | None
+) -> Any:
     """Return the runner, with its cluster where one is started; None for that of the flow."""
     from anabranch import DaskRunner, ProcessRunner, RayRunner, ThreadRunner
     from anabranch.clusters.in_allocation import AllocationCluster
@@ -189,7 +204,11 @@ def runner_of(kind: str, allocation: Allocation, file: Path, interface: str, unt
         return ThreadRunner(node.cpus)
     if not kind:
         return None
-    cluster = until_the_end.enter_context(AllocationCluster(allocation, kind, file, interface=interface))
+    if crew:
+        made = AllocationCluster(allocation, kind, file, interface=interface, pilots=crew.count, hear=crew.hear)
+    else:
+        made = AllocationCluster(allocation, kind, file, interface=interface)
+    cluster = until_the_end.enter_context(made)
     return DaskRunner(cluster) if kind == "dask" else RayRunner(address=cluster.address)
 
 

@@ -129,6 +129,7 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
         ("runner", row.runner),
         ("driver", f"process {row.pid} on {row.host}" if row.pid else ""),
         ("job", _job(row)),
+        ("pilots", _pilots(row)),
         ("tags", ", ".join(row.tags)),
         ("parameters", _parameters(row)),
         ("parent", row.parent_run),
@@ -169,6 +170,20 @@ def _job(row: FlowRunRow) -> str:
     named = f"{found.file.kind} {jobs.number(found.reference) if found.reference else '(not started)'}"
     seen = jobs.looked(home, row, found)
     return f"{named}{f': {seen}' if seen else ''}\n{'':<11} {found.folder}"
+
+
+def _pilots(row: FlowRunRow) -> str:
+    """Return how many pilots a run has; "" where it has no job, or one alone."""
+    from anabranch.cli import jobs, pilots
+
+    found = jobs.of_run(settings.load().home, row)
+    if found is None or found.file.pilots < 2:
+        return ""
+    known = pilots.there(found.folder) if row.state < FIRST_TERMINAL else None
+    if known is None:
+        return f"{found.file.pilots} asked for"
+    waits = "".join(f"\n{'':<11} {number} waits: {why or 'pending'}" for number, why in known.waits.items())
+    return f"{known.there} of {known.of} are there{waits}"
 
 
 def _parameters(row: FlowRunRow) -> str:

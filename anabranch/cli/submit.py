@@ -6,6 +6,7 @@ import glob
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import click
 
 from anabranch import settings
 from anabranch.cli import jobs, load, pod_jobs
+from anabranch.cli import pilots as beside
 from anabranch.cli.run import EXECUTE
 from anabranch.cli.target import target_of
 from anabranch.core import login_nodes, secrets, states
@@ -56,6 +58,7 @@ def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
 @click.option("--memory", default="", callback=bytes_of, metavar="SIZE", help="Memory on each of them, as 4GiB.")
 @click.option("--gpus", default=0, type=click.IntRange(min=0), help="Accelerators on each of them.")
 @click.option("--time", "walltime", default="", callback=seconds_of, metavar="TIME", help="90 (minutes), 1:30:00, 2h.")
+@click.option("--pilots", default=1, type=click.IntRange(min=1), help="Jobs of one node that share the run.")
 @click.option("--runner", type=click.Choice(["process", "dask", "ray", "thread"]), help="Where tasks run in the job.")
 @click.option("--image", default="", help="Of the pod, with anabranch in it (kubernetes).")
 @click.option("--in-image", default="", metavar="FILE", help="The flow's file is there in the image (kubernetes).")
@@ -67,7 +70,7 @@ def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
 @click.option("--wait", is_flag=True, help="Wait for the run's end; exit codes as of `anabranch run`.")
 def command(
     kind: str, target: str, params: tuple[str, ...], runner: str | None, name: str, dry_run: bool, wait: bool,
-    without: tuple[str, ...], **asked: Any,
+    without: tuple[str, ...], pilots: int, **asked: Any,
 ) -> None:  # fmt: skip
     """Start a run of a flow as a job: its driver and its workers run there, and this machine may be left.
 
@@ -77,6 +80,9 @@ def command(
     if wait and jobs.in_batch():
         raise click.UsageError("--wait would keep this job's processors idle until another job has ended: leave it out")
     flow = load.flow_of(target)
+    if pilots > 1:
+        beside.check(kind, pilots, asked["nodes"], runner, flow.options.runner)
+        runner = "dask"
     given = checked(flow, load.parameters(flow, params))
     home = settings.load().home
     row = waiting_row(flow, given, name)
@@ -85,12 +91,15 @@ def command(
     if kind == "kubernetes":
         job, file = pod_jobs.for_a_pod(job, file, target_of(target), params, runner)
     launcher = jobs.launcher(kind, without)
-    script = launcher.render(job)
+    file = replace(file, pilots=pilots)
+    others = beside.beside(job, pilots) if pilots > 1 else None
+    scripts = [launcher.render(one) for one in (job, others) if one is not None]
     if dry_run:
-        click.echo(script, nl=False)
+        click.echo(f"\n# {pilots - 1} pilots join it, as one array:\n".join(scripts), nl=False)
         return
-    reference = start(launcher, job, row, file, given)
-    click.echo(f"run {row.name} is submitted: {kind} job {jobs.number(reference)}")
+    reference = start(launcher, job, row, file, given, others)
+    join = f", on Dask, which pilots 1 to {pilots - 1} join" if others else ""
+    click.echo(f"run {row.name} is submitted: {kind} job {jobs.number(reference)}{join}")
     for words, what in (("show", "its state"), ("logs -f", "its lines"), ("cancel", "its end")):
         click.echo(f"  {f'anabranch run {words} {row.name}':<50}{what}")
     if file.record == OWN:
@@ -167,8 +176,13 @@ def job_of(row: FlowRunRow, flow: str, home: Path, name: str, words: list[str], 
     )  # fmt: skip
 
 
-def start(launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: dict[str, Any]) -> Reference:
+def start(
+    launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: dict[str, Any], others: Job | None = None
+) -> Reference:
     """Write the run to the record and start its job; where no job can be started, the run has crashed.
+
+    Args:
+        others: jobs that join it. Where they cannot be started, the job is cancelled.
 
     Raises:
         LaunchError: no job could be started; says why, and what to do.
@@ -187,14 +201,19 @@ def start(launcher: Launcher, job: Job, row: FlowRunRow, file: JobFile, given: d
         resumed.keep_parameters(session, row.id, given, asked=True)
     session.write([row, TransitionRow(row.id, -1, 0, row.state, row.state_name, "", row.created)])
     session.records.publish(30.0)  # the job may begin at once, on another machine, and looks for its run
+    reference = None
     try:
         reference = launcher.start(job)
+        if others is not None:
+            launcher.start(others)
     except BaseException as error:
+        if reference is not None:
+            launcher.cancel(reference)
         session.records.end(row, states.CRASHED, f"no job was started: {error}")
         raise
     now = session.records.flow_run(row.id)
     if now is not None and now.ended_unbegun:  # cancelled by a program that found no job yet
-        launcher.cancel(reference)
+        jobs.cancel(jobs.Submitted(job.folder, file, reference), launcher)
         raise click.ClickException(f"run {row.name} has ended as {now.state_name} meanwhile: its job is cancelled")
     return reference
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import dask
 import distributed
 
+from anabranch.clusters.draining import drain, remove
 from anabranch.clusters.local import CONFIG, LOOK_SECONDS, STOPPED_LOOKS, end_stopped
 from anabranch.clusters.shares import one_each, workers_in
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from anabranch.clusters.rendezvous import Rendezvous
     from anabranch.clusters.shares import Set
 
+CHUNKS_KEPT = 1024  # of which is known how long they took
 JOIN_SECONDS = 60  # a worker that does not reach its scheduler for so long ends
 CLOSE_SECONDS = 5.0
 QUIET = logging.CRITICAL + 1  # the runner tells what matters; at the end each worker would tell that it is alone
@@ -41,19 +44,40 @@ def security_of(found: Rendezvous) -> Any:
 _PARTS = (("cert", "certificate"), ("key", "key"))
 
 
+class Chunks(distributed.SchedulerPlugin):
+    """How long chunks took, and on which workers any ended."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+        self.took: deque[float] = deque(maxlen=CHUNKS_KEPT)
+        self.workers: set[str] = set()  # by name
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **more: Any) -> None:
+        """Dask calls this for each change of a key."""
+        if start != "processing" or finish not in ("memory", "erred"):
+            return
+        self.took += [one["stop"] - one["start"] for one in more.get("startstops") or () if one["action"] == "compute"]
+        worker = self._scheduler.workers.get(more.get("worker"))
+        if worker is not None:
+            self.workers.add(worker.name)
+
+
 class DaskHead:
     """The scheduler.
 
     Args:
         host: the address that it listens on.
+        watched: whether it is noted how long chunks take.
     """
 
-    def __init__(self, host: str, found: Rendezvous) -> None:
+    def __init__(self, host: str, found: Rendezvous, *, watched: bool = False) -> None:
         logging.getLogger("distributed").setLevel(QUIET)
         self._host = host
         self._security = security_of(found)
         self._config = dask.config.set(SETTINGS)
         self._scheduler: Any = None
+        self._watched = watched
+        self._chunks: Any = None
 
     async def start(self, by: str) -> None:
         """Start it; `by` is the address by which the first set came."""
@@ -61,6 +85,9 @@ class DaskHead:
             host=f"tls://{self._host}", port=0, security=self._security, dashboard=False,
             dashboard_address="127.0.0.1:0",
         )  # fmt: skip
+        if self._watched:
+            self._chunks = Chunks(self._scheduler)
+            self._scheduler.add_plugin(self._chunks)
 
     def address(self, by: str) -> str:
         """Return where a machine finds it that reaches this one by `by`."""
@@ -71,9 +98,34 @@ class DaskHead:
     def lost(self) -> str:
         return ""
 
+    # -- sets that leave ---------------------------------------------------------------------------
+
+    def longest(self, name: str) -> float:
+        """As of `guests.Engine`."""
+        run = [seconds for worker in self._workers(name) for seconds in worker.executing.values()]
+        return max([*self._chunks.took, *run], default=0.0)
+
+    def worked(self, name: str) -> bool:
+        """As of `guests.Engine`."""
+        return any(_of_set(worker, name) for worker in self._chunks.workers)
+
+    async def let_go(self, name: str, seconds: float) -> None:
+        """As of `guests.Engine`; what runs longer than that begins again elsewhere."""
+        workers = self._workers(name)
+        with contextlib.suppress(TimeoutError):
+            await drain(self._scheduler, workers, seconds, must=True)
+        await remove(self._scheduler, workers, "anabranch-left")
+
+    def _workers(self, name: str) -> list[Any]:
+        return [worker for worker in self._scheduler.workers.values() if _of_set(worker.name, name)]
+
     async def close(self) -> None:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._scheduler.close(), CLOSE_SECONDS)
+
+
+def _of_set(worker: object, name: str) -> bool:
+    return str(worker).rpartition("-")[0] == name
 
 
 async def work(place: Set, line: Line, found: Rendezvous, folder: str) -> str:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.clusters.addresses import address_of, own_addresses
 from anabranch.clusters.certificates import new_certificate
+from anabranch.clusters.guests import Guest, Guests
 from anabranch.clusters.hub import Hub
 from anabranch.clusters.ray_parts import RayHead, new_token
 from anabranch.clusters.rendezvous import Rendezvous, both_show
@@ -38,7 +39,7 @@ from anabranch.core.job_steps import SHARED, step_environment
 from anabranch.core.node_folders import outside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 LOOK_SECONDS = 0.2
 LOOPBACK = "127.0.0.1"
@@ -70,6 +71,7 @@ class Plan:
         interface: the network of the nodes; "": by trying.
         patience: seconds for the first worker.
         out: the pipe to the driver.
+        pilots: other jobs that may join; only Dask's have a way to leave.
     """
 
     engine: str
@@ -83,6 +85,7 @@ class Plan:
     interface: str
     patience: float
     out: int
+    pilots: int = 0
 
 
 class Head:
@@ -91,7 +94,8 @@ class Head:
     def __init__(self, plan: Plan, found: Rendezvous, folder: str) -> None:
         self._plan = plan
         self._found = found
-        self._hub = Hub(self._go, self._told)
+        self._guests: Guests | None = None
+        self._hub = Hub(self._go, self._told, self._welcome)
         self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._up = asyncio.Event()
         self._steps: list[subprocess.Popen[bytes]] = []
@@ -104,7 +108,8 @@ class Head:
             self._engine = RayHead(found, plan.cpus, plan.gpus, folder)
         else:
             dask_parts = importlib.import_module("anabranch.clusters.dask_parts")
-            self._engine = dask_parts.DaskHead(self._host, found)
+            head = self._engine = dask_parts.DaskHead(self._host, found, watched=plan.pilots > 0)
+            self._guests = Guests(head, self._tell) if plan.pilots else None
 
     async def run(self) -> None:
         """Bring the cluster up, say so, and hold it until stdin ends; raises RunnerError."""
@@ -178,6 +183,10 @@ class Head:
                 await asyncio.wait_for(over.wait(), LOOK_SECONDS)
             if self._engine.lost:
                 raise RunnerError(self._engine.lost)
+            if self._guests is not None:
+                self._guests.look()
+                if self._guests.here:
+                    continue
             if not self._inside and all(step.poll() is not None for step in self._steps):
                 raise RunnerError("all sets of workers have ended; their own words are in the job's log")
             if time.monotonic() > late:
@@ -189,6 +198,9 @@ class Head:
         if up < self._plan.sets:
             why = f": {self._troubles[-1]}" if self._troubles else ""
             say(f"{self._plan.sets - up} of {self._plan.sets} sets of workers have not come; the others go on{why}")
+
+    def _welcome(self, hello: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> Guest | None:
+        return self._guests.welcome(hello, say) if self._guests is not None else None
 
     async def _go(self, by: str) -> str:
         if not self._first.done():
@@ -204,6 +216,8 @@ class Head:
             os.write(self._plan.out, json.dumps(news).encode() + b"\n")
 
     async def _close(self) -> None:
+        if self._guests is not None:
+            self._guests.over = True
         forget(Path(self._plan.file))
         await self._engine.close()
         await self._hub.close()

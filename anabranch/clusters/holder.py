@@ -26,6 +26,7 @@ from anabranch.batch.silences import is_silence
 from anabranch.clusters import certificates, job_spec, named_file, queues
 from anabranch.clusters.addresses import address_of, own_addresses
 from anabranch.clusters.asking import security_of
+from anabranch.clusters.draining import drain, remove
 from anabranch.clusters.held import clusters_folder
 from anabranch.clusters.holding import hold, listen_for_the_end, tell
 from anabranch.clusters.job_spec import JobSpec
@@ -209,32 +210,17 @@ class Holder:
         scheduler = self._scheduler
         mine = [worker for worker in scheduler.workers.values()
                 if job_spec.job_of(worker.name, self._spec.processes) == job.name]  # fmt: skip
-        addresses = [worker.address for worker in mine]
         try:
-            async with asyncio.timeout(seconds):
-                while not await self._moved(addresses):
-                    if not must:  # its values have no other place: it stays for their sake
-                        self.fleet.keep(job, self._clock())
-                        return
-                    await asyncio.sleep(1.0)
-                told = time.time()
-                for _ in iter(lambda: _runs(scheduler, mine, told), False):
-                    await asyncio.sleep(0.2)
+            if not await drain(scheduler, mine, seconds, must=must):  # it stays for the sake of its values
+                self.fleet.keep(job, self._clock())
+                return
         except TimeoutError:
             log.info("job %s: %s still runs an item %.0f s after it was to end", job.id, job.name, seconds)
-        for address in addresses:  # safe: what waits there goes to others, and is nobody's fault
-            with contextlib.suppress(Exception):
-                await scheduler.remove_worker(address, stimulus_id="anabranch-left", expected=True, close=True)
+        await remove(scheduler, mine, "anabranch-left")
         if job.id:
             await self.queue.cancel([job.id])
         self.fleet.gone(job)
         self._drop_log(job)
-
-    async def _moved(self, addresses: list[str]) -> bool:
-        """Keep new work from workers, and bring their values to others; returns whether these had room for them."""
-        there = [address for address in addresses if address in self._scheduler.workers]
-        done = await self._scheduler.retire_workers(workers=there, close_workers=False, remove=False)
-        return not there or set(there) <= done.keys()
 
     def _worth_a_look(self, now: float) -> bool:
         unsure = any(job.id and (job.joined is None or job.alone is not None) for job in self.fleet.jobs.values())
@@ -345,9 +331,3 @@ def _last_line(log_file: str) -> str:
     except OSError:
         return ""
     return f"its log ends with {lines[-1][:300]!r}" if lines else ""
-
-
-def _runs(scheduler: Any, workers: list[Any], since: float) -> bool:
-    """Return whether one of them executes an item, by what it has told since then, or has told nothing."""
-    there = [worker for worker in workers if worker.address in scheduler.workers]
-    return any(worker.executing or worker.last_seen <= since for worker in there)

@@ -5,6 +5,10 @@
         ----- up: its workers are there; trouble: text ---------->
         <==== the line stands as long as the driver lives ========
 
+    A set of another job says in its hello when that ends; `guests.py` has what follows from it.
+        ----- leaving: its job is being ended ------------------->
+        <---- leave: nothing runs on it any more -----------------
+
 A line that breaks ends the set, so no worker outlives its driver, however it ended.
 """
 
@@ -14,13 +18,16 @@ import asyncio
 import contextlib
 import json
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import RunnerError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from anabranch.clusters.guests import Guest
 
 BACKLOG = 4096  # sets that connect at the same moment
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # a node without power is noticed after 30 s
@@ -34,11 +41,18 @@ class Hub:
     Args:
         go: says where the engine listens, once it does, for a set that came by this address of this machine.
         told: takes the troubles of sets, each with the set's name.
+        welcome: returns what stands for a set of another job, by its hello and a way to write to it; None for others.
     """
 
-    def __init__(self, go: Callable[[str], Awaitable[str]], told: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        go: Callable[[str], Awaitable[str]],
+        told: Callable[[str, str], None],
+        welcome: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], Guest | None] = lambda hello, say: None,
+    ) -> None:
         self._go = go
         self._told = told
+        self._welcome = welcome
         self._server: asyncio.Server | None = None
         self._lines: dict[asyncio.StreamWriter, str] = {}
         self.up = 0  # sets, ever, whose workers were there
@@ -51,23 +65,34 @@ class Hub:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         keep_alive(writer)
-        name = ""
+        guest: Guest | None = None
         try:
             hello = json.loads(await asyncio.wait_for(reader.readline(), HELLO_SECONDS))
             name = str(hello["name"])
+            guest = self._welcome(hello, partial(_write, writer))
             self._lines[writer] = name
-            writer.write(json.dumps({"go": await self._go(str(hello["by"]))}).encode() + b"\n")
+            _write(writer, {"go": await self._go(str(hello["by"]))})
             while line := await reader.readline():
-                message = json.loads(line)
-                if "up" in message:
-                    self.up += 1
-                else:
-                    self._told(name, str(message["trouble"]))
+                self._hear(name, guest, json.loads(line))
         except (OSError, ValueError, KeyError, TimeoutError):  # a program that is no set, or has gone
             pass
         finally:
             self._lines.pop(writer, None)
+            if guest is not None:
+                guest.gone()
             await closed(writer)
+
+    def _hear(self, name: str, guest: Guest | None, message: dict[str, Any]) -> None:
+        if "up" in message:
+            self.up += 1
+            if guest is not None:
+                guest.up()
+        elif "leaving" in message and guest is not None:
+            guest.leaving(float(message["leaving"]))
+        elif guest is not None:
+            guest.trouble(str(message["trouble"]))
+        else:
+            self._told(name, str(message["trouble"]))
 
     async def close(self) -> None:
         """Cut all lines."""
@@ -93,13 +118,15 @@ class Line:
 
     @classmethod
     async def reach(
-        cls, name: str, addresses: Iterable[str], context: ssl.SSLContext, seconds: float, patience: float
-    ) -> Line:
+        cls, name: str, addresses: Iterable[str], context: ssl.SSLContext, seconds: float, patience: float,
+        more: Mapping[str, Any] | None = None,
+    ) -> Line:  # fmt: skip
         """Connect by the first address that answers as ours does, and wait to be told where to go.
 
         Args:
             seconds: until all addresses are given up.
             patience: seconds until the engine has to be there.
+            more: of the hello.
 
         Raises:
             RunnerError: none of the addresses answered, or the hub went away.
@@ -114,7 +141,7 @@ class Line:
                     reader, writer = await asyncio.wait_for(opening, TRY_SECONDS)
                     line = cls(reader, writer, writer.get_extra_info("sockname")[0])
                     keep_alive(writer)
-                    line._say({"name": name, "by": host})
+                    line._say({"name": name, "by": host, **(more or {})})
                     told = await asyncio.wait_for(reader.readline(), patience)
                     if told:
                         line.go = str(json.loads(told)["go"])
@@ -135,17 +162,28 @@ class Line:
         """Tell the driver."""
         self._say({"trouble": text})
 
-    async def ended(self) -> None:
-        """Wait until the driver has gone."""
-        with contextlib.suppress(OSError):
-            while await self._reader.read(4096):
-                pass
+    def leaving(self, seconds: float) -> None:
+        """Tell the driver that this set's job ends in so many seconds."""
+        self._say({"leaving": seconds})
+
+    async def ended(self) -> dict[str, Any]:
+        """Wait until the driver has gone, or lets this set go; returns what it said then, else nothing."""
+        with contextlib.suppress(OSError, ValueError):
+            while line := await self._reader.readline():
+                told: dict[str, Any] = json.loads(line)
+                if "leave" in told:
+                    return told
+        return {}
 
     def _say(self, message: dict[str, Any]) -> None:
-        self._writer.write(json.dumps(message).encode() + b"\n")
+        _write(self._writer, message)
 
     async def close(self) -> None:
         await closed(self._writer)
+
+
+def _write(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+    writer.write(json.dumps(message).encode() + b"\n")
 
 
 async def closed(writer: asyncio.StreamWriter) -> None:

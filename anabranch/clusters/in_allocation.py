@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -29,6 +30,8 @@ from anabranch.core.own_job import own_allocation
 from anabranch.core.processes import host_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anabranch.core.allocation import Allocation
 
 START_SECONDS = 300.0  # for the first worker: a parallel file system may be slow at a hundred Pythons
@@ -43,6 +46,8 @@ class AllocationCluster:
         file: where the nodes find the driver, on a file system that all of them have.
         interface: the network between the nodes, such as "ib0"; "": the one over which they reach the driver.
         timeout: seconds for the first worker.
+        pilots: other jobs that may join with their workers.
+        hear: takes what is told of them, in a thread of its own.
 
     Attributes:
         pages: always "": workers live elsewhere.
@@ -54,9 +59,11 @@ class AllocationCluster:
     pages = ""
 
     def __init__(
-        self, allocation: Allocation, engine: str, file: Path, *, interface: str = "", timeout: float = START_SECONDS
-    ) -> None:
+        self, allocation: Allocation, engine: str, file: Path, *, interface: str = "", timeout: float = START_SECONDS,
+        pilots: int = 0, hear: Callable[[dict[str, Any]], object] = lambda news: None,
+    ) -> None:  # fmt: skip
         self.engine = engine
+        self._hear = hear
         self._timeout = timeout
         self._found: Rendezvous | None = None
         self._security: Any = None
@@ -64,7 +71,7 @@ class AllocationCluster:
         self._pipe, there = os.pipe()
         self._data = b""
         self._before: dict[str, str | None] = {}
-        plan = plan_of(allocation, engine, str(file), interface, timeout, there)
+        plan = plan_of(allocation, engine, str(file), interface, timeout, there, pilots)
         options = json.dumps({**{name: getattr(plan, name) for name in plan.__slots__}, "path": sys.path})
         try:
             command = program("anabranch.clusters.head", options)
@@ -88,9 +95,21 @@ class AllocationCluster:
                 self._found = Rendezvous((), news["certificate"], news["key"], news["token"], self.engine)
             elif "failed" in news:
                 raise (MissingExtraError if news["missing"] else RunnerError)(news["failed"])
+            elif "pilot" in news:
+                self._hear(news)
             else:
                 self._address = str(news["up"])
+                threading.Thread(target=self._hear_all, name="anabranch-pilots", daemon=True).start()
         return self._address
+
+    def _hear_all(self) -> None:
+        """Hand on what comes, until the cluster's process has ended: it alone has the other end of the pipe."""
+        with contextlib.suppress(OSError), open(os.dup(self._pipe), "rb") as pipe:
+            rest = self._data
+            while more := pipe.read1(1 << 16):
+                *lines, rest = (rest + more).split(b"\n")
+                for line in lines:
+                    self._hear(json.loads(line))
 
     @property
     def address(self) -> str:
@@ -150,7 +169,9 @@ class AllocationCluster:
         self.close()
 
 
-def plan_of(allocation: Allocation, engine: str, file: str, interface: str, timeout: float, out: int) -> Plan:
+def plan_of(
+    allocation: Allocation, engine: str, file: str, interface: str, timeout: float, out: int, pilots: int = 0
+) -> Plan:
     """Return what the cluster's process is to do; raises LaunchError where the nodes cannot be reached."""
     job = f"{allocation.job or os.getpid()}.{allocation.restarts}"
     nodes, node = allocation.nodes, allocation.node
@@ -177,7 +198,8 @@ def plan_of(allocation: Allocation, engine: str, file: str, interface: str, time
             "take one node, or a runner with an address"
         )
     gpus = node.gpus // here if mine else 0
-    return Plan(engine, file, job, commands, sets, mine, gpus, alone, interface, timeout, out)
+    local = alone and not pilots
+    return Plan(engine, file, job, commands, sets, mine, gpus, local, interface, timeout, out, pilots)
 
 
 def rank_cpus(allocation: Allocation) -> int:

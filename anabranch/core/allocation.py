@@ -160,7 +160,10 @@ def _slurm_end(env: Mapping[str, str], facts: Facts, ask: Ask) -> float | None:
     end = _number(env.get("SLURM_JOB_END_TIME"))
     if end:
         return float(end)
-    left = seconds(ask(["squeue", "-h", "-j", env["SLURM_JOB_ID"], "-o", "%L"]) or "")
+    job = env["SLURM_JOB_ID"]
+    if env.get("SLURM_ARRAY_JOB_ID"):  # one of them has the array's own number, which stands for all
+        job = f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '')}"
+    left = seconds(ask(["squeue", "-h", "-j", job, "-o", "%L"]) or "")
     return None if left is None else facts.now + left
 
 

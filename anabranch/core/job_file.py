@@ -36,6 +36,7 @@ class JobFile:
         submitted: Unix seconds.
         host: where it was submitted from.
         record: OWN where the job keeps a record of its own, and its end alone comes back.
+        pilots: jobs that the run has, this one among them; the others join it.
     """
 
     run: str
@@ -49,6 +50,7 @@ class JobFile:
     submitted: float = 0.0
     host: str = ""
     record: str = ""
+    pilots: int = 1
 
     def write(self, folder: Path) -> None:
         """Write the file in one step. Raises LaunchError where it cannot be written."""

@@ -55,6 +55,7 @@ class Job:
         walltime: seconds; 0: the infrastructure decides.
         options: the infrastructure's own words, such as ("--partition=short", "--account=physics").
         prologue: lines of shell before the command, such as "module load cuda".
+        copies: jobs alike, each with a number from 1 on, that are handed over at once; 0: one job, without a number.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Job:
     walltime: float = 0.0
     options: Sequence[str] = ()
     prologue: Sequence[str] = ()
+    copies: int = 0
 
 
 class Reference(NamedTuple):

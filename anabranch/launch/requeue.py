@@ -114,12 +114,18 @@ def next_step(allocation: Allocation, told: Seen | None, idle: int, now: float) 
 # -- what carries it out -------------------------------------------------------------------------
 
 
+def _this_job(allocation: Allocation, environ: Mapping[str, str]) -> str:
+    """Return the id by which Slurm is asked about this job alone: one of an array has the array's own number."""
+    array, task = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else allocation.job
+
+
 def look(allocation: Allocation, environ: Mapping[str, str], command: Command = run) -> Seen | None:
     """Ask Slurm about the job of this process; None where it does not answer."""
     if allocation.kind != "slurm":
         return None
     try:
-        answer = command(["scontrol", "show", "job", allocation.job, "-o"], environ, ANSWER)
+        answer = command(["scontrol", "show", "job", _this_job(allocation, environ), "-o"], environ, ANSWER)
     except LaunchError:
         return None
     return seen(answer.out) if answer.code == 0 else None
@@ -127,7 +133,7 @@ def look(allocation: Allocation, environ: Mapping[str, str], command: Command = 
 
 def start_again(allocation: Allocation, environ: Mapping[str, str], command: Command = run) -> str:
     """Ask Slurm to start this job again, which ends this process too; returns why it did not, "" where it does."""
-    answer = command(["scontrol", "requeue", allocation.job], environ, ANSWER)
+    answer = command(["scontrol", "requeue", _this_job(allocation, environ)], environ, ANSWER)
     return "" if answer.code == 0 else answer.told
 
 

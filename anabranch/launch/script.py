@@ -84,7 +84,8 @@ def write_script(job: Job, text: str) -> None:
         with open(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o700), "w", encoding="utf-8") as file:
             file.write(text)
         new.replace(job.folder / SCRIPT)  # in one step: a shell that reads the earlier one reads it to its end
-        (job.folder / LOG).touch(0o600)
+        if not job.copies:
+            (job.folder / LOG).touch(0o600)
     except OSError as error:
         raise LaunchError(f"the folder of job {job.name!r}, {job.folder}, cannot be written: {error}") from error
 
@@ -127,10 +128,15 @@ def succeed(folder: Path, id: str) -> None:
 # -- the log -------------------------------------------------------------------------------------
 
 
-def last_lines(folder: str) -> Sequence[str]:
+def log_of(number: int | str) -> str:
+    """Return the name of the log of one of several jobs alike."""
+    return f"{LOG}-{number}"
+
+
+def last_lines(folder: str, log: str = LOG) -> Sequence[str]:
     """Return the last lines of a job's log, without empty ones; none where there is no log."""
     try:
-        with open(os.path.join(folder, LOG), "rb") as file:
+        with open(os.path.join(folder, log), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_BYTES))
             text = file.read().decode("utf-8", "replace")
     except OSError:

@@ -109,7 +109,8 @@ def directives(job: Job, without: Collection[str] = ()) -> list[str]:
     asked = job.resources
     ours = [
         f"--job-name={job.name}",
-        f"--output={script.quoted(str(job.folder / script.LOG).replace('%', '%%'))}",
+        f"--output={script.quoted(_log(job))}",
+        f"--array=1-{job.copies}" if job.copies else "",
         "--open-mode=append",
         "--export=ALL",
         f"--nodes={asked.nodes}",
@@ -129,6 +130,12 @@ def directives(job: Job, without: Collection[str] = ()) -> list[str]:
             raise LaunchError(f"{option!r} is no option for sbatch: write it as --NAME=VALUE")
     left_out = own | {_key(word) for word in without} | {_INSTEAD[name] for name in own & _INSTEAD.keys()}
     return [line for line in ours if line and _key(line) not in left_out] + [_directive(word) for word in job.options]
+
+
+def _log(job: Job) -> str:
+    """Return where a job writes, as Slurm reads it."""
+    folder = str(job.folder).replace("%", "%%")
+    return f"{folder}/{script.log_of('%a') if job.copies else script.LOG}"
 
 
 _SHORT = {"-p": "--partition", "-A": "--account", "-q": "--qos", "-c": "--cpus-per-task", "-N": "--nodes",

@@ -37,6 +37,13 @@ def test_every_word_of_slurm_is_known_as_one_of_three() -> None:
     assert len(known) == len(set(known))
 
 
+@pytest.mark.parametrize(
+    ("id", "parts"), [("14", []), ("14_3", [3]), ("14_[1,5-7%2]", [1, 5, 6, 7]), ("14_[2-3]", [2, 3]), ("17+0", [])]
+)
+def test_a_line_stands_for_some_of_an_array(id: str, parts: list[int]) -> None:
+    assert Line(id, "job", "PENDING").parts == parts
+
+
 def test_an_answer_is_read_line_by_line() -> None:
     found = lines("CLUSTER: east\n" + ANSWER + "\nslurm_load_jobs: a warning\n")
     assert [(one.id, one.job, one.state, one.reason, one.restarts, one.status) for one in found] == [

@@ -80,6 +80,15 @@ def test_an_older_slurm_is_asked_once_for_the_time_left(left: str | None, end: f
     assert ask.asked == [["squeue", "-h", "-j", "14", "-o", "%L"]]
 
 
+def test_of_an_array_the_one_job_is_asked_for() -> None:
+    """The number of one of them stands for all."""
+    ask = Answers("59:58\n")
+    env = {name: value for name, value in TWO_NODES.items() if name != "SLURM_JOB_END_TIME"}
+    env |= {"SLURM_ARRAY_JOB_ID": "14", "SLURM_ARRAY_TASK_ID": "3"}
+    assert allocation_of(env, FACTS, ask).end == 4598.0
+    assert ask.asked == [["squeue", "-h", "-j", "14_3", "-o", "%L"]]
+
+
 def test_a_task_of_a_step_knows_its_number() -> None:
     found = allocation_of(
         {**TWO_NODES, "SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, FACTS, Answers()

@@ -219,3 +219,17 @@ def test_a_question_that_fails_tells_nothing() -> None:
     assert requeue.look(JOB, {}, Slurm()) == RUNS
     assert requeue.start_again(JOB, {}, Slurm(requeue=Ran(0))) == ""
     assert requeue.start_again(JOB, {}, Slurm(requeue=Ran(1, "", "disabled for job 7"))) == "disabled for job 7"
+
+
+def test_of_an_array_one_job_alone_is_started_again() -> None:
+    """One of them has the array's own number, which stands for all: Slurm would start each of them again."""
+    asked: list[Sequence[str]] = []
+
+    def slurm(argv: Sequence[str], env: Mapping[str, str], seconds: float) -> Ran:
+        asked.append(argv)
+        return Ran(0, line())
+
+    environ = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
+    assert requeue.look(JOB, environ, slurm) == RUNS
+    assert requeue.start_again(JOB, environ, slurm) == ""
+    assert asked == [["scontrol", "show", "job", "7_2", "-o"], ["scontrol", "requeue", "7_2"]]

@@ -1,0 +1,123 @@
+"""The pilots of a run beside its first job: what is known of them, what is told, and which are asked for anew.
+
+    asked for --starts, joins--> here --its walltime is near--> left --> asked for anew, together with others
+        |                         '----its line breaks--------> lost --.
+        '--ends before it joins: told with the reason                  '--> the queue is asked what became of it
+
+A state machine without a queue, threads or a clock. The queue is asked by one question for all of them, and only while
+one of them is neither here nor known to have ended; each wait for the next question is twice as long as the last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anabranch.core.launching import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from anabranch.core.launching import Sight
+
+FIRST_LOOK = 30.0  # seconds from the start of the driver to the first question
+LATEST_LOOK = 240.0  # Slurm forgets jobs 300 s after their end
+GATHER_SECONDS = 30.0  # from the first pilot that left to one request for all that left
+TELLING = 5  # last lines of a log that are told
+
+
+class Crew:
+    """What the driver knows of its pilots.
+
+    Args:
+        numbers: of the pilots that were asked for.
+        now: monotonic seconds, as in all methods.
+        there: whether they were asked for by an earlier start of the driver: then the queue is asked at once.
+    """
+
+    def __init__(self, numbers: Iterable[int], now: float, *, there: bool = False) -> None:
+        self._open = set(numbers)  # neither here nor known to have ended
+        self._here: set[int] = set()
+        self._anew: set[int] = set()
+        self._anew_at = 0.0
+        self._fill = there
+        self._wait = FIRST_LOOK
+        self.next_look = now if there else now + FIRST_LOOK
+
+    @property
+    def here(self) -> int:
+        """How many work."""
+        return len(self._here)
+
+    def joined(self, number: int) -> None:
+        """Note that a pilot works."""
+        self._open.discard(number)
+        self._anew.discard(number)
+        self._here.add(number)
+
+    def left(self, number: int, now: float, *, again: bool) -> None:
+        """Note that a pilot works no more.
+
+        Args:
+            again: whether another one is to take its place: its time was over, and not the work.
+        """
+        if number not in self._here:
+            return
+        self._here.discard(number)
+        if again:
+            self._anew_at = self._anew_at if self._anew else now + GATHER_SECONDS
+            self._anew.add(number)
+        else:
+            self._wait = FIRST_LOOK
+            self.next_look = min(self.next_look, now + FIRST_LOOK) if self._open else now + FIRST_LOOK
+            self._open.add(number)
+
+    def looks(self, now: float) -> bool:
+        """Return whether the queue is to be asked now."""
+        return now >= self.next_look and bool(self._open)
+
+    def unanswered(self, now: float) -> None:
+        """Note that the queue did not answer."""
+        self._later(now)
+
+    def looked(self, seen: Mapping[int, Sight], now: float) -> list[str]:
+        """Take the queue's answer in; returns what is to be told."""
+        self._later(now)
+        found = []
+        for number in sorted(self._open):
+            sight = seen.get(number)
+            if sight is not None and sight.phase is not Phase.ENDED:
+                continue
+            self._open.discard(number)
+            if self._fill or sight is None or sight.code == 0:  # it has found no driver so far
+                self._anew.add(number)
+                self._anew_at = now
+            else:
+                found.append(_ended(number, sight))
+        self._fill = False
+        return found
+
+    def _later(self, now: float) -> None:
+        self.next_look = now + self._wait
+        self._wait = min(2 * self._wait, LATEST_LOOK)
+
+    def asks(self, now: float) -> list[int]:
+        """Return the numbers of the pilots that are to be asked for anew now; they count as asked for."""
+        if not self._anew or now < self._anew_at:
+            return []
+        found = sorted(self._anew)
+        self._anew.clear()
+        self._open.update(found)
+        self._wait = FIRST_LOOK
+        self.next_look = now + FIRST_LOOK
+        return found
+
+    def due(self) -> float | None:
+        """Return the next moment at which something is to be done; None: nothing until a pilot comes or goes."""
+        times = ([self.next_look] if self._open else []) + ([self._anew_at] if self._anew else [])
+        return min(times, default=None)
+
+
+def _ended(number: int, sight: Sight) -> str:
+    reason = sight.reason or (f"exit {sight.code}" if sight.code is not None else "no reason is known")
+    last = f", last lines: {' | '.join(sight.last[-TELLING:])}" if sight.last else ""
+    return f"pilot {number} has ended: {reason}{last}"

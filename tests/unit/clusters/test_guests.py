@@ -1,0 +1,132 @@
+"""Sets of other jobs at the head of a run: each is let go while what runs on it can still end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from anabranch.clusters.guests import Guests
+
+
+class Engine:
+    """Each set's longest chunk; sets that were let go, with the seconds for it."""
+
+    def __init__(self, longest: float = 0.0, worked: bool = True) -> None:
+        self.chunk = longest
+        self.has_worked = worked
+        self.gone: list[tuple[str, float]] = []
+
+    def longest(self, name: str) -> float:
+        return self.chunk
+
+    def worked(self, name: str) -> bool:
+        return self.has_worked
+
+    async def let_go(self, name: str, seconds: float) -> None:
+        self.gone.append((name, seconds))
+
+
+class Head:
+    """A head with one set, at a time that the test says."""
+
+    def __init__(self, engine: Engine, end: float = 1000.0) -> None:
+        self.now = 0.0
+        self.engine = engine
+        self.news: list[dict[str, Any]] = []
+        self.said: list[dict[str, Any]] = []
+        self.guests = Guests(engine, lambda **news: self.news.append(news), lambda: self.now)
+        hello = {"name": "pilot-2.9.0", "number": 2, "job": "9_2", "cpus": 4, "end": end}
+        guest = self.guests.welcome(hello, self.said.append)
+        assert guest is not None
+        self.guest = guest
+        guest.up()
+
+    async def looked(self, now: float) -> list[tuple[str, float]]:
+        self.now = now
+        self.guests.look()
+        for _ in range(5):  # what was begun ends
+            await asyncio.sleep(0)
+        return self.engine.gone
+
+    def told(self) -> list[tuple[str, str, bool]]:
+        return [(news["news"], news["why"], news["again"]) for news in self.news]
+
+
+def test_a_set_of_the_drivers_own_job_is_no_guest() -> None:
+    guests = Guests(Engine(), lambda **news: None)
+    assert guests.welcome({"name": "n1-0", "by": "10.0.0.1"}, lambda message: None) is None
+
+
+async def leaves_at(engine: Engine, end: float = 1000.0) -> float:
+    """The first second at which the set is let go."""
+    head = Head(engine, end)
+    for second in range(int(end)):
+        if await head.looked(float(second)):
+            return second
+    return end
+
+
+def test_a_set_leaves_in_time_for_what_chunks_take() -> None:
+    """30 s are left for the end itself, and as many for what is not known of chunks."""
+    assert asyncio.run(leaves_at(Engine())) == 940
+    assert asyncio.run(leaves_at(Engine(longest=200.0))) == 740
+    assert asyncio.run(leaves_at(Engine(), end=60.0)) == 48  # of a short job, a tenth
+
+
+def test_one_whose_time_is_over_is_followed_by_another() -> None:
+    async def main() -> None:
+        head = Head(Engine(longest=100.0))
+        assert await head.looked(839.0) == []
+        assert await head.looked(840.0) == [("pilot-2.9.0", 130.0)]
+        assert await head.looked(850.0) == [("pilot-2.9.0", 130.0)]  # once
+        assert head.said == [{"leave": "its walltime is near"}]
+        head.guest.gone()
+        assert head.told()[-1] == ("left", "its walltime is near", True)
+        assert [news for news, *_ in head.told()] == ["joined", "leaves", "left"]
+        assert head.guests.here == set()
+
+    asyncio.run(main())
+
+
+def test_one_whose_time_is_too_short_for_a_chunk_is_not() -> None:
+    async def main() -> None:
+        head = Head(Engine(longest=5000.0, worked=False))
+        assert await head.looked(0.0) != []
+        head.guest.gone()
+        assert head.told()[-1] == ("left", "its walltime is near", False)
+
+    asyncio.run(main())
+
+
+def test_one_whose_job_is_ended_leaves_at_once() -> None:
+    async def main() -> None:
+        head = Head(Engine(), end=0.0)  # its end is not known
+        assert await head.looked(1e6) == []
+        head.guest.leaving(20.0)
+        assert await head.looked(1e6) == [("pilot-2.9.0", 20.0)]
+        head.guest.gone()
+        assert head.told()[1:] == [
+            ("leaves", "its job is being ended", False), ("left", "its job is being ended", False),
+        ]  # fmt: skip
+
+    asyncio.run(main())
+
+
+def test_one_that_is_lost_is_told_with_its_trouble() -> None:
+    async def main() -> None:
+        head = Head(Engine())
+        head.guest.trouble("its workers have gone")
+        head.guest.gone()
+        assert head.told()[1:] == [("lost", "its workers have gone", False)]
+
+    asyncio.run(main())
+
+
+def test_at_the_end_of_the_run_no_set_is_lost() -> None:
+    async def main() -> None:
+        head = Head(Engine())
+        head.guests.over = True
+        head.guest.gone()
+        assert [news for news, *_ in head.told()] == ["joined"]
+
+    asyncio.run(main())

@@ -1,0 +1,94 @@
+"""What the driver knows of its pilots: when the queue is asked, what is told, and which are asked for anew."""
+
+from __future__ import annotations
+
+from anabranch.core.launching import Phase, Sight
+from anabranch.launch.pilots import FIRST_LOOK, GATHER_SECONDS, LATEST_LOOK, Crew
+
+WAITS, RUNS = Sight(Phase.PENDING, "Resources"), Sight(Phase.RUNNING)
+NOT_FOUND = Sight(Phase.ENDED, "exit 127: the command was not found", 127, ("no such file",))
+DONE = Sight(Phase.ENDED, "", 0)
+CANCELLED = Sight(Phase.ENDED, "CANCELLED: it was cancelled")
+
+
+def joined(*numbers: int, of: int = 3) -> Crew:
+    crew = Crew(range(1, of + 1), 0.0)
+    for number in numbers:
+        crew.joined(number)
+    return crew
+
+
+def test_the_queue_is_not_asked_while_all_are_there() -> None:
+    crew = joined(1, 2, 3)
+    assert crew.here == 3
+    assert crew.due() is None
+    assert not crew.looks(1e9)
+
+
+def test_the_queue_is_asked_ever_more_rarely_while_some_wait() -> None:
+    crew, now, waits = joined(1), 0.0, []
+    for _ in range(6):
+        due = crew.due()
+        assert due is not None
+        waits.append(due - now)
+        now = due
+        assert crew.looks(now)
+        assert crew.looked({2: WAITS, 3: RUNS}, now) == []
+    assert waits == [FIRST_LOOK, 30.0, 60.0, 120.0, LATEST_LOOK, LATEST_LOOK]
+    crew.unanswered(now)
+    assert crew.due() == now + LATEST_LOOK
+
+
+def test_one_that_ended_before_it_joined_is_told_once_and_not_asked_for_anew() -> None:
+    crew = joined(1, 3)
+    assert crew.looked({1: RUNS, 2: NOT_FOUND, 3: RUNS}, 30.0) == [
+        "pilot 2 has ended: exit 127: the command was not found, last lines: no such file"
+    ]
+    assert crew.due() is None
+    assert crew.asks(1e9) == []
+
+
+def test_one_that_gave_up_before_there_was_a_driver_is_asked_for_anew() -> None:
+    crew = joined(1)
+    assert crew.looked({2: DONE}, 30.0) == []  # Slurm has forgotten the third
+    assert crew.asks(30.0) == [2, 3]
+    assert crew.due() == 30.0 + FIRST_LOOK
+    crew.joined(2)
+    crew.joined(3)
+    assert crew.here == 3
+
+
+def test_those_whose_time_is_over_are_asked_for_anew_by_one_request() -> None:
+    crew = joined(1, 2, 3)
+    crew.left(2, 100.0, again=True)
+    crew.left(1, 120.0, again=True)
+    assert crew.here == 1
+    assert crew.due() == 100.0 + GATHER_SECONDS
+    assert crew.asks(129.0) == []
+    assert crew.asks(130.0) == [1, 2]
+    assert crew.asks(1e9) == []
+
+
+def test_of_one_that_is_lost_the_queue_is_asked_what_became_of_it() -> None:
+    crew = joined(1, 2, 3)
+    crew.left(2, 100.0, again=False)
+    crew.left(2, 101.0, again=False)  # told twice
+    assert crew.due() == 100.0 + FIRST_LOOK
+    assert crew.looked({2: CANCELLED}, 130.0) == ["pilot 2 has ended: CANCELLED: it was cancelled"]
+    assert crew.due() is None
+
+
+def test_one_that_slurm_starts_again_is_waited_for() -> None:
+    crew = joined(1, 2, 3)
+    crew.left(3, 100.0, again=False)
+    assert crew.looked({3: WAITS._replace(restarts=1)}, 130.0) == []
+    crew.joined(3)
+    assert crew.due() is None
+    assert crew.here == 3
+
+
+def test_a_later_start_of_the_driver_asks_at_once_for_what_is_missing() -> None:
+    crew = Crew(range(1, 5), 10.0, there=True)
+    assert crew.looks(10.0)
+    assert crew.looked({1: RUNS, 2: WAITS, 3: NOT_FOUND}, 10.0) == []
+    assert crew.asks(10.0) == [3, 4]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import forks, secrets, strays
 from anabranch.core.context import current_flow, current_task
 from anabranch.core.errors import MissingContextError
-from anabranch.core.log_lines import LogLine, Wanted, origin_of, record_of
+from anabranch.core.log_lines import ATTEMPT, REMARK, LogLine, Wanted, origin_of, record_of
 from anabranch.core.processes import process_token
 
 if TYPE_CHECKING:
@@ -167,6 +167,14 @@ def get_run_logger() -> logging.Logger:
     Raises MissingContextError outside of one. Lines of tasks come to the driver with the reports,
     at most a report's interval late.
     """
+    handler, level = _handler_here()
+    logger = logging.Logger("anabranch.run", min(level, logging.DEBUG) if level < 20 else level)
+    logger.addHandler(handler)
+    return logger
+
+
+def _handler_here() -> tuple[_RunHandler, int]:
+    """Return the handler of the run around this code, and the lowest level of its lines."""
     task = current_task.get()
     flow = current_flow.get()
     if task is None and flow is None and (origin := strays.here()) is not None:
@@ -182,13 +190,11 @@ def get_run_logger() -> logging.Logger:
         level = _root.level
     else:
         raise MissingContextError("get_run_logger() works inside a task or a flow; outside use logging.getLogger()")
-    logger = logging.Logger("anabranch.run", min(level, logging.DEBUG) if level < 20 else level)
-    logger.addHandler(handler)
-    return logger
+    return handler, level
 
 
 class Buffer:
-    """A worker's lines until the next report, at most so many a second."""
+    """A worker's lines until the next report, at most so many a second, besides one for each attempt that failed."""
 
     __slots__ = ("_dropped", "_lines", "_lock", "_second", "_this_second")
 
@@ -201,6 +207,9 @@ class Buffer:
 
     def append(self, line: LogLine) -> None:
         with self._lock:
+            if line.about == ATTEMPT:  # the record has as many failures
+                self._lines.append(line)
+                return
             second = int(line.when)
             if second != self._second:
                 self._second, self._this_second = second, 0
@@ -222,12 +231,21 @@ class Buffer:
 # -- the engine's own lines ----------------------------------------------------------------------
 
 
-def run_warning(text: str) -> None:
-    """Log a warning for the attempt under way, such as that it will be retried."""
+def run_warning(text: str, about: str = REMARK) -> None:
+    """Log a warning about the run under way."""
     try:
-        get_run_logger().warning("%s", text)
+        handler, level = _handler_here()
     except MissingContextError:
         warn(text)
+        return
+    if level <= logging.WARNING:
+        run = (handler.flow_run, handler.map, handler.item)
+        handler.put(LogLine(time.time(), logging.WARNING, secrets.mask(handler.who), cut(text), *run, about=about))
+
+
+def attempt_failed(text: str) -> None:
+    """Log that an attempt failed, and what follows."""
+    run_warning(text, ATTEMPT)
 
 
 def warn(text: str) -> None:

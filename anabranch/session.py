@@ -11,6 +11,7 @@ import functools
 import math
 import os
 import platform
+import sys
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from anabranch.core.machine import usable_memory
 from anabranch.core.processes import host_name, process_started
 from anabranch.core.runs import LogRow
 from anabranch.driver.callbacks import Callbacks, upstream_value
+from anabranch.driver.item_lines import ItemLines
 from anabranch.driver.keeper import Keeper, Process
 from anabranch.driver.limited_maps import LimitedMaps
 from anabranch.driver.program import Program
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from anabranch.core.events import WorkerRequest
     from anabranch.core.instructions import KeepInput
     from anabranch.core.log_lines import LogLine
+    from anabranch.core.maps import MapRun
     from anabranch.core.runs import Records, Row
     from anabranch.core.stores import ResultStore, StoreProbe
     from anabranch.settings import Settings
@@ -141,6 +144,7 @@ class Session:
         scopes: those of its flow runs, and those outside of flows.
         keeper: keeps flow runs alive in the record.
         limits: the shared limits of the record.
+        item_lines: which lines about task runs are shown.
         calls: values of plain calls in resumable runs.
         streams: outermost runs of generator flows that are being read.
         near_end: why flow runs are to end, once the known end of the allocation is near; "" before.
@@ -172,7 +176,11 @@ class Session:
         self.calls = CallValues(self.stores.store, self.write)
         tasks = SentTasks(self.pump, self.stores)
         self.runners = RunnerPool(self.pump, make_runner, tasks.forget)
-        self.program = Program(self.pump, tasks, self.stores, self.ids, clock, self.flush_records)
+        self.item_lines = self._make_item_lines()
+        self.program = Program(
+            self.pump, tasks, self.stores, self.ids, clock, self.flush_records, self.item_lines.tell_end,
+            [self.item_lines.watch],
+        )  # fmt: skip
         self.keeper = Keeper(
             self.records, clock, self.process, self.limits, self.runners, self.settings.runner_idle
         )
@@ -203,6 +211,23 @@ class Session:
             pump.dispatcher.know_end(walltime.span_of(self.clock.monotonic(), left, self.settings.walltime_margin))
         return pump
 
+    def _make_item_lines(self) -> ItemLines:
+        def grouped(map: MapRun, limit: int) -> list[str]:
+            from anabranch.display import summary
+
+            return summary.failure_lines(summary.of_map(map), limit)
+
+        def in_place(work: Callable[[], None]) -> Callable[[], None]:
+            if "IPython" not in sys.modules:
+                return work
+            from anabranch.display import notebook
+
+            return notebook.in_its_cell(work)
+
+        return ItemLines(
+            self.pump.dispatcher.tables.maps, grouped, in_place, self.pump.callback_thread.put, self.emit_logs
+        )
+
     def _in_process(self, lane: int) -> bool:
         return self.pump.dispatcher.tables.lanes[lane].capabilities.in_process
 
@@ -225,7 +250,8 @@ class Session:
         if secrets.any_known():
             lines = [masked(line) for line in lines]
         for line in lines:
-            logs.emit(line)
+            if not line.about or self.item_lines.shows(line):
+                logs.emit(line)
             if not line.name:
                 run = (line.flow_run_id, line.map_id, line.item)
                 rows.append(LogRow(line.when, line.level, line.logger, line.whole, *run))

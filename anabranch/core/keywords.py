@@ -72,6 +72,7 @@ class TaskKeywords(RunKeywords, total=False):
     chunk: Chunk
     window: Chunk
     keep: Keep
+    log_items: bool
 
 
 class FlowKeywords(RunKeywords, total=False):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOM = 16 << 10  # characters of a line's `extra`, where it leaves its process
+ATTEMPT, REMARK = "attempt", "remark"  # what lines of the engine are about, see `LogLine`
 DEEPEST = 4  # levels of nested collections
 _USUAL = frozenset(vars(logging.makeLogRecord({})))
 _LATER = {"message", "asctime", "taskName"}  # set by formatters, and by later Pythons
@@ -54,6 +55,7 @@ class LogLine(NamedTuple):
         logger: the name of the run, as lines show it.
         origin: None for lines of the engine.
         name: the logger's name, if it is the program's own: such a line belongs to no run.
+        about: what the engine says of a task run: `ATTEMPT`, an attempt that failed, or `REMARK`; "" for other lines.
     """
 
     when: float
@@ -65,6 +67,7 @@ class LogLine(NamedTuple):
     item: int
     origin: Origin | None = None
     name: str = ""
+    about: str = ""
 
     @property
     def whole(self) -> str:

@@ -27,10 +27,12 @@ class MapHeader:
         names: names of runs that have one of their own, by item.
         carried: the contexts that its runs have in this process.
         forgotten: its flow run has ended.
+        log_items: each failed attempt of its items has a line of its own.
     """
 
     __slots__ = (
-        "began", "carried", "created", "ended_at", "flow_run_id", "forgotten", "names", "parent_id", "serial", "tags",
+        "began", "carried", "created", "ended_at", "flow_run_id", "forgotten", "log_items", "names", "parent_id",
+        "serial", "tags",
     )  # fmt: skip
 
     def __init__(self, flow_run_id: str, parent_id: str, tags: tuple[str, ...]) -> None:
@@ -44,6 +46,7 @@ class MapHeader:
         self.names: dict[int, str] = {}
         self.carried: Carried | None = None
         self.forgotten = False
+        self.log_items = False
 
     def ended_by(self, now: float) -> float:
         """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""

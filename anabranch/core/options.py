@@ -43,6 +43,12 @@ _KEEP = (
     '"none" drops the values of a map on the worker. Errors are always kept.',
 )
 
+_LOG_ITEMS = (
+    False, check.flag,
+    "True shows a line for each attempt of a map's item that failed. Without it they are told in one group at the\n"
+    "end of the map, and are in the record one by one.",
+)  # fmt: skip
+
 # -- the options ---------------------------------------------------------------------------------
 
 
@@ -157,10 +163,11 @@ class TaskOptions(RunOptions):
     chunk: int | str = _opt(*_CHUNK)
     window: int | str = _opt(*_WINDOW)
     keep: str = _opt(*_KEEP)
+    log_items: bool = _opt(*_LOG_ITEMS)
 
     def of_maps(self) -> MapOptions:
         """Return the options of its maps, where a map has no own ones."""
-        return MapOptions(self.chunk, self.window, self.keep)
+        return MapOptions(self.chunk, self.window, self.keep, self.log_items)
 
     @property
     def hooked(self) -> bool:
@@ -231,6 +238,7 @@ class MapOptions:
     chunk: int | str = _opt(*_CHUNK)
     window: int | str = _opt(*_WINDOW)
     keep: str = _opt(*_KEEP)
+    log_items: bool = _opt(*_LOG_ITEMS)
 
 
 MAP_OPTION_NAMES = frozenset(f.name for f in fields(MapOptions))

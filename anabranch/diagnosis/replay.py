@@ -100,7 +100,7 @@ class Replay:
         """Return the function's value; raises the function's exception."""
         args, kwargs = self.stored.call(self.item)
         spec = TaskSpec(self.run.task_name, self.code.fn, TaskOptions())
-        around = Around(spec, self.run, dict, warn=logs.run_warning)
+        around = Around(spec, self.run, dict, warn=logs.run_warning, tell_failed=logs.attempt_failed)
         with _apart(self.settings), _inside(self.run, self.code.prints):
             result = drive.run(attempt(around, args, kwargs))
         if states.is_success(result.code):

@@ -40,6 +40,7 @@ class Reading:
     seconds: float  # since the first reading
     rate: float  # items a second, over the last `RATE_SECONDS`
     finished: bool
+    retried: int = 0
 
     @property
     def eta(self) -> float | None:
@@ -81,7 +82,7 @@ class Meter:
         self.seen = Reading(
             self.name, done, len(map.codes) if map.closed else None, _failures(map.codes),
             map.codes.count(CACHED), map.codes.count(CANCELLED), map.footprint.held, map.footprint.spilled,
-            now - self.began, rate, finished,
+            now - self.began, rate, finished, len(map.attempts),
         )  # fmt: skip
         return self.seen
 
@@ -139,8 +140,8 @@ def end_line(reading: Reading) -> str:
 
 
 def extras(reading: Reading) -> list[str]:
-    """Return the rest of the line: failed, cancelled and cached items, bytes held and spilled."""
-    words = ("failed", "cancelled", "cached")
+    """Return the rest of the line: failed, retried, cancelled and cached items, bytes held and spilled."""
+    words = ("failed", "retried", "cancelled", "cached")
     found = [f"{units.count(getattr(reading, word))} {word}" for word in words if getattr(reading, word)]
     if reading.bytes_held:
         found.append(f"{units.size(reading.bytes_held)} held")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from anabranch.display import meter
 from anabranch.display.meter import INTERVAL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
 
     from anabranch.display.meter import Meter, Reading
 
@@ -73,3 +75,8 @@ def in_notebook() -> bool:
 
     shell = get_ipython()
     return shell is not None and hasattr(shell, "kernel")
+
+
+def in_its_cell(work: Callable[[], None]) -> Callable[[], None]:
+    """Return `work` so that, in whatever thread it runs, its output goes to the cell that runs now."""
+    return functools.partial(contextvars.copy_context().run, work) if in_notebook() else work

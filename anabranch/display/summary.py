@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from anabranch.core.states import NAMES
+from anabranch.core.states import NAMES, StateType
 from anabranch.display import units
 
 if TYPE_CHECKING:
@@ -45,14 +45,20 @@ class Failures:
 
 
 def of_map(map: MapRun) -> list[Failures]:
-    """Group a map's failed items, most frequent first."""
-    found = []
+    """Group a map's failed and crashed items, most frequent first; reads at most `KINDS` messages."""
+    task, found = map.spec.name, []
+    totals: dict[str, list[int]] = {}
     for index in map.failures():
+        if NAMES[map.codes[index]][1] is StateType.CANCELLED:
+            continue
         error = map.errors.get(index)
         kind = error.type_name if error is not None else map.state_names.get(index, NAMES[map.codes[index]][0])
-        message = error.message if error is not None else map.messages.get(index, "")
-        found.append(Failures(map.spec.name, kind, message, 1, index))
-    return merge(found)
+        total = totals.setdefault(kind, [0, index])
+        total[0] += 1
+        if len(found) < KINDS:
+            message = error.message if error is not None else map.messages.get(index, "")
+            found.append(Failures(task, kind, message, 1, index))
+    return _filled(merge(found), ((task, kind, many, first) for kind, (many, first) in totals.items()))
 
 
 def of_records(records: Records, flow_run: str) -> list[Failures]:
@@ -60,9 +66,13 @@ def of_records(records: Records, flow_run: str) -> list[Failures]:
 
     The groups of a type add up to all its failures, however many messages were not read.
     """
-    read = merge(Failures(*row) for row in records.failures(flow_run, limit=KINDS))
+    return _filled(merge(Failures(*row) for row in records.failures(flow_run, limit=KINDS)), records.failed(flow_run))
+
+
+def _filled(read: list[Failures], totals: Iterable[tuple[str, str, int, int]]) -> list[Failures]:
+    """Return the groups so that they add up to the totals of (task, type, count, first)."""
     found: list[Failures] = []
-    for task, kind, total, first in records.failed(flow_run):
+    for task, kind, total, first in totals:
         alike = [one for one in read if (one.task, one.type) == (task, kind)]
         rest = total - sum(one.count for one in alike)
         if rest <= 0:

@@ -11,7 +11,7 @@ from anabranch.engine.giving_up import give_up
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from anabranch.core.maps import MapRun
     from anabranch.driver.pump import Pump
@@ -62,6 +62,7 @@ class Endings:
 
     Args:
         flow_run_id: that of the scope; "" outside of flows.
+        tell_end: tells once of the failures of a map that has ended.
 
     Attributes:
         maps: maps and series that began here.
@@ -72,7 +73,9 @@ class Endings:
         streams: calls of generator tasks that have begun and not ended.
     """
 
-    def __init__(self, pump: Pump, waiting: Waiting, flow_run_id: str) -> None:
+    def __init__(
+        self, pump: Pump, waiting: Waiting, flow_run_id: str, tell_end: Callable[[MapRun], None]
+    ) -> None:  # fmt: skip
         self.maps: list[MapRun] = []
         self.left: list[MapRun] = []
         self.called_flows = 0
@@ -82,6 +85,7 @@ class Endings:
         self._pump = pump
         self._waiting = waiting
         self._flow_run_id = flow_run_id
+        self._tell_end = tell_end
 
     def forget(self) -> None:
         """Forget the runs, which have ended."""
@@ -90,10 +94,13 @@ class Endings:
     def wait(self, map: MapRun, index: int | None, timeout: float | None) -> bool:
         """Wait for an item or a whole map; Ctrl-C meanwhile cancels it."""
         try:
-            return self._waiting.wait(map, index, timeout)
+            ended = self._waiting.wait(map, index, timeout)
         except KeyboardInterrupt:
             self.interrupted(((map, index),))
             raise
+        if index is None:
+            self._tell_end(map)
+        return ended
 
     def unfinished(self) -> list[MapRun]:
         """Return the maps that have not ended; call it under the pump's lock."""

@@ -22,6 +22,7 @@ class Program:
 
     Attributes:
         flush_records: waits until all ended runs are in the record.
+        tell_end: tells once of the failures of a map that has ended; called by waiting threads.
         watchers: called for each new map, with its scope.
     """
 
@@ -31,4 +32,5 @@ class Program:
     ids: Ids
     clock: Clock
     flush_records: Callable[[], None]
+    tell_end: Callable[[MapRun], None]
     watchers: list[Callable[[Any, MapRun], None]] = field(default_factory=list)

@@ -71,7 +71,7 @@ class Scope:
         self.parameters = parameters if parameters is not None else {}
         self.log_prints = log_prints
         self.waiting = Waiting(self.pump)
-        self.endings = Endings(self.pump, self.waiting, flow_run_id)
+        self.endings = Endings(self.pump, self.waiting, flow_run_id, program.tell_end)
         self.maker = MapMaker(program, lane, flow_run_id, flow_run_name, self.parameters, log_prints)
         reader = ValueReader(self.pump, program.stores.store, self.endings.wait)
         # No call between: these are asked for every future.
@@ -224,6 +224,7 @@ class Scope:
         map = self._new_map(
             task, "map", parent, keep=options.keep == "values", feeds=call.feeds, source=call.source
         )
+        map.header.log_items = options.log_items
         map.inputs.layout = call.layout.order
         map.sending.chunk_option = options.chunk if isinstance(options.chunk, int) else None
         map.sending.window = options.window if isinstance(options.window, int) else None
@@ -249,6 +250,7 @@ class Scope:
         """A map over lists that hold futures: every item waits for its own."""
         map = self._new_map(task, "map", "", keep=options.keep == "values")
         map.sending.chunk_option = options.chunk if isinstance(options.chunk, int) else None
+        map.header.log_items = options.log_items
         map.consumers.list_refs = 1
         map.inputs.starred = True
         futures = FutureList(map)
@@ -338,6 +340,7 @@ class Scope:
 
     def stream_closed(self, map: MapRun, finished: bool) -> None:
         self.pump.dispatch(self._close_stream, map, finished)
+        self.program.tell_end(map)
 
     def _close_stream(self, map: MapRun, finished: bool) -> None:
         self.pump.dispatcher.readers.stream_closed(map, finished=finished)

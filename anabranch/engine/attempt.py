@@ -73,6 +73,7 @@ class Around:
     given: bool = False  # an item was taken
     left: bool = False  # the reader stopped before the last item
     unheard: Callable[[], bool] | None = None  # whether its runner has ended it meanwhile, and reports that itself
+    tell_failed: Callable[[str], None] = print  # takes the line about an attempt that failed
 
 
 def attempt(
@@ -243,8 +244,9 @@ def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, Atte
     options = around.spec.options
     if not options.retries:
         return result
+    failed_with = f"Task run failed with exception: {shown(result.error)}"
     if around.given:
-        around.warn(f"Task run failed with exception: {shown(result.error)} - No retry: items of it were taken already")
+        around.tell_failed(f"{failed_with} - No retry: items of it were taken already")
         return result
     attempt_number = around.run.counted
     delay = retries.decide(options, attempt_number, result.error, around.rng or random.Random())
@@ -259,11 +261,10 @@ def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, Atte
         delay = delay if again else None
     if delay is None:
         if attempt_number > options.retries:
-            around.warn(f"Task run failed with exception: {shown(result.error)} - Retries are exhausted")
+            around.tell_failed(f"{failed_with} - Retries are exhausted")
         return result
     when = f"{delay:g} second(s) from now" if delay else "immediately"
-    failed_with = f"Task run failed with exception: {shown(result.error)}"
-    around.warn(f"{failed_with} - Retry {attempt_number}/{options.retries} will start {when}")
+    around.tell_failed(f"{failed_with} - Retry {attempt_number}/{options.retries} will start {when}")
     reason = "timeout" if result.code == states.TIMED_OUT else result.reason
     return AttemptResult(states.AWAITING_RETRY, error=result.error, message=result.message, delay=delay, reason=reason)
 

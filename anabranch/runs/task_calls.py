@@ -281,7 +281,7 @@ class _Called:
         self.around = Around(
             task.spec, self.run_info, self.run_info.bound,
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True,
-            streams=streams,
+            streams=streams, tell_failed=logs.attempt_failed,
         )  # fmt: skip
         if self.misnamed is not None:  # as on a worker, the run fails before its function is called
             return finish(self.around, failed(self.misnamed))

@@ -101,7 +101,7 @@ class ChunkRun:
             plan.spec, run, bound, plan.stage.parameters,
             lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.digest,
             plan.blocks is not None and not plan.soft,
-            self._capped, unheard=self._unheard,
+            self._capped, unheard=self._unheard, tell_failed=logs.attempt_failed,
         )  # fmt: skip
 
     # -- how an attempt ends -----------------------------------------------------------------------

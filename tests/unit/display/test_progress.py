@@ -33,6 +33,7 @@ class FakeMap:
         self.codes = bytearray([PENDING] * (total or 0))
         self.closed = total is not None
         self.done = 0
+        self.attempts: dict[int, int] = {}
         self.footprint = SimpleNamespace(held=0, spilled=0)
         self.scope = self
         self.end: list[Callable[[], None]] = []
@@ -166,6 +167,14 @@ def test_rate_is_that_of_the_last_seconds() -> None:
     assert found is not None
     assert found.rate == pytest.approx(10, rel=0.1)
     assert found.eta == pytest.approx((10_000 - map.done) / 10, rel=0.1)
+
+
+def test_retried_items_are_counted() -> None:
+    map = FakeMap(100)
+    map.attempts = {3: 2, 7: 2}
+    seen = Meter(map, 0.0).read(1.0)  # type: ignore[arg-type]
+    assert seen is not None
+    assert "2 retried" in meter.line(seen, Style(width=120))
 
 
 def test_failures_and_cached_are_counted() -> None:

@@ -23,8 +23,9 @@ class Try:
         chosen = make(TaskOptions, "@task 'work'", {"name": "work", **options})
         self.run = TaskRun("work", "map-1", 3)
         self.around = Around(
-            TaskSpec("work", fn, chosen, store=store), self.run, dict, warn=self.warned.append, **(around or {})
-        )
+            TaskSpec("work", fn, chosen, store=store), self.run, dict, warn=self.warned.append,
+            tell_failed=self.warned.append, **(around or {}),
+        )  # fmt: skip
 
     def end(self, *args: Any) -> AttemptResult:
         return drive.run(attempt(self.around, args, {}))

@@ -46,7 +46,8 @@ class Failures:
 
 def of_map(map: MapRun) -> list[Failures]:
     """Group a map's failed and crashed items, most frequent first; reads at most `KINDS` messages."""
-    task, found = map.spec.name, []
+    task = map.spec.name
+    found: list[Failures] = []
     totals: dict[str, list[int]] = {}
     for index in map.failures():
         if NAMES[map.codes[index]][1] is StateType.CANCELLED:

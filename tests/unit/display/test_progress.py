@@ -170,11 +170,7 @@ def test_rate_is_that_of_the_last_seconds() -> None:
 
 
 def test_retried_items_are_counted() -> None:
-    map = FakeMap(100)
-    map.attempts = {3: 2, 7: 2}
-    seen = Meter(map, 0.0).read(1.0)  # type: ignore[arg-type]
-    assert seen is not None
-    assert "2 retried" in meter.line(seen, Style(width=120))
+    assert "2 retried" in meter.line(reading(retried=2), Style(width=120))
 
 
 def test_failures_and_cached_are_counted() -> None:

@@ -23,9 +23,10 @@ from anabranch.records.union import UnionRecords
 from tests.contract import tasks
 from tests.contract.recording import FixedClock
 from tests.contract.tasks import WAIT, gate
+from tests.engines import engine_of, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from anabranch.core.contracts import Capabilities, Runner
@@ -71,11 +72,47 @@ def new_runner(kind: str, by_value: None, request: pytest.FixtureRequest) -> Cal
     return lambda: factory(**options)
 
 
+# Started runners on Dask and Ray, by kind. The next test takes such a runner over, because starting one takes seconds.
+_lent: dict[str, Bench] = {}
+
+
+def _end_lent(kind: str) -> None:
+    """Close the runner that tests share: it has the engine's processors."""
+    lent = _lent.pop(kind, None)
+    if lent is not None:
+        lent.runner.close(cancel=True, timeout=WAIT)
+
+
 @pytest.fixture
-def bench(new_runner: Callable[[], Runner]) -> Iterator[Bench]:
+def own_runner() -> None:
+    """Asked for by tests that close their runner, or leave work behind on it."""
+
+
+@pytest.fixture
+def bench(kind: str, new_runner: Callable[[], Runner], request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """A started runner, driven by hand."""
+    if kind in ("dask", "ray") and "own_runner" not in request.fixturenames:
+        lent = _lent.setdefault(kind, _lent.get(kind) or Bench(new_runner()))
+        lent.events.clear()
+        yield lent
+        if not all(outcomes.ends for outcomes in lent.chunks.values()):
+            _end_lent(kind)
+        return
     bench = Bench(new_runner())
     yield bench
     bench.runner.close(cancel=True, timeout=WAIT)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Close the runner that tests share before its engine ends, and before a test that starts its own."""
+    try:
+        return (yield)
+    finally:
+        kind = engine_of(item)
+        names = [] if nextitem is None else getattr(nextitem, "fixturenames", [])
+        if kind and (failed(item) or engine_of(nextitem) != kind or "bench" not in names or "own_runner" in names):
+            _end_lent(kind)
 
 
 @pytest.fixture

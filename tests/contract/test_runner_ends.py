@@ -16,6 +16,8 @@ from tests.contract.tasks import WAIT, add_one, marked
 if TYPE_CHECKING:
     from tests.contract.conftest import Bench, Gate
 
+pytestmark = pytest.mark.usefixtures("own_runner")
+
 # -- taking work back ------------------------------------------------------------------------------
 
 

@@ -59,7 +59,7 @@ def brought(parcel: Parcel) -> str:
     """Return where the flow is in this pod; a file that travelled is written."""
     if not parcel.source:
         return parcel.place
-    file, _, flow = parcel.place.rpartition(":")
+    file, _, flow = parcel.place.rpartition(":") if ":" in parcel.place else (parcel.place, "", "")
     folder = Path(tempfile.mkdtemp(prefix="anabranch-flow-"))
     (folder / file).write_text(parcel.source, encoding="utf-8")
     return f"{folder / file}:{flow}" if flow else str(folder / file)

@@ -18,7 +18,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "anabranch.labels" -}}
 {{ include "anabranch.selector" . }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | quote }}
+app.kubernetes.io/version: {{ include "anabranch.tag" . | trunc 63 | trimSuffix "-" | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
@@ -41,7 +41,16 @@ annotations:
 
 {{- define "anabranch.image" -}}
 {{- with .Values.image -}}
-{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ include "anabranch.tag" $ }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A number is a tag too: `--set image.tag=20261130`; as a float it would be 2.026113e+07. */}}
+{{- define "anabranch.tag" -}}
+{{- with .Values.image.tag -}}
+{{ kindIs "string" . | ternary . (int64 . | toString) }}
+{{- else -}}
+{{ $.Chart.AppVersion }}
 {{- end -}}
 {{- end }}
 

@@ -122,7 +122,7 @@ volumeMounts:
 
 {{/* Variables of all pods, those of the section last: they win. Later entries of `env` may use earlier ones. */}}
 {{- define "anabranch.env" -}}
-- name: POD_NAME
+- name: ANABRANCH_POD_NAME
   valueFrom:
     fieldRef:
       fieldPath: metadata.name

@@ -8,17 +8,14 @@
   verbs: [get]
 {{- if .kubernetesCluster }}
 - apiGroups: [kubernetes.dask.org]
-  resources: [daskclusters, daskworkergroups]
+  resources: [daskclusters]
   verbs: [create, get, list, patch, delete]
 - apiGroups: [kubernetes.dask.org]
-  resources: [daskautoscalers]
-  verbs: [get, delete]
+  resources: [daskworkergroups]
+  verbs: [get, list, patch, delete]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, delete]
-- apiGroups: [""]
-  resources: [services]
-  verbs: [get, list, watch]
 {{- end }}
 {{- if .rayOnKubernetes }}
 - apiGroups: [ray.io]
@@ -32,9 +29,6 @@
 {{- if .submit }}
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [create, get, list, watch, delete]
-- apiGroups: [""]
-  resources: [configmaps]
-  verbs: [create, delete]
+  verbs: [create, get, list, delete]
 {{- end }}
 {{- end }}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.integration.helm.tools import Objects, Tools
 
 pytestmark = pytest.mark.timeout(180)
+SET = ("--set", "image.repository=registry.example.org/team/anabranch", "--set")
 CASES = sorted(file.stem for file in (CHART / "ci").glob("*.yaml"))
 
 
@@ -66,6 +67,16 @@ def test_all_pods_run_one_image(tools: Tools, name: str) -> None:
     assert len(images) == 1
 
 
+@pytest.mark.parametrize("tag", ["20261130", "1", "1.10"])
+def test_a_tag_of_digits_stays_what_it_is(tools: Tools, tag: str) -> None:
+    """By a file as a number or a text; on the command line helm makes a number of it where it can."""
+    told = [json.loads(tag), tag] if tag.isdigit() else [tag]
+    for value in told:
+        pod = tools.rendered({"image": {"tag": value}}).one("Deployment", "-scheduler")["spec"]["template"]
+        assert container(pod)["image"].endswith(f":{tag}")
+    assert f"anabranch:{tag}" in tools.said("helm", "template", str(CHART), *SET, f"image.tag={tag}")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_mount_has_its_volume(tools: Tools, name: str) -> None:
     for path, pod in case(tools, name).pods().items():
@@ -95,9 +106,22 @@ def test_roles_name_each_verb_and_are_there_only_when_asked_for(tools: Tools) ->
     assert submit == [
         {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "watch", "delete"]},
-        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "delete"]},
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "delete"]},
     ]
+
+
+def test_a_driver_that_may_make_clusters_may_do_all_that_they_ask_for(tools: Tools) -> None:
+    from anabranch.clusters.kubernetes.objects import RIGHTS
+
+    rules = tools.rendered({"rbac": {"kubernetesCluster": True}}).one("Role", "-driver")["rules"]
+    given = {
+        (group, resource, verb)
+        for rule in rules for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]
+    }  # fmt: skip
+    asked = {(resource.group, resource.plural, verb) for resource, verbs in RIGHTS for verb in verbs}
+    assert asked - given == set()
+    reads = {("", "pods", "get"), ("", "pods/log", "get"), ("", "events", "get"), ("", "events", "watch")}
+    assert given - asked == reads
 
 
 def test_names_fit_however_long_the_release_is(tools: Tools) -> None:
@@ -203,6 +227,8 @@ def test_a_ray_has_a_token_and_its_second_autoscaler(tools: Tools) -> None:
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["autoscalerOptions"]["version"] == "v2"
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    nodes = [pod for path, pod in found.pods().items() if "Ray" in path]
+    assert [container(node)["livenessProbe"]["tcpSocket"]["port"] for node in nodes] == ["gcs-server", "node-manager"]
     driver = variables(found.one("Job")["spec"]["template"])
     assert driver["RAY_AUTH_MODE"] == "token"
     assert driver["RAY_AUTH_TOKEN"] == {"secretKeyRef": {"name": "rel-anabranch", "key": "auth_token"}}

@@ -1,0 +1,27 @@
+"""The flow in the pod: a file that travelled is written, with or without the flow's name behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anabranch.cli.pod import brought
+from anabranch.core.job_file import JobFile
+from anabranch.core.pod_job import Parcel
+
+FILE = JobFile("id", "name", "survey", "survey.py", "kubernetes", "job")
+
+
+@pytest.mark.parametrize(("place", "flow"), [("survey.py", ""), ("survey.py:survey", ":survey")])
+def test_a_file_that_travelled_is_written(place: str, flow: str) -> None:
+    target = brought(Parcel(FILE, (), place, "x = 1\n"))
+    path = Path(target.removesuffix(flow))
+    assert target.endswith(f"/survey.py{flow}")
+    assert path.read_text() == "x = 1\n"
+    path.unlink()
+    path.parent.rmdir()
+
+
+def test_what_is_in_the_image_stays_where_it_is() -> None:
+    assert brought(Parcel(FILE, (), "/opt/survey.py:survey")) == "/opt/survey.py:survey"

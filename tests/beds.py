@@ -161,7 +161,7 @@ def dask_operator_bed() -> Iterator[str]:
     The folder of the bed is that of the file; the cluster that KUBECONFIG names is not taken: nodes are killed here.
     """
     if importlib.util.find_spec("dask_kubernetes") is None:
-        pytest.skip("there is no dask_kubernetes: pip install 'anabranch[kubernetes]'")
+        pytest.skip("there is no dask_kubernetes: pip install 'anabranch[dev]'")
     programs = Path(sys.executable).parent
     base = str(free_ports(20000, 20, 100))
     options = ("--path", str(programs), "--port-base", base, "--nodes", "2", "--dask-operator", str(programs.parent))

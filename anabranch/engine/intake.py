@@ -61,14 +61,26 @@ class Intake:
         map.sending.depth = 1 + max((u.map.sending.depth for u in (*map.inputs.feeds, *gates)), default=-1)
         map.sending.limits = self._tables.limits.names(map)
         self._tables.rows.append(map_row(map, length, None, {}))
+        if gates:
+            self._wait_for(map, gates)
+        self._follow_feeds(map, length)
+        if map.queue.refused:
+            self._refuse_map(map, map.queue.refused)
+        elif map.inputs.gate == 0:
+            self._board.gate_opened(map)
+
+    def _wait_for(self, map: MapRun, gates: Sequence[Upstream]) -> None:
+        """Let a whole map wait for its gates, and hold the values that it reads of them."""
         for up in gates:
             if not up.map.finished if up.item is None else not up.map.is_terminal(up.item):
                 map.inputs.gate += 1
                 self._board.upstreams.watch(up, map, None)
             if up.value:
                 self._ledger.hold(up)
-        if gates:
-            map.inputs.upstreams[-1] = tuple(gates)
+        map.inputs.upstreams[-1] = tuple(gates)
+
+    def _follow_feeds(self, map: MapRun, length: int | None) -> None:
+        """Make a map a reader of its feeds, and as long as they are; one without feeds as long as it is known to be."""
         for feed in dict.fromkeys(u.map for u in map.inputs.feeds):
             self._ledger.add_map_consumer(feed)
             feed.consumers.maps.append(map)
@@ -79,10 +91,6 @@ class Intake:
         elif map.kind == "map":
             self._board.grow(map, length or 0)
             map.closed = length is not None
-        if map.queue.refused:
-            self._refuse_map(map, map.queue.refused)
-        elif map.inputs.gate == 0:
-            self._board.gate_opened(map)
 
     def open_series(self, map: MapRun, stage: Stage, pipe: Stage) -> None:
         """Take in a series of single submits, still empty."""

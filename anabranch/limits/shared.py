@@ -82,7 +82,7 @@ class SharedLimits:
         self._held: dict[str, int] = {}
         self._keep: dict[str, int] = {}  # the most slots to keep while others wait
         self._idle: dict[str, float] = {}  # the time since which slots are held without use
-        self._rates = Rates(store, clock, maps, self._let_in)
+        self._rates = Rates(store, clock, maps, self._grant)
         self._asked: list[Ask] = []  # requests that were not met
         self._ask_at = self._look_at = self._renewed = 0.0
         self._patience = POLL_SECONDS
@@ -250,11 +250,11 @@ class SharedLimits:
         if ticket.needs:
             self._inside.append(ticket)
         if not ticket.starts:
-            self._let_in(ticket)
+            self._grant(ticket)
 
-    def _let_in(self, ticket: Ticket) -> None:
+    def _grant(self, ticket: Ticket) -> None:
         self._waiting.remove(ticket)
-        ticket.let_in()
+        ticket.grant()
 
     def _linger(self, this: Round, asked: set[str]) -> None:
         """Keep unused slots for a moment, then give them back."""

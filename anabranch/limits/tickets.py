@@ -63,7 +63,7 @@ class Ticket:
         self.given_back = True
         self._nudge()
 
-    def let_in(self) -> None:
+    def grant(self) -> None:
         """Grant the slots; called by the thread that hands them out."""
         self._ready.set()
         if self._on_ready is not None:
@@ -101,7 +101,7 @@ class Slots:
                     self._free -= count
                     self._inside.add(first)
                     first.held = True
-                    first.let_in()
+                    first.grant()
 
 
 class Inside(contextlib.ContextDecorator):
@@ -169,7 +169,7 @@ class Inside(contextlib.ContextDecorator):
         """Stop waiting: the block is entered without the missing slots."""
         self._abandoned = True
         for ticket in list(self._tickets):
-            ticket.let_in()
+            ticket.grant()
 
     def _take(self, ticket: Ticket | None) -> Ticket | None:
         """Queue a ticket; returns it if it has to be waited for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -103,32 +104,36 @@ def submit(scope: Scope, flow: Runnable, given: GivenValues, start: Callable[[Su
     if scope.given_up:  # a cancel of the flow around either finds this run in `submitted`, or is found here
         scope.cancel(map, (index,))
 
-    def run() -> None:
-        began, zero = time.time(), time.perf_counter()
-        loops.own_loop()
-        try:
-            state = around.run(start, here)
-        except Exception as error:
-            state = Failed(told(error), error)
-            if here.cancelled:
-                state = Cancelled("cancelled before it started", error)
-        except BaseException as error:  # sys.exit in a flow ends that flow, not the program
-            state = Crashed(f"Execution was ended by {told(error)}", error)
-        if pump.elsewhere:  # a forked copy of this thread, in which the flow's function has returned too
-            forks.leave(state.data if isinstance(state.data, BaseException) else None)
-        info = None if state.is_completed() else _info(state)
-        value = state.data if state.is_completed() else None
-        if here.as_before and map.resume.previous is not None:
-            map.resume.previous.offer(index, None)
-        if here.cause is not None:
-            map.inputs.causes[index] = (here.cause,)
-        times = (began, began + time.perf_counter() - zero)
-        pump.dispatch(dispatcher.calls.flow_ended, map, index, state.code, state.message, info, times, value)
-        here.over.set()
-        scope.endings.submitted.pop((map.id, index), None)
-
-    threading.Thread(target=run, name=f"anabranch-flow-{flow.name}", daemon=True).start()
+    work = functools.partial(_run, scope, map, index, here, lambda: around.run(start, here))
+    threading.Thread(target=work, name=f"anabranch-flow-{flow.name}", daemon=True).start()
     return Future(map, index)
+
+
+def _run(scope: Scope, map: MapRun, index: int, here: Submitted, start: Callable[[], State]) -> None:
+    """Run a submitted flow in this thread, and tell the dispatcher of its end."""
+    pump = scope.pump
+    began, zero = time.time(), time.perf_counter()
+    loops.own_loop()
+    try:
+        state = start()
+    except Exception as error:
+        state = Failed(told(error), error)
+        if here.cancelled:
+            state = Cancelled("cancelled before it started", error)
+    except BaseException as error:  # sys.exit in a flow ends that flow, not the program
+        state = Crashed(f"Execution was ended by {told(error)}", error)
+    if pump.elsewhere:  # a forked copy of this thread, in which the flow's function has returned too
+        forks.leave(state.data if isinstance(state.data, BaseException) else None)
+    info = None if state.is_completed() else _info(state)
+    value = state.data if state.is_completed() else None
+    if here.as_before and map.resume.previous is not None:
+        map.resume.previous.offer(index, None)
+    if here.cause is not None:
+        map.inputs.causes[index] = (here.cause,)
+    times = (began, began + time.perf_counter() - zero)
+    pump.dispatch(pump.dispatcher.calls.flow_ended, map, index, state.code, state.message, info, times, value)
+    here.over.set()
+    scope.endings.submitted.pop((map.id, index), None)
 
 
 def _info(state: State) -> ErrorInfo:

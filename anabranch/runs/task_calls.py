@@ -64,13 +64,13 @@ def _go(task: Runnable, return_state: bool, args: tuple[Any, ...], kwargs: dict[
         with strays.adopted(origin):
             return _go(task, return_state, args, kwargs)
     if task.isgenerator:
-        return _Called(task).generate(args, kwargs)
+        return PlainCall(task).generate(args, kwargs)
     if task.isasync:
-        return _Called(task).run_async(args, kwargs, return_state)
-    return _Called(task).run(args, kwargs, return_state)
+        return PlainCall(task).run_async(args, kwargs, return_state)
+    return PlainCall(task).run(args, kwargs, return_state)
 
 
-class _Called:
+class PlainCall:
     """One plain call: its place in the record, its attempts, its answer."""
 
     read_by_task = False  # a call inside a submitted task is part of that task, and no stream of the flow

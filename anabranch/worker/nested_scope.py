@@ -308,7 +308,7 @@ class FarTicket(Ticket):
     def _watch(self) -> None:
         with contextlib.suppress(RunnerError):
             if self._scope.ask(nested.AwaitSlots(self._number, None)):
-                self.let_in()
+                self.grant()
 
     def wait(self, timeout: float | None = None) -> bool:
         if timeout == 0:

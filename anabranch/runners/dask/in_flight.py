@@ -29,7 +29,7 @@ from anabranch.core.events import (
 from anabranch.core.reports import Held, Report
 from anabranch.runners.dask import worker as worker_half
 from anabranch.runners.dask.pages import running_at
-from anabranch.runners.dask.sending import Sent
+from anabranch.runners.dask.sending import SentChunk
 from anabranch.runners.transport.requests import answering
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class InFlight:
         self, link: Link, outgoing: Outgoing, session: str, gone: set[Handle], put: Callable[[Any], None],
         pages: str = "",
     ) -> None:  # fmt: skip
-        self.sent: dict[int, Sent] = {}  # chunks in flight, and those whose blocks are held
+        self.sent: dict[int, SentChunk] = {}  # chunks in flight, and those whose blocks are held
         self.open = 0  # of them, in flight
         self.out: list[Event] = []
         self._kept: list[str] = []  # keys of new blocks
         # Chunks that workers refused because they do not fit, with the error, and how many looks are to come
         # until the workers that do fit are known.
-        self._turned_away: list[tuple[Sent, BaseException, int]] = []
+        self._turned_away: list[tuple[SentChunk, BaseException, int]] = []
         self._link = link
         self._outgoing = outgoing
         self._session = session
@@ -93,7 +93,7 @@ class InFlight:
 
     def on_send(self, chunks: list[Chunk]) -> None:
         """One call of the client for all that are alike; what cannot be sent is lost, and says why."""
-        records = [Sent(chunk, self._outgoing.key(chunk.id)) for chunk in chunks]
+        records = [SentChunk(chunk, self._outgoing.key(chunk.id)) for chunk in chunks]
         for sent in records:
             self.sent[sent.id] = sent  # before it is sent: it may be done before `map` returns
         self.open += len(records)
@@ -101,7 +101,7 @@ class InFlight:
             self._lose(sent, reason, message)
         self._link.follow([sent.future for sent in records if sent.future is not None])
 
-    def _lose(self, sent: Sent, reason: str, message: str, suspects: tuple[int, ...] | None = None) -> None:
+    def _lose(self, sent: SentChunk, reason: str, message: str, suspects: tuple[int, ...] | None = None) -> None:
         running = self._culprits.get(sent.id)
         self._forget(sent)
         died = reason in ("worker-lost", "out-of-memory")
@@ -111,7 +111,7 @@ class InFlight:
         stage = running.stage if running is not None and suspects else 0
         self.out.append(ChunkLost(sent.id, reason, message, suspects, alone, stage))
 
-    def _forget(self, sent: Sent) -> None:
+    def _forget(self, sent: SentChunk) -> None:
         """The chunk has ended and nothing of it is held: its key may go."""
         if self.sent.pop(sent.id, None) is not None and not sent.final:
             self.open -= 1
@@ -148,7 +148,7 @@ class InFlight:
         if sent is not None and answers is not None and not sent.run and not any(answers.values()):
             self._give_back(sent)
 
-    def _give_back(self, sent: Sent) -> None:
+    def _give_back(self, sent: SentChunk) -> None:
         """None of it was started."""
         self._forget(sent)
         self.out.append(Report(sent.id, 0, 0, True))
@@ -192,7 +192,7 @@ class InFlight:
         sent.run, sent.address, sent.pending = run, address, None
         self.out.append(ChunkStarted(chunk, worker))
 
-    def _again_refused(self, sent: Sent, address: str) -> None:
+    def _again_refused(self, sent: SentChunk, address: str) -> None:
         """Dask runs again by itself what a dead worker had begun: stopped, what is missing comes as another attempt."""
         self._link.tell(worker_half.note, self._session, sent.id, 0, None, workers=[address])
         self._lose(sent, *self._end_of(sent.address, f"its worker {sent.address} was lost"))
@@ -235,7 +235,7 @@ class InFlight:
         if item is not None:
             self.out.append(item)
 
-    def _last_word(self, sent: Sent, report: Report) -> None:
+    def _last_word(self, sent: SentChunk, report: Report) -> None:
         """Take in the final report. After the death of its child it tells only what the chunk had done before."""
         if sent.lost is None:
             self.out.append(report)
@@ -371,11 +371,11 @@ class InFlight:
         for sent in list(self.sent.values()):
             self.on_gone(sent.key, "the cluster was restarted")
 
-    def _values_lost(self, sent: Sent) -> None:
+    def _values_lost(self, sent: SentChunk) -> None:
         self._forget(sent)
         self.out.append(ValuesLost(tuple(sent.held)))
 
-    def _by_key(self, key: Any) -> Sent | None:
+    def _by_key(self, key: Any) -> SentChunk | None:
         chunk = self._outgoing.chunk_of(key)
         return None if chunk is None else self.sent.get(chunk)
 

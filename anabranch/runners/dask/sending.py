@@ -32,7 +32,7 @@ SHARED_BYTES = 512 << 10  # a larger shared value goes to one worker, from which
 SCATTER_SECONDS = 30.0
 
 
-class Sent:
+class SentChunk:
     """One chunk on its way; `run` names the execution that is heard."""
 
     __slots__ = ("address", "again", "bound", "chunk", "final", "future", "held", "id", "key", "lost", "new", "pending",
@@ -163,10 +163,10 @@ class Outgoing:
 
     # -- chunks ------------------------------------------------------------------------------------
 
-    def send(self, records: list[Sent], known: dict[int, Sent]) -> list[tuple[Sent, str, str]]:
+    def send(self, records: list[SentChunk], known: dict[int, SentChunk]) -> list[tuple[SentChunk, str, str]]:
         """Hand chunks to Dask, in order; those that could not be sent come back with the reason."""
-        lost: list[tuple[Sent, str, str]] = []
-        group: list[tuple[Sent, Any, list[Any]]] = []
+        lost: list[tuple[SentChunk, str, str]] = []
+        group: list[tuple[SentChunk, Any, list[Any]]] = []
         group_kind: Any = None
         nbytes = 0
         for sent in records:
@@ -203,7 +203,7 @@ class Outgoing:
             lost += self._map(group, group_kind)
         return lost
 
-    def _map(self, group: list[tuple[Sent, Any, list[Any]]], kind: Any) -> list[tuple[Sent, str, str]]:
+    def _map(self, group: list[tuple[SentChunk, Any, list[Any]]], kind: Any) -> list[tuple[SentChunk, str, str]]:
         priority, wanted = kind
         # Dask waits for ever for what no worker declares; threads and memory every worker has all the same.
         resources = {name: amount for name, amount in wanted if name in self.declared or name not in ("cpus", "memory")}

@@ -43,7 +43,7 @@ STOPPED_SECONDS = 30.0  # a worker that a signal has stopped for so long is give
 _log = logging.getLogger("anabranch")
 
 
-class Shared(NamedTuple):
+class SharedValue(NamedTuple):
     """A value that was put."""
 
     frame: bytes
@@ -78,7 +78,7 @@ class Desk:
         self.memory_limit = memory_limit
         self.max_tasks_per_child = max_tasks_per_child
         self.scheduler: ChunkScheduler[ProcessJob, WorkerProcess] = ChunkScheduler(offers)
-        self.shared: dict[int, Shared] = {}
+        self.shared: dict[int, SharedValue] = {}
         self.blocks = HeldBlocks()
         self.closed = self.lost = False
         self._events: list[Event | _Asked] = []

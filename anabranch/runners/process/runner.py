@@ -36,7 +36,7 @@ from anabranch.runners.entry import WORKER
 from anabranch.runners.placing.jobs import Job, named_by, needed
 from anabranch.runners.process import wire
 from anabranch.runners.process.crew import Crew
-from anabranch.runners.process.desk import Desk, Shared
+from anabranch.runners.process.desk import Desk, SharedValue
 from anabranch.runners.transport.refusals import unserializable
 from anabranch.runners.transport.value_files import Store, block_name, dumps, importing, pickled_beside, refused
 
@@ -179,7 +179,7 @@ class ProcessRunner(OwnRunner):
             with importing():
                 raise unpicklable(value, error, refused, _title(value)) from error
         frame = wire.message(wire.SHARED, shared_id, data, name)
-        self._desk.shared[shared_id] = Shared(frame, named_by(value), name)
+        self._desk.shared[shared_id] = SharedValue(frame, named_by(value), name)
         crew = self._crew
         if crew is not None:
             crew.around.put(shared_id, value)

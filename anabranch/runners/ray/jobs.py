@@ -34,7 +34,7 @@ class RayJob(Job[W]):
 
 
 @dataclass(slots=True)
-class Shared:
+class SharedValue:
     """A value that was put."""
 
     payload: Any  # a `Payload`, or the reference of one
@@ -45,7 +45,7 @@ class Outgoing:
     """Pickles what is sent: from any thread."""
 
     def __init__(self) -> None:
-        self.shared: dict[int, Shared] = {}
+        self.shared: dict[int, SharedValue] = {}
         self.store: Callable[[Any], Any] | None = None  # `ray.put`, once there is a Ray
         self._modules = UserModules()
 
@@ -54,7 +54,7 @@ class Outgoing:
         payload: Any = self._modules.shared(value)
         if self.store is not None and payload.nbytes > STORE_BYTES:
             payload = self.store(payload)
-        self.shared[shared_id] = Shared(payload, named_by(value))
+        self.shared[shared_id] = SharedValue(payload, named_by(value))
 
     def job(self, chunk: Chunk, around: Surroundings | None = None) -> RayJob[Any] | ChunkLost:
         """The chunk pickled, or how it ended because it cannot be."""

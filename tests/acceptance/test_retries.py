@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import exponential_backoff, flow, task
+from anabranch.engine import drive
 from tests.acceptance.gates import SOON, until
+from tests.acceptance.generator_runs import calls_of
 
 if TYPE_CHECKING:
     from anabranch.session import Session
@@ -139,3 +141,24 @@ def busy_share() -> float:
     spent, began = time.process_time(), time.monotonic()
     threading.Event().wait(0.5)
     return (time.process_time() - spent) / (time.monotonic() - began)
+
+
+def test_an_interrupt_in_the_delay_before_a_retry_ends_the_run(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain call sleeps in its caller's thread."""
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(drive.run.__kwdefaults__, "sleep", interrupted)
+
+    @task(retries=1, retry_delay_seconds=600)
+    def bad() -> None:
+        raise ValueError("bad")
+
+    @flow
+    def main() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            bad()
+
+    state = main(return_state=True)
+    assert calls_of(state.run_id)[0].counts == {"Crashed": 1}

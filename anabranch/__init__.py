@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anabranch import session as session
     from anabranch.clusters.in_allocation import SlurmAllocation as SlurmAllocation
     from anabranch.clusters.kubernetes.cluster import KubernetesCluster as KubernetesCluster
+    from anabranch.clusters.kubernetes.ray_cluster import RayOnKubernetes as RayOnKubernetes
     from anabranch.clusters.pbs import PBSCluster as PBSCluster
     from anabranch.clusters.slurm import SlurmCluster as SlurmCluster
     from anabranch.core import policies as cache_policies  # noqa: F401
@@ -66,6 +67,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "KubernetesCluster": ("anabranch.clusters.kubernetes.cluster", "KubernetesCluster"),
     "PBSCluster": ("anabranch.clusters.pbs", "PBSCluster"),
     "ProcessRunner": ("anabranch.runners.process", "ProcessRunner"),
+    "RayOnKubernetes": ("anabranch.clusters.kubernetes.ray_cluster", "RayOnKubernetes"),
     "RayRunner": ("anabranch.runners.ray", "RayRunner"),
     "Secret": ("anabranch.core.secrets", "Secret"),
     "SlurmAllocation": ("anabranch.clusters.in_allocation", "SlurmAllocation"),

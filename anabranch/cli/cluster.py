@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 from anabranch import settings
 from anabranch.cli import tables
+from anabranch.cli.on_cluster import bounds
 from anabranch.clusters import named, named_file
 from anabranch.clusters import tunnel as tunnels
 from anabranch.clusters.held import clusters_folder
@@ -69,7 +70,7 @@ def command() -> None:
 @click.pass_context
 def start(around: click.Context, /, name: str, kind: str | None, jobs: str, dry_run: bool, **options: Any) -> None:
     """Start the cluster NAME; it runs until it is stopped, and its jobs or pods come and go with the work."""
-    minimum, maximum = _jobs(jobs)
+    minimum, maximum = bounds(jobs)
     kind = kind or next((one for one, known in _COMMANDS.items() if shutil.which(known)), "local")
     said = {what: value for what, value in options.items() if _is_said(around, what)}
     if "env" in said:
@@ -140,7 +141,7 @@ def _seen(name: str) -> dict[str, Any]:
 @click.argument("jobs", metavar="N|MIN..MAX")
 def scale(name: str, jobs: str) -> None:
     """Have N jobs from now on, or as many as the work asks for between MIN and MAX."""
-    minimum, maximum = _jobs(jobs)
+    minimum, maximum = bounds(jobs)
     NamedCluster(name).adapt(minimum=minimum, maximum=maximum)
     click.echo(f"{name}: {jobs} jobs from now on")
 
@@ -222,13 +223,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign:
         raise click.UsageError(f"--env wants NAME=VALUE, got {text!r}")
     return name, value
-
-
-def _jobs(text: str) -> tuple[int, int]:
-    low, dots, high = text.partition("..")
-    if not low.isdecimal() or (dots and not high.isdecimal()):
-        raise click.UsageError(f"jobs are a number such as 4, or a range such as 0..4, got {text!r}")
-    minimum, maximum = int(low), int(high) if dots else int(low)
-    if not 0 <= minimum <= maximum or not maximum:
-        raise click.UsageError(f"jobs count from 1, and a range from its lesser end: got {text!r}")
-    return minimum, maximum

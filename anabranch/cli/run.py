@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anabranch import settings
-from anabranch.cli import record, tables
+from anabranch.cli import on_cluster, record, tables
 from anabranch.core import secrets
 from anabranch.core.states import CANCELLED, FIRST_TERMINAL, RUNNING
 from anabranch.display import summary, units
@@ -50,7 +51,12 @@ def command() -> None:
 @click.argument("target", metavar=EXECUTE)
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
 @click.option("--runner", help="Run on this runner instead of the flow's own: thread, process, inline, dask.")
-def execute(target: str, params: tuple[str, ...], runner: str | None) -> None:
+@click.option("--cluster", metavar="NAME", help="Run there: a name, kubernetes, kubernetes:NAME of a DaskCluster.")
+@click.option("--image", default="", help="Of pods that are made for this run (--cluster kubernetes).")
+@click.option("--jobs", default="0..4", show_default=True, metavar="N|MIN..MAX", help="How many of these pods.")
+def execute(
+    target: str, params: tuple[str, ...], runner: str | None, cluster: str | None, image: str, jobs: str
+) -> None:
     """Run a flow from a file or a module.
 
     Exit code: 0 completed, 1 failed, crashed or cancelled, 2 bad arguments, 130 after Ctrl-C, 143 after SIGTERM,
@@ -62,9 +68,11 @@ def execute(target: str, params: tuple[str, ...], runner: str | None) -> None:
     given = load.parameters(flow, params)
     if flow.options.resumable is None:
         flow = flow.with_options(resumable=True)
-    if runner:
-        flow = flow.with_options(runner=runner)
-    to_its_end(flow, lambda: flow(**given, return_state=True))
+    if runner and cluster:
+        raise click.UsageError("--runner and --cluster both say where tasks run: give one of them")
+    with on_cluster.opened(cluster, image, jobs) if cluster else contextlib.nullcontext(runner) as there:
+        chosen = flow.with_options(runner=there) if there else flow
+        to_its_end(chosen, lambda: chosen(**given, return_state=True))
 
 
 def to_its_end(flow: Any, start: Callable[[], Any]) -> None:

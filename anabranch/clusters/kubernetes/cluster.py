@@ -104,7 +104,7 @@ class KubernetesCluster(HeldCluster):
             raise ValueError(
                 f"idle_timeout is 30 s at least, start_timeout above 0: got {idle_timeout} and {start_timeout}"
             )
-        given = _checked_name(name) if name else f"anabranch-{uuid.uuid4().hex[:8]}"
+        given = checked_name(name) if name else f"anabranch-{uuid.uuid4().hex[:8]}"
         super().__init__(given, minimum if workers is None else workers, maximum if workers is None else workers)
         self.start_seconds = start_timeout + 60.0
         self._namespace, self._context, self._address = namespace or "", context or "", address or ""
@@ -151,7 +151,8 @@ class KubernetesCluster(HeldCluster):
             return self._namespace or "default"
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return a name that Kubernetes takes; raises ValueError with one that would do."""
     if not names.is_dns_name(name, names.CLUSTER, letter_first=True):
         raise ValueError(
             f"a cluster on Kubernetes has at most {names.CLUSTER} small letters, digits and -, and a letter first: got "

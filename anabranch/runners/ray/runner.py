@@ -53,11 +53,12 @@ class RayRunner(OwnRunner):
     Args:
         address: of a running Ray; None: the one this process uses already, that of RAY_ADDRESS, or one
             of our own on this machine.
+        cluster: an object with the `address` of a Ray (`RayOnKubernetes`, `SlurmAllocation`), which it may start then.
         num_cpus: how many chunks run at once, each on one processor of Ray's; None: all of the cluster's.
         run_chunk: the worker's half, as ``module:name``.
 
     Raises:
-        ValueError: `num_cpus` is less than 1.
+        ValueError: `num_cpus` is less than 1, or there are both an address and a cluster.
 
     A Ray that was here before is never shut down or configured, and workers come and go with its nodes.
     Values over 64 KiB stay in Ray's object store until they are released; they outlive their worker
@@ -68,10 +69,15 @@ class RayRunner(OwnRunner):
     what has not started. A task that waits for others lends its place to an extra worker.
     """
 
-    def __init__(self, address: str | None = None, num_cpus: int | None = None, *, run_chunk: str = WORKER) -> None:
+    def __init__(
+        self, address: str | None = None, num_cpus: int | None = None, *, cluster: Any = None, run_chunk: str = WORKER
+    ) -> None:
+        if cluster is not None and address is not None:
+            raise ValueError("RayRunner takes one of address and cluster")
         if num_cpus is not None and num_cpus < 1:
             raise ValueError(f"num_cpus cannot be {num_cpus}: it counts from 1")
         self._address = address
+        self._cluster = cluster
         self._num_cpus = num_cpus
         self._entry = run_chunk
         self._sink: Callable[[Sequence[Event]], None] | None = None
@@ -101,7 +107,8 @@ class RayRunner(OwnRunner):
             raise RunnerError("this RayRunner was started before: make a new one")
         require()
         self._sink = sink
-        link = self._link = Link(self._address, self._num_cpus)
+        address = self._address if self._cluster is None else self._cluster.address
+        link = self._link = Link(address, self._num_cpus)
         self._around = Driver(link.began)
         try:
             self._begin(link)

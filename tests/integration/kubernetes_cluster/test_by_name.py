@@ -13,6 +13,7 @@ import pytest
 
 from anabranch import DaskRunner, flow, task
 from anabranch.clusters import named, named_file
+from anabranch.clusters.kubernetes.cluster import KubernetesCluster
 from anabranch.clusters.kubernetes.objects import DASK_CLUSTERS
 from tests.integration.clusters.conftest import until
 from tests.integration.kubernetes_cluster.conftest import ROOT, nothing_left
@@ -91,6 +92,44 @@ def test_one_that_has_died_is_taken_away(api: KubernetesApi, home: Path) -> None
     assert api.objects(DASK_CLUSTERS)
     assert "Its pods are deleted" in command("stop", "fit")
     nothing_left(api)
+
+
+PROGRAM = """
+from anabranch import flow, task
+
+@task
+def plus_one(x):
+    return x + 1
+
+@flow
+def total(n: int):
+    print("the sum is", sum(plus_one.map(range(n)).result()))
+"""
+
+
+@NIGHT
+def test_a_run_from_the_command_line_on_pods_of_its_own_and_on_those_of_others(
+    api: KubernetesApi, size: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "total.py"
+    program.write_text(PROGRAM)
+
+    def run(*words: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "anabranch", "run", str(program), "-p", "n=1000", *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "the sum is 500500" in run("--cluster", "kubernetes", "--image", "anabranch/tests:1", "--jobs", "1")
+    nothing_left(api)
+    with KubernetesCluster("fit", workers=1, **size) as cluster:
+        assert cluster.scheduler_address
+        assert "the sum is 500500" in run("--cluster", "kubernetes:fit")
+        assert cluster.alive
+    nothing_left(api)
+    assert "needs --image" in run("--cluster", "kubernetes", code=2)
+    assert "is there already" in run("--cluster", "fit", "--image", "i", code=2)
+    assert "got 'slurm:fit'" in run("--cluster", "slurm:fit", code=2)
 
 
 def test_a_dry_run_shows_the_manifest_and_starts_nothing(api: KubernetesApi, home: Path) -> None:

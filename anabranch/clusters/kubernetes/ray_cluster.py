@@ -1,0 +1,260 @@
+"""Ray in Kubernetes pods, over KubeRay: made, waited for, scaled by its own autoscaler, taken away.
+
+    RayOnKubernetes (driver in a pod) --API--> RayCluster --KubeRay--> head, autoscaler, workers in pods
+                                      <--Secret: the token; Service NAME-head-svc: the address
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import contextlib
+import json
+import logging
+import os
+import re
+import time
+import uuid
+import weakref
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Self
+
+from anabranch.clusters.kubernetes import pod_spec
+from anabranch.clusters.kubernetes import ray_manifests as manifests
+from anabranch.clusters.kubernetes.cluster import checked_name
+from anabranch.clusters.kubernetes.left_behind import is_left, myself
+from anabranch.clusters.kubernetes.owning import owners
+from anabranch.clusters.kubernetes.starting import HOPELESS, HOPELESS_SECONDS
+from anabranch.core.errors import AnabranchError, KubernetesError, RunnerError
+from anabranch.core.processes import host_name
+from anabranch.kubernetes import reasons
+from anabranch.kubernetes.api import KubernetesApi
+from anabranch.kubernetes.resources import EVENTS, PODS, SECRETS, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+log = logging.getLogger("anabranch.clusters")
+
+RAY_CLUSTERS = Resource("rayclusters", "ray.io", "v1", "RayCluster")
+NO_KUBERAY = (
+    "KubeRay is not installed in this Kubernetes cluster: it knows no RayCluster. `helm install kuberay-operator "
+    "--repo https://ray-project.github.io/kuberay-helm kuberay-operator` does it"
+)
+LOOK_SECONDS = 0.5
+
+
+class RayOnKubernetes:
+    """A Ray cluster in pods, for ``RayRunner(cluster=...)`` in a program that is on one of its nodes.
+
+    Ray takes drivers on its own nodes only: submit the flow as a Ray job, or run it in a pod that has joined (`ray
+    start --address=... --num-cpus=0`, with the variables of `variables`). Nothing is made before it is first used.
+    `close`, the end of a ``with`` block and the end of the program delete it; a pod's Job takes it along when that
+    goes; what a killed program on this machine has left, the next start deletes.
+
+    Args:
+        name: of the RayCluster; None: one of its own.
+        image: of all pods, with the Python, Ray and anabranch of the program.
+        minimum, maximum: pods of workers; Ray's own autoscaler decides between them.
+        cpus, memory, gpus: of each worker.
+        env, secrets, node_selector, tolerations, spot, worker_template: as of `KubernetesCluster`.
+        head_template: laid over the head's pod.
+        ray_version: of the image; None: that of this program.
+        namespace, context: as of `KubernetesCluster`.
+        idle: seconds of nothing to do after which the autoscaler lets a worker go.
+        start_timeout: seconds until the head has to be ready.
+
+    Raises:
+        ValueError: a number or text that cannot be.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        image: str,
+        minimum: int = 0,
+        maximum: int = 4,
+        cpus: float = 1,
+        memory: int | str = "2 GiB",
+        gpus: int = 0,
+        env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        node_selector: Mapping[str, str] | None = None,
+        tolerations: Sequence[Mapping[str, Any]] = (),
+        spot: bool = False,
+        worker_template: Mapping[str, Any] | None = None,
+        head_template: Mapping[str, Any] | None = None,
+        ray_version: str | None = None,
+        namespace: str | None = None,
+        context: str | None = None,
+        idle: int = 60,
+        start_timeout: float = 300.0,
+    ) -> None:
+        self._spec = pod_spec.checked(
+            image=image, cpus=cpus, memory=memory, gpus=gpus, env=env, secrets=secrets, spot=spot,
+            node_selector=dict(node_selector or {}), tolerations=[dict(one) for one in tolerations],
+            templates={"worker_template": worker_template, "scheduler_template": head_template},
+        )  # fmt: skip
+        if not 0 <= minimum <= maximum or maximum < 1:
+            raise ValueError(f"minimum counts from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
+        self.name = checked_name(name) if name else f"anabranch-{uuid.uuid4().hex[:8]}"
+        self._bounds = minimum, maximum
+        self._version = checked_version(ray_version or _own_version())
+        self._namespace, self._context = namespace or "", context or ""
+        self._idle, self._seconds = idle, start_timeout
+        self._uid = ""
+        self._token = ""
+        self._api: KubernetesApi | None = None
+
+    def __repr__(self) -> str:
+        return f"RayOnKubernetes({self.name!r}, cpus={self._spec.cpus:g}, workers={self._bounds[0]}..{self._bounds[1]})"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def render(self, namespace: str = "default") -> str:
+        """Return the manifest of the cluster, as JSON; starts nothing."""
+        return json.dumps(self._manifest(self._namespace or namespace, "", "", []), indent=2) + "\n"
+
+    def _manifest(self, namespace: str, holder: str, start: str, owned: list[dict[str, Any]]) -> dict[str, Any]:
+        minimum, maximum = self._bounds
+        return manifests.ray_cluster(
+            self.name, namespace, self._spec, minimum=minimum, maximum=maximum, version=self._version, idle=self._idle,
+            holder=holder, start=start, owners=owned,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Make it and wait for its head, unless it runs; raises RunnerError with the reason where it does not come."""
+        if self._api is not None:
+            return
+        api = self._api = KubernetesApi(context=self._context, namespace=self._namespace)
+        try:
+            self._clear_left_behind(api)
+            made = self._manifest(api.namespace, json.dumps(myself()), uuid.uuid4().hex[:8], owners(api, api.namespace))
+            self._uid = self._created(api, made)
+            atexit.register(_closed_at_exit, weakref.ref(self))
+            self._wait(api)
+            self._token = self._read_token(api)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def address(self) -> str:
+        """The head's address inside of Kubernetes; starts it first. The token is in the environment then."""
+        self.start()
+        os.environ.update(self.variables)
+        assert self._api is not None
+        return manifests.head_service(self.name, self._api.namespace)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What each process that joins or uses this Ray has to have in its environment."""
+        self.start()
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
+
+    def adapt(self, *, minimum: int = 0, maximum: int) -> None:
+        """Have between so many workers; the autoscaler alone chooses which go."""
+        if not 0 <= minimum <= maximum or maximum < 1:
+            raise ValueError(f"minimum counts from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
+        self._bounds = minimum, maximum
+        if self._api is not None:
+            body = {"spec": {"workerGroupSpecs": manifests.groups(self._spec, minimum, maximum)}}
+            self._api.patch(RAY_CLUSTERS, self.name, body)
+
+    def close(self) -> None:
+        """Delete what was made here. Idempotent; never raises."""
+        api, self._api = self._api, None
+        if api is None:
+            return
+        with api, contextlib.suppress(AnabranchError):
+            if self._uid:
+                api.delete(RAY_CLUSTERS, self.name, uid=self._uid)
+        self._uid = ""
+
+    # -- its start ---------------------------------------------------------------------------------
+
+    def _clear_left_behind(self, api: KubernetesApi) -> None:
+        try:
+            found = api.objects(RAY_CLUSTERS, labels="app.kubernetes.io/managed-by=anabranch")
+        except KubernetesError as error:
+            if error.code == 404:
+                raise RunnerError(NO_KUBERAY) from None
+            raise
+        for one in found:
+            meta = one["metadata"]
+            if is_left(meta, host_name()):
+                log.warning("the cluster %s was left behind by a program that has died: it is deleted", meta["name"])
+                api.delete(RAY_CLUSTERS, str(meta["name"]), uid=str(meta["uid"]))
+
+    def _created(self, api: KubernetesApi, made: dict[str, Any]) -> str:
+        try:
+            return str(api.create(RAY_CLUSTERS, made)["metadata"]["uid"])
+        except KubernetesError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            raise RunnerError(f"there is a RayCluster {self.name} already: take another name") from None
+
+    def _wait(self, api: KubernetesApi) -> None:
+        begun, since, before = time.monotonic(), time.monotonic(), reasons.Kind.STARTING
+        while True:
+            found = self._look(api)
+            if found is None:
+                return
+            now = time.monotonic()
+            since, before = (since, before) if found.kind is before else (now, found.kind)
+            if found.kind in HOPELESS and now - since >= HOPELESS_SECONDS:
+                raise RunnerError(f"the head of Ray's cluster {self.name} cannot start: {found.text}")
+            if now - begun > self._seconds:
+                raise RunnerError(
+                    f"the head of Ray's cluster {self.name} is not ready after {self._seconds:g} s: {found.text}"
+                )
+            time.sleep(LOOK_SECONDS)
+
+    def _look(self, api: KubernetesApi) -> reasons.Reason | None:
+        """Return why the head is not ready; None when it is."""
+        labels = f"{manifests.CLUSTER_OF}={self.name},{manifests.TYPE_OF}=head"
+        heads = api.objects(PODS, labels=labels)
+        if not heads:
+            text = "KubeRay has made no pod for it: see whether its operator runs"
+            return reasons.Reason(reasons.Kind.STARTING, text)
+        newest = max(heads, key=reasons.created)
+        if reasons.condition(newest, "Ready").get("status") == "True":
+            return None
+        events = api.objects(EVENTS, fields=f"involvedObject.uid={newest['metadata']['uid']}")
+        return reasons.of_pod(newest, events, time.time())
+
+    def _read_token(self, api: KubernetesApi) -> str:
+        try:
+            found = api.get(SECRETS, self.name)
+            return base64.b64decode(found["data"][manifests.TOKEN_KEY]).decode()
+        except (KubernetesError, KeyError) as error:
+            raise RunnerError(
+                f"the token of Ray's cluster {self.name} cannot be read ({error}): an older KubeRay makes none, and "
+                "a role needs `get secrets`"
+            ) from error
+
+
+def checked_version(text: str) -> str:
+    """Return a version of Ray that has tokens; raises ValueError for older ones."""
+    found = re.match(r"(\d+)\.(\d+)", text)
+    if found is None or (int(found[1]), int(found[2])) < manifests.LEAST_RAY:
+        raise ValueError(f"ray_version is {'.'.join(map(str, manifests.LEAST_RAY))} at least, got {text!r}")
+    return text
+
+
+def _own_version() -> str:
+    try:
+        return version("ray")
+    except PackageNotFoundError:
+        raise ValueError("ray_version names the Ray of the image: there is none here to take it from") from None
+
+
+def _closed_at_exit(made: weakref.ref[RayOnKubernetes]) -> None:
+    if (cluster := made()) is not None:
+        cluster.close()

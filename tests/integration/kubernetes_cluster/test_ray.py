@@ -1,0 +1,117 @@
+"""Ray clusters at a real API: made, waited for, deleted. The tests do the part of KubeRay's operator."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch.clusters.kubernetes.ray_cluster import RAY_CLUSTERS, RayOnKubernetes
+from anabranch.core.errors import KubernetesError, RunnerError
+from anabranch.kubernetes.api import KubernetesApi
+from anabranch.kubernetes.resources import PODS, SECRETS, Resource
+from tests.integration.clusters.conftest import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(200)]
+
+DEFINITIONS = Resource(
+    "customresourcedefinitions", "apiextensions.k8s.io", "v1", "CustomResourceDefinition", namespaced=False
+)
+OPTIONS: dict[str, Any] = {"image": "i", "ray_version": "2.60.0", "memory": "500 MiB"}
+
+
+@pytest.fixture
+def rays(kubernetes: str) -> Iterator[KubernetesApi]:
+    """An API that knows RayClusters, of any form."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    names = {"plural": "rayclusters", "singular": "raycluster", "kind": "RayCluster", "listKind": "RayClusterList"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    body = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "rayclusters.ray.io"},
+            "spec": {"group": "ray.io", "scope": "Namespaced", "names": names, "versions": [version]}}  # fmt: skip
+    with KubernetesApi() as api:
+        api.create(DEFINITIONS, body)
+        try:
+            until(lambda: _known(api), "RayClusters are known")
+            yield api
+        finally:
+            api.delete(DEFINITIONS, "rayclusters.ray.io")
+            until(lambda: not _known(api), "they are forgotten")
+
+
+def _known(api: KubernetesApi) -> bool:
+    try:
+        api.objects(RAY_CLUSTERS)
+    except KubernetesError as error:
+        if error.code != 404:
+            raise
+        return False
+    return True
+
+
+class Operator:
+    """Does KubeRay's part for the next cluster: its token, and its head's pod, which is a program that sleeps."""
+
+    def __init__(self, api: KubernetesApi, command: list[str]) -> None:
+        self._api = api
+        self._command = command
+        self._work = threading.Thread(target=self._run)
+
+    def __enter__(self) -> None:
+        self._work.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._work.join()
+
+    def _run(self) -> None:
+        [cluster] = until(lambda: self._api.objects(RAY_CLUSTERS), "a cluster is wished")
+        meta = cluster["metadata"]
+        owner = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": meta["name"], "uid": meta["uid"]}
+        token = {"auth_token": base64.b64encode(b"a-token").decode()}
+        own = {"ownerReferences": [owner]}
+        self._api.create(
+            SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": meta["name"], **own}, "data": token}
+        )
+        template = cluster["spec"]["headGroupSpec"]["template"]
+        template["spec"]["containers"][0]["command"] = self._command
+        labels = {"ray.io/cluster": meta["name"], "ray.io/node-type": "head"}
+        metadata = {**template["metadata"], "name": f"{meta['name']}-head-x", "labels": labels, **own}
+        self._api.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+
+
+def test_it_is_ready_with_its_head_and_goes_with_its_program(
+    rays: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "before")
+    with Operator(rays, ["sleep", "600"]), RayOnKubernetes("fit", maximum=3, **OPTIONS) as cluster:
+        assert cluster.address == f"fit-head-svc.{rays.namespace}.svc:6379"
+        assert (os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]) == ("token", "a-token")
+        cluster.adapt(minimum=1, maximum=7)
+        [group] = rays.get(RAY_CLUSTERS, "fit")["spec"]["workerGroupSpecs"]
+        assert (group["minReplicas"], group["maxReplicas"]) == (1, 7)
+        with pytest.raises(RunnerError, match="there is a RayCluster fit already"):
+            RayOnKubernetes("fit", **OPTIONS).start()
+        assert rays.get(RAY_CLUSTERS, "fit")
+    until(lambda: not rays.objects(RAY_CLUSTERS) and not rays.objects(PODS), "nothing is left")
+
+
+@pytest.mark.nightly("by day one comes up and goes")
+def test_what_keeps_the_head_from_being_ready_is_told(rays: KubernetesApi) -> None:
+    with pytest.raises(RunnerError, match="not ready after 2 s: KubeRay has made no pod for it"):
+        RayOnKubernetes(start_timeout=2.0, **OPTIONS).start()
+    until(lambda: not rays.objects(RAY_CLUSTERS), "it is deleted")
+    with Operator(rays, ["no-such-command"]), pytest.raises(RunnerError, match=r"head of Ray's cluster .* cannot"):
+        RayOnKubernetes(**OPTIONS).start()
+    until(lambda: not rays.objects(RAY_CLUSTERS) and not rays.objects(PODS), "nothing is left")
+
+
+def test_a_kubernetes_without_kuberay_is_told(kubernetes: str) -> None:
+    with pytest.raises(RunnerError, match="KubeRay is not installed in this Kubernetes cluster"):
+        RayOnKubernetes(**OPTIONS).start()

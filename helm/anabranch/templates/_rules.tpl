@@ -20,7 +20,7 @@
 {{- if .rayOnKubernetes }}
 - apiGroups: [ray.io]
   resources: [rayclusters]
-  verbs: [create, get, list, watch, patch, delete]
+  verbs: [create, get, list, patch, delete]
 # The token of a cluster that it has made lies in a Secret, whose name is not known before.
 - apiGroups: [""]
   resources: [secrets]

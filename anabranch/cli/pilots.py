@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from anabranch import session as sessions
+from anabranch.batch.slurm import Slurm
 from anabranch.cli.going_on import SUSPENDED
 from anabranch.core.errors import AnabranchError, LaunchError
 from anabranch.core.launching import Phase
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 FOLDER = "pilots"  # in the folder of the first job
 SUFFIX = "-pilots"  # of the name of their jobs
 MEETING = "driver.json"
+ASKED = "asked"  # touched when the queue is asked for the first job
+ASK_SECONDS = 60.0
 THERE = "there"  # how many there are, while the driver lives
 QUEUE_SECONDS = 5.0  # for a question to the queue that is under way when the driver ends
 ENDING_SECONDS = 40.0  # for the process of a pilot to end, once it has nothing to do any more
@@ -246,6 +249,26 @@ def there(place: Path) -> There | None:
 # -- in a pilot ----------------------------------------------------------------------------------------
 
 
+def end_with_the_first(place: Path) -> None:
+    """Say that the run is over where its first job has ended without a word, as one that was killed does.
+
+    One pilot asks the queue, for all of them; the file that it touches keeps the others from it for a while.
+    """
+    from anabranch.clusters.rendezvous import Rendezvous
+
+    mark = place / FOLDER / ASKED
+    try:
+        if mark.exists() and time.time() - mark.stat().st_mtime < ASK_SECONDS:
+            return
+        mark.touch(0o600)
+        first = script.started(place)
+        seen = Slurm().look([first]).get(first) if first is not None else None
+        if seen is not None and seen.phase in (Phase.ENDED, Phase.GONE):
+            Rendezvous((), "", "").write(meeting(place))
+    except (AnabranchError, OSError) as error:
+        click.echo(f"anabranch: {error}", err=True)
+
+
 def join(allocation: Allocation, place: Path) -> int:
     """Work for the run of a first job until that is over, or this job nearly is; returns an exit code."""
     from anabranch.clusters import joining
@@ -257,7 +280,7 @@ def join(allocation: Allocation, place: Path) -> int:
     orders = Orders(str(meeting(place)), start, node.cpus, node.memory, node.gpus)
     job = f"{os.environ.get('SLURM_ARRAY_JOB_ID') or allocation.job}_{number}"  # as `squeue` has it
     guest = Guest(f"pilot-{number}.{start}", number, job, allocation.end or 0.0)
-    departure = joining.run(orders, guest)
+    departure = joining.run(orders, guest, doubt=lambda: end_with_the_first(place))
     if departure.end is End.AGAIN:  # Dask is begun anew with a process of its own; the job stays the same
         os.execv(sys.executable, sys.orig_argv)
     late = threading.Timer(ENDING_SECONDS, os._exit, (1,))

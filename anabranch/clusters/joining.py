@@ -31,11 +31,14 @@ from anabranch.core.machine import granted_cpus, usable_memory
 from anabranch.core.processes import host_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anabranch.clusters.node import Orders
     from anabranch.clusters.shares import Set
 
 PATIENCE = 300.0  # seconds without a driver: one that is requeued comes back after two minutes or so
 GRACE = 20.0  # seconds for a set to leave while its job is being ended: Slurm kills after 30
+DOUBT_SECONDS = 20.0  # without a driver, after which it is asked whether one is to come; and between two such questions
 LOOK_SECONDS, LATEST_LOOK = 0.3, 2.0  # between looks for the driver
 
 
@@ -72,14 +75,21 @@ class Guest(NamedTuple):
     until: float = 0.0
 
 
-def run(orders: Orders, guest: Guest, patience: float = PATIENCE) -> Departure:
-    """Work for the run of the driver that writes the file of `orders`, until one of the ends above."""
+def run(
+    orders: Orders, guest: Guest, patience: float = PATIENCE, doubt: Callable[[], object] = lambda: None
+) -> Departure:
+    """Work for the run of the driver that writes the file of `orders`, until one of the ends above.
+
+    Args:
+        doubt: called, in another thread, when there was no driver for a while. It may write the file of a run that is
+            over.
+    """
     place = place_of(orders, os.environ, host_name(), granted_cpus(), usable_memory())._replace(name=guest.name)
     with scratch(orders.job) as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         try:
             left = guest.until - time.time() - GRACE if guest.until else patience
-            return asyncio.run(_Joining(place, guest, Path(orders.file), folder).run(min(patience, left)))
+            return asyncio.run(_Joining(place, guest, Path(orders.file), folder).run(min(patience, left), doubt))
         finally:
             tempfile.tempdir = None
 
@@ -94,13 +104,14 @@ class _Joining:
         self._folder = folder
         self._asked = asyncio.Event()  # to leave
 
-    async def run(self, patience: float) -> Departure:
+    async def run(self, patience: float, doubt: Callable[[], object]) -> Departure:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._asked.set)
         for number in (signal.SIGUSR1, signal.SIGUSR2):  # the end is near: the driver knows when, and lets the set go
             loop.add_signal_handler(number, lambda: None if self._guest.until else self._asked.set())
         end, wait, why = loop.time() + patience, LOOK_SECONDS, f"there is no {self._file}"
+        doubts = loop.time() + DOUBT_SECONDS
         while not self._asked.is_set():
             found = Rendezvous.read(self._file)
             if found is not None and not found.engine:
@@ -114,6 +125,9 @@ class _Joining:
                     return await self._worked(line, found)
             if loop.time() >= end:
                 return Departure(End.ALONE, f"no driver was there within {patience:.0f} s: {why}")
+            if loop.time() >= doubts:
+                await asyncio.to_thread(doubt)
+                doubts = loop.time() + DOUBT_SECONDS
             _look_again(self._file.parent)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), wait)

@@ -220,6 +220,16 @@ def test_a_cancel_of_the_run_is_one_of_all_jobs(place: Place) -> None:
     assert "Cancelled" in told("runs")
 
 
+@pytest.mark.nightly("three jobs, one of which is killed")
+def test_pilots_end_with_a_driver_that_was_killed(place: Place) -> None:
+    """One of them asks for the first job, and the others believe it."""
+    job = place.submit()
+    until(place.on(0, 1, 2), lambda: place.log(job))
+    slurm_says("scancel", "--batch", "--signal=KILL", one(job))
+    until(lambda: not live(job) and not live(f"{job}-pilots"), lambda: states(f"{job}-pilots"))
+    assert "Crashed" in told("runs")
+
+
 def test_a_cancel_of_a_run_that_waits_is_one_of_all_jobs(place: Place) -> None:
     job = place.submit("--option=--hold")
     assert "pilots      3 asked for" in told("run", "show", "shared")

@@ -41,6 +41,11 @@ def test_on_one_node_nothing_listens_on_a_network() -> None:
     assert plan_of(Allocation("slurm", "7", 0, TWO[:1], "a"), "dask", "/f", "", 60.0, 5).local
 
 
+def test_where_other_jobs_may_join_it_does() -> None:
+    plan = plan_of(Allocation("slurm", "7", 0, TWO[:1], "a"), "dask", "/f", "", 60.0, 5, pilots=3)
+    assert (plan.local, plan.pilots, plan.sets) == (False, 3, 1)
+
+
 def test_beside_the_nodes_all_workers_are_elsewhere() -> None:
     """A shell of `salloc` on a login node."""
     plan = plan_of(Allocation("slurm", "7", 0, TWO[:1], ""), "ray", "/f", "", 60.0, 5)

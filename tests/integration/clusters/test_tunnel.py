@@ -17,7 +17,7 @@ import pytest
 
 from anabranch.clusters import named, named_file
 from tests.beds import free_ports
-from tests.integration.clusters.conftest import until
+from tests.integration.clusters.conftest import WAIT, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,25 @@ if __name__ == "__main__":
     found = study()
     peers = {tuple(c.raddr) for c in psutil.Process().net_connections("tcp") if c.status == "ESTABLISHED"}
     print(json.dumps([found, sorted(peers)]))
+"""
+
+
+HELD = """
+import pathlib, sys, time
+from anabranch import DaskRunner, flow, task
+
+@task
+def hold(path):
+    pathlib.Path(path).touch()
+    while pathlib.Path(path).exists():
+        time.sleep(0.1)
+
+@flow(runner=DaskRunner(cluster="far"))
+def study():
+    hold.submit(sys.argv[1]).result()
+
+if __name__ == "__main__":
+    study()
 """
 
 
@@ -173,8 +192,21 @@ def test_a_cluster_is_stopped_through_the_tunnel(campus: Campus, tunnel: subproc
 
 
 @pytest.mark.nightly("a cluster more; by day Ctrl-C ends a tunnel")
-def test_a_tunnel_that_breaks_is_told(campus: Campus, tunnel: subprocess.Popen[str]) -> None:
-    os.kill(json.loads((campus.here / "clusters" / "far.json").read_text())["pid"], signal.SIGKILL)
+def test_a_tunnel_that_breaks_is_told_and_ends_the_flow(
+    campus: Campus, tunnel: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(HELD)
+    command = [sys.executable, str(program), str(tmp_path / "begun")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=campus.env(campus.here)) as driver:
+        try:
+            until((tmp_path / "begun").exists, "the task's begin")
+            os.kill(json.loads((campus.here / "clusters" / "far.json").read_text())["pid"], signal.SIGKILL)
+            _, said = driver.communicate(timeout=WAIT)
+        finally:
+            driver.kill()
+    assert driver.returncode == 1
+    assert "scheduler" in said
     assert tunnel.wait() == 1
     assert left(campus) == []
     assert "there is no cluster 'far'" in campus.run(campus.here, "status", "far", code=1)

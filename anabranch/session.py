@@ -166,7 +166,7 @@ class Session:
         logs.deliver_to(self.emit_logs)
         self.records = records if records is not None else open_records(self.settings)
         self.near_end = ""
-        self.on_near_end: Callable[[], object] = lambda: None
+        self.on_near_end: list[Callable[[], object]] = []
         self.ended_by_person: Callable[[], bool] | None = None
         self.pump = self._make_pump()
         holder = Holder(self.ids.new(), host_name(), self.process.pid, self.process.started)
@@ -275,7 +275,8 @@ class Session:
 
     def _near_end(self, why: str) -> None:
         self.near_end = why
-        self.on_near_end()
+        for call in tuple(self.on_near_end):
+            call()
 
     @property
     def end_of_work(self) -> float:

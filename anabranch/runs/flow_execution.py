@@ -16,7 +16,7 @@ from anabranch.core.states import Completed, State
 from anabranch.engine import drive
 from anabranch.engine.flow_run import FlowAttempt, FlowResult, flow_run
 from anabranch.engine.steps import Call
-from anabranch.runs import flow_queue, resumed, shutdown, signals
+from anabranch.runs import flow_queue, off_main, resumed, shutdown, signals
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -168,7 +168,7 @@ class FlowExecution:
         task_token = context.current_task.set(None)
         tags_token = context.current_tags.set(self.run.tags)
         try:
-            with signals.heard(self.run), prints.prints(self.run.scope.log_prints):
+            with signals.heard(self.run), off_main.told_of_the_end(self.run), prints.prints(self.run.scope.log_prints):
                 yield
         finally:
             context.current_tags.reset(tags_token)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 from anabranch import logs
@@ -15,7 +16,7 @@ from anabranch.runs import signals
 from anabranch.runs.signals import CTRL_C, Ending, Interruptible, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from anabranch.core.runs import FlowRunRow
     from anabranch.core.states import State
@@ -57,7 +58,7 @@ def wind_up(run: Run, error: BaseException) -> None:
         abort(run, "request")
         return
     ending.begin(run.session.settings)
-    _wait_for_running(run, ending)
+    wait_for_running(run, ending, [*signals.listeners()] or [run])
     run.scope.endings.cancel_all(by=ending.kind.by)
     run.scope.endings.leave_streams()
     run.scope.endings.wait_all(max(LAST_SECONDS, ending.left()))
@@ -65,10 +66,9 @@ def wind_up(run: Run, error: BaseException) -> None:
         child.over.wait(LAST_SECONDS)
 
 
-def _wait_for_running(run: Run, ending: Ending) -> None:
-    """Halt the whole program's tree of flow runs, also those that begin meanwhile."""
+def wait_for_running(run: Run, ending: Ending, roots: Sequence[Child]) -> None:
+    """Halt the trees of flow runs, also those that begin meanwhile, until no item runs or the grace is over; blocks."""
     pump = run.session.pump
-    roots: list[Child] = [*signals.listeners()] or [run]
     halted: set[str] = set()
     ended = Waiter()
     while (left := ending.left()) > 0:
@@ -100,14 +100,18 @@ def state_of(run: Run, error: BaseException) -> State:
     if ending is not None:
         ending.understood.wait(signals.ANSWER_SECONDS)
         run.ended_by = ending.kind
-        return ending.kind.state(ending.kind.message, error)
+    if run.ended_by is not None:
+        return run.ended_by.state(run.ended_by.message, error)
     return Cancelled(str(error) or (CTRL_C.message if isinstance(error, KeyboardInterrupt) else "Cancelled."), error)
 
 
 def leaving(run: Run, error: BaseException | None) -> BaseException | None:
-    """Return the exception for the caller of a run; out of an outermost run after a signal, the program's own end."""
+    """Return the exception for the caller of a run; out of an outermost run after a signal, the program's own end.
+
+    A run outside the main thread is not all that its program does: its caller gets the error.
+    """
     kind: Kind | None = run.ended_by
-    if kind is None or run.parent is not None:
+    if kind is None or run.parent is not None or threading.current_thread() is not threading.main_thread():
         return error
     if kind is CTRL_C:
         return error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()

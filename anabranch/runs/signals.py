@@ -134,7 +134,8 @@ class _Watch:
         if not self.before:
             self._install()
         self.runs.append((run, _canceller() if run.isasync else None))
-        run.session.on_near_end = self.near_end
+        if self.near_end not in run.session.on_near_end:
+            run.session.on_near_end.append(self.near_end)
         if run.session.near_end:  # no run was there to hear of it when it came
             _thread.start_new_thread(self._near_end_soon, ())
 

@@ -167,3 +167,47 @@ def test_a_handler_of_somebody_elses_does_not_hide_the_end(tmp_path: Path) -> No
         left = told.end()
         assert left.code == 75, left.errors
         assert [run.state_name for run in told.runs()] == ["Suspended"]
+
+
+IN_A_THREAD = """
+told = []
+
+def begin():
+    try:
+        told.append(main(return_state=True).name)
+        told.append(main())
+    except BaseException as error:
+        told.append(f"{type(error).__name__}: {error}")
+
+if __name__ == "__main__":
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+    print(told)
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [ENDLESS.replace(RUNNERS["thread"], RUNNERS["process"]), MAP.format(runner=RUNNERS["process"])],
+    ids=["interrupted", "drained"],
+)
+def test_a_flow_outside_the_main_thread_is_drained_too(tmp_path: Path, body: str) -> None:
+    """No signal reaches it. The program goes on: what it calls next is suspended at once."""
+    with program(tmp_path, HEAD + body + IN_A_THREAD, walltime_end=time.time() + 4) as told:
+        left = told.end()
+        assert left.code == 0, left.errors
+        assert left.output.startswith("['Suspended', "), left.output
+        assert "CancelledRun: " in left.output
+        first, second = told.runs()
+        assert [run.state_name for run in (first, second)] == ["Suspended"] * 2
+        assert f"go on with: anabranch resume {first.name}\n" in left.errors
+        if "endless.map" in body:
+            assert told.items(first)[1] == "Cancelled"
+        else:  # what has ended is not done again
+            told.environ.pop("ANABRANCH_WALLTIME_END")
+            told.again(*CLI, "resume", first.name)
+            again = told.end()
+            assert again.code == 0, again.errors
+            assert lines(tmp_path / "ended") == Counter(map(str, range(20)))
+            assert (tmp_path / "result").read_text() == str(sum(3 * x + 1 for x in range(20)))

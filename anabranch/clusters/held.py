@@ -44,16 +44,16 @@ class HeldCluster:
         grace_seconds: for the holder to end what it has begun, when it is given up.
     """
 
-    kind = ""
-    pages = ""
-    elastic = True
-    holder = "anabranch.clusters.holder"
-    start_seconds = START_SECONDS
-    grace_seconds = 0.0
+    kind: str = ""
+    pages: str = ""
+    elastic: bool = True
+    holder: str = "anabranch.clusters.holder"
+    start_seconds: float = START_SECONDS
+    grace_seconds: float = 0.0
 
     def __init__(self, name: str, minimum: int, maximum: int) -> None:
         _check_bounds(minimum, maximum)
-        self.name = name
+        self.name: str = name
         self._minimum, self._maximum = minimum, maximum
         self._held: Held | None = None
         self._starting = threading.Lock()

@@ -24,12 +24,12 @@ class AttachedCluster:
         RunnerError: there is none of this name, its scheduler is not ready, or it is not reached from here.
     """
 
-    pages = ""
-    elastic = True  # where its scheduler has no door for the demand, the runner's word is left unheard
-    security = None  # the operator's schedulers speak tcp:// only
+    pages: str = ""
+    elastic: bool = True  # where its scheduler has no door for the demand, the runner's word is left unheard
+    security: None = None  # the operator's schedulers speak tcp:// only
 
     def __init__(self, name: str, *, namespace: str = "", context: str = "") -> None:
-        self.name = name
+        self.name: str = name
         self._api = KubernetesApi(context=context, namespace=namespace)
         try:
             self._objects = DaskObjects(self._api, name, self._api.namespace)
@@ -37,7 +37,7 @@ class AttachedCluster:
             self._pods = Reflector(self._api, PODS, self._objects.namespace, labels=self._objects.labels)
             if not self._pods.wait(ready_scheduler, READY_SECONDS):
                 raise RunnerError(f"the scheduler of the cluster {name} is not ready after {READY_SECONDS:g} s")
-            self.scheduler_address = Reach(self._api, self._objects, self._pods, "").address()
+            self.scheduler_address: str = Reach(self._api, self._objects, self._pods, "").address()
         except BaseException:
             self._api.close()
             raise

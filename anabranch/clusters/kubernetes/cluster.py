@@ -66,7 +66,7 @@ class KubernetesCluster(HeldCluster):
 
     kind = "kubernetes"
     holder = "anabranch.clusters.kubernetes.holder"
-    grace_seconds = 30.0
+    grace_seconds: float = 30.0
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class KubernetesCluster(HeldCluster):
             )
         given = checked_name(name) if name else f"anabranch-{uuid.uuid4().hex[:8]}"
         super().__init__(given, minimum if workers is None else workers, maximum if workers is None else workers)
-        self.start_seconds = start_timeout + 60.0
+        self.start_seconds: float = start_timeout + 60.0
         self._namespace, self._context, self._address = namespace or "", context or "", address or ""
         self._idle, self._idle_timeout, self._patience = idle, int(idle_timeout), patience
         self._start_timeout = start_timeout

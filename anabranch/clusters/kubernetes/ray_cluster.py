@@ -98,7 +98,7 @@ class RayOnKubernetes:
         )  # fmt: skip
         if not 0 <= minimum <= maximum or maximum < 1:
             raise ValueError(f"minimum counts from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
-        self.name = checked_name(name) if name else f"anabranch-{uuid.uuid4().hex[:8]}"
+        self.name: str = checked_name(name) if name else f"anabranch-{uuid.uuid4().hex[:8]}"
         self._bounds = minimum, maximum
         self._version = checked_version(ray_version or _own_version())
         self._namespace, self._context = namespace or "", context or ""

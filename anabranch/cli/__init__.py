@@ -51,7 +51,7 @@ class Nouns(click.Group):
 
 @click.group(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Plain Python functions as flows and tasks, on threads, processes or Dask."""
+    """Plain Python functions as flows and tasks, on threads, processes, Dask or Ray."""
 
 
 def main(args: list[str] | None = None) -> Any:

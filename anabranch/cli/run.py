@@ -50,7 +50,7 @@ def command() -> None:
 @command.command(EXECUTE, short_help="Run a flow; exit code 1 when it failed, 130, 143 or 75 when told to end.")
 @click.argument("target", metavar=EXECUTE)
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
-@click.option("--runner", help="Run on this runner instead of the flow's own: thread, process, inline, dask.")
+@click.option("--runner", help="Run on this runner instead of the flow's own: thread, process, inline, dask, ray.")
 @click.option("--cluster", metavar="NAME", help="Run there: a name, kubernetes, kubernetes:NAME of a DaskCluster.")
 @click.option("--image", default="", help="Of pods that are made for this run (--cluster kubernetes).")
 @click.option("--jobs", default="0..4", show_default=True, metavar="N|MIN..MAX", help="How many of these pods.")

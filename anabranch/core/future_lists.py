@@ -10,11 +10,11 @@ from anabranch.core.failures import exception_of
 from anabranch.core.futures import Future
 from anabranch.core.map_states import States
 from anabranch.core.states import SUCCESSFUL, Counts, State
-from anabranch.core.streams import stream, take
+from anabranch.core.streams import Results, take
 from anabranch.core.type_variables import R_co
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from anabranch.core.maps import MapRun
 
@@ -180,21 +180,26 @@ class FutureList(Generic[R_co]):
             found += take(map, len(found), len(map.codes), raise_on_failure)
         return found
 
+    def __await__(self) -> Generator[Any, None, list[R_co]]:
+        if not self.done():
+            yield from self._map.scope.pause(self._map, None).__await__()
+        return self.result()
+
     def _raise_input_error(self) -> None:
         if self._map.error is not None:
             raise self._map.error
 
     @overload
-    def results(self, raise_on_failure: Literal[True] = True) -> Iterator[R_co]: ...
+    def results(self, raise_on_failure: Literal[True] = True) -> Results[R_co]: ...
     @overload
-    def results(self, raise_on_failure: bool) -> Iterator[R_co | BaseException]: ...
-    def results(self, raise_on_failure: bool = True) -> Iterator[Any]:
+    def results(self, raise_on_failure: bool) -> Results[R_co | BaseException]: ...
+    def results(self, raise_on_failure: bool = True) -> Results[Any]:
         """Yield values in order as they come, releasing each once it was taken.
 
         While the iterator is open it holds the map back: at most a window of values is ahead of
-        the reader. Leaving it early cancels what was not yet pulled from an unsized input.
+        the reader. Leaving it early cancels what was not yet pulled from an unsized input. For `async for` too.
         """
-        return stream(self._map, raise_on_failure, self)
+        return Results(self._map, raise_on_failure, self)
 
     def reduce(self: FutureList[_T], fn: Callable[[_T, _T], _T], *, fan_in: int = 64) -> Future[_T]:
         """Combine all values pairwise on the workers, as a tree; returns a future of the one value.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
 
 from anabranch.core.states import (
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anabranch.core.item_columns import ItemColumns
+
+FIRST_FAILURES = 5  # items with a line of their own in a notebook
+MESSAGE_WIDTH = 100
 
 
 class Keeper(Protocol):
@@ -137,3 +142,17 @@ class States(StateSequence[R_co]):
         first = next((index for index, code in zip(self._items, codes, strict=True) if code > CACHED), None)
         text = f"<States of {len(self):,}: {', '.join(told)}" if told else "<States of 0"
         return f"{text}; the first that did not complete is {first}>" if first is not None else f"{text}>"
+
+    def _repr_html_(self) -> str:
+        codes = self._codes()
+        counts = Counts(codes).as_dict()
+        rows = "".join(f"<tr><td>{escape(name)}</td><td>{n:,}</td></tr>" for name, n in counts.items() if n)
+        bad = (index for index, code in zip(self._items, codes, strict=True) if code > CACHED)
+        first = "".join(f"<li>{escape(self._shown(index))}</li>" for index in islice(bad, FIRST_FAILURES))
+        failed = f"<p>The first that did not complete:</p><ul>{first}</ul>" if first else ""
+        return f"<table><caption>states of {len(self):,} items</caption>{rows}</table>{failed}"
+
+    def _shown(self, index: int) -> str:
+        state = self._moment.state(index)
+        text = state.message.partition("\n")[0]
+        return f"item {index}: {state.name}" + (f": {text[:MESSAGE_WIDTH]}" if text else "")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import repeat, starmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from anabranch.core.failures import exception_of
 from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, SUCCESSFUL
+from anabranch.core.type_variables import R_co
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from anabranch.core.maps import MapRun
 
@@ -17,14 +18,75 @@ BATCH = 4096
 _TERMINAL = bytes(code >= FIRST_TERMINAL for code in range(256))
 
 
-def stream(map: MapRun, raise_on_failure: bool, holder: object) -> Iterator[Any]:
+class _Place:
+    """The state of a stream that its generator and its reader share.
+
+    Attributes:
+        batch: values to be given, the last one first.
+        end: the item behind the batch.
+        opened: the map knows of the stream.
+        announced: the generator gives None once it is open, before the first value.
+    """
+
+    __slots__ = ("announced", "batch", "end", "opened")
+
+    def __init__(self) -> None:
+        self.batch: list[Any] = []
+        self.end = 0
+        self.opened = self.announced = False
+
+
+class Results(Generic[R_co]):
+    """The values of a map in the order of its items: for `for` and for `async for`.
+
+    An `async for` does not hold up the event loop while it waits for an item.
+    """
+
+    __slots__ = ("_map", "_place", "_values")
+
+    def __init__(self, map: MapRun, raise_on_failure: bool, holder: object) -> None:
+        self._map = map
+        self._place = _Place()
+        self._values = _stream(map, raise_on_failure, holder, self._place)
+
+    def __iter__(self) -> Iterator[R_co]:
+        return self._values  # the generator itself: no call of ours between an item and its reader
+
+    def __next__(self) -> R_co:
+        return next(self._values)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Stop reading, as leaving the loop does."""
+        self._values.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> R_co:
+        map, place = self._map, self._place
+        if not place.opened:
+            place.announced = True
+            next(self._values)
+        index = place.end - len(place.batch)
+        if not map.is_terminal(index) and not (map.closed and index >= len(map.codes)):
+            await map.scope.pause(map, index)
+        try:
+            return next(self._values)  # type: ignore[no-any-return]
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+
+def _stream(map: MapRun, raise_on_failure: bool, holder: object, place: _Place) -> Generator[Any, None, None]:
     """Yield values one after another; the open generator keeps `holder` alive, and with it the unread values."""
     scope = map.scope
     scope.stream(map, "stream_opened")
-    batch: list[Any] = []  # what is to be given, the last one first
+    place.opened = True
+    batch = place.batch
     end = told = 0  # behind the batch; as far as the engine knows what was given
     finished = False
     try:
+        if place.announced:
+            yield None
         while True:
             index = end
             if not map.is_terminal(index):
@@ -33,8 +95,8 @@ def stream(map: MapRun, raise_on_failure: bool, holder: object) -> Iterator[Any]
                 if index >= len(map.codes):
                     break
                 continue
-            batch = take(map, index, index + _ended(map, index), raise_on_failure)
-            end = index + len(batch)
+            place.batch = batch = take(map, index, index + _ended(map, index), raise_on_failure)
+            place.end = end = index + len(batch)
             scope.stream(map, "give_away", index, end)
             # Values are taken as the reader comes to them: unread ones hold the map back. Each message has its price.
             step = max(1, len(batch) // 8)

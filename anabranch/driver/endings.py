@@ -6,12 +6,13 @@ import functools
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from anabranch import logs
 from anabranch.core import context, states
 from anabranch.engine.giving_up import give_up
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.maps import MapRun
     from anabranch.driver.pump import Pump
@@ -119,6 +120,25 @@ class Endings:
                 if not self.wait(map, last, timeout):
                     return False
 
+    def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
+        """Cancel items, or all of a map, as the program's code asks: for a flow run that is no failure."""
+        chosen = range(len(map.codes)) if indices is None else indices
+        left = [i for i in chosen if not map.is_terminal(i)]
+        cancelling = self._pump.dispatcher.cancelling
+        if map.kind == "flow":
+            flows = [(i, self.submitted.get((map.id, i))) for i in chosen]
+            # First the flow runs: one that has decided how it ends is not cancelled, and so says its future.
+            given_up = [i for i, flow in flows if flow is not None and flow.cancel("request")]
+            self._pump.dispatch(cancelling.cancel_items, map, given_up)
+        elif indices is None:
+            self._pump.dispatch(cancelling.cancel_map, map)
+        else:
+            self._pump.dispatch(cancelling.cancel_items, map, indices)
+        self._pump.flush()
+        for index in left:
+            if map.code(index) == states.CANCELLED:
+                map.mark_handled(index)
+
     def cancel_all(self, *, expected: bool = False, by: str = "flow-end") -> None:
         """Cancel the unfinished runs; `expected`: the flow ends so on purpose, and none of them is a failure."""
         for child in tuple(self.children):
@@ -136,11 +156,13 @@ class Endings:
         if self._flow_run_id or context.task_around() is not None:  # flows and their tasks have their own way to end
             return
         wanted = list(what)
+        had_ended = sum(map.done for map, index in wanted if index is None)
         for map, index in wanted:
             flow = self.submitted.get((map.id, index)) if index is not None else None
             if flow is not None:
                 flow.cancel("ctrl-c")
         self._pump.dispatch(give_up, self._pump.dispatcher.board, wanted, self.unfinished(), "ctrl-c")
+        logs.warn(_told_stopped(wanted, had_ended))
 
     def wait_cancelled(self, timeout: float) -> None:
         """Wait for cancelled submitted flows, which may still run their functions, and record their ends."""
@@ -178,6 +200,15 @@ class Endings:
                     bad += 1
                     first = first or (map, index)
         return bad, total, first
+
+
+def _told_stopped(wanted: list[tuple[MapRun, int | None]], had_ended: int) -> str:
+    """Return the sentence on a stop during a wait."""
+    names = sorted({map.spec.name for map, _ in wanted})
+    of = ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    if any(index is None for _, index in wanted):
+        return f"Stopped: the rest of {of} is cancelled; {had_ended:,} items had ended and keep their values."
+    return f"Stopped: the awaited runs of {of} are cancelled."
 
 
 def _first_unfinished(map: MapRun) -> int | None:

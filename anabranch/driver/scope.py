@@ -292,9 +292,9 @@ class Scope:
         """Wait to be woken; a task that waits lends its slot out meanwhile."""
         return self.waiting.hold_on(waiter, timeout)
 
-    async def pause(self, map: MapRun, index: int) -> None:
+    async def pause(self, map: MapRun, index: int | None) -> None:
         """Wait without holding the event loop."""
-        await self.waiting.pause(map, index)
+        await self.waiting.pause(map, index, lambda: self.endings.interrupted(((map, index),)))
 
     def interrupted(self, what: Iterable[tuple[MapRun, int | None]]) -> None:
         """Ctrl-C came during a wait for these."""
@@ -307,17 +307,7 @@ class Scope:
         self.pump.dispatch(self.pump.dispatcher.readers.forget_waiter, map, index, call)
 
     def cancel(self, map: MapRun, indices: Sequence[int] | None) -> None:
-        if map.kind == "flow":
-            chosen = range(len(map.codes)) if indices is None else indices
-            flows = [(i, self.endings.submitted.get((map.id, i))) for i in chosen]
-            # First the flow runs: one that has decided how it ends is not cancelled, and so says its future.
-            given_up = [i for i, flow in flows if flow is not None and flow.cancel("request")]
-            self.pump.dispatch(self.pump.dispatcher.cancelling.cancel_items, map, given_up)
-        elif indices is None:
-            self.pump.dispatch(self.pump.dispatcher.cancelling.cancel_map, map)
-        else:
-            self.pump.dispatch(self.pump.dispatcher.cancelling.cancel_items, map, indices)
-        self.pump.flush()
+        self.endings.cancel(map, indices)
 
     def moment(self, map: MapRun) -> ItemColumns:
         return self.pump.inspect(map.moment)  # type: ignore[no-any-return]

@@ -10,9 +10,10 @@ from anabranch.core import context, strays
 from anabranch.core.errors import RunnerError
 from anabranch.core.waiter import Waiter
 from anabranch.core.waiting import wake_loop
+from anabranch.driver.loop_pulse import pulse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from anabranch.core.maps import MapRun
     from anabranch.driver.pump import Pump
@@ -52,8 +53,12 @@ class Waiting:
         with self._lent_slot():
             return waiter.wait(timeout)
 
-    async def pause(self, map: MapRun, index: int) -> None:
-        """Wait for an item without holding the event loop."""
+    async def pause(self, map: MapRun, index: int | None, stopped: Callable[[], None]) -> None:
+        """Wait for an item or a whole map without holding the event loop.
+
+        Args:
+            stopped: called when a stop (Ctrl-C, a notebook's stop button) cancels the coroutine.
+        """
         import asyncio
 
         if self.pump.elsewhere:
@@ -63,8 +68,13 @@ class Waiting:
         wake = functools.partial(wake_loop, loop, ended)
         self.pump.dispatch(self.pump.dispatcher.readers.wait_for, map, index, wake)
         try:
-            with self._lent_slot():
-                await ended
+            with self._lent_slot(), pulse(loop) as heart:
+                try:
+                    await ended
+                except asyncio.CancelledError:
+                    if heart is not None and heart.stopped:
+                        stopped()
+                    raise
         finally:
             self.pump.dispatch(self.pump.dispatcher.readers.forget_waiter, map, index, wake)
 

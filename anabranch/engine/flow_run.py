@@ -243,7 +243,7 @@ def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
         state = states.Completed("not all of its items were read", given)
     if state.is_completed():
         if runs.unhandled and (seen is not None or this.left):
-            this.world.warn(f"{runs.unhandled} of {runs.total} task runs failed and nobody looked at them")
+            this.world.warn(f"{runs.unhandled} of {runs.total} task runs failed: not raised, not handled")
         return FlowResult(state.with_data(given), given)
     error = state.exception()
     return FlowResult(state, given, error)

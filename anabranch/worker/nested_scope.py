@@ -166,7 +166,7 @@ class WorkerScope:
 
     def interrupted(self, what: object) -> None: ...  # the attempt of the task handles it
 
-    async def pause(self, map: MapRun, index: int) -> None:
+    async def pause(self, map: MapRun, index: int | None) -> None:
         import asyncio
 
         await asyncio.to_thread(self.wait, map, index, None)

@@ -12,6 +12,8 @@ from anabranch.core.errors import UnfinishedRun, UpstreamError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.acceptance.gates import Gate
+
 
 @task
 def good() -> int:
@@ -52,8 +54,8 @@ def test_data_beside_a_failure_that_nobody_saw_is_completed_with_a_warning(
 
     ended = main(return_state=True)
     assert (ended.name, ended.result()) == ("Completed", "data")
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "| WARNING |" in line]
-    assert [line.rsplit(" - ", 1)[1] for line in warnings] == ["3 of 6 task runs failed and nobody looked at them"]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "| WARNING | Flow run" in line]
+    assert [line.rsplit(" - ", 1)[1] for line in warnings] == ["3 of 6 task runs failed: not raised, not handled"]
 
 
 def test_strict_makes_it_a_failure(runner: str) -> None:
@@ -291,3 +293,33 @@ def test_a_returned_state_that_is_not_final_is_an_error(runner: str) -> None:
 
     with pytest.raises(UnfinishedRun, match="is not final"):
         main()
+
+
+# -- runs that the flow cancels itself --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_runs_that_the_flow_cancels_are_no_failures(
+    concurrent: str, whole: bool, gates: Callable[[str], Gate], caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = gates("shut")
+
+    @task
+    def held(x: int) -> int:
+        gate.pass_through()
+        return x
+
+    @flow
+    def main() -> Any:
+        futures = held.map(range(8), chunk=1)
+        if whole:
+            futures.cancel()
+        else:
+            futures[7].cancel()
+        gate.open()
+        futures.wait()
+        return 7 if whole else None
+
+    state = main(return_state=True)
+    assert state.is_completed()
+    assert "not handled" not in caplog.text

@@ -46,3 +46,61 @@ def test_a_hundred_thousand_items_of_which_one_in_twenty_fails_are_a_few_lines(k
         "5,000 of 100,000 failed, 5,000 were tried again: 5,000 x ValueError, e.g. odd 0 (first at item 0)"
     )
     assert after.lines == ["next"]
+
+
+# -- states ---------------------------------------------------------------------------------------------
+
+
+def test_states_as_the_last_line_are_counts_and_the_first_failures(kernel: Kernel) -> None:
+    kernel.run(ODD)
+    cell = kernel.run("odd.map(range(1000)).wait()")
+    (shown,) = cell.results
+    assert len(shown["text/plain"]) < 300
+    assert "950 Completed, 50 Failed" in shown["text/plain"]
+    assert len(shown["text/html"]) < 2000
+    assert "<td>Failed</td><td>50</td>" in shown["text/html"]
+    assert shown["text/html"].count("<li>item ") == 5
+    assert "odd 0" in shown["text/html"]
+
+
+# -- await ----------------------------------------------------------------------------------------------
+
+
+def test_a_future_list_can_be_awaited_and_read_in_an_async_for(kernel: Kernel) -> None:
+    kernel.run(ODD)
+    assert kernel.run("await odd.map(range(1, 5))").results[0]["text/plain"] == "[1, 2, 3, 4]"
+    cell = kernel.run("print([x async for x in odd.map(range(1, 20)).results()] == list(range(1, 20)))")
+    assert cell.stdout == "True\n"
+
+
+# -- the stop button ------------------------------------------------------------------------------------
+
+HELD = """
+import threading
+from anabranch import task
+
+gate = threading.Event()
+begun = []
+
+@task
+def held(x):
+    begun.append(x)
+    gate.wait(60)
+    return x
+"""
+
+
+@pytest.mark.parametrize("line", ["futures.result()", "await futures", "await futures[999]"])
+def test_a_stop_is_heard_at_once_and_cancels_what_the_cell_waits_for(kernel: Kernel, line: str) -> None:
+    kernel.run(HELD)
+    cell = kernel.begin(f"futures = held.map(range(1000), chunk=1)\nprint('waiting')\n{line}")
+    kernel.until(lambda: "waiting" in cell.stdout)
+    kernel.interrupt()
+    kernel.until(lambda: cell.done)  # the gate is shut: nothing but the stop ends it
+    assert cell.error in ("KeyboardInterrupt", "CancelledError")
+    assert [text for text in cell.lines if "Stopped: " in text and "'held'" in text]
+    kernel.run("seen = len(begun); gate.set()")
+    after = kernel.run("states = futures.wait(); print(len(begun) == seen, states.types())")
+    if line != "await futures[999]":
+        assert after.stdout.startswith("True"), after.stdout
+    assert kernel.run("held.submit(7).result()").results[0]["text/plain"] == "7"

@@ -18,6 +18,7 @@ DRIVERS = {
     "runs/cancellation.py": {"pause"},
     "runs/flow_begin.py": {"go_async"},
     "runs/flow_execution.py": {"go_async"},
+    "core/streams.py": {"__anext__"},
     "driver/scope.py": {"pause"},
     "driver/waiting.py": {"pause"},
     "launch/kubernetes_logs.py": {"_follow", "_read"},  # on the loop of a connection

@@ -149,7 +149,7 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
             raise ResumeError(f"no flow run {run!r} in the record; `anabranch runs` lists them")
         if row.flow != self.name:
             raise ResumeError(f"run {row.name!r} is one of flow {row.flow!r}, not of {self.name!r}")
-        if states.is_success(row.state) and not row.run_key:
+        if states.is_success(row.state) and not row.run_key and not session.records.failed(row.id):
             raise ResumeError(f"run {row.name!r} has completed: there is nothing to go on with; call the flow again")
         if row.parent_run:
             raise ResumeError(f"run {row.name!r} is a subflow's: resume the run that called it, {row.parent_run}")

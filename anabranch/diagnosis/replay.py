@@ -203,7 +203,7 @@ class _Shelf:
         if found is None:
             gone = f"its stored block {name} is missing or damaged in {self.store!r}"
             if self.run.state == states.COMPLETED:
-                gone = f"run {self.run.name!r} completed, and what was stored of it went then"
+                gone = f"run {self.run.name!r} completed without a failure, and what was stored of it went then"
             raise ReplayError(f"{self.who} cannot be replayed: {gone}")
         return found.value
 

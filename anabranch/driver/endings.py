@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from anabranch.driver.pump import Pump
     from anabranch.driver.waiting import Waiting
 
+FAILURES = [code for code, (_, kind) in enumerate(states.NAMES) if kind.name in ("FAILED", "CRASHED")]
+
 
 class Ending(Protocol):
     """A flow run, or one that may not exist yet."""
@@ -72,6 +74,7 @@ class Endings:
         children: flow runs that began here and have not ended.
         submitted: submitted flows by series and item, until they are over.
         streams: calls of generator tasks that have begun and not ended.
+        failed_below: task runs of a flow run that began in this one have failed.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Endings:
         self.children: list[Child] = []
         self.submitted: dict[tuple[str, int], SubmittedFlow] = {}
         self.streams: list[Stream] = []
+        self.failed_below = False
         self._pump = pump
         self._waiting = waiting
         self._flow_run_id = flow_run_id
@@ -187,6 +191,10 @@ class Endings:
         for map in self._pump.inspect(self.unfinished):
             if map.inputs.source is not None and not map.closed:
                 self._pump.dispatch(functools.partial(cancel_map, map, unpulled_only=True))
+
+    def any_failed(self) -> bool:
+        """Return whether any task run failed or crashed, handled or not, here or in a flow run that began here."""
+        return self.failed_below or any(map.codes.count(code) for map in self.maps for code in FAILURES)
 
     def unhandled(self) -> tuple[int, int, tuple[MapRun, int] | None]:
         """Return (unhandled failures, all runs, the first failure's (map, index))."""

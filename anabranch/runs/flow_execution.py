@@ -207,8 +207,12 @@ class FlowExecution:
         session.keeper.end(run.id)
         session.runners.leave(self._used)
         session.flush_records()
-        # Values of a subflow serve its own retries, which are over; those of an outermost run serve its next driver.
-        unneeded = run.parent is not None or (states.is_success(run.row.state) and not run.row.run_key)
+        # Values of a subflow serve its own retries, which are over; those of an outermost run serve its next
+        # driver, and `replay` and `retry --failed` where it completed although runs in it failed.
+        completed = states.is_success(run.row.state) and not run.row.run_key
+        unneeded = run.parent is not None or (completed and not run.scope.endings.any_failed())
+        if around is not None and run.scope.endings.any_failed():
+            around.endings.failed_below = True
         if self._place.outermost and unneeded:
             resumed.forget_values(session, run.scope)
         run.scope.let_go()

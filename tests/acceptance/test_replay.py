@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from anabranch import explain, flow, replay, task
+from anabranch import context, explain, flow, replay, task
 from anabranch import session as sessions
 from tests.acceptance.sessions import over
 
@@ -189,3 +189,40 @@ def test_a_flow_from_a_file_days_later(tmp_path: Path, kind: str) -> None:
     else:  # what went to other machines, and what came of it, needs no module of this program
         assert "calling the task as it was recorded" in told
         assert "ValueError: row 17 is bad" in told
+
+
+# -- a flow that completes although items failed ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_what_failed_in_a_completed_run_is_replayed_and_run_again(runner: str, tmp_path: Path, below: bool) -> None:
+    mended, ran = tmp_path / "mended", tmp_path / "ran"
+
+    @task
+    def load(n: int) -> int:
+        with ran.open("a") as file:
+            file.write(f"{n}\n")
+        if n % 3 == 2 and not mended.exists():
+            raise ValueError(f"{n} cannot be had")
+        return n
+
+    def loaded() -> tuple[str, list[int]]:
+        rows = load.map(range(6))
+        rows.wait()
+        return context.flow_run().id, rows.failed()
+
+    inner = flow(name="inner")(loaded)
+
+    @flow(resumable=True)
+    def main() -> tuple[str, list[int]]:
+        return inner() if below else loaded()
+
+    state = main(return_state=True)
+    run, failed = state.result()
+    assert (state.is_completed(), failed) == (True, [2, 5])
+    mended.touch()
+    assert replay(run, "load[2]") == 2
+    if not below:
+        ran.unlink()
+        assert main.resume(run) == (run, [])
+        assert sorted(ran.read_text().split()) == ["2", "5"]

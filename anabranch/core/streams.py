@@ -33,7 +33,8 @@ class _Place:
     def __init__(self) -> None:
         self.batch: list[Any] = []
         self.end = 0
-        self.opened = self.announced = False
+        self.opened = False
+        self.announced = False
 
 
 class Results(Generic[R_co]):
@@ -44,16 +45,16 @@ class Results(Generic[R_co]):
 
     __slots__ = ("_map", "_place", "_values")
 
-    def __init__(self, map: MapRun, raise_on_failure: bool, holder: object) -> None:
-        self._map = map
-        self._place = _Place()
-        self._values = _stream(map, raise_on_failure, holder, self._place)
+    def __init__(self, map: Any, raise_on_failure: bool, holder: object) -> None:
+        self._map: MapRun = map
+        self._place: _Place = _Place()
+        self._values: Generator[R_co, None, None] = _stream(map, raise_on_failure, holder, self._place)
 
     def __iter__(self) -> Iterator[R_co]:
         return self._values  # the generator itself: no call of ours between an item and its reader
 
     def __next__(self) -> R_co:
-        return next(self._values)  # type: ignore[no-any-return]
+        return next(self._values)
 
     def close(self) -> None:
         """Stop reading, as leaving the loop does."""
@@ -71,7 +72,7 @@ class Results(Generic[R_co]):
         if not map.is_terminal(index) and not (map.closed and index >= len(map.codes)):
             await map.scope.pause(map, index)
         try:
-            return next(self._values)  # type: ignore[no-any-return]
+            return next(self._values)
         except StopIteration:
             raise StopAsyncIteration from None
 

@@ -55,6 +55,11 @@ class NamedCluster:
         self._tls: dict[str, str] = found["tls"]
         self.tunnel = str(found.get("tunnel", ""))
         self.scheduler_address, _ = first_reached(found["addresses"], REACH_SECONDS)
+        if not self.scheduler_address and self.tunnel:
+            raise RunnerError(
+                f"the cluster {name!r} does not answer through the tunnel to {self.tunnel}: the tunnel is broken, or "
+                f"the cluster has ended there; end the tunnel, then {named_file.reopened(found)}"
+            )
         if not self.scheduler_address:
             raise RunnerError(
                 f"the cluster {name!r} does not answer at {', '.join(found['addresses'])}: process {found['pid']} on "
@@ -164,16 +169,24 @@ def stop(name: str, home: Path | None = None) -> str:
 
 
 def _clear_away(folder: Path, name: str) -> str:
-    """Remove what a cluster left that does not answer, and end its process where it is one of this machine."""
+    """Remove what a cluster left that does not answer, and end its process where it is one of this machine.
+
+    A cluster behind a tunnel stays as it is: this machine has its tunnel alone, and does not know how it is.
+    """
     said, told = "was dead; its file is removed", named_file.text(folder, name)
+    tunnel = "had a tunnel, which was gone; its file is removed"
     rest = "Its jobs end by themselves within a minute of running without it"
     with contextlib.suppress(OSError, ValueError, KeyError):
         found = json.loads(told)
         if found["host"] == host_name() and process_alive(int(found["pid"]), float(found["started"])):
             os.kill(int(found["pid"]), signal.SIGKILL)
             said = f"did not answer; its process {found['pid']} is killed, and its file removed"
+            tunnel = f"did not answer through its tunnel, whose process {found['pid']} is killed"
         certificates.remove(Path(found["folder"]))
-        if found["kind"] == "kubernetes":
+        if through := found.get("tunnel"):
+            said = f"{tunnel}. The cluster may live on at {through}"
+            rest = f"{named_file.reopened(found)}; `anabranch cluster stop {name}` there ends the cluster"
+        elif found["kind"] == "kubernetes":
             rest = left_behind.take_away(name, found["namespace"], found["context"])
     named_file.remove(folder, name, told)
     return f"{name}: {said}. {rest}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,7 +16,9 @@ from anabranch.core.errors import RunnerError
 
 pytest.importorskip("distributed")
 
-from anabranch.clusters import named_file
+from anabranch.clusters import named, named_file
+from anabranch.clusters.kubernetes import left_behind
+from anabranch.core.processes import process_started
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +59,51 @@ def test_each_end_removes_its_own_file_alone(tmp_path: Path) -> None:
     named_file.remove(tmp_path, "one", second)
     named_file.remove(tmp_path, "one", second)
     assert os.listdir(tmp_path) == []
+
+
+class Dead:
+    """The file of a cluster, or of the tunnel to it, whose process has ended; and its folder with a certificate."""
+
+    def __init__(self, home: Path, **more: str) -> None:
+        self.home, self.folder = home, home / "one-1234abcd"
+        self.folder.mkdir()
+        (self.folder / "key.pem").write_text("secret")
+        (self.folder / "holder.log").write_text("why it died")
+        with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+            self.told = {
+                "name": "one", "kind": "slurm", "folder": str(self.folder), "versions": named_file.versions(), **WORDS,
+                **named_file.process_of(process.pid, process_started(process.pid)), **more,
+            }  # fmt: skip
+        named_file.place(home, "one", self.told)
+
+
+FAR = {"tunnel": "me@login", "kind": "kubernetes", "namespace": "none", "context": "none"}
+
+
+def test_a_tunnel_that_is_gone_is_no_dead_cluster(tmp_path: Path) -> None:
+    Dead(tmp_path, **FAR)
+    again = r"may live on at me@login: `anabranch cluster tunnel one me@login` opens it again"
+    with pytest.raises(RunnerError, match=rf"the tunnel to the cluster 'one' is gone.* {again}"):
+        named_file.read(tmp_path, "one")
+
+
+def test_a_cluster_whose_tunnel_is_gone_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pods may work for another: from here they are not taken away."""
+    taken: list[str] = []
+    monkeypatch.setattr(left_behind, "take_away", lambda *words: taken.append(words[0]))
+    Dead(tmp_path, **FAR)
+    said = named.stop("one", tmp_path)
+    assert "The cluster may live on at me@login. `anabranch cluster tunnel one me@login` opens it again" in said
+    assert "end by themselves" not in said
+    assert "dead" not in said
+    assert (taken, named_file.names(tmp_path)) == ([], [])
+
+
+def test_a_living_tunnel_through_which_nothing_answers_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {**Dead(tmp_path, **FAR).told, **named_file.process_of(os.getpid(), process_started(os.getpid()))}
+    (tmp_path / "one.json").write_text(json.dumps(told))
+    monkeypatch.setattr(named, "first_reached", lambda addresses, seconds: ("", ""))
+    with pytest.raises(RunnerError, match="does not answer through the tunnel to me@login"):
+        named.NamedCluster("one", tmp_path)

@@ -125,12 +125,27 @@ def clear_dead(folder: Path, name: str) -> None:
     try:
         found = named_file.read(folder, name)
     except RunnerError:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            _take_keys_away(json.loads(said))
         named_file.remove(folder, name, said)
         return
+    if found.get("tunnel"):
+        raise RunnerError(
+            f"the cluster {name!r} has a tunnel already, through {found['tunnel']}; Ctrl-C ends the command that holds "
+            f"it, `kill {found['pid']}` its ssh"
+        )
     raise RunnerError(
         f"the cluster {name!r} runs already, on {found['host']} as process {found['pid']}; "
         f"`anabranch cluster stop {name}` ends it"
     )
+
+
+def _take_keys_away(found: dict[str, Any]) -> None:
+    """Delete the certificate of a cluster, and its folder where nothing else is in it: of a tunnel nothing is."""
+    folder = Path(found["folder"])
+    certificates.remove(folder)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def logs(folder: Path, job: str | None) -> list[Path]:
@@ -158,6 +173,7 @@ def stop(name: str, home: Path | None = None) -> str:
         return _clear_away(folder, name)
     cluster.stop()
     if cluster.tunnel:  # the file there goes with the cluster, this one with the tunnel
+        _take_keys_away(json.loads(told))  # the tunnel's command, which does it too, may have been killed
         named_file.remove(folder, name, told)
         return f"{name}: it was told to end, through {cluster.tunnel}; the tunnel ends too"
     end = time.monotonic() + END_SECONDS
@@ -182,7 +198,7 @@ def _clear_away(folder: Path, name: str) -> str:
             os.kill(int(found["pid"]), signal.SIGKILL)
             said = f"did not answer; its process {found['pid']} is killed, and its file removed"
             tunnel = f"did not answer through its tunnel, whose process {found['pid']} is killed"
-        certificates.remove(Path(found["folder"]))
+        _take_keys_away(found)
         if through := found.get("tunnel"):
             said = f"{tunnel}. The cluster may live on at {through}"
             rest = f"{named_file.reopened(found)}; `anabranch cluster stop {name}` there ends the cluster"

@@ -107,3 +107,30 @@ def test_a_living_tunnel_through_which_nothing_answers_is_told_as_that(
     monkeypatch.setattr(named, "first_reached", lambda addresses, seconds: ("", ""))
     with pytest.raises(RunnerError, match="does not answer through the tunnel to me@login"):
         named.NamedCluster("one", tmp_path)
+
+
+@pytest.mark.parametrize(("more", "left"), [(FAR, []), ({}, ["holder.log"])])
+def test_the_key_of_a_dead_cluster_goes_with_its_name(tmp_path: Path, more: dict[str, str], left: list[str]) -> None:
+    """A tunnel that is killed cannot delete the key that it has fetched; the next one does."""
+    dead = Dead(tmp_path, **more)
+    if more:
+        (dead.folder / "holder.log").unlink()  # a tunnel has none
+    named.clear_dead(tmp_path, "one")
+    assert named_file.names(tmp_path) == []
+    assert [path.name for path in tmp_path.glob("one-*/*")] == left
+    assert dead.folder.exists() is bool(left)
+
+
+def test_a_file_that_cannot_be_read_has_no_key_to_delete(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text("[1]")
+    named.clear_dead(tmp_path, "one")
+    assert named_file.names(tmp_path) == []
+
+
+def test_a_tunnel_that_lives_is_not_replaced(tmp_path: Path) -> None:
+    dead = Dead(tmp_path, **FAR)
+    told = {**dead.told, **named_file.process_of(os.getpid(), process_started(os.getpid()))}
+    (tmp_path / "one.json").write_text(json.dumps(told))
+    with pytest.raises(RunnerError, match=rf"has a tunnel already, through me@login; .*kill {os.getpid()}"):
+        named.clear_dead(tmp_path, "one")
+    assert (dead.folder / "key.pem").exists()

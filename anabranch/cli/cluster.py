@@ -187,7 +187,9 @@ def tunnel(name: str, host: str, options: tuple[str, ...], home: str, port: int)
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise click.UsageError(f"a cluster's name has letters, digits, - and _, got {name!r}")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # or ssh would stay
+    for one in (signal.SIGTERM, signal.SIGHUP):  # or ssh would stay, and the key
+        if signal.getsignal(one) is not signal.SIG_IGN:  # as below `nohup`
+            signal.signal(one, lambda number, frame: sys.exit(128 + number))
     with contextlib.suppress(KeyboardInterrupt), tunnels.opened(tunnels.Way(name, host, options, home), port) as opened:
         click.echo(shlex.join(opened.line), err=True)
         click.echo(

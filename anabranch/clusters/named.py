@@ -55,6 +55,11 @@ class NamedCluster:
         self._tls: dict[str, str] = found["tls"]
         self.tunnel = str(found.get("tunnel", ""))
         self.scheduler_address, _ = first_reached(found["addresses"], REACH_SECONDS)
+        if not self.scheduler_address and self.tunnel:
+            raise RunnerError(
+                f"the cluster {name!r} does not answer through the tunnel to {self.tunnel}: the tunnel is broken, or "
+                f"the cluster has ended there; end the tunnel, then {named_file.reopened(found)}"
+            )
         if not self.scheduler_address:
             raise RunnerError(
                 f"the cluster {name!r} does not answer at {', '.join(found['addresses'])}: process {found['pid']} on "
@@ -120,12 +125,27 @@ def clear_dead(folder: Path, name: str) -> None:
     try:
         found = named_file.read(folder, name)
     except RunnerError:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            _take_keys_away(json.loads(said))
         named_file.remove(folder, name, said)
         return
+    if found.get("tunnel"):
+        raise RunnerError(
+            f"the cluster {name!r} has a tunnel already, through {found['tunnel']}; Ctrl-C ends the command that holds "
+            f"it, `kill {found['pid']}` its ssh"
+        )
     raise RunnerError(
         f"the cluster {name!r} runs already, on {found['host']} as process {found['pid']}; "
         f"`anabranch cluster stop {name}` ends it"
     )
+
+
+def _take_keys_away(found: dict[str, Any]) -> None:
+    """Delete the certificate of a cluster, and its folder where nothing else is in it: of a tunnel nothing is."""
+    folder = Path(found["folder"])
+    certificates.remove(folder)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def logs(folder: Path, job: str | None) -> list[Path]:
@@ -153,6 +173,7 @@ def stop(name: str, home: Path | None = None) -> str:
         return _clear_away(folder, name)
     cluster.stop()
     if cluster.tunnel:  # the file there goes with the cluster, this one with the tunnel
+        _take_keys_away(json.loads(told))  # the tunnel's command, which does it too, may have been killed
         named_file.remove(folder, name, told)
         return f"{name}: it was told to end, through {cluster.tunnel}; the tunnel ends too"
     end = time.monotonic() + END_SECONDS
@@ -164,16 +185,24 @@ def stop(name: str, home: Path | None = None) -> str:
 
 
 def _clear_away(folder: Path, name: str) -> str:
-    """Remove what a cluster left that does not answer, and end its process where it is one of this machine."""
+    """Remove what a cluster left that does not answer, and end its process where it is one of this machine.
+
+    A cluster behind a tunnel stays as it is: this machine has its tunnel alone, and does not know how it is.
+    """
     said, told = "was dead; its file is removed", named_file.text(folder, name)
+    tunnel = "had a tunnel, which was gone; its file is removed"
     rest = "Its jobs end by themselves within a minute of running without it"
     with contextlib.suppress(OSError, ValueError, KeyError):
         found = json.loads(told)
         if found["host"] == host_name() and process_alive(int(found["pid"]), float(found["started"])):
             os.kill(int(found["pid"]), signal.SIGKILL)
             said = f"did not answer; its process {found['pid']} is killed, and its file removed"
-        certificates.remove(Path(found["folder"]))
-        if found["kind"] == "kubernetes":
+            tunnel = f"did not answer through its tunnel, whose process {found['pid']} is killed"
+        _take_keys_away(found)
+        if through := found.get("tunnel"):
+            said = f"{tunnel}. The cluster may live on at {through}"
+            rest = f"{named_file.reopened(found)}; `anabranch cluster stop {name}` there ends the cluster"
+        elif found["kind"] == "kubernetes":
             rest = left_behind.take_away(name, found["namespace"], found["context"])
     named_file.remove(folder, name, told)
     return f"{name}: {said}. {rest}"

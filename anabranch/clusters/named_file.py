@@ -17,6 +17,7 @@ from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.core.processes import host_name, process_alive, process_started
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -91,12 +92,22 @@ def read(home: Path, name: str) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunnerError(f"the file {path(home, name)} of the cluster {name!r} cannot be read: {error}") from None
+    if dead and found.get("tunnel"):
+        raise RunnerError(
+            f"the tunnel to the cluster {name!r} is gone, and the cluster may live on at {found['tunnel']}: "
+            f"{reopened(found)}"
+        )
     if dead:
         raise RunnerError(
             f"the cluster {name!r} has died: its process {found['pid']} is gone from {found['host']}; "
             f"`anabranch cluster stop {name}` clears it away, then start it again"
         )
     return found
+
+
+def reopened(found: Mapping[str, Any]) -> str:
+    """Return how one comes to a cluster again whose tunnel is gone."""
+    return f"`anabranch cluster tunnel {found['name']} {found['tunnel']}` opens it again"
 
 
 def names(home: Path) -> list[str]:

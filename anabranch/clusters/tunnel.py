@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shlex
 import shutil
 import socket
@@ -49,7 +50,7 @@ class Way(NamedTuple):
         name: of the cluster.
         host: as `ssh` takes it.
         options: of ssh, each as after ``-o``.
-        home: anabranch's there; "": the usual one.
+        home: anabranch's there, where ~ and ~NAME begin with a home of that machine; "": the usual one.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Way(NamedTuple):
 
     def fetching(self) -> list[str]:
         """Return the command that prints the cluster's file and certificate, in a tar."""
-        home = shlex.quote(self.home) if self.home else '"${ANABRANCH_HOME:-$HOME/.anabranch}"'
+        home = _word(self.home) if self.home else '"${ANABRANCH_HOME:-$HOME/.anabranch}"'
         name = self.name
         keys = " ".join(f"{name}-*/{what}.pem" for what in certificates.PARTS)
         words = (
@@ -75,6 +76,13 @@ class Way(NamedTuple):
 
     def _words(self, *more: str) -> list[str]:
         return [word for option in (*self.options, *more) for word in ("-o", option)]
+
+
+def _word(path: str) -> str:
+    """Return a path as a word of a shell, which replaces a ~ only where it and its slash are not quoted."""
+    if (match := re.fullmatch(r"(~[A-Za-z0-9._-]*/?)(.*)", path, re.DOTALL)) is None:
+        return shlex.quote(path)
+    return match[1] + (shlex.quote(match[2]) if match[2] else "")
 
 
 def unpacked(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:

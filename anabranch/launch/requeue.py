@@ -140,17 +140,23 @@ def start_again(allocation: Allocation, environ: Mapping[str, str], command: Com
 def follow(allocation: Allocation, folder: Path, environ: Mapping[str, str], command: Command = run) -> str:
     """Submit a job of the same script that begins after this one's end; returns its id.
 
+    Of an array's job the one that follows has its number alone, and waits for it alone.
+
     Raises:
-        LaunchError: the script is not to be had, or was refused.
+        LaunchError: the script is not to be had, or was refused; or the job is one of an array of PBS, whose qsub has
+            no option that leaves out the others.
     """
+    if allocation.kind == "pbs" and environ.get("PBS_ARRAY_INDEX", environ.get("PBS_ARRAYID")):
+        raise LaunchError(f"no job follows job {allocation.job}: it is one of an array of PBS; submit it once more")
     file = _script(allocation, folder, environ, command)
     env = {**scrubbed(environ), FOLDER: str(folder)}
-    after = f"afterany:{allocation.job}"
+    this = _this_job(allocation, environ)
+    after = f"afterany:{this}"
     if allocation.kind == "pbs":
         answer = command(["qsub", "-W", f"depend={after}", "-v", f"{FOLDER}={folder}", str(file)], env, ANSWER)
         id = answer.out.strip().splitlines()[-1].strip() if answer.code == 0 and answer.out.strip() else ""
     else:
-        told = command(["scontrol", "show", "job", allocation.job, "-o"], env, ANSWER)
+        told = command(["scontrol", "show", "job", this, "-o"], env, ANSWER)
         options = same_again(told.out, environ)
         answer = command(["sbatch", "--parsable", "-d", after, *options, str(file)], env, 6 * ANSWER)
         id = job_id(answer.out) if answer.code == 0 else ""
@@ -186,6 +192,8 @@ def same_again(told: str, environ: Mapping[str, str]) -> list[str]:
     words["NtasksPerN:B:S:C"] = words.get("NtasksPerN:B:S:C", "").partition(":")[0]
     found = [f"{option}={words[name]}" for option, name in _OPTIONS.items() if words.get(name, "") not in _NOTHING]
     found += _tasks(words, environ) + _gpus(words, environ)
+    if (number := environ.get("SLURM_ARRAY_TASK_ID")) and environ.get("SLURM_ARRAY_JOB_ID"):
+        found.append(f"--array={number}")  # the script asks for the whole array: each of its jobs would start all
     if words.get("OverSubscribe") == "NO":
         found.append("--exclusive")
     return [*found, "--open-mode=append"]

@@ -14,9 +14,10 @@ import logging
 import os
 import shutil
 import sqlite3
+import tempfile
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,13 +58,50 @@ class NodeFile(DriverFile):
         self.copy = self.path.with_name(f"{self.path.stem}{COPY}")
         self.path = _place_here() / f"anabranch-record-{self.path.stem}" / self.path.name
         self.name = str(self.path)
-        self._made = False
+        self._made: tuple[int, ...] = ()
 
     def connect(self) -> sqlite3.Connection:
-        if not self._made:
-            self.path.parent.mkdir(mode=0o700)  # one that is there is not ours: /tmp is everybody's
-            self._made = True
+        if not self.path.exists():
+            again = bool(self._made)
+            self._have_folder()
+            if again:
+                self._begin_with_copy()
         return super().connect()
+
+    @contextmanager
+    def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        if not self.path.exists():  # SQLite would write to the deleted file, and say nothing
+            raise sqlite3.OperationalError(f"{self.path} was deleted")
+        with super().transaction(connection):
+            yield
+
+    def _have_folder(self) -> None:
+        """Make the folder, unless it is there still: another of its name is not ours, since /tmp is everybody's."""
+        if self._made and _identity(self.path.parent) == self._made:
+            return
+        try:
+            self.path.parent.mkdir(mode=0o700)
+        except FileExistsError:
+            free = tempfile.mkdtemp(prefix=f"{self.path.parent.name}-", dir=self.path.parent.parent)
+            self.path = Path(free) / self.path.name
+            self.name = str(self.path)
+        self._made = _identity(self.path.parent)
+
+    def _begin_with_copy(self) -> None:
+        """Take the copy in place of a record that was deleted here, as by a cleaner of /tmp.
+
+        A new record would replace the copy, and with it all that was there.
+        """
+        new = self.path.with_suffix(".new")
+        try:
+            shutil.copy(self.copy, new)  # with its mode
+        except (FileNotFoundError, NotADirectoryError):  # nothing was copied yet
+            return
+        new.replace(self.path)
+        logger.warning(
+            "The record on this node, %s, was deleted. It goes on from its copy in %s: what came after that is missing",
+            self.path, self.copy.parent,
+        )  # fmt: skip
 
     def carry(self) -> None:
         """Put a copy of the record as it is now into the folder. Raises RecordsError where it cannot."""
@@ -78,6 +116,8 @@ class NodeFile(DriverFile):
                 os.fsync(target.fileno())
             there.replace(self.copy)
         except OSError as error:
+            with suppress(OSError):
+                there.unlink()  # a part of it would take space where there is none
             raise RecordsError(f"the copy of the record in {self.copy.parent} cannot be written: {error}") from error
         finally:
             here.unlink(missing_ok=True)
@@ -91,6 +131,15 @@ class NodeFile(DriverFile):
     def leave(self) -> None:
         """Remove it from the node, where its copy is complete."""
         shutil.rmtree(self.path.parent, ignore_errors=True)
+
+
+def _identity(folder: Path) -> tuple[int, ...]:
+    """Return what tells a folder from another one of its name; () where there is none."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_uid
 
 
 def _place_here() -> Path:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from anabranch.core.context import TaskContext
 
 KEPT_BYTES = 64 << 10  # of what the program writes, its last
+_INSIDE = bytes(range(0x80, 0xC0))  # bytes of a character after its first, in UTF-8
 SHOWN_LINES = 10  # in the message of an error
 LOOK_SECONDS = 0.2  # between looks whether the run was cancelled
 PATIENCE = 10.0  # seconds from SIGTERM to SIGKILL, for a program of this machine
@@ -68,7 +69,7 @@ def run_step(
         cwd: the working folder; None: this program's.
 
     Returns:
-        What it has written to its standard output, the last 64 KiB.
+        What it has written to its standard output, as it has written it; of more than 64 KiB the last lines.
 
     Raises:
         StepError: it ended with a code other than 0, or could not be started; has the code and the last lines.
@@ -155,27 +156,25 @@ class Log:
 
 
 class Lines:
-    """What a program writes, in lines: each goes to a log, and the last of them are kept."""
+    """What a program writes: each line goes to a log, and the last bytes are kept as they were written."""
 
     def __init__(self, log: Callable[[str], object]) -> None:
         self._log = log
-        self._kept: deque[str] = deque()
-        self._size = 0
+        self._kept = bytearray()
         self._rest = b""
         self._last: deque[str] = deque(maxlen=SHOWN_LINES)
 
     def add(self, data: bytes) -> None:
         """Take more; a line that is too long is cut in pieces. No data: the end of the last line."""
+        self._kept += data
+        if len(self._kept) > 2 * KEPT_BYTES:  # one byte is enough to tell that there was more
+            del self._kept[: -KEPT_BYTES - 1]
         *whole, self._rest = (self._rest + data).split(b"\n")
         if self._rest and (not data or len(self._rest) > KEPT_BYTES):
             whole, self._rest = [*whole, self._rest], b""
         for line in whole:
-            text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]  # of a progress bar its last state
-            self.beside(text)
-            self._kept.append(text)
-            self._size += len(text) + 1
-            while self._size > KEPT_BYTES and len(self._kept) > 1:
-                self._size -= len(self._kept.popleft()) + 1
+            text = line.decode("utf-8", "replace")
+            self.beside(text.rstrip("\r").rpartition("\r")[2])  # of a progress bar its last state
 
     def beside(self, text: str) -> None:
         """Take a line that is no part of the output, but may say how it ended."""
@@ -184,7 +183,12 @@ class Lines:
 
     @property
     def text(self) -> str:
-        return "".join(f"{line}\n" for line in self._kept)
+        """What was written; of more than KEPT_BYTES the last, from the begin of a line where there is one."""
+        kept = bytes(self._kept)
+        if len(kept) > KEPT_BYTES:
+            last = kept[-KEPT_BYTES:]
+            kept = last.partition(b"\n")[2] or last.lstrip(_INSIDE)
+        return kept.decode("utf-8", "replace")
 
     @property
     def last(self) -> list[str]:
@@ -217,6 +221,8 @@ def _run(told: str, out: Lines, errors: Lines, log: Log, step: job_steps.Step) -
                 break
             if log.over:
                 raise CancelledRun(f"{step} was ended: its run was cancelled, or was over its time")
+        for lines in pipes.values():
+            lines.add(b"")
         return watch.wait()
 
 

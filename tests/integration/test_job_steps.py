@@ -147,7 +147,7 @@ def test_mpi_starts_many_ranks_on_a_machine_without_slurm() -> None:
 
 def test_of_a_long_output_the_last_part_is_kept() -> None:
     text = run_step(["sh", "-c", "seq 100000; printf '10%%\\r20%%\\n'; printf end"])
-    assert text.endswith("100000\n20%\nend\n")
+    assert text.endswith("100000\n10%\r20%\nend")
     assert 60_000 < len(text) <= 65_537
 
 
@@ -228,3 +228,30 @@ def test_what_a_program_leaves_behind_holds_nobody_up(tmp_path: Path) -> None:
         assert text == "started\n"
     finally:
         gate.open()
+
+
+@pytest.mark.parametrize(
+    ("output", "whole"),
+    [
+        *((text, True) for text in ("", "5", "5\n\n", "a\rb\r\nc", "\n", "y" * (64 << 10))),
+        ("\u00e9\u20ac" * 40_000, False),
+        ("x\n" * 9 + "y" * 70_000, False),
+        ("xy\n" * 100_000, False),
+    ],
+)
+def test_what_is_returned_is_what_was_written(output: str, whole: bool, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(output.encode())
+    text = run_step(["cat", str(tmp_path / "file")])
+    assert output.endswith(text), "cut inside of a character"
+    least = len(output.encode()) if whole else (64 << 10) - 4
+    assert least <= len(text.encode()) <= 64 << 10
+    assert whole or not text.startswith("y\n")
+
+
+def test_what_was_written_before_something_was_left_behind_is_returned(tmp_path: Path) -> None:
+    """A process that holds the output open says nothing more; the last line has no end."""
+    script = 'while [ ! -e "$1" ]; do sleep 0.1; done & printf 5'
+    try:
+        assert run_step(["sh", "-c", script, "sh", str(tmp_path / "gate")]) == "5"
+    finally:
+        (tmp_path / "gate").touch()

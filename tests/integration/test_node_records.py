@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -10,7 +12,7 @@ import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
@@ -179,6 +181,55 @@ def test_where_it_cannot_go_home_it_stays_on_the_node(
     mine.close()
     assert len(names(node)) == 1
     assert f"the copy of the record in {tmp_path / 'home'} cannot be written: " in caplog.text
+
+
+@pytest.mark.parametrize("gone", ["folder", "file"])
+def test_a_record_that_was_deleted_on_the_node_goes_on_from_its_copy(
+    mine: UnionRecords, elsewhere: UnionRecords, node: Path, gone: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cleaners of /tmp delete what is old; a new record would replace the copy."""
+    write(mine, here())
+    assert mine.publish(WAIT)
+    [folder] = node.iterdir()
+    shutil.rmtree(folder) if gone == "folder" else next(folder.glob("*.db")).unlink()
+    write(mine, LogRow(1.0, 20, "l", "after", "run-1"))
+    assert mine.flow_run("run-1") == here()
+    mine.close()
+    assert elsewhere.flow_run("run-1") == here()
+    assert [row.message for row in elsewhere.logs("run-1")] == ["after"]
+    assert "was deleted. It goes on from its copy" in caplog.text
+    assert list(node.iterdir()) == []
+
+
+def test_a_folder_of_another_with_the_name_is_left_alone(
+    mine: UnionRecords, elsewhere: UnionRecords, node: Path
+) -> None:
+    """/tmp is everybody's; the record takes another name."""
+    foreign = mine._file.path.parent
+    foreign.mkdir()
+    (foreign / "theirs").touch()
+    write(mine, here())
+    assert os.listdir(foreign) == ["theirs"]
+    [own] = [path for path in node.iterdir() if path != foreign]
+    assert own.stat().st_mode & 0o777 == 0o700
+    mine.close()
+    assert elsewhere.flow_run("run-1") == here()
+    assert list(node.iterdir()) == [foreign]
+
+
+def test_a_copy_that_does_not_fit_leaves_no_part_of_it(
+    mine: UnionRecords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(source: object, target: BinaryIO, size: int) -> None:
+        target.write(b"part")
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    write(mine, here())
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfileobj", full)
+        assert not mine.publish(WAIT)
+    assert os.listdir(tmp_path / "home") == []
+    assert os.strerror(errno.EDQUOT) in caplog.text
 
 
 def test_a_forked_copy_of_the_program_leaves_the_record_alone(mine: UnionRecords, node: Path) -> None:

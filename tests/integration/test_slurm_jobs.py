@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -115,3 +116,40 @@ def test_a_job_that_runs_into_its_walltime_is_no_success(tmp_path: Path) -> None
     assert seen.reason == "TIMEOUT: it ran into its walltime: ask for more with --time"
     assert seen.code != 0
     assert "warned" in launcher.logs(reference)
+
+
+ELEMENT = """\
+#!/bin/bash
+#SBATCH --array=1-3
+#SBATCH --no-requeue
+if [ -z "$ANABRANCH_JOB_FOLDER" ]; then exec {python} -c '
+import os
+from pathlib import Path
+from anabranch.core.own_job import own_allocation
+from anabranch.launch import requeue
+place = Path(os.environ["SLURM_ARRAY_TASK_ID"])
+place.mkdir()
+(place / "follows").write_text(requeue.follow(own_allocation(), place, os.environ))
+'; fi
+touch "$ANABRANCH_JOB_FOLDER/went-on-$SLURM_ARRAY_TASK_ID-$SLURM_ARRAY_JOB_ID-$SLURM_ARRAY_TASK_COUNT"
+"""
+
+
+@pytest.mark.nightly("three jobs that start Python, and three that wait for them")
+def test_each_job_of_an_array_is_followed_by_one(tmp_path: Path) -> None:
+    """The script asks for the whole array, and so would each of its jobs."""
+    (tmp_path / "script").write_text(ELEMENT.format(python=sys.executable))
+    subprocess.run(
+        ["sbatch", "--chdir", str(tmp_path), "--time=5", str(tmp_path / "script")], check=True, capture_output=True
+    )
+    end = time.monotonic() + DEADLINE
+    while len(list(tmp_path.glob("[123]/went-on-*"))) < 3 or queued():
+        assert time.monotonic() < end, [path.read_text() for path in tmp_path.glob("slurm-*")]
+        time.sleep(0.2)
+    went_on = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("*/went-on-*"))
+    ids = [(tmp_path / number / "follows").read_text() for number in "123"]
+    assert [str(path) for path in went_on] == [f"{n}/went-on-{n}-{id}-1" for n, id in zip("123", ids, strict=True)]
+
+
+def queued() -> bool:
+    return bool(subprocess.run(["squeue", "-h", "--me", "-n", "script"], check=True, capture_output=True).stdout)

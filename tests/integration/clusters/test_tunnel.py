@@ -172,18 +172,25 @@ def left(campus: Campus) -> list[Any]:
     return list((campus.here / "clusters").iterdir())
 
 
-def test_after_ctrl_c_nothing_is_left_here_and_the_cluster_stays(
-    campus: Campus, tunnel: subprocess.Popen[str]
+ENDS = [
+    pytest.param(signal.SIGINT, 0, marks=pytest.mark.nightly("a cluster more; by day a closed terminal ends a tunnel")),
+    (signal.SIGHUP, 128 + signal.SIGHUP),
+]
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
+def test_after_ctrl_c_or_a_closed_terminal_nothing_is_left_here_and_the_cluster_stays(
+    campus: Campus, tunnel: subprocess.Popen[str], number: int, code: int
 ) -> None:
     ssh = json.loads((campus.here / "clusters" / "far.json").read_text())["pid"]
-    tunnel.send_signal(signal.SIGINT)
-    assert tunnel.wait() == 0
+    tunnel.send_signal(number)
+    assert tunnel.wait() == code
     assert left(campus) == []
     until(lambda: not Path(f"/proc/{ssh}").exists(), "ssh's end")
     assert "far: local, " in campus.run(campus.there, "status", "far")
 
 
-@pytest.mark.nightly("a cluster more; by day Ctrl-C ends a tunnel")
+@pytest.mark.nightly("a cluster more; by day a closed terminal ends a tunnel")
 def test_a_cluster_is_stopped_through_the_tunnel(campus: Campus, tunnel: subprocess.Popen[str]) -> None:
     assert f"far: it was told to end, through {campus.host}" in campus.run(campus.here, "stop", "far")
     assert tunnel.wait() == 1
@@ -191,7 +198,7 @@ def test_a_cluster_is_stopped_through_the_tunnel(campus: Campus, tunnel: subproc
     until(lambda: campus.names(campus.there) == [], "the end of the cluster")
 
 
-@pytest.mark.nightly("a cluster more; by day Ctrl-C ends a tunnel")
+@pytest.mark.nightly("a cluster more; by day a closed terminal ends a tunnel")
 def test_a_tunnel_that_breaks_is_told_and_ends_the_flow(
     campus: Campus, tunnel: subprocess.Popen[str], tmp_path: Path
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pwd
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,25 @@ def test_the_words_that_are_sent_bring_the_file_and_the_certificate(tmp_path: Pa
 def test_the_usual_home_is_that_of_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANABRANCH_HOME", str(there(tmp_path)))
     assert unpacked(answer(Way("fit", "login")).stdout, "fit")[0]["folder"] == FOUND["folder"]
+
+
+@pytest.mark.parametrize("whose", ["", pwd.getpwuid(os.getuid()).pw_name])
+def test_a_home_there_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
+    """The shell here leaves it alone in '~/x', and would mean a home of this machine by it."""
+    home = there(tmp_path)
+    if not whose:
+        monkeypatch.setenv("HOME", str(tmp_path))
+    path = os.path.relpath(home, os.path.realpath(os.path.expanduser(f"~{whose}")))
+    found = answer(Way("fit", "login", home=f"~{whose}/{path}")).stdout
+    assert unpacked(found, "fit")[0]["folder"] == FOUND["folder"]
+
+
+@pytest.mark.parametrize("home", ["$(touch made)", "~/$(touch made)", "~$(touch made)", "~/`touch made`", "~;touch x"])
+def test_a_home_there_runs_no_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert answer(Way("fit", "login", home=home)).returncode
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_name_is_told_with_the_known_ones(tmp_path: Path) -> None:

@@ -233,3 +233,23 @@ def test_of_an_array_one_job_alone_is_started_again() -> None:
     assert requeue.look(JOB, environ, slurm) == RUNS
     assert requeue.start_again(JOB, environ, slurm) == ""
     assert asked == [["scontrol", "show", "job", "7_2", "-o"], ["scontrol", "requeue", "7_2"]]
+
+
+def test_of_an_array_one_job_alone_follows(tmp_path: Path) -> None:
+    """The script asks for the whole array, and the last job of it has the array's own number."""
+    slurm = Slurm(sbatch=Ran(0, "8\n"))
+    environ = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
+    assert requeue.follow(JOB, tmp_path, environ, slurm) == "8"
+    assert ["scontrol", "show", "job", "7_2", "-o"] in slurm.asked
+    sbatch = slurm.asked[-1]
+    assert sbatch[:4] == ["sbatch", "--parsable", "-d", "afterany:7_2"]
+    assert [word for word in sbatch if word.startswith("--array")] == ["--array=2"]
+    assert not [name for name in slurm.environ if name.startswith("SLURM_")], "of the job before"
+
+
+@pytest.mark.parametrize("variable", ["PBS_ARRAY_INDEX", "PBS_ARRAYID"])
+def test_a_job_of_a_pbs_array_is_not_followed_by_the_whole_array(tmp_path: Path, variable: str) -> None:
+    slurm = Slurm(qsub=Ran(0, "9.server\n"))
+    with pytest.raises(LaunchError, match=r"one of an array of PBS; submit it once more"):
+        requeue.follow(replace(JOB, kind="pbs", job="8[2].server"), tmp_path, {variable: "2"}, slurm)
+    assert not slurm.asked

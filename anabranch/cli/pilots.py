@@ -153,7 +153,8 @@ class Pilots:
                 self._crew.joined(number)
                 self._waits.pop(number, None)
             elif kind in ("left", "lost"):
-                self._crew.left(number, time.monotonic(), again=bool(news["again"]))
+                again, let_go = bool(news["again"]), why if kind == "left" else ""
+                self._crew.left(number, time.monotonic(), again=again, why=let_go)
             self._changed.notify()
         what = {
             "joined": f"has joined, with {news['cpus']} processors", "leaves": f"leaves: {why}", "left": "has left",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MARGIN = 30.0  # seconds before the end of its job in which a set is to be gone; of a short job
 SHARE = 10  # it is such a part
 NEAR = "its walltime is near"
+TOO_SHORT = "its walltime was near before a chunk had ended on it"
 
 
 class Engine(Protocol):
@@ -122,4 +123,6 @@ class Guests:
         await self._engine.let_go(guest.name, seconds)
         # A set that has too little time for a single chunk would be followed by another such one, for ever.
         guest.again = guest.why == NEAR and self._engine.worked(guest.name)
+        if guest.why == NEAR and not guest.again:
+            guest.why = TOO_SHORT
         guest.say({"leave": guest.why})

@@ -37,6 +37,7 @@ class Crew:
     def __init__(self, numbers: Iterable[int], now: float, *, there: bool = False) -> None:
         self._open = set(numbers)  # neither here nor known to have ended
         self._here: set[int] = set()
+        self._left: dict[int, str] = {}  # why they left, of those whose place no other is to take
         self._anew: set[int] = set()
         self._anew_at = 0.0
         self._fill = there
@@ -52,13 +53,15 @@ class Crew:
         """Note that a pilot works."""
         self._open.discard(number)
         self._anew.discard(number)
+        self._left.pop(number, None)
         self._here.add(number)
 
-    def left(self, number: int, now: float, *, again: bool) -> None:
+    def left(self, number: int, now: float, *, again: bool, why: str = "") -> None:
         """Note that a pilot works no more.
 
         Args:
             again: whether another one is to take its place: its time was over, and not the work.
+            why: it was let go for this reason; "": it was lost, and joins again where it can.
         """
         if number not in self._here:
             return
@@ -70,6 +73,8 @@ class Crew:
             self._wait = FIRST_LOOK
             self.next_look = min(self.next_look, now + FIRST_LOOK) if self._open else now + FIRST_LOOK
             self._open.add(number)
+            if why:
+                self._left[number] = why
 
     def looks(self, now: float) -> bool:
         """Return whether the queue is to be asked now."""
@@ -88,7 +93,10 @@ class Crew:
             if sight is not None and sight.phase is not Phase.ENDED:
                 continue
             self._open.discard(number)
-            if self._fill or sight is None or sight.code == 0:  # it has found no driver so far
+            why = self._left.pop(number, "")
+            if why and (sight is None or sight.code == 0):
+                found.append(f"pilot {number} has ended: {why}; no other one takes its place")
+            elif self._fill or sight is None or sight.code == 0:  # it has found no driver so far
                 self._anew.add(number)
                 self._anew_at = now
             else:

@@ -93,7 +93,7 @@ def test_one_whose_time_is_too_short_for_a_chunk_is_not() -> None:
         head = Head(Engine(longest=5000.0, worked=False))
         assert await head.looked(0.0) != []
         head.guest.gone()
-        assert head.told()[-1] == ("left", "its walltime is near", False)
+        assert head.told()[-1] == ("left", "its walltime was near before a chunk had ended on it", False)
 
     asyncio.run(main())
 

@@ -78,6 +78,35 @@ def test_of_one_that_is_lost_the_queue_is_asked_what_became_of_it() -> None:
     assert crew.due() is None
 
 
+def test_one_that_had_no_time_for_a_chunk_is_told_and_not_asked_for_anew() -> None:
+    """It ends with exit code 0, as one that found no driver does; another such one would end in the same way."""
+    crew = joined(1, 2, 3)
+    for number in (1, 2):
+        crew.left(number, 100.0, again=False, why="its walltime is too short")
+    assert crew.looked({1: DONE, 3: RUNS}, 130.0) == [  # Slurm has forgotten the second
+        f"pilot {number} has ended: its walltime is too short; no other one takes its place" for number in (1, 2)
+    ]
+    assert crew.asks(1e9) == []
+    assert crew.due() is None
+
+
+def test_one_that_is_lost_and_finds_no_driver_any_more_is_asked_for_anew() -> None:
+    crew = joined(1, 2, 3)
+    crew.left(2, 100.0, again=False)
+    assert crew.looked({2: DONE}, 130.0) == []
+    assert crew.asks(130.0) == [2]
+
+
+def test_one_that_was_let_go_and_came_again_may_be_asked_for_anew() -> None:
+    """Slurm has started its job again: why it left before is past."""
+    crew = joined(1, 2, 3)
+    crew.left(2, 100.0, again=False, why="its job is being ended")
+    crew.joined(2)
+    crew.left(2, 200.0, again=False)
+    assert crew.looked({2: DONE}, 230.0) == []
+    assert crew.asks(230.0) == [2]
+
+
 def test_one_that_slurm_starts_again_is_waited_for() -> None:
     crew = joined(1, 2, 3)
     crew.left(3, 100.0, again=False)

@@ -216,8 +216,13 @@ class Pilots:
         try:
             job = self._jobs.start(numbers)
         except LaunchError as error:
-            self.tell(f"no other pilots take the place of {_listed(numbers)}: {error}", True)
+            with self._changed:
+                told = self._crew.refused(numbers, str(error), time.monotonic())
+            if told:
+                self.tell(told, True)
             return
+        with self._changed:
+            self._crew.taken()
         self.tell(f"pilot{'s' * (len(numbers) > 1)} {_listed(numbers)}: asked for anew, as job {job}")
 
 

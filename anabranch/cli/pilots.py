@@ -113,7 +113,7 @@ class Pilots:
         self.count = file.pilots - 1
         self._folder = place / FOLDER
         self._run = file.run
-        self._jobs = SlurmCopies(self._folder, f"{file.name}{SUFFIX}")
+        self._jobs = SlurmCopies(self._folder, f"{file.name}{SUFFIX}", options=file.options)
         self._crew = Crew(range(1, file.pilots), time.monotonic(), there=again)
         self._waits: dict[int, str] = {}
         self._changed = threading.Condition()

@@ -28,15 +28,18 @@ class SlurmCopies:
 
     Args:
         name: of the jobs.
+        options: of sbatch; those of the jobs' script.
         environ: variables that Slurm's commands and the jobs get.
         command: what runs them.
     """
 
     def __init__(
-        self, folder: Path, name: str, *, environ: Mapping[str, str] | None = None, command: Command = run
-    ) -> None:
+        self, folder: Path, name: str, *, options: Sequence[str] = (), environ: Mapping[str, str] | None = None,
+        command: Command = run,
+    ) -> None:  # fmt: skip
         self._folder = folder
         self._name = name
+        self._options = options
         self._slurm = Slurm(environ, command)
 
     def look(self) -> dict[int, Sight]:
@@ -52,9 +55,12 @@ class SlurmCopies:
         return seen._replace(last=script.last_lines(str(self._folder), script.log_of(number)))
 
     def start(self, numbers: Sequence[int]) -> str:
-        """Start some of them once more; returns their id. Raises LaunchError where Slurm does not take them."""
+        """Start some of them once more; returns their id. Raises LaunchError where Slurm does not take them.
+
+        Options stand on the command line too, where they are stronger than SBATCH_PARTITION.
+        """
         which = f"--array={','.join(map(str, numbers))}"
-        answer = self._slurm.ask(["sbatch", "--parsable", which, str(self._folder / script.SCRIPT)])
+        answer = self._slurm.ask(["sbatch", "--parsable", *self._options, which, str(self._folder / script.SCRIPT)])
         if answer.code == 0 and (id := job_id(answer.out)):
             return id
         raise LaunchError(refusal(answer.told))

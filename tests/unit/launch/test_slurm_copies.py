@@ -37,9 +37,9 @@ class Commands:
         return self.answers.pop(0)
 
 
-def copies(folder: Path, *answers: Ran) -> tuple[SlurmCopies, Commands]:
+def copies(folder: Path, *answers: Ran, **given: Any) -> tuple[SlurmCopies, Commands]:
     commands = Commands(*answers)
-    return SlurmCopies(folder, "job", environ={}, command=commands), commands
+    return SlurmCopies(folder, "job", environ={}, command=commands, **given), commands
 
 
 def test_they_are_one_array_with_a_log_each(tmp_path: Path) -> None:
@@ -74,6 +74,15 @@ def test_some_are_asked_for_anew(tmp_path: Path) -> None:
     assert commands.asked == [
         ["sbatch", "--parsable", "--array=2,3", f"{tmp_path}/script"],
         ["sbatch", "--parsable", "--array=2", f"{tmp_path}/script"],
+    ]
+
+
+def test_those_that_are_asked_for_anew_go_where_the_first_ones_went(tmp_path: Path) -> None:
+    """SBATCH_PARTITION of the driver's job is stronger than what the script says."""
+    jobs, commands = copies(tmp_path, Ran(0, "21"), options=["--partition=long", "--account=lab"])
+    jobs.start([2])
+    assert commands.asked == [
+        ["sbatch", "--parsable", "--partition=long", "--account=lab", "--array=2", f"{tmp_path}/script"]
     ]
 
 

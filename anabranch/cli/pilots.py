@@ -166,7 +166,8 @@ class Pilots:
 
     def tell(self, text: str, trouble: bool = False) -> None:
         """Write a line into the run's log, and into that of the job."""
-        click.echo(f"anabranch: {text}", err=True)
+        with contextlib.suppress(OSError):  # the log's quota may be full: the thread that tells goes on
+            click.echo(f"anabranch: {text}", err=True)
         level = 30 if trouble else 20
         with contextlib.suppress(AnabranchError):
             sessions.current().records.append([LogRow(time.time(), level, "anabranch.pilots", text, self._run)])

@@ -16,6 +16,8 @@ from anabranch.clusters.local import CONFIG, LOOK_SECONDS, STOPPED_LOOKS, end_st
 from anabranch.clusters.shares import one_each, workers_in
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from anabranch.clusters.hub import Line
     from anabranch.clusters.rendezvous import Rendezvous
     from anabranch.clusters.shares import Set
@@ -100,10 +102,9 @@ class DaskHead:
 
     # -- sets that leave ---------------------------------------------------------------------------
 
-    def longest(self, name: str) -> float:
+    def longest(self, names: Collection[str]) -> dict[str, float]:
         """As of `guests.Engine`."""
-        run = [seconds for worker in self._workers(name) for seconds in worker.executing.values()]
-        return max([*self._chunks.took, *run], default=0.0)
+        return longest_of(names, self._chunks.took, self._scheduler.workers.values())
 
     def worked(self, name: str) -> bool:
         """As of `guests.Engine`."""
@@ -124,8 +125,27 @@ class DaskHead:
             await asyncio.wait_for(self._scheduler.close(), CLOSE_SECONDS)
 
 
+def longest_of(names: Collection[str], took: Iterable[float], workers: Iterable[Any]) -> dict[str, float]:
+    """Return for each of some sets how long the longest chunk took, or runs already on it, by one pass over workers.
+
+    Args:
+        took: seconds, of chunks that have ended.
+        workers: of Dask's scheduler.
+    """
+    found = dict.fromkeys(names, max(took, default=0.0))
+    for worker in workers:
+        if worker.executing and (name := _set_of(worker.name)) in found:
+            found[name] = max(found[name], *worker.executing.values())
+    return found
+
+
 def _of_set(worker: object, name: str) -> bool:
-    return str(worker).rpartition("-")[0] == name
+    return _set_of(worker) == name
+
+
+def _set_of(worker: object) -> str:
+    """Return the name of the set that a worker of this name is in."""
+    return str(worker).rpartition("-")[0]
 
 
 async def work(place: Set, line: Line, found: Rendezvous, folder: str) -> str:

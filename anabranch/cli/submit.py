@@ -208,6 +208,8 @@ def start(
             launcher.start(others)
     except BaseException as error:
         if reference is not None:
+            if others is not None:
+                beside.withdraw(others)
             launcher.cancel(reference)
         session.records.end(row, states.CRASHED, f"no job was started: {error}")
         raise

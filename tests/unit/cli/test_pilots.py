@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.cli import pilots
+from anabranch.cli import pilots, submit
+from anabranch.core import states
+from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import JobFile
+from anabranch.core.launching import Job, Reference
+from anabranch.launch import script
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+COMMAND = """#!/bin/sh
+echo "$(basename "$0") $*" >> {calls}
+"""
 FILE = JobFile("id", "brisk-otter", "survey", "survey.py", "slurm", "survey-1", pilots=3)
 
 
@@ -34,3 +41,56 @@ def test_a_log_that_cannot_be_written_does_not_end_the_thread_that_hears(
     assert [row.message for row in rows] == [
         "pilot 1 (job 9_1) has joined, with 4 processors; 2 of 3 are there"
     ]
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which each call of scancel stands."""
+    folder, found = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir()
+    found.touch()
+    (folder / "scancel").write_text(COMMAND.format(calls=found))
+    (folder / "scancel").chmod(0o700)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.delenv("SBATCH_CLUSTERS", raising=False)
+    return found
+
+
+def started(place: Path, id: str, name: str = "survey-1") -> Reference:
+    place.mkdir(parents=True, exist_ok=True)
+    (place / script.REFERENCE).unlink(missing_ok=True)
+    reference = Reference("slurm", id, name, str(place))
+    script.note(reference, place)
+    return reference
+
+
+@pytest.mark.parametrize(("id", "option"), [("17", ""), ("17;b", "--clusters=b ")])
+def test_pilots_are_cancelled_in_the_cluster_that_they_are_in(tmp_path: Path, calls: Path, id: str, option: str) -> None:
+    started(tmp_path / pilots.FOLDER, id, "survey-1-pilots")
+    pilots.cancel(tmp_path)
+    assert calls.read_text() == f"scancel {option}--name=survey-1-pilots\n"
+
+
+def test_pilots_whose_start_had_no_answer_are_cancelled_with_the_first_job(
+    tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm may have taken them all the same."""
+    first = Job("survey-1", ("true",), tmp_path / "first", tmp_path, options=("--clusters=a,b",))
+    ends: list[int] = []
+    records = SimpleNamespace(publish=lambda seconds: None, end=lambda row, state, message: ends.append(state))
+    monkeypatch.setattr("anabranch.session.current", lambda: SimpleNamespace(records=records, write=lambda rows: None))
+    monkeypatch.setattr("anabranch.runs.resumed.keep_parameters", lambda *args, **given: None)
+    cancelled: list[Reference] = []
+
+    def start(job: Job) -> Reference:
+        if job.copies:
+            raise LaunchError("Slurm does not answer")
+        return Reference("slurm", "17", job.name, str(job.folder))
+
+    launcher: Any = SimpleNamespace(start=start, cancel=cancelled.append)
+    row: Any = SimpleNamespace(id="id", state=states.SCHEDULED, state_name="Scheduled", created=0.0)
+    with pytest.raises(LaunchError, match="does not answer"):
+        submit.start(launcher, first, row, FILE, {}, pilots.beside(first, 3))
+    assert calls.read_text().splitlines() == [f"scancel --clusters={name} --name=survey-1-pilots" for name in "ab"]
+    assert [one.id for one in cancelled] == ["17"]
+    assert ends == [states.CRASHED]

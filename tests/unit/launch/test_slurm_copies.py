@@ -86,6 +86,19 @@ def test_those_that_are_asked_for_anew_go_where_the_first_ones_went(tmp_path: Pa
     ]
 
 
+def test_in_another_cluster_they_are_seen_cancelled_and_asked_for_anew_there(tmp_path: Path) -> None:
+    given = ["--clusters=a,b"]  # from which Slurm has chosen once
+    jobs, commands = copies(tmp_path, Ran(0, ROWS), Ran(0, "21;b"), Ran(0), cluster="b", options=given)
+    assert sorted(jobs.look()) == [1, 2, 3, 4]
+    assert jobs.start([2]) == "21;b"
+    jobs.cancel()
+    assert commands.asked[0][:5] == ["squeue", "-h", "-t", "all", "--clusters=b"]
+    assert commands.asked[1:] == [
+        ["sbatch", "--parsable", "--clusters=a,b", "--clusters=b", "--array=2", f"{tmp_path}/script"],
+        ["scancel", "--clusters=b", "--name=job"],
+    ]
+
+
 def test_they_are_cancelled_by_their_name(tmp_path: Path) -> None:
     gone = Ran(1, "", "scancel: error: Invalid job id specified")
     jobs, commands = copies(tmp_path, Ran(0), gone, Ran(1, "", "Unable to contact slurm controller"))

@@ -292,7 +292,8 @@ def end_with_the_first(place: Path) -> None:
         mark.touch(0o600)
         first = script.started(place)
         seen = Slurm().look([first]).get(first) if first is not None else None
-        if seen is not None and seen.phase in (Phase.ENDED, Phase.GONE):
+        over = seen is not None and seen.phase in (Phase.ENDED, Phase.GONE)
+        if over and script.started(place) == first:  # another job may have followed it meanwhile
             Rendezvous((), "", "").write(meeting(place))
     except (AnabranchError, OSError) as error:
         click.echo(f"anabranch: {error}", err=True)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.cli import pilots, submit
+from anabranch.clusters.rendezvous import Rendezvous
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import JobFile
-from anabranch.core.launching import Job, Reference
+from anabranch.core.launching import Job, Phase, Reference, Sight
 from anabranch.launch import script
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def started(place: Path, id: str, name: str = "survey-1") -> Reference:
 
 
 @pytest.mark.parametrize(("id", "option"), [("17", ""), ("17;b", "--clusters=b ")])
-def test_pilots_are_cancelled_in_the_cluster_that_they_are_in(tmp_path: Path, calls: Path, id: str, option: str) -> None:
+def test_pilots_are_cancelled_in_the_cluster_they_are_in(tmp_path: Path, calls: Path, id: str, option: str) -> None:
     started(tmp_path / pilots.FOLDER, id, "survey-1-pilots")
     pilots.cancel(tmp_path)
     assert calls.read_text() == f"scancel {option}--name=survey-1-pilots\n"
@@ -94,3 +95,22 @@ def test_pilots_whose_start_had_no_answer_are_cancelled_with_the_first_job(
     assert calls.read_text().splitlines() == [f"scancel --clusters={name} --name=survey-1-pilots" for name in "ab"]
     assert [one.id for one in cancelled] == ["17"]
     assert ends == [states.CRASHED]
+
+
+@pytest.mark.parametrize(("followed", "over"), [(False, True), (True, False)])
+def test_a_run_whose_first_job_is_followed_meanwhile_is_not_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, followed: bool, over: bool
+) -> None:
+    first = started(tmp_path, "17")
+    (tmp_path / pilots.FOLDER).mkdir()
+
+    def look(references: list[Reference]) -> dict[Reference, Sight]:
+        assert references == [first]
+        if followed:
+            script.succeed(tmp_path, "18")
+        return {first: Sight(Phase.ENDED, "TIMEOUT", None)}
+
+    monkeypatch.setattr(pilots, "Slurm", lambda: SimpleNamespace(look=look))
+    pilots.end_with_the_first(tmp_path)
+    found = Rendezvous.read(pilots.meeting(tmp_path))
+    assert (found is not None and not found.engine) == over

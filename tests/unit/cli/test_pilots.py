@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -22,36 +23,44 @@ if TYPE_CHECKING:
 
 COMMAND = """#!/bin/sh
 echo "$(basename "$0") $*" >> {calls}
+echo "sbatch: error: {refusal}" >&2
+exit {code}
 """
 FILE = JobFile("id", "brisk-otter", "survey", "survey.py", "slurm", "survey-1", pilots=3)
 
 
-def test_a_log_that_cannot_be_written_does_not_end_the_thread_that_hears(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The rows of the run's log."""
     rows: list[Any] = []
+    records = SimpleNamespace(append=rows.extend)
+    monkeypatch.setattr(pilots.sessions, "current", lambda: SimpleNamespace(records=records))
+    return rows
 
+
+def test_a_log_that_cannot_be_written_does_not_end_the_thread_that_hears(
+    tmp_path: Path, told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*args: object, **given: object) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     monkeypatch.setattr(pilots.click, "echo", full)
-    records = SimpleNamespace(append=rows.extend)
-    monkeypatch.setattr(pilots.sessions, "current", lambda: SimpleNamespace(records=records))
     crew = pilots.Pilots(tmp_path, FILE, again=False)
     crew.hear({"pilot": 1, "job": "9_1", "cpus": 4, "news": "joined", "why": "", "again": False})
-    assert [row.message for row in rows] == [
+    assert [row.message for row in told] == [
         "pilot 1 (job 9_1) has joined, with 4 processors; 2 of 3 are there"
     ]
 
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file in which each call of scancel stands."""
+    """The file in which each call of scancel and sbatch stands; sbatch takes no job."""
     folder, found = tmp_path / "bin", tmp_path / "calls"
     folder.mkdir()
     found.touch()
-    (folder / "scancel").write_text(COMMAND.format(calls=found))
-    (folder / "scancel").chmod(0o700)
+    for name, code in (("scancel", 0), ("sbatch", 1)):
+        (folder / name).write_text(COMMAND.format(calls=found, refusal="a limit is reached", code=code))
+        (folder / name).chmod(0o700)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     monkeypatch.delenv("SBATCH_CLUSTERS", raising=False)
     return found
@@ -63,6 +72,19 @@ def started(place: Path, id: str, name: str = "survey-1") -> Reference:
     reference = Reference("slurm", id, name, str(place))
     script.note(reference, place)
     return reference
+
+
+def test_a_refusal_is_told_once_and_the_users_options_are_on_each_command_line(
+    tmp_path: Path, calls: Path, told: list[Any]
+) -> None:
+    file = replace(FILE, options=["--partition=long"])
+    crew = pilots.Pilots(tmp_path, file, again=False)
+    for _ in range(3):
+        crew._ask_for([1, 2])
+    script_ = tmp_path / pilots.FOLDER / script.SCRIPT
+    assert calls.read_text().splitlines() == [f"sbatch --parsable --partition=long --array=1,2 {script_}"] * 3
+    [row] = told
+    assert row.message.startswith("no other pilots take the place of 1, 2 so far: Slurm does not take the job: a limit")
 
 
 @pytest.mark.parametrize(("id", "option"), [("17", ""), ("17;b", "--clusters=b ")])

@@ -76,6 +76,7 @@ class Guest:
         """Note that its line has ended."""
         if self in self._guests.here:
             self._guests.here.discard(self)
+            self._guests.judge(self)  # its line may have ended before it was let go
             self._guests.tell(self, "left" if self.leaves else "lost", self.why)
         elif self.why:
             self._guests.tell(self, "failed", self.why)
@@ -130,8 +131,14 @@ class Guests:
     async def _let_go(self, guest: Guest, seconds: float) -> None:
         self.tell(guest, "leaves", guest.why)
         await self._engine.let_go(guest.name, seconds)
-        # A set that has too little time for a single chunk would be followed by another such one, for ever.
-        guest.again = guest.why == NEAR and self._engine.worked(guest.name)
-        if guest.why == NEAR and not guest.again:
-            guest.why = TOO_SHORT
+        self.judge(guest)
         guest.say({"leave": guest.why})
+
+    def judge(self, guest: Guest) -> None:
+        """Find whether another set is to take its place, if it leaves because its time is over.
+
+        A set that has too little time for a single chunk would be followed by another such one, for ever.
+        """
+        if guest.leaves and guest.why == NEAR:
+            guest.again = self._engine.worked(guest.name)
+            guest.why = NEAR if guest.again else TOO_SHORT

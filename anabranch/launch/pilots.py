@@ -127,8 +127,9 @@ class Crew:
         found = sorted(self._anew)
         self._anew.clear()
         self._open.update(found)
-        self._wait = FIRST_LOOK
-        self.next_look = now + FIRST_LOOK
+        if not self._refusals:
+            self._wait = FIRST_LOOK
+            self.next_look = now + FIRST_LOOK
         return found
 
     def taken(self) -> None:
@@ -144,7 +145,9 @@ class Crew:
             self._open -= missing
             return f"{_taking(missing)} any more: {REFUSALS} requests were refused, the last with: {why}"
         self._refused |= missing
-        self.next_look = self._not_before = now + min(FIRST_LOOK * 2 ** (self._refusals - 1), LATEST_LOOK)
+        self._not_before = now + min(FIRST_LOOK * 2 ** (self._refusals - 1), LATEST_LOOK)
+        only = missing == self._open  # others are looked for no later than without the refusal
+        self.next_look = self._not_before if only else min(self.next_look, self._not_before)
         first = f"{_taking(missing)} so far: {why}. They are asked for again, ever more rarely"
         return first if self._refusals == 1 else ""
 

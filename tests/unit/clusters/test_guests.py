@@ -133,6 +133,19 @@ def test_the_longest_chunks_of_all_sets_are_found_by_one_pass_over_the_workers()
     assert longest_of(["a"], [], []) == {"a": 0.0}
 
 
+def test_one_whose_line_ends_before_it_was_let_go_is_followed_by_another() -> None:
+    async def main() -> None:
+        engine = Engine(longest=100.0)
+        head = Head(engine)
+        head.now = 840.0
+        head.guests.look()
+        head.guest.gone()  # what let it go has not begun
+        assert engine.gone == []
+        assert head.told()[-1] == ("left", "its walltime is near", True)
+
+    asyncio.run(main())
+
+
 def test_one_whose_job_is_ended_leaves_at_once() -> None:
     async def main() -> None:
         head = Head(Engine(), end=0.0)  # its end is not known

@@ -147,6 +147,19 @@ def test_others_that_leave_are_asked_for_together_with_the_refused_ones() -> Non
     assert crew.asks(330.0) == [1]
 
 
+def test_refusals_make_the_questions_for_pilots_that_wait_neither_more_nor_later() -> None:
+    crew = joined(1, of=3)
+    for moment in (30.0, 60.0, 120.0, 240.0):
+        crew.looked({1: RUNS, 2: WAITS, 3: WAITS}, moment)
+    crew.left(1, 241.0, again=True)
+    looks, asks, _ = refused(crew, 1900.0, {2: WAITS, 3: WAITS})
+    assert asks[0] == 271.0
+    assert looks[0] == 301.0
+    waits = [later - moment for moment, later in zip(looks, looks[1:], strict=False)]
+    assert max(waits) == LATEST_LOOK
+    assert len(looks) <= 11
+
+
 def test_after_some_refusals_no_more_is_asked_for() -> None:
     crew = joined(1, 2, 3)
     crew.left(1, 0.0, again=True)

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
-from anabranch.cli import pilots, submit
+from anabranch.cli import cli, pilots, submit
 from anabranch.clusters.rendezvous import Rendezvous
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
@@ -85,6 +86,27 @@ def test_a_refusal_is_told_once_and_the_users_options_are_on_each_command_line(
     assert calls.read_text().splitlines() == [f"sbatch --parsable --partition=long --array=1,2 {script_}"] * 3
     [row] = told
     assert row.message.startswith("no other pilots take the place of 1, 2 so far: Slurm does not take the job: a limit")
+
+
+def test_the_users_options_are_kept_for_pilots_that_are_asked_for_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    files: list[JobFile] = []
+
+    def start(launcher: object, job: object, row: object, file: JobFile, *others: object) -> Reference:
+        files.append(file)
+        return Reference("slurm", "17", file.name, "")
+
+    monkeypatch.setattr(submit, "start", start)
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flows.py").write_text("from anabranch import flow\n\n@flow\ndef plain():\n    pass\n")
+    for pilots_ in ("3", "1"):
+        words = ["submit", "slurm", "flows.py:plain", "--pilots", pilots_, "--option=--partition=long"]
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == 0, done.output
+    assert [file.options for file in files] == [["--partition=long"], []]
 
 
 @pytest.mark.parametrize(("id", "option"), [("17", ""), ("17;b", "--clusters=b ")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from anabranch.core.launching import Phase, Sight
 from anabranch.launch.pilots import FIRST_LOOK, GATHER_SECONDS, LATEST_LOOK, REFUSALS, Crew
 
@@ -155,7 +157,7 @@ def test_refusals_make_the_questions_for_pilots_that_wait_neither_more_nor_later
     looks, asks, _ = refused(crew, 1900.0, {2: WAITS, 3: WAITS})
     assert asks[0] == 271.0
     assert looks[0] == 301.0
-    waits = [later - moment for moment, later in zip(looks, looks[1:], strict=False)]
+    waits = [later - moment for moment, later in pairwise(looks)]
     assert max(waits) == LATEST_LOOK
     assert len(looks) <= 11
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anabranch.clusters.shares import Set
 
 CHUNKS_KEPT = 1024  # of which is known how long they took
+RELEASES = "client-releases-keys"  # Dask's word for it
 JOIN_SECONDS = 60  # a worker that does not reach its scheduler for so long ends
 CLOSE_SECONDS = 5.0
 QUIET = logging.CRITICAL + 1  # the runner tells what matters; at the end each worker would tell that it is alone
@@ -53,15 +54,25 @@ class Chunks(distributed.SchedulerPlugin):
         self._scheduler = scheduler
         self.took: deque[float] = deque(maxlen=CHUNKS_KEPT)
         self.workers: set[str] = set()  # by name
+        self._sent: dict[Any, str] = {}  # the worker of each key that is there to be computed
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **more: Any) -> None:
+    def transition(self, key: Any, start: str, finish: str, *args: Any, stimulus_id: str = "", **more: Any) -> None:
         """Dask calls this for each change of a key."""
-        if start != "processing" or finish not in ("memory", "erred"):
+        if finish == "processing":
+            there = self._scheduler.tasks[key].processing_on
+            self._sent.update({key: there.name} if there is not None else {})
+        if start != "processing":
             return
-        self.took += [one["stop"] - one["start"] for one in more.get("startstops") or () if one["action"] == "compute"]
-        worker = self._scheduler.workers.get(more.get("worker"))
-        if worker is not None:
-            self.workers.add(worker.name)
+        sent = self._sent.pop(key, "")
+        if finish in ("memory", "erred"):
+            took = (one for one in more.get("startstops") or () if one["action"] == "compute")
+            self.took += [one["stop"] - one["start"] for one in took]
+            worker = self._scheduler.workers.get(more.get("worker"))
+            name = worker.name if worker is not None else ""
+        else:  # the driver may hear from the chunk that it has ended, and release the key, before Dask hears of it
+            name = sent if stimulus_id.startswith(RELEASES) else ""
+        if name:
+            self.workers.add(name)
 
 
 class DaskHead:

@@ -133,6 +133,24 @@ def test_the_longest_chunks_of_all_sets_are_found_by_one_pass_over_the_workers()
     assert longest_of(["a"], [], []) == {"a": 0.0}
 
 
+def test_a_chunk_that_the_driver_hears_of_before_dask_does_has_ended_on_its_worker() -> None:
+    """The driver releases its key at once: Dask has no word of its end. What goes with a lost worker has not ended."""
+    dask_parts = pytest.importorskip("anabranch.clusters.dask_parts")
+    names = {"a": "one-0", "b": "two-0", "c": "three-0"}
+    workers = {f"tls://{key}": SimpleNamespace(name=name) for key, name in names.items()}
+    tasks = {key: SimpleNamespace(processing_on=workers[f"tls://{key}"]) for key in names}
+    chunks = dask_parts.Chunks(SimpleNamespace(tasks=tasks, workers=workers))
+    for key in names:
+        chunks.transition(key, "waiting", "processing", stimulus_id="update-graph")
+    compute = {"action": "compute", "start": 1.0, "stop": 4.0}
+    told = {"worker": "tls://a", "startstops": [compute]}
+    chunks.transition("a", "processing", "memory", stimulus_id="task-finished-1", **told)
+    chunks.transition("b", "processing", "released", stimulus_id=f"{dask_parts.RELEASES}-1")
+    chunks.transition("c", "processing", "released", stimulus_id="handle-worker-cleanup-1")
+    assert chunks.workers == {"one-0", "two-0"}
+    assert list(chunks.took) == [3.0]
+
+
 def test_one_whose_line_ends_before_it_was_let_go_is_followed_by_another() -> None:
     async def main() -> None:
         engine = Engine(longest=100.0)

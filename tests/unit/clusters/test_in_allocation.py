@@ -72,12 +72,13 @@ def test_pilots_that_joined_before_the_cluster_was_up_are_heard_of_at_once() -> 
     hears.start()
     try:
         assert [heard.get(timeout=30)["pilot"] for _ in range(2)] == [1, 2]
-        os.write(other, b'ot": 3}\n')
+        os.write(other, b'ot": 3}\n{"failed": "all sets of workers have ended", "missing": false}\n')
         assert heard.get(timeout=30) == {"pilot": 3}
     finally:
         os.close(other)
         hears.join(30)
     assert not hears.is_alive()
+    assert heard.empty()
 
 
 def test_what_fails_where_it_is_heard_is_not_taken_for_the_end_of_the_pipe() -> None:
@@ -87,7 +88,7 @@ def test_what_fails_where_it_is_heard_is_not_taken_for_the_end_of_the_pipe() -> 
     pipe, other = os.pipe()
     os.close(other)
     with pytest.raises(OSError, match="the disk quota is exceeded"):
-        hear_all(pipe, b"{}\n", fails)
+        hear_all(pipe, b'{"pilot": 1}\n', fails)
 
 
 def test_a_task_that_the_driver_does_not_use_ends_at_once(tmp_path: Path) -> None:

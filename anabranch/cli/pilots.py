@@ -30,6 +30,7 @@ from anabranch.core.launching import Phase
 from anabranch.core.runs import LogRow
 from anabranch.launch import script
 from anabranch.launch.pilots import Crew
+from anabranch.launch.slurm import SlurmLauncher
 from anabranch.launch.slurm_copies import SlurmCopies
 
 if TYPE_CHECKING:
@@ -95,7 +96,22 @@ def cancel(place: Path) -> None:
     """Cancel the pilots of a first job. Raises LaunchError."""
     reference = script.started(place / FOLDER)
     if reference is not None:
-        SlurmCopies(place / FOLDER, reference.name).cancel()
+        SlurmCopies(place / FOLDER, reference.name, cluster=_cluster(place)).cancel()
+
+
+def withdraw(others: Job) -> None:
+    """Cancel pilots that could not be started: Slurm may have taken them, and its answer was lost."""
+    for cluster in SlurmLauncher().goes_to(others) or [""]:
+        try:
+            SlurmCopies(others.folder, others.name, cluster=cluster).cancel()
+        except LaunchError as error:
+            click.echo(f"anabranch: {error}", err=True)
+
+
+def _cluster(place: Path) -> str:
+    """Return the cluster that the pilots of a first job are in, where Slurm chose it of several; "" otherwise."""
+    reference = script.started(place / FOLDER)
+    return reference.id.partition(";")[2] if reference is not None else ""
 
 
 # -- in the first job --------------------------------------------------------------------------------
@@ -111,9 +127,9 @@ class Pilots:
 
     def __init__(self, place: Path, file: JobFile, *, again: bool) -> None:
         self.count = file.pilots - 1
+        self._place = place
         self._folder = place / FOLDER
-        self._run = file.run
-        self._jobs = SlurmCopies(self._folder, f"{file.name}{SUFFIX}")
+        self._file = file
         self._crew = Crew(range(1, file.pilots), time.monotonic(), there=again)
         self._waits: dict[int, str] = {}
         self._changed = threading.Condition()
@@ -153,7 +169,8 @@ class Pilots:
                 self._crew.joined(number)
                 self._waits.pop(number, None)
             elif kind in ("left", "lost"):
-                self._crew.left(number, time.monotonic(), again=bool(news["again"]))
+                again, let_go = bool(news["again"]), why if kind == "left" else ""
+                self._crew.left(number, time.monotonic(), again=again, why=let_go)
             self._changed.notify()
         what = {
             "joined": f"has joined, with {news['cpus']} processors", "leaves": f"leaves: {why}", "left": "has left",
@@ -165,10 +182,11 @@ class Pilots:
 
     def tell(self, text: str, trouble: bool = False) -> None:
         """Write a line into the run's log, and into that of the job."""
-        click.echo(f"anabranch: {text}", err=True)
+        with contextlib.suppress(OSError):  # the log's quota may be full: the thread that tells goes on
+            click.echo(f"anabranch: {text}", err=True)
         level = 30 if trouble else 20
         with contextlib.suppress(AnabranchError):
-            sessions.current().records.append([LogRow(time.time(), level, "anabranch.pilots", text, self._run)])
+            sessions.current().records.append([LogRow(time.time(), level, "anabranch.pilots", text, self._file.run)])
 
     def _note(self) -> None:
         """Write how many there are, for `run show`."""
@@ -179,6 +197,12 @@ class Pilots:
             new.replace(self._folder / THERE)
 
     # -- the queue ---------------------------------------------------------------------------------
+
+    @property
+    def _jobs(self) -> SlurmCopies:
+        """The pilots' jobs; their cluster is noted after the first job may have begun. Raises LaunchError."""
+        name, cluster = f"{self._file.name}{SUFFIX}", _cluster(self._place)
+        return SlurmCopies(self._folder, name, cluster=cluster, options=self._file.options)
 
     def _watch(self) -> None:
         """Ask the queue when that is due, until the end."""
@@ -215,8 +239,13 @@ class Pilots:
         try:
             job = self._jobs.start(numbers)
         except LaunchError as error:
-            self.tell(f"no other pilots take the place of {_listed(numbers)}: {error}", True)
+            with self._changed:
+                told = self._crew.refused(numbers, str(error), time.monotonic())
+            if told:
+                self.tell(told, True)
             return
+        with self._changed:
+            self._crew.taken()
         self.tell(f"pilot{'s' * (len(numbers) > 1)} {_listed(numbers)}: asked for anew, as job {job}")
 
 
@@ -263,7 +292,8 @@ def end_with_the_first(place: Path) -> None:
         mark.touch(0o600)
         first = script.started(place)
         seen = Slurm().look([first]).get(first) if first is not None else None
-        if seen is not None and seen.phase in (Phase.ENDED, Phase.GONE):
+        over = seen is not None and seen.phase in (Phase.ENDED, Phase.GONE)
+        if over and script.started(place) == first:  # another job may have followed it meanwhile
             Rendezvous((), "", "").write(meeting(place))
     except (AnabranchError, OSError) as error:
         click.echo(f"anabranch: {error}", err=True)

@@ -91,7 +91,7 @@ def command(
     if kind == "kubernetes":
         job, file = pod_jobs.for_a_pod(job, file, target_of(target), params, runner)
     launcher = jobs.launcher(kind, without)
-    file = replace(file, pilots=pilots)
+    file = replace(file, pilots=pilots, options=[*job.options] if pilots > 1 else [])
     others = beside.beside(job, pilots) if pilots > 1 else None
     scripts = [launcher.render(one) for one in (job, others) if one is not None]
     if dry_run:
@@ -208,6 +208,8 @@ def start(
             launcher.start(others)
     except BaseException as error:
         if reference is not None:
+            if others is not None:
+                beside.withdraw(others)
             launcher.cancel(reference)
         session.records.end(row, states.CRASHED, f"no job was started: {error}")
         raise

@@ -16,11 +16,14 @@ from anabranch.clusters.local import CONFIG, LOOK_SECONDS, STOPPED_LOOKS, end_st
 from anabranch.clusters.shares import one_each, workers_in
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from anabranch.clusters.hub import Line
     from anabranch.clusters.rendezvous import Rendezvous
     from anabranch.clusters.shares import Set
 
 CHUNKS_KEPT = 1024  # of which is known how long they took
+RELEASES = "client-releases-keys"  # Dask's word for it
 JOIN_SECONDS = 60  # a worker that does not reach its scheduler for so long ends
 CLOSE_SECONDS = 5.0
 QUIET = logging.CRITICAL + 1  # the runner tells what matters; at the end each worker would tell that it is alone
@@ -51,15 +54,25 @@ class Chunks(distributed.SchedulerPlugin):
         self._scheduler = scheduler
         self.took: deque[float] = deque(maxlen=CHUNKS_KEPT)
         self.workers: set[str] = set()  # by name
+        self._sent: dict[Any, str] = {}  # the worker of each key that is there to be computed
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **more: Any) -> None:
+    def transition(self, key: Any, start: str, finish: str, *args: Any, stimulus_id: str = "", **more: Any) -> None:
         """Dask calls this for each change of a key."""
-        if start != "processing" or finish not in ("memory", "erred"):
+        if finish == "processing":
+            there = self._scheduler.tasks[key].processing_on
+            self._sent.update({key: there.name} if there is not None else {})
+        if start != "processing":
             return
-        self.took += [one["stop"] - one["start"] for one in more.get("startstops") or () if one["action"] == "compute"]
-        worker = self._scheduler.workers.get(more.get("worker"))
-        if worker is not None:
-            self.workers.add(worker.name)
+        sent = self._sent.pop(key, "")
+        if finish in ("memory", "erred"):
+            took = (one for one in more.get("startstops") or () if one["action"] == "compute")
+            self.took += [one["stop"] - one["start"] for one in took]
+            worker = self._scheduler.workers.get(more.get("worker"))
+            name = worker.name if worker is not None else ""
+        else:  # the driver may hear from the chunk that it has ended, and release the key, before Dask hears of it
+            name = sent if stimulus_id.startswith(RELEASES) else ""
+        if name:
+            self.workers.add(name)
 
 
 class DaskHead:
@@ -100,10 +113,9 @@ class DaskHead:
 
     # -- sets that leave ---------------------------------------------------------------------------
 
-    def longest(self, name: str) -> float:
+    def longest(self, names: Collection[str]) -> dict[str, float]:
         """As of `guests.Engine`."""
-        run = [seconds for worker in self._workers(name) for seconds in worker.executing.values()]
-        return max([*self._chunks.took, *run], default=0.0)
+        return longest_of(names, self._chunks.took, self._scheduler.workers.values())
 
     def worked(self, name: str) -> bool:
         """As of `guests.Engine`."""
@@ -124,8 +136,27 @@ class DaskHead:
             await asyncio.wait_for(self._scheduler.close(), CLOSE_SECONDS)
 
 
+def longest_of(names: Collection[str], took: Iterable[float], workers: Iterable[Any]) -> dict[str, float]:
+    """Return for each of some sets how long the longest chunk took, or runs already on it, by one pass over workers.
+
+    Args:
+        took: seconds, of chunks that have ended.
+        workers: of Dask's scheduler.
+    """
+    found = dict.fromkeys(names, max(took, default=0.0))
+    for worker in workers:
+        if worker.executing and (name := _set_of(worker.name)) in found:
+            found[name] = max(found[name], *worker.executing.values())
+    return found
+
+
 def _of_set(worker: object, name: str) -> bool:
-    return str(worker).rpartition("-")[0] == name
+    return _set_of(worker) == name
+
+
+def _set_of(worker: object) -> str:
+    """Return the name of the set that a worker of this name is in."""
+    return str(worker).rpartition("-")[0]
 
 
 async def work(place: Set, line: Line, found: Rendezvous, folder: str) -> str:

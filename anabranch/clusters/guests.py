@@ -13,18 +13,20 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
+LOOK_SECONDS = 1.0  # between looks at how long chunks take, on the workers of all sets
 MARGIN = 30.0  # seconds before the end of its job in which a set is to be gone; of a short job
 SHARE = 10  # it is such a part
 NEAR = "its walltime is near"
+TOO_SHORT = "its walltime was near before a chunk had ended on it"
 
 
 class Engine(Protocol):
     """What is asked of an engine's server about the workers of a set."""
 
-    def longest(self, name: str) -> float:
-        """Return how many seconds a chunk took at most, or runs already on a worker of this set."""
+    def longest(self, names: Collection[str]) -> Mapping[str, float]:
+        """Return for each of these sets how many seconds a chunk took at most, or runs already on a worker of it."""
         ...
 
     def worked(self, name: str) -> bool:
@@ -74,6 +76,7 @@ class Guest:
         """Note that its line has ended."""
         if self in self._guests.here:
             self._guests.here.discard(self)
+            self._guests.judge(self)  # its line may have ended before it was let go
             self._guests.tell(self, "left" if self.leaves else "lost", self.why)
         elif self.why:
             self._guests.tell(self, "failed", self.why)
@@ -92,6 +95,7 @@ class Guests:
         self._engine = engine
         self._news = news
         self._now = now
+        self._looked = -LOOK_SECONDS
         self._tasks: set[asyncio.Task[None]] = set()
 
     def welcome(self, hello: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> Guest | None:
@@ -103,12 +107,19 @@ class Guests:
             self._news(pilot=guest.number, job=guest.job, cpus=guest.cpus, news=news, why=why, again=guest.again)
 
     def look(self) -> None:
-        """Begin to let go of those that have too little time for one more chunk."""
-        for guest in self.here:
-            if guest.end and not guest.leaves:
-                left = guest.end - guest.margin - self._now()
-                if left <= guest.margin + self._engine.longest(guest.name):
-                    self.begin(guest, NEAR, max(1.0, left))
+        """Begin to let go of those that have too little time for one more chunk; may be called at any moment."""
+        now = self._now()
+        if abs(now - self._looked) < LOOK_SECONDS:  # a clock that was set back does not end the looks
+            return
+        self._looked = now
+        there = [(guest, guest.end) for guest in self.here if guest.end and not guest.leaves]
+        if not there:
+            return
+        longest = self._engine.longest([guest.name for guest, _ in there])
+        for guest, end in there:
+            left = end - guest.margin - now
+            if left <= guest.margin + longest[guest.name]:
+                self.begin(guest, NEAR, max(1.0, left))
 
     def begin(self, guest: Guest, why: str, seconds: float) -> None:
         if not guest.leaves:
@@ -120,6 +131,14 @@ class Guests:
     async def _let_go(self, guest: Guest, seconds: float) -> None:
         self.tell(guest, "leaves", guest.why)
         await self._engine.let_go(guest.name, seconds)
-        # A set that has too little time for a single chunk would be followed by another such one, for ever.
-        guest.again = guest.why == NEAR and self._engine.worked(guest.name)
+        self.judge(guest)
         guest.say({"leave": guest.why})
+
+    def judge(self, guest: Guest) -> None:
+        """Find whether another set is to take its place, if it leaves because its time is over.
+
+        A set that has too little time for a single chunk would be followed by another such one, for ever.
+        """
+        if guest.leaves and guest.why == NEAR:
+            guest.again = self._engine.worked(guest.name)
+            guest.why = NEAR if guest.again else TOO_SHORT

@@ -99,17 +99,10 @@ class AllocationCluster:
                 self._hear(news)
             else:
                 self._address = str(news["up"])
-                threading.Thread(target=self._hear_all, name="anabranch-pilots", daemon=True).start()
+                # The thread has a pipe of its own: `close` may come before the thread begins.
+                own = os.dup(self._pipe), self._data, self._hear
+                threading.Thread(target=hear_all, args=own, name="anabranch-pilots", daemon=True).start()
         return self._address
-
-    def _hear_all(self) -> None:
-        """Hand on what comes, until the cluster's process has ended: it alone has the other end of the pipe."""
-        with contextlib.suppress(OSError), open(os.dup(self._pipe), "rb") as pipe:
-            rest = self._data
-            while more := pipe.read1(1 << 16):
-                *lines, rest = (rest + more).split(b"\n")
-                for line in lines:
-                    self._hear(json.loads(line))
 
     @property
     def address(self) -> str:
@@ -167,6 +160,24 @@ class AllocationCluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def hear_all(pipe: int, rest: bytes, hear: Callable[[dict[str, Any]], object]) -> None:
+    """Hand on what comes, until the cluster's process has ended: it alone has the other end of the pipe.
+
+    Args:
+        pipe: closed here.
+        rest: what was read from it and not handed on: whole lines among it are handed on at once.
+    """
+    with open(pipe, "rb") as file:
+        while True:
+            *lines, rest = rest.split(b"\n")
+            for news in map(json.loads, lines):
+                if "pilot" in news:  # not that the cluster has failed: its runner tells that
+                    hear(news)
+            if not (more := file.read1(1 << 16)):
+                return
+            rest += more
 
 
 def plan_of(

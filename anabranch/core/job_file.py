@@ -37,6 +37,7 @@ class JobFile:
         host: where it was submitted from.
         record: OWN where the job keeps a record of its own, and its end alone comes back.
         pilots: jobs that the run has, this one among them; the others join it.
+        options: of the batch system, for pilots that are asked for anew.
     """
 
     run: str
@@ -51,6 +52,7 @@ class JobFile:
     host: str = ""
     record: str = ""
     pilots: int = 1
+    options: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Write the file in one step. Raises LaunchError where it cannot be written."""

@@ -74,12 +74,12 @@ class SlurmLauncher:
 
     def find(self, job: Job) -> str:
         """Return the id of a job of this one's name, "" where Slurm has none; one that has not ended comes first."""
-        for cluster in self._goes_to(job) or [""]:
+        for cluster in self.goes_to(job) or [""]:
             for line in sorted(self._slurm.named(job.name, cluster), key=lambda line: line.state in slurm_words.ENDS):
                 return f"{line.job};{cluster}" if cluster else line.job
         return ""
 
-    def _goes_to(self, job: Job) -> list[str]:
+    def goes_to(self, job: Job) -> list[str]:
         """Return the clusters that sbatch chooses from for a job; none: this machine's."""
         given = self._slurm.environ.get("SBATCH_CLUSTERS", "")
         for option in job.options:

@@ -28,20 +28,26 @@ class SlurmCopies:
 
     Args:
         name: of the jobs.
+        cluster: that they are in, where Slurm has several; "": this machine's.
+        options: of sbatch; those of the jobs' script.
         environ: variables that Slurm's commands and the jobs get.
         command: what runs them.
     """
 
     def __init__(
-        self, folder: Path, name: str, *, environ: Mapping[str, str] | None = None, command: Command = run
-    ) -> None:
+        self, folder: Path, name: str, *, cluster: str = "", options: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None, command: Command = run,
+    ) -> None:  # fmt: skip
         self._folder = folder
         self._name = name
+        self._cluster = cluster
+        self._there = [f"--clusters={cluster}"] if cluster else []
+        self._options = options
         self._slurm = Slurm(environ, command)
 
     def look(self) -> dict[int, Sight]:
         """Return what is seen of each, by its number, by one question; forgotten ones are left out."""
-        found = self._slurm.named(self._name)
+        found = self._slurm.named(self._name, self._cluster)
         numbers = sorted({number for line in found for number in line.parts})
         seen = {number: slurm_states.whole(line for line in found if number in line.parts) for number in numbers}
         return {number: self._with_last(number, one) for number, one in seen.items() if one}
@@ -52,9 +58,13 @@ class SlurmCopies:
         return seen._replace(last=script.last_lines(str(self._folder), script.log_of(number)))
 
     def start(self, numbers: Sequence[int]) -> str:
-        """Start some of them once more; returns their id. Raises LaunchError where Slurm does not take them."""
-        which = f"--array={','.join(map(str, numbers))}"
-        answer = self._slurm.ask(["sbatch", "--parsable", which, str(self._folder / script.SCRIPT)])
+        """Start some of them once more; returns their id. Raises LaunchError where Slurm does not take them.
+
+        Options stand on the command line too, where they are stronger than SBATCH_PARTITION. Where they name several
+        clusters, the last word is the one that the others are in.
+        """
+        options = [*self._options, *self._there, f"--array={','.join(map(str, numbers))}"]
+        answer = self._slurm.ask(["sbatch", "--parsable", *options, str(self._folder / script.SCRIPT)])
         if answer.code == 0 and (id := job_id(answer.out)):
             return id
         raise LaunchError(refusal(answer.told))
@@ -65,6 +75,7 @@ class SlurmCopies:
         Args:
             waiting: only those that have not begun.
         """
-        answer = self._slurm.ask(["scancel", f"--name={self._name}", *(["--state=PENDING"] if waiting else [])])
+        which = [*self._there, f"--name={self._name}", *(["--state=PENDING"] if waiting else [])]
+        answer = self._slurm.ask(["scancel", *which])
         if answer.code != 0 and "invalid job id" not in answer.told.lower():
             raise LaunchError(f"jobs {self._name!r} could not be cancelled: {answer.told}")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from anabranch.clusters.guests import Guests
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class Engine:
@@ -15,9 +21,11 @@ class Engine:
         self.chunk = longest
         self.has_worked = worked
         self.gone: list[tuple[str, float]] = []
+        self.looks: list[list[str]] = []
 
-    def longest(self, name: str) -> float:
-        return self.chunk
+    def longest(self, names: Collection[str]) -> dict[str, float]:
+        self.looks.append(list(names))
+        return dict.fromkeys(names, self.chunk)
 
     def worked(self, name: str) -> bool:
         return self.has_worked
@@ -93,7 +101,65 @@ def test_one_whose_time_is_too_short_for_a_chunk_is_not() -> None:
         head = Head(Engine(longest=5000.0, worked=False))
         assert await head.looked(0.0) != []
         head.guest.gone()
-        assert head.told()[-1] == ("left", "its walltime is near", False)
+        assert head.told()[-1] == ("left", "its walltime was near before a chunk had ended on it", False)
+
+    asyncio.run(main())
+
+
+def test_all_sets_are_looked_at_by_one_question_a_second() -> None:
+    async def main() -> None:
+        head = Head(Engine())
+        for number in (3, 4):
+            hello = {"name": f"pilot-{number}.9.0", "number": number, "job": f"9_{number}", "cpus": 4, "end": 1000.0}
+            guest = head.guests.welcome(hello, head.said.append)
+            assert guest is not None
+            guest.up()
+        for moment in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2):
+            await head.looked(moment)
+        assert [sorted(names) for names in head.engine.looks] == [
+            ["pilot-2.9.0", "pilot-3.9.0", "pilot-4.9.0"]
+        ] * 2
+        await head.looked(0.1 - 3600.0)  # the clock was set back
+        assert len(head.engine.looks) == 3
+
+    asyncio.run(main())
+
+
+def test_the_longest_chunks_of_all_sets_are_found_by_one_pass_over_the_workers() -> None:
+    longest_of = pytest.importorskip("anabranch.clusters.dask_parts").longest_of
+    named = {"a-0": {}, "a-1": {"t": 5.0, "u": 70.0}, "b-0": {"t": 2.0}, "other-0": {"t": 900.0}}
+    workers = iter([SimpleNamespace(name=name, executing=runs) for name, runs in named.items()])  # passes once
+    assert longest_of(["a", "b", "c"], iter([3.0, 10.0]), workers) == {"a": 70.0, "b": 10.0, "c": 10.0}
+    assert longest_of(["a"], [], []) == {"a": 0.0}
+
+
+def test_a_chunk_that_the_driver_hears_of_before_dask_does_has_ended_on_its_worker() -> None:
+    """The driver releases its key at once: Dask has no word of its end. What goes with a lost worker has not ended."""
+    dask_parts = pytest.importorskip("anabranch.clusters.dask_parts")
+    names = {"a": "one-0", "b": "two-0", "c": "three-0"}
+    workers = {f"tls://{key}": SimpleNamespace(name=name) for key, name in names.items()}
+    tasks = {key: SimpleNamespace(processing_on=workers[f"tls://{key}"]) for key in names}
+    chunks = dask_parts.Chunks(SimpleNamespace(tasks=tasks, workers=workers))
+    for key in names:
+        chunks.transition(key, "waiting", "processing", stimulus_id="update-graph")
+    compute = {"action": "compute", "start": 1.0, "stop": 4.0}
+    told = {"worker": "tls://a", "startstops": [compute]}
+    chunks.transition("a", "processing", "memory", stimulus_id="task-finished-1", **told)
+    chunks.transition("b", "processing", "released", stimulus_id=f"{dask_parts.RELEASES}-1")
+    chunks.transition("c", "processing", "released", stimulus_id="handle-worker-cleanup-1")
+    assert chunks.workers == {"one-0", "two-0"}
+    assert list(chunks.took) == [3.0]
+
+
+def test_one_whose_line_ends_before_it_was_let_go_is_followed_by_another() -> None:
+    async def main() -> None:
+        engine = Engine(longest=100.0)
+        head = Head(engine)
+        head.now = 840.0
+        head.guests.look()
+        head.guest.gone()  # what let it go has not begun
+        assert engine.gone == []
+        assert head.told()[-1] == ("left", "its walltime is near", True)
 
     asyncio.run(main())
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch import SlurmAllocation
 from anabranch.cli.pilot import let_sets_go
-from anabranch.clusters.in_allocation import plan_of
+from anabranch.clusters.in_allocation import hear_all, plan_of
 from anabranch.clusters.node import Orders, place_of
 from anabranch.core.allocation import Allocation, Node
 from anabranch.core.errors import LaunchError
@@ -60,6 +62,33 @@ def test_under_the_users_own_srun_the_other_tasks_come_by_themselves() -> None:
     assert command[0] != "srun"
     assert (orders(list(command))["cpus"], plan.sets) == (4, 2)
     assert plan_of(allocation, "ray", "/f", "", 60.0, 5).commands == []
+
+
+def test_pilots_that_joined_before_the_cluster_was_up_are_heard_of_at_once() -> None:
+    """What was read together with the word that the cluster is up waits for no further message."""
+    heard: queue.Queue[dict[str, Any]] = queue.Queue()
+    pipe, other = os.pipe()
+    hears = threading.Thread(target=hear_all, args=(pipe, b'{"pilot": 1}\n{"pilot": 2}\n{"pil', heard.put))
+    hears.start()
+    try:
+        assert [heard.get(timeout=30)["pilot"] for _ in range(2)] == [1, 2]
+        os.write(other, b'ot": 3}\n{"failed": "all sets of workers have ended", "missing": false}\n')
+        assert heard.get(timeout=30) == {"pilot": 3}
+    finally:
+        os.close(other)
+        hears.join(30)
+    assert not hears.is_alive()
+    assert heard.empty()
+
+
+def test_what_fails_where_it_is_heard_is_not_taken_for_the_end_of_the_pipe() -> None:
+    def fails(news: dict[str, Any]) -> None:
+        raise OSError("the disk quota is exceeded")
+
+    pipe, other = os.pipe()
+    os.close(other)
+    with pytest.raises(OSError, match="the disk quota is exceeded"):
+        hear_all(pipe, b'{"pilot": 1}\n', fails)
 
 
 def test_a_task_that_the_driver_does_not_use_ends_at_once(tmp_path: Path) -> None:

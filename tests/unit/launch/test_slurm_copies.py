@@ -37,9 +37,9 @@ class Commands:
         return self.answers.pop(0)
 
 
-def copies(folder: Path, *answers: Ran) -> tuple[SlurmCopies, Commands]:
+def copies(folder: Path, *answers: Ran, **given: Any) -> tuple[SlurmCopies, Commands]:
     commands = Commands(*answers)
-    return SlurmCopies(folder, "job", environ={}, command=commands), commands
+    return SlurmCopies(folder, "job", environ={}, command=commands, **given), commands
 
 
 def test_they_are_one_array_with_a_log_each(tmp_path: Path) -> None:
@@ -74,6 +74,28 @@ def test_some_are_asked_for_anew(tmp_path: Path) -> None:
     assert commands.asked == [
         ["sbatch", "--parsable", "--array=2,3", f"{tmp_path}/script"],
         ["sbatch", "--parsable", "--array=2", f"{tmp_path}/script"],
+    ]
+
+
+def test_those_that_are_asked_for_anew_go_where_the_first_ones_went(tmp_path: Path) -> None:
+    """SBATCH_PARTITION of the driver's job is stronger than what the script says."""
+    jobs, commands = copies(tmp_path, Ran(0, "21"), options=["--partition=long", "--account=lab"])
+    jobs.start([2])
+    assert commands.asked == [
+        ["sbatch", "--parsable", "--partition=long", "--account=lab", "--array=2", f"{tmp_path}/script"]
+    ]
+
+
+def test_in_another_cluster_they_are_seen_cancelled_and_asked_for_anew_there(tmp_path: Path) -> None:
+    given = ["--clusters=a,b"]  # from which Slurm has chosen once
+    jobs, commands = copies(tmp_path, Ran(0, ROWS), Ran(0, "21;b"), Ran(0), cluster="b", options=given)
+    assert sorted(jobs.look()) == [1, 2, 3, 4]
+    assert jobs.start([2]) == "21;b"
+    jobs.cancel()
+    assert commands.asked[0][:5] == ["squeue", "-h", "-t", "all", "--clusters=b"]
+    assert commands.asked[1:] == [
+        ["sbatch", "--parsable", "--clusters=a,b", "--clusters=b", "--array=2", f"{tmp_path}/script"],
+        ["scancel", "--clusters=b", "--name=job"],
     ]
 
 

@@ -130,7 +130,7 @@ def settle(records: Records, home: Path, now: float) -> None:
     """End each run that did not end before its job: the flow had not begun, or its driver went with the job.
 
     Raises:
-        LaunchError: a queue did not answer; its runs are left as they are.
+        LaunchError: a queue did not answer, or one job could not be ended; such runs are left as they are.
     """
     if not (home / "jobs").is_dir():
         return
@@ -141,7 +141,11 @@ def settle(records: Records, home: Path, now: float) -> None:
     for row in rows:
         driver = Driver.of(row)
         if driver.waits or driver.gone(now) or now - driver.seen > SILENT:
-            found = of_run(home, row)
+            try:
+                found = of_run(home, row)
+            except LaunchError as error:  # a damaged folder
+                trouble = error
+                continue
             if found is not None:
                 jobs[row.id] = (row, found)
     for kind in {found.file.kind for _, found in jobs.values()}:
@@ -150,17 +154,23 @@ def settle(records: Records, home: Path, now: float) -> None:
         except LaunchError as error:  # that of one kind hides nothing of another
             trouble = error
     for id, sight in seen.items():
-        row, found = jobs[id]
-        if sight.phase in OVER and found.file.kind == "kubernetes":
-            _end_pod(records, row, found, sight, now)
-        elif sight.phase in OVER:
-            end(records, row, sight, now)
-            if found.file.pilots > 1:
-                pilots.cancel(found.folder)
-        elif found.file.record == OWN:
-            pod_jobs.began(records, row, sight, now)
+        try:
+            _settle_one(records, *jobs[id], sight, now)
+        except LaunchError as error:  # that of one run leaves no other open
+            trouble = error
     if trouble is not None:
         raise trouble
+
+
+def _settle_one(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:
+    if sight.phase in OVER and found.file.kind == "kubernetes":
+        _end_pod(records, row, found, sight, now)
+    elif sight.phase in OVER:
+        end(records, row, sight, now)
+        if found.file.pilots > 1:
+            pilots.cancel(found.folder)
+    elif found.file.record == OWN:
+        pod_jobs.began(records, row, sight, now)
 
 
 def _end_pod(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:

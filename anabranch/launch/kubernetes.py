@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch.core.errors import LaunchError
+from anabranch.core.errors import KubernetesError, LaunchError
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.kubernetes.api import KubernetesApi
 from anabranch.kubernetes.reasons import Kind, of_pod
 from anabranch.kubernetes.reflector import Reflector
 from anabranch.kubernetes.resources import EVENTS, JOBS, PODS
 from anabranch.launch import kubernetes_sight, script
-from anabranch.launch.kubernetes_logs import Following, newest, whole
+from anabranch.launch.kubernetes_logs import Following, newest, unread, whole
 from anabranch.launch.kubernetes_manifest import JOB_LABEL, as_text, manifest, template_of
 from anabranch.launch.kubernetes_options import check_without, options
 
@@ -179,9 +179,14 @@ class KubernetesLauncher:
         if sight.phase not in (Phase.ENDED, Phase.GONE) or sight.code == 0:
             return sight
         place, pod = _place(reference), newest(pods)
-        lines = whole(self._api(place.context), place.namespace, pod, tailLines=str(2 * script.LAST)) if pod else []
+        lines: list[str] = []
+        trouble: tuple[str, ...] = ()
+        try:
+            lines = whole(self._api(place.context), place.namespace, pod, tailLines=str(2 * script.LAST)) if pod else []
+        except KubernetesError as error:  # its node is away, a right is missing: other jobs are to be seen all the same
+            trouble = (unread(error),)
         told = [line.rstrip() for line in lines if line.strip()][-script.LAST :]
-        return sight._replace(last=tuple(told or _told_by(pod) or script.last_lines(reference.folder)))
+        return sight._replace(last=(*(told or _told_by(pod) or script.last_lines(reference.folder)), *trouble))
 
     def _events(self, place: Place, uid: str) -> list[dict[str, Any]]:
         return self._api(place.context).objects(EVENTS, place.namespace, fields=f"involvedObject.uid={uid}")

@@ -145,6 +145,11 @@ class Following:
         return True
 
 
+def unread(error: KubernetesError) -> str:
+    """Return the line that stands in place of a log that cannot be had."""
+    return f"the log cannot be had: {error}"
+
+
 def whole(api: KubernetesApi, namespace: str, pod: Mapping[str, Any], **params: str) -> list[str]:
     """Return the lines of a pod's log as they are now; none where it has none. Raises KubernetesError."""
     name = pod["metadata"]["name"]

@@ -159,6 +159,35 @@ def test_one_queue_that_does_not_answer_hides_nothing_of_another(
     assert ended.state_name == "Crashed"
 
 
+def test_one_run_that_cannot_be_ended_leaves_no_other_open(
+    home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(home, **WAITS)
+    queue.shows = OUT
+    other = ID.replace("6e02d", "6e02e")
+    folder = home / "jobs" / "other-6e02e"
+    folder.mkdir()
+    JobFile(other, "idle-otter", "survey", "survey.py", "slurm", folder.name).write(folder)
+    script.note(Reference("slurm", "18", folder.name, str(folder)), folder)
+    tried: list[str] = []
+
+    def end(records: Any, row: FlowRunRow, *_: Any) -> None:
+        tried.append(row.id)
+        if len(tried) == 1:
+            raise LaunchError("its log cannot be read")
+
+    monkeypatch.setattr(jobs, "end", end)
+    row = FlowRunRow(
+        other, "survey", "idle-otter", states.SCHEDULED, "Scheduled", created=NOW, host=f"{JOB}{folder.name}"
+    )
+    with SqliteRecords(home / "records.db") as records:
+        records.append([row])
+        records.flush(30.0)
+        with pytest.raises(LaunchError, match="its log cannot be read"):
+            jobs.settle(records, home, NOW + 100.0)
+    assert sorted(tried) == [ID, other]
+
+
 def test_a_queue_that_does_not_answer_ends_no_run_and_hides_no_record(home: Path, queue: Queue) -> None:
     """For some minutes the controller is away: jobs that run on must not be taken for ended."""
     write(home, **WAITS)

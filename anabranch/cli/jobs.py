@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -179,6 +180,11 @@ def _end_pod(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, 
     else:
         end(records, row, sight, now)
     if sight.code is None:  # it has not ended by itself: a pod that is to begin later must not
+        cancel(found)
+    elif found.reference is not None and kubernetes().lingers(found.reference):
+        if found.file.record != OWN:
+            with suppress(LaunchError):  # the record has its lines
+                kubernetes().keep_log(found.reference)
         cancel(found)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from anabranch.core.errors import KubernetesError, LaunchError
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.kubernetes.api import KubernetesApi
-from anabranch.kubernetes.reasons import Kind, of_pod
+from anabranch.kubernetes.reasons import Kind, flow_ended, of_pod
 from anabranch.kubernetes.reflector import Reflector
 from anabranch.kubernetes.resources import EVENTS, JOBS, PODS
 from anabranch.launch import kubernetes_sight, script
@@ -147,6 +147,11 @@ class KubernetesLauncher:
                 raise LaunchError(f"the log of job {reference.name!r} cannot be written: {error}") from error
         return lines
 
+    def lingers(self, reference: Reference) -> bool:
+        """Return whether the job's pod goes on after its flow's end, for a container beside it."""
+        pod = newest(self._own(reference))
+        return pod is not None and kubernetes_sight.lingers(pod)
+
     def replaces_pods(self, reference: Reference) -> bool:
         """Return whether the server makes a new pod in place of one that was deleted, as those before 1.26 do."""
         version = self._api(_place(reference).context).version
@@ -244,11 +249,12 @@ def _owner(pod: dict[str, Any]) -> str:
 
 
 def _unclear(pods: Sequence[dict[str, Any]], job: dict[str, Any] | None, now: float) -> str:
-    """Return the uid of the object with events that may tell why a job waits; "" where its status says enough."""
+    """Return the uid of the object with events that may tell why a job waits, and since when; "" for one without."""
     pod = newest(pods)
     if pod is None:
         return "" if job is None else str(job["metadata"]["uid"])
-    waits = of_pod(pod, (), now).kind in (Kind.IMAGE, Kind.STARTING, Kind.UNSCHEDULABLE)
+    told_by = (Kind.IMAGE, Kind.STARTING, Kind.UNSCHEDULABLE, Kind.SETTINGS, Kind.COMMAND)
+    waits = of_pod(pod, (), now).kind in told_by and not flow_ended(pod)
     return str(pod["metadata"]["uid"]) if waits else ""
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from anabranch.cli import cli, jobs
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
-from anabranch.core.job_file import JobFile
+from anabranch.core.job_file import OWN, JobFile
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.processes import host_name, process_started
 from anabranch.core.runs import JOB, FlowRunRow
@@ -186,6 +186,44 @@ def test_one_run_that_cannot_be_ended_leaves_no_other_open(
         with pytest.raises(LaunchError, match="its log cannot be read"):
             jobs.settle(records, home, NOW + 100.0)
     assert sorted(tried) == [ID, other]
+
+
+class Cluster(Queue):
+    """A cluster whose pods go on, or do not, once their flow has ended."""
+
+    kind = "kubernetes"
+
+    def __init__(self, lingers: bool) -> None:
+        super().__init__()
+        self.stays = lingers
+        self.did: list[str] = []
+
+    def lingers(self, reference: Reference) -> bool:
+        return self.stays
+
+    def keep_log(self, reference: Reference) -> list[str]:
+        self.did.append("keep")
+        return []
+
+    def cancel(self, reference: Reference) -> None:
+        self.did.append("cancel")
+
+
+@pytest.mark.parametrize(("lingers", "did"), [(True, ["keep", "cancel"]), (False, [])])
+@pytest.mark.parametrize("record", ["", OWN])
+def test_a_pod_that_goes_on_after_its_flow_is_deleted_once_its_log_is_kept(
+    home: Path, monkeypatch: pytest.MonkeyPatch, lingers: bool, did: list[str], record: str
+) -> None:
+    cluster = Cluster(lingers)
+    monkeypatch.setattr(jobs, "launcher", lambda kind: cluster)
+    monkeypatch.setattr(jobs, "kubernetes", lambda: cluster)
+    JobFile(ID, "brisk-otter", "survey", "survey.py", "kubernetes", NAME, record=record).write(home / "jobs" / NAME)
+    (home / "jobs" / NAME / script.REFERENCE).unlink()
+    script.note(Reference("kubernetes", "n/j/u", NAME, str(home / "jobs" / NAME)), home / "jobs" / NAME)
+    write(home, **WAITS)
+    cluster.shows = Sight(Phase.ENDED, "exit 3", 3)
+    assert settled(home).state_name == "Crashed"
+    assert cluster.did == (did or (["keep"] if record == OWN else []))
 
 
 def test_a_queue_that_does_not_answer_ends_no_run_and_hides_no_record(home: Path, queue: Queue) -> None:

@@ -11,7 +11,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
@@ -23,6 +22,7 @@ from anabranch.core.job_file import OWN
 from anabranch.core.launching import Phase
 from anabranch.core.pod_job import VARIABLE, Parcel, end_of
 from anabranch.core.runs import LogRow, TransitionRow
+from anabranch.core.secrets import has_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,20 +62,31 @@ def record_of(chosen: Settings, options: Sequence[str]) -> tuple[str, dict[str, 
     """Return OWN or "" for a shared record, and the variables by which the pod finds record and results.
 
     Raises:
-        LaunchError: the record's address has a password, which does not travel in a manifest; says what to do.
+        LaunchError: an address has a password, which does not travel in a manifest; says what to do.
     """
     secret = any(word.startswith("secret=") for word in options)
-    found = {"ANABRANCH_RESULTS": chosen.results} if "://" in chosen.results else {}
+    found = {}
+    if "://" in chosen.results and not _kept_back("results", chosen.results, secret):
+        found = {"ANABRANCH_RESULTS": chosen.results}
     if "://" in chosen.records:
-        if urlsplit(chosen.records).password and not secret:
-            raise LaunchError(
-                "the record's address has a password, and who may read the Job would read it: kubectl create secret "
-                'generic anabranch --from-literal=ANABRANCH_RECORDS="$ANABRANCH_RECORDS", and --option=secret=anabranch'
-            )
+        _kept_back("records", chosen.records, secret)
         return "", found if secret else {**found, "ANABRANCH_RECORDS": chosen.records}
     homes = [word.removeprefix(_HOME) for word in options if word.startswith(_HOME)]
     home = homes[-1] if homes else ""
     return ("" if home and Path(home) == chosen.home else OWN), found
+
+
+def _kept_back(what: str, address: str, secret: bool) -> bool:
+    """Return whether an address has a password, which the pod gets from its Secret; without a Secret it is refused."""
+    if not has_password(address):
+        return False
+    if not secret:
+        name = f"ANABRANCH_{what.upper()}"
+        raise LaunchError(
+            f"the address of the {what} ({name}) has a password, and who may read the Job would read it: kubectl "
+            f'create secret generic anabranch --from-literal={name}="${name}", and --option=secret=anabranch'
+        )
+    return True
 
 
 def for_a_pod(job: Job, file: JobFile, target: Target, words: Sequence[str], runner: str | None) -> tuple[Job, JobFile]:

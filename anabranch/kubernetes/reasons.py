@@ -256,7 +256,7 @@ def _of_end(name: str, spec: Object, ended: Object) -> Reason | None:
 def _code(pod: Object) -> int | None:
     """Return the exit code of a pod's container `flow`, of its first one where it has none; None while that runs."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-    one = next((one for one in statuses if one["name"] == FLOW), next(iter(statuses), {}))
+    one: Object = next((one for one in statuses if one["name"] == FLOW), next(iter(statuses), {}))
     ended = (one.get("state") or {}).get("terminated")
     return int(ended["exitCode"]) if ended else None
 

@@ -42,10 +42,21 @@ def test_the_record_is_shared_where_the_pod_reaches_it(given: dict[str, Any], op
     assert pod_jobs.record_of(replace(SETTINGS, **given), options) == found
 
 
-def test_a_password_does_not_travel_in_a_manifest() -> None:
-    with pytest.raises(LaunchError, match="kubectl create secret generic anabranch") as caught:
-        pod_jobs.record_of(replace(SETTINGS, records="postgresql://ada:word@db/records"), ())
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("records", "postgresql://ada:word@db/records"),
+        ("records", "postgresql://db/records?user=ada&password=word"),
+        ("results", "sftp://ada:word@host/values"),
+    ],
+)
+def test_a_password_does_not_travel_in_a_manifest(name: str, address: str) -> None:
+    chosen = replace(SETTINGS, **{name: address})
+    with pytest.raises(LaunchError, match=f"generic anabranch --from-literal=ANABRANCH_{name.upper()}=") as caught:
+        pod_jobs.record_of(chosen, ())
     assert "word@" not in str(caught.value)
+    assert "=word" not in str(caught.value)
+    assert address not in pod_jobs.record_of(chosen, ("secret=anabranch",))[1].values()
 
 
 def test_a_flow_travels_as_the_text_of_its_file_and_one_in_the_image_as_its_place(

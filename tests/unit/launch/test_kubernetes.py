@@ -15,9 +15,9 @@ from anabranch.launch import kubernetes_sight
 from anabranch.launch.kubernetes_logs import Cursor
 from anabranch.launch.kubernetes_manifest import CONTAINER, as_text, manifest, template_of
 from anabranch.launch.kubernetes_options import options, toleration
+from tests.unit.launch.pods import NOW, ended, pod, waits
 
 HERE = Path()
-NOW = 1_795_953_600.0  # 2026-11-29T12:00:00Z
 
 
 def made(*words: str, template: Any = None, without: tuple[str, ...] = (), **given: Any) -> dict[str, Any]:
@@ -175,22 +175,6 @@ def test_options_are_read_with_and_without_dashes() -> None:
 
 
 # -- what is seen ----------------------------------------------------------------------------------
-
-
-def pod(phase: str, state: Any = None, at: str = "2026-11-29T11:59:50Z", **meta: Any) -> dict[str, Any]:
-    return {
-        "metadata": {"name": "p", "uid": "u", "creationTimestamp": at, **meta},
-        "spec": {"containers": [{"name": CONTAINER, "image": "team:1"}], "nodeName": "node-1"},
-        "status": {"phase": phase, "containerStatuses": [{"name": CONTAINER, "state": state or {}}]},
-    }
-
-
-def ended(code: int, reason: str = "Error") -> dict[str, Any]:
-    return {"terminated": {"exitCode": code, "reason": reason}}
-
-
-def waits(reason: str) -> dict[str, Any]:
-    return {"waiting": {"reason": reason, "message": "in its words"}}
 
 
 @pytest.mark.parametrize(

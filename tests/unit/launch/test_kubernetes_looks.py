@@ -10,7 +10,7 @@ from anabranch.core.errors import KubernetesError
 from anabranch.core.launching import Phase, Reference
 from anabranch.launch import kubernetes
 from anabranch.launch.kubernetes import KubernetesLauncher
-from tests.unit.launch.test_kubernetes import NOW, ended, pod
+from tests.unit.launch.pods import NOW, ended, pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -149,10 +149,13 @@ def settle(records: Records, home: Path, now: float) -> None:
                 continue
             if found is not None:
                 jobs[row.id] = (row, found)
-    for kind in {found.file.kind for _, found in jobs.values()}:
+    by_queue: dict[tuple[str, ...], list[Submitted]] = {}
+    for _, found in jobs.values():
+        by_queue.setdefault(_queue(found), []).append(found)
+    for some in by_queue.values():
         try:
-            seen |= look(home, [found for _, found in jobs.values() if found.file.kind == kind])
-        except LaunchError as error:  # that of one kind hides nothing of another
+            seen |= look(home, some)
+        except LaunchError as error:  # that of one queue hides nothing of another
             trouble = error
     for id, sight in seen.items():
         try:
@@ -161,6 +164,14 @@ def settle(records: Records, home: Path, now: float) -> None:
             trouble = error
     if trouble is not None:
         raise trouble
+
+
+def _queue(found: Submitted) -> tuple[str, ...]:
+    """Return what tells the places apart that are asked for jobs, each in a question of its own."""
+    one = found.reference
+    if one is None or one.kind != "kubernetes":
+        return (found.file.kind,)
+    return (one.kind, one.cluster, one.id.partition("/")[0])
 
 
 def _settle_one(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:

@@ -97,14 +97,20 @@ class KubernetesLauncher:
         return reference
 
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
-        """As of `Launcher`."""
+        """As of `Launcher`; where one cluster or namespace answers, others in trouble are left out."""
         seen: dict[Reference, Sight] = {}
         by_place: dict[Place, list[Reference]] = {}
         for reference in references:
             by_place.setdefault(_place(reference), []).append(reference)
+        trouble: LaunchError | None = None
         for place, some in by_place.items():
-            if self._is(place):
-                seen |= self._look(place, some)
+            try:
+                if self._is(place):
+                    seen |= self._look(place, some)
+            except LaunchError as error:  # that of one cluster hides nothing of another
+                trouble = error
+        if trouble is not None and not seen:
+            raise trouble
         return seen
 
     def cancel(self, reference: Reference) -> None:

@@ -226,6 +226,37 @@ def test_a_pod_that_goes_on_after_its_flow_is_deleted_once_its_log_is_kept(
     assert cluster.did == (did or (["keep"] if record == OWN else []))
 
 
+def test_a_cluster_that_is_away_is_told_and_the_runs_of_another_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(lingers=False)
+
+    def look(references: Iterable[Reference]) -> dict[Reference, Sight]:
+        found = list(references)
+        if any(one.cluster == "east https://east" for one in found):
+            raise LaunchError("east cannot be reached")
+        return dict.fromkeys(found, Sight(Phase.ENDED, "exit 3", 3))
+
+    monkeypatch.setattr(cluster, "look", look)
+    monkeypatch.setattr(jobs, "launcher", lambda kind: cluster)
+    monkeypatch.setattr(jobs, "kubernetes", lambda: cluster)
+    ids = {context: ID[:-1] + digit for context, digit in (("east", "1"), ("west", "2"))}
+    with SqliteRecords(home / "records.db") as records:
+        for context, id in ids.items():
+            folder = home / "jobs" / f"job-{id[-6:]}"
+            folder.mkdir()
+            JobFile(id, context, "survey", "survey.py", "kubernetes", folder.name).write(folder)
+            where = f"{context} https://{context}"
+            script.note(Reference("kubernetes", f"n/{context}/u", folder.name, str(folder), where), folder)
+            host = f"{JOB}{folder.name}"
+            records.append([FlowRunRow(id, "survey", context, states.SCHEDULED, "Scheduled", created=NOW, host=host)])
+        records.flush(30.0)
+        with pytest.raises(LaunchError, match="east cannot be reached"):
+            jobs.settle(records, home, NOW + 100.0)
+        rows = {context: records.flow_run(id) for context, id in ids.items()}
+    assert {context: row.state_name for context, row in rows.items() if row} == {"east": "Scheduled", "west": "Crashed"}
+
+
 def test_a_queue_that_does_not_answer_ends_no_run_and_hides_no_record(home: Path, queue: Queue) -> None:
     """For some minutes the controller is away: jobs that run on must not be taken for ended."""
     write(home, **WAITS)

@@ -104,3 +104,17 @@ def test_a_log_that_cannot_be_read_is_told_in_its_place(
         Phase.ENDED, 3, [f"the log cannot be had: {trouble}"],
     )  # fmt: skip
     assert (seen[two].code, list(seen[two].last)) == (4, ["said by two-x"])
+
+
+AWAY = KubernetesError("the Kubernetes API at https://east cannot be reached (timed out)")
+
+
+def test_a_cluster_that_is_away_hides_no_job_of_another(
+    launcher: KubernetesLauncher, clusters: dict[str, Cluster], started: Any
+) -> None:
+    one, two = started("east", "one", pod("Failed", ended(3))), started("west", "two", pod("Failed", ended(4)))
+    clusters["east"].trouble = AWAY
+    seen = launcher.look([one, two])
+    assert {reference.name: sight.code for reference, sight in seen.items()} == {"two": 4}
+    with pytest.raises(KubernetesError, match="cannot be reached"):
+        launcher.look([one])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -130,7 +131,7 @@ def settle(records: Records, home: Path, now: float) -> None:
     """End each run that did not end before its job: the flow had not begun, or its driver went with the job.
 
     Raises:
-        LaunchError: a queue did not answer; its runs are left as they are.
+        LaunchError: a queue did not answer, or one job could not be ended; such runs are left as they are.
     """
     if not (home / "jobs").is_dir():
         return
@@ -141,26 +142,47 @@ def settle(records: Records, home: Path, now: float) -> None:
     for row in rows:
         driver = Driver.of(row)
         if driver.waits or driver.gone(now) or now - driver.seen > SILENT:
-            found = of_run(home, row)
+            try:
+                found = of_run(home, row)
+            except LaunchError as error:  # a damaged folder
+                trouble = error
+                continue
             if found is not None:
                 jobs[row.id] = (row, found)
-    for kind in {found.file.kind for _, found in jobs.values()}:
+    by_queue: dict[tuple[str, ...], list[Submitted]] = {}
+    for _, found in jobs.values():
+        by_queue.setdefault(_queue(found), []).append(found)
+    for some in by_queue.values():
         try:
-            seen |= look(home, [found for _, found in jobs.values() if found.file.kind == kind])
-        except LaunchError as error:  # that of one kind hides nothing of another
+            seen |= look(home, some)
+        except LaunchError as error:  # that of one queue hides nothing of another
             trouble = error
     for id, sight in seen.items():
-        row, found = jobs[id]
-        if sight.phase in OVER and found.file.kind == "kubernetes":
-            _end_pod(records, row, found, sight, now)
-        elif sight.phase in OVER:
-            end(records, row, sight, now)
-            if found.file.pilots > 1:
-                pilots.cancel(found.folder)
-        elif found.file.record == OWN:
-            pod_jobs.began(records, row, sight, now)
+        try:
+            _settle_one(records, *jobs[id], sight, now)
+        except LaunchError as error:  # that of one run leaves no other open
+            trouble = error
     if trouble is not None:
         raise trouble
+
+
+def _queue(found: Submitted) -> tuple[str, ...]:
+    """Return what tells the places apart that are asked for jobs, each in a question of its own."""
+    one = found.reference
+    if one is None or one.kind != "kubernetes":
+        return (found.file.kind,)
+    return (one.kind, one.cluster, one.id.partition("/")[0])
+
+
+def _settle_one(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:
+    if sight.phase in OVER and found.file.kind == "kubernetes":
+        _end_pod(records, row, found, sight, now)
+    elif sight.phase in OVER:
+        end(records, row, sight, now)
+        if found.file.pilots > 1:
+            pilots.cancel(found.folder)
+    elif found.file.record == OWN:
+        pod_jobs.began(records, row, sight, now)
 
 
 def _end_pod(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:
@@ -169,6 +191,11 @@ def _end_pod(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, 
     else:
         end(records, row, sight, now)
     if sight.code is None:  # it has not ended by itself: a pod that is to begin later must not
+        cancel(found)
+    elif found.reference is not None and kubernetes().lingers(found.reference):
+        if found.file.record != OWN:
+            with suppress(LaunchError):  # the record has its lines
+                kubernetes().keep_log(found.reference)
         cancel(found)
 
 

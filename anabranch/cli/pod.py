@@ -51,8 +51,13 @@ def command() -> None:
     finally:
         told = sessions.current().records.flow_run(row.id)
         if told is not None and told.incarnation == str(Incarnation.of(os.environ)):
-            name = told.state_name or states.NAMES[told.state][0]
-            click.echo(pod_job.ended_line(told.state, name, told.message))
+            tell_end(told)
+
+
+def tell_end(row: FlowRunRow) -> None:
+    """Print how the run has ended, on a line of its own: what the flow printed last may have no newline."""
+    name = row.state_name or states.NAMES[row.state][0]
+    click.echo(f"\n{pod_job.ended_line(row.state, name, row.message)}")
 
 
 def brought(parcel: Parcel) -> str:

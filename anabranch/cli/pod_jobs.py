@@ -11,18 +11,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
 import anabranch
 from anabranch import settings
 from anabranch.core import states
-from anabranch.core.errors import LaunchError
+from anabranch.core.errors import KubernetesError, LaunchError
 from anabranch.core.job_file import OWN
 from anabranch.core.launching import Phase
 from anabranch.core.pod_job import VARIABLE, Parcel, end_of
 from anabranch.core.runs import LogRow, TransitionRow
+from anabranch.core.secrets import has_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,20 +62,31 @@ def record_of(chosen: Settings, options: Sequence[str]) -> tuple[str, dict[str, 
     """Return OWN or "" for a shared record, and the variables by which the pod finds record and results.
 
     Raises:
-        LaunchError: the record's address has a password, which does not travel in a manifest; says what to do.
+        LaunchError: an address has a password, which does not travel in a manifest; says what to do.
     """
     secret = any(word.startswith("secret=") for word in options)
-    found = {"ANABRANCH_RESULTS": chosen.results} if "://" in chosen.results else {}
+    found = {}
+    if "://" in chosen.results and not _kept_back("results", chosen.results, secret):
+        found = {"ANABRANCH_RESULTS": chosen.results}
     if "://" in chosen.records:
-        if urlsplit(chosen.records).password and not secret:
-            raise LaunchError(
-                "the record's address has a password, and who may read the Job would read it: kubectl create secret "
-                'generic anabranch --from-literal=ANABRANCH_RECORDS="$ANABRANCH_RECORDS", and --option=secret=anabranch'
-            )
+        _kept_back("records", chosen.records, secret)
         return "", found if secret else {**found, "ANABRANCH_RECORDS": chosen.records}
     homes = [word.removeprefix(_HOME) for word in options if word.startswith(_HOME)]
     home = homes[-1] if homes else ""
     return ("" if home and Path(home) == chosen.home else OWN), found
+
+
+def _kept_back(what: str, address: str, secret: bool) -> bool:
+    """Return whether an address has a password, which the pod gets from its Secret; without a Secret it is refused."""
+    if not has_password(address):
+        return False
+    if not secret:
+        name = f"ANABRANCH_{what.upper()}"
+        raise LaunchError(
+            f"the address of the {what} ({name}) has a password, and who may read the Job would read it: kubectl "
+            f'create secret generic anabranch --from-literal={name}="${name}", and --option=secret=anabranch'
+        )
+    return True
 
 
 def for_a_pod(job: Job, file: JobFile, target: Target, words: Sequence[str], runner: str | None) -> tuple[Job, JobFile]:
@@ -124,16 +135,31 @@ def began(records: Records, row: FlowRunRow, sight: Sight, now: float) -> None:
 def ended(
     records: Records, row: FlowRunRow, reference: Reference, sight: Sight, launcher: KubernetesLauncher, now: float
 ) -> None:
-    """Record how a run has ended in a pod that kept a record of its own, and its log."""
-    lines = launcher.keep_log(reference)
-    state, message = end_told(lines, sight)
+    """Record how a run has ended in a pod that kept a record of its own, and its log.
+
+    Raises:
+        KubernetesError: the cluster does not answer, or not to this login; the run is left as it is.
+    """
+    try:
+        lines, read = launcher.keep_log(reference), True
+    except KubernetesError as error:
+        if error.code in (0, 401):
+            raise
+        # Its node is away, or a right is missing: no later question is sure to find more.
+        lines, read = [f"the log cannot be had: {error}"], False
+        sight = sight if sight.last else sight._replace(last=tuple(lines))
+    state, message = end_told(lines, sight, read=read)
     if records.end(row, state, message):
         records.append([LogRow(now, 20, "anabranch.job", line, row.id) for line in lines[-_KEPT:]])
         records.flush(30.0)
 
 
-def end_told(lines: Sequence[str], sight: Sight) -> tuple[int, str]:
-    """Return the state and the message of a run by its log and by what is seen of its pod."""
+def end_told(lines: Sequence[str], sight: Sight, *, read: bool = True) -> tuple[int, str]:
+    """Return the state and the message of a run by its log and by what is seen of its pod.
+
+    Args:
+        read: whether the log could be read: what is not in one that could not says nothing.
+    """
     told = end_of(lines) or end_of(sight.last)
     if told is not None and told[0] == states.CANCELLED and taken_away(sight):
         return states.CRASHED, f"{sight.reason}; its driver was told to end"
@@ -146,6 +172,7 @@ def end_told(lines: Sequence[str], sight: Sight) -> tuple[int, str]:
     reason = sight.reason or f"exit {sight.code}"
     last = f", last lines: {' | '.join(sight.last[-5:])}" if sight.last else ""
     before = "the pod failed before the flow began" if not _had_begun(lines) else "its driver ended with the pod"
+    before = before if read else "its pod ended"
     return states.CRASHED, f"{before}: {reason}{last}"
 
 

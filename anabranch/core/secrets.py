@@ -17,6 +17,7 @@ import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from anabranch.core.asking import is_a, of_class
 from anabranch.core.errors import ConfigurationError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 SHORTEST = 4
 MASK = "**********"
 _LOGIN = re.compile(r"//(?P<login>[^/]*)@")
+_USER = re.compile(r"://[^/@]*:[^/@]+@")  # as libpq reads it: "?" and "#" may be in a password
+_KEYS = {"password", "sslpassword", "passwd", "secret", "token", "key"}
 _known: tuple[str, ...] = ()  # longest first: a text may be a part of another
 _noting = threading.Lock()
 
@@ -127,6 +130,15 @@ def without_login(address: str) -> str:
     for login in _LOGIN.finditer(plain):
         note(login["login"].partition(":")[2])
     return _LOGIN.sub("//", plain)
+
+
+def has_password(address: str) -> bool:
+    """Return whether an address tells a secret: behind its user's name, or in its query under a name such as password.
+
+    Also a longer name counts that ends in such a word, as `secret_access_key`; `sslkey` is a file's path.
+    """
+    keys = (name for name, value in parse_qsl(address.partition("?")[2]) if value)
+    return bool(_USER.search(address)) or any(re.split(r"[_.-]", name.lower())[-1] in _KEYS for name in keys)
 
 
 def any_known() -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Object = Mapping[str, Any]
 
+FLOW = "flow"  # the container of a job's pod whose end is the job's; others beside it, such as a mesh's proxy, may stay
 LOST_AFTER = 30.0  # seconds past its deletion after which a pod that still runs is taken for lost with its node
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _NODE_REASONS = ("Evicted", "OutOf", "Shutdown", "NodeShutdown", "NodeLost", "NodeAffinity", "Terminated", "Preempting")
@@ -31,6 +32,11 @@ _INTERRUPTIONS = {
 }
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
           "RegistryUnavailable", "ErrImagePullBackOff"}  # fmt: skip
+
+
+_MOUNT = ("FailedMount", "FailedAttachVolume")
+_TROUBLES = (*_MOUNT, "Failed", "BackOff", "InspectFailed", "ErrImageNeverPull")
+MOUNT_AGAIN = 150.0  # seconds without trouble after which a volume is there: a node tries again within 122
 
 
 class Kind(Enum):
@@ -117,11 +123,15 @@ def of_pod(pod: Object, events: Sequence[Object], now: float) -> Reason:
         return Reason(Kind.NODE, f"its time was over: {_told(status)}", _code(pod))
     if (interrupted := _interrupted(pod)) is not None:
         return interrupted
-    if is_lost(pod, now):
+    over = flow_ended(pod)
+    if is_lost(pod, now) and not over:
         return Reason(Kind.LOST, f"its node {_node(pod)} does not answer any more: the pod is lost with it")
     for spec, one in _containers(pod):
-        if (found := _of_container(spec, one, pod, events)) is not None:
+        counts = not over or one.get("name") == FLOW
+        if counts and (found := _of_container(spec, one, pod, events)) is not None:
             return found
+    if over:
+        return Reason(Kind.FINE, code=_code(pod))
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return _unscheduled(pod, scheduled, events)
@@ -129,9 +139,33 @@ def of_pod(pod: Object, events: Sequence[Object], now: float) -> Reason:
         return Reason(Kind.FINE, code=_code(pod))
     if status.get("phase") == "Failed":
         return Reason(Kind.EXIT, _told(status) or "the pod failed, and says not why", _code(pod))
-    for event in _about(pod, events, "FailedMount", "FailedAttachVolume"):
+    if (event := _mount_trouble(pod, events, now)) is not None:
         return Reason(Kind.VOLUME, f"a volume cannot be mounted: {_said(event)}")
     return Reason(Kind.STARTING, f"its pod starts on {_node(pod)}" if _node(pod) else "its pod waits for a node")
+
+
+def waits_since(pod: Object, events: Iterable[Object]) -> float:
+    """Return since when a pod cannot start for what is wrong with it, in Unix seconds, as far as it tells.
+
+    Not before it had a node, nor before its last container started. Where events tell of trouble, from the first one
+    on; while an image is being pulled once more, from the begin of that.
+    """
+    scheduled = condition(pod, "PodScheduled")
+    node = scheduled.get("lastTransitionTime") if scheduled.get("status") == "True" else None
+    begun = max(created(pod)[0], seconds_of(node) if node else 0.0)
+    events = list(events)
+    started = max(map(_last, _about(pod, events, "Started")), default=0.0)
+    pulling = max(map(_last, _about(pod, events, "Pulling")), default=0.0)
+    troubles = [one for one in _about(pod, events, *_TROUBLES) if _last(one) >= max(started, pulling)]
+    return max(begun, started, min(map(_first, troubles), default=pulling))
+
+
+def flow_ended(pod: Object) -> bool:
+    """Return whether the container `flow` of a pod has ended for good, whatever others beside it do."""
+    if pod["spec"].get("restartPolicy", "Never") != "Never":
+        return False
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any(one["name"] == FLOW and (one.get("state") or {}).get("terminated") for one in statuses)
 
 
 def is_lost(pod: Object, now: float) -> bool:
@@ -220,11 +254,11 @@ def _of_end(name: str, spec: Object, ended: Object) -> Reason | None:
 
 
 def _code(pod: Object) -> int | None:
-    """Return the exit code of a pod's first container; None while it runs."""
-    for one in (pod.get("status") or {}).get("containerStatuses") or ():
-        ended = (one.get("state") or {}).get("terminated")
-        return int(ended["exitCode"]) if ended else None
-    return None
+    """Return the exit code of a pod's container `flow`, of its first one where it has none; None while that runs."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    one: Object = next((one for one in statuses if one["name"] == FLOW), next(iter(statuses), {}))
+    ended = (one.get("state") or {}).get("terminated")
+    return int(ended["exitCode"]) if ended else None
 
 
 # -- pods ------------------------------------------------------------------------------------------
@@ -255,6 +289,26 @@ def _about(one: Object, events: Iterable[Object], *reasons: str) -> list[Object]
     uid = one["metadata"]["uid"]
     found = [event for event in events if _uid(event) == uid and event.get("reason") in reasons]
     return sorted(found, key=_when, reverse=True)
+
+
+def _mount_trouble(pod: Object, events: Iterable[Object], now: float) -> Object | None:
+    """Return the event of a volume that still cannot be mounted: images are pulled once all volumes are there."""
+    events = list(events)
+    there = max(map(_last, _about(pod, events, "Pulling", "Pulled")), default=0.0)
+    last = next(iter(_about(pod, events, *_MOUNT)), None)
+    return last if last is not None and _last(last) > max(there, now - MOUNT_AGAIN) else None
+
+
+def _last(event: Object) -> float:
+    return _seconds(_when(event))
+
+
+def _first(event: Object) -> float:
+    return _seconds(str(event.get("firstTimestamp") or event.get("eventTime") or _when(event)))
+
+
+def _seconds(stamp: str) -> float:
+    return seconds_of(stamp) if stamp else 0.0
 
 
 def _uid(event: Object) -> str:

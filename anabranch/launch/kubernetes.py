@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch.core.errors import LaunchError
+from anabranch.core.errors import KubernetesError, LaunchError
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.kubernetes.api import KubernetesApi
-from anabranch.kubernetes.reasons import Kind, of_pod
+from anabranch.kubernetes.reasons import Kind, flow_ended, of_pod
 from anabranch.kubernetes.reflector import Reflector
 from anabranch.kubernetes.resources import EVENTS, JOBS, PODS
 from anabranch.launch import kubernetes_sight, script
-from anabranch.launch.kubernetes_logs import Following, newest, whole
+from anabranch.launch.kubernetes_logs import Following, newest, unread, whole
 from anabranch.launch.kubernetes_manifest import JOB_LABEL, as_text, manifest, template_of
 from anabranch.launch.kubernetes_options import check_without, options
 
@@ -97,14 +97,20 @@ class KubernetesLauncher:
         return reference
 
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
-        """As of `Launcher`."""
+        """As of `Launcher`; where one cluster or namespace answers, others in trouble are left out."""
         seen: dict[Reference, Sight] = {}
         by_place: dict[Place, list[Reference]] = {}
         for reference in references:
             by_place.setdefault(_place(reference), []).append(reference)
+        trouble: LaunchError | None = None
         for place, some in by_place.items():
-            if self._is(place):
-                seen |= self._look(place, some)
+            try:
+                if self._is(place):
+                    seen |= self._look(place, some)
+            except LaunchError as error:  # that of one cluster hides nothing of another
+                trouble = error
+        if trouble is not None and not seen:
+            raise trouble
         return seen
 
     def cancel(self, reference: Reference) -> None:
@@ -147,6 +153,11 @@ class KubernetesLauncher:
                 raise LaunchError(f"the log of job {reference.name!r} cannot be written: {error}") from error
         return lines
 
+    def lingers(self, reference: Reference) -> bool:
+        """Return whether the job's pod goes on after its flow's end, for a container beside it."""
+        pod = newest(self._own(reference))
+        return pod is not None and kubernetes_sight.lingers(pod)
+
     def replaces_pods(self, reference: Reference) -> bool:
         """Return whether the server makes a new pod in place of one that was deleted, as those before 1.26 do."""
         version = self._api(_place(reference).context).version
@@ -179,9 +190,14 @@ class KubernetesLauncher:
         if sight.phase not in (Phase.ENDED, Phase.GONE) or sight.code == 0:
             return sight
         place, pod = _place(reference), newest(pods)
-        lines = whole(self._api(place.context), place.namespace, pod, tailLines=str(2 * script.LAST)) if pod else []
+        lines: list[str] = []
+        trouble: tuple[str, ...] = ()
+        try:
+            lines = whole(self._api(place.context), place.namespace, pod, tailLines=str(2 * script.LAST)) if pod else []
+        except KubernetesError as error:  # its node is away, a right is missing: other jobs are to be seen all the same
+            trouble = (unread(error),)
         told = [line.rstrip() for line in lines if line.strip()][-script.LAST :]
-        return sight._replace(last=tuple(told or _told_by(pod) or script.last_lines(reference.folder)))
+        return sight._replace(last=(*(told or _told_by(pod) or script.last_lines(reference.folder)), *trouble))
 
     def _events(self, place: Place, uid: str) -> list[dict[str, Any]]:
         return self._api(place.context).objects(EVENTS, place.namespace, fields=f"involvedObject.uid={uid}")
@@ -239,11 +255,12 @@ def _owner(pod: dict[str, Any]) -> str:
 
 
 def _unclear(pods: Sequence[dict[str, Any]], job: dict[str, Any] | None, now: float) -> str:
-    """Return the uid of the object with events that may tell why a job waits; "" where its status says enough."""
+    """Return the uid of the object with events that may tell why a job waits, and since when; "" for one without."""
     pod = newest(pods)
     if pod is None:
         return "" if job is None else str(job["metadata"]["uid"])
-    waits = of_pod(pod, (), now).kind in (Kind.IMAGE, Kind.STARTING, Kind.UNSCHEDULABLE)
+    told_by = (Kind.IMAGE, Kind.STARTING, Kind.UNSCHEDULABLE, Kind.SETTINGS, Kind.COMMAND)
+    waits = of_pod(pod, (), now).kind in told_by and not flow_ended(pod)
     return str(pod["metadata"]["uid"]) if waits else ""
 
 

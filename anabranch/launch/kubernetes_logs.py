@@ -1,7 +1,8 @@
 """The lines of a container as they come, once each, through cut streams and rotations.
 
     pod waits --> its container runs --> stream --cut, silent--> stream from the last line's second on, without equals
-                                            '--ended--> the container has ended? --no--> once more
+                                           |--refused--> `lines` raises; other trouble: once more after a longer pause
+                                           '--ended--> the container has ended? --no--> once more
                                                               '--yes--> one last look, done
 """
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SILENCE = 60.0  # seconds without a line after which the stream is begun again: it may be dead
 _PAUSE = 0.25  # seconds between two looks at a pod
+_LONGEST_PAUSE = 8.0  # seconds before a log in trouble is asked for again
+_LOGINS = 2  # refusals of the login in a row: it is renewed after the first one
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -90,6 +93,7 @@ class Following:
         self._namespace = namespace
         self._pods = pods
         self._came: deque[str] = deque()
+        self._troubles: list[int] = []  # codes of HTTP in a row, since the log was to be had
         self._work: Any = api.transport.spawn(self._follow())
 
     @property
@@ -98,10 +102,17 @@ class Following:
         return bool(self._work.done())
 
     def lines(self) -> list[str]:
-        """Return what has come since the last call."""
-        found = []
+        """Return what has come since the last call.
+
+        Raises:
+            KubernetesError: the log is refused: a right is missing, or the login is no longer taken. What had come
+                before was returned by an earlier call.
+        """
+        over, found = self.done, []
         while self._came:
             found.append(self._came.popleft())
+        if over and not found and not self._work.cancelled() and (error := self._work.exception()) is not None:
+            raise error
         return found
 
     def close(self) -> None:
@@ -122,7 +133,7 @@ class Following:
                 got = await self._read(pod["metadata"]["name"], cursor, follow=state == "running")
                 if state == "terminated" and got:
                     return
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(pause_after(len(self._troubles)))
 
     def _newest(self) -> tuple[bool, dict[str, Any] | None]:
         """Return whether it is known which pods there are, and the newest."""
@@ -132,17 +143,40 @@ class Following:
             return False, None
 
     async def _read(self, name: str, cursor: Cursor, *, follow: bool) -> bool:
-        """Read what there is, or until the stream ends; returns whether the log has been read to its end."""
+        """Read what there is, or until the stream ends; returns whether the log has been read to its end.
+
+        Raises:
+            KubernetesError: it is refused, and would be the next time.
+        """
         asked = Asked("get", PODS, self._namespace, name, "log")
         params = {"container": CONTAINER, **cursor.begin()} | ({"follow": "true"} if follow else {})
         try:
-            async with aclosing(self._api.stream(asked, params, SILENCE)) as lines:
+            async with aclosing(self._api.stream(asked, params, SILENCE, self._troubles.clear)) as lines:
                 async for line in lines:
                     if (text := cursor.take(line)) is not None:
                         self._came.append(text)
         except KubernetesError as error:
-            return error.code in (400, 404)  # gone, or never there: no more will come
+            if error.code in (400, 404):  # gone, or never there: no more will come
+                return True
+            self._troubles.append(error.code)
+            if error.code == 403 or self._troubles[-_LOGINS:] == [401] * _LOGINS:
+                raise
+            return False
         return True
+
+
+def pause_after(troubles: int) -> float:
+    """Return the seconds until a log is asked for again.
+
+    Args:
+        troubles: how often in a row it was not to be had.
+    """
+    return float(min(_PAUSE * 2 ** min(troubles, 20), _LONGEST_PAUSE))
+
+
+def unread(error: KubernetesError) -> str:
+    """Return the line that stands in place of a log that cannot be had."""
+    return f"the log cannot be had: {error}"
 
 
 def whole(api: KubernetesApi, namespace: str, pod: Mapping[str, Any], **params: str) -> list[str]:

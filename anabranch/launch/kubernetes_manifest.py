@@ -16,6 +16,7 @@ from anabranch.core import pod_job
 from anabranch.core.errors import LaunchError, MissingExtraError
 from anabranch.kubernetes.api import OURS
 from anabranch.kubernetes.names import JOB, dns_name, label_value
+from anabranch.kubernetes.reasons import FLOW
 from anabranch.launch import script
 from anabranch.launch.kubernetes_options import Options, options, toleration
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from anabranch.core.launching import Job
 
 JOB_LABEL = f"{OURS}job"
-CONTAINER = "flow"
+CONTAINER = FLOW
 _SCRIPT = f"{OURS}script"
 _RUN = 's="$ANABRANCH_SCRIPT"; unset ANABRANCH_SCRIPT; eval "$s"'
 _DEADLINE = 60  # seconds past the walltime, which the driver keeps itself

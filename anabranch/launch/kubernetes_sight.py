@@ -27,15 +27,16 @@ def of_pods(pods: Sequence[Object], events: Sequence[Object], now: float) -> Sig
     found = reasons.of_pod(newest, events, now)
     phase = (newest.get("status") or {}).get("phase")
     restarts = len(pods) - 1
-    if phase == "Succeeded" and found.kind is Kind.FINE:
+    over = phase in ("Failed", "Succeeded") or reasons.flow_ended(newest)
+    if over and found.kind is Kind.FINE:
         return Sight(Phase.ENDED, "", 0, restarts=restarts)
-    if phase in ("Failed", "Succeeded") or found.kind is Kind.LOST:
+    if over or found.kind is Kind.LOST:
         code = _signal(found.code)
         return Sight(Phase.ENDED, _where(newest, _words(found, code)), code, restarts=restarts)
     if phase == "Running":
         going = "it is told to end" if newest["metadata"].get("deletionTimestamp") else found.text
         return Sight(Phase.RUNNING, going, restarts=restarts)
-    if hopeless(found, newest, now):
+    if hopeless(found, newest, events, now):
         return Sight(Phase.ENDED, found.text, restarts=restarts)
     return Sight(Phase.PENDING, found.text, restarts=restarts)
 
@@ -52,11 +53,16 @@ def of_job(job: Object | None, name: str, events: Sequence[Object], now: float) 
     return Sight(Phase.PENDING, found.text)
 
 
-def hopeless(found: Reason, pod: Object, now: float) -> bool:
+def lingers(pod: Object) -> bool:
+    """Return whether a pod goes on after its flow's end, as one with a proxy beside the flow does."""
+    return reasons.flow_ended(pod) and (pod.get("status") or {}).get("phase") in ("Running", "Pending")
+
+
+def hopeless(found: Reason, pod: Object, events: Sequence[Object], now: float) -> bool:
     """Return whether a pod that waits will not begin: some things need a person, others may pass for a while."""
     if found.kind not in _HOPELESS:
         return False
-    waited = now - reasons.created(pod)[0]
+    waited = now - reasons.waits_since(pod, events)
     return waited > HOPELESS_AFTER or any(word in found.text for word in _AT_ONCE)
 
 

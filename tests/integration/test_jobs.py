@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from anabranch.cli import cli, jobs
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
-from anabranch.core.job_file import JobFile
+from anabranch.core.job_file import OWN, JobFile
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.processes import host_name, process_started
 from anabranch.core.runs import JOB, FlowRunRow
@@ -157,6 +157,104 @@ def test_one_queue_that_does_not_answer_hides_nothing_of_another(
         ended = records.flow_run(id)
     assert ended is not None
     assert ended.state_name == "Crashed"
+
+
+def test_one_run_that_cannot_be_ended_leaves_no_other_open(
+    home: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(home, **WAITS)
+    queue.shows = OUT
+    other = ID.replace("6e02d", "6e02e")
+    folder = home / "jobs" / "other-6e02e"
+    folder.mkdir()
+    JobFile(other, "idle-otter", "survey", "survey.py", "slurm", folder.name).write(folder)
+    script.note(Reference("slurm", "18", folder.name, str(folder)), folder)
+    tried: list[str] = []
+
+    def end(records: Any, row: FlowRunRow, *_: Any) -> None:
+        tried.append(row.id)
+        if len(tried) == 1:
+            raise LaunchError("its log cannot be read")
+
+    monkeypatch.setattr(jobs, "end", end)
+    row = FlowRunRow(
+        other, "survey", "idle-otter", states.SCHEDULED, "Scheduled", created=NOW, host=f"{JOB}{folder.name}"
+    )
+    with SqliteRecords(home / "records.db") as records:
+        records.append([row])
+        records.flush(30.0)
+        with pytest.raises(LaunchError, match="its log cannot be read"):
+            jobs.settle(records, home, NOW + 100.0)
+    assert sorted(tried) == [ID, other]
+
+
+class Cluster(Queue):
+    """A cluster whose pods go on, or do not, once their flow has ended."""
+
+    kind = "kubernetes"
+
+    def __init__(self, lingers: bool) -> None:
+        super().__init__()
+        self.stays = lingers
+        self.did: list[str] = []
+
+    def lingers(self, reference: Reference) -> bool:
+        return self.stays
+
+    def keep_log(self, reference: Reference) -> list[str]:
+        self.did.append("keep")
+        return []
+
+    def cancel(self, reference: Reference) -> None:
+        self.did.append("cancel")
+
+
+@pytest.mark.parametrize(("lingers", "did"), [(True, ["keep", "cancel"]), (False, [])])
+@pytest.mark.parametrize("record", ["", OWN])
+def test_a_pod_that_goes_on_after_its_flow_is_deleted_once_its_log_is_kept(
+    home: Path, monkeypatch: pytest.MonkeyPatch, lingers: bool, did: list[str], record: str
+) -> None:
+    cluster = Cluster(lingers)
+    monkeypatch.setattr(jobs, "launcher", lambda kind: cluster)
+    monkeypatch.setattr(jobs, "kubernetes", lambda: cluster)
+    JobFile(ID, "brisk-otter", "survey", "survey.py", "kubernetes", NAME, record=record).write(home / "jobs" / NAME)
+    (home / "jobs" / NAME / script.REFERENCE).unlink()
+    script.note(Reference("kubernetes", "n/j/u", NAME, str(home / "jobs" / NAME)), home / "jobs" / NAME)
+    write(home, **WAITS)
+    cluster.shows = Sight(Phase.ENDED, "exit 3", 3)
+    assert settled(home).state_name == "Crashed"
+    assert cluster.did == (did or (["keep"] if record == OWN else []))
+
+
+def test_a_cluster_that_is_away_is_told_and_the_runs_of_another_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(lingers=False)
+
+    def look(references: Iterable[Reference]) -> dict[Reference, Sight]:
+        found = list(references)
+        if any(one.cluster == "east https://east" for one in found):
+            raise LaunchError("east cannot be reached")
+        return dict.fromkeys(found, Sight(Phase.ENDED, "exit 3", 3))
+
+    monkeypatch.setattr(cluster, "look", look)
+    monkeypatch.setattr(jobs, "launcher", lambda kind: cluster)
+    monkeypatch.setattr(jobs, "kubernetes", lambda: cluster)
+    ids = {context: ID[:-1] + digit for context, digit in (("east", "1"), ("west", "2"))}
+    with SqliteRecords(home / "records.db") as records:
+        for context, id in ids.items():
+            folder = home / "jobs" / f"job-{id[-6:]}"
+            folder.mkdir()
+            JobFile(id, context, "survey", "survey.py", "kubernetes", folder.name).write(folder)
+            where = f"{context} https://{context}"
+            script.note(Reference("kubernetes", f"n/{context}/u", folder.name, str(folder), where), folder)
+            host = f"{JOB}{folder.name}"
+            records.append([FlowRunRow(id, "survey", context, states.SCHEDULED, "Scheduled", created=NOW, host=host)])
+        records.flush(30.0)
+        with pytest.raises(LaunchError, match="east cannot be reached"):
+            jobs.settle(records, home, NOW + 100.0)
+        rows = {context: records.flow_run(id) for context, id in ids.items()}
+    assert {context: row.state_name for context, row in rows.items() if row} == {"east": "Scheduled", "west": "Crashed"}
 
 
 def test_a_queue_that_does_not_answer_ends_no_run_and_hides_no_record(home: Path, queue: Queue) -> None:

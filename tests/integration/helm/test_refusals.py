@@ -35,6 +35,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"server": {"enabled": True}}, "there is no server in this version"),
     ({"records": {"url": "postgresql://u@h/d", "existingSecret": "x"}}, "both say where the record is"),
     ({"records": {"url": "postgresql://u:secret@h/d"}}, "records.url has a password"),
+    ({"records": {"url": "postgresql://h/d?user=u&password=x"}}, "records.url has a password, which"),
+    ({"records": {"url": "postgresql://h/d?sslpassword=x"}}, "records.url has a password, which everybody"),
+    ({"results": {"url": "sftp://u:secret@h/d"}}, "results.url has a password"),
+    ({"results": {"url": "s3://b/p?key=a&secret_access_key=x"}}, "results.url has a password, which"),
     ({"dask": {"mode": "operator", "tls": {"enabled": True}}}, "dask.tls is for dask.mode=shared, not operator"),
     ({"dask": {"scheduler": {"serviceType": "LoadBalancer"}}}, "anybody could run code on it: enable dask.tls"),
     ({"dask": {"scheduler": {"serviceType": "NodePort"}}}, "serviceType=NodePort opens the scheduler"),
@@ -60,6 +64,11 @@ def test_the_schema_refuses(tools: Tools, values: dict[str, Any], why: str) -> N
 @pytest.mark.parametrize(("values", "why"), CONTRADICTIONS, ids=[why for _, why in CONTRADICTIONS])
 def test_what_contradicts_itself_is_refused(tools: Tools, values: dict[str, Any], why: str) -> None:
     assert why in tools.refused(values, *OPERATORS)
+
+
+def test_an_address_without_a_password_is_taken(tools: Tools) -> None:
+    url = "postgresql://u@h:5432/d?sslmode=require&sslkey=/etc/tls.key"
+    assert tools.rendered({"records": {"url": url}, "results": {"url": "s3://b/p?endpoint=a"}}).all
 
 
 def test_all_that_is_wrong_is_told_at_once(tools: Tools) -> None:

@@ -221,6 +221,15 @@ def test_a_claim_holds_records_and_values_where_nothing_else_does(tools: Tools) 
     assert "PersistentVolumeClaim" not in own.kinds()
 
 
+@pytest.mark.parametrize(("name", "engine"), [("shared", "dask"), ("operator", "dask"), ("ray", "ray")])
+def test_the_chart_is_tested_on_the_engine_that_it_has(tools: Tools, name: str, engine: str) -> None:
+    assert variables(case(tools, name).one("Pod", "-test"))["ENGINE"] == engine
+
+
+def test_a_chart_without_an_engine_is_tested_on_threads(tools: Tools) -> None:
+    assert variables(tools.rendered({"dask": {"mode": "none"}}).one("Pod", "-test"))["ENGINE"] == "thread"
+
+
 def test_a_ray_has_a_token_and_its_second_autoscaler(tools: Tools) -> None:
     found = case(tools, "ray")
     spec = found.one("RayCluster")["spec"]

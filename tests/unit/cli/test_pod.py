@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.cli.pod import brought
+from anabranch.cli.pod import brought, tell_end
+from anabranch.core import states
 from anabranch.core.job_file import JobFile
-from anabranch.core.pod_job import Parcel
+from anabranch.core.pod_job import Parcel, end_of
+from anabranch.core.runs import FlowRunRow
 
 FILE = JobFile("id", "name", "survey", "survey.py", "kubernetes", "job")
 
@@ -25,3 +27,11 @@ def test_a_file_that_travelled_is_written(place: str, flow: str) -> None:
 
 def test_what_is_in_the_image_stays_where_it_is() -> None:
     assert brought(Parcel(FILE, (), "/opt/survey.py:survey")) == "/opt/survey.py:survey"
+
+
+def test_the_end_is_told_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    print("99 %", end="")
+    tell_end(FlowRunRow("id", "survey", "brisk-otter", states.FAILED, "", message="no good"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "99 %"
+    assert end_of(lines) == (states.FAILED, "Failed", "no good")

@@ -12,12 +12,13 @@ import pytest
 from anabranch.cli import pod, pod_jobs
 from anabranch.cli.target import target_of
 from anabranch.core import states
-from anabranch.core.errors import LaunchError
+from anabranch.core.errors import KubernetesError, LaunchError
 from anabranch.core.incarnations import Incarnation
 from anabranch.core.job_file import OWN, JobFile
-from anabranch.core.launching import Job, Phase, Sight
+from anabranch.core.launching import Job, Phase, Reference, Sight
 from anabranch.core.pod_job import VARIABLE, ended_line, unpacked
 from anabranch.core.runs import JOB, FlowRunRow
+from anabranch.records.memory import MemoryRecords
 from anabranch.settings import Settings
 
 ADDRESS = "postgresql://ada@db/records"
@@ -41,10 +42,21 @@ def test_the_record_is_shared_where_the_pod_reaches_it(given: dict[str, Any], op
     assert pod_jobs.record_of(replace(SETTINGS, **given), options) == found
 
 
-def test_a_password_does_not_travel_in_a_manifest() -> None:
-    with pytest.raises(LaunchError, match="kubectl create secret generic anabranch") as caught:
-        pod_jobs.record_of(replace(SETTINGS, records="postgresql://ada:word@db/records"), ())
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("records", "postgresql://ada:word@db/records"),
+        ("records", "postgresql://db/records?user=ada&password=word"),
+        ("results", "sftp://ada:word@host/values"),
+    ],
+)
+def test_a_password_does_not_travel_in_a_manifest(name: str, address: str) -> None:
+    chosen = replace(SETTINGS, **{name: address})
+    with pytest.raises(LaunchError, match=f"generic anabranch --from-literal=ANABRANCH_{name.upper()}=") as caught:
+        pod_jobs.record_of(chosen, ())
     assert "word@" not in str(caught.value)
+    assert "=word" not in str(caught.value)
+    assert address not in pod_jobs.record_of(chosen, ("secret=anabranch",))[1].values()
 
 
 def test_a_flow_travels_as_the_text_of_its_file_and_one_in_the_image_as_its_place(
@@ -109,6 +121,40 @@ def test_an_end_is_what_the_pod_tells_unless_the_cluster_ended_it(
     found, message = pod_jobs.end_told(lines, sight)
     assert found == state
     assert words in message
+
+
+class Unread:
+    """A launcher of which no log can be had."""
+
+    def __init__(self, code: int) -> None:
+        self.error = KubernetesError("no route to host", code=code)
+
+    def keep_log(self, reference: Reference) -> list[str]:
+        raise self.error
+
+
+@pytest.mark.parametrize("code", [403, 500])
+def test_a_run_ends_though_its_log_cannot_be_had(code: int) -> None:
+    records = MemoryRecords()
+    records.append([ROW])
+    launcher: Any = Unread(code)
+    pod_jobs.ended(records, ROW, Reference("kubernetes", "n/j/u", "j", "/f"), EXIT_1, launcher, 5.0)
+    row = records.flow_run(ROW.id)
+    assert row is not None
+    assert row.state == states.CRASHED
+    assert row.message == "its pod ended: exit 1, last lines: the log cannot be had: no route to host"
+    assert [line.message for line in records.logs(ROW.id)] == ["the log cannot be had: no route to host"]
+
+
+def test_a_run_waits_for_its_log_where_the_cluster_is_away() -> None:
+    records = MemoryRecords()
+    records.append([ROW])
+    launcher: Any = Unread(0)
+    with pytest.raises(KubernetesError, match="no route"):
+        pod_jobs.ended(records, ROW, Reference("kubernetes", "n/j/u", "j", "/f"), EXIT_1, launcher, 5.0)
+    row = records.flow_run(ROW.id)
+    assert row is not None
+    assert row.state == states.RUNNING
 
 
 ROW = FlowRunRow("id", "survey", "brisk-otter", states.RUNNING, "Running", host="pod-1")

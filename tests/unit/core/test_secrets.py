@@ -213,3 +213,28 @@ def test_an_address_is_shown_without_its_login(address: str, shown: str) -> None
 def test_the_password_of_an_address_is_masked_elsewhere() -> None:
     secrets.without_login("sftp://me:open@sesame@host/x")
     assert secrets.mask("cannot log in with open@sesame") == f"cannot log in with {secrets.MASK}"
+
+
+@pytest.mark.parametrize(
+    ("address", "has"),
+    [
+        ("postgresql://ada@db/records", False),
+        ("postgresql://ada@db/records?sslmode=require&sslkey=/etc/key.pem&passfile=/etc/pass", False),
+        ("postgresql://db:5432/records?options=a@b", False),
+        ("s3://bucket/prefix", False),
+        ("postgresql://db/records?password=", False),
+        ("postgresql://ada:word@db/records", True),
+        ("postgresql://ada:wo#rd?@db/records", True),
+        ("postgresql://db/records?user=ada&password=word", True),
+        ("postgresql://db/records?user=ada&PassWord=word", True),
+        ("postgresql://db/records?sslpassword=word", True),
+        ("postgresql://db/records?pass%77ord=word", True),
+        ("sftp://ada:word@host/values", True),
+        ("simplecache::sftp://ada:word@host/values", True),
+        ("s3://bucket/prefix?key=a&secret=word", True),
+        ("s3://bucket/prefix?secret_access_key=word", True),
+        ("abfs://box/prefix?token=word", True),
+    ],
+)
+def test_an_address_that_tells_a_password_is_known(address: str, has: bool) -> None:
+    assert secrets.has_password(address) is has

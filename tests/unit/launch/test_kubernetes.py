@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from anabranch.launch import kubernetes_sight
 from anabranch.launch.kubernetes_logs import Cursor
 from anabranch.launch.kubernetes_manifest import CONTAINER, as_text, manifest, template_of
 from anabranch.launch.kubernetes_options import options, toleration
+from tests.unit.launch.pods import NOW, ended, pod, waits
 
 HERE = Path()
-NOW = 1_795_953_600.0  # 2026-11-29T12:00:00Z
 
 
 def made(*words: str, template: Any = None, without: tuple[str, ...] = (), **given: Any) -> dict[str, Any]:
@@ -176,22 +177,6 @@ def test_options_are_read_with_and_without_dashes() -> None:
 # -- what is seen ----------------------------------------------------------------------------------
 
 
-def pod(phase: str, state: Any = None, at: str = "2026-11-29T11:59:50Z", **meta: Any) -> dict[str, Any]:
-    return {
-        "metadata": {"name": "p", "uid": "u", "creationTimestamp": at, **meta},
-        "spec": {"containers": [{"name": CONTAINER, "image": "team:1"}], "nodeName": "node-1"},
-        "status": {"phase": phase, "containerStatuses": [{"name": CONTAINER, "state": state or {}}]},
-    }
-
-
-def ended(code: int, reason: str = "Error") -> dict[str, Any]:
-    return {"terminated": {"exitCode": code, "reason": reason}}
-
-
-def waits(reason: str) -> dict[str, Any]:
-    return {"waiting": {"reason": reason, "message": "in its words"}}
-
-
 @pytest.mark.parametrize(
     ("one", "phase", "code", "words"),
     [
@@ -215,6 +200,86 @@ def test_a_pod_is_seen(one: dict[str, Any], phase: Phase, code: int | None, word
     seen = kubernetes_sight.of_pods([one], [], NOW)
     assert (seen.phase, seen.code) == (phase, code)
     assert words in seen.reason
+
+
+def event(reason: str, first: float, last: float | None = None) -> dict[str, Any]:
+    """Return an event of a pod, from seconds ago on until seconds ago."""
+    about = {"involvedObject": {"uid": "u"}, "reason": reason, "message": "to pull"}
+    times = {"firstTimestamp": _stamp(first), "lastTimestamp": _stamp(first if last is None else last)}
+    return {"metadata": {"name": reason}, **about, **times}
+
+
+def _stamp(ago: float) -> str:
+    return datetime.fromtimestamp(NOW - ago, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def made_ago(seconds: float, state: dict[str, Any], node: float | None = None) -> dict[str, Any]:
+    """Return a pod that waits, made and given a node seconds ago."""
+    one = pod("Pending", state, at=_stamp(seconds))
+    when = _stamp(seconds if node is None else node)
+    one["status"]["conditions"] = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": when}]
+    return one
+
+
+CREATING, PULL = waits("ContainerCreating"), waits("ErrImagePull")
+
+
+@pytest.mark.parametrize(
+    ("one", "events", "phase"),
+    [
+        # A volume that came late, and an image that is large.
+        (made_ago(200, CREATING), [event("FailedMount", 190), event("Pulling", 170)], Phase.PENDING),
+        (made_ago(400, CREATING), [event("FailedMount", 390, 200)], Phase.PENDING),
+        (made_ago(400, CREATING), [event("FailedMount", 390, 20)], Phase.ENDED),
+        (made_ago(400, CREATING), [event("FailedMount", 90, 20)], Phase.PENDING),
+        # A node that came late, and a registry that is busy.
+        (made_ago(610, PULL, 10), [event("Pulling", 8), event("Failed", 5)], Phase.PENDING),
+        (made_ago(610, PULL, 10), [], Phase.PENDING),
+        (made_ago(610, PULL, 300), [event("Pulling", 298, 20), event("Failed", 290, 15)], Phase.ENDED),
+        # The next try takes its time.
+        (made_ago(610, PULL, 300), [event("Failed", 290, 190), event("Pulling", 298, 170)], Phase.PENDING),
+        # An init container has run for long.
+        (made_ago(900, PULL), [event("Started", 890), event("Pulling", 30), event("Failed", 5)], Phase.PENDING),
+        # At each try the node says that the image is there.
+        (made_ago(400, waits("CreateContainerConfigError")), [event("Failed", 390, 9), event("Pulled", 395, 9)],
+         Phase.ENDED),
+    ],
+)  # fmt: skip
+def test_a_start_is_hopeless_once_its_trouble_lasts(
+    one: dict[str, Any], events: list[dict[str, Any]], phase: Phase
+) -> None:
+    assert kubernetes_sight.of_pods([one], events, NOW).phase is phase
+
+
+def beside(state: dict[str, Any], phase: str, proxy: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod of the flow behind a proxy, which a mesh may put first."""
+    one = pod(phase, state)
+    one["spec"]["containers"].insert(0, {"name": "istio-proxy", "image": "proxy:1"})
+    one["status"]["containerStatuses"].insert(0, {"name": "istio-proxy", "state": proxy})
+    return one
+
+
+@pytest.mark.parametrize(
+    ("one", "code", "lingers"),
+    [
+        (beside(ended(0, "Completed"), "Running", {"running": {}}), 0, True),
+        (beside(ended(3), "Running", {"running": {}}), 3, True),
+        (beside(ended(0, "Completed"), "Pending", waits("ErrImagePull")), 0, True),
+        (beside(ended(0, "Completed"), "Failed", ended(137)), 0, False),
+        (beside(ended(3), "Failed", ended(0, "Completed")), 3, False),
+    ],
+)
+def test_a_job_is_over_with_its_flow_whatever_else_is_in_the_pod(
+    one: dict[str, Any], code: int, lingers: bool
+) -> None:
+    seen = kubernetes_sight.of_pods([one], [], NOW)
+    assert (seen.phase, seen.code, seen.reason) == (Phase.ENDED, code, "exit 3" if code else "")
+    assert kubernetes_sight.lingers(one) is lingers
+
+
+def test_a_flow_beside_a_proxy_that_has_ended_runs_on() -> None:
+    seen = kubernetes_sight.of_pods([beside({"running": {}}, "Running", ended(1))], [], NOW)
+    assert (seen.phase, seen.code) == (Phase.RUNNING, None)
 
 
 def test_a_pod_that_took_the_place_of_another_counts_as_a_restart() -> None:

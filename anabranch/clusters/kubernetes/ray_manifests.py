@@ -63,7 +63,7 @@ def ray_cluster(
             "authOptions": {"mode": "token"},
             "enableInTreeAutoscaling": True,
             "autoscalerOptions": {
-                "version": "v2", "idleTimeoutSeconds": idle,
+                "version": "v2", "idleTimeoutSeconds": idle, "securityContext": pods.locked_down(),
                 "resources": {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
             },
             "headGroupSpec": {

@@ -64,6 +64,15 @@ def test_pods_have_no_rights_are_not_evicted_and_leave_a_lost_node_soon(part: st
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
+@pytest.mark.parametrize("part", ["scheduler", "worker"])
+def test_pods_are_admitted_where_root_is_not_and_a_template_admits_root(part: str) -> None:
+    context = cluster()["spec"][part]["spec"]["securityContext"]
+    assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    template = {"spec": {"securityContext": {"runAsNonRoot": None}}}
+    root = cluster(worker_template=template, scheduler_template=template)["spec"][part]["spec"]
+    assert root["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+
+
 def test_own_tolerations_of_lost_nodes_stand_before_ours() -> None:
     own = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 2}
     keys = [one["key"] for one in cluster(tolerations=[own])["spec"]["worker"]["spec"]["tolerations"]]

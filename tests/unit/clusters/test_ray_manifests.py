@@ -53,6 +53,16 @@ def test_pods_are_not_evicted_and_workers_have_no_rights() -> None:
     assert (operator(head), operator(worker)) == ("NotIn", "In")
 
 
+def test_all_containers_are_admitted_where_root_is_not() -> None:
+    """KubeRay puts the autoscaler into the head's pod, as its options say."""
+    spec = made()["spec"]
+    locked = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert spec["autoscalerOptions"]["securityContext"] == locked
+    for template in (spec["headGroupSpec"]["template"], spec["workerGroupSpecs"][0]["template"]):
+        assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert template["spec"]["containers"][0]["securityContext"] == locked
+
+
 def test_a_template_reaches_the_head() -> None:
     spec = made(head_template={"spec": {"serviceAccountName": "reader"}})["spec"]
     assert spec["headGroupSpec"]["template"]["spec"]["serviceAccountName"] == "reader"

@@ -47,8 +47,9 @@ LOOK_SECONDS = 0.5
 class RayOnKubernetes:
     """A Ray cluster in pods, for ``RayRunner(cluster=...)`` in a program that is on one of its nodes.
 
-    Ray takes drivers on its own nodes only: submit the flow as a Ray job, or run it in a pod that has joined (`ray
-    start --address=... --num-cpus=0`, with the variables of `variables`). Nothing is made before it is first used.
+    Ray takes drivers on its own nodes only, and this makes no node of the program's pod: before the runner is used, the
+    program starts `ray start --address ADDRESS --num-cpus 0` there, with the `address` of this and, in its environment,
+    the `variables`. Outside of Kubernetes there is no way. Nothing is made before it is first used.
     `close`, the end of a ``with`` block and the end of the program delete it; a pod's Job takes it along when that
     goes; what a killed program on this machine has left, the next start deletes.
 

@@ -26,7 +26,6 @@ from anabranch.clusters.kubernetes.left_behind import is_left, myself
 from anabranch.clusters.kubernetes.owning import owners
 from anabranch.clusters.kubernetes.starting import HOPELESS, HOPELESS_SECONDS
 from anabranch.core.errors import AnabranchError, KubernetesError, RunnerError
-from anabranch.core.processes import host_name
 from anabranch.kubernetes import reasons
 from anabranch.kubernetes.api import KubernetesApi
 from anabranch.kubernetes.resources import EVENTS, PODS, SECRETS, Resource
@@ -189,7 +188,7 @@ class RayOnKubernetes:
             raise
         for one in found:
             meta = one["metadata"]
-            if is_left(meta, host_name()):
+            if is_left(meta):
                 log.warning("the cluster %s was left behind by a program that has died: it is deleted", meta["name"])
                 api.delete(RAY_CLUSTERS, str(meta["name"]), uid=str(meta["uid"]))
 

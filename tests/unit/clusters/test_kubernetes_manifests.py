@@ -177,10 +177,13 @@ def test_a_cluster_is_left_behind_where_its_holder_of_this_machine_is_gone() -> 
     me = myself()
 
     def left(**changed: Any) -> bool:
-        return is_left({"annotations": {manifests.HOLDER: json.dumps({**me, **changed})}}, me["host"])
+        return is_left({"annotations": {manifests.HOLDER: json.dumps({**me, **changed})}})
 
     assert not left(), "this very process"
     assert left(started=me["started"] - 1000.0), "another process has the number"
     assert not left(host="elsewhere", started=0.0)
     assert not left(user="another", started=0.0)
-    assert not is_left({}, me["host"])
+    assert not left(space="another container", started=0.0), "one host name, and pids of its own"
+    before = {name: value for name, value in me.items() if name != "space"}
+    assert not is_left({"annotations": {manifests.HOLDER: json.dumps({**before, "started": 0.5})}}), "of an older one"
+    assert not is_left({})

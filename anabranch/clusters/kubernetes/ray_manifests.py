@@ -77,6 +77,16 @@ def ray_cluster(
     }  # fmt: skip
 
 
+def rebound(there: Sequence[Mapping[str, Any]], minimum: int, maximum: int) -> list[dict[str, Any]]:
+    """Return the groups that there are, with other bounds: how many run and which go is the autoscaler's to say."""
+    return [
+        {**group, "minReplicas": minimum, "maxReplicas": maximum,
+         "replicas": min(max(int(group.get("replicas") or 0), minimum), maximum)}
+        if group["groupName"] == GROUP else dict(group)
+        for group in there
+    ]  # fmt: skip
+
+
 def groups(spec: PodSpec, minimum: int, maximum: int) -> list[dict[str, Any]]:
     """Return the groups of workers: a list that a patch replaces as a whole."""
     return [{

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch.clusters.kubernetes import manifests, pod_spec
 from anabranch.clusters.kubernetes.cluster import KubernetesCluster
 from anabranch.clusters.kubernetes.left_behind import is_left, myself
-from anabranch.clusters.kubernetes.owning import own_pod, owner_of
+from anabranch.clusters.kubernetes.owning import own_namespace, own_pod, owner_of, owners
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def cluster(**more: Any) -> dict[str, Any]:
@@ -164,6 +168,19 @@ def test_a_driver_knows_its_pod_by_its_host_name_inside_of_kubernetes_alone() ->
     assert own_pod({"HOSTNAME": "laptop"}) == ""
     assert own_pod({"HOSTNAME": "run-7-x", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}) == "run-7-x"
     assert own_pod({"HOSTNAME": "laptop", "ANABRANCH_POD_NAME": "run-7-x"}) == "run-7-x"
+
+
+def test_a_pod_of_another_namespace_owns_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another pod may have its name there, and what refers to an owner elsewhere is deleted at once."""
+    pod = {"metadata": {"name": "run-7-x", "uid": "u-4"}}
+    api: Any = SimpleNamespace(objects=lambda *_, **__: [pod])
+    monkeypatch.setenv("ANABRANCH_POD_NAME", "run-7-x")
+    monkeypatch.setenv("ANABRANCH_POD_NAMESPACE", "flows")
+    assert owners(api, "team") == []
+    assert [one["uid"] for one in owners(api, "flows")] == ["u-4"]
+    (tmp_path / "namespace").write_text("drivers\n")
+    assert own_namespace({}, str(tmp_path)) == "drivers"
+    assert own_namespace({}, str(tmp_path / "none")) == ""
 
 
 def test_amounts_are_written_as_kubernetes_reads_them() -> None:

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.dask, pytest.mark.timeout(120)]
 
 async def _until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
-        while not done():
+        while not done():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -32,7 +32,7 @@ def test_a_worker_that_was_retired_and_stays_gets_work_again() -> None:
                 what, _, busy = await doors.retire("w1")
                 assert (what, busy) == (MOVED, False)
                 assert (await door.on_holder({}))["closing"] == ["w1"]
-                async with Client(scheduler.address, asynchronous=True) as client:
+                async with Client(scheduler.address, asynchronous=True) as client:  # type: ignore[no-untyped-call]
                     future = client.submit(abs, -7)
                     await _until(lambda: bool(scheduler.unrunnable))
                     await doors.stay("w1")

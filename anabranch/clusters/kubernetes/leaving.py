@@ -54,10 +54,6 @@ class Leaving:
             self._group.keep(name, time.monotonic())
             return
         await self._until_done(name, partial(self._deleted, name))
-        try:
-            await self._doors.leave([name])
-        except OSError as error:  # its pod ends all the same, and the scheduler sees that
-            log.info("%s has gone without a word to the scheduler: %s", name, error)
 
     async def _until_done(self, name: str, step: Callable[[], Awaitable[str]]) -> str:
         """Do a step until there is no error in it; returns what it returns."""
@@ -104,9 +100,17 @@ class Leaving:
                 return False
             self._half.add(name)  # before: of a delete whose answer is lost it is not known whether it was done
             await asyncio.to_thread(self._objects.delete_worker, name)
+            await self._told(name)
             left = len(there - {name})
             await asyncio.to_thread(self._objects.scale, left)
             self._half.discard(name)
             self._group.asked = left
             log.info("%s has gone; %s workers are left", name, left)
         return True
+
+    async def _told(self, name: str) -> None:
+        """Tell the scheduler at once: what waits on a worker whose pod dies first counts as crashed."""
+        try:
+            await self._doors.leave([name])
+        except OSError as error:  # its pod ends all the same, and the scheduler sees that
+            log.info("%s goes without a word to the scheduler: %s", name, error)

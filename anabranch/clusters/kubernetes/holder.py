@@ -197,7 +197,7 @@ class Holder:
         ]  # fmt: skip
         return {
             "name": self._objects.name, "kind": "kubernetes", "namespace": self._objects.namespace, "jobs": jobs,
-            "workers": sum(seat.works for seat in seen), "minimum": group.wants.minimum,
+            "workers": sum(seat.joined for seat in seen), "minimum": group.wants.minimum,
             "maximum": group.wants.maximum, "target": group.wants.target, "submitted": group.asked, "lost": 0,
             "trouble": trouble, "why": trouble or self._failed or group.why(seen), "pid": os.getpid(),
         }  # fmt: skip

@@ -32,6 +32,18 @@ def host_name() -> str:
     return os.uname().nodename
 
 
+def pid_space() -> str:
+    """Return what tells the pids seen here from those elsewhere: this start of a machine, and its namespace of pids.
+
+    Two containers may have one host name, and a process of the one has no pid in the other. "" where it is not known.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()}\n{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
 def process_started(pid: int) -> float:
     """Return the seconds from the machine's start to the process's; 0.0 when there is none or it is not known.
 

@@ -24,6 +24,8 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from anabranch.core.processes import pid_space
+
 if TYPE_CHECKING:
     from anabranch.core.contracts import Clock
 
@@ -238,12 +240,7 @@ def _hashed(text: str) -> str:
 
 
 def _host() -> str:
-    parts = [socket.gethostname()]
-    with suppress(OSError):
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            parts.append(file.read().strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return _hashed("\n".join(parts))
+    return _hashed(f"{socket.gethostname()}\n{pid_space()}")
 
 
 def _started(pid: int) -> int | None:

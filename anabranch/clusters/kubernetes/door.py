@@ -73,16 +73,20 @@ class Door:
         workers = {str(one.name): bool(one.processing) for one in self._scheduler.workers.values()}
         self._told = {name: at for name, at in self._told.items() if name in workers}
         demands = [demand for _, demand in self._demands.values()]
-        return {"demands": demands, "bounds": bounds, "stop": self._stop, "workers": workers}
+        closing = [str(one.name) for one in self._scheduler.workers.values() if _closing(one)]
+        return {"demands": demands, "bounds": bounds, "stop": self._stop, "workers": workers, "closing": closing}
 
-    async def on_retire(self, names: list[str] | None = None, leave: bool = False) -> dict[str, list[Any]]:
+    async def on_retire(
+        self, names: list[str] | None = None, leave: bool = False, stay: bool = False
+    ) -> dict[str, list[Any]]:
         """Keep new work from workers and bring their values to others.
 
         Args:
             leave: their pods are being deleted: what waits on them goes to others, and is nobody's fault.
+            stay: take it back: they get work again.
 
         Returns:
-            By name what came of it, and whether the worker still runs an item.
+            By name what came of it, whether the worker still runs an item, and whether it has any to run.
         """
         scheduler = self._scheduler
         there = {str(one.name): one for one in scheduler.workers.values() if str(one.name) in (names or ())}
@@ -91,12 +95,31 @@ class Door:
             for address in addresses:
                 await scheduler.remove_worker(address, stimulus_id="anabranch-left", expected=True, close=True)
             return {}
+        if stay:
+            for name, worker in there.items():
+                self._reopen(name, worker)
+            return {}
+        closing = {name for name, worker in there.items() if _closing(worker)}
         # Values that no other worker has room for stay, and their worker with them.
         done = await scheduler.retire_workers(workers=addresses, close_workers=False, remove=False) if addresses else {}
-        found: dict[str, list[Any]] = {name: [GONE, False] for name in names or ()}
+        found: dict[str, list[Any]] = {name: [GONE, False, False] for name in names or ()}
         for name, worker in there.items():
             if worker.address in scheduler.workers:
                 moved = worker.address in done
                 told = self._told.setdefault(name, time.time()) if moved else time.time()
-                found[name] = [MOVED if moved else STAYS, bool(worker.executing) or worker.last_seen <= told]
+                if not moved and name in closing:
+                    self._reopen(name, worker)  # Dask gives it back the status that it had: it would get no work
+                runs = bool(worker.executing) or worker.last_seen <= told
+                found[name] = [MOVED if moved else STAYS, runs, bool(worker.processing)]
         return found
+
+    def _reopen(self, name: str, worker: Any) -> None:
+        self._told.pop(name, None)
+        if _closing(worker):
+            word = {"op": "worker-status-change", "status": "running", "stimulus_id": "anabranch-stays"}
+            self._scheduler.stream_comms[worker.address].send(word)
+
+
+def _closing(worker: Any) -> bool:
+    """Return whether a worker has been told to go, and so gets no work."""
+    return bool(worker.status.name == "closing_gracefully")

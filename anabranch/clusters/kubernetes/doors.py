@@ -24,10 +24,18 @@ class Doors:
         """Tell programs what there is; returns demands, wishes and workers."""
         return dict(await self._ask(ANSWER_SECONDS, HOLDER_DOOR, status=dict(status)))
 
-    async def retire(self, name: str) -> tuple[str, bool]:
-        """Keep new work from a worker; returns what became of its values, and whether it still runs an item."""
-        what, runs = (await self._ask(MOVE_SECONDS, RETIRE_DOOR, names=[name]))[name]
-        return str(what), bool(runs)
+    async def retire(self, name: str) -> tuple[str, bool, bool]:
+        """Keep new work from a worker.
+
+        Returns:
+            What became of its values, whether it still runs an item, and whether it has any to run.
+        """
+        what, runs, busy = (await self._ask(MOVE_SECONDS, RETIRE_DOOR, names=[name]))[name]
+        return str(what), bool(runs), bool(busy)
+
+    async def stay(self, name: str) -> None:
+        """Take back that a worker goes: it gets work again."""
+        await self._ask(ANSWER_SECONDS, RETIRE_DOOR, names=[name], stay=True)
 
     async def leave(self, names: Sequence[str]) -> None:
         """Let go of workers; their pods are being deleted."""

@@ -153,7 +153,7 @@ class Holder:
         if said["stop"]:
             self._ending.set()
         try:
-            self._seen = await asyncio.to_thread(seats.look, said["workers"])
+            self._seen = await asyncio.to_thread(seats.look, said["workers"], said["closing"])
             self._failed = ""
         except AnabranchError as error:
             self._note(error)

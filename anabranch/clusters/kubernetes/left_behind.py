@@ -1,4 +1,4 @@
-"""Clusters that outlive their holder: those of this machine are taken away by the next start, others are named."""
+"""Clusters that outlive their holder: those of this machine are taken away by the next start, and no others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from anabranch.clusters.kubernetes import manifests
 from anabranch.clusters.kubernetes.objects import DaskObjects
 from anabranch.core.errors import AnabranchError
-from anabranch.core.processes import host_name, process_alive, process_started
+from anabranch.core.processes import host_name, pid_space, process_alive, process_started
 from anabranch.kubernetes.api import KubernetesApi
 
 REMOVE_SECONDS = 20.0
@@ -21,14 +21,14 @@ log = logging.getLogger("anabranch.clusters")
 
 def myself() -> dict[str, Any]:
     """Return what tells this process from all others."""
-    return {"host": host_name(), "pid": os.getpid(), "started": process_started(os.getpid()), "user": _user()}
+    return {**_place(), "pid": os.getpid(), "started": process_started(os.getpid())}
 
 
 def clear_left_behind(objects: DaskObjects) -> None:
     """Delete the clusters of a namespace that processes of this machine held which are gone."""
     for one in objects.there("app.kubernetes.io/managed-by=anabranch"):
         meta = one["metadata"]
-        if not meta.get("deletionTimestamp") and is_left(meta, host_name()):
+        if not meta.get("deletionTimestamp") and is_left(meta):
             log.warning("the cluster %s was left behind by a program that has died: it is deleted", meta["name"])
             objects.take_away(str(meta["name"]), str(meta["uid"]), REMOVE_SECONDS)
 
@@ -45,14 +45,21 @@ def take_away(name: str, namespace: str, context: str) -> str:
     return f"Still there are {', '.join(left)}" if left else "Its pods are deleted"
 
 
-def is_left(meta: dict[str, Any], here: str) -> bool:
-    """Return whether a process of this machine held a cluster, and is gone; of others nothing is known."""
+def is_left(meta: dict[str, Any]) -> bool:
+    """Return whether a process of this machine held a cluster, and is gone; of others nothing is known.
+
+    A process of another container, or from before the machine's last start, is one of the others: its pid says nothing.
+    """
     try:
         holder = json.loads((meta.get("annotations") or {})[manifests.HOLDER])
-        mine = holder["host"] == here and holder["user"] == _user()
+        mine = all(holder[what] == found for what, found in _place().items())
         return mine and not process_alive(int(holder["pid"]), float(holder["started"]))
     except (KeyError, ValueError, TypeError):
         return False
+
+
+def _place() -> dict[str, str]:
+    return {"host": host_name(), "space": pid_space(), "user": _user()}
 
 
 def _user() -> str:

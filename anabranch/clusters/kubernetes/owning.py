@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from anabranch.kubernetes.login import SERVICE_ACCOUNT, pod_namespace
 from anabranch.kubernetes.resources import PODS
 
 if TYPE_CHECKING:
@@ -12,12 +13,17 @@ if TYPE_CHECKING:
 
     from anabranch.kubernetes.api import KubernetesApi
 
-POD_NAME = "ANABRANCH_POD_NAME"  # set in the pod of a flow's job
+POD_NAME, POD_NAMESPACE = "ANABRANCH_POD_NAME", "ANABRANCH_POD_NAMESPACE"  # set in the pod of a flow's job
 
 
 def owners(api: KubernetesApi, namespace: str) -> list[dict[str, Any]]:
-    """Return the references of a cluster to its owner; none where this process is in no pod of the namespace."""
+    """Return the references of a cluster to its owner; none where this process is in no pod of the namespace.
+
+    An owner is of the namespace of what it owns: Kubernetes deletes at once what refers to another.
+    """
     name = own_pod(os.environ)
+    if (own_namespace(os.environ) or namespace) != namespace:
+        return []
     found = api.objects(PODS, namespace, fields=f"metadata.name={name}") if name else []
     return [owner_of(pod) for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
@@ -26,6 +32,11 @@ def own_pod(environ: Mapping[str, str]) -> str:
     """Return the name of the pod that this process runs in, "" for none: a pod's host name is its own name."""
     inside = environ.get("KUBERNETES_SERVICE_HOST")
     return environ.get(POD_NAME) or (environ.get("HOSTNAME", "") if inside else "")
+
+
+def own_namespace(environ: Mapping[str, str], service_account: str = SERVICE_ACCOUNT) -> str:
+    """Return the namespace of the pod that this process runs in, "" where that is not known."""
+    return environ.get(POD_NAMESPACE) or pod_namespace(service_account)
 
 
 def owner_of(pod: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def locked_down() -> dict[str, Any]:
 
 
 def pod(container: dict[str, Any], spec: PodSpec, *, on_spot: bool) -> dict[str, Any]:
-    """Return a pod around its container: without rights at the API, and soon elsewhere when its node is lost."""
+    """Return a pod around its container: no rights at the API, not root, soon elsewhere when its node is lost."""
     ours = [
         {"key": f"node.kubernetes.io/{what}", "operator": "Exists", "effect": "NoExecute",
          "tolerationSeconds": LOST_NODE_SECONDS}
@@ -127,7 +127,7 @@ def pod(container: dict[str, Any], spec: PodSpec, *, on_spot: bool) -> dict[str,
     found: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "tolerations": [*spec.tolerations, *spots, *ours],
         "containers": [container],
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import base64
-import contextlib
 import json
 import logging
 import os
@@ -26,7 +25,6 @@ from anabranch.clusters.kubernetes.left_behind import is_left, myself
 from anabranch.clusters.kubernetes.owning import owners
 from anabranch.clusters.kubernetes.starting import HOPELESS, HOPELESS_SECONDS
 from anabranch.core.errors import AnabranchError, KubernetesError, RunnerError
-from anabranch.core.processes import host_name
 from anabranch.kubernetes import reasons
 from anabranch.kubernetes.api import KubernetesApi
 from anabranch.kubernetes.resources import EVENTS, PODS, SECRETS, Resource
@@ -42,13 +40,15 @@ NO_KUBERAY = (
     "--repo https://ray-project.github.io/kuberay-helm kuberay-operator` does it"
 )
 LOOK_SECONDS = 0.5
+PATCHES = 10  # of bounds, while autoscaler and operator write to the same object
 
 
 class RayOnKubernetes:
     """A Ray cluster in pods, for ``RayRunner(cluster=...)`` in a program that is on one of its nodes.
 
-    Ray takes drivers on its own nodes only: submit the flow as a Ray job, or run it in a pod that has joined (`ray
-    start --address=... --num-cpus=0`, with the variables of `variables`). Nothing is made before it is first used.
+    Ray takes drivers on its own nodes only, and this makes no node of the program's pod: before the runner is used, the
+    program starts `ray start --address ADDRESS --num-cpus 0` there, with the `address` of this and, in its environment,
+    the `variables`. Outside of Kubernetes there is no way. Nothing is made before it is first used.
     `close`, the end of a ``with`` block and the end of the program delete it; a pod's Job takes it along when that
     goes; what a killed program on this machine has left, the next start deletes.
 
@@ -159,22 +159,32 @@ class RayOnKubernetes:
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
 
     def adapt(self, *, minimum: int = 0, maximum: int) -> None:
-        """Have between so many workers; the autoscaler alone chooses which go."""
+        """Have between so many workers; the autoscaler alone chooses how many of these run, and which go.
+
+        Raises:
+            ValueError: bounds that cannot be.
+            KubernetesError: it is refused, or another writes to the cluster each time.
+        """
         if not 0 <= minimum <= maximum or maximum < 1:
             raise ValueError(f"minimum counts from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
         self._bounds = minimum, maximum
         if self._api is not None:
-            body = {"spec": {"workerGroupSpecs": manifests.groups(self._spec, minimum, maximum)}}
-            self._api.patch(RAY_CLUSTERS, self.name, body)
+            _rebind(self._api, self.name, minimum, maximum)
 
     def close(self) -> None:
-        """Delete what was made here. Idempotent; never raises."""
+        """Delete what was made here; says how it is deleted by hand where that fails. Idempotent; never raises."""
         api, self._api = self._api, None
         if api is None:
             return
-        with api, contextlib.suppress(AnabranchError):
-            if self._uid:
-                api.delete(RAY_CLUSTERS, self.name, uid=self._uid)
+        with api:
+            try:
+                if self._uid:
+                    api.delete(RAY_CLUSTERS, self.name, uid=self._uid)
+            except AnabranchError as error:
+                log.error(
+                    "Ray's cluster %s could not be deleted, and its pods run on: %s. `kubectl delete raycluster %s "
+                    "-n %s` deletes it", self.name, error, self.name, api.namespace,
+                )  # fmt: skip
         self._uid = ""
 
     # -- its start ---------------------------------------------------------------------------------
@@ -188,7 +198,7 @@ class RayOnKubernetes:
             raise
         for one in found:
             meta = one["metadata"]
-            if is_left(meta, host_name()):
+            if is_left(meta):
                 log.warning("the cluster %s was left behind by a program that has died: it is deleted", meta["name"])
                 api.delete(RAY_CLUSTERS, str(meta["name"]), uid=str(meta["uid"]))
 
@@ -238,6 +248,22 @@ class RayOnKubernetes:
                 f"the token of Ray's cluster {self.name} cannot be read ({error}): an older KubeRay makes none, and "
                 "a role needs `get secrets`"
             ) from error
+
+
+def _rebind(api: KubernetesApi, name: str, minimum: int, maximum: int) -> None:
+    """Change the bounds of what is there: a patch replaces the whole list, so nobody may have written in between."""
+    for left in reversed(range(PATCHES)):
+        found = api.get(RAY_CLUSTERS, name)
+        there = manifests.rebound(found["spec"]["workerGroupSpecs"], minimum, maximum)
+        body = {
+            "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "spec": {"workerGroupSpecs": there},
+        }  # fmt: skip
+        try:
+            api.patch(RAY_CLUSTERS, name, body)
+            return
+        except KubernetesError as error:
+            if error.code != 409 or not left:
+                raise
 
 
 def checked_version(text: str) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anabranch.clusters.kubernetes.pod_spec import PodSpec
 
 PORT, CLIENT_PORT, PAGES_PORT = 6379, 10001, 8265
+NODE_PORT = 6380  # of a worker's node manager; Ray would take any, and a probe has to know it
 GROUP = "workers"
 CLUSTER_OF, TYPE_OF = "ray.io/cluster", "ray.io/node-type"  # labels of the operator
 TOKEN_KEY = "auth_token"  # in the Secret that has the cluster's name
@@ -63,7 +64,7 @@ def ray_cluster(
             "authOptions": {"mode": "token"},
             "enableInTreeAutoscaling": True,
             "autoscalerOptions": {
-                "version": "v2", "idleTimeoutSeconds": idle,
+                "version": "v2", "idleTimeoutSeconds": idle, "securityContext": pods.locked_down(),
                 "resources": {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
             },
             "headGroupSpec": {
@@ -76,11 +77,22 @@ def ray_cluster(
     }  # fmt: skip
 
 
+def rebound(there: Sequence[Mapping[str, Any]], minimum: int, maximum: int) -> list[dict[str, Any]]:
+    """Return the groups that there are, with other bounds: how many run and which go is the autoscaler's to say."""
+    return [
+        {**group, "minReplicas": minimum, "maxReplicas": maximum,
+         "replicas": min(max(int(group.get("replicas") or 0), minimum), maximum)}
+        if group["groupName"] == GROUP else dict(group)
+        for group in there
+    ]  # fmt: skip
+
+
 def groups(spec: PodSpec, minimum: int, maximum: int) -> list[dict[str, Any]]:
     """Return the groups of workers: a list that a patch replaces as a whole."""
     return [{
         "groupName": GROUP, "replicas": minimum, "minReplicas": minimum, "maxReplicas": maximum, "numOfHosts": 1,
-        "rayStartParams": {"num-cpus": str(spec.threads)}, "template": _worker(spec),
+        "rayStartParams": {"num-cpus": str(spec.threads), "node-manager-port": str(NODE_PORT)},
+        "template": _worker(spec),
     }]  # fmt: skip
 
 
@@ -92,6 +104,7 @@ def _head(spec: PodSpec) -> dict[str, Any]:
         "env": pods.environment(spec),
         "envFrom": pods.environment_of_secrets(spec),
         "ports": [{"name": what, "containerPort": port, "protocol": "TCP"} for what, port in ports.items()],
+        **_probes("gcs-server"),
         **_size(HEAD_CPU, HEAD_MEMORY, {}),
     }
     found = _laid(container, spec, on_spot=False, memory=HEAD_MEMORY)
@@ -106,9 +119,22 @@ def _worker(spec: PodSpec) -> dict[str, Any]:
         "image": spec.image,
         "env": pods.environment(spec),
         "envFrom": pods.environment_of_secrets(spec),
+        "ports": [{"name": "node-manager", "containerPort": NODE_PORT, "protocol": "TCP"}],
+        **_probes("node-manager"),
         **_size(spec.cpus, spec.memory, gpus),
     }
     return dict(pods.overlaid(_laid(container, spec, on_spot=spec.spot, memory=spec.memory), spec.worker))
+
+
+def _probes(port: str) -> dict[str, Any]:
+    """Return the probes of a port: KubeRay's own ask Ray's dashboard agent, and where it is not there end each pod."""
+    asked = {"tcpSocket": {"port": port}}
+    return {
+        "readinessProbe": {**asked, "periodSeconds": 5},
+        "livenessProbe": {
+            **asked, "initialDelaySeconds": 60, "periodSeconds": 20, "timeoutSeconds": 10, "failureThreshold": 10,
+        },
+    }  # fmt: skip
 
 
 def _size(cpus: float, memory: int, gpus: Mapping[str, str]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Seat(NamedTuple):
         busy: its worker has something to do.
         reason: why its pod does not run, in plain words.
         hopeless: it will not run by waiting.
+        closing: its worker has been told to go, and gets no work.
     """
 
     name: str
@@ -40,6 +41,11 @@ class Seat(NamedTuple):
     busy: bool = False
     reason: str = ""
     hopeless: bool = False
+    closing: bool = False
+
+    @property
+    def works(self) -> bool:
+        return self.joined and not self.closing
 
 
 class Plan(NamedTuple):
@@ -91,21 +97,25 @@ class Group:
         wants.look(now, demands, any(seat.busy for seat in seats))
         names = {seat.name for seat in seats}
         self.leaving &= names
+        # What was told to go by another, or kept without a word to it, would count and do nothing.
+        lost = [seat.name for seat in seats if seat.closing and not self._resting(seat.name, now)]
+        lost = [name for name in lost if name not in self.leaving]
+        self.leaving.update(lost)
         staying = [seat for seat in seats if seat.name not in self.leaving]
         coming = max(0, self.asked - len(seats))
         self._note(now, seats, coming)
         missing = wants.target - len(staying) - coming
         if missing > 0:
-            return Plan(more=missing)
+            return Plan(missing, tuple(lost))
         if coming:
-            return self._nudge(now)
+            return Plan(self._nudge(now), tuple(lost))
         over = len(staying) - wants.floor(now)
         if over <= 0:
             wants.settled()
-            return Plan()
+            return Plan(retire=tuple(lost))
         retire = self._chosen(now, staying)[:over]
         self.leaving.update(retire)
-        return Plan(retire=tuple(retire))
+        return Plan(retire=(*lost, *retire))
 
     def keep(self, name: str, now: float) -> None:
         """Take back that a worker goes, for a while."""
@@ -114,7 +124,7 @@ class Group:
 
     def trouble(self, now: float, seats: Sequence[Seat]) -> str:
         """Return why no worker is to be expected; "" while there is hope."""
-        if any(seat.joined for seat in seats) or not self.wants.target:
+        if any(seat.works for seat in seats) or not self.wants.target:
             return ""
         if seats and all(seat.hopeless for seat in seats):
             return f"no worker can start: {seats[0].reason}"
@@ -127,7 +137,7 @@ class Group:
 
     def why(self, seats: Sequence[Seat]) -> str:
         """Return why there are fewer workers than wanted; "" when there are enough."""
-        here = sum(seat.joined for seat in seats if seat.name not in self.leaving)
+        here = sum(seat.works for seat in seats if seat.name not in self.leaving)
         if here >= self.wants.target:
             return ""
         reasons = [seat.reason for seat in seats if not seat.joined and seat.reason]
@@ -147,23 +157,27 @@ class Group:
             self._short_since, self._nudges = None, 0
         elif self._short_since is None:
             self._short_since = now
-        if any(seat.joined for seat in seats) or not self.wants.target:
+        if any(seat.works for seat in seats) or not self.wants.target:
             self._empty_since = None
         elif self._empty_since is None:
             self._empty_since = now
 
-    def _nudge(self, now: float) -> Plan:
-        """Tell the operator once more: a Deployment that another has deleted comes back only so."""
+    def _resting(self, name: str, now: float) -> bool:
+        """Return whether a worker was kept a while ago, and is not to be told to go."""
+        return self._kept.get(name, -math.inf) > now
+
+    def _nudge(self, now: float) -> int:
+        """Return one to tell the operator once more: a Deployment that another has deleted comes back only so."""
         slow = self._short_since is not None and now - self._short_since >= SLOW_SECONDS
         if not slow or self._nudges >= NUDGES:
-            return Plan()
+            return 0
         self._short_since = now
         self._nudges += 1
-        return Plan(more=1)
+        return 1
 
     def _chosen(self, now: float, staying: Sequence[Seat]) -> list[str]:
         """Return those that may go, in order: the latest of those that have no worker, of idle ones, of busy ones."""
-        free = [seat for seat in reversed(staying) if self._kept.get(seat.name, -math.inf) <= now]
+        free = [seat for seat in reversed(staying) if not self._resting(seat.name, now)]
         waiting = [seat.name for seat in free if not seat.joined]
         idle = [seat.name for seat in free if seat.joined and not seat.busy]
         busy = [seat.name for seat in free if seat.joined and seat.busy] if self.wants.fixed else []

@@ -10,7 +10,7 @@ from anabranch.clusters.kubernetes.starting import HOPELESS, HOPELESS_SECONDS, i
 from anabranch.kubernetes import reasons
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from anabranch.clusters.kubernetes.objects import DaskObjects
     from anabranch.kubernetes.reasons import Reason
@@ -29,11 +29,12 @@ class Seats:
         self._known: dict[str, tuple[float, Reason]] = {}  # by Deployment: when it was asked, why it does not run
         self._since: dict[str, float] = {}  # since when a reason does not pass by waiting
 
-    def look(self, workers: Mapping[str, bool]) -> list[Seat]:
+    def look(self, workers: Mapping[str, bool], closing: Collection[str] = ()) -> list[Seat]:
         """Return all workers, the oldest first; raises KubernetesError where the API does not answer.
 
         Args:
             workers: those that are connected, by name, and whether each is busy.
+            closing: those of them that get no work any more.
         """
         deployments = sorted(self._deployments.objects(), key=reasons.created)
         pods = {str(pod["metadata"]["name"]): pod for pod in self._pods.objects() if not is_scheduler(pod)}
@@ -43,7 +44,7 @@ class Seats:
             if name in workers:
                 self._known.pop(name, None)
                 self._since.pop(name, None)
-                found.append(Seat(name, True, workers[name]))
+                found.append(Seat(name, True, workers[name], closing=name in closing))
             else:
                 found.append(self._missing(deployment, pods))
         return found

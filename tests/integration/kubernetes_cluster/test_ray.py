@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +58,15 @@ def _known(api: KubernetesApi) -> bool:
 
 
 class Operator:
-    """Does KubeRay's part for the next cluster: its token, and its head's pod, which is a program that sleeps."""
+    """Does KubeRay's part for the next cluster: its token, and its head's pod, which is a program that listens.
 
-    def __init__(self, api: KubernetesApi, command: list[str]) -> None:
+    Args:
+        port: of the head; Ray's own may be taken on the bed, whose pods are processes of one machine.
+    """
+
+    def __init__(self, api: KubernetesApi, command: list[str], port: int = 0) -> None:
         self._api = api
+        self._port = port
         self._command = command
         self._work = threading.Thread(target=self._run)
 
@@ -79,7 +86,10 @@ class Operator:
             SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": meta["name"], **own}, "data": token}
         )
         template = cluster["spec"]["headGroupSpec"]["template"]
-        template["spec"]["containers"][0]["command"] = self._command
+        [container] = template["spec"]["containers"]
+        container["command"] = self._command
+        [asked] = [one for one in container["ports"] if one["name"] == "gcs-server"]
+        asked["containerPort"] = self._port or asked["containerPort"]
         labels = {"ray.io/cluster": meta["name"], "ray.io/node-type": "head"}
         metadata = {**template["metadata"], "name": f"{meta['name']}-head-x", "labels": labels, **own}
         self._api.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
@@ -90,7 +100,11 @@ def test_it_is_ready_with_its_head_and_goes_with_its_program(
 ) -> None:
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         monkeypatch.setenv(name, "before")
-    with Operator(rays, ["sleep", "600"]), RayOnKubernetes("fit", maximum=3, **OPTIONS) as cluster:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    listens = [sys.executable, "-m", "http.server", str(port)]
+    with Operator(rays, listens, port), RayOnKubernetes("fit", maximum=3, **OPTIONS) as cluster:
         assert cluster.address == f"fit-head-svc.{rays.namespace}.svc:6379"
         assert (os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]) == ("token", "a-token")
         cluster.adapt(minimum=1, maximum=7)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch.clusters.kubernetes import manifests, pod_spec
 from anabranch.clusters.kubernetes.cluster import KubernetesCluster
 from anabranch.clusters.kubernetes.left_behind import is_left, myself
-from anabranch.clusters.kubernetes.owning import own_pod, owner_of
+from anabranch.clusters.kubernetes.owning import own_namespace, own_pod, owner_of, owners
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def cluster(**more: Any) -> dict[str, Any]:
@@ -62,6 +66,15 @@ def test_pods_have_no_rights_are_not_evicted_and_leave_a_lost_node_soon(part: st
     assert {one["tolerationSeconds"] for one in made["spec"]["tolerations"]} == {30}
     [container] = made["spec"]["containers"]
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+@pytest.mark.parametrize("part", ["scheduler", "worker"])
+def test_pods_are_admitted_where_root_is_not_and_a_template_admits_root(part: str) -> None:
+    context = cluster()["spec"][part]["spec"]["securityContext"]
+    assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    template = {"spec": {"securityContext": {"runAsNonRoot": None}}}
+    root = cluster(worker_template=template, scheduler_template=template)["spec"][part]["spec"]
+    assert root["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def test_own_tolerations_of_lost_nodes_stand_before_ours() -> None:
@@ -157,6 +170,19 @@ def test_a_driver_knows_its_pod_by_its_host_name_inside_of_kubernetes_alone() ->
     assert own_pod({"HOSTNAME": "laptop", "ANABRANCH_POD_NAME": "run-7-x"}) == "run-7-x"
 
 
+def test_a_pod_of_another_namespace_owns_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another pod may have its name there, and what refers to an owner elsewhere is deleted at once."""
+    pod = {"metadata": {"name": "run-7-x", "uid": "u-4"}}
+    api: Any = SimpleNamespace(objects=lambda *_, **__: [pod])
+    monkeypatch.setenv("ANABRANCH_POD_NAME", "run-7-x")
+    monkeypatch.setenv("ANABRANCH_POD_NAMESPACE", "flows")
+    assert owners(api, "team") == []
+    assert [one["uid"] for one in owners(api, "flows")] == ["u-4"]
+    (tmp_path / "namespace").write_text("drivers\n")
+    assert own_namespace({}, str(tmp_path)) == "drivers"
+    assert own_namespace({}, str(tmp_path / "none")) == ""
+
+
 def test_amounts_are_written_as_kubernetes_reads_them() -> None:
     assert [pod_spec.cpu_text(one) for one in (1.0, 0.5, 2.25)] == ["1", "500m", "2250m"]
     assert [pod_spec.memory_text(one) for one in (1 << 30, 1_000_000_000)] == ["1024Mi", "1000000000"]
@@ -168,10 +194,13 @@ def test_a_cluster_is_left_behind_where_its_holder_of_this_machine_is_gone() -> 
     me = myself()
 
     def left(**changed: Any) -> bool:
-        return is_left({"annotations": {manifests.HOLDER: json.dumps({**me, **changed})}}, me["host"])
+        return is_left({"annotations": {manifests.HOLDER: json.dumps({**me, **changed})}})
 
     assert not left(), "this very process"
     assert left(started=me["started"] - 1000.0), "another process has the number"
     assert not left(host="elsewhere", started=0.0)
     assert not left(user="another", started=0.0)
-    assert not is_left({}, me["host"])
+    assert not left(space="another container", started=0.0), "one host name, and pids of its own"
+    before = {name: value for name, value in me.items() if name != "space"}
+    assert not is_left({"annotations": {manifests.HOLDER: json.dumps({**before, "started": 0.5})}}), "of an older one"
+    assert not is_left({})

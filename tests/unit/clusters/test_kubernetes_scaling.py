@@ -218,3 +218,23 @@ def test_why_names_the_reason_of_a_pod_or_the_operator(seats: list[Seat]) -> Non
     said = group.why(seats)
     assert said.startswith("0 of 1 workers are there: ")
     assert ("its pod starts on node-1" if seats else "has made 0 of 1 workers") in said
+
+
+def test_a_worker_that_gets_no_work_does_not_count_and_goes() -> None:
+    """Kept as one that works, it held its seat: a flow waited for it without an end."""
+    group = Group(Wants(1, 1, 1, 60.0), 1, patience=20.0)
+    seats = [Seat("w1", joined=True, closing=True)]
+    plan = group.step(0.0, seats, [MUCH])
+    assert (plan.more, plan.retire) == (1, ("w1",))
+    assert group.step(1.0, seats, [MUCH]).retire == (), "it has been told"
+    assert group.why(seats).startswith("0 of 1 workers are there")
+    group.step(20.0, seats, [MUCH])
+    assert "no worker came within 20 s" in group.trouble(20.0, seats)
+
+
+def test_a_worker_that_was_just_kept_has_time_to_say_that_it_works() -> None:
+    group = Group(Wants(1, 1, 1, 60.0), 1)
+    group.keep("w1", 0.0)
+    seats = [Seat("w1", joined=True, closing=True)]
+    assert group.step(1.0, seats, [MUCH]) == (0, ())
+    assert group.step(KEPT_SECONDS + 1.0, seats, [MUCH]).retire == ("w1",)

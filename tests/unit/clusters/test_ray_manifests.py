@@ -32,7 +32,7 @@ def test_the_head_has_no_task_and_workers_are_between_their_bounds() -> None:
     assert head["rayStartParams"] == {"num-cpus": "0"}
     assert head["serviceType"] == "ClusterIP"
     assert (group["replicas"], group["minReplicas"], group["maxReplicas"]) == (1, 1, 9)
-    assert group["rayStartParams"] == {"num-cpus": "2"}
+    assert group["rayStartParams"]["num-cpus"] == "2"
     [container] = group["template"]["spec"]["containers"]
     assert container["resources"]["limits"] == {"memory": "8192Mi", "nvidia.com/gpu": "1"}
 
@@ -51,6 +51,30 @@ def test_pods_are_not_evicted_and_workers_have_no_rights() -> None:
         return str(affinity["nodeSelectorTerms"][0]["matchExpressions"][0]["operator"])
 
     assert (operator(head), operator(worker)) == ("NotIn", "In")
+
+
+def test_all_containers_are_admitted_where_root_is_not() -> None:
+    """KubeRay puts the autoscaler into the head's pod, as its options say."""
+    spec = made()["spec"]
+    locked = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert spec["autoscalerOptions"]["securityContext"] == locked
+    for template in (spec["headGroupSpec"]["template"], spec["workerGroupSpecs"][0]["template"]):
+        assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert template["spec"]["containers"][0]["securityContext"] == locked
+
+
+def test_pods_are_probed_at_ports_that_ray_itself_answers() -> None:
+    """KubeRay adds its own where there are none: they ask the dashboard agent, which not every image has."""
+    spec = made()["spec"]
+    [group] = spec["workerGroupSpecs"]
+    for template, name, port in (
+        (spec["headGroupSpec"]["template"], "gcs-server", 6379), (group["template"], "node-manager", 6380),
+    ):  # fmt: skip
+        [container] = template["spec"]["containers"]
+        assert {one["name"]: one["containerPort"] for one in container["ports"]}[name] == port
+        for probe in ("readinessProbe", "livenessProbe"):
+            assert container[probe]["tcpSocket"] == {"port": name}
+    assert group["rayStartParams"]["node-manager-port"] == "6380"
 
 
 def test_a_template_reaches_the_head() -> None:

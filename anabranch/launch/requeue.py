@@ -146,7 +146,7 @@ def follow(allocation: Allocation, folder: Path, environ: Mapping[str, str], com
         LaunchError: the script is not to be had, or was refused; or the job is one of an array of PBS, whose qsub has
             no option that leaves out the others.
     """
-    if allocation.kind == "pbs" and environ.get("PBS_ARRAY_INDEX", environ.get("PBS_ARRAYID")):
+    if allocation.kind == "pbs" and (environ.get("PBS_ARRAY_INDEX") or environ.get("PBS_ARRAYID")):
         raise LaunchError(f"no job follows job {allocation.job}: it is one of an array of PBS; submit it once more")
     file = _script(allocation, folder, environ, command)
     env = {**scrubbed(environ), FOLDER: str(folder)}

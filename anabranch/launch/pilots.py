@@ -41,6 +41,7 @@ class Crew:
         self._open = set(numbers)  # neither here nor known to have ended
         self._here: set[int] = set()
         self._left: dict[int, str] = {}  # why they left, of those whose place no other is to take
+        self._vain: set[int] = set()  # of which one has ended so: another such one is the last
         self._anew: set[int] = set()
         self._anew_at = 0.0
         self._refused: set[int] = set()  # of the open ones, those that the queue did not take when it was last asked
@@ -76,6 +77,7 @@ class Crew:
         if again:
             self._anew_at = self._anew_at if self._anew else max(now + GATHER_SECONDS, self._not_before)
             self._anew.add(number)
+            self._vain.discard(number)
         else:
             self._wait = FIRST_LOOK
             self.next_look = min(self.next_look, now + FIRST_LOOK) if self._open else now + FIRST_LOOK
@@ -106,7 +108,10 @@ class Crew:
             refused = number in self._refused
             self._refused.discard(number)
             why = self._left.pop(number, "")
-            if why and (sight is None or sight.code == 0):
+            in_vain = number in self._vain
+            if why:
+                self._vain.add(number)
+            if in_vain and why and (sight is None or sight.code == 0):
                 found.append(f"pilot {number} has ended: {why}; no other one takes its place")
             elif refused or self._fill or sight is None or sight.code == 0:  # it has found no driver so far
                 self._anew.add(number)

@@ -84,6 +84,11 @@ def test_one_that_had_no_time_for_a_chunk_is_told_and_not_asked_for_anew() -> No
     """It ends with exit code 0, as one that found no driver does; another such one would end in the same way."""
     crew = joined(1, 2, 3)
     for number in (1, 2):
+        crew.left(number, 0.0, again=False, why="its walltime is too short")
+    assert crew.looked({1: DONE, 3: RUNS}, 30.0) == []
+    assert crew.asks(30.0) == [1, 2]  # once: it may have had bad luck
+    for number in (1, 2):
+        crew.joined(number)
         crew.left(number, 100.0, again=False, why="its walltime is too short")
     assert crew.looked({1: DONE, 3: RUNS}, 130.0) == [  # Slurm has forgotten the second
         f"pilot {number} has ended: its walltime is too short; no other one takes its place" for number in (1, 2)

@@ -2,7 +2,7 @@
 
     retire --stays--> no other worker has room for its values: it is kept
            --moved--> it has got an item, and the user has fixed no number: it is kept, and gets work again
-           --moved--> ... until it runs no item --> all that was asked for is made? --> DELETE, PATCH replicas
+           --moved--> ... until no item is left on it --> all that was asked for is made? --> DELETE, PATCH replicas
 
 A worker that has been retired gets no work, so an error is no end: each step is done again until it is done. One that
 was left would count as a worker, and a flow would wait for it without an end.
@@ -68,7 +68,10 @@ class Leaving:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _emptied(self, name: str) -> str:
-        """Wait until a worker has no value that others lack, and runs no item; returns why it stays, or ""."""
+        """Wait until a worker has no value that others lack, and no item; returns why it stays, or "".
+
+        It gets no new ones, but begins what waits on it: its pod would die in the middle of that.
+        """
         end = time.monotonic() + DRAIN_SECONDS
         rests = False
         while True:
@@ -78,9 +81,9 @@ class Leaving:
             if what == MOVED and busy and not self._group.wants.fixed:
                 await self._doors.stay(name)
                 return "it has got something to do"
-            if what != MOVED or (rests and not runs):
+            if what != MOVED or (rests and not runs and not busy):
                 return ""
-            rests = not runs  # what ended last has left a value: once more
+            rests = not runs and not busy  # what ended last has left a value: once more
             if time.monotonic() > end:
                 log.warning("%s still runs an item %g s after it was to end", name, DRAIN_SECONDS)
                 return ""

@@ -95,6 +95,15 @@ def test_values_that_take_long_to_move_are_waited_for() -> None:
     assert (here.there, here.replicas) == (["w1"], 1)
 
 
+def test_what_waits_on_a_worker_that_goes_in_any_case_is_waited_for() -> None:
+    """An item that came between the choice and the word is not begun yet: its pod would die in the middle of it."""
+    waits = (MOVED, False, True)
+    here = Place(waits, waits, BUSY, EMPTY, (STAYS, False, False), fixed=True)
+    here.go()
+    assert len(here.answers) == 1, "not before the worker is empty"
+    assert (here.there, here.replicas) == (["w1", "w2"], 2), "that its last value has no room is seen"
+
+
 def test_a_worker_whose_values_find_no_room_stays() -> None:
     here = Place((STAYS, False, False))
     here.go()

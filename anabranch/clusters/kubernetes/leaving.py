@@ -2,7 +2,7 @@
 
     retire --stays--> no other worker has room for its values: it is kept
            --moved--> it has got an item, and the user has fixed no number: it is kept, and gets work again
-           --moved--> ... until no item is left on it --> all that was asked for is made? --> DELETE, PATCH replicas
+           --moved--> ... until it runs no item --> all that was asked for is made? --> word, DELETE, PATCH replicas
 
 A worker that has been retired gets no work, so an error is no end: each step is done again until it is done. One that
 was left would count as a worker, and a flow would wait for it without an end.
@@ -68,10 +68,7 @@ class Leaving:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _emptied(self, name: str) -> str:
-        """Wait until a worker has no value that others lack, and no item; returns why it stays, or "".
-
-        It gets no new ones, but begins what waits on it: its pod would die in the middle of that.
-        """
+        """Wait until a worker has no value that others lack, and runs no item; returns why it stays, or ""."""
         end = time.monotonic() + DRAIN_SECONDS
         rests = False
         while True:
@@ -81,9 +78,9 @@ class Leaving:
             if what == MOVED and busy and not self._group.wants.fixed:
                 await self._doors.stay(name)
                 return "it has got something to do"
-            if what != MOVED or (rests and not runs and not busy):
+            if what != MOVED or (rests and not runs):
                 return ""
-            rests = not runs and not busy  # what ended last has left a value: once more
+            rests = not runs  # what ended last has left a value: once more
             if time.monotonic() > end:
                 log.warning("%s still runs an item %g s after it was to end", name, DRAIN_SECONDS)
                 return ""
@@ -102,8 +99,8 @@ class Leaving:
             if len(there | self._half) < self._group.asked:
                 return False
             self._half.add(name)  # before: of a delete whose answer is lost it is not known whether it was done
-            await asyncio.to_thread(self._objects.delete_worker, name)
             await self._told(name)
+            await asyncio.to_thread(self._objects.delete_worker, name)
             left = len(there - {name})
             await asyncio.to_thread(self._objects.scale, left)
             self._half.discard(name)
@@ -112,7 +109,7 @@ class Leaving:
         return True
 
     async def _told(self, name: str) -> None:
-        """Tell the scheduler at once: what waits on a worker whose pod dies first counts as crashed."""
+        """Tell the scheduler before the DELETE: what waits on a worker whose pod dies first counts as crashed."""
         try:
             await self._doors.leave([name])
         except OSError as error:  # its pod ends all the same, and the scheduler sees that

@@ -58,6 +58,7 @@ class Place:
         return [{"metadata": {"name": name}} for name in self.there]
 
     def delete_worker(self, name: str) -> None:
+        assert self.said, "told first: what waits on a worker whose pod dies before that counts as crashed"
         self._fail("delete")
         if name in self.there:
             self.there.remove(name)
@@ -65,7 +66,6 @@ class Place:
 
     def scale(self, replicas: int) -> None:
         self._fail("scale")
-        assert self.said, "the scheduler is told first"
         self.replicas = replicas
 
     def _fail(self, where: str) -> None:
@@ -93,15 +93,6 @@ def test_values_that_take_long_to_move_are_waited_for() -> None:
     here = Place(TimeoutError(), TimeoutError(), (MOVED, True, False), EMPTY)
     here.go()
     assert (here.there, here.replicas) == (["w1"], 1)
-
-
-def test_what_waits_on_a_worker_that_goes_in_any_case_is_waited_for() -> None:
-    """An item that came between the choice and the word is not begun yet: its pod would die in the middle of it."""
-    waits = (MOVED, False, True)
-    here = Place(waits, waits, BUSY, EMPTY, (STAYS, False, False), fixed=True)
-    here.go()
-    assert len(here.answers) == 1, "not before the worker is empty"
-    assert (here.there, here.replicas) == (["w1", "w2"], 2), "that its last value has no room is seen"
 
 
 def test_a_worker_whose_values_find_no_room_stays() -> None:

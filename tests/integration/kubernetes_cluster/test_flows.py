@@ -93,7 +93,7 @@ def test_it_grows_with_the_work_and_shrinks_when_there_is_none(
     assert set(begun(tmp_path).values()) == {1}
 
 
-@pytest.mark.nightly("a minute; by day the same steps with a scheduler of Dask's and an API that fails (tests/unit/clusters)")
+@pytest.mark.nightly("a minute; by day its steps, with an API that fails, in unit tests of `leaving` and of the door")
 def test_workers_that_are_let_go_finish_what_they_run_and_hand_their_values_on(
     api: KubernetesApi, size: dict[str, Any], tmp_path: Path
 ) -> None:

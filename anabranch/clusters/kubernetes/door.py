@@ -13,12 +13,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from distributed.diagnostics.plugin import SchedulerPlugin
+
 from anabranch.core.clusters import DEMAND_DOOR, DEMAND_HOLDS, STATUS_DOOR
 
 HOLDER_DOOR = "anabranch_holder"  # an operation of the scheduler: the holder's word, and what it is to know
 RETIRE_DOOR = "anabranch_retire"  # another one: workers that are to go
 HOLDER_HOLDS = 30.0  # seconds; a holder that has said nothing for so long is gone
-GONE, MOVED, STAYS = "gone", "moved", "stays"  # what became of a worker's values
+GONE, MOVING, MOVED, STAYS = "gone", "moving", "moved", "stays"  # what became of a worker's values
 
 
 def dask_setup(scheduler: Any) -> None:
@@ -26,7 +28,7 @@ def dask_setup(scheduler: Any) -> None:
     Door(scheduler)
 
 
-class Door:
+class Door(SchedulerPlugin):
     """See the module's head."""
 
     def __init__(self, scheduler: Any) -> None:
@@ -37,6 +39,8 @@ class Door:
         self._status: dict[str, Any] = {}
         self._heard = 0.0  # when the holder last came
         self._told: dict[str, float] = {}  # when a worker was told to go
+        self._left: set[str] = set()  # workers of pods that are being deleted
+        scheduler.add_plugin(self, name="anabranch-door")
         doors = {
             DEMAND_DOOR: self.on_demand, STATUS_DOOR: self.on_ask, HOLDER_DOOR: self.on_holder,
             RETIRE_DOOR: self.on_retire,
@@ -92,6 +96,7 @@ class Door:
         there = {str(one.name): one for one in scheduler.workers.values() if str(one.name) in (names or ())}
         addresses = [one.address for one in there.values()]
         if leave:
+            self._left.update(names or ())
             for address in addresses:
                 await scheduler.remove_worker(address, stimulus_id="anabranch-left", expected=True, close=True)
             return {}
@@ -110,8 +115,22 @@ class Door:
                 if not moved and name in closing:
                     self._reopen(name, worker)  # Dask gives it back the status that it had: it would get no work
                 runs = bool(worker.executing) or worker.last_seen <= told
-                found[name] = [MOVED if moved else STAYS, runs, bool(worker.processing)]
+                what = STAYS if not moved else MOVED if self._is_safe(worker) else MOVING
+                found[name] = [what, runs, bool(worker.processing)]
         return found
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """Give nothing to a worker that left and comes back: its container began anew before its pod was deleted."""
+        found = scheduler.workers.get(worker)
+        if found is not None and str(found.name) in self._left:
+            scheduler.handle_worker_status_change("closing_gracefully", found, "anabranch-left")
+
+    def _is_safe(self, worker: Any) -> bool:
+        """Return whether workers that stay have all values of one that goes.
+
+        Dask counts any second copy: of two workers that go at once, each would leave its values with the other.
+        """
+        return all(value.who_has and value.who_has & self._scheduler.running for value in worker.has_what)
 
     def _reopen(self, name: str, worker: Any) -> None:
         self._told.pop(name, None)

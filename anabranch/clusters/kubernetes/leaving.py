@@ -16,7 +16,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anabranch.clusters.kubernetes.door import MOVED, STAYS
+from anabranch.clusters.kubernetes.door import GONE, MOVED, MOVING, STAYS
 from anabranch.core.errors import AnabranchError
 
 if TYPE_CHECKING:
@@ -75,12 +75,15 @@ class Leaving:
             what, runs, busy = await self._doors.retire(name)
             if what == STAYS:
                 return "no other worker has room for its values"
-            if what == MOVED and busy and not self._group.wants.fixed:
+            if what != GONE and busy and not self._group.wants.fixed:
                 await self._doors.stay(name)
                 return "it has got something to do"
-            if what != MOVED or (rests and not runs):
+            if what == GONE or (what == MOVED and rests and not runs):
                 return ""
-            rests = not runs  # what ended last has left a value: once more
+            rests = what == MOVED and not runs  # what ended last has left a value: once more
+            if time.monotonic() > end and what == MOVING:
+                await self._doors.stay(name)
+                return "its values are not all with workers that stay"
             if time.monotonic() > end:
                 log.warning("%s still runs an item %g s after it was to end", name, DRAIN_SECONDS)
                 return ""

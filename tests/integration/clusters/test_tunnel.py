@@ -133,11 +133,18 @@ def campus(tmp_path: Path, login: list[str]) -> Iterator[Campus]:
         named.stop(name, made.there / "clusters")
 
 
+def hear_a_closed_terminal() -> None:
+    """Undo what nohup does: tests that it has started would give it on."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def tunnel(campus: Campus) -> Iterator[subprocess.Popen[str]]:
     """The command, once it has said that the tunnel stands."""
     command = [sys.executable, "-m", "anabranch", "cluster", *campus.tunnel()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=campus.env(campus.here)) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=campus.env(campus.here), preexec_fn=hear_a_closed_terminal
+    ) as process:
         try:
             assert process.stdout is not None
             said = process.stdout.readline()

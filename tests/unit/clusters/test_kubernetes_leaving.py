@@ -95,6 +95,17 @@ def test_values_that_take_long_to_move_are_waited_for() -> None:
     assert (here.there, here.replicas) == (["w1"], 1)
 
 
+def test_values_that_only_another_leaving_worker_has_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    moving = ("moving", False, False)
+    here = Place(moving, moving, EMPTY)
+    here.go()
+    assert here.there == ["w1"]
+    monkeypatch.setattr(leaving, "DRAIN_SECONDS", 0.0)
+    here = Place(moving)
+    here.go()
+    assert (here.there, here.said) == (["w1", "w2"], ["stay w2"])
+
+
 def test_a_worker_whose_values_find_no_room_stays() -> None:
     here = Place((STAYS, False, False))
     here.go()
@@ -132,6 +143,9 @@ class Scheduler:
         self.handlers: dict[str, Any] = {}
         self.stream_comms = {"tcp://a:1": self}
         self.sent: list[dict[str, str]] = []
+
+    def add_plugin(self, plugin: Door, name: str) -> None:
+        """Nothing comes back here."""
 
     async def retire_workers(self, **_: Any) -> dict[str, Any]:
         return {}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anabranch import session as sessions
 from anabranch.core.errors import LaunchError
 from anabranch.launch import requeue
 from anabranch.launch.requeue import Step
@@ -37,6 +36,8 @@ def going_on(allocation: Allocation, place: Path, stopped: Callable[[], object] 
         yield
         return
     environ = dict(os.environ)
+    from anabranch import session as sessions  # the whole engine: `run show` reads this file, and has no need of it
+
     session = sessions.current()
     session.ended_by_person = lambda: requeue.cancelled(allocation, requeue.look(allocation, environ), time.time())
     try:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from anabranch import session as sessions
 from anabranch.batch.slurm import Slurm
 from anabranch.cli.going_on import SUSPENDED
 from anabranch.core.errors import AnabranchError, LaunchError
@@ -182,6 +181,8 @@ class Pilots:
 
     def tell(self, text: str, trouble: bool = False) -> None:
         """Write a line into the run's log, and into that of the job."""
+        from anabranch import session as sessions  # the whole engine: `run show` has no need of it
+
         with contextlib.suppress(OSError):  # the log's quota may be full: the thread that tells goes on
             click.echo(f"anabranch: {text}", err=True)
         level = 30 if trouble else 20

@@ -15,7 +15,7 @@ from anabranch.clusters.kubernetes.objects import RIGHTS
 from anabranch.core.errors import RunnerError
 from anabranch.kubernetes.resources import PODS, SECRETS, Resource
 from tests.integration.clusters.conftest import until
-from tests.integration.kubernetes_cluster.conftest import nothing_left
+from tests.integration.kubernetes_cluster.conftest import left, nothing_left
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,9 +73,14 @@ def test_an_image_that_cannot_be_had_is_told_in_half_a_minute(api: KubernetesApi
         assert time.monotonic() - begun < 30.0
     finally:
         api.delete(NODES, name)
-        for pod in api.objects(PODS):
-            api.delete(PODS, pod["metadata"]["name"], grace=0)
-    nothing_left(api)
+        until(lambda: cleared(api), "nothing is left")
+
+
+def cleared(api: KubernetesApi) -> bool:
+    """Delete the pods of a node that is none, since no kubelet does; some may be made anew meanwhile."""
+    for pod in api.objects(PODS):
+        api.delete(PODS, pod["metadata"]["name"], grace=0)
+    return not left(api)
 
 
 @NIGHT

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from anabranch import session as sessions
 from anabranch.cli import cli, pilots, submit
 from anabranch.clusters.rendezvous import Rendezvous
 from anabranch.core import states
@@ -35,7 +36,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The rows of the run's log."""
     rows: list[Any] = []
     records = SimpleNamespace(append=rows.extend)
-    monkeypatch.setattr(pilots.sessions, "current", lambda: SimpleNamespace(records=records))
+    monkeypatch.setattr(sessions, "current", lambda: SimpleNamespace(records=records))
     return rows
 
 

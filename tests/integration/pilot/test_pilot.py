@@ -236,6 +236,9 @@ def test_a_record_on_the_node_is_home_when_the_job_starts_again(jobs: Jobs) -> N
     line = jobs.pilot("gated", *words, "--runner", "process")
     job = jobs.submit(line, "--ntasks=1", "--requeue", before="export ANABRANCH_RECORDS_SHARED=node")
     until(lambda: len(list(folder.iterdir())) > 50, jobs.log, job)
+    noted = max(file.stat().st_mtime for file in folder.iterdir()) + 1.0
+    copies = jobs.home / "records.db.d"
+    until(lambda: any(file.stat().st_mtime > noted for file in copies.glob("*.copy.db")), jobs.log, job)
     requeue(jobs, job)
     gate.touch()
     jobs.completed(job)

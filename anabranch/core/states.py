@@ -78,6 +78,7 @@ NAMES: tuple[tuple[str, StateType], ...] = (
 ) = range(len(NAMES))  # fmt: skip
 FIRST_TERMINAL = COMPLETED  # codes from here on are final
 SUCCESSFUL = (COMPLETED, CACHED)
+FAILING = tuple(code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED))
 _CODES = {name: code for code, (name, _) in enumerate(NAMES)}
 _DEFAULT_CODE = {kind: _CODES[kind.value.capitalize()] for kind in StateType}
 
@@ -89,6 +90,11 @@ def code_of(name: str, kind: StateType) -> int:
 
 def is_success(code: int) -> bool:
     return code in SUCCESSFUL
+
+
+def failed_in(codes: bytes | bytearray) -> int:
+    """Return how many items of a column have failed or crashed."""
+    return sum(codes.count(code) for code in FAILING)
 
 
 # The allowed transitions. A terminal state is left only by a new, visible attempt (to SCHEDULED, PENDING or

@@ -65,13 +65,13 @@ class Results(Generic[R_co]):
 
     async def __anext__(self) -> R_co:
         map, place = self._map, self._place
-        if not place.opened:
-            place.announced = True
-            next(self._values)
-        index = place.end - len(place.batch)
-        if not map.is_terminal(index) and not (map.closed and index >= len(map.codes)):
-            await map.scope.pause(map, index)
         try:
+            if not place.opened:
+                place.announced = True
+                next(self._values)
+            index = place.end - len(place.batch)
+            if not map.is_terminal(index) and not (map.closed and index >= len(map.codes)):
+                await map.scope.pause(map, index)
             return next(self._values)
         except StopIteration:
             raise StopAsyncIteration from None

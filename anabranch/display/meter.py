@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anabranch.core.states import CACHED, CANCELLED, NAMES, StateType
+from anabranch.core.states import CACHED, CANCELLED, failed_in
 from anabranch.display import units
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ INTERVAL = 0.1  # seconds between two readings, at least
 RATE_SECONDS = 10.0  # the rate is taken over the last so many seconds
 NAME_WIDTH = 24
 BAR_WIDTH = 20
-_BAD = [code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED)]
 
 
 @dataclass(slots=True, frozen=True)
@@ -80,15 +79,11 @@ class Meter:
         then, before = self._marks[0]
         rate = (done - before) / (now - then) if now > then else 0.0
         self.seen = Reading(
-            self.name, done, len(map.codes) if map.closed else None, _failures(map.codes),
+            self.name, done, len(map.codes) if map.closed else None, failed_in(map.codes),
             map.codes.count(CACHED), map.codes.count(CANCELLED), map.footprint.held, map.footprint.spilled,
             now - self.began, rate, finished, len(map.attempts),
         )  # fmt: skip
         return self.seen
-
-
-def _failures(codes: bytearray) -> int:
-    return sum(codes.count(code) for code in _BAD)
 
 
 @dataclass(slots=True, frozen=True)

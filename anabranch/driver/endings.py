@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from anabranch.driver.pump import Pump
     from anabranch.driver.waiting import Waiting
 
-FAILURES = [code for code, (_, kind) in enumerate(states.NAMES) if kind.name in ("FAILED", "CRASHED")]
-
 
 class Ending(Protocol):
     """A flow run, or one that may not exist yet."""
@@ -194,7 +192,7 @@ class Endings:
 
     def any_failed(self) -> bool:
         """Return whether any task run failed or crashed, handled or not, here or in a flow run that began here."""
-        return self.failed_below or any(map.codes.count(code) for map in self.maps for code in FAILURES)
+        return self.failed_below or any(states.failed_in(map.codes) for map in self.maps)
 
     def unhandled(self) -> tuple[int, int, tuple[MapRun, int] | None]:
         """Return (unhandled failures, all runs, the first failure's (map, index))."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from anabranch.core.log_lines import ATTEMPT, LogLine
-from anabranch.core.states import NAMES, StateType
+from anabranch.core.states import failed_in
 from anabranch.driver.run_logs import LOGGED_RUNS
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 REMARKS = 3  # remarks about items of a map that are shown, such as that a hook raised
 GROUPS = 5  # groups of failures with a line of their own
-_BAD = [code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED)]
 
 
 class ItemLines:
@@ -75,7 +74,7 @@ class ItemLines:
         tell = self._in_place(functools.partial(self.tell_end, map))
 
         def ended() -> None:  # under no lock, but in a thread that has other things to do
-            if map.attempts or _failed(map):
+            if map.attempts or failed_in(map.codes):
                 self._put(tell)
 
         scope.on_end(map, None, ended)
@@ -86,7 +85,7 @@ class ItemLines:
         A second call, from another thread, returns when they were told: a cell that waited has them above what it
         prints next.
         """
-        if map.kind != "map" or not map.finished or not (map.attempts or _failed(map)):
+        if map.kind != "map" or not map.finished or not (map.attempts or failed_in(map.codes)):
             return
         with self._lock:
             if map in self._told:
@@ -96,7 +95,7 @@ class ItemLines:
                 self._emit([line], 0)
 
     def _end_line(self, map: MapRun) -> LogLine | None:
-        failed, total, again = _failed(map), len(map.codes), tried_again(map)
+        failed, total, again = failed_in(map.codes), len(map.codes), tried_again(map)
         if not failed:
             return self._line(map, logging.INFO, f"{again:,} of {total:,} items were tried again") if again else None
         groups = self._grouped(map, GROUPS)
@@ -107,10 +106,6 @@ class ItemLines:
     def _line(self, map: MapRun, level: int, text: str) -> LogLine:
         who = f"Map {map.spec.name!r}" if map.kind == "map" else f"Task {map.spec.name!r}"
         return LogLine(time.time(), level, who, text, map.header.flow_run_id, map.id, -1)
-
-
-def _failed(map: MapRun) -> int:
-    return sum(map.codes.count(code) for code in _BAD)
 
 
 def tried_again(map: MapRun) -> int:

@@ -2,6 +2,9 @@
 
 An event loop with nothing to do does not look up when a signal comes: a stop (Ctrl-C, a notebook's stop button) that
 only cancels a coroutine would be heard with the next event, which is the end of the work. One timer a loop ends that.
+
+A pulse stands before the handler of SIGINT, to know that a stop came. Flow runs begin and end while it beats: they put
+their handlers below it (`put_below`). Above it they would lose it, and at their end they would not find their own.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ class Pulse:
 
     Attributes:
         stopped: a SIGINT came while it beat.
+        before: the handler of SIGINT that is called then.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -31,14 +35,14 @@ class Pulse:
         self._loop = loop
         self._users = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._before: Any = None
+        self.before: Any = None
 
     def begin(self) -> None:
         """Beat for one more coroutine."""
         self._users += 1
         if self._users == 1:
-            self._before = signal.getsignal(signal.SIGINT)
-            if callable(self._before):
+            self.before = signal.getsignal(signal.SIGINT)
+            if callable(self.before):
                 signal.signal(signal.SIGINT, self._on_interrupt)
             self._beat()
 
@@ -50,7 +54,7 @@ class Pulse:
         if self._timer is not None:
             self._timer.cancel()
         if signal.getsignal(signal.SIGINT) == self._on_interrupt:
-            signal.signal(signal.SIGINT, self._before)
+            signal.signal(signal.SIGINT, self.before)
         _beating.pop(self._loop, None)
 
     def _beat(self) -> None:
@@ -58,7 +62,7 @@ class Pulse:
 
     def _on_interrupt(self, number: int, frame: Any) -> None:
         self.stopped = True
-        self._before(number, frame)
+        self.before(number, frame)
 
 
 @contextmanager
@@ -73,3 +77,24 @@ def pulse(loop: asyncio.AbstractEventLoop) -> Iterator[Pulse | None]:
         yield found
     finally:
         found.end()
+
+
+def below(number: int) -> Any:
+    """Return the handler of a signal; where pulses stand before it, the one below them."""
+    return _lowest(number)[1]
+
+
+def put_below(number: int, handler: Any) -> None:
+    """Set the handler of a signal, below the pulses that stand before the present one; from the main thread."""
+    lowest, _ = _lowest(number)
+    if lowest is None or not callable(handler):  # a pulse stands before handlers that it can call
+        signal.signal(number, handler)
+    else:
+        lowest.before = handler
+
+
+def _lowest(number: int) -> tuple[Pulse | None, Any]:
+    lowest, handler = None, signal.getsignal(number)
+    while isinstance(pulse := getattr(handler, "__self__", None), Pulse):
+        lowest, handler = pulse, pulse.before
+    return lowest, handler

@@ -23,11 +23,11 @@ from anabranch.core.runs import (
     StoredRow,
     TransitionRow,
 )
-from anabranch.core.states import CRASHED
+from anabranch.core.states import CRASHED, FAILING
 from anabranch.records.blocks import Pack, times_of
 from anabranch.records.drivers import Driver, taken
 from anabranch.records.memory_limits import MemoryLimits
-from anabranch.records.views import FAILING, OPEN, StateFilter, Stored, counted, last_left, page, state_name, summed
+from anabranch.records.views import OPEN, StateFilter, Stored, counted, last_left, page, state_name, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.runs import FlowRunRow, ItemRow, LogRow, MapRow, ReasonCount, StoredRow, TransitionRow
-from anabranch.core.states import COMPLETED
+from anabranch.core.states import COMPLETED, FAILING
 from anabranch.records.batch import stored_row
 from anabranch.records.blocks import decode
-from anabranch.records.views import FAILING, StateFilter, Stored, counted, overruled, page, summed
+from anabranch.records.views import StateFilter, Stored, counted, overruled, page, summed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

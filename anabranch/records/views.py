@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from anabranch.core.runs import ItemView, ReasonCount
-from anabranch.core.states import COMPLETED, NAMES, PENDING, TERMINAL, StateType
+from anabranch.core.states import COMPLETED, NAMES, PENDING, TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from anabranch.records.blocks import Pack
 
 OPEN = tuple(code for code, (_, kind) in enumerate(NAMES) if kind not in TERMINAL)
-FAILING = tuple(code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED))
 _COMPLETED = bytes((COMPLETED,))
 _FINAL = frozenset(range(len(NAMES))) - frozenset(OPEN)
 

@@ -209,9 +209,10 @@ class FlowExecution:
         session.flush_records()
         # Values of a subflow serve its own retries, which are over; those of an outermost run serve its next
         # driver, and `replay` and `retry --failed` where it completed although runs in it failed.
+        failed = run.scope.endings.any_failed()
         completed = states.is_success(run.row.state) and not run.row.run_key
-        unneeded = run.parent is not None or (completed and not run.scope.endings.any_failed())
-        if around is not None and run.scope.endings.any_failed():
+        unneeded = run.parent is not None or (completed and not failed)
+        if around is not None and failed:
             around.endings.failed_below = True
         if self._place.outermost and unneeded:
             resumed.forget_values(session, run.scope)

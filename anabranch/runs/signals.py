@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from anabranch import logs
 from anabranch.core import forks
 from anabranch.core.states import Cancelled, Suspended
-from anabranch.driver import interrupts
+from anabranch.driver import interrupts, loop_pulse
 from anabranch.driver.endings import Child
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ class _Watch:
         if self.runs or self.streams or threading.current_thread() is not threading.main_thread():
             return
         for number, handler in self.before.items():
-            if signal.getsignal(number) == self.on_signal:
-                signal.signal(number, handler)
+            if loop_pulse.below(number) == self.on_signal:
+                loop_pulse.put_below(number, handler)
         self.before.clear()
 
     def forget(self) -> None:
@@ -159,16 +159,16 @@ class _Watch:
         before, self.before = self.before, {}
         self.runs, self.ending = [], None
         for number, handler in before.items():
-            if signal.getsignal(number) == self.on_signal:
-                signal.signal(number, handler)
+            if loop_pulse.below(number) == self.on_signal:
+                loop_pulse.put_below(number, handler)
 
     def _install(self) -> None:
         for number in _KINDS:
-            handler = signal.getsignal(number)
+            handler = loop_pulse.below(number)
             free = handler is signal.SIG_DFL or (number == signal.SIGINT and handler is signal.default_int_handler)
             if free or interrupts.stands(handler) or _is_asyncio(handler) or _is_rays(handler):
                 self.before[number] = handler
-                signal.signal(number, self.on_signal)
+                loop_pulse.put_below(number, self.on_signal)
 
     def on_signal(self, number: int, frame: Any) -> None:
         """Called in the main thread, between any two steps of whatever it does."""
@@ -206,7 +206,7 @@ class _Watch:
 
     def near_end(self) -> None:
         """Begin the end by a signal of the program's own, one with a handler of ours; called in any thread."""
-        ours = [number for number in reversed(_KINDS) if signal.getsignal(number) == self.on_signal]
+        ours = [number for number in reversed(_KINDS) if loop_pulse.below(number) == self.on_signal]
         if self.runs and ours:
             signal.pthread_kill(threading.main_thread().ident or 0, ours[0])
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch import session as sessions
+from anabranch.core.errors import TaskTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import threading
+    from collections.abc import Callable, Iterator
 
     from anabranch.core.runs import MapRow
 
@@ -48,6 +51,45 @@ def collected(items: Any) -> list[Any]:
         return [item async for item in items]
 
     return asyncio.run(all_of())
+
+
+LIMIT = 1.0  # seconds that the code of `stuck_at_last` may take
+
+
+def stuck_at_last(kind: str, mark: Callable[[Any], Any], gate: threading.Event) -> Any:
+    """A generator task or flow that gives two items, and does not come to its end; async, or held by the gate."""
+
+    def slow() -> Iterator[int]:
+        yield 1
+        yield 2
+        gate.wait(SOON)
+
+    async def slow_async() -> Any:
+        yield 1
+        yield 2
+        await asyncio.sleep(600)
+
+    return mark(slow if kind == "sync" else slow_async)
+
+
+def read_slowly(items: Any) -> None:
+    """Read what `stuck_at_last` gives, with more than its time between the items; its own code then takes too long."""
+    if not hasattr(items, "__aiter__"):
+        assert next(items) == 1
+        time.sleep(LIMIT * 1.1)
+        assert next(items) == 2
+        with pytest.raises(TaskTimeoutError):
+            next(items)
+        return
+
+    async def read() -> None:
+        assert await anext(items) == 1
+        await asyncio.sleep(LIMIT * 1.1)
+        assert await anext(items) == 2
+        with pytest.raises(TaskTimeoutError):
+            await anext(items)
+
+    asyncio.run(read())
 
 
 def calls_of(run: str) -> list[MapRow]:

@@ -106,3 +106,12 @@ def test_a_stream_is_read_by_next_and_closed(fresh_session: object) -> None:
     assert [*stream] == [4, 6]
     stream.close()
     assert [*stream] == []
+
+
+def test_a_stream_that_was_closed_before_it_began_is_empty(fresh_session: object) -> None:
+    async def main() -> list[int]:
+        stream = double.map([1, 2, 3]).results()
+        stream.close()
+        return [x async for x in stream]
+
+    assert asyncio.run(main()) == []

@@ -13,7 +13,7 @@ import pytest
 
 from anabranch import context, flow, get_run_logger, task
 from anabranch import session as sessions
-from anabranch.core.errors import FailedRun, MissingContextError, TaskTimeoutError
+from anabranch.core.errors import FailedRun, MissingContextError
 from anabranch.core.states import Failed
 from tests.acceptance.generator_flows import (
     BEGUN,
@@ -27,7 +27,7 @@ from tests.acceptance.generator_flows import (
     last_run,
     runs_of,
 )
-from tests.acceptance.generator_runs import collected
+from tests.acceptance.generator_runs import LIMIT, collected, read_slowly, stuck_at_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,36 +180,9 @@ def test_a_failure_that_nobody_saw_fails_it_at_its_end(runner: str) -> None:
 @KINDS
 def test_its_time_is_that_of_its_own_code(threads: str, told: Told, kind: str) -> None:
     """What the reader does between two items does not count."""
-    stuck = threading.Event()
-
-    @flow(name="slow", timeout_seconds=1.0)
-    def slow() -> Iterator[int]:
-        yield 1
-        stuck.wait(SOON)
-        yield 2
-
-    @flow(name="slow", timeout_seconds=1.0)
-    async def slow_async() -> Any:
-        yield 1
-        await asyncio.sleep(600)
-        yield 2
-
-    async def read() -> None:
-        items = slow_async()
-        assert await anext(items) == 1
-        await asyncio.sleep(1.1)
-        with pytest.raises(TaskTimeoutError):
-            await anext(items)
-
-    if kind == "async":
-        asyncio.run(read())
-    else:
-        items = slow()
-        assert next(items) == 1
-        stuck.wait(1.1)
-        with pytest.raises(TaskTimeoutError):
-            next(items)
-    stuck.set()
+    gate = threading.Event()
+    read_slowly(stuck_at_last(kind, flow(name="slow", timeout_seconds=LIMIT), gate)())
+    gate.set()
     assert last_run("slow").state_name == "TimedOut"
 
 

@@ -11,9 +11,18 @@ import pytest
 from anabranch import flow, get_run_logger, task
 from anabranch import session as sessions
 from anabranch.core.context import current_task
-from anabranch.core.errors import FailedRun, TaskTimeoutError
+from anabranch.core.errors import FailedRun
 from anabranch.core.states import Failed
-from tests.acceptance.generator_runs import BEGUN, KINDS, SOON, Told, calls_of
+from tests.acceptance.generator_runs import (
+    BEGUN,
+    KINDS,
+    LIMIT,
+    SOON,
+    Told,
+    calls_of,
+    read_slowly,
+    stuck_at_last,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,40 +36,15 @@ def told() -> Told:
 @KINDS
 def test_its_time_is_that_of_its_own_code(threads: str, told: Told, kind: str) -> None:
     """What the reader does between two items does not count."""
-    stuck = threading.Event()
-
-    @task(timeout_seconds=0.3, **told.options())
-    def slow() -> Iterator[int]:
-        yield 1
-        stuck.wait(SOON)
-        yield 2
-
-    @task(timeout_seconds=0.3, **told.options())
-    async def slow_async() -> Any:
-        yield 1
-        await asyncio.sleep(600)
-        yield 2
-
-    async def read() -> None:
-        items = slow_async()
-        assert await anext(items) == 1
-        await asyncio.sleep(0.4)
-        with pytest.raises(TaskTimeoutError):
-            await anext(items)
+    gate = threading.Event()
+    slow = stuck_at_last(kind, task(name="slow", timeout_seconds=LIMIT, **told.options()), gate)
 
     @flow
-    def main() -> Any:
-        if kind == "async":
-            return asyncio.run(read())
-        items = slow()
-        assert next(items) == 1
-        stuck.wait(0.4)
-        with pytest.raises(TaskTimeoutError):
-            next(items)
-        return None
+    def main() -> None:
+        read_slowly(slow())
 
     state = main(return_state=True)
-    stuck.set()
+    gate.set()
     assert told.lines == [*BEGUN, "Running-TimedOut", "on_failure TimedOut 1"]
     assert calls_of(state.run_id)[0].counts == {"TimedOut": 1}
 

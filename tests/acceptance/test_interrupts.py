@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -15,7 +16,8 @@ import pytest
 from anabranch import Future, FutureList, as_completed, flow, task, wait
 from anabranch import session as sessions
 from anabranch.core.waiter import Waiter
-from anabranch.driver import interrupts
+from anabranch.driver import interrupts, loop_pulse
+from anabranch.runs import signals
 from tests.acceptance.gates import SOON, Gate, until
 
 if TYPE_CHECKING:
@@ -224,3 +226,45 @@ def test_a_handler_of_the_users_stays(threads: str) -> None:
         assert signal.getsignal(signal.SIGINT) is own
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("first", ["the flow", "the other"])
+def test_a_flow_beside_a_coroutine_that_waits_leaves_the_handler_of_before(
+    concurrent: str, gates: Callable[[str], Gate], marks: Marks, first: str
+) -> None:
+    """The pulse of the coroutine's loop goes on when the flow ends; a Ctrl-C then is the coroutine's."""
+    gate, other_gate = gates("flow"), gates("other")
+    handler = signal.getsignal(signal.SIGINT)
+
+    @flow
+    async def inside() -> int:
+        return await through.submit(1, gate, marks)
+
+    async def outside() -> int:
+        return await through.submit(2, other_gate, marks)
+
+    def waiting() -> int:
+        return sum(pulse._users for pulse in tuple(loop_pulse._beating.values()))
+
+    async def main() -> None:
+        before = signal.getsignal(signal.SIGINT)
+        made = [inside, outside] if first == "the flow" else [outside, inside]
+        tasks = {}
+        for n, begin in enumerate(made, 1):
+            tasks[begin] = asyncio.create_task(begin())
+            await asyncio.to_thread(until, lambda n=n: waiting() == n, "the wait")
+        assert loop_pulse.below(signal.SIGINT) == signals._watch.on_signal
+        gate.open()
+        assert await tasks[inside] == 1
+        assert loop_pulse.below(signal.SIGINT) == before
+        os.kill(os.getpid(), signal.SIGINT)
+        await tasks[outside]
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(main())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        other_gate.open()

@@ -9,6 +9,7 @@ from anabranch import context, flow, task
 from anabranch import session as sessions
 from anabranch.driver.item_lines import REMARKS
 from anabranch.driver.run_logs import LOGGED_RUNS
+from tests.acceptance.gates import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,7 @@ def test_a_map_s_failures_are_one_group(runner: str, capsys: pytest.CaptureFixtu
     assert said(capsys) == [GROUP]
 
 
-def test_whoever_waits_has_the_group_before_its_next_line(
+def test_code_that_waits_has_the_group_before_its_next_line(
     fresh_session: sessions.Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for read in (lambda made: made.wait(), lambda made: list(made.results(raise_on_failure=False))):
@@ -67,8 +68,7 @@ def test_a_map_that_nobody_waits_for_tells_its_group_too(
     made = odd.map(range(ITEMS))
     for future in made:
         future.wait()
-    while not made.done():
-        made[ITEMS - 1].wait(0.01)
+    until(made.done, "the end of the map")
     assert said(capsys) == [GROUP]
 
 

@@ -83,7 +83,7 @@ def _kept_back(what: str, address: str, secret: bool) -> bool:
     if not secret:
         name = f"ANABRANCH_{what.upper()}"
         raise LaunchError(
-            f"the address of the {what} ({name}) has a password, and who may read the Job would read it: kubectl "
+            f"the address of the {what} ({name}) has a password, and any reader of the Job would read it: kubectl "
             f'create secret generic anabranch --from-literal={name}="${name}", and --option=secret=anabranch'
         )
     return True

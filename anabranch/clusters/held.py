@@ -52,7 +52,7 @@ class HeldCluster:
     grace_seconds: float = 0.0
 
     def __init__(self, name: str, minimum: int, maximum: int) -> None:
-        _check_bounds(minimum, maximum)
+        check_bounds(minimum, maximum)
         self.name: str = name
         self._minimum, self._maximum = minimum, maximum
         self._held: Held | None = None
@@ -118,7 +118,7 @@ class HeldCluster:
 
     def adapt(self, *, minimum: int = 0, maximum: int) -> None:
         """Have as many jobs or pods as the work asks for, between these. Raises ValueError unless they are in order."""
-        _check_bounds(minimum, maximum)
+        check_bounds(minimum, maximum)
         self._minimum, self._maximum = minimum, maximum
         if self._held is not None:
             self._ask("scale", minimum=minimum, maximum=maximum)
@@ -151,7 +151,8 @@ def clusters_folder() -> Path:
     return Path(os.environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser().absolute() / "clusters"
 
 
-def _check_bounds(minimum: int, maximum: int) -> None:
+def check_bounds(minimum: int, maximum: int) -> None:
+    """Raise ValueError for numbers of jobs or pods that cannot be."""
     if not 0 <= minimum <= maximum or maximum < 1:
         raise ValueError(f"minimum counts from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 VARIABLE = "ANABRANCH_POD_JOB"  # with the parcel
-POD_NAME = "ANABRANCH_POD_NAME"
+POD_NAME, POD_NAMESPACE = "ANABRANCH_POD_NAME", "ANABRANCH_POD_NAMESPACE"
 NODE = "ANABRANCH_POD_NODE"
 LONGEST = 110_000  # characters; Linux gives a variable 131072 bytes
 _END = "anabranch: the run has ended: "

@@ -101,11 +101,15 @@ def of_maker(one: Object, events: Iterable[Object]) -> Reason | None:
     """Return why a Job or a ReplicaSet gets no pods, by its events; None where none says so."""
     for event in _about(one, events, "FailedCreate"):
         told = " ".join(str(event.get("message", "")).split())
-        if quota := quota_words(told):
-            return Reason(Kind.QUOTA, f"{quota}: it gets a pod once something else has ended")
-        told = told.removeprefix("Error creating: ")
-        return Reason(Kind.REFUSED, f"the cluster refuses its pod: {told}")
+        return of_refusal(told.removeprefix("Error creating: "))
     return None
+
+
+def of_refusal(told: str) -> Reason:
+    """Return why a Job, a ReplicaSet or a Deployment gets no pod, by the words in which it was refused."""
+    if quota := quota_words(told):
+        return Reason(Kind.QUOTA, f"{quota}: it gets a pod once something else has ended")
+    return Reason(Kind.REFUSED, f"the cluster refuses its pod: {told}")
 
 
 def of_pod(pod: Object, events: Sequence[Object], now: float) -> Reason:

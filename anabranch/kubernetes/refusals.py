@@ -87,7 +87,8 @@ def _forbidden(asked: Asked, told: str, status: dict[str, Any]) -> str:
         return (
             f"{found['user']} may not {found['verb']} {asked.named} {asked.place}: its role lacks that verb. "
             f"`kubectl auth can-i {found['verb']} {asked.named}"
-            f"{f' -n {asked.namespace}' if asked.namespace else ''}` asks the same; docs/kubernetes.md has a role"
+            f"{f' -n {asked.namespace}' if asked.namespace else ''}` asks the same; docs/submit.md and "
+            "docs/clusters.md say which rights are needed"
         )
     if "being terminated" in told:
         return f"namespace {asked.namespace} is being deleted, and takes nothing new: wait, or take another one"
@@ -109,7 +110,7 @@ def _absent(asked: Asked, told: str, status: dict[str, Any]) -> str:
     if kind == "namespaces" and asked.resource.plural != "namespaces":
         return (
             f"there is no namespace {asked.namespace}: `kubectl get namespaces` lists them; "
-            "the context of a kubeconfig names one, and --namespace another"
+            "the context of a kubeconfig names one, and the option `namespace` another"
         )
     if not kind and not asked.part:
         return (

@@ -16,6 +16,7 @@ from anabranch.core import pod_job
 from anabranch.core.errors import LaunchError, MissingExtraError
 from anabranch.kubernetes.api import OURS
 from anabranch.kubernetes.names import JOB, dns_name, label_value
+from anabranch.kubernetes.ours import OWNER, OWNER_NAME, STAYS, locked_down, not_root
 from anabranch.kubernetes.reasons import FLOW
 from anabranch.launch import script
 from anabranch.launch.kubernetes_options import Options, options, toleration
@@ -30,8 +31,6 @@ CONTAINER = FLOW
 _SCRIPT = f"{OURS}script"
 _RUN = 's="$ANABRANCH_SCRIPT"; unset ANABRANCH_SCRIPT; eval "$s"'
 _DEADLINE = 60  # seconds past the walltime, which the driver keeps itself
-# No autoscaler takes the node away for its own sake: a driver is not moved without loss.
-_STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 _NAMED = {"containers": "name", "initContainers": "name", "env": "name", "volumes": "name", "imagePullSecrets": "name",
           "volumeMounts": "mountPath", "ports": "containerPort"}  # fmt: skip
 
@@ -60,7 +59,7 @@ def manifest(job: Job, template: Mapping[str, Any], without: Collection[str] = (
     if not flow.get("image"):
         raise LaunchError("a job of Kubernetes needs an image with anabranch in it: --image=registry/name:tag")
     labels = _labels(job, asked)
-    meta: dict[str, Any] = {"name": dns_name(job.name, JOB), "labels": labels, "annotations": dict(_STAYS)}
+    meta: dict[str, Any] = {"name": dns_name(job.name, JOB), "labels": labels, "annotations": dict(STAYS)}
     if asked.namespace:
         meta["namespace"] = asked.namespace
     # No podFailurePolicy: with it a dead node's pod is waited for, for ever. Retries are the flow's own.
@@ -69,7 +68,7 @@ def manifest(job: Job, template: Mapping[str, Any], without: Collection[str] = (
 
 
 def _labels(job: Job, asked: Options) -> dict[str, str]:
-    own = {JOB_LABEL: label_value(job.name), "app.kubernetes.io/managed-by": "anabranch"}
+    own = {JOB_LABEL: label_value(job.name), OWNER: OWNER_NAME}
     return dict(one.split("=", 1) for one in asked.label) | own
 
 
@@ -86,8 +85,8 @@ def _pod(job: Job, asked: Options, text: str, without: Collection[str]) -> dict[
     container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     spec: dict[str, Any] = {"restartPolicy": "Never", "containers": [container]}
     if "security-context" not in without:
-        container["securityContext"] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-        spec["securityContext"] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        container["securityContext"] = locked_down()
+        spec["securityContext"] = not_root()
         if asked.user:
             spec["securityContext"]["runAsUser"] = int(asked.user)
     spec["automountServiceAccountToken"] = bool(asked.service_account)
@@ -101,14 +100,14 @@ def _pod(job: Job, asked: Options, text: str, without: Collection[str]) -> dict[
         spec["imagePullSecrets"] = [{"name": name} for name in asked.pull_secret]
     if job.walltime:
         spec["activeDeadlineSeconds"] = math.ceil(job.walltime) + _DEADLINE
-    return {"metadata": {"labels": _labels(job, asked), "annotations": {_SCRIPT: text, **_STAYS}}, "spec": spec}
+    return {"metadata": {"labels": _labels(job, asked), "annotations": {_SCRIPT: text, **STAYS}}, "spec": spec}
 
 
 def _variables() -> list[dict[str, Any]]:
     """Return what the pod is told of itself: a dead run names its pod and its node."""
     paths = {
         "ANABRANCH_SCRIPT": f"metadata.annotations['{_SCRIPT}']", pod_job.POD_NAME: "metadata.name",
-        "ANABRANCH_POD_NAMESPACE": "metadata.namespace", pod_job.POD_UID: "metadata.uid",
+        pod_job.POD_NAMESPACE: "metadata.namespace", pod_job.POD_UID: "metadata.uid",
         pod_job.NODE: "spec.nodeName", "ANABRANCH_JOB_UID": "metadata.labels['controller-uid']",
     }  # fmt: skip
     return [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in paths.items()]

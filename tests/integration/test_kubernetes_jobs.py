@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,12 @@ from anabranch.kubernetes.resources import JOBS, PODS, Resource
 from anabranch.kubernetes.transport import Transport
 from anabranch.launch import script
 from anabranch.launch.kubernetes import KubernetesLauncher
+from tests.integration.commands import REPOSITORY, alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
-REPOSITORY = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, "-P", "-m", "anabranch"]
 DEADLINE = 100.0
 QUOTAS = Resource("resourcequotas", "", "v1", "ResourceQuota")
@@ -57,14 +57,10 @@ def gated(gate: str):
 
 @pytest.fixture
 def home(kubernetes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [n for n in os.environ if n.startswith("ANABRANCH_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    monkeypatch.chdir(tmp_path)
+    home = alone(tmp_path, monkeypatch)
     (tmp_path / "flows.py").write_text(FLOWS)
     os.mkfifo(tmp_path / "gate")
-    return tmp_path / "home"
+    return home
 
 
 @pytest.fixture
@@ -101,6 +97,16 @@ def shown(name: str, words: str) -> str:
     return text
 
 
+@contextmanager
+def followed(name: str) -> Iterator[subprocess.Popen[str]]:
+    """Follow the lines of a run by a program, which is ended whatever fails."""
+    with subprocess.Popen([*MAIN, "run", "logs", "-f", name], stdout=subprocess.PIPE, text=True) as follow:
+        try:
+            yield follow
+        finally:
+            follow.kill()
+
+
 # -- a run, from its begin to its end ---------------------------------------------------------------
 
 
@@ -133,11 +139,7 @@ def test_a_flow_that_fails_is_failed_with_its_reason(home: Path) -> None:
 
 def test_lines_are_followed_as_they_come_and_a_running_flow_is_cancelled(home: Path, tmp_path: Path) -> None:
     name = submitted("flows.py:gated", "-p", f"gate={tmp_path / 'gate'}")
-    with ExitStack() as stack:
-        follow = stack.enter_context(
-            subprocess.Popen([*MAIN, "run", "logs", "-f", name], stdout=subprocess.PIPE, text=True)
-        )
-        stack.callback(follow.kill)
+    with followed(name) as follow:
         assert follow.stdout is not None
         assert any("before the gate" in line for line in iter(follow.stdout.readline, ""))
         shown(name, "state       Running")
@@ -153,11 +155,10 @@ def test_lines_are_followed_as_they_come_and_a_running_flow_is_cancelled(home: P
 def test_the_first_line_comes_soon(home: Path, tmp_path: Path) -> None:
     began = time.monotonic()
     name = submitted("flows.py:gated", "-p", f"gate={tmp_path / 'gate'}")
-    with subprocess.Popen([*MAIN, "run", "logs", "-f", name], stdout=subprocess.PIPE, text=True) as follow:
+    with followed(name) as follow:
         assert follow.stdout is not None
         assert any("before the gate" in line for line in iter(follow.stdout.readline, ""))
         took = time.monotonic() - began
-        follow.kill()
     run("run", "cancel", name)
     assert took < 10.0
 

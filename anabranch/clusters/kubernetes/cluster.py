@@ -97,7 +97,7 @@ class KubernetesCluster(HeldCluster):
     ) -> None:
         self._spec = pod_spec.checked(
             image=image, cpus=cpus, memory=memory, gpus=gpus, env=env, secrets=secrets, spot=spot,
-            node_selector=dict(node_selector or {}), tolerations=[dict(one) for one in tolerations],
+            node_selector=node_selector, tolerations=tolerations,
             templates={"worker_template": worker_template, "scheduler_template": scheduler_template},
         )  # fmt: skip
         if idle_timeout < 30 or start_timeout <= 0:

@@ -6,15 +6,20 @@ import getpass
 import json
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anabranch.clusters.kubernetes import manifests
 from anabranch.clusters.kubernetes.objects import DaskObjects
 from anabranch.core.errors import AnabranchError
 from anabranch.core.processes import host_name, pid_space, process_alive, process_started
 from anabranch.kubernetes.api import KubernetesApi
+from anabranch.kubernetes.ours import OWNER, OWNER_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 REMOVE_SECONDS = 20.0
+LABELS = f"{OWNER}={OWNER_NAME}"  # of all clusters of ours
 
 log = logging.getLogger("anabranch.clusters")
 
@@ -26,11 +31,17 @@ def myself() -> dict[str, Any]:
 
 def clear_left_behind(objects: DaskObjects) -> None:
     """Delete the clusters of a namespace that processes of this machine held which are gone."""
-    for one in objects.there("app.kubernetes.io/managed-by=anabranch"):
+    for name, uid in left_of(objects.there(LABELS)):
+        objects.take_away(name, uid, REMOVE_SECONDS)
+
+
+def left_of(found: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield the name and uid of each cluster that a process of this machine held which is gone, and say so."""
+    for one in found:
         meta = one["metadata"]
         if not meta.get("deletionTimestamp") and is_left(meta):
             log.warning("the cluster %s was left behind by a program that has died: it is deleted", meta["name"])
-            objects.take_away(str(meta["name"]), str(meta["uid"]), REMOVE_SECONDS)
+            yield str(meta["name"]), str(meta["uid"])
 
 
 def take_away(name: str, namespace: str, context: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.clusters.kubernetes import pod_spec as pods
+from anabranch.kubernetes.ours import OWNER, OWNER_NAME, STAYS, locked_down
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ DOOR = "anabranch.clusters.kubernetes.door"
 OURS = "anabranch/cluster"  # the label of all that belongs to a cluster of ours
 START = "anabranch/start"  # another one, that no other start has: one of the same name is somebody else's
 HOLDER = "anabranch/holder"  # the annotation that tells which process holds it
-CLUSTER_OF, GROUP_OF = "dask.org/cluster-name", "dask.org/workergroup-name"  # labels of the operator
+CLUSTER_OF = "dask.org/cluster-name"  # a label of the operator
 
 # What the dispatcher does is not Dask's to do; see `clusters.holder.CONFIG`. Pages and figures are told to nobody.
 SETTINGS = {
@@ -66,23 +67,30 @@ def dask_cluster(
         start: what tells this start from others.
         owners: what takes it along when it goes.
     """
-    labels = {"app.kubernetes.io/managed-by": "anabranch", OURS: name, START: start}
-    metadata: dict[str, Any] = {
-        "name": name, "namespace": namespace, "labels": labels, "annotations": {HOLDER: holder},
-    }  # fmt: skip
-    if owners:
-        metadata["ownerReferences"] = [dict(owner) for owner in owners]
     head, each = scheduler_pod(spec), worker_pod(spec, service_address(name, namespace))
     return {
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskCluster",
-        "metadata": metadata,
+        "metadata": metadata(name, namespace, holder, start, owners),
         "spec": {
             "idleTimeout": idle_timeout,
             "scheduler": {"metadata": head["metadata"], "spec": head["spec"], "service": _service(name)},
             "worker": {"replicas": replicas, "metadata": each["metadata"], "spec": each["spec"]},
         },
     }
+
+
+def metadata(
+    name: str, namespace: str, holder: str, start: str, owners: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the metadata of a cluster of ours, of Dask or Ray; for its arguments see `dask_cluster`."""
+    found: dict[str, Any] = {
+        "name": name, "namespace": namespace, "labels": {OWNER: OWNER_NAME, OURS: name, START: start},
+        "annotations": {HOLDER: holder},
+    }  # fmt: skip
+    if owners:
+        found["ownerReferences"] = [dict(owner) for owner in owners]
+    return found
 
 
 def scheduler_pod(spec: PodSpec) -> dict[str, Any]:
@@ -104,7 +112,7 @@ def scheduler_pod(spec: PodSpec) -> dict[str, Any]:
             "requests": {"cpu": pods.cpu_text(SCHEDULER_CPU), "memory": pods.memory_text(SCHEDULER_MEMORY)},
             "limits": {"memory": pods.memory_text(SCHEDULER_MEMORY)},
         },
-        "securityContext": pods.locked_down(),
+        "securityContext": locked_down(),
     }
     return _laid(container, spec, spec.scheduler, on_spot=False)
 
@@ -129,14 +137,14 @@ def worker_pod(spec: PodSpec, address: str) -> dict[str, Any]:
             "requests": {"cpu": pods.cpu_text(spec.cpus), "memory": memory, **gpus},
             "limits": {"memory": memory, **gpus},
         },
-        "securityContext": pods.locked_down(),
+        "securityContext": locked_down(),
     }
     return _laid(container, spec, spec.worker, on_spot=spec.spot)
 
 
 def _laid(container: dict[str, Any], spec: PodSpec, template: dict[str, Any], *, on_spot: bool) -> dict[str, Any]:
     ours = {
-        "metadata": {"annotations": dict(pods.SAFE), "labels": {}},
+        "metadata": {"annotations": dict(STAYS), "labels": {}},
         "spec": pods.pod(container, spec, on_spot=on_spot),
     }
     found: dict[str, Any] = pods.overlaid(ours, template)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.pod_job import POD_NAME, POD_NAMESPACE
 from anabranch.kubernetes.login import SERVICE_ACCOUNT, pod_namespace
 from anabranch.kubernetes.resources import PODS
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from anabranch.kubernetes.api import KubernetesApi
 
-POD_NAME, POD_NAMESPACE = "ANABRANCH_POD_NAME", "ANABRANCH_POD_NAMESPACE"  # set in the pod of a flow's job
 
 
 def owners(api: KubernetesApi, namespace: str) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.option_checks import parse_bytes
+from anabranch.kubernetes.ours import not_root
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-SAFE = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 LOST_NODE_SECONDS = 30  # until the pods of a node that does not answer begin elsewhere; Kubernetes waits 300
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REPLACED = {"args", "command"}  # lists of a template that take the place of ours; others are added to it
@@ -63,9 +63,13 @@ class PodSpec:
 
 def checked(
     *, image: str, cpus: float, memory: int | str, gpus: int, env: Mapping[str, str] | None, secrets: Any,
-    templates: Mapping[str, Any], **more: Any,
+    node_selector: Mapping[str, str] | None, tolerations: Sequence[Mapping[str, Any]], spot: bool,
+    templates: Mapping[str, Mapping[str, Any] | None],
 ) -> PodSpec:  # fmt: skip
     """Return the pod that options describe.
+
+    Args:
+        templates: by the names of their options: the worker's, then that of the scheduler or head.
 
     Raises:
         ValueError: a number or text that cannot be; names the option.
@@ -85,9 +89,11 @@ def checked(
     for which, template in templates.items():
         if unknown := set(template or {}) - {"metadata", "spec"}:
             raise ValueError(f"{which} has a pod's metadata and spec, and no {', '.join(sorted(unknown))}")
+    worker, head = (dict(template or {}) for template in templates.values())
     return PodSpec(
         image=image, cpus=float(cpus), memory=int(size), gpus=int(gpus), env=dict(env or {}), secrets=list(secrets),
-        worker=dict(templates["worker_template"] or {}), scheduler=dict(templates["scheduler_template"] or {}), **more,
+        node_selector=dict(node_selector or {}), tolerations=[dict(one) for one in tolerations], spot=spot,
+        worker=worker, scheduler=head,
     )  # fmt: skip
 
 
@@ -110,11 +116,6 @@ def environment_of_secrets(spec: PodSpec) -> list[dict[str, Any]]:
     return [{"secretRef": {"name": name}} for name in spec.secrets]
 
 
-def locked_down() -> dict[str, Any]:
-    """Return what a container of ours may not do."""
-    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-
-
 def pod(container: dict[str, Any], spec: PodSpec, *, on_spot: bool) -> dict[str, Any]:
     """Return a pod around its container: no rights at the API, not root, soon elsewhere when its node is lost."""
     ours = [
@@ -127,7 +128,7 @@ def pod(container: dict[str, Any], spec: PodSpec, *, on_spot: bool) -> dict[str,
     found: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": not_root(),
         "tolerations": [*spec.tolerations, *spots, *ours],
         "containers": [container],
     }

@@ -18,10 +18,11 @@ import weakref
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Self
 
+from anabranch.clusters.held import check_bounds
 from anabranch.clusters.kubernetes import pod_spec
 from anabranch.clusters.kubernetes import ray_manifests as manifests
 from anabranch.clusters.kubernetes.cluster import checked_name
-from anabranch.clusters.kubernetes.left_behind import is_left, myself
+from anabranch.clusters.kubernetes.left_behind import LABELS, left_of, myself
 from anabranch.clusters.kubernetes.owning import owners
 from anabranch.clusters.kubernetes.starting import HOPELESS, HOPELESS_SECONDS
 from anabranch.core.errors import AnabranchError, KubernetesError, RunnerError
@@ -93,11 +94,10 @@ class RayOnKubernetes:
     ) -> None:
         self._spec = pod_spec.checked(
             image=image, cpus=cpus, memory=memory, gpus=gpus, env=env, secrets=secrets, spot=spot,
-            node_selector=dict(node_selector or {}), tolerations=[dict(one) for one in tolerations],
-            templates={"worker_template": worker_template, "scheduler_template": head_template},
+            node_selector=node_selector, tolerations=tolerations,
+            templates={"worker_template": worker_template, "head_template": head_template},
         )  # fmt: skip
-        if not 0 <= minimum <= maximum or maximum < 1:
-            raise ValueError(f"minimum counts from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
+        check_bounds(minimum, maximum)
         self.name: str = checked_name(name) if name else f"anabranch-{uuid.uuid4().hex[:8]}"
         self._bounds = minimum, maximum
         self._version = checked_version(ray_version or _own_version())
@@ -165,8 +165,7 @@ class RayOnKubernetes:
             ValueError: bounds that cannot be.
             KubernetesError: it is refused, or another writes to the cluster each time.
         """
-        if not 0 <= minimum <= maximum or maximum < 1:
-            raise ValueError(f"minimum counts from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
+        check_bounds(minimum, maximum)
         self._bounds = minimum, maximum
         if self._api is not None:
             _rebind(self._api, self.name, minimum, maximum)
@@ -191,16 +190,13 @@ class RayOnKubernetes:
 
     def _clear_left_behind(self, api: KubernetesApi) -> None:
         try:
-            found = api.objects(RAY_CLUSTERS, labels="app.kubernetes.io/managed-by=anabranch")
+            found = api.objects(RAY_CLUSTERS, labels=LABELS)
         except KubernetesError as error:
             if error.code == 404:
                 raise RunnerError(NO_KUBERAY) from None
             raise
-        for one in found:
-            meta = one["metadata"]
-            if is_left(meta):
-                log.warning("the cluster %s was left behind by a program that has died: it is deleted", meta["name"])
-                api.delete(RAY_CLUSTERS, str(meta["name"]), uid=str(meta["uid"]))
+        for name, uid in left_of(found):
+            api.delete(RAY_CLUSTERS, name, uid=uid)
 
     def _created(self, api: KubernetesApi, made: dict[str, Any]) -> str:
         try:

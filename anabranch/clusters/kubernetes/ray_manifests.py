@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.clusters.kubernetes import pod_spec as pods
-from anabranch.clusters.kubernetes.manifests import HOLDER, OURS, START
+from anabranch.clusters.kubernetes.manifests import metadata
+from anabranch.kubernetes.ours import STAYS, locked_down
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,22 +50,16 @@ def ray_cluster(
         start: what tells this start from others.
         owners: what takes it along when it goes.
     """
-    metadata: dict[str, Any] = {
-        "name": name, "namespace": namespace, "annotations": {HOLDER: holder},
-        "labels": {"app.kubernetes.io/managed-by": "anabranch", OURS: name, START: start},
-    }  # fmt: skip
-    if owners:
-        metadata["ownerReferences"] = [dict(owner) for owner in owners]
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayCluster",
-        "metadata": metadata,
+        "metadata": metadata(name, namespace, holder, start, owners),
         "spec": {
             "rayVersion": version,
             "authOptions": {"mode": "token"},
             "enableInTreeAutoscaling": True,
             "autoscalerOptions": {
-                "version": "v2", "idleTimeoutSeconds": idle, "securityContext": pods.locked_down(),
+                "version": "v2", "idleTimeoutSeconds": idle, "securityContext": locked_down(),
                 "resources": {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
             },
             "headGroupSpec": {
@@ -143,7 +138,7 @@ def _size(cpus: float, memory: int, gpus: Mapping[str, str]) -> dict[str, Any]:
         "resources": {
             "requests": {"cpu": pods.cpu_text(cpus), "memory": room, **gpus}, "limits": {"memory": room, **gpus},
         },
-        "securityContext": pods.locked_down(),
+        "securityContext": locked_down(),
         "volumeMounts": [{"name": "shared-memory", "mountPath": "/dev/shm"}],
     }  # fmt: skip
 
@@ -152,4 +147,4 @@ def _laid(container: dict[str, Any], spec: PodSpec, *, on_spot: bool, memory: in
     room = pods.memory_text(int(memory * SHARED_PART) >> 20 << 20)
     shared = {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": room}}
     made = pods.pod(container, spec, on_spot=on_spot)
-    return {"metadata": {"annotations": dict(pods.SAFE)}, "spec": {**made, "volumes": [shared]}}
+    return {"metadata": {"annotations": dict(STAYS)}, "spec": {**made, "volumes": [shared]}}

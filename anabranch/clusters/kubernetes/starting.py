@@ -15,7 +15,6 @@ from anabranch.clusters.kubernetes import manifests
 from anabranch.core.errors import RunnerError
 from anabranch.kubernetes import reasons
 from anabranch.kubernetes.reasons import Kind, Reason
-from anabranch.kubernetes.refusals import quota_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,9 +116,7 @@ def of_deployment(deployment: dict[str, Any]) -> Reason:
     if failed.get("status") != "True":
         return Reason(Kind.STARTING, "its pod is being made")
     told = str(failed.get("message") or failed.get("reason") or "")
-    if quota := quota_words(told):
-        return Reason(Kind.QUOTA, f"{quota}: it gets a pod once something else has ended")
-    return Reason(Kind.REFUSED, f"the cluster refuses its pod: {told}")
+    return reasons.of_refusal(told)
 
 
 def is_scheduler(pod: dict[str, Any]) -> bool:

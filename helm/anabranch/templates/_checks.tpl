@@ -17,10 +17,10 @@
 {{- end -}}
 {{- $password := "://[^/@]*:[^/@]+@|(?i)[?&]([^=&]*[_.-])?(password|sslpassword|passwd|secret|token|key)=[^&]" -}}
 {{- if regexMatch $password .records.url -}}
-{{- $wrong = append $wrong "records.url has a password, which everybody would see who may read the release: put the address into a Secret, and name it in records.existingSecret" -}}
+{{- $wrong = append $wrong "records.url has a password, which everybody with a right to read the release would see: put the address into a Secret, and name it in records.existingSecret" -}}
 {{- end -}}
 {{- if regexMatch $password .results.url -}}
-{{- $wrong = append $wrong "results.url has a password, which everybody would see who may read the release: leave it out, and name a Secret in results.existingSecret whose keys are variables, ANABRANCH_RESULTS with the address or the store's own" -}}
+{{- $wrong = append $wrong "results.url has a password, which everybody with a right to read the release would see: leave it out, and name a Secret in results.existingSecret whose keys are variables, ANABRANCH_RESULTS with the address or the store's own" -}}
 {{- end -}}
 {{- if and .dask.tls.enabled (ne .dask.mode "shared") -}}
 {{- $wrong = append $wrong (printf "dask.tls is for dask.mode=shared, not %s: the Dask operator speaks plain TCP only; networkPolicy.enabled keeps others out there" .dask.mode) -}}

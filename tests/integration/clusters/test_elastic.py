@@ -13,6 +13,7 @@ from anabranch import DaskRunner, SlurmCluster, flow, task
 from anabranch.clusters.here import HereCluster
 from anabranch.core.errors import RunnerError
 from tests.integration.clusters.conftest import in_queue, until
+from tests.integration.clusters.counted import begun, gated, large, length
 
 if TYPE_CHECKING:
     from anabranch.clusters.elastic import JobCluster
@@ -31,31 +32,9 @@ def queue(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("slurm")
 
 
-@task(crash_retries=0)
-def gated(x: int, folder: str) -> int:
-    """Ends once the gate is open; a second run of an item leaves a second line."""
-    with open(f"{folder}/{x}", "a") as file:
-        file.write("begun\n")
-    while x < 2 and not os.path.exists(f"{folder}/gate"):
-        time.sleep(0.05)
-    return x
-
-
 @flow
 def all_gated(n: int, folder: str) -> list[int]:
-    return gated.map(range(n), folder).result()
-
-
-@task
-def large(x: int, folder: str) -> bytes:
-    with open(f"{folder}/{x}", "a") as file:
-        file.write("begun\n")
-    return bytes([x]) * 200_000
-
-
-@task
-def length(block: bytes) -> int:
-    return len(block)
+    return gated.with_options(crash_retries=0).map(range(n), folder).result()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,7 +66,7 @@ def test_jobs_that_are_let_go_finish_what_they_run(size: dict[str, Any], tmp_pat
         (tmp_path / "gate").touch()
         assert done.result() == list(range(40))
         until(lambda: cluster.status()["workers"] == 1, "it has gone")
-        assert {len((tmp_path / str(n)).read_text().splitlines()) for n in range(40)} == {1}
+        assert begun(tmp_path) == dict.fromkeys(range(40), 1)
 
 
 def test_values_move_to_the_jobs_that_stay(size: dict[str, Any], tmp_path: Path) -> None:
@@ -102,7 +81,7 @@ def test_values_move_to_the_jobs_that_stay(size: dict[str, Any], tmp_path: Path)
     with HereCluster(minimum=2, maximum=2, **size) as cluster:
         until(lambda: cluster.status()["workers"] == 2, "two workers")
         assert kept.with_options(runner=DaskRunner(cluster), validate_parameters=False)(cluster) == [200_000] * 20
-    assert {len((tmp_path / str(n)).read_text().splitlines()) for n in range(20)} == {1}, "none was made again"
+    assert begun(tmp_path) == dict.fromkeys(range(20), 1), "none was made again"
 
 
 @pytest.mark.nightly("one of two ends of the same kind")
@@ -150,7 +129,7 @@ def test_no_item_is_lost_to_a_walltime_that_is_shorter_than_the_flow(size: dict[
         assert slow.with_options(runner=DaskRunner(cluster))(150, str(tmp_path)) == list(range(150))
         assert cluster.status()["submitted"] >= 3
         assert cluster.status()["lost"] == 0
-        assert {len((tmp_path / str(n)).read_text().splitlines()) for n in range(150)} == {1}
+        assert begun(tmp_path) == dict.fromkeys(range(150), 1)
 
 
 @task(crash_retries=0)

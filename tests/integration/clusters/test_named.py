@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch import DaskRunner
-from anabranch.clusters import named, named_file
 from anabranch.clusters.here import HereCluster
 from anabranch.core.errors import RunnerError, VersionMismatch
+from tests.integration.clusters.by_name import command, own_home, status
 from tests.integration.clusters.conftest import in_queue, until
 
 if TYPE_CHECKING:
@@ -43,26 +43,11 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home of its own; clusters that a test leaves are stopped."""
-    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path))
-    yield tmp_path / "clusters"
-    for name in named_file.names(tmp_path / "clusters"):
-        named.stop(name)
-
-
-def command(*words: str, code: int = 0) -> str:
-    done = subprocess.run([sys.executable, "-m", "anabranch", "cluster", *words], capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    yield from own_home(tmp_path, monkeypatch)
 
 
 def started(name: str, kind: str = "local", jobs: str = "1") -> None:
     command("start", name, "--kind", kind, "--cores", "1", "--memory", "500MiB", "--jobs", jobs)
-
-
-def status(name: str) -> dict[str, Any]:
-    [found] = json.loads(command("status", name, "--json"))
-    return dict(found)
 
 
 @pytest.mark.slurm

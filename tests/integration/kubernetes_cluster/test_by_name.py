@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import DaskRunner, flow, task
-from anabranch.clusters import named, named_file
+from anabranch import DaskRunner
 from anabranch.clusters.kubernetes.cluster import KubernetesCluster
 from anabranch.clusters.kubernetes.objects import DASK_CLUSTERS
+from tests.integration.clusters.by_name import command, own_home, status
 from tests.integration.clusters.conftest import until
 from tests.integration.kubernetes_cluster.conftest import ROOT, nothing_left
+from tests.integration.kubernetes_cluster.sums import total
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,29 +30,9 @@ pytestmark = [pytest.mark.dask, pytest.mark.kubernetes, pytest.mark.timeout(300)
 NIGHT = pytest.mark.nightly("by day one that has died is taken away")
 
 
-@task
-def plus_one(x: int) -> int:
-    return x + 1
-
-
-@flow
-def total(n: int) -> int:
-    return sum(plus_one.map(range(n)).result())
-
-
 @pytest.fixture
 def home(dask_operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home of its own; clusters that a test leaves are stopped."""
-    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path))
-    yield tmp_path / "clusters"
-    for name in named_file.names(tmp_path / "clusters"):
-        named.stop(name)
-
-
-def command(*words: str, code: int = 0) -> str:
-    done = subprocess.run([sys.executable, "-m", "anabranch", "cluster", *words], capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    yield from own_home(tmp_path, monkeypatch)
 
 
 def started(name: str) -> str:
@@ -59,11 +40,6 @@ def started(name: str) -> str:
         "start", name, "--kind", "kubernetes", "--image", "anabranch/tests:1", "--cores", "0.5", "--memory", "500MiB",
         "--jobs", "1", "--env", f"PYTHONPATH={ROOT}",
     )  # fmt: skip
-
-
-def status(name: str) -> dict[str, Any]:
-    [found] = json.loads(command("status", name, "--json"))
-    return dict(found)
 
 
 @NIGHT

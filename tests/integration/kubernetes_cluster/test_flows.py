@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import DaskRunner, flow, task
+from anabranch import DaskRunner, flow
 from anabranch.clusters.kubernetes.cluster import KubernetesCluster
 from anabranch.kubernetes.resources import PODS
 from tests.beds import BEDS
 from tests.integration.clusters.conftest import until
+from tests.integration.clusters.counted import begun, gated, large, length
 from tests.integration.kubernetes_cluster.conftest import nothing_left, workers
+from tests.integration.kubernetes_cluster.sums import total
 
 if TYPE_CHECKING:
     from anabranch.kubernetes.api import KubernetesApi
@@ -25,46 +25,9 @@ pytestmark = [pytest.mark.dask, pytest.mark.kubernetes, pytest.mark.timeout(300)
 NIGHT = pytest.mark.nightly("one of several ways in which workers come and go")
 
 
-@task
-def plus_one(x: int) -> int:
-    return x + 1
-
-
-@flow
-def total(n: int) -> int:
-    return sum(plus_one.map(range(n)).result())
-
-
-@task
-def gated(x: int, folder: str) -> int:
-    """Ends once the gate is open; a second run of an item leaves a second line."""
-    with open(f"{folder}/{x}", "a") as file:
-        file.write("begun\n")
-    while x < 2 and not os.path.exists(f"{folder}/gate"):
-        time.sleep(0.05)
-    return x
-
-
 @flow
 def all_gated(n: int, folder: str) -> list[int]:
     return gated.with_options(chunk=1).map(range(n), folder).result()
-
-
-@task
-def large(x: int, folder: str) -> bytes:
-    with open(f"{folder}/{x}", "a") as file:
-        file.write("begun\n")
-    return bytes([x % 256]) * 200_000
-
-
-@task
-def length(block: bytes) -> int:
-    return len(block)
-
-
-def begun(folder: Path) -> dict[int, int]:
-    """How often each item has begun."""
-    return {int(file.name): len(file.read_text().splitlines()) for file in folder.glob("[0-9]*")}
 
 
 def test_ten_thousand_items_on_a_cluster_that_leaves_nothing(api: KubernetesApi, size: dict[str, Any]) -> None:

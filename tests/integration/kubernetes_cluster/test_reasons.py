@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from anabranch import DaskRunner, flow, task
+from anabranch import DaskRunner
 from anabranch.clusters.kubernetes.cluster import KubernetesCluster
 from anabranch.clusters.kubernetes.objects import RIGHTS
 from anabranch.core.errors import RunnerError
 from anabranch.kubernetes.resources import PODS, SECRETS, Resource
 from tests.integration.clusters.conftest import until
 from tests.integration.kubernetes_cluster.conftest import left, nothing_left
+from tests.integration.kubernetes_cluster.sums import total
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,16 +32,6 @@ QUOTAS = Resource("resourcequotas", "", "v1", "ResourceQuota")
 ACCOUNTS = Resource("serviceaccounts", "", "v1", "ServiceAccount")
 ROLES = Resource("roles", "rbac.authorization.k8s.io", "v1", "Role")
 BINDINGS = Resource("rolebindings", "rbac.authorization.k8s.io", "v1", "RoleBinding")
-
-
-@task
-def plus_one(x: int) -> int:
-    return x + 1
-
-
-@flow
-def total(n: int) -> int:
-    return sum(plus_one.map(range(n)).result())
 
 
 def refused(size: dict[str, Any], **more: Any) -> str:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def cluster(**more: Any) -> dict[str, Any]:
     templates = {name: more.pop(name, None) for name in ("worker_template", "scheduler_template")}
     given = {"image": "team/flows:3", "cpus": 2, "memory": "4 GiB", "gpus": 0, "env": None, "secrets": ()}
-    spec = pod_spec.checked(**{**given, **more}, templates=templates)
+    where = {"node_selector": None, "tolerations": (), "spot": False}
+    spec = pod_spec.checked(**{**given, **where, **more}, templates=templates)
     return manifests.dask_cluster(
         "fit", "team", spec, replicas=2, idle_timeout=300, holder="{}", start="ab12", owners=[]
     )

@@ -95,6 +95,7 @@ def test_the_head_is_reached_by_its_service() -> None:
         ({"name": "x" * 54}, "at most 53"),
         ({"minimum": 3, "maximum": 2}, "minimum counts"),
         ({"memory": 0}, "memory wants"),
+        ({"head_template": {"kind": "Pod"}}, "head_template has a pod's metadata and spec, and no kind"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(options: dict[str, Any], said: str) -> None:

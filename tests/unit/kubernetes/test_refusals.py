@@ -75,7 +75,7 @@ def test_no_answer_names_the_server_and_where_its_address_is_from() -> None:
     ("attempt", "code", "told", "after", "pause"),
     [
         (1, 0, "", None, 0.5),
-        (2, 0, "", None, None),  # who cannot be reached is not called for long
+        (2, 0, "", None, None),  # a server that cannot be reached is not called for long
         (1, 429, "", 3.0, 3.0),
         (1, 429, "", 3600.0, 10.0),
         (3, 503, "", None, 2.0),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 import shutil
 import signal
@@ -19,7 +18,7 @@ from anabranch.cli import tables
 from anabranch.cli.on_cluster import bounds
 from anabranch.clusters import named, named_file
 from anabranch.clusters import tunnel as tunnels
-from anabranch.clusters.held import clusters_folder
+from anabranch.clusters.held import check_name, clusters_folder
 from anabranch.clusters.kinds import KINDS, cluster_class, options_of
 from anabranch.clusters.kubernetes import logs as pod_logs
 from anabranch.clusters.named import NamedCluster
@@ -185,8 +184,10 @@ def tunnel(name: str, host: str, options: tuple[str, ...], home: str, port: int)
     Start the cluster on HOST before. As long as this command runs, programs here find it by its name:
     runner=DaskRunner(cluster="NAME").
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise click.UsageError(f"a cluster's name has letters, digits, - and _, got {name!r}")
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     for one in (signal.SIGTERM, signal.SIGHUP):  # or ssh would stay, and the key
         if signal.getsignal(one) is not signal.SIG_IGN:  # as below `nohup`
             signal.signal(one, lambda number, frame: sys.exit(128 + number))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.allocation import Allocation
     from anabranch.core.job_file import JobFile
-    from anabranch.core.launching import Job
+    from anabranch.core.launching import Job, Reference
 
 FOLDER = "pilots"  # in the folder of the first job
 SUFFIX = "-pilots"  # of the name of their jobs
@@ -95,7 +95,7 @@ def cancel(place: Path) -> None:
     """Cancel the pilots of a first job. Raises LaunchError."""
     reference = script.started(place / FOLDER)
     if reference is not None:
-        SlurmCopies(place / FOLDER, reference.name, cluster=_cluster(place)).cancel()
+        SlurmCopies(place / FOLDER, reference.name, cluster=_cluster(reference)).cancel()
 
 
 def withdraw(others: Job) -> None:
@@ -107,9 +107,8 @@ def withdraw(others: Job) -> None:
             click.echo(f"anabranch: {error}", err=True)
 
 
-def _cluster(place: Path) -> str:
-    """Return the cluster that the pilots of a first job are in, where Slurm chose it of several; "" otherwise."""
-    reference = script.started(place / FOLDER)
+def _cluster(reference: Reference | None) -> str:
+    """Return the cluster that pilots are in, where Slurm chose it of several; "" otherwise."""
     return reference.id.partition(";")[2] if reference is not None else ""
 
 
@@ -126,7 +125,6 @@ class Pilots:
 
     def __init__(self, place: Path, file: JobFile, *, again: bool) -> None:
         self.count = file.pilots - 1
-        self._place = place
         self._folder = place / FOLDER
         self._file = file
         self._crew = Crew(range(1, file.pilots), time.monotonic(), there=again)
@@ -190,10 +188,12 @@ class Pilots:
             sessions.current().records.append([LogRow(time.time(), level, "anabranch.pilots", text, self._file.run)])
 
     def _note(self) -> None:
-        """Write how many there are, for `run show`."""
+        """Write how many there are, for `run show`; one thread at a time, and none once the driver ends."""
         new = self._folder / f".{THERE}"
-        told = {"there": self._crew.here + 1, "of": self.count + 1, "waits": self._waits}
-        with contextlib.suppress(OSError):
+        with self._changed, contextlib.suppress(OSError):
+            if self._over:
+                return
+            told = {"there": self._crew.here + 1, "of": self.count + 1, "waits": self._waits}
             new.write_text(json.dumps(told), encoding="utf-8")
             new.replace(self._folder / THERE)
 
@@ -202,7 +202,7 @@ class Pilots:
     @property
     def _jobs(self) -> SlurmCopies:
         """The pilots' jobs; their cluster is noted after the first job may have begun. Raises LaunchError."""
-        name, cluster = f"{self._file.name}{SUFFIX}", _cluster(self._place)
+        name, cluster = f"{self._file.name}{SUFFIX}", _cluster(script.started(self._folder))
         return SlurmCopies(self._folder, name, cluster=cluster, options=self._file.options)
 
     def _watch(self) -> None:

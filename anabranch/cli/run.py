@@ -127,6 +127,9 @@ def _details(records: Records, row: FlowRunRow) -> dict[str, Any]:
 
 
 def _print_run(records: Records, row: FlowRunRow) -> None:
+    from anabranch.cli import jobs
+
+    submitted = jobs.of_run(settings.load().home, row)
     facts = [
         ("run", f"{row.name}  ({row.id})"),
         ("flow", row.flow + (f"  version {row.version}" if row.version else "")),
@@ -136,8 +139,8 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
         ("attempts", str(row.attempt) if row.attempt > 1 else ""),
         ("runner", row.runner),
         ("driver", f"process {row.pid} on {row.host}" if row.pid else ""),
-        ("job", _job(row)),
-        ("pilots", _pilots(row)),
+        ("job", _job(row, submitted) if submitted else ""),
+        ("pilots", _pilots(row, submitted) if submitted else ""),
         ("tags", ", ".join(row.tags)),
         ("parameters", _parameters(row)),
         ("parent", row.parent_run),
@@ -167,25 +170,20 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
             click.echo(f"  {line}")
 
 
-def _job(row: FlowRunRow) -> str:
-    """Return what is known of the job that was submitted for a run; "" where none was."""
+def _job(row: FlowRunRow, found: Submitted) -> str:
+    """Return what is known of the job that was submitted for a run."""
     from anabranch.cli import jobs
 
-    home = settings.load().home
-    found = jobs.of_run(home, row)
-    if found is None:
-        return ""
     named = f"{found.file.kind} {jobs.number(found.reference) if found.reference else '(not started)'}"
-    seen = jobs.looked(home, row, found)
+    seen = jobs.looked(settings.load().home, row, found)
     return f"{named}{f': {seen}' if seen else ''}\n{'':<11} {found.folder}"
 
 
-def _pilots(row: FlowRunRow) -> str:
-    """Return how many pilots a run has; "" where it has no job, or one alone."""
-    from anabranch.cli import jobs, pilots
+def _pilots(row: FlowRunRow, found: Submitted) -> str:
+    """Return how many pilots a run has; "" where it has one job alone."""
+    from anabranch.cli import pilots
 
-    found = jobs.of_run(settings.load().home, row)
-    if found is None or found.file.pilots < 2:
+    if found.file.pilots < 2:
         return ""
     known = pilots.there(found.folder) if row.state < FIRST_TERMINAL else None
     if known is None:

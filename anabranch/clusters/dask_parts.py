@@ -119,7 +119,7 @@ class DaskHead:
 
     def worked(self, name: str) -> bool:
         """As of `guests.Engine`."""
-        return any(_of_set(worker, name) for worker in self._chunks.workers)
+        return any(_set_of(worker) == name for worker in self._chunks.workers)
 
     async def let_go(self, name: str, seconds: float) -> None:
         """As of `guests.Engine`; what runs longer than that begins again elsewhere."""
@@ -129,7 +129,7 @@ class DaskHead:
         await remove(self._scheduler, workers, "anabranch-left")
 
     def _workers(self, name: str) -> list[Any]:
-        return [worker for worker in self._scheduler.workers.values() if _of_set(worker.name, name)]
+        return [worker for worker in self._scheduler.workers.values() if _set_of(worker.name) == name]
 
     async def close(self) -> None:
         with contextlib.suppress(Exception):
@@ -148,10 +148,6 @@ def longest_of(names: Collection[str], took: Iterable[float], workers: Iterable[
         if worker.executing and (name := _set_of(worker.name)) in found:
             found[name] = max(found[name], *worker.executing.values())
     return found
-
-
-def _of_set(worker: object, name: str) -> bool:
-    return _set_of(worker) == name
 
 
 def _set_of(worker: object) -> str:

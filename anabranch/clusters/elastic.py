@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import uuid
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch.clusters import job_spec
-from anabranch.clusters.held import HeldCluster, clusters_folder
+from anabranch.clusters.held import HeldCluster, check_name, clusters_folder
 from anabranch.core.login_nodes import signs_here, warning_of
 from anabranch.core.option_checks import parse_bytes
 
@@ -54,8 +53,7 @@ class JobCluster(HeldCluster):
     ) -> None:
         if cores < 1 or (processes is not None and not 1 <= processes <= cores):
             raise ValueError(f"cores and processes count from 1, processes up to cores: got {cores} and {processes}")
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-            raise ValueError(f"a cluster's name has letters, digits, - and _, got {name!r}")
+        check_name(name)
         super().__init__(name, minimum, maximum)
         self._secure = security
         self._patience = patience

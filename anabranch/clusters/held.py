@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -149,6 +150,12 @@ class HeldCluster:
 def clusters_folder() -> Path:
     """Return the folder of clusters: named ones have their file there, all have logs and certificates below it."""
     return Path(os.environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser().absolute() / "clusters"
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for a name that no cluster of jobs has: it goes into paths, commands and names of jobs."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ValueError(f"a cluster's name has letters, digits, - and _, got {name!r}")
 
 
 def check_bounds(minimum: int, maximum: int) -> None:

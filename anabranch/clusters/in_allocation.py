@@ -63,6 +63,7 @@ class AllocationCluster:
         pilots: int = 0, hear: Callable[[dict[str, Any]], object] = lambda news: None,
     ) -> None:  # fmt: skip
         self.engine = engine
+        self._pilots = pilots
         self._hear = hear
         self._timeout = timeout
         self._found: Rendezvous | None = None
@@ -99,10 +100,14 @@ class AllocationCluster:
                 self._hear(news)
             else:
                 self._address = str(news["up"])
-                # The thread has a pipe of its own: `close` may come before the thread begins.
-                own = os.dup(self._pipe), self._data, self._hear
-                threading.Thread(target=hear_all, args=own, name="anabranch-pilots", daemon=True).start()
+                if self._pilots:
+                    self._hear_on()
         return self._address
+
+    def _hear_on(self) -> None:
+        """Let a thread hear of pilots; it has a pipe of its own, since `close` may come before it begins."""
+        own = os.dup(self._pipe), self._data, self._hear
+        threading.Thread(target=hear_all, args=own, name="anabranch-pilots", daemon=True).start()
 
     @property
     def address(self) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.clusters.hub import Line
 from anabranch.clusters.node import END_SECONDS, MEET_SECONDS, place_of
-from anabranch.clusters.rendezvous import Rendezvous, both_show
+from anabranch.clusters.rendezvous import Rendezvous, both_show, look_again
 from anabranch.clusters.scratch import scratch
 from anabranch.core.errors import RunnerError
 from anabranch.core.machine import granted_cpus, usable_memory
@@ -128,7 +128,7 @@ class _Joining:
             if loop.time() >= doubts:
                 await asyncio.to_thread(doubt)
                 doubts = loop.time() + DOUBT_SECONDS
-            _look_again(self._file.parent)
+            look_again(self._file.parent)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), wait)
             wait = min(LATEST_LOOK, wait * 1.5)
@@ -174,9 +174,3 @@ def _why(working: asyncio.Task[str]) -> str:
         return working.result()
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-
-
-def _look_again(folder: Path) -> None:
-    """Let a client of a network file system forget that a name was not there, by a file made beside it."""
-    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder):
-        pass

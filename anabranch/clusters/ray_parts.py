@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anabranch.clusters.addresses import own_addresses
+from anabranch.core import left_to_driver
 from anabranch.core.errors import RunnerError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ HEAD_SILENT_SECONDS = 20  # a node ends after so long without its head, should i
 # Blocked for all that Ray starts: the batch system tells each process of a job of its end, and workers that end by that
 # take what they have not told along. The driver decides; `RayWorker` lets programs that items start have them again.
 _START = (
-    "import signal as s, sys; s.pthread_sigmask(s.SIG_BLOCK, [s.SIGTERM, s.SIGUSR1, s.SIGUSR2]); "
+    f"import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {[*map(int, left_to_driver.NUMBERS)]}); "
     "from ray.scripts.scripts import main; sys.argv[0] = 'ray'; main()"
 )
 

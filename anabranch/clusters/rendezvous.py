@@ -84,11 +84,7 @@ def awaited(
     now: Callable[[], float] = time.monotonic,
     pause: Callable[[float], object] = time.sleep,
 ) -> Rendezvous:
-    """Return what the file says once it is there; raises RunnerError after so many seconds.
-
-    A client of a network file system remembers for up to a minute that a name was not there. A file that it makes in
-    the folder itself makes it look again.
-    """
+    """Return what the file says once it is there; raises RunnerError after so many seconds."""
     end, wait = now() + seconds, LOOK_SECONDS
     while (found := Rendezvous.read(path)) is None:
         if now() >= end:
@@ -96,11 +92,19 @@ def awaited(
                 f"the driver has not said within {seconds:.0f} s where it listens: there is no {path}; is that folder "
                 "on a file system that all nodes have?"
             )
-        with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=path.parent):
-            pass
+        look_again(path.parent)
         pause(wait)
         wait = min(LATEST_LOOK, wait * 1.5)
     return found
+
+
+def look_again(folder: Path) -> None:
+    """Let a client of a network file system forget that a name was not there, by a file made beside it.
+
+    It would remember that for up to a minute.
+    """
+    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def both_show(found: Rendezvous, folder: str, *, server: bool) -> ssl.SSLContext:

@@ -109,7 +109,7 @@ def test_at_the_end_all_is_home_and_nothing_is_left_on_the_node(
     assert mine.flow_run("run-1") == here()  # from the copy
 
 
-def test_who_only_reads_makes_nothing(mine: UnionRecords, node: Path, tmp_path: Path) -> None:
+def test_a_program_that_only_reads_makes_nothing(mine: UnionRecords, node: Path, tmp_path: Path) -> None:
     assert mine.flow_runs() == []
     mine.close()
     assert names(node) == []

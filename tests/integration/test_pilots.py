@@ -199,9 +199,8 @@ def test_a_later_start_of_the_driver_finds_its_pilots(place: Place, end: str) ->
         slurm_says("scancel", "--batch", "--signal=USR1", first)
     until(lambda: states(job)[first] == "PENDING", lambda: place.log(job))
     assert set(states(f"{job}-pilots").values()) == {"RUNNING"}
-    # The node refuses a job that is started again within the second of its end: that is why Slurm waits two minutes.
-    time.sleep(3.0)
-    slurm_says("scontrol", "update", f"JobId={first}", "StartTime=now")
+    # Not at once: a node refuses a job that is started again within the second of its end; Slurm waits two minutes.
+    slurm_says("scontrol", "update", f"JobId={first}", "StartTime=now+4")
     before = len(place.began())
     until(lambda: {pilot for _, pilot, _ in place.began()[before:]} >= {1, 2}, lambda: place.log(job))
     place.open()

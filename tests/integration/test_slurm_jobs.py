@@ -56,9 +56,8 @@ def test_a_job_that_starts_again_is_at_no_moment_taken_for_ended(tmp_path: Path)
     assert {seen.phase for seen in on_the_way} <= {Phase.RUNNING, Phase.PENDING}
     assert on_the_way[-1].restarts == 1
     assert all(seen.code is None and not seen.last for seen in on_the_way)
-    # The node refuses a job that is started again within the second of its end: that is why Slurm waits two minutes.
-    time.sleep(3.0)
-    scontrol("update", f"JobId={reference.id}", "StartTime=now")
+    # Not at once: a node refuses a job that is started again within the second of its end; Slurm waits two minutes.
+    scontrol("update", f"JobId={reference.id}", "StartTime=now+4")
     seen = until(launcher, reference, Phase.ENDED)[-1]
     assert (seen.reason, seen.code, seen.restarts) == ("exit 3", 3, 1)
     assert [line for line in launcher.logs(reference) if line.startswith("start")] == ["start 0", "start 1"]

@@ -67,11 +67,12 @@ class Feeder(threading.Thread):
 
     def _feed(self, source: Any, count: int) -> bool:
         """Send up to `count` elements on; returns whether there are no more."""
-        items, error = self._take(source, count)
+        # Kept until their items are sent on: of a future that died before that, nobody knows that its value is read.
+        elements, error = self._take(source, count)
         ended = source.exhausted or error is not None
         if self.map.resume.previous is not None:
-            self.map.resume.previous.verify(len(self.map.codes), (as_given(item) for item in items))
-        items, waited, refused = lifted(self.map, items)
+            self.map.resume.previous.verify(len(self.map.codes), (as_given(item) for item in elements))
+        items, waited, refused = lifted(self.map, elements)
         if waited and self._apart:
             items = list(map(taken, items))
         error = refused or error

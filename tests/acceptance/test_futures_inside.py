@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch import allow_failure, flow, quote, task, unmapped
+from anabranch.driver.feeder import Feeder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,6 +160,37 @@ def test_an_endless_generator_of_futures_is_read_as_it_goes(concurrent: str) -> 
         return []
 
     assert main() == list(range(20))
+
+
+def test_futures_of_an_iterator_live_until_their_readers_are_known(
+    concurrent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The value of a future that died before that would go with it."""
+    begin = Feeder.__init__
+    given: list[weakref.ref[Any]] = []
+    alive: list[bool] = []
+
+    def watched(self: Feeder, map: Any, *, pulled: Callable[..., None], **more: Any) -> None:
+        def sent_on(map: Any, items: list[Any], *told: Any) -> None:
+            alive.extend(future() is not None for future in given[len(alive) : len(alive) + len(items)])
+            pulled(map, items, *told)
+
+        begin(self, map, pulled=sent_on, **more)
+
+    @flow
+    def main() -> list[int]:
+        def one_by_one() -> Iterator[Any]:
+            for n in range(20):
+                future = same.submit(n)
+                given.append(weakref.ref(future))
+                yield future
+                del future
+
+        return same.map(one_by_one()).result(WAIT)
+
+    monkeypatch.setattr(Feeder, "__init__", watched)
+    assert main() == list(range(20))
+    assert alive == [True] * 20
 
 
 def test_a_failure_in_an_iterator_concerns_its_item_only(concurrent: str) -> None:

@@ -1,4 +1,4 @@
-"""Real servers from the test beds, started when a test first asks for one and ended with the session.
+"""Real servers from the test beds, and a real browser, started when a test first asks for one and ended again.
 
 The beds lie beside the checkout, in `../shared/testbeds`. Without them the tests that need one are
 skipped, with the reason in the summary; where they are, one that does not start is a failure.
@@ -17,12 +17,14 @@ import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from playwright.sync_api import Page
 
 BEDS = Path(__file__).resolve().parents[2] / "shared" / "testbeds"
 
@@ -198,3 +200,48 @@ def own_namespace(kubeconfig: str, folder: Path, monkeypatch: pytest.MonkeyPatch
             yield name
         finally:
             api.delete(NAMESPACES, name)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Debian's Chromium, which root installs where the machine lacks it."""
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("there is no playwright: pip install 'anabranch[dev]'")
+    found = shutil.which("chromium")
+    if found is None:
+        if os.geteuid() or shutil.which("apt-get") is None:
+            pytest.skip("there is no chromium, and no root with apt-get to install it")
+        get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
+        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for command in [*get, "update"], [*get, "install", "--no-install-recommends", "chromium", "fonts-dejavu-core"]:
+            done = subprocess.run(command, capture_output=True, text=True, env=environ)
+            if done.returncode:
+                pytest.skip(f"there is no chromium, and it cannot be installed: {done.stderr.strip()[-300:]}")
+        found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("there is no chromium, though apt-get has installed it")
+    return found
+
+
+@contextmanager
+def browser_page(chromium: str, **options: Any) -> Iterator[Page]:
+    """A page of a browser of its own; both end with the block.
+
+    Args:
+        options: of Playwright's `Browser.new_page`: `color_scheme`, `viewport`, `java_script_enabled` and the like.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        try:
+            yield browser.new_page(**options)
+        finally:
+            browser.close()
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    """An empty page of a browser, 1,000 pixels wide."""
+    with browser_page(chromium, viewport={"width": 1000, "height": 800}) as page:
+        yield page

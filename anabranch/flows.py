@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Protocol, Unpack, overload
 
 from anabranch import session as sessions
-from anabranch.core import context, options, states, strays
+from anabranch.core import context, options, states, strays, tracebacks
 from anabranch.core.decorated import Decorated, Hooked
 from anabranch.core.descriptors import Bound, opened, owner_of
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
@@ -99,6 +99,13 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
             ParameterTypeError: they do not validate; the run has failed.
             The function's own exception, or the first unhandled one of its task runs.
         """
+        try:
+            return self._call(args, kwargs, return_state, wait_for)
+        except BaseException as error:
+            tracebacks.hide(error)
+            raise
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool, wait_for: Any) -> Any:
         args, kwargs = self.binder.bind(args, kwargs)
         if wait_for is not None or needs_walk(args, kwargs):
             given = GivenValues(self.name, args, kwargs, wait_for)
@@ -155,7 +162,11 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
             raise ResumeError(f"run {row.name!r} is a subflow's: resume the run that called it, {row.parent_run}")
         parameters = resumed.parameters_of(session, row)
         args, kwargs = self.binder.bind(*self.binder.call_of(parameters))
-        return self._run(args, kwargs, return_state, resumed.Recorded(row, changed))
+        try:
+            return self._run(args, kwargs, return_state, resumed.Recorded(row, changed))
+        except BaseException as error:
+            tracebacks.hide(error)
+            raise
 
     # As of a task.
     @overload

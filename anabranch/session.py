@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch import settings as settings_module
-from anabranch.core import forks, login_nodes, own_code, secrets
+from anabranch.core import forks, login_nodes, own_code, secrets, tracebacks
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import ConfigurationError, RecordsError, StoreError
 from anabranch.core.ids import Ids
@@ -121,6 +121,15 @@ def open_records(settings: Settings) -> Records:
         raise RecordsError(why) from error
 
 
+def _cell_of() -> Callable[[str], str] | None:
+    """Return what names the cells of a notebook in tracebacks; None outside of IPython."""
+    if "IPython" not in sys.modules:
+        return None
+    from anabranch.display import notebook
+
+    return notebook.cell_of
+
+
 def recorded(settings: Settings) -> bool:
     """Return whether there may be a record at the settings' place."""
     from anabranch import records
@@ -162,6 +171,8 @@ class Session:
         self.process = Process(os.getpid(), started, platform.node(), incarnation)
         own_code.roles.driver = True
         login_nodes.told.said = self.settings.login_node
+        tracebacks.shown.full = self.settings.full_tracebacks
+        tracebacks.shown.cell_of = _cell_of()
         logs.setup_logging(self.settings.log_level)
         logs.deliver_to(self.emit_logs)
         self.records = records if records is not None else open_records(self.settings)

@@ -40,6 +40,7 @@ class Settings:
     walltime_margin: float = 30.0  # seconds before that end which are left for the record, at most a tenth of the time
     login_node: str = "auto"  # whether this machine ends long programs: auto (look for signs), true or false
     runner_idle: float = 300.0  # seconds after which an unused shared runner is closed
+    full_tracebacks: bool = False  # errors show the frames of this package too
 
     @property
     def records_place(self) -> str | Path:

@@ -7,7 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Unpack, overload
 
 from anabranch import session
-from anabranch.core import context, options, strays
+from anabranch.core import context, options, strays, tracebacks
 from anabranch.core.annotations import quote, unmapped
 from anabranch.core.asking import attribute
 from anabranch.core.decorated import Hooked
@@ -99,7 +99,11 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
         its items. Raises the function's own exception, UpstreamError when one of these did not complete, OptionError
         when `return_state` is asked of a generator task.
         """
-        return task_calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
+        try:
+            return task_calls.call(self, args, kwargs, return_state=return_state, wait_for=wait_for)
+        except BaseException as error:
+            tracebacks.hide(error)
+            raise
 
     # First the call as the function has it; then any arguments, for futures may stand in their places.
     @overload

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import traceback
 from types import TracebackType
@@ -13,14 +12,13 @@ from anabranch.core.asking import attribute, is_a, passes, text, told
 from anabranch.core.errors import RemoteError
 from anabranch.core.exceptions import link, links_of, members_of, portable, twin
 from anabranch.core.reports import ErrorInfo
+from anabranch.core.tracebacks import WHERE_IT_RAN, ours, with_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONGEST = 64 << 10  # characters
-_TRACE = "traceback where it ran:\n"
 _WORDS = "its words where it ran: "
-_OURS = __file__.removesuffix(os.path.join("core", os.path.basename(__file__)))
 
 
 def capture(
@@ -98,7 +96,7 @@ def kept(error: BaseException) -> BaseException:
     found = _text(error) if error.__traceback__ is not None else ""
     strip(error)
     if found:
-        _note(error, _TRACE, found)
+        _note(error, WHERE_IT_RAN, with_cells(found))
     return error
 
 
@@ -107,7 +105,7 @@ def leaving(error: BaseException) -> BaseException:
     frames = []
     frame = error.__traceback__
     while frame is not None:
-        if not frame.tb_frame.f_code.co_filename.startswith(_OURS):
+        if not ours(frame.tb_frame.f_code.co_filename):
             frames.append(frame)
         frame = frame.tb_next
     found = None
@@ -134,7 +132,7 @@ def rebuild(info: ErrorInfo, loads: Callable[[bytes], Any] = pickle.loads) -> Ba
         error = RemoteError(info.type_name, info.message, info.traceback)
     assert error is not None
     if info.traceback:
-        _note(error, _TRACE, info.traceback)
+        _note(error, WHERE_IT_RAN, with_cells(info.traceback))
     info.exception = error
     found = twin(error)
     return strip(found) if found is error else found  # it has no copy: at least its frames go
@@ -178,12 +176,23 @@ def _message(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     try:
         found = traceback.TracebackException.from_exception(error, capture_locals=False)
-        theirs = [f for f in found.stack if not f.filename.startswith(_OURS)]
-        if theirs:
-            found.stack = traceback.StackSummary.from_list(theirs)
+        _cut(found, set())
         lines = list(found.format())
     except BaseException as bad:  # the exception's own code, asked for notes and text
         if passes(bad):
             raise
         lines = [*traceback.format_tb(attribute(error, "__traceback__")), told(error)]
     return secrets.mask("".join(lines))[:LONGEST]
+
+
+def _cut(one: traceback.TracebackException, seen: set[int]) -> None:
+    """Take the frames of this package out of a traceback and of those of its causes, where others are left."""
+    if id(one) in seen:
+        return
+    seen.add(id(one))
+    theirs = [frame for frame in one.stack if not ours(frame.filename)]
+    if theirs:
+        one.stack = traceback.StackSummary.from_list(theirs)
+    for other in (one.__cause__, one.__context__, *(one.exceptions or ())):
+        if other is not None:
+            _cut(other, seen)

@@ -11,6 +11,7 @@ from anabranch.core.futures import Future
 from anabranch.core.map_states import States
 from anabranch.core.states import SUCCESSFUL, Counts, State
 from anabranch.core.streams import Results, take
+from anabranch.core.tracebacks import hide
 from anabranch.core.type_variables import R_co
 
 if TYPE_CHECKING:
@@ -152,8 +153,12 @@ class FutureList(Generic[R_co]):
 
     def wait(self, timeout: float | None = None) -> States[R_co]:
         """Wait for all items (or `timeout` seconds) and return their states, see `states`; moves no data."""
-        self._map.scope.wait(self._map, None, timeout)
-        self._map.scope.barrier()
+        try:
+            self._map.scope.wait(self._map, None, timeout)
+            self._map.scope.barrier()
+        except BaseException as error:
+            hide(error)
+            raise
         return self.states
 
     @overload
@@ -162,6 +167,13 @@ class FutureList(Generic[R_co]):
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[R_co | BaseException]: ...
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:
         """All values in order; see `Future.result`. The first failure in order is raised."""
+        try:
+            return self._result(timeout, raise_on_failure)
+        except BaseException as error:
+            hide(error)
+            raise
+
+    def _result(self, timeout: float | None, raise_on_failure: bool) -> list[Any]:
         map = self._map
         if not map.scope.wait(map, None, timeout):
             done, total = self.progress
@@ -181,9 +193,13 @@ class FutureList(Generic[R_co]):
         return found
 
     def __await__(self) -> Generator[Any, None, list[R_co]]:
-        if not self.done():
-            yield from self._map.scope.pause(self._map, None).__await__()
-        return self.result()
+        try:
+            if not self.done():
+                yield from self._map.scope.pause(self._map, None).__await__()
+            return self.result()
+        except BaseException as error:
+            hide(error)
+            raise
 
     def _raise_input_error(self) -> None:
         if self._map.error is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 from anabranch.core.errors import UnfinishedRun
 from anabranch.core.failures import exception_of
 from anabranch.core.states import CACHED, SUCCESSFUL, State, ValueSource
+from anabranch.core.tracebacks import hide
 from anabranch.core.type_variables import R_co
 
 if TYPE_CHECKING:
@@ -61,8 +62,12 @@ class Future(ValueSource, Generic[R_co]):
 
     def wait(self, timeout: float | None = None) -> State[R_co]:
         """Wait for the end (or `timeout` seconds) and return the state then; never raises the run's error."""
-        if not self.done():
-            self._map.scope.wait(self._map, self._index, timeout)
+        try:
+            if not self.done():
+                self._map.scope.wait(self._map, self._index, timeout)
+        except BaseException as error:
+            hide(error)
+            raise
         return self.state
 
     @overload
@@ -81,20 +86,20 @@ class Future(ValueSource, Generic[R_co]):
             ResultReleased: the value was released.
             The run's own exception, or UpstreamError, CrashedRun, CancelledRun.
         """
-        self._finish(timeout)
-        map, index = self._map, self._index
-        if map.codes[index] in SUCCESSFUL:
-            return self.value()
-        if map.codes[index] <= CACHED:  # its value was lost just now; the item runs again, or has
-            return self.result(timeout, raise_on_failure)
-        map.mark_handled(index)
-        error = exception_of(map, index)
-        if not raise_on_failure:
-            return error
         try:
-            raise error
-        finally:
-            del error  # the traceback would hold this frame, and the frame the exception
+            self._finish(timeout)
+            map, index = self._map, self._index
+            if map.codes[index] in SUCCESSFUL:
+                return self.value()
+            if map.codes[index] <= CACHED:  # its value was lost just now; the item runs again, or has
+                return self.result(timeout, raise_on_failure)
+            map.mark_handled(index)
+            if not raise_on_failure:
+                return exception_of(map, index)
+            raise exception_of(map, index)
+        except BaseException as error:
+            hide(error)
+            raise
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end and return the run's exception, None when it completed."""
@@ -127,9 +132,13 @@ class Future(ValueSource, Generic[R_co]):
         return self._map, self._index
 
     def __await__(self) -> Generator[Any, None, R_co]:
-        if not self.done():
-            yield from self._map.scope.pause(self._map, self._index).__await__()
-        return self.result(timeout=0 if self.done() else None)
+        try:
+            if not self.done():
+                yield from self._map.scope.pause(self._map, self._index).__await__()
+            return self.result(timeout=0 if self.done() else None)
+        except BaseException as error:
+            hide(error)
+            raise
 
     # -- acting ----------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from anabranch.core.errors import (
     UpstreamError,
 )
 from anabranch.core.exceptions import twin
+from anabranch.core.tracebacks import hide
 from anabranch.core.type_variables import R_co
 
 if TYPE_CHECKING:
@@ -217,17 +218,17 @@ class State(Generic[R_co]):
             UnfinishedRun: the state is not final.
             ResultReleased: the value's last reader has gone.
         """
-        if not self.is_final():
-            raise UnfinishedRun(f"the run is {self}: it has no result yet; `.wait()` for it first")
-        if self.type is StateType.COMPLETED:
-            return resolve_data(self.data)
-        error = self.exception()
-        if not raise_on_failure:
-            return error
         try:
-            raise error
-        finally:
-            del error  # the traceback would hold this frame, and the frame the exception
+            if not self.is_final():
+                raise UnfinishedRun(f"the run is {self}: it has no result yet; `.wait()` for it first")
+            if self.type is StateType.COMPLETED:
+                return resolve_data(self.data)
+            if not raise_on_failure:
+                return self.exception()
+            raise self.exception()
+        except BaseException as error:
+            hide(error)
+            raise
 
     def exception(self) -> BaseException:
         """Return the exception of a state that is not COMPLETED, to be raised; a new copy each time."""

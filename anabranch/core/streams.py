@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 
 from anabranch.core.failures import exception_of
 from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, SUCCESSFUL
+from anabranch.core.tracebacks import hide
 from anabranch.core.type_variables import R_co
 
 if TYPE_CHECKING:
@@ -54,7 +55,11 @@ class Results(Generic[R_co]):
         return self._values  # the generator itself: no call of ours between an item and its reader
 
     def __next__(self) -> R_co:
-        return next(self._values)
+        try:
+            return next(self._values)
+        except BaseException as error:
+            hide(error)
+            raise
 
     def close(self) -> None:
         """Stop reading, as leaving the loop does."""
@@ -75,6 +80,9 @@ class Results(Generic[R_co]):
             return next(self._values)
         except StopIteration:
             raise StopAsyncIteration from None
+        except BaseException as error:
+            hide(error)
+            raise
 
 
 def _stream(map: MapRun, raise_on_failure: bool, holder: object, place: _Place) -> Generator[Any, None, None]:
@@ -110,6 +118,9 @@ def _stream(map: MapRun, raise_on_failure: bool, holder: object, place: _Place) 
             raise map.error
         finished = True
         scope.barrier()
+    except BaseException as error:
+        hide(error)
+        raise
     finally:
         if end - len(batch) > told:
             scope.stream(map, "stream_advanced", end - len(batch))

@@ -12,6 +12,7 @@ from anabranch.core.future_lists import FutureList
 from anabranch.core.future_sets import FutureSet, Part, marked
 from anabranch.core.futures import Future
 from anabranch.core.states import CACHED, FIRST_TERMINAL
+from anabranch.core.tracebacks import hide
 from anabranch.core.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -148,8 +149,9 @@ def wait(
             _wait_all(asked, deadline)
         else:
             _wait_first(asked, deadline, failed_only=return_when == FIRST_EXCEPTION)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         asked.interrupted()
+        hide(error)
         raise
     return asked.parted()
 
@@ -292,6 +294,9 @@ class _Coming:
                 if map.error is not None:
                     raise map.error
             finished = True
+        except BaseException as error:
+            hide(error)
+            raise
         finally:
             for map in self.maps:
                 map.scope.unsubscribe(map, ended.some)

@@ -80,3 +80,13 @@ def in_notebook() -> bool:
 def in_its_cell(work: Callable[[], None]) -> Callable[[], None]:
     """Return `work` so that, in whatever thread it runs, its output goes to the cell that runs now."""
     return functools.partial(contextvars.copy_context().run, work) if in_notebook() else work
+
+
+def cell_of(file: str) -> str:
+    """Return the name of the cell that a file of the shell stands for, as ``Cell In[3]``; "" for other files."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    named = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    found = None if named is None else named(file)
+    return " ".join(found) if found else ""

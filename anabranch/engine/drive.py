@@ -9,7 +9,7 @@ import time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from anabranch.core import forks
+from anabranch.core import forks, tracebacks
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.waiter import Waiter
 from anabranch.engine import loops
@@ -53,11 +53,14 @@ def stream(
     answer: Any = None
     error: BaseException | None = None
     while True:
-        with inside():  # once an item, because it is not free
-            try:
+        try:
+            with inside():  # once an item, because it is not free
                 given, value = _advance(policy, answer, error, sleep, ())
-            finally:
-                answer = error = None  # the error's frames lead here: this one must not hold it
+        except BaseException as raised:
+            tracebacks.hide(raised)  # the reader of the items asks here
+            raise
+        finally:
+            answer = error = None  # the error's frames lead here: this one must not hold it
         if given is None:
             return value
         try:
@@ -77,11 +80,14 @@ async def stream_async(
     answer: Any = None
     error: BaseException | None = None
     while True:
-        with inside():
-            try:
+        try:
+            with inside():
                 given, _ = await _advance_async(policy, answer, error, sleep or pause, ())
-            finally:
-                answer = error = None
+        except BaseException as raised:
+            tracebacks.hide(raised)
+            raise
+        finally:
+            answer = error = None
         if given is None:
             return
         try:

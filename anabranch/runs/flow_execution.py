@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anabranch import logs, prints
-from anabranch.core import context, forks, states, strays
+from anabranch.core import context, forks, states, strays, tracebacks
 from anabranch.core.errors import CancelledRun
 from anabranch.core.exceptions import twin
 from anabranch.core.failures import kept, leaving
@@ -90,6 +90,9 @@ class FlowExecution:
             forks.leave(copy.error)
         try:
             return self._answer(result, return_state)
+        except BaseException as error:
+            tracebacks.hide(error)  # nobody but the caller awaits this
+            raise
         finally:
             del result, ended
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs, prints
 from anabranch import session as sessions
-from anabranch.core import context, forks, secrets, states, strays
+from anabranch.core import context, forks, secrets, states, strays, tracebacks
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import OptionError
 from anabranch.core.failures import described, kept, leaving, without_frames
@@ -140,6 +140,9 @@ class PlainCall:
             if self.resume is not None:
                 self._keep(result)
             return self._answer(result, return_state)
+        except BaseException as error:
+            tracebacks.hide(error)  # nobody but the caller awaits this
+            raise
         finally:
             del result
 

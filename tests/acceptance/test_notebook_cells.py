@@ -73,6 +73,29 @@ def test_a_future_list_can_be_awaited_and_read_in_an_async_for(kernel: Kernel) -
     assert cell.stdout == "True\n"
 
 
+# -- tracebacks -------------------------------------------------------------------------------------------
+
+AFAR = """
+@flow(runner="process")
+def afar():
+    return odd.map(range(4)).result()
+"""
+
+
+@pytest.mark.parametrize(
+    "line", ["odd.map(range(4)).result()", "await odd.map(range(4))", "odd(0)", "odd.submit(0).result()", "afar()"]
+)
+def test_a_traceback_has_the_cell_that_asked_and_the_cell_that_ran(kernel: Kernel, line: str) -> None:
+    kernel.run(ODD + AFAR)
+    cell = kernel.run(line)
+    shown = "\n".join(cell.trace)
+    assert cell.error == "ValueError"
+    assert shown.index(f"> 1 {line}") < shown.index('raise ValueError(f"odd {x}")')
+    assert "Cell In[" in shown.partition(line)[2]  # where it ran
+    assert "/" not in shown.replace("<module>", ""), shown  # no file of ours, and none of the kernel's
+    assert len(shown.split("\n")) <= 22
+
+
 # -- the stop button ------------------------------------------------------------------------------------
 
 HELD = """
@@ -99,6 +122,7 @@ def test_a_stop_is_heard_at_once_and_cancels_what_the_cell_waits_for(kernel: Ker
     kernel.until(lambda: cell.done)  # the gate is shut: nothing but the stop ends it
     assert cell.error in ("KeyboardInterrupt", "CancelledError")
     assert [text for text in cell.lines if "Stopped: " in text and "'held'" in text]
+    assert len([part for part in cell.trace if "anabranch" in part]) == 0, cell.trace
     kernel.run("seen = len(begun); gate.set()")
     after = kernel.run("states = futures.wait(); print(len(begun) == seen, states.types())")
     if line != "await futures[999]":

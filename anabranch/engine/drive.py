@@ -37,7 +37,11 @@ async def run_async(
     policy: Generator[Step, Any, T], *, sleep: Callable[[float], Awaitable[object]] | None = None
 ) -> T:
     """Drive a policy to its end on the running loop; raises as `run`."""
-    return (await _advance_async(policy, None, None, sleep or pause, forks.mark()))[1]
+    try:
+        return (await _advance_async(policy, None, None, sleep or pause, forks.mark()))[1]
+    except BaseException as error:
+        tracebacks.hide(error)  # the caller of a task or flow may be what awaits this
+        raise
 
 
 def stream(

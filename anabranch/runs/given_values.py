@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch.core import context, tracebacks
+from anabranch.core import context
 from anabranch.core.errors import UnfinishedRun, UpstreamError
 from anabranch.core.failures import exception_of
 from anabranch.core.future_lists import FutureList, is_future
@@ -81,16 +81,9 @@ class GivenValues:
             awaited: the caller is an event loop, which goes on during the wait.
         """
         if awaited:
-            return self._awaited(spec, return_state, go)
+            return drive.run_async(self._taken_later(spec, return_state, go))
         bad = self.failed()
         return go(*self.values()) if bad is None else self._turned_away(bad, spec, return_state)
-
-    async def _awaited(self, spec: TaskSpec, return_state: bool, go: Callable[..., Any]) -> Any:
-        try:
-            return await drive.run_async(self._taken_later(spec, return_state, go))
-        except BaseException as error:
-            tracebacks.hide(error)  # nobody but the caller awaits this
-            raise
 
     def _taken_later(self, spec: TaskSpec, return_state: bool, go: Callable[..., Any]) -> Generator[Step, Any, Any]:
         bad: Upstream | None = yield Call(self.failed, blocking=True)

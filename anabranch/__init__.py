@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from anabranch.core.waiting import wait as wait
     from anabranch.diagnosis.explain import explain as explain
     from anabranch.diagnosis.replay import replay as replay
+    from anabranch.diagnosis.running import running as running
     from anabranch.engine import triggers as triggers
     from anabranch.engine.hooks import callback_factory as callback_factory
     from anabranch.flows import Flow as Flow
@@ -89,6 +90,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "rate_limit": ("anabranch.named_limits", "rate_limit"),
     "replay": ("anabranch.diagnosis.replay", "replay"),
     "run_step": ("anabranch.runs.job_steps", "run_step"),
+    "running": ("anabranch.diagnosis.running", "running"),
     "session": ("anabranch.session", None),
     "set_reference_tasks": ("anabranch.flows", "set_reference_tasks"),
     "set_tag_limit": ("anabranch.named_limits", "set_tag_limit"),

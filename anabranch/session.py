@@ -29,6 +29,7 @@ from anabranch.core.machine import usable_memory
 from anabranch.core.processes import host_name, process_started
 from anabranch.core.runs import LogRow
 from anabranch.driver.callbacks import Callbacks, upstream_value
+from anabranch.driver.dropped_lists import DroppedLists
 from anabranch.driver.item_lines import ItemLines
 from anabranch.driver.keeper import Keeper, Process
 from anabranch.driver.limited_maps import LimitedMaps
@@ -121,6 +122,15 @@ def open_records(settings: Settings) -> Records:
         raise RecordsError(why) from error
 
 
+def _in_place(work: Callable[[], None]) -> Callable[[], None]:
+    """Return `work` so that its output is shown where that of the present code is."""
+    if "IPython" not in sys.modules:
+        return work
+    from anabranch.display import notebook
+
+    return notebook.in_its_cell(work)
+
+
 def _cell_of() -> Callable[[str], str] | None:
     """Return what names the cells of a notebook in tracebacks; None outside of IPython."""
     if "IPython" not in sys.modules:
@@ -188,9 +198,12 @@ class Session:
         tasks = SentTasks(self.pump, self.stores)
         self.runners = RunnerPool(self.pump, make_runner, tasks.forget)
         self.item_lines = self._make_item_lines()
+        dropped = DroppedLists(
+            logs.warn, _in_place, functools.partial(self.pump.post, self.pump.callback_thread.put)
+        )
         self.program = Program(
-            self.pump, tasks, self.stores, self.ids, clock, self.flush_records, self.item_lines.tell_end,
-            [self.item_lines.watch],
+            self.pump, tasks, self.stores, self.ids, clock, self.flush_records, self.item_lines.tell_end, dropped.gone,
+            [self.item_lines.watch, dropped.watch],
         )  # fmt: skip
         self.keeper = Keeper(
             self.records, clock, self.process, self.limits, self.runners, self.settings.runner_idle
@@ -228,15 +241,8 @@ class Session:
 
             return summary.failure_lines(summary.of_map(map), limit)
 
-        def in_place(work: Callable[[], None]) -> Callable[[], None]:
-            if "IPython" not in sys.modules:
-                return work
-            from anabranch.display import notebook
-
-            return notebook.in_its_cell(work)
-
         return ItemLines(
-            self.pump.dispatcher.tables.maps, grouped, in_place, self.pump.callback_thread.put, self.emit_logs
+            self.pump.dispatcher.tables.maps, grouped, _in_place, self.pump.callback_thread.put, self.emit_logs
         )
 
     def _in_process(self, lane: int) -> bool:

@@ -159,37 +159,37 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
     def map(
         self: Task[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[False] = False,
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
     ) -> FutureList[T]: ...
     @overload
     def map(
         self: Task[P, Items[T]], /, *args: Any, return_state: Literal[False] = False,
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
     ) -> FutureList[list[T]]: ...
     @overload
     def map(
         self, /, *args: Any, return_state: Literal[False] = False,
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
     ) -> FutureList[R_co]: ...
     @overload
     def map(
         self: Task[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[True],
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
     ) -> States[T]: ...
     @overload
     def map(
         self: Task[P, Items[T]], /, *args: Any, return_state: Literal[True],
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
     ) -> States[list[T]]: ...
     @overload
     def map(
         self, /, *args: Any, return_state: Literal[True],
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
     ) -> States[R_co]: ...
     def map(self, /, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run once per element of the iterable arguments; one future list for all.
@@ -201,7 +201,8 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
             window: items that may be ahead of a reader of `.results()`, "auto" unless given.
             keep: "values", or "none" to drop values on the worker (errors are always kept).
             log_items: True shows a line for each attempt that failed; else one group is told at the end.
-                These four are the task's own arguments where it has parameters of that name, or takes any
+            detach: True lets it go on when a stop ends a wait for it outside of flows.
+                These five are the task's own arguments where it has parameters of that name, or takes any
                 (`**kwargs`): give them to `with_options` then.
 
         All iterables must have one length; strings and bytes count as single values, and

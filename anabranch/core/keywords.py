@@ -73,6 +73,7 @@ class TaskKeywords(RunKeywords, total=False):
     window: Chunk
     keep: Keep
     log_items: bool
+    detach: bool
 
 
 class FlowKeywords(RunKeywords, total=False):

@@ -28,11 +28,13 @@ class MapHeader:
         carried: the contexts that its runs have in this process.
         forgotten: its flow run has ended.
         log_items: each failed attempt of its items has a line of its own.
+        detached: a stop that ends a wait for it does not cancel it.
+        dropped: its list was gone before its items had ended.
     """
 
     __slots__ = (
-        "began", "carried", "created", "ended_at", "flow_run_id", "forgotten", "log_items", "names", "parent_id",
-        "serial", "tags",
+        "began", "carried", "created", "detached", "dropped", "ended_at", "flow_run_id", "forgotten", "log_items",
+        "names", "parent_id", "serial", "tags",
     )  # fmt: skip
 
     def __init__(self, flow_run_id: str, parent_id: str, tags: tuple[str, ...]) -> None:
@@ -47,6 +49,8 @@ class MapHeader:
         self.carried: Carried | None = None
         self.forgotten = False
         self.log_items = False
+        self.detached = False
+        self.dropped = False
 
     def ended_by(self, now: float) -> float:
         """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""

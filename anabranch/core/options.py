@@ -49,6 +49,12 @@ _LOG_ITEMS = (
     "end of the map, and are in the record one by one.",
 )  # fmt: skip
 
+_DETACH = (
+    False, check.flag,
+    "True lets its submitted runs and maps go on when a stop (Ctrl-C, a notebook's stop button) ends a wait for them\n"
+    "outside of flows.",
+)  # fmt: skip
+
 # -- the options ---------------------------------------------------------------------------------
 
 
@@ -164,10 +170,11 @@ class TaskOptions(RunOptions):
     window: int | str = _opt(*_WINDOW)
     keep: str = _opt(*_KEEP)
     log_items: bool = _opt(*_LOG_ITEMS)
+    detach: bool = _opt(*_DETACH)
 
     def of_maps(self) -> MapOptions:
         """Return the options of its maps, where a map has no own ones."""
-        return MapOptions(self.chunk, self.window, self.keep, self.log_items)
+        return MapOptions(self.chunk, self.window, self.keep, self.log_items, self.detach)
 
     @property
     def hooked(self) -> bool:
@@ -239,6 +246,7 @@ class MapOptions:
     window: int | str = _opt(*_WINDOW)
     keep: str = _opt(*_KEEP)
     log_items: bool = _opt(*_LOG_ITEMS)
+    detach: bool = _opt(*_DETACH)
 
 
 MAP_OPTION_NAMES = frozenset(f.name for f in fields(MapOptions))

@@ -153,17 +153,29 @@ class Endings:
             for index in items:
                 map.mark_handled(index)
 
-    def interrupted(self, what: Iterable[tuple[MapRun, int | None]]) -> None:
-        """Handle Ctrl-C outside of flows: cancel the awaited runs, and the runs that only these wait for."""
+    def interrupted(self, what: Iterable[tuple[MapRun, int | None]], *, held: bool = True) -> None:
+        """Handle Ctrl-C outside of flows: cancel the awaited runs, and the runs that only these wait for.
+
+        Args:
+            held: the caller has futures of them, so that detached ones can go on.
+        """
         if self._flow_run_id or context.task_around() is not None:  # flows and their tasks have their own way to end
             return
-        wanted = list(what)
+        wanted: list[tuple[MapRun, int | None]] = []
+        detached: list[tuple[MapRun, int | None]] = []
+        for map, index in what:
+            (detached if held and map.header.detached else wanted).append((map, index))
+        if detached:
+            logs.warn(f"Stopped waiting: {_names(detached)} goes on, as it is detached; its `.cancel()` ends it.")
+        if not wanted:
+            return
         had_ended = sum(map.done for map, index in wanted if index is None)
         for map, index in wanted:
             flow = self.submitted.get((map.id, index)) if index is not None else None
             if flow is not None:
                 flow.cancel("ctrl-c")
-        self._pump.dispatch(give_up, self._pump.dispatcher.board, wanted, self.unfinished(), "ctrl-c")
+        attached = [map for map in self.unfinished() if not map.header.detached]
+        self._pump.dispatch(give_up, self._pump.dispatcher.board, wanted, attached, "ctrl-c")
         logs.warn(_told_stopped(wanted, had_ended))
 
     def wait_cancelled(self, timeout: float) -> None:
@@ -208,10 +220,14 @@ class Endings:
         return bad, total, first
 
 
+def _names(wanted: Sequence[tuple[MapRun, int | None]]) -> str:
+    names = sorted({map.spec.name for map, _ in wanted})
+    return ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _told_stopped(wanted: list[tuple[MapRun, int | None]], had_ended: int) -> str:
     """Return the sentence on a stop during a wait."""
-    names = sorted({map.spec.name for map, _ in wanted})
-    of = ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    of = _names(wanted)
     if any(index is None for _, index in wanted):
         return f"Stopped: the rest of {of} is cancelled; {had_ended:,} items had ended and keep their values."
     return f"Stopped: the awaited runs of {of} are cancelled."

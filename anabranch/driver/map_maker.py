@@ -58,6 +58,7 @@ class MapMaker:
             flow_run_id=self._flow_run_id, tags=tags, scope=port, **details,
         )  # fmt: skip
         map.header.created = self._program.clock.time()
+        map.header.detached = task.options.detach
         if self.contexts is not None:
             map.header.carried = Carried(self.contexts)
         if kind not in ("call", "flow"):  # these two run here

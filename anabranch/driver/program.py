@@ -23,6 +23,7 @@ class Program:
     Attributes:
         flush_records: waits until all ended runs are in the record.
         tell_end: tells once of the failures of a map that has ended; called by waiting threads.
+        list_gone: told of a map whose list is gone while it is under way, perhaps in a finalizer.
         watchers: called for each new map, with its scope.
     """
 
@@ -33,4 +34,5 @@ class Program:
     clock: Clock
     flush_records: Callable[[], None]
     tell_end: Callable[[MapRun], None]
+    list_gone: Callable[[MapRun], None]
     watchers: list[Callable[[Any, MapRun], None]] = field(default_factory=list)

@@ -224,7 +224,7 @@ class Scope:
         map = self._new_map(
             task, "map", parent, keep=options.keep == "values", feeds=call.feeds, source=call.source
         )
-        map.header.log_items = options.log_items
+        map.header.log_items, map.header.detached = options.log_items, options.detach
         map.inputs.layout = call.layout.order
         map.sending.chunk_option = options.chunk if isinstance(options.chunk, int) else None
         map.sending.window = options.window if isinstance(options.window, int) else None
@@ -250,7 +250,7 @@ class Scope:
         """A map over lists that hold futures: every item waits for its own."""
         map = self._new_map(task, "map", "", keep=options.keep == "values")
         map.sending.chunk_option = options.chunk if isinstance(options.chunk, int) else None
-        map.header.log_items = options.log_items
+        map.header.log_items, map.header.detached = options.log_items, options.detach
         map.consumers.list_refs = 1
         map.inputs.starred = True
         futures = FutureList(map)
@@ -276,7 +276,7 @@ class Scope:
             for watch in self.program.watchers:
                 watch(self, map)
         except KeyboardInterrupt:
-            self.endings.interrupted(((map, None),))
+            self.endings.interrupted(((map, None),), held=False)
             raise
 
     def late_constants(self, map: MapRun) -> tuple[Any, tuple[Upstream, ...]] | None:
@@ -323,6 +323,8 @@ class Scope:
 
     def drop_list(self, map: MapRun) -> None:
         self.pump.post(self.pump.dispatcher.readers.list_gone, map)
+        if not map.finished:
+            self.program.list_gone(map)
 
     def stream(self, map: MapRun, move: str, *args: Any) -> None:
         """Make a move of those in `STREAM_MOVES`."""

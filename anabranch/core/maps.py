@@ -218,6 +218,13 @@ class MapRun(ItemColumns):
     def finished(self) -> bool:
         return self.closed and self.done >= len(self.codes)
 
+    @property
+    def unheld(self) -> bool:
+        """It is under way, its list is gone, and nobody else could ask for a value."""
+        readers = self.consumers
+        read = readers.future_refs or readers.maps or readers.lists or readers.items or readers.stream is not None
+        return self.header.dropped and not self.finished and not read
+
     def counted(self, index: int) -> int:
         """The attempt as the user's `retries` count it: without those that the infrastructure lost."""
         return self.attempts.get(index, 1) - self.budgets.uncounted.get(index, 0)

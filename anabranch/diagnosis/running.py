@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import session as sessions
 from anabranch.core.future_lists import FutureList
-from anabranch.driver.dropped_lists import is_dropped
 
 if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
@@ -29,7 +28,7 @@ def running(*, held: bool | None = None) -> list[FutureList[Any]]:
 
 def _under_way(tables: Tables, held: bool | None) -> list[MapRun]:
     maps = [m for m in tables.maps.values() if m.kind == "map" and not m.finished and not m.header.flow_run_id]
-    return [map for map in maps if held is None or is_dropped(map) is not held]
+    return [map for map in maps if held is None or map.unheld is not held]
 
 
 def _seen(map: MapRun) -> FutureList[Any]:

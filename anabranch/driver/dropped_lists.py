@@ -58,18 +58,11 @@ class DroppedLists:
         if newest is None or newest.finished:
             return
         seen = [self._gone.popleft() for _ in range(len(self._gone))]
-        ahead = [map for map in seen if map is not newest and is_dropped(map)]
+        ahead = [map for map in seen if map is not newest and map.unheld]
         behind = [map for map in ahead if map.sending.lane == newest.sending.lane and _left(map) > map.queue.sent]
         self._gone.extend(map for map in ahead if map not in behind)
         if behind:
             self._warn(_told(behind, newest))
-
-
-def is_dropped(map: MapRun) -> bool:
-    """Return whether a map under way has nobody that could ask for its values."""
-    readers = map.consumers
-    read = readers.future_refs or readers.maps or readers.lists or readers.items or readers.stream is not None
-    return map.header.dropped and not map.finished and not read
 
 
 def _of_program(map: MapRun) -> bool:

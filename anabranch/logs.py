@@ -248,6 +248,11 @@ def attempt_failed(text: str) -> None:
     run_warning(text, ATTEMPT)
 
 
+def note(text: str) -> None:
+    """Log a fact about the program's own run, outside of flows; it is recorded."""
+    _deliver([LogLine(time.time(), logging.INFO, "Outside flows", cut(text), "", "", -1)], 0)
+
+
 def warn(text: str) -> None:
     _root.warning("%s", cut(text))
 

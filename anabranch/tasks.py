@@ -159,37 +159,37 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
     def map(
         self: Task[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[False] = False,
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., seed: Any = ..., **kwargs: Any,
     ) -> FutureList[T]: ...
     @overload
     def map(
         self: Task[P, Items[T]], /, *args: Any, return_state: Literal[False] = False,
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., seed: Any = ..., **kwargs: Any,
     ) -> FutureList[list[T]]: ...
     @overload
     def map(
         self, /, *args: Any, return_state: Literal[False] = False,
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., seed: Any = ..., **kwargs: Any,
     ) -> FutureList[R_co]: ...
     @overload
     def map(
         self: Task[P, Coroutine[Any, Any, T]], /, *args: Any, return_state: Literal[True],
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., seed: Any = ..., **kwargs: Any,
     ) -> States[T]: ...
     @overload
     def map(
         self: Task[P, Items[T]], /, *args: Any, return_state: Literal[True],
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., seed: Any = ..., **kwargs: Any,
     ) -> States[list[T]]: ...
     @overload
     def map(
         self, /, *args: Any, return_state: Literal[True],
         wait_for: Any = None, chunk: Chunk = ..., window: Chunk = ..., keep: Keep = ...,
-        log_items: bool = ..., detach: bool = ..., **kwargs: Any,
+        log_items: bool = ..., detach: bool = ..., seed: Any = ..., **kwargs: Any,
     ) -> States[R_co]: ...
     def map(self, /, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Run once per element of the iterable arguments; one future list for all.
@@ -202,8 +202,9 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
             keep: "values", or "none" to drop values on the worker (errors are always kept).
             log_items: True shows a line for each attempt that failed; else one group is told at the end.
             detach: True lets it go on when a stop ends a wait for it outside of flows.
-                These five are the task's own arguments where it has parameters of that name, or takes any
-                (`**kwargs`): give them to `with_options` then.
+            seed: where the random numbers of this map come from (`context.rng()`); the task's, or the flow's,
+                unless given. These six are the task's own arguments where it has parameters of that name, or takes
+                any (`**kwargs`): give them to `with_options` then.
 
         All iterables must have one length; strings and bytes count as single values, and
         `unmapped(x)` makes any argument one. A future list is consumed item by item. Iterators

@@ -116,6 +116,7 @@ def show(run: str, as_json: bool) -> None:
 def _details(records: Records, row: FlowRunRow) -> dict[str, Any]:
     return {
         **record.plain(row),
+        "seed": _seed(records, row),
         "maps": [asdict(map) for map in records.maps(row.id)],
         "failures": [asdict(group) for group in summary.of_records(records, row.id)],
         "failed": sum(times for *_, times, _ in records.failed(row.id)),
@@ -124,6 +125,12 @@ def _details(records: Records, row: FlowRunRow) -> dict[str, Any]:
             for t in records.transitions(row.id)
         ],
     }
+
+
+def _seed(records: Records, row: FlowRunRow) -> str:
+    """Return the seed of the run's random numbers; "" where it has none of its own."""
+    found = records.stored(row.id, "seed")
+    return found[0].name if found else ""
 
 
 def _print_run(records: Records, row: FlowRunRow) -> None:
@@ -143,6 +150,7 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
         ("pilots", _pilots(row, submitted) if submitted else ""),
         ("tags", ", ".join(row.tags)),
         ("parameters", _parameters(row)),
+        ("seed", _seed(records, row)),
         ("parent", row.parent_run),
     ]
     for name, value in facts:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextvars import Context
 
+    from anabranch.core.draws import Source
     from anabranch.core.log_lines import Wanted
     from anabranch.core.stores import ResultStore, StoreProbe
 
@@ -69,6 +70,7 @@ class Stage:
     bare: bool = False  # values are not stored: they will not be read
     hashed: tuple[int, ...] | None = None  # columns of an item to digest; (): the item itself; None: no digest
     wanted: Wanted | None = None  # levels of the program's own loggers that the worker forwards
+    draws: Source | None = None  # of the random numbers of its items
     carried: ItemContexts | None = None  # in the driver's process: the contexts of its items
     plan: Any = None  # `worker.stages.StagePlan`: made by a worker at first use, for all its chunks
 

@@ -47,6 +47,7 @@ class TaskRun:
     end_time: float = 0.0
     state: State | None = None
     bound: Callable[[], dict[str, Any]] | None = None  # makes the parameters on demand: most runs are never asked
+    draws: Any = None  # the `core.draws.Source` of its random numbers
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -144,6 +145,7 @@ class TaskContext:
     fns: dict[str, Callable[..., Any]] = field(default_factory=dict)  # the functions of its stages, by map (worker)
     submits: bool = False  # its code has futures: they may be anywhere in its return value
     over: bool = False  # none of its code runs any more
+    draws: Any = None  # see `core.drawing`: streams of an attempt, a TaskContext that has them, or `strays.ELSEWHERE`
 
 
 @dataclass(slots=True)
@@ -160,6 +162,7 @@ class FlowContext:
     log_prints: bool = False
     version: str = ""
     caller: TaskContext | None = None  # the task run that called the flow: it lends its slot while the flow waits
+    draws: Any = None  # the streams of an attempt, see `core.drawing`
 
 
 current_task: ContextVar[TaskContext | None] = ContextVar("anabranch_task", default=None)

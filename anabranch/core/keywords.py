@@ -74,6 +74,7 @@ class TaskKeywords(RunKeywords, total=False):
     keep: Keep
     log_items: bool
     detach: bool
+    seed: int | None
 
 
 class FlowKeywords(RunKeywords, total=False):
@@ -88,3 +89,4 @@ class FlowKeywords(RunKeywords, total=False):
     strict: bool
     resumable: bool | None
     run_key: str | None
+    seed: int | None

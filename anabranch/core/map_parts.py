@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anabranch.core.carried import Carried
+    from anabranch.core.draws import Source
     from anabranch.core.options import TaskOptions
     from anabranch.core.previous_items import PreviousItems
     from anabranch.core.runs import ItemRow
@@ -30,11 +31,12 @@ class MapHeader:
         log_items: each failed attempt of its items has a line of its own.
         detached: a stop that ends a wait for it does not cancel it.
         dropped: its list was gone before its items had ended.
+        draws: of the random numbers of its items.
     """
 
     __slots__ = (
-        "began", "carried", "created", "detached", "dropped", "ended_at", "flow_run_id", "forgotten", "log_items",
-        "names", "parent_id", "serial", "tags",
+        "began", "carried", "created", "detached", "draws", "dropped", "ended_at", "flow_run_id", "forgotten",
+        "log_items", "names", "parent_id", "serial", "tags",
     )  # fmt: skip
 
     def __init__(self, flow_run_id: str, parent_id: str, tags: tuple[str, ...]) -> None:
@@ -51,6 +53,7 @@ class MapHeader:
         self.log_items = False
         self.detached = False
         self.dropped = False
+        self.draws: Source | None = None
 
     def ended_by(self, now: float) -> float:
         """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""

@@ -162,6 +162,14 @@ class ReadScript(Request["bytes | None"]):
 
 
 @dataclass(slots=True)
+class ReadSeed(Request[int]):
+    """Read the seed that a task run's random numbers come from; made now if there is none yet."""
+
+    flow_run_id: str
+    map_id: str
+
+
+@dataclass(slots=True)
 class MoveStream(Request[None]):
     """Make a move of a map's stream, see `Port.stream`."""
 

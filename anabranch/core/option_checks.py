@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
@@ -35,6 +36,17 @@ def count(value: Any) -> int:
     if value < 0:
         raise ValueError(f"cannot be {value}: it counts from 0")
     return value
+
+
+def seed(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise ValueError(f"must be a whole number of 0 or more, got {value!r}")
+    number = operator.index(value)
+    if number < 0:
+        raise ValueError(f"must be a whole number of 0 or more, got {number}")
+    return number
 
 
 def delay(value: Any) -> Delay:

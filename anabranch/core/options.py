@@ -55,6 +55,12 @@ _DETACH = (
     "outside of flows.",
 )  # fmt: skip
 
+_SEED = (
+    None, check.seed,
+    "Where the random numbers come from that its runs draw by `anabranch.context`: the same ones on every runner.\n"
+    "A seed given to one `map` is for that map alone. None: the flow's, or one that is made and recorded.",
+)  # fmt: skip
+
 # -- the options ---------------------------------------------------------------------------------
 
 
@@ -171,9 +177,10 @@ class TaskOptions(RunOptions):
     keep: str = _opt(*_KEEP)
     log_items: bool = _opt(*_LOG_ITEMS)
     detach: bool = _opt(*_DETACH)
+    seed: int | None = _opt(*_SEED)
 
     def of_maps(self) -> MapOptions:
-        """Return the options of its maps, where a map has no own ones."""
+        """Return the options of its maps, where a map has no own ones; its seed counts its maps, and stays its own."""
         return MapOptions(self.chunk, self.window, self.keep, self.log_items, self.detach)
 
     @property
@@ -236,6 +243,11 @@ class FlowOptions(RunOptions):
     run_key: str | None = _opt(
         None, check.text, "A call of the flow goes on with the newest run of this key, instead of beginning a new one."
     )
+    seed: int | None = _opt(
+        None, check.seed,
+        "Where the random numbers come from that it and its tasks draw by `anabranch.context`: the same ones on every\n"
+        "runner. None: that of the flow around it, or one that is made and recorded.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +259,7 @@ class MapOptions:
     keep: str = _opt(*_KEEP)
     log_items: bool = _opt(*_LOG_ITEMS)
     detach: bool = _opt(*_DETACH)
+    seed: int | None = _opt(*_SEED)
 
 
 MAP_OPTION_NAMES = frozenset(f.name for f in fields(MapOptions))

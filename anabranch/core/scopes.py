@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 
+    from anabranch.core.draws import Seeds
     from anabranch.core.future_lists import FutureList
     from anabranch.core.futures import Future
     from anabranch.core.item_columns import ItemColumns
@@ -76,6 +77,9 @@ class DriverPort(ScopePort, Protocol):
 
     closed: bool
     reference_tasks: tuple[str, ...]
+
+    @property
+    def draws(self) -> Seeds: ...
 
     def upstream(self, future: Any, allow_failure: bool, /) -> Upstream: ...
 

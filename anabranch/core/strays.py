@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 _STARTED_IN = "_anabranch_started_in"
+ELSEWHERE = object()  # in place of the streams of a run: code in other threads does not draw from them
 _start = threading.Thread.start
 
 
@@ -77,7 +78,7 @@ def _around() -> Origin | None:
 
 def _pinned(task: TaskContext) -> TaskContext:
     """Return a copy of the context: the original goes on to the chunk's next item."""
-    return replace(task, run=replace(task.run))
+    return replace(task, run=replace(task.run), draws=ELSEWHERE)
 
 
 def here() -> Origin | None:

@@ -107,7 +107,8 @@ class MapMaker:
             map.sending.spec_ref, constants, binding, map.id, self._flow_run_id, self._flow_run_name,
             map.header.parent_id, map.header.tags, name, self._parameters if reads else None, self._log_prints,
             map.kind, logs.level(), hashed=hashed, bare=not map.keep,
-            wanted=logs.wanted() if self.contexts is None else None, carried=map.header.carried,
+            wanted=logs.wanted() if self.contexts is None else None, draws=map.header.draws,
+            carried=map.header.carried,
         )  # fmt: skip
         if map.values.resumable:
             stage.store, stage.probe = self._program.stores.for_lane(map.sending.lane)

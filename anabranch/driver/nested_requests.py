@@ -71,6 +71,7 @@ class WorkerRequests:
             nested.Look: self._look,
             nested.ReadValues: self._read_values,
             nested.ReadScript: self._read_script,
+            nested.ReadSeed: self._read_seed,
             nested.MoveStream: self._move_stream,
             nested.CloseStream: self._close_stream,
             nested.AwaitEnd: self._await_end,
@@ -210,6 +211,9 @@ class WorkerRequests:
         found = of_the_script(asked.name)
         return None if found is None else _ByValue.dumps(found)
 
+    def _read_seed(self, client: ChunkClient, request: WorkerRequest, asked: nested.ReadSeed) -> int:
+        return self._scope_of(asked.flow_run_id, asked.map_id).draws.seed()
+
     def _cancel(self, client: ChunkClient, request: WorkerRequest, asked: nested.Cancel) -> None:
         map = client.map(asked.map_id)
         map.scope.cancel(map, asked.indices)
@@ -306,13 +310,17 @@ class WorkerRequests:
             found = self._tasks[asked.digest] = pickle.loads(asked.data)
         return found
 
+    def _scope_of(self, flow_run_id: str, map_id: str, name: str = "") -> Scope:
+        scope = self.scopes.known.get(flow_run_id) if flow_run_id else self.scopes.outside(map_id)
+        if scope is None:
+            raise RunnerError(f"flow run {name or flow_run_id!r} has ended: nothing can be asked in it any more")
+        return scope
+
     @contextlib.contextmanager
     def _inside(self, asked: nested.Submission[Any]) -> Iterator[Scope]:
         """The flow run's scope, with the submitting task run around."""
         run = TaskRun(*asked.parent)
-        scope = self.scopes.known.get(run.flow_run_id) if run.flow_run_id else self.scopes.outside(run.map_id)
-        if scope is None:
-            raise RunnerError(f"flow run {run.flow_run_name!r} has ended: nothing can be submitted in it any more")
+        scope = self._scope_of(run.flow_run_id, run.map_id, run.flow_run_name)
         task_token = context.current_task.set(TaskContext(run))
         tags_token = context.current_tags.set(asked.tags)
         try:

@@ -23,6 +23,7 @@ from anabranch.core.search import Hole
 from anabranch.core.states import State
 from anabranch.core.walk import needs_walk
 from anabranch.driver import ended_runs, run_logs
+from anabranch.driver.draws import Draws
 from anabranch.driver.endings import Endings
 from anabranch.driver.map_calls import item_call, map_call, planned
 from anabranch.driver.map_maker import MapMaker
@@ -56,12 +57,13 @@ class Scope:
         session_runner: what `runner=` said, for subflows.
         resume: of a resumable flow run.
         flow: the context of the flow run; None: of the program.
+        draws: the seed of its random numbers.
         told_lost: whether it was said that threads submit outside of this flow run.
     """
 
     def __init__(
         self, program: Program, lane: int, *, flow_run_id: str = "", flow_run_name: str = "",
-        parameters: dict[str, Any] | None = None, log_prints: bool = False,
+        parameters: dict[str, Any] | None = None, log_prints: bool = False, draws: Draws | None = None,
     ) -> None:  # fmt: skip
         self.program = program
         self.pump = program.pump
@@ -82,6 +84,7 @@ class Scope:
         self.session_runner: Any = None
         self.resume: Resume | None = None
         self.flow: FlowContext | None = None
+        self.draws: Draws = draws or Draws()
         self.told_lost = False
         self.closed = False
         self._open: dict[tuple[int, tuple[str, ...], str, str], MapRun] = {}
@@ -183,11 +186,11 @@ class Scope:
             with self._lock:
                 known, found = found, self._open.get(key)
                 if found is known or found is None:
-                    found = self._open[key] = self._new_series(task, kind, parent)
+                    found = self._open[key] = self._new_series(task, kind, parent, found)
         return found
 
-    def _new_series(self, task: Runnable, kind: str, parent: str) -> MapRun:
-        map = self._new_map(task, kind, parent)
+    def _new_series(self, task: Runnable, kind: str, parent: str, before: MapRun | None) -> MapRun:
+        map = self._new_map(task, kind, parent, before)
         if self.resume is not None:
             self.resume.begin_series(map, self.parent_key(parent))
         self.endings.maps.append(map)
@@ -199,16 +202,24 @@ class Scope:
             run_logs.watch_series(self.pump, map)
         return map
 
-    def _new_map(self, task: Runnable, kind: str, parent: str, **details: Any) -> MapRun:
+    def _new_map(
+        self, task: Runnable, kind: str, parent: str, before: MapRun | None = None, seed: int | None = None,
+        **details: Any,
+    ) -> MapRun:
         self.check_goes_on()
         if self.closed:
             raise RunnerError(f"flow run {self.flow_run_name!r} has ended: nothing can be submitted in it any more")
-        return self.maker.make(self, task, kind, parent, **details)
+        map = self.maker.make(self, task, kind, parent, **details)
+        map.header.draws = self.draws.of_map(map, before, self._known_map, seed)
+        return map
+
+    def _known_map(self, id: str) -> MapRun | None:
+        return self.pump.inspect(self.pump.dispatcher.tables.maps.get, id)  # type: ignore[no-any-return]
 
     def parent_key(self, parent: str) -> str:
         """The key of the task run that submits."""
         map_id, _, index = parent.rpartition("/")
-        found = self.pump.inspect(self.pump.dispatcher.tables.maps.get, map_id) if parent else None
+        found = self._known_map(map_id) if parent else None
         return item_key(found, int(index)) if found is not None else ""
 
     def map(
@@ -222,7 +233,7 @@ class Scope:
         current = context.current_task.get()
         parent = current.run.id if current is not None else ""
         map = self._new_map(
-            task, "map", parent, keep=options.keep == "values", feeds=call.feeds, source=call.source
+            task, "map", parent, seed=options.seed, keep=options.keep == "values", feeds=call.feeds, source=call.source,
         )
         map.header.log_items, map.header.detached = options.log_items, options.detach
         map.inputs.layout = call.layout.order
@@ -248,7 +259,7 @@ class Scope:
 
     def _map_each(self, task: Runnable, plan: Any, options: MapOptions, wait_for: Any) -> FutureList:
         """A map over lists that hold futures: every item waits for its own."""
-        map = self._new_map(task, "map", "", keep=options.keep == "values")
+        map = self._new_map(task, "map", "", seed=options.seed, keep=options.keep == "values")
         map.sending.chunk_option = options.chunk if isinstance(options.chunk, int) else None
         map.header.log_items, map.header.detached = options.log_items, options.detach
         map.consumers.list_refs = 1
@@ -369,6 +380,7 @@ class Scope:
     def begin_again(self) -> None:
         """The flow's function is called once more: runs of its last attempt are over and done with."""
         self.pump.dispatch(self.pump.dispatcher.forget_maps, list(self.endings.maps))
+        self.draws.begin_again()
         self.let_go()
 
     def leave_ended(self, state: State, spec: TaskSpec, cause: tuple[MapRun, int] | None = None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch.core import context, own_runners, strays
 from anabranch.driver import interrupts
+from anabranch.driver.draws import Draws
 from anabranch.driver.scope import Scope, scope_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Scopes:
         self._runner = runner
         self._grace = grace
         self._interactive: Scope | None = None
+        self._draws = Draws(record=_tell_seed)  # outlives the scopes: an idle runner's is made anew
         self._lock = threading.RLock()
 
     def here(self) -> Scope:
@@ -73,7 +75,7 @@ class Scopes:
         with self._lock:
             if self._interactive is None:
                 shared = self._use(self._runner)
-                self._interactive = Scope(self._program, shared.lane)
+                self._interactive = Scope(self._program, shared.lane, draws=self._draws)
                 self.known[""] = self._interactive
             elif self._program.pump.runners[self._interactive.lane] is None:
                 self._interactive = None
@@ -93,7 +95,7 @@ class Scopes:
             if found is not None and found.serves(own) and found.scope is not None:
                 return found.scope  # type: ignore[no-any-return]
             used = self._use(own)
-            used.scope = Scope(self._program, used.lane)
+            used.scope = Scope(self._program, used.lane, draws=self._draws)
             own.on_leaving(functools.partial(self._leave_block, used))
             return used.scope  # type: ignore[no-any-return]
 
@@ -107,3 +109,7 @@ class Scopes:
             scope.close()
             scope.let_go()
             self._runners.leave(used)
+
+
+def _tell_seed(seed: int) -> None:
+    logs.note(f"Random numbers come from seed {seed}: with @task(seed=...) it gives them again")

@@ -18,13 +18,14 @@ from anabranch.core.failures import kept
 from anabranch.core.runs import FlowRunRow, json_parameters
 from anabranch.core.states import State, StateType
 from anabranch.driver.scope import Scope, scope_of
-from anabranch.runs import resumed
+from anabranch.runs import flow_seeds, resumed
 from anabranch.runs.flow_execution import FlowExecution, Place
 from anabranch.runs.flow_run import FlowRun
 from anabranch.runs.flow_world import World
 
 if TYPE_CHECKING:
     from anabranch.core.context import TaskContext
+    from anabranch.driver.draws import Draws
     from anabranch.driver.runner_pool import InUse
     from anabranch.runs.definition import FlowDefinition
     from anabranch.runs.resumed import Recorded, StartPoint
@@ -67,12 +68,13 @@ def begin(
     session = sessions.current()
     parameters = _parameters(flow, args, kwargs)
     place = place_of(session, called=called)
+    draws = flow_seeds.of_call(flow, place)
     start = resumed.beginning(session, flow.name, flow.options, parameters, place.parent, recorded)
     if start.value is not None and start.row is not None:
         row = start.row
         state = State(StateType.COMPLETED, row.state_name, row.message, *start.value, run_id=row.id)
         return EndedBefore(state, start.as_before)
-    return _execution(session, flow, parameters, place, start)
+    return _execution(session, flow, parameters, place, start, draws)
 
 
 def begin_stream(
@@ -82,8 +84,9 @@ def begin_stream(
     session = sessions.current()
     parameters = _parameters(flow, args, kwargs)
     place = place_of(session, called=True)
+    draws = flow_seeds.of_call(flow, place)
     start = resumed.beginning(session, flow.name, flow.options, parameters, place.parent, recorded, streams=True)
-    return _execution(session, flow, parameters, place, start)
+    return _execution(session, flow, parameters, place, start, draws)
 
 
 def _parameters(flow: FlowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def _flow_of(session: Session, task: TaskContext | None) -> FlowContext | None:
 
 
 def _execution(
-    session: Session, flow: FlowDefinition, parameters: dict[str, Any], place: Place, start: StartPoint
+    session: Session, flow: FlowDefinition, parameters: dict[str, Any], place: Place, start: StartPoint, draws: Draws
 ) -> FlowExecution:
     id = start.row.id if start.row is not None else session.ids.new()
     name, misnamed = _name(session, flow, parameters, start)
@@ -123,10 +126,11 @@ def _execution(
     try:
         scope = Scope(
             session.program, used.lane, flow_run_id=id, flow_run_name=name, parameters=parameters,
-            log_prints=_log_prints(flow, place.parent),
+            log_prints=_log_prints(flow, place.parent), draws=draws,
         )  # fmt: skip
         scope.session_runner = wanted
         resumed.give(session, scope, start, place.parent)
+        flow_seeds.begin(session, draws, id, start)
         run = _run(session, flow, parameters, place, start, scope, used)
     except BaseException:
         session.runners.leave(used)

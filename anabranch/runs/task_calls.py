@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs, prints
 from anabranch import session as sessions
-from anabranch.core import context, forks, secrets, states, strays, tracebacks
+from anabranch.core import context, drawing, forks, secrets, states, strays, tracebacks
 from anabranch.core.context import TaskContext, TaskRun
+from anabranch.core.draws import Source
 from anabranch.core.errors import OptionError
 from anabranch.core.failures import described, kept, leaving, without_frames
 from anabranch.core.futures import Future
@@ -95,8 +96,11 @@ class PlainCall:
             flow_id, flow_name = inner.run.flow_run_id, inner.run.flow_run_name
         self.run_info = TaskRun(
             task.name, self.map.id if self.map is not None else "inner", 0, 1, flow_id, flow_name, tags, "call",
-            version=task.options.version or "",
+            version=task.options.version or "", draws=None if self.map is None else self.map.header.draws,
         )  # fmt: skip
+        if self.map is None and inner is not None and task.options.seed is not None:
+            place = drawing.of_task(inner).called(task.name)
+            self.run_info.draws = Source(task.options.seed, place)
         self.around: Around | None = None  # set once an attempt has begun
         self.misnamed: OptionError | None = None  # why `task_run_name` gave it no name
         self.prints = task.options.log_prints
@@ -252,6 +256,8 @@ class PlainCall:
         if outer is not None:  # part of that task, as are its submits and waits
             here.log, here.port, here.chunk, here.position = outer.log, outer.port, outer.chunk, outer.position
             here.scope = outer.scope
+            if self.run_info.draws is None:
+                here.draws = outer
         printing = None if self.prints is None else prints.start_prints(self.prints)
         return here, context.current_task.set(here), printing
 

@@ -95,7 +95,7 @@ class StagePlan:
         stage = self.stage
         return TaskRun(
             self.spec.name, stage.map_id, 0, 1, stage.flow_run_id, stage.flow_run_name, stage.tags, stage.kind,
-            version=self.spec.options.version or "",
+            version=self.spec.options.version or "", draws=stage.draws,
         )  # fmt: skip
 
     def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ WIRE = {
     "test_prefect_traps_async": "the loops of workers",
     "test_prefect_traps_runs": "slots, cancels and time-outs of workers",
     "test_prefect_traps_workers": "workers that die, values that cannot travel",
+    "test_random_numbers": "the place of each item's numbers, and the seed that a worker asks for",
+    "test_random_streams": "the place of each run, which travels with its stage",
     "test_replay": "inputs that workers store",
     "test_resume": "values that workers store",
     "test_retries_after_timeouts": "items that are stopped at their time",

@@ -139,6 +139,7 @@ LAZY: dict[str, list[str]] = {
     "numpy": ["core/*", "results/*", "runners/*", "display/*"],
     "psycopg": ["records/postgres*"],
     "ray": ["runners/ray/*", "clusters/ray*"],
+    "torch": ["core/draws.py"],
     "yaml": ["launch/kubernetes*"],
 }
 # Optional packages that a whole file is about: such a file is itself imported only when chosen.

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": ("run", "Run a flow from a file; show, follow or cancel a recorded run."),
     "runs": ("runs", "List recorded flow runs, newest first."),
     "submit": ("submit", "Start a run of a flow as a job: of Slurm, PBS, Kubernetes or this machine."),
+    "watch": ("watch", "Show runs, maps, workers and log, full-screen, as they change."),
     "version": ("version", "Show versions of anabranch and what it runs on."),
 }
 HIDDEN = {"pod"}  # called by ourselves

@@ -12,6 +12,8 @@ from anabranch.diagnosis import from_record
 from anabranch.display import units
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anabranch.core.runs import FlowRunRow
 
 
@@ -35,19 +37,23 @@ def command(run: str, task: str, as_json: bool) -> None:
     if len(found.groups) == 1 and found.groups[0].count == 1 and "[" in task:
         click.echo(str(found.groups[0]))
         return
-    _print(row, found)
+    for line in lines_of(row, found):
+        click.echo(line)
 
 
-def _print(row: FlowRunRow, found: from_record.Explanation) -> None:
+def lines_of(row: FlowRunRow, found: from_record.Explanation) -> Iterator[str]:
+    """Yield an explanation of a whole run, line by line."""
     message = f": {row.message}" if row.message else ""
-    click.echo(f"{row.flow} ({row.name}): {record.state_of(row)}{message}")
+    yield f"{row.flow} ({row.name}): {record.state_of(row)}{message}"
+    over = row.state >= FIRST_TERMINAL
     for group in found.groups:
         first = f" (first: {group.task}[{group.index}])" if group.count > 1 else ""
         who = f"{group.task}[{group.index}]" if group.count == 1 else f"{group.task}, {units.count(group.count)} runs"
-        click.echo(f"  {who}: {group.state} [{group.reason}]\n    {group.sentence}{first}")
+        yield f"  {who}: {group.state} [{group.reason}]"
+        yield f"    {group.sentence}{first}"
     if not found.groups:
-        click.echo("  no task run left the happy path")
+        yield "  All task runs completed at the first attempt." if over else "  No task run has failed or been retried."
     if row.state < FIRST_TERMINAL and row.pid:
-        click.echo(f"  what waits now, and for what, only its driver knows: process {row.pid} on {row.host}")
+        yield f"  what waits now, and for what, only its driver knows: process {row.pid} on {row.host}"
     if found.rest:
-        click.echo(f"  {found.rest}")
+        yield f"  {found.rest}"

@@ -14,12 +14,11 @@ import click
 from anabranch import settings
 from anabranch.cli import on_cluster, record, tables
 from anabranch.core import secrets
-from anabranch.core.states import CANCELLED, FIRST_TERMINAL, RUNNING
+from anabranch.core.states import FIRST_TERMINAL
 from anabranch.display import summary, units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from anabranch.cli.jobs import Submitted
     from anabranch.core.runs import FlowRunRow, Records
@@ -242,41 +241,11 @@ def _level(name: str) -> int:
     return number
 
 
-def _with_its_job(home: Path, row: FlowRunRow, found: Submitted | None) -> str:
-    """Return what becomes of the job of a cancelled run, in words; one that was handed over meanwhile is cancelled."""
-    from anabranch.cli import jobs
-
-    if found is None or found.reference is None:
-        found = jobs.of_run(home, row)
-        if found is None or found.reference is None:
-            return "its job was not handed over yet: one that its queue takes after all ends before it begins the run"
-        jobs.cancel(found)
-    return "so is its job" + ("" if row.state == RUNNING else ", which had not begun it")
-
-
 @command.command("cancel")
 @click.argument("run")
 def cancel(run: str) -> None:
     """Ask a running flow to stop; its driver notices within a second. The job of one that waits is cancelled."""
-    from anabranch.cli import jobs
+    from anabranch.cli import cancelling
 
-    home = settings.load().home
     with record.opened_run(run) as (records, row):
-        found = jobs.of_run(home, row)
-        if row.state >= FIRST_TERMINAL:
-            ended = f"flow run {row.name!r} has already ended as {record.state_of(row)}"
-            if found is None or not jobs.goes_on(home, row, found):
-                raise click.ClickException(ended)
-            jobs.cancel(found)
-            click.echo(f"{ended}; its job, which would have gone on with it, is cancelled")
-            return
-        if row.job:
-            begun = row.state == RUNNING  # in a pod with a record of its own
-            if found is not None:
-                jobs.cancel(found)
-            if records.end(row, CANCELLED, "cancelled with its job" if begun else "cancelled before its job began it"):
-                click.echo(f"flow run {row.name!r} is cancelled, and {_with_its_job(home, row, found)}")
-                return
-        if not records.request_cancel(row.id):
-            raise click.ClickException(f"flow run {row.name!r} ended meanwhile")
-    click.echo(f"flow run {row.name!r} is asked to stop; `anabranch run show {row.name}` tells when it has")
+        click.echo(cancelling.cancelled(records, settings.load().home, row))

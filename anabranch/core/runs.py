@@ -196,6 +196,22 @@ class ReasonCount(NamedTuple):
     first: int  # lowest index
 
 
+class Ended(NamedTuple):
+    """The items of a map that have ended since an earlier look, as columns.
+
+    Attributes:
+        blocks: columns; some of them may have been given before, in other blocks. A later attempt overrules an earlier
+            one, in whatever order they come.
+        left: (index, attempt, state) of each attempt that left the happy path, by index and attempt, those of earlier
+            looks too; None: nothing of that has changed.
+        mark: for the next look; it means something to the records that gave it alone.
+    """
+
+    blocks: list[ItemBlock]
+    left: list[tuple[int, int, int]] | None
+    mark: object
+
+
 class Records(Protocol):
     """The record of runs. `append` never blocks on the database and never raises for it."""
 
@@ -263,6 +279,13 @@ class Records(Protocol):
         self, map: str, *, first: int = 0, limit: int = 1000, states: Sequence[str] | None = None
     ) -> list[ItemView]:
         """Return items by index; with `states` those in one of them, where "Retried" means more than one attempt."""
+        ...
+
+    def ended(self, map: str, mark: object = None) -> Ended:
+        """Return the items of a map that have ended since the look that gave `mark`; all of them for None.
+
+        The rows of a map count its items at its end alone: a reader that watches a map counts these.
+        """
         ...
 
     def attempts(self, map: str, index: int) -> list[ItemRow]:

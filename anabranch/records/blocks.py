@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 from anabranch.core import states
 from anabranch.core.errors import RecordsError
 from anabranch.core.microseconds import joined
+from anabranch.core.runs import ItemBlock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from anabranch.core.runs import ItemBlock
 
 SEAL = 65_536  # a pack of so many items is full
 _SMALL = 16  # items; smaller blocks take the time base of the block before them
@@ -219,6 +218,19 @@ def decode(data: bytes) -> Pack:
     except (struct.error, zlib.error, ValueError, KeyError) as error:
         raise RecordsError(f"a block of item states is damaged: {error}") from error
     return pack
+
+
+def segments(pack: Pack, map: str, attempt: int) -> Iterator[ItemBlock]:
+    """Yield each segment of a pack as columns of its own, its start times from the segment's base."""
+    at = 0
+    for first, count, offset, who in zip(pack.firsts, pack.counts, pack.offsets, pack.who, strict=True):
+        here = slice(at, at + count)
+        codes = None if pack.codes is None else bytes(pack.codes[here])
+        started = pack.started[here] if pack.times & _STARTED else None
+        durations = pack.durations[here] if pack.times & _DURATIONS else None
+        base, worker = pack.base + offset / 1e6, pack.workers[who]
+        yield ItemBlock(map, first, count, codes, base, started, durations, attempt, worker)
+        at += count
 
 
 def _narrow(column: array[int]) -> array[int]:

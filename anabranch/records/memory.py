@@ -13,6 +13,7 @@ from anabranch.core import forks
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError
 from anabranch.core.runs import (
+    Ended,
     FlowRunRow,
     HeartbeatRow,
     ItemBlock,
@@ -24,7 +25,7 @@ from anabranch.core.runs import (
     TransitionRow,
 )
 from anabranch.core.states import CRASHED, FAILING
-from anabranch.records.blocks import Pack, times_of
+from anabranch.records.blocks import Pack, segments, times_of
 from anabranch.records.drivers import Driver, taken
 from anabranch.records.memory_limits import MemoryLimits
 from anabranch.records.views import OPEN, StateFilter, Stored, counted, last_left, page, state_name, summed
@@ -192,6 +193,14 @@ class MemoryRecords:
                 return [pack for _, pack in chosen], [attempt for (attempt, _), _ in chosen], special
 
             return page(first, limit, states, next_index, stored)
+
+    def ended(self, map: str, mark: object = None) -> Ended:
+        """Return all items of a map that have ended, whenever an earlier look was."""
+        with self._lock:
+            self._settle()
+            packs = self._packs.get(map, {})
+            blocks = [block for (attempt, _), pack in packs.items() for block in segments(pack, map, attempt)]
+            return Ended(blocks, [row[:3] for row in self._left(map)], None)
 
     def failures(self, flow_run: str, *, limit: int = 20) -> list[tuple[str, str, str, int, int]]:
         """Return failures in groups: (task, error type, message, count, index of the first), most frequent first."""

@@ -175,6 +175,14 @@ FROM item_blocks
 WHERE map = :map AND first < :high AND last >= :low
 ORDER BY attempt, id;
 
+-- name: blocks_after
+-- Blobs of a map that are newer than one, oldest first.
+SELECT id, attempt, data FROM item_blocks WHERE map = ? AND id > ? ORDER BY id;
+
+-- name: left_stamp
+-- It changes with what left the happy path of a map.
+SELECT count(*), coalesce(sum(state), 0) FROM items WHERE map = ?;
+
 -- name: items_of_range
 -- Attempts of items in [low, high), the last ones last.
 SELECT map, idx, attempt, state, state_name, name, message, started, ended, worker, error_type, error_text, reason,

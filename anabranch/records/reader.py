@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.runs import FlowRunRow, ItemRow, LogRow, MapRow, ReasonCount, StoredRow, TransitionRow
+from anabranch.core.runs import Ended, FlowRunRow, ItemRow, LogRow, MapRow, ReasonCount, StoredRow, TransitionRow
 from anabranch.core.states import COMPLETED, FAILING
 from anabranch.records.batch import stored_row
-from anabranch.records.blocks import decode
+from anabranch.records.blocks import decode, segments
 from anabranch.records.views import StateFilter, Stored, counted, overruled, page, summed
 
 if TYPE_CHECKING:
@@ -75,6 +75,18 @@ class Reader:
             self.database.moment(db)  # one moment for all pages: a sealed block may replace others meanwhile
             parts = Parts(self.database, db, map)
             return page(first, limit, states, parts.next_index, parts.stored)
+
+    def ended(self, map: str, mark: object = None) -> Ended:
+        """Return the items of a map that have ended since an earlier look."""
+        last, stamp = mark if isinstance(mark, tuple) else (0, None)
+        sql = self.database.sql
+        with self.database.opened() as db:
+            self.database.moment(db)
+            blobs = db.execute(sql["blocks_after"], (map, last)).fetchall()
+            now = tuple(db.execute(sql["left_stamp"], (map,)).fetchone())
+            left = None if now == stamp else [row[:3] for row in db.execute(sql["left"], (map,))]
+        blocks = [block for _, attempt, data in blobs for block in segments(decode(data), map, attempt)]
+        return Ended(blocks, left, (blobs[-1][0] if blobs else last, now))
 
     def attempts(self, map: str, index: int) -> list[ItemRow]:
         return [ItemRow(*row) for row in self.ask("items_of_range", {"map": map, "low": index, "high": index + 1})]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import forks
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError
-from anabranch.core.runs import TransitionRow
+from anabranch.core.runs import Ended, TransitionRow
 from anabranch.records import folder as notes
 from anabranch.records.drivers import Driver, taken
 from anabranch.records.folder import CANCEL, CLAIM, CRASH, Claimant, Crash, DriverFile, Notes
@@ -220,6 +220,16 @@ class UnionRecords:
 
     def _ask_of_map(self, map: str) -> list[tuple[Reader, Any]]:
         return [(reader, row) for reader in self.readers() for row in reader.ask("next_index", {"map": map, "low": 0})]
+
+    def ended(self, map: str, mark: object = None) -> Ended:
+        """Return the items of a map that have ended since an earlier look."""
+        marks = mark if isinstance(mark, dict) else {}
+        found = {reader: reader.ended(map, marks.get(reader)) for reader in self._by_token(map)}
+        left: list[tuple[int, int, int]] | None = None
+        if any(some.left is not None for some in found.values()):  # what has not changed is needed beside what has
+            left = sorted(row[:3] for reader in found for row in reader.ask("left", (map,)))
+        blocks = [block for some in found.values() for block in some.blocks]
+        return Ended(blocks, left, {reader: some.mark for reader, some in found.items()})
 
     def attempts(self, map: str, index: int) -> list[ItemRow]:
         """Return the rows of one item that left the happy path, first attempt to last."""

@@ -139,6 +139,7 @@ LAZY: dict[str, list[str]] = {
     "numpy": ["core/*", "results/*", "runners/*", "display/*"],
     "psycopg": ["records/postgres*"],
     "ray": ["runners/ray/*", "clusters/ray*"],
+    "textual": ["display/watch/*"],
     "torch": ["core/draws.py"],
     "yaml": ["launch/kubernetes*"],
 }

@@ -200,8 +200,8 @@ class UnionRecords:
         self, map: str, *, first: int = 0, limit: int = 1000, states: Sequence[str] | None = None
     ) -> list[ItemView]:
         """Return the items of a map, by index."""
-        having = {reader for reader, row in self._ask_of_map(map) if row[0] is not None}
-        readers = [reader for reader in self._by_token(map) if reader in having]
+        begins = {"map": map, "low": 0}
+        readers = [reader for reader in self._by_token(map) if reader.ask("next_index", begins)[0][0] is not None]
         if len(readers) == 1:
             return readers[0].items(map, first=first, limit=limit, states=states)
         with self._parts(readers, map) as parts:
@@ -217,9 +217,6 @@ class UnionRecords:
                 return [pack for pack, _ in packs], [attempt for _, attempt in packs], rows
 
             return page(first, limit, states, next_index, stored)
-
-    def _ask_of_map(self, map: str) -> list[tuple[Reader, Any]]:
-        return [(reader, row) for reader in self.readers() for row in reader.ask("next_index", {"map": map, "low": 0})]
 
     def ended(self, map: str, mark: object = None) -> Ended:
         """Return the items of a map that have ended since an earlier look."""

@@ -19,6 +19,7 @@ DRIVERS = {
     "runs/flow_begin.py": {"go_async"},
     "runs/flow_execution.py": {"go_async"},
     "core/streams.py": {"__anext__"},
+    "display/watch/app.py": {"_watch", "_act", "_explain", "_open_log", "_asked"},  # on Textual's loop
     "driver/scope.py": {"pause"},
     "driver/waiting.py": {"pause"},
     "launch/kubernetes_logs.py": {"_follow", "_read"},  # on the loop of a connection

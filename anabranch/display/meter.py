@@ -22,6 +22,7 @@ INTERVAL = 0.1  # seconds between two readings, at least
 RATE_SECONDS = 10.0  # the rate is taken over the last so many seconds
 NAME_WIDTH = 24
 BAR_WIDTH = 20
+LINES = 5  # maps under way that are shown at once
 
 
 @dataclass(slots=True, frozen=True)
@@ -98,7 +99,7 @@ class Style:
 def line(reading: Reading, style: Style) -> str:
     """A live line, never wider than the terminal: name, bar, counts, rate, time to go, failures, bytes held."""
     name = _cut(reading.name, NAME_WIDTH).ljust(min(NAME_WIDTH, 12))
-    parts = [_counts(reading), f"{units.rate(reading.rate):>9}"]
+    parts = [counts(reading), f"{units.rate(reading.rate):>9}"]
     if reading.eta is not None:
         parts.append(f"ETA {units.clock(reading.eta)}")
     elif not reading.finished:
@@ -121,7 +122,7 @@ def start_line(reading: Reading) -> str:
 
 def plain_line(reading: Reading) -> str:
     """A plain line of a map under way."""
-    parts = [_counts(reading).strip(), units.rate(reading.rate)]
+    parts = [counts(reading).strip(), units.rate(reading.rate)]
     if reading.eta is not None:
         parts.append(f"ETA {units.clock(reading.eta)}")
     return f"{reading.name}: {', '.join([*parts, *extras(reading)])}"
@@ -151,7 +152,8 @@ def _items(number: int | None) -> str:
     return "1 item" if number == 1 else f"{units.count(number)} items"
 
 
-def _counts(reading: Reading) -> str:
+def counts(reading: Reading) -> str:
+    """Return ``1,712/10,000  17%``."""
     if reading.total is None:
         return f"{units.count(reading.done)} items"
     total = units.count(reading.total)

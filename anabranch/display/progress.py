@@ -1,4 +1,4 @@
-"""Progress of maps on stderr: live lines on a terminal, plain lines when piped, tqdm in a notebook.
+"""Progress of maps on stderr: live lines on a terminal, plain lines when piped, one output a cell in a notebook.
 
 `watch` goes into `Session.watchers`. One daemon thread reads the running maps, at most ten times a second and never
 for more than a hundredth of the time; it ends with the last map. Maps are held weakly, futures and values never.
@@ -31,7 +31,7 @@ SHARE = 0.01  # of the time may be spent on rounds
 QUIET_SECONDS = 0.5  # shorter maps are not shown
 PLAIN_SECONDS = 10.0  # between two plain lines of a map
 LINGER_SECONDS = 2.0  # the thread waits so long for the next map
-LONGEST_BLINK = 0.5  # seconds; caps the measured cost of a round, because the first one imports rich or tqdm
+LONGEST_BLINK = 0.5  # seconds; caps the measured cost of a round, because the first one imports rich
 
 
 class Sink(Protocol):
@@ -123,7 +123,7 @@ class Board:
                 if self._idle_since is not None and began - self._idle_since > LINGER_SECONDS and not self._new:
                     self._thread = self._idle_since = None
                     return
-            self._wake.wait(min(max(INTERVAL, spent / SHARE), LONGEST_BLINK))
+            self._wake.wait(min(max(INTERVAL, spent / SHARE), self._until_old_enough()))
             self._wake.clear()
 
     def look(self) -> bool:
@@ -155,6 +155,12 @@ class Board:
             if not shown:
                 self.sink.close()
             return bool(self._meters)
+
+    def _until_old_enough(self) -> float:
+        """Return the seconds until the first map that is not shown yet is to be, at most `LONGEST_BLINK`."""
+        now = self._now()
+        left = [which.began + QUIET_SECONDS - now for which in self._meters if id(which) not in self._shown]
+        return max(0.01, min([LONGEST_BLINK, *left]))
 
     def _wake_at_end(self, which: Meter) -> None:
         """Show the last line of a map at once, before the program's next output."""
@@ -201,7 +207,7 @@ forks.in_copies(_forget)
 
 
 def choose_sink() -> Sink:
-    """Return the sink: tqdm in a notebook, live lines on a terminal, plain lines elsewhere."""
+    """Return the sink: one output a cell in a notebook, live lines on a terminal, plain lines elsewhere."""
     if in_notebook():
         return Notebook()
     if is_terminal(sys.stderr) and os.environ.get("TERM", "") != "dumb":

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from anabranch.display.meter import Reading
 
-LINES = 5  # live lines at once
-
 
 class Terminal:
     """Live lines at the bottom of a terminal; other output goes above them."""
@@ -35,9 +33,9 @@ class Terminal:
 
     def show(self, shown: list[tuple[Meter, Reading]], now: float) -> None:
         style = Style(self._width(), self.color, self.unicode)
-        lines = [meter.line(reading, style) for _, reading in shown[:LINES]]
-        if len(shown) > LINES:
-            lines[-1] = f"... and {len(shown) - LINES + 1} more maps"
+        lines = [meter.line(reading, style) for _, reading in shown[:meter.LINES]]
+        if len(shown) > meter.LINES:
+            lines[-1] = f"... and {len(shown) - meter.LINES + 1} more maps"
         with self._lock:
             if self._mid_line:
                 return

@@ -29,9 +29,11 @@ class Cell:
     stdout: str = ""
     results: list[dict[str, Any]] = field(default_factory=list)
     displays: list[dict[str, Any]] = field(default_factory=list)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)  # those that are replaced, by display id
     error: str = ""
     trace: list[str] = field(default_factory=list)
     messages: int = 0
+    size: int = 0  # of these, in characters
     done: bool = False
 
     @property
@@ -102,12 +104,17 @@ class Kernel:
         cell = self.cells.setdefault(message["parent_header"].get("msg_id", ""), Cell())
         kind, content = message["msg_type"], message["content"]
         cell.messages += 1
+        cell.size += len(json.dumps(content))
         if kind == "stream":
             setattr(cell, content["name"], getattr(cell, content["name"]) + content["text"])
         elif kind == "execute_result":
             cell.results.append(content["data"])
-        elif kind == "display_data":
-            cell.displays.append(content["data"])
+        elif kind in ("display_data", "update_display_data"):
+            name = content["transient"].get("display_id", "")
+            if name:
+                cell.outputs[name] = content["data"]
+            if kind == "display_data":
+                cell.displays.append(content["data"])
         elif kind == "error":
             cell.error, cell.trace = content["ename"], [ANSI.sub("", part) for part in content["traceback"]]
         elif kind == "status" and content["execution_state"] == "idle":

@@ -106,7 +106,7 @@ def test_await_under_the_running_loop(executed: Any) -> None:
 def test_progress_shows_a_bar_in_its_cell(executed: Any) -> None:
     shown = bars(executed, "def nap")
     assert "nap" in shown
-    assert "/600" in shown  # the last stroke may come when the cell has ended
+    assert "600" in shown  # under way, or of it all: the last message may come when the cell has ended
     assert text(executed, "def nap").endswith("(600, 600)")  # a widget, where there is one, comes first
 
 

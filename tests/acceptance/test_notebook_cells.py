@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,8 +38,13 @@ def odd(x):
 
 def test_a_hundred_thousand_items_of_which_one_in_twenty_fails_are_a_few_lines(kernel: Kernel) -> None:
     kernel.run(ODD)
+    began = time.monotonic()
     cell = kernel.run("states = odd.map(range(100_000)).wait()")
+    seconds = time.monotonic() - began
     after = kernel.run("print('next')")
+    assert cell.messages <= 4 * seconds + 12
+    assert cell.size <= 20_000 * max(1, seconds)
+    assert len(cell.outputs) == len(cell.displays) <= 1
     assert cell.error == ""
     assert len(cell.lines) <= 12, cell.lines
     (group,) = [line for line in cell.lines if "Map 'odd'" in line]
@@ -46,6 +52,43 @@ def test_a_hundred_thousand_items_of_which_one_in_twenty_fails_are_a_few_lines(k
         "5,000 of 100,000 failed, 5,000 were tried again: 5,000 x ValueError, e.g. odd 0 (first at item 0)"
     )
     assert after.lines == ["next"]
+
+
+SLOW = """
+import threading, time
+from anabranch import task
+
+@task(retries=1)
+def slow(x):
+    end = time.perf_counter() + 0.0001
+    while time.perf_counter() < end:
+        pass
+    if x % 20 == 0:
+        raise ValueError(f"odd {x}")
+    return x
+
+def spent(name="anabranch-progress"):
+    (thread,) = [t for t in threading.enumerate() if t.name == name]
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+
+begun = time.perf_counter()
+slow.map(range(100_000)).wait();
+whole = time.perf_counter() - begun
+print(whole, spent())
+"""
+
+
+@pytest.mark.nightly("a map of ten seconds and more; the other tests count the messages of a short one")
+def test_the_display_of_a_long_map_costs_little(kernel: Kernel) -> None:
+    cell = kernel.run(SLOW)
+    whole, spent = map(float, cell.stdout.split())
+    assert whole > 10
+    assert spent <= 0.01 * whole
+    assert cell.messages <= 4 * whole
+    assert cell.size <= 200_000
+    assert len(cell.lines) <= 12
+    (text,) = [data["text/plain"] for data in cell.outputs.values()]
+    assert text.startswith("slow: 100,000 items in ")
 
 
 # -- states ---------------------------------------------------------------------------------------------
@@ -111,6 +154,22 @@ def held(x):
     gate.wait(60)
     return x
 """
+
+
+def test_a_stop_and_another_run_show_one_output_each(kernel: Kernel) -> None:
+    kernel.run(HELD)
+    for _ in range(2):
+        cell = kernel.begin("gate.clear(); held.map(range(1000), chunk=1).wait()")
+        kernel.until(lambda cell=cell: cell.outputs)  # while it runs
+        (name,) = cell.outputs
+        assert "0/1,000" in cell.outputs[name]["text/plain"]
+        kernel.interrupt()
+        kernel.until(lambda cell=cell: cell.done)
+        kernel.run("gate.set()")
+        kernel.until(lambda cell=cell, name=name: "cancelled" in cell.outputs[name]["text/plain"])
+        assert list(cell.outputs) == [name]
+        assert cell.outputs[name]["text/plain"].startswith("held: 1,000 items in ")
+        assert len(cell.lines) == 1, cell.lines  # the sentence on the stop
 
 
 @pytest.mark.parametrize("line", ["futures.result()", "await futures", "await futures[999]"])

@@ -95,7 +95,7 @@ RINGS: dict[str, list[str]] = {
 }
 
 TYPE_CHECKERS = {"typing_extensions"}  # what type checkers have, whatever is installed
-CORE_DEPENDENCIES = {"click", "cloudpickle", "msgpack", "pydantic", "rich", "tqdm"}
+CORE_DEPENDENCIES = {"click", "cloudpickle", "msgpack", "pydantic", "rich"}
 
 # Modules that may import inside functions whatever their floor allows.
 LAZY_FILES = ["session.py", "__init__.py", "*/__init__.py", "cli/*"]
@@ -122,7 +122,6 @@ LAZY: dict[str, list[str]] = {
     # ours, but dear
     "pydantic": ["core/*", "settings.py"],
     "rich": ["display/*", "logs.py"],
-    "tqdm": ["display/*"],
     # optional
     "IPython": ["display/*"],
     "cryptography": ["clusters/*"],

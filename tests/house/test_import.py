@@ -15,7 +15,7 @@ import anabranch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OPTIONAL = ["dask", "distributed", "ray", "kubernetes", "psycopg", "fsspec", "matplotlib", "IPython", "numpy"]
-HEAVY = ["asyncio", "sqlite3", "pydantic", "multiprocessing", "rich", "tqdm", "click", *OPTIONAL]
+HEAVY = ["asyncio", "sqlite3", "pydantic", "multiprocessing", "rich", "click", *OPTIONAL]
 
 
 def in_fresh_python(code: str) -> Any:

@@ -150,9 +150,10 @@ def _rows(shown: list[Reading]) -> str:
 
 
 def _publish(data: dict[str, str], name: str, again: bool) -> None:
-    from IPython.display import publish_display_data
+    from IPython import get_ipython
 
-    publish_display_data(data, {}, transient={"display_id": name}, update=again)
+    shell: Any = get_ipython()
+    shell.display_pub.publish(data, {}, transient={"display_id": name}, update=again)
 
 
 def _cell() -> str:

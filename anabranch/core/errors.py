@@ -120,11 +120,11 @@ class KubernetesError(LaunchError):
 
 
 class StepError(AnabranchError):
-    """Raised by `run_step` when a program ends with a code other than 0; its message has the last lines.
+    """Raised by `run_step` and shell operations when a program ends with a code other than 0; has its last lines.
 
     Attributes:
         code: as a shell has it: 127 for a missing program, 128 and the number of a signal.
-        output: what it wrote to its standard output, the last 64 KiB.
+        output: what it wrote to its standard output; of much, the last.
     """
 
     def __init__(self, message: str = "", code: int = 1, output: str = "") -> None:

@@ -26,7 +26,7 @@ from anabranch.core.owners import task_of
 from anabranch.core.states import State
 from anabranch.engine import caching, drive, hooks, items, retries
 from anabranch.engine.answers import plain_value
-from anabranch.engine.steps import Call
+from anabranch.engine.steps import Call, PastTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -193,9 +193,7 @@ def _called(
             value = yield Call(drive.listed, (value,), timeout=limit)
         else:
             value = plain_value(value)
-    except TaskTimeoutError as error:
-        if error.state is not None:  # an inner task's time-out, which this task did not catch
-            return failed(error)
+    except PastTime:
         return timed_out(limit)
     except MemoryError as error:
         if around.capped is not None and around.capped():

@@ -10,10 +10,9 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.core import forks, tracebacks
-from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.waiter import Waiter
 from anabranch.engine import loops
-from anabranch.engine.steps import Call, Give, Left
+from anabranch.engine.steps import Call, Give, Left, PastTime
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
@@ -171,7 +170,7 @@ async def awaited(move: Callable[..., Any], *args: Any) -> Any:
 
 
 def run_within(work: Coroutine[Any, Any, Any], left: float, allowed: float) -> Any:
-    """Run a coroutine for at most `left` of the allowed seconds; raises TaskTimeoutError past them."""
+    """Run a coroutine for at most `left` of the allowed seconds; raises PastTime past them."""
     return loops.run(_limited(work, left, allowed))
 
 
@@ -233,7 +232,7 @@ async def _limited(work: Coroutine[Any, Any, Any], left: float, allowed: float) 
     await asyncio.wait({task}, timeout=LAST_SECONDS)
     if task.done() and not task.cancelled():
         task.exception()  # else asyncio would warn that it was never retrieved
-    raise TaskTimeoutError(f"exceeded timeout of {allowed} second(s)")
+    raise PastTime(f"exceeded timeout of {allowed} second(s)")
 
 
 def _call_limited(step: Call) -> Any:
@@ -261,7 +260,7 @@ def _call_limited(step: Call) -> Any:
 
     threading.Thread(target=work, name="anabranch-limited", daemon=True).start()
     if not done.wait(step.timeout or None):
-        raise TaskTimeoutError(f"exceeded timeout of {step.timeout} second(s)")
+        raise PastTime(f"exceeded timeout of {step.timeout} second(s)")
     good, value = box.pop()
     if good and type(value) is CoroutineType:
         return run_within(value, deadline - time.monotonic(), allowed)

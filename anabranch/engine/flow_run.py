@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.core import states
-from anabranch.core.asking import attribute, shown, text, told
+from anabranch.core.asking import shown, text, told
 from anabranch.core.errors import CancelledRun, OptionError, TaskTimeoutError
 from anabranch.core.states import AwaitingRetry, Crashed, Failed, Pending, Retrying, Running, State
 from anabranch.engine import drive, final_state, hooks, items, retries
-from anabranch.engine.steps import Call, Sleep, Step
+from anabranch.engine.steps import Call, PastTime, Sleep, Step
 
 if TYPE_CHECKING:
     import random
@@ -172,10 +172,11 @@ def _one_attempt(
     world = this.world
     try:
         value = yield from _called(this, args, kwargs)
-    except TaskTimeoutError as error:
+    except PastTime:
         yield Call(world.abort, ("flow-timeout",), blocking=True)
         message = f"Flow run exceeded timeout of {this.options.timeout_seconds} second(s)"
-        return FlowResult(states.TimedOut(message, error) if _ours(error) else _failed(error), error=error)
+        late = TaskTimeoutError(message)
+        return FlowResult(states.TimedOut(message, late), error=late)
     except CancelledRun as error:
         yield Call(world.abort, ("request",), blocking=True)
         return FlowResult(world.interrupted(error), error=error)
@@ -247,10 +248,6 @@ def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
         return FlowResult(state.with_data(given), given)
     error = state.exception()
     return FlowResult(state, given, error)
-
-
-def _ours(error: BaseException) -> bool:
-    return attribute(error, "state") is None
 
 
 def _failed(error: BaseException) -> State:

@@ -66,6 +66,9 @@ class Log:
     def line(self, text: str) -> None:
         self._logger.info("%s", text)
 
+    def warning(self, text: str) -> None:
+        self._logger.warning("%s", text)
+
     def send(self) -> None:
         lines, dropped = self._buffer.take()
         if self._send is not None and (lines or dropped):

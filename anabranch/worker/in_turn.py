@@ -15,11 +15,11 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import forks, states
-from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.sizes import SMALL, sizeof
 from anabranch.engine import drive, loops
 from anabranch.engine.answers import plain_value
 from anabranch.engine.attempt import AttemptResult, adopt, attempt
+from anabranch.engine.steps import PastTime
 from anabranch.worker import contexts
 from anabranch.worker.chunk_run import STOPPED, Late
 
@@ -147,9 +147,7 @@ def _awaited(work: CoroutineType[Any, Any, Any], limit: float | None, begun: flo
         return loops.run(work)
     try:
         return drive.run_within(work, begun + limit - time.perf_counter(), limit)
-    except TaskTimeoutError as error:
-        if error.state is not None:  # an inner task's
-            raise
+    except PastTime:
         raise Late(limit) from None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch import flow, task
 from anabranch.core.states import Completed
+from anabranch.errors import TaskTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,3 +84,34 @@ def test_a_handler_may_put_an_end_in_its_place(runner: str, gates: Callable[[str
 
     assert main() == (7, 1)
     assert marks.read() == []
+
+
+def test_a_time_out_that_a_called_task_has_had_is_no_time_out_of_its_caller(runner: str) -> None:
+    """Neither is a TaskTimeoutError that the user's own code raises: only the engine knows what is late."""
+
+    @task(timeout_seconds=0.05)
+    def slow() -> None:
+        threading.Event().wait(0.5)  # inline stops nobody: it is late all the same
+
+    @task(timeout_seconds=60)
+    def calls() -> None:
+        slow()
+
+    @task
+    def raises() -> None:
+        raise TaskTimeoutError("mine")
+
+    @flow
+    def inner() -> None:
+        slow()
+
+    @flow
+    def main() -> list[Any]:
+        ways = (calls.submit().wait(), calls(return_state=True), raises.submit().wait(), raises(return_state=True))
+        return [*((state.name, state.message) for state in ways), inner(return_state=True).message]
+
+    inside = "encountered an exception TaskTimeoutError: "
+    late = ("Failed", f"Task run {inside}Task run exceeded timeout of 0.05 second(s)")
+    mine = ("Failed", f"Task run {inside}mine")
+    of_flow = "Flow run encountered an exception: TaskTimeoutError: Task run exceeded timeout of 0.05 second(s)"
+    assert main() == [late, late, mine, mine, of_flow]

@@ -13,6 +13,7 @@ from anabranch.core.states import AwaitingRetry, Cancelled, Completed, Failed, S
 from anabranch.engine import attempt as module
 from anabranch.engine import drive
 from anabranch.engine.attempt import adopt, crashed, finish
+from anabranch.engine.steps import PastTime
 from tests.unit.engine.trying import Try, fails
 
 if TYPE_CHECKING:
@@ -86,14 +87,14 @@ def test_out_of_memory_is_its_own_failure_unless_its_worker_has_a_cap() -> None:
 
 
 def test_a_time_out_of_its_own_is_told_from_one_of_a_task_inside() -> None:
-    def out_of_time(state: State | None) -> None:
-        error = TaskTimeoutError("too long")
-        error.state = state
-        raise error
+    def raises(kind: type[Exception]) -> None:
+        raise kind("too long")
 
-    result = Try(out_of_time, timeout_seconds=5).end(None)
+    result = Try(raises, timeout_seconds=5).end(PastTime)
     assert (states.NAMES[result.code][0], result.message) == ("TimedOut", "Task run exceeded timeout of 5.0 second(s)")
-    assert Try(out_of_time, timeout_seconds=5).name(Failed("inside")) == "Failed"
+    inside = Try(raises, timeout_seconds=5).end(TaskTimeoutError)
+    told = "Task run encountered an exception TaskTimeoutError: too long"
+    assert (states.NAMES[inside.code][0], inside.message) == ("Failed", told)
 
 
 @pytest.mark.parametrize(("took", "name"), [(4.9, "Completed"), (5.1, "TimedOut")])
@@ -162,7 +163,7 @@ def test_attempts_that_the_infrastructure_lost_do_not_count() -> None:
 
 def test_a_time_out_is_tried_again_for_that_reason() -> None:
     def late() -> None:
-        raise TaskTimeoutError("too long")
+        raise PastTime("too long")
 
     result = Try(late, retries=1, timeout_seconds=5).end()
     assert (states.NAMES[result.code][0], result.reason) == ("AwaitingRetry", "timeout")

@@ -8,11 +8,12 @@ class Footprint:
 
     Attributes:
         held: bytes of values that are held somewhere now.
+        most: the most of them so far.
         released: bytes of values let go so far.
         spilled: bytes moved from memory to disk so far.
     """
 
-    __slots__ = ("held", "released", "spilled")
+    __slots__ = ("held", "most", "released", "spilled")
 
     def __init__(self) -> None:
-        self.held = self.released = self.spilled = 0
+        self.held = self.most = self.released = self.spilled = 0

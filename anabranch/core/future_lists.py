@@ -155,7 +155,7 @@ class FutureList(Generic[R_co]):
         """Wait for all items (or `timeout` seconds) and return their states, see `states`; moves no data."""
         try:
             self._map.scope.wait(self._map, None, timeout)
-            self._map.scope.barrier()
+            self._map.scope.barrier(self._map)
         except BaseException as error:
             hide(error)
             raise
@@ -184,7 +184,7 @@ class FutureList(Generic[R_co]):
             map.mark_handled(index)
         if bad and raise_on_failure:
             raise exception_of(map, bad[0])
-        map.scope.barrier()
+        map.scope.barrier(map)
         if self._released:
             raise map.released_error(0)
         found: list[Any] = take(map, 0, len(map.codes), raise_on_failure)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from anabranch.core.options import TaskOptions
     from anabranch.core.previous_items import PreviousItems
     from anabranch.core.runs import ItemRow
+    from anabranch.core.spent import Spent
 
 _serials = itertools.count(1)
 
@@ -32,11 +33,15 @@ class MapHeader:
         detached: a stop that ends a wait for it does not cancel it.
         dropped: its list was gone before its items had ended.
         draws: of the random numbers of its items.
+        upstreams: the maps that it reads or waits for, by id.
+        slots: of its runner, when the map was made or later.
+        spent: what its chunks' slots spent that no row says yet.
+        recording: seconds that the driver has waited for the record of it.
     """
 
     __slots__ = (
         "began", "carried", "created", "detached", "draws", "dropped", "ended_at", "flow_run_id", "forgotten",
-        "log_items", "names", "parent_id", "serial", "tags",
+        "log_items", "names", "parent_id", "recording", "serial", "slots", "spent", "tags", "upstreams",
     )  # fmt: skip
 
     def __init__(self, flow_run_id: str, parent_id: str, tags: tuple[str, ...]) -> None:
@@ -54,6 +59,10 @@ class MapHeader:
         self.detached = False
         self.dropped = False
         self.draws: Source | None = None
+        self.upstreams: dict[str, None] = {}
+        self.slots = 0
+        self.spent: Spent | None = None
+        self.recording = 0.0
 
     def ended_by(self, now: float) -> float:
         """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from array import array
 
     from anabranch.core.runs import StoredRow
+    from anabranch.core.spent import Noted
 
 
 @dataclass(slots=True)
@@ -100,3 +101,4 @@ class Report:
     stored: tuple[str, ...] = ()  # per stage, the stored block in which slot n is position `first + n`; "" for none
     digests: bytes = b""  # of the positions' inputs, `core.keys.DIGEST_BYTES` each, where the stage asks for them
     notes: list[StoredRow] = field(default_factory=list)  # stored inputs of items that failed
+    noted: Noted | None = None  # where the worker's own time went

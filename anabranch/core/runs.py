@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anabranch.core.limits import LimitStore
+    from anabranch.core.spent import Spent
 
 JOB = "job "  # begins the host of a run that waits for a job to start its driver
 _DEEPEST = 16  # recorded levels of nested parameters: a parameter may contain itself
@@ -77,6 +78,10 @@ class MapRow:
     call_key: str = ""  # of the call that made it: path, task, inputs, occurrence; in resumable runs only
     code: str = ""  # hash of the task's source
     superseded: str = ""  # id of the series that took its place when the run was resumed
+    upstreams: tuple[str, ...] = ()  # ids of the maps that it reads or waits for
+    slots: int = 0  # of its runner; 0: unknown
+    account: dict[str, float] = field(default_factory=dict)  # bytes of values made, most, released, spilled; seconds
+    # of recording: how long the driver waited for the record
 
 
 @dataclass(slots=True)
@@ -92,6 +97,7 @@ class ItemBlock:
     durations: array[int] | None = None  # microseconds
     attempt: int = 1
     worker: str = ""
+    spent: Spent | None = None  # by the slots of the chunks that these items, and items before them, came in
 
 
 @dataclass(slots=True)

@@ -117,7 +117,7 @@ def _stream(map: MapRun, raise_on_failure: bool, holder: object, place: _Place) 
         if map.error is not None:
             raise map.error
         finished = True
-        scope.barrier()
+        scope.barrier(map)
     except BaseException as error:
         hide(error)
         raise

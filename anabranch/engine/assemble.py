@@ -56,7 +56,7 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
     # Readers of an item that runs again may be in flight already.
     maps, per_stage = ((map,), (items,)) if again else follow(tables.ledger, map, items)
     chunk = _written(tables, map, items, read, maps, per_stage)
-    _commit(tables, Sent(chunk, lane, maps, per_stage))
+    _commit(tables, Sent(chunk, lane, maps, per_stage, tables.wall))
     return chunk
 
 

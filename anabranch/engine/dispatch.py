@@ -140,9 +140,10 @@ class Dispatcher:
                 self.capacity.waiting.forget(map)
             if not map.queue.running:  # else the end of its last chunk drops them
                 self.specs.drop_shared(map)
-            if map.kind != "map":
-                counts = states.Counts(map.codes).as_dict()
-                self.tables.rows.append(map_row(map, len(map.codes), map.header.ended_by(self.tables.now), counts))
+            if map.kind != "call":
+                map.header.slots = max(map.header.slots, self.tables.lanes[map.sending.lane].slots)
+            ended = map.header.ended_by(self.tables.now) if map.kind != "map" else map.header.ended_at
+            self.tables.rows.append(map_row(map, len(map.codes), ended, states.Counts(map.codes).as_dict()))
         self.halts.forget(maps)
         if self.tables.walltime is not None:
             self.tables.walltime.forget(maps)

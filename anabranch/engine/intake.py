@@ -60,6 +60,7 @@ class Intake:
         self._tables.out.append(Put(map.sending.lane, map.sending.stage_ref, stage))
         map.sending.depth = 1 + max((u.map.sending.depth for u in (*map.inputs.feeds, *gates)), default=-1)
         map.sending.limits = self._tables.limits.names(map)
+        map.header.upstreams.update((up.map.id, None) for up in (*map.inputs.feeds, *gates))
         self._tables.rows.append(map_row(map, length, None, {}))
         if gates:
             self._wait_for(map, gates)
@@ -138,6 +139,7 @@ class Intake:
         """Enter a map in the tables; turn it away if its function is known as one that cannot be sent."""
         self._tables.maps[map.id] = map
         map.header.began = self._tables.now
+        map.header.slots = self._tables.lanes[map.sending.lane].slots
         if map.header.parent_id:
             self._tables.nested.setdefault(map.header.parent_id, []).append(map)
         if map.sending.spec_ref in self._specs.unsendable:
@@ -190,8 +192,9 @@ class Intake:
     def _await(self, map: MapRun, index: int, upstreams: tuple[Upstream, ...]) -> None:
         """Let an item wait for these upstreams."""
         map.inputs.upstreams[index] = upstreams
-        waiting = 0
+        waiting, read = 0, map.header.upstreams
         for up in upstreams:
+            read[up.map.id] = None
             if up.value:
                 self._ledger.hold(up)
             if not (up.map.is_terminal(up.item) if up.item is not None else up.map.finished):
@@ -209,6 +212,7 @@ class Intake:
         """
         map.inputs.links_told = False  # before the first is taken: a thread that adds one sends an event again
         links, codes, consumers, queue = map.inputs.links, map.codes, map.consumers, map.queue
+        map.header.upstreams[map.id] = None
         future_refs, followers = consumers.future_refs, consumers.followers
         plain = travels_along(map) and not (queue.refused or queue.cancelled or queue.short or consumers.maps)
         while links:

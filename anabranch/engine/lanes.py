@@ -33,12 +33,15 @@ class Sent:
     """A chunk in flight, with the items of its positions, stage by stage."""
 
     __slots__ = (
-        "at_once", "chunk", "dirty", "items", "lane", "limits", "maps", "once", "places", "reported", "taken",
+        "at", "at_once", "chunk", "dirty", "items", "lane", "limits", "maps", "once", "places", "reported", "taken",
         "waiting",
     )  # fmt: skip
 
-    def __init__(self, chunk: Chunk, lane: Lane, maps: tuple[MapRun, ...], items: tuple[Sequence[int], ...]) -> None:
+    def __init__(
+        self, chunk: Chunk, lane: Lane, maps: tuple[MapRun, ...], items: tuple[Sequence[int], ...], at: float = 0.0
+    ) -> None:
         self.chunk = chunk
+        self.at = at  # Unix seconds
         self.lane = lane
         self.maps = maps  # of each stage
         self.once = maps if len(maps) == 1 else tuple(dict.fromkeys(maps))  # each map once: a chain's links share one

@@ -153,7 +153,10 @@ class Ledger:
     def added(self, map: MapRun, block: ValueBlock, *, here: bool = False) -> None:
         """Add a block; `here`: it lies in this machine's memory, and may have to leave it."""
         self.bytes_held += block.nbytes
-        map.footprint.held += block.nbytes
+        footprint = map.footprint
+        footprint.held += block.nbytes
+        if footprint.held > footprint.most:
+            footprint.most = footprint.held
         if isinstance(block.content, Packed):
             self.bytes_packed += block.nbytes
         elif here:

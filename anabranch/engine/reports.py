@@ -8,6 +8,7 @@ from anabranch.core import states
 from anabranch.core.chunks import Handle
 from anabranch.core.instructions import CancelChunk, Free
 from anabranch.core.reports import Held
+from anabranch.core.spent import both, spent_of
 from anabranch.core.user_code import is_async
 from anabranch.engine import causes
 from anabranch.engine.fusing import materialize
@@ -49,7 +50,7 @@ class Reports:
             if report.final:
                 self._end_chunk(sent)
             return
-        sent.reported = stop
+        first, sent.reported = sent.reported == 0, stop
         outcomes = {(o.stage, o.position): o for o in report.outcomes} if report.outcomes else {}
         if report.count:
             seconds = sum(report.durations) / 1e6 if report.durations is not None else 0.0
@@ -59,6 +60,8 @@ class Reports:
             self._tables.pace(sent.maps[0]).learn(report.count, seconds, nbytes)
             if self._tables.walltime is not None:
                 self._tables.walltime.took(sent, report)
+            if report.noted is not None:
+                _note(sent, report, seconds, first=first)
             links = _links(sent, report) if len(sent.maps) > 1 else None
             if links:
                 self._accept_links(sent, links, report)
@@ -150,7 +153,7 @@ class Reports:
                 continue  # cancelled, timed out or written off meanwhile: a late report is refused
             code = codes[offset] if codes is not None else states.COMPLETED
             outcome = outcomes.get((stage, report.first + offset))
-            if outcome is not None and not self._take_outcome(map, index, outcome):
+            if outcome is not None and not self._take_outcome(map, index, outcome, report, offset):
                 continue
             map.codes[index] = code
             ended.append(index)
@@ -172,7 +175,7 @@ class Reports:
         self._values.settle_new(map, items)
         self._board.ended(map, as_range(ended))
 
-    def _take_outcome(self, map: MapRun, index: int, outcome: Outcome) -> bool:
+    def _take_outcome(self, map: MapRun, index: int, outcome: Outcome, report: Report, offset: int) -> bool:
         """Take in the outcome of one item; False when it comes back for another attempt."""
         if outcome.code == states.PENDING:  # its producer did not complete: it has not run, and waits on
             return False
@@ -180,7 +183,7 @@ class Reports:
             map.messages[index] = outcome.message
         if outcome.code in (states.AWAITING_RETRY, states.AWAITING_CACHE):
             if outcome.code == states.AWAITING_RETRY:
-                self._tables.rows.append(self._told_row(map, index, outcome))
+                self._tables.rows.append(timed(self._told_row(map, index, outcome), report, offset))
                 map.next_attempt(index, uncounted=False)
             self._board.timers.delay(map, index, outcome.delay, outcome.code)
             return False
@@ -246,6 +249,14 @@ class Reports:
         back = [i for p in behind if not map.is_terminal(i := sent.items[0][p]) and i not in map.queue.delayed]
         for lo, hi in runs_of(self._board.upstreams.with_inputs(map, back)):
             self._board.make_ready(map, lo, hi)
+
+
+def _note(sent: Sent, report: Report, seconds: float, *, first: bool) -> None:
+    """Note what the chunk's slot spent, for the next row of its map."""
+    assert report.noted is not None
+    header, calls = sent.maps[0].header, seconds * 1e6
+    began = report.base if first else 0.0
+    header.spent = both(header.spent, spent_of(report.noted, calls, began, sent.at, header.created))
 
 
 def _links(sent: Sent, report: Report) -> list[Sequence[int]]:

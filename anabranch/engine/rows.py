@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.core.reasons import Reason
     from anabranch.core.reports import ErrorInfo, Report
+    from anabranch.core.spent import Spent
 from anabranch.core.runs import Row
 
 
@@ -25,8 +26,25 @@ def map_row(map: MapRun, length: int | None, ended: float | None, counts: dict[s
     """Return the row of a map."""
     return MapRow(
         map.id, map.header.flow_run_id, map.spec.name, map.kind, length, map.header.created, ended, counts,
-        map.header.parent_id, map.header.tags, map.resume.call_key, map.resume.code_hash,
+        map.header.parent_id, map.header.tags, map.resume.call_key, map.resume.code_hash, "",
+        tuple(map.header.upstreams), map.header.slots, _account(map),
     )  # fmt: skip
+
+
+def _account(map: MapRun) -> dict[str, float]:
+    """Return what became of the values of a map so far, and how long its record was waited for."""
+    weight = map.footprint
+    found = {
+        "made": weight.held + weight.released, "most": weight.most, "released": weight.released,
+        "spilled": weight.spilled, "recording": round(map.header.recording, 6),
+    }  # fmt: skip
+    return {name: value for name, value in found.items() if value}
+
+
+def _spent(map: MapRun) -> Spent | None:
+    """Return what slots spent for the map since the last block that said so."""
+    found, map.header.spent = map.header.spent, None
+    return found
 
 
 def item_row(
@@ -54,7 +72,8 @@ def item_row(
 
 def block_row(map: MapRun, first: int, count: int, codes: bytes | None, report: Report) -> ItemBlock:
     """Return the columns of a whole report of first attempts."""
-    return ItemBlock(map.id, first, count, codes, report.base, report.started, report.durations, 1, report.worker)
+    columns = (codes, report.base, report.started, report.durations, 1, report.worker, _spent(map))
+    return ItemBlock(map.id, first, count, *columns)
 
 
 def links_of(map: MapRun, stages: Sequence[Sequence[int]], report: Report) -> Iterator[ItemBlock]:
@@ -87,7 +106,8 @@ def _in_line(map: MapRun, chains: Sequence[tuple[int, int]], depth: int, report:
             for position in positions:
                 started = joined(started, report.started[position : position + 1] * depth)
                 durations = joined(durations, report.durations[position : position + 1] * depth)
-        yield ItemBlock(map.id, lo, hi - lo, None, report.base, started, durations, 1, report.worker)
+        columns = (None, report.base, started, durations, 1, report.worker, _spent(map))
+        yield ItemBlock(map.id, lo, hi - lo, *columns)
 
 
 def rows_of(
@@ -115,7 +135,8 @@ def rows_of(
                 columns = slice(positions[start], positions[at] + 1)
                 started, durations = report.started[columns], report.durations[columns]
         codes = bytes(map.codes[lo:hi])
-        yield ItemBlock(map.id, lo, hi - lo, codes, report.base, started, durations, map.attempt(lo), report.worker)
+        told = (codes, report.base, started, durations, map.attempt(lo), report.worker, _spent(map))
+        yield ItemBlock(map.id, lo, hi - lo, *told)
         start = at + 1
 
 

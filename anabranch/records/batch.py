@@ -147,7 +147,7 @@ def flow_run_values(r: FlowRunRow) -> Values:
 def map_values(r: MapRow) -> Values:
     return (
         r.id, r.flow_run, r.task, r.kind, r.length, r.created, r.ended, json.dumps(r.counts), r.parent,
-        json.dumps(r.tags), r.call_key, r.code, r.superseded,
+        json.dumps(r.tags), r.call_key, r.code, r.superseded, json.dumps(r.upstreams), r.slots, json.dumps(r.account),
     )  # fmt: skip
 
 

@@ -20,13 +20,16 @@ from anabranch.core import states
 from anabranch.core.errors import RecordsError
 from anabranch.core.microseconds import joined
 from anabranch.core.runs import ItemBlock
+from anabranch.core.spent import FIELDS, Spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 SEAL = 65_536  # a pack of so many items is full
 _SMALL = 16  # items; smaller blocks take the time base of the block before them
-_FORMAT = 2
+_FORMAT = 3
+_BEFORE = 2  # had no column of what was spent,
+_SPENT = 4  # which is the fifth
 _HEADER = struct.Struct("<BBdQ")  # format, times kept, base, number of items
 _COLUMN = struct.Struct("<BBI")  # encoding, bytes a number, bytes of payload
 _TRIMMED = struct.Struct("<BI")  # which byte planes follow, numbers
@@ -34,6 +37,7 @@ _RAW, _PLANES = range(2)
 _CODES = {1: "b", 4: "i", 8: "q"}
 _STARTED, _DURATIONS = 1, 2
 _COMPLETED = bytes((states.COMPLETED,))
+_NOTHING = Spent()
 _BIG_ENDIAN = sys.byteorder == "big"
 _NARROW = array("i").itemsize
 _FITS = 1 << 30
@@ -44,11 +48,13 @@ class Pack:
 
     `times` says which time columns there are (bits: 1 started, 2 durations); packs of different `times` do not mix.
     `codes` None means that all are Completed. The code Pending means that nothing is known of that item.
-    Start times are microseconds from a segment's base, which is `base` plus its offset.
+    Start times are microseconds from a segment's base, which is `base` plus its offset. `spent` has the numbers of
+    `core.spent.Spent`, one segment's after the other's.
     """
 
     __slots__ = (
-        "base", "codes", "count", "counts", "durations", "firsts", "offsets", "started", "times", "who", "workers",
+        "base", "codes", "count", "counts", "durations", "firsts", "offsets", "spent", "started", "times", "who",
+        "workers",
     )  # fmt: skip
 
     def __init__(self, base: float, times: int) -> None:
@@ -62,6 +68,7 @@ class Pack:
         self.counts: array[int] = array("q")
         self.offsets: array[int] = array("q")  # microseconds from base
         self.who: array[int] = array("q")
+        self.spent: array[int] = array("q")
         self.workers: list[str] = []
 
     @property
@@ -92,6 +99,10 @@ class Pack:
                 self._segment(block.first, count, offset, who)
         else:
             self._segment(block.first, count, offset, who)
+        if block.spent is not None:
+            last = len(self.spent) - FIELDS
+            for n, number in enumerate(block.spent, last):
+                self.spent[n] += number
         if block.codes is not None or self.codes is not None:
             self._add_codes(block.codes, count)
         self.count += count
@@ -108,6 +119,7 @@ class Pack:
         self.counts.extend(other.counts)
         self.offsets.extend(array("q", [o + offset for o in other.offsets]))
         self.who.extend(array("q", [names[n] for n in other.who]))
+        self.spent.extend(other.spent)
         if other.codes is not None or self.codes is not None:
             self._add_codes(other.codes, other.count)
         self.count += other.count
@@ -146,6 +158,7 @@ class Pack:
         self.counts.append(count)
         self.offsets.append(offset)
         self.who.append(who)
+        self.spent.extend(_NOTHING)
 
     def _worker(self, name: str) -> int:
         try:
@@ -179,7 +192,7 @@ def times_of(block: ItemBlock) -> int:
 
 def encode(pack: Pack, *, sealed: bool) -> bytes:
     """Return a pack as bytes: small when `sealed`, made quickly otherwise."""
-    columns = (pack.firsts, pack.counts, pack.offsets, pack.who, pack.started, pack.durations)
+    columns = (pack.firsts, pack.counts, pack.offsets, pack.who, pack.spent, pack.started, pack.durations)
     parts = [_HEADER.pack(_FORMAT, pack.times, pack.base, pack.count)]
     codes, workers = bytes(pack.codes or b""), json.dumps(pack.workers).encode()
     for text in (codes, workers):
@@ -195,25 +208,30 @@ def decode(data: bytes) -> Pack:
     """Return the pack that `encode` wrote; raises RecordsError for other bytes."""
     try:
         form, times, base, count = _HEADER.unpack_from(data)
-        if form != _FORMAT:
+        if form not in (_BEFORE, _FORMAT):
             raise RecordsError(f"a block of item states is in format {form}; this anabranch reads {_FORMAT}")
         texts, at = [], _HEADER.size
         for _ in range(2):
             way, _, size = _COLUMN.unpack_from(data, at)
             at += _COLUMN.size + size
             texts.append(zlib.decompress(data[at - size : at]) if way else data[at - size : at])
-        columns = []
-        for _ in range(6):
-            column, at = _read_column(data, at, count)
+        columns: list[array[int]] = []
+        for n in range(7):
+            if n == _SPENT and form == _BEFORE:
+                columns.append(array("q", bytes(8 * FIELDS * len(columns[0]))))
+                continue
+            column, at = _read_column(data, at, FIELDS * count if n == _SPENT else count)
             columns.append(column)
         pack = Pack(base, times)
         pack.count = count
         pack.codes = bytearray(texts[0]) if texts[0] else None
         pack.workers = json.loads(texts[1])
         pack.firsts, pack.counts, pack.offsets, pack.who = (array("q", c) for c in columns[:4])
-        pack.started, pack.durations = columns[4:]
-        lengths = {len(c) for c in columns[:4]}, {len(c) for c in columns[4:] if c} | {len(texts[0]) or count, count}
-        if [len(n) for n in lengths] != [1, 1] or sum(pack.counts) != count:
+        pack.spent = array("q", columns[_SPENT])
+        pack.started, pack.durations = columns[5:]
+        lengths = {len(c) for c in columns[:4]}, {len(c) for c in columns[5:] if c} | {len(texts[0]) or count, count}
+        right = len(pack.spent) == FIELDS * len(pack.firsts) and sum(pack.counts) == count
+        if [len(n) for n in lengths] != [1, 1] or not right:
             raise ValueError("its columns are not of one length")
     except (struct.error, zlib.error, ValueError, KeyError) as error:
         raise RecordsError(f"a block of item states is damaged: {error}") from error
@@ -223,13 +241,15 @@ def decode(data: bytes) -> Pack:
 def segments(pack: Pack, map: str, attempt: int) -> Iterator[ItemBlock]:
     """Yield each segment of a pack as columns of its own, its start times from the segment's base."""
     at = 0
-    for first, count, offset, who in zip(pack.firsts, pack.counts, pack.offsets, pack.who, strict=True):
+    columns = zip(pack.firsts, pack.counts, pack.offsets, pack.who, strict=True)
+    for n, (first, count, offset, who) in enumerate(columns):
         here = slice(at, at + count)
         codes = None if pack.codes is None else bytes(pack.codes[here])
         started = pack.started[here] if pack.times & _STARTED else None
         durations = pack.durations[here] if pack.times & _DURATIONS else None
         base, worker = pack.base + offset / 1e6, pack.workers[who]
-        yield ItemBlock(map, first, count, codes, base, started, durations, attempt, worker)
+        spent = Spent(*pack.spent[n * FIELDS : (n + 1) * FIELDS])
+        yield ItemBlock(map, first, count, codes, base, started, durations, attempt, worker, spent)
         at += count
 
 

@@ -2,7 +2,8 @@
 
 -- name: maps
 -- Maps of a flow run in the order they were begun: ids grow with time, rows have no numbers.
-SELECT id, flow_run, task, kind, length, created, ended, counts, parent, tags, call_key, code, superseded
+SELECT id, flow_run, task, kind, length, created, ended, counts, parent, tags, call_key, code, superseded,
+    upstreams, slots, account
 FROM maps
 WHERE flow_run = ?
 ORDER BY created, id;

@@ -17,12 +17,14 @@ ON CONFLICT (id) DO UPDATE SET
 
 -- name: put_map
 -- A map as it stands now.
-INSERT INTO maps (id, flow_run, task, kind, length, created, ended, counts, parent, tags, call_key, code, superseded)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO maps (id, flow_run, task, kind, length, created, ended, counts, parent, tags, call_key, code, superseded,
+    upstreams, slots, account)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
     flow_run = excluded.flow_run, task = excluded.task, kind = excluded.kind, length = excluded.length,
     created = excluded.created, ended = excluded.ended, counts = excluded.counts, parent = excluded.parent,
-    tags = excluded.tags, call_key = excluded.call_key, code = excluded.code, superseded = excluded.superseded;
+    tags = excluded.tags, call_key = excluded.call_key, code = excluded.code, superseded = excluded.superseded,
+    upstreams = excluded.upstreams, slots = excluded.slots, account = excluded.account;
 
 -- name: put_item
 -- One attempt of one item as it stands now.
@@ -155,7 +157,8 @@ SELECT id FROM flow_runs;
 
 -- name: maps
 -- Maps of a flow run in the order they were begun.
-SELECT id, flow_run, task, kind, length, created, ended, counts, parent, tags, call_key, code, superseded
+SELECT id, flow_run, task, kind, length, created, ended, counts, parent, tags, call_key, code, superseded,
+    upstreams, slots, account
 FROM maps
 WHERE flow_run = ?
 ORDER BY created, rowid;

@@ -216,4 +216,5 @@ def _flow_run(row: Sequence[Any]) -> FlowRunRow:
 def _map(row: Sequence[Any]) -> MapRow:
     values = list(row)
     values[7], values[9] = json.loads(values[7]), tuple(json.loads(values[9]))
+    values[13], values[15] = tuple(json.loads(values[13])), json.loads(values[15])
     return MapRow(*values)

@@ -153,7 +153,8 @@ class ChunkRun:
         begun = time.perf_counter_ns()
         items = [column[buffer.first : buffer.first + count] for column in self.items]
         names = storing.store(self.plans, items, buffer.values, buffer.codes, self._unstored)
-        self.report_ns = max(int(self.chunk.report_seconds * 1e9), 10 * (time.perf_counter_ns() - begun))
+        buffer.storing_ns = time.perf_counter_ns() - begun
+        self.report_ns = max(int(self.chunk.report_seconds * 1e9), 10 * buffer.storing_ns)
         return names
 
     def _unstored(self, stage: int, slot: int, error: Exception) -> None:

@@ -206,7 +206,7 @@ class WorkerScope:
     def stream_closed(self, map: MapRun, finished: bool) -> None:
         self.ask(nested.CloseStream(map.id, finished))
 
-    def barrier(self) -> None:
+    def barrier(self, map: MapRun) -> None:
         """Do nothing: the flow in the driver waits for the record."""
 
     def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:

@@ -16,6 +16,7 @@ from anabranch.core.microseconds import joined
 from anabranch.core.own_code import pickler
 from anabranch.core.reports import Inline, Outcome, Report
 from anabranch.core.sizes import sizeof
+from anabranch.core.spent import Noted
 from anabranch.engine.attempt import AttemptResult
 from anabranch.worker import storing
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from anabranch.worker.stages import StagePlan
 
 _Pickler = pickler(cloudpickle.Pickler)
+_LATER = Noted(-1, 0, 0)  # of reports after a chunk's first one
 
 
 class ReportBuffer:
@@ -51,7 +53,9 @@ class ReportBuffer:
         self.holds = holds
         self.log = logs.Buffer()
         self.base = self.told_at = time.time()
-        self.zero = time.perf_counter_ns()
+        self.zero = self.told_ns = time.perf_counter_ns()
+        self.noted = Noted(-1, 0, 0)
+        self.storing_ns = 0  # since the last report
         self.first = 0
         self._clear()
 
@@ -172,10 +176,15 @@ class ReportBuffer:
             report.digests = storing.digests(self.plans[0], self.chunk.args[self.first : upto])
         if self.failing:
             report.notes = storing.store_inputs(self.plans, self.failing)
+        idle, reading, _, _ = self.noted
+        elapsed, stored_ns = time.perf_counter_ns() - self.told_ns, self.storing_ns
+        report.noted = Noted(idle, reading, (elapsed - stored_ns) // 1000, stored_ns // 1000)
         if final:  # the last report: after it nothing here may keep a value alive
             self.values, self.outcomes, self.failing = [], [], []
         else:
             self.first = upto
             self.told_at = time.time()
             self._clear()
+            self.noted, self.storing_ns = _LATER, 0
         self.port.report(report)
+        self.told_ns = time.perf_counter_ns()

@@ -8,10 +8,13 @@ Runners hand `run_chunk` to their workers by reference; it sees a runner through
 
 from __future__ import annotations
 
+import threading
+from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from anabranch import prints
 from anabranch.core.context import current_task
+from anabranch.core.spent import Noted
 from anabranch.engine import loops
 from anabranch.worker import contexts
 from anabranch.worker.chunk_run import ChunkRun
@@ -25,13 +28,26 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import WorkerPort
 
 
+class _Slot(threading.local):
+    """When the last chunk of this thread ended; 0: there was none."""
+
+    ended = 0
+
+
+_slot = _Slot()
+
+
 def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     """Run a chunk to its end: exactly one final report, whatever the user's code does."""
+    begun, reading, last = perf_counter_ns(), getattr(port, "reading_ns", 0), _slot.ended
     plans = [plan_of(port, ref) for ref in chunk.stages]
     work = ChunkRun(chunk, port, plans)
+    idle = (begun - last - reading) // 1000 if last else -1
+    work.buffer.noted, work.buffer.told_ns = Noted(idle, reading // 1000, 0), begun
     if not port.in_process:
         loops.main_owns_loop()
     contexts.run(_run, work)
+    _slot.ended = perf_counter_ns()
 
 
 def _run(work: ChunkRun) -> None:

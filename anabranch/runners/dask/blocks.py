@@ -16,6 +16,7 @@ from anabranch.core.errors import SerializationError
 from anabranch.core.microseconds import joined
 from anabranch.core.own_code import pickler
 from anabranch.core.reports import Held, Inline, Packed
+from anabranch.core.spent import Noted
 from anabranch.runners.transport.packing import pack_blocks, packed
 from anabranch.runners.transport.refusals import fail
 from anabranch.runners.transport.value_files import PACKED_BYTES, pickled
@@ -188,11 +189,21 @@ def combine(reports: list[Report]) -> Report:
         codes=codes,
         outcomes=[outcome for report in reports for outcome in report.outcomes],
         blocks=tuple(_joined(reports, stage, unread) for stage in range(stages)),
+        noted=_noted(reports),
     )
     for stage, slot, error in unread:
         text = f"its result does not unpickle on the worker: {told(error)}"
         fail(whole, stage, slot, SerializationError(text))
     return whole
+
+
+def _noted(reports: list[Report]) -> Noted | None:
+    """What all of these reports say of their worker's time; the first one alone tells of the time before the chunk."""
+    told = [report.noted for report in reports if report.noted is not None]
+    if not told:
+        return None
+    elapsed, packing = sum(one.elapsed for one in told), sum(one.packing for one in told)
+    return Noted(told[0].idle, told[0].reading, elapsed, packing)
 
 
 def _joined(reports: list[Report], stage: int, unread: list[tuple[int, int, Exception]]) -> Block:

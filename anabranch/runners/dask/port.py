@@ -123,6 +123,7 @@ class DaskPort:
         self._run = f"{os.getpid()}-{next(_numbers)}"
         self._waiting: list[Report] = []
         self._upto = 0  # positions reported
+        self.reading_ns = 0  # how long the chunk took to unpickle
         self._logs: list[tuple[Any, ...]] = []
 
     def begin(self) -> None:

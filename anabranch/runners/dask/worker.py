@@ -14,6 +14,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from functools import partial
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import secrets, surroundings
@@ -139,6 +140,7 @@ def run(
     if pages:
         _around.start_children_as_python_does()
     mine = session_of(session)
+    begun = perf_counter_ns()
     try:
         chunk, inline, around = payload.load(writable=True)
         _around.enter(around)
@@ -146,6 +148,7 @@ def run(
         text = secrets.mask(f"the arguments do not unpickle on the worker: {told(error)}")
         raise SerializationError(text) from None
     port = DaskPort(mine, session, chunk, inline, inputs, worker, mine.page(pages, worker.address))
+    port.reading_ns = perf_counter_ns() - begun
     port.begin()
     try:
         lost = port.unreadable()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.chunks import Chunk
 from anabranch.core.reports import Held, Packed, Report
+from anabranch.core.spent import Noted
 from anabranch.runners.transport import versions as transport_versions
 
 if TYPE_CHECKING:
@@ -73,15 +74,17 @@ def report_frame(report: Report) -> bytes:
     return message(
         REPORT, report.chunk, report.first, report.count, report.final, report.base, _plain(report.started),
         _plain(report.durations), report.codes, report.outcomes, blocks, report.worker, report.stored,
-        report.digests, report.notes,
+        report.digests, report.notes, report.noted and tuple(report.noted),
     )  # fmt: skip
 
 
 def report_of(fields: tuple[Any, ...]) -> Report:
-    chunk, first, count, final, base, started, durations, codes, outcomes, blocks, worker, *stored = fields
+    chunk, first, count, final, base, started, durations, codes, outcomes, blocks, worker, *rest, noted = fields
+    stored, digests, notes = rest
     found = tuple([None if b is None else Held(b) if type(b) is int else Packed(*b) for b in blocks])
     return Report(
-        chunk, first, count, final, base, _array(started), _array(durations), codes, outcomes, found, worker, *stored,
+        chunk, first, count, final, base, _array(started), _array(durations), codes, outcomes, found, worker, stored,
+        digests, notes, noted and Noted(*noted),
     )  # fmt: skip
 
 

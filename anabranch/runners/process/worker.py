@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.chunks import Chunk, Handle
@@ -65,6 +66,7 @@ class ProcessPort:
         self._news = threading.Condition()
         self._inline_limit = 1024
         self._unended = False
+        self.reading_ns = 0  # how long the running chunk took to unpickle
 
     # -- WorkerPort ------------------------------------------------------------------------------
 
@@ -149,6 +151,7 @@ class ProcessPort:
             with self._news:
                 self._news.wait_for(lambda: self._heard >= heard)
         self._around.enter(self._arounds.get(around))
+        begun = perf_counter_ns()
         try:
             if name is None:
                 chunk = Chunk(*pickle.loads(fields))
@@ -159,6 +162,7 @@ class ProcessPort:
         except Exception as error:
             self._lost(chunk_id, "unserializable", f"its arguments do not unpickle on the worker: {raised(error)}")
             return
+        self.reading_ns = perf_counter_ns() - begun
         self._inline_limit = chunk.inline_limit
         self._unended = True
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import pickle
 import threading
 from functools import partial
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import left_to_driver
@@ -111,6 +112,7 @@ class RayWorker:
                 port.hear_cancel(chunk_id, cancelled)
         port.item(chunk_id, 0, -1, 0, None)
         port.say(("begun", chunk_id))
+        reading = perf_counter_ns()
         try:
             chunk: Chunk
             chunk, around = payload.load(writable=True)
@@ -119,6 +121,7 @@ class RayWorker:
             text = f"its arguments do not unpickle on the worker: {raised(error)}"
             port.say(("lost", chunk_id, "unserializable", text))
             return
+        port.reading_ns = perf_counter_ns() - reading
         del payload
         try:
             if port.open(chunk_id, inputs):
@@ -172,6 +175,7 @@ class RayPort:
         self.inline_limit = 1024
         self.small = True  # blocks that Ray would not put into its store may come
         self.unended = False
+        self.reading_ns = 0  # how long the running chunk took to unpickle
         self._page = page
         self._shared: dict[int, Any] = {}
         self._dropped: dict[int, None] = {}

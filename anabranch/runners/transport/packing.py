@@ -12,6 +12,7 @@ from __future__ import annotations
 import pickle
 from array import array
 from itertools import accumulate, chain, islice
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -34,6 +35,7 @@ _DEPTH = 4  # of containers that are looked through; what lies deeper may be any
 
 def pack_blocks(report: Report, pack: Callable[[int, list[Any]], Block]) -> None:
     """Turn the values of a report into what `pack` makes of each stage's; those it cannot pickle fail, each alone."""
+    begun = perf_counter_ns()
     found: list[Block] = []
     for stage, block in enumerate(report.blocks):
         if not isinstance(block, Inline):
@@ -45,6 +47,8 @@ def pack_blocks(report: Report, pack: Callable[[int, list[Any]], Block]) -> None
         except BaseException:  # whatever a value's own code raises
             found.append(pack(stage, without_unpicklable(report, stage, values)))
     report.blocks = tuple(found)
+    if report.noted is not None:
+        report.noted = report.noted._replace(packing=report.noted.packing + (perf_counter_ns() - begun) // 1000)
 
 
 def refuse(report: Report, stage: int, error: Exception) -> Packed:

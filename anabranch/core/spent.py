@@ -1,0 +1,79 @@
+"""Where the time of workers went: what a chunk notes, a few numbers each, that add up over chunks.
+
+    worker    |-- idle --|-- reading --|-- item, item, item ... --|-- packing --|       one slot, one chunk
+              ^ its last chunk ended    ^ run_chunk               ^ its report
+    driver             ^ sent: what is idle after that is `transfer`, what is before it `queue`
+
+All are microseconds of one slot. They are taken once a chunk and once a report, never once an item.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Noted(NamedTuple):
+    """What a worker says of its own time in a report.
+
+    Attributes:
+        idle: since the slot's last chunk; -1 where it had none, or where an earlier report of the chunk has said it.
+        reading: the chunk unpickled; 0 in later reports.
+        elapsed: since the chunk began, or since its last report.
+        packing: values stored, and pickled for their way home.
+    """
+
+    idle: int
+    reading: int
+    elapsed: int
+    packing: int = 0
+
+
+class Spent(NamedTuple):
+    """The time of one slot from the end of a chunk to the end of the next, by what it was spent on.
+
+    Attributes:
+        nothing: idle, before the map of the chunk was made.
+        queue: idle, while the chunk's items waited in the driver.
+        transfer: idle, while the chunk was on its way.
+        reading: the chunk unpickled.
+        calls: inside the items.
+        around: between the items, and before the first.
+        packing: values stored, and pickled for their way home.
+    """
+
+    nothing: int = 0
+    queue: int = 0
+    transfer: int = 0
+    reading: int = 0
+    calls: int = 0
+    around: int = 0
+    packing: int = 0
+
+
+FIELDS = len(Spent._fields)
+
+
+def spent_of(noted: Noted, calls: float, began: float, sent: float, made: float) -> Spent:
+    """Return what a report's slot spent, as worker and driver know it together.
+
+    Args:
+        calls: microseconds inside the items; where items ran together, more than went by.
+        began: Unix second at which the worker began the chunk, by the worker's clock.
+        sent: at which the driver sent it.
+        made: at which its map was made.
+    """
+    idle, reading, elapsed, packing = noted
+    inside = min(int(calls), elapsed)
+    nothing = queue = transfer = 0
+    if idle > 0:
+        transfer = min(idle, max(0, int((began - sent) * 1e6) - reading))
+        queue = min(idle - transfer, max(0, int((sent - made) * 1e6)))
+        nothing = idle - transfer - queue
+    return Spent(nothing, queue, transfer, reading, inside, elapsed - inside, packing)
+
+
+def both(one: Spent | None, other: Spent) -> Spent:
+    """Return the sum of two."""
+    if one is None:
+        return other
+    return Spent(*[a + b for a, b in zip(one, other, strict=True)])

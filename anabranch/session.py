@@ -276,9 +276,12 @@ class Session:
             logs.warn(f"{dropped} log lines were dropped: a worker logged faster than the limit")
         self.records.append(rows)
 
-    def flush_records(self) -> None:
-        """Wait until all ended runs are in the record."""
+    def flush_records(self) -> float:
+        """Wait until all ended runs are in the record; returns for how many seconds."""
+        begun = self.clock.monotonic()
         self.records.flush(timeout=30.0)
+        seconds: float = self.clock.monotonic() - begun
+        return seconds
 
     # -- what workers and the dispatcher ask ------------------------------------------------------
 

@@ -21,7 +21,7 @@ class Program:
     """The pump, and the places of tasks, values and records.
 
     Attributes:
-        flush_records: waits until all ended runs are in the record.
+        flush_records: waits until all ended runs are in the record; returns for how many seconds.
         tell_end: tells once of the failures of a map that has ended; called by waiting threads.
         list_gone: told of a map whose list is gone while it is under way, perhaps in a finalizer.
         watchers: called for each new map, with its scope.
@@ -32,7 +32,7 @@ class Program:
     stores: Stores
     ids: Ids
     clock: Clock
-    flush_records: Callable[[], None]
+    flush_records: Callable[[], float]
     tell_end: Callable[[MapRun], None]
     list_gone: Callable[[MapRun], None]
     watchers: list[Callable[[Any, MapRun], None]] = field(default_factory=list)

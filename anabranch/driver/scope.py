@@ -359,9 +359,7 @@ class Scope:
 
     def barrier(self, map: MapRun) -> None:
         """Wait until what has ended is in the record; the map's row will say for how long."""
-        begun = self.program.clock.monotonic()
-        self.program.flush_records()
-        map.header.recording += self.program.clock.monotonic() - begun
+        map.header.recording += self.program.flush_records()
 
     def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
         return reduce_tree(self, map, fn, fan_in)

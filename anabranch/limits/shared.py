@@ -259,7 +259,11 @@ class SharedLimits:
     def _linger(self, this: Round, asked: set[str]) -> None:
         """Keep unused slots for a moment, then give them back."""
         for name, count in this.spare.items():
-            if not count or name in this.look.busy or name in asked:
+            if count and name in asked:  # too few for what asks: kept here they would be missing in the record
+                self._idle.pop(name, None)
+                this.back[name] = this.back.get(name, 0) + count
+                continue
+            if not count or name in this.look.busy:
                 self._idle.pop(name, None)
             elif this.now - self._idle.setdefault(name, this.now) >= LINGER_SECONDS:
                 this.back[name] = this.back.get(name, 0) + count

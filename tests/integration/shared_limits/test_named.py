@@ -30,6 +30,15 @@ def test_a_block_under_a_limit_of_the_record(here: Here) -> None:
         raise AssertionError
 
 
+def test_a_slot_kept_for_a_moment_is_not_missing_to_a_block_that_takes_all(here: Here) -> None:
+    """It was held for the block that waited, which asked the record for all of them: neither moved again."""
+    here.limit("gpu", slots=2)
+    with concurrency("gpu"):
+        assert here.held("gpu") == 1
+    with concurrency("gpu", occupy=2, timeout_seconds=WAIT):
+        assert here.held("gpu") == 2
+
+
 def test_coroutines_under_a_limit_of_the_record(here: Here) -> None:
     here.limit("gpu", slots=2)
     now = most = 0

@@ -9,7 +9,7 @@ NEEDED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos lint types docs bench bench-peers simulate constraints clean
+.PHONY: help demo test test-all chaos lint types docs site bench bench-peers simulate constraints clean
 
 help:
 	@echo "make demo         run the demo on the standard library's own source files"
@@ -17,7 +17,8 @@ help:
 	@echo "make test-all     run all tests, for the night"
 	@echo "make chaos        break things at random while flows run (MINUTES=10 RUNNER=thread, process, dask, ray or all)"
 	@echo "make lint types   ruff; mypy --strict, and pyright on what users see"
-	@echo "make docs         write docs/options.md and the table of helm/anabranch/README.md anew"
+	@echo "make docs         write docs/options.md, docs/reference/cli.md and the table of helm/anabranch/README.md anew"
+	@echo "make site         build the site of docs/ in build/site; a warning is an error"
 	@echo "make bench        measure against the peers, interleaved (hours), and write docs/benchmarks.md with plots"
 	@echo "make simulate     drive the dispatcher with 10,000 virtual workers (docs/scale.md), five minutes"
 	@echo "make constraints  pin the newest versions that fit (needs uv)"
@@ -62,7 +63,11 @@ types: .venv/.ready
 
 docs: .venv/.ready
 	$(PY) docs/options_page.py
+	$(PY) docs/command_page.py
 	$(PY) helm/values_page.py
+
+site: .venv/.ready
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 bench: .bench-venv/.ready
 	$(PY) -m benchmarks --json benchmarks/out/samples.jsonl --write-docs

@@ -143,7 +143,7 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
         Raises:
             ResumeError: there is no such run, it was not resumable, or the code of a task has changed.
             RunTakenError: its driver is alive.
-            The exceptions of a call.
+            Exception: as of a call.
         """
         if changed not in ("ask", "keep", "rerun"):
             raise ResumeError(f"changed={changed!r}: give 'ask', 'keep' or 'rerun'")

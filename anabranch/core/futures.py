@@ -84,7 +84,10 @@ class Future(ValueSource, Generic[R_co]):
         Raises:
             TimeoutError: the run was not finished in time.
             ResultReleased: the value was released.
-            The run's own exception, or UpstreamError, CrashedRun, CancelledRun.
+            UpstreamError: it did not run, because an upstream did not complete.
+            CrashedRun: its infrastructure ended it.
+            CancelledRun: it was cancelled.
+            Exception: the run's own exception.
         """
         try:
             self._finish(timeout)

@@ -55,7 +55,7 @@ def replay(run: str, task: str, index: int | None = None, *, recorded: bool = Fa
     Raises:
         RecordsError: there is no such run, task or item, or several; says which there are.
         ReplayError: its inputs are not stored, or cannot be read here; says what to do.
-        Whatever the task raises.
+        Exception: what the task raises.
     """
     return prepare(run, task, index, recorded=recorded, home=home).call()
 

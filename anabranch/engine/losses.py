@@ -6,8 +6,10 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
+from anabranch.core.errors import SerializationError
 from anabranch.core.instructions import Shorten
 from anabranch.core.reasons import make
+from anabranch.core.reports import ErrorInfo
 from anabranch.engine import causes
 from anabranch.engine.fusing import materialize
 from anabranch.engine.known_inputs import keep_input
@@ -113,7 +115,8 @@ class Losses:
             map.budgets.starved[index] = map.budgets.starved.get(index, 0) + 1
         text = f"{event.reason}: {event.message}" if event.message else event.reason
         if event.reason == "unserializable":
-            self._board.end_items(map, (index,), states.FAILED, text, reason=make("unserializable"))
+            error = ErrorInfo("SerializationError", event.message, "", exception=SerializationError(event.message))
+            self._board.end_items(map, (index,), states.FAILED, event.message, error, make("unserializable"))
         elif crashes >= max(1, map.options.crash_retries):
             why = causes.of_crash(map, index, event.reason, final=True)
             keep_input(self._tables.out, map, index)

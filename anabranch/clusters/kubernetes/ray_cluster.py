@@ -56,12 +56,13 @@ class RayOnKubernetes:
     Args:
         name: of the RayCluster; None: one of its own.
         image: of all pods, with the Python, Ray and anabranch of the program.
-        minimum, maximum: pods of workers; Ray's own autoscaler decides between them.
-        cpus, memory, gpus: of each worker.
-        env, secrets, node_selector, tolerations, spot, worker_template: as of `KubernetesCluster`.
+        minimum: the fewest pods of workers.
+        maximum: the most; Ray's own autoscaler decides between them.
+        cpus: of each worker, as `memory` and `gpus`.
+        env: as of `KubernetesCluster`, and so are `secrets`, `node_selector`, `tolerations`, `spot`, `worker_template`.
         head_template: laid over the head's pod.
         ray_version: of the image; None: that of this program.
-        namespace, context: as of `KubernetesCluster`.
+        namespace: as of `KubernetesCluster`, and so is `context`.
         idle: seconds of nothing to do after which the autoscaler lets a worker go.
         start_timeout: seconds until the head has to be ready.
 

@@ -1,0 +1,91 @@
+"""The code blocks of a page, in the page's order, as Sybil's lexers find them.
+
+    ```python                         a piece of the page's one program
+    ```python title="survey.py"       a file of the page's folder; so is a block of any language with a title
+    ```console                        commands behind `$`, typed in that folder, with what they print
+    <!-- not run: REASON -->          before a block: it is not run. `tests/docs/test_blocks.py` lists all of them
+    <!-- invisible-code-block: python
+    ...                               what the program needs, and no reader
+    -->
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sybil import Document
+from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFencedCodeBlockLexer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+FENCES = RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))
+HIDDEN = DirectiveInHTMLCommentLexer("invisible-code-block", "python")
+REASON = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
+TITLE = re.compile(r'title="([^"]+)"')
+PYTHON = {"python", "py"}
+SHELLS = {"console", "bash", "sh", "shell"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block.
+
+    Attributes:
+        line: of the page, on which its text begins, from 1.
+        title: the name of the file that it is; "": none.
+        reason: for which it is not run; "": it is run.
+    """
+
+    line: int
+    language: str
+    text: str
+    title: str = ""
+    reason: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether a block of this kind is run unless a reason is given."""
+        return self.language in PYTHON | SHELLS or bool(self.title)
+
+
+def pages() -> list[str]:
+    """Return the README and all pages of docs/, as paths from the root."""
+    return ["README.md", *sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(text: str) -> list[Block]:
+    """Return the blocks of a page's text, in order."""
+    document = Document(text, "page.md")
+    hidden = [(region.start, "python", region) for region in HIDDEN(document)]
+    fenced = [(region.start, region.lexemes["info"].strip(), region) for region in FENCES(document)]
+    found = []
+    for start, info, region in sorted(hidden + fenced, key=lambda one: one[0]):
+        reason, title = REASON.search(text[:start]), TITLE.search(info)
+        source = region.lexemes["source"]
+        line = text.count("\n", 0, start + source.offset) + 1
+        language = info.split()[0] if info else ""
+        found.append(Block(line, language, str(source), title[1] if title else "", reason[1] if reason else ""))
+    return found
+
+
+def commands(block: Block) -> Iterator[tuple[str, int]]:
+    """Yield the commands of a block of a terminal, each with the exit code that it has to end with.
+
+    A command that fails says so in a comment behind it: `# exit code 1`.
+    """
+    for line in block.text.replace("\\\n", " ").splitlines():
+        if line.startswith("$ "):
+            code = re.search(r"#.*\bexit code (\d+)", line)
+            yield line[2:], int(code[1]) if code else 0
+
+
+def first_word(command: str) -> str:
+    """Return the program of a command, behind variables that are set for it."""
+    words = shlex.split(command, comments=True)
+    return next((word for word in words if not re.match(r"\w+=", word)), "")

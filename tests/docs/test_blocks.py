@@ -1,0 +1,130 @@
+"""Each program and each command of the README and of docs/ runs; which do not is counted here, with the reason.
+
+A page is one program, played in a folder and with a record of its own (`tests/docs/play.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT, blocks, pages
+from tests.docs.not_run import NIGHTLY, NOT_RUN
+
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in pages()}
+PLAYED = [page for page, text in TEXTS.items() if any(block.runs and not block.reason for block in blocks(text))]
+
+
+def case(page: str) -> object:
+    marks = [pytest.mark.nightly(NIGHTLY[page])] if page in NIGHTLY else []
+    return pytest.param(page, id=page, marks=marks)
+
+
+@pytest.mark.parametrize("page", [case(page) for page in PLAYED])
+def test_a_page_runs(page: str, tmp_path: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANABRANCH_", "SLURM_"))}
+    ours = {"ANABRANCH_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), "PATH": path, "NO_COLOR": "1"}
+    (tmp_path / "page").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docs.play", page],
+        cwd=tmp_path / "page",
+        env={**environment, **ours},
+        capture_output=True,
+        text=True,
+        timeout=58,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    counts = json.loads(done.stdout.splitlines()[-1])
+    assert sum(counts.values()) > 0
+
+
+def test_what_does_not_run_is_known() -> None:
+    left = {page: Counter(block.reason for block in blocks(text) if block.reason) for page, text in TEXTS.items()}
+    assert {page: dict(reasons) for page, reasons in left.items() if reasons} == NOT_RUN
+
+
+def test_a_reason_stands_before_a_block() -> None:
+    marks = {page: text.count("<!-- not run:") for page, text in TEXTS.items()}
+    reasons = {page: sum(NOT_RUN.get(page, {}).values()) for page in TEXTS}
+    assert marks == reasons
+
+
+def test_most_of_what_is_shown_runs() -> None:
+    """The count of blocks that run only goes up."""
+    shown = [block for text in TEXTS.values() for block in blocks(text) if block.runs]
+    assert sum(not block.reason for block in shown) >= 1
+
+
+PAGE = """
+```python
+x = 1
+x + 1  # 2
+```
+
+```python title="job.py"
+print("hello")
+```
+
+```console
+$ python job.py  # exit code 3
+hello
+```
+
+<!-- not run: needs Slurm -->
+```console
+$ sbatch job
+```
+
+<!-- invisible-code-block: python
+y = 2
+-->
+
+```python
+raise ValueError("odd 3")  # raises ValueError: odd
+```
+"""
+
+
+def test_blocks_are_found_in_order_with_title_reason_and_line() -> None:
+    found = [(b.line, b.language, b.title, b.reason) for b in blocks(PAGE)]
+    assert found == [
+        (3, "python", "", ""),
+        (8, "python", "job.py", ""),
+        (12, "console", "", ""),
+        (18, "console", "", "needs Slurm"),
+        (22, "python", "", ""),
+        (26, "python", "", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        ("```python\n1 + 1  # 3\n```", "page says 3, got 2"),
+        ("```python\n1 / 0\n```", "ZeroDivisionError"),
+        ("```python\n1 + 1  # raises ValueError\n```", "nothing was raised"),
+        ("```python\nint('x')  # raises ValueError: other words\n```", "invalid literal"),
+        ("```console\n$ python -c 'exit(3)'\n```", "ended with 3"),
+        ("```console\n$ sbatch job\n```", "no reason says why"),
+        ('```python title="job.py"\n1 / 0\n```', "ended with 1"),
+    ],
+)
+def test_a_page_that_is_wrong_is_told(block: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(block)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docs.play", str(tmp_path / "page.md")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 1
+    assert told in done.stderr

@@ -257,6 +257,10 @@ def warn(text: str) -> None:
     _root.warning("%s", cut(text))
 
 
+def tell(text: str) -> None:
+    _root.info("%s", cut(text))
+
+
 def flow_line(run: Any, level: int, text: str) -> None:
     _deliver([LogLine(time.time(), level, f"Flow run {run.name!r}", cut(text), run.id, "", -1)], 0)
 

@@ -32,6 +32,7 @@ from anabranch.driver.callbacks import Callbacks, upstream_value
 from anabranch.driver.dropped_lists import DroppedLists
 from anabranch.driver.item_lines import ItemLines
 from anabranch.driver.keeper import Keeper, Process
+from anabranch.driver.keyed_maps import KeyedMaps
 from anabranch.driver.limited_maps import LimitedMaps
 from anabranch.driver.program import Program
 from anabranch.driver.pump import Pump
@@ -203,6 +204,7 @@ class Session:
         )
         self.program = Program(
             self.pump, tasks, self.stores, self.ids, clock, self.flush_records, self.item_lines.tell_end, dropped.gone,
+            KeyedMaps(logs.tell, self._show_here),
             [self.item_lines.watch, dropped.watch],
         )  # fmt: skip
         self.keeper = Keeper(
@@ -244,6 +246,13 @@ class Session:
         return ItemLines(
             self.pump.dispatcher.tables.maps, grouped, _in_place, self.pump.callback_thread.put, self.emit_logs
         )
+
+    def _show_here(self, map: MapRun) -> None:
+        self.item_lines.show_here(map)
+        if self.settings.progress:
+            from anabranch.display import progress
+
+            progress.watch(map.scope, map)
 
     def _in_process(self, lane: int) -> bool:
         return self.pump.dispatcher.tables.lanes[lane].capabilities.in_process

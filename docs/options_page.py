@@ -39,10 +39,14 @@ def page() -> str:
         HEAD,
         section("Tasks and flows", RunOptions, keywords.RunKeywords, set()),
         section("Tasks", TaskOptions, keywords.TaskKeywords, common),
-        f"`{'`, `'.join(option.name for option in fields(MapOptions))}` can also be given to one `map`.\n",
+        f"`{'`, `'.join(sorted(_of_both()))}` can also be given to one `map`, and `run_key` to a map alone.\n",
         section("Flows", FlowOptions, keywords.FlowKeywords, common),
     ]
     return "\n".join(parts)
+
+
+def _of_both() -> set[str]:
+    return {option.name for option in fields(MapOptions)} & {option.name for option in fields(TaskOptions)}
 
 
 def section(title: str, kind: Any, words: Any, without: set[str]) -> str:

@@ -259,6 +259,9 @@ class MapOptions:
     keep: str = _opt(*_KEEP)
     log_items: bool = _opt(*_LOG_ITEMS)
     detach: bool = _opt(*_DETACH)
+    run_key: str | None = _opt(
+        None, check.text, "The same call with the same key gets the list that is there, outside of flows."
+    )
     seed: int | None = _opt(*_SEED)
 
 

@@ -58,7 +58,7 @@ class DroppedLists:
         if newest is None or newest.finished:
             return
         seen = [self._gone.popleft() for _ in range(len(self._gone))]
-        ahead = [map for map in seen if map is not newest and map.unheld]
+        ahead = [map for map in seen if map.header.serial < newest.header.serial and map.unheld]
         behind = [map for map in ahead if map.sending.lane == newest.sending.lane and _left(map) > map.queue.sent]
         self._gone.extend(map for map in ahead if map not in behind)
         if behind:

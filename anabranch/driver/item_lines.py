@@ -13,6 +13,7 @@ import functools
 import logging
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -52,6 +53,7 @@ class ItemLines:
         self._emit = emit
         self._seen: WeakKeyDictionary[MapRun, int] = WeakKeyDictionary()
         self._told: WeakSet[MapRun] = WeakSet()
+        self._tell_there: WeakKeyDictionary[MapRun, Callable[[], None]] = WeakKeyDictionary()
         self._lock = threading.RLock()
 
     def shows(self, line: LogLine) -> bool:
@@ -71,13 +73,22 @@ class ItemLines:
 
     def watch(self, scope: Any, map: MapRun) -> None:
         """Tell of a new map's failures when it ends; a watcher for `Program.watchers`."""
-        tell = self._in_place(functools.partial(self.tell_end, map))
+        self.show_here(map)
 
         def ended() -> None:  # under no lock, but in a thread that has other things to do
+            tell = self._tell_there.pop(map)
             if map.attempts or failed_in(map.codes):
-                self._put(tell)
+                self._put(functools.partial(_call_with, tell, map))
 
         scope.on_end(map, None, ended)
+
+    def show_here(self, map: MapRun) -> None:
+        """Tell of a map's failures where the present code's output is shown."""
+        self._tell_there[map] = self._in_place(functools.partial(self._tell_of, weakref.ref(map)))
+
+    def _tell_of(self, held: weakref.ref[MapRun]) -> None:
+        if (map := held()) is not None:
+            self.tell_end(map)
 
     def tell_end(self, map: MapRun) -> None:
         """Tell once of the failures and retries of a map that has ended.
@@ -106,6 +117,11 @@ class ItemLines:
     def _line(self, map: MapRun, level: int, text: str) -> LogLine:
         who = f"Map {map.spec.name!r}" if map.kind == "map" else f"Task {map.spec.name!r}"
         return LogLine(time.time(), level, who, text, map.header.flow_run_id, map.id, -1)
+
+
+def _call_with(tell: Callable[[], None], held: MapRun) -> None:
+    """Call `tell`, which knows the map weakly; it is held until then."""
+    tell()
 
 
 def tried_again(map: MapRun) -> int:

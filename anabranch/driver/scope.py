@@ -12,7 +12,7 @@ from gc import get_referents
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import context, secrets
-from anabranch.core.chunks import Binding, Stage
+from anabranch.core.chunks import Binding
 from anabranch.core.errors import CancelledRun, RunnerError
 from anabranch.core.frozen import as_given, taken
 from anabranch.core.future_lists import FutureList
@@ -226,6 +226,8 @@ class Scope:
         self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions, wait_for: Any = None
     ) -> FutureList:
         """Submit a map: one object, however many items."""
+        if options.run_key is not None:
+            return self.program.keyed_maps.find(self, task, args, kwargs, options, wait_for)
         plan, each = planned(task, args, kwargs)
         if each:
             return self._map_each(task, plan, options, wait_for)
@@ -254,7 +256,8 @@ class Scope:
         ref = self.pump.dispatcher.tables.new_ref() if call.layout.constants else None
         stage = self.maker.stage(map, call.layout.binding, ref, hashed)
         futures = FutureList(map)
-        self._begin(map, self._open_map, map, stage, constants, call.gates, call.length)
+        move = functools.partial(self.pump.dispatcher.intake.open_map, gates=call.gates, length=call.length)
+        self._begin(map, move, map, stage, constants)
         return futures
 
     def _map_each(self, task: Runnable, plan: Any, options: MapOptions, wait_for: Any) -> FutureList:
@@ -293,9 +296,6 @@ class Scope:
     def late_constants(self, map: MapRun) -> tuple[Any, tuple[Upstream, ...]] | None:
         """What a map's constants read and have not got yet."""
         return self.pump.callbacks.constants.get(map.id)
-
-    def _open_map(self, map: MapRun, stage: Stage, constants: Any, gates: tuple[Upstream, ...], length: Any) -> None:
-        self.pump.dispatcher.intake.open_map(map, stage, constants, gates=gates, length=length)
 
     # -- what futures ask ------------------------------------------------------------------------
 

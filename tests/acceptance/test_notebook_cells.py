@@ -11,6 +11,7 @@ from tests.acceptance.kernels import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # Jupyter's own deprecations are not ours.
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
@@ -187,3 +188,34 @@ def test_a_stop_is_heard_at_once_and_cancels_what_the_cell_waits_for(kernel: Ker
     if line != "await futures[999]":
         assert after.stdout.startswith("True"), after.stdout
     assert kernel.run("held.submit(7).result()").results[0]["text/plain"] == "7"
+
+
+# -- a cell that is run again ---------------------------------------------------------------------------
+
+KEYED = """
+import os, time
+from anabranch import task
+
+@task
+def at_gate(x, gate):
+    while not os.path.exists(gate):
+        time.sleep(0.005)
+    return x
+
+futures = at_gate.map(range(9), GATE, chunk=1, run_key="a")
+"""
+
+
+def test_a_cell_that_is_run_again_goes_on_with_its_map_and_shows_it(kernel: Kernel, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    first = kernel.run(f"GATE = {str(gate)!r}\n{KEYED}\nknown = futures")
+    cell = kernel.begin(f"{KEYED}\nfutures.wait(); print(futures is known, futures.result() == list(range(9)))")
+    kernel.until(lambda: cell.outputs)  # where it is waited for now
+    gate.touch()
+    kernel.until(lambda: cell.done)
+    assert cell.stdout == "True True\n"
+    told = [line.partition("| ")[2].partition("| ")[2] for line in cell.stderr.splitlines()]
+    assert told == ["Map 'at_gate' of run_key 'a' goes on: 0 of 9 items have ended"]
+    assert first.lines == []
+    after = kernel.run(f"{KEYED}\nprint(futures is known)")
+    assert after.lines == ["True"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.core.options import MapOptions
     from anabranch.core.runnable import Runnable
-    from anabranch.driver.scope import Scope
+    from anabranch.core.scopes import SubmitPort
 
 
 class _Known(NamedTuple):
@@ -48,8 +48,8 @@ class KeyedMaps:
         self._lock = threading.RLock()
 
     def find(
-        self, scope: Scope, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], options: MapOptions,
-        wait_for: Any,
+        self, scope: SubmitPort, lane: int, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any],
+        options: MapOptions, wait_for: Any,
     ) -> FutureList:  # fmt: skip
         """Return the list that is there, or make one.
 
@@ -62,7 +62,7 @@ class KeyedMaps:
         if context.current_flow.get() is not None or context.current_task.get() is not None:
             raise OptionError(f"{where}: a map has a key outside of flows only; a flow has one by @flow(run_key=...)")
         plain = replace(options, run_key=None)
-        digest = _digest(where, task, args, kwargs, plain, scope.lane)
+        digest = _digest(where, task, args, kwargs, plain, lane)
         with self._lock:
             known = self._known.get(key)
             if known is not None and known.digest == digest and _lives(known.futures):

@@ -227,7 +227,7 @@ class Scope:
     ) -> FutureList:
         """Submit a map: one object, however many items."""
         if options.run_key is not None:
-            return self.program.keyed_maps.find(self, task, args, kwargs, options, wait_for)
+            return self.program.keyed_maps.find(self, self.lane, task, args, kwargs, options, wait_for)
         plan, each = planned(task, args, kwargs)
         if each:
             return self._map_each(task, plan, options, wait_for)

@@ -72,6 +72,11 @@ class JobCluster(HeldCluster):
         size = f"cores={self._spec.cores}, jobs={self._minimum}..{self._maximum}"
         return f"{type(self).__name__}({self.name!r}, {size})"
 
+    def _size(self) -> tuple[tuple[str, str | float | None, str], ...]:
+        spec = self._spec
+        slots = f"{spec.cores} to a job, {self._maximum * spec.cores} at most"
+        return ("slots", slots, ""), ("memory of a job", spec.memory, "B"), ("walltime", spec.walltime, "s")
+
     def start(self) -> None:
         """Start the scheduler, unless it runs; warns where this machine ends long programs."""
         if self._held is None and self.kind != LOCAL:

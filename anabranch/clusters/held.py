@@ -29,6 +29,7 @@ from anabranch.clusters import certificates
 from anabranch.clusters.asking import ask, security_of
 from anabranch.core.errors import RunnerError
 from anabranch.core.interpreter import program
+from anabranch.core.showing import Facts, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0
 
 
-class HeldCluster:
+class HeldCluster(Shown):
     """A Dask cluster that a process of its own holds; for the contract see `core.clusters`.
 
     Attributes:
         holder: the module of that process.
+        unit: what its workers are in.
         start_seconds: until its scheduler has to be up.
         grace_seconds: for the holder to end what it has begun, when it is given up.
     """
@@ -49,6 +51,7 @@ class HeldCluster:
     pages: str = ""
     elastic: bool = True
     holder: str = "anabranch.clusters.holder"
+    unit: str = "jobs"
     start_seconds: float = START_SECONDS
     grace_seconds: float = 0.0
 
@@ -77,6 +80,18 @@ class HeldCluster:
     def options(self) -> dict[str, Any]:
         """Return what its holder is told."""
         raise NotImplementedError
+
+    def facts(self) -> Facts:
+        """Return what a notebook shows of it, without asking its scheduler: `status` does that."""
+        held = self._held
+        status = "not started" if held is None else "running" if held.process.poll() is None else "ended"
+        jobs = f"{self._minimum} to {self._maximum}" if self._minimum < self._maximum else str(self._maximum)
+        rows = ((self.unit, jobs, ""), *self._size(), ("scheduler", held.address if held is not None else "", ""))
+        return Facts(type(self).__name__, self.name, status, rows)
+
+    def _size(self) -> tuple[tuple[str, str | float | None, str], ...]:
+        """Return the size of a job or a pod, as rows of `facts`."""
+        return ()
 
     @property
     def scheduler_address(self) -> str:

@@ -28,6 +28,7 @@ from anabranch.core.errors import LaunchError, MissingExtraError, RunnerError
 from anabranch.core.interpreter import program
 from anabranch.core.own_job import own_allocation
 from anabranch.core.processes import host_name
+from anabranch.core.showing import Facts, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 START_SECONDS = 300.0  # for the first worker: a parallel file system may be slow at a hundred Pythons
 
 
-class AllocationCluster:
+class AllocationCluster(Shown):
     """A cluster of the nodes of an allocation; see `core.clusters.Cluster`. It begins to start at once.
 
     Args:
@@ -85,6 +86,12 @@ class AllocationCluster:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(engine={self.engine!r}, address={self._address!r})"
+
+    def facts(self) -> Facts:
+        """Return what a notebook shows of it, without asking its nodes."""
+        status = "ended" if not self.alive else "running" if self._address else "starting"
+        rows = (("engine", self.engine, ""), ("address", self._address, ""))
+        return Facts(type(self).__name__, status=status, rows=rows)
 
     @property
     def scheduler_address(self) -> str:

@@ -21,6 +21,7 @@ from anabranch.clusters.held import Held, clusters_folder
 from anabranch.clusters.kubernetes import left_behind
 from anabranch.core.errors import RunnerError
 from anabranch.core.processes import host_name, process_alive
+from anabranch.core.showing import Facts, Shown
 
 if TYPE_CHECKING:
     from anabranch.clusters.held import HeldCluster
@@ -29,7 +30,7 @@ REACH_SECONDS = 10.0
 END_SECONDS = 60.0
 
 
-class NamedCluster:
+class NamedCluster(Shown):
     """A cluster that ``anabranch cluster start NAME`` has started, for programs that use it; see `core.clusters`.
 
     Args:
@@ -68,6 +69,11 @@ class NamedCluster:
 
     def __repr__(self) -> str:
         return f"NamedCluster({self.name!r})"
+
+    def facts(self) -> Facts:
+        """Return what a notebook shows of it, without asking its scheduler: `status` does that."""
+        rows = (("kind", self.kind, ""), ("scheduler", self.scheduler_address, ""), ("through", self.tunnel, ""))
+        return Facts("NamedCluster", self.name, rows=rows)
 
     @property
     def security(self) -> Any:

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.reachable import reachable
+from anabranch.core.showing import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from anabranch.core.type_variables import F
 
 
-class Decorated:
+class Decorated(Shown):
     """An object in the place of its function."""
 
     plain_fn: Callable[..., Any]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from anabranch.core.failures import exception_of
 from anabranch.core.futures import Future
 from anabranch.core.map_states import States
-from anabranch.core.states import SUCCESSFUL, Counts, State
+from anabranch.core.showing import Shown
+from anabranch.core.states import FAILING, SUCCESSFUL, Counts, State
 from anabranch.core.streams import Results, take
 from anabranch.core.tracebacks import hide
 from anabranch.core.type_variables import R_co
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 TOGETHER = 1024  # futures of a list with handles taken at once
 
 
-class FutureList(Generic[R_co]):
+class FutureList(Shown, Generic[R_co]):
     """All futures of one map: a sequence, and one object.
 
     Holding the list keeps all values (unless the map has ``keep="none"``); use it as a context
@@ -256,12 +256,11 @@ class FutureList(Generic[R_co]):
         raise TypeError(f"{self!r} cannot be pickled: pass it as an argument of submit or map, or use .result()")
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{n} {name}" for name, n in self.counts.items())
-        return f"<FutureList {self._map.spec.name!r}: {counts or 'empty'}>"
-
-    def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{name}</td><td>{n}</td></tr>" for name, n in self.counts.items())
-        return f"<table><caption>map of {escape(self._map.spec.name)}</caption>{rows}</table>"
+        counts = ", ".join(f"{n:,} {name}" for name, n in self.counts.items())
+        codes = self._map.codes
+        first = min((at for code in FAILING if (at := codes.find(code)) >= 0), default=None)
+        failed = "" if first is None else f"; the first that failed is {first}"
+        return f"<FutureList {self._map.spec.name!r}: {counts or 'empty'}{failed}>"
 
 
 def is_future(value: object) -> bool:

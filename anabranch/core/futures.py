@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from anabranch.core.errors import UnfinishedRun
 from anabranch.core.failures import exception_of
+from anabranch.core.showing import Shown
 from anabranch.core.states import CACHED, SUCCESSFUL, State, ValueSource
 from anabranch.core.tracebacks import hide
 from anabranch.core.type_variables import R_co
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
 
 
-class Future(ValueSource, Generic[R_co]):
+class Future(ValueSource, Shown, Generic[R_co]):
     """A handle to one task run; the value lives at least as long as the handle.
 
     `wait()` returns the final state, `result()` the value; neither moves data for others.
@@ -189,8 +189,5 @@ class Future(ValueSource, Generic[R_co]):
         raise TypeError(
             f"{self!r} cannot be pickled: pass it as an argument of submit or map (its value travels), or use .result()"
         )
-
-    def _repr_html_(self) -> str:
-        return f"<code>{escape(self._map.spec.name)}[{self._index}]: {escape(self.state.name)}</code>"
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
 
+from anabranch.core.showing import Shown
 from anabranch.core.states import (
     CACHED,
     FIRST_TERMINAL,
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anabranch.core.item_columns import ItemColumns
-
-FIRST_FAILURES = 5  # items with a line of their own in a notebook
-MESSAGE_WIDTH = 100
 
 
 class Keeper(Protocol):
@@ -50,7 +46,7 @@ class _Item(ValueSource):
         return self._keeper.item_origin(self._index)
 
 
-class States(StateSequence[R_co]):
+class States(Shown, StateSequence[R_co]):
     """The states of a map's items as of one moment; a sequence, and one object.
 
     It takes a byte or two an item, and makes each State on demand. Holding it keeps the values of the map, as holding
@@ -91,8 +87,12 @@ class States(StateSequence[R_co]):
         return found
 
     def _codes(self) -> bytes | bytearray:
-        codes = self._moment.codes
-        return codes if self._items == range(len(codes)) else bytes(map(codes.__getitem__, self._items))
+        codes, items = self._moment.codes, self._items
+        if items == range(len(codes)):
+            return codes
+        if not items:
+            return b""
+        return codes[items.start : items.stop if items.stop >= 0 else None : items.step]
 
     def types(self) -> dict[StateType, int]:
         found: dict[StateType, int] = {}
@@ -142,17 +142,3 @@ class States(StateSequence[R_co]):
         first = next((index for index, code in zip(self._items, codes, strict=True) if code > CACHED), None)
         text = f"<States of {len(self):,}: {', '.join(told)}" if told else "<States of 0"
         return f"{text}; the first that did not complete is {first}>" if first is not None else f"{text}>"
-
-    def _repr_html_(self) -> str:
-        codes = self._codes()
-        counts = Counts(codes).as_dict()
-        rows = "".join(f"<tr><td>{escape(name)}</td><td>{n:,}</td></tr>" for name, n in counts.items() if n)
-        bad = (index for index, code in zip(self._items, codes, strict=True) if code > CACHED)
-        first = "".join(f"<li>{escape(self._shown(index))}</li>" for index in islice(bad, FIRST_FAILURES))
-        failed = f"<p>The first that did not complete:</p><ul>{first}</ul>" if first else ""
-        return f"<table><caption>states of {len(self):,} items</caption>{rows}</table>{failed}"
-
-    def _shown(self, index: int) -> str:
-        state = self._moment.state(index)
-        text = state.message.partition("\n")[0]
-        return f"item {index}: {state.name}" + (f": {text[:MESSAGE_WIDTH]}" if text else "")

@@ -9,13 +9,15 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
+from anabranch.core.showing import Facts, Shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _around: ContextVar[tuple[OwnRunner, ...]] = ContextVar("anabranch_runners", default=())
 
 
-class OwnRunner:
+class OwnRunner(Shown):
     """The common base of runners that users make.
 
     Around code outside of flows, ``with ThreadRunner(4):`` makes submits and maps go to this runner, and it is the
@@ -47,6 +49,10 @@ class OwnRunner:
         other = object.__new__(type(self))
         other.__dict__ = self.__dict__
         return other
+
+    def facts(self) -> Facts:
+        """Return what a notebook shows of it: as far as this process knows, without asking an engine."""
+        return Facts(type(self).__name__)
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         raise NotImplementedError

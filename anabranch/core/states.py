@@ -23,7 +23,6 @@ import abc
 import enum
 import time
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, cast, overload
 
 from anabranch.core.asking import is_a
@@ -36,6 +35,7 @@ from anabranch.core.errors import (
     UpstreamError,
 )
 from anabranch.core.exceptions import twin
+from anabranch.core.showing import Shown
 from anabranch.core.tracebacks import hide
 from anabranch.core.type_variables import R_co
 
@@ -132,7 +132,7 @@ class ValueSource(abc.ABC):
         """Return the run that has the value: its `MapRun` and the item's index."""
 
 
-class State(Generic[R_co]):
+class State(Shown, Generic[R_co]):
     """The state of a run, immutable; a final state gives the run's `result()`.
 
     Args:
@@ -263,9 +263,6 @@ class State(Generic[R_co]):
     def __repr__(self) -> str:
         attempt = f", attempt={self.attempt}" if self.attempt else ""
         return f"State({self.type.value}, {self.name!r}{attempt}, message={self.message!r})"
-
-    def _repr_html_(self) -> str:
-        return f"<code>{escape(str(self))}</code>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, State):

@@ -162,6 +162,10 @@ class Board:
         left = [which.began + QUIET_SECONDS - now for which in self._meters if id(which) not in self._shown]
         return max(0.01, min([LONGEST_BLINK, *left]))
 
+    def seen(self, map: MapRun) -> Reading | None:
+        """Return the last reading of a map that is shown."""
+        return next((one.seen for one in tuple(self._meters) if one.map() is map), None)
+
     def _wake_at_end(self, which: Meter) -> None:
         """Show the last line of a map at once, before the program's next output."""
         map = which.map()
@@ -193,6 +197,12 @@ def watch(scope: object, map: MapRun) -> None:
                 atexit.register(board.close)
                 _board = board
     _board.add(map)
+
+
+def live_rate(map: MapRun) -> float:
+    """Return the rate that a map's live line shows, in items a second; 0.0 where it has none."""
+    seen = None if _board is None else _board.seen(map)
+    return 0.0 if seen is None or seen.finished else seen.rate
 
 
 def _forget() -> None:

@@ -23,6 +23,7 @@ from anabranch.core.states import (
     COMPLETED,
     CRASHED,
     FAILED,
+    NAMES,
     PENDING,
     RETRYING,
     RUNNING,
@@ -32,7 +33,7 @@ from anabranch.core.states import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 WIDTH, HEIGHT = 480, 28  # pixels of a strip, at most and always
 WIDEST = 16  # pixels of one item's cell, where there are few
@@ -78,15 +79,29 @@ _OF_CODE = {
     CRASHED: LOST, FAILED: BROKEN, TIMED_OUT: BROKEN, TRIGGER_FAILED: BROKEN,
 }  # fmt: skip
 _TABLE = bytes(_OF_CODE.get(code, WAITS) for code in range(256))
+_OF_NAME = {name: _TABLE[code] for code, (name, _) in enumerate(NAMES)}
 _LIKELY = (DONE, WAITS, BROKEN, RUNS, FROM_CACHE, TAKEN_BACK, LOST)  # counted in this order
 
 
 # -- counting ------------------------------------------------------------------------------------
 
 
+def number_of(code: int) -> int:
+    """Return the place in `KINDS` of the state with this code."""
+    return _TABLE[code]
+
+
 def kind_of(code: int) -> Kind:
     """Return the look of the state with this code."""
     return KINDS[_TABLE[code]]
+
+
+def counted(counts: Mapping[str, int]) -> list[int]:
+    """Return the number of items of each kind, from the number in each state by its name."""
+    found = [0] * len(KINDS)
+    for name, n in counts.items():
+        found[_OF_NAME.get(name, WAITS)] += n
+    return found
 
 
 def kinds_of(codes: bytes | bytearray) -> bytes:

@@ -6,22 +6,28 @@ of records.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from anabranch.core.states import NAMES, StateType
+from anabranch.core.states import FAILING, NAMES
 from anabranch.display import units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from anabranch.core.item_columns import ItemColumns
     from anabranch.core.maps import MapRun
+    from anabranch.core.reports import ErrorInfo
     from anabranch.core.runs import Records
 
 GROUPS = 10
 KINDS = 1000  # distinct messages that are read of a recorded run's failures
+READ = 500  # characters of a message: a group shows its first line
+TOLD_APART = 200  # characters by which messages are told apart, without what changes
 MESSAGE_WIDTH = 100
+_FAILING = bytes(code in FAILING for code in range(256))
 _CHANGING = re.compile(r"""'[^']*'|"[^"]*"|<[^<>]*>|(?:/[\w.+-]+)+/?|0x[0-9a-fA-F]+|\d+(?:\.\d+)?|[\w.-]+\.\w+(?=,)""")
 
 
@@ -44,22 +50,47 @@ class Failures:
     exact: str = "yes"
 
 
-def of_map(map: MapRun) -> list[Failures]:
-    """Group a map's failed and crashed items, most frequent first; reads at most `KINDS` messages."""
-    task = map.spec.name
+def of_map(map: MapRun, *, kinds: int = KINDS, most: int | None = None) -> list[Failures]:
+    """Group a map's failed and crashed items, most frequent first.
+
+    Args:
+        kinds: messages that are read, at most.
+        most: items that are looked at, at most; None: all. Where there are more, the groups count "at least".
+    """
+    codes = map.codes
+    return of_items(map.spec.name, map, map.errors, codes, range(len(codes)), kinds=kinds, most=most)
+
+
+def of_items(
+    task: str, columns: ItemColumns, errors: Mapping[int, ErrorInfo], codes: bytes | bytearray, items: Sequence[int],
+    *, kinds: int = KINDS, most: int | None = None,
+) -> list[Failures]:  # fmt: skip
+    """Group the failed and crashed ones of these items, whose states are `codes`, as `of_map`."""
     found: list[Failures] = []
     totals: dict[str, list[int]] = {}
-    for index in map.failures():
-        if NAMES[map.codes[index]][1] is StateType.CANCELLED:
-            continue
-        error = map.errors.get(index)
-        kind = error.type_name if error is not None else map.state_names.get(index, NAMES[map.codes[index]][0])
+    left = failing(codes)
+    for at in itertools.islice(left, most):
+        index = items[at]
+        error = errors.get(index)
+        kind = error.type_name if error is not None else columns.state_names.get(index, NAMES[codes[at]][0])
         total = totals.setdefault(kind, [0, index])
         total[0] += 1
-        if len(found) < KINDS:
-            message = error.message if error is not None else map.messages.get(index, "")
-            found.append(Failures(task, kind, message, 1, index))
-    return _filled(merge(found), ((task, kind, many, first) for kind, (many, first) in totals.items()))
+        if len(found) < kinds:
+            message = error.message if error is not None else columns.messages.get(index, "")
+            found.append(Failures(task, kind, message[:READ], 1, index))
+    groups = _filled(merge(found), ((task, kind, many, first) for kind, (many, first) in totals.items()))
+    if next(left, None) is not None:
+        return [replace(one, exact="at least") if one.exact != "rest" else one for one in groups]
+    return groups
+
+
+def failing(codes: bytes | bytearray) -> Iterator[int]:
+    """Yield the places of items that have failed or crashed, without a step for any other item."""
+    marks = codes.translate(_FAILING)
+    at = marks.find(1)
+    while at >= 0:
+        yield at
+        at = marks.find(1, at + 1)
 
 
 def of_records(records: Records, flow_run: str) -> list[Failures]:
@@ -96,7 +127,7 @@ def merge(failures: Iterable[Failures]) -> list[Failures]:
     groups: dict[tuple[str, str, str], Failures] = {}
     for given in failures:
         one = replace(given, message=_bare(given))
-        key = (one.task, one.type, _CHANGING.sub("*", one.message))
+        key = (one.task, one.type, _CHANGING.sub("*", one.message)[:TOLD_APART])
         known = groups.get(key)
         if known is None:
             groups[key] = one
@@ -108,7 +139,14 @@ def merge(failures: Iterable[Failures]) -> list[Failures]:
 
 def _bare(one: Failures) -> str:
     """Return the message without the type and the phrase that states put before it."""
-    return one.message.removeprefix("Task run encountered an exception ").removeprefix(f"{one.type}: ")
+    return without_phrase(one.message).removeprefix(f"{one.type}: ")
+
+
+def without_phrase(message: str) -> str:
+    """Return the message of a state without the words that all failures begin with."""
+    for phrase in "Task run encountered an exception ", "Flow run encountered an exception: ":
+        message = message.removeprefix(phrase)
+    return message
 
 
 def failure_lines(failures: Sequence[Failures], limit: int = GROUPS, *, task: bool = False) -> list[str]:

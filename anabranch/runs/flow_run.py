@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.showing import Facts, Shown
 from anabranch.core.states import Pending, State
 from anabranch.runs.cancellation import Cancellation
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False, repr=False)
-class FlowRun:
+class FlowRun(Shown):
     """One run of a flow, as hooks see it.
 
     Attributes:
@@ -47,6 +48,20 @@ class FlowRun:
 
     def __post_init__(self) -> None:
         self.cancellation = Cancellation(self.name)
+
+    def __repr__(self) -> str:
+        return f"<FlowRun {self.name!r} of {self.flow.name!r}: {self.state.name}>"
+
+    def facts(self) -> Facts:
+        """Return what a notebook shows of it."""
+        row = self.row
+        took = None if row.started is None else (row.ended or self.session.clock.time()) - row.started
+        attempt = self.attempt if self.attempt > 1 else None
+        rows = (
+            ("flow", self.flow.name, ""), ("took", took, "s"), ("attempt", attempt, ""), ("runner", row.runner, ""),
+            ("said", self.state.message, ""),
+        )  # fmt: skip
+        return Facts("flow run", self.name, self.state.name, rows)
 
     @property
     def isasync(self) -> bool:

@@ -10,6 +10,7 @@ from anabranch.clusters.kubernetes.objects import DASK_CLUSTERS, DaskObjects
 from anabranch.clusters.kubernetes.reaching import Reach
 from anabranch.clusters.kubernetes.starting import ready_scheduler
 from anabranch.core.errors import KubernetesError, RunnerError
+from anabranch.core.showing import Facts, Shown
 from anabranch.kubernetes.api import KubernetesApi
 from anabranch.kubernetes.reflector import Reflector
 from anabranch.kubernetes.resources import PODS
@@ -17,7 +18,7 @@ from anabranch.kubernetes.resources import PODS
 READY_SECONDS = 60.0
 
 
-class AttachedCluster:
+class AttachedCluster(Shown):
     """A cluster that another program has made, or that stands in the Kubernetes cluster for all; see `core.clusters`.
 
     Raises:
@@ -44,6 +45,10 @@ class AttachedCluster:
 
     def __repr__(self) -> str:
         return f"KubernetesCluster.attach({self.name!r})"
+
+    def facts(self) -> Facts:
+        """Return what a notebook shows of it, without asking Kubernetes."""
+        return Facts("KubernetesCluster", self.name, "attached", (("scheduler", self.scheduler_address, ""),))
 
     def _find(self) -> None:
         try:

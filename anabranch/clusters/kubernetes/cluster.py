@@ -65,6 +65,7 @@ class KubernetesCluster(HeldCluster):
     """
 
     kind = "kubernetes"
+    unit = "pods"
     holder = "anabranch.clusters.kubernetes.holder"
     grace_seconds: float = 30.0
 
@@ -115,6 +116,11 @@ class KubernetesCluster(HeldCluster):
     def __repr__(self) -> str:
         size = f"cpus={self._spec.cpus:g}, workers={self._minimum}..{self._maximum}"
         return f"{type(self).__name__}({self.name!r}, {size})"
+
+    def _size(self) -> tuple[tuple[str, str | float | None, str], ...]:
+        spec = self._spec
+        slots = f"{spec.threads} to a pod, {self._maximum * spec.threads} at most"
+        return ("slots", slots, ""), ("memory of a pod", spec.memory, "B"), ("gpus of a pod", spec.gpus or None, "")
 
     @staticmethod
     def attach(name: str, *, namespace: str | None = None, context: str | None = None) -> AttachedCluster:

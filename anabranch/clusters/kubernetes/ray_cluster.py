@@ -26,6 +26,7 @@ from anabranch.clusters.kubernetes.left_behind import LABELS, left_of, myself
 from anabranch.clusters.kubernetes.owning import owners
 from anabranch.clusters.kubernetes.starting import HOPELESS, HOPELESS_SECONDS
 from anabranch.core.errors import AnabranchError, KubernetesError, RunnerError
+from anabranch.core.showing import Facts, Shown, life
 from anabranch.kubernetes import reasons
 from anabranch.kubernetes.api import KubernetesApi
 from anabranch.kubernetes.resources import EVENTS, PODS, SECRETS, Resource
@@ -44,7 +45,7 @@ LOOK_SECONDS = 0.5
 PATCHES = 10  # of bounds, while autoscaler and operator write to the same object
 
 
-class RayOnKubernetes:
+class RayOnKubernetes(Shown):
     """A Ray cluster in pods, for ``RayRunner(cluster=...)`` in a program that is on one of its nodes.
 
     Ray takes drivers on its own nodes only, and this makes no node of the program's pod: before the runner is used, the
@@ -110,6 +111,16 @@ class RayOnKubernetes:
 
     def __repr__(self) -> str:
         return f"RayOnKubernetes({self.name!r}, cpus={self._spec.cpus:g}, workers={self._bounds[0]}..{self._bounds[1]})"
+
+    def facts(self) -> Facts:
+        """Return what a notebook shows of it, without asking Kubernetes."""
+        (minimum, maximum), spec = self._bounds, self._spec
+        slots = f"{spec.threads} to a pod, {maximum * spec.threads} at most"
+        rows = (
+            ("pods", f"{minimum} to {maximum}", ""), ("slots", slots, ""), ("memory of a pod", spec.memory, "B"),
+            ("gpus of a pod", spec.gpus or None, ""),
+        )  # fmt: skip
+        return Facts("RayOnKubernetes", self.name, life(started=bool(self._uid), closed=False), rows)
 
     def __enter__(self) -> Self:
         self.start()

@@ -40,6 +40,7 @@ from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
 from anabranch.core.events import EngineLost, SlotsChanged
 from anabranch.core.machine import usable_cpus
 from anabranch.core.own_runners import OwnRunner
+from anabranch.core.showing import Facts, life, resource_rows
 from anabranch.core.surroundings import Driver
 from anabranch.runners.dask import worker as worker_half
 from anabranch.runners.dask.demand import DemandWords
@@ -131,6 +132,17 @@ class DaskRunner(OwnRunner):
     def __repr__(self) -> str:
         where = self._address or (f"n_workers={self._n_workers}" if self._lent is None else repr(self._lent))
         return f"DaskRunner({where})"
+
+    def facts(self) -> Facts:
+        started = self._serving.started
+        status = life(started=started, closed=self._closed, lost=self._link.lost if started and self._dead else "")
+        cluster = "a cluster of its own on this machine" if self._own else self._address or repr(self._lent)
+        slots = self._slots if started else self._n_workers * self._threads if self._own else None
+        rows = (("cluster", cluster, ""), ("slots", slots, ""), *resource_rows(self._offers, "a worker"))
+        # Clusters of ours have no such page; of others the client knows where it is.
+        ours = self._own or hasattr(self._lent, "pages")
+        page = "" if ours or not started or self._closed else str(self._link.client.dashboard_link or "")
+        return Facts("DaskRunner", status=status, rows=rows, dashboard=page)
 
     # -- life ------------------------------------------------------------------------------------
 

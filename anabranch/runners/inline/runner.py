@@ -10,6 +10,7 @@ from anabranch.core.errors import RunnerError
 from anabranch.core.events import SlotsChanged
 from anabranch.core.own_runners import OwnRunner
 from anabranch.core.reports import Report
+from anabranch.core.showing import Facts, runner_facts
 from anabranch.runners.entry import resolve
 from anabranch.runners.in_process.port import LocalPort, PortQueue, nobody
 from anabranch.runners.in_process.spill import LocalSpill
@@ -71,6 +72,9 @@ class InlineRunner(OwnRunner):
 
     def __repr__(self) -> str:
         return "InlineRunner()"
+
+    def facts(self) -> Facts:
+        return runner_facts("InlineRunner", 1, {}, begun=self._run_chunk, closed=self._closed)
 
     def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
         if self._run_chunk is not None:

@@ -32,6 +32,7 @@ from anabranch.core.module_state import carried
 from anabranch.core.option_checks import parse_bytes
 from anabranch.core.own_runners import OwnRunner
 from anabranch.core.reports import Block, Held
+from anabranch.core.showing import Facts, life, resource_rows
 from anabranch.runners.entry import WORKER
 from anabranch.runners.placing.jobs import Job, named_by, needed
 from anabranch.runners.process import wire
@@ -95,6 +96,11 @@ class ProcessRunner(OwnRunner):
 
     def __repr__(self) -> str:
         return f"ProcessRunner(max_workers={self.max_workers})"
+
+    def facts(self) -> Facts:
+        status = life(started=self._crew is not None, closed=self._desk.closed)
+        rows = (("slots", self.max_workers, ""), ("memory limit of a worker", self.memory_limit, "B"))
+        return Facts("ProcessRunner", status=status, rows=(*rows, *resource_rows(self._offers)))
 
     @property
     def _workers(self) -> list[WorkerProcess]:

@@ -73,6 +73,17 @@ class Link:
         """Why there is no Ray behind this any more; empty while there is one."""
         return "" if self.ray.is_initialized() else "Ray was shut down"
 
+    @property
+    def dashboard(self) -> str:
+        """The address of Ray's page, as Ray has it; "" where there is none, as in a Ray that was started here."""
+        if self.own:
+            return ""
+        try:
+            found = self.ray._private.worker.get_dashboard_url()
+        except Exception:  # it is no public part of Ray
+            return ""
+        return f"http://{found}" if found and "://" not in found else found or ""
+
     def close(self, *, headless: bool = False) -> None:
         """Let go of Ray, once; never raises. One without a head is left as it is: its end would not come back."""
         with _lock:

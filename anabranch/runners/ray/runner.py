@@ -26,6 +26,7 @@ from anabranch.core.contracts import Capabilities
 from anabranch.core.errors import ResultReleased, RunnerError, ValueLost
 from anabranch.core.events import EngineLost, SlotsChanged
 from anabranch.core.own_runners import OwnRunner
+from anabranch.core.showing import Facts, life, resource_rows
 from anabranch.core.surroundings import Driver
 from anabranch.runners.entry import WORKER
 from anabranch.runners.placing.serve_thread import TICK, ServeThread
@@ -98,6 +99,18 @@ class RayRunner(OwnRunner):
 
     def __repr__(self) -> str:
         return f"RayRunner(address={self._address!r}, num_cpus={self._num_cpus})"
+
+    def facts(self) -> Facts:
+        started = self._up.is_set()
+        status = life(started=started, closed=self._closed, lost=self._link.lost if started and self._dead else "")
+        where = self._address or (repr(self._cluster) if self._cluster is not None else "")
+        if not started:
+            return Facts("RayRunner", status=status, rows=(("address", where, ""), ("slots", self._num_cpus, "")))
+        crew, known = self._crew, ("cpus", "gpus", "memory")
+        rows = (("address", where, ""), ("slots", crew.ready, ""), ("workers that are to be", crew.size, ""))
+        offers = {name: amount for name, amount in crew.nodes.offers().items() if name in known}
+        page = "" if self._closed else self._link.dashboard
+        return Facts("RayRunner", status=status, rows=(*rows, *resource_rows(offers, "a node")), dashboard=page)
 
     # -- life ------------------------------------------------------------------------------------
 

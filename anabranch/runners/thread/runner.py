@@ -12,6 +12,7 @@ from anabranch.core.events import ChunkLost, ItemTimedOut, SlotsChanged
 from anabranch.core.machine import usable_cpus
 from anabranch.core.own_runners import OwnRunner
 from anabranch.core.reports import Report
+from anabranch.core.showing import Facts, runner_facts
 from anabranch.core.waiter import aside
 from anabranch.runners.entry import resolve
 from anabranch.runners.in_process.port import LocalPort, PortQueue, nobody
@@ -93,6 +94,9 @@ class ThreadRunner(OwnRunner):
 
     def __repr__(self) -> str:
         return f"ThreadRunner(max_workers={self.max_workers})"
+
+    def facts(self) -> Facts:
+        return runner_facts("ThreadRunner", self._slots(), self._offers, begun=self._run_chunk, closed=self._closed)
 
     # -- Runner ----------------------------------------------------------------------------------
 

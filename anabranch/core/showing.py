@@ -76,7 +76,8 @@ def resource_rows(offers: Mapping[str, float], of: str = "") -> tuple[tuple[str,
 
 def runner_facts(kind: str, slots: int, offers: Mapping[str, float], *, begun: object, closed: bool) -> Facts:
     """Return the facts of a runner on this machine; `begun`: something that it has once it was started."""
-    return Facts(kind, "", life(started=begun is not None, closed=closed), (("slots", slots, ""), *resource_rows(offers)))
+    rows = (("slots", slots, ""), *resource_rows(offers))
+    return Facts(kind, "", life(started=begun is not None, closed=closed), rows)
 
 
 def life(*, started: bool, closed: bool, lost: str = "") -> str:

@@ -86,7 +86,7 @@ def html(nodes: Sequence[TaskNode]) -> str:
 
 
 def text(nodes: Sequence[TaskNode]) -> str:
-    """Return ``load > clean > total``, for those who do not see the picture; tasks of one layer stand side by side."""
+    """Return ``load > clean > total``, for readers without the picture; tasks of one layer stand side by side."""
     columns = layers({node.task: node.upstreams for node in nodes[:MOST]})
     return " > ".join(", ".join(layer) for layer in columns)
 

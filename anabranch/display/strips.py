@@ -205,7 +205,7 @@ def data_uri(png: bytes) -> str:
 
 
 def told(counts: Sequence[int]) -> str:
-    """Return ``1,700 completed, 12 failed``, in the order of cells, for those who do not see the picture."""
+    """Return ``1,700 completed, 12 failed``, in the order of cells, for readers without the picture."""
     return ", ".join(f"{n:,} {KINDS[kind].word}" for kind, n in enumerate(counts) if n) or "no items"
 
 

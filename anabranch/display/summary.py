@@ -65,7 +65,7 @@ def of_items(
     task: str, columns: ItemColumns, errors: Mapping[int, ErrorInfo], codes: bytes | bytearray, items: Sequence[int],
     *, kinds: int = KINDS, most: int | None = None,
 ) -> list[Failures]:  # fmt: skip
-    """Group the failed and crashed ones of these items, whose states are `codes`, as `of_map`."""
+    """Group the failed and crashed ones of these items as `of_map`; `codes` are their states."""
     found: list[Failures] = []
     totals: dict[str, list[int]] = {}
     left = failing(codes)

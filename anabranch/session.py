@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch import settings as settings_module
-from anabranch.core import forks, login_nodes, own_code, secrets, tracebacks
+from anabranch.core import forks, login_nodes, observing, own_code, secrets, tracebacks
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import ConfigurationError, RecordsError, StoreError
 from anabranch.core.ids import Ids
@@ -205,7 +205,7 @@ class Session:
         self.program = Program(
             self.pump, tasks, self.stores, self.ids, clock, self.flush_records, self.item_lines.tell_end, dropped.gone,
             KeyedMaps(logs.tell, self._show_here),
-            [self.item_lines.watch, dropped.watch],
+            [self.item_lines.watch, observing.watch, dropped.watch],
         )  # fmt: skip
         self.keeper = Keeper(
             self.records, clock, self.process, self.limits, self.runners, self.settings.runner_idle

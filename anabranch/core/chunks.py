@@ -48,6 +48,13 @@ class ItemContexts(Protocol):
     def of_all(self, items: Any) -> Context | None: ...
 
 
+class Surroundings(Protocol):
+    """What an observer enters around items on their worker; it travels, and so pickles by reference to its class."""
+
+    def enter(self) -> Any: ...
+    def leave(self, entered: Any, /) -> None: ...
+
+
 @dataclass(slots=True)
 class Stage:
     """One task over one map, as a worker needs it: put once per worker and map."""
@@ -71,6 +78,7 @@ class Stage:
     hashed: tuple[int, ...] | None = None  # columns of an item to digest; (): the item itself; None: no digest
     wanted: Wanted | None = None  # levels of the program's own loggers that the worker forwards
     draws: Source | None = None  # of the random numbers of its items
+    around: tuple[Surroundings, ...] = ()  # what observers enter around its items
     carried: ItemContexts | None = None  # in the driver's process: the contexts of its items
     plan: Any = None  # `worker.stages.StagePlan`: made by a worker at first use, for all its chunks
 

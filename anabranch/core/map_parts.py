@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anabranch.core.carried import Carried
+    from anabranch.core.chunks import Surroundings
     from anabranch.core.draws import Source
     from anabranch.core.options import TaskOptions
     from anabranch.core.previous_items import PreviousItems
@@ -37,11 +38,12 @@ class MapHeader:
         slots: of its runner, when the map was made or later.
         spent: what its chunks' slots spent that no row says yet.
         recording: seconds that the driver has waited for the record of it.
+        around: what observers enter around its items.
     """
 
     __slots__ = (
-        "began", "carried", "created", "detached", "draws", "dropped", "ended_at", "flow_run_id", "forgotten",
-        "log_items", "names", "parent_id", "recording", "serial", "slots", "spent", "tags", "upstreams",
+        "around", "began", "carried", "created", "detached", "draws", "dropped", "ended_at", "flow_run_id",
+        "forgotten", "log_items", "names", "parent_id", "recording", "serial", "slots", "spent", "tags", "upstreams",
     )  # fmt: skip
 
     def __init__(self, flow_run_id: str, parent_id: str, tags: tuple[str, ...]) -> None:
@@ -63,6 +65,7 @@ class MapHeader:
         self.slots = 0
         self.spent: Spent | None = None
         self.recording = 0.0
+        self.around: tuple[Surroundings, ...] = ()
 
     def ended_by(self, now: float) -> float:
         """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
-from anabranch.core import context
+from anabranch.core import context, observing
 from anabranch.core.carried import Carried, Contexts
 from anabranch.core.chunks import Binding, Stage
 from anabranch.core.errors import ResourceError
@@ -65,6 +65,9 @@ class MapMaker:
             map.sending.spec_ref = self._program.tasks.ref(self._lane, task, self._flow_run_id)
             self._check_resources(map)
         map.sending.stage_ref = self._pump.dispatcher.tables.new_ref()
+        if observing.observers:
+            lane = self._pump.dispatcher.tables.lanes[self._lane]
+            map.header.around = observing.map_began(map, lane.capabilities.name)
         if task.options.concurrency_limit:
             self._pump.dispatch(
                 self._pump.dispatcher.set_limit, f"task:{task.name}", task.options.concurrency_limit
@@ -108,7 +111,7 @@ class MapMaker:
             map.header.parent_id, map.header.tags, name, self._parameters if reads else None, self._log_prints,
             map.kind, logs.level(), hashed=hashed, bare=not map.keep,
             wanted=logs.wanted() if self.contexts is None else None, draws=map.header.draws,
-            carried=map.header.carried,
+            around=map.header.around, carried=map.header.carried,
         )  # fmt: skip
         if map.values.resumable:
             stage.store, stage.probe = self._program.stores.for_lane(map.sending.lane)

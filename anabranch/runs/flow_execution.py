@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anabranch import logs, prints
-from anabranch.core import context, forks, states, strays, tracebacks
+from anabranch.core import context, forks, observing, states, strays, tracebacks
 from anabranch.core.errors import CancelledRun
 from anabranch.core.exceptions import twin
 from anabranch.core.failures import kept, leaving
@@ -170,8 +171,10 @@ class FlowExecution:
         flow_token = context.current_flow.set(self.run.here)
         task_token = context.current_task.set(None)
         tags_token = context.current_tags.set(self.run.tags)
+        log_prints = self.run.scope.log_prints
+        seen = observing.inside(self.run.id) if observing.observers else contextlib.nullcontext()
         try:
-            with signals.heard(self.run), off_main.told_of_the_end(self.run), prints.prints(self.run.scope.log_prints):
+            with signals.heard(self.run), off_main.told_of_the_end(self.run), seen, prints.prints(log_prints):
                 yield
         finally:
             context.current_tags.reset(tags_token)
@@ -193,6 +196,7 @@ class FlowExecution:
                 if around.given_up:  # a cancel of the flow around either finds this run in `children`, or is found here
                     run.cancel(around.given_up)
             logs.flow_began(run)
+            observing.run_began(run.seen)
             yield
         finally:
             self._end()
@@ -205,6 +209,7 @@ class FlowExecution:
         if around is not None and run in around.endings.children:
             around.endings.children.remove(run)
         run.scope.close()
+        observing.run_ended(run.seen, run.state)
         resumed.close(session, run.scope)
         session.scopes.known.pop(run.id, None)
         session.keeper.end(run.id)

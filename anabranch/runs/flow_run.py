@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.observing import RunSeen
 from anabranch.core.showing import Facts, Shown
 from anabranch.core.states import Pending, State
 from anabranch.runs.cancellation import Cancellation
@@ -62,6 +63,13 @@ class FlowRun(Shown):
             ("said", self.state.message, ""),
         )  # fmt: skip
         return Facts("flow run", self.name, self.state.name, rows)
+
+    @property
+    def seen(self) -> RunSeen:
+        """The run as observers see it."""
+        fn, parent = self.flow.plain_fn, self.parent
+        function = f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', self.flow.name)}"
+        return RunSeen(self.id, self.name, self.flow.name, self.row.runner, parent.id if parent else "", function)
 
     @property
     def isasync(self) -> bool:

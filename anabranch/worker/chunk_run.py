@@ -53,6 +53,11 @@ class ChunkRun:
         self.timed = bool(chunk.timeout) or getattr(port, "tracks", False)
         self.contexts = False  # whether items or stages have different contexts, and each runs in its own
 
+    @property
+    def has_several(self) -> bool:
+        """Whether what surrounds its items differs from one to the next."""
+        return self.contexts or len(self.plans) > 1
+
     # -- what an attempt is given ------------------------------------------------------------------
 
     def item(self, position: int) -> Any:

@@ -14,7 +14,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import forks, states
+from anabranch.core import forks, observing, states
 from anabranch.core.sizes import SMALL, sizeof
 from anabranch.engine import drive, loops
 from anabranch.engine.answers import plain_value
@@ -24,6 +24,8 @@ from anabranch.worker import contexts
 from anabranch.worker.chunk_run import STOPPED, Late
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anabranch.core.context import TaskContext
     from anabranch.worker.chunk_run import ChunkRun
     from anabranch.worker.stages import StagePlan
@@ -156,11 +158,19 @@ def _deep(work: ChunkRun, position: int, context: TaskContext) -> None:
     item = work.item(position)
     for number, plan in enumerate(work.plans):
         take = plainly if plan.plain else _policed
+        if plan.stage.around and work.has_several:
+            take = partial(_observed, take)
         if work.contexts:
             take = partial(contexts.apart, take)
         item = take(work, number, plan, position, item, context)
         if item is STOPPED:
             break
+
+
+def _observed(take: Callable[..., Any], work: ChunkRun, number: int, plan: StagePlan, *args: Any) -> Any:
+    """Run a stage of a position inside what its observers enter."""
+    with observing.around(plan.stage.around):
+        return take(work, number, plan, *args)
 
 
 def _policed(work: ChunkRun, number: int, plan: StagePlan, position: int, item: Any, context: TaskContext) -> Any:

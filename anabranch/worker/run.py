@@ -13,6 +13,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from anabranch import prints
+from anabranch.core import observing
 from anabranch.core.context import current_task
 from anabranch.core.spent import Noted
 from anabranch.engine import loops
@@ -51,6 +52,15 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
 
 
 def _run(work: ChunkRun) -> None:
+    around = work.plans[0].stage.around
+    if not around or work.has_several:
+        _run_items(work)
+        return
+    with observing.around(around):
+        _run_items(work)
+
+
+def _run_items(work: ChunkRun) -> None:
     if work.isasync:
         with prints.prints(work.prints):
             loops.run(together(work))

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from anabranch import prints
-from anabranch.core import states
+from anabranch.core import observing, states
 from anabranch.core.context import current_task
 from anabranch.engine import drive
 from anabranch.engine.attempt import AttemptResult, attempt, finish
@@ -115,7 +115,8 @@ async def _stage(work: ChunkRun, number: int, position: int, item: Any) -> Attem
     try:
         args, kwargs = plan.bind(item)
         plan.name_run(run, args, kwargs)
-        result = await drive.run_async(attempt(work.around(plan, run, item), args, kwargs))
+        with observing.around(plan.stage.around if work.has_several else ()):
+            result = await drive.run_async(attempt(work.around(plan, run, item), args, kwargs))
         if context.scope is not None and context.scope.feeds:
             await asyncio.to_thread(context.scope.finish)
     except BaseException as error:

@@ -1,0 +1,1 @@
+"""At home in other libraries. Each part is a file, loaded when it is asked for."""

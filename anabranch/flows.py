@@ -46,7 +46,7 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
     def __init__(self, fn: Callable[P, Any], given: dict[str, Any] | None = None, *, base: FlowOptions | None = None):
         fn, self._binds = opened(fn)
         if not callable(fn):
-            raise OptionError(f"@flow wants a function, got {fn!r}")
+            raise OptionError(f"@flow takes a function, got {fn!r}")
         self._hold(fn)
         default = getattr(fn, "__name__", type(fn).__name__).strip("<>").replace("_", "-")  # a lambda has a name too
         name = (given or {}).get("name") or (base.name if base else None) or default

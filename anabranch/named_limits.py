@@ -76,7 +76,7 @@ def set_tag_limit(tag: str, limit: int | None) -> None:
     For all programs of a record: `anabranch limits set tag:NAME --slots 4`.
     """
     if limit is not None and limit < 1:
-        raise OptionError(f"set_tag_limit({tag!r}): limit cannot be {limit}, it counts from 1")
+        raise OptionError(f"set_tag_limit({tag!r}): limit must be greater than 0, got {limit}")
     pump = sessions.current().pump
     pump.dispatch(pump.dispatcher.set_limit, f"tag:{tag}", limit)
 
@@ -86,7 +86,7 @@ def slots_of(name: str, limit: int | None) -> Slots:
     with _guard:
         known = _slots.get(name)
         if limit is not None and limit < 1:
-            raise OptionError(f"concurrency({name!r}): limit cannot be {limit}, it counts from 1")
+            raise OptionError(f"concurrency({name!r}): limit must be greater than 0, got {limit}")
         if known is None and limit is None:
             raise OptionError(
                 f"concurrency({name!r}): no limit was set yet; give one: concurrency({name!r}, 4), or set it for all "
@@ -112,7 +112,7 @@ forks.in_copies(_count_anew)
 
 def _check(name: str, occupy: int) -> None:
     if not isinstance(occupy, int) or occupy < 1:
-        raise OptionError(f"concurrency({name!r}): occupy cannot be {occupy!r}, it counts from 1")
+        raise OptionError(f"concurrency({name!r}): occupy must be greater than 0, got {occupy!r}")
 
 
 def _queue_up(name: str, limit: int | None, occupy: int, on_ready: Callable[[], None] | None) -> Ticket | None:
@@ -121,7 +121,7 @@ def _queue_up(name: str, limit: int | None, occupy: int, on_ready: Callable[[], 
         return ticket
     slots = slots_of(name, limit)
     if occupy > slots.limit:
-        raise OptionError(f"concurrency({name!r}): occupy cannot be {occupy}, the limit is {slots.limit}")
+        raise OptionError(f"concurrency({name!r}): occupy must be at most {slots.limit} (the limit), got {occupy}")
     return slots.ticket(name, occupy, on_ready)
 
 

@@ -75,20 +75,21 @@ def parse(name: str, text: Any, where: str) -> Any:
         value = (parse_bytes(text) or 0) if kind is int else kind(text)
     except (KeyError, ValueError):
         wanted = {bool: "true or false", float: "a number", int: "bytes, as 2000000000 or 2 GiB"}.get(kind, "text")
-        raise ConfigurationError(f"{where}: setting {name!r} wants {wanted}, got {text!r}") from None
+        raise ConfigurationError(f"{where}: setting {name!r} must be {wanted}, got {text!r}") from None
     if kind is float and value < 0:
         unit = "days" if name.endswith("_days") else "seconds"
-        raise ConfigurationError(f"{where}: setting {name!r} counts {unit} from 0, got {text!r}")
+        raise ConfigurationError(f"{where}: setting {name!r} must be 0 {unit} or more, got {text!r}")
     if name == "records_shared":
         value = str(value).strip().lower()
         if value not in ("auto", "true", "false", "node"):
-            raise ConfigurationError(f"{where}: setting {name!r} wants auto, true, false or node, got {text!r}")
+            raise ConfigurationError(f"{where}: setting {name!r} must be auto, true, false or node, got {text!r}")
     if name == "login_node":
         value = str(value).strip().lower()
         if value not in ("auto", "true", "false"):
-            raise ConfigurationError(f"{where}: setting {name!r} wants auto, true or false, got {text!r}")
+            raise ConfigurationError(f"{where}: setting {name!r} must be auto, true or false, got {text!r}")
     if name == "log_level" and str(value).upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
-        raise ConfigurationError(f"{where}: log_level wants DEBUG, INFO, WARNING, ERROR or CRITICAL, got {text!r}")
+        levels = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        raise ConfigurationError(f"{where}: setting {name!r} must be {levels}, got {text!r}")
     return value
 
 

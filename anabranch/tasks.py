@@ -64,7 +64,7 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
         abstract = attribute(fn, "__isabstractmethod__")
         fn, self._binds = opened(fn)
         if not callable(fn):
-            raise OptionError(f"@task wants a function, got {fn!r}{_way_out(fn)}")
+            raise OptionError(f"@task takes a function, got {fn!r}{_way_out(fn)}")
         name = (given or {}).get("name") or (base.name if base else None) or name_of(fn)
         chosen: TaskOptions = options.make(TaskOptions, f"@task {name!r}", given or {}, base)
         super().__init__(fn, chosen.name or name, chosen, _source_of(fn, chosen), _of_spec)

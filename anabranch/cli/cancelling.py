@@ -28,7 +28,7 @@ def cancelled(records: Records, home: Path, row: FlowRunRow) -> str:
         if found is None or not jobs.goes_on(home, row, found):
             raise click.ClickException(ended)
         jobs.cancel(found)
-        return f"{ended}; its job, which would have gone on with it, is cancelled"
+        return f"{ended}; its job, which would have resumed it, is cancelled"
     if row.job:
         begun = row.state == RUNNING  # in a pod with a record of its own
         if found is not None:

@@ -224,5 +224,5 @@ def _is_said(around: click.Context, option: str) -> bool:
 def _pair(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not sign:
-        raise click.UsageError(f"--env wants NAME=VALUE, got {text!r}")
+        raise click.UsageError(f"--env must be NAME=VALUE, got {text!r}")
     return name, value

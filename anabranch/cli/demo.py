@@ -23,7 +23,7 @@ ROWS = 10
 
 @click.command("demo")
 @click.option("--runner", type=click.Choice(RUNNERS), default="process", show_default=True, help="Where tasks execute.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many files.")
+@click.option("--limit", type=click.IntRange(min=1), help="Survey at most this many files.")
 @click.option("--report", default="report.html", show_default=True, help="Where the report goes.")
 @click.option("--fresh", is_flag=True, help="Measure again what the cache holds.")
 def command(runner: str, limit: int | None, report: str, fresh: bool) -> None:

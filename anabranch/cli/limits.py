@@ -153,7 +153,7 @@ def _slots(text: str) -> int | None:
     if text.lower() == "none":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise click.UsageError(f"--slots wants a number from 1 on, or none, got {text!r}")
+        raise click.UsageError(f"--slots must be 1 or more, or none, got {text!r}")
     return int(text)
 
 
@@ -165,7 +165,7 @@ def _rate(text: str) -> float | None:
         rate = float(count) / _SECONDS[unit.strip().lower() or "s"]
         if 0 < rate < float("inf"):
             return rate
-    raise click.UsageError(f"--rate wants starts in a time, as 10/s, 100/min or 5/h, or none, got {text!r}")
+    raise click.UsageError(f"--rate must be starts in a time such as 10/s, 100/min or 5/h, or none, got {text!r}")
 
 
 def _rate_text(limit: Limit) -> str:

@@ -45,7 +45,7 @@ def _named(target: Target, everything: dict[str, Any], found: dict[str, Flow[...
     if flow is not None:
         return flow
     if name in everything:
-        raise click.UsageError(f"{name!r} in {target} is no flow but a {type(everything[name]).__name__}")
+        raise click.UsageError(f"{name!r} in {target} is not a flow but a {type(everything[name]).__name__}")
     if not found:
         raise click.UsageError(f"there is no flow in {target}: a flow is a function under @flow")
     raise click.UsageError(f"there is no flow {name!r} in {target}; {_hint(name, list(found))}")
@@ -73,7 +73,7 @@ def parameters(flow: Flow[..., Any], given: tuple[str, ...]) -> dict[str, Any]:
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise click.UsageError(f"-p wants NAME=VALUE, got {text!r}")
+            raise click.UsageError(f"-p must be NAME=VALUE, got {text!r}")
         if name not in known and inspect.Parameter.VAR_KEYWORD not in kinds:
             raise click.UsageError(f"flow {flow.name!r} has no parameter {name!r}; {_hint(name, known)}")
         if name in found:

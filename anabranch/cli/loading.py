@@ -57,7 +57,7 @@ def _file(file: Path) -> ModuleType:
         name = f"anabranch_run_{zlib.crc32(str(path).encode()):08x}"  # equal in each program: stored values contain it
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise click.UsageError(f"{str(file)!r} is no Python file")
+        raise click.UsageError(f"{str(file)!r} is not a Python file")
     sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -52,7 +52,7 @@ def bounds(text: str) -> tuple[int, int]:
         raise click.UsageError(f"jobs are a number such as 4, or a range such as 0..4, got {text!r}")
     minimum, maximum = int(found[1]), int(found[2] or found[1])
     if not 0 <= minimum <= maximum or not maximum:
-        raise click.UsageError(f"jobs count from 1, and a range from its lesser end: got {text!r}")
+        raise click.UsageError(f"jobs must be 1 or more, or a range such as 0..4, got {text!r}")
     return minimum, maximum
 
 

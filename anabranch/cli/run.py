@@ -210,7 +210,8 @@ def _parameters(row: FlowRunRow) -> str:
 @command.command("logs")
 @click.argument("run")
 @click.option("--level", default="DEBUG", show_default=True, help="Lines from this level on.")
-@click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="At most so many lines.")
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=1),
+              help="Show at most this many lines.")  # fmt: skip
 @click.option("-f", "--follow", is_flag=True, help="Until the run ends; of a submitted run, all its job prints.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def logs(run: str, level: str, limit: int, follow: bool, as_json: bool) -> None:
@@ -237,7 +238,7 @@ def _level(name: str) -> int:
     number = logging.getLevelNamesMapping().get(name.upper())
     if number is None:
         known = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
-        raise click.BadParameter(f"{name!r} is no level: {known}", param_hint="--level")
+        raise click.BadParameter(f"{name!r} is not a level: {known}", param_hint="--level")
     return number
 
 

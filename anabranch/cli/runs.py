@@ -12,7 +12,7 @@ from anabranch.display import units
 @click.command("runs")
 @click.option("--state", help="Only runs in this state, by name (Failed) or type (FAILED).")
 @click.option("--flow", help="Only runs of this flow.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most so many.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Show at most this many runs.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def command(state: str | None, flow: str | None, limit: int, as_json: bool) -> None:
     """List recorded flow runs, newest first."""

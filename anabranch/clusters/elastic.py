@@ -52,7 +52,7 @@ class JobCluster(HeldCluster):
         name: str = "anabranch",
     ) -> None:
         if cores < 1 or (processes is not None and not 1 <= processes <= cores):
-            raise ValueError(f"cores and processes count from 1, processes up to cores: got {cores} and {processes}")
+            raise ValueError(f"cores must be 1 or more, and processes from 1 to cores, got {cores} and {processes}")
         check_name(name)
         super().__init__(name, minimum, maximum)
         self._secure = security
@@ -65,7 +65,7 @@ class JobCluster(HeldCluster):
             interface=interface or "", local_directory=local_directory or "", worker_options=list(worker_options),
         )  # fmt: skip
         if not self._spec.memory:
-            raise ValueError(f'memory wants the bytes of a job, as "16 GiB", got {memory!r}')
+            raise ValueError(f'memory must be the bytes of a job, such as "16 GiB", got {memory!r}')
         self._home = Path(home) if home is not None else clusters_folder()
 
     def __repr__(self) -> str:

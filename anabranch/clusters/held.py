@@ -176,7 +176,9 @@ def check_name(name: str) -> None:
 def check_bounds(minimum: int, maximum: int) -> None:
     """Raise ValueError for numbers of jobs or pods that cannot be."""
     if not 0 <= minimum <= maximum or maximum < 1:
-        raise ValueError(f"minimum counts from 0, maximum from 1 and from minimum: got {minimum} and {maximum}")
+        raise ValueError(
+            f"minimum must be 0 or more, and maximum 1 or more and not below minimum, got {minimum} and {maximum}"
+        )
 
 
 @contextlib.contextmanager

@@ -118,13 +118,13 @@ def walltime_seconds(given: Any) -> float:
         try:
             seconds = parse_walltime(given.strip())
         except ValueError as error:
-            raise ValueError(f"walltime wants another text: {error}") from None
+            raise ValueError(f"walltime {error}") from None
     elif isinstance(given, (int, float)) and not isinstance(given, bool):
         seconds = float(given)
     else:
-        raise ValueError(f'walltime wants seconds, or a text such as "02:00:00" or "1-12:00:00", got {given!r}')
+        raise ValueError(f'walltime must be seconds, or a text such as "02:00:00" or "1-12:00:00", got {given!r}')
     if seconds < 60:
-        raise ValueError(f"walltime wants at least a minute, got {given!r}: a batch system counts in minutes")
+        raise ValueError(f"walltime must be at least a minute, got {given!r}: a batch system counts in minutes")
     return seconds
 
 

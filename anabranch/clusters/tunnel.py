@@ -104,7 +104,7 @@ def unpacked(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
 def _text(archive: tarfile.TarFile, name: str) -> str:
     file = archive.extractfile(name)  # by its exact name, and never to a disk
     if file is None:
-        raise ValueError(f"{name} is no file")
+        raise ValueError(f"{name} is not a file")
     return file.read().decode()
 
 

@@ -111,11 +111,11 @@ def given_name(given: str | Callable[..., str], parameters: dict[str, Any], wher
         if not isinstance(given, str):
             raise _unnamed(where, given, error) from error
         known = ", ".join(parameters) or "none"
-        raise OptionError(f"{where} {given!r} names {error}, which is no parameter; known are: {known}") from None
+        raise OptionError(f"{where} {given!r} names {error}, which is not a parameter; known are: {known}") from None
     except Exception as error:  # the user's function raised, or a parameter's own code
         raise _unnamed(where, given, error) from error
     if not isinstance(name, str):
-        raise OptionError(f"{where} gave {shown(name, 60)}, which is no string")
+        raise OptionError(f"{where} must return a string, got {type(name).__name__} {shown(name, 60)}")
     return name
 
 

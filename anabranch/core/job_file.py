@@ -70,6 +70,6 @@ class JobFile:
             found: Any = json.loads((folder / FILE).read_text(encoding="utf-8"))
             return cls(**{f.name: found[f.name] for f in fields(cls) if f.name in found})
         except FileNotFoundError:
-            raise LaunchError(f"there is no {FILE} in {folder}: it is the folder of no job") from None
+            raise LaunchError(f"there is no {FILE} in {folder}: it is not the folder of a job") from None
         except (OSError, ValueError, TypeError) as error:
             raise LaunchError(f"{folder / FILE} cannot be read: {error}") from error

@@ -18,9 +18,9 @@ def seconds(value: Any) -> float | None:
         return None
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise ValueError(f"wants seconds (a number or a timedelta), got {value!r}")
+        raise ValueError(f"must be seconds (a number or a timedelta), got {value!r}")
     if number < 0 or number != number:
-        raise ValueError(f"cannot be {value!r}: seconds count from 0")
+        raise ValueError(f"must be 0 or more, got {value!r}")
     return float(number)
 
 
@@ -32,9 +32,9 @@ def count(value: Any) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"wants a whole number, got {value!r}")
+        raise ValueError(f"must be a whole number, got {value!r}")
     if value < 0:
-        raise ValueError(f"cannot be {value}: it counts from 0")
+        raise ValueError(f"must be 0 or more, got {value}")
     return value
 
 
@@ -56,7 +56,7 @@ def delay(value: Any) -> Delay:
         return value  # type: ignore[no-any-return]
     if isinstance(value, (list, tuple)):
         if len(value) > MAX_DELAYS:
-            raise ValueError(f"takes at most {MAX_DELAYS} delays, got {len(value)}; the last one repeats")
+            raise ValueError(f"must have at most {MAX_DELAYS} delays, got {len(value)}; the last one repeats")
         return tuple(seconds(v) or 0.0 for v in value)
     return seconds(value) or 0.0
 
@@ -68,7 +68,7 @@ def jitter(value: Any) -> float:
 
 def function(value: Any) -> Callable[..., Any] | None:
     if value is not None and not callable(value):
-        raise ValueError(f"wants a function, got {value!r}")
+        raise ValueError(f"must be a function, got {value!r}")
     return value  # type: ignore[no-any-return]
 
 
@@ -78,11 +78,11 @@ def functions(value: Any) -> tuple[Callable[..., Any], ...]:
     if callable(value):
         return (value,)
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise ValueError(f"wants a function or a list of functions, got {value!r}")
+        raise ValueError(f"must be a function or a list of functions, got {value!r}")
     found = tuple(value)
     for one in found:
         if not callable(one):
-            raise ValueError(f"wants functions, got {one!r} among them")
+            raise ValueError(f"must contain functions alone, got {one!r}")
     return found
 
 
@@ -92,17 +92,17 @@ def strings(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, Iterable):
-        raise ValueError(f"wants strings, got {value!r}")
+        raise ValueError(f"must be a string or a list of strings, got {value!r}")
     found = tuple(value)
     for one in found:
         if not isinstance(one, str):
-            raise ValueError(f"wants strings, got {one!r}")
+            raise ValueError(f"must contain strings alone, got {one!r}")
     return tuple(dict.fromkeys(found))
 
 
 def text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"wants a string, got {value!r}")
+        raise ValueError(f"must be a string, got {value!r}")
     return value
 
 
@@ -111,12 +111,12 @@ def template(value: Any) -> str | Callable[..., str] | None:
         return value
     if callable(value):
         return value  # type: ignore[no-any-return]
-    raise ValueError(f"wants a format string or a function, got {value!r}")
+    raise ValueError(f"must be a format string or a function, got {value!r}")
 
 
 def flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"wants True or False, got {value!r}")
+        raise ValueError(f"must be True or False, got {value!r}")
     return value
 
 
@@ -130,7 +130,7 @@ def exceptions(value: Any) -> tuple[type[BaseException], ...]:
     found = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
     for one in found:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise ValueError(f"wants exception types, got {one!r}")
+            raise ValueError(f"must be exception types, got {one!r}")
     return tuple(found)
 
 
@@ -148,7 +148,7 @@ def parse_walltime(text: str) -> float:
         hours, minutes, seconds = rest[:3] if clock[1] else rest[3:]
         found = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
     if not found:
-        raise ValueError(f"{text!r} is no time for a job: write 90 (minutes), 1:30:00, 2-12:00:00 or 2h")
+        raise ValueError(f"must be 90 (minutes), 1:30:00, 2-12:00:00 or 2h, got {text!r}")
     return found
 
 
@@ -168,14 +168,14 @@ def parse_bytes(value: Any) -> int | None:
             return int(float(digits) * _UNITS.get(text[len(digits) :].strip(), 1 if text == digits else 0)) or None
         except ValueError:
             pass
-    raise ValueError(f'wants a size such as 2_000_000_000 or "2 GiB", got {value!r}')
+    raise ValueError(f'must be a size such as 2_000_000_000 or "2 GiB", got {value!r}')
 
 
 def amount(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise ValueError(f"wants a number from 0, got {value!r}")
+        raise ValueError(f"must be a number of 0 or more, got {value!r}")
     return float(value)
 
 
@@ -183,20 +183,20 @@ def amounts(value: Any) -> dict[str, float]:
     if not value:
         return {}
     if not isinstance(value, Mapping):
-        raise ValueError(f'wants a dict such as {{"licence": 1}}, got {value!r}')
+        raise ValueError(f'must be a dict such as {{"licence": 1}}, got {value!r}')
     return {str(name): amount(one) or 0.0 for name, one in value.items()}
 
 
 def whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"wants a whole number, got {value!r}")
+        raise ValueError(f"must be a whole number, got {value!r}")
     return value
 
 
 def positive(value: Any) -> int:
     number = whole(value)
     if number < 1:
-        raise ValueError(f"cannot be {number}: it counts from 1")
+        raise ValueError(f"must be greater than 0, got {number}")
     return number
 
 
@@ -207,7 +207,7 @@ def auto(value: Any) -> int | Literal["auto"]:
 def one_of(*words: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in words:
-            raise ValueError(f"wants one of {', '.join(map(repr, words))}, got {value!r}")
+            raise ValueError(f"must be one of {', '.join(map(repr, words))}, got {value!r}")
         return str(value)
 
     return check
@@ -220,7 +220,7 @@ def as_is(value: Any) -> Any:
 def cache_policy(value: Any) -> Any:
     if value is None or hasattr(value, "compute_key"):
         return value
-    raise ValueError(f"wants a policy from anabranch.cache_policies, got {value!r}")
+    raise ValueError(f"must be a policy from anabranch.cache_policies, got {value!r}")
 
 
 def expiration(value: Any) -> float | None:

@@ -322,7 +322,7 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
         ValueError: a negative factor.
     """
     if backoff_factor < 0:
-        raise ValueError(f"backoff_factor cannot be {backoff_factor}: seconds count from 0")
+        raise ValueError(f"backoff_factor must be 0 or more, got {backoff_factor}")
 
     def delays(retries: int) -> list[float]:
         return [backoff_factor * 2**n for n in range(retries)]

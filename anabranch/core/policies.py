@@ -86,7 +86,7 @@ class CachePolicy:
     def __sub__(self, argument: Any) -> CachePolicy:
         """Return the policy without one argument of the task."""
         if not isinstance(argument, str):
-            raise OptionError(f"{self!r} - {argument!r}: wants the name of an argument")
+            raise OptionError(f"{self!r} - {argument!r}: must be the name of an argument")
         raise OptionError(f"{self!r} - {argument!r}: only a policy with INPUTS in it can leave out an argument")
 
 

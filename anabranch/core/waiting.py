@@ -120,7 +120,7 @@ def _both(found: bytearray, marks: bytearray | None) -> bytearray:
 
 def _check_timeout(timeout: float | None) -> None:
     if timeout is not None and timeout < 0:
-        raise ValueError(f"timeout cannot be {timeout}: seconds count from 0")
+        raise ValueError(f"timeout must be 0 or more, got {timeout}")
 
 
 @overload
@@ -141,7 +141,7 @@ def wait(
     """
     _check_timeout(timeout)
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
-        raise ValueError(f"return_when cannot be {return_when!r}: use ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION")
+        raise ValueError(f"return_when must be ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, got {return_when!r}")
     deadline = None if timeout is None else time.monotonic() + timeout
     asked = _Asked(futures)
     try:

@@ -46,7 +46,8 @@ def explain(what: Any, task: str = "") -> Explanation:
         return _of_maps(session, f"map of {what._map.spec.name!r}", [what._map])
     scope = getattr(what, "scope", None)
     if scope is None or not hasattr(scope, "endings"):
-        raise OptionError(f"explain wants a future, a future list, a flow run or its name, got {what!r}")
+        got = f"{type(what).__name__} {what!r}"
+        raise OptionError(f"explain() takes a future, a future list, a flow run or a run name, got {got}")
     return _of_maps(session, f"flow run {scope.flow_run_name!r}", list(scope.endings.maps))
 
 

@@ -62,7 +62,7 @@ class Explanation:
 
     @property
     def sentence(self) -> str:
-        return self.groups[0].sentence if self.groups else "nothing left the happy path"
+        return self.groups[0].sentence if self.groups else "no task run has failed, was retried or was cancelled"
 
     @property
     def details(self) -> dict[str, Any]:

@@ -274,13 +274,13 @@ def _named(stored: StoredCall, module: ModuleType) -> Any:
         if found is None:
             raise _NotThere(f"{stored.file} has no {stored.qualname} any more")
     if not callable(found):
-        raise _NotThere(f"{stored.qualname} in {stored.file} is no function any more")
+        raise _NotThere(f"{stored.qualname} in {stored.file} is not a function any more")
     return found
 
 
 def _module(stored: StoredCall) -> ModuleType:
     if not stored.qualname:
-        raise _NotThere("it is no plain function of a file")
+        raise _NotThere("it is not a plain function of a file")
     if "<locals>" in stored.qualname:
         raise _NotThere(f"{stored.qualname} was made inside another function")
     path = _here(stored.file)
@@ -313,7 +313,7 @@ def _loaded(path: Path, module: str = "") -> ModuleType:
         name = f"anabranch_replay_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise _NotThere(f"{path} is no Python file")
+        raise _NotThere(f"{path} is not a Python file")
     found = importlib.util.module_from_spec(spec)
     sys.modules[name] = found
     _loaded_here.add(name)

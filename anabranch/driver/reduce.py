@@ -34,7 +34,7 @@ class Submitting(Protocol):
 def reduce_tree(scope: Submitting, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
     """Return a future of the combined value of a map, `fan_in` values at a step; waits for the map's length."""
     if fan_in < 2:
-        raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
+        raise MapError(f"fan_in must be 2 or more, got {fan_in}")
     combine = Combine(getattr(fn, "fn", fn))
     step = Runnable(combine, combine.__name__, TaskOptions())
     step.quiet = True

@@ -103,7 +103,7 @@ class RunnerPool:
         runner: Any = wanted() if isinstance(wanted, type) else wanted
         if not hasattr(runner, "submit") or not hasattr(runner, "start"):
             raise ConfigurationError(
-                f"runner={wanted!r} is no runner: give a name (thread, process, inline, dask, ray) or an object"
+                f"runner must be thread, process, inline, dask, ray or a runner object, got {wanted!r}"
             )
         if runner is wanted and isinstance(wanted, OwnRunner):
             runner = wanted.twin()

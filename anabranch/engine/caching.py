@@ -57,7 +57,7 @@ def key_of(
     except Exception as error:  # the user's function or policy raised
         raise KeyFailed(f"{_who(fn, policy)} raised {told(error)}") from error
     if key is not None and not isinstance(key, str):
-        raise KeyFailed(f"{_who(fn, policy)} answered {type(key).__name__}, wants a string or None")
+        raise KeyFailed(f"{_who(fn, policy)} must return a string or None, got {type(key).__name__}")
     return key or None
 
 

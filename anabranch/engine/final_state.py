@@ -27,6 +27,7 @@ class Runs:
     total: int = 0
     unhandled: int = 0
     first_error: BaseException | None = None
+    first: str = ""  # the name of that run, and its error's type
 
 
 def states_in(value: Any) -> Sequence[State] | None:
@@ -73,10 +74,16 @@ def decide(value: Any, runs: Runs, *, reference: list[State] | None = None, stri
         state = found[0] if is_a(value, State) else bundle(found, value)
         return state
     if value is None and runs.unhandled:
-        return Failed(f"{runs.unhandled}/{runs.total} states failed.", runs.first_error)
+        return Failed(_told(runs), runs.first_error)
     if runs.unhandled and strict:
-        return Failed(f"{runs.unhandled}/{runs.total} states failed (strict).", runs.first_error)
+        return Failed(f"{_told(runs)} (strict)", runs.first_error)
     return Completed("", value)
+
+
+def _told(runs: Runs) -> str:
+    """Return how many runs failed, and the first of them."""
+    first = f"; first: {runs.first}" if runs.first else ""
+    return f"{runs.unhandled:,} of {runs.total:,} task runs failed{first}"
 
 
 def _first(found: Sequence[State]) -> Any:

@@ -154,13 +154,13 @@ def template_of(text: str, path: str) -> dict[str, Any]:
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise LaunchError(f"template {path} is no YAML: {' '.join(str(error).split())}") from error
+        raise LaunchError(f"template {path} is not YAML: {' '.join(str(error).split())}") from error
     if isinstance(found, dict) and found.get("kind") == "Job":
         found = (found.get("spec") or {}).get("template")
     elif isinstance(found, dict) and found.get("kind") == "PodTemplate":
         found = found.get("template")
     if not isinstance(found, dict) or not isinstance(found.get("spec"), dict):
-        raise LaunchError(f"template {path} is no pod: it wants the kind Pod, PodTemplate or Job, with a spec")
+        raise LaunchError(f"template {path} is not a pod: its kind must be Pod, PodTemplate or Job, with a spec")
     meta = found.get("metadata") or {}
     kept = {name: meta[name] for name in ("labels", "annotations") if meta.get(name)}
     return {"metadata": kept, "spec": found["spec"]}

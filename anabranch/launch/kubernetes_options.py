@@ -68,7 +68,7 @@ def options(words: Iterable[str]) -> Options:
         if name not in KNOWN or not equals or not value:
             near = difflib.get_close_matches(name, KNOWN, n=1)
             hint = f"did you mean {near[0]}?" if near and name not in KNOWN else f"there are: {', '.join(KNOWN)}"
-            raise LaunchError(f"{word!r} is no option for a job of Kubernetes, as NAME=VALUE; {hint}")
+            raise LaunchError(f"{word!r} is not an option for a job of Kubernetes, such as NAME=VALUE; {hint}")
         attribute = name.replace("-", "_")
         if isinstance(before := getattr(found, attribute), list):
             before.append(value)
@@ -80,17 +80,17 @@ def options(words: Iterable[str]) -> Options:
 
 def _check(found: Options) -> None:
     if found.namespace and not is_dns_name(found.namespace):
-        raise LaunchError(f"{found.namespace!r} is no namespace: small letters, digits and '-', at most 63 of them")
+        raise LaunchError(f"{found.namespace!r} is not a namespace: small letters, digits and '-', at most 63 of them")
     for name, value in (("ttl", found.ttl), ("user", found.user or "0")):
         if not value.isdigit():
-            raise LaunchError(f"option {name} counts from 0, got {value!r}")
+            raise LaunchError(f"option {name} must be 0 or more, got {value!r}")
     for one in found.env:
         if not _VARIABLE.fullmatch(one.partition("=")[0]) or "=" not in one:
-            raise LaunchError(f"option env wants NAME=VALUE, got {one!r}")
+            raise LaunchError(f"option env must be NAME=VALUE, got {one!r}")
     for name, values in (("node-selector", found.node_selector), ("label", found.label)):
         for one in values:
             if "=" not in one:
-                raise LaunchError(f"option {name} wants NAME=VALUE, got {one!r}")
+                raise LaunchError(f"option {name} must be NAME=VALUE, got {one!r}")
 
 
 def toleration(text: str) -> dict[str, str]:
@@ -98,7 +98,8 @@ def toleration(text: str) -> dict[str, str]:
     taint, colon, effect = text.partition(":")
     name, equals, value = taint.partition("=")
     if colon and effect not in _EFFECTS:
-        raise LaunchError(f"option toleration wants LABEL[=VALUE][:EFFECT] with one of {', '.join(_EFFECTS)}: {text!r}")
+        effects = ", ".join(_EFFECTS)
+        raise LaunchError(f"option toleration must be LABEL[=VALUE][:EFFECT], EFFECT one of {effects}, got {text!r}")
     found = {"key": name, "operator": "Equal" if equals else "Exists"}
     return found | ({"value": value} if equals else {}) | ({"effect": effect} if effect else {})
 

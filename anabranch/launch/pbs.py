@@ -128,7 +128,7 @@ def directives(job: Job, without: Collection[str] = ()) -> list[str]:
     ]
     for option in job.options:
         if not re.match(r"-[A-Za-z](\s|\w|$)", option):
-            raise LaunchError(f"{option!r} is no option for qsub: write it as '-q short' or '-l place=excl'")
+            raise LaunchError(f"{option!r} is not an option for qsub: write it as '-q short' or '-l place=excl'")
         if _key(option) in ("-J", "-N", "-o", "-e", "-j"):
             raise LaunchError(f"{option!r} cannot be given for {job.name!r}: one flow is one job, with a log of ours")
     left_out = {_key(word) for word in (*job.options, *without)}

@@ -60,14 +60,14 @@ def script(job: Job, directives: Iterable[str], *, redirect: bool = False) -> st
 def _check(job: Job) -> None:
     if not _NAME.fullmatch(job.name):
         raise LaunchError(
-            f"{job.name!r} is no name for a job: take up to 100 letters, digits, '-', '_' and '.', "
+            f"{job.name!r} is not a name for a job: take up to 100 letters, digits, '-', '_' and '.', "
             "and begin with a letter or digit"
         )
     if not job.command:
         raise LaunchError(f"job {job.name!r} has no command")
     for name in job.environment:
         if not _VARIABLE.fullmatch(name):
-            raise LaunchError(f"job {job.name!r}: {name!r} is no name of an environment variable")
+            raise LaunchError(f"job {job.name!r}: {name!r} is not a name of an environment variable")
     for text in (str(job.folder), str(job.cwd), *job.options):
         if "\n" in text or "\r" in text:
             raise LaunchError(f"job {job.name!r}: {text!r} has more than one line")

@@ -127,7 +127,7 @@ def directives(job: Job, without: Collection[str] = ()) -> list[str]:
         raise LaunchError(f"{banned} cannot be given for job {job.name!r}: one flow is one job, with a log of ours")
     for option in job.options:
         if not re.match(r"--?[A-Za-z][\w-]*(=|$)", option):
-            raise LaunchError(f"{option!r} is no option for sbatch: write it as --NAME=VALUE")
+            raise LaunchError(f"{option!r} is not an option for sbatch: write it as --NAME=VALUE")
     left_out = own | {_key(word) for word in without} | {_INSTEAD[name] for name in own & _INSTEAD.keys()}
     return [line for line in ours if line and _key(line) not in left_out] + [_directive(word) for word in job.options]
 

@@ -43,7 +43,7 @@ def open_records(
         return PostgresRecords(str(where), retention_days=retention_days)
     if scheme:
         raise ConfigurationError(
-            f"records = {without_login(str(where))!r} is no place for records: give a path, or "
+            f"records = {without_login(str(where))!r} is not a place for records: give a path, or "
             "postgresql://user@host/database"
         )
     path = Path(where).expanduser().absolute()

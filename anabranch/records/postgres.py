@@ -86,7 +86,7 @@ class Server:
             given = conninfo_to_dict(address)
         except psycopg.Error as error:
             told = secrets.mask(str(error).replace(address, self.name)).strip()
-            raise RecordsError(f"{self.name} is no address of a PostgreSQL database: {told}") from None
+            raise RecordsError(f"{self.name} is not an address of a PostgreSQL database: {told}") from None
         secrets.note(str(given.get("password") or ""))
         if "search_path" not in str(given.get("options") or ""):
             given["options"] = f"{given.get('options') or ''} -c search_path={_SCHEMA}".strip()

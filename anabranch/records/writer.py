@@ -31,6 +31,7 @@ logger = logging.getLogger("anabranch.records")
 _PAUSES = (0.01, 0.25)  # seconds between tries, doubling from the first to the second
 _MANY = 1000  # items; so many are committed at once, because a crash would run them again
 _COMPLAIN = 5.0  # seconds of trying before a warning
+_WAITS = "Cannot write to the record at %s. Rows are kept in memory until it works; tasks continue. (%s)"
 
 
 class Tidying(Protocol):
@@ -179,12 +180,12 @@ class Writer:
                 if not complained and time.monotonic() - began > _COMPLAIN:
                     complained = True
                     name = self.database.name
-                    logger.warning("Records wait in memory: %s cannot be written now: %s", name, error)
+                    logger.warning(_WAITS, name, error)
                 time.sleep(pause)
                 pause = min(2 * pause, _PAUSES[1])
                 continue
             if complained:
-                logger.warning("Records are being written to %s again", self.database.name)
+                logger.warning("The record at %s can be written again: no row was lost.", self.database.name)
             return done
 
     def _drain(self) -> None:

@@ -103,7 +103,7 @@ class World:
     def runs(self) -> Runs:
         unhandled, total, first = self._run.scope.endings.unhandled()
         error = exception_of(*first) if first is not None else None
-        return Runs(total, unhandled, error)
+        return Runs(total, unhandled, error, _named(*first) if first is not None else "")
 
     def reference(self) -> list[State] | None:
         names = self._run.scope.reference_tasks or self._run.flow._reference
@@ -140,3 +140,10 @@ def _with_error(map: MapRun, index: int) -> State:
 
 def _copy(row: FlowRunRow) -> FlowRunRow:
     return FlowRunRow(*(getattr(row, name) for name in FlowRunRow.__slots__))
+
+
+def _named(map: MapRun, index: int) -> str:
+    """Return the name of a failed run, and the type of its error."""
+    name = map.header.names.get(index) or f"{map.spec.name}[{index}]"
+    error = map.errors.get(index)
+    return f"{name}: {error.type_name if error is not None else map.state(index).name}"

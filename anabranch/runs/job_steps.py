@@ -83,10 +83,10 @@ def run_step(
 
 def _check(words: tuple[str, ...], ntasks: int, cpus: int, gpus: int, launcher: str | None) -> None:
     if not words:
-        raise ValueError('a step wants its program and arguments as a list: ["./solver", "case.nc"]')
+        raise ValueError('a step must be a list of a program and its arguments, such as ["./solver", "case.nc"]')
     for name, value, least in (("ntasks", ntasks, 1), ("cpus_per_task", cpus, 1), ("gpus_per_task", gpus, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} counts from {least}, got {value!r}")
+            raise ValueError(f"{name} must be {least} or more, got {value!r}")
     if launcher is not None and launcher not in job_steps.STARTERS:
         raise ValueError(f"launcher is one of {', '.join(job_steps.STARTERS)}, got {launcher!r}")
     if launcher == job_steps.ITSELF and ntasks > 1:

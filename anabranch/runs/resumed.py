@@ -220,10 +220,10 @@ def _store_parameters(session: Session, run_id: str, parameters: dict[str, Any])
     try:
         written = None if blocks is None else blocks.write(run_id, [0], [parameters])
     except AnabranchError as error:
-        raise ResumeError(f"a resumable flow's parameters are stored, and cannot be: {error}") from error
+        raise ResumeError(f"Cannot store the parameters of a resumable flow: {error}") from error
     if written is None or written.failed:
         reason = "" if written is None else f": {written.failed[0]}"
-        raise ResumeError(f"a resumable flow's parameters are stored, and cannot be{reason}; or use resumable=False")
+        raise ResumeError(f"Cannot store the parameters of a resumable flow{reason}. Or use resumable=False.")
     session.write([StoredRow(run_id, written.name, [0], [0], kind=PARAMETERS)])
 
 
@@ -234,7 +234,7 @@ def parameters_of(session: Session, row: FlowRunRow) -> dict[str, Any]:
     stored = blocks.read(found[-1].name, [0])[0] if found and blocks is not None else None
     if stored is None:
         why = "was not resumable" if not row.resumable else "has lost its stored parameters"
-        raise ResumeError(f"flow run {row.name!r} cannot be gone on with: it {why}; run the flow anew")
+        raise ResumeError(f"Cannot resume flow run {row.name!r}: it {why}. Start it again with `anabranch run`.")
     parameters: dict[str, Any] = stored.value
     return parameters
 

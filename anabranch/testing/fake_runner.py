@@ -56,7 +56,7 @@ class FakeRemoteRunner:
         run_chunk: str | RunChunk | None = None,
     ) -> None:
         if mode not in ("auto", "manual"):
-            raise ValueError(f"mode wants 'auto' or 'manual', got {mode!r}")
+            raise ValueError(f"mode must be 'auto' or 'manual', got {mode!r}")
         self.auto = mode == "auto"
         self.faults = faults or Faults()
         self.sent: list[Chunk] = []
@@ -85,7 +85,7 @@ class FakeRemoteRunner:
 
     def start(self, sink: Sink) -> Capabilities:
         if self._run_chunk is not None:
-            raise RunnerError("this FakeRemoteRunner was started before: make a new one")
+            raise RunnerError("A FakeRemoteRunner starts only once. Create a new one.")
         self._run_chunk = resolve(self._entry)
         self._sink = sink
         if not self.faults.slow_start:

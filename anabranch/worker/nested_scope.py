@@ -211,7 +211,7 @@ class WorkerScope:
 
     def reduce(self, map: MapRun, fn: Callable[[Any, Any], Any], fan_in: int) -> Future:
         if fan_in < 2:
-            raise MapError(f"fan_in cannot be {fan_in}: a combining step takes at least 2 values")
+            raise MapError(f"fan_in must be 2 or more, got {fan_in}")
         if not map.closed:
             self.wait(map, None, None)
         map_id, index, spec, options = self.ask(nested.Reduce(map.id, getattr(fn, "fn", fn), fan_in))

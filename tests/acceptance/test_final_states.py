@@ -66,7 +66,7 @@ def test_strict_makes_it_a_failure(runner: str) -> None:
         return "data"
 
     ended = main(return_state=True)
-    assert (ended.name, ended.message) == ("Failed", "1/2 states failed (strict).")
+    assert (ended.name, ended.message) == ("Failed", "1 of 2 task runs failed; first: bad[0]: ValueError (strict)")
     with pytest.raises(ValueError, match="no good"):
         main()
 
@@ -216,7 +216,8 @@ def test_nothing_returned_bundles_all_runs(runner: str) -> None:
         good.submit()
 
     ended = main(return_state=True)
-    assert (ended.name, ended.message) == ("Failed", "2/3 states failed.")
+    assert ended.name == "Failed"
+    assert ended.message.startswith(("2 of 3 task runs failed; first: bad", "2 of 3 task runs failed; first: told"))
     with pytest.raises((ValueError, UpstreamError)):
         main()
 

@@ -283,7 +283,7 @@ def test_what_ran_again_and_completed_is_no_failure_any_more(runner: Any, ran: L
     ran.mend()
     assert main.resume(run) == 7
     assert records.failures(run) == []
-    assert str(explain(run)) == "nothing left the happy path"
+    assert str(explain(run)) == "no task run has failed, was retried or was cancelled"
 
 
 def test_a_flow_that_retries_keeps_what_it_has(runner: Any, ran: Ledger) -> None:

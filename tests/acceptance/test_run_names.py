@@ -27,7 +27,7 @@ class Unshown:
 
 
 BAD: list[tuple[Any, Any, str]] = [
-    ("{nope}", 1, "{option} '{{nope}}' names 'nope', which is no parameter; known are: x"),
+    ("{nope}", 1, "{option} '{{nope}}' names 'nope', which is not a parameter; known are: x"),
     ("{}", 1, "{option} '{{}}' names"),
     ("{x.nope}", 1, "{option} '{{x.nope}}' raised AttributeError"),
     ("{x:%Q}", 1, "{option} '{{x:%Q}}' raised ValueError"),
@@ -35,7 +35,7 @@ BAD: list[tuple[Any, Any, str]] = [
     ("{x}", Unshown(), "{option} '{{x}}' raised RuntimeError: not to be shown"),
     (fails, 1, "{option} (fails) raised ValueError: no name today"),
     (cannot, 1, "{option} (cannot) raised KeyError: 'nothing'"),
-    (lambda: 5, 1, "{option} gave 5, which is no string"),
+    (lambda: 5, 1, "{option} must return a string, got int 5"),
 ]
 
 

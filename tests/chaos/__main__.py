@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="begin rounds for so long")
     parser.add_argument("--runner", choices=[*START, "all"], default="all", help="all: in turn")
     parser.add_argument("--seed", type=int, help="of the first round; those after it count on")
-    parser.add_argument("--rounds", type=int, default=0, help="at most so many")
+    parser.add_argument("--rounds", type=int, default=0, help="end after this many rounds")
     given = parser.parse_args()
     kinds = list(START) if given.runner == "all" else [given.runner]
     seed = random.randrange(1_000_000) if given.seed is None else given.seed

@@ -226,10 +226,10 @@ def test_a_log_folder_that_goes_away_is_told(launcher: Launcher, job: Any, start
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "a b"}, "'a b' is no name for a job"),
-        ({"name": "x" * 101}, "is no name for a job"),
+        ({"name": "a b"}, "'a b' is not a name for a job"),
+        ({"name": "x" * 101}, "is not a name for a job"),
         ({"command": ()}, "has no command"),
-        ({"environment": {"A-B": "1"}}, "'A-B' is no name of an environment variable"),
+        ({"environment": {"A-B": "1"}}, "'A-B' is not a name of an environment variable"),
         ({"options": ("--comment=a\nb",)}, "has more than one line"),
     ],
 )

@@ -76,9 +76,9 @@ def test_a_bad_value_names_its_option(option: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", [3, "text", None])
 def test_only_functions_become_tasks(value: Any) -> None:
-    with pytest.raises(OptionError, match="wants a function"):
+    with pytest.raises(OptionError, match="takes a function"):
         task()(value)
-    with pytest.raises(OptionError, match="wants a function"):
+    with pytest.raises(OptionError, match="takes a function"):
         flow()(value)
 
 
@@ -117,7 +117,7 @@ def test_bad_chunk_and_window(untouched: Place, option: str, value: Any) -> None
 
 
 def test_bad_keep(untouched: Place) -> None:
-    with pytest.raises(OptionError, match="keep wants one of 'values', 'none'"):
+    with pytest.raises(OptionError, match="keep must be one of 'values', 'none'"):
         double.map([1, 2], keep="all")
 
 
@@ -143,7 +143,7 @@ def test_an_unknown_runner_is_answered_with_the_known(untouched: Place) -> None:
 
 
 def test_what_is_no_runner(untouched: Place) -> None:
-    with pytest.raises(ConfigurationError, match="is no runner"):
+    with pytest.raises(ConfigurationError, match="runner must be thread"):
         flow(runner=object(), name="f")(lambda: 1)()
 
 

@@ -235,7 +235,7 @@ def test_parameters_are_json_else_text(home: Path) -> None:
         (["flow.py"], "did you mean 'flows.py'?"),
         (["absent/x.py"], "there is no file"),
         (["none.py"], "there is no flow in 'none.py'"),
-        (["none.py:x"], "is no flow but a int"),
+        (["none.py:x"], "is not a flow but a int"),
         (["flows.py"], "flows.py:good\n  flows.py:bad"),
         (["flows.py:goood"], "did you mean 'good'?"),
         (["flows.py:bad", "-p", "m=3"], "flow 'bad' has no parameter 'm'"),

@@ -196,7 +196,7 @@ def _recorded(home: Home, name: str, state: int, **facts: Any) -> None:
         ("retry running --failed", "flow run 'running' has not ended: `anabranch resume running`"),
         ("retry cell --failed", "run 'cell' is in no file (a notebook's cell, perhaps): there, call doubled.resume("),
         ("retry nobody", "no flow run 'nobody' in the record; `anabranch runs` lists them"),
-        ("retry bare", "flow run 'bare' cannot be gone on with: it has lost its stored parameters; run the flow anew"),
+        ("retry bare", "Cannot resume flow run 'bare': it has lost its stored parameters. Start it again with `ana"),
     ],
 )
 def test_what_cannot_be_run_again_is_refused(home: Home, words: str, said: str) -> None:

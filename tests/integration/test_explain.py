@@ -162,7 +162,7 @@ def test_what_waits_is_told_live() -> None:
     assert second.result() == list(range(50))
     limited.wait()
     assert explain(first).groups == ()
-    assert str(explain(first)) == "nothing left the happy path"
+    assert str(explain(first)) == "no task run has failed, was retried or was cancelled"
 
 
 def test_an_item_that_waits_for_its_retry_says_why_and_until_when() -> None:

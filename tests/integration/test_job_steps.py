@@ -121,9 +121,9 @@ def test_a_signal_and_a_missing_program_are_told(tmp_path: Path) -> None:
     [
         ([], {}, "its program and arguments as a list"),
         ("./solver x", {}, "its program and arguments as a list"),
-        (["x"], {"ntasks": 0}, "ntasks counts from 1, got 0"),
-        (["x"], {"cpus_per_task": 1.5}, "cpus_per_task counts from 1, got 1.5"),
-        (["x"], {"gpus_per_task": -1}, "gpus_per_task counts from 0"),
+        (["x"], {"ntasks": 0}, "ntasks must be 1 or more, got 0"),
+        (["x"], {"cpus_per_task": 1.5}, "cpus_per_task must be 1 or more, got 1.5"),
+        (["x"], {"gpus_per_task": -1}, "gpus_per_task must be 0 or more"),
         (["x"], {"launcher": "aprun"}, "launcher is one of srun, mpirun, mpiexec, itself, got 'aprun'"),
         (["x"], {"launcher": "itself", "ntasks": 2}, "for one rank, got ntasks=2"),
     ],

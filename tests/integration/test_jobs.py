@@ -382,5 +382,5 @@ def test_the_job_that_would_go_on_with_an_ended_run_is_cancelled(
     write(home, state=states.SUSPENDED, host="node7", pid=5, ended=NOW)
     queue.shows = Sight(Phase.PENDING, "BeginTime", restarts=1)
     done = CliRunner().invoke(cli, ["run", "cancel", "brisk-otter"])
-    assert "has already ended as Suspended; its job, which would have gone on with it, is cancelled" in done.output
+    assert "has already ended as Suspended; its job, which would have resumed it, is cancelled" in done.output
     assert [one.reference and one.reference.id for one in cancelled] == ["17"]

@@ -91,7 +91,7 @@ def test_a_raised_limit_wakes_those_who_waited() -> None:
 
 
 def test_a_limit_counts_from_one() -> None:
-    with pytest.raises(OptionError, match="counts from 1"):
+    with pytest.raises(OptionError, match="must be greater than 0, got"):
         set_tag_limit("db", 0)
 
 

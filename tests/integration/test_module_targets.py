@@ -119,7 +119,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
         ("absent.flows:main", "there is no module 'absent.flows', and no file of this name"),
         ("pkg.numbers", "there is no flow in 'pkg.numbers': a flow is a function under @flow"),
         ("pkg", "there is no flow in 'pkg'"),
-        ("pkg.numbers:Length", "'Length' in 'pkg.numbers' is no flow but a type"),
+        ("pkg.numbers:Length", "'Length' in 'pkg.numbers' is not a flow but a type"),
         ("pkg.flows:mian", "there is no flow 'mian' in 'pkg.flows'; did you mean 'main'?"),
         ("pkg.flows", "'pkg.flows' holds several flows; say which one:\n  pkg.flows:main\n  pkg.flows:halting"),
         ("pkg.both", "'pkg.both' is both a file and a module: rename the file"),

@@ -125,7 +125,7 @@ def test_while_the_server_is_away_rows_wait(
         assert [line.message for line in records.logs("run-1", limit=2000)] == ["before", *map(str, range(1000))]
         assert len(records.items("m", limit=20_000)) == 10_000
     told = [line.message for line in caplog.records]
-    assert "wait in memory" in told[0]
+    assert "Rows are kept in memory" in told[0]
     assert "again" in told[-1]
 
 

@@ -266,12 +266,12 @@ def test_what_slurm_refuses_is_told_with_the_way_out_and_recorded(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["flows.py:square"], "is no flow but a Task"),
+        (["flows.py:square"], "is not a flow but a Task"),
         (["flows.py:squares", "-p", "n=many"], "n: got 'many'"),
         (["flows.py:squares", "-p", "m=1"], "has no parameter 'm'; there are: n"),
-        (["flows.py:squares", "--time", "1:30"], "'1:30' is no time for a job: write 90 (minutes), 1:30:00"),
-        (["flows.py:squares", "--time", "0"], "'0' is no time"),
-        (["flows.py:squares", "--memory", "much"], "wants a size"),
+        (["flows.py:squares", "--time", "1:30"], "must be 90 (minutes), 1:30:00, 2-12:00:00 or 2h, got '1:30'"),
+        (["flows.py:squares", "--time", "0"], "2h, got '0'"),
+        (["flows.py:squares", "--memory", "much"], "must be a size"),
         (["flows.py:squares", "--name", "a b"], "'a b-"),
     ],
 )

@@ -77,15 +77,15 @@ def checked(
     if not image or image != image.strip():
         raise ValueError(f"image names a container image, as registry.example/team/flows:3, got {image!r}")
     if not cpus > 0 or gpus < 0:
-        raise ValueError(f"cpus are above 0 and gpus count from 0: got {cpus} and {gpus}")
+        raise ValueError(f"cpus must be greater than 0, and gpus 0 or more, got {cpus} and {gpus}")
     size = parse_bytes(memory)
     if not size:
-        raise ValueError(f'memory wants the bytes of a pod, as "2 GiB", got {memory!r}')
+        raise ValueError(f'memory must be the bytes of a pod, such as "2 GiB", got {memory!r}')
     if isinstance(secrets, str):
         raise ValueError(f"secrets is a list of names of Secrets: [{secrets!r}]")
     for name, value in (env or {}).items():
         if not _VARIABLE.fullmatch(name) or not isinstance(value, str):
-            raise ValueError(f"env wants names of variables and texts, got {name!r}: {value!r}")
+            raise ValueError(f"env must have names of variables and texts, got {name!r}: {value!r}")
     for which, template in templates.items():
         if unknown := set(template or {}) - {"metadata", "spec"}:
             raise ValueError(f"{which} has a pod's metadata and spec, and no {', '.join(sorted(unknown))}")

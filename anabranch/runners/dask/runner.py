@@ -105,7 +105,8 @@ class DaskRunner(OwnRunner):
         if security is not None and not given:
             raise ValueError("security is for a cluster that is lent: an own one listens on loopback only")
         if (n_workers is not None and n_workers < 1) or threads_per_worker < 1:
-            raise ValueError("n_workers and threads_per_worker count from 1")
+            got = f"{n_workers} and {threads_per_worker}"
+            raise ValueError(f"n_workers and threads_per_worker must be greater than 0, got {got}")
         self._lent = cluster if cluster is not None else client
         self._address = address
         self._security = security
@@ -149,7 +150,7 @@ class DaskRunner(OwnRunner):
     def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
         """Connect (or start the cluster) and see that its workers fit; raises RunnerError, VersionMismatch."""
         if self._sink is not None or self._closed:
-            raise RunnerError("this DaskRunner was started before: make a new one")
+            raise RunnerError("A DaskRunner starts only once. Create a new one.")
         require()
         self._sink = sink
         address, security, own = self._address, self._security, None

@@ -78,7 +78,7 @@ class InlineRunner(OwnRunner):
 
     def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
         if self._run_chunk is not None:
-            raise RunnerError("this InlineRunner was started before: make a new one")
+            raise RunnerError("An InlineRunner starts only once. Create a new one.")
         self._run_chunk = resolve(self._entry)
         self._sink = sink
         return Capabilities("inline", in_process=True, values="inline", nested=True, spills=True)

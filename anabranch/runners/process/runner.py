@@ -83,7 +83,7 @@ class ProcessRunner(OwnRunner):
     ) -> None:
         for name, value in (("max_workers", max_workers), ("max_tasks_per_child", max_tasks_per_child)):
             if value is not None and value < 1:
-                raise ValueError(f"{name} cannot be {value}: it counts from 1")
+                raise ValueError(f"{name} must be greater than 0, got {value}")
         self.max_workers: int = max_workers or usable_cpus()
         self.memory_limit: int | None = parse_bytes(memory_limit)
         self.max_tasks_per_child = max_tasks_per_child
@@ -117,7 +117,7 @@ class ProcessRunner(OwnRunner):
     def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
         desk = self._desk
         if self._crew is not None or desk.closed:
-            raise RunnerError("this ProcessRunner was started before: make a new one")
+            raise RunnerError("A ProcessRunner starts only once. Create a new one.")
         self._pid = os.getpid()
         desk.sink = sink
         desk.store = Store.create()

@@ -76,7 +76,7 @@ class RayRunner(OwnRunner):
         if cluster is not None and address is not None:
             raise ValueError("RayRunner takes one of address and cluster")
         if num_cpus is not None and num_cpus < 1:
-            raise ValueError(f"num_cpus cannot be {num_cpus}: it counts from 1")
+            raise ValueError(f"num_cpus must be greater than 0, got {num_cpus}")
         self._address = address
         self._cluster = cluster
         self._num_cpus = num_cpus
@@ -117,7 +117,7 @@ class RayRunner(OwnRunner):
     def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
         """Join Ray (or start it) and wait for a worker; raises RunnerError, VersionMismatch, MissingExtraError."""
         if self._sink is not None or self._closed:
-            raise RunnerError("this RayRunner was started before: make a new one")
+            raise RunnerError("A RayRunner starts only once. Create a new one.")
         require()
         self._sink = sink
         address = self._address if self._cluster is None else self._cluster.address

@@ -67,7 +67,7 @@ class ThreadRunner(OwnRunner):
         run_chunk: str | RunChunk | None = None,
     ) -> None:
         if max_workers is not None and max_workers < 1:
-            raise ValueError(f"max_workers cannot be {max_workers}: it counts from 1")
+            raise ValueError(f"max_workers must be greater than 0, got {max_workers}")
         self.max_workers: int = max_workers or min(32, usable_cpus() + 4)
         self._offers = {"cpus": float(max(self.max_workers, usable_cpus())), **(resources or {})}
         self._entry = run_chunk
@@ -102,7 +102,7 @@ class ThreadRunner(OwnRunner):
 
     def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
         if self._run_chunk is not None:
-            raise RunnerError("this ThreadRunner was started before: make a new one")
+            raise RunnerError("A ThreadRunner starts only once. Create a new one.")
         self._run_chunk = resolve(self._entry)
         self._watch = Watch(self)
         self._sink = sink

@@ -34,7 +34,7 @@ def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 def test_bad_arguments_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="one of"):
         DaskRunner("tcp://a", address="tcp://b")
-    with pytest.raises(ValueError, match="count from 1"):
+    with pytest.raises(ValueError, match="must be greater than 0"):
         DaskRunner(n_workers=0)
 
 

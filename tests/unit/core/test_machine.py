@@ -26,7 +26,7 @@ def test_bytes_as_people_write_them(text: object, value: int) -> None:
 
 
 def test_what_is_no_size_names_setting_and_place() -> None:
-    with pytest.raises(ConfigurationError, match=r"ANABRANCH_MEMORY_BUDGET: setting 'memory_budget' wants bytes"):
+    with pytest.raises(ConfigurationError, match=r"ANABRANCH_MEMORY_BUDGET: setting 'memory_budget' must be bytes"):
         load({"ANABRANCH_MEMORY_BUDGET": "plenty"})
 
 

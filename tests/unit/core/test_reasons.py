@@ -95,5 +95,5 @@ def test_an_explanation_reads_well() -> None:
     assert str(one) == "load[3] Failed [budget/user]: attempt 1 ended with ValueError; it has no retries"
     assert str(many) == "load: 5,000 x Failed [budget/user]: so it is (first at item 3)"
     assert str(Explanation("x", (one, many), 2, 7000)).endswith("\nand 7,000 runs in 2 other groups")
-    assert str(Explanation("x")) == "nothing left the happy path"
+    assert str(Explanation("x")) == "no task run has failed, was retried or was cancelled"
     assert Explanation("x", (one,)).plain()["groups"][0]["reason"] == "budget/user"

@@ -123,5 +123,5 @@ def test_one_that_its_user_closed_is_forgotten(runners: RunnerPool, lanes: Lanes
 
 @pytest.mark.parametrize("wanted", [5, object(), object])
 def test_what_is_no_runner_is_refused(runners: RunnerPool, wanted: Any) -> None:
-    with pytest.raises(ConfigurationError, match="is no runner: give a name"):
+    with pytest.raises(ConfigurationError, match="runner must be thread, process"):
         runners.use(wanted)

@@ -61,7 +61,7 @@ def test_the_key_fn_wins() -> None:
     ("options", "inputs", "reason"),
     [
         ({"cache_key_fn": raises}, {}, "cache_key_fn 'raises' raised ValueError: no key today"),
-        ({"cache_key_fn": Answers(3)}, {}, "answered int, wants a string or None"),
+        ({"cache_key_fn": Answers(3)}, {}, "must return a string or None, got int"),
         ({"cache_policy": p.INPUTS}, {"x": [threading.Lock()]}, r"cannot hash inputs\['x'\]\[0\]: cannot pickle"),
         ({"cache_policy": p.CacheKeyFnPolicy(raises)}, {}, "CacheKeyFnPolicy\\(raises\\) raised ValueError"),
         ({"cache_key_fn": p.task_input_hash}, {"x": threading.Lock()}, r"cannot hash inputs\['x'\]: cannot pickle"),

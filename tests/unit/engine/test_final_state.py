@@ -11,7 +11,7 @@ from anabranch.engine.final_state import Runs, bundle, decide, states_in
 
 ERROR = ValueError("bad")
 GOOD, BAD, STOPPED = Completed("", 1), Failed("", ERROR), Cancelled("")
-CLEAN, DIRTY = Runs(3, 0), Runs(3, 1, ERROR)
+CLEAN, DIRTY = Runs(3, 0), Runs(3, 1, ERROR, "load[17]: ValueError")
 
 
 def ended(state: State) -> tuple[StateType, str]:
@@ -28,14 +28,16 @@ def test_without_failures_data_completes(value: Any, strict: bool) -> None:
 
 def test_nothing_returned_bundles_all_task_runs() -> None:
     state = decide(None, DIRTY)
-    assert ended(state) == (StateType.FAILED, "1/3 states failed.")
+    assert ended(state) == (StateType.FAILED, "1 of 3 task runs failed; first: load[17]: ValueError")
     assert str(state.exception()) == "bad"
 
 
 def test_data_beside_a_failure_completes_unless_it_is_strict() -> None:
     assert ended(decide(5, DIRTY)) == (StateType.COMPLETED, "")
-    assert ended(decide(5, DIRTY, strict=True)) == (StateType.FAILED, "1/3 states failed (strict).")
-    assert ended(decide(None, DIRTY, strict=True)) == (StateType.FAILED, "1/3 states failed.")
+    assert ended(decide(5, DIRTY, strict=True)) == (
+        StateType.FAILED, "1 of 3 task runs failed; first: load[17]: ValueError (strict)"
+    )  # fmt: skip
+    assert ended(decide(None, DIRTY, strict=True)) == ended(decide(None, DIRTY))
 
 
 @pytest.mark.parametrize("runs", [CLEAN, DIRTY])

@@ -100,9 +100,9 @@ def test_only_errors_of_the_kinds_asked_for_are_tried_again(options: Callable[..
 def test_delays_that_cannot_be(options: Callable[..., Any]) -> None:
     with pytest.raises(OptionError, match="at most 50 delays"):
         options(retry_delay_seconds=[1] * 51)
-    with pytest.raises(OptionError, match="count from 0"):
+    with pytest.raises(OptionError, match="must be 0 or more, got"):
         options(retry_delay_seconds=[1, -1])
-    with pytest.raises(ValueError, match="count from 0"):
+    with pytest.raises(ValueError, match="must be 0 or more, got"):
         exponential_backoff(-1)
 
 

@@ -151,10 +151,10 @@ def test_names_are_such_as_kubernetes_takes(name: str) -> None:
         ({"environment": {"A": "x" * 200_000}}, "no variable can hold it"),
         ({"options": ("imgae=x",)}, "did you mean image"),
         ({"options": ("gpu",)}, "there are: image, context"),
-        ({"options": ("image=x", "namespace=Not_One")}, "is no namespace"),
-        ({"options": ("image=x", "ttl=soon")}, "ttl counts from 0"),
-        ({"options": ("image=x", "env=A-B=1")}, "env wants NAME=VALUE"),
-        ({"options": ("image=x", "node-selector=big")}, "node-selector wants NAME=VALUE"),
+        ({"options": ("image=x", "namespace=Not_One")}, "is not a namespace"),
+        ({"options": ("image=x", "ttl=soon")}, "ttl must be 0 or more"),
+        ({"options": ("image=x", "env=A-B=1")}, "env must be NAME=VALUE"),
+        ({"options": ("image=x", "node-selector=big")}, "node-selector must be NAME=VALUE"),
         ({"options": ("image=x", "toleration=a:Never")}, "NoSchedule, PreferNoSchedule"),
     ],
 )
@@ -163,7 +163,9 @@ def test_what_cannot_be_is_refused(given: dict[str, Any], message: str) -> None:
         manifest(Job(**{"name": "survey-1", "command": ("x",), "folder": Path("/f"), "cwd": HERE, **given}), {})
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "is no YAML"), ("kind: Pod", "is no pod"), ("- a", "is no")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "is not YAML"), ("kind: Pod", "is not a pod"), ("- a", "is not a pod")]
+)
 def test_a_template_that_is_none_is_refused(text: str, message: str) -> None:
     with pytest.raises(LaunchError, match=f"template pod.yaml {message}"):
         template_of(text, "pod.yaml")

@@ -209,7 +209,7 @@ def test_directives_are_left_out_and_replaced(job: Any) -> None:
     for option in ("-J 0-9", "-N other", "-o /tmp/x"):
         with pytest.raises(LaunchError, match="one flow is one job"):
             directives(job(options=(option,)))
-    with pytest.raises(LaunchError, match="is no option for qsub"):
+    with pytest.raises(LaunchError, match="is not an option for qsub"):
         directives(job(options=("--queue=short",)))
 
 

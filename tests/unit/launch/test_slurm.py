@@ -302,7 +302,7 @@ def test_options_that_are_ours_are_refused(job: Any, option: str) -> None:
 
 @pytest.mark.parametrize("option", ["partition=short", "-p short", "", "--a b=c"])
 def test_what_is_no_option_is_refused(job: Any, option: str) -> None:
-    with pytest.raises(LaunchError, match="is no option for sbatch: write it as --NAME=VALUE"):
+    with pytest.raises(LaunchError, match="is not an option for sbatch: write it as --NAME=VALUE"):
         directives(job(options=(option,)))
 
 

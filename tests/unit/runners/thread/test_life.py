@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def test_size_is_checked_and_defaults() -> None:
-    with pytest.raises(ValueError, match="counts from 1"):
+    with pytest.raises(ValueError, match="must be greater than 0"):
         ThreadRunner(0)
     assert 5 <= ThreadRunner().max_workers <= 32
     assert ThreadRunner(3).slots() == SlotsChanged(3, 3)

@@ -122,7 +122,7 @@ def test_a_run_that_could_not_begin_does_not_keep_its_runner(opened: Any, time_o
     def held(lock: Any) -> None:
         pass
 
-    with pytest.raises(ResumeError, match="parameters are stored, and cannot be"):
+    with pytest.raises(ResumeError, match="Cannot store the parameters of a resumable flow"):
         held(threading.Lock())
     time_of_sessions.now += IDLE + 1
     here.runners.close_idle(IDLE)

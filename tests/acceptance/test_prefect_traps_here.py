@@ -104,7 +104,7 @@ def test_a_flow_uses_the_runner_that_it_was_given(fresh_session: Session) -> Non
 
     assert main() == [0, 1, 2]
     assert main() == [0, 1, 2]  # a second start would be refused
-    with pytest.raises(RunnerError, match="started before"):
+    with pytest.raises(RunnerError, match="starts only once"):
         mine.start(print)
 
 

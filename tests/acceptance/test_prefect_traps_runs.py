@@ -87,7 +87,7 @@ def test_a_flow_uses_the_runner_object_that_it_was_given(runner: str) -> None:
 
     assert main() == (1, [2, 3])
     assert main() == (1, [2, 3])  # a second start would be refused
-    with pytest.raises(RunnerError, match="started before"):
+    with pytest.raises(RunnerError, match="starts only once"):
         mine.start(print)
 
 

@@ -54,7 +54,7 @@ def test_a_runner_that_its_user_has_closed_is_forgotten(tmp_path: Path) -> None:
             seen = weakref.ref(runner)
         here.runners.close_idle(1000.0)
         assert here.runners.known == {}
-        with pytest.raises(RunnerError, match="started before"):
+        with pytest.raises(RunnerError, match="starts only once"):
             main()
         del main, runner
         gc.collect()

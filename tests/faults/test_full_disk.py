@@ -269,7 +269,7 @@ def test_a_resumable_run_whose_parameters_find_no_room_does_not_begin(small: Pat
         return x
 
     fill(ballast)
-    with pytest.raises(ResumeError, match=f"parameters are stored, and cannot be: cannot write {small}.*No space left"):
+    with pytest.raises(ResumeError, match=f"Cannot store the parameters of .*: cannot write {small}.*No space left"):
         main(3)
     assert began == []
     ballast.unlink()

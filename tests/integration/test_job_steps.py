@@ -119,8 +119,8 @@ def test_a_signal_and_a_missing_program_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "given", "message"),
     [
-        ([], {}, "its program and arguments as a list"),
-        ("./solver x", {}, "its program and arguments as a list"),
+        ([], {}, "a list of a program and its arguments"),
+        ("./solver x", {}, "a list of a program and its arguments"),
         (["x"], {"ntasks": 0}, "ntasks must be 1 or more, got 0"),
         (["x"], {"cpus_per_task": 1.5}, "cpus_per_task must be 1 or more, got 1.5"),
         (["x"], {"gpus_per_task": -1}, "gpus_per_task must be 0 or more"),

@@ -123,7 +123,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
         ("pkg.flows:mian", "there is no flow 'mian' in 'pkg.flows'; did you mean 'main'?"),
         ("pkg.flows", "'pkg.flows' holds several flows; say which one:\n  pkg.flows:main\n  pkg.flows:halting"),
         ("pkg.both", "'pkg.both' is both a file and a module: rename the file"),
-        ("pkg.text", "'pkg.text' is no Python file"),
+        ("pkg.text", "'pkg.text' is not a Python file"),
         ("flos", "no file of this name; did you mean 'flows.py'?"),
         ("pkg.lacking", "'pkg.lacking' could not be loaded"),
         ("pkg.lacking", "No module named 'absent_library'"),

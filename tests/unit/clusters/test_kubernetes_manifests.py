@@ -135,7 +135,7 @@ def test_a_template_is_laid_over_the_pod() -> None:
     ("options", "said"),
     [
         ({"image": ""}, "image names a container image"),
-        ({"cpus": 0}, "cpus are above 0"),
+        ({"cpus": 0}, "cpus must be greater than 0"),
         ({"memory": "much"}, "must be a size"),
         ({"memory": 0}, "memory must be the bytes"),
         ({"gpus": -1}, "gpus 0 or more"),
@@ -147,8 +147,8 @@ def test_a_template_is_laid_over_the_pod() -> None:
         ({"name": "9lives"}, "a letter first"),
         ({"name": "x" * 54}, "at most 53"),
         ({"idle_timeout": 0}, "idle_timeout is 30 s at least"),
-        ({"minimum": 5, "maximum": 2}, "minimum counts"),
-        ({"workers": 0}, "minimum counts"),
+        ({"minimum": 5, "maximum": 2}, "minimum must be"),
+        ({"workers": 0}, "minimum must be"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(options: dict[str, Any], said: str) -> None:

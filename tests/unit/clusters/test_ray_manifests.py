@@ -93,8 +93,8 @@ def test_the_head_is_reached_by_its_service() -> None:
         ({"ray_version": "nightly"}, "ray_version is 2.54 at least"),
         ({"name": "1st"}, "a letter first"),
         ({"name": "x" * 54}, "at most 53"),
-        ({"minimum": 3, "maximum": 2}, "minimum counts"),
-        ({"memory": 0}, "memory wants"),
+        ({"minimum": 3, "maximum": 2}, "minimum must be"),
+        ({"memory": 0}, "memory must be"),
         ({"head_template": {"kind": "Pod"}}, "head_template has a pod's metadata and spec, and no kind"),
     ],
 )

@@ -193,7 +193,7 @@ def test_nothing_to_fetch() -> None:
     with pytest.raises(RunnerError, match="not started"):
         runner.submit([chunk_of(1)])
     runner.start(lambda events: None)
-    with pytest.raises(RunnerError, match="started before"):
+    with pytest.raises(RunnerError, match="starts only once"):
         runner.start(lambda events: None)
     with pytest.raises(ResultReleased, match="moved to disk"):
         runner.fetch(Handle(1, 0, 0), [0])

@@ -39,7 +39,7 @@ def test_life() -> None:
         runner.submit([chunk_of(1)])
     capabilities = runner.start(lambda events: None)
     assert (capabilities.values, capabilities.in_process, capabilities.nested) == ("inline", True, True)
-    with pytest.raises(RunnerError, match="started before"):
+    with pytest.raises(RunnerError, match="starts only once"):
         runner.start(lambda events: None)
     runner.close()
     runner.close()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from anabranch.core.future_lists import FutureList
     from anabranch.core.futures import Future
     from anabranch.core.keywords import FlowKeywords
+    from anabranch.core.showing import Facts
     from anabranch.core.states import State
     from anabranch.core.type_variables import Items
 
@@ -56,6 +57,7 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
             raise OptionError(f"@flow {self.name!r}: a flow's name cannot hold any of / % & > <")
         self.binder: Binder = Binder(fn, self.name)
         self._reference: tuple[str, ...] | None = None
+        self._last_run: Facts | None = None  # that has ended in this process, for notebooks
         functools.update_wrapper(self, fn, updated=())
         if self.binder.signature is not None:
             self.__signature__: inspect.Signature = self.binder.signature
@@ -235,6 +237,9 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
             future = submitted_flows.submit(sessions.current().scopes.here(), self._runnable, given, start)
         return future.wait() if return_state else future
 
+    def _remember(self, run: Facts) -> None:
+        self._last_run = run
+
     @functools.cached_property
     def _runnable(self) -> Runnable:
         """The flow in the form for its scope: as the task of its submitted runs."""
@@ -291,6 +296,9 @@ class BoundFlow(Bound, Flow[P, R_co]):
 
     def set_reference_tasks(self, tasks: Iterable[Runnable | Flow[..., Any] | str]) -> None:
         self.__func__.set_reference_tasks(tasks)
+
+    def _remember(self, run: Facts) -> None:
+        self.__func__._remember(run)
 
 
 def _rebuild(fn: Callable[P, R], base: FlowOptions, binds: Any) -> Flow[P, R]:

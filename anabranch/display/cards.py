@@ -135,7 +135,7 @@ def _decorated(what: Any) -> str:
     flow = isinstance(what.options, FlowOptions)
     told = attribute(what.plain_fn, "__doc__")
     rows = _options(what.options)
-    facts = attribute(what, "last_run") if flow else None
+    facts = attribute(attribute(what, "__func__", what), "_last_run") if flow else None
     return markup.card(
         markup.head(what.name, "flow" if flow else "task"),
         f"<div><code>{escape(_signature(what))}</code></div>",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST = 40  # tasks that are drawn
 _LAYER = "display:inline-block;vertical-align:middle;padding:0 4px 0 0"
 _BOX = "border:1px solid rgba(128,128,128,0.6);border-radius:4px;padding:2px 8px;margin:4px 0;white-space:nowrap"
-_KINDS = {"map": "mapped", "submit": "submitted", "call": "called", "flow": "flow"}
+_KINDS = {"map": ("item", "items"), "call": ("call", "calls"), "flow": ("subflow", "subflows")}
 
 
 def layers(upstreams: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -94,7 +94,8 @@ def text(nodes: Sequence[TaskNode]) -> str:
 def _box(node: TaskNode, before: Sequence[str]) -> str:
     counts = strips.counted(node.counts)
     runs = sum(counts)
-    what = f"{_KINDS.get(node.kind, node.kind)} {units.count(runs)} ×" if node.kind in _KINDS else units.count(runs)
+    one, several = _KINDS.get(node.kind, ("run", "runs"))
+    what = f"{units.count(runs)} {one if runs == 1 else several}"
     if node.maps > 1 and node.kind == "map":
         what = f"{what} in {units.count(node.maps)} maps"
     read = [up for up in node.upstreams if up != node.task]

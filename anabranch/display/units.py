@@ -19,9 +19,11 @@ def size(nbytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return ``0.31 s``, ``12.4 s``, ``3:07``, ``2:05:09``."""
+    """Return ``31 ms``, ``0.31 s``, ``12.4 s``, ``3:07``, ``2:05:09``."""
     if seconds < 0:
         seconds = 0.0
+    if 0 < seconds < 0.0995:
+        return f"{max(1, round(1000 * seconds))} ms"
     if seconds < 9.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:

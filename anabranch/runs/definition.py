@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from anabranch.core.options import FlowOptions
     from anabranch.core.params import Binder
     from anabranch.core.runnable import Runnable
+    from anabranch.core.showing import Facts
 
 
 class FlowDefinition(Protocol):
@@ -19,6 +20,7 @@ class FlowDefinition(Protocol):
         plain_fn: its function.
         isasync: whether the function is a coroutine function or an async generator.
         _runnable: the flow as the task of its submitted runs.
+        _remember: takes what a run that has ended tells of itself.
         _reference: the names of the reference tasks, which decide its final state; None: all tasks.
     """
 
@@ -34,3 +36,4 @@ class FlowDefinition(Protocol):
     def _runnable(self) -> Runnable: ...
     @property
     def _reference(self) -> tuple[str, ...] | None: ...
+    def _remember(self, run: Facts, /) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -224,6 +225,8 @@ class FlowExecution:
             around.endings.failed_below = True
         if self._place.outermost and unneeded:
             resumed.forget_values(session, run.scope)
+        if "IPython" in sys.modules:  # a notebook may show the flow; a script is not to pay for it
+            run.flow._remember(run.facts())
         run.scope.let_go()
         run.over.set()
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.observing import RunSeen
 from anabranch.core.showing import Facts, Shown
-from anabranch.core.states import Pending, State
+from anabranch.core.states import Counts, Pending, State
+from anabranch.core.task_graphs import graph_of
 from anabranch.runs.cancellation import Cancellation
 
 if TYPE_CHECKING:
     from anabranch.core.context import FlowContext
+    from anabranch.core.maps import MapRun
     from anabranch.core.runs import FlowRunRow
+    from anabranch.core.task_graphs import TaskNode
     from anabranch.driver.scope import Scope
     from anabranch.runs.definition import FlowDefinition
     from anabranch.runs.signals import Kind
@@ -49,12 +52,13 @@ class FlowRun(Shown):
 
     def __post_init__(self) -> None:
         self.cancellation = Cancellation(self.name)
+        self._graph: tuple[TaskNode, ...] = ()
 
     def __repr__(self) -> str:
         return f"<FlowRun {self.name!r} of {self.flow.name!r}: {self.state.name}>"
 
     def facts(self) -> Facts:
-        """Return what a notebook shows of it."""
+        """Return what a notebook shows of it, with the tasks that it has run: as of now, or as of its end."""
         row = self.row
         took = None if row.started is None else (row.ended or self.session.clock.time()) - row.started
         attempt = self.attempt if self.attempt > 1 else None
@@ -62,7 +66,9 @@ class FlowRun(Shown):
             ("flow", self.flow.name, ""), ("took", took, "s"), ("attempt", attempt, ""), ("runner", row.runner, ""),
             ("said", self.state.message, ""),
         )  # fmt: skip
-        return Facts("flow run", self.name, self.state.name, rows)
+        if not self.over.is_set():
+            self._graph = graph_of([_Ran.of(map) for map in tuple(self.scope.endings.maps)])
+        return Facts("flow run", self.name, self.state.name, rows, graph=self._graph)
 
     @property
     def seen(self) -> RunSeen:
@@ -112,3 +118,17 @@ class FlowRun(Shown):
         self.cancellation.tell()
         self.scope.endings.cancel_all(by=by)
         return True
+
+
+class _Ran(NamedTuple):
+    """A map or a series of a flow run, for its graph. See `core.task_graphs.MapLike`."""
+
+    id: str
+    task: str
+    kind: str
+    counts: dict[str, int]
+    upstreams: tuple[str, ...]
+
+    @classmethod
+    def of(cls, map: MapRun) -> _Ran:
+        return cls(map.id, map.spec.name, map.kind, Counts(map.codes).as_dict(), tuple(map.header.upstreams))

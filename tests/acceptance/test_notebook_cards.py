@@ -43,12 +43,25 @@ def odd(x):
 def main(n):
     return odd.map(range(n)).wait()
 
+@task
+def total(given):
+    return len(given)
+
+seen = []
+
+@flow(on_completion=[lambda flow, run, state: seen.append(run)])
+def counted():
+    "Counts twice."
+    lists = [total.submit(odd.map(range(4))), total.submit([1])]
+    return [f.wait() for f in lists][1].result()
+
 runner = ProcessRunner(2)
 with runner:
     futures = odd.map(range(40))
     states = futures.wait()
     state = main(4, return_state=True)
     future = futures[0]
+    counted()
 """
 
 SHOWN = {
@@ -60,7 +73,9 @@ SHOWN = {
     "states[0]": "State COMPLETED Completed its value is read by .result()",
     "state": "State FAILED Failed 1/4 states failed. odd <b>&' 4 states 3 completed 1 failed",
     "odd": "odd <b>&' task odd <b>&'(x)",
-    "main": "main flow main(n)",
+    "main": "main flow main(n) last run ",
+    "counted": "counted flow counted() Counts twice. on_completion <lambda> last run ",
+    "flow(lambda: 1)": "lambda flow lambda()",
     "runner": "ProcessRunner closed slots 2",
 }
 
@@ -80,6 +95,18 @@ def shown(kernel: Kernel, line: str) -> dict[str, Any]:
 @pytest.mark.parametrize("line", SHOWN)
 def test_an_object_as_the_last_line_fetches_nothing(kernel: Kernel, line: str) -> None:
     assert plain_text(shown(kernel, line)["text/html"]).startswith(SHOWN[line])
+
+
+def test_a_flow_that_has_run_shows_its_tasks_behind_what_they_read(kernel: Kernel) -> None:
+    graph = "odd <b>&' 4 items 3 completed 1 failed → total 2 runs 1 completed 1 failed"
+    assert plain_text(shown(kernel, "counted")["text/html"]).endswith(graph)
+    run = shown(kernel, "seen[0]")
+    assert run["text/plain"].startswith("<FlowRun '")
+    assert run["text/plain"].endswith("' of 'counted': Completed>")
+    text = plain_text(run["text/html"])
+    assert " flow run · Completed flow counted took " in text
+    assert " runner process " in text
+    assert text.endswith(graph)
 
 
 def test_values_are_what_would_have_raised(kernel: Kernel) -> None:

@@ -165,7 +165,7 @@ def test_facts_may_have_a_link_and_a_graph(monkeypatch: pytest.MonkeyPatch) -> N
             return Facts("kind", NASTY, "well", rows, "http://a<b:8787/status", graph)
 
     html = shown(Told())
-    assert plain_text(html) == f"{NASTY} kind · well size 5.0 MB <load> mapped 5 × 5 completed dashboard"
+    assert plain_text(html) == f"{NASTY} kind · well size 5.0 MB <load> 5 items 5 completed dashboard"
     assert '<a href="http://a&lt;b:8787/status"' in html
 
 

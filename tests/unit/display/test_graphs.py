@@ -87,8 +87,8 @@ def test_a_graph_is_drawn_with_boxes_and_words() -> None:
     html = graphs.html(nodes)
     assert lost(html) == []
     assert plain_text(html) == (
-        "load <b> mapped 1,700 × 1,700 completed → clean mapped 1,700 × in 3 maps 1,690 completed 10 failed → "
-        "total submitted 2 × reads clean, load <b> and its own runs 2 completed"
+        "load <b> 1,700 items 1,700 completed → clean 1,700 items in 3 maps 1,690 completed 10 failed → "
+        "total 2 runs reads clean, load <b> and its own runs 2 completed"
     )
     assert graphs.text(nodes) == "load <b> > clean > total"
 

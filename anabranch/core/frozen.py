@@ -15,7 +15,7 @@ import operator
 import pickle
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -225,21 +225,23 @@ class _Pickler(pickle.Pickler):
     """A plain pickler that notes the user's own classes and functions it names."""
 
     def __init__(self, file: io.BytesIO, buffers: list[bytes]) -> None:
-        super().__init__(file, 5, buffer_callback=self._aside)
+        # Not a method: the pickler would hold itself, and its memo all that it has pickled.
+        super().__init__(file, 5, buffer_callback=partial(_aside, buffers))
         self.code: dict[tuple[str, str], Any] = {}
-        self._buffers = buffers
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, (type, FunctionType)) and _is_users(value.__module__):
             self.code[value.__module__, value.__qualname__] = value
         return NotImplemented
 
-    def _aside(self, buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < APART:
-            return True
-        self._buffers.append(bytes(raw))
-        return False
+
+def _aside(buffers: list[bytes], buffer: pickle.PickleBuffer) -> bool:
+    """Take a large buffer out of the pickle."""
+    raw = buffer.raw()
+    if raw.nbytes < APART:
+        return True
+    buffers.append(bytes(raw))
+    return False
 
 
 class _Unpickler(pickle.Unpickler):

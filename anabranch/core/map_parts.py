@@ -39,11 +39,13 @@ class MapHeader:
         spent: what its chunks' slots spent that no row says yet.
         recording: seconds that the driver has waited for the record of it.
         around: what observers enter around its items.
+        unshown: nothing of it is shown.
     """
 
     __slots__ = (
         "around", "began", "carried", "created", "detached", "draws", "dropped", "ended_at", "flow_run_id",
-        "forgotten", "log_items", "names", "parent_id", "recording", "serial", "slots", "spent", "tags", "upstreams",
+        "forgotten", "log_items", "names", "parent_id", "recording", "serial", "slots", "spent", "tags", "unshown",
+        "upstreams",
     )  # fmt: skip
 
     def __init__(self, flow_run_id: str, parent_id: str, tags: tuple[str, ...]) -> None:
@@ -66,6 +68,7 @@ class MapHeader:
         self.spent: Spent | None = None
         self.recording = 0.0
         self.around: tuple[Surroundings, ...] = ()
+        self.unshown = False
 
     def ended_by(self, now: float) -> float:
         """The Unix time of `now` by the clock that nobody sets: as if the wall clock had not been set meanwhile."""

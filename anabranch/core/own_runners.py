@@ -6,13 +6,15 @@ when the user's object is gone, with every flow, future and variable that held i
 
 from __future__ import annotations
 
+import importlib
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from anabranch.core.showing import Facts, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
 _around: ContextVar[tuple[OwnRunner, ...]] = ContextVar("anabranch_runners", default=())
 
@@ -39,6 +41,22 @@ class OwnRunner(Shown):
                 leave(kind is not None)
         finally:
             self.close()
+
+    def executor(
+        self, *, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = (),
+        chunk: int | Literal["auto"] = "auto",
+    ) -> Executor:  # fmt: skip
+        """Return a `concurrent.futures.Executor` on this runner, for code that takes one.
+
+        See `anabranch.integrations.Executor`.
+
+        Args:
+            initializer: called with `initargs` on each worker before its first call.
+            chunk: calls that travel together to a worker in another process; "auto" measures.
+        """
+        made: Any = importlib.import_module("anabranch.integrations.executor")
+        found: Executor = made.Executor(self, initializer=initializer, initargs=initargs, chunk=chunk)
+        return found
 
     def on_leaving(self, call: Callable[[bool], object]) -> None:
         """Call this at the end of the block, before the runner closes, with whether an exception ended the block."""

@@ -38,6 +38,7 @@ class Runnable(Decorated):
         self.binder: Binder = Binder(fn, name)
         self.serial: int = next(self.serials)
         self.quiet = False  # no log lines for its single runs
+        self.unshown = False  # nothing of its runs is shown: their callers hear of each end
         self.computation: Computation = Computation(fn, chosen)
         self.spec: TaskSpec = TaskSpec(name, fn, chosen, source, isasync=is_async(fn), computed=self.computation)
         if make is not None and chosen.watched:

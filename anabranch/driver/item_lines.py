@@ -61,6 +61,8 @@ class ItemLines:
         map = self._maps.get(line.map_id) if line.about else None
         if map is None or map.header.log_items:
             return True
+        if map.header.unshown:
+            return False
         of_map = map.kind == "map"
         if of_map and line.about == ATTEMPT:
             return False
@@ -96,7 +98,7 @@ class ItemLines:
         A second call, from another thread, returns when they were told: a cell that waited has them above what it
         prints next.
         """
-        if map.kind != "map" or not map.finished or not (map.attempts or failed_in(map.codes)):
+        if map.kind != "map" or map.header.unshown or not map.finished or not (map.attempts or failed_in(map.codes)):
             return
         with self._lock:
             if map in self._told:

@@ -59,6 +59,7 @@ class MapMaker:
         )  # fmt: skip
         map.header.created = self._program.clock.time()
         map.header.detached = task.options.detach
+        map.header.unshown = task.unshown
         if self.contexts is not None:
             map.header.carried = Carried(self.contexts)
         if kind not in ("call", "flow"):  # these two run here

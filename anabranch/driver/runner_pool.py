@@ -86,7 +86,7 @@ class RunnerPool:
         key = wanted if named else id(wanted)
         known = self.known.get(key)
         if known is None or not known.serves(wanted):
-            self._close_unreachable()
+            self.close_unreachable()
         with self._lock:
             found = self.known.get(key)
             if found is None or not found.serves(wanted):
@@ -121,7 +121,7 @@ class RunnerPool:
             over = [self.known.pop(k) for k, used in list(self.known.items()) if used.over(limit)]
         self._close(over)
 
-    def _close_unreachable(self) -> None:
+    def close_unreachable(self) -> None:
         """Close unreachable runners before another one starts: a loop that makes runners must not pile them up."""
         self._lanes.flush()  # a dead future may be the last object that holds a runner
         with self._lock:

@@ -186,10 +186,10 @@ class Scope:
             with self._lock:
                 known, found = found, self._open.get(key)
                 if found is known or found is None:
-                    found = self._open[key] = self._new_series(task, kind, parent, found)
+                    found = self._open[key] = self.new_series(task, kind, parent, found)
         return found
 
-    def _new_series(self, task: Runnable, kind: str, parent: str, before: MapRun | None) -> MapRun:
+    def new_series(self, task: Runnable, kind: str, parent: str, before: MapRun | None = None) -> MapRun:
         map = self._new_map(task, kind, parent, before)
         if self.resume is not None:
             self.resume.begin_series(map, self.parent_key(parent))
@@ -198,7 +198,7 @@ class Scope:
             self.pump.dispatch(self.pump.dispatcher.calls.open, map)
             return map
         self.maker.open_series(map)
-        if not task.quiet:
+        if not (task.quiet or task.unshown):
             run_logs.watch_series(self.pump, map)
         return map
 
@@ -287,7 +287,7 @@ class Scope:
             self.pump.flush()
             if self.given_up:
                 self.cancel(map, None)
-            for watch in self.program.watchers:
+            for watch in () if map.header.unshown else self.program.watchers:
                 watch(self, map)
         except KeyboardInterrupt:
             self.endings.interrupted(((map, None),), held=False)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs
 from anabranch.core import context, own_runners, strays
 from anabranch.driver import interrupts
+from anabranch.driver.call_lines import Loan
 from anabranch.driver.draws import Draws
 from anabranch.driver.scope import Scope, scope_of
 
@@ -87,6 +88,11 @@ class Scopes:
         used = self._runners.use(wanted)
         self._keeper.start()
         return used
+
+    def lend(self, wanted: Any) -> Loan:
+        """A runner for callers that are no flow, such as an executor's; they end the loan."""
+        used = self._use(self._runner if wanted is None else wanted)
+        return Loan(self._runners, used, Scope(self._program, used.lane, draws=self._draws))
 
     def _of_block(self, own: OwnRunner) -> Scope:
         """The implicit run of a `with` block of the user's own runner."""

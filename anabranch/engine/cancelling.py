@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from anabranch.core import states
 from anabranch.core.instructions import CancelChunk, Pull
 from anabranch.engine import causes
+from anabranch.engine.ranges import in_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -60,6 +61,17 @@ class Cancelling:
             for index, end in list(self._tables.walltime.interrupted(map)):
                 self._board.end_items(map, (index,), states.CANCELLED, *end)
         self._board.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
+
+    def unsent(self, map: MapRun, indices: Sequence[int]) -> set[int]:
+        """Return those of these items that no worker has got."""
+        return in_ranges(map.queue.ready, min(indices), max(indices) + 1).intersection(indices)
+
+    def withdraw(self, map: MapRun, indices: Sequence[int], *, by: str = "user") -> set[int]:
+        """Cancel those of these items that no worker has got, and return them; the others go on."""
+        found = self.unsent(map, indices)
+        if found:
+            self._board.end_items(map, sorted(found), states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
+        return found
 
     def cancel_map(self, map: MapRun, *, unpulled_only: bool = False, by: str = "user") -> None:
         """Cancel the rest of a map; with `unpulled_only` just the elements that were not taken from its iterator."""

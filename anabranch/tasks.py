@@ -16,6 +16,7 @@ from anabranch.core.errors import OptionError
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
 from anabranch.core.reachable import plain
 from anabranch.core.runnable import Runnable, name_of
+from anabranch.core.transactions import block_here
 from anabranch.core.type_variables import F, P, Q, R, R_co, T
 from anabranch.runs import task_calls
 
@@ -153,6 +154,8 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
         if self._may_hide:
             self._check_seen()
         future = _scope().submit(self, args, kwargs, wait_for)
+        if (block := block_here.get()) is not None:
+            block.submitted(self, future)
         return future.wait() if return_state else future
 
     @overload
@@ -215,7 +218,17 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
         given = {name: kwargs.pop(name) for name in MAP_OPTION_NAMES & kwargs.keys() if not self.binder.takes(name)}
         chosen = options.make(MapOptions, f"{self.name}.map", given, self.options.of_maps())
         futures = _scope().map(self, args, kwargs, chosen, wait_for)
+        if (block := block_here.get()) is not None:
+            block.submitted(self, futures)
         return futures.wait() if return_state else futures
+
+    def on_commit(self, hook: F) -> F:
+        """Add a hook `(transaction)`, called when the transaction of a run is committed; usable as a decorator."""
+        return self._hook("on_commit", hook)
+
+    def on_rollback(self, hook: F) -> F:
+        """Add a hook `(transaction)` that undoes a run, called when its transaction is rolled back."""
+        return self._hook("on_rollback", hook)
 
     def with_options(self, **given: Unpack[TaskKeywords]) -> Task[P, R_co]:
         """A new task of the same function with some options changed; this one stays as it is."""

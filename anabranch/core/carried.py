@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import own_runners
 from anabranch.core.context import current_flow, current_tags, current_task
+from anabranch.core.transactions import block_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,7 @@ def _without_ours() -> None:
     current_flow.set(None)
     current_task.set(None)
     current_tags.set(())
+    block_here.set(None)
     own_runners.outside()
 
 

@@ -63,6 +63,8 @@ class TaskKeywords(RunKeywords, total=False):
     cache_for: Seconds
     refresh_cache: bool
     trigger: Callable[..., Any] | None
+    on_commit: Hooks
+    on_rollback: Hooks
     cpus: float | None
     gpus: float | None
     memory: float | str | None

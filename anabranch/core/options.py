@@ -160,6 +160,12 @@ class TaskOptions(RunOptions):
         None, check.function,
         "Which ends of its upstreams let a run begin, from `anabranch.triggers`. None: all have completed.",
     )  # fmt: skip
+    on_commit: tuple[Callable[..., Any], ...] = _opt(
+        (), check.functions, "Hooks `(transaction)` for runs that completed in a transaction that is committed."
+    )
+    on_rollback: tuple[Callable[..., Any], ...] = _opt(
+        (), check.functions, "Hooks `(transaction)` that undo such runs when the transaction is rolled back."
+    )
     cpus: float | None = _opt(None, check.amount, "Processors that one run needs.")
     gpus: float | None = _opt(None, check.amount, "GPUs that one run needs.")
     memory: int | None = _opt(

@@ -5,7 +5,7 @@ A state has a *type*, which rules decide on, and a *name*, which refines it for 
     SCHEDULED  Scheduled AwaitingRetry AwaitingConcurrencySlot AwaitingCache
     PENDING    Pending
     RUNNING    Running Retrying
-    COMPLETED  Completed Cached                         \\
+    COMPLETED  Completed Cached RolledBack              \\
     FAILED     Failed TimedOut TriggerFailed             | terminal
     CRASHED    Crashed                                   |
     CANCELLED  Cancelled Suspended                      /
@@ -72,13 +72,14 @@ NAMES: tuple[tuple[str, StateType], ...] = (
     ("Crashed", StateType.CRASHED),
     ("Cancelled", StateType.CANCELLED),
     ("Suspended", StateType.CANCELLED),  # cancelled because the walltime is over; another driver resumes it
+    ("RolledBack", StateType.COMPLETED),  # its transaction was rolled back: a note in the record behind its end
 )
 (
     PENDING, SCHEDULED, AWAITING_RETRY, AWAITING_SLOT, AWAITING_CACHE, RUNNING, RETRYING, COMPLETED, CACHED, FAILED,
-    TIMED_OUT, TRIGGER_FAILED, CRASHED, CANCELLED, SUSPENDED,
+    TIMED_OUT, TRIGGER_FAILED, CRASHED, CANCELLED, SUSPENDED, ROLLED_BACK,
 ) = range(len(NAMES))  # fmt: skip
 FIRST_TERMINAL = COMPLETED  # codes from here on are final
-SUCCESSFUL = (COMPLETED, CACHED)
+SUCCESSFUL = (COMPLETED, CACHED, ROLLED_BACK)
 FAILING = tuple(code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED))
 _CODES = {name: code for code, (name, _) in enumerate(NAMES)}
 _DEFAULT_CODE = {kind: _CODES[kind.value.capitalize()] for kind in StateType}
@@ -366,6 +367,7 @@ if TYPE_CHECKING:  # what calling and instance checks make of them
     class Retrying(Running[R_co]): ...
     class Completed(_Named[R_co]): ...
     class Cached(Completed[R_co]): ...
+    class RolledBack(Completed[R_co]): ...
     class Failed(_Named[R_co]): ...
     class TimedOut(Failed[R_co]): ...
     class TriggerFailed(Failed[R_co]): ...

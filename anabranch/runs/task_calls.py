@@ -21,6 +21,7 @@ from anabranch.core.failures import described, kept, leaving, without_frames
 from anabranch.core.futures import Future
 from anabranch.core.runs import StoredRow
 from anabranch.core.states import State
+from anabranch.core.transactions import block_here
 from anabranch.core.walk import needs_walk
 from anabranch.driver import run_logs
 from anabranch.engine import drive, hooks
@@ -111,7 +112,7 @@ class PlainCall:
         found = self._begin(args, kwargs)
         if found is not None:
             return self._answer(found, return_state)
-        policy = self._attempts(args, kwargs)
+        policy = self._policy(args, kwargs)
         try:
             result = drive.run(policy)
         except forks.Copied as copy:
@@ -131,7 +132,7 @@ class PlainCall:
         found = self._begin(args, kwargs)
         if found is not None:
             return self._answer(found, return_state)
-        policy = self._attempts(args, kwargs)
+        policy = self._policy(args, kwargs)
         try:
             result = await drive.run_async(policy)
         except forks.Copied as copy:
@@ -165,6 +166,11 @@ class PlainCall:
             return self._answer(result, False)
         finally:
             del result
+
+    def _policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, AttemptResult]:
+        """Return the attempts, as a part of the transaction around this code where there is one."""
+        policy, block = self._attempts(args, kwargs), block_here.get()
+        return policy if block is None else block.part(self.task, self.run_info, policy)
 
     def _attempts(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False

@@ -15,6 +15,7 @@ DRIVERS = {
     },
     "worker/together.py": {"together", "one", "_deep", "_inside", "_stage"},
     "runs/task_calls.py": {"run_async"},
+    "transactions/transaction.py": {"__aenter__", "__aexit__"},
     "runs/cancellation.py": {"pause"},
     "runs/flow_begin.py": {"go_async"},
     "runs/flow_execution.py": {"go_async"},

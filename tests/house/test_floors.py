@@ -48,7 +48,7 @@ FLOORS: dict[str, list[str]] = {
     "tasks": [*BASE, "runs", "session"],
     "flows": [*BASE, "runs", "session"],
     "shell": ["core", "runs", "tasks"],
-    "integrations": ["core", "driver", "session"],
+    "integrations": ["core", "settings", "engine", "records", "driver", "session", "testing"],
     "transactions": ["core", "engine", "session"],
     "testing": ["core", "runners"],
     "__init__": SURFACE,
@@ -79,7 +79,7 @@ UPWARD: set[tuple[str, str]] = set()
 
 DOORS = {"__init__", "__main__"}  # what users import and run, no rooms
 ROOMS = 29
-ARROWS = 107
+ARROWS = 111
 ROOT_FILES = 10
 
 # Rings that exist for type checkers only. Each module leaves this list when it stands in no ring any more.
@@ -102,7 +102,7 @@ TYPE_CHECKERS = {"typing_extensions"}  # what type checkers have, whatever is in
 CORE_DEPENDENCIES = {"click", "cloudpickle", "msgpack", "pydantic", "rich"}
 
 # Modules that may import inside functions whatever their floor allows.
-LAZY_FILES = ["session.py", "__init__.py", "*/__init__.py", "cli/*"]
+LAZY_FILES = ["session.py", "__init__.py", "*/__init__.py", "cli/*", "integrations/pytest_plugin.py"]
 
 # Packages that are optional or cost start-up time, and the files that may import them inside functions.
 LAZY: dict[str, list[str]] = {
@@ -141,6 +141,7 @@ LAZY: dict[str, list[str]] = {
     "matplotlib": ["display/*"],
     "opentelemetry": ["integrations/traces.py"],
     "numpy": ["core/*", "results/*", "runners/*", "display/*"],
+    "pytest": ["integrations/pytest_plugin.py"],
     "psycopg": ["records/postgres*"],
     "ray": ["runners/ray/*", "clusters/ray*"],
     "textual": ["display/watch/*"],

@@ -38,6 +38,7 @@ Way = tuple[str, ...]  # the path to a name: the module, the classes in it, the 
 
 _first: dict[Way, Any] = {}  # the content at the first look: code, or the size and checksum of a pickle
 _moved: set[str] = set()  # modules with functions of other code than at the first look
+_specs: dict[str, Any] = {}  # those of modules at the first look: a reload makes another one
 _set: dict[Way, tuple[bytes, Any, Any]] = {}  # the value last set here, and the one before it
 _coded: dict[FunctionType, tuple[Way, tuple[Any, ...]]] = {}  # functions that were given other code, with their own
 _settled: ModuleState | None = None  # the state that the modules of this process have now
@@ -117,6 +118,9 @@ def _state_of(watch: Watch, dumps: Callable[[Any], bytes], only: Collection[str]
     for way, value in _read(watch):
         if only is not None and way[0] not in only:
             continue
+        spec = getattr(sys.modules.get(way[0]), "__spec__", None)
+        if _specs.setdefault(way[0], spec) is not spec:
+            _moved.add(way[0])
         inside = _functions(value)
         if inside:
             codes = [fn.__code__ for fn in inside]
@@ -152,6 +156,10 @@ def _read(watch: Watch) -> Iterator[tuple[Way, Any]]:
                 value = space.get(name, MISSING)
                 if value is not MISSING and not is_a(value, type, ModuleType):
                     yield (module.__name__, name), value
+    for fn in watch.functions:  # also one that the script has imported by its name
+        module = _module(fn.__module__)
+        if module is not None and vars(module).get(fn.__qualname__) is fn:
+            yield (module.__name__, fn.__qualname__), fn
     for kind in watch.classes:
         module = _module(kind.__module__)
         way = (kind.__module__, *kind.__qualname__.split("."))

@@ -8,6 +8,7 @@ reads their content. Slow looks are skipped while they would take more than a fi
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import operator
 import pickle
 import time
@@ -53,15 +54,15 @@ class Watch:
     """The content at the time it was made; `same` compares it with the present."""
 
     __slots__ = (
-        "_fast", "_functions", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack",
-        "_variables", "classes", "late", "spaces",
+        "_fast", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack",
+        "_variables", "classes", "functions", "late", "spaces",
     )  # fmt: skip
 
     def __init__(self, roots: Iterable[Any]) -> None:
         self.spaces: dict[int, tuple[dict[str, Any], set[str]]] = {}  # namespaces, and the names read in each
         self.classes: list[type] = []  # the user's classes
         self.late: set[str] = set()  # modules that the function imports as it runs
-        self._functions: list[FunctionType] = []
+        self.functions: list[FunctionType] = []
         self._fast: list[Look] = []
         self._variables: list[Look] = []
         self._slow: list[tuple[Callable[[], Any], int]] = []  # getters of values, and their checksums
@@ -76,7 +77,7 @@ class Watch:
             self._look_at_space(space, names)
         self._names = (*(look for look in self._fast if look[2]), *self._variables)
         self._fast += self._variables
-        self._fast += [_look_at_each(self._functions, name) for name in _SET] + looks
+        self._fast += [_look_at_each(self.functions, name) for name in _SET] + looks
         self._let_go()
         self._read_at = time.perf_counter()
 
@@ -130,7 +131,7 @@ class Watch:
             self._object(kind, value)
 
     def _function(self, fn: FunctionType) -> None:
-        self._functions.append(fn)
+        self.functions.append(fn)
         self._stack += fn.__defaults__ or ()
         for space in (vars(fn), fn.__kwdefaults__):
             if space:
@@ -155,6 +156,7 @@ class Watch:
         if not is_own_class(kind):
             return
         self.classes.append(kind)
+        copyreg._slotnames(kind)  # type: ignore[attr-defined]  # the first pickle of an instance would add it to the class
         members = vars(kind)
         self._fast.append((operator.attrgetter("__bases__"), kind, list(kind.__bases__)))
         self._fast.append((list, members.keys(), list(members)))

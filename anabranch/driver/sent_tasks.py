@@ -7,6 +7,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from anabranch import logs
+from anabranch.core import captured
 from anabranch.core.instructions import Put
 from anabranch.core.policies import task_input_hash
 
@@ -25,6 +26,7 @@ class SentTasks:
         self._pump = pump
         self._stores = stores
         self._known: dict[tuple[int, int], tuple[int, int]] = {}  # by lane and task: shared id, edition
+        self._told: set[tuple[str, str]] = set()  # tasks and large values of theirs
         self._lock = threading.RLock()
 
     def ref(self, lane: int, task: Runnable, run: str = "") -> int:
@@ -60,7 +62,18 @@ class SentTasks:
         self._pump.dispatch(self._tell, lane, new, task, before, copy_context() if apart else None)
         if apart:
             self._pump.flush()  # it has been pickled by then: the caller may change what it reads
+            self._tell_large(task)
         return new
+
+    def _tell_large(self, task: Runnable) -> None:
+        """Say once of each large value of a task that it travels."""
+        for what, nbytes in captured.large_in(task.plain_fn):
+            if (task.name, what) not in self._told:
+                self._told.add((task.name, what))
+                logs.warn(
+                    f"task {task.name!r} takes {what} along, about {nbytes / 1e6:,.0f} MB: it is sent to each worker "
+                    "once, and again when the task has changed. To spare that, load it inside the task"
+                )
 
     def _tell(self, lane: int, ref: int, task: Runnable, before: int, context: Context | None) -> None:
         self._pump.dispatcher.tables.out.append(Put(lane, ref, task.spec, context))

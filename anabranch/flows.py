@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Protocol, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, Protocol, Unpack, overload
 
 from anabranch import session as sessions
 from anabranch.core import context, options, states, strays, tracebacks
@@ -19,6 +19,7 @@ from anabranch.core.type_variables import F, P, Q, R, R_co, T
 from anabranch.core.walk import needs_walk
 from anabranch.runs import flow_begin, flow_streams, resumed, submitted_flows
 from anabranch.runs.given_values import GivenValues
+from anabranch.runs.rules import FlowRules
 
 if TYPE_CHECKING:
     import inspect
@@ -43,6 +44,8 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
     begins with the first item and ends with the last one, or completes where the generator is closed. Submitted, or
     with `return_state=True`, its value is the list of its items. See docs/generators.md.
     """
+
+    rules: ClassVar[FlowRules] = FlowRules()  # how its return value ends it
 
     def __init__(self, fn: Callable[P, Any], given: dict[str, Any] | None = None, *, base: FlowOptions | None = None):
         fn, self._binds = opened(fn)

@@ -68,13 +68,20 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
             raise OptionError(f"@task takes a function, got {fn!r}{_way_out(fn)}")
         name = (given or {}).get("name") or (base.name if base else None) or name_of(fn)
         chosen: TaskOptions = options.make(TaskOptions, f"@task {name!r}", given or {}, base)
-        super().__init__(fn, chosen.name or name, chosen, _source_of(fn, chosen), _of_spec)
+        super().__init__(fn, chosen.name or name, chosen, _source_of(fn, chosen), self._of_spec)
         functools.update_wrapper(self, fn, updated=())
         if self.binder.signature is not None:
             self.__signature__: inspect.Signature = self.binder.signature
         if abstract is True:
             self.__isabstractmethod__ = True
         self._may_hide = not CHAINS and self._binds == "instance" and self.binder.names[:1] == ("cls",)
+
+    @staticmethod
+    def _of_spec(spec: TaskSpec) -> Task[..., Any]:
+        """Return the Task that a hook gets on a worker."""
+        made: Task[..., Any] = Task(spec.fn, None, base=spec.options)
+        made.name = spec.name
+        return made
 
     # -- the four ways to run --------------------------------------------------------------------
 
@@ -251,7 +258,7 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
             TaskOptions, f"@task {self.name!r}", {name: (*getattr(self.options, name), hook)}, self.options
         )
         # Anew: workers may have it as it was.
-        super().__init__(self.plain_fn, self.name, self.options, self.spec.source, _of_spec)
+        super().__init__(self.plain_fn, self.name, self.options, self.spec.source, self._of_spec)
         return hook
 
     @overload
@@ -291,13 +298,6 @@ def _rebuild(
 ) -> Task[P, R]:
     made: Task[P, R] = Task(plain(fn), given, base=base)
     made._binds = binds
-    return made
-
-
-def _of_spec(spec: TaskSpec) -> Task[..., Any]:
-    """Return the Task that a hook gets on a worker."""
-    made: Task[..., Any] = Task(spec.fn, None, base=spec.options)
-    made.name = spec.name
     return made
 
 

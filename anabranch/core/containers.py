@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import Annotation
 from anabranch.core.asking import MISSING, attribute, of_class
-from anabranch.core.future_lists import FutureList
+from anabranch.core.future_lists import LISTS, FutureList
 from anabranch.core.future_sets import FutureSet
 from anabranch.core.states import StateSequence
 
@@ -148,7 +148,7 @@ def ends(iterator: Any) -> bool:
         return True
     for part in behind(iterator):
         cls: Any = type(part)
-        if cls in EXACT or cls is deque or cls is FutureList or (kind_of(cls) == ITERATOR and ends(part)):
+        if cls in EXACT or cls is deque or cls in LISTS or (kind_of(cls) == ITERATOR and ends(part)):
             return True
     return False
 

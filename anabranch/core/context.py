@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anabranch.core.log_lines import LogLine
     from anabranch.core.scopes import DriverPort, NestedPort
     from anabranch.core.states import State
+    from anabranch.core.task_spec import TaskSpec
 
 
 @dataclass(slots=True)
@@ -146,6 +147,7 @@ class TaskContext:
     submits: bool = False  # its code has futures: they may be anywhere in its return value
     over: bool = False  # none of its code runs any more
     draws: Any = None  # see `core.drawing`: streams of an attempt, a TaskContext that has them, or `strays.ELSEWHERE`
+    spec: TaskSpec | None = None  # of its task; None where a task asks from another process
 
 
 @dataclass(slots=True)
@@ -163,6 +165,7 @@ class FlowContext:
     version: str = ""
     caller: TaskContext | None = None  # the task run that called the flow: it lends its slot while the flow waits
     draws: Any = None  # the streams of an attempt, see `core.drawing`
+    flow: Any = None  # the flow itself
 
 
 current_task: ContextVar[TaskContext | None] = ContextVar("anabranch_task", default=None)

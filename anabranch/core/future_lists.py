@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, overload
 
 from anabranch.core.failures import exception_of
-from anabranch.core.futures import Future
+from anabranch.core.futures import HANDLES, Future
 from anabranch.core.map_states import States
 from anabranch.core.showing import Shown
 from anabranch.core.states import FAILING, SUCCESSFUL, Counts, State
@@ -32,6 +32,13 @@ class FutureList(Shown, Generic[R_co]):
     """
 
     __slots__ = ("__weakref__", "_map", "_released")
+
+    one: ClassVar[type[Future]] = Future  # the class of its futures
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        LISTS.add(cls)
+        HANDLES.add(cls)
 
     def __init__(self, map: Any) -> None:
         self._map: MapRun = map
@@ -73,7 +80,7 @@ class FutureList(Shown, Generic[R_co]):
         if self._released:
             raise self._map.released_error(index)
         self._map.scope.take_handle(self._map, index)
-        return Future(self._map, index)
+        return self.one(self._map, index)
 
     def _each(self, items: Iterable[int]) -> Iterator[Future[R_co]]:
         """Yield futures of these items, made one at a time; handles are taken for many at once."""
@@ -86,7 +93,7 @@ class FutureList(Shown, Generic[R_co]):
                     if self._released:
                         raise map.released_error(index)
                     given += 1
-                    yield Future(map, index)
+                    yield self.one(map, index)
             finally:
                 for index in some[given:]:
                     map.scope.drop_handle_soon(map, index)
@@ -263,11 +270,15 @@ class FutureList(Shown, Generic[R_co]):
         return f"<FutureList {self._map.spec.name!r}: {counts or 'empty'}{failed}>"
 
 
+LISTS: set[type] = {FutureList}  # with its subclasses
+HANDLES.add(FutureList)
+
+
 def is_future(value: object) -> bool:
     """Return whether a value stands for a run's value (a State does too), by its type; mocks do not count."""
     kind = type(value)
-    return kind is Future or kind is FutureList or issubclass(kind, State)
+    return kind in HANDLES or issubclass(kind, State)
 
 
 def is_future_list(value: object) -> bool:
-    return type(value) is FutureList
+    return type(value) in LISTS

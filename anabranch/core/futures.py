@@ -26,6 +26,11 @@ class Future(ValueSource, Shown, Generic[R_co]):
 
     __slots__ = ("__weakref__", "_index", "_map", "_released")
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        FUTURES.add(cls)
+        HANDLES.add(cls)
+
     def __init__(self, map: Any, index: int) -> None:
         self._map: MapRun = map
         self._index = index
@@ -191,3 +196,6 @@ class Future(ValueSource, Shown, Generic[R_co]):
         )
 
 
+# Known by their types, so that mocks do not count.
+FUTURES: set[type] = {Future}  # with its subclasses
+HANDLES: set[type] = {Future}  # with future lists

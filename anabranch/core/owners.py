@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ class Owner:
 
 
 def _import_and_make(module: str, name: str, spec: TaskSpec) -> Any:
-    return getattr(importlib.import_module(module), name)(spec)
+    return operator.attrgetter(name)(importlib.import_module(module))(spec)
 
 
 def task_of(spec: TaskSpec) -> Any:

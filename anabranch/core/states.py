@@ -51,6 +51,8 @@ class StateType(enum.StrEnum):
     FAILED = "FAILED"
     CRASHED = "CRASHED"
     CANCELLED = "CANCELLED"
+    PAUSED = "PAUSED"  # these two: of states made by hand
+    CANCELLING = "CANCELLING"
 
 
 TERMINAL = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED})
@@ -82,7 +84,7 @@ FIRST_TERMINAL = COMPLETED  # codes from here on are final
 SUCCESSFUL = (COMPLETED, CACHED, ROLLED_BACK)
 FAILING = tuple(code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED))
 _CODES = {name: code for code, (name, _) in enumerate(NAMES)}
-_DEFAULT_CODE = {kind: _CODES[kind.value.capitalize()] for kind in StateType}
+_DEFAULT_CODE = {kind: _CODES.get(kind.value.capitalize(), RUNNING) for kind in StateType}
 
 
 def code_of(name: str, kind: StateType) -> int:
@@ -107,6 +109,8 @@ _NEXT: dict[StateType, frozenset[StateType]] = {
     StateType.SCHEDULED: frozenset(StateType),
     StateType.PENDING: frozenset(StateType),
     StateType.RUNNING: frozenset(StateType) - {StateType.PENDING},
+    StateType.PAUSED: frozenset(StateType),
+    StateType.CANCELLING: frozenset(StateType),
 }
 
 
@@ -293,7 +297,7 @@ def failure(state: State, *, upstream: bool = False) -> BaseException:
 def resolve_data(data: object) -> object:
     """Return a state's data as a value: sources are read, states and lists of states are resolved."""
     if is_a(data, State):
-        return data.result()  # type: ignore[attr-defined]
+        return State.result(data)  # type: ignore[call-overload]
     if is_a(data, ValueSource):
         return data.value()  # type: ignore[attr-defined]
     return data

@@ -16,7 +16,7 @@ from anabranch.core.chunks import Binding
 from anabranch.core.errors import CancelledRun, RunnerError
 from anabranch.core.frozen import as_given, taken
 from anabranch.core.future_lists import FutureList
-from anabranch.core.futures import Future
+from anabranch.core.futures import FUTURES, Future
 from anabranch.core.layout import calls_of
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.search import Hole
@@ -96,7 +96,7 @@ class Scope:
         """Submit one run of a task and return its future."""
         args, kwargs = task.binder.bind(args, kwargs)
         map = self.series(task, "submit")
-        if len(args) == 1 and type(args[0]) is Future and not kwargs and wait_for is None:
+        if len(args) == 1 and type(args[0]) in FUTURES and not kwargs and wait_for is None:
             future = self._link(map, args[0])
             if self.given_up:
                 self._take_back(map, (future._index,))

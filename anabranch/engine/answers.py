@@ -9,13 +9,10 @@ from typing import Any
 
 from anabranch.core.asking import of_class
 from anabranch.core.context import current_task
-from anabranch.core.future_lists import FutureList
-from anabranch.core.futures import Future
+from anabranch.core.futures import HANDLES
 from anabranch.core.walk import fill, lift
 
 LOOKED_AT = 4  # first elements that are searched, in the value of a task that submitted nothing itself
-
-_FUTURES = frozenset({Future, FutureList})
 
 
 def plain_value(value: Any) -> Any:
@@ -31,14 +28,14 @@ def plain_value(value: Any) -> Any:
         first = value[:LOOKED_AT]
     elif kind is dict:
         first = islice(value.values(), LOOKED_AT)
-    elif kind in _FUTURES:
+    elif kind in HANDLES:
         return value.result()
     elif kind is GeneratorType or (kind.__name__ == "generator" and _compiled(kind)):
         first = value = list(value)
     else:
         first = ()
     here = current_task.get()
-    if (here is not None and here.submits) or (first and not _FUTURES.isdisjoint(map(type, first))):
+    if (here is not None and here.submits) or (first and not HANDLES.isdisjoint(map(type, first))):
         return _with_values(value)
     return value
 
@@ -50,7 +47,7 @@ def _with_values(value: Any) -> Any:
 
 def _is_future(value: object) -> bool:
     """Return whether a value is a future; a State is not, because it has a meaning of its own."""
-    return type(value) in _FUTURES
+    return type(value) in HANDLES
 
 
 def _compiled(kind: type) -> bool:

@@ -92,6 +92,7 @@ class FlowAttempt:
     streams: bool = False  # a generator's items go to its caller, one by one
     given: bool = False  # an item was taken
     left: bool = False  # the reader stopped before the last item
+    decide: Callable[..., State] = final_state.decide  # from what its function returned to its final state
     # Returns the error of a run that was cancelled from elsewhere. After a call with True it cannot be cancelled.
     given_up: Callable[[bool], BaseException | None] = lambda last: None
 
@@ -239,7 +240,7 @@ def _crashed(error: BaseException) -> State:
 
 def _judge(this: FlowAttempt, seen: Any, given: Any) -> FlowResult:
     runs = this.world.runs()
-    state = final_state.decide(seen, runs, reference=this.world.reference(), strict=this.options.strict)
+    state = this.decide(seen, runs, reference=this.world.reference(), strict=this.options.strict)
     if this.left and not state.is_completed():  # after the reader has left, failures are not raised
         state = states.Completed("not all of its items were read", given)
     if state.is_completed():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from anabranch.core.params import Binder
     from anabranch.core.runnable import Runnable
     from anabranch.core.showing import Facts
+    from anabranch.runs.rules import FlowRules
 
 
 class FlowDefinition(Protocol):
@@ -18,6 +19,7 @@ class FlowDefinition(Protocol):
 
     Attributes:
         plain_fn: its function.
+        rules: how its return value ends it.
         isasync: whether the function is a coroutine function or an async generator.
         _runnable: the flow as the task of its submitted runs.
         _remember: takes what a run that has ended tells of itself.
@@ -32,6 +34,8 @@ class FlowDefinition(Protocol):
     def plain_fn(self) -> Callable[..., Any]: ...
     @property
     def isasync(self) -> bool: ...
+    @property
+    def rules(self) -> FlowRules: ...
     @property
     def _runnable(self) -> Runnable: ...
     @property

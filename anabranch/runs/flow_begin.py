@@ -155,7 +155,8 @@ def _run(
     elif start.resumable and parent is None:
         resumed.keep_parameters(session, row.id, parameters, asked=flow.options.resumable is True)
     here = FlowContext(
-        row.id, row.name, flow.name, 1, tags, parameters, scope, scope.log_prints, row.version, place.caller
+        row.id, row.name, flow.name, 1, tags, parameters, scope, scope.log_prints, row.version, place.caller,
+        flow=flow,
     )
     return FlowRun(
         flow, session, row.id, row.name, parameters, tags, parent, scope, row, here,

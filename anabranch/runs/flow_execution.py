@@ -109,7 +109,7 @@ class FlowExecution:
         run = self.run
         attempt = FlowAttempt(
             run.flow, run, run.flow.plain_fn, run.flow.options, self._world, random.Random(), attempt=run.attempt,
-            before=run.attempt, streams=streams, given_up=run.cancellation.given_up,
+            before=run.attempt, streams=streams, given_up=run.cancellation.given_up, decide=run.flow.rules.decide,
         )  # fmt: skip
         return flow_run(attempt, args, kwargs)
 

@@ -11,7 +11,7 @@ from anabranch.core.runs import FlowRunRow, TransitionRow
 from anabranch.core.validate import validate_call
 from anabranch.engine.final_state import Runs
 from anabranch.runs import resumed, shutdown
-from anabranch.runs.returned import resolve_item, resolve_returned
+from anabranch.runs.returned import resolve_item
 
 if TYPE_CHECKING:
     from anabranch.core.errors import OptionError
@@ -122,7 +122,7 @@ class World:
     # -- values and words ------------------------------------------------------------------------
 
     def resolve(self, value: Any) -> tuple[Any, Any]:
-        return resolve_returned(value)
+        return self._run.flow.rules.resolve(value)
 
     def item(self, value: Any) -> Any:
         return resolve_item(value)

@@ -8,6 +8,7 @@ from anabranch.core import context
 from anabranch.core.errors import UnfinishedRun, UpstreamError
 from anabranch.core.failures import exception_of
 from anabranch.core.future_lists import FutureList, is_future
+from anabranch.core.outcomes import outcome
 from anabranch.core.states import State, TriggerFailed
 from anabranch.core.walk import fill, lift
 from anabranch.driver.scope import scope_of
@@ -107,7 +108,7 @@ class GivenValues:
         """Return the arguments with values in place of futures and States, and exceptions for failed ones allowed."""
         if not self.found:
             return self.lifted  # without annotations
-        filled: Any = fill(self.lifted, [f.result(raise_on_failure=not allow) for f, allow in self.found])
+        filled: Any = fill(self.lifted, [outcome(f, not allow) for f, allow in self.found])
         return filled[0], filled[1]
 
 

@@ -8,6 +8,7 @@ from anabranch.core.asking import is_a
 from anabranch.core.errors import UnfinishedRun
 from anabranch.core.future_lists import is_future
 from anabranch.core.futures import Future
+from anabranch.core.outcomes import outcome
 from anabranch.core.states import State, StateSequence
 from anabranch.core.walk import fill, lift
 
@@ -27,7 +28,7 @@ def resolve_returned(value: Any) -> tuple[Any, Any]:
     if is_a(value, StateSequence):
         for state in value.unfinished():
             _states_of(state)
-        return value, [state.result() for state in value] if _completed(value) else value
+        return value, [outcome(state) for state in value] if _completed(value) else value
     lifted, inside = lift(value, is_future)
     if not inside:
         return value, value
@@ -36,7 +37,7 @@ def resolve_returned(value: Any) -> tuple[Any, Any]:
     found = deciding[0] if len(deciding) == 1 else [state for ended in deciding for state in ended]
     if not all(map(_completed, deciding)):
         return (found[0] if is_a(value, Future, State) else found), found
-    values = fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside])
+    values = fill(lifted, [outcome(f, not allow) for f, allow in inside])
     if is_a(value, Future, State):
         return found[0], values
     return (found if _nothing_else(value) else values), values
@@ -45,7 +46,7 @@ def resolve_returned(value: Any) -> tuple[Any, Any]:
 def resolve_item(value: Any) -> Any:
     """Return a yielded item with values in place of runs; raises the exception of a run that did not complete."""
     lifted, inside = lift(value, is_future)
-    return fill(lifted, [f.result(raise_on_failure=not allow) for f, allow in inside]) if inside else value
+    return fill(lifted, [outcome(f, not allow) for f, allow in inside]) if inside else value
 
 
 def _states_of(given: Any) -> Sequence[State]:

@@ -258,7 +258,7 @@ class PlainCall:
     def _enter(self) -> tuple[TaskContext, Token[TaskContext | None], prints.Started]:
         """Make this run the current one; returns the argument for `_leave`."""
         outer = context.current_task.get()
-        here = TaskContext(self.run_info)
+        here = TaskContext(self.run_info, spec=self.task.spec)
         if outer is not None:  # part of that task, as are its submits and waits
             here.log, here.port, here.chunk, here.position = outer.log, outer.port, outer.chunk, outer.position
             here.scope = outer.scope

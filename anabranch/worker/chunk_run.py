@@ -94,7 +94,9 @@ class ChunkRun:
         return run
 
     def context_of(self, plan: StagePlan, run: TaskRun, position: int) -> TaskContext:
-        return TaskContext(run, self.port, self.chunk.id, position, self.buffer.log.append, plan.stage.level)
+        return TaskContext(
+            run, self.port, self.chunk.id, position, self.buffer.log.append, plan.stage.level, spec=plan.spec
+        )
 
     def around(self, plan: StagePlan, run: TaskRun, item: Any) -> Around:
         def bound() -> dict[str, Any]:

@@ -23,7 +23,7 @@ from anabranch.core.annotations import Annotation, allow_failure, unmapped
 from anabranch.core.asking import is_a
 from anabranch.core.errors import MapError, RunnerError
 from anabranch.core.future_lists import FutureList
-from anabranch.core.futures import Future
+from anabranch.core.futures import FUTURES, Future
 from anabranch.core.item_columns import ENDED
 from anabranch.core.waiter import aside
 from anabranch.limits.tickets import Ticket
@@ -113,11 +113,11 @@ class WorkerScope:
     def _mapped(self, value: Any, feeds: list[Feed]) -> Any:
         """Return an argument to map over in the form that travels, with a feed in place of an iterator."""
         kind = type(value)
-        if kind is Future:
+        if kind in FUTURES:
             value = value.result()
-        elif kind is allow_failure and type(value.value) is Future:
+        elif issubclass(kind, allow_failure) and type(value.value) in FUTURES:
             return allow_failure(value.value.result(raise_on_failure=False))
-        elif issubclass(kind, Annotation) and kind is not unmapped:
+        elif issubclass(kind, Annotation) and not issubclass(kind, unmapped):
             return kind(self._mapped(value.value, feeds))
         if not is_a(value, Iterator):
             return value

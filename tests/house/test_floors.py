@@ -52,6 +52,7 @@ FLOORS: dict[str, list[str]] = {
     "transactions": ["core", "engine", "session"],
     "testing": ["core", "runners"],
     "__init__": SURFACE,
+    "compat": [*SURFACE, "__init__"],
     "cli": [*SURFACE, "__init__", "batch"],
     "__main__": ["cli"],
 }
@@ -70,7 +71,7 @@ ORDER = [
     ["tasks", "flows"],
     ["shell", "integrations"],
     ["__init__"],
-    ["cli"],
+    ["cli", "compat"],
     ["__main__"],
 ]
 
@@ -108,6 +109,7 @@ LAZY_FILES = ["session.py", "__init__.py", "*/__init__.py", "cli/*", "integratio
 LAZY: dict[str, list[str]] = {
     # standard library, for the sake of `import anabranch`
     "asyncio": [
+        "compat/*",
         "core/*",
         "engine/*",
         "runners/*",
@@ -124,7 +126,8 @@ LAZY: dict[str, list[str]] = {
     "sqlite3": ["records/*", "results/*"],
     "multiprocessing": ["runners/process/*"],
     # ours, but dear
-    "pydantic": ["core/*", "settings.py"],
+    "pydantic": ["compat/*", "core/*", "settings.py"],
+    "pydantic_core": ["compat/*"],
     "rich": ["display/*", "logs.py"],
     # optional
     "IPython": ["display/*"],

@@ -1,0 +1,1 @@
+"""Other people's names for what anabranch does: their programs run as they are written."""

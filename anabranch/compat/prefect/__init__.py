@@ -1,0 +1,74 @@
+"""Prefect 3's names, carried out by anabranch.
+
+`import anabranch.compat.prefect`, before anything that imports `prefect`, lets `import prefect` and its usual
+submodules give these modules. What differs from Prefect is listed in docs/prefect.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from anabranch.compat.aliases import install
+from anabranch.compat.tables import NOT_PREFECT, PREFECT
+
+install(PREFECT, NOT_PREFECT)
+
+__version__ = "3.8.3"
+
+_HOMES = {
+    "Flow": "flows",
+    "State": "states",
+    "Task": "tasks",
+    "Transaction": "transactions",
+    "allow_failure": "utilities.annotations",
+    "flow": "flows",
+    "get_client": "client.orchestration",
+    "get_run_logger": "logging",
+    "tags": "context",
+    "task": "tasks",
+    "unmapped": "utilities.annotations",
+}
+_LACKING = {
+    "deploy": "start flows elsewhere with `anabranch submit`",
+    "serve": "start flows elsewhere with `anabranch submit`, at times of your own with cron",
+    "aserve": "start flows elsewhere with `anabranch submit`, at times of your own with cron",
+    "pause_flow_run": "end the flow, and go on with `anabranch resume`",
+    "apause_flow_run": "end the flow, and go on with `anabranch resume`",
+    "resume_flow_run": "use `anabranch resume RUN`",
+    "aresume_flow_run": "use `anabranch resume RUN`",
+    "suspend_flow_run": "end the flow, and go on with `anabranch resume`",
+    "asuspend_flow_run": "end the flow, and go on with `anabranch resume`",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = found
+        return found
+    if name in _LACKING:
+        return _absent(name)
+    if not name.startswith("_"):
+        try:  # as `prefect.futures` after a bare `import prefect`
+            return importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+    raise AttributeError(f"module 'prefect' has no attribute {name!r}")
+
+
+def _absent(name: str) -> Any:
+    """Return a function in the place of one that we do not have; a call of it says what to do."""
+
+    def absent(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"anabranch has no prefect.{name}: {_LACKING[name]}")
+
+    absent.__name__ = absent.__qualname__ = name
+    return absent
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_LACKING])

@@ -1,0 +1,1 @@
+"""Prefect's client, as anabranch has it."""

@@ -1,0 +1,1 @@
+"""Prefect's schemas, as anabranch has it."""

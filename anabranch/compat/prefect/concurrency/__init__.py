@@ -1,0 +1,1 @@
+"""Prefect's concurrency, as anabranch has it."""

@@ -1,0 +1,65 @@
+"""How a flow's return value ends it in Prefect; see `anabranch.runs.rules.FlowRules`.
+
+    an exception                  FAILED
+    a State made by hand          that one
+    runs, or a list of them       by those; the caller gets their States
+    data, None included           COMPLETED; runs inside of it become States
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anabranch.compat.prefect.futures import resolve_futures_to_states
+from anabranch.compat.prefect.run_states import Held, State, payload
+from anabranch.compat.prefect.state_exceptions import is_state_iterable
+from anabranch.compat.prefect.states import StateGroup
+from anabranch.core import states as ours
+from anabranch.core.future_lists import FutureList
+from anabranch.core.futures import Future
+from anabranch.core.states import StateType
+from anabranch.runs.rules import FlowRules
+
+
+def resolve(value: Any) -> tuple[Any, Any]:
+    """Return (the states that decide, or None; the value for the caller)."""
+    if isinstance(value, (FutureList, ours.StateSequence)):
+        futures = value.wait() if isinstance(value, FutureList) else value
+        value = [_seen(state) for state in futures]
+    elif isinstance(value, Future):
+        value = _seen(value.wait())
+    else:
+        value = resolve_futures_to_states(value)
+    if isinstance(value, ours.State):
+        if not value.run_id and not _details_say(value):
+            return value, None if value.data is None else payload(value.data)
+        return [value], value
+    return (list(value), value) if is_state_iterable(value) else (None, value)
+
+
+def _seen(state: Any) -> State:
+    found = State.of(state)
+    if found.is_final() and not found.is_completed():
+        payload(found.data)  # reading the exception marks the failure as handled
+    return found
+
+
+def _details_say(state: Any) -> bool:
+    details = getattr(state, "state_details", None)
+    return details is not None and bool(details.flow_run_id or details.task_run_id)
+
+
+def decide(seen: Any, runs: Any, *, reference: Any = None, strict: bool = False) -> ours.State[Any]:
+    """Return the final state; runs whose failure nobody has seen do not count."""
+    if seen is None:
+        return State(type="COMPLETED", data=Held(None))
+    if isinstance(seen, ours.State):
+        return seen
+    kind, message = StateGroup(seen).verdict()
+    if kind is StateType.PAUSED:
+        kind = StateType.FAILED
+    return State(type=kind, message=message, data=seen)
+
+
+RULES = FlowRules(resolve, decide)
+

@@ -1,0 +1,179 @@
+"""Prefect's `@task` and Task: ours, with Prefect's arguments, futures, states and messages."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from anabranch import tasks as ours
+from anabranch.compat.prefect.binding import bound
+from anabranch.compat.prefect.futures import MappedFutures, TaskRunFuture
+from anabranch.compat.prefect.hooks import Hook
+from anabranch.compat.prefect.run_states import State
+from anabranch.compat.prefect.task_arguments import TaskArguments, engine_options
+from anabranch.compat.prefect.utilities.annotations import unmapped
+from anabranch.compat.prefect.utilities.calls import get_call_parameters, mapping_error
+from anabranch.compat.prefect.utilities.hashing import hash_objects
+from anabranch.core.annotations import quote
+from anabranch.core.descriptors import Bound, owner_of
+from anabranch.core.errors import MapError
+from anabranch.core.options import exponential_backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.task_spec import TaskSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+__all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
+
+
+class Task(ours.Task[P, R]):
+    """A function that can be called, submitted and mapped; its arguments are those of Prefect's `@task`."""
+
+    def __init__(self, fn: Callable[P, R], name: str | None = None, *args: Any, **given: Any) -> None:
+        names = [f.name for f in dataclasses.fields(TaskArguments)][1:]
+        self._take(fn, TaskArguments(name, **dict(zip(names, args, strict=False)), **given))
+
+    def _take(self, fn: Any, given: TaskArguments) -> None:
+        plain = fn.__func__ if isinstance(fn, (classmethod, staticmethod)) else fn
+        if not callable(plain):
+            raise TypeError("'fn' must be callable")
+        self.given = given
+        self.attributes = given.attributes(plain)
+        super().__init__(fn, {"name": given.name, **engine_options(self.attributes)})
+
+    def __getattr__(self, name: str) -> Any:
+        found = self.__dict__.get("attributes")
+        if found is None or name not in found:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return found[name]
+
+    @property
+    def isclassmethod(self) -> bool:
+        return self._binds == "class"
+
+    @property
+    def isstaticmethod(self) -> bool:
+        return self._binds == "nothing"
+
+    @staticmethod
+    def _of_spec(spec: TaskSpec) -> Task[..., Any]:
+        """Return the Task that a hook gets on a worker."""
+        made: Task[..., Any] = Task(spec.fn, spec.name)
+        made.options = spec.options
+        return made
+
+    # -- the ways to run -------------------------------------------------------------------------
+
+    def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Run now and return the value; `return_state=True` returns the State."""
+        if return_state and self.isgenerator:
+            raise ValueError("Cannot return state for generator tasks")
+        args, kwargs = bound(self, args, kwargs)
+        call: Any = super().__call__
+        found = call(*args, return_state=return_state, wait_for=wait_for, **kwargs)
+        if not return_state:
+            return found
+        return _later(found) if self.isasync else State.of(found)
+
+    def submit(  # type: ignore[override]
+        self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
+    ) -> Any:
+        """Run on the flow's runner and return a future at once; `return_state=True` waits for the State."""
+        args, kwargs = bound(self, args, kwargs)
+        future = TaskRunFuture.of(super().submit(*args, wait_for=wait_for, **kwargs))
+        return future.wait() if return_state else future
+
+    def map(
+        self, /, *args: Any, return_state: bool = False, wait_for: Any = None, deferred: bool = False, **kwargs: Any
+    ) -> Any:
+        """Run once per element of the iterable arguments; a list of futures, or with `return_state` of States.
+
+        Raises MappingMissingIterable and MappingLengthMismatch.
+        """
+        if deferred:
+            _no_workers("map(deferred=True)")
+        bound(self, args, kwargs)
+        try:
+            futures = MappedFutures.of(super().map(*args, wait_for=wait_for, **kwargs))
+        except MapError:
+            raise mapping_error(self.plain_fn, get_call_parameters(self.plain_fn, args, kwargs, False)) from None
+        return [State.of(state) for state in futures.wait()] if return_state else futures
+
+    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+        _no_workers("apply_async")
+
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
+        _no_workers("delay")
+
+    def serve(self, *args: Any, **kwargs: Any) -> Any:
+        _no_workers("serve")
+
+    # -- other options, hooks, methods -----------------------------------------------------------
+
+    def with_options(self, **given: Any) -> Task[P, R]:
+        """Return the task with some options changed; this one stays as it is."""
+        made: Task[P, R] = Task.__new__(Task)
+        made._take(self.plain_fn, self.given.with_changes(given))
+        made._binds = self._binds
+        return made
+
+    def _hook(self, name: str, hook: Any) -> Any:
+        if not callable(hook):
+            raise TypeError(f"Expected a function for '{name}'; got {type(hook).__name__} instead.")
+        self.attributes[f"{name}_hooks"].append(hook)
+        super()._hook(name, hook if name in ("on_commit", "on_rollback") else Hook(hook))
+        return hook
+
+    def __get__(self, instance: Any, kind: type | None = None) -> Any:
+        owner = owner_of(self._binds, instance, kind)
+        return self if owner is None else BoundTask(self, owner)
+
+    def __reduce__(self) -> Any:
+        return (_rebuild, (self.fn, self.given, self._binds))
+
+
+class BoundTask(Bound, Task[P, R]):
+    """A task read from an instance, or from a class where it is a classmethod."""
+
+    def map(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Map the task's function, with the owner as its first argument."""
+        return self.__func__.map(unmapped(quote(self.__self__)), *args, **kwargs)
+
+
+def _rebuild(fn: Any, given: TaskArguments, binds: Any) -> Task[..., Any]:
+    made: Task[..., Any] = Task.__new__(Task)
+    made._take(fn, given)
+    made._binds = binds
+    return made
+
+
+async def _later(state: Any) -> State:
+    return State.of(await state)
+
+
+def _no_workers(name: str) -> None:
+    raise NotImplementedError(
+        f"anabranch has no task workers, so no Task.{name}: use `task.submit(...)` in a flow, or start the program "
+        "elsewhere with `anabranch submit`"
+    )
+
+
+def task(__fn: Any = None, **given: Any) -> Any:
+    """Make a function a task; with or without parentheses, with the arguments of Prefect's `@task`."""
+    if __fn is None:
+        return functools.partial(task, **given)
+    if given.get("cache_expiration") is None and "cache_expiration_seconds" in given:
+        given["cache_expiration"] = timedelta(seconds=given.pop("cache_expiration_seconds"))
+    return Task(__fn, **given)
+
+
+def task_input_hash(context: Any, arguments: dict[str, Any]) -> str | None:
+    """Return a cache key: the same task, with the same code and the same arguments."""
+    return hash_objects(context.task.task_key, context.task.source_code, arguments)
+

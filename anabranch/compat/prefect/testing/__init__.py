@@ -1,0 +1,1 @@
+"""Prefect's testing, as anabranch has it."""

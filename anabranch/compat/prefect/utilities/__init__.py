@@ -1,0 +1,1 @@
+"""Prefect's utilities, as anabranch has it."""

@@ -1,0 +1,134 @@
+"""Programs of Prefect's users, as they are written: each runs under `python -m anabranch.compat prefect`.
+
+Each file of `prefect_programs/` ends with the output that Prefect's documentation promises, as comments.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent / "prefect_programs"
+PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py"))
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments, with a record of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANABRANCH", "PREFECT"))}
+    env = {**kept, "PYTHONPATH": str(ROOT), "ANABRANCH_HOME": str(home), **more}
+    return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=50, cwd=home)
+
+
+def expected(program: Path) -> list[str]:
+    tail = program.read_text(encoding="utf-8").partition("\n# expected:\n")[2]
+    return [line.removeprefix("# ") for line in tail.splitlines()]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_print_what_prefect_promises(name: str, tmp_path: Path) -> None:
+    program = FOLDER / f"{name}.py"
+    done = run("-m", "anabranch.compat", "prefect", str(program), home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    wanted = expected(program)
+    assert wanted
+    assert done.stdout.splitlines() == wanted, done.stderr
+
+
+def test_the_script_has_its_arguments_and_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("import prefect.tasks\nword = prefect.tasks.task(lambda: 'here')\n")
+    (tmp_path / "script.py").write_text("import sys, beside\nprint(sys.argv[1:], __name__, beside.word())\n")
+    done = run("-m", "anabranch.compat", "prefect", "script.py", "a", "--b", home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "['a', '--b'] __main__ here\n"), done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("prefect",), ("airflow", "x.py"), ("prefect", "no-such.py")])
+def test_what_is_no_call_shows_the_usage(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = run("-m", "anabranch.compat", *arguments, home=tmp_path)
+    assert done.returncode == 2
+    assert "usage: python -m anabranch.compat prefect SCRIPT.py" in done.stderr
+
+
+def test_the_real_package_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect" / "__init__.py").write_text("real = True\n")
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import prefect
+try:
+    import anabranch.compat.prefect
+except ImportError as error:
+    print(error)
+print(prefect.real)
+"""
+    done = run("-c", code, str(tmp_path), home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert "the package 'prefect' was imported already" in first
+    assert "python -m anabranch.compat prefect" in first
+    assert second == "True"
+
+
+def test_the_names_come_before_an_installed_package(tmp_path: Path) -> None:
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect" / "__init__.py").write_text("real = True\n")
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import anabranch.compat.prefect, prefect, prefect.tasks, prefect.utilities.annotations as annotations
+from anabranch.compat.prefect import tasks
+print(prefect.task is tasks.task, prefect.tasks is tasks, tasks.__spec__.name, annotations.unmapped(1))
+"""
+    done = run("-c", code, str(tmp_path), home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "True True anabranch.compat.prefect.tasks unmapped(1)\n"), done.stderr
+
+
+def test_what_we_do_not_have_names_the_way_out(tmp_path: Path) -> None:
+    code = """
+import anabranch.compat.prefect
+import prefect
+for module in ("prefect.deployments", "prefect.server.models", "prefect.nothing"):
+    try:
+        __import__(module)
+    except ModuleNotFoundError as error:
+        print(error)
+try:
+    prefect.serve()
+except NotImplementedError as error:
+    print(error)
+@prefect.task
+def one(): pass
+try:
+    one.delay()
+except NotImplementedError as error:
+    print(error)
+"""
+    done = run("-c", code, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert "anabranch submit" in told[0]
+    assert "anabranch runs" in told[1]
+    assert "anabranch has no prefect.nothing" in told[2]
+    assert "anabranch submit" in told[3]
+    assert "task.submit" in told[4]
+
+
+def test_importing_prefect_loads_what_anabranch_does_and_little_more(tmp_path: Path) -> None:
+    code = """
+import sys
+from anabranch import flow, task
+before = set(sys.modules)
+import anabranch.compat.prefect
+from prefect import flow, task, get_run_logger, tags, unmapped
+more = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(more - {"anabranch", "prefect"}))
+"""
+    done = run("-c", code, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.replace("'", "").strip()[1:-1].split(", "))
+    assert loaded <= {"_hashlib", "hashlib", "uuid", "_uuid", "platform", "zoneinfo", "concurrent", "cloudpickle", ""}

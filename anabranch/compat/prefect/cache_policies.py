@@ -204,7 +204,7 @@ class Inputs(CachePolicy):
 
 
 def _know_frames() -> None:
-    """Hash the columns of a DataFrame, whose pickle is not the same each time; imports nothing."""
+    """Hash a DataFrame by its columns, because its pickle is not the same each time; imports nothing."""
     pandas = sys.modules.get("pandas")
     if pandas is not None and hasattr(pandas, "DataFrame"):
         STABLE_TRANSFORMS.setdefault(pandas.DataFrame, lambda frame: [frame[name] for name in sorted(frame.columns)])

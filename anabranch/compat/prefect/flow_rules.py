@@ -50,7 +50,7 @@ def _details_say(state: Any) -> bool:
 
 
 def decide(seen: Any, runs: Any, *, reference: Any = None, strict: bool = False) -> ours.State[Any]:
-    """Return the final state; runs whose failure nobody has seen do not count."""
+    """Return the final state; failures of runs that are not returned do not count."""
     if seen is None:
         return State(type="COMPLETED", data=Held(None))
     if isinstance(seen, ours.State):

@@ -90,7 +90,7 @@ class PrefectWrappedFuture(PrefectTaskRunFuture[R], Generic[R, F]):
 
 
 class PrefectConcurrentFuture(PrefectWrappedFuture[R, Any]):
-    """A handle made round a future of `concurrent.futures`, whose result is the run's State, or its value."""
+    """A handle made round a future of `concurrent.futures`; the result of that is the run's State, or its value."""
 
     def wait(self, timeout: float | None = None) -> Any:
         try:
@@ -126,7 +126,7 @@ class TaskRunFuture(Future[Any], PrefectTaskRunFuture[Any]):
 
     @classmethod
     def of(cls, future: Future[Any]) -> TaskRunFuture:
-        """Return the handle in the place of one of our futures, whose claim on the value it takes over."""
+        """Return the handle in the place of one of our futures; it takes over the claim on the value."""
         made = cls(future._map, future._index)
         future._released = True
         return made
@@ -187,7 +187,7 @@ class MappedFutures(FutureList[Any]):
 
     @classmethod
     def of(cls, futures: FutureList[Any]) -> MappedFutures:
-        """Return the list in the place of one of ours, whose claim on the values it takes over."""
+        """Return the list in the place of one of ours; it takes over the claim on the values."""
         made = cls(futures._map)
         futures._released = True
         return made

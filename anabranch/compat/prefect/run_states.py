@@ -191,7 +191,7 @@ class State(ours.State[Any]):
 
 
 def _tell_run(state: State) -> None:
-    """Note in a state's details whose it is."""
+    """Note in a state's details the run that it is of."""
     details = state.state_details
     if "/" in state.run_id:
         details.task_run_id = id_of(state.run_id)

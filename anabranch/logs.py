@@ -10,13 +10,12 @@ In the driver a line becomes a `logging` record again, with its place, its `extr
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import forks, secrets, strays
+from anabranch.core import colours, forks, secrets, strays
 from anabranch.core.context import current_flow, current_task
 from anabranch.core.errors import MissingContextError
 from anabranch.core.log_lines import ATTEMPT, REMARK, LogLine, Wanted, origin_of, record_of
@@ -69,7 +68,7 @@ def setup_logging(level: str = "INFO") -> None:
     _root.setLevel(level.upper())
     if not _root.handlers:
         handler = _Handler()
-        colour = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        colour = colours.wanted(sys.stderr is not None and sys.stderr.isatty())
         handler.setFormatter(_Formatter(colour))
         _root.addHandler(handler)
 

@@ -1,19 +1,20 @@
 """Settings: one frozen value, read at the edges only.
 
-    defaults  <  profile file (TOML)  <  environment (ANABRANCH_*)  <  code
+    defaults  <  file (TOML)  <  its chosen profile  <  environment (ANABRANCH_*)  <  code
 
-The file is `$ANABRANCH_HOME/config.toml` (`~/.anabranch` unless set); `anabranch config set`
-writes it.
+The file is `$ANABRANCH_HOME/config.toml` (`~/.anabranch` unless set); `anabranch config set` and `anabranch profile`
+write it. A profile is a named set of settings in it, chosen by ANABRANCH_PROFILE or by `anabranch profile use`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from anabranch.core.errors import ConfigurationError
 from anabranch.core.option_checks import parse_bytes
@@ -41,6 +42,7 @@ class Settings:
     login_node: str = "auto"  # whether this machine ends long programs: auto (look for signs), true or false
     runner_idle: float = 300.0  # seconds after which an unused shared runner is closed
     full_tracebacks: bool = False  # errors show the frames of this package too
+    profile: str = ""  # the named set of settings in the file that counts over its other ones
 
     @property
     def records_place(self) -> str | Path:
@@ -96,17 +98,49 @@ def parse(name: str, text: Any, where: str) -> Any:
 _OTHER_HOME = "set ANABRANCH_HOME to a folder that you can write to"
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Return the settings in a TOML file, {} when there is none."""
+class Stored(NamedTuple):
+    """What a file of settings holds: those that count for all, and named sets of which one is chosen."""
+
+    values: dict[str, Any]
+    profiles: dict[str, dict[str, Any]]
+
+    def of(self, profile: str, where: str) -> dict[str, Any]:
+        """Return the settings of a profile, {} for none; raises ConfigurationError, which lists the known ones."""
+        if not profile:
+            return {}
+        if profile not in self.profiles:
+            known = f"known are: {', '.join(sorted(self.profiles))}" if self.profiles else "there are none"
+            raise ConfigurationError(
+                f"{where}: no profile {profile!r}, {known}; `anabranch profile create {profile}` makes it"
+            )
+        return self.profiles[profile]
+
+
+def read_file(path: Path) -> Stored:
+    """Return what a TOML file of settings holds, nothing when there is none."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        return Stored({}, {})
     except NotADirectoryError as error:
         raise ConfigurationError(f"{path.parent} cannot be the home: {error.strerror}; {_OTHER_HOME}") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"cannot read settings from {path}: {error}") from None
-    return {name: parse(name, value, str(path)) for name, value in found.items()}
+    sets = found.pop("profiles", {})
+    if not isinstance(sets, dict) or not all(isinstance(one, dict) for one in sets.values()):
+        raise ConfigurationError(f"{path}: profiles must be tables, such as [profiles.cluster]")
+    values = {name: parse(name, value, str(path)) for name, value in found.items()}
+    return Stored(values, {name: _profile(name, one, str(path)) for name, one in sets.items()})
+
+
+def _profile(name: str, found: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the settings of a profile; raises ConfigurationError for a name or a setting that it cannot have."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", name):
+        raise ConfigurationError(f"{where}: a profile's name must be letters, digits, '-' and '_', got {name!r}")
+    for setting in ("home", "profile"):
+        if setting in found:
+            raise ConfigurationError(f"{where}: profile {name!r} cannot set {setting!r}: it says where profiles are")
+    return {setting: parse(setting, value, f"{where}, profile {name!r}") for setting, value in found.items()}
 
 
 def home_trouble(home: Path) -> str:
@@ -123,24 +157,73 @@ def load(environ: dict[str, str] | os._Environ[str] | None = None, **given: Any)
     """Return settings from file and environment, with `given` on top."""
     environ = os.environ if environ is None else environ
     home = Path(environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser().absolute()  # the working folder may change
-    values: dict[str, Any] = {"home": home, **read_file(home / "config.toml")}
+    stored = read_file(home / "config.toml")
+    values: dict[str, Any] = {"home": home, **stored.values}
     for name in _NAMES:
         variable = f"ANABRANCH_{name.upper()}"
         if environ.get(variable):
             values[name] = parse(name, environ[variable], f"environment variable {variable}")
+    chosen = stored.of(values.get("profile", ""), chosen_by(environ, home / "config.toml"))
+    values |= {name: value for name, value in chosen.items() if not environ.get(f"ANABRANCH_{name.upper()}")}
     return replace(Settings(), **{**values, **given})
 
 
-def write(path: Path, name: str, text: str | None) -> None:
-    """Set (None: unset) one setting in the file at `path`."""
-    found = read_file(path)
+def chosen_by(environ: dict[str, str] | os._Environ[str], path: Path) -> str:
+    """Return in words what chooses the profile."""
+    return "environment variable ANABRANCH_PROFILE" if environ.get("ANABRANCH_PROFILE") else str(path)
+
+
+def write(path: Path, name: str, text: str | None, profile: str = "") -> None:
+    """Set (None: unset) one setting in the file at `path`, or in one of its profiles.
+
+    Raises:
+        ConfigurationError: there is no such setting or profile, or the value is bad.
+    """
+    stored = read_file(path)
+    chosen = stored.of(profile, str(path)) if profile else stored.values
     if text is None:
-        found.pop(name, None)
+        chosen.pop(name, None)
     else:
-        found[name] = parse(name, text, "command line")
+        chosen[name] = parse(name, text, "command line")
+        if profile:
+            _profile(profile, chosen, "command line")
+        elif name == "profile":
+            stored.of(chosen[name], "command line")
+    save(path, stored)
+
+
+def make_profile(path: Path, name: str, given: dict[str, str]) -> None:
+    """Add a profile to the file at `path`. Raises ConfigurationError where there is one, or a setting is bad."""
+    stored = read_file(path)
+    if name in stored.profiles:
+        raise ConfigurationError(
+            f"there is a profile {name!r} already; `anabranch config set --profile {name} NAME VALUE` changes it"
+        )
+    stored.profiles[name] = _profile(name, dict(given), "command line")
+    save(path, stored)
+
+
+def drop_profile(path: Path, name: str) -> None:
+    """Delete a profile of the file at `path`; none is chosen there then. Raises ConfigurationError for no such one."""
+    stored = read_file(path)
+    stored.of(name, str(path))
+    del stored.profiles[name]
+    if stored.values.get("profile") == name:
+        del stored.values["profile"]
+    save(path, stored)
+
+
+def save(path: Path, stored: Stored) -> None:
+    """Write a file of settings (mode 0600), in one step: addresses in it may have logins."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lines = [f"{key} = {_toml(value)}\n" for key, value in sorted(found.items())]
-    path.write_text("".join(lines), encoding="utf-8")
+    lines = [f"{key} = {_toml(value)}\n" for key, value in sorted(stored.values.items())]
+    for name, values in sorted(stored.profiles.items()):
+        lines.append(f"\n[profiles.{name}]\n")
+        lines += [f"{key} = {_toml(value)}\n" for key, value in sorted(values.items())]
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write("".join(lines))
+    os.replace(draft, path)
 
 
 def _toml(value: Any) -> str:

@@ -11,6 +11,7 @@ import click
 # noun -> (module[:command], one line of help): the help page is shown without loading any of them.
 COMMANDS = {
     "cluster": ("cluster", "Start, look at, scale and stop clusters that outlive one program."),
+    "completion": ("completion", "Print a script that completes commands in bash, zsh or fish."),
     "config": ("config", "See and change settings."),
     "demo": ("demo", "Survey the standard library's own source files."),
     "limits": ("limits", "See and set limits that all programs of a record share."),
@@ -19,6 +20,7 @@ COMMANDS = {
     "retry": ("resume:retry", "Run a recorded run once more, or only what failed in it."),
     "explain": ("explain", "Say why task runs of a recorded run waited, failed, were cached, retried or cancelled."),
     "replay": ("replay", "Call a failed task run again, here, with the inputs it had."),
+    "profile": ("profile", "Make, choose and delete profiles: named sets of settings."),
     "pilot": ("pilot:pilot", "Run a flow on all nodes of the Slurm or PBS job that this shell is in."),
     "pod": ("pod", "Run the flow of a job of Kubernetes, in its pod."),
     "run": ("run", "Run a flow from a file; show, follow or cancel a recorded run."),
@@ -50,7 +52,18 @@ class Nouns(click.Group):
             formatter.write_dl(shown)
 
 
-@click.group(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})
+# Of all commands; shown below the help.
+EXIT_CODES = """\b
+Exit codes:
+  0    done, the flow completed
+  1    the flow failed, crashed or was cancelled; or the command failed
+  2    bad arguments
+  75   the run was suspended, as its walltime is near, and can be resumed
+  130  ended by Ctrl-C
+  143  ended by SIGTERM"""
+
+
+@click.group(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 def cli() -> None:
     """Plain Python functions as flows and tasks, on threads, processes, Dask or Ray."""
 

@@ -18,30 +18,34 @@ from anabranch.core import secrets
 def command() -> None:
     """Show and change settings.
 
-    A value comes from the default, the file config.toml in ANABRANCH_HOME, or an ANABRANCH_* variable; the latter win.
+    A value comes from the default, the file config.toml in ANABRANCH_HOME, the profile that is chosen, or an
+    ANABRANCH_* variable; the latter win.
     """
 
 
 def config_file() -> Path:
     """Return the file that `set` writes."""
-    return settings.load().home / "config.toml"
+    return Path(os.environ.get("ANABRANCH_HOME", "~/.anabranch")).expanduser().absolute() / "config.toml"
 
 
 def sources() -> list[tuple[str, Any, str]]:
     """Return for each setting its name, its value and the source of the value."""
     loaded = settings.load()
     path = loaded.home / "config.toml"
-    in_file = settings.read_file(path)
+    stored = settings.read_file(path)
+    profile = stored.of(loaded.profile, settings.chosen_by(os.environ, path))
     rows = []
     for name in (f.name for f in fields(settings.Settings)):
         variable = f"ANABRANCH_{name.upper()}"
         if os.environ.get(variable):
             source = f"environment ({variable})"
-        elif name in in_file:
+        elif name in profile:
+            source = f"profile {loaded.profile} ({path})"
+        elif name in stored.values:
             source = f"file ({path})"
         else:
             source = "default"
-        rows.append((name, _readable(getattr(loaded, name)), source))
+        rows.append((name, readable(getattr(loaded, name)), source))
     return rows
 
 
@@ -54,50 +58,58 @@ def view(as_json: bool) -> None:
         plain = {name: str(v) if isinstance(v, Path) else v for name, v, _ in rows}
         tables.dump([{"setting": name, "value": plain[name], "source": source} for name, _, source in rows])
         return
-    tables.show(["setting", "value", "source"], [(name, _shown(value), source) for name, value, source in rows])
+    tables.show(["setting", "value", "source"], [(name, shown(value), source) for name, value, source in rows])
 
 
 @command.command("set")
 @click.argument("name")
 @click.argument("value")
-def set_(name: str, value: str) -> None:
+@click.option("--profile", default="", help="Set it in this profile.")
+def set_(name: str, value: str, profile: str) -> None:
     """Set NAME to VALUE in the file; `anabranch config view` lists the names."""
     path = config_file()
     if name == "home":
         raise click.UsageError("home says where the file is, so it cannot stand in it; set ANABRANCH_HOME")
-    settings.write(path, name, value)
-    click.echo(f"{name} = {_readable(settings.read_file(path)[name])} in {path}")
+    settings.write(path, name, value, profile)
+    stored = settings.read_file(path)
+    written = stored.profiles[profile] if profile else stored.values
+    click.echo(f"{name} = {readable(written[name])} in {f'profile {profile} of ' if profile else ''}{path}")
     _warn_of_environment(name)
 
 
 @command.command("unset")
 @click.argument("name")
-def unset(name: str) -> None:
+@click.option("--profile", default="", help="Take it out of this profile.")
+def unset(name: str, profile: str) -> None:
     """Take NAME out of the file, so that the default counts again."""
     if name not in {f.name for f in fields(settings.Settings)}:
         settings.parse(name, "", "command line")  # raises, and lists the known names
     path = config_file()
-    if name not in settings.read_file(path):
-        click.echo(f"{name} is not set in {path}")
+    stored = settings.read_file(path)
+    place = f"profile {profile} of {path}" if profile else str(path)
+    if name not in (stored.of(profile, str(path)) if profile else stored.values):
+        click.echo(f"{name} is not set in {place}")
         return
-    settings.write(path, name, None)
-    click.echo(f"{name} taken out of {path}")
+    settings.write(path, name, None, profile)
+    click.echo(f"{name} taken out of {place}")
     _warn_of_environment(name)
 
 
 def _warn_of_environment(name: str) -> None:
     variable = f"ANABRANCH_{name.upper()}"
     if os.environ.get(variable):
-        value = _readable(os.environ[variable])
+        value = readable(os.environ[variable])
         click.echo(f"note: {variable}={value} in the environment wins over the file", err=True)
 
 
-def _readable(value: Any) -> Any:
+def readable(value: Any) -> Any:
     """Return an address without its login; other values unchanged."""
     return secrets.without_login(value) if isinstance(value, str) and "://" in value else value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a setting's value as people read it, without a login."""
+    value = readable(value)
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if value != "" else "-"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anabranch.cli import record, tables
+from anabranch.cli.run_names import RUN
 from anabranch.core.states import FIRST_TERMINAL
 from anabranch.diagnosis import from_record
 from anabranch.display import units
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explain")
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.argument("task", metavar="[TASK[INDEX]]", default="")
 @click.option("--home", type=click.Path(file_okay=False, exists=True), callback=record.use_home, expose_value=False,
               help=record.HOME_HELP)  # fmt: skip

@@ -9,10 +9,11 @@ import traceback
 import click
 
 from anabranch.cli import record
+from anabranch.cli.run_names import RUN
 
 
 @click.command("replay")
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.argument("task", metavar="TASK[INDEX]")
 @click.option("--pdb", "debug", is_flag=True, help="Open the debugger where it raises.")
 @click.option("--recorded", is_flag=True, help="Call the function as it was recorded, not as its file has it now.")

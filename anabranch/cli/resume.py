@@ -9,6 +9,7 @@ import click
 
 from anabranch.cli import record
 from anabranch.cli.run import run_to_state, to_its_end
+from anabranch.cli.run_names import RUN
 from anabranch.core.states import FIRST_TERMINAL
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def changed_options(command: Any) -> Any:
 
 
 @click.command("resume")
-@click.argument("run")
+@click.argument("run", type=RUN)
 @changed_options
 def resume(run: str, changed: str | None) -> None:
     """Continue a run whose driver is gone: completed task runs do not run again.
@@ -37,7 +38,7 @@ def resume(run: str, changed: str | None) -> None:
 
 
 @click.command("retry")
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.option("--failed", is_flag=True, help="The same run: only what failed, and what follows from it, runs again.")
 @changed_options
 def retry(run: str, failed: bool, changed: str | None) -> None:

@@ -13,6 +13,7 @@ import click
 
 from anabranch import settings
 from anabranch.cli import on_cluster, record, tables
+from anabranch.cli.run_names import RUN
 from anabranch.core import secrets
 from anabranch.core.states import FIRST_TERMINAL
 from anabranch.display import summary, units
@@ -101,7 +102,7 @@ def _reason(state: Any) -> str:
 
 
 @command.command("show")
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show(run: str, as_json: bool) -> None:
     """Show a recorded run: its state, its maps and task runs, its failures in groups."""
@@ -208,7 +209,7 @@ def _parameters(row: FlowRunRow) -> str:
 
 
 @command.command("logs")
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.option("--level", default="DEBUG", show_default=True, help="Lines from this level on.")
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=1),
               help="Show at most this many lines.")  # fmt: skip
@@ -243,7 +244,7 @@ def _level(name: str) -> int:
 
 
 @command.command("cancel")
-@click.argument("run")
+@click.argument("run", type=RUN)
 def cancel(run: str) -> None:
     """Ask a running flow to stop; its driver notices within a second. The job of one that waits is cancelled."""
     from anabranch.cli import cancelling

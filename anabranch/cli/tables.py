@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anabranch.core import colours
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+FORM = 1  # of lists as JSON: it counts up when a key changes its meaning or goes
 
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
     """Print rows under their columns; columns named in `right` are numbers."""
     texts = [["" if value is None else str(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
+    if colours.wanted(sys.stdout.isatty()):
         _rich(columns, texts, right)
         return
     widths = [max(len(name), *(len(row[i]) for row in texts), 0) for i, name in enumerate(columns)]
@@ -37,7 +42,7 @@ def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
         table.add_column(name, justify="right" if name in right else "left")
     for row in rows:
         table.add_row(*(Text(text) for text in row))  # as plain text: a name may contain square brackets
-    Console().print(table)
+    Console(force_terminal=True).print(table)
 
 
 def dump(value: Any) -> None:
@@ -46,8 +51,8 @@ def dump(value: Any) -> None:
 
 
 def dump_some(name: str, rows: Sequence[object], total: int) -> None:
-    """Print rows as JSON under a name, with their number and the total."""
-    dump({"shown": len(rows), "total": total, name: rows})
+    """Print rows as JSON under a name, with their number, the total, and the version of this form."""
+    dump({"version": FORM, "shown": len(rows), "total": total, name: rows})
 
 
 def tell_rest(what: str, cut: bool) -> None:

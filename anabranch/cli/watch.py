@@ -9,11 +9,12 @@ import click
 
 from anabranch import settings
 from anabranch.cli import record
+from anabranch.cli.run_names import RUN
 from anabranch.core.errors import MissingExtraError
 
 
 @click.command("watch")
-@click.argument("run", default="")
+@click.argument("run", type=RUN, default="")
 @click.option("--home", type=click.Path(file_okay=False, exists=True), callback=record.use_home, expose_value=False,
               help=record.HOME_HELP)  # fmt: skip
 def command(run: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
+from anabranch.core import colours
 from anabranch.display import meter
 from anabranch.display.meter import Meter, Style
 
@@ -23,7 +23,7 @@ class Terminal:
 
     def __init__(self, stream: TextIO, width: Callable[[], int] | None = None) -> None:
         self.stream = stream
-        self.color = not os.environ.get("NO_COLOR")
+        self.color = colours.wanted(True)
         self.unicode = (getattr(stream, "encoding", "") or "").lower().replace("-", "").startswith("utf")
         self._width = width or (lambda: shutil.get_terminal_size().columns)
         self._lock = threading.RLock()

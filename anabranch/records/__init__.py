@@ -47,7 +47,7 @@ def open_records(
             "postgresql://user@host/database"
         )
     path = Path(where).expanduser().absolute()
-    kind = _kind(path, shared)
+    kind = kind_of(path, shared)
     if kind != FILE:
         from anabranch.records.union import UnionRecords
 
@@ -62,7 +62,7 @@ def recorded(where: str | os.PathLike[str], *, shared: str = "auto") -> bool:
     if _scheme(where):
         return True
     path = Path(where).expanduser().absolute()
-    return (path if _kind(path, shared) == FILE else folder_of(path)).exists()
+    return (path if kind_of(path, shared) == FILE else folder_of(path)).exists()
 
 
 def place_said(where: str | os.PathLike[str], *, shared: str = "auto") -> str:
@@ -74,7 +74,7 @@ def place_said(where: str | os.PathLike[str], *, shared: str = "auto") -> str:
         FILE: f"{path} (on this machine alone)",
         FOLDER: f"{folder_of(path)} (a network file system: a file for each driver)",
         NODE: f"{folder_of(path)} (copies, every few seconds, of the files that drivers have on their nodes)",
-    }[_kind(path, shared)]
+    }[kind_of(path, shared)]
 
 
 def folder_of(path: Path) -> Path:
@@ -86,7 +86,7 @@ def _scheme(where: str | os.PathLike[str]) -> str:
     return str(where).partition("://")[0].lower() if "://" in str(where) else ""
 
 
-def _kind(path: Path, shared: str) -> str:
+def kind_of(path: Path, shared: str) -> str:
     """Return how the record at a path is kept: FILE, FOLDER or NODE. Where files cannot be locked, only NODE works."""
     if shared == "auto":
         return FILE if not on_network(path.parent) else FOLDER if locks(path.parent) else NODE

@@ -290,6 +290,6 @@ def test_cancel_reaches_a_run_of_another_process(home: Path) -> None:
 
 def test_lists_without_a_record(home: Path, invoke: Callable[..., Any]) -> None:
     assert "no flow runs recorded yet" in invoke("runs").output
-    assert json.loads(invoke("runs", "--json").output) == {"shown": 0, "total": 0, "runs": []}
+    assert json.loads(invoke("runs", "--json").output) == {"version": 1, "shown": 0, "total": 0, "runs": []}
     assert "no flow run 'x'" in invoke("run", "show", "x", code=1).output
     assert not home.exists()

@@ -20,7 +20,7 @@ class RunName(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     name = "run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the newest runs whose names, or else ids, begin so. Nothing is written, and nothing fails."""
+        """Return the newest runs with a name, or else an id, that begins so. Nothing is written, and nothing fails."""
         found: list[CompletionItem] = []
         with suppress(Exception):  # a shell has no place for an error
             found = [CompletionItem(name, help=told) for name, told in _begun(incomplete)]

@@ -59,24 +59,25 @@ class Shown:
         return found
 
 
-def resource_rows(offers: Mapping[str, float], of: str = "") -> tuple[tuple[str, float, str], ...]:
+def resource_rows(offers: Mapping[str, float], of: str = "", slots: int = 0) -> tuple[tuple[str, float, str], ...]:
     """Return the rows of what a runner offers.
 
     Args:
         offers: amounts by name; memory in bytes. What is infinite is not told.
         of: what has so much: "a worker".
+        slots: that were told; as many cpus are not told again.
     """
     where = f" of {of}" if of else ""
     return tuple(
         (f"{name}{where}", amount, "B" if name == "memory" else "")
         for name, amount in offers.items()
-        if 0 < amount < math.inf
+        if 0 < amount < math.inf and (name, amount) != ("cpus", slots)
     )
 
 
 def runner_facts(kind: str, slots: int, offers: Mapping[str, float], *, begun: object, closed: bool) -> Facts:
     """Return the facts of a runner on this machine; `begun`: something that it has once it was started."""
-    rows = (("slots", slots, ""), *resource_rows(offers))
+    rows = (("slots", slots, ""), *resource_rows(offers, slots=slots))
     return Facts(kind, "", life(started=begun is not None, closed=closed), rows)
 
 

@@ -97,7 +97,8 @@ def _of_map(map: MapRun, now: float) -> list[str]:
     if map.finished:
         return [size, f"done in {units.duration(seconds)}", units.rate(rate) if done > 1 else ""]
     share = f" ({100 * done // total} %)" if total else ""
-    eta = f"ETA {units.clock((total - done) / rate)}" if total is not None and rate > 0 else ""
+    left = (total - done) / rate if total is not None and rate > 0 else 0.0
+    eta = f"ETA {units.clock(left)}" if left >= 1 else ""  # below that it would say 0:00 of a map that stands still
     going = [units.rate(rate), eta] if done else []
     return [size, f"{units.count(done)} ended{share}", *going]
 

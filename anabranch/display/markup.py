@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 CARD = (
-    "border:1px solid rgba(128,128,128,0.45);border-radius:4px;padding:8px 12px;margin:4px 0;max-width:640px;"
+    "border:1px solid rgba(128,128,128,0.45);border-radius:4px;padding:8px 12px;margin:4px 0;max-width:760px;"
     "line-height:1.5"
 )
 FAINT = "opacity:0.75"
-_LABEL = f"display:inline-block;min-width:160px;padding:0 8px 0 0;{FAINT}"
-_TRACE = "margin:4px 0 4px 16px;padding:6px 8px;overflow-x:auto;background:rgba(128,128,128,0.12);font-size:12px"
+_LABEL = f"display:inline-block;min-width:180px;padding:0 8px 0 0;vertical-align:top;{FAINT}"
+_FACT = "display:inline-block;max-width:520px;vertical-align:top"
+_TRACE = (
+    "margin:4px 0 4px 16px;padding:6px 8px;overflow-x:auto;background:rgba(128,128,128,0.12);font-size:12px;"
+    "font-family:monospace"
+)
 NAME_WIDTH = 80
 TRACE_WIDTH = 2_500  # characters of a traceback: its end
 TRACE_MARKUP = 5_000  # with what escapes them
@@ -56,7 +60,7 @@ def line(*said: str, faint: bool = True) -> str:
 
 def picture(png: bytes, told: str) -> str:
     """Return a picture in its own size; `told` says what it shows."""
-    image = f'<img alt="{escape(told)}" title="{escape(told)}" src="{strips.data_uri(png)}">'
+    image = f'<img style="display:block" alt="{escape(told)}" title="{escape(told)}" src="{strips.data_uri(png)}">'
     return f'<div style="margin:4px 0">{image}</div>'
 
 
@@ -74,17 +78,15 @@ def legend(counts: Sequence[int], names: Sequence[str] = ()) -> str:
     for kind, n in enumerate(counts):
         if n:
             more = f" ({names[kind]})" if names and names[kind] else ""
-            parts.append(
-                f'<span style="margin:0 16px 0 0;white-space:nowrap">{mark(kind)}{n:,} '
-                f"{strips.KINDS[kind].word}{escape(more)}</span>"
-            )
-    return f"<div>{' '.join(parts)}</div>" if parts else ""
+            words = f"{n:,} {strips.KINDS[kind].word}{escape(more)}"
+            parts.append(f'<span style="white-space:nowrap">{mark(kind)}{words}</span>')
+    return f"<div>{' &nbsp; '.join(parts)}</div>" if parts else ""
 
 
 def rows(facts: Iterable[tuple[str, str]]) -> str:
     """Return names and texts, a line each. No table: front ends have stripes and colours of their own for tables."""
     return "".join(
-        f'<div><span style="{_LABEL}">{escape(name)}</span> <span>{escape(cut(text, 300))}</span></div>'
+        f'<div><span style="{_LABEL}">{escape(name)}</span> <span style="{_FACT}">{escape(cut(text, 300))}</span></div>'
         for name, text in facts
     )
 

@@ -69,7 +69,7 @@ KINDS = (
     Kind("cached", (86, 180, 233), (0, 90, 140), ("....", "....", "....", "####")),
     Kind("running", (230, 159, 0), (122, 84, 0), ("#...", "....", "..#.", "....")),
     Kind("waiting", (150, 150, 150), (150, 150, 150), ("....", "....", "....", "....")),
-    Kind("cancelled", (95, 95, 95), (225, 225, 225), ("#.#.", "....", "#.#.", "....")),
+    Kind("cancelled", (95, 95, 95), (225, 225, 225), ("....", "#.#.", "....", "....")),
     Kind("crashed", (204, 121, 167), (80, 25, 55), ("#..#", ".##.", ".##.", "#..#")),
     Kind("failed", (213, 94, 0), (255, 243, 232), ("#...", ".#..", "..#.", "...#")),
 )
@@ -176,7 +176,7 @@ def drawn(columns: Sequence[Sequence[int]], height: int = HEIGHT, width: int = W
         width: of the strip, in pixels, at most; few cells are drawn `WIDEST` wide, with a gap between.
     """
     wide = max(1, min(WIDEST, width // max(1, len(columns))))
-    gap = wide >= 4
+    gap = wide >= 6
     found: list[bytes] = []
     stacks = {counts: tuple(heights(counts, height)) for counts in {tuple(counts) for counts in columns}}
     for counts in columns:

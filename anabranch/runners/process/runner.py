@@ -100,7 +100,7 @@ class ProcessRunner(OwnRunner):
     def facts(self) -> Facts:
         status = life(started=self._crew is not None, closed=self._desk.closed)
         rows = (("slots", self.max_workers, ""), ("memory limit of a worker", self.memory_limit, "B"))
-        return Facts("ProcessRunner", status=status, rows=(*rows, *resource_rows(self._offers)))
+        return Facts("ProcessRunner", status=status, rows=(*rows, *resource_rows(self._offers, slots=self.max_workers)))
 
     @property
     def _workers(self) -> list[WorkerProcess]:

@@ -136,12 +136,13 @@ def test_a_flow_tells_its_call_and_its_runner() -> None:
 
 
 def test_runners_tell_their_slots_and_whether_they_run() -> None:
+    cpus = f" cpus {usable_cpus()}" if usable_cpus() > 3 else ""  # told where they are others than the slots
     with ThreadRunner(3, resources={"licence": 2}) as runner:
-        assert read(runner) == f"ThreadRunner not started slots 3 cpus {max(3, usable_cpus())} licence 2"
+        assert read(runner) == f"ThreadRunner not started slots 3{cpus} licence 2"
     assert read(runner).startswith("ThreadRunner closed slots 3")
     assert read(InlineRunner()) == "InlineRunner not started slots 1"
     text = read(ProcessRunner(2, memory_limit="1 GiB"))
-    assert text.startswith("ProcessRunner not started slots 2 memory limit of a worker 1.1 GB cpus")
+    assert text.startswith("ProcessRunner not started slots 2 memory limit of a worker 1.1 GB")
     assert " memory " in text
 
 

@@ -20,6 +20,7 @@ STYLES = {
     "border": rf"{_LENGTH} (?:solid|dashed) {_COLOR}",
     "border-radius": _LENGTH,
     "display": "inline-block|block",
+    "font-family": "monospace",
     "font-size": _LENGTH,
     "line-height": r"\d+(?:\.\d+)?",
     "margin": rf"{_LENGTH}(?: {_LENGTH}){{0,3}}",
@@ -28,7 +29,7 @@ STYLES = {
     "opacity": r"0\.\d+",  # ".7", without a digit before the point, is dropped
     "overflow-x": "auto",
     "padding": rf"{_LENGTH}(?: {_LENGTH}){{0,3}}",
-    "vertical-align": "middle",
+    "vertical-align": "middle|top",
     "white-space": "nowrap|pre-wrap",
 }
 

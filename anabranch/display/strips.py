@@ -17,20 +17,7 @@ import zlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, NamedTuple
 
-from anabranch.core.states import (
-    CACHED,
-    CANCELLED,
-    COMPLETED,
-    CRASHED,
-    FAILED,
-    NAMES,
-    PENDING,
-    RETRYING,
-    RUNNING,
-    SUSPENDED,
-    TIMED_OUT,
-    TRIGGER_FAILED,
-)
+from anabranch.core.states import CACHED, NAMES, PENDING, RUNNING, StateType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -74,11 +61,14 @@ KINDS = (
     Kind("failed", (213, 94, 0), (255, 243, 232), ("#...", ".#..", "..#.", "...#")),
 )
 DONE, FROM_CACHE, RUNS, WAITS, TAKEN_BACK, LOST, BROKEN = range(len(KINDS))
-_OF_CODE = {
-    COMPLETED: DONE, CACHED: FROM_CACHE, RUNNING: RUNS, RETRYING: RUNS, CANCELLED: TAKEN_BACK, SUSPENDED: TAKEN_BACK,
-    CRASHED: LOST, FAILED: BROKEN, TIMED_OUT: BROKEN, TRIGGER_FAILED: BROKEN,
+_OF_TYPE = {
+    StateType.COMPLETED: DONE, StateType.RUNNING: RUNS, StateType.CANCELLED: TAKEN_BACK, StateType.CRASHED: LOST,
+    StateType.FAILED: BROKEN,
 }  # fmt: skip
-_TABLE = bytes(_OF_CODE.get(code, WAITS) for code in range(256))
+_TABLE = bytes(
+    FROM_CACHE if code == CACHED else _OF_TYPE.get(NAMES[code][1], WAITS) if code < len(NAMES) else WAITS
+    for code in range(256)
+)
 _OF_NAME = {name: _TABLE[code] for code, (name, _) in enumerate(NAMES)}
 _LIKELY = (DONE, WAITS, BROKEN, RUNS, FROM_CACHE, TAKEN_BACK, LOST)  # counted in this order
 

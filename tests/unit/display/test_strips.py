@@ -63,7 +63,7 @@ def test_every_state_has_a_kind() -> None:
         "Pending": "waiting", "Scheduled": "waiting", "AwaitingRetry": "waiting", "AwaitingConcurrencySlot": "waiting",
         "AwaitingCache": "waiting", "Running": "running", "Retrying": "running", "Completed": "completed",
         "Cached": "cached", "Failed": "failed", "TimedOut": "failed", "TriggerFailed": "failed", "Crashed": "crashed",
-        "Cancelled": "cancelled", "Suspended": "cancelled",
+        "Cancelled": "cancelled", "Suspended": "cancelled", "RolledBack": "completed",
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "config": ("config", "See and change settings."),
     "demo": ("demo", "Survey the standard library's own source files."),
     "limits": ("limits", "See and set limits that all programs of a record share."),
+    "migrate": ("migrate", "Say what of a program written for Prefect runs as it is."),
     "records": ("records", "Check, compact or export the record."),
     "resume": ("resume:resume", "Go on with a run whose driver is gone."),
     "retry": ("resume:retry", "Run a recorded run once more, or only what failed in it."),

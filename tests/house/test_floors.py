@@ -53,7 +53,7 @@ FLOORS: dict[str, list[str]] = {
     "testing": ["core", "runners"],
     "__init__": SURFACE,
     "compat": [*SURFACE, "__init__"],
-    "cli": [*SURFACE, "__init__", "batch"],
+    "cli": [*SURFACE, "__init__", "batch", "compat"],
     "__main__": ["cli"],
 }
 
@@ -71,7 +71,8 @@ ORDER = [
     ["tasks", "flows"],
     ["shell", "integrations"],
     ["__init__"],
-    ["cli", "compat"],
+    ["compat"],
+    ["cli"],
     ["__main__"],
 ]
 

@@ -1,0 +1,119 @@
+"""What becomes of a name of Prefect under `anabranch.compat.prefect`: asked of our own modules, by import."""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import importlib.util
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anabranch.compat.migrate.uses import MADE, Use
+from anabranch.compat.prefect.flow_arguments import FlowArguments
+from anabranch.compat.prefect.flows import Flow
+from anabranch.compat.prefect.task_arguments import TaskArguments
+from anabranch.compat.prefect.tasks import Task
+from anabranch.compat.tables import NOT_PREFECT, PREFECT
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_SERVICE = "start flows elsewhere with `anabranch submit`, at times of your own with cron"
+_BACKGROUND = "submit it from a flow, or give its flow to `anabranch submit`"
+# Methods of flows and tasks that need a service of Prefect's.
+METHODS = {
+    "apply_async": _BACKGROUND, "delay": _BACKGROUND, "deploy": _SERVICE, "from_source": _SERVICE, "register": _SERVICE,
+    "serve": _SERVICE, "to_deployment": _SERVICE, "visualize": "a flow that ran shows its graph in a notebook",
+}  # fmt: skip
+_NOTHING = object()
+INTEGRATION = "the package is written for Prefect: call the library that it wraps in a task"
+
+
+class Fate(enum.StrEnum):
+    AS_IT_IS = "as it is"
+    CHANGE = "change"
+    NONE = "none"
+
+
+class Verdict(NamedTuple):
+    use: Use
+    fate: Fate
+    why: str = ""
+
+
+def judge(use: Use) -> Verdict:
+    """Return what becomes of a use: it runs as it is, the line is to be changed, or there is nothing for it."""
+    name, made, method = use.name.partition(MADE)
+    found = _home(name)
+    if found is None:
+        return _absent(use, name)
+    module, rest = found
+    lacking = getattr(module, "_LACKING", {})
+    if rest and rest[0] in lacking:
+        return Verdict(use, Fate.CHANGE, lacking[rest[0]])
+    target = _reached(module, rest)
+    if target is _NOTHING:
+        return _absent(use, name)
+    kind = _kind(target)
+    if made and kind is not None:
+        advice = METHODS.get(method.removeprefix(".").partition(".")[0].partition(MADE)[0], "")
+        return Verdict(use, Fate.CHANGE if advice else Fate.AS_IT_IS, advice)
+    if use.option and not made and kind is not None:
+        return _option(use, kind)
+    return Verdict(use, Fate.AS_IT_IS)
+
+
+def _home(name: str) -> tuple[ModuleType, list[str]] | None:
+    """Return the module of ours with the longest name, and what is left of the name."""
+    parts = name.split(".")
+    home = PREFECT.get(parts[0])
+    if home is None:
+        return None
+    for count in range(len(parts), 0, -1):
+        ours = ".".join([home, *parts[1:count]])
+        try:
+            if importlib.util.find_spec(ours) is not None:
+                return importlib.import_module(ours), parts[count:]
+        except ModuleNotFoundError:
+            continue
+    return None
+
+
+def _reached(module: Any, names: list[str]) -> Any:
+    """Return what the names lead to, _NOTHING where that is nothing; attributes of classes are taken to be there."""
+    found = module
+    for name in names:
+        if callable(found):
+            break
+        try:
+            found = getattr(found, name)
+        except (AttributeError, ImportError):
+            return _NOTHING
+    return found
+
+
+def _kind(target: Any) -> type | None:
+    """Return which class of ours a call of it makes, where it makes a flow or a task."""
+    if getattr(target, "__name__", "") in ("task", "Task"):
+        return Task
+    if getattr(target, "__name__", "") in ("flow", "Flow"):
+        return Flow
+    return None
+
+
+def _option(use: Use, kind: type) -> Verdict:
+    known = {field.name for field in fields(TaskArguments if kind is Task else FlowArguments)}
+    if use.option in known:
+        return Verdict(use, Fate.AS_IT_IS)
+    return Verdict(use, Fate.NONE, f"@{kind.__name__.lower()} has no option {use.option!r}")
+
+
+def _absent(use: Use, name: str) -> Verdict:
+    parts = name.split(".")
+    for count in range(len(parts), 1, -1):
+        advice = NOT_PREFECT.get(".".join(parts[:count]))
+        if advice is not None:
+            return Verdict(use, Fate.CHANGE, advice)
+    if parts[0] not in PREFECT:
+        return Verdict(use, Fate.NONE, INTEGRATION)
+    return Verdict(use, Fate.NONE, NOT_PREFECT.get(parts[0], "anabranch has nothing of that name"))

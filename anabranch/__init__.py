@@ -7,6 +7,7 @@ beside this file.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from types import ModuleType
@@ -57,6 +58,37 @@ if TYPE_CHECKING:
     from anabranch.tasks import task as task
 
 __version__ = "0.1.0"
+
+
+def _joblib_backend(**given: Any) -> Any:
+    """Make the backend that joblib knows as "anabranch"."""
+    return importlib.import_module("anabranch.integrations.joblib").Backend(**given)
+
+
+class _JoblibHook:
+    """Makes the backend known to joblib when that is imported later than this; finds no modules itself."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name != "joblib.parallel":
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader.exec_module = functools.partial(_tell_joblib, spec.loader.exec_module)  # type: ignore[method-assign]
+                return spec
+        return None
+
+
+def _tell_joblib(run: Any, module: ModuleType) -> None:
+    run(module)
+    module.register_parallel_backend("anabranch", _joblib_backend)
+
+
+if "joblib.parallel" in sys.modules:
+    sys.modules["joblib.parallel"].register_parallel_backend("anabranch", _joblib_backend)
+else:
+    sys.meta_path.insert(0, _JoblibHook())
 
 # Where each public name lives: (module, attribute), attribute None for a module itself.
 _HOMES: dict[str, tuple[str, str | None]] = {

@@ -50,7 +50,7 @@ class Waiting:
             return waiter.wait(timeout)
         if waiter.wait(0):
             return True
-        with self._lent_slot():
+        with self.lent_slot():
             return waiter.wait(timeout)
 
     async def pause(self, map: MapRun, index: int | None, stopped: Callable[[], None]) -> None:
@@ -68,7 +68,7 @@ class Waiting:
         wake = functools.partial(wake_loop, loop, ended)
         self.pump.dispatch(self.pump.dispatcher.readers.wait_for, map, index, wake)
         try:
-            with self._lent_slot(), pulse(loop) as heart:
+            with self.lent_slot(), pulse(loop) as heart:
                 try:
                     await ended
                 except asyncio.CancelledError:
@@ -79,7 +79,8 @@ class Waiting:
             self.pump.dispatch(self.pump.dispatcher.readers.forget_waiter, map, index, wake)
 
     @contextlib.contextmanager
-    def _lent_slot(self) -> Iterator[None]:
+    def lent_slot(self) -> Iterator[None]:
+        """Lend the slot of the task around to others for the block, where there is one."""
         current = context.task_around()
         if current is None and (origin := strays.here()) is not None:
             current = origin.task

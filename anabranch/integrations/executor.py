@@ -21,6 +21,7 @@ from anabranch.integrations.remote_calls import RemoteCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from anabranch.core.keywords import Chunk
 
@@ -99,6 +100,7 @@ class Executor(concurrent.futures.Executor):
         loan = session.current().scopes.lend(runner)
         self._runner = runner
         self._lane = loan.lane
+        self._lend = loan.scope.waiting.lent_slot
         kind = LocalCalls if self._lane.capabilities.in_process else RemoteCalls
         self._calls: Calls = kind(loan, initializer, tuple(initargs), chunk)
         self._chunk = chunk
@@ -111,9 +113,25 @@ class Executor(concurrent.futures.Executor):
             runner.on_leaving(_leaving(weakref.ref(self)))
 
     @property
-    def _max_workers(self) -> int:
-        """How many calls run at once; other libraries ask for it by this name."""
+    def slots(self) -> int:
+        """How many calls run at once now."""
         return max(1, self._lane.slots)
+
+    _max_workers = slots  # by this name other libraries ask for it
+
+    @property
+    def elastic(self) -> bool:
+        """Whether there may come to be more slots, nobody knows how many."""
+        return self._lane.maximum is None
+
+    @property
+    def in_process(self) -> bool:
+        """Whether calls share this process's objects."""
+        return self._lane.capabilities.in_process
+
+    def lent_slot(self) -> AbstractContextManager[None]:
+        """Lend the slot of the task around this code to others for the block: it waits for calls."""
+        return self._lend()
 
     @property
     def _broken(self) -> str:

@@ -139,6 +139,7 @@ LAZY: dict[str, list[str]] = {
     "distributed": ["runners/dask/*", "clusters/*"],
     "fsspec": ["results/remote*", "results/disk*"],
     "httpx": ["kubernetes/transport.py"],
+    "joblib": ["integrations/joblib.py"],
     "ipywidgets": ["display/*"],
     "kr8s": ["kubernetes/transport.py", "clusters/kubernetes*", "clusters/ray*"],
     "kubernetes": ["clusters/kubernetes*", "clusters/ray*"],

@@ -24,8 +24,10 @@ import tempfile
 import time
 from typing import Any
 
+from anabranch.core import native_threads
 from anabranch.core.errors import RunnerError
 from anabranch.core.interpreter import program
+from anabranch.core.machine import usable_cpus
 from anabranch.core.processes import process_stopped
 
 LOOK_SECONDS = 1.0  # between looks at the workers
@@ -119,10 +121,11 @@ def main(options: dict[str, Any]) -> None:
 
     local_cluster: Any = distributed.LocalCluster
 
-    threads = options["threads"]
+    threads, workers = options["threads"], options["n_workers"]
+    os.environ.update(native_threads.limits(os.environ, usable_cpus(), workers * threads))  # its nannies pass them on
     with dask.config.set(CONFIG):
         cluster = local_cluster(
-            n_workers=options["n_workers"], threads_per_worker=threads, processes=True, host="127.0.0.1",
+            n_workers=workers, threads_per_worker=threads, processes=True, host="127.0.0.1",
             dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False}, silence_logs=logging.CRITICAL + 1, resources={"cpus": threads},
         )  # fmt: skip

@@ -14,7 +14,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from anabranch.core import native_threads
 from anabranch.core.errors import RunnerError
+from anabranch.core.machine import usable_cpus
 from anabranch.core.surroundings import Driver, folder
 from anabranch.runners.process import wire
 from anabranch.runners.process.worker_handle import WorkerProcess
@@ -50,7 +52,9 @@ class Owner(Protocol):
 class Crew:
     """The workers of one runner. Everything but `start` and `wake` wants the owner's lock held."""
 
-    def __init__(self, owner: Owner, size: int, entry: str, folders: Sequence[str], module: str) -> None:
+    def __init__(
+        self, owner: Owner, size: int, entry: str, folders: Sequence[str], module: str, native: int | None = None
+    ) -> None:  # fmt: skip
         self.owner = owner
         self.lock = owner.lock
         self.size = size
@@ -58,7 +62,8 @@ class Crew:
         self.path: list[str] = list(sys.path)
         self.asleep = False
         self.over: threading.Event | None = None  # set when the last worker has gone, once asked to end
-        self._entry, self._folders, self._module = entry, folders, module
+        self._program = entry, folders, module
+        self._native = native  # threads of each library in each worker
         self.around = Driver()
         self._cwd = folder()
         self._selector = selectors.DefaultSelector()
@@ -239,9 +244,10 @@ class Crew:
     def _spawn(self, now: float) -> None:
         self._serial += 1
         name = f"process-{self._serial}"
-        worker = WorkerProcess(
-            name, self._entry, self._folders, self.path, self._cwd, self._module, self.around.environ
-        )
+        environ = self.around.environ
+        environ = {**environ, **native_threads.limits(environ, usable_cpus(), self.size, self._native)}
+        entry, folders, module = self._program
+        worker = WorkerProcess(name, entry, folders, self.path, self._cwd, module, environ)
         worker.idle_since = now
         self.workers.append(worker)
         self._selector.register(worker.control.socket, _READ, (worker, worker.control))

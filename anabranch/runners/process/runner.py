@@ -60,6 +60,8 @@ class ProcessRunner(OwnRunner):
             chunk is lost as out-of-memory. Mapped constants and results do not count.
         max_tasks_per_child: a worker that was given so many items is replaced when it has done them;
             a chunk is never cut for this.
+        native_threads: threads of each library under NumPy (BLAS, OpenMP) in a worker. None: what the environment
+            says (``OMP_NUM_THREADS`` and its like), else an even share of the usable processors.
         resources: what tasks may ask for besides ``cpus`` (as many as workers, or processors if
             there are more) and ``memory``; together they never take more than there is.
         run_chunk: the worker's half, as ``module:name``, imported by the workers.
@@ -78,10 +80,12 @@ class ProcessRunner(OwnRunner):
         *,
         memory_limit: int | str | None = None,
         max_tasks_per_child: int | None = None,
+        native_threads: int | None = None,
         resources: dict[str, float] | None = None,
         run_chunk: str = WORKER,
     ) -> None:
-        for name, value in (("max_workers", max_workers), ("max_tasks_per_child", max_tasks_per_child)):
+        counts = {"max_workers": max_workers, "max_tasks_per_child": max_tasks_per_child}
+        for name, value in {**counts, "native_threads": native_threads}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be greater than 0, got {value}")
         self.max_workers: int = max_workers or usable_cpus()
@@ -90,6 +94,7 @@ class ProcessRunner(OwnRunner):
         cpus = float(max(self.max_workers, usable_cpus()))
         self._offers = {"cpus": cpus, "memory": float(usable_memory()), **(resources or {})}
         self._entry = run_chunk
+        self._native = native_threads
         self._desk = Desk(self.max_workers, self._offers, self.memory_limit, max_tasks_per_child)
         self._crew: Crew | None = None
         self._pid = os.getpid()
@@ -121,7 +126,8 @@ class ProcessRunner(OwnRunner):
         self._pid = os.getpid()
         desk.sink = sink
         desk.store = Store.create()
-        desk.crew = self._crew = Crew(desk, self.max_workers, self._entry, desk.store.folders, _WORKER_MODULE)
+        folders = desk.store.folders
+        desk.crew = self._crew = Crew(desk, self.max_workers, self._entry, folders, _WORKER_MODULE, self._native)
         self._at_exit = self.close  # this object's: another one may be closed by its user
         atexit.register(self._at_exit, cancel=True)
         try:

@@ -10,13 +10,14 @@ Items with a time limit run in a child of the actor (children), which can be sto
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import left_to_driver
+from anabranch.core import left_to_driver, native_threads
 from anabranch.core.reports import Held
 from anabranch.core.script import be_a_worker
 from anabranch.core.surroundings import Worker
@@ -61,6 +62,8 @@ class RayWorker:
     """The actor: what the driver calls."""
 
     def __init__(self, name: str, entry: str) -> None:
+        # Ray sets the first to the actor's processors; joblib and loky count by the second.
+        os.environ.setdefault(native_threads.COUNTED, os.environ.get(native_threads.VARIABLES[0], "1"))
         be_a_worker(pickle.loads)
         be_plain_in_copies()
         self._leaves_signals = left_to_driver.are_blocked()  # by the cluster of an allocation, for all that it starts

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from anabranch.core.waiting import wait as wait
     from anabranch.diagnosis.explain import explain as explain
     from anabranch.diagnosis.replay import replay as replay
+    from anabranch.diagnosis.reports import report as report
     from anabranch.diagnosis.running import running as running
     from anabranch.engine import triggers as triggers
     from anabranch.engine.hooks import callback_factory as callback_factory
@@ -121,6 +122,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "quote": ("anabranch.core.annotations", "quote"),
     "rate_limit": ("anabranch.named_limits", "rate_limit"),
     "replay": ("anabranch.diagnosis.replay", "replay"),
+    "report": ("anabranch.diagnosis.reports", "report"),
     "run_step": ("anabranch.runs.job_steps", "run_step"),
     "running": ("anabranch.diagnosis.running", "running"),
     "session": ("anabranch.session", None),

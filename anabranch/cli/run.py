@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -104,9 +105,19 @@ def _reason(state: Any) -> str:
 @command.command("show")
 @click.argument("run", type=RUN)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def show(run: str, as_json: bool) -> None:
-    """Show a recorded run: its state, its maps and task runs, its failures in groups."""
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file instead.")
+def show(run: str, as_json: bool, html: Path | None) -> None:
+    """Show a recorded run: its state, its maps and task runs, its failures in groups.
+
+    With --html its report becomes one file that any browser opens: timeline, where the time went, what reads what, the
+    states and durations of each map, failures with their tracebacks, memory.
+    """
     with record.opened_run(run) as (records, row):
+        if html is not None:
+            from anabranch.cli import reports
+
+            reports.write(records, row, html)
+            return
         if as_json:
             tables.dump(_details(records, row))
             return

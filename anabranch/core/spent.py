@@ -19,7 +19,7 @@ class Noted(NamedTuple):
         idle: since the slot's last chunk; -1 where it had none, or where an earlier report of the chunk has said it.
         reading: the chunk unpickled; 0 in later reports.
         elapsed: since the chunk began, or since its last report.
-        packing: values stored, and pickled for their way home.
+        packing: values stored, pickled for their way home, and sent: the sending is that of the report before.
     """
 
     idle: int
@@ -38,7 +38,7 @@ class Spent(NamedTuple):
         reading: the chunk unpickled.
         calls: inside the items.
         around: between the items, and before the first.
-        packing: values stored, and pickled for their way home.
+        packing: values stored, pickled for their way home, and sent.
     """
 
     nothing: int = 0

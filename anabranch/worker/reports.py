@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 from array import array
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,21 @@ if TYPE_CHECKING:
 
 _Pickler = pickler(cloudpickle.Pickler)
 _LATER = Noted(-1, 0, 0)  # of reports after a chunk's first one
+
+
+class Slot(threading.local):
+    """The time of this thread that no report has told of.
+
+    Attributes:
+        ended_ns: when its last chunk ended; 0: it had none.
+        sending_ns: how long its last report took to leave, beyond what that report says.
+    """
+
+    ended_ns = 0
+    sending_ns = 0
+
+
+slot = Slot()
 
 
 class ReportBuffer:
@@ -177,8 +193,9 @@ class ReportBuffer:
         if self.failing:
             report.notes = storing.store_inputs(self.plans, self.failing)
         idle, reading, _, _ = self.noted
-        elapsed, stored_ns = time.perf_counter_ns() - self.told_ns, self.storing_ns
-        report.noted = Noted(idle, reading, (elapsed - stored_ns) // 1000, stored_ns // 1000)
+        now, stored_ns = time.perf_counter_ns(), self.storing_ns
+        packing = (stored_ns + slot.sending_ns) // 1000
+        report.noted = Noted(idle, reading, (now - self.told_ns - stored_ns) // 1000, packing)
         if final:  # the last report: after it nothing here may keep a value alive
             self.values, self.outcomes, self.failing = [], [], []
         else:
@@ -188,3 +205,4 @@ class ReportBuffer:
             self.noted, self.storing_ns = _LATER, 0
         self.port.report(report)
         self.told_ns = time.perf_counter_ns()
+        slot.sending_ns = self.told_ns - now - (report.noted.packing - packing) * 1000

@@ -8,7 +8,6 @@ Runners hand `run_chunk` to their workers by reference; it sees a runner through
 
 from __future__ import annotations
 
-import threading
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from anabranch.worker import contexts
 from anabranch.worker.chunk_run import ChunkRun
 from anabranch.worker.in_turn import in_turn
 from anabranch.worker.nested_scope import WorkerScope
+from anabranch.worker.reports import slot
 from anabranch.worker.stages import plan_of
 from anabranch.worker.together import together
 
@@ -29,18 +29,9 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import WorkerPort
 
 
-class _Slot(threading.local):
-    """When the last chunk of this thread ended; 0: there was none."""
-
-    ended = 0
-
-
-_slot = _Slot()
-
-
 def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     """Run a chunk to its end: exactly one final report, whatever the user's code does."""
-    begun, reading, last = perf_counter_ns(), getattr(port, "reading_ns", 0), _slot.ended
+    begun, reading, last = perf_counter_ns(), getattr(port, "reading_ns", 0), slot.ended_ns
     plans = [plan_of(port, ref) for ref in chunk.stages]
     work = ChunkRun(chunk, port, plans)
     idle = (begun - last - reading) // 1000 if last else -1
@@ -48,7 +39,7 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     if not port.in_process:
         loops.main_owns_loop()
     contexts.run(_run, work)
-    _slot.ended = perf_counter_ns()
+    slot.ended_ns = perf_counter_ns()
 
 
 def _run(work: ChunkRun) -> None:

@@ -43,7 +43,7 @@ FLOORS: dict[str, list[str]] = {
     "worker": [*BASE, "engine", "results", "limits"],
     "session": [*BASE, *MIDDLE, "limits", "resume", "driver", "worker"],
     "named_limits": ["core", "limits", "session"],
-    "diagnosis": [*BASE, "engine", "session"],
+    "diagnosis": [*BASE, "engine", "display", "session"],
     "runs": [*BASE, "engine", "limits", "resume", "driver", "session", "named_limits"],
     "tasks": [*BASE, "runs", "session"],
     "flows": [*BASE, "runs", "session"],

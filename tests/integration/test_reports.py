@@ -1,0 +1,132 @@
+"""Reports of real runs on processes: their size, whether they are whole, and that their shares add up."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anabranch import ProcessRunner, flow, settings, task
+from anabranch import report as report_of
+from anabranch import session as sessions
+from anabranch.session import Session
+from tests.integration.commands import alone, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from anabranch.diagnosis.reports import Report
+
+pytestmark = pytest.mark.timeout(120)
+MILLION = 1_000_000
+FIRST_PAINT = """
+new Promise(done => {
+  const look = () => {
+    const found = performance.getEntriesByName("first-contentful-paint")[0];
+    found ? done(found.startTime) : setTimeout(look, 10);
+  };
+  look();
+})
+"""
+
+
+def odd(x: int) -> int:
+    if x % 100 == 17:
+        raise ValueError(f"item {x} is odd")
+    return x + 1
+
+
+def nap(x: int) -> int:
+    time.sleep(0.005)
+    return x
+
+
+@flow
+def mapped(n: int, naps: int = 0) -> int:
+    first = task(odd).map(range(n))
+    first.wait()
+    return len(first.failed()) + sum(task(nap).map(range(naps)).result())
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home with a record in it, which the command finds too."""
+    alone(tmp_path, monkeypatch)
+    where = tmp_path / "home"
+    session = Session(settings.load({}, home=where, progress=False))
+    before = sessions.use(session)
+    try:
+        yield where
+    finally:
+        sessions.use(before)
+        session.close()
+
+
+def ran(n: int, naps: int = 0) -> Report:
+    with ProcessRunner(2) as runner:
+        assert mapped.with_options(runner=runner)(n, naps, return_state=True).is_completed()
+    return report_of()
+
+
+def test_a_run_of_many_items_has_a_small_page_and_shares_that_add_up(home: Path) -> None:
+    """The daily slice of the nightly million, without a browser."""
+    found = ran(20_000, 200)
+    shares = found.shares
+    assert sum(shares.values()) == pytest.approx(1.0, abs=0.05)
+    assert shares["other"] <= 0.05, shares
+    all_of_it = found.figures.slots * found.figures.axis.seconds
+    assert shares["your code"] * all_of_it >= 200 * 0.005, "what slept is there at least"
+    page = found.html()
+    assert len(page.encode()) < 300_000
+    assert "19,800 completed, 200 failed" in page
+    assert found.figures.maps[0].durations.spreads[0].count == 19_800
+
+
+def test_the_command_writes_it(home: Path, tmp_path: Path) -> None:
+    ran(500)
+    name = report_of().figures.run.name
+    target = tmp_path / "new" / "report.html"
+    done = run("run", "show", name, "--html", str(target))
+    assert "report.html" in done.stdout
+    assert "open it in a browser" in done.stdout
+    assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert [path.name for path in target.parent.iterdir()] == ["report.html"], "no draft is left"
+    shown: dict[str, Any] = json.loads(run("run", "show", name, "--json").stdout)
+    assert shown["maps"][0]["slots"] == 2
+
+
+def test_it_says_what_is_wrong(home: Path, tmp_path: Path) -> None:
+    from anabranch.errors import OptionError, RecordsError
+
+    with pytest.raises(RecordsError, match="no flow run in the record yet"):
+        report_of()
+    with pytest.raises(RecordsError, match="no flow run 'nobody'"):
+        report_of("nobody")
+    with pytest.raises(OptionError, match="got 7"):
+        report_of(7)
+    ran(10)
+    (tmp_path / "file").write_text("")
+    done = run("run", "show", report_of().figures.run.id, "--html", str(tmp_path / "file" / "x.html"), code=1)
+    assert "the report cannot be written to" in done.stderr
+
+
+@pytest.mark.nightly("a million items, and a browser; by day 20,000 without one")
+def test_the_page_of_a_million_items_opens_at_once(home: Path, tmp_path: Path, chromium: str) -> None:
+    from tests.beds import browser_page
+
+    target = ran(MILLION).write(tmp_path / "report.html")
+    assert target.stat().st_size < 2_000_000
+    with browser_page(chromium) as page:
+        told: list[str] = []
+        page.on("console", lambda line: told.append(line.text))
+        page.on("pageerror", lambda error: told.append(str(error)))
+        paints = []
+        for _ in range(3):
+            page.goto(target.as_uri())
+            paints.append(page.evaluate(FIRST_PAINT))
+        assert min(paints) < 1000, f"first paint in ms: {paints}"
+        assert told == []
+        assert "990,000 completed" in page.inner_text("body")

@@ -16,23 +16,19 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """The report of a run as of one moment; a notebook shows it, `write` makes a page of it.
-
-    Attributes:
-        figures: what it shows. Names and types of these may change.
-    """
+    """The report of a run as of one moment; a notebook shows it, `write` makes a page of it."""
 
     def __init__(self, figures: RunFigures) -> None:
-        self.figures = figures
+        self._figures = figures
 
     @property
     def shares(self) -> dict[str, float]:
         """Where wall x workers went, by part: 1 is all of it. Empty where no task of the run ran on a worker."""
-        return {share.name: share.part for share in self.figures.shares}
+        return {share.name: share.part for share in self._figures.shares}
 
     def html(self) -> str:
         """Return the report as one page, which needs nothing else."""
-        return run_report.page(self.figures)
+        return run_report.page(self._figures)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page in one step: what was there stays until it is complete. Returns its path.
@@ -51,10 +47,10 @@ class Report:
         return target
 
     def __repr__(self) -> str:
-        return run_cards.text(self.figures)
+        return run_cards.text(self._figures)
 
     def _repr_html_(self) -> str:
-        return run_cards.html(self.figures)
+        return run_cards.html(self._figures)
 
 
 def report(run: Any = None) -> Report:

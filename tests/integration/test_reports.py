@@ -77,17 +77,17 @@ def test_a_run_of_many_items_has_a_small_page_and_shares_that_add_up(home: Path)
     shares = found.shares
     assert sum(shares.values()) == pytest.approx(1.0, abs=0.05)
     assert shares["other"] <= 0.05, shares
-    all_of_it = found.figures.slots * found.figures.axis.seconds
+    all_of_it = found._figures.slots * found._figures.axis.seconds
     assert shares["your code"] * all_of_it >= 200 * 0.005, "what slept is there at least"
     page = found.html()
     assert len(page.encode()) < 300_000
     assert "19,800 completed, 200 failed" in page
-    assert found.figures.maps[0].durations.spreads[0].count == 19_800
+    assert found._figures.maps[0].durations.spreads[0].count == 19_800
 
 
 def test_the_command_writes_it(home: Path, tmp_path: Path) -> None:
     ran(500)
-    name = report_of().figures.run.name
+    name = report_of()._figures.run.name
     target = tmp_path / "new" / "report.html"
     done = run("run", "show", name, "--html", str(target))
     assert "report.html" in done.stdout
@@ -109,7 +109,7 @@ def test_it_says_what_is_wrong(home: Path, tmp_path: Path) -> None:
         report_of(7)
     ran(10)
     (tmp_path / "file").write_text("")
-    done = run("run", "show", report_of().figures.run.id, "--html", str(tmp_path / "file" / "x.html"), code=1)
+    done = run("run", "show", report_of()._figures.run.id, "--html", str(tmp_path / "file" / "x.html"), code=1)
     assert "the report cannot be written to" in done.stderr
 
 

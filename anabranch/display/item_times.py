@@ -28,9 +28,9 @@ class Axis:
 
     def __init__(self, start: float, end: float, cells: int) -> None:
         self.start = start
-        self.seconds = max(end - start, 1e-6)
+        self.seconds: float = max(end - start, 1e-6)
         self.cells = cells
-        self.width = self.seconds / cells
+        self.width: float = self.seconds / cells
 
     def cell(self, when: float) -> int:
         """Return the cell of a Unix time; what lies outside is in the first or the last one."""
@@ -46,8 +46,8 @@ class Busy:
 
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
-        self.seconds = [0.0] * axis.cells
-        self.begun = [0] * axis.cells
+        self.seconds: list[float] = [0.0] * axis.cells
+        self.begun: list[int] = [0] * axis.cells
         self.first: float | None = None
         self.last: float | None = None
 

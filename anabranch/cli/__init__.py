@@ -10,6 +10,7 @@ import click
 
 # noun -> (module[:command], one line of help): the help page is shown without loading any of them.
 COMMANDS = {
+    "bench": ("bench", "Measure this machine or cluster beside the raw engine, for a minute."),
     "cluster": ("cluster", "Start, look at, scale and stop clusters that outlive one program."),
     "completion": ("completion", "Print a script that completes commands in bash, zsh or fish."),
     "config": ("config", "See and change settings."),

@@ -141,6 +141,18 @@ class Link:
             on("lost-data", lambda key="", **_: put(("gone", key, "lost with its worker")))
         on("restart", lambda **_: put(("restart",)))
 
+    @property
+    def dashboard(self) -> str:
+        """The address of the scheduler's page, as Dask and its settings have it; "" where there is likely none.
+
+        The client gives one for any scheduler. The pages are bokeh's: a scheduler without bokeh has none, and what is
+        installed there is mostly installed here.
+        """
+        try:
+            return str(self.client.dashboard_link or "") if find_spec("bokeh") is not None else ""
+        except ValueError:
+            return ""
+
     def follow(self, futures: Sequence[Any]) -> None:
         """Where handlers cannot be had: hear of these keys' ends by callbacks."""
         if self._callbacks:

@@ -140,9 +140,8 @@ class DaskRunner(OwnRunner):
         cluster = "a cluster of its own on this machine" if self._own else self._address or repr(self._lent)
         slots = self._slots if started else self._n_workers * self._threads if self._own else None
         rows = (("cluster", cluster, ""), ("slots", slots, ""), *resource_rows(self._offers, "a worker"))
-        # Clusters of ours have no such page; of others the client knows where it is.
-        ours = self._own or hasattr(self._lent, "pages")
-        page = "" if ours or not started or self._closed else str(self._link.client.dashboard_link or "")
+        ours = self._own or hasattr(self._lent, "pages")  # these have no such page
+        page = "" if ours or not started or self._closed else self._link.dashboard
         return Facts("DaskRunner", status=status, rows=rows, dashboard=page)
 
     # -- life ------------------------------------------------------------------------------------

@@ -107,7 +107,8 @@ class RayRunner(OwnRunner):
         if not started:
             return Facts("RayRunner", status=status, rows=(("address", where, ""), ("slots", self._num_cpus, "")))
         crew, known = self._crew, ("cpus", "gpus", "memory")
-        rows = (("address", where, ""), ("slots", crew.ready, ""), ("workers that are to be", crew.size, ""))
+        slots = str(crew.size) if crew.ready == crew.size else f"{crew.ready} of {crew.size}"
+        rows = (("address", where, ""), ("slots", slots, ""))
         offers = {name: amount for name, amount in crew.nodes.offers().items() if name in known}
         page = "" if self._closed else self._link.dashboard
         return Facts("RayRunner", status=status, rows=(*rows, *resource_rows(offers, "a node")), dashboard=page)

@@ -139,12 +139,20 @@ class Loan:
         """The runner as the dispatcher sees it."""
         return self.scope.pump.dispatcher.tables.lanes[self._used.lane]
 
+    @property
+    def gone(self) -> bool:
+        """Whether nothing is heard of the calls any more: the session has ended, or this is a forked copy."""
+        pump = self.scope.pump
+        return pump.closed or bool(pump.elsewhere)
+
     def soon(self, work: Callable[[], object]) -> None:
         """Have this done on the callback thread; legal from a finalizer."""
         self.scope.pump.post(self.scope.pump.callback_thread.put, work)
 
     def end(self) -> None:
-        """Leave the runner; it closes where nobody else has it."""
+        """Leave the runner; it closes where nothing else holds it."""
+        if self.gone:
+            return
         self.scope.close()
         self.scope.let_go()
         self._runners.leave(self._used)

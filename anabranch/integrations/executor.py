@@ -70,6 +70,8 @@ class _Exit:
 
     def forget(self) -> None:
         """In a forked copy: the calls are those of the other process."""
+        for calls in tuple(self.live):
+            calls.broken = calls.broken or "this executor belongs to the process that was forked: make one here"
         self.live = weakref.WeakSet()
 
 

@@ -23,6 +23,7 @@ from anabranch.core.runnable import Runnable
 from anabranch.core.waiter import heeding_signals
 from anabranch.driver.call_lines import CallLine
 from anabranch.integrations.cells import Cells
+from anabranch.integrations.remote_calls import AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from anabranch.driver.call_lines import Loan, Series
 
 LINGER = 0.1  # seconds that an idle server waits for the next call
-AFTER = "cannot schedule new futures after shutdown"
 SPAN = 0.1  # seconds after which a busy server gives its thread to what waits
 _FAILED = "A thread initializer failed, the thread pool is not usable anymore"
 _log = logging.getLogger("concurrent.futures")
@@ -254,7 +254,7 @@ class LocalCalls:
         heeding_signals(self._over.wait, None)
 
     def _all_done(self) -> bool:
-        return not self._servers and self._queue.empty()
+        return self._loan.gone or (not self._servers and self._queue.empty())
 
     def _finish(self) -> None:
         """Leave the runner, once."""

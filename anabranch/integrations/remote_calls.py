@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from anabranch.driver.call_lines import Loan, Series
 
 _FAILED = "An initializer failed on a worker, the executor is not usable anymore"
+AFTER = "cannot schedule new futures after shutdown"
 _log = logging.getLogger("concurrent.futures")
 
 
@@ -85,9 +86,15 @@ class RemoteCalls:
     ) -> concurrent.futures.Future[Any]:
         future = RemoteFuture(self._line)
         self._pending.add(future)
-        if self._thread is None:
-            self._start()
-        future.place = self._line.put((fn, args, kwargs), future)
+        try:
+            if self._left:  # since the executor was asked
+                raise RuntimeError(AFTER)
+            if self._thread is None:
+                self._start()
+            future.place = self._line.put((fn, args, kwargs), future)
+        except BaseException:
+            self._pending.discard(future)
+            raise
         return future
 
     def map(
@@ -185,7 +192,7 @@ class RemoteCalls:
         heeding_signals(self._over.wait, None)
 
     def _all_done(self) -> bool:
-        return not self._pending and not self._maps
+        return self._loan.gone or not (self._pending or self._maps)
 
     def _finish(self) -> None:
         """Leave the runner once all is done, and end the thread."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
+import os
 import threading
 import weakref
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed, wait
@@ -14,9 +16,10 @@ import pytest
 from tqdm import tqdm
 
 import anabranch.integrations
-from anabranch import InlineRunner, ProcessRunner, ThreadRunner, flow, task
+from anabranch import InlineRunner, ProcessRunner, ThreadRunner, flow, settings, task
 from anabranch import session as sessions
 from anabranch.driver import call_lines
+from anabranch.records.memory import MemoryRecords
 from tests.acceptance.test_own_runners import closed
 
 if TYPE_CHECKING:
@@ -364,3 +367,66 @@ def test_a_runner_without_workers_is_refused_in_cpythons_words(kind: Any) -> Non
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=f"max_workers must be greater than 0, got {wrong}"):
             kind(max_workers=wrong)
+
+
+# -- other ends ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_calls_end_with_their_session(tmp_path: Any, kind: str, gates: Callable[[str], Gate]) -> None:
+    begun, go = gates("begun"), gates("go")
+
+    def hold() -> None:
+        begun.open()
+        go.wait()
+
+    chosen = settings.load({}, home=tmp_path / "home", runner=MAKE[kind](), progress=False)
+    own = sessions.Session(chosen, records=MemoryRecords())
+    before = sessions.use(own)
+    try:
+        executor = on_my_own(chunk=1)
+        futures = [executor.submit(hold) for _ in range(5)]
+        begun.wait()
+        threading.Timer(0.1, go.open).start()
+        own.close()
+    finally:
+        sessions.use(before)
+    executor.shutdown()
+    assert futures[0].done() or kind == "thread"  # a thread cannot be stopped: it was let go of
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_forked_copy_refuses_calls(fresh_session: sessions.Session, kind: str) -> None:
+    with MAKE[kind]().executor() as executor:
+        assert executor.submit(triple, 1).result(SECONDS) == 3
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                executor.submit(triple, 1)
+            except BrokenExecutor:
+                executor.shutdown()
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_callers_race_with_the_end(concurrent: str) -> None:
+    for _ in range(10):
+        executor = on_my_own()
+        taken: list[Future[int]] = []
+
+        def submit(executor: Executor = executor, taken: list[Future[int]] = taken) -> None:
+            with contextlib.suppress(RuntimeError):
+                while True:
+                    taken.append(executor.submit(triple, 1))
+
+        caller = threading.Thread(target=submit)
+        caller.start()
+        while not taken:
+            pass
+        executor.shutdown()
+        caller.join(SECONDS)
+        assert not caller.is_alive()
+        assert {one.exception(SECONDS) and type(one.exception()) for one in taken} <= {None, RuntimeError}

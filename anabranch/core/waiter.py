@@ -47,6 +47,12 @@ def heeding_signals(wait: Callable[[float | None], bool], timeout: float | None)
     return wait(max(0.0, left))
 
 
+def patiently(changed: threading.Condition, over: Callable[[], bool]) -> None:
+    """Wait, with the condition held, until `over` is true; asked again now and then, for what tells nobody."""
+    while not over():
+        changed.wait(LOOK_UP_SECONDS)
+
+
 class Waiter:
     """An event to wait on once, cheaper than `threading.Event`: a raw lock that `set` releases."""
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import options, states
 from anabranch.core.options import TaskOptions
 from anabranch.core.runnable import Runnable
-from anabranch.core.waiter import heeding_signals
+from anabranch.core.waiter import heeding_signals, patiently
 from anabranch.driver.call_lines import CallLine
 from anabranch.integrations.cells import Cells
 from anabranch.integrations.remote_calls import AFTER
@@ -249,7 +249,7 @@ class LocalCalls:
         if getattr(self._here, "serving", False):  # one of our calls: it cannot wait for its own end
             return
         with self._changed:
-            heeding_signals(lambda left: self._changed.wait_for(self._all_done, left), None)
+            patiently(self._changed, self._all_done)
         self._finish()
         heeding_signals(self._over.wait, None)
 

@@ -21,7 +21,7 @@ from anabranch.core.annotations import quote, unmapped
 from anabranch.core.failures import exception_of
 from anabranch.core.options import MapOptions, TaskOptions
 from anabranch.core.runnable import Runnable
-from anabranch.core.waiter import heeding_signals
+from anabranch.core.waiter import heeding_signals, patiently
 from anabranch.driver.call_lines import CallLine
 from anabranch.integrations.answers import After, SetUp, SetUpFailed, answer, answer_all, answer_one
 from anabranch.integrations.mapped import Mapped
@@ -187,7 +187,7 @@ class RemoteCalls:
         if threading.current_thread() is self._thread:  # a callback: it cannot wait for those after it
             return
         with self._changed:
-            heeding_signals(lambda left: self._changed.wait_for(self._all_done, left), None)
+            patiently(self._changed, self._all_done)
         self._finish()
         heeding_signals(self._over.wait, None)
 

@@ -1,0 +1,130 @@
+"""Executors that break, are copied by a fork, or end while others submit; and the set-up of their workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from concurrent.futures import BrokenExecutor, Executor, Future
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import anabranch.integrations
+from anabranch import session as sessions
+from anabranch import settings
+from anabranch.records.memory import MemoryRecords
+from tests.acceptance.test_executors import MAKE, SECONDS, on_my_own, triple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.acceptance.gates import Gate
+
+# -- set-up of workers --------------------------------------------------------------------------------------
+
+
+
+
+def set_up(word: str) -> None:
+    anabranch.integrations.__dict__.setdefault("tested", []).append(word)
+
+
+def settings_here() -> list[str]:
+    return list(anabranch.integrations.__dict__.get("tested", ()))
+
+
+def refuse() -> None:
+    raise ValueError("no set-up today")
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_workers_are_set_up_once(fresh_session: sessions.Session, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(anabranch.integrations.__dict__, "tested", [])
+    with MAKE[kind]().executor(initializer=set_up, initargs=("ready",)) as executor:
+        assert executor.submit(settings_here).result(SECONDS) == ["ready"]
+        assert list(executor.map(lambda _: settings_here(), range(3))) == [["ready"]] * 3
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_set_up_that_raises_breaks_the_executor(
+    fresh_session: sessions.Session, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with MAKE[kind]().executor(initializer=refuse) as executor:
+        future = executor.submit(triple, 1)
+        with pytest.raises(BrokenExecutor):
+            future.result(SECONDS)
+        with pytest.raises(BrokenExecutor):
+            executor.submit(triple, 1)
+        with pytest.raises(BrokenExecutor):
+            executor.map(triple, [1])
+    assert [(one.name, one.levelname) for one in caplog.records] == [("concurrent.futures", "CRITICAL")]
+    assert "no set-up today" in caplog.text
+    with pytest.raises(TypeError, match="initializer must be a callable"):
+        MAKE[kind]().executor(initializer=3)
+
+
+# -- other ends ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_an_executor_ends_after_its_session(tmp_path: Any, kind: str, gates: Callable[[str], Gate]) -> None:
+    begun, go = gates("begun"), gates("go")
+
+    def hold() -> None:
+        begun.open()
+        go.wait()
+
+    chosen = settings.load({}, home=tmp_path / "home", runner=MAKE[kind](), progress=False)
+    own = sessions.Session(chosen, records=MemoryRecords())
+    before = sessions.use(own)
+    try:
+        executor = on_my_own(chunk=1)
+        for _ in range(5):
+            executor.submit(hold)
+        begun.wait()
+        threading.Timer(0.1, go.open).start()
+        own.close()
+    finally:
+        sessions.use(before)
+    ending = threading.Thread(target=executor.shutdown)
+    ending.start()
+    ending.join(SECONDS)
+    assert not ending.is_alive()
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_forked_copy_refuses_calls(fresh_session: sessions.Session, kind: str) -> None:
+    with MAKE[kind]().executor() as executor:
+        assert executor.submit(triple, 1).result(SECONDS) == 3
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                executor.submit(triple, 1)
+            except BrokenExecutor:
+                executor.shutdown()
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_callers_race_with_the_end(concurrent: str) -> None:
+    for _ in range(10):
+        executor = on_my_own()
+        taken: list[Future[int]] = []
+
+        def submit(executor: Executor = executor, taken: list[Future[int]] = taken) -> None:
+            with contextlib.suppress(RuntimeError):
+                while True:
+                    taken.append(executor.submit(triple, 1))
+
+        caller = threading.Thread(target=submit)
+        caller.start()
+        while not taken:
+            pass
+        executor.shutdown()
+        caller.join(SECONDS)
+        assert not caller.is_alive()
+        assert {one.exception(SECONDS) and type(one.exception()) for one in taken} <= {None, RuntimeError}

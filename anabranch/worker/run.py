@@ -38,20 +38,16 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     work.buffer.noted, work.buffer.told_ns = Noted(idle, reading // 1000, 0), begun
     if not port.in_process:
         loops.main_owns_loop()
-    contexts.run(_run, work)
+    contexts.run(_observed if plans[0].stage.around else _run, work)
     slot.ended_ns = perf_counter_ns()
 
 
+def _observed(work: ChunkRun) -> None:
+    with observing.around(() if work.has_several else work.plans[0].stage.around):
+        _run(work)
+
+
 def _run(work: ChunkRun) -> None:
-    around = work.plans[0].stage.around
-    if not around or work.has_several:
-        _run_items(work)
-        return
-    with observing.around(around):
-        _run_items(work)
-
-
-def _run_items(work: ChunkRun) -> None:
     if work.isasync:
         with prints.prints(work.prints):
             loops.run(together(work))

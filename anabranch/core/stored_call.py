@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from anabranch.core.chunks import Binding
+    from anabranch.core.draws import Path
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class StoredCall:
     Attributes:
         fn: the plain function, pickled by value where it is the user's.
         module, file, qualname: the function's place in the user's code.
+        draws: the parts of the `Source` of its random numbers; the seed is None where nobody had asked for one.
     """
 
     task: str
@@ -40,6 +42,7 @@ class StoredCall:
     module: str = ""
     file: str = ""
     qualname: str = ""
+    draws: tuple[int | None, Path, int] | None = None
 
     @classmethod
     def of(

@@ -22,6 +22,7 @@ from anabranch import session as sessions
 from anabranch import settings as settings_module
 from anabranch.core import context, states
 from anabranch.core.context import TaskContext, TaskRun
+from anabranch.core.draws import Source
 from anabranch.core.errors import ReplayError
 from anabranch.core.options import TaskOptions
 from anabranch.core.own_code import standing_in
@@ -80,8 +81,9 @@ def prepare(run: str, task: str, index: int | None = None, *, recorded: bool = F
         with code.classes():
             item, stored = shelf.value(*item_place), StoredCall.read(shelf.value(*call_place))
     what = TaskRun(
-        map.task, map.id, index, max(1, ended.attempt), row.id, row.name, map.tags, map.kind, start_time=row.created
-    )
+        map.task, map.id, index, max(1, ended.attempt), row.id, row.name, map.tags, map.kind, start_time=row.created,
+        draws=_draws(records, row, stored),
+    )  # fmt: skip
     return Replay(what, code, stored, item, ended, settings)
 
 
@@ -110,6 +112,19 @@ class Replay:
             raise error
         finally:
             del error, result
+
+
+def _draws(records: Records, row: FlowRunRow, stored: StoredCall) -> Source | None:
+    """Return where the run's random numbers came from; None where no seed was made, so that none were drawn."""
+    if stored.draws is None:
+        return None
+    seed, path, first = stored.draws
+    run: FlowRunRow | None = row
+    while seed is None and run is not None:  # a subflow has the seed of the run around it
+        found = records.stored(run.id, "seed")
+        seed = int(found[0].name) if found else None
+        run = records.flow_run(run.parent_run) if run.parent_run else None
+    return None if seed is None else Source(seed, tuple(path), first)
 
 
 # -- around the call -------------------------------------------------------------------------------

@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anabranch.core.chunks import Binding
+    from anabranch.core.draws import Source
     from anabranch.core.stores import BlockStore
     from anabranch.core.task_spec import TaskSpec
 
 
 def store_call(
-    blocks: BlockStore, map_id: str, spec: TaskSpec, binding: Binding, constants: Sequence[Any]
+    blocks: BlockStore, map_id: str, spec: TaskSpec, binding: Binding, constants: Sequence[Any],
+    draws: Source | None,
 ) -> StoredRow:
     """Store a task with the arguments that all items of one map share."""
     call = StoredCall.of(spec.name, spec.fn, _pickled(spec.fn), binding, tuple(constants))
+    call.draws = None if draws is None else (draws.seed, draws.path, draws.first)
     name = blocks.write(f"{map_id}/call", [0], [call.value()]).name
     return StoredRow(map_id, name, [0], [0], kind="call")
 

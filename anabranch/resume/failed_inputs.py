@@ -40,7 +40,7 @@ def keep(
         rows: list[Row] = []
         if not call.told:
             call.told = True
-            rows.append(store_call(blocks, map.id, map.spec, call.binding, call.constants))
+            rows.append(store_call(blocks, map.id, map.spec, call.binding, call.constants, map.header.draws))
         row = store_inputs(blocks, map.id, [index], [_item(asked, value_of)])
         if row is not None:
             rows.append(row)

@@ -90,7 +90,8 @@ def store_inputs(plans: Sequence[StagePlan], failing: Sequence[tuple[int, int, A
             if not plan.told:
                 plan.told = True
                 binding = Binding(star=True) if whole else plan.stage.binding
-                rows.append(stored_calls.store_call(plan.inputs, map_id, plan.spec, binding, plan.constants))
+                given = (plan.spec, binding, plan.constants, plan.stage.draws)
+                rows.append(stored_calls.store_call(plan.inputs, map_id, *given))
             row = stored_calls.store_inputs(plan.inputs, map_id, items, inputs)
         except Exception as error:  # the store raised, or the code of a pickled function
             if isinstance(error, StoreError):

@@ -6,16 +6,19 @@ import asyncio
 import hashlib
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from anabranch import context, flow, task
+from anabranch import context, flow, replay, task
 from anabranch import session as sessions
 from anabranch.core import draws
 from anabranch.core.errors import MissingContextError, MissingExtraError, OptionError
 from tests.acceptance.numbers import SEED, Numbers, drawn, expected
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_second_call_goes_on_and_maps_are_told_apart(runner: Any) -> None:
@@ -183,6 +186,33 @@ def test_threads_of_a_task_are_told_to_take_generators_along(runner: Any) -> Non
     said, numbers = main()
     assert "context.rng().spawn(n)" in said
     assert numbers == main()[1]
+
+
+@pytest.mark.parametrize("seed", [SEED, None])
+def test_a_replay_draws_what_the_failed_run_drew(runner: Any, tmp_path: Path, seed: int | None) -> None:
+    mended = tmp_path / "mended"
+
+    @task
+    def draw(x: int) -> Numbers:
+        found = drawn()
+        if x == 3 and not mended.exists():
+            (tmp_path / "drew").write_text(repr(found))
+            raise ValueError(x)
+        return found
+
+    @flow
+    def inner() -> None:
+        draw.map(range(5), chunk=2).result()
+
+    @flow(resumable=True, seed=seed)
+    def main() -> None:
+        inner()
+
+    run = main(return_state=True).run_id
+    mended.touch()
+    records = sessions.current().records
+    (below,) = [row.id for row in records.flow_runs() if row.parent_run == run]
+    assert repr(replay(below, "draw[3]")) == (tmp_path / "drew").read_text()
 
 
 # -- what it costs, and what it refuses ----------------------------------------------------------------

@@ -157,7 +157,10 @@ def test_a_flow_that_is_tried_again_draws_the_same(concurrent: str, ran: Ledger)
     assert ran.take() == [str(found)] * 2
 
 
+@pytest.mark.timeout(300)  # scikit-learn takes long to load on a busy machine
 def test_a_model_fitted_in_parallel_inside_a_task_is_the_same(concurrent: str) -> None:
+    import sklearn.ensemble  # noqa: F401  # once, before threads load it together
+
     @task(seed=SEED)
     def fit(jobs: int) -> list[float]:
         from sklearn.ensemble import RandomForestRegressor

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anabranch.core.options import TaskOptions
     from anabranch.core.previous_items import PreviousItems
     from anabranch.core.runs import ItemRow
-    from anabranch.core.spent import Spent
+    from anabranch.core.spent import Numbers
 
 _serials = itertools.count(1)
 
@@ -65,7 +65,7 @@ class MapHeader:
         self.draws: Source | None = None
         self.upstreams: dict[str, None] = {}
         self.slots = 0
-        self.spent: Spent | None = None
+        self.spent: Numbers | None = None
         self.recording = 0.0
         self.around: tuple[Surroundings, ...] = ()
         self.unshown = False

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anabranch.core.limits import LimitStore
-    from anabranch.core.spent import Spent
+    from anabranch.core.spent import Numbers
 
 JOB = "job "  # begins the host of a run that waits for a job to start its driver
 _DEEPEST = 16  # recorded levels of nested parameters: a parameter may contain itself
@@ -97,7 +97,7 @@ class ItemBlock:
     durations: array[int] | None = None  # microseconds
     attempt: int = 1
     worker: str = ""
-    spent: Spent | None = None  # by the slots of the chunks that these items, and items before them, came in
+    spent: Numbers | None = None  # of slots (`core.spent.Spent`), by the chunks of these items and of items before them
 
 
 @dataclass(slots=True)

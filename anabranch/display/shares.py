@@ -80,20 +80,21 @@ def shares_of(maps: Iterable[tuple[MapRow, list[ItemBlock]]], start: float, end:
         slots, recording = max(slots, row.slots), recording + row.account.get("recording", 0.0)
         for block in blocks:
             if block.spent is not None and any(block.spent):
-                before = max(0, int((block.base - start) * 1e6))
-                total = both(total, block.spent._replace(nothing=min(block.spent.nothing, before)))
+                nothing = min(block.spent[0], max(0, int((block.base - start) * 1e6)))
+                told = (nothing, *block.spent[1:])
+                total = told if total is None else both(total, told)
             _look(seen, block, start)
     if total is None:
         return slots, []
     slots = slots or len(seen)
-    return slots, _divided(total, slots, max(end - start, 1e-6), _outside(seen, slots, start, end), recording)
+    return slots, _divided(Spent(*total), slots, max(end - start, 1e-6), _outside(seen, slots, start, end), recording)
 
 
 def _look(seen: dict[str, _Seen], block: ItemBlock, start: float) -> None:
     """Note which time of a worker a block tells of."""
     if not block.worker or block.started is None or block.durations is None or not len(block.started):
         return
-    spent = block.spent or Spent()
+    spent = Spent(*(block.spent or ()))
     end = block.base + (block.started[-1] + block.durations[-1] + spent.packing) / 1e6
     told = min(sum(spent) / 1e6, max(0.0, end - start))
     known = seen.setdefault(block.worker, _Seen())

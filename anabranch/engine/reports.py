@@ -255,8 +255,8 @@ def _note(sent: Sent, report: Report, seconds: float, *, first: bool) -> None:
     """Note what the chunk's slot spent, for the next row of its map."""
     assert report.noted is not None
     header, calls = sent.maps[0].header, seconds * 1e6 + report.count / 2  # durations are cut to whole microseconds
-    began = report.base if first else 0.0
-    header.spent = both(header.spent, spent_of(report.noted, calls, began, sent.at, header.created))
+    found = spent_of(report.noted, calls, report.base if first else 0.0, sent.at, header.created)
+    header.spent = found if header.spent is None else both(header.spent, found)
 
 
 def _links(sent: Sent, report: Report) -> list[Sequence[int]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.core.reasons import Reason
     from anabranch.core.reports import ErrorInfo, Report
-    from anabranch.core.spent import Spent
+    from anabranch.core.spent import Numbers
 from anabranch.core.runs import Row
 
 
@@ -41,7 +41,7 @@ def _account(map: MapRun) -> dict[str, float]:
     return {name: value for name, value in found.items() if value}
 
 
-def _spent(map: MapRun) -> Spent | None:
+def _spent(map: MapRun) -> Numbers | None:
     """Return what slots spent for the map since the last block that said so."""
     found, map.header.spent = map.header.spent, None
     return found

@@ -100,9 +100,9 @@ class Pack:
         else:
             self._segment(block.first, count, offset, who)
         if block.spent is not None:
-            last = len(self.spent) - FIELDS
-            for n, number in enumerate(block.spent, last):
-                self.spent[n] += number
+            for n, number in enumerate(block.spent, len(self.spent) - FIELDS):
+                if number:
+                    self.spent[n] += number
         if block.codes is not None or self.codes is not None:
             self._add_codes(block.codes, count)
         self.count += count

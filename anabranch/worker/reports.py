@@ -17,7 +17,7 @@ from anabranch.core.microseconds import joined
 from anabranch.core.own_code import pickler
 from anabranch.core.reports import Inline, Outcome, Report
 from anabranch.core.sizes import sizeof
-from anabranch.core.spent import Noted
+from anabranch.core.spent import LATER
 from anabranch.engine.attempt import AttemptResult
 from anabranch.worker import storing
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from anabranch.worker.stages import StagePlan
 
 _Pickler = pickler(cloudpickle.Pickler)
-_LATER = Noted(-1, 0, 0)  # of reports after a chunk's first one
 
 
 class Slot(threading.local):
@@ -70,7 +69,7 @@ class ReportBuffer:
         self.log = logs.Buffer()
         self.base = self.told_at = time.time()
         self.zero = self.told_ns = time.perf_counter_ns()
-        self.noted = Noted(-1, 0, 0)
+        self.noted = LATER
         self.storing_ns = 0  # since the last report
         self.first = 0
         self._clear()
@@ -195,14 +194,14 @@ class ReportBuffer:
         idle, reading, _, _ = self.noted
         now, stored_ns = time.perf_counter_ns(), self.storing_ns
         packing = (stored_ns + slot.sending_ns) // 1000
-        report.noted = Noted(idle, reading, (now - self.told_ns - stored_ns) // 1000, packing)
+        report.noted = (idle, reading, (now - self.told_ns - stored_ns) // 1000, packing)
         if final:  # the last report: after it nothing here may keep a value alive
             self.values, self.outcomes, self.failing = [], [], []
         else:
             self.first = upto
             self.told_at = time.time()
             self._clear()
-            self.noted, self.storing_ns = _LATER, 0
+            self.noted, self.storing_ns = LATER, 0
         self.port.report(report)
         self.told_ns = time.perf_counter_ns()
-        slot.sending_ns = self.told_ns - now - (report.noted.packing - packing) * 1000
+        slot.sending_ns = self.told_ns - now - (report.noted[3] - packing) * 1000

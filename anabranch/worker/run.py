@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from anabranch import prints
 from anabranch.core import observing
 from anabranch.core.context import current_task
-from anabranch.core.spent import Noted
 from anabranch.engine import loops
 from anabranch.worker import contexts
 from anabranch.worker.chunk_run import ChunkRun
@@ -35,7 +34,7 @@ def run_chunk(chunk: Chunk, port: WorkerPort) -> None:
     plans = [plan_of(port, ref) for ref in chunk.stages]
     work = ChunkRun(chunk, port, plans)
     idle = (begun - last - reading) // 1000 if last else -1
-    work.buffer.noted, work.buffer.told_ns = Noted(idle, reading // 1000, 0), begun
+    work.buffer.noted, work.buffer.told_ns = (idle, reading // 1000, 0, 0), begun
     if not port.in_process:
         loops.main_owns_loop()
     contexts.run(_observed if plans[0].stage.around else _run, work)

@@ -39,7 +39,7 @@ def test_what_was_spent_adds_up_over_blocks_that_merge(records: Records) -> None
     write(records, MapRow("m", "r", "t", "submit", 20, NOW, NOW + 30))
     blocks = records.ended("m").blocks
     assert sum(block.count for block in blocks) == 20
-    told = [block.spent for block in blocks if block.spent is not None]
+    told = [Spent(*block.spent) for block in blocks if block.spent is not None]
     assert (sum(spent.queue for spent in told), sum(spent.calls for spent in told)) == (40, sum(range(20)))
 
 

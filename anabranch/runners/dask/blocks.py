@@ -16,13 +16,13 @@ from anabranch.core.errors import SerializationError
 from anabranch.core.microseconds import joined
 from anabranch.core.own_code import pickler
 from anabranch.core.reports import Held, Inline, Packed
-from anabranch.core.spent import Noted
 from anabranch.runners.transport.packing import pack_blocks, packed
 from anabranch.runners.transport.refusals import fail
 from anabranch.runners.transport.value_files import PACKED_BYTES, pickled
 
 if TYPE_CHECKING:
     from anabranch.core.reports import Block, Report
+    from anabranch.core.spent import Noted
 
 _Pickler = pickler(cloudpickle.Pickler)
 
@@ -202,8 +202,7 @@ def _noted(reports: list[Report]) -> Noted | None:
     told = [report.noted for report in reports if report.noted is not None]
     if not told:
         return None
-    elapsed, packing = sum(one.elapsed for one in told), sum(one.packing for one in told)
-    return Noted(told[0].idle, told[0].reading, elapsed, packing)
+    return (told[0][0], told[0][1], sum(one[2] for one in told), sum(one[3] for one in told))
 
 
 def _joined(reports: list[Report], stage: int, unread: list[tuple[int, int, Exception]]) -> Block:

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.chunks import Chunk
 from anabranch.core.reports import Held, Packed, Report
-from anabranch.core.spent import Noted
 from anabranch.runners.transport import versions as transport_versions
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def report_frame(report: Report) -> bytes:
     return message(
         REPORT, report.chunk, report.first, report.count, report.final, report.base, _plain(report.started),
         _plain(report.durations), report.codes, report.outcomes, blocks, report.worker, report.stored,
-        report.digests, report.notes, report.noted and tuple(report.noted),
+        report.digests, report.notes, report.noted,
     )  # fmt: skip
 
 
@@ -84,7 +83,7 @@ def report_of(fields: tuple[Any, ...]) -> Report:
     found = tuple([None if b is None else Held(b) if type(b) is int else Packed(*b) for b in blocks])
     return Report(
         chunk, first, count, final, base, _array(started), _array(durations), codes, outcomes, found, worker, stored,
-        digests, notes, noted and Noted(*noted),
+        digests, notes, noted,
     )  # fmt: skip
 
 

@@ -48,7 +48,8 @@ def pack_blocks(report: Report, pack: Callable[[int, list[Any]], Block]) -> None
             found.append(pack(stage, without_unpicklable(report, stage, values)))
     report.blocks = tuple(found)
     if report.noted is not None:
-        report.noted = report.noted._replace(packing=report.noted.packing + (perf_counter_ns() - begun) // 1000)
+        idle, reading, elapsed, packing = report.noted
+        report.noted = (idle, reading, elapsed, packing + (perf_counter_ns() - begun) // 1000)
 
 
 def refuse(report: Report, stage: int, error: Exception) -> Packed:

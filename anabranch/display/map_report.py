@@ -122,6 +122,8 @@ def _anchor(number: int) -> str:
 
 def short(seconds: float) -> str:
     """Return ``12 µs``, ``3.1 ms``, ``0.31 s``, ``3:07``."""
+    if not seconds:
+        return "0 s"
     if seconds < 1e-3:
         return f"{seconds * 1e6:.0f} µs" if seconds >= 5e-7 else "under 1 µs"
     if seconds < 0.9995:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAPS = 8  # with a strip
 GROUPS = 5  # of failures
 TRACE = 2_500  # characters of a traceback: its end
-_CELL = "text-align:left;padding:1px 16px 1px 0;border:none;background:transparent"
+_CELL = "text-align:left;padding:1px 16px 1px 0;border:none;background:transparent;color:inherit;font-size:inherit"
 _FAINT = "opacity:0.75"
 
 

@@ -237,8 +237,9 @@ def _lanes(
             lane = lanes[place[block.worker]]
             lane.busy.add(block)
             lane.tasks[labels[row.id]] += block.count
-    for lane in lanes:  # a worker may have several threads
-        lane.slots = max(lane.slots, float(round(max(lane.busy.seconds) / axis.width)))
+    for lane in lanes:  # a worker may have several threads: as many as run in most cells in which any do
+        full = sorted(seconds for seconds in lane.busy.seconds if seconds > 0)
+        lane.slots = max(lane.slots, float(round(full[len(full) // 2] / axis.width)) if full else 0.0)
     notes = [f"{len(names):,} workers are drawn as {len(lanes)} bands of {band}."] if band > 1 else []
     return lanes, notes
 

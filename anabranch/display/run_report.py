@@ -151,7 +151,7 @@ def _share_row(number: int, share: Share) -> str:
     key = f'<span class="key"><svg viewBox="0 0 12 12" width="12" height="12">{box}</svg></span>'
     return (
         f'<tr><td class="name">{key}{escape(share.name)}</td><td class="n">{share.part:.1%}</td><td class="n">'
-        f"{units.duration(share.seconds)}</td><td>{escape(share.meaning)}</td></tr>"
+        f'{map_report.short(share.seconds)}</td><td class="what">{escape(share.meaning)}</td></tr>'
     )
 
 
@@ -167,7 +167,7 @@ def timeline(figures: RunFigures) -> str:
     parts = [
         "<h2>Timeline</h2><p>Each task has a row: hatched, the share of its items that have not begun; filled, how "
         f"many run at once{full}; a cross, items that failed. A cell is {cell} wide.</p>",
-        timelines.maps_svg(shown, figures.axis, figures.slots),
+        f'<div class="wide">{timelines.maps_svg(shown, figures.axis, figures.slots)}</div>',
     ]
     if len(shown) > timelines.MOST_MAPS:
         parts.append(f'<p class="faint">The first {timelines.MOST_MAPS} of {len(shown):,} are drawn.</p>')
@@ -176,7 +176,8 @@ def timeline(figures: RunFigures) -> str:
             "Each run has a bar; one with a cross failed." if figures.marks else
             "Filled is the share of each cell in which the worker ran items; empty, it waited."
         )  # fmt: skip
-        parts += ["<h3>Workers</h3>", f"<p>{how}</p>", timelines.lanes_svg(figures.lanes, figures.marks, figures.axis)]
+        picture = timelines.lanes_svg(figures.lanes, figures.marks, figures.axis)
+        parts.append(f'<h3>Workers</h3><p>{how}</p><div class="wide">{picture}</div>')
         parts += [f'<p class="faint">{escape(note)}</p>' for note in figures.notes if "bands" in note]
         if figures.marks:
             parts.append(map_report.legend(_counts(figures.maps)))

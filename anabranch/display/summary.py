@@ -160,7 +160,7 @@ def failure_lines(failures: Sequence[Failures], limit: int = GROUPS, *, task: bo
     lines = []
     for one in failures[:limit]:
         who = f"{one.task}: " if task else ""
-        joint = ", e.g. " if one.exact == "count" else ": "
+        joint = (", e.g. " if one.exact == "count" else ": ") if one.type else ""  # a refused item has raised nothing
         what = f"{one.type}{joint}{_first_line(one.message)}" if one.message else one.type
         where = f"first at item {one.first}" if one.count > 1 else f"item {one.first}"
         if one.exact == "rest":

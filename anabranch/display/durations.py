@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BINS = 60
 SLOWEST = 20
+_ONLY = [bytes(n == kind for n in range(256)) for kind in range(len(strips.KINDS))]  # of a kind: 1, of others: 0
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
@@ -95,7 +96,7 @@ def _sorted_in(columns: dict[int, array[int]], block: ItemBlock, took: array[int
         if len(here) == 1:
             column.extend(took if took.typecode == "q" else array("q", took))
         else:
-            column.extend(compress(took, kinds.translate(bytes(n == kind for n in range(256)))))
+            column.extend(compress(took, kinds.translate(_ONLY[kind])))
 
 
 def _spread(kind: int, ordered: list[int], edges: list[int]) -> Spread:

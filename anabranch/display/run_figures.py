@@ -29,6 +29,7 @@ LANES = 64  # workers with a lane of their own
 MARKS = 400  # runs that are drawn one by one
 CALLS = 2_000  # plain calls of a task that are drawn
 GROUPS = 20  # of failures
+_BAD = bytes(n > strips.BAD for n in range(256))
 _FINAL = frozenset(code for code, (_, kind) in enumerate(NAMES) if kind in TERMINAL)
 
 
@@ -213,7 +214,7 @@ def _failed_at(block: ItemBlock) -> Iterable[float]:
     if block.codes is None or block.started is None or not len(block.started):
         return
     kinds = strips.kinds_of(block.codes)
-    bad = kinds.translate(bytes(n > strips.BAD for n in range(256)))
+    bad = kinds.translate(_BAD)
     at = bad.find(1)
     while at >= 0:
         yield block.base + block.started[at] / 1e6

@@ -24,16 +24,21 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 def shared(folder: str | os.PathLike[str], mounts: str = "/proc/self/mountinfo") -> bool:
     """Return whether `folder`, or its future place, is on a network file system; False where that is not known."""
+    found = kind(folder, mounts)
+    return found in _SHARED or (found.startswith("fuse.") and found not in _OWN_FUSE)
+
+
+def kind(folder: str | os.PathLike[str], mounts: str = "/proc/self/mountinfo") -> str:
+    """Return the kind of file system that `folder`, or its future place, is on; "" where that is not known."""
     try:
         with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
             kinds = dict(map(_mount, file))  # a later mount in one place covers an earlier one
     except OSError:
-        return False
+        return ""
     place = os.path.realpath(folder)
     while place not in kinds and place != os.path.dirname(place):
         place = os.path.dirname(place)
-    kind = kinds.get(place, "")
-    return kind in _SHARED or (kind.startswith("fuse.") and kind not in _OWN_FUSE)
+    return kinds.get(place, "")
 
 
 def locks(folder: str | os.PathLike[str], lock: Callable[[Any, int], object] = fcntl.lockf) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import MutableSet
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.futures import Future
+from anabranch.core.showing import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ def marked(marks: bytearray) -> Iterator[int]:
         at = marks.find(IN, at + 1)
 
 
-class FutureSet(MutableSet[Future]):
+class FutureSet(Shown, MutableSet[Future]):
     """A set of futures; those of a map are made one at a time, as the set is iterated over.
 
     It equals a plain set of the same futures. Unions and the like with plain sets give plain sets. Holding it keeps the

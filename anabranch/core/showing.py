@@ -48,15 +48,20 @@ class Shown:
     __slots__ = ()
 
     def _repr_html_(self) -> str | None:
-        module, _, name = DRAWING.partition(":")
-        try:
-            found: str | None = getattr(importlib.import_module(module), name)(self)
-        except BaseException as error:  # a cell shows the text then, not a traceback of ours
-            if passes(error) or not isinstance(error, Exception):
-                raise
-            logging.getLogger("anabranch").debug("%s cannot be shown", type(self).__name__, exc_info=True)
-            return None
-        return found
+        return drawn(self)
+
+
+def drawn(what: object) -> str | None:
+    """Return the HTML of an object; None where it cannot be shown, and a cell shows its text then."""
+    module, _, name = DRAWING.partition(":")
+    try:
+        found: str | None = getattr(importlib.import_module(module), name)(what)
+    except BaseException as error:
+        if passes(error) or not isinstance(error, Exception):
+            raise
+        logging.getLogger("anabranch").debug("%s cannot be shown", type(what).__name__, exc_info=True)
+        return None
+    return found
 
 
 def resource_rows(offers: Mapping[str, float], of: str = "", slots: int = 0) -> tuple[tuple[str, float, str], ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Type
 from anabranch.core.future_lists import FutureList
 from anabranch.core.future_sets import FutureSet, Part, marked
 from anabranch.core.futures import Future
+from anabranch.core.showing import drawn
 from anabranch.core.states import CACHED, FIRST_TERMINAL
 from anabranch.core.tracebacks import hide
 from anabranch.core.waiter import Waiter
@@ -36,6 +37,9 @@ class DoneAndNotDone(NamedTuple, Generic[_T]):
 
     done: MutableSet[Future[_T]]
     not_done: MutableSet[Future[_T]]
+
+    def _repr_html_(self) -> str | None:
+        return drawn(self)
 
 
 class _Asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.asking import attribute, is_a, text
 from anabranch.core.decorated import Decorated
 from anabranch.core.future_lists import FutureList
+from anabranch.core.future_sets import FutureSet
 from anabranch.core.futures import Future
 from anabranch.core.map_states import States
 from anabranch.core.options import FlowOptions
 from anabranch.core.showing import Facts
 from anabranch.core.states import State, StateSequence, StateType, ValueSource, code_of
+from anabranch.core.waiting import DoneAndNotDone
 from anabranch.display import dashboards, graphs, map_cards, markup, strips, summary, units
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from anabranch.core.maps import MapRun
 
@@ -35,6 +38,10 @@ def html(what: object) -> str | None:
         return _states(what)
     if isinstance(what, Future):
         return _future(what)
+    if isinstance(what, FutureSet):
+        return _future_set(what, "in a set")
+    if isinstance(what, DoneAndNotDone):
+        return _future_set(what.done, "done") + _future_set(what.not_done, "not done")
     if isinstance(what, State):
         return _state(what)
     if isinstance(what, Decorated):
@@ -50,6 +57,22 @@ def _states(what: States[Any]) -> str:
     keeper: Any = what._keeper  # the future list
     map = keeper._map
     return map_cards.states(map.spec.name, what._moment, map.errors, what._codes(), what._items)
+
+
+def _future_set(what: Collection[Future[Any]], word: str) -> str:
+    """Return the cards of a set of futures: one a map, and a line for all that belong to none of them."""
+    found, single = [], len(what)
+    for part in what.parts if isinstance(what, FutureSet) else ():
+        map, marks = part.futures._map, part.marks
+        codes = bytes(itertools.compress(map.codes, marks))
+        items = range(len(codes)) if len(codes) == len(marks) else tuple(itertools.compress(range(len(marks)), marks))
+        single -= len(codes)
+        if codes:
+            many = f"{units.count(len(codes))} {word}"
+            found.append(map_cards.states(map.spec.name, map, map.errors, codes, items, many))
+    if single or not found:
+        found.append(markup.card(markup.head(f"{units.count(single)} {word}", "single runs" if single else "")))
+    return "".join(found)
 
 
 def _future(what: Future[Any]) -> str:

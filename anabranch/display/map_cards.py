@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anabranch.core.asking import text
 from anabranch.core.states import NAMES
 from anabranch.display import markup, progress, strips, summary, units
 
@@ -45,8 +46,9 @@ def future_list(map: MapRun, now: float, *, released: bool) -> str:
 
 
 def states(
-    task: str, columns: ItemColumns, errors: dict[int, ErrorInfo], codes: bytes | bytearray, items: Sequence[int]
-) -> str:
+    task: str, columns: ItemColumns, errors: dict[int, ErrorInfo], codes: bytes | bytearray, items: Sequence[int],
+    many: str = "",
+) -> str:  # fmt: skip
     """Return the card of the states of some items of a map.
 
     Args:
@@ -54,10 +56,11 @@ def states(
         errors: of the map, by item.
         codes: those of the items.
         items: the items.
+        many: what is said of them as a whole; "": how many states they are.
     """
     cells, counts = _counted(codes)
     groups = summary.of_items(task, columns, errors, codes, items, kinds=KINDS, most=LOOKED_AT)
-    many = "1 state" if len(codes) == 1 else f"{units.count(len(codes))} states"
+    many = many or ("1 state" if len(codes) == 1 else f"{units.count(len(codes))} states")
     failures = _failures(groups, sum(counts[strips.BAD + 1 :]), errors.get)
     return markup.card(markup.head(task, many), _strip(codes, cells, counts), failures)
 
@@ -130,7 +133,7 @@ def _retried(map: MapRun) -> str:
 def _input_error(map: MapRun) -> str:
     if map.error is None:
         return ""
-    told = f"the input ended with {type(map.error).__name__}: {markup.first_line(str(map.error))}"
+    told = f"the input ended with {type(map.error).__name__}: {markup.first_line(text(map.error))}"
     return markup.line(told, faint=False)
 
 

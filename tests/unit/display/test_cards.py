@@ -12,7 +12,9 @@ from anabranch import (
     Future,
     FutureList,
     InlineRunner,
+    KubernetesCluster,
     ProcessRunner,
+    RayOnKubernetes,
     SlurmCluster,
     State,
     ThreadRunner,
@@ -153,6 +155,14 @@ def test_a_cluster_of_jobs_tells_its_size_and_starts_nothing() -> None:
         "walltime 2:00:00"
     )
     assert not cluster.alive
+
+
+def test_clusters_of_pods_tell_their_size_and_start_nothing() -> None:
+    pods = KubernetesCluster("dask-1", image="ours", cpus=2.5, memory="4 GiB", gpus=1, maximum=3)
+    size = "pods 0 to 3 slots 2 to a pod, 6 at most memory of a pod 4.3 GB gpus of a pod 1"
+    assert read(pods) == f"dask-1 KubernetesCluster · not started {size}"
+    ray = RayOnKubernetes("ray-1", image="ours", cpus=2, memory="4 GiB", gpus=1, maximum=3, ray_version="2.60.0")
+    assert read(ray) == f"ray-1 RayOnKubernetes · not started {size}"
 
 
 def test_facts_may_have_a_link_and_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from anabranch import FutureList
+from anabranch import Future, FutureList
+from anabranch.core.future_sets import FutureSet, Part
 from anabranch.core.map_states import States
 from anabranch.core.reports import ErrorInfo
 from anabranch.core.states import (
@@ -18,6 +19,7 @@ from anabranch.core.states import (
     PENDING,
     TIMED_OUT,
 )  # fmt: skip
+from anabranch.core.waiting import DoneAndNotDone
 from anabranch.display import cards, map_cards, progress, strips, summary
 from tests.unit.display.shown import NASTY, a_map, read, shown
 from tests.unit.display.untrusted import pictures, plain_text
@@ -229,3 +231,23 @@ def test_swatches_stand_beside_words() -> None:
     html = shown(FutureList(a_map([COMPLETED, FAILED, CANCELLED])))
     kinds = [strips.DONE, strips.TAKEN_BACK, strips.BROKEN]
     assert [src for alt, src in pictures(html) if not alt] == [strips.data_uri(strips.swatch(kind)) for kind in kinds]
+
+
+# -- what `wait` gives ---------------------------------------------------------------------------
+
+
+def test_sets_of_futures_tell_counts_and_failures() -> None:
+    map = a_map([COMPLETED, FAILED, COMPLETED, PENDING], _1=ErrorInfo("ValueError", "odd 1", "Traceback\nodd 1"))
+    futures, other = FutureList(map), Future(a_map([COMPLETED]), 0)
+    done = FutureSet([Part(futures, bytearray([1, 1, 1, 0]))], [other])
+    rest = FutureSet([Part(futures, bytearray([0, 0, 0, 1]))])
+    assert read(done).startswith("load 3 in a set 2 completed 1 failed 1 x ValueError: odd 1 (item 1)")
+    assert read(done).endswith("1 in a set single runs")
+    whole = DoneAndNotDone(done, rest)._repr_html_()
+    assert whole is not None
+    assert plain_text(whole).startswith("load 3 done 2 completed 1 failed")
+    assert plain_text(whole).endswith("1 done single runs load 1 not done 1 waiting")
+    assert plain_text(DoneAndNotDone({other}, set())._repr_html_() or "") == "1 done single runs 0 not done"
+    failed = FutureSet([Part(futures, bytearray([0, 1, 0, 0]))])
+    assert read(failed).startswith("load 1 in a set 1 failed 1 x ValueError: odd 1 (item 1)")
+    assert map.handled == set()

@@ -137,16 +137,7 @@ class ShellOperation:
         Raises:
             FileNotFoundError: there is no such shell, or no such working folder.
         """
-        folder = None if self.working_dir is None else os.fspath(self.working_dir)
-        if folder is not None and not Path(folder).is_dir():
-            raise FileNotFoundError(f"working_dir {folder!r} is no folder here")
-        process = ShellProcess(
-            self.commands, shell_of(self.shell, shutil.which), {**os.environ, **_told(self.env)}, folder,
-            goes_on=self.continue_on_error, streams=self.stream_output, together=self.return_all,
-            kept_bytes=self.output_limit, seconds=self.timeout_seconds,
-        )  # fmt: skip
-        self._started.append(process)
-        return process
+        return self._begun()
 
     def close(self) -> None:
         """End all that `trigger` has started here."""
@@ -159,9 +150,21 @@ class ShellOperation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _begun(self) -> ShellProcess:
+        folder = None if self.working_dir is None else os.fspath(self.working_dir)
+        if folder is not None and not Path(folder).is_dir():
+            raise FileNotFoundError(f"working_dir {folder!r} is no folder here")
+        process = ShellProcess(
+            self.commands, shell_of(self.shell, shutil.which), {**os.environ, **_told(self.env)}, folder,
+            goes_on=self.continue_on_error, streams=self.stream_output, together=self.return_all,
+            kept_bytes=self.output_limit, seconds=self.timeout_seconds,
+        )  # fmt: skip
+        self._started.append(process)
+        return process
+
     def _run(self) -> str:
         with replace(self) as one:  # its own processes: another thread may run the same operation
-            process = one.trigger()
+            process = one._begun()
             process.wait_for_completion()
             return process.text
 

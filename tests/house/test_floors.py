@@ -52,7 +52,7 @@ FLOORS: dict[str, list[str]] = {
     "transactions": ["core", "engine", "session"],
     "testing": ["core", "runners"],
     "__init__": SURFACE,
-    "compat": [*SURFACE, "__init__"],
+    "compat": [*SURFACE, "__init__", "shell", "transactions"],
     "bench": ["core", "settings", "session", "__init__"],
     "cli": [*SURFACE, "__init__", "batch", "bench", "compat"],
     "__main__": ["cli"],

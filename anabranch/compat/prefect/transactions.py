@@ -35,7 +35,7 @@ class Transaction(ours.Transaction):
 
 
 class AsyncTransaction(Transaction):
-    """A transaction for `async with` blocks, whose methods are coroutines."""
+    """A transaction for `async with` blocks: its methods are coroutines."""
 
     async def begin(self) -> None:  # type: ignore[override]
         await drive.run_async(ends.begun(self))

@@ -9,6 +9,7 @@ The thread is the executor's own: callbacks of futures are the user's code, and 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import threading
 import uuid
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from anabranch.core.future_lists import FutureList
+    from anabranch.core.maps import MapRun
     from anabranch.driver.call_lines import Loan, Series
 
 _FAILED = "An initializer failed on a worker, the executor is not usable anymore"
@@ -146,23 +148,32 @@ class RemoteCalls:
 
     def _tell(self, series: Series, items: Sequence[int]) -> None:
         """Give ended calls to their futures."""
-        map = series.map
         for index in items:
-            future = series.waiting.pop(index)
-            try:
-                if map.codes[index] in states.SUCCESSFUL:
-                    future.set_result(map.scope.value(map, index))
-                elif map.codes[index] == states.CANCELLED:
-                    concurrent.futures.Future.cancel(future)
-                    future.set_running_or_notify_cancel()
-                else:
-                    map.mark_handled(index)
-                    future.set_exception(self._understood(exception_of(map, index)))
-            except Exception as error:  # its value could not be read
-                future.set_exception(error)
+            future = series.waiting.pop(index, None)
+            if future is None:  # it was told of before its value was lost, and has run again
+                continue
+            with contextlib.suppress(concurrent.futures.InvalidStateError):  # its holder has set it
+                self._settle(series.map, index, future)
             self._pending.discard(future)
             del future
             self._line.let_go(series, index)
+
+    def _settle(self, map: MapRun, index: int, future: RemoteFuture) -> None:
+        code = map.codes[index]
+        if code == states.CANCELLED:
+            concurrent.futures.Future.cancel(future)
+            future.set_running_or_notify_cancel()
+            return
+        try:
+            value = map.scope.value(map, index) if code in states.SUCCESSFUL else None
+        except Exception as error:  # it could not be read
+            future.set_exception(error)
+            return
+        if code in states.SUCCESSFUL:
+            future.set_result(value)
+        else:
+            map.mark_handled(index)
+            future.set_exception(self._understood(exception_of(map, index)))
 
     def _understood(self, error: BaseException) -> BaseException:
         if not isinstance(error, SetUpFailed):

@@ -85,7 +85,7 @@ class LocalCalls:
         self._linger = 0.0 if self._lane.capabilities.name == "inline" else LINGER
         self._setup = None if initializer is None else functools.partial(initializer, *initargs)
         self._here = threading.local()
-        self._queue: SimpleQueue[Work | Cells | None] = SimpleQueue()
+        self._queue: SimpleQueue[Work | Cells] = SimpleQueue()
         self._maps: set[Cells] = set()
         self._servers = 0
         self._idle = 0
@@ -104,6 +104,9 @@ class LocalCalls:
         work = Work(fn, args, kwargs)
         future = work.future
         self._queue.put(work)
+        if self._idle:
+            with self._changed:
+                self._changed.notify()
         if self._servers < self._lane.slots:
             self._staff()
         if self._left or self.broken:  # since the executor was asked
@@ -117,6 +120,8 @@ class LocalCalls:
         self._maps.add(cells)
         for _ in range(min(self._lane.slots, len(items))):
             self._queue.put(cells)
+        with self._changed:
+            self._changed.notify_all()
         self._staff()
         return cells.read(until)
 
@@ -133,7 +138,7 @@ class LocalCalls:
         try:
             while True:
                 work = self._queue.get_nowait()
-                if work is not None and not isinstance(work, Cells):
+                if not isinstance(work, Cells):
                     work.stop(error())
         except Empty:
             pass
@@ -177,14 +182,15 @@ class LocalCalls:
     def _next(self) -> Work | Cells | None:
         """Wait a while for the next call; None when the server has left."""
         while True:
-            with self._changed:
+            with self._changed:  # `SimpleQueue.get(timeout=...)` may wait for ever when another thread takes the item
                 self._idle += 1
+                if self._queue.empty() and not self._closed:
+                    self._changed.wait(self._linger)
+                self._idle -= 1
             try:
-                work = self._queue.get(timeout=0 if self._closed else self._linger)
+                work = self._queue.get_nowait()
             except Empty:
                 work = None
-            with self._changed:
-                self._idle -= 1
             if work is not None:
                 if not self._queue.empty():
                     self._staff()  # what came meanwhile may have counted on this server
@@ -239,9 +245,7 @@ class LocalCalls:
         self._leave()
 
     def close(self) -> None:
-        self._closed = True
-        for _ in range(self._servers):
-            self._queue.put(None)  # for those that wait
+        self._closed = True  # servers that wait see it when their time is over: no lock may be taken here
         if not self._servers:
             self._loan.soon(self._finish)
 
@@ -249,6 +253,7 @@ class LocalCalls:
         if getattr(self._here, "serving", False):  # one of our calls: it cannot wait for its own end
             return
         with self._changed:
+            self._changed.notify_all()
             patiently(self._changed, self._all_done)
         self._finish()
         heeding_signals(self._over.wait, None)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import anabranch.integrations
+from anabranch import ThreadRunner, settings
 from anabranch import session as sessions
-from anabranch import settings
+from anabranch.integrations import local_calls
 from anabranch.records.memory import MemoryRecords
 from tests.acceptance.test_executors import MAKE, SECONDS, on_my_own, triple
 
@@ -128,3 +129,16 @@ def test_callers_race_with_the_end(concurrent: str) -> None:
         caller.join(SECONDS)
         assert not caller.is_alive()
         assert {one.exception(SECONDS) and type(one.exception()) for one in taken} <= {None, RuntimeError}
+
+
+def test_the_end_meets_servers_that_leave(fresh_session: sessions.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose time was over just as the executor ended waited for ever, and its end with it."""
+    monkeypatch.setattr(local_calls, "LINGER", 0.0005)
+    own = ThreadRunner(2)
+    for _ in range(150):
+        executor = own.executor()
+        executor.submit(int).result(SECONDS)
+        ending = threading.Thread(target=executor.shutdown)
+        ending.start()
+        ending.join(SECONDS)
+        assert not ending.is_alive()

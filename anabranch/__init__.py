@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from anabranch.core.waiting import as_completed as as_completed
     from anabranch.core.waiting import wait as wait
     from anabranch.diagnosis.explain import explain as explain
+    from anabranch.diagnosis.holders import holders as holders
     from anabranch.diagnosis.replay import replay as replay
     from anabranch.diagnosis.reports import report as report
     from anabranch.diagnosis.running import running as running
@@ -119,6 +120,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "exponential_backoff": ("anabranch.core.options", "exponential_backoff"),
     "flow": ("anabranch.flows", "flow"),
     "get_run_logger": ("anabranch.logs", "get_run_logger"),
+    "holders": ("anabranch.diagnosis.holders", "holders"),
     "quote": ("anabranch.core.annotations", "quote"),
     "rate_limit": ("anabranch.named_limits", "rate_limit"),
     "replay": ("anabranch.diagnosis.replay", "replay"),

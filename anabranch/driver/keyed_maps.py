@@ -74,6 +74,10 @@ class KeyedMaps:
             self._known[key] = _Known(digest, futures)
             return futures
 
+    def key_of(self, map: MapRun) -> str | None:
+        """Return the key by which a map is held; None: by none."""
+        return next((key for key, one in tuple(self._known.items()) if one.futures._map is map), None)
+
     def _attach(self, key: str, map: MapRun) -> None:
         if map.finished:
             return

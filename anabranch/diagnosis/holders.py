@@ -1,4 +1,4 @@
-"""`anabranch.holders`: whose values take memory, and who holds them."""
+"""`anabranch.holders`: the maps with values that take memory, and the holders of these."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN = 20  # maps that have lines in the text
 
 @dataclass(slots=True, frozen=True)
 class Holding:
-    """The values of one map, or of the submitted runs of one task, and who holds them.
+    """The values of one map, or of the submitted runs of one task, and their holders.
 
     Attributes:
         task: name of the task.
@@ -67,7 +67,7 @@ class Holdings:
 
 
 def holders(what: Future[Any] | FutureList[Any] | None = None) -> Holdings:
-    """Say whose values take memory, and who holds them: the ledger's answer, with the program's own names for it.
+    """Say which values take memory, and what holds them: the ledger's answer, with the program's own names for it.
 
     Names are looked for among the variables of the script or notebook, the outputs of its cells and the frames of the
     last error, a few containers deep. Values that a program has read (`x = fs.result()`) are its own, and not counted.

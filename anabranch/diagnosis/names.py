@@ -1,4 +1,4 @@
-"""Names by which a program's own namespace and its last error hold something: for a person who looks for a holder.
+"""Names by which a program's own namespace and its last error hold something: for the search for a holder.
 
     variables of the script or notebook      `fs`, `rows`
     outputs of cells                         Out[3]; `_`, `__` and `___`, which hold the last three as well

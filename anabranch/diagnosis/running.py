@@ -1,4 +1,4 @@
-"""`anabranch.running`: the maps under way outside of flows, also those whose lists are gone."""
+"""`anabranch.running`: the maps under way outside of flows, also those without a list."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def running(*, held: bool | None = None) -> list[FutureList[Any]]:
     for values raises ResultReleased.
 
     Args:
-        held: False gives only maps whose list nobody holds any more, True only the others.
+        held: False gives only maps with lists that are gone, True only the others.
     """
     session = sessions.current()
     found = session.pump.inspect(_under_way, session.pump.dispatcher.tables, held)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PERIOD = 0.5  # seconds between two messages about progress, at least; the end of a map is shown at once
 SHOWN_ENDED = 3  # maps that have ended and have a line of their own
 MOST_ENDED = 100  # lines of ended maps that are kept
-MOST_CELLS = 16  # cells whose output later maps are added to
+MOST_CELLS = 16  # cells with an output that later maps are added to
 STYLE = meter.Style(width=100)
 _FADED = ' style="opacity: 0.75"'
 

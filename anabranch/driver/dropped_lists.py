@@ -1,4 +1,4 @@
-"""Maps outside of flows that go on although nobody holds their lists: the next map that waits behind one says so, once.
+"""Maps outside of flows that go on although their lists are gone: the next map that waits behind one says so, once.
 
     load.map(days)            its list is dropped at once; its items go on, for what they do
     save.map(other)           waits behind them: one line tells how much is left, and how to cancel it

@@ -1,4 +1,4 @@
-"""Who may still ask for the values of a map, as the ledger counts it."""
+"""The readers that may still ask for the values of a map, as the ledger counts them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Held(NamedTuple):
-    """A map whose values take memory, and its readers.
+    """A map with values that take memory, and its readers.
 
     Attributes:
         nbytes: of the values that are held.
@@ -36,7 +36,7 @@ def held(maps: Iterable[MapRun]) -> list[Held]:
 
 
 def held_of(map: MapRun) -> Held:
-    """Return what one map holds, and for whom."""
+    """Return what one map holds, and for which readers."""
     readers = map.consumers
     names = {reader.spec.name for reader in readers.maps if not reader.finished}
     names.update(reader.spec.name for reader, at in readers.lists if not _ended(reader, at))

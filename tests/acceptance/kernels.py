@@ -106,7 +106,8 @@ class Kernel:
         cell.messages += 1
         cell.size += len(json.dumps(content))
         if kind == "stream":
-            setattr(cell, content["name"], getattr(cell, content["name"]) + content["text"])
+            text = ANSI.sub("", content["text"])  # of a whole line at a time
+            setattr(cell, content["name"], getattr(cell, content["name"]) + text)
         elif kind == "execute_result":
             cell.results.append(content["data"])
         elif kind in ("display_data", "update_display_data"):

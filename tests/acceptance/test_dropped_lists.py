@@ -25,6 +25,13 @@ def gate(gates: Callable[[str], Gate]) -> Gate:
     return gates("all")
 
 
+@pytest.fixture(autouse=True)
+def alone(request: pytest.FixtureRequest) -> None:
+    """No map of the test before is under way any more: the session is that of the folder."""
+    request.getfixturevalue(next(name for name in ("concurrent", "threads") if name in request.fixturenames))
+    until(lambda: anabranch.running() == [], "the end of earlier maps")
+
+
 def told(caplog: Any) -> list[str]:
     return [text for text in caplog.messages if WORDS in text]
 

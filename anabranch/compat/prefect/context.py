@@ -112,7 +112,8 @@ class TagsContext:
     @classmethod
     def get(cls) -> TagsContext:
         """Return the tags here; an empty set where there are none."""
-        return cls(set(ours.current_tags.get()))
+        here = ours.current_task.get()
+        return cls({*ours.current_tags.get(), *(() if here is None else here.run.tags)})
 
 
 @dataclass

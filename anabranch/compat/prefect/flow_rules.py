@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.compat.prefect.futures import resolve_futures_to_states
-from anabranch.compat.prefect.run_states import Held, State, payload
-from anabranch.compat.prefect.state_exceptions import is_state_iterable
+from anabranch.compat.prefect.run_states import Held, State
+from anabranch.compat.prefect.state_exceptions import is_state_iterable, payload
 from anabranch.compat.prefect.states import StateGroup
 from anabranch.core import states as ours
 from anabranch.core.future_lists import FutureList

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from anabranch.compat.prefect.exceptions import MissingResult, PausedRun
 from anabranch.compat.prefect.run_ids import id_of
-from anabranch.compat.prefect.state_exceptions import state_exception
+from anabranch.compat.prefect.state_exceptions import payload, state_exception
 from anabranch.compat.prefect.utilities.asyncutils import either
 from anabranch.core import states as ours
 from anabranch.core.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
@@ -227,11 +227,3 @@ def _result(state: State, raise_on_failure: bool) -> Any:
             "retrieved from the API."
         )
     return payload(data)
-
-
-def payload(data: Any) -> Any:
-    """Return the value that a state's data stands for."""
-    if isinstance(data, ValueSource):
-        return data.value()
-    return data.result if hasattr(data, "metadata") and hasattr(data, "result") else data
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from anabranch.core.errors import CancelledRun, CrashedRun, FailedRun
@@ -13,6 +14,17 @@ _MADE: dict[str, tuple[type[FailedRun | CrashedRun | CancelledRun], str]] = {
     "CRASHED": (CrashedRun, "Run crashed."),
     "CANCELLED": (CancelledRun, "Run cancelled."),
 }
+
+
+def payload(data: Any) -> Any:
+    """Return the value that a state's data stands for: of a run, of a result record, or of the metadata of one."""
+    if isinstance(data, ValueSource):
+        return data.value()
+    if hasattr(data, "metadata") and hasattr(data, "result"):
+        return data.result
+    if hasattr(data, "storage_key") and hasattr(data, "serializer"):
+        return importlib.import_module("anabranch.compat.prefect.results").value_of(data)
+    return data
 
 
 def is_state_iterable(obj: Any) -> bool:
@@ -30,11 +42,7 @@ def state_exception(state: State[Any]) -> BaseException:
     if state.type.value not in _MADE:
         raise ValueError(f"Expected failed or crashed state got {state!r}.")
     made, words = _MADE[state.type.value]
-    data = state.data
-    if isinstance(data, ValueSource):
-        data = data.value()
-    elif hasattr(data, "metadata") and hasattr(data, "result"):  # a result record
-        data = data.result
+    data = payload(state.data)
     if data is None:
         return made(state.message or words)
     if isinstance(data, BaseException):

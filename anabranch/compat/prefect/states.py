@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from collections import Counter
@@ -9,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect.exceptions import TerminationSignal
-from anabranch.compat.prefect.run_states import State, StateDetails, payload
-from anabranch.compat.prefect.state_exceptions import is_state_iterable, state_exception
+from anabranch.compat.prefect.run_states import State, StateDetails
+from anabranch.compat.prefect.state_exceptions import is_state_iterable, payload, state_exception
 from anabranch.compat.prefect.utilities.asyncutils import awaited, either
 from anabranch.core.states import StateType
 
@@ -195,3 +196,11 @@ __all__ = [
     "araise_state_exception", "crash_message", "format_exception", "get_state_exception", "get_state_result",
     "is_state_iterable", "payload", "raise_state_exception",
 ]  # fmt: skip
+
+_RESULTS = ("exception_to_crashed_state", "exception_to_failed_state", "return_value_to_state")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _RESULTS:  # they need the stores of results, which other programs do not load
+        return getattr(importlib.import_module("anabranch.compat.prefect.state_results"), name)
+    raise AttributeError(f"module 'prefect.states' has no attribute {name!r}")

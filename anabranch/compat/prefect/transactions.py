@@ -1,74 +1,168 @@
-"""Prefect's transactions, by anabranch's: the same class for `with` and `async with`."""
+"""Prefect's transactions: ours, with the values of a `ResultStore`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from anabranch import transactions as ours
+from anabranch.compat.prefect.exceptions import ConfigurationError
+from anabranch.compat.prefect.result_records import ResultRecord
+from anabranch.compat.prefect.results import ResultStore
 from anabranch.engine import drive
 from anabranch.transactions import CommitMode, IsolationLevel, TransactionState, ends, get_transaction
 
 if TYPE_CHECKING:
-    from anabranch.core.stores import ResultStore
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "AsyncTransaction", "BaseTransaction", "CommitMode", "IsolationLevel", "Transaction", "TransactionState",
     "atransaction", "get_transaction", "transaction",
 ]  # fmt: skip
 
-BaseTransaction = ours.Transaction
+
+class _Kept:
+    """A result store in the form for our transactions: it gives and takes values, and has locks."""
+
+    def __init__(self, store: ResultStore) -> None:
+        self.store = store
+
+    def exists(self, key: str) -> bool:
+        return self.store.exists(key)
+
+    def read(self, key: str) -> Any:
+        return _Value(self.store.read(key).result) if self.store.exists(key) else None
+
+    def write(self, key: str, value: Any, *, expires: float | None = None) -> None:
+        if isinstance(value, ResultRecord):
+            self.store.persist_result_record(value)
+        else:
+            self.store.write(value, key)
+
+    def lock(self, key: str, owner: str, seconds: float) -> bool:
+        return self.store.acquire_lock(key, owner, 0)
+
+    def unlock(self, key: str, owner: str) -> None:
+        if self.store.is_lock_holder(key, owner):
+            self.store.release_lock(key, owner)
+
+
+class _Value:
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class Transaction(ours.Transaction):
-    """A transaction for `with` blocks."""
+    """A block of task runs that count together or not at all."""
+
+    def __init__(
+        self, key: str | None = None, store: Any = None, commit_mode: CommitMode | None = None,
+        isolation_level: IsolationLevel | None = None, overwrite: bool = False, write_on_commit: bool = True,
+        logger: Any = None, children: Sequence[Any] = (), on_commit_hooks: Sequence[Callable[..., Any]] = (),
+        on_rollback_hooks: Sequence[Callable[..., Any]] = (), **_: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            key, store, commit_mode=commit_mode, isolation_level=isolation_level, overwrite=overwrite,
+            write_on_commit=write_on_commit, on_commit=on_commit_hooks, on_rollback=on_rollback_hooks,
+        )  # fmt: skip
+        self.children += children
+
+    @property
+    def kept(self) -> Any:
+        """The store of its value: its own, or that of the block around, or one by the settings."""
+        if self.store is None:
+            around: Any = self.parent
+            self.store = getattr(around, "store", None) or ResultStore()  # type: ignore[assignment]
+        return _Kept(self.store) if isinstance(self.store, ResultStore) else self.store
 
     @classmethod
-    def get_active(cls) -> ours.Transaction | None:
+    def get_active(cls) -> Any:
+        """Return the innermost transaction around this code."""
         return get_transaction()
 
-    def get_parent(self) -> ours.Transaction | None:
+    def get_parent(self) -> Any:
+        """Return the transaction around it."""
         return self.parent
 
-    def begin(self) -> None:
+    def begin(self) -> Any:
         """Look whether the key has a value, and take its lock, where that is asked for."""
         drive.run(ends.begun(self))
+
+    def add_child(self, transaction: Any) -> None:
+        """Make another transaction a part of this one."""
+        transaction.parent = self
+        self.children.append(transaction)
+
+    def read(self) -> Any:
+        """Return the record of the value under the key; None where there is none."""
+        kept = self.kept
+        if not self.key or not kept.exists(self.key):
+            return None
+        return kept.store.read(self.key) if isinstance(kept, _Kept) else kept.read(self.key)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        if self.key and self.store is None:
+            _ = self.kept
+        level, store = self.isolation_level, cast("Any", self.store)
+        if level is None or not isinstance(store, ResultStore) or store.supports_isolation_level(level):
+            return
+        raise ConfigurationError(
+            f"Isolation level {level.name} is not supported by provided configuration. Please ensure you've provided a "
+            "lock file directory or lock manager when using the SERIALIZABLE isolation level."
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Transaction):
+            return False
+        if other is self:
+            return True
+        mine = (self.key, self.state, self.commit_mode, self.isolation_level, self.children, self._values)
+        return mine == (
+            other.key, other.state, other.commit_mode, other.isolation_level, other.children, other._values
+        )  # fmt: skip
+
+    def __hash__(self) -> int:
+        return id(self)
 
 
 class AsyncTransaction(Transaction):
     """A transaction for `async with` blocks: its methods are coroutines."""
 
-    async def begin(self) -> None:  # type: ignore[override]
+    async def begin(self) -> None:
+        """Look whether the key has a value, and take its lock, where that is asked for."""
         await drive.run_async(ends.begun(self))
 
     async def read(self) -> Any:
+        """Return the record of the value under the key; None where there is none."""
         return super().read()
 
     async def commit(self) -> bool:  # type: ignore[override]
+        """Commit now."""
         return await drive.run_async(ends.committed(self))
 
     async def rollback(self) -> bool:  # type: ignore[override]
+        """Roll back now."""
         return await drive.run_async(ends.rolled_back(self))
 
 
+BaseTransaction = Transaction
+
+
 def transaction(
-    key: str | None = None, store: ResultStore | None = None, commit_mode: CommitMode | None = None,
-    isolation_level: IsolationLevel | None = None, overwrite: bool = False, write_on_commit: bool = True,
-    logger: Any = None,
+    key: str | None = None, store: Any = None, commit_mode: Any = None, isolation_level: Any = None,
+    overwrite: bool = False, write_on_commit: bool = True, logger: Any = None,
 ) -> Transaction:  # fmt: skip
-    """Return a transaction for a `with` block; its lines go to the log whatever the logger is."""
-    return Transaction(
-        key, store, commit_mode=commit_mode, isolation_level=isolation_level, overwrite=overwrite,
-        write_on_commit=write_on_commit,
-    )  # fmt: skip
+    """Return a transaction for a `with` or `async with` block."""
+    level = None if isolation_level is None else IsolationLevel(isolation_level)
+    mode = None if commit_mode is None else CommitMode(commit_mode)
+    if key and store is None:
+        store = ResultStore()
+    return Transaction(key, store, mode, level, overwrite, write_on_commit)
 
 
-def atransaction(
-    key: str | None = None, store: ResultStore | None = None, commit_mode: CommitMode | None = None,
-    isolation_level: IsolationLevel | None = None, overwrite: bool = False, write_on_commit: bool = True,
-    logger: Any = None,
-) -> AsyncTransaction:  # fmt: skip
+def atransaction(*args: Any, **kwargs: Any) -> AsyncTransaction:
     """Return a transaction for an `async with` block."""
+    made = transaction(*args, **kwargs)
     return AsyncTransaction(
-        key, store, commit_mode=commit_mode, isolation_level=isolation_level, overwrite=overwrite,
-        write_on_commit=write_on_commit,
-    )  # fmt: skip
+        made.key, made.store, made.commit_mode, made.isolation_level, made.overwrite, made.write_on_commit
+    )

@@ -41,6 +41,7 @@ class _Visit:
         known = self.seen.get(id(expr), self)
         if known is not self:
             return known
+        context = None if context is None else context.copy()  # the visitor may change it for what is inside
         try:
             given = self._called(expr, context)
         except StopVisiting:
@@ -64,10 +65,9 @@ class _Visit:
             return expr
         if isinstance(expr, BaseAnnotation):
             return self._annotation(expr, depth, context)
-        here = None if context is None else context.copy()
 
         def one(element: Any) -> Any:
-            return self.visit(element, depth, here)
+            return self.visit(element, depth, context)
 
         kind = type(expr)
         if kind in (list, tuple, set, frozenset) or issubclass(kind, (list, tuple, set)):

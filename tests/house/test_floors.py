@@ -147,7 +147,7 @@ LAZY: dict[str, list[str]] = {
     "matplotlib": ["display/*", "bench/plot.py"],
     "opentelemetry": ["integrations/traces.py"],
     "numpy": ["core/*", "results/*", "runners/*", "display/*"],
-    "pytest": ["integrations/pytest_plugin.py"],
+    "pytest": ["compat/pytest_prefect.py", "integrations/pytest_plugin.py"],
     "psycopg": ["records/postgres*"],
     "ray": ["runners/ray/*", "clusters/ray*", "bench/places.py"],
     "textual": ["display/watch/*"],

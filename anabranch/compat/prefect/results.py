@@ -171,7 +171,7 @@ class ResultStore:
     read, aread = _read, awaited(_read)
 
     def _exists(self, key: str) -> bool:
-        """Return whether there is a value under a key, whose time has not passed."""
+        """Return whether a value is under a key, and still in its time."""
         try:
             return not self._read(key).over
         except Exception:  # each storage has its own errors for what is not there

@@ -14,7 +14,7 @@ from anabranch.compat.prefect.exceptions import ConfigurationError
 from anabranch.compat.prefect.filesystems import LocalFileSystem
 from anabranch.compat.prefect.result_records import ResultRecord, ResultRecordMetadata
 from anabranch.compat.prefect.serializers import Serializer
-from anabranch.compat.prefect.settings import setting
+from anabranch.compat.prefect.settings import local_storage_path, setting
 from anabranch.compat.prefect.utilities.asyncutils import awaited, either
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _default_storage() -> Any:
     given = setting("PREFECT_DEFAULT_RESULT_STORAGE_BLOCK")
     if given:
         return filesystems.saved(given)
-    path = str(setting("PREFECT_LOCAL_STORAGE_PATH"))
+    path = str(local_storage_path())
     return _default_storages.setdefault(path, LocalFileSystem(path))
 
 

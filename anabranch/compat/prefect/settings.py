@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ _KNOWN: dict[str, Any] = {
     "PREFECT_FLOW_DEFAULT_RETRY_DELAY_SECONDS": 0.0,
     "PREFECT_FLOWS_DEFAULT_RETRIES": 0,
     "PREFECT_HOME": str(Path("~/.prefect").expanduser()),
-    "PREFECT_LOCAL_STORAGE_PATH": str(Path(tempfile.gettempdir(), "prefect-storage")),
+    "PREFECT_LOCAL_STORAGE_PATH": None,
     "PREFECT_LOGGING_LEVEL": "INFO",
     "PREFECT_LOGGING_LOG_PRINTS": False,
     "PREFECT_LOGGING_TO_API_ENABLED": False,
@@ -124,6 +123,13 @@ def _name(key: Any) -> str:
     return key.name if isinstance(key, Setting) else str(key)
 
 
+def local_storage_path() -> Path:
+    """Return the folder for results: of the setting, else one in anabranch's home."""
+    given = setting("PREFECT_LOCAL_STORAGE_PATH")
+    home = Path(os.environ.get("ANABRANCH_HOME", "~/.anabranch"))
+    return Path(given) if given else home.expanduser() / "prefect-storage"
+
+
 def get_current_settings() -> Any:
     """Return the settings in effect here, in groups."""
     return SimpleNamespace(
@@ -134,7 +140,7 @@ def get_current_settings() -> Any:
         logging=SimpleNamespace(level=setting("PREFECT_LOGGING_LEVEL")),
         results=SimpleNamespace(
             default_serializer=setting("PREFECT_RESULTS_DEFAULT_SERIALIZER"),
-            local_storage_path=Path(setting("PREFECT_LOCAL_STORAGE_PATH")),
+            local_storage_path=local_storage_path(),
             persist_by_default=setting("PREFECT_RESULTS_PERSIST_BY_DEFAULT"),
         ),
         tasks=SimpleNamespace(default_retries=setting("PREFECT_TASK_DEFAULT_RETRIES")),

@@ -55,7 +55,7 @@ async def later() -> str:
 def once() -> str:
     with transaction(key="once") as txn:
         if txn.is_committed():
-            return f"read {txn.read()}"
+            return f"read {txn.read().result}"
         txn.stage("the value")
     return "written"
 

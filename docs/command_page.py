@@ -13,14 +13,14 @@ PAGE = Path(__file__).parent / "reference" / "cli.md"
 HEAD = """# The command
 
 `anabranch --help` lists the nouns, and `anabranch NOUN --help` says the same as this page, which `make docs` writes.
-Data go to standard output, everything else to standard error. Every option has a long name.
+Data go to standard output, everything else to standard error.
 """
 
 
 def page() -> str:
     """The whole page as Markdown."""
     context = click.Context(cli.cli, info_name="anabranch")
-    parts = [HEAD]
+    parts = [HEAD, f"```text\n{inspect.cleandoc((cli.cli.epilog or '').replace(chr(8), ''))}\n```\n"]
     for name in cli.cli.list_commands(context):
         command = cli.cli.get_command(context, name)
         if name not in cli.HIDDEN and command is not None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from anabranch import __version__
+
 # noun -> (module[:command], one line of help): the help page is shown without loading any of them.
 COMMANDS = {
     "bench": ("bench", "Measure this machine or cluster beside the raw engine, for a minute."),
@@ -68,6 +70,7 @@ Exit codes:
 
 
 @click.group(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(__version__, message="anabranch %(version)s")
 def cli() -> None:
     """Plain Python functions as flows and tasks, on threads, processes, Dask or Ray."""
 

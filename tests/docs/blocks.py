@@ -55,8 +55,9 @@ class Block:
 
 
 def pages() -> list[str]:
-    """Return the README and all pages of docs/, as paths from the root."""
-    return ["README.md", *sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / "docs").rglob("*.md"))]
+    """Return the texts at the root and all pages of docs/, as paths from the root."""
+    below = sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / "docs").rglob("*.md"))
+    return ["README.md", "CONTRIBUTING.md", "SECURITY.md", *below]
 
 
 def blocks(text: str) -> list[Block]:

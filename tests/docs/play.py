@@ -25,7 +25,7 @@ from typing import Any
 
 from tests.docs.blocks import PYTHON, ROOT, SHELLS, Block, blocks, commands, first_word
 
-PROGRAMS = {"anabranch", "python"}
+PROGRAMS = {"anabranch", "pytest", "python"}
 RAISES = re.compile(r"# raises (\w+)(?:: (.+))?$")
 NOTHING = object()
 
@@ -61,7 +61,11 @@ def written(block: Block, behind: list[Block]) -> None:
     """Write a file; run it too if it is a program that no later block names."""
     Path(block.title).parent.mkdir(parents=True, exist_ok=True)
     Path(block.title).write_text(block.text, encoding="utf-8")
-    named = any(re.search(rf"\b{re.escape(Path(block.title).stem)}\b", later.text) for later in behind)
+    stem = Path(block.title).stem
+    collected = stem == "conftest" or stem.startswith("test_")  # by pytest
+    named = any(re.search(rf"\b{'pytest' if collected else re.escape(stem)}\b", later.text) for later in behind)
+    if collected and not named:
+        raise Wrong(f"{block.title}: no later block runs pytest")
     if block.language in PYTHON and not named:
         done = subprocess.run([sys.executable, block.title], capture_output=True, text=True, timeout=50)
         if done.returncode:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def test_a_page_runs(page: str, tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANABRANCH_", "SLURM_"))}
     ours = {"ANABRANCH_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), "PATH": path, "NO_COLOR": "1"}
+    if not entry_points(group="pytest11", name="anabranch"):  # as installed before the plugin was there
+        ours["PYTEST_PLUGINS"] = "anabranch.integrations.pytest_plugin"
     (tmp_path / "page").mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "tests.docs.play", page],

@@ -47,6 +47,13 @@ def test_each_page_is_built(site: Path) -> None:
     assert [str(page) for page in sorted(pages) if not (site / page).is_file()] == []
 
 
+def test_no_page_stands_twice_in_the_navigation() -> None:
+    """Two changes that both bring a page merge without a conflict."""
+    nav = CONFIG.read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    pages = re.findall(r"[\w/]+\.md", nav)
+    assert sorted({page for page in pages if pages.count(page) > 1}) == []
+
+
 def test_nothing_is_fetched_from_other_hosts(site: Path) -> None:
     found = {file.name: FETCHED.findall(file.read_text(encoding="utf-8")) for file in site.rglob("*.html")}
     assert {name: hosts for name, hosts in found.items() if hosts} == {}

@@ -54,7 +54,7 @@ class Watch:
     """The content at the time it was made; `same` compares it with the present."""
 
     __slots__ = (
-        "_fast", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack",
+        "_cells", "_fast", "_held", "_names", "_read_at", "_seconds", "_seen", "_slow", "_stack",
         "_variables", "classes", "functions", "late", "spaces",
     )  # fmt: skip
 
@@ -64,6 +64,7 @@ class Watch:
         self.late: set[str] = set()  # modules that the function imports as it runs
         self.functions: list[FunctionType] = []
         self._fast: list[Look] = []
+        self._cells: list[Look] = []  # those of `_fast` at the closures of functions
         self._variables: list[Look] = []
         self._slow: list[tuple[Callable[[], Any], int]] = []  # getters of values, and their checksums
         self._held: list[Any] = []
@@ -75,7 +76,7 @@ class Watch:
         looks, self._fast = self._fast, []
         for space, names in self.spaces.values():
             self._look_at_space(space, names)
-        self._names = (*(look for look in self._fast if look[2]), *self._variables)
+        self._names = (*(look for look in self._fast if look[2]), *self._cells, *self._variables)
         self._fast += self._variables
         self._fast += [_look_at_each(self.functions, name) for name in _SET] + looks
         self._let_go()
@@ -141,6 +142,7 @@ class Watch:
         cells = [cell for name, cell in named if name not in added]
         if cells:
             self._look(_contents, cells)
+            self._cells.append(self._fast[-1])
         if not is_own_function(fn):
             return
         self.late.update(reads_of(fn.__code__).imports)

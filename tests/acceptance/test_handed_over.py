@@ -141,6 +141,29 @@ def test_what_a_task_submits(apart: str) -> None:
     assert main() == [*range(5)] * 3
 
 
+def test_variables_around_a_task_that_are_bound_anew(apart: str) -> None:
+    """As a loop does: the task has each value that was bound when it was submitted or mapped."""
+    step = 0
+
+    @task
+    def closes() -> int:
+        return step
+
+    @flow
+    def main() -> Any:
+        nonlocal step
+        futures = []
+        for step in range(3):  # noqa: B007
+            futures.append(closes.submit())
+        waited = []
+        for step in range(3, 6):  # noqa: B007
+            waited.append(closes.submit().result())
+        step = 7
+        return [future.result() for future in futures], waited, [closes.submit().result(), closes()]
+
+    assert main() == ([0, 1, 2], [3, 4, 5], [7, 7])
+
+
 def test_threads_share_objects(threads: str, gates: Any) -> None:
     gate = gates("open")
 

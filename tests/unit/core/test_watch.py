@@ -133,6 +133,29 @@ def test_names_are_looked_at_by_each_submit(cell: types.ModuleType) -> None:
         assert watch.moved(), change
 
 
+def test_closures_are_looked_at_by_each_submit() -> None:
+    """The variables of the functions around, and those of its helpers in there; what it only adds to is none."""
+    step, deep = 0, 0
+    log = [0]
+
+    def helper() -> int:
+        return deep
+
+    def f() -> Any:
+        log.append(step)
+        return step, helper()
+
+    watch = Watch([f])
+    assert not watch.moved()
+    f()
+    assert not watch.moved()
+    step = 1
+    assert watch.moved()
+    watch = Watch([f])
+    deep = 1
+    assert watch.moved()
+
+
 def test_a_large_program_is_read_through() -> None:
     """Where so much is read that not every object is looked at."""
     nodes = {"nodes": [[[n, [m]] for m in range(200)] for n in range(200)]}

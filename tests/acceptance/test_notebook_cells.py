@@ -102,7 +102,7 @@ def test_states_as_the_last_line_are_counts_and_the_first_failures(kernel: Kerne
     assert len(shown["text/plain"]) < 300
     assert "950 Completed, 50 Failed" in shown["text/plain"]
     assert len(shown["text/html"]) < 6000
-    assert '<img alt="950 completed, 50 failed"' in shown["text/html"]
+    assert 'alt="950 completed, 50 failed"' in shown["text/html"]
     assert "50 x ValueError: odd 0 (first at item 0)" in shown["text/html"]
 
 

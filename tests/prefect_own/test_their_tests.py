@@ -29,7 +29,7 @@ PASS = {
 }
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly("minutes of Prefect's tests; unit/compat and acceptance/prefect_programs have our own by day")
 @pytest.mark.skipif(not CHECKOUT, reason="ANABRANCH_PREFECT_CHECKOUT names no checkout of Prefect")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", PASS)

@@ -12,7 +12,7 @@ import pytest
 from anabranch import context, flow, task
 from anabranch import session as sessions
 from anabranch.core import draws
-from tests.acceptance.numbers import SEED, Numbers, drawn, expected
+from tests.acceptance.draws import SEED, Numbers, drawn, expected
 from tests.acceptance.resuming import Ledger, fails
 
 N = 30

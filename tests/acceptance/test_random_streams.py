@@ -15,7 +15,7 @@ from anabranch import context, flow, replay, task
 from anabranch import session as sessions
 from anabranch.core import draws
 from anabranch.core.errors import MissingContextError, MissingExtraError, OptionError
-from tests.acceptance.numbers import SEED, Numbers, drawn, expected
+from tests.acceptance.draws import SEED, Numbers, drawn, expected
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ def test_files_are_small() -> None:
     long = {name: length for name, length in lengths.items() if length > LINES}
     assert {name: length for name, length in long.items() if name not in LONG} == {}
     assert sorted(LONG.keys() - long.keys()) == [], "under the cap now (or gone): take them out of LONG"
+
+
+def test_modules_beside_scripts_hide_none_of_the_library() -> None:
+    """A script's folder comes first on its search path, and tests of that folder start scripts there."""
+    folders = {file.parent for file in (REPOSITORY / "tests").rglob("*.py") if "__main__" in file.read_text("utf-8")}
+    hidden = {file.name for folder in folders for file in folder.glob("*.py") if file.stem in sys.stdlib_module_names}
+    assert hidden - {"code.py", "pipes.py"} == set()  # one is the zoo's animal; the other has left the library since
 
 
 def test_no_drawers() -> None:

@@ -8,6 +8,7 @@ write it. A profile is a named set of settings in it, chosen by ANABRANCH_PROFIL
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -78,7 +79,7 @@ def parse(name: str, text: Any, where: str) -> Any:
     except (KeyError, ValueError):
         wanted = {bool: "true or false", float: "a number", int: "bytes, as 2000000000 or 2 GiB"}.get(kind, "text")
         raise ConfigurationError(f"{where}: setting {name!r} must be {wanted}, got {text!r}") from None
-    if kind is float and value < 0:
+    if kind is float and not value >= 0:  # nan is neither
         unit = "days" if name.endswith("_days") else "seconds"
         raise ConfigurationError(f"{where}: setting {name!r} must be 0 {unit} or more, got {text!r}")
     if name == "records_shared":
@@ -214,16 +215,27 @@ def drop_profile(path: Path, name: str) -> None:
 
 
 def save(path: Path, stored: Stored) -> None:
-    """Write a file of settings (mode 0600), in one step: addresses in it may have logins."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Write a file of settings (mode 0600), in one step: addresses in it may have logins.
+
+    Raises:
+        ConfigurationError: it cannot be written; what was there stays.
+    """
     lines = [f"{key} = {_toml(value)}\n" for key, value in sorted(stored.values.items())]
     for name, values in sorted(stored.profiles.items()):
         lines.append(f"\n[profiles.{name}]\n")
         lines += [f"{key} = {_toml(value)}\n" for key, value in sorted(values.items())]
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write("".join(lines))
-    os.replace(draft, path)
+    try:
+        text = "".join(lines).encode()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(text)
+        os.replace(draft, path)
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start : error.end]
+        raise ConfigurationError(f"cannot write settings to {path}: {bad!a} in a value is not text") from None
+    except OSError as error:
+        raise ConfigurationError(f"cannot write settings to {path}: {error.strerror or error}; {_OTHER_HOME}") from None
 
 
 def _toml(value: Any) -> str:
@@ -231,4 +243,4 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML has JSON's escapes

@@ -50,7 +50,8 @@ def _fails(told: list[Finding]) -> bool:
 
 def _facts(found: Found) -> list[tuple[str, str]]:
     engines = [f"{name} {version}" for name, version in found.versions.items() if version]
-    free = "" if found.home.free is None else f", {found.home.free / (1 << 30):,.1f} GiB free"
+    room = None if found.record_kind == "address" else found.home.free
+    free = "" if room is None else f", {room / (1 << 30):,.1f} GiB free"
     return [
         ("python", ".".join(map(str, found.python))),
         ("packages", ", ".join(engines)),

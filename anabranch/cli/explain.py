@@ -8,7 +8,7 @@ import click
 
 from anabranch.cli import record, tables
 from anabranch.cli.run_names import RUN
-from anabranch.core.states import FIRST_TERMINAL
+from anabranch.core.states import COMPLETED, FIRST_TERMINAL
 from anabranch.diagnosis import from_record
 from anabranch.display import units
 
@@ -46,14 +46,14 @@ def lines_of(row: FlowRunRow, found: from_record.Explanation) -> Iterator[str]:
     """Yield an explanation of a whole run, line by line."""
     message = f": {row.message}" if row.message else ""
     yield f"{row.flow} ({row.name}): {record.state_of(row)}{message}"
-    over = row.state >= FIRST_TERMINAL
     for group in found.groups:
         first = f" (first: {group.task}[{group.index}])" if group.count > 1 else ""
         who = f"{group.task}[{group.index}]" if group.count == 1 else f"{group.task}, {units.count(group.count)} runs"
         yield f"  {who}: {group.state} [{group.reason}]"
         yield f"    {group.sentence}{first}"
     if not found.groups:
-        yield "  All task runs completed at the first attempt." if over else "  No task run has failed or been retried."
+        good = "  All task runs completed at the first attempt."
+        yield good if row.state == COMPLETED else "  No task run has failed or been retried."
     if row.state < FIRST_TERMINAL and row.pid:
         yield f"  what waits now, and for what, only its driver knows: process {row.pid} on {row.host}"
     if found.rest:

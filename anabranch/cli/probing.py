@@ -121,7 +121,7 @@ def _record(chosen: Settings) -> tuple[int | None, int, str]:
         finally:
             records.close()
     except (AnabranchError, OSError) as error:
-        return None, 0, str(error).rstrip(".")
+        return None, 0, " ".join(str(error).split()).rstrip(".")
 
 
 def _missing() -> dict[str, list[str]]:

@@ -18,12 +18,13 @@ from anabranch.cli.run_names import RUN
 from anabranch.core import secrets
 from anabranch.core.states import FIRST_TERMINAL
 from anabranch.display import summary, units
+from anabranch.display.watch.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from anabranch.cli.jobs import Submitted
-    from anabranch.core.runs import FlowRunRow, Records
+    from anabranch.core.runs import FlowRunRow, MapRow, Records
 
 EXECUTE = "FILE|MODULE[:FLOW]"
 
@@ -175,7 +176,7 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
             [
                 (
                     map.task, map.kind, "?" if map.length is None else units.count(map.length),
-                    summary.counts_line(map.counts),
+                    summary.counts_line(_counts(records, map)),
                     units.duration(map.ended - map.created) if map.ended and map.created else "",
                 )
                 for map in maps
@@ -187,6 +188,15 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
         click.echo("\nfailures")
         for line in summary.failure_lines(failures, task=True):
             click.echo(f"  {line}")
+
+
+def _counts(records: Records, map: MapRow) -> Mapping[str, int]:
+    """Return how many items of a map are in each state; of one that has not ended, those that have."""
+    if map.ended is not None:
+        return map.counts
+    tally = Tally()
+    tally.take(records.ended(map.id))
+    return tally.counts()
 
 
 def _job(row: FlowRunRow, found: Submitted) -> str:

@@ -136,7 +136,7 @@ class RecordSource:
             return f"flow run {row.name!r} is being retried"
         folder = self._home / "retries"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place = folder / f"{row.name}.log"
+        place = folder / f"{row.id}.log"  # a name may have a "/"
         code = "from anabranch.cli import main; main()"
         command = [sys.executable, "-c", code, "retry", row.id, "--failed"]
         with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import reasons, states
 from anabranch.core.errors import RecordsError
+from anabranch.display.watch.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,11 +147,13 @@ def explain(records: Records, run: str, wanted: str = "") -> Explanation:
     """
     row = find_run(records, run)
     if not wanted:
-        return grouped(records, f"flow run {row.name!r}", [map for map in records.maps(row.id) if not map.superseded])
+        maps = [map for map in records.maps(row.id) if not map.superseded]
+        return joined(_never_ended(records, row, maps), grouped(records, f"flow run {row.name!r}", maps))
     task, nth, index = target(wanted)
     found = find_maps(records, row, task, nth)
     if index is None:
-        return grouped(records, f"{task} of flow run {row.name!r}", found)
+        told = grouped(records, f"{task} of flow run {row.name!r}", found)
+        return joined(_never_ended(records, row, found), told)
     return Explanation(wanted, (of_item(records, only_one(row, task, found), index, row),))
 
 
@@ -230,6 +233,20 @@ def _unheard_of(map: MapRow, index: int, run: FlowRunRow | None) -> Because:
     driver = f"process {run.pid} on {run.host}" if run is not None and run.pid else "unknown"
     text = reasons.sentence("driver", {"driver": driver}, waits=True)
     return Because(map.task, map.id, index, 1, "Pending", "driver", text, {"driver": driver}, attempt=0)
+
+
+def _never_ended(records: Records, run: FlowRunRow, maps: Sequence[MapRow]) -> list[Because]:
+    """Return a group for each map that a lost driver has left, of its items without a record."""
+    found = []
+    for map in maps if run.state >= states.FIRST_TERMINAL else ():
+        if map.ended is None and map.length is not None:
+            tally = Tally()
+            tally.take(records.ended(map.id))
+            codes = tally.codes.ljust(map.length, bytes((states.PENDING,)))
+            left = codes.count(states.PENDING)
+            if left:
+                found.append(replace(_unheard_of(map, codes.index(states.PENDING), run), count=left))
+    return found
 
 
 def joined(waiting: Sequence[Because], ended: Explanation) -> Explanation:

@@ -110,7 +110,7 @@ def _filled(read: list[Failures], totals: Iterable[tuple[str, str, int, int]]) -
         if rest <= 0:
             found += alike
         elif len(alike) == 1:
-            found.append(replace(alike[0], count=total, exact="count"))
+            found.append(replace(alike[0], count=total, first=min(first, alike[0].first), exact="count"))
         else:
             found += [replace(one, exact="at least") for one in alike]
             found.append(Failures(task, kind, "", rest, first, "rest" if alike else "yes"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from anabranch.cli import cli
-from anabranch.core.runs import FlowRunRow, ItemRow, LogRow, MapRow
-from anabranch.core.states import FAILED
+from anabranch.core.runs import FlowRunRow, ItemBlock, ItemRow, LogRow, MapRow
+from anabranch.core.states import CRASHED, FAILED
 from anabranch.records.sqlite import SqliteRecords
 from tests.integration.commands import MAIN, alone, run
 
@@ -153,7 +154,46 @@ def test_config_refuses_what_it_does_not_know(home: Path) -> None:
     assert "true or false" in run("config", "set", "progress", "perhaps", code=1).stderr
     assert "known are" in run("config", "unset", "runer", code=1).stderr
     assert "ANABRANCH_HOME" in run("config", "set", "home", "/x", code=2).stderr
+    assert "must be 0 days or more, got 'nan'" in run("config", "set", "retention_days", "nan", code=1).stderr
     assert not (home / "config.toml").exists()
+
+
+def test_config_keeps_every_text_and_refuses_what_is_none(home: Path) -> None:
+    odd = 'a\nb\t"c\\d\x7f\x1bé'
+    run("config", "set", "results", odd)
+    told = json.loads(run("config", "view", "--json").stdout)
+    assert [one["value"] for one in told if one["setting"] == "results"] == [odd]
+    assert "is not text" in run("config", "set", "results", os.fsdecode(b"\xff"), code=1).stderr
+    assert run("config", "view", "--json").stdout == json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    assert [one.name for one in home.iterdir()] == ["config.toml"]
+
+
+def test_settings_of_a_home_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANABRANCH_HOME", "/proc/none")
+    for words in ("config", "set", "runner", "process"), ("profile", "create", "cluster"):
+        told = run(*words, code=1).stderr
+        assert told.startswith("Error: cannot write settings to /proc/none/config.toml: ")
+        assert "set ANABRANCH_HOME to a folder that you can write to" in told
+
+
+# -- a run whose driver is gone ------------------------------------------------------------------------
+
+
+def test_what_a_lost_driver_has_left_is_counted_and_explained(home: Path) -> None:
+    lost = FlowRunRow("run-1", "etl", "brave-newt", CRASHED, "Crashed", created=1.0, ended=2.0)
+    with SqliteRecords(home / "records.db") as records:
+        records.append([
+            lost, MapRow("m", "run-1", "load", "map", 20, 1.0), MapRow("s", "run-1", "save", "submit", None, 1.0),
+            ItemBlock("m", 0, 7, bytes([7, 7, 7, 9, 7, 7, 7]), 1.0, None, None, 1, "w1"),
+            ItemRow("m", 3, 1, FAILED, message="bad", error_type="ValueError"),
+        ])  # fmt: skip
+    shown = run("run", "show", "brave-newt").stdout
+    assert "6 Completed, 1 Failed" in shown
+    told = run("explain", "brave-newt").stdout
+    assert "  load, 13 runs: Pending [driver-lost]\n    it had not ended when the process" in told
+    assert "(first: load[7])" in told
+    assert "load[3]: Failed" in told
+    assert "completed at the first attempt" not in run("explain", "brave-newt", "save").stdout
 
 
 # -- run -----------------------------------------------------------------------------------------------

@@ -130,6 +130,22 @@ def test_the_cursor_chooses_a_run_and_stays_with_it(records: SqliteRecords, tmp_
     driven(records, tmp_path, steps)
 
 
+def test_a_look_that_ends_between_a_key_and_its_message_leaves_the_cursor(
+    records: SqliteRecords, tmp_path: Path
+) -> None:
+    write(records, *(replace(ROW, id=f"run-{n}", name=f"newt-{n}", created=NOW - n) for n in range(3)))
+
+    async def steps(app: WatchApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "newt-2" in texts(app))
+        grid = app.query_one("#runs", Grid)
+        for n in (1, 2):
+            app.action_move(1)
+            app._show()  # what the grid has posted waits in the queue of messages
+            assert grid.key == f"run-{n}"
+
+    driven(records, tmp_path, steps)
+
+
 def test_a_named_run_is_shown_first_however_old_it_is(records: SqliteRecords, tmp_path: Path) -> None:
     rows = [replace(ROW, id=f"run-{n}", name=f"newt-{n}", created=NOW - n) for n in range(60)]
     write(records, *rows, MapRow("m", "run-59", "old-task", "map", 1, NOW))
@@ -184,14 +200,14 @@ def test_explain_and_log_open_pages(records: SqliteRecords, tmp_path: Path) -> N
 
 
 def test_a_retry_that_cannot_be_made_says_why(records: SqliteRecords, tmp_path: Path) -> None:
-    write(records, replace(ROW, state=states.FAILED, state_name="Failed", ended=NOW))
+    write(records, replace(ROW, name="brave/newt", state=states.FAILED, state_name="Failed", ended=NOW))
 
     async def steps(app: WatchApp, pilot: Pilot[None]) -> None:
         await pilot.press("r", "y")
         await until(pilot, lambda: "what failed runs again" in str(app.query_one("#top").render()))
         await until(pilot, lambda: "retry: " in str(app.query_one("#top").render()))
-        place = tmp_path / "retries" / "brave-newt.log"
-        assert "brave-newt" in place.read_text() or "no flow run" in place.read_text()
+        place = tmp_path / "retries" / f"{ROW.id}.log"
+        assert "brave/newt" in place.read_text() or "no flow run" in place.read_text()
         assert place.stat().st_mode & 0o777 == 0o600
 
     driven(records, tmp_path, steps)

@@ -161,4 +161,4 @@ def test_cancel_and_retry_by_keys(home: Path, tmp_path: Path) -> None:
             assert records.cancel_requested([row.id]) == {row.id}
         child.kill()  # its last item waits at its gate; a killed driver's run is seen to have ended
         pane.until("steps (calm-newt) Crashed: its driver process")
-    assert os.path.exists(home / "retries" / "odd-newt.log")
+    assert len(os.listdir(home / "retries")) == 1

@@ -124,7 +124,8 @@ class WatchApp(App[None]):
         for name, made in tables.items():
             grid = below.query_one(f"#{name}", Grid)
             if grid.size.width:
-                follows = name == "runs" and facts.run is not None and not (self._chosen and grid.key)
+                held = grid.moved or (self._chosen and grid.key)  # a key is told to `_chosen` some messages later
+                follows = name == "runs" and facts.run is not None and not held
                 key = facts.run.id if follows and facts.run is not None else ""
                 grid.show(made(facts, grid.size.width), key)
         self._title("runs", panels.runs_title(facts))

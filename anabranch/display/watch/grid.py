@@ -60,6 +60,7 @@ class Grid(Widget):
         super().__init__(id=id or None)
         self.table = Table()
         self.key = ""  # of the cursor's row
+        self.moved = False  # a person has moved the cursor
         self.drawn = 0  # parts of rows that were drawn again alone, since the start
         self._cursor = cursor
         self._titles = titles
@@ -112,6 +113,7 @@ class Grid(Widget):
         elif at != before:
             self._redraw_rows(before, at)
         if at != before:
+            self.moved = True
             self.post_message(self.Chosen(self.key))
 
     def scroll_rows(self, rows: int) -> None:

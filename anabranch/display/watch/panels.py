@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core import states
 from anabranch.display import units
-from anabranch.display.watch.tables import FAILED, STRIP, Cell, Column, Row, Table, fitted
+from anabranch.display.watch.tables import FAILED, STRIP, Cell, Column, Row, Table, fitted, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -252,10 +252,11 @@ def wrapped(text: str, width: int) -> list[str]:
     found = []
     for line in text.splitlines() or [""]:
         indent = len(line) - len(line.lstrip())
-        found += textwrap.wrap(
+        parts = textwrap.wrap(
             line, max(width, 8), subsequent_indent=" " * min(indent + 2, width // 2), break_on_hyphens=False,
             replace_whitespace=False, drop_whitespace=True,
-        ) or [""]  # fmt: skip
+        )  # fmt: skip
+        found += [piece for part in parts for piece in pieces(part, max(width, 8))] or [""]
     return found
 
 

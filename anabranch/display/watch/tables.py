@@ -113,6 +113,15 @@ def cells(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_wide, text))
 
 
+def pieces(text: str, room: int) -> list[str]:
+    """Return the whole text in pieces that take at most `room` cells each; `room` is at least 2."""
+    found = []
+    while cells(text) > room:
+        found.append(_cut(text, room))
+        text = text[len(found[-1]) :]
+    return [*found, text]
+
+
 def _wide(char: str) -> int:
     if unicodedata.combining(char):
         return 0

@@ -67,6 +67,11 @@ def test_what_is_read_of_many_is_no_figure() -> None:
     assert shown(read, [("load", "ValueError", 150_000, 1)]) == ["150,000 x ValueError, e.g. bad 1 (first at item 1)"]
 
 
+def test_the_first_item_is_that_of_all_however_few_messages_were_read() -> None:
+    read = [("load", "ValueError", f"bad {n}", 1, n) for n in range(11, 5000)]
+    assert shown(read, [("load", "ValueError", 6_000, 1)]) == ["6,000 x ValueError, e.g. bad 11 (first at item 1)"]
+
+
 def test_groups_beside_messages_that_were_not_read() -> None:
     read = [("load", "OSError", "disk full", 70_000, 3), ("load", "OSError", "gone: a", 2, 5)]
     read += [("load", "OSError", f"bad {n}", 1, n) for n in range(10, 5000)]

@@ -11,7 +11,7 @@ from anabranch.core import states
 from anabranch.core.runs import Ended, FlowRunRow, ItemBlock, LogRow, MapRow
 from anabranch.display.watch import panels
 from anabranch.display.watch.facts import Facts
-from anabranch.display.watch.tables import STRIP, Table
+from anabranch.display.watch.tables import STRIP, Table, cells
 from anabranch.display.watch.tally import Share, Tally, Work
 
 NOW = datetime(2026, 11, 30, 12, 0, 0).timestamp()
@@ -115,6 +115,10 @@ def test_lines_of_a_log_in_the_panel_and_on_their_page() -> None:
     ]  # fmt: skip
     assert all(len(row[2]) <= 36 for row in page)
     assert texts(panels.text_page("a\n\n  b c", 20)) == [["a"], [""], ["  b c"]]
+    wide = "日本語のログ" * 20
+    rows = [cell for row in texts(panels.text_page(wide, 40)) for cell in row]
+    assert "".join(rows).replace(" ", "") == wide
+    assert max(map(cells, rows)) <= 40
 
 
 @pytest.mark.parametrize("lines", [4, 8, 13, 15, 22, 32, 60, 200])

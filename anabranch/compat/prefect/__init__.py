@@ -1,4 +1,4 @@
-"""Prefect 3's names, carried out by anabranch.
+"""Prefect's names, of its three generations, carried out by anabranch.
 
 `import anabranch.compat.prefect`, before anything that imports `prefect`, lets `import prefect` and its usual
 submodules give these modules. What differs from Prefect is listed in docs/prefect.md.
@@ -18,18 +18,25 @@ __version__ = "3.8.3"
 
 _HOMES = {
     "Flow": "flows",
+    "Parameter": "core",
     "State": "states",
     "Task": "tasks",
     "Transaction": "transactions",
     "allow_failure": "utilities.annotations",
+    "case": "tasks.control_flow",
+    "flatten": "utilities.edges",
     "flow": "flows",
     "get_client": "client.orchestration",
     "get_run_logger": "logging",
+    "mapped": "utilities.edges",
     "tags": "context",
     "task": "tasks",
     "unmapped": "utilities.annotations",
 }
 _LACKING = {
+    "Client": "anabranch needs no server; runs are in its record, see `anabranch runs`",
+    "apply_map": "call `task.map(...)` for each task",
+    "resource_manager": "open the resource in the task that needs it, or round `flow.run()`",
     "deploy": "start flows elsewhere with `anabranch submit`",
     "serve": "start flows elsewhere with `anabranch submit`, at times of your own with cron",
     "aserve": "start flows elsewhere with `anabranch submit`, at times of your own with cron",

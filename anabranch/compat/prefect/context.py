@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from anabranch.compat.prefect.exceptions import MissingContextError
 from anabranch.compat.prefect.runs import FlowRun, TaskRun
 from anabranch.compat.prefect.settings import get_current_settings
+from anabranch.compat.prefect1 import running
+from anabranch.compat.prefect1.running import get
 from anabranch.core import context as ours
 from anabranch.core.owners import task_of
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EngineContext", "FlowRunContext", "RunContext", "SettingsContext", "TagsContext", "TaskRunContext",
-    "get_run_context", "get_settings_context", "tags",
+    "get", "get_run_context", "get_settings_context", "tags",
 ]  # fmt: skip
 
 
@@ -147,3 +152,24 @@ def tags(*new_tags: str) -> Iterator[set[str]]:
     """Add tags to the runs that begin in this block; gives all tags here."""
     with ours.tags(*new_tags) as found:
         yield set(found)
+
+
+class _Context(ModuleType):
+    """The module, which Prefect 1's programs read as a mapping: `prefect.context["today"]`, `prefect.context.logger`."""
+
+    def __getitem__(self, name: str) -> Any:
+        return running.item(name)
+
+    def __reduce__(self) -> Any:
+        return (importlib.import_module, (self.__name__,))  # pickle knows modules by their exact class
+
+    def __contains__(self, name: str) -> bool:
+        return name in running.NAMES
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in running.NAMES:
+            raise AttributeError(f"module 'prefect.context' has no attribute {name!r}")
+        return running.item(name)
+
+
+sys.modules[__name__].__class__ = _Context

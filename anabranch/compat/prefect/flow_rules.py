@@ -1,6 +1,7 @@
 """How a flow's return value ends it in Prefect; see `anabranch.runs.rules.FlowRules`.
 
     an exception                  FAILED
+    reference tasks are set       by their runs, as in Prefect 1
     a State made by hand          that one
     runs, or a list of them       by those; the caller gets their States
     data, None included           COMPLETED; runs inside of it become States
@@ -18,6 +19,7 @@ from anabranch.core import states as ours
 from anabranch.core.future_lists import FutureList
 from anabranch.core.futures import Future
 from anabranch.core.states import StateType
+from anabranch.engine import final_state
 from anabranch.runs.rules import FlowRules
 
 
@@ -50,7 +52,12 @@ def _details_say(state: Any) -> bool:
 
 
 def decide(seen: Any, runs: Any, *, reference: Any = None, strict: bool = False) -> ours.State[Any]:
-    """Return the final state; failures of runs that are not returned do not count."""
+    """Return the final state; failures of runs that are not returned do not count, unless they are reference tasks."""
+    if reference is not None:
+        found = final_state.decide(seen, runs, reference=reference)
+        return State(
+            type=found.type, message=found.message, data=Held(None) if found.is_completed() else found.data
+        )
     if seen is None:
         return State(type="COMPLETED", data=Held(None))
     if isinstance(seen, ours.State):

@@ -15,6 +15,7 @@ from anabranch.compat.prefect.hooks import Hook
 from anabranch.compat.prefect.run_states import State
 from anabranch.compat.prefect.utilities.parameter_schemas import ParameterSchema, parameter_schema
 from anabranch.compat.prefect.validation import validated
+from anabranch.compat.prefect1 import flows as graphs
 from anabranch.core.descriptors import Bound, owner_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ class Flow(ours.Flow[P, R]):
     """A function that runs tasks; its arguments are those of Prefect's `@flow`."""
 
     rules: ClassVar[FlowRules] = RULES
+
+    def __new__(cls, fn: Any = None, *args: Any, **given: Any) -> Any:
+        """Return a flow; for a name in the place of a function, one of Prefect 1, which a `with` block fills."""
+        if cls is Flow and (isinstance(fn, str) or (fn is None and isinstance(given.get("name"), str))):
+            return graphs.Flow(*(() if fn is None else (fn,)), *args, **given)
+        return super().__new__(cls)
 
     def __init__(self, fn: Any, name: str | None = None, *args: Any, **given: Any) -> None:
         names = [f.name for f in dataclasses.fields(FlowArguments)][1:]

@@ -142,6 +142,10 @@ class TaskRunFuture(Future[Any], PrefectTaskRunFuture[Any]):
             found.data = self
         return State.of(found, self._upstream() if found.name == "TriggerFailed" else "")
 
+    def get_state(self) -> State:
+        """Return the state of the run now, as Prefect 2's futures did."""
+        return self.state
+
     def _upstream(self) -> str:
         """Return the id of the upstream for which the run did not begin, as far as its message tells."""
         return str(self.task_run_id)

@@ -108,12 +108,14 @@ class State(ours.State[Any]):
         return self.type is StateType.CANCELLING
 
     def result(
-        self, raise_on_failure: bool = True, retry_result_failure: bool = True, *, _sync: bool | None = None
-    ) -> Any:
+        self, raise_on_failure: bool = True, retry_result_failure: bool = True, *, fetch: bool | None = None,
+        _sync: bool | None = None,
+    ) -> Any:  # fmt: skip
         """Return the run's value, or raise its exception; code that awaits gets a coroutine.
 
         Args:
             raise_on_failure: False returns the exception.
+            fetch: of Prefect 2; changes nothing.
 
         Raises:
             UnfinishedRun, PausedRun: it has not ended.

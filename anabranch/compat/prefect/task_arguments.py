@@ -15,6 +15,8 @@ from anabranch.compat.prefect.settings import setting
 from anabranch.compat.prefect.utilities.annotations import NotSet
 from anabranch.compat.prefect.utilities.calls import raise_for_reserved_arguments
 from anabranch.compat.prefect.utilities.hashing import hash_objects
+from anabranch.compat.prefect1.handlers import handlers
+from anabranch.compat.prefect1.triggers import engine_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +57,16 @@ class TaskArguments:
     retry_condition_fn: Any = None
     viz_return_value: Any = None
     asset_deps: Any = None
+    # Prefect 1's
+    trigger: Any = None
+    state_handlers: Any = None
+    retry_on: Any = None
+    skip_on_upstream_skip: bool = True
+    nout: int | None = None
+    slug: str | None = None
+    cache_validator: Any = None
+    checkpoint: bool | None = None
+    result: Any = None
 
     def with_changes(self, given: dict[str, Any]) -> TaskArguments:
         """Return the arguments with others laid over; None and NotSet leave one as it is."""
@@ -175,9 +187,12 @@ def engine_options(given: dict[str, Any]) -> dict[str, Any]:
         "retry_condition_fn": None if condition is None else Hook(condition),
         "retry_delay_seconds": given["retry_delay_seconds"],
         "retry_jitter_factor": given["retry_jitter_factor"],
+        "retry_on": given["retry_on"] or (),
+        "state_handlers": handlers(given["state_handlers"]),
         "tags": sorted(given["tags"]),
         "task_run_name": given["task_run_name"],
         "timeout_seconds": given["timeout_seconds"],
+        "trigger": engine_trigger(given["trigger"]),
         "version": given["version"],
     }
 

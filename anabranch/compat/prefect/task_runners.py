@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anabranch
@@ -134,3 +135,11 @@ class PrefectTaskRunner(TaskRunner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError("anabranch has no task workers: use ThreadPoolTaskRunner, or DaskTaskRunner")
+
+
+def __getattr__(name: str) -> Any:
+    """Return the runners that the first Prefect 2 had here."""
+    home = {"DaskTaskRunner": "prefect_dask", "RayTaskRunner": "prefect_ray"}.get(name)
+    if home is None:
+        raise AttributeError(f"module 'prefect.task_runners' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"anabranch.compat.{home}"), name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from anabranch import tasks as ours
@@ -16,6 +15,8 @@ from anabranch.compat.prefect.task_arguments import TaskArguments, engine_option
 from anabranch.compat.prefect.utilities.annotations import unmapped
 from anabranch.compat.prefect.utilities.calls import get_call_parameters, mapping_error
 from anabranch.compat.prefect.utilities.hashing import hash_objects
+from anabranch.compat.prefect1.older_options import translated
+from anabranch.compat.prefect1.tasks import UNSET, OlderTask, noted, rebuilt
 from anabranch.core.annotations import quote
 from anabranch.core.descriptors import Bound, owner_of
 from anabranch.core.errors import MapError
@@ -32,12 +33,19 @@ R = TypeVar("R")
 __all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
 
-class Task(ours.Task[P, R]):
+class Task(ours.Task[P, R], OlderTask):
     """A function that can be called, submitted and mapped; its arguments are those of Prefect's `@task`."""
 
-    def __init__(self, fn: Callable[P, R], name: str | None = None, *args: Any, **given: Any) -> None:
+    def __init__(self, fn: Callable[P, R] = UNSET, name: str | None = None, *args: Any, **given: Any) -> None:
         names = [f.name for f in dataclasses.fields(TaskArguments)][1:]
-        self._take(fn, TaskArguments(name, **dict(zip(names, args, strict=False)), **given))
+        taken = TaskArguments(name, **dict(zip(names, args, strict=False)), **translated(given))
+        if fn is not UNSET:
+            self._take(fn, taken)
+            return
+        own = frozenset(vars(self))  # a subclass may have set some before
+        taken.name = name or type(self).__name__
+        self._take(self._own_function(), taken)
+        self._engines = frozenset(vars(self)) - own
 
     def _take(self, fn: Any, given: TaskArguments) -> None:
         plain = fn.__func__ if isinstance(fn, (classmethod, staticmethod)) else fn
@@ -72,6 +80,8 @@ class Task(ours.Task[P, R]):
 
     def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Run now and return the value; `return_state=True` returns the State."""
+        if (node := noted(self, args, kwargs)) is not UNSET:
+            return node
         if return_state and self.isgenerator:
             raise ValueError("Cannot return state for generator tasks")
         args, kwargs = bound(self, args, kwargs)
@@ -96,6 +106,8 @@ class Task(ours.Task[P, R]):
 
         Raises MappingMissingIterable and MappingLengthMismatch.
         """
+        if (node := noted(self, args, kwargs, all_mapped=True)) is not UNSET:
+            return node
         if deferred:
             _no_workers("map(deferred=True)")
         bound(self, args, kwargs)
@@ -119,7 +131,7 @@ class Task(ours.Task[P, R]):
     def with_options(self, **given: Any) -> Task[P, R]:
         """Return the task with some options changed; this one stays as it is."""
         made: Task[P, R] = Task.__new__(Task)
-        made._take(self.plain_fn, self.given.with_changes(given))
+        made._take(self.plain_fn, self.given.with_changes(translated(given)))
         made._binds = self._binds
         return made
 
@@ -135,6 +147,9 @@ class Task(ours.Task[P, R]):
         return self if owner is None else BoundTask(self, owner)
 
     def __reduce__(self) -> Any:
+        if type(self).run is not OlderTask.run:
+            own = {name: value for name, value in vars(self).items() if name not in (*self._engines, "_engines")}
+            return (rebuilt, (type(self), self.given, own))
         return (_rebuild, (self.fn, self.given, self._binds))
 
 
@@ -168,8 +183,6 @@ def task(__fn: Any = None, **given: Any) -> Any:
     """Make a function a task; with or without parentheses, with the arguments of Prefect's `@task`."""
     if __fn is None:
         return functools.partial(task, **given)
-    if given.get("cache_expiration") is None and "cache_expiration_seconds" in given:
-        given["cache_expiration"] = timedelta(seconds=given.pop("cache_expiration_seconds"))
     return Task(__fn, **given)
 
 

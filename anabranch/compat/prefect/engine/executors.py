@@ -1,0 +1,7 @@
+"""Prefect 0"s `prefect.engine.executors`."""
+
+from __future__ import annotations
+
+from anabranch.compat.prefect1.executors import DaskExecutor, Executor, LocalDaskExecutor, LocalExecutor
+
+__all__ = ["DaskExecutor", "Executor", "LocalDaskExecutor", "LocalExecutor"]

@@ -1,0 +1,1 @@
+"""The first Prefect 2's schemas; its server is not here."""

@@ -1,0 +1,7 @@
+"""Prefect 1"s `prefect.tasks.control_flow`."""
+
+from __future__ import annotations
+
+from anabranch.compat.prefect1.control_flow import case, ifelse, merge, switch
+
+__all__ = ["case", "ifelse", "merge", "switch"]

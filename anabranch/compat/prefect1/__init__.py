@@ -1,0 +1,12 @@
+"""Prefect 1's flows, as graphs: `with Flow("name") as flow:` notes calls, `flow.run()` carries them out.
+
+    nodes.py         a call that was noted, a Parameter; their edges
+    flows.py         the graph and its methods
+    order.py         in which order nodes may be submitted
+    execution.py     one run of a graph: each node a submit or a map of ours, in a flow of ours
+    carrying.py      what runs on the worker round the user's function: skips, signals
+    control_flow.py  case, switch, merge
+    states.py, signals.py, triggers.py, handlers.py, executors.py, older_options.py, running.py
+
+The modules of `anabranch.compat.prefect` give these names where Prefect 1 had them.
+"""

@@ -1,0 +1,203 @@
+"""One run of a graph: each node becomes a submit or a map of ours, inside a flow of ours.
+
+    Graph        the flow's function: submits node after node, each behind what it depends on
+      a node     task.submit(upstreams, futures ...)      the engine waits for the futures
+      a map      task.map(upstreams, futures ...)         a map over a map goes on item by item
+    states       of all nodes, read when all have ended; the reference tasks' decide
+
+A map over one run's value can be submitted only when that run has ended: such nodes come last among those that could
+be submitted, so that what does not depend on them is under way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from anabranch import flows as ours
+from anabranch.compat.prefect.flow_rules import RULES
+from anabranch.compat.prefect.run_states import Held
+from anabranch.compat.prefect.run_states import State as LaterState
+from anabranch.compat.prefect1 import states
+from anabranch.compat.prefect1.carrying import Carrier
+from anabranch.compat.prefect1.handlers import OnFailure, handlers
+from anabranch.compat.prefect1.nodes import Node, Parameter, Step, nodes_in, replaced
+from anabranch.core.annotations import unmapped
+from anabranch.core.errors import MapError
+from anabranch.core.future_lists import FutureList
+from anabranch.core.futures import Future
+from anabranch.tasks import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anabranch.compat.prefect1.flows import Flow
+    from anabranch.runs.rules import FlowRules
+
+
+class Results(dict[Any, states.State]):
+    """The states of a run by node; a task stands for its call where there is one."""
+
+    def __init__(self, flow: Flow, found: dict[Step, states.State]) -> None:
+        super().__init__(found)
+        self._flow = flow
+
+    def __missing__(self, key: Any) -> states.State:
+        calls = self._flow.calls_of(key)
+        if len(calls) == 1:
+            return self[calls[0]]
+        name = getattr(key, "name", key)
+        raise KeyError(f"{name!r} has {len(calls)} calls in {self._flow.name!r}: give what the call returned")
+
+
+def values_of(parameters: Iterable[Parameter], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters' values by name; raises ValueError for those that are missing or not known."""
+    known = {one.name: one for one in parameters}
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"Flow.run received the following unexpected parameters: {', '.join(unknown)}")
+    missing = sorted(name for name, one in known.items() if one.required and name not in given)
+    if missing:
+        raise ValueError(f"Flow.run did not receive the following required parameters: {', '.join(missing)}")
+    return {name: given.get(name, one.default) for name, one in known.items()}
+
+
+class _Running(ours.Flow[..., Any]):
+    """A graph's run, as a flow of ours."""
+
+    rules: ClassVar[FlowRules] = RULES
+
+
+def run(flow: Flow, values: dict[str, Any], executor: Any) -> states.State:
+    """Carry a graph out with these parameters."""
+    graph = Graph(flow)
+    own = [*flow.state_handlers, *([OnFailure(flow.on_failure)] if flow.on_failure else [])]
+    options = {
+        "name": flow.name.translate(str.maketrans("/%&><", "-----")),
+        "state_handlers": handlers(own, flow),
+        "runner": "inline" if executor is None else executor.runner().engine_runner(),
+        "resumable": False,
+    }
+    ended = _Running(graph, options)(values, return_state=True)
+    if graph.final is None or ended.type is not states.to_ours(graph.final).type:
+        graph.final = states.of_ours(ended)  # it was stopped, or a handler has changed its end
+    graph.final.result = Results(flow, graph.found)
+    return graph.final
+
+
+class Graph:
+    """The function of a run.
+
+    Attributes:
+        found: the states of its nodes.
+        final: the state of the run.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self.__name__ = flow.name
+        self._flow = flow
+        self._values: dict[str, Any] = {}
+        self._at: dict[Step, Any] = {}  # futures, future lists; of parameters the values
+        self.found: dict[Step, states.State] = {}
+        self.final: states.State | None = None
+
+    def __call__(self, parameters: dict[str, Any]) -> Any:
+        self._values = parameters
+        self._submit_all()
+        self.found = {step: self._state(step) for step in self._flow.sorted_tasks()}
+        self.final = self._verdict()
+        made = states.to_ours(self.final)
+        return LaterState(made.type, message=made.message, data=Held(None) if made.is_completed() else made.message)
+
+    def _submit_all(self) -> None:
+        left = list(self._flow.sorted_tasks())
+        while left:
+            later = [step for step in left if not self._submitted(step)]
+            if len(later) == len(left):  # each waits for the value of a run, or for one that does
+                step = next(one for one in left if all(up in self._at for up in one.inputs()))
+                self._at[step] = self._begun(step)
+                later.remove(step)
+            left = later
+
+    def _submitted(self, step: Step) -> bool:
+        """Submit a node, unless that must wait."""
+        if any(up not in self._at for up in step.inputs()) or self._blocks(step):
+            return False
+        self._at[step] = self._begun(step)
+        return True
+
+    def _blocks(self, step: Step) -> bool:
+        """Return whether a node maps over the value of a run that has not ended."""
+        return any(not future.done() for future in self._mapped_over(step))
+
+    def _mapped_over(self, step: Step) -> list[Future[Any]]:
+        if not isinstance(step, Node) or step.mapped is None:
+            return []
+        over = [value for key, value in step.given() if key in step.mapped and isinstance(value, Step)]
+        return [self._at[one] for one in over if isinstance(self._at[one], Future)]
+
+    def _begun(self, step: Step) -> Any:
+        if isinstance(step, Parameter):
+            return self._values[step.name]
+        assert isinstance(step, Node)
+        task = Task(Carrier(step.task.plain_fn, step.name, step.skipped_by), {"name": step.name}, base=step.task.options)
+        args = {key: replaced(value, self._at.__getitem__) for key, value in step.given()}
+        before = tuple(self._at[one] for one in step.upstream if not isinstance(one, Parameter))
+        deep = frozenset(key for key, value in step.given() if self._is_deep(value))
+        if step.mapped is not None and not any(self._did_not_give(one) for one in self._mapped_over(step)):
+            given = {key: value if key in step.mapped else unmapped(value) for key, value in args.items()}
+            places = [value for key, value in given.items() if isinstance(key, int)]
+            names = {key: value for key, value in given.items() if isinstance(key, str)}
+            return _mapped(task, unmapped(before), unmapped(deep), places, names)
+        places = [value for key, value in args.items() if isinstance(key, int)]
+        return task.submit(before, deep, *places, **{k: v for k, v in args.items() if isinstance(k, str)})
+
+    def _is_deep(self, value: Any) -> bool:
+        """Return whether an argument is a collection of upstreams' values."""
+        if isinstance(value, Step):
+            return isinstance(self._at[value], (FutureList, list)) and not isinstance(value, Parameter)
+        return any(True for _ in nodes_in(value))
+
+    def _did_not_give(self, future: Future[Any]) -> bool:
+        """Return whether a run that is mapped over has no value; waits for it."""
+        state = future.wait()
+        return not state.is_completed() or isinstance(state.result(), states.Skip)
+
+    # -- states ----------------------------------------------------------------------------------
+
+    def _state(self, step: Step) -> states.State:
+        found = self._at[step]
+        if isinstance(found, Future) and isinstance(step, Node):
+            return states.of_ours(found.wait())
+        if isinstance(found, (FutureList, list)) and isinstance(step, Node):
+            return _of_map([states.of_ours(one) for one in (found.wait() if isinstance(found, FutureList) else found)])
+        return states.Success(result=found)
+
+    def _verdict(self) -> states.State:
+        reference = {self.found[step] for step in self._flow.reference_tasks()}
+        children = [child for one in reference for child in one.children()]
+        if any(one.is_failed() for one in children):
+            final: states.State = states.Failed("Some reference tasks failed.")
+        elif all(one.is_successful() for one in children):
+            final = states.Success("All reference tasks succeeded.")
+        else:
+            final = states.Success("No reference tasks failed.")
+        final.result = Results(self._flow, self.found)
+        decide = self._flow.terminal_state_handler
+        return final if decide is None else decide(self._flow, final, reference) or final
+
+
+def _of_map(children: list[states.State]) -> states.State:
+    return states.Mapped("Mapped tasks submitted for execution.", children)
+
+
+def _mapped(
+    task: Task[..., Any], before: Any, deep: Any, places: list[Any], names: dict[str, Any]
+) -> FutureList[Any] | Future[Any]:
+    try:
+        return task.map(before, deep, *places, **names)
+    except MapError as error:
+        return Task(_raising, {"name": task.name}).submit(str(error))
+
+
+def _raising(message: str) -> None:
+    raise MapError(message)

@@ -1,0 +1,82 @@
+"""Prefect 1's `prefect.context` while a graph runs: what a task reads of its run, by names."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from anabranch import logs
+from anabranch.compat.prefect.logging import get_logger
+from anabranch.core import context as ours
+from anabranch.core.errors import MissingContextError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_loop: ContextVar[tuple[int, Any]] = ContextVar("anabranch_prefect1_loop", default=(1, None))
+
+
+@contextmanager
+def looping(count: int, result: Any) -> Iterator[None]:
+    """Let code in this block see how often the task has looped, and what its last loop gave."""
+    token = _loop.set((count, result))
+    try:
+        yield
+    finally:
+        _loop.reset(token)
+
+
+def logger() -> Any:
+    """Return the logger of the run around this code; outside of runs that of "prefect"."""
+    try:
+        return logs.get_run_logger()
+    except MissingContextError:
+        return get_logger()
+
+
+def _flow(name: str) -> Any:
+    here = ours.current_flow.get()
+    return None if here is None else getattr(here, name)
+
+
+def _task(name: str) -> Any:
+    here = ours.task_around()
+    return None if here is None else getattr(here.run, name)
+
+
+def _day(form: str) -> str:
+    return datetime.now(UTC).strftime(form)
+
+
+_READ: dict[str, Any] = {
+    "date": lambda: datetime.now(UTC),
+    "flow_name": lambda: _flow("flow_name"),
+    "flow_run_id": lambda: _flow("id"),
+    "flow_run_name": lambda: _flow("name"),
+    "logger": logger,
+    "map_index": lambda: _task("index"),
+    "parameters": lambda: dict((_flow("parameters") or {}).get("parameters") or {}),
+    "scheduled_start_time": lambda: datetime.now(UTC),
+    "task_loop_count": lambda: _loop.get()[0],
+    "task_loop_result": lambda: _loop.get()[1],
+    "task_name": lambda: _task("task_name"),
+    "task_run_count": lambda: _task("attempt"),
+    "task_run_id": lambda: _task("id"),
+    "task_run_name": lambda: _task("name"),
+    "today": lambda: _day("%Y-%m-%d"),
+    "today_nodash": lambda: _day("%Y%m%d"),
+}
+NAMES = frozenset(_READ)
+
+
+def get(name: str, default: Any = None) -> Any:
+    """Return what the context has under this name here; `default` where there is nothing."""
+    found = _READ[name]() if name in _READ else None
+    return default if found is None else found
+
+
+def item(name: str) -> Any:
+    """Return what the context has under this name; raises KeyError for a name that it does not know."""
+    return _READ[name]()

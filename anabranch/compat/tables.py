@@ -11,13 +11,19 @@ PREFECT = {
 
 _NO_SERVER = "anabranch needs no server; runs are in its record, see `anabranch runs`"
 _DEPLOYMENTS = "start flows elsewhere with `anabranch submit`"
+_WRAPPED = "call the library that the task wraps, in a task of your own"
+_LIBRARY = (  # the modules of Prefect 1's task library that programs import most
+    "airtable", "aws", "azure", "databricks", "dbt", "docker", "files", "gcp", "github", "great_expectations",
+    "gsheets", "jira", "jupyter", "kubernetes", "mysql", "notifications", "postgres", "prefect", "redis", "secrets", "shell",
+    "snowflake", "sql", "sqlite", "twitter",
+)  # fmt: skip
 
 NOT_PREFECT = {
     "prefect": "docs/prefect.md of anabranch lists what it has",
     "prefect.agent": _DEPLOYMENTS,
     "prefect.automations": "use hooks (`on_failure=`) or state handlers",
-    "prefect.cli": "use the command `anabranch`",
     "prefect.blocks": "keep settings and secrets in the environment, or give them as parameters",
+    "prefect.cli": "use the command `anabranch`",
     "prefect.deployments": _DEPLOYMENTS,
     "prefect.engine.results": "tasks with `persist_result=True` store their values",
     "prefect.environments": _DEPLOYMENTS,
@@ -29,7 +35,7 @@ NOT_PREFECT = {
     "prefect.schedules": "start the program at times of your own with cron",
     "prefect.server": _NO_SERVER,
     "prefect.storage": _DEPLOYMENTS,
-    "prefect.tasks": "call the library that the task wraps, in a task of your own",
+    **{f"prefect.tasks.{name}": _WRAPPED for name in _LIBRARY},
     "prefect.workers": _DEPLOYMENTS,
     "prefect_shell": "use `anabranch.run_step`, or `prefect_shell.ShellOperation`",
 }

@@ -85,9 +85,14 @@ class _Reader(ast.NodeVisitor):
             if made:
                 self._names[node.name] = made + MADE
         outer = dict(self._names)  # what is bound inside is not known outside
-        for inner in (*node.args.defaults, *node.args.kw_defaults, *node.body):
-            if inner is not None:
-                self.visit(inner)
+        for default in (*node.args.defaults, *node.args.kw_defaults):
+            if default is not None:
+                self.visit(default)
+        for argument in ast.walk(node.args):
+            if isinstance(argument, ast.arg):
+                self._names.pop(argument.arg, None)
+        for inner in node.body:
+            self.visit(inner)
         self._names = outer
 
     def visit_Assign(self, node: ast.Assign) -> None:

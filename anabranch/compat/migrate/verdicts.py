@@ -13,6 +13,8 @@ from anabranch.compat.prefect.flow_arguments import FlowArguments
 from anabranch.compat.prefect.flows import Flow
 from anabranch.compat.prefect.task_arguments import TaskArguments
 from anabranch.compat.prefect.tasks import Task
+from anabranch.compat.prefect1 import flows as graphs
+from anabranch.compat.prefect1.older_options import RENAMED
 from anabranch.compat.tables import NOT_PREFECT, PREFECT
 
 if TYPE_CHECKING:
@@ -103,6 +105,11 @@ def _kind(target: Any) -> type | None:
 
 def _option(use: Use, kind: type) -> Verdict:
     known = {field.name for field in fields(TaskArguments if kind is Task else FlowArguments)}
+    known |= set(RENAMED) if kind is Task else set()
+    if use.name.endswith(".Flow"):  # of Prefect 1, which takes a name
+        known |= graphs.OPTIONS
+        if use.option in graphs.ADVICE:
+            return Verdict(use, Fate.CHANGE, graphs.ADVICE[use.option])
     if use.option in known:
         return Verdict(use, Fate.AS_IT_IS)
     return Verdict(use, Fate.NONE, f"@{kind.__name__.lower()} has no option {use.option!r}")

@@ -155,7 +155,7 @@ def tags(*new_tags: str) -> Iterator[set[str]]:
 
 
 class _Context(ModuleType):
-    """The module, which Prefect 1's programs read as a mapping: `prefect.context["today"]`, `prefect.context.logger`."""
+    """The module, which Prefect 1's programs read as a mapping too: `prefect.context["today"]`."""
 
     def __getitem__(self, name: str) -> Any:
         return running.item(name)

@@ -15,4 +15,7 @@ from anabranch.compat.prefect1.triggers import (
     some_successful,
 )
 
-__all__ = ["all_failed", "all_finished", "all_successful", "always_run", "any_failed", "any_successful", "manual_only", "not_all_skipped", "some_failed", "some_successful"]
+__all__ = [
+    "all_failed", "all_finished", "all_successful", "always_run", "any_failed", "any_successful", "manual_only",
+    "not_all_skipped", "some_failed", "some_successful",
+]  # fmt: skip

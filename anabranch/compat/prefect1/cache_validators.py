@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect.utilities.hashing import hash_objects
-from anabranch.core import context as ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +28,7 @@ class _Key:
     def __call__(self, context: Any, parameters: dict[str, Any]) -> str | None:
         read = parameters
         if self.reads == "parameters":
-            here = ours.current_flow.get()
-            read = {} if here is None else here.parameters.get("parameters", {})
+            read = context.task.plain_fn.about.parameters
         chosen = {
             name: value for name, value in read.items()
             if self.reads and name not in _HIDDEN and (self.names is None or name in self.names)
@@ -63,7 +61,7 @@ def key_fn(validator: Any) -> Callable[..., Any]:
     if validator is None:
         return duration_only
     if isinstance(validator, _Key) or validator is never_use:
-        return validator  # type: ignore[no-any-return]
+        return validator
     raise NotImplementedError(
         f"anabranch has no cache_validator={validator!r}: give one of prefect.engine.cache_validators, or cache_key_fn="
     )

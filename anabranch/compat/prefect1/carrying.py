@@ -13,7 +13,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect1 import signals
-from anabranch.compat.prefect1.running import looping
+from anabranch.compat.prefect1.running import About, Round, within
 from anabranch.compat.prefect1.states import Skip
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ class Carrier:
 
     Args:
         skipped_by: "any" skipped upstream skips it, "all" of them, or "none"; a skipped value is None then.
+        about: what the function may read of its flow.
     """
 
-    def __init__(self, fn: Callable[..., Any], name: str, skipped_by: str = "any") -> None:
+    def __init__(self, fn: Callable[..., Any], name: str, skipped_by: str = "any", about: About | None = None) -> None:
         self.fn = fn
+        self.about = about or About()
         self.skipped_by = skipped_by
         self.__name__ = self.__qualname__ = name
         self.__doc__ = fn.__doc__
@@ -53,14 +55,14 @@ class Carrier:
                             "`skip_on_upstream_skip=False` for this task.")  # fmt: skip
             args = tuple(_unskipped(one, at in _deep) for at, one in enumerate(args))
             kwargs = {name: _unskipped(one, name in _deep) for name, one in kwargs.items()}
-        return _signalled(self.fn, args, kwargs)
+        return _signalled(self.fn, self.about, args, kwargs)
 
 
-def _signalled(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _signalled(fn: Callable[..., Any], about: About, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     count, result = 1, None
     while True:
         try:
-            with looping(count, result):
+            with within(Round(about, count, result)):
                 return fn(*args, **kwargs)
         except signals.SKIP as signal:
             return Skip(signal.message or "")

@@ -1,4 +1,4 @@
-"""Prefect 1's branches: `case`, `switch`, `ifelse` skip the tasks of branches that are not taken; `merge` joins them."""
+"""Prefect 1's branches: `case`, `switch`, `ifelse` skip the branches that are not taken, `merge` joins them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class case:
     """Tasks that are called in this block run only where a value is that one; else they are skipped.
 
     Args:
-        task: a task, whose value is compared.
+        task: its value is compared.
     """
 
     def __init__(self, task: Any, value: Any) -> None:
@@ -55,7 +55,7 @@ def constrain(step: Step) -> None:
 
 
 def switch(condition: Any, cases: dict[Any, Any], mapped: bool = False) -> None:
-    """Run the task of the case whose key is the condition's value; the others are skipped.
+    """Run the task under the condition's value; the others are skipped.
 
     Raises NotImplementedError for `mapped=True`.
     """

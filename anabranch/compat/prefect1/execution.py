@@ -1,6 +1,6 @@
 """One run of a graph: each node becomes a submit or a map of ours, inside a flow of ours.
 
-    Graph        the flow's function: submits node after node, each behind what it depends on
+    Execution    the flow's function: submits node after node, each behind what it depends on
       a node     task.submit(upstreams, futures ...)      the engine waits for the futures
       a map      task.map(upstreams, futures ...)         a map over a map goes on item by item
     states       of all nodes, read when all have ended; the reference tasks' decide
@@ -11,7 +11,7 @@ be submitted, so that what does not depend on them is under way.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from anabranch import flows as ours
 from anabranch.compat.prefect.flow_rules import RULES
@@ -21,6 +21,7 @@ from anabranch.compat.prefect1 import states
 from anabranch.compat.prefect1.carrying import Carrier
 from anabranch.compat.prefect1.handlers import OnFailure, handlers
 from anabranch.compat.prefect1.nodes import Node, Parameter, Step, nodes_in, replaced
+from anabranch.compat.prefect1.running import About
 from anabranch.core.annotations import unmapped
 from anabranch.core.errors import MapError
 from anabranch.core.future_lists import FutureList
@@ -30,14 +31,27 @@ from anabranch.tasks import Task
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from anabranch.compat.prefect1.flows import Flow
+    from anabranch.core.task_spec import TaskSpec
     from anabranch.runs.rules import FlowRules
+
+
+class Plan(Protocol):
+    """What a run asks of the flow of Prefect 1."""
+
+    name: str
+    state_handlers: list[Any]
+    on_failure: Any
+    terminal_state_handler: Any
+
+    def sorted_tasks(self) -> tuple[Step, ...]: ...
+    def reference_tasks(self) -> set[Step]: ...
+    def calls_of(self, task: Any) -> list[Step]: ...
 
 
 class Results(dict[Any, states.State]):
     """The states of a run by node; a task stands for its call where there is one."""
 
-    def __init__(self, flow: Flow, found: dict[Step, states.State]) -> None:
+    def __init__(self, flow: Plan, found: dict[Step, states.State]) -> None:
         super().__init__(found)
         self._flow = flow
 
@@ -67,9 +81,9 @@ class _Running(ours.Flow[..., Any]):
     rules: ClassVar[FlowRules] = RULES
 
 
-def run(flow: Flow, values: dict[str, Any], executor: Any) -> states.State:
+def run(flow: Plan, values: dict[str, Any], executor: Any) -> states.State:
     """Carry a graph out with these parameters."""
-    graph = Graph(flow)
+    graph = Execution(flow)
     own = [*flow.state_handlers, *([OnFailure(flow.on_failure)] if flow.on_failure else [])]
     options = {
         "name": flow.name.translate(str.maketrans("/%&><", "-----")),
@@ -84,7 +98,20 @@ def run(flow: Flow, values: dict[str, Any], executor: Any) -> states.State:
     return graph.final
 
 
-class Graph:
+class _Carried(Task[..., Any]):
+    """A node's task, as its state handlers get it."""
+
+    @staticmethod
+    def _of_spec(spec: TaskSpec) -> Task[..., Any]:
+        made = _Carried(spec.fn, None, base=spec.options)
+        made.name = spec.name
+        return made
+
+    def __repr__(self) -> str:
+        return f"<Task: {self.name}>"
+
+
+class Execution:
     """The function of a run.
 
     Attributes:
@@ -92,7 +119,7 @@ class Graph:
         final: the state of the run.
     """
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Plan) -> None:
         self.__name__ = flow.name
         self._flow = flow
         self._values: dict[str, Any] = {}
@@ -139,7 +166,8 @@ class Graph:
         if isinstance(step, Parameter):
             return self._values[step.name]
         assert isinstance(step, Node)
-        task = Task(Carrier(step.task.plain_fn, step.name, step.skipped_by), {"name": step.name}, base=step.task.options)
+        carried = Carrier(step.task.plain_fn, step.name, step.skipped_by, About(self._flow.name, self._values))
+        task = _Carried(carried, {"name": step.name}, base=step.task.options)
         args = {key: replaced(value, self._at.__getitem__) for key, value in step.given()}
         before = tuple(self._at[one] for one in step.upstream if not isinstance(one, Parameter))
         deep = frozenset(key for key, value in step.given() if self._is_deep(value))
@@ -194,7 +222,8 @@ def _mapped(
     task: Task[..., Any], before: Any, deep: Any, places: list[Any], names: dict[str, Any]
 ) -> FutureList[Any] | Future[Any]:
     try:
-        return task.map(before, deep, *places, **names)
+        futures: FutureList[Any] = task.map(before, deep, *places, **names)
+        return futures
     except MapError as error:
         return Task(_raising, {"name": task.name}).submit(str(error))
 

@@ -20,7 +20,12 @@ class Executor:
 
     def runner(self) -> TaskRunner:
         """Return the runner that it describes."""
-        return SequentialTaskRunner()
+        return _sequential()
+
+
+def _sequential() -> TaskRunner:
+    found: TaskRunner = SequentialTaskRunner()
+    return found
 
 
 class LocalExecutor(Executor):
@@ -45,7 +50,7 @@ class LocalDaskExecutor(Executor):
 
     def runner(self) -> TaskRunner:
         if self.scheduler == "sync":
-            return SequentialTaskRunner()
+            return _sequential()
         if self.scheduler == "processes":
             return ProcessPoolTaskRunner(self.num_workers)
         return ThreadPoolTaskRunner(self.num_workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from anabranch.compat.prefect1 import execution, order
@@ -122,7 +123,7 @@ class Flow:
 
     def chain(self, *tasks: Any) -> list[Edge]:
         """Let each run after the one before."""
-        return [self.add_edge(one, other) for one, other in zip(tasks, tasks[1:], strict=False)]
+        return [self.add_edge(one, other) for one, other in itertools.pairwise(tasks)]
 
     def set_dependencies(
         self, task: Any, upstream_tasks: Iterable[Any] | None = None, downstream_tasks: Iterable[Any] | None = None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Protocol, get_args, get_origin, get_type_hints
 
 from anabranch.compat.prefect.utilities.annotations import BaseAnnotation
 from anabranch.core.annotations import Annotation, unmapped, unwrap_all
@@ -19,9 +19,22 @@ from anabranch.tasks import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from anabranch.compat.prefect1.flows import Flow
 
-current: ContextVar[Flow | None] = ContextVar("anabranch_prefect1_flow", default=None)
+class Graph(Protocol):
+    """What nodes ask of the flow that they are in."""
+
+    def step(self, task: Any) -> Step: ...
+    def add_task(self, task: Any) -> Any: ...
+    def add_edge(
+        self, upstream_task: Any, downstream_task: Any, key: str | None = None, mapped: bool = False
+    ) -> Any: ...
+    def set_dependencies(
+        self, task: Any, upstream_tasks: Iterable[Any] | None = None, downstream_tasks: Iterable[Any] | None = None,
+        keyword_tasks: dict[str, Any] | None = None, mapped: bool = False,
+    ) -> None: ...  # fmt: skip
+
+
+current: ContextVar[Graph | None] = ContextVar("anabranch_prefect1_flow", default=None)
 _SINGLE = (str, bytes, bytearray)
 
 
@@ -51,19 +64,19 @@ class Step:
     def slug(self) -> str:
         return self.name
 
-    def set_upstream(self, task: Any, flow: Flow | None = None, key: str | None = None, mapped: bool = False) -> None:
+    def set_upstream(self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False) -> None:
         """Let it run after another; with a key, with the other's value as that argument."""
         flow = flow or flow_here()
         flow.add_edge(task, self, key=key, mapped=mapped)
 
     def set_downstream(
-        self, task: Any, flow: Flow | None = None, key: str | None = None, mapped: bool = False
+        self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False
     ) -> None:
         """Let another run after it."""
         flow = flow or flow_here()
         flow.add_edge(self, task, key=key, mapped=mapped)
 
-    def set_dependencies(self, flow: Flow | None = None, **given: Any) -> None:
+    def set_dependencies(self, flow: Graph | None = None, **given: Any) -> None:
         """Set several dependencies, as `Flow.set_dependencies` does."""
         (flow or flow_here()).set_dependencies(self, **given)
 
@@ -160,13 +173,16 @@ class Parameter(Step):
 
 def _length(fn: Any) -> int:
     """Return how many values a function gives, as far as its annotation says so."""
-    told = getattr(fn, "__annotations__", {}).get("return")
+    try:
+        told = get_type_hints(fn).get("return")
+    except (TypeError, NameError):
+        return 0
     inside = get_args(told) if get_origin(told) is tuple else ()
     return 0 if Ellipsis in inside else len(inside)
 
 
-def flow_here() -> Flow:
-    """Return the flow whose block is around; raises ValueError where there is none."""
+def flow_here() -> Graph:
+    """Return the flow of the block around; raises ValueError where there is none."""
     flow = current.get()
     if flow is None:
         raise ValueError("Could not infer an active Flow context: use `with Flow(...):`, or give flow=")
@@ -198,7 +214,7 @@ def replaced(value: Any, found: Callable[[Step], Any]) -> Any:
 
 
 def call_of(
-    flow: Flow, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, all_mapped: bool = False,
+    flow: Graph, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, all_mapped: bool = False,
     skipped_by: str = "",
 ) -> Node:  # fmt: skip
     """Note a call of a task in a flow.
@@ -216,7 +232,8 @@ def call_of(
         name = own.pop("name", None) or task.name
         task = task.with_options(name=name, **own)
     task.binder.bind(args, kwargs)
-    which = frozenset(key for key, value in [*enumerate(args), *kwargs.items()] if _is_mapped(value, all_mapped))
+    given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    which = frozenset(key for key, value in given if _is_mapped(value, all_mapped))
     plain = [_noted(flow, value) for value in args]
     named = {name: _noted(flow, value) for name, value in kwargs.items()}
     if all_mapped and not which and not before:
@@ -239,7 +256,7 @@ def _is_task(value: Any) -> bool:
     return hasattr(value, "plain_fn") and hasattr(value, "binder")
 
 
-def _noted(flow: Flow, value: Any) -> Any:
+def _noted(flow: Graph, value: Any) -> Any:
     """Return an argument as the graph keeps it: without marks, with nodes for tasks."""
     if isinstance(value, flatten):
         return note(_flattened, _noted(flow, value.value))

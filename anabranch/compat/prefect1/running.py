@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,42 @@ from anabranch.core.errors import MissingContextError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_loop: ContextVar[tuple[int, Any]] = ContextVar("anabranch_prefect1_loop", default=(1, None))
+
+
+@dataclass(frozen=True)
+class About:
+    """What a task is told of its flow."""
+
+    flow_name: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One call of a task's function.
+
+    Attributes:
+        count: how often the task has looped, from 1.
+        result: what its last loop gave.
+    """
+
+    about: About = field(default_factory=About)
+    count: int = 1
+    result: Any = None
+
+
+_NOTHING = Round()
+_round: ContextVar[Round] = ContextVar("anabranch_prefect1_round", default=_NOTHING)  # noqa: B039 (frozen)
 
 
 @contextmanager
-def looping(count: int, result: Any) -> Iterator[None]:
-    """Let code in this block see how often the task has looped, and what its last loop gave."""
-    token = _loop.set((count, result))
+def within(here: Round) -> Iterator[None]:
+    """Let code in this block read from `prefect.context` of this call."""
+    token = _round.set(here)
     try:
         yield
     finally:
-        _loop.reset(token)
+        _round.reset(token)
 
 
 def logger() -> Any:
@@ -34,11 +60,6 @@ def logger() -> Any:
         return logs.get_run_logger()
     except MissingContextError:
         return get_logger()
-
-
-def _flow(name: str) -> Any:
-    here = ours.current_flow.get()
-    return None if here is None else getattr(here, name)
 
 
 def _task(name: str) -> Any:
@@ -52,15 +73,15 @@ def _day(form: str) -> str:
 
 _READ: dict[str, Any] = {
     "date": lambda: datetime.now(UTC),
-    "flow_name": lambda: _flow("flow_name"),
-    "flow_run_id": lambda: _flow("id"),
-    "flow_run_name": lambda: _flow("name"),
+    "flow_name": lambda: _round.get().about.flow_name,
+    "flow_run_id": lambda: _task("flow_run_id"),
+    "flow_run_name": lambda: _task("flow_run_name"),
     "logger": logger,
     "map_index": lambda: _task("index"),
-    "parameters": lambda: dict((_flow("parameters") or {}).get("parameters") or {}),
+    "parameters": lambda: dict(_round.get().about.parameters or {}),
     "scheduled_start_time": lambda: datetime.now(UTC),
-    "task_loop_count": lambda: _loop.get()[0],
-    "task_loop_result": lambda: _loop.get()[1],
+    "task_loop_count": lambda: _round.get().count,
+    "task_loop_result": lambda: _round.get().result,
     "task_name": lambda: _task("task_name"),
     "task_run_count": lambda: _task("attempt"),
     "task_run_id": lambda: _task("id"),

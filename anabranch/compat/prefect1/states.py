@@ -1,4 +1,4 @@
-"""Prefect 1's states: classes of their own, whose `result` is a value.
+"""Prefect 1's states: classes of their own; `result` is a value.
 
     State
       Pending     Scheduled     Retrying

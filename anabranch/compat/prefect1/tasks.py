@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect1 import running
-from anabranch.compat.prefect1.nodes import call_of, current, flow_here
+from anabranch.compat.prefect1.nodes import call_of, flow_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.compat.prefect1.flows import Flow
-    from anabranch.compat.prefect1.nodes import Node
+    from anabranch.compat.prefect1.nodes import Graph, Node
 
 
 def nothing() -> None:
@@ -36,21 +35,21 @@ class OlderTask:
         """The logger of the run around this code."""
         return running.logger()
 
-    def bind(self, *args: Any, flow: Flow | None = None, **kwargs: Any) -> Node:
+    def bind(self, *args: Any, flow: Graph | None = None, **kwargs: Any) -> Node:
         """Note a call of it in a flow."""
         return call_of(flow or flow_here(), self, args, kwargs)
 
-    def set_upstream(self, task: Any, flow: Flow | None = None, key: str | None = None, mapped: bool = False) -> None:
+    def set_upstream(self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False) -> None:
         """Let it run after another; with a key, with the other's value as that argument."""
         (flow or flow_here()).add_edge(task, self, key=key, mapped=mapped)
 
     def set_downstream(
-        self, task: Any, flow: Flow | None = None, key: str | None = None, mapped: bool = False
+        self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False
     ) -> None:
         """Let another run after it."""
         (flow or flow_here()).add_edge(self, task, key=key, mapped=mapped)
 
-    def set_dependencies(self, flow: Flow | None = None, **given: Any) -> None:
+    def set_dependencies(self, flow: Graph | None = None, **given: Any) -> None:
         """Set several dependencies, as `Flow.set_dependencies` does."""
         (flow or flow_here()).set_dependencies(self, **given)
 
@@ -59,15 +58,9 @@ class OlderTask:
         return nothing if type(self).run is OlderTask.run else self.run
 
 
-def noted(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], all_mapped: bool = False) -> Any:
-    """Note a call in the flow whose block is around; UNSET where there is none."""
-    flow = current.get()
-    return UNSET if flow is None else call_of(flow, task, args, kwargs, all_mapped=all_mapped)
-
-
 def rebuilt(kind: type[Any], given: Any, own: dict[str, Any]) -> Any:
     """Return a task of a subclass with `run`, as it was pickled."""
-    made = kind.__new__(kind)
+    made: Any = object.__new__(kind)
     made.__dict__.update(own)
     made._take(made.run, given)
     return made

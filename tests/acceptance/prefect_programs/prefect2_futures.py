@@ -26,7 +26,8 @@ def pipeline():
     failed = bad.submit().wait()
     print(r1, f1.result(), s1.name, s2.result(), late.result(), name in ("Pending", "Running", "Completed"))
     print(t1.submit().wait().result(), early.get_state().is_completed(), s1.result(fetch=True))
-    print(failed.type.value, repr(failed.result(raise_on_failure=False)), repr(bad.submit().result(raise_on_failure=False)))
+    print(failed.type.value, repr(failed.result(raise_on_failure=False)))
+    print(repr(bad.submit().result(raise_on_failure=False)))
     return [f1, s1]
 
 
@@ -36,9 +37,11 @@ if __name__ == "__main__":
 # expected:
 # 1 1 Completed 1 1 True
 # 1 True 1
-# FAILED ValueError('no good') ValueError('no good')
+# FAILED ValueError('no good')
+# ValueError('no good')
 # [1, 1]
 # 1 1 Completed 1 1 True
 # 1 True 1
-# FAILED ValueError('no good') ValueError('no good')
+# FAILED ValueError('no good')
+# ValueError('no good')
 # Completed

@@ -6,12 +6,22 @@ from anabranch.compat.prefect1.signals import (
     FAIL,
     LOOP,
     PAUSE,
-    PrefectStateSignal,
     RETRY,
     SKIP,
     SUCCESS,
     TRIGGERFAIL,
     VALIDATIONFAIL,
+    PrefectStateSignal,
 )
 
-__all__ = ["FAIL", "LOOP", "PAUSE", "PrefectStateSignal", "RETRY", "SKIP", "SUCCESS", "TRIGGERFAIL", "VALIDATIONFAIL"]
+__all__ = [
+    "FAIL",
+    "LOOP",
+    "PAUSE",
+    "RETRY",
+    "SKIP",
+    "SUCCESS",
+    "TRIGGERFAIL",
+    "VALIDATIONFAIL",
+    "PrefectStateSignal",
+]  # fmt: skip

@@ -20,4 +20,7 @@ from anabranch.compat.prefect1.states import (
     ValidationFailed,
 )
 
-__all__ = ["Cached", "Cancelled", "Failed", "Finished", "Mapped", "Pending", "Retrying", "Running", "Scheduled", "Skipped", "State", "Success", "TimedOut", "TriggerFailed", "ValidationFailed"]
+__all__ = [
+    "Cached", "Cancelled", "Failed", "Finished", "Mapped", "Pending", "Retrying", "Running", "Scheduled", "Skipped",
+    "State", "Success", "TimedOut", "TriggerFailed", "ValidationFailed",
+]  # fmt: skip

@@ -15,8 +15,9 @@ from anabranch.compat.prefect.task_arguments import TaskArguments, engine_option
 from anabranch.compat.prefect.utilities.annotations import unmapped
 from anabranch.compat.prefect.utilities.calls import get_call_parameters, mapping_error
 from anabranch.compat.prefect.utilities.hashing import hash_objects
+from anabranch.compat.prefect1.nodes import call_of, current, flow_here
 from anabranch.compat.prefect1.older_options import translated
-from anabranch.compat.prefect1.tasks import UNSET, OlderTask, noted, rebuilt
+from anabranch.compat.prefect1.tasks import UNSET, OlderTask, rebuilt
 from anabranch.core.annotations import quote
 from anabranch.core.descriptors import Bound, owner_of
 from anabranch.core.errors import MapError
@@ -80,8 +81,8 @@ class Task(ours.Task[P, R], OlderTask):
 
     def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Run now and return the value; `return_state=True` returns the State."""
-        if (node := noted(self, args, kwargs)) is not UNSET:
-            return node
+        if current.get() is not None:  # in a block of Prefect 1
+            return call_of(flow_here(), self, args, kwargs)
         if return_state and self.isgenerator:
             raise ValueError("Cannot return state for generator tasks")
         args, kwargs = bound(self, args, kwargs)
@@ -106,8 +107,8 @@ class Task(ours.Task[P, R], OlderTask):
 
         Raises MappingMissingIterable and MappingLengthMismatch.
         """
-        if (node := noted(self, args, kwargs, all_mapped=True)) is not UNSET:
-            return node
+        if current.get() is not None:
+            return call_of(flow_here(), self, args, kwargs, all_mapped=True)
         if deferred:
             _no_workers("map(deferred=True)")
         bound(self, args, kwargs)

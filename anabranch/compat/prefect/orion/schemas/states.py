@@ -16,4 +16,7 @@ from anabranch.compat.prefect.states import (
     StateType,
 )
 
-__all__ = ["AwaitingRetry", "Cancelled", "Completed", "Crashed", "Failed", "Pending", "Retrying", "Running", "Scheduled", "State", "StateType"]
+__all__ = [
+    "AwaitingRetry", "Cancelled", "Completed", "Crashed", "Failed", "Pending", "Retrying", "Running", "Scheduled",
+    "State", "StateType",
+]  # fmt: skip

@@ -41,7 +41,7 @@ class Round:
 
 
 _NOTHING = Round()
-_round: ContextVar[Round] = ContextVar("anabranch_prefect1_round", default=_NOTHING)  # noqa: B039 (frozen)
+_round: ContextVar[Round] = ContextVar("anabranch_prefect1_round", default=_NOTHING)
 
 
 @contextmanager

@@ -13,9 +13,9 @@ _NO_SERVER = "anabranch needs no server; runs are in its record, see `anabranch 
 _DEPLOYMENTS = "start flows elsewhere with `anabranch submit`"
 _WRAPPED = "call the library that the task wraps, in a task of your own"
 _LIBRARY = (  # the modules of Prefect 1's task library that programs import most
-    "airtable", "aws", "azure", "databricks", "dbt", "docker", "files", "gcp", "github",
-    "great_expectations", "gsheets", "jira", "jupyter", "kubernetes", "mysql", "notifications", "postgres", "prefect", "redis", "secrets", "shell",
-    "snowflake", "sql", "sqlite", "twitter",
+    "airtable", "aws", "azure", "databricks", "dbt", "docker", "files", "gcp", "github", "great_expectations",
+    "gsheets", "jira", "jupyter", "kubernetes", "mysql", "notifications", "postgres", "prefect", "redis", "secrets",
+    "shell", "snowflake", "sql", "sqlite", "twitter",
 )  # fmt: skip
 
 NOT_PREFECT = {

@@ -51,8 +51,7 @@ class Carrier:
         skips = [one for one in values if isinstance(one, Skip)]
         if skips:
             if self.skipped_by == "any" or (self.skipped_by == "all" and len(skips) == len(values)):
-                return Skip("Upstream task was skipped; if this was not the intended behavior, consider changing "
-                            "`skip_on_upstream_skip=False` for this task.")  # fmt: skip
+                return Skip("an upstream was skipped; with skip_on_upstream_skip=False the task runs all the same")
             args = tuple(_unskipped(one, at in _deep) for at, one in enumerate(args))
             kwargs = {name: _unskipped(one, name in _deep) for name, one in kwargs.items()}
         return _signalled(self.fn, self.about, args, kwargs)

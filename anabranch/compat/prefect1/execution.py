@@ -215,7 +215,7 @@ class Execution:
 
 
 def _of_map(children: list[states.State]) -> states.State:
-    return states.Mapped("Mapped tasks submitted for execution.", children)
+    return states.Mapped(f"{len(children):,} items have ended", children)
 
 
 def _mapped(

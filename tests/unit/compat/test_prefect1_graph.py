@@ -305,6 +305,22 @@ def test_the_last_word_of_a_flow() -> None:
     assert [type(one) for one in told] == [states.Failed]
 
 
+def test_a_state_handler_has_the_last_word_on_a_flow() -> None:
+    def turned(flow: Flow, old: states.State, new: states.State) -> states.State | None:
+        if isinstance(new, states.Failed):
+            return states.Success(f"{flow.name} is forgiven")
+        return states.Failed("too good") if isinstance(new, states.Success) else None
+
+    with Flow("f", state_handlers=[turned]) as bad:
+        found = fails()
+    state = bad.run()
+    assert (type(state), state.message) == (states.Success, "f is forgiven")
+    assert state.result[found].is_failed()
+    with Flow("g", state_handlers=[turned]) as good:
+        number(1)
+    assert repr(good.run()) == '<Failed: "too good">'
+
+
 def test_what_a_task_reads_of_its_run() -> None:
     @task
     def read() -> list[Any]:

@@ -7,6 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from anabranch.core.context import current_task
 from anabranch.core.draws import Source
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Draws:
         self.record = record
         self._around = around
         self._lock = threading.Lock()
-        self._counts: dict[tuple[Path, str, str], Iterator[int]] = {}
+        self._counts: dict[tuple[Path, int, str, str], Iterator[int]] = {}
 
     def seed(self) -> int:
         if self.given is None and self._around is not None:
@@ -68,13 +69,19 @@ class Draws:
         parent, _, index = map.header.parent_id.rpartition("/")
         around = known(parent) if parent else None
         source = None if around is None else around.header.draws
-        path = self.next(name, map.kind, None if source is None else source.at(int(index)))
+        task = current_task.get()
+        inside = None if source is None or task is None else (source.at(int(index)), task.run.attempt)
+        path = self.next(name, map.kind, inside)
         return Source(self.given if own is None else own, path, root=self)
 
-    def next(self, name: str, kind: str, inside: Path | None = None) -> Path:
-        """Return the path of the next map, series or subflow of this name."""
-        place = self.path if inside is None else inside
-        numbers = self._counts.setdefault((place, name, kind), itertools.count())
+    def next(self, name: str, kind: str, inside: tuple[Path, int] | None = None) -> Path:
+        """Return the path of the next map, series or subflow of this name.
+
+        Args:
+            inside: the place of the task run that makes it, and its attempt: each attempt counts from the beginning.
+        """
+        place, attempt = (self.path, 1) if inside is None else inside
+        numbers = self._counts.setdefault((place, attempt, name, kind), itertools.count())
         return (*place, name, kind, next(numbers))
 
     def begin_again(self) -> None:

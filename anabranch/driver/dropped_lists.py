@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ class DroppedLists:
         self._later = later
         self._gone: deque[MapRun] = deque()
         self._newest: weakref.ref[MapRun] | None = None
+        self._lock = threading.Lock()  # of those that take from `_gone`; a finalizer only adds
 
     def gone(self, map: MapRun) -> None:
         """Take in that the list of a map under way is gone; perhaps in a finalizer, so without a lock."""
@@ -57,12 +59,18 @@ class DroppedLists:
         newest = None if self._newest is None else self._newest()
         if newest is None or newest.finished:
             return
-        seen = [self._gone.popleft() for _ in range(len(self._gone))]
-        ahead = [map for map in seen if map.header.serial < newest.header.serial and map.unheld]
-        behind = [map for map in ahead if map.sending.lane == newest.sending.lane and _left(map) > map.queue.sent]
-        self._gone.extend(map for map in ahead if map not in behind)
+        with self._lock:
+            seen = [self._gone.popleft() for _ in range(len(self._gone))]
+            behind = [map for map in seen if map.unheld and _is_behind(newest, map)]
+            self._gone.extend(map for map in seen if map.unheld and map not in behind)
         if behind:
             self._warn(_told(behind, newest))
+
+
+def _is_behind(newest: MapRun, map: MapRun) -> bool:
+    """Return whether the newest map waits for items of an earlier one that were not sent yet."""
+    earlier = map.header.serial < newest.header.serial
+    return earlier and map.sending.lane == newest.sending.lane and _left(map) > map.queue.sent
 
 
 def _of_program(map: MapRun) -> bool:

@@ -87,7 +87,7 @@ class Scope:
         self.draws: Draws = draws or Draws()
         self.told_lost = False
         self.closed = False
-        self._open: dict[tuple[int, tuple[str, ...], str, str], MapRun] = {}
+        self._open: dict[tuple[int, tuple[str, ...], str, str, int], MapRun] = {}
         self._lock = threading.Lock()
 
     # -- submission ------------------------------------------------------------------------------
@@ -179,8 +179,8 @@ class Scope:
         if self.given_up:
             self.check_goes_on()
         current = context.current_task.get()
-        parent = current.run.id if current is not None else ""
-        key = (task.serial, context.current_tags.get(), kind, parent)
+        parent, attempt = (current.run.id, current.run.attempt) if current is not None else ("", 1)
+        key = (task.serial, context.current_tags.get(), kind, parent, attempt)
         found = self._open.get(key)
         if found is None or (self.maker.apart and kind == "submit" and task.computation.moved()):
             with self._lock:

@@ -22,7 +22,7 @@ def of_call(flow: FlowDefinition, place: Place) -> Draws:
     given, task = flow.options.seed, place.task
     if place.around is not None:
         draws, source = place.around.draws, None if task is None else task.run.draws
-        inside = None if task is None or source is None else source.at(task.run.index)
+        inside = None if task is None or source is None else (source.at(task.run.index), task.run.attempt)
         return Draws(given, draws.next(flow.name, "flow", inside), draws.seed)
     if task is not None and task.scope is not None:  # called on a worker: part of that task run
         streams = drawing.of_task(task)

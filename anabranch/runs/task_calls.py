@@ -112,7 +112,9 @@ class PlainCall:
         found = self._begin(args, kwargs)
         if found is not None:
             return self._answer(found, return_state)
-        policy = self._policy(args, kwargs)
+        policy = self._attempts(args, kwargs)
+        if (block := block_here.get()) is not None:
+            policy = block.part(self.task, self.run_info, policy)
         try:
             result = drive.run(policy)
         except forks.Copied as copy:
@@ -132,7 +134,9 @@ class PlainCall:
         found = self._begin(args, kwargs)
         if found is not None:
             return self._answer(found, return_state)
-        policy = self._policy(args, kwargs)
+        policy = self._attempts(args, kwargs)
+        if (block := block_here.get()) is not None:
+            policy = block.part(self.task, self.run_info, policy)
         try:
             result = await drive.run_async(policy)
         except forks.Copied as copy:
@@ -166,11 +170,6 @@ class PlainCall:
             return self._answer(result, False)
         finally:
             del result
-
-    def _policy(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, AttemptResult]:
-        """Return the attempts, as a part of the transaction around this code where there is one."""
-        policy, block = self._attempts(args, kwargs), block_here.get()
-        return policy if block is None else block.part(self.task, self.run_info, policy)
 
     def _attempts(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False

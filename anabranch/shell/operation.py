@@ -189,10 +189,11 @@ def _told(env: Mapping[str, Any]) -> dict[str, str]:
 
 def _check(operation: ShellOperation) -> None:
     commands: Any = operation.commands
+    if not isinstance(commands, str):
+        operation.commands = commands = list(commands)  # an iterator is read once
     if isinstance(commands, str) or not all(isinstance(command, str) for command in commands):
         raise TypeError(f"commands must be a list of texts, got {commands!r}")
-    operation.commands = list(commands)
-    if not operation.commands or not all(command.strip() for command in commands):
+    if not commands or not all(command.strip() for command in commands):
         raise ValueError(f"commands must have at least one command, and none that is empty, got {commands!r}")
     for name, value in operation.env.items():
         if not isinstance(name, str) or not (isinstance(value, str) or hasattr(type(value), "get_secret_value")):

@@ -32,6 +32,7 @@ class ShellProcess:
         streams: bool, together: bool, kept_bytes: int, seconds: float | None,
     ) -> None:  # fmt: skip
         self._commands = commands
+        self._goes_on = goes_on
         self._closed = threading.Event()
         self._error: BaseException | None = None
         self._code: int | None = None
@@ -41,7 +42,7 @@ class ShellProcess:
             at = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="anabranch-", ignore_cleanup_errors=True)))
             self._told = at / "failed"
             file = at / "script.sh"
-            file.write_text(script(commands, str(self._told), goes_on=goes_on), "utf-8")
+            file.write_text(script(commands, str(self._told), goes_on=goes_on), "utf-8", "surrogateescape")
             errors = None if together else Lines(self._out.beside, 0)
             name = f"the shell operation `{commands[0]}`"
             self._program = Program(name, [shell, str(file)], env, folder, log, self._out, errors, PATIENCE)
@@ -74,7 +75,8 @@ class ShellProcess:
 
     def _failure(self, code: int) -> StepError:
         at = self._told.read_text() if self._told.exists() else ""
-        return StepError(told_end(self._commands, at, code, self._out.last), code, self._out.text)
+        words = told_end(self._commands, at, code, self._out.last, goes_on=self._goes_on)
+        return StepError(words, code, self._out.text)
 
     @property
     def pid(self) -> int:

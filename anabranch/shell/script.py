@@ -56,17 +56,24 @@ def can_stop(shell: str | None) -> bool:
     return shell is None or PurePath(shell).name in POSIX
 
 
-def told_end(commands: Sequence[str], at: str, code: int, last: Sequence[str]) -> str:
+def told_end(commands: Sequence[str], at: str, code: int, last: Sequence[str], *, goes_on: bool = False) -> str:
     """Return in words how a script failed.
 
     Args:
-        at: what the file of that name has: the number of a command, or nothing.
+        at: what the file of that name has: the number of a command; nothing, where the shell has ended inside of one.
         last: the last lines that were written.
+        goes_on: as of `script`.
     """
-    number = int(at) if at.strip().isdigit() else len(commands) - 1
+    known = at.strip().isdigit()
+    number = int(at) if known else len(commands) - 1 if goes_on else 0
     command = " ".join(commands[number].split())
     shown = command if len(command) <= SHOWN else command[: SHOWN - 3] + "..."
-    which = f"command {number + 1} of {len(commands)} (`{shown}`)" if len(commands) > 1 else f"`{shown}`"
+    if len(commands) == 1:
+        which = f"`{shown}`"
+    elif known or goes_on:
+        which = f"command {number + 1} of {len(commands)} (`{shown}`)"
+    else:  # by `exit`, `set -e`, a signal, or words that it cannot read
+        which = f"the shell of {len(commands)} commands (`{shown}`, ...)"
     signal = f" (ended by signal {code - 128})" if 128 < code < 160 else ""
     said = "\n".join(last)
     return f"{which} ended with code {code}{signal}" + (f"; its last lines:\n{said}" if said else ", without a word")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from anabranch.transactions.lease import Lease
 
 LOOK_SECONDS = 0.05  # between two tries to take a lock
+_STOPS = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)  # not GeneratorExit, after which nothing is done
 log = getLogger("anabranch.transactions")
 
 
@@ -50,6 +52,7 @@ class Txn(Protocol):
     staged_value: Any
     lease: Lease | None
     is_told: bool
+    is_given_up: bool  # its rollback has begun: even if a hook of that fails, it is never committed
 
     @property
     def parent(self) -> Txn | None: ...
@@ -68,20 +71,28 @@ class Txn(Protocol):
 
 def begun(txn: Txn) -> Generator[Step, Any, None]:
     """Take the lock where it is asked for; a key that has a value already makes the transaction a committed one."""
-    if txn.lease is not None:
-        while not (yield Call(txn.lease.take, blocking=True)):
-            yield Sleep(LOOK_SECONDS)
-    if txn.key and not txn.overwrite and (yield Call(txn.kept.exists, (txn.key,), blocking=True)):
-        txn.state = TransactionState.COMMITTED
+    try:
+        if txn.lease is not None:
+            while not (yield Call(txn.lease.take, blocking=True)):
+                yield Sleep(LOOK_SECONDS)
+        if txn.key and not txn.overwrite and (yield Call(txn.kept.exists, (txn.key,), blocking=True)):
+            txn.state = TransactionState.COMMITTED
+    except (Exception, *_STOPS):  # the block will not be left, because it is not entered
+        yield from _freed(txn)
+        raise
 
 
 def left(txn: Txn, error: BaseException | None) -> Generator[Step, Any, None]:
     """End the block, after an exception or without."""
     if error is None:
-        yield from settled(txn)
-    if error is not None or txn.state is TransactionState.ROLLED_BACK:
+        try:
+            yield from settled(txn)
+        except (Exception, *_STOPS) as stopped:
+            yield from left(txn, stopped)
+            raise
+    if error is not None or txn.is_given_up:
         yield from rolled_back(txn)
-        yield from _undone(txn.children)  # what has completed behind the rollback
+        yield from _undone(txn.children)  # what has completed behind the rollback, or behind a hook that failed
     elif txn.commit_mode is CommitMode.EAGER or (txn.parent is None and txn.commit_mode is CommitMode.LAZY):
         yield from committed(txn)
     elif txn.parent is None:
@@ -89,7 +100,7 @@ def left(txn: Txn, error: BaseException | None) -> Generator[Step, Any, None]:
     yield from _freed(txn, txn.parent is None or txn.state in OVER)
     if txn.parent is not None:
         txn.parent.children.append(txn)
-        if txn.state is TransactionState.ROLLED_BACK:
+        if txn.is_given_up:
             yield from rolled_back(txn.parent)
 
 
@@ -97,14 +108,14 @@ def settled(txn: Txn) -> Generator[Step, Any, None]:
     """Wait for the members; one that has not completed rolls the transaction back."""
     for member in list(txn.children):
         failed = yield from member.ended()
-        if failed is not None and txn.state not in OVER:
+        if failed is not None and txn.state not in OVER and not txn.is_given_up:
             log.warning("Transaction %s is rolled back: %s", txn, failed)
             yield from rolled_back(txn)
 
 
 def committed(txn: Txn) -> Generator[Step, Any, bool]:
     """Commit; a failure on the way rolls it back. Returns whether it was committed now."""
-    if txn.state in OVER:
+    if txn.state in OVER or txn.is_given_up:
         yield from _freed(txn)
         return False
     try:
@@ -115,9 +126,11 @@ def committed(txn: Txn) -> Generator[Step, Any, bool]:
             raise RuntimeError(f"another program took the lock on {txn.key!r} meanwhile")
         if txn.key and txn.write_on_commit:
             yield Call(txn.kept.write, (txn.key, txn.staged_value), blocking=True)
-    except Exception:
+    except (Exception, *_STOPS) as error:
         log.exception("Transaction %s could not be committed, and is rolled back", txn)
         yield from rolled_back(txn)
+        if isinstance(error, _STOPS):
+            raise
         return False
     txn.state = TransactionState.COMMITTED
     yield from _freed(txn)
@@ -126,8 +139,9 @@ def committed(txn: Txn) -> Generator[Step, Any, bool]:
 
 def rolled_back(txn: Txn) -> Generator[Step, Any, bool]:
     """Roll back; returns whether that was done now, and wholly. A hook that fails ends it, and is logged."""
-    if txn.state in OVER:
+    if txn.state in OVER or txn.is_given_up:
         return False
+    txn.is_given_up = True
     try:
         yield from hooks_called(txn, tuple(reversed(txn.on_rollback_hooks)), "rollback", told=txn.is_told)
         txn.state = TransactionState.ROLLED_BACK

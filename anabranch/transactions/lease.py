@@ -32,9 +32,9 @@ class Lease:
         return True
 
     def free(self) -> None:
+        self._over.set()  # also for a `take` under way on another thread: the lock lapses then
         if self._thread is None:
             return
-        self._over.set()
         self._thread.join()
         self._thread = None
         self._store.unlock(self._key, self._owner)

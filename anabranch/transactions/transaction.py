@@ -62,6 +62,7 @@ class Transaction:
         self.staged_value: Any = None
         self.lease: Lease | None = None
         self.is_told = True  # whether a line tells of each hook: not of each item of a map
+        self.is_given_up = False
         self._run: Run | None = None
         self._values: dict[str, Any] = {}
         self._token: Token[Block | None] | None = None
@@ -205,9 +206,11 @@ class Transaction:
         finally:
             block_here.reset(token)
         yield from ends.settled(part)
-        if not is_success(result.code):
-            part._run = None  # there is nothing of its own to undo
-        if part.state is TransactionState.ROLLED_BACK or part._run is None:
+        failed = not is_success(result.code)
+        if failed:  # there is nothing of its own to undo: only what it has called and submitted
+            part._run = None
+            part.on_rollback_hooks.clear()
+        if failed or part.is_given_up:
             yield from ends.rolled_back(part)
             yield from ends.rolled_back(self)
         else:

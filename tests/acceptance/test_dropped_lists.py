@@ -111,3 +111,21 @@ def test_the_lists_of_maps_under_way_look_and_cancel_but_hold_no_values(
         seen.result()
     del seen
     assert mine.result(SOON) == list(range(ITEMS))
+
+
+def test_the_newest_map_that_is_dropped_is_told_of_by_the_next_one(
+    concurrent: str, gate: Gate, marks: Marks, caplog: Any
+) -> None:
+    first = under_way(gate, marks)
+    second = through.with_options(name="second").map(range(ITEMS), gate, marks, chunk=1)
+    del second  # nothing waits behind it yet
+    del first
+    until(lambda: told(caplog), "the line on the first one")
+    third = plus_one.map(range(3))
+    before, now = told(caplog)
+    assert "'through' is under way" in before
+    assert "'second' is under way" in now
+    for fs in anabranch.running(held=False):
+        fs.cancel()
+    gate.open()
+    assert third.result(SOON) == [1, 2, 3]

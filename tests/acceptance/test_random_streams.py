@@ -49,6 +49,29 @@ def test_a_seed_for_one_map_is_for_that_map_alone(runner: Any) -> None:
     assert first + second == [expected(1, ("draw", "map", n), x) for n in range(2) for x in range(2)]
 
 
+def test_what_an_attempt_submits_draws_what_it_drew_in_the_attempt_before(runner: Any) -> None:
+    @task
+    def draw(x: int) -> float:
+        return context.rng("random").random()
+
+    @flow
+    def below() -> list[float]:
+        return draw.map([1]).result()
+
+    @task(retries=1)
+    def around(x: int, fails: bool) -> list[Any]:
+        found = [draw.map([1, 2]).result(), draw.submit(1).result(), draw.submit(2).result(), below()]
+        if fails and context.task_run().attempt == 1:
+            raise ValueError("once")
+        return found
+
+    @flow(seed=SEED)
+    def main(fails: bool) -> list[Any]:
+        return around.map([1, 2], fails=fails, chunk=1).result()
+
+    assert main(True) == main(False)
+
+
 def test_a_parameter_called_seed_is_the_tasks_own(threads: str) -> None:
     @task
     def own(x: int, seed: int) -> int:

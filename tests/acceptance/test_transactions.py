@@ -134,6 +134,18 @@ def test_attempts_that_failed_undo_nothing(threads: str, heard: Heard) -> None:
     assert heard == [("keep", 1)]
 
 
+def test_a_run_that_failed_is_not_undone_itself(threads: str, heard: Heard) -> None:
+    @task(on_rollback=[lambda txn: heard.append(("undo", "the run that failed"))])
+    def fail() -> None:
+        parts(heard)["write"](1)
+        raise ValueError("failed")
+
+    with pytest.raises(ValueError, match="failed"), transaction() as txn:
+        fail()
+    assert txn.is_rolled_back()
+    assert heard == [("undo", 1)]
+
+
 def test_async_tasks_and_flows(threads: str, heard: Heard) -> None:
     write = parts(heard)["write"]
 

@@ -50,12 +50,17 @@ def test_shells_read_it(
     [
         (["make"], "0\n", 2, ["no rule"], "`make` ended with code 2; its last lines:\nno rule"),
         (["a", "b  c\nd"], "1", 3, [], "command 2 of 2 (`b c d`) ended with code 3, without a word"),
-        (["a", "b"], "", 143, [], "command 2 of 2 (`b`) ended with code 143 (ended by signal 15), without a word"),
+        (["exit 3", "b"], "", 3, [], "the shell of 2 commands (`exit 3`, ...) ended with code 3, without a word"),
+        (["a"], "", 143, [], "`a` ended with code 143 (ended by signal 15), without a word"),
         (["x" * 70], "0", 1, [], f"`{'x' * 57}...` ended with code 1, without a word"),
     ],
 )
 def test_its_end_in_words(commands: list[str], at: str, code: int, last: list[str], words: str) -> None:
     assert told_end(commands, at, code, last) == words
+
+
+def test_where_all_are_run_the_last_one_has_failed() -> None:
+    assert told_end(["a", "b"], "", 7, [], goes_on=True) == "command 2 of 2 (`b`) ended with code 7, without a word"
 
 
 def test_the_shell_is_the_one_asked_for_else_bash_else_sh() -> None:

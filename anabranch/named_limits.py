@@ -18,11 +18,19 @@ from anabranch.limits.tickets import Inside, Slots, Ticket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.limits.tickets import QueueUp
+
+    Unknown = Callable[["UnknownLimit"], None]
+
 RECALL_SECONDS = 5.0  # between a worker's questions to its driver whether the record has a limit
 
 _guard = threading.Lock()
 _slots: dict[str, Slots] = {}
 _not_in_record: dict[str, float] = {}
+
+
+class UnknownLimit(OptionError):
+    """Raised where a limit is named that was never set."""
 
 
 def concurrency(
@@ -42,8 +50,7 @@ def concurrency(
         OptionError: no limit was ever given, or another than before, or `occupy` is larger than the limit.
         TimeoutError: not enough slots came free in time.
     """
-    _check(name, occupy)
-    return Inside([functools.partial(_queue_up, name, limit, occupy)], timeout=timeout_seconds)
+    return slots_inside(name, limit, occupy, timeout_seconds)
 
 
 def rate_limit(name: str, *, occupy: int = 1, timeout_seconds: float | None = None) -> None:
@@ -60,9 +67,41 @@ def rate_limit(name: str, *, occupy: int = 1, timeout_seconds: float | None = No
         OptionError: the record has no such limit.
         TimeoutError: the start came too late.
     """
-    _check(name, occupy)
-    with Inside([functools.partial(_queue_start, name, occupy)], timeout=timeout_seconds):
+    with start_inside(name, occupy, timeout_seconds):
         return
+
+
+def slots_inside(
+    name: str, limit: int | None, occupy: int, timeout_seconds: float | None, unknown: Unknown | None = None
+) -> Inside:  # fmt: skip
+    """Return the block of `concurrency`.
+
+    Args:
+        unknown: called in place of raising UnknownLimit, with it; the block is entered without slots then.
+    """
+    _check(name, occupy)
+    return _inside(functools.partial(_queue_up, name, limit, occupy), timeout_seconds, unknown)
+
+
+def start_inside(
+    name: str, occupy: int, timeout_seconds: float | None, unknown: Unknown | None = None
+) -> Inside:  # fmt: skip
+    """Return a block whose begin is a start of `rate_limit`; `unknown` is that of `slots_inside`."""
+    _check(name, occupy)
+    return _inside(functools.partial(_queue_start, name, occupy), timeout_seconds, unknown)
+
+
+def _inside(queue_up: QueueUp, timeout_seconds: float | None, unknown: Unknown | None) -> Inside:
+    def known(on_ready: Callable[[], None] | None) -> Ticket | None:
+        try:
+            return queue_up(on_ready)
+        except UnknownLimit as error:
+            if unknown is None:
+                raise
+            unknown(error)
+            return None
+
+    return Inside([known], timeout=timeout_seconds)
 
 
 def set_tag_limit(tag: str, limit: int | None) -> None:
@@ -88,7 +127,7 @@ def slots_of(name: str, limit: int | None) -> Slots:
         if limit is not None and limit < 1:
             raise OptionError(f"concurrency({name!r}): limit must be greater than 0, got {limit}")
         if known is None and limit is None:
-            raise OptionError(
+            raise UnknownLimit(
                 f"concurrency({name!r}): no limit was set yet; give one: concurrency({name!r}, 4), or set it for all "
                 f"programs: anabranch limits set {name} --slots 4"
             )
@@ -128,7 +167,7 @@ def _queue_up(name: str, limit: int | None, occupy: int, on_ready: Callable[[], 
 def _queue_start(name: str, occupy: int, on_ready: Callable[[], None] | None) -> Ticket | None:
     known, ticket = _of_record(name, occupy, False, on_ready)
     if not known:
-        raise OptionError(
+        raise UnknownLimit(
             f"rate_limit({name!r}): the record has no such limit; set it: anabranch limits set {name} --rate 10/s"
         )
     return ticket

@@ -148,6 +148,15 @@ class TaskContext:
     over: bool = False  # none of its code runs any more
     draws: Any = None  # see `core.drawing`: streams of an attempt, a TaskContext that has them, or `strays.ELSEWHERE`
     spec: TaskSpec | None = None  # of its task; None where a task asks from another process
+    item: Any = None  # what a plain run on a worker was given, while it runs
+    bound: Callable[[TaskContext], dict[str, Any]] | None = None  # makes the parameters of a plain run
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The run's arguments, by name."""
+        if self.run.bound is None and self.bound is not None:
+            return self.bound(self)
+        return self.run.parameters
 
 
 @dataclass(slots=True)

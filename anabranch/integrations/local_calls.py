@@ -11,6 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import logging
+import math
 import threading
 import time
 from concurrent.futures import BrokenExecutor, CancelledError
@@ -82,7 +83,8 @@ class LocalCalls:
         self.broken = ""
         self._loan = loan
         self._lane = loan.lane
-        self._linger = 0.0 if self._lane.capabilities.name == "inline" else LINGER
+        self._inline = self._lane.capabilities.name == "inline"
+        self._linger = 0.0 if self._inline else LINGER
         self._setup = None if initializer is None else functools.partial(initializer, *initargs)
         self._here = threading.local()
         self._queue: SimpleQueue[Work | Cells] = SimpleQueue()
@@ -103,6 +105,9 @@ class LocalCalls:
     ) -> concurrent.futures.Future[Any]:
         work = Work(fn, args, kwargs)
         future = work.future
+        if self._inline and self._is_serving():  # no other thread would come to it
+            work.run(math.inf)
+            return future
         self._queue.put(work)
         if self._idle:
             with self._changed:
@@ -117,6 +122,9 @@ class LocalCalls:
         self, fn: Callable[..., Any], items: list[Any], many: bool, until: float | None, chunk: Any
     ) -> Iterator[Any]:
         cells = Cells(fn, items, many)
+        if self._inline and self._is_serving():
+            cells.run(math.inf)
+            return cells.read(until)
         self._maps.add(cells)
         for _ in range(min(self._lane.slots, len(items))):
             self._queue.put(cells)
@@ -156,9 +164,19 @@ class LocalCalls:
 
     def serve(self) -> None:
         """Do the calls that wait; in a thread of the runner."""
+        self._here.serving = True
+        try:
+            self._serve()
+        finally:
+            self._here.serving = False
+
+    def _is_serving(self) -> bool:
+        """Return whether this thread is in one of our calls."""
+        return getattr(self._here, "serving", False)
+
+    def _serve(self) -> None:
         until = time.monotonic() + SPAN
         queue = self._queue
-        self._here.serving = True
         if self._setup is not None and not self._is_set_up():
             self._leave()
             return
@@ -168,14 +186,13 @@ class LocalCalls:
             except Empty:
                 work = None
             if work is None and (work := self._next()) is None:
-                self._here.serving = False
                 return
             if work.run(until):
                 queue.put(work)
             elif type(work) is Cells:
                 self._maps.discard(work)
             del work
-            if time.monotonic() > until and self._linger:
+            if time.monotonic() > until and not self._inline:
                 self._line.put((self,), None)  # behind what waits for this thread
                 return
 
@@ -250,7 +267,7 @@ class LocalCalls:
             self._loan.soon(self._finish)
 
     def wait(self) -> None:
-        if getattr(self._here, "serving", False):  # one of our calls: it cannot wait for its own end
+        if self._is_serving():  # one of our calls: it cannot wait for its own end
             return
         with self._changed:
             self._changed.notify_all()

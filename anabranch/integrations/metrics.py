@@ -108,7 +108,7 @@ class Counts:
         with self._lock:
             for id, (here, _, _) in list(self._open.items()):
                 map = here()
-                if map is not None and map.kind == "submit" and map.header.flow_run_id == run.id:
+                if map is not None and map.kind != "map" and map.header.flow_run_id == run.id:
                     self._close(id, map)
             _, began = self._running.pop(run.id, (run, time.monotonic()))
             labels = (("flow", run.flow), ("runner", run.runner))

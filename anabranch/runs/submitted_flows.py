@@ -13,7 +13,7 @@ from anabranch.core.asking import told
 from anabranch.core.errors import CancelledRun
 from anabranch.core.failures import capture
 from anabranch.core.futures import Future
-from anabranch.core.states import Cancelled, Crashed, Failed, State, TriggerFailed
+from anabranch.core.states import Cancelled, Crashed, Failed, State, TriggerFailed, ValueSource
 from anabranch.engine import loops
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ def _run(scope: Scope, map: MapRun, index: int, here: Submitted, start: Callable
         forks.leave(state.data if isinstance(state.data, BaseException) else None)
     info = None if state.is_completed() else _info(state)
     value = state.data if state.is_completed() else None
+    if isinstance(value, ValueSource):
+        value = value.value()
     if here.as_before and map.resume.previous is not None:
         map.resume.previous.offer(index, None)
     if here.cause is not None:

@@ -102,7 +102,7 @@ class ChunkRun:
         def bound() -> dict[str, Any]:
             return plan.parameters(*plan.bind(item))
 
-        if plan.watched and item is not STOPPED:
+        if run.start_time and item is not STOPPED:  # no run that is reused for the next item
             run.bound = bound
         return Around(
             plan.spec, run, bound, plan.stage.parameters,
@@ -110,6 +110,13 @@ class ChunkRun:
             plan.blocks is not None and not plan.soft,
             self._capped, unheard=self._unheard, tell_failed=logs.attempt_failed,
         )  # fmt: skip
+
+    def parameters(self, context: TaskContext) -> dict[str, Any]:
+        """Return the arguments of the plain run that goes on now, by name."""
+        for plan, run in zip(self.plans, self.runs, strict=True):
+            if run is context.run:
+                return plan.parameters(*plan.bind(context.item))
+        return {}
 
     # -- how an attempt ends -----------------------------------------------------------------------
 

@@ -94,6 +94,7 @@ def plainly(work: ChunkRun, number: int, plan: StagePlan, position: int, item: A
     chunk = work.chunk
     context.run = run = work.runs[number]
     context.position = position
+    context.item = item
     run.index = work.items[number][position]
     run.attempt, run.uncounted_attempts = (1, 0) if number or chunk.attempts is None else work.numbers(position)
     limit = plan.spec.options.timeout_seconds

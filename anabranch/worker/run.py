@@ -54,6 +54,7 @@ def _run(work: ChunkRun) -> None:
     context = work.context_of(work.plans[0], work.runs[0], 0)
     if not work.port.in_process:
         context.scope, context.fns = WorkerScope(context), work.fns
+    context.bound = work.parameters
     token = current_task.set(context)
     printing = prints.start_prints(work.prints)
     try:
@@ -61,4 +62,4 @@ def _run(work: ChunkRun) -> None:
     finally:
         prints.end_prints(printing)
         current_task.reset(token)
-        context.over = True
+        context.over, context.item, context.bound = True, None, None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import TYPE_CHECKING, Any
@@ -19,12 +21,38 @@ from tests.acceptance.test_executors import MAKE, SECONDS, on_my_own, triple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.acceptance.gates import Gate
 
 # -- set-up of workers --------------------------------------------------------------------------------------
 
+_SCRIPT = """
+from functools import partial
+from anabranch import ProcessRunner
 
+model, kept = None, {}
+
+def set_up(word):
+    global model
+    model = word
+    kept["word"] = "kept"
+
+def words():
+    return f"{model} {kept.get('word')}"
+
+def ask(_):
+    return words()
+
+class Asks:
+    def __call__(self):
+        return words()
+
+if __name__ == "__main__":
+    with ProcessRunner(1).executor(initializer=set_up, initargs=("bound",)) as executor:
+        print(executor.submit(ask, 1).result(), *executor.map(ask, [1]), sep="\\n")
+        print(executor.submit(partial(ask, 1)).result(), executor.submit(Asks()).result(), sep="\\n")
+"""
 
 
 def set_up(word: str) -> None:
@@ -45,6 +73,14 @@ def test_workers_are_set_up_once(fresh_session: sessions.Session, kind: str, mon
     with MAKE[kind]().executor(initializer=set_up, initargs=("ready",)) as executor:
         assert executor.submit(settings_here).result(SECONDS) == ["ready"]
         assert list(executor.map(lambda _: settings_here(), range(3))) == [["ready"]] * 3
+
+
+def test_functions_of_a_script_have_the_variables_that_the_set_up_has_bound(tmp_path: Path) -> None:
+    """They travel as copies, each with a module of its own: what the initializer binds has to be in all of them."""
+    file = tmp_path / "script.py"
+    file.write_text(_SCRIPT)
+    found = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (found.stdout, found.returncode) == ("".join(["bound kept\n"] * 4), 0), found.stderr
 
 
 @pytest.mark.parametrize("kind", MAKE)

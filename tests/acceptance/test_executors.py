@@ -247,6 +247,13 @@ def test_calls_on_threads_may_wait_for_each_other(fresh_session: sessions.Sessio
             assert sorted(one.result(SECONDS) for one in calls) == [0, 1, 2]
 
 
+def test_calls_inline_may_wait_for_calls_of_their_own(fresh_session: sessions.Session) -> None:
+    with InlineRunner().executor() as executor:
+        nested = executor.submit(lambda: executor.submit(triple, 1).result(SECONDS) + sum(executor.map(triple, [2, 3])))
+        assert nested.result(SECONDS) == 18
+        assert list(executor.map(lambda n: list(executor.map(triple, range(n))), range(3))) == [[], [0], [0, 3]]
+
+
 def test_an_exception_on_a_thread_is_the_one_that_was_raised(fresh_session: sessions.Session) -> None:
     error = KeyError("mine")
 

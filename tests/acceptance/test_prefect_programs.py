@@ -118,6 +118,26 @@ except NotImplementedError as error:
     assert "task.submit" in told[4]
 
 
+def test_a_submitted_flow_gives_its_value(tmp_path: Path) -> None:
+    code = """
+import anabranch.compat.prefect
+from prefect import flow
+
+@flow
+def inner(x):
+    return x
+
+@flow
+def outer():
+    futures = [inner.submit(x) for x in (5, None)]
+    print([(one.result(), one.state.result()) for one in futures], inner.submit(6, return_state=True).result())
+
+outer()
+"""
+    done = run("-c", code, home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "[(5, 5), (None, None)] 6\n"), done.stderr
+
+
 def test_importing_prefect_loads_what_anabranch_does_and_little_more(tmp_path: Path) -> None:
     code = """
 import sys

@@ -27,6 +27,9 @@ METHODS = {
     "apply_async": _BACKGROUND, "delay": _BACKGROUND, "deploy": _SERVICE, "from_source": _SERVICE, "register": _SERVICE,
     "serve": _SERVICE, "to_deployment": _SERVICE, "visualize": "a flow that ran shows its graph in a notebook",
 }  # fmt: skip
+# Options of flows and tasks that are taken, and say of what lies elsewhere here.
+_STORED = "values lie in anabranch's home, in its own form: where others read the file, write it in the task"
+OPTIONS = {"result_serializer": _STORED, "result_storage": _STORED}
 _NOTHING = object()
 INTEGRATION = "the package is written for Prefect: call the library that it wraps in a task"
 
@@ -111,7 +114,8 @@ def _option(use: Use, kind: type) -> Verdict:
         if use.option in graphs.ADVICE:
             return Verdict(use, Fate.CHANGE, graphs.ADVICE[use.option])
     if use.option in known:
-        return Verdict(use, Fate.AS_IT_IS)
+        advice = OPTIONS.get(use.option, "")
+        return Verdict(use, Fate.CHANGE if advice else Fate.AS_IT_IS, advice)
     return Verdict(use, Fate.NONE, f"@{kind.__name__.lower()} has no option {use.option!r}")
 
 

@@ -93,7 +93,7 @@ class TaskRunContext(RunContext):
             return None
         run = here.run
         task = None if here.spec is None else task_of(here.spec)
-        return cls(task=task, task_run=TaskRun(run), parameters=dict(run.parameters))
+        return cls(task=task, task_run=TaskRun(run), parameters=dict(here.parameters))
 
 
 class _Began:

@@ -59,10 +59,11 @@ def test_runs_are_counted_by_task_state_and_runner(runner: str, counting: None) 
     def main() -> None:
         odd.map(range(10)).wait()
         odd.submit(0).wait()
+        odd(0)
 
     for round in (1, 2):
         main(return_state=True)
-        assert value("task_runs_total", task="odd", state="Completed", runner=runner) == 6 * round
+        assert value("task_runs_total", task="odd", state="Completed", runner=runner) == 7 * round
         assert value("task_runs_total", task="odd", state="Failed", runner=runner) == 5 * round
         assert value("task_failed_attempts_total", task="odd", runner=runner) == 5 * round
         assert value("maps_total", task="odd", runner=runner) == round

@@ -75,7 +75,7 @@ def test_what_is_not_in_the_record_counts_within_the_process(here: Here) -> None
     with concurrency("local-to-this-test", occupy=3):
         with pytest.raises(TimeoutError), concurrency("local-to-this-test", timeout_seconds=0.01):
             raise AssertionError
-        with pytest.raises(OptionError, match="the limit is 3"), concurrency("local-to-this-test", occupy=4):
+        with pytest.raises(OptionError, match="at most 3"), concurrency("local-to-this-test", occupy=4):
             raise AssertionError
     with pytest.raises(OptionError, match="no limit was set yet"), concurrency("nowhere"):
         raise AssertionError

@@ -55,6 +55,8 @@ def test_a_name_is_told_once_a_line() -> None:
         (Use(1, "prefect.task", "retries"), Fate.AS_IT_IS, ""),
         (Use(1, "prefect.task().map().result"), Fate.AS_IT_IS, ""),
         (Use(1, "prefect_dask.DaskTaskRunner", "address"), Fate.AS_IT_IS, ""),
+        (Use(1, "prefect.flow", "result_storage"), Fate.CHANGE, "in anabranch's home"),
+        (Use(1, "prefect.task", "result_serializer"), Fate.CHANGE, "in anabranch's home"),
         (Use(1, "prefect.task", "bogus"), Fate.NONE, "@task has no option 'bogus'"),
         (Use(1, "prefect.server.api"), Fate.CHANGE, "anabranch needs no server"),
         (Use(1, "prefect.tasks.nothing"), Fate.NONE, "docs/prefect.md"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from anabranch.compat.prefect.concurrency.limits import ConcurrencySlotAcquisitionError, concurrency
-from anabranch.compat.prefect.concurrency.limits import rate_limit as _rate_limit
+from anabranch.compat.prefect.concurrency.limits import ConcurrencySlotAcquisitionError, concurrency, start
 
 __all__ = ["ConcurrencySlotAcquisitionError", "concurrency", "rate_limit"]
 
 
-async def rate_limit(names: str | list[str], occupy: int = 1, timeout_seconds: float | None = None, **_: Any) -> None:
-    """Wait until the limit's rate lets one more begin."""
-    _rate_limit(names, occupy, timeout_seconds)
+async def rate_limit(
+    names: str | list[str], occupy: int = 1, timeout_seconds: float | None = None, *, strict: bool = False, **_: Any
+) -> None:  # fmt: skip
+    """Wait until the limit's rate lets one more begin; other coroutines run meanwhile."""
+    async with start(names, occupy, timeout_seconds, strict):
+        return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,8 @@ def resumed(flow: Any, row: FlowRunRow, changed: str | None) -> Any:
 
     state = with_answer(changed or "ask")
     error = None if state.is_completed() else state.exception()
-    if isinstance(error, CodeChanged) and sys.stdin.isatty():
+    if isinstance(error, CodeChanged) and sys.stdin.isatty() and "JPY_PARENT_PID" not in os.environ:
+        # A notebook's `!` has a terminal that nobody can answer.
         click.echo(str(error), err=True)
         # Asked between two loops of an async flow: within one, Ctrl-C would not reach the question.
         state = with_answer(click.prompt("Keep what it made, or run it again?", type=click.Choice(["keep", "rerun"])))

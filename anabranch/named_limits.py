@@ -86,7 +86,7 @@ def slots_inside(
 def start_inside(
     name: str, occupy: int, timeout_seconds: float | None, unknown: Unknown | None = None
 ) -> Inside:  # fmt: skip
-    """Return a block whose begin is a start of `rate_limit`; `unknown` is that of `slots_inside`."""
+    """Return a block that begins with a start of `rate_limit`; `unknown` is that of `slots_inside`."""
     _check(name, occupy)
     return _inside(functools.partial(_queue_start, name, occupy), timeout_seconds, unknown)
 

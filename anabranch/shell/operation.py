@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from anabranch.core.futures import Future
 
 OUTPUT_LIMIT = 16 << 20
-# The last words of variables whose texts are hidden: PGPASSWORD is not one, DB_PASSWORD and GITHUB_TOKEN are.
+# The last words of variables with hidden texts, as DB_PASSWORD and GITHUB_TOKEN.
 _HIDDEN = ("password", "passwd", "secret", "token", "api_key", "access_key", "secret_key", "private_key")
 
 
 @dataclass(repr=False)
 class ShellOperation:
-    """Commands that one shell runs one after another; called, it is a task whose value is what they have written.
+    """Commands that one shell runs one after another; called, it is a task, and its value is what they have written.
 
         wc = ShellOperation(["wc -l data.txt"])
         lines = int(wc().split()[0])
@@ -44,7 +44,7 @@ class ShellOperation:
         commands: each in one line or several.
         stream_output: whether lines go to the log of the run as they come, those of the standard error among them.
         env: variables that are added to this program's; their values may be `Secret` or `SecretStr`. The texts of
-            these, and of variables whose names end in password, secret, token or api_key, are masked in logs and
+            these, and of variables with names that end in password, secret, token or api_key, are masked in logs and
             records.
         working_dir: where the commands run; None: the folder of the program.
         shell: the name or path of a shell; None: bash, or sh where there is none.

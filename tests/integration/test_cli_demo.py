@@ -104,7 +104,8 @@ def test_limits_are_set_listed_and_deleted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["gpu"], "would limit nothing"), (["gpu", "--slots", "0"], "from 1 on"), (["gpu", "--slots", "x"], "from 1"),
+        (["gpu"], "would limit nothing"), (["gpu", "--slots", "0"], "1 or more"),
+        (["gpu", "--slots", "x"], "1 or more, or none, got 'x'"),
         (["gpu", "--rate", "0/s"], "10/s"), (["gpu", "--rate", "5/fortnight"], "10/s"), ([" ", "--slots", "1"], "name"),
     ],
 )  # fmt: skip

@@ -76,7 +76,7 @@ def test_of_nothing_and_by_nothing() -> None:
     def run() -> None:
         with pytest.raises(ValueError, match="empty map of 'letters'"):
             letters.map([]).reduce(operator.add)
-        with pytest.raises(MapError, match="at least 2"):
+        with pytest.raises(MapError, match="fan_in must be 2 or more, got 1"):
             letters.map(range(3)).reduce(operator.add, fan_in=1)
 
     run()

@@ -146,7 +146,7 @@ def test_a_release_lives_from_install_to_uninstall(release: Release) -> None:
 def test_a_flow_that_fails_fails_the_installation(release: Release) -> None:
     release.values["flows"]["survey"]["params"] = {"m": 1}
     with pytest.raises(AssertionError, match="Job Failed"):
-        release.helm("install")
+        release.helm("install", "--wait-for-jobs")  # `--wait` alone is over once the pods are ready
     assert "flow 'survey' has no parameter 'm'" in release.kubectl("logs", "-l", DRIVERS)
 
 

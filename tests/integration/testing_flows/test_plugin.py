@@ -154,5 +154,5 @@ def test_it_loads_next_to_nothing_in_everybodys_runs() -> None:
 def test_the_project_names_the_plugin_for_installations() -> None:
     with open(ROOT / "pyproject.toml", "rb") as file:
         named = tomllib.load(file)["project"]["entry-points"]["pytest11"]
-    assert named == {"anabranch": PLUGIN}
-    assert all(point.value == PLUGIN for point in importlib.metadata.entry_points(group="pytest11", name="anabranch"))
+    assert named == {PLUGIN: PLUGIN}  # under another name pytest would refuse `-p` beside it
+    assert all(point.value == PLUGIN for point in importlib.metadata.entry_points(group="pytest11", name=PLUGIN))

@@ -54,7 +54,10 @@ class Pane:
         width, height = map(str, size)
         environ = ["env", *_SIZED, "TERM=screen-256color"]
         words = ["new-session", "-d", "-x", width, "-y", height, *environ, "sh", "-c", command]
-        subprocess.run([*self._tmux, *words], check=True, timeout=WAIT)
+        for last in (False, False, False, True):  # now and then tmux says "server exited unexpectedly" as it starts
+            if not subprocess.run([*self._tmux, *words], check=last, timeout=WAIT).returncode:
+                break
+            socket.unlink(missing_ok=True)
 
     def text(self) -> str:
         done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, timeout=WAIT)

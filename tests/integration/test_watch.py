@@ -165,7 +165,9 @@ def test_cancel_asks_first(records: SqliteRecords, tmp_path: Path) -> None:
         await pilot.press("n")
         await until(pilot, lambda: not isinstance(app.screen, Question))
         assert records.cancel_requested(["run-1"]) == set()
-        await pilot.press("c", "y")
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, Question))
+        await pilot.press("y")
         await until(pilot, lambda: bool(records.cancel_requested(["run-1"])))
         await until(pilot, lambda: "is asked to stop" in str(app.query_one("#top").render()))
 
@@ -205,6 +207,7 @@ def test_a_retry_that_cannot_be_made_says_why(records: SqliteRecords, tmp_path: 
     async def steps(app: WatchApp, pilot: Pilot[None]) -> None:
         await until(pilot, lambda: "brave/newt" in texts(app))
         await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, Question))
         await pilot.press("y")
         await until(pilot, lambda: "retry: " in str(app.query_one("#top").render()))
         place = tmp_path / "retries" / f"{ROW.id}.log"

@@ -7,6 +7,7 @@ other is `worker`) that choose implementations, and it imports them when chosen.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import math
 import os
@@ -45,7 +46,7 @@ from anabranch.limits.shared import SharedLimits
 from anabranch.resume.call_values import CallValues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from anabranch.core.contracts import Runner
     from anabranch.core.events import WorkerRequest
@@ -123,22 +124,19 @@ def open_records(settings: Settings) -> Records:
         raise RecordsError(why) from error
 
 
-def _in_place(work: Callable[[], None]) -> Callable[[], None]:
-    """Return `work` so that its output is shown where that of the present code is."""
-    if "IPython" not in sys.modules:
-        return work
-    from anabranch.display import notebook
-
-    return notebook.in_its_cell(work)
-
-
-def _cell_of() -> Callable[[str], str] | None:
-    """Return what names the cells of a notebook in tracebacks; None outside of IPython."""
+def _notebook() -> Any:
+    """Return what `display` has for notebooks; None outside of IPython."""
     if "IPython" not in sys.modules:
         return None
     from anabranch.display import notebook
 
-    return notebook.cell_of
+    return notebook
+
+
+def _in_cell(work: Callable[[], None]) -> Callable[[], None]:
+    """Return `work` so that its output is shown where that of the present code is."""
+    here = _notebook()
+    return work if here is None else here.in_its_cell(work)
 
 
 def recorded(settings: Settings) -> bool:
@@ -183,7 +181,7 @@ class Session:
         own_code.roles.driver = True
         login_nodes.told.said = self.settings.login_node
         tracebacks.shown.full = self.settings.full_tracebacks
-        tracebacks.shown.cell_of = _cell_of()
+        tracebacks.shown.cell_of = getattr(_notebook(), "cell_of", None)
         logs.setup_logging(self.settings.log_level)
         logs.deliver_to(self.emit_logs)
         self.records = records if records is not None else open_records(self.settings)
@@ -199,17 +197,12 @@ class Session:
         tasks = SentTasks(self.pump, self.stores)
         self.runners = RunnerPool(self.pump, make_runner, tasks.forget)
         self.item_lines = self._make_item_lines()
-        dropped = DroppedLists(
-            logs.warn, _in_place, functools.partial(self.pump.post, self.pump.callback_thread.put)
-        )
+        dropped = DroppedLists(logs.warn, _in_cell, functools.partial(self.pump.post, self.pump.callback_thread.put))
         self.program = Program(
             self.pump, tasks, self.stores, self.ids, clock, self.flush_records, self.item_lines.tell_end, dropped.gone,
-            KeyedMaps(logs.tell, self._show_here),
-            [self.item_lines.watch, observing.watch, dropped.watch],
+            KeyedMaps(logs.tell, self._show_here), [self.item_lines.watch, observing.watch, dropped.watch],
         )  # fmt: skip
-        self.keeper = Keeper(
-            self.records, clock, self.process, self.limits, self.runners, self.settings.runner_idle
-        )
+        self.keeper = Keeper(self.records, clock, self.process, self.limits, self.runners, self.settings.runner_idle)
         self.scopes = Scopes(
             self.program, self.runners, self.keeper, self.settings.runner, self.settings.shutdown_grace
         )
@@ -244,7 +237,7 @@ class Session:
             return summary.failure_lines(summary.of_map(map), limit)
 
         return ItemLines(
-            self.pump.dispatcher.tables.maps, grouped, _in_place, self.pump.callback_thread.put, self.emit_logs
+            self.pump.dispatcher.tables.maps, grouped, _in_cell, self.pump.callback_thread.put, self.emit_logs
         )
 
     def _show_here(self, map: MapRun) -> None:
@@ -394,3 +387,14 @@ def use(session: Session | None) -> Session | None:
         before, _current = _current, session
     logs.deliver_to(None if session is None else session.emit_logs)
     return before
+
+
+@contextlib.contextmanager
+def in_place(session: Session) -> Iterator[Session]:
+    """Put a session in place for a block, and close it at the block's end."""
+    before = use(session)
+    try:
+        yield session
+    finally:
+        use(before)
+        session.close()

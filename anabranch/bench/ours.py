@@ -31,13 +31,10 @@ def own_record() -> Iterator[None]:
     except OSError:  # no place there: the system's folder for such things
         folder = tempfile.mkdtemp(prefix="anabranch-bench-")
     chosen = settings_module.load({"ANABRANCH_HOME": folder}, progress=False, log_level="WARNING")
-    session = sessions.Session(chosen)
-    before = sessions.use(session)
     try:
-        yield
+        with sessions.in_place(sessions.Session(chosen)):
+            yield
     finally:
-        sessions.use(before)
-        session.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

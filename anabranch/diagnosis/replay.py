@@ -133,13 +133,8 @@ def _draws(records: Records, row: FlowRunRow, stored: StoredCall) -> Source | No
 @contextlib.contextmanager
 def _apart(settings: Settings) -> Iterator[None]:
     """Run everything that the task submits or calls in this thread, without a record."""
-    session = sessions.unrecorded(replace(settings, runner="inline", progress=False))
-    before = sessions.use(session)
-    try:
+    with sessions.in_place(sessions.unrecorded(replace(settings, runner="inline", progress=False))):
         yield
-    finally:
-        sessions.use(before)
-        session.close()
 
 
 @contextlib.contextmanager

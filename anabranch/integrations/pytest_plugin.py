@@ -41,13 +41,10 @@ def anabranch_session(anabranch_runner: Any, tmp_path: Path) -> Iterator[Session
     older = set(threading.enumerate())
     environ = {"ANABRANCH_HOME": str(tmp_path / "anabranch")}
     chosen = settings.load(environ, runner=anabranch_runner, progress=False)
-    session = sessions.Session(chosen, records=MemoryRecords())
-    before = sessions.use(session)
     try:
-        yield session
+        with sessions.in_place(sessions.Session(chosen, records=MemoryRecords())) as session:
+            yield session
     finally:
-        sessions.use(before)
-        session.close()
         for thread in set(threading.enumerate()) - older:
             if thread.name.startswith("anabranch-"):
                 thread.join(END_SECONDS)

@@ -56,13 +56,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home with a record in it, which the command finds too."""
     alone(tmp_path, monkeypatch)
     where = tmp_path / "home"
-    session = Session(settings.load({}, home=where, progress=False))
-    before = sessions.use(session)
-    try:
+    with sessions.in_place(Session(settings.load({}, home=where, progress=False))):
         yield where
-    finally:
-        sessions.use(before)
-        session.close()
 
 
 def ran(n: int, naps: int = 0) -> Report:

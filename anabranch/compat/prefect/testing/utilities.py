@@ -52,10 +52,5 @@ def prefect_test_harness(server_startup_timeout: int | None = 30) -> Iterator[No
 @contextmanager
 def own_session(**given: Any) -> Iterator[Any]:
     """Give the code of this block a session of its own, by the settings as they are now."""
-    found = sessions.Session(settings_module.load(**given))
-    before = sessions.use(found)
-    try:
+    with sessions.in_place(sessions.Session(settings_module.load(**given))) as found:
         yield found
-    finally:
-        sessions.use(before)
-        found.close()

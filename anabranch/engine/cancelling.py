@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import states
-from anabranch.core.instructions import CancelChunk, Pull
+from anabranch.core.instructions import CancelChunk, Pull, Shorten
 from anabranch.engine import causes
 from anabranch.engine.ranges import in_ranges
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.core.reasons import Reason
     from anabranch.core.reports import ErrorInfo
+    from anabranch.engine.lanes import Sent
     from anabranch.engine.tables import Tables
 
 
@@ -51,16 +52,28 @@ class Cancelling:
         chosen = set(wanted)
         for chunk_id in list(map.queue.running):
             sent = self._tables.sent[chunk_id]
-            for stage_map, items in zip(sent.maps, sent.items, strict=True):
-                positions = tuple(p for p, i in enumerate(items) if i in chosen) if stage_map is map else ()
+            for stage, (stage_map, items) in enumerate(zip(sent.maps, sent.items, strict=True)):
+                positions = [p for p, i in enumerate(items) if i in chosen] if stage_map is map else []
                 if positions:
-                    sent.dirty = True
-                    stops = force and sent.lane.capabilities.stops_items
-                    self._tables.out.append(CancelChunk(sent.lane.index, chunk_id, positions, stops))
+                    self._cancel_in(sent, stage, positions, chosen, force=force)
         if by == "walltime" and self._tables.walltime is not None:
             for index, end in list(self._tables.walltime.interrupted(map)):
                 self._board.end_items(map, (index,), states.CANCELLED, *end)
         self._board.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
+
+    def _cancel_in(self, sent: Sent, stage: int, positions: list[int], chosen: set[int], *, force: bool) -> None:
+        """Cancel positions of a chunk, for the sake of one stage's items.
+
+        What travels ahead of them goes on: where it has not begun, it comes back and is sent without them.
+        """
+        sent.dirty = True
+        behind = {p for p in positions if stage and _goes_on(sent, stage, p, chosen)}
+        alone = tuple(p for p in positions if p not in behind)
+        if alone:
+            stops = force and sent.lane.capabilities.stops_items
+            self._tables.out.append(CancelChunk(sent.lane.index, sent.chunk.id, alone, stops))
+        if behind:
+            self._tables.out.append(Shorten(sent.lane.index, sent.chunk.id, 0))
 
     def unsent(self, map: MapRun, indices: Sequence[int]) -> set[int]:
         """Return those of these items that no worker has got."""
@@ -111,3 +124,13 @@ class Cancelling:
         found = [child for i in items for child in self._tables.nested.get(f"{map.id}/{i}", ()) if not child.finished]
         if found:
             self.cancel_together(found, "parent")
+
+
+def _goes_on(sent: Sent, stage: int, position: int, chosen: set[int]) -> bool:
+    """Return whether an item of an earlier stage has not ended, and is not among those cancelled now."""
+    map = sent.maps[stage]
+    earlier = zip(sent.maps[:stage], sent.items[:stage], strict=True)
+    return any(
+        not one.is_terminal(items[position]) and not (one is map and items[position] in chosen)
+        for one, items in earlier
+    )

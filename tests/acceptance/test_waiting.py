@@ -234,3 +234,33 @@ def test_a_run_that_ends_while_its_waiter_is_written_down(
 
     monkeypatch.setattr(pump, "enqueue", slowly)
     assert late.result(timeout=SOON) == "late"
+
+
+def test_a_map_goes_on_whose_reader_is_cancelled(beside: str, gates: Callable[[str], Gate]) -> None:
+    """Wherever it is: among what a worker has, its items may travel with those that read them."""
+    doors = [gates(str(n)) for n in range(6)]
+
+    @task
+    def hold(n: int, door: Gate, begun: Gate) -> int:
+        begun.open()
+        door.pass_through()
+        return n
+
+    @task
+    def same(x: int) -> int:
+        return x
+
+    begun = [gates(f"begun {n}") for n in range(6)]
+    held = hold.map(range(6), doors, begun, chunk=1)
+    assert begun[0].wait()
+    first = same.map(range(40), chunk=3)
+    second = same.map(first)
+    for door in doors[:2]:  # room for chunks that are made up now
+        door.open()
+    wait([held[0], held[1]])
+    second.cancel()
+    for door in doors[2:]:
+        door.open()
+    assert first.result(60) == list(range(40))
+    assert second.wait(60) is not None
+    assert second.counts["Cancelled"] > 0

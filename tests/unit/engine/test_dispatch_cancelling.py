@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from anabranch.core import states
+from anabranch.core.instructions import Shorten
 from anabranch.core.reports import Outcome
-from tests.unit.engine.bench import Bench, codes, failed
+from tests.unit.engine.bench import Bench, codes, failed, items_of
+
+if TYPE_CHECKING:
+    from anabranch.core.chunks import Chunk
+    from anabranch.core.maps import MapRun
 
 
 def test_cancelled_items_never_start(bench: Bench) -> None:
@@ -55,3 +62,54 @@ def test_a_cancelled_retry_does_not_come_back(bench: Bench) -> None:
     assert bench.take() == []
     assert map.codes[0] == states.CANCELLED
     assert map.finished
+
+
+def fused(bench: Bench) -> tuple[MapRun, MapRun, Chunk]:
+    """A map and its reader in one chunk."""
+    first = bench.map(range(3), chunk=3)
+    second = bench.map(after=first)
+    [early] = bench.take()
+    bench.report(early, 0, final=True)  # nothing was begun: it comes back, and its reader is known now
+    [chunk] = bench.take()
+    assert len(chunk.stages) == 2
+    return first, second, chunk
+
+
+def test_what_travels_ahead_of_a_cancelled_reader_goes_on(bench: Bench) -> None:
+    first, second, chunk = fused(bench)
+    bench.dispatcher.cancelling.cancel_map(second)
+    bench.take()
+    assert bench.cancels == []
+    assert [(one.chunk, one.keep) for one in bench.others if isinstance(one, Shorten)] == [(chunk.id, 0)]
+    bench.report(chunk, 1, final=True)  # one item had begun, with its reader behind it
+    again = bench.run()
+    assert [len(one.stages) for one in again] == [1]
+    assert items_of(again) == [1, 2]
+    assert first.codes == bytes([states.COMPLETED] * 3)
+    assert second.codes == bytes([states.CANCELLED] * 3)
+    assert first.finished
+    assert second.finished
+    assert second.done == 3
+
+
+def test_one_cancelled_reader_takes_only_its_own_item_out(bench: Bench) -> None:
+    first, second, chunk = fused(bench)
+    bench.dispatcher.cancelling.cancel_items(second, (1,))
+    bench.take()
+    bench.report(chunk, 0, final=True)
+    bench.run()
+    assert first.codes == bytes([states.COMPLETED] * 3)
+    assert second.codes == bytes([states.COMPLETED, states.CANCELLED, states.COMPLETED])
+    assert second.finished
+
+
+def test_a_map_that_is_cancelled_with_its_reader_never_starts(bench: Bench) -> None:
+    first, second, chunk = fused(bench)
+    bench.dispatcher.cancelling.cancel_together([second, first])
+    bench.take()
+    assert {(told.chunk, told.positions) for told in bench.cancels} == {(chunk.id, (0, 1, 2))}
+    bench.report(chunk, 0, final=True)
+    assert bench.run() == []
+    assert set(first.codes) == set(second.codes) == {states.CANCELLED}
+    assert first.finished
+    assert second.finished

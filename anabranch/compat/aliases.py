@@ -15,7 +15,7 @@ import importlib.util
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,11 +43,12 @@ class Aliases(MetaPathFinder):
         if home is None:
             return None
         ours = f"{home}.{rest}" if rest else home
-        if not _exists(ours):
-            return self._lacking(fullname)
-        return ModuleSpec(fullname, _Same(ours), is_package=_is_package(ours))
+        found = _found(ours)
+        if found is None:
+            self._refuse(fullname)
+        return ModuleSpec(fullname, _Same(ours), is_package=found.submodule_search_locations is not None)
 
-    def _lacking(self, name: str) -> ModuleSpec | None:
+    def _refuse(self, name: str) -> NoReturn:
         """Raise ModuleNotFoundError with the way out."""
         parts = name.split(".")
         known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
@@ -71,16 +72,12 @@ class _Same(Loader):
         module.__spec__ = self._spec
 
 
-def _exists(name: str) -> bool:
+def _found(name: str) -> ModuleSpec | None:
+    """Return how a module is found; None where it, or a package around it, is not there."""
     try:
-        return importlib.util.find_spec(name) is not None
+        return importlib.util.find_spec(name)
     except ModuleNotFoundError:
-        return False
-
-
-def _is_package(name: str) -> bool:
-    spec = importlib.util.find_spec(name)
-    return spec is not None and spec.submodule_search_locations is not None
+        return None
 
 
 def install(homes: Mapping[str, str], elsewhere: Mapping[str, str]) -> None:

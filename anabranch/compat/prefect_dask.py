@@ -58,4 +58,3 @@ def _imported(path: str) -> Any:
     if not module:
         raise OptionError(f"cluster_class={path!r}: give a class, or its dotted name")
     return getattr(importlib.import_module(module), name)
-

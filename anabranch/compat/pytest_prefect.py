@@ -7,13 +7,12 @@ own, as with Prefect's `prefect_test_harness`; `caplog` gets the lines of runs.
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 import anabranch.compat.prefect as prefect
-from anabranch.compat.prefect.testing.utilities import own_session
+from anabranch.compat.prefect.testing.utilities import own_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,16 +23,8 @@ NAMES = prefect.__all__
 @pytest.fixture(autouse=True)
 def _prefect_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give each test a record and a result store of its own."""
-    before = os.environ.get("ANABRANCH_HOME")
-    os.environ["ANABRANCH_HOME"] = str(tmp_path_factory.mktemp("anabranch"))
-    try:
-        with own_session():
-            yield
-    finally:
-        if before is None:
-            os.environ.pop("ANABRANCH_HOME", None)
-        else:
-            os.environ["ANABRANCH_HOME"] = before
+    with own_home(str(tmp_path_factory.mktemp("anabranch"))):
+        yield
 
 
 @pytest.fixture

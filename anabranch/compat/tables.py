@@ -24,6 +24,7 @@ NOT_PREFECT = {
     "prefect.automations": "use hooks (`on_failure=`) or state handlers",
     "prefect.blocks": "keep settings and secrets in the environment, or give them as parameters",
     "prefect.cli": "use the command `anabranch`",
+    "prefect.client.orchestration": _NO_SERVER,
     "prefect.deployments": _DEPLOYMENTS,
     "prefect.engine.results": "tasks with `persist_result=True` store their values",
     "prefect.environments": _DEPLOYMENTS,

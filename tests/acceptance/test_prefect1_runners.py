@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from anabranch.compat.prefect import context, task_runners
+from anabranch.compat.prefect import context, task_runners, triggers
 from anabranch.compat.prefect.tasks import Task, task
 from anabranch.compat.prefect.utilities.annotations import unmapped
-from anabranch.compat.prefect1 import signals, states, triggers
+from anabranch.compat.prefect1 import signals, states
 from anabranch.compat.prefect1.control_flow import case, merge
 from anabranch.compat.prefect1.executors import Executor
 from anabranch.compat.prefect1.flows import Flow

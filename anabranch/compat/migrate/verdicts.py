@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.compat.migrate.uses import MADE, Use
 from anabranch.compat.prefect.flow_arguments import FlowArguments
-from anabranch.compat.prefect.flows import Flow
+from anabranch.compat.prefect.flows import ELSEWHERE, Flow
 from anabranch.compat.prefect.task_arguments import TaskArguments
 from anabranch.compat.prefect.tasks import Task
 from anabranch.compat.prefect1 import flows as graphs
@@ -20,13 +20,9 @@ from anabranch.compat.tables import NOT_PREFECT, PREFECT
 if TYPE_CHECKING:
     from types import ModuleType
 
-_SERVICE = "start flows elsewhere with `anabranch submit`, at times of your own with cron"
 _BACKGROUND = "submit it from a flow, or give its flow to `anabranch submit`"
 # Methods of flows and tasks that need a service of Prefect's.
-METHODS = {
-    "apply_async": _BACKGROUND, "delay": _BACKGROUND, "deploy": _SERVICE, "from_source": _SERVICE, "register": _SERVICE,
-    "serve": _SERVICE, "to_deployment": _SERVICE, "visualize": "a flow that ran shows its graph in a notebook",
-}  # fmt: skip
+METHODS = {**ELSEWHERE, "register": graphs.ADVICE["register"], "apply_async": _BACKGROUND, "delay": _BACKGROUND}
 # Options of flows and tasks that are taken, and say of what lies elsewhere here.
 _STORED = "values lie in anabranch's home, in its own form: where others read the file, write it in the task"
 OPTIONS = {"result_serializer": _STORED, "result_storage": _STORED}
@@ -56,12 +52,13 @@ def judge(use: Use) -> Verdict:
     lacking = getattr(module, "_LACKING", {})
     if rest and rest[0] in lacking:
         return Verdict(use, Fate.CHANGE, lacking[rest[0]])
-    target = _reached(module, rest)
+    target, left = _reached(module, rest)
     if target is _NOTHING:
         return _absent(use, name)
     kind = _kind(target)
-    if made and kind is not None:
-        advice = METHODS.get(method.removeprefix(".").partition(".")[0].partition(MADE)[0], "")
+    called = left or [one for one in method.replace(MADE, "").split(".") if one]  # `flow.serve`, `flow().serve`
+    if kind is not None and (made or left):
+        advice = METHODS.get(called[0], "") if called else ""
         return Verdict(use, Fate.CHANGE if advice else Fate.AS_IT_IS, advice)
     if use.option and not made and kind is not None:
         return _option(use, kind)
@@ -84,17 +81,20 @@ def _home(name: str) -> tuple[ModuleType, list[str]] | None:
     return None
 
 
-def _reached(module: Any, names: list[str]) -> Any:
-    """Return what the names lead to, _NOTHING where that is nothing; attributes of classes are taken to be there."""
+def _reached(module: Any, names: list[str]) -> tuple[Any, list[str]]:
+    """Return what the names lead to, _NOTHING where that is nothing, and the names behind the first callable.
+
+    Attributes of classes and functions are taken to be there.
+    """
     found = module
-    for name in names:
+    for at, name in enumerate(names):
         if callable(found):
-            break
+            return found, names[at:]
         try:
             found = getattr(found, name)
         except (AttributeError, ImportError):
-            return _NOTHING
-    return found
+            return _NOTHING, []
+    return found, []
 
 
 def _kind(target: Any) -> type | None:

@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 from anabranch.compat.aliases import install
+from anabranch.compat.prefect.absent import absent
 from anabranch.compat.tables import NOT_PREFECT, PREFECT
 
 install(PREFECT, NOT_PREFECT)
@@ -26,7 +27,6 @@ _HOMES = {
     "case": "tasks.control_flow",
     "flatten": "utilities.edges",
     "flow": "flows",
-    "get_client": "client.orchestration",
     "get_run_logger": "logging",
     "mapped": "utilities.edges",
     "tags": "context",
@@ -34,9 +34,10 @@ _HOMES = {
     "unmapped": "utilities.annotations",
 }
 _LACKING = {
-    "Client": "anabranch needs no server; runs are in its record, see `anabranch runs`",
+    "Client": NOT_PREFECT["prefect.client.orchestration"],
     "apply_map": "call `task.map(...)` for each task",
     "resource_manager": "open the resource in the task that needs it, or round `flow.run()`",
+    "get_client": NOT_PREFECT["prefect.client.orchestration"],
     "deploy": "start flows elsewhere with `anabranch submit`",
     "serve": "start flows elsewhere with `anabranch submit`, at times of your own with cron",
     "aserve": "start flows elsewhere with `anabranch submit`, at times of your own with cron",
@@ -57,7 +58,7 @@ def __getattr__(name: str) -> Any:
         globals()[name] = found
         return found
     if name in _LACKING:
-        return _absent(name)
+        return absent(f"prefect.{name}", _LACKING[name])
     if not name.startswith("_"):
         try:  # as `prefect.futures` after a bare `import prefect`
             return importlib.import_module(f"{__name__}.{name}")
@@ -65,16 +66,6 @@ def __getattr__(name: str) -> Any:
             if error.name != f"{__name__}.{name}":
                 raise
     raise AttributeError(f"module 'prefect' has no attribute {name!r}")
-
-
-def _absent(name: str) -> Any:
-    """Return a function in the place of one that we do not have; a call of it says what to do."""
-
-    def absent(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(f"anabranch has no prefect.{name}: {_LACKING[name]}")
-
-    absent.__name__ = absent.__qualname__ = name
-    return absent
 
 
 def __dir__() -> list[str]:

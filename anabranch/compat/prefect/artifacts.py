@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from typing import Any
 
-from anabranch import logs
-from anabranch.compat.prefect.exceptions import MissingContextError
+from anabranch.compat.prefect.logging.loggers import logger_here
 from anabranch.compat.prefect.utilities.asyncutils import awaited, either
 
 
 def _noted(kind: str, key: str | None, description: str | None, content: str) -> uuid.UUID:
-    try:
-        logger: Any = logs.get_run_logger()
-    except MissingContextError:
-        logger = logging.getLogger("prefect.artifacts")
+    logger = logger_here("prefect.artifacts")
     told = f" {key!r}" if key else ""
     logger.info("Artifact %s%s%s: %s", kind, told, f" ({description})" if description else "", content)
     return uuid.uuid4()

@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.core`."""
+"""Prefect 1's `prefect.core`."""
 
 from __future__ import annotations
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from anabranch.compat.prefect.cache_policies import CacheKeyFnPolicy, CachePolicy, CompoundCachePolicy, Inputs
+from anabranch.compat.prefect.cache_policies import (
+    NO_CACHE,
+    CacheKeyFnPolicy,
+    CachePolicy,
+    CompoundCachePolicy,
+    Inputs,
+)
 from anabranch.compat.prefect.runs import view
 from anabranch.compat.prefect.settings import setting
 from anabranch.core.owners import task_of
@@ -63,7 +69,7 @@ class StorageKey:
 
 def caches(policy: Any) -> bool:
     """Return whether a policy ever gives a key."""
-    return isinstance(policy, CachePolicy) and type(policy).__name__ != "_None"
+    return isinstance(policy, CachePolicy) and type(policy) is not type(NO_CACHE)
 
 
 def refreshed(given: bool | None) -> bool:

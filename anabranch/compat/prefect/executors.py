@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.executors`."""
+"""Prefect 1's `prefect.executors`."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anabranch.compat.prefect.changes import changed
 from anabranch.compat.prefect.exceptions import InvalidNameError
 from anabranch.compat.prefect.hooks import checked, engine_hooks
 from anabranch.compat.prefect.settings import setting
 from anabranch.compat.prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-from anabranch.compat.prefect.utilities.annotations import NotSet
 from anabranch.compat.prefect.utilities.calls import raise_for_reserved_arguments
 from anabranch.compat.prefect.utilities.hashing import file_hash
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HOOKS = ("on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running")
 _BANNED = "/%&><"
+_CLEARED = frozenset({"persist_result", "result_storage", "result_serializer"})  # by None, in `with_options`
 
 
 @dataclass
@@ -48,15 +49,7 @@ class FlowArguments:
 
     def with_changes(self, given: dict[str, Any]) -> FlowArguments:
         """Return the arguments with others laid over; None and NotSet leave one as it is."""
-        unset = {"persist_result", "result_storage", "result_serializer"}
-        known = {f.name for f in dataclasses.fields(self)}
-        for name in given:
-            if name not in known:
-                raise TypeError(f"Flow.with_options() got an unexpected keyword argument {name!r}")
-        changes = {
-            name: value for name, value in given.items() if value is not NotSet and (value is not None or name in unset)
-        }
-        return dataclasses.replace(self, **changes)
+        return changed(self, "Flow", given, _CLEARED)
 
     def name_of(self, fn: Any) -> str:
         """Return the flow's name; raises TypeError and InvalidNameError."""
@@ -79,7 +72,7 @@ class FlowArguments:
         """Return the public attributes of the flow; raises TypeError and ValueError as Prefect does."""
         raise_for_reserved_arguments(fn, ["return_state", "wait_for"])
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        hooks = {f"{name}_hooks": checked(found.pop(name), "Flow", "", name) for name in HOOKS}
+        hooks = {f"{name}_hooks": checked(found.pop(name), "Flow", name) for name in HOOKS}
         name = self.flow_run_name
         if name is not None and not isinstance(name, str) and not callable(name):
             raise TypeError(f"Expected string or callable for 'flow_run_name'; got {type(name).__name__} instead.")

@@ -69,4 +69,3 @@ def decide(seen: Any, runs: Any, *, reference: Any = None, strict: bool = False)
 
 
 RULES = FlowRules(resolve, decide)
-

@@ -7,12 +7,12 @@ import functools
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from anabranch import flows as ours
+from anabranch.compat.prefect.absent import absent
+from anabranch.compat.prefect.answers import Decorated, function_of, state_of
 from anabranch.compat.prefect.binding import bound
 from anabranch.compat.prefect.flow_arguments import FlowArguments, engine_options, runner_of
 from anabranch.compat.prefect.flow_rules import RULES
-from anabranch.compat.prefect.futures import TaskRunFuture
 from anabranch.compat.prefect.hooks import Hook
-from anabranch.compat.prefect.run_states import State
 from anabranch.compat.prefect.utilities.parameter_schemas import ParameterSchema, parameter_schema
 from anabranch.compat.prefect.validation import validated
 from anabranch.compat.prefect1 import flows as graphs
@@ -27,7 +27,7 @@ R = TypeVar("R")
 __all__ = ["Flow", "flow"]
 
 
-class Flow(ours.Flow[P, R]):
+class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
     """A function that runs tasks; its arguments are those of Prefect's `@flow`."""
 
     rules: ClassVar[FlowRules] = RULES
@@ -43,19 +43,11 @@ class Flow(ours.Flow[P, R]):
         self._take(fn, FlowArguments(name, **dict(zip(names, args, strict=False)), **given))
 
     def _take(self, fn: Any, given: FlowArguments) -> None:
-        plain = fn.__func__ if isinstance(fn, (classmethod, staticmethod)) else fn
-        if not callable(plain):
-            raise TypeError("'fn' must be callable")
+        plain = function_of(fn)
         name = given.name_of(plain)
         self.given = given
         self.attributes = given.attributes(plain)
         super().__init__(fn, {"name": name, **engine_options(self.attributes, given)})
-
-    def __getattr__(self, name: str) -> Any:
-        found = self.__dict__.get("attributes")
-        if found is None or name not in found:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return found[name]
 
     @property
     def task_runner(self) -> Any:
@@ -71,30 +63,12 @@ class Flow(ours.Flow[P, R]):
         """The schema of its parameters."""
         return parameter_schema(self.plain_fn)
 
-    @property
-    def isclassmethod(self) -> bool:
-        return self._binds == "class"
-
-    @property
-    def isstaticmethod(self) -> bool:
-        return self._binds == "nothing"
-
     def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Run the flow and return its value; `return_state=True` returns the State."""
         args, kwargs = bound(self, args, kwargs)
         call: Any = super().__call__
         found = call(*args, return_state=return_state, wait_for=wait_for, **kwargs)
-        if not return_state:
-            return found
-        return _later(found) if self.isasync else State.of(found)
-
-    def submit(  # type: ignore[override]
-        self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
-    ) -> Any:
-        """Run the flow in a thread of its own and return a future at once."""
-        args, kwargs = bound(self, args, kwargs)
-        future = TaskRunFuture.of(super().submit(*args, wait_for=wait_for, **kwargs))
-        return future.wait() if return_state else future
+        return state_of(found, self.isasync) if return_state else found
 
     def with_options(self, **given: Any) -> Flow[P, R]:
         """Return the flow with some options changed; this one stays as it is."""
@@ -108,9 +82,7 @@ class Flow(ours.Flow[P, R]):
         return validated(self.plain_fn, parameters)
 
     def _hook(self, name: str, hook: Any) -> Any:
-        if not callable(hook):
-            raise TypeError(f"Expected a function for '{name}'; got {type(hook).__name__} instead.")
-        self.attributes[f"{name}_hooks"].append(hook)
+        self._keep_hook(name, hook)
         super()._hook(name, Hook(hook))
         return hook
 
@@ -122,7 +94,7 @@ class Flow(ours.Flow[P, R]):
         return (_rebuild, (self.fn, self.given, self._binds))
 
 
-class BoundFlow(Bound, Flow[P, R]):
+class BoundFlow(Bound, Flow[P, R]):  # type: ignore[misc]
     """A flow read from an instance, or from a class where it is a classmethod."""
 
 
@@ -133,34 +105,17 @@ def _rebuild(fn: Any, given: FlowArguments, binds: Any) -> Flow[..., Any]:
     return made
 
 
-async def _later(state: Any) -> State:
-    return State.of(await state)
+_SHOWN = "`futures` and `flow` show themselves in a notebook; `anabranch run show` shows a run"
+_SUBMITTED = "start the flow elsewhere with `anabranch submit`"
+_TIMED = f"{_SUBMITTED}, at times of your own with cron"
+ELSEWHERE = {
+    "adeploy": _SUBMITTED, "afrom_source": _SUBMITTED, "aserve": _TIMED, "ato_deployment": _SUBMITTED,
+    "avisualize": _SHOWN, "deploy": _SUBMITTED, "from_source": _SUBMITTED, "serve": _TIMED,
+    "to_deployment": _SUBMITTED, "visualize": _SHOWN,
+}  # fmt: skip
 
-
-_ELSEWHERE = {
-    "avisualize": "`futures` and `flow` show themselves in a notebook; `anabranch run show` shows a run",
-    "adeploy": "start the flow elsewhere with `anabranch submit`",
-    "afrom_source": "start the flow elsewhere with `anabranch submit`",
-    "aserve": "start the flow elsewhere with `anabranch submit`, at times of your own with cron",
-    "ato_deployment": "start the flow elsewhere with `anabranch submit`",
-    "deploy": "start the flow elsewhere with `anabranch submit`",
-    "from_source": "start the flow elsewhere with `anabranch submit`",
-    "serve": "start the flow elsewhere with `anabranch submit`, at times of your own with cron",
-    "to_deployment": "start the flow elsewhere with `anabranch submit`",
-    "visualize": "`futures` and `flow` show themselves in a notebook; `anabranch run show` shows a run",
-}
-
-
-def _absent(name: str) -> Any:
-    def absent(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(f"anabranch has no Flow.{name}: {_ELSEWHERE[name]}")
-
-    absent.__name__ = name
-    return absent
-
-
-for _name in _ELSEWHERE:
-    setattr(Flow, _name, _absent(_name))
+for _name, _advice in ELSEWHERE.items():
+    setattr(Flow, _name, absent(f"Flow.{_name}", _advice))
 
 
 def flow(__fn: Any = None, **given: Any) -> Any:
@@ -170,4 +125,4 @@ def flow(__fn: Any = None, **given: Any) -> Any:
     return Flow(__fn, **given)
 
 
-flow.from_source = _absent("from_source")  # type: ignore[attr-defined]
+flow.from_source = absent("Flow.from_source", _SUBMITTED)  # type: ignore[attr-defined]

@@ -197,8 +197,7 @@ class MappedFutures(FutureList[Any]):
         return made
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:
-        if timeout is not None and timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
+        _check_timeout(timeout)
         map = self._map
         if raise_on_failure and not map.finished:
             waiting.wait(self, timeout, "FIRST_EXCEPTION")

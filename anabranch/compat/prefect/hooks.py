@@ -25,12 +25,11 @@ class Hook:
         return self.fn(obj, view(run, seen), seen)
 
 
-def checked(hooks: Any, kind: str, owner: str, field: str) -> list[Callable[..., Any]]:
+def checked(hooks: Any, kind: str, field: str) -> list[Callable[..., Any]]:
     """Return the hooks of one kind as a list.
 
     Args:
         kind: "Task" or "Flow", for errors.
-        owner: the task's or flow's name.
         field: such as "on_failure".
 
     Raises TypeError for anything but a list of functions.
@@ -55,12 +54,3 @@ def checked(hooks: Any, kind: str, owner: str, field: str) -> list[Callable[...,
 def engine_hooks(hooks: list[Callable[..., Any]]) -> tuple[Hook, ...]:
     """Return hooks in the form for the engine."""
     return tuple(hook if isinstance(hook, Hook) else Hook(hook) for hook in hooks)
-
-
-def check_awaitable(condition: Any) -> None:
-    """Raise TypeError for a retry condition that is no function."""
-    if condition is not None and not callable(condition):
-        raise TypeError(
-            "Expected `retry_condition_fn` to be callable, got " + type(condition).__name__ + " instead."
-        )
-

@@ -7,7 +7,7 @@ import socket
 import threading
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect import filesystems
 from anabranch.compat.prefect.exceptions import ConfigurationError
@@ -85,8 +85,6 @@ class ResultStore:
         lock_manager: gives the locks of keys.
         serializer: how values become bytes.
     """
-
-    _memory: ClassVar[dict[Any, ResultRecord]] = {}
 
     def __init__(
         self, result_storage: Any = None, metadata_storage: Any = None, lock_manager: LockManager | None = None,
@@ -224,4 +222,3 @@ class ResultStore:
 def get_result_store() -> ResultStore:
     """Return a store by the settings here."""
     return ResultStore()
-

@@ -99,6 +99,13 @@ class PickleSerializer(Serializer):
         return from_qualified_name(self.picklelib).loads(base64.decodebytes(blob))
 
 
+def _without(given: dict[str, Any], name: str, instead: str) -> dict[str, Any]:
+    """Return the arguments of a library; raises ValueError for the one that has a field of its own."""
+    if name in given:
+        raise ValueError(f"`{name}` cannot be provided. Use `{instead}` instead.")
+    return given
+
+
 class JSONSerializer(Serializer):
     """Values by JSON, with the classes of what JSON has no form for."""
 
@@ -112,16 +119,12 @@ class JSONSerializer(Serializer):
     @field_validator("dumps_kwargs")
     @classmethod
     def check_dumps_kwargs(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if "default" in value:
-            raise ValueError("`default` cannot be provided. Use `object_encoder` instead.")
-        return value
+        return _without(value, "default", "object_encoder")
 
     @field_validator("loads_kwargs")
     @classmethod
     def check_loads_kwargs(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if "object_hook" in value:
-            raise ValueError("`object_hook` cannot be provided. Use `object_decoder` instead.")
-        return value
+        return _without(value, "object_hook", "object_decoder")
 
     def dumps(self, obj: Any) -> bytes:
         given = dict(self.dumps_kwargs)

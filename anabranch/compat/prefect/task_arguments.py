@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect.cache_policies import DEFAULT, NO_CACHE, CachePolicy
+from anabranch.compat.prefect.changes import changed
 from anabranch.compat.prefect.engine_policies import EnginePolicy, StorageKey, caches, refreshed
 from anabranch.compat.prefect.hooks import Hook, checked, engine_hooks
 from anabranch.compat.prefect.settings import setting
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 _HOOKS = ("on_completion", "on_failure", "on_running")
+_CLEARED = frozenset(  # by None, in `with_options`
+    {"retries", "persist_result", "refresh_cache", "log_prints", "task_run_name", "cache_policy",
+     "retry_delay_seconds", "retry_jitter_factor", "result_storage", "result_serializer", "result_storage_key"}
+)  # fmt: skip
 _logger = logging.getLogger("prefect.tasks")
 
 
@@ -70,23 +75,13 @@ class TaskArguments:
 
     def with_changes(self, given: dict[str, Any]) -> TaskArguments:
         """Return the arguments with others laid over; None and NotSet leave one as it is."""
-        unset = {"retries", "persist_result", "refresh_cache", "log_prints", "task_run_name", "cache_policy"}
-        unset |= {"retry_delay_seconds", "retry_jitter_factor", "result_storage", "result_serializer"}
-        unset |= {"result_storage_key"}
-        known = {f.name for f in dataclasses.fields(self)}
-        for name in given:
-            if name not in known:
-                raise TypeError(f"Task.with_options() got an unexpected keyword argument {name!r}")
-        changes = {
-            name: value for name, value in given.items() if value is not NotSet and (value is not None or name in unset)
-        }
-        return dataclasses.replace(self, **changes)
+        return changed(self, "Task", given, _CLEARED)
 
     def attributes(self, fn: Callable[..., Any]) -> dict[str, Any]:
         """Return the public attributes of the task; raises TypeError and ValueError as Prefect does."""
         raise_for_reserved_arguments(fn, ["return_state", "wait_for"])
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        hooks = {f"{name}_hooks": checked(found.pop(name), "Task", fn.__class__.__name__, name) for name in _HOOKS}
+        hooks = {f"{name}_hooks": checked(found.pop(name), "Task", name) for name in _HOOKS}
         name = self.task_run_name
         if name is not None and not isinstance(name, str) and not callable(name):
             raise TypeError(
@@ -218,4 +213,3 @@ def _digits(fn: Any) -> str:
     except AttributeError:
         found = hash_objects(_source(type(fn)))
     return (found or "unknown")[:8]
-

@@ -125,9 +125,12 @@ class ProcessPoolTaskRunner(TaskRunner):
 
 
 ConcurrentTaskRunner = ThreadPoolTaskRunner
-SequentialTaskRunner = type(
-    "SequentialTaskRunner", (TaskRunner,), {"runs_on": "inline", "__doc__": "Tasks run one after the other, here."}
-)
+
+
+class SequentialTaskRunner(TaskRunner):
+    """Tasks run one after the other, here."""
+
+    runs_on = "inline"
 
 
 class PrefectTaskRunner(TaskRunner):

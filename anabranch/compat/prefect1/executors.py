@@ -20,12 +20,7 @@ class Executor:
 
     def runner(self) -> TaskRunner:
         """Return the runner that it describes."""
-        return _sequential()
-
-
-def _sequential() -> TaskRunner:
-    found: TaskRunner = SequentialTaskRunner()
-    return found
+        return SequentialTaskRunner()
 
 
 class LocalExecutor(Executor):
@@ -50,7 +45,7 @@ class LocalDaskExecutor(Executor):
 
     def runner(self) -> TaskRunner:
         if self.scheduler == "sync":
-            return _sequential()
+            return SequentialTaskRunner()
         if self.scheduler == "processes":
             return ProcessPoolTaskRunner(self.num_workers)
         return ThreadPoolTaskRunner(self.num_workers)

@@ -50,7 +50,25 @@ class flatten(BaseAnnotation[Any]):
     __slots__ = ()
 
 
-class Step:
+class Edges:
+    """The methods by which a node, or a task that stands for one, is put behind others."""
+
+    def set_upstream(self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False) -> None:
+        """Let it run after another; with a key, with the other's value as that argument."""
+        (flow or flow_here()).add_edge(task, self, key=key, mapped=mapped)
+
+    def set_downstream(
+        self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False
+    ) -> None:
+        """Let another run after it."""
+        (flow or flow_here()).add_edge(self, task, key=key, mapped=mapped)
+
+    def set_dependencies(self, flow: Graph | None = None, **given: Any) -> None:
+        """Set several dependencies, as `Flow.set_dependencies` does."""
+        (flow or flow_here()).set_dependencies(self, **given)
+
+
+class Step(Edges):
     """What nodes have: a name, their upstreams, and operators that note further calls."""
 
     name: str
@@ -63,22 +81,6 @@ class Step:
     @property
     def slug(self) -> str:
         return self.name
-
-    def set_upstream(self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False) -> None:
-        """Let it run after another; with a key, with the other's value as that argument."""
-        flow = flow or flow_here()
-        flow.add_edge(task, self, key=key, mapped=mapped)
-
-    def set_downstream(
-        self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False
-    ) -> None:
-        """Let another run after it."""
-        flow = flow or flow_here()
-        flow.add_edge(self, task, key=key, mapped=mapped)
-
-    def set_dependencies(self, flow: Graph | None = None, **given: Any) -> None:
-        """Set several dependencies, as `Flow.set_dependencies` does."""
-        (flow or flow_here()).set_dependencies(self, **given)
 
     def __getitem__(self, key: Any) -> Node:
         return note(operator.getitem, self, key)

@@ -8,14 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from anabranch import logs
-from anabranch.compat.prefect.logging import get_logger
+from anabranch.compat.prefect.logging.loggers import logger_here
 from anabranch.core import context as ours
-from anabranch.core.errors import MissingContextError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
 
 
 @dataclass(frozen=True)
@@ -56,10 +53,7 @@ def within(here: Round) -> Iterator[None]:
 
 def logger() -> Any:
     """Return the logger of the run around this code; outside of runs that of "prefect"."""
-    try:
-        return logs.get_run_logger()
-    except MissingContextError:
-        return get_logger()
+    return logger_here("prefect")
 
 
 def _task(name: str) -> Any:

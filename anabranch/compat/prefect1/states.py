@@ -181,7 +181,7 @@ def to_ours(state: State) -> ours.State[Any]:
         return ours.State("COMPLETED", message=message, data=state.result)
     if isinstance(state, Failed):
         data = state.result if isinstance(state.result, BaseException) else None
-        return ours.State("FAILED", type(state).__name__ if type(state) in (TimedOut,) else "", message, data)
+        return ours.State("FAILED", "TimedOut" if type(state) is TimedOut else "", message, data)
     if isinstance(state, Cancelled):
         return ours.State("CANCELLED", message=message)
     if isinstance(state, Retrying):

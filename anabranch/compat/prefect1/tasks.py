@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect1 import running
-from anabranch.compat.prefect1.nodes import call_of, flow_here
+from anabranch.compat.prefect1.nodes import Edges, call_of, flow_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ nothing.__name__ = nothing.__qualname__ = "Task"
 UNSET: Any = object()
 
 
-class OlderTask:
+class OlderTask(Edges):
     """The methods of Prefect 1's Task."""
 
     fn: Any
@@ -38,20 +38,6 @@ class OlderTask:
     def bind(self, *args: Any, flow: Graph | None = None, **kwargs: Any) -> Node:
         """Note a call of it in a flow."""
         return call_of(flow or flow_here(), self, args, kwargs)
-
-    def set_upstream(self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False) -> None:
-        """Let it run after another; with a key, with the other's value as that argument."""
-        (flow or flow_here()).add_edge(task, self, key=key, mapped=mapped)
-
-    def set_downstream(
-        self, task: Any, flow: Graph | None = None, key: str | None = None, mapped: bool = False
-    ) -> None:
-        """Let another run after it."""
-        (flow or flow_here()).add_edge(self, task, key=key, mapped=mapped)
-
-    def set_dependencies(self, flow: Graph | None = None, **given: Any) -> None:
-        """Set several dependencies, as `Flow.set_dependencies` does."""
-        (flow or flow_here()).set_dependencies(self, **given)
 
     def _own_function(self) -> Callable[..., Any]:
         """Return what a task runs that was made without a function."""

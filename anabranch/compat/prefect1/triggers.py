@@ -10,16 +10,6 @@ from anabranch.compat.prefect1.states import of_ours
 from anabranch.core.states import State
 from anabranch.engine import triggers as ours
 from anabranch.engine.hooks import name_of
-from anabranch.engine.triggers import (
-    all_failed,
-    all_finished,
-    all_successful,
-    always_run,
-    any_failed,
-    any_successful,
-    some_failed,
-    some_successful,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +28,8 @@ def manual_only(upstream: Any) -> bool:
 
 
 _OURS = (
-    all_failed, all_finished, all_successful, any_failed, any_successful, not_all_skipped, manual_only,
+    ours.all_failed, ours.all_finished, ours.all_successful, ours.any_failed, ours.any_successful, not_all_skipped,
+    manual_only,
 )  # fmt: skip
 
 
@@ -76,12 +67,6 @@ def engine_trigger(given: Any) -> Any:
     """
     if given is manual_only:
         manual_only(())
-    if given in (None, all_successful, not_all_skipped):
+    if given in (None, ours.all_successful, not_all_skipped):
         return None
     return given if given in _OURS or isinstance(given, (EdgeTrigger, ours._Some)) else EdgeTrigger(given)
-
-
-__all__ = [
-    "all_failed", "all_finished", "all_successful", "always_run", "any_failed", "any_successful", "manual_only",
-    "not_all_skipped", "some_failed", "some_successful",
-]  # fmt: skip

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from anabranch.compat.prefect import triggers
 from anabranch.compat.prefect.tasks import Task, task
-from anabranch.compat.prefect1 import signals, states, triggers
+from anabranch.compat.prefect1 import signals, states
 from anabranch.compat.prefect1.carrying import Carrier
 from anabranch.compat.prefect1.older_options import translated
+from anabranch.compat.prefect1.triggers import engine_trigger
 from anabranch.core import states as core
 
 
@@ -120,15 +122,15 @@ def test_signals_travel_and_stand_for_states() -> None:
 
 
 def test_triggers_of_the_users() -> None:
-    assert triggers.engine_trigger(triggers.all_successful) is None
-    assert triggers.engine_trigger(triggers.any_failed) is triggers.any_failed
+    assert engine_trigger(triggers.all_successful) is None
+    assert engine_trigger(triggers.any_failed) is triggers.any_failed
     some = triggers.some_failed(at_least=1)
-    assert triggers.engine_trigger(some) is some
+    assert engine_trigger(some) is some
     seen: list[Any] = []
 
     def mine(upstream: dict[Any, states.State]) -> bool:
         seen.extend(type(one) for one in upstream.values())
         raise signals.TRIGGERFAIL("no")
 
-    assert not triggers.engine_trigger(mine)([core.Completed(), core.TimedOut(message="late")])
+    assert not engine_trigger(mine)([core.Completed(), core.TimedOut(message="late")])
     assert seen == [states.Success, states.TimedOut]

@@ -1,4 +1,4 @@
-"""Prefect 0"s `prefect.engine.executors`."""
+"""Prefect 0's `prefect.engine.executors`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.engine.signals`."""
+"""Prefect 1's `prefect.engine.signals`."""
 
 from __future__ import annotations
 

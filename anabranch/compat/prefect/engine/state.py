@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.engine.state`."""
+"""Prefect 1's `prefect.engine.state`."""
 
 from __future__ import annotations
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from anabranch import logs
-from anabranch.compat.prefect.exceptions import MissingContextError
+from anabranch.compat.prefect.logging.loggers import logger_here
 
 __all__ = ["Event", "RelatedResource", "Resource", "emit_event"]
 
@@ -66,10 +64,6 @@ def emit_event(
         event, Resource(resource), occurred or datetime.now(UTC), [Resource(one) for one in related or ()],
         dict(payload or {}), id or uuid.uuid4(), None if follows is None else follows.id,
     )  # fmt: skip
-    try:
-        logger: Any = logs.get_run_logger()
-    except MissingContextError:
-        logger = logging.getLogger("prefect.events")
     told = f" {json.dumps(found.payload, default=repr)}" if found.payload else ""
-    logger.info("Event %r of %r%s", event, found.resource.id, told)
+    logger_here("prefect.events").info("Event %r of %r%s", event, found.resource.id, told)
     return found

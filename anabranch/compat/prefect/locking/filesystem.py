@@ -22,7 +22,6 @@ class FileSystemLockManager(LockManager):
 
     def __init__(self, lock_files_directory: str | Path) -> None:
         self.lock_files_directory = Path(lock_files_directory).expanduser().resolve()
-        self._locks: dict[str, Any] = {}
 
     def _lock_path_for_key(self, key: str) -> Path:
         return self.lock_files_directory / f"{key}.lock"

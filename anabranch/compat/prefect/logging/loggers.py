@@ -37,6 +37,14 @@ def get_run_logger(context: Any = None, **kwargs: Any) -> Any:
     return logging.LoggerAdapter(found, kwargs) if kwargs else found
 
 
+def logger_here(otherwise: str) -> Any:
+    """Return the logger of the run around this code; outside of runs the one of this name."""
+    try:
+        return logs.get_run_logger()
+    except MissingContextError:
+        return logging.getLogger(otherwise)
+
+
 @contextmanager
 def disable_logger(name: str) -> Iterator[None]:
     """Silence one logger in this block."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect.context import FlowRunContext, TaskRunContext
-from anabranch.compat.prefect.runtime.reading import read
+from anabranch.compat.prefect.runtime.reading import of_context, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _of(get: Callable[[FlowRunContext], Any], otherwise: Callable[[], Any] = lambda: None) -> Callable[[], Any]:
-    def found() -> Any:
-        here = FlowRunContext.get()
-        return otherwise() if here is None else get(here)
-
-    return found
+_of = partial(of_context, FlowRunContext)
 
 
 def _id() -> str | None:

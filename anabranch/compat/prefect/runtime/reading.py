@@ -25,6 +25,22 @@ _READS: dict[type, Callable[[str], Any]] = {
 }
 
 
+def of_context(
+    kind: Any, get: Callable[[Any], Any], otherwise: Callable[[], Any] = lambda: None
+) -> Callable[[], Any]:
+    """Return a reader of the context of this kind around the code that reads.
+
+    Args:
+        otherwise: makes the value where there is none around.
+    """
+
+    def found() -> Any:
+        here = kind.get()
+        return otherwise() if here is None else get(here)
+
+    return found
+
+
 def read(module: str, name: str, fields: Mapping[str, Callable[[], Any]]) -> Any:
     """Return an attribute; an environment variable ``PREFECT__RUNTIME__FLOW_RUN__NAME`` wins.
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect.context import TaskRunContext
-from anabranch.compat.prefect.runtime.reading import read
+from anabranch.compat.prefect.runtime.reading import of_context, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _of(get: Callable[[TaskRunContext], Any], otherwise: Callable[[], Any] = lambda: None) -> Callable[[], Any]:
-    def found() -> Any:
-        here = TaskRunContext.get()
-        return otherwise() if here is None else get(here)
-
-    return found
-
-
+_of = partial(of_context, TaskRunContext)
 FIELDS: dict[str, Callable[[], Any]] = {
     "api_url": lambda: None,
     "id": _of(lambda here: str(here.task_run.id)),

@@ -7,8 +7,9 @@ import functools
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from anabranch import tasks as ours
+from anabranch.compat.prefect.answers import Decorated, function_of, state_of
 from anabranch.compat.prefect.binding import bound
-from anabranch.compat.prefect.futures import MappedFutures, TaskRunFuture
+from anabranch.compat.prefect.futures import MappedFutures
 from anabranch.compat.prefect.hooks import Hook
 from anabranch.compat.prefect.run_states import State
 from anabranch.compat.prefect.task_arguments import TaskArguments, engine_options
@@ -34,7 +35,7 @@ R = TypeVar("R")
 __all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
 
-class Task(ours.Task[P, R], OlderTask):
+class Task(Decorated, ours.Task[P, R], OlderTask):  # type: ignore[misc]
     """A function that can be called, submitted and mapped; its arguments are those of Prefect's `@task`."""
 
     def __init__(self, fn: Callable[P, R] = UNSET, name: str | None = None, *args: Any, **given: Any) -> None:
@@ -49,26 +50,10 @@ class Task(ours.Task[P, R], OlderTask):
         self._engines = frozenset(vars(self)) - own
 
     def _take(self, fn: Any, given: TaskArguments) -> None:
-        plain = fn.__func__ if isinstance(fn, (classmethod, staticmethod)) else fn
-        if not callable(plain):
-            raise TypeError("'fn' must be callable")
+        plain = function_of(fn)
         self.given = given
         self.attributes = given.attributes(plain)
         super().__init__(fn, {"name": given.name, **engine_options(self.attributes)})
-
-    def __getattr__(self, name: str) -> Any:
-        found = self.__dict__.get("attributes")
-        if found is None or name not in found:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return found[name]
-
-    @property
-    def isclassmethod(self) -> bool:
-        return self._binds == "class"
-
-    @property
-    def isstaticmethod(self) -> bool:
-        return self._binds == "nothing"
 
     @staticmethod
     def _of_spec(spec: TaskSpec) -> Task[..., Any]:
@@ -88,17 +73,7 @@ class Task(ours.Task[P, R], OlderTask):
         args, kwargs = bound(self, args, kwargs)
         call: Any = super().__call__
         found = call(*args, return_state=return_state, wait_for=wait_for, **kwargs)
-        if not return_state:
-            return found
-        return _later(found) if self.isasync else State.of(found)
-
-    def submit(  # type: ignore[override]
-        self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
-    ) -> Any:
-        """Run on the flow's runner and return a future at once; `return_state=True` waits for the State."""
-        args, kwargs = bound(self, args, kwargs)
-        future = TaskRunFuture.of(super().submit(*args, wait_for=wait_for, **kwargs))
-        return future.wait() if return_state else future
+        return state_of(found, self.isasync) if return_state else found
 
     def map(
         self, /, *args: Any, return_state: bool = False, wait_for: Any = None, deferred: bool = False, **kwargs: Any
@@ -137,9 +112,7 @@ class Task(ours.Task[P, R], OlderTask):
         return made
 
     def _hook(self, name: str, hook: Any) -> Any:
-        if not callable(hook):
-            raise TypeError(f"Expected a function for '{name}'; got {type(hook).__name__} instead.")
-        self.attributes[f"{name}_hooks"].append(hook)
+        self._keep_hook(name, hook)
         super()._hook(name, hook if name in ("on_commit", "on_rollback") else Hook(hook))
         return hook
 
@@ -154,7 +127,7 @@ class Task(ours.Task[P, R], OlderTask):
         return (_rebuild, (self.fn, self.given, self._binds))
 
 
-class BoundTask(Bound, Task[P, R]):
+class BoundTask(Bound, Task[P, R]):  # type: ignore[misc]
     """A task read from an instance, or from a class where it is a classmethod."""
 
     def map(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -167,10 +140,6 @@ def _rebuild(fn: Any, given: TaskArguments, binds: Any) -> Task[..., Any]:
     made._take(fn, given)
     made._binds = binds
     return made
-
-
-async def _later(state: Any) -> State:
-    return State.of(await state)
 
 
 def _no_workers(name: str) -> None:
@@ -190,4 +159,3 @@ def task(__fn: Any = None, **given: Any) -> Any:
 def task_input_hash(context: Any, arguments: dict[str, Any]) -> str | None:
     """Return a cache key: the same task, with the same code and the same arguments."""
     return hash_objects(context.task.task_key, context.task.source_code, arguments)
-

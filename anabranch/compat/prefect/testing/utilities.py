@@ -36,17 +36,23 @@ def assert_does_not_warn(ignore_warnings: list[type[Warning]] | None = None) -> 
 @contextmanager
 def prefect_test_harness(server_startup_timeout: int | None = 30) -> Iterator[None]:
     """Run the flows of this block with a record and a result store of their own, which are gone afterwards."""
-    with tempfile.TemporaryDirectory() as home:
-        before = os.environ.get("ANABRANCH_HOME")
-        os.environ["ANABRANCH_HOME"] = home
-        try:
-            with own_session():
-                yield
-        finally:
-            if before is None:
-                del os.environ["ANABRANCH_HOME"]
-            else:
-                os.environ["ANABRANCH_HOME"] = before
+    with tempfile.TemporaryDirectory() as home, own_home(home):
+        yield
+
+
+@contextmanager
+def own_home(folder: str) -> Iterator[None]:
+    """Run the flows of this block with their record and their result store in this folder."""
+    before = os.environ.get("ANABRANCH_HOME")
+    os.environ["ANABRANCH_HOME"] = folder
+    try:
+        with own_session():
+            yield
+    finally:
+        if before is None:
+            os.environ.pop("ANABRANCH_HOME", None)
+        else:
+            os.environ["ANABRANCH_HOME"] = before
 
 
 @contextmanager

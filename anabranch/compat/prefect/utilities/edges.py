@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.utilities.edges`."""
+"""Prefect 1's `prefect.utilities.edges`."""
 
 from __future__ import annotations
 

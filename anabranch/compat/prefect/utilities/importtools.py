@@ -20,5 +20,3 @@ def from_qualified_name(name: str) -> Any:
         if not module:
             raise
     return getattr(importlib.import_module(module), attribute)
-
-

@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.utilities.logging`."""
+"""Prefect 1's `prefect.utilities.logging`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.utilities.notifications`."""
+"""Prefect 1's `prefect.utilities.notifications`."""
 
 from __future__ import annotations
 

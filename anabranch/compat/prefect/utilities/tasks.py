@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.utilities.tasks`."""
+"""Prefect 1's `prefect.utilities.tasks`."""
 
 from __future__ import annotations
 

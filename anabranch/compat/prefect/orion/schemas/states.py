@@ -1,4 +1,4 @@
-"""The first Prefect 2"s `prefect.orion.schemas.states`."""
+"""The first Prefect 2's `prefect.orion.schemas.states`."""
 
 from __future__ import annotations
 

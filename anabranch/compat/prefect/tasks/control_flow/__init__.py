@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.tasks.control_flow`."""
+"""Prefect 1's `prefect.tasks.control_flow`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.tasks.control_flow.case`."""
+"""Prefect 1's `prefect.tasks.control_flow.case`."""
 
 from __future__ import annotations
 

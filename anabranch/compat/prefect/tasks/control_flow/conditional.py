@@ -1,4 +1,4 @@
-"""Prefect 1"s `prefect.tasks.control_flow.conditional`."""
+"""Prefect 1's `prefect.tasks.control_flow.conditional`."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ help:
 	  echo "making .venv with $$("$$found" --version)"; \
 	  "$$found" -m venv .venv; \
 	fi
-	$(PY) -m pip install --quiet -e '.[dev,dask,ray,hpc,kubernetes,postgres,remote,plots,notebook,watch,traces,docs]' -c constraints.txt
+	$(PY) -m pip install --quiet -e '.[dev,dask,ray,hpc,kubernetes,postgres,remote,plots,notebook,watch,traces,server,docs]' -c constraints.txt
 	@touch $@
 
 demo: .venv/.ready

@@ -156,6 +156,18 @@ class RunTakenError(ResumeError):
     """Raised when another driver drives the run, or took it over from this one."""
 
 
+class ServiceError(AnabranchError):
+    """Raised by the service for what it cannot do: an unknown pool, a deployment that is gone, a bad schedule."""
+
+
+class AccessError(ServiceError):
+    """Raised where a key is missing, wrong, expired or too weak for what is asked."""
+
+
+class UnreachableError(ServiceError):
+    """Raised when the server of the service does not answer; what was asked for may have been done."""
+
+
 class ReplayError(AnabranchError):
     """Raised when a task run cannot be replayed: its inputs are not stored, or cannot be read; says what to do."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MIDDLE = ["engine", "results", "runners", "clusters", "launch", "records", "display"]
 BASE = ["core", "settings", "logs", "prints"]
 ABOVE = [*BASE, *MIDDLE, "limits", "resume", "driver", "worker", "session"]
-SURFACE = [*ABOVE, "context", "named_limits", "diagnosis", "runs", "tasks", "flows", "testing"]
+SURFACE = [*ABOVE, "context", "named_limits", "diagnosis", "runs", "tasks", "flows", "testing", "serving", "deploy"]
 
 # What a room (a folder) or a root module may import of the package, besides itself.
 FLOORS: dict[str, list[str]] = {
@@ -46,15 +46,25 @@ FLOORS: dict[str, list[str]] = {
     "diagnosis": [*BASE, "engine", "display", "session"],
     "runs": [*BASE, "engine", "limits", "resume", "driver", "session", "named_limits"],
     "tasks": [*BASE, "runs", "session"],
-    "flows": [*BASE, "runs", "session"],
+    "flows": [*BASE, "runs", "session", "serving"],
     "shell": ["core", "runs", "tasks"],
     "integrations": ["core", "settings", "engine", "records", "driver", "session", "testing"],
     "transactions": ["core", "engine", "session"],
+    "scheduling": ["core"],
+    "deploy": ["core"],
+    "agents": ["core"],
+    "services": ["core", "scheduling"],
+    "serving": [
+        "core", "settings", "logs", "records", "launch", "scheduling", "deploy", "agents", "services", "session",
+        "runs",
+    ],
+    "entrypoints": ["core", "flows"],
+    "server": ["core", "settings", "records", "services", "serving"],
     "testing": ["core", "runners"],
     "__init__": SURFACE,
     "compat": [*SURFACE, "__init__", "shell", "transactions"],
     "bench": ["core", "settings", "session", "__init__"],
-    "cli": [*SURFACE, "__init__", "batch", "bench", "compat"],
+    "cli": [*SURFACE, "__init__", "batch", "bench", "compat", "entrypoints", "scheduling", "server"],
     "__main__": ["cli"],
 }
 
@@ -62,15 +72,17 @@ FLOORS: dict[str, list[str]] = {
 ORDER = [
     ["core"],
     ["batch", "kubernetes"],
-    ["settings", "context", *MIDDLE],
+    ["settings", "context", *MIDDLE, "scheduling", "deploy", "agents"],
+    ["services"],
     ["logs"],
     ["prints", "limits", "resume", "testing"],
     ["driver", "worker"],
     ["session"],
     ["named_limits", "diagnosis", "transactions"],
     ["runs"],
+    ["serving"],
     ["tasks", "flows"],
-    ["shell", "integrations"],
+    ["shell", "integrations", "entrypoints", "server"],
     ["__init__"],
     ["compat", "bench"],
     ["cli"],
@@ -81,8 +93,8 @@ ORDER = [
 UPWARD: set[tuple[str, str]] = set()
 
 DOORS = {"__init__", "__main__"}  # what users import and run, no rooms
-ROOMS = 31
-ARROWS = 130
+ROOMS = 38
+ARROWS = 175
 ROOT_FILES = 10
 
 # Rings that exist for type checkers only. Each module leaves this list when it stands in no ring any more.
@@ -102,7 +114,7 @@ RINGS: dict[str, list[str]] = {
 }
 
 TYPE_CHECKERS = {"typing_extensions"}  # what type checkers have, whatever is installed
-CORE_DEPENDENCIES = {"click", "cloudpickle", "msgpack", "pydantic", "rich"}
+CORE_DEPENDENCIES = {"click", "cloudpickle", "cronsim", "msgpack", "pydantic", "rich", "yaml"}
 
 # Modules that may import inside functions whatever their floor allows.
 LAZY_FILES = ["session.py", "__init__.py", "*/__init__.py", "cli/*", "integrations/pytest_plugin.py"]
@@ -138,7 +150,9 @@ LAZY: dict[str, list[str]] = {
     "dask_jobqueue": ["clusters/batch_queue.py"],
     "dask_kubernetes": ["clusters/kubernetes*"],
     "distributed": ["runners/dask/*", "clusters/*", "bench/places.py"],
-    "fsspec": ["results/remote*", "results/disk*"],
+    "dateutil": ["scheduling/*"],
+    "fastapi": ["server/*"],
+    "fsspec": ["results/remote*", "results/disk*", "deploy/*"],
     "httpx": ["kubernetes/transport.py"],
     "joblib": ["integrations/joblib.py"],
     "ipywidgets": ["display/*"],
@@ -151,7 +165,9 @@ LAZY: dict[str, list[str]] = {
     "psycopg": ["records/postgres*"],
     "ray": ["runners/ray/*", "clusters/ray*", "bench/places.py"],
     "textual": ["display/watch/*"],
+    "starlette": ["server/*"],
     "torch": ["core/draws.py"],
+    "uvicorn": ["server/*"],
     "yaml": ["launch/kubernetes*"],
 }
 # Optional packages that a whole file is about: such a file is itself imported only when chosen.

@@ -1,0 +1,1 @@
+"""Flows found by what people type: FILE:FLOW, MODULE:FLOW."""

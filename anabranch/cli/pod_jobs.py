@@ -27,10 +27,10 @@ from anabranch.core.secrets import has_password
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from anabranch.cli.target import Target
     from anabranch.core.job_file import JobFile
     from anabranch.core.launching import Job, Reference, Sight
     from anabranch.core.runs import FlowRunRow, Records
+    from anabranch.entrypoints.target import Target
     from anabranch.launch.kubernetes import KubernetesLauncher
     from anabranch.settings import Settings
 

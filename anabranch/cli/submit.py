@@ -16,7 +16,6 @@ from anabranch import settings
 from anabranch.cli import jobs, load, pod_jobs
 from anabranch.cli import pilots as beside
 from anabranch.cli.run import EXECUTE
-from anabranch.cli.target import target_of
 from anabranch.core import login_nodes, secrets, states
 from anabranch.core.errors import LaunchError
 from anabranch.core.ids import Ids
@@ -25,10 +24,11 @@ from anabranch.core.launching import Job, Resources
 from anabranch.core.option_checks import parse_bytes, parse_walltime
 from anabranch.core.processes import host_name
 from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
+from anabranch.entrypoints.target import target_of
 
 if TYPE_CHECKING:
-    from anabranch.cli.target import Target
     from anabranch.core.launching import Launcher, Reference
+    from anabranch.entrypoints.target import Target
 
 LOOK_SECONDS = 1.0  # between two looks at the record, while a run is waited for
 

@@ -168,6 +168,14 @@ class UnreachableError(ServiceError):
     """Raised when the server of the service does not answer; what was asked for may have been done."""
 
 
+class EntrypointError(AnabranchError):
+    """Raised when there is no file, module or flow of a name; names the nearest."""
+
+
+class LoadError(EntrypointError):
+    """Raised when the file or the module of a flow does not load; has the trace from the user's code on."""
+
+
 class ReplayError(AnabranchError):
     """Raised when a task run cannot be replayed: its inputs are not stored, or cannot be read; says what to do."""
 

@@ -10,7 +10,6 @@ import click
 import pytest
 
 from anabranch.cli import pod, pod_jobs
-from anabranch.cli.target import target_of
 from anabranch.core import states
 from anabranch.core.errors import KubernetesError, LaunchError
 from anabranch.core.incarnations import Incarnation
@@ -18,6 +17,7 @@ from anabranch.core.job_file import OWN, JobFile
 from anabranch.core.launching import Job, Phase, Reference, Sight
 from anabranch.core.pod_job import VARIABLE, ended_line, unpacked
 from anabranch.core.runs import JOB, FlowRunRow
+from anabranch.entrypoints.target import target_of
 from anabranch.records.memory import MemoryRecords
 from anabranch.settings import Settings
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.cli.target import target_of
+from anabranch.entrypoints.target import target_of
 
 
 @pytest.fixture(autouse=True)

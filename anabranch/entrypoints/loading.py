@@ -11,22 +11,22 @@ import traceback
 import zlib
 from typing import TYPE_CHECKING
 
-import click
-
 from anabranch.core import own_code
+from anabranch.core.errors import EntrypointError, LoadError
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from anabranch.cli.target import Target
+    from anabranch.entrypoints.target import Target
 
 
 def of_target(target: Target) -> ModuleType:
     """Import the file or the module of a target.
 
     Raises:
-        click.ClickException: there is none, or it does not load; the trace begins in the user's code.
+        EntrypointError: there is none.
+        LoadError: it does not load; the trace begins in the user's code.
     """
     module = _module(target) if target.module else _file(_checked(target))
     own_code.roles.stand_in = module  # values that `python FILE` stored are of its classes
@@ -40,13 +40,13 @@ def _checked(target: Target) -> Path:
     """Return the file of a target; an error names what is like it."""
     file = target.place
     if file.is_dir():
-        raise click.UsageError(f"{target} is a folder; give the file in it that holds the flow")
+        raise EntrypointError(f"{target} is a folder; give the file in it that holds the flow")
     if not file.exists():
-        raise click.UsageError(f"there is no file {target}{did_you_mean(file.name, _files_in(file.parent))}")
+        raise EntrypointError(f"there is no file {target}{did_you_mean(file.name, _files_in(file.parent))}")
     if file.suffix != ".py" and all(word.isidentifier() for word in file.name.split(".")):
         _look_first_in(file.parent)
         if _found(file.name):
-            raise click.UsageError(f"{target} is both a file and a module: rename the file, or end its name in .py")
+            raise EntrypointError(f"{target} is both a file and a module: rename the file, or end its name in .py")
     return file
 
 
@@ -57,7 +57,7 @@ def _file(file: Path) -> ModuleType:
         name = f"anabranch_run_{zlib.crc32(str(path).encode()):08x}"  # equal in each program: stored values contain it
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise click.UsageError(f"{str(file)!r} is not a Python file")
+        raise EntrypointError(f"{str(file)!r} is not a Python file")
     sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -78,9 +78,9 @@ def _module(target: Target) -> ModuleType:
     try:
         if not _found(name):
             near = did_you_mean(name, _files_in(target.place))
-            raise click.UsageError(f"there is no module {name!r}, and no file of this name{near}")
+            raise EntrypointError(f"there is no module {name!r}, and no file of this name{near}")
         return importlib.import_module(name)
-    except click.UsageError:
+    except EntrypointError:
         raise
     except Exception as error:
         raise _not_loaded(repr(name), error) from None
@@ -107,13 +107,13 @@ def _look_first_in(folder: Path) -> None:
 # -- errors --------------------------------------------------------------------------------------
 
 
-def _not_loaded(what: str, error: Exception) -> click.ClickException:
+def _not_loaded(what: str, error: Exception) -> LoadError:
     """Return the error with a trace that begins in the user's code, without the frames of anabranch and importer."""
     shown = error.__traceback__
     while shown is not None and _of_the_importer(shown.tb_frame.f_code.co_filename):
         shown = shown.tb_next
     text = "".join(traceback.format_exception(type(error), error, shown)).rstrip()
-    return click.ClickException(f"{what} could not be loaded:\n{text}")
+    return LoadError(f"{what} could not be loaded:\n{text}")
 
 
 def _of_the_importer(file: str) -> bool:

@@ -1,0 +1,58 @@
+"""A flow from ``FILE|MODULE[:FLOW]``; errors list the names that exist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.errors import EntrypointError
+from anabranch.entrypoints import loading
+from anabranch.entrypoints.target import target_of
+from anabranch.flows import Flow
+
+if TYPE_CHECKING:
+    from anabranch.entrypoints.target import Target
+
+
+def flow_of(text: str) -> Flow[..., Any]:
+    """Return the flow of a target; see `entrypoints.target`.
+
+    Raises:
+        EntrypointError: there is no such file, module or flow.
+        LoadError: the file or the module does not load.
+    """
+    target = target_of(text)
+    module = loading.of_target(target)
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+    own = {key: flow for key, flow in found.items() if getattr(flow.fn, "__module__", None) == module.__name__}
+    if target.flow:
+        return _named(target, vars(module), found)
+    choice = {id(flow): (key, flow) for key, flow in (own or found).items()}
+    if not choice:
+        raise EntrypointError(f"there is no flow in {target}: a flow is a function under @flow")
+    if len(choice) > 1:
+        listed = "\n".join(f"  {target.with_flow(key)}" for key, _ in choice.values())
+        raise EntrypointError(f"{target} holds several flows; say which one:\n{listed}")
+    return next(iter(choice.values()))[1]
+
+
+def _named(target: Target, everything: dict[str, Any], found: dict[str, Flow[..., Any]]) -> Flow[..., Any]:
+    name = target.flow
+    by_flow_name = {flow.name: flow for flow in found.values()}
+    flow = found.get(name) or by_flow_name.get(name) or _in_class(name, everything)
+    if flow is not None:
+        return flow
+    if name in everything:
+        raise EntrypointError(f"{name!r} in {target} is not a flow but a {type(everything[name]).__name__}")
+    if not found:
+        raise EntrypointError(f"there is no flow in {target}: a flow is a function under @flow")
+    near = loading.did_you_mean(name, list(found)) or f"; there are: {', '.join(found)}"
+    raise EntrypointError(f"there is no flow {name!r} in {target}{near}")
+
+
+def _in_class(name: str, everything: dict[str, Any]) -> Flow[..., Any] | None:
+    """Return a flow that is a method: ``Class.flow``."""
+    owner, *steps = name.split(".")
+    found = everything.get(owner)
+    for step in steps:
+        found = getattr(found, step, None)
+    return found if isinstance(found, Flow) else None

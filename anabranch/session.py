@@ -362,16 +362,6 @@ def _inherited() -> Settings | None:
     return _left.settings if isinstance(_left.settings.runner, str) else replace(_left.settings, runner="thread")
 
 
-def _settings_to_be() -> Settings:
-    return _inherited() or settings_module.load(**_chosen)
-
-
-def current_settings() -> Settings:
-    """Return the settings of the program's session; where none is made yet, those that it will have."""
-    found = _current
-    return _settings_to_be() if found is None or found.closed else found.settings
-
-
 def current() -> Session:
     """Return the program's session, made at the first call."""
     global _current
@@ -380,7 +370,7 @@ def current() -> Session:
         return found
     with _current_lock:
         if _current is None or _current.closed:
-            _current = Session(_settings_to_be())
+            _current = Session(_inherited() or settings_module.load(**_chosen))
             atexit.register(_current.close)
         return _current
 

@@ -29,7 +29,7 @@ def current() -> Service:
     global _current
     with _lock:
         if _current is None:
-            _current = opened(session.current_settings())
+            _current = opened(session.current().settings)
             atexit.register(_current.close)
         return _current
 

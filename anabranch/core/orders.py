@@ -14,12 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from anabranch.core.deployments import DEFAULT
-
-if TYPE_CHECKING:
-    from anabranch.core.deployments import DeploymentRow
+from anabranch.core.deployments import DEFAULT, DeploymentRow
 
 LEASE = 30.0  # seconds that a claim holds without a word of its agent
 BEAT = 5.0  # seconds between an agent's words
@@ -70,7 +67,8 @@ class NewOrder:
     schedule: str = ""
 
 
-class Ordered(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ordered:
     """The answer to an order: the run's id, and whether it is new."""
 
     run: str
@@ -180,15 +178,22 @@ class Agent:
 
 @dataclass(slots=True)
 class Claim:
-    """What an agent needs to start a driver."""
+    """What an agent needs to start a driver.
+
+    Attributes:
+        template: of the pool.
+        key: with which the driver asks the server, as setting `api_key`; "" where there is no server, or it needs none.
+    """
 
     order: Order
     deployment: DeploymentRow
     run_name: str
-    template: dict[str, Any] = field(default_factory=dict)  # of the pool
+    template: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
 
 
-class Hold(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Hold:
     """One order that an agent believes to have, as its beat tells it.
 
     Attributes:
@@ -208,7 +213,8 @@ class Hold(NamedTuple):
     last: tuple[str, ...] = ()
 
 
-class Kill(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Kill:
     """A job that is to end, with a grace in seconds; 0: at once, for its driver is fenced or never began."""
 
     run: str
@@ -233,7 +239,8 @@ class Heard:
     adopt: list[Order] = field(default_factory=list)
 
 
-class DriverProcess(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DriverProcess:
     """The process that begins an order."""
 
     pid: int

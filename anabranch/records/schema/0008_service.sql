@@ -148,6 +148,12 @@ CREATE TABLE api_keys (
     revoked REAL
 );
 
+-- What servers of this record sign with; made once, at random.
+CREATE TABLE service_secrets (
+    name TEXT PRIMARY KEY NOT NULL,
+    secret TEXT NOT NULL
+);
+
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY,
     at REAL NOT NULL,

@@ -1,0 +1,108 @@
+"""Whether the driver of an order is dead, and what becomes of the order then: pure functions of what is known."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from anabranch.core.launching import Phase
+
+if TYPE_CHECKING:
+    from anabranch.core.deployments import Recover
+
+SILENCE = 60.0  # seconds without a sign of life after which a driver is dead, unless its kind says that it runs
+LONGEST_SILENCE = 600.0  # seconds, whatever its kind says
+RECOVER_LIMIT = 3
+BACK_OFF = 10.0  # seconds before the first recovery, doubled with each
+_MEMORY = re.compile(r"OOM|out of memory|more memory than", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a begun order whose run has not ended.
+
+    Attributes:
+        begun: Unix seconds.
+        seen: Unix seconds of the driver's last sign of life; 0.0: none yet.
+        phase: of its job, a value of `launching.Phase`, by a recent word of its agent; "": none is known.
+        reason: how the job ended, in its kind's words.
+        code: its exit code, where it has ended and one is known.
+        suspended: whether the driver ended the run because its walltime was over, for another one to go on.
+        buried: why the driver is dead, by somebody's word in the record; "": nobody says so.
+        recover: of the deployment.
+        recoveries: so far.
+    """
+
+    now: float
+    begun: float
+    seen: float = 0.0
+    phase: str = ""
+    reason: str = ""
+    code: int | None = None
+    suspended: bool = False
+    buried: str = ""
+    recover: Recover = "resume"
+    recoveries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The driver is not known to be dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The order waits again from `due` on; `counts`: as a recovery."""
+
+    due: float
+    reason: str
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The run is Crashed for this reason."""
+
+    reason: str
+
+
+Decision = Alive | Again | Over
+
+
+def recover(facts: Facts) -> Decision:
+    """Decide about a begun order: a failure of the user's code ends its run in the record, and never comes here."""
+    if facts.suspended:
+        if facts.recover == "no":
+            return Over("its walltime was over, and its deployment is not to be recovered")
+        return Again(facts.now, "it goes on after its walltime was over", counts=False)
+    reason = death(facts)
+    if not reason:
+        return Alive()
+    if facts.recover == "no":
+        return Over(reason)
+    if facts.recoveries and _MEMORY.search(reason):
+        return Over(f"{reason}; it is not recovered again for want of memory")
+    if facts.recoveries >= RECOVER_LIMIT:
+        return Over(f"gave up after {RECOVER_LIMIT} recoveries: {reason}")
+    return Again(facts.now + BACK_OFF * 2**facts.recoveries, reason)
+
+
+def death(facts: Facts) -> str:
+    """Return why a driver is dead; "" where it is not known to be.
+
+    A job that has ended well may have told the record so in rows that are under way, so its driver is dead after a
+    silence alone.
+    """
+    if facts.buried:
+        return facts.buried
+    if facts.phase == Phase.ENDED.value and facts.code != 0:
+        return f"its job ended: {facts.reason}" if facts.reason else "its job ended before its flow did"
+    if facts.phase == Phase.GONE.value:
+        return "its job is gone" + (f": {facts.reason}" if facts.reason else "")
+    silence = facts.now - max(facts.seen, facts.begun)
+    if silence <= (LONGEST_SILENCE if facts.phase == Phase.RUNNING.value else SILENCE):
+        return ""
+    since = "its last sign of life" if facts.seen > facts.begun else "it began, without any sign of life"
+    ended = "its job ended with exit code 0, and " if facts.phase == Phase.ENDED.value else ""
+    return f"{ended}its driver is silent: {silence:.0f} s since {since}"

@@ -22,7 +22,25 @@ _AT_ONCE = 8_192  # a pack of so many items is sealed without waiting for more
 
 
 class Mark(Event):
-    """Put between rows; set when all rows before it are committed."""
+    """Put between rows; set when all rows before it are committed, or when nobody is to wait for that any longer.
+
+    Args:
+        patient: it is not given up while what commits them is out of reach.
+
+    Attributes:
+        given_up: whether it was set though they are not committed.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
+        super().__init__()
+        self.given_up = False
+        self._patient = patient
+
+    def give_up(self) -> None:
+        """Let the caller go, unless it has patience."""
+        if not self._patient and not self.is_set():
+            self.given_up = True
+            self.set()
 
 
 class BlockRow(NamedTuple):

@@ -11,6 +11,7 @@ from anabranch.records.drivers import Driver, taken
 from anabranch.records.limits import RecordLimits
 from anabranch.records.reader import Reader
 from anabranch.records.retention import Retention, old_runs
+from anabranch.records.sql_sink import SqlSink
 from anabranch.records.upkeep import Problem, Sizes, check, compact, places
 from anabranch.records.views import OPEN, state_name
 from anabranch.records.writer import Writer
@@ -51,7 +52,7 @@ class Recorder(Reader):
         self.limits: LimitStore = RecordLimits(database, clock)
         if tidying is None and retention_days:
             tidying = Retention(retention_days, clock)
-        self._writer = Writer(database, commit_interval, tidying)
+        self._writer = Writer(SqlSink(database, tidying), commit_interval)
 
     @property
     def writer_seconds(self) -> float:
@@ -108,7 +109,7 @@ class Recorder(Reader):
 
     def taken_over(self, flow_runs: Sequence[str]) -> set[str]:
         """Return those of this driver's runs that another driver has taken over."""
-        return self._writer.fence.lost.intersection(flow_runs)
+        return self._writer.sink.lost.intersection(flow_runs)
 
     def mark_dead(self) -> list[str]:
         """Mark runs of dead drivers Crashed; returns their ids."""

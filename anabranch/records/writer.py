@@ -1,8 +1,10 @@
-"""The one writer: a thread that takes rows from a queue and commits them together.
+"""The one writer: a thread that takes rows from a queue and has them committed together.
+
+    append --> inbox --> the thread's batch --> sink: a database (records/sql_sink.py), a server (records/http_sink.py)
 
 Appending costs a `deque.extend`. The first row after a commit wakes the thread, which then waits `commit_interval` for
-more. While the database is locked, full or out of reach, rows wait in memory (blocks of one map merged, at 2 to 9
-bytes an item) and the thread tries again for ever.
+more. While the sink is locked, full or out of reach, rows wait in memory (blocks of one map merged, at 2 to 9 bytes an
+item) and the thread tries again for ever.
 """
 
 from __future__ import annotations
@@ -11,20 +13,18 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import forks
 from anabranch.core.errors import RecordsError
 from anabranch.core.runs import StoredRow
-from anabranch.records.batch import Batch, BlockRow, Mark
-from anabranch.records.fencing import Fence
-from anabranch.records.sealing import Sealer
+from anabranch.records.batch import Batch, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from anabranch.core.runs import Row
-    from anabranch.records.database import Connection, Database, Values
+    from anabranch.records.database import Connection, Database
 
 logger = logging.getLogger("anabranch.records")
 
@@ -46,11 +46,60 @@ class Tidying(Protocol):
         ...
 
 
-class Writer:
-    """Writes rows to a database, from a daemon thread that starts with the first row; between them it tidies up."""
+class Sink(Protocol):
+    """Where the writer's rows go. Its methods are called by the writer's thread alone.
 
-    def __init__(self, database: Database, commit_interval: float = 0.05, tidying: Tidying | None = None) -> None:
-        self.database = database
+    Attributes:
+        name: in messages, without a login.
+        away: whether it was out of reach at the last try, so that nobody is to wait for it.
+        lost: the runs of this process that another driver has now.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def away(self) -> bool: ...
+
+    @property
+    def lost(self) -> set[str]: ...
+
+    def take(self, batch: Batch) -> None:
+        """Take the rows of a batch; after an exception none of them is taken."""
+        ...
+
+    def deliver(self) -> None:
+        """Have committed what was taken; after an exception it is called again, until it returns."""
+        ...
+
+    def set_aside(self, batch: Batch, closing: float | None) -> bool:
+        """Keep what waits where it outlasts this process, if it is time to; returns whether the batch was taken.
+
+        Args:
+            closing: seconds since the process wants to end; None: it goes on.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Do what can wait until rows are committed. It never raises."""
+        ...
+
+    def pause(self) -> float | None:
+        """Return the seconds until `idle` is to be called; None: it need not be."""
+        ...
+
+    def idle(self) -> None:
+        """Do what can wait until there are no rows. It never raises."""
+        ...
+
+    def disconnect(self) -> None: ...
+
+
+class Writer:
+    """Writes rows to a sink, from a daemon thread that starts with the first row; between them it tidies up."""
+
+    def __init__(self, sink: Sink, commit_interval: float = 0.05) -> None:
+        self.sink = sink
         self.interval = commit_interval
         self.seconds = 0.0  # CPU time of the thread
         self._inbox: deque[Row | Mark] = deque()
@@ -58,20 +107,17 @@ class Writer:
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._lock = threading.Lock()  # for starting and closing only
-        self._closing = False
+        self._closing: float | None = None  # since then
         self._thread: threading.Thread | None = None
         self._copied = forks.mark()
-        self._connection: Connection | None = None
         self._batch = Batch()
-        self.fence = Fence()
-        self._sealer = Sealer(database)
-        self._tidying = tidying
+        self._taken: list[Mark] = []  # of rows that the sink has taken and not delivered
 
     # -- any thread ------------------------------------------------------------------------------
 
     def append(self, rows: Iterable[Row]) -> None:
         """Take rows, which must not change any more. Raises RecordsError in a forked child and after `close`."""
-        if self._closing or self._copied:
+        if self._closing is not None or self._copied:
             self._refuse()
         rows = tuple(rows)
         self._inbox.extend(rows)
@@ -81,19 +127,24 @@ class Writer:
         if not self._due:
             self._rouse()
 
-    def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all rows appended before are committed; False after `timeout`."""
+    def flush(self, timeout: float | None = None, *, patient: bool = False) -> bool:
+        """Wait until all rows appended before are committed; False after `timeout`.
+
+        A sink that is out of reach is waited for by a `patient` call alone.
+        """
         if self._copied:
             self._refuse()
         with self._lock:
-            if self._thread is None or self._closing:
+            if self._thread is None or self._closing is not None:
                 return not self._inbox and not self._batch
-            mark = Mark()
+            if self.sink.away and not patient:
+                return False
+            mark = Mark(patient=patient)
             self._inbox.append(mark)
             self._hurry.set()
             self._due = True
             self._wake.set()
-        return mark.wait(timeout)
+        return mark.wait(timeout) and not mark.given_up
 
     def close(self, timeout: float | None = None) -> None:
         """Commit the appended rows and end the thread; after `timeout` leave it to try on alone.
@@ -103,7 +154,7 @@ class Writer:
         if self._copied:
             return
         with self._lock:
-            self._closing = True
+            self._closing = time.monotonic() if self._closing is None else self._closing
             thread = self._thread
             self._hurry.set()
             self._wake.set()
@@ -113,12 +164,12 @@ class Writer:
     def _refuse(self) -> None:
         if self._copied:
             raise RecordsError("the records belong to the process that opened them: open them again after a fork")
-        raise RecordsError(f"the records in {self.database.name} are closed")
+        raise RecordsError(f"the records in {self.sink.name} are closed")
 
     def _rouse(self) -> None:
         with self._lock:
             self._due = True
-            if self._thread is None and not self._closing:
+            if self._thread is None and self._closing is None:
                 self._thread = threading.Thread(target=self._run, name="anabranch-records", daemon=True)
                 self._thread.start()
             self._wake.set()
@@ -127,66 +178,80 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            if not self._wake.wait(None if self._tidying is None else self._tidying.pause()):
-                self._tidy()
+            if not self._wake.wait(self.sink.pause()):
+                self.sink.idle()
                 continue
             self._wake.clear()
             self._hurry.wait(self.interval)
             self._hurry.clear()
             # `append` reads `_due` after it has added rows, so rows that it does not announce are found below.
             self._due = False
-            self._round()
+            if self._commit_on():
+                self.sink.settle()
             self.seconds = time.thread_time()
-            if self._closing and not self._inbox:
+            if self._closing is not None and not self._inbox:
                 break
-            if self._closing:
+            if self._closing is not None:
                 self._wake.set()
                 self._hurry.set()
-            elif self._tidying is not None and self._tidying.pause() <= 0:
-                self._tidy()
-        self._disconnect()
+            elif (pause := self.sink.pause()) is not None and pause <= 0:
+                self.sink.idle()
+        self.sink.disconnect()
         self.seconds = time.thread_time()
 
-    def _round(self) -> None:
-        """Commit the waiting rows, trying as often as needed; then seal maps with enough blobs."""
-        if not self._try_on(self._commit):
-            return
-        try:
-            with forks.steady():
-                self._sealer.seal(self._connected)
-        except self.database.errors:
-            self._disconnect()  # the next commit seals again
-
-    def _tidy(self) -> None:
-        """Delete some old runs."""
-        try:
-            if self._tidying is not None:
-                with forks.steady():
-                    self._tidying.step(self.database, self._connected)
-        except Exception as error:  # it can wait: rows cannot
-            self._disconnect()
-            if not isinstance(error, self.database.errors):
-                logger.warning("Old runs were not deleted: %s: %s", type(error).__name__, error)
-
-    def _try_on(self, step: Callable[[], bool]) -> bool:
+    def _commit_on(self) -> bool:
+        """Commit the waiting rows, trying as often as needed; returns whether there were any."""
         pause, began, complained = _PAUSES[0], time.monotonic(), False
         while True:
             self._drain()
             try:
-                with forks.steady():
-                    done = step()
+                done = self._commit()
             except Exception as error:  # any exception: a thread that ended would lose rows
-                self._disconnect()
+                self.sink.disconnect()
+                if self._set_aside():
+                    return False
                 if not complained and time.monotonic() - began > _COMPLAIN:
                     complained = True
-                    name = self.database.name
-                    logger.warning(_WAITS, name, error)
+                    logger.warning(_WAITS, self.sink.name, error)
                 time.sleep(pause)
                 pause = min(2 * pause, _PAUSES[1])
                 continue
             if complained:
-                logger.warning("The record at %s can be written again: no row was lost.", self.database.name)
+                logger.warning("The record at %s can be written again: no row was lost.", self.sink.name)
             return done
+
+    def _commit(self) -> bool:
+        self.sink.deliver()
+        self._tell_taken()
+        batch = self._batch
+        wrote = bool(batch)
+        if wrote:
+            self.sink.take(batch)
+        self._batch = Batch()
+        self._taken += batch.marks
+        if wrote:
+            self.sink.deliver()
+        self._tell_taken()
+        return wrote
+
+    def _tell_taken(self) -> None:
+        for mark in self._taken:
+            mark.set()
+        self._taken.clear()
+
+    def _set_aside(self) -> bool:
+        """Let the sink keep what waits elsewhere; returns whether this is all that can be done before the end."""
+        batch = self._batch
+        closing = None if self._closing is None else time.monotonic() - self._closing
+        taken = self.sink.set_aside(batch, closing)
+        if taken:
+            self._batch = Batch()
+            self._taken += batch.marks
+        if self.sink.away:
+            waiting = [*self._taken, *self._batch.marks]
+            for mark in waiting:
+                mark.give_up()
+        return taken and closing is not None
 
     def _drain(self) -> None:
         inbox, batch = self._inbox, self._batch
@@ -196,67 +261,3 @@ class Writer:
                 batch.take(row)
             except Exception as error:
                 logger.warning("A row of the records was left out: %s: %s: %.200r", type(error).__name__, error, row)
-
-    def _disconnect(self) -> None:
-        """A connection that met an error other than a lock may be of no use any more."""
-        if self._connection is not None:
-            try:
-                self._connection.close()
-            except self.database.errors:
-                pass
-            self._connection = None
-
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = self.database.connect()
-        return self._connection
-
-    def _commit(self) -> bool:
-        batch = self._batch
-        if batch:
-            connection = self._connected()
-            try:
-                blocks = self._write(connection, batch, self.database.many)
-            except Exception as error:
-                if not self.database.refused(error):
-                    raise
-                blocks = self._write(connection, batch, self._one_by_one)
-            self._sealer.wrote(blocks, batch.maps.values())
-        wrote = bool(batch)
-        self._batch = Batch()
-        for mark in batch.marks:
-            mark.set()
-        return wrote
-
-    def _write(
-        self, connection: Connection, batch: Batch, many: Callable[[Connection, str, Iterable[Values]], None]
-    ) -> list[BlockRow]:
-        sql = self.database.sql
-        with self.database.transaction(connection):
-            self.fence.look(self.database, connection, batch)
-            blocks = batch.blocks()
-            for name, values, rows in batch.writes():
-                many(connection, sql[name], map(values, rows))
-            if blocks:
-                many(connection, sql["add_block"], [row.values for row in blocks])
-        return blocks
-
-    def _one_by_one(self, connection: Connection, sql: str, rows: Iterable[Values]) -> None:
-        """Write rows with at least one bad one: bad text is mended if possible, other bad rows are left out."""
-        values = iter(rows)
-        while True:
-            row: Values = ()
-            try:
-                row = next(values)
-                self.database.single(connection, sql, tuple(map(_mended, row)))
-            except StopIteration:
-                return
-            except Exception as error:
-                if not self.database.refused(error):
-                    raise
-                logger.warning("A row of the records was left out: %s: %s: %.200r", type(error).__name__, error, row)
-
-
-def _mended(value: Any) -> Any:
-    """Return text without lone surrogates, which no database stores."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

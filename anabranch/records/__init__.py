@@ -13,6 +13,7 @@ from anabranch.core.secrets import without_login
 if TYPE_CHECKING:
     import os
 
+    from anabranch.core.service import Service
     from anabranch.records.recorder import Recorder
     from anabranch.records.union import UnionRecords
 
@@ -55,6 +56,42 @@ def open_records(
     from anabranch.records.sqlite import SqliteRecords
 
     return SqliteRecords(path, retention_days=retention_days)
+
+
+def open_service(where: str | os.PathLike[str], *, shared: str = "auto") -> Service:
+    """The service in the records at a path or at a PostgreSQL address, made where there are none.
+
+    Args:
+        where, shared: as of `open_records`.
+
+    Raises:
+        ConfigurationError: the address is of a kind that is not known, or the records are a folder of files.
+        MissingExtraError, RecordsError: as of `open_records`.
+    """
+    from anabranch.records.service.direct import DirectService
+
+    scheme = _scheme(where)
+    if scheme in _POSTGRES:
+        from anabranch.records.postgres import Server
+
+        server = Server(str(where))
+        server.prepare()
+        return DirectService(server)
+    if scheme:
+        raise ConfigurationError(
+            f"records = {without_login(str(where))!r} is not a place for the service: give a path, or "
+            "postgresql://user@host/database"
+        )
+    path = Path(where).expanduser().absolute()
+    if kind_of(path, shared) != FILE:
+        raise ConfigurationError(
+            f"the service needs one file or PostgreSQL, and the records at {path} are a folder of files, since it is "
+            "on a network file system: set records to postgresql://user@host/database, or to a path on a local disk"
+        )
+    from anabranch.records.sqlite_file import SqliteFile, prepare
+
+    prepare(path)
+    return DirectService(SqliteFile(path))
 
 
 def recorded(where: str | os.PathLike[str], *, shared: str = "auto") -> bool:

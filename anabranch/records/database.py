@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
 Values = tuple[Any, ...]  # of one row, as parameters of a statement
 
@@ -92,4 +93,21 @@ class Database(Protocol):
 
     def damage(self) -> list[str]:
         """Return the damage that the database's own check finds; raises RecordsError when the check cannot run."""
+        ...
+
+
+class ServiceDatabase(Database, Protocol):
+    """A database that can hold the service as well: one that all programs write to."""
+
+    @property
+    def one_writer(self) -> bool:
+        """Whether it takes one transaction that writes at a time, and others look again and again until it is over."""
+        ...
+
+    def patient(self) -> Connection:
+        """Return a connection for many short transactions of any threads, one thread at a time."""
+        ...
+
+    def statements(self, folder: Path) -> Mapping[str, str]:
+        """Return the queries of a folder's .sql files in the database's dialect."""
         ...

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import secrets
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import MissingExtraError, RecordsError
-from anabranch.records.postgres_dialect import SQL, schema, with_nul, without_nul
+from anabranch.records.postgres_dialect import SQL, of_folder, schema, with_nul, without_nul
 from anabranch.records.recorder import Recorder
 from anabranch.records.statements import newer, overtaken
 
@@ -33,6 +33,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from anabranch.core.contracts import Clock
     from anabranch.records.database import Values
@@ -77,6 +78,7 @@ class Server:
 
     sql = SQL
     errors = (psycopg.Error,)
+    one_writer = False
 
     def __init__(self, address: str) -> None:
         self.name = secrets.without_login(address)
@@ -99,6 +101,12 @@ class Server:
         connection.adapters.register_dumper(str, _DUMPER)
         connection.adapters.register_loader("text", _LOADER)
         return connection
+
+    def patient(self) -> Any:
+        return self.connect()
+
+    def statements(self, folder: Path) -> Mapping[str, str]:
+        return of_folder(folder)
 
     @contextmanager
     def opened(self) -> Iterator[Any]:

@@ -9,9 +9,17 @@ PostgreSQL stores no NUL in a text, so NUL is written as SUB and "0" there, and 
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from anabranch.records import statements
 from anabranch.records.statements import QUERIES, Migration, migrations, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anabranch.records.statements import Statement
 
 _WORDS = [
     (r"%", "%%"),
@@ -72,9 +80,16 @@ def with_nul(text: str) -> str:
     return text
 
 
-def _queries() -> dict[str, str]:
-    own = parse((Path(__file__).parent / "postgres.sql").read_text(encoding="utf-8"))
-    return {name: translated((own.get(name) or statement).sql) for name, statement in QUERIES.items()}
+def _queries(folder: Path, queries: Mapping[str, Statement]) -> dict[str, str]:
+    file = folder / "postgres.sql"
+    own = parse(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {name: translated((own.get(name) or statement).sql) for name, statement in queries.items()}
 
 
-SQL = _queries()
+@cache
+def of_folder(folder: Path) -> dict[str, str]:
+    """Return the queries of a folder's .sql files in PostgreSQL's dialect; those in postgres.sql stand there."""
+    return _queries(folder, statements.of_folder(folder))
+
+
+SQL = _queries(Path(__file__).parent, QUERIES)

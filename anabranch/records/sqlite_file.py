@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import forks
 from anabranch.core.errors import RecordsError
-from anabranch.records.statements import SQL, Migration, migrations, newer, overtaken, wide
+from anabranch.records.statements import SQL, Migration, migrations, newer, of_folder, overtaken, wide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 _BUSY = 0.25  # seconds that one try of the writer waits for another process's lock
+_PATIENCE = 30.0  # seconds that all others wait for it
 _TOGETHER = 100  # rows in one statement
 # Exceptions for a row that can never be stored, not for a database that cannot take it now.
 _BAD_ROW = (
@@ -41,6 +42,7 @@ class SqliteFile:
 
     sql = SQL
     errors = (sqlite3.Error,)
+    one_writer = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,6 +50,12 @@ class SqliteFile:
 
     def connect(self) -> sqlite3.Connection:
         return connect(self.path, _BUSY)
+
+    def patient(self) -> sqlite3.Connection:
+        return connect(self.path, _PATIENCE, any_thread=True)
+
+    def statements(self, folder: Path) -> Mapping[str, str]:
+        return {name: statement.sql for name, statement in of_folder(folder).items()}
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
@@ -95,9 +103,12 @@ class SqliteFile:
         return [] if found == ["ok"] else found
 
 
-def connect(path: Path, timeout: float) -> sqlite3.Connection:
+def connect(path: Path, timeout: float, *, any_thread: bool = False) -> sqlite3.Connection:
     """Connect to an existing file; statements wait up to `timeout` seconds for another connection's lock."""
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", timeout=timeout, isolation_level=None, uri=True)
+    address = f"{path.as_uri()}?mode=rw"
+    connection = sqlite3.connect(
+        address, timeout=timeout, isolation_level=None, uri=True, check_same_thread=not any_thread
+    )
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -108,7 +119,7 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
 
 
 @contextmanager
-def opened(path: Path, timeout: float = 30.0) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, timeout: float = _PATIENCE) -> Iterator[sqlite3.Connection]:
     """Lend a connection; SQLite's errors become RecordsError, which names the file."""
     try:
         with forks.steady():

@@ -82,6 +82,13 @@ def overtaken(connection: Connection, sql: str, tokens: Mapping[str, int]) -> se
 
 
 @cache
+def of_folder(folder: Path) -> dict[str, Statement]:
+    """Return the queries of a folder's .sql files by name; postgres.sql has other forms of some and is left out."""
+    files = sorted(file for file in folder.glob("*.sql") if file.name != "postgres.sql")
+    return parse("\n".join(file.read_text(encoding="utf-8") for file in files))
+
+
+@cache
 def wide(sql: str, rows: int) -> str:
     """Return an insertion of several rows, made of one of a single row."""
     found = re.search(r"VALUES (\([?, ]+\))", sql)

@@ -1,0 +1,45 @@
+"""The service in a database, without a server between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anabranch.core.clock import SYSTEM
+from anabranch.records.service.claims import DirectClaims
+from anabranch.records.service.deployments import DirectDeployments
+from anabranch.records.service.ledger import Ledger
+from anabranch.records.service.orders import DirectOrders
+from anabranch.records.service.pools import DirectPools
+from anabranch.records.service.schedules import DirectSchedules
+from anabranch.records.service.upkeep import DirectUpkeep
+
+if TYPE_CHECKING:
+    from anabranch.core.contracts import Clock
+    from anabranch.core.ids import Ids
+    from anabranch.core.service import Claims, Deployments, Orders, Pools, Schedules, Upkeep
+    from anabranch.records.database import ServiceDatabase
+
+
+class DirectService:
+    """`Service` in a database whose schema is up to date. From any thread or process.
+
+    Args:
+        clock: the time of the service.
+        ids: for runs, deployments and schedules without an id.
+
+    Raises:
+        RecordsError: from any call, when the database cannot be used.
+    """
+
+    def __init__(self, database: ServiceDatabase, *, clock: Clock = SYSTEM, ids: Ids | None = None) -> None:
+        self._ledger = ledger = Ledger(database, clock=clock, ids=ids)
+        self.database = database
+        self.deployments: Deployments = DirectDeployments(ledger)
+        self.schedules: Schedules = DirectSchedules(ledger)
+        self.orders: Orders = DirectOrders(ledger)
+        self.claims: Claims = DirectClaims(ledger)
+        self.pools: Pools = DirectPools(ledger)
+        self.upkeep: Upkeep = DirectUpkeep(ledger)
+
+    def close(self) -> None:
+        self._ledger.close()

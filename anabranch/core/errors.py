@@ -176,6 +176,14 @@ class LoadError(EntrypointError):
     """Raised when the file or the module of a flow does not load; has the trace from the user's code on."""
 
 
+class DeploymentError(AnabranchError, ValueError):
+    """Raised for a deployment that cannot be read: a misspelt key (the nearest is named), a file that is gone."""
+
+
+class FetchError(AnabranchError):
+    """Raised where the code of a deployment cannot be fetched, or is asked for in a way that is refused."""
+
+
 class ReplayError(AnabranchError):
     """Raised when a task run cannot be replayed: its inputs are not stored, or cannot be read; says what to do."""
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 MIDDLE = ["engine", "results", "runners", "clusters", "launch", "records", "display"]
 BASE = ["core", "settings", "logs", "prints"]
 ABOVE = [*BASE, *MIDDLE, "limits", "resume", "driver", "worker", "session"]
-SURFACE = [*ABOVE, "context", "named_limits", "diagnosis", "runs", "tasks", "flows", "testing", "serving", "deploy"]
+SURFACE = [
+    *ABOVE, "context", "named_limits", "diagnosis", "runs", "tasks", "flows", "testing", "serving", "deployments",
+]  # fmt: skip
 
 # What a room (a folder) or a root module may import of the package, besides itself.
 FLOORS: dict[str, list[str]] = {
@@ -51,11 +53,11 @@ FLOORS: dict[str, list[str]] = {
     "integrations": ["core", "settings", "engine", "records", "driver", "session", "testing"],
     "transactions": ["core", "engine", "session"],
     "scheduling": ["core"],
-    "deploy": ["core"],
+    "deployments": ["core"],
     "agents": ["core"],
     "services": ["core", "scheduling"],
     "serving": [
-        "core", "settings", "logs", "records", "launch", "scheduling", "deploy", "agents", "services", "session",
+        "core", "settings", "logs", "records", "launch", "scheduling", "deployments", "agents", "services", "session",
         "runs",
     ],
     "entrypoints": ["core", "flows"],
@@ -72,7 +74,7 @@ FLOORS: dict[str, list[str]] = {
 ORDER = [
     ["core"],
     ["batch", "kubernetes"],
-    ["settings", "context", *MIDDLE, "scheduling", "deploy", "agents"],
+    ["settings", "context", *MIDDLE, "scheduling", "deployments", "agents"],
     ["services"],
     ["logs"],
     ["prints", "limits", "resume", "testing"],
@@ -152,7 +154,7 @@ LAZY: dict[str, list[str]] = {
     "distributed": ["runners/dask/*", "clusters/*", "bench/places.py"],
     "dateutil": ["scheduling/*"],
     "fastapi": ["server/*"],
-    "fsspec": ["results/remote*", "results/disk*", "deploy/*"],
+    "fsspec": ["results/remote*", "results/disk*", "deployments/*"],
     "httpx": ["kubernetes/transport.py"],
     "joblib": ["integrations/joblib.py"],
     "ipywidgets": ["display/*"],

@@ -1,1 +1,0 @@
-"""Deployments as one document: in Python, YAML, JSON; with the storage of the flow's code."""

@@ -1,0 +1,73 @@
+"""Parameters as JSON: what a document, an order and a form in a browser hold.
+
+    Secret("KEY")                            {"$secret": "KEY"}, and a Secret again for the driver
+    a date, a path, a model of pydantic ...  as pydantic writes them; the flow's annotations read them back
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Set
+from typing import Any
+
+from pydantic import SecretBytes, SecretStr, TypeAdapter
+
+from anabranch.core.errors import DeploymentError
+from anabranch.core.secrets import Secret
+
+MOST = 100_000  # values in one document; a few lines of YAML with anchors may stand for more than a memory holds
+DEEPEST = 50
+_SECRET = "$secret"
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+def plain(value: Any, place: str = "parameters") -> Any:
+    """Return a value as JSON has it.
+
+    Raises:
+        DeploymentError: it cannot be written as JSON, is too large, or is a secret's own text; names the place.
+    """
+    return _Writer().written(value, place, 0)
+
+
+class _Writer:
+    """Writes one value; counts its parts."""
+
+    def __init__(self) -> None:
+        self._left = MOST
+
+    def written(self, value: Any, place: str, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise DeploymentError(f"{place}: there are more than {MOST:,} values; store them, and give their address")
+        if depth > DEEPEST:
+            raise DeploymentError(f"{place}: it is more than {DEEPEST} deep")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise DeploymentError(f"{place}: {value} is no number of JSON; leave it out, or give a text")
+        if value is None or type(value) in (str, bool, int, float):
+            return value
+        if isinstance(value, Secret):
+            return {_SECRET: value.name}
+        if isinstance(value, SecretStr | SecretBytes):
+            raise DeploymentError(f"{place}: a deployment keeps no secrets; give Secret('NAME'), which travels by name")
+        if isinstance(value, Mapping):
+            return {str(key): self.written(one, f"{place}.{key}", depth + 1) for key, one in value.items()}
+        if isinstance(value, list | tuple | Set):
+            return [self.written(one, f"{place}[{n}]", depth + 1) for n, one in enumerate(value)]
+        return self.written(_dumped(value, place), place, depth + 1)
+
+
+def _dumped(value: Any, place: str) -> Any:
+    try:
+        return _ANY.dump_python(value, mode="json")
+    except Exception as error:  # a serializer of the user's own may raise anything
+        raise DeploymentError(f"{place}: {type(value).__qualname__} cannot be written as JSON: {error}") from None
+
+
+def restored(value: Any) -> Any:
+    """Return a value of JSON with its secrets as `Secret` again."""
+    if isinstance(value, dict):
+        if value.keys() == {_SECRET} and isinstance(value[_SECRET], str):
+            return Secret(value[_SECRET])
+        return {key: restored(one) for key, one in value.items()}
+    return [restored(one) for one in value] if isinstance(value, list) else value

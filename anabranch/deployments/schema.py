@@ -1,0 +1,212 @@
+"""The parameters of a flow as a JSON schema, and the check of given parameters against one.
+
+    def f(n: int, day: date = ...)  --of()-->  schema, kept in the document
+    parameters  --check()-->  nothing, or an error that names the field
+
+The check makes types of the schema again and asks pydantic, so that it takes what the flow's own validation would:
+"3" for an int, a text for a date. It needs neither the flow's code nor its packages.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import json
+import typing
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from uuid import UUID
+
+import pydantic
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+
+from anabranch.core.errors import DeploymentError, ParameterTypeError
+from anabranch.deployments.parameters import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_SIMPLE: dict[str, Any] = {"integer": int, "number": float, "boolean": bool, "null": None, "string": str}
+_FORMATS: dict[str, Any] = {
+    "date": date, "date-time": datetime, "duration": timedelta, "time": time, "uuid": UUID,
+}  # fmt: skip
+_BOUNDS = {
+    "minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt", "minLength": "min_length",
+    "maxLength": "max_length", "minItems": "min_length", "maxItems": "max_length", "pattern": "pattern",
+    "multipleOf": "multiple_of",
+}  # fmt: skip
+
+
+def of(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Return the schema of a function's parameters; one of a type without a schema takes anything."""
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    definitions: dict[str, Any] = {}
+    further = False
+    for parameter in _signature(fn).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            further = True
+        elif parameter.kind is not parameter.VAR_POSITIONAL and parameter.name not in ("self", "cls"):
+            found = _schema(parameter.annotation)
+            definitions.update(found.pop("$defs", {}))
+            properties[parameter.name] = found
+            if parameter.default is parameter.empty:
+                required.append(parameter.name)
+            else:
+                found.update(_default(parameter.default))
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": further}
+    return {**schema, **({"required": required} if required else {}), **({"$defs": definitions} if definitions else {})}
+
+
+def check(schema: Mapping[str, Any], parameters: Mapping[str, Any], what: str) -> None:
+    """Check the parameters of an order.
+
+    Args:
+        schema: as of `of`; {} takes anything.
+        what: is ordered, for errors: "deployment 'f/d'".
+
+    Raises:
+        ParameterTypeError: a parameter is missing, is not known (the nearest is named), or does not fit; names each.
+    """
+    if not schema:
+        return
+    faults = _missing(schema, parameters)
+    for name, rule in schema.get("properties", {}).items():
+        # One default of None always holds, as `n: int = None` in older code; the flow holds it so too.
+        if name in parameters and not (parameters[name] is None and rule.get("default", "") is None):
+            faults += _faults(name, _adapter(_key(rule, schema)), parameters[name])
+    if faults:
+        raise ParameterTypeError("\n  ".join([f"{what}: the parameters do not fit:", *faults]))
+
+
+def _missing(schema: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
+    known = list(schema.get("properties", {}))
+    found = [f"{name}: is missing" for name in schema.get("required", []) if name not in parameters]
+    if schema.get("additionalProperties", True) is False:
+        for name in parameters:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                found.append(f"{name}: there is no such parameter{f'; did you mean {near[0]!r}?' if near else ''}")
+    return found
+
+
+def _faults(name: str, adapter: TypeAdapter[Any], value: Any) -> list[str]:
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:3]
+        return [f"{'.'.join([name, *map(str, one['loc'])])}: {one['msg']}" for one in found]
+    return []
+
+
+# -- function -> schema --------------------------------------------------------------------------
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(fn, eval_str=True)
+    except Exception:  # a name that only type checkers know
+        return inspect.signature(fn)
+
+
+class _Schema(GenerateJsonSchema):
+    """Writes a class that pydantic does not know as one without a rule."""
+
+    def is_instance_schema(self, schema: Any) -> dict[str, Any]:
+        return {}
+
+
+def _schema(annotation: Any) -> dict[str, Any]:
+    if annotation is inspect.Parameter.empty or isinstance(annotation, str):
+        return {}
+    for config in (ConfigDict(arbitrary_types_allowed=True), None):
+        try:
+            return TypeAdapter(annotation, config=config).json_schema(schema_generator=_Schema)
+        except Exception:  # models and dataclasses bring a config of their own; others have no schema
+            continue
+    return {}
+
+
+def _default(value: Any) -> dict[str, Any]:
+    try:
+        return {"default": plain(value)}
+    except DeploymentError:
+        return {}
+
+
+# -- schema -> types -----------------------------------------------------------------------------
+
+
+def _key(rule: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    return json.dumps([rule, schema.get("$defs") or schema.get("definitions") or {}], sort_keys=True)
+
+
+@functools.lru_cache(256)
+def _adapter(key: str) -> TypeAdapter[Any]:
+    rule, definitions = json.loads(key)
+    try:
+        return TypeAdapter(_Types(definitions).of(rule))
+    except Exception:  # a schema of other people's making, with what pydantic does not know
+        return TypeAdapter(Any)
+
+
+class _Types:
+    """Makes types for one schema."""
+
+    def __init__(self, definitions: Mapping[str, Any]) -> None:
+        self._definitions = definitions
+        self._open: tuple[str, ...] = ()
+
+    def of(self, rule: Any) -> Any:
+        if not isinstance(rule, dict):
+            return Any
+        if "$ref" in rule:
+            return self._defined(str(rule["$ref"]).rpartition("/")[2])
+        if "const" in rule or "enum" in rule:
+            return Literal[tuple(rule.get("enum") or [rule["const"]])]
+        for several in ("anyOf", "oneOf"):
+            if several in rule:
+                return Union[tuple(self.of(one) for one in rule[several])]  # noqa: UP007
+        if "allOf" in rule:
+            return self.of(rule["allOf"][0]) if len(rule["allOf"]) == 1 else Any
+        kind = rule.get("type")
+        if isinstance(kind, list):
+            return Union[tuple(self.of({**rule, "type": one}) for one in kind)]  # noqa: UP007
+        if kind == "array":
+            return self._bounded(self._array(rule), rule)
+        if kind == "object":
+            return self._object(rule)
+        if kind == "string" and rule.get("format") in _FORMATS:
+            return _FORMATS[rule["format"]]
+        return self._bounded(_SIMPLE[kind], rule) if kind in _SIMPLE else Any
+
+    def _bounded(self, kind: Any, rule: Mapping[str, Any]) -> Any:
+        bounds = {ours: rule[theirs] for theirs, ours in _BOUNDS.items() if theirs in rule}
+        return Annotated[kind, Field(**bounds)] if bounds and kind is not Any else kind
+
+    def _array(self, rule: Mapping[str, Any]) -> Any:
+        if "prefixItems" in rule:
+            return tuple[tuple(self.of(one) for one in rule["prefixItems"])]  # type: ignore[misc]
+        inner = self.of(rule.get("items", {}))
+        return set[inner] if rule.get("uniqueItems") and typing.get_origin(inner) is None else list[inner]  # type: ignore[valid-type]
+
+    def _object(self, rule: Mapping[str, Any]) -> Any:
+        if "properties" not in rule:
+            return dict[str, self.of(rule.get("additionalProperties", {}))]  # type: ignore[misc]
+        needed = rule.get("required", [])
+        members = {
+            f"f{number}": (self.of(one), Field(... if name in needed else None, alias=name))
+            for number, (name, one) in enumerate(rule["properties"].items())
+        }
+        extra: Any = "forbid" if rule.get("additionalProperties") is False else "ignore"
+        title = rule.get("title", "Object")
+        return pydantic.create_model(title, __config__=ConfigDict(extra=extra), **members)  # type: ignore[call-overload]
+
+    def _defined(self, name: str) -> Any:
+        if name in self._open or name not in self._definitions:  # a type within itself is checked one level deep
+            return Any
+        inner = _Types(self._definitions)
+        inner._open = (*self._open, name)
+        return inner.of(self._definitions[name])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KIND = "slurm"
 _MANY_NAMES = 200  # with more, all jobs of the user are asked for: a command line has an end
 _MANY_IDS = 100
+_ENDED = re.compile(r"invalid job id|already complet", re.IGNORECASE)
 
 
 class Slurm:
@@ -105,8 +106,12 @@ class Slurm:
             found += answer
         return taken
 
-    def cancel(self, references: Sequence[Reference]) -> None:
-        """Ask jobs to end, by one command; those that have ended are no error."""
+    def cancel(self, references: Sequence[Reference], *, at_once: bool = False) -> None:
+        """Ask jobs to end, by one command; those that have ended are no error.
+
+        Args:
+            at_once: kill what runs; jobs that wait stay.
+        """
         for reference in references:
             if _place(reference) and (here := self.cluster()) != reference.cluster:
                 raise LaunchError(
@@ -116,8 +121,9 @@ class Slurm:
         for first in range(0, len(references), _MANY_IDS):
             some = references[first : first + _MANY_IDS]
             numbers = [_number(reference) for reference in some]
-            answer = self.ask(["scancel", *_clusters(some), *numbers])
-            if answer.code != 0 and "invalid job id" not in answer.told.lower():
+            words = ["--signal=KILL", "--full"] if at_once else []
+            answer = self.ask(["scancel", *words, *_clusters(some), *numbers])
+            if answer.code != 0 and not _ENDED.search(answer.told):
                 raise LaunchError(f"job {', '.join(numbers)} could not be cancelled: {answer.told}")
 
 

@@ -2,7 +2,7 @@
 
     job --render--> text (a dry run)
     job --start---> reference --look--> Sight: pending, running, ended, gone
-                       |------cancel
+                       |------cancel, kill
                        |------logs----> lines
 
 A launcher starts one flow, with its driver and its workers, on an infrastructure. It decides nothing: whether a job
@@ -139,6 +139,10 @@ class Launcher(Protocol):
 
     def cancel(self, reference: Reference) -> None:
         """Ask a job to end; one that has ended, or is not known, is no error."""
+        ...
+
+    def kill(self, reference: Reference) -> None:
+        """End a job, and what it started, without a grace as far as its infrastructure can; as of `cancel`."""
         ...
 
     def logs(self, reference: Reference) -> Iterator[str]:

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXIT = "exit"
+PROCESS = "process"  # the file with the job's own process, which leads a group: its keeper may be killed before it
 KIND = "process"
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _KILL_AFTER = 60  # seconds from the first SIGTERM
@@ -71,8 +73,11 @@ class _Kept:
         self._early: list[int] = []
         self._ending = False
 
-    def start(self, script: Path) -> None:
-        self.job = subprocess.Popen([str(script)])
+    def start(self, folder: Path) -> None:
+        self.job = subprocess.Popen([str(folder / script.SCRIPT)], process_group=0)
+        new = folder / f".{PROCESS}"
+        new.write_text(f"{self.job.pid}:{process_started(self.job.pid)}", encoding="utf-8")
+        new.replace(folder / PROCESS)
         for number in self._early:
             self.job.send_signal(number)
 
@@ -89,7 +94,8 @@ class _Kept:
     def time_is_up(self, _: int, __: Any) -> None:
         """Handle the alarm: that of the walltime, then that of a job that does not end."""
         if self._ending and self.job is not None:
-            self.job.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self.job.pid, signal.SIGKILL)
             return
         self.reason = "its walltime was over"
         self.hand_on(signal.SIGTERM)
@@ -102,7 +108,7 @@ def _keep(folder: Path, seconds: float) -> None:
         signal.signal(number, kept.hand_on)
     signal.signal(signal.SIGALRM, kept.time_is_up)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    kept.start(folder / script.SCRIPT)
+    kept.start(folder)
     assert kept.job is not None
     code = kept.job.wait()
     new = folder / f".{EXIT}"

@@ -124,6 +124,10 @@ class KubernetesLauncher:
         _, name, uid = reference.id.split("/")
         self._api(place.context).delete(JOBS, name, place.namespace, uid=uid)
 
+    def kill(self, reference: Reference) -> None:
+        """As of `Launcher`; the pod keeps its own grace."""
+        self.cancel(reference)
+
     def logs(self, reference: Reference) -> Iterator[str]:
         """As of `Launcher`."""
         pod = newest(self._own(reference))

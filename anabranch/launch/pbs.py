@@ -102,6 +102,10 @@ class PbsLauncher:
         """As of `Launcher`."""
         self._pbs.cancel([reference])
 
+    def kill(self, reference: Reference) -> None:
+        """As of `Launcher`; PBS keeps its own grace."""
+        self._pbs.cancel([reference])
+
     def logs(self, reference: Reference) -> Iterator[str]:
         """As of `Launcher`."""
         return script.log_lines(reference.folder)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.processes import host_name, process_alive
 from anabranch.launch import script
-from anabranch.launch.keeper import EXIT, KIND
+from anabranch.launch.keeper import EXIT, KIND, PROCESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 class ProcessLauncher:
     """Starts a job as a process of a session of its own; a keeper beside it writes down how it ends.
 
+    A job whose keeper was killed runs until its own process has ended; how it ended is not known then.
     A walltime is kept: SIGTERM at its end, SIGKILL a minute later. Other resources are not looked at.
     """
 
@@ -59,9 +61,33 @@ class ProcessLauncher:
         if process_alive(pid, started):
             os.kill(pid, signal.SIGTERM)
 
+    def kill(self, reference: Reference) -> None:
+        """As of `Launcher`."""
+        if not here(reference):
+            self.cancel(reference)
+        elif job := _job_of(reference):
+            with suppress(ProcessLookupError):
+                os.killpg(job, signal.SIGKILL)
+        else:
+            self.cancel(reference)
+
     def logs(self, reference: Reference) -> Iterator[str]:
         """As of `Launcher`."""
         return script.log_lines(reference.folder)
+
+
+def here(reference: Reference) -> bool:
+    """Return whether a job is one of this machine, so that its end can be seen here."""
+    return _parts(reference)[0] == host_name()
+
+
+def _job_of(reference: Reference) -> int:
+    """Return the pid of a job of this machine; 0 where it has ended, or not begun."""
+    try:
+        pid, _, started = (Path(reference.folder) / PROCESS).read_text(encoding="utf-8").partition(":")
+        return int(pid) if process_alive(int(pid), float(started)) else 0
+    except (OSError, ValueError):
+        return 0
 
 
 def _parts(reference: Reference) -> tuple[str, int, float]:
@@ -71,11 +97,11 @@ def _parts(reference: Reference) -> tuple[str, int, float]:
 
 def _seen(reference: Reference) -> Sight:
     host, pid, started = _parts(reference)
-    here = host == host_name()
-    alive = not here or process_alive(pid, started)
+    mine = here(reference)
+    alive = not mine or process_alive(pid, started) or _job_of(reference) > 0
     ended = _exit_of(reference)  # asked after the process: one that ended between the two has written it
     if ended is None and alive:
-        return Sight(Phase.RUNNING, "" if here else f"it runs on {host}, which alone knows whether it still does")
+        return Sight(Phase.RUNNING, "" if mine else f"it runs on {host}, which alone knows whether it still does")
     last = script.last_lines(reference.folder)
     if ended is None:
         return Sight(Phase.GONE, f"process {pid} is gone: its keeper was killed, or {host} started anew", None, last)

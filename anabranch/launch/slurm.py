@@ -99,6 +99,11 @@ class SlurmLauncher:
         """As of `Launcher`."""
         self._slurm.cancel([reference])
 
+    def kill(self, reference: Reference) -> None:
+        """As of `Launcher`."""
+        self._slurm.cancel([reference])
+        self._slurm.cancel([reference], at_once=True)
+
     def logs(self, reference: Reference) -> Iterator[str]:
         """As of `Launcher`."""
         return script.log_lines(reference.folder)

@@ -173,6 +173,27 @@ def test_a_job_is_seen_while_it_runs_and_ends_when_it_is_cancelled(
     launcher.cancel(reference)  # one that has ended is no error
 
 
+def test_a_job_that_does_not_answer_is_killed_with_what_it_started(
+    launcher: Launcher, job: Any, started: Any, tmp_path: Path
+) -> None:
+    if launcher.kind == "kubernetes":
+        pytest.skip("a pod keeps its own grace")
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    reference = started(job(f"trap '' TERM; (read x <{gate}; echo left) & echo up; wait; read x <{gate}"))
+    until = time.monotonic() + DEADLINE
+    while "up" not in launcher.logs(reference):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    launcher.kill(reference)
+    seen = ended(launcher, reference)
+    assert seen.code != 0
+    assert seen.reason
+    with pytest.raises(OSError, match="No such device"):  # nobody reads: its child is gone, too
+        os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+    launcher.kill(reference)  # one that has ended is no error
+
+
 def test_many_jobs_are_looked_at_together(launcher: Launcher, job: Any, started: Any) -> None:
     references = [started(job(f"exit {code}")) for code in (0, 1, 2)]
     for reference in references:

@@ -77,14 +77,17 @@ def test_a_job_has_a_session_of_its_own_and_leaves_no_zombie_to_its_starter(tmp_
     ended(reference)
 
 
-def test_a_keeper_that_was_killed_leaves_a_job_that_is_gone(tmp_path: Path) -> None:
+def test_a_job_whose_keeper_was_killed_runs_to_its_end(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     reference = ProcessLauncher().start(job(tmp_path, "/bin/sh", "-c", f"echo up; read x <{gate}"))
     up(reference)
     os.kill(pid(reference), signal.SIGKILL)
-    seen = ended(reference)
+    while process_alive(pid(reference)):
+        time.sleep(0.02)
+    assert ProcessLauncher().look([reference])[reference].phase is Phase.RUNNING
     gate.write_text("go\n")  # the job itself ends
+    seen = ended(reference)
     assert seen.phase is Phase.GONE
     assert seen.reason == f"process {pid(reference)} is gone: its keeper was killed, or {host_name()} started anew"
     assert list(seen.last) == ["up"]

@@ -1,0 +1,127 @@
+"""One order that an agent holds: from its claim to the answer that its end was heard.
+
+    CLAIMED --start--> STARTING --its reference--> STARTED --looked at--> OVER
+       |                  '------refused----------------------------------^
+       '--to be ended before it was started-------------------------------'
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from anabranch.core.launching import Phase, Reference, Sight
+from anabranch.core.orders import Hold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anabranch.agents.words import Key
+    from anabranch.core.orders import Claim
+
+ENDED = (Phase.ENDED, Phase.GONE)
+_AGAIN = 5.0  # seconds after which a job that its launcher could not end is to be ended once more
+
+
+class Stage(Enum):
+    CLAIMED = auto()
+    STARTING = auto()
+    STARTED = auto()
+    OVER = auto()
+
+
+@dataclass(slots=True)
+class Holding:
+    """An order that an agent holds.
+
+    Attributes:
+        claim: None: it was adopted.
+        reference: of its job, once it is known.
+        sight: the last one.
+        ours: whether the service says so; one that is not is ended and not told of.
+        end_by: seconds after which its job is to be ended at once; infinite: it may go on.
+        asked: whether it was asked to end in its own time.
+        killed: whether it was ended at once.
+        quiet_until: seconds before which its launcher is not asked to end it.
+    """
+
+    key: Key
+    claim: Claim | None = None
+    reference: Reference | None = None
+    stage: Stage = Stage.CLAIMED
+    sight: Sight | None = None
+    ours: bool = True
+    end_by: float = math.inf
+    asked: bool = False
+    killed: bool = False
+    quiet_until: float = -math.inf
+
+    @property
+    def over(self) -> bool:
+        return self.stage is Stage.OVER
+
+    def hold(self) -> Hold:
+        """Return what the service is told of it."""
+        handle = "" if self.reference is None else json.dumps(self.reference._asdict())
+        seen = self.sight
+        if seen is None:
+            phase = Phase.PENDING.value if self.stage is Stage.STARTED else ""
+            return Hold(*self.key, phase=phase, handle=handle)
+        return Hold(*self.key, seen.phase.value, handle, seen.reason, seen.code, tuple(seen.last))
+
+    def started(self, reference: Reference) -> None:
+        if self.stage is Stage.STARTING:
+            self.stage, self.reference = Stage.STARTED, reference
+
+    def saw(self, sight: Sight) -> None:
+        if self.stage is Stage.STARTED:
+            self.sight = sight
+            if sight.phase in ENDED:
+                self.stage = Stage.OVER
+
+    def never_started(self, why: str) -> None:
+        if self.stage in (Stage.CLAIMED, Stage.STARTING):
+            self.stage, self.sight = Stage.OVER, Sight(Phase.ENDED, why)
+
+    def end(self, by: float) -> None:
+        """Have it ended by then; of two times the earlier one counts."""
+        self.end_by = min(self.end_by, by)
+        if self.stage is Stage.CLAIMED:
+            self.never_started("it was to end before it was started")
+
+    def ends(self, now: float) -> Iterator[bool]:
+        """Yield what is to be asked of its launcher: False: to end in its own time; True: at once."""
+        if self.stage is not Stage.STARTED or self.end_by == math.inf or now < self.quiet_until:
+            return
+        if now < self.end_by and not self.asked:
+            self.asked = True
+            yield False
+        if now >= self.end_by and not self.killed:
+            self.killed = True
+            yield True
+
+    def not_ended(self, now: float) -> None:
+        self.asked = self.killed = False
+        self.quiet_until = now + _AGAIN
+
+    def wake(self) -> float:
+        """Return when `ends` may yield something; infinite where nothing is due by time alone."""
+        if self.stage is not Stage.STARTED or self.killed or self.end_by == math.inf:
+            return math.inf
+        return max(self.quiet_until, self.end_by if self.asked else -math.inf)
+
+    @property
+    def ended_well(self) -> bool:
+        return self.over and self.sight is not None and self.sight.code == 0
+
+
+def reference_of(handle: str) -> Reference | None:
+    """Return the reference in an order's handle; None for one that is not known or that another version wrote."""
+    try:
+        found = json.loads(handle)
+        return Reference(**found)
+    except (ValueError, TypeError):
+        return None

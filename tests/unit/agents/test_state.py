@@ -1,0 +1,277 @@
+"""An agent's decisions: by generated worlds that lose, repeat and delay answers, and one by one."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from anabranch.agents.state import AgentState
+from anabranch.agents.words import (
+    Ask,
+    Beat,
+    Claimed,
+    Discard,
+    End,
+    Failed,
+    Join,
+    Joined,
+    Look,
+    NotEnded,
+    NotStarted,
+    Seen,
+    Start,
+    Started,
+    Stop,
+    Tick,
+    Told,
+)
+from anabranch.core.launching import Phase, Reference, Sight
+from anabranch.core.orders import Claim, Heard, Kill, Order, OrderState
+from tests.unit.agents.world import DEPLOYMENT, Player, World, play
+
+KEY = ("r", 1)
+JOB = Reference("fake", "1", "r-1", "")
+HANDLE = '{"kind": "fake", "id": "1", "name": "r-1", "folder": "", "cluster": ""}'
+
+
+# -- generated worlds --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_all_orders_end_once_whatever_the_network_does(seed: int) -> None:
+    """Two agents, one of which dies and another takes its place: each order completes, no claim is started twice."""
+    rng = random.Random(seed)
+    world = World(rng, lossy=rng.choice([0.0, 0.2, 0.6]))
+    for number in range(rng.randint(1, 12)):
+        world.add(f"run{number}")
+    players = [Player(world, name, rng.randint(1, 3)) for name in ("a", "b")]
+    for one in players:
+        one.take(Tick())
+    play(world, players, rng.uniform(0, 60))
+    dead = players.pop(0)  # and never says a word again
+    players.append(Player(world, "c", 2))
+    if rng.random() < 0.5:
+        world.agents.pop("b", None)  # the service forgets the other one
+    play(world, players, rng.uniform(0, 60))
+    world.lossy = 0.0
+    play(world, players, 400.0)
+    assert sorted(world.completed) == sorted(world.orders), f"seed {seed}"
+    assert {order.state for order in world.orders.values()} == {OrderState.DONE}
+    assert [one.state.held for one in players] == [{}, {}]
+    assert world.running == []
+    starts = Counter(world.starts)
+    assert all(count == 1 for count in starts.values()), f"seed {seed}: {starts}"
+    assert dead.state.capacity
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_more_jobs_than_the_capacity(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(rng, lossy=0.5)
+    for number in range(20):
+        world.add(f"run{number}")
+    one = Player(world, "a", 2)
+    one.take(Tick())
+    for _ in range(600):
+        play(world, [one], 0.1)
+        assert len(world.running) <= 2 + len(lost_starts(one)), f"seed {seed}"
+
+
+def lost_starts(player: Player) -> list[Any]:
+    """Return jobs that run though their launcher said that it could not start them."""
+    held = player.state.held
+    return [key for key in player.world.running if key not in held or held[key].over]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_stopped_agent_claims_nothing_and_ends(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(rng, lossy=0.3)
+    for number in range(6):
+        world.add(f"run{number}")
+    one = Player(world, "a", 3)
+    one.take(Tick())
+    play(world, [one], rng.uniform(0, 10))
+    before = len(one.asked)
+    one.take(Stop(grace=10.0))
+    play(world, [one], 40.0)
+    assert one.state.finished(world.now), f"seed {seed}"
+    assert [each for each in one.asked[before:] if isinstance(each, Ask | Start)] == []
+    assert [key for key in world.running if key in one.state.held] == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_instructions_do_not_overtake_their_answers(seed: int) -> None:
+    """Of beats, claims and looks one is under way at a time."""
+    rng = random.Random(seed)
+    state, out = AgentState(2), dict.fromkeys((Join, Ask, Beat, Look), 0)
+    now, todo = 0.0, [*state.handle(Tick(), 0.0)]
+    for _ in range(300):
+        for asked in todo:
+            if type(asked) in out:
+                out[type(asked)] += 1
+                assert out[type(asked)] == 1, asked
+        now += rng.uniform(0, 3)
+        kind = rng.choice([kind for kind, count in out.items() if count] or [Tick])
+        if kind in out:
+            out[kind] -= 1
+        answers = {Join: Joined(), Ask: Claimed([claim(str(now))]), Beat: Told([], Heard()), Look: Seen({})}
+        event = Tick() if kind is Tick else rng.choice([answers[kind], Failed(kind, rng.random() < 0.3)])
+        todo = state.handle(event, now)
+
+
+# -- one by one --------------------------------------------------------------------------------------
+
+
+def claim(run: str = "r", token: int = 1) -> Claim:
+    return Claim(Order(run, "d", token=token), DEPLOYMENT, run)
+
+
+def joined(**given: Any) -> AgentState:
+    """Return an agent that has joined and waits for its first claims."""
+    state = AgentState(given.pop("capacity", 1), **given)
+    assert state.handle(Tick(), 0.0) == [Join()]
+    assert state.handle(Joined(), 0.0) == [Beat([]), Ask(state.capacity, wait=not given.get("once"))]
+    state.handle(Told([], Heard()), 0.0)
+    return state
+
+
+def running() -> AgentState:
+    state = joined()
+    assert [type(one) for one in state.handle(Claimed([claim()]), 1.0)] == [Start]
+    look, beat = state.handle(Started(KEY, JOB), 1.0)
+    assert isinstance(beat, Beat)
+    assert beat.holds[0].handle == HANDLE
+    assert look == Look([JOB])
+    state.handle(Told(beat.holds, Heard()), 1.0)
+    assert state.handle(Seen({JOB: Sight(Phase.RUNNING)}), 2.0) == []
+    return state
+
+
+def of_kind(found: list[Any], kind: type) -> list[Any]:
+    return [one for one in found if isinstance(one, kind)]
+
+
+def test_an_end_is_told_at_once_until_it_is_heard() -> None:
+    state = running()
+    state.handle(Tick(), 3.0)
+    found = state.handle(Seen({JOB: Sight(Phase.ENDED, "exit 3", 3, ("oops",))}), 3.0)
+    (beat,) = of_kind(found, Beat)
+    assert (beat.holds[0].phase, beat.holds[0].code, beat.holds[0].last) == ("ended", 3, ("oops",))
+    assert of_kind(found, Ask) == [Ask(1, wait=True)]  # its place is free
+    assert state.handle(Failed(Beat), 3.0) == []
+    (again,) = state.handle(Tick(), 4.0)
+    assert again == beat
+    state.handle(Told(again.holds, Heard()), 4.0)
+    assert state.held == {}
+
+
+def test_a_folder_of_a_job_that_ended_well_is_discarded_and_of_no_other() -> None:
+    for code, discarded in ((0, [Discard(JOB)]), (1, [])):
+        state = running()
+        state.handle(Tick(), 3.0)
+        (beat,) = of_kind(state.handle(Seen({JOB: Sight(Phase.ENDED, "", code)}), 3.0), Beat)
+        assert of_kind(state.handle(Told(beat.holds, Heard()), 3.0), Discard) == discarded
+
+
+def test_a_job_that_could_not_be_started_has_ended() -> None:
+    state = joined()
+    state.handle(Claimed([claim()]), 1.0)
+    (beat,) = of_kind(state.handle(NotStarted(KEY, "no space left"), 1.0), Beat)
+    assert (beat.holds[0].phase, beat.holds[0].reason, beat.holds[0].handle) == ("ended", "no space left", "")
+
+
+def test_a_claim_that_is_named_late_or_twice_is_started_once() -> None:
+    state = running()
+    assert of_kind(state.handle(Claimed([claim()]), 3.0), Start) == []
+    state.handle(Seen({JOB: Sight(Phase.ENDED, "", 0)}), 3.0)
+    state.handle(Told([state.held[KEY].hold()], Heard()), 3.0)
+    assert state.held == {}
+    assert of_kind(state.handle(Told([], Heard(launch=[claim()])), 4.0), Start) == []
+    assert of_kind(state.handle(Told([], Heard(launch=[claim(token=2)])), 4.0), Start) != []
+
+
+def test_a_kill_with_a_grace_asks_first() -> None:
+    state = running()
+    assert of_kind(state.handle(Told([], Heard(kill=[Kill("r", 1, 10.0)])), 3.0), End) == [End(JOB, at_once=False)]
+    assert of_kind(state.handle(Told([], Heard(kill=[Kill("r", 1, 60.0)])), 4.0), End) == []  # the first grace counts
+    assert state.wake() <= 13.0
+    assert of_kind(state.handle(Tick(), 12.9), End) == []
+    assert of_kind(state.handle(Tick(), 13.0), End) == [End(JOB, at_once=True)]
+    assert of_kind(state.handle(NotEnded(JOB), 14.0), End) == []
+    assert of_kind(state.handle(Tick(), 20.0), End) == [End(JOB, at_once=True)]
+
+
+def test_what_is_not_ours_any_more_is_ended_and_not_told_of() -> None:
+    state = running()
+    found = state.handle(Told([], Heard(drop=[Kill("r", 1)])), 3.0)
+    assert of_kind(found, End) == [End(JOB, at_once=True)]
+    (beat,) = of_kind(state.handle(Tick(), 8.0), Beat)
+    assert beat.holds == []
+    state.handle(Seen({JOB: Sight(Phase.ENDED, "", -9)}), 9.0)
+    assert state.held == {}
+
+
+def test_a_claim_that_is_killed_before_its_start_is_not_started() -> None:
+    state = joined()
+    state.handle(Claimed([claim(), claim("s")]), 1.0)  # more than there is room for
+    found = state.handle(Told([], Heard(kill=[Kill("s", 1, 10.0)])), 2.0)
+    assert of_kind(found, Start) == []
+    told = {hold.run: hold.phase for beat in of_kind(found, Beat) for hold in beat.holds}
+    assert told["s"] == "ended"
+
+
+def test_a_lost_agents_job_is_adopted_where_it_can_be_seen() -> None:
+    lost = Order("r", "d", token=1, handle=HANDLE, state=OrderState.BEGUN)
+    state = joined()
+    assert of_kind(state.handle(Told([], Heard(adopt=[lost])), 1.0), Look) == [Look([JOB])]
+    state = joined(reaches=lambda reference: reference.id != "1")
+    assert state.handle(Told([], Heard(adopt=[lost])), 1.0) == []
+    broken = Order("r", "d", token=1, handle='{"of": "another version"}', state=OrderState.BEGUN)
+    assert joined().handle(Told([], Heard(adopt=[broken])), 1.0) == []
+
+
+def test_an_agent_that_is_not_known_joins_again_and_keeps_what_it_has() -> None:
+    state = running()
+    assert of_kind(state.handle(Tick(), 6.0), Beat)
+    assert state.handle(Failed(Beat, unknown=True), 6.0) == [Join()]
+    (beat, *_) = of_kind(state.handle(Joined(), 6.0), Beat) or of_kind(state.handle(Tick(), 7.0), Beat)
+    assert [hold.run for hold in beat.holds] == ["r"]
+
+
+def test_an_unreachable_service_is_asked_later_and_later_but_for_ever() -> None:
+    state = AgentState(1)
+    assert state.handle(Tick(), 0.0) == [Join()]
+    now, waits = 0.0, []
+    for _ in range(8):
+        assert state.handle(Failed(Join), now) == []
+        waits.append(state.wake() - now)
+        now = state.wake()
+        assert state.handle(Tick(), now) == [Join()]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0]
+
+
+def test_once_takes_what_waits_and_leaves_when_it_has_ended() -> None:
+    state = joined(once=True, capacity=2)
+    assert of_kind(state.handle(Claimed([claim()]), 1.0), Ask) == [Ask(1, wait=False)]
+    state.handle(Claimed([]), 1.6)
+    assert not state.finished(1.6)
+    state.handle(NotStarted(KEY, "no"), 2.0)
+    state.handle(Told([state.held[KEY].hold()], Heard()), 2.0)
+    assert state.finished(2.0)
+
+
+def test_an_agent_that_stops_without_a_grace_leaves_its_jobs_alone() -> None:
+    state = running()
+    assert of_kind(state.handle(Stop(), 3.0), End) == []
+    assert state.finished(3.0)
+
+
+def test_an_agent_that_waits_for_an_answer_needs_no_clock() -> None:
+    state = joined()
+    assert state.wake() == 5.0  # the next beat; the claim waits at the service
+    state.handle(Tick(), 5.0)
+    assert state.wake() == float("inf")

@@ -4,7 +4,7 @@
     Told.drop, Told.kill, Stop --> End  Seen (an end) ---------> Beat, at once
     Failed ------> the same once more, later and later; an agent that is not known joins again and keeps what it has
 
-An instruction whose answer is outstanding is not given again. So a lost answer has to be told as `Failed`.
+An instruction is not given again while its answer is outstanding. So a lost answer has to be told as `Failed`.
 """
 
 from __future__ import annotations

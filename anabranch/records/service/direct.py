@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DirectService:
-    """`Service` in a database whose schema is up to date. From any thread or process.
+    """`Service` in a database with an up-to-date schema. From any thread or process.
 
     Args:
         clock: the time of the service.

@@ -163,7 +163,7 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
             raise ResumeError(f"run {row.name!r} is one of flow {row.flow!r}, not of {self.name!r}")
         if states.is_success(row.state) and not row.run_key and not session.records.failed(row.id):
             raise ResumeError(f"run {row.name!r} has completed: there is nothing to go on with; call the flow again")
-        if row.parent_run:
+        if row.parent_run and not session.records.stored(row.id, resumed.PARAMETERS):
             raise ResumeError(f"run {row.name!r} is a subflow's: resume the run that called it, {row.parent_run}")
         parameters = resumed.parameters_of(session, row)
         args, kwargs = self.binder.bind(*self.binder.call_of(parameters))

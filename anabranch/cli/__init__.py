@@ -17,6 +17,7 @@ COMMANDS = {
     "completion": ("completion", "Print a script that completes commands in bash, zsh or fish."),
     "config": ("config", "See and change settings."),
     "demo": ("demo", "Survey the standard library's own source files."),
+    "drive": ("drive", "Run the flow of an order, as its agent asks."),
     "init": ("init", "Write a small project: a flow, its test, a notebook."),
     "limits": ("limits", "See and set limits that all programs of a record share."),
     "migrate": ("migrate", "Say what of a program written for Prefect runs as it is."),
@@ -35,7 +36,7 @@ COMMANDS = {
     "watch": ("watch", "Show runs, maps, workers and log, full-screen, as they change."),
     "version": ("version", "Show versions of anabranch and what it runs on."),
 }
-HIDDEN = {"pod"}  # called by ourselves
+HIDDEN = {"drive", "pod"}  # called by ourselves
 
 
 class Nouns(click.Group):

@@ -81,6 +81,7 @@ NAMES: tuple[tuple[str, StateType], ...] = (
     TIMED_OUT, TRIGGER_FAILED, CRASHED, CANCELLED, SUSPENDED, ROLLED_BACK,
 ) = range(len(NAMES))  # fmt: skip
 FIRST_TERMINAL = COMPLETED  # codes from here on are final
+TERMINAL_CODES = frozenset(code for code, (_, kind) in enumerate(NAMES) if kind in TERMINAL)
 SUCCESSFUL = (COMPLETED, CACHED, ROLLED_BACK)
 FAILING = tuple(code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED))
 _CODES = {name: code for code, (name, _) in enumerate(NAMES)}

@@ -9,6 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.runs import FlowRunRow, HeartbeatRow, ItemBlock, ItemRow, LogRow, MapRow, StoredRow, TransitionRow
+from anabranch.core.states import SUSPENDED, TERMINAL_CODES
 from anabranch.records.blocks import SEAL, Pack, encode, times_of
 from anabranch.records.views import state_name
 
@@ -98,6 +99,20 @@ class Batch:
     def take(self, row: Row | Mark) -> None:
         """Take a row; raises KeyError for an object that is no row, RecordsError for an inconsistent block."""
         self._takers[type(row)](row)
+
+    def ends(self) -> Iterator[tuple[str, Callable[[Any], Values], Iterable[Any]]]:
+        """Yield the writes to orders of runs that have ended, as `writes` does.
+
+        They go before all others, and before the fence: orders are locked before their runs. Each compares tokens.
+        """
+        ended = [
+            (row.id, row.token)
+            for row in self.flow_runs.values()
+            if row.token and row.state in TERMINAL_CODES and row.state != SUSPENDED
+        ]
+        if ended:
+            yield "end_turn", tuple, ended
+            yield "end_order", tuple, ended
 
     def writes(self) -> Iterator[tuple[str, Callable[[Any], Values], Iterable[Any]]]:
         """Yield the writes in order: the name of a query, the function from a row to its values, the rows."""

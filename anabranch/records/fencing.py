@@ -1,7 +1,8 @@
 """Rows of a driver that lost its run to another one are refused, however late they come.
 
-A resumable run has a token in the database, which goes up with each driver that takes the run over. Before a commit
-with rows of such a run the writer checks, in the same transaction, that the token is still its own.
+A resumable run, and one that was ordered, has a token in the database, which goes up with each driver that takes the
+run over. Before a commit with rows of such a run the writer checks, in the same transaction, that the token is still
+its own.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ class Fence:
 
     def __init__(self) -> None:
         self.lost: set[str] = set()
-        self._tokens: dict[str, int] = {}  # of resumable runs
+        self._tokens: dict[str, int] = {}  # of runs that others may take over
         self._runs: dict[str, str] = {}  # of their maps
 
     def look(self, database: Database, connection: Connection, batch: Batch) -> None:
         """Remove rows of runs that other drivers have now from a batch, within the transaction that writes it."""
         for run in batch.flow_runs.values():
-            if run.resumable:
+            if run.resumable or run.token:
                 self._tokens[run.id] = run.token
         if not self._tokens:
             return

@@ -155,6 +155,15 @@ SELECT coalesce(max(token), 0) FROM flow_runs WHERE id = ? OR id IN (SELECT flow
 -- All flow runs.
 SELECT id FROM flow_runs;
 
+-- name: end_turn
+-- The pool of an order that ends has a free place: agents that wait there look again.
+UPDATE work_pools SET turn = turn + 1
+WHERE name IN (SELECT pool FROM orders WHERE run = ? AND token = ? AND state = 2);
+
+-- name: end_order
+-- The order of a run that its driver has ended, unless another driver has the order now.
+UPDATE orders SET state = 3, cancel_by = NULL WHERE run = ? AND token = ? AND state = 2;
+
 -- name: maps
 -- Maps of a flow run in the order they were begun.
 SELECT id, flow_run, task, kind, length, created, ended, counts, parent, tags, call_key, code, superseded,

@@ -99,6 +99,8 @@ class SqlSink:
     ) -> list[BlockRow]:
         sql = self.database.sql
         with self.database.transaction(connection):
+            for name, values, rows in batch.ends():
+                many(connection, sql[name], map(values, rows))
             self.fence.look(self.database, connection, batch)
             blocks = batch.blocks()
             for name, values, rows in batch.writes():

@@ -145,14 +145,14 @@ def _run(
     parent, tags = place.parent, tuple(dict.fromkeys((*flow.options.tags, *context.current_tags.get())))
     row = FlowRunRow(
         scope.flow_run_id, flow.name, scope.flow_run_name, states.PENDING, "Pending", created=session.clock.time(),
-        parent_run=parent.id if parent is not None else "", version=flow.options.version or "",
+        parent_run=parent.id if parent is not None else start.parent_run, version=flow.options.version or "",
         runner=session.pump.dispatcher.tables.lanes[used.lane].capabilities.name, tags=tags,
         parameters=json_parameters(parameters), resumable=start.resumable, run_key=start.key,
         entry=resumed.entry_of(flow.plain_fn) if start.resumable else "", token=start.token,
     )  # fmt: skip
     if start.row is not None:
         row.created, row.attempt = start.row.created, start.row.attempt
-    elif start.resumable and parent is None:
+    if start.resumable and parent is None and (start.row is None or start.ordered):
         resumed.keep_parameters(session, row.id, parameters, asked=flow.options.resumable is True)
     here = FlowContext(
         row.id, row.name, flow.name, 1, tags, parameters, scope, scope.log_prints, row.version, place.caller,

@@ -31,10 +31,20 @@ PARAMETERS = "parameters"  # kind of a flow run's stored row
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The recorded run that a call of a flow continues, and the rule for task runs with changed code."""
+    """The recorded run that a call of a flow continues.
+
+    Attributes:
+        changed: the rule for task runs with changed code.
+        token: this driver's, where it has begun the run already, as that of an order; 0: it claims the run.
+        resumable: whether a later driver can go on with the run.
+        goes_on: whether an earlier driver's task runs count; False: the run begins anew.
+    """
 
     row: FlowRunRow
     changed: str = "ask"
+    token: int = 0
+    resumable: bool = True
+    goes_on: bool = True
 
 
 @dataclass(slots=True)
@@ -42,7 +52,9 @@ class StartPoint:
     """The starting point of a flow run.
 
     Attributes:
-        row: the row of an earlier driver, None for a new run.
+        row: of the recorded run, None for a new run.
+        goes_on: whether an earlier driver's task runs count.
+        ordered: the parameters are the call's and not recorded ones, though there is a row.
         key: the user's key, or that of a subflow's call.
         token: this driver's token, see `records/fencing.py`.
         value: the value of a completed run that does not run again, else None.
@@ -54,6 +66,13 @@ class StartPoint:
     key: str = ""
     token: int = 0
     value: tuple[Any] | None = None
+    goes_on: bool = True
+    ordered: bool = False
+
+    @property
+    def parent_run(self) -> str:
+        """The run that ordered the recorded one, and waits for it in another program; "" for none."""
+        return "" if self.row is None else self.row.parent_run
 
     @property
     def as_before(self) -> bool:
@@ -83,7 +102,7 @@ def beginning(
         found.value = None if streams else _completed(session, parent, found)
         if found.value is not None:
             return found
-    if found.row is not None:
+    if found.row is not None and not found.token:
         driver = FlowRunRow(found.row.id, name, "", 0, heartbeat=session.clock.time())
         session.process.sign(driver)
         found.token = session.records.claim(driver)
@@ -92,7 +111,10 @@ def beginning(
 
 def _of_root(session: Session, name: str, options: FlowOptions, wanted: Recorded | None) -> StartPoint:
     if wanted is not None:
-        return StartPoint(True, wanted.row, wanted.changed, wanted.row.run_key)
+        return StartPoint(
+            wanted.resumable, wanted.row, wanted.changed, wanted.row.run_key, wanted.token, goes_on=wanted.goes_on,
+            ordered=wanted.token > 0,
+        )  # fmt: skip
     key = options.run_key or ""
     resumable = options.resumable
     if resumable is None:
@@ -150,7 +172,8 @@ def give(session: Session, scope: Scope, found: StartPoint, parent: FlowContext 
         return
     outer = scope_of(parent).resume if parent is not None else None
     kept: list[str] = [] if outer is None else outer.kept
-    past = _past(session, found.row.id, kept, found.changed) if found.row is not None else None
+    goes_on = found.row is not None and found.goes_on
+    past = _past(session, scope.flow_run_id, kept, found.changed) if goes_on else None
     scope.resume = Resume(found.key, past, kept)
 
 
@@ -158,6 +181,15 @@ def _past(session: Session, run_id: str, kept: list[str], changed: str) -> Recor
     """Return the recorded task runs of a run; None where no values can have been stored."""
     blocks = session.store.blocks
     return None if blocks is None else RecordedRun(session.records, blocks, run_id, session.write, kept, changed)
+
+
+def set_aside(session: Session, run_id: str) -> None:
+    """Let the recorded task runs of a run that begins anew not count any more."""
+    earlier = [row for row in session.records.maps(run_id) if not row.superseded]
+    for row in earlier:
+        row.superseded = run_id
+    if earlier:
+        session.write([*earlier])
 
 
 def close(session: Session, scope: Scope) -> None:

@@ -60,7 +60,7 @@ FLOORS: dict[str, list[str]] = {
         "core", "settings", "logs", "records", "launch", "scheduling", "deployments", "agents", "services", "session",
         "runs",
     ],
-    "entrypoints": ["core", "flows"],
+    "entrypoints": ["core", "flows", "session", "runs"],
     "server": ["core", "settings", "records", "services", "serving"],
     "testing": ["core", "runners"],
     "__init__": SURFACE,

@@ -1,0 +1,36 @@
+"""`anabranch drive RUN --token N`: the driver of an order; agents call it."""
+
+from __future__ import annotations
+
+import traceback
+
+import click
+
+from anabranch.cli.run import to_its_end
+from anabranch.core.errors import AnabranchError, RunTakenError
+
+
+@click.command("drive", hidden=True)
+@click.argument("run")
+@click.option("--token", type=int, required=True, help="Of the claim.")
+def command(run: str, token: int) -> None:
+    """Begin an order that an agent has claimed, and run its flow. Exit codes as of `anabranch run`.
+
+    Where another driver has it, the claim is over or the run has ended, nothing runs and the exit code is 0.
+    """
+    from anabranch import serving
+    from anabranch.entrypoints import ordered
+
+    service = serving.current()
+    try:
+        begun = ordered.begun(service, run, token)
+    except RunTakenError as error:
+        click.echo(f"anabranch: {error}", err=True)
+        return
+    try:
+        prepared = ordered.prepared(begun)
+    except (Exception, SystemExit) as error:
+        told = str(error) if isinstance(error, AnabranchError) else "".join(traceback.format_exception(error)).rstrip()
+        service.claims.could_not_begin(run, token, told)
+        raise click.ClickException(told) from None
+    to_its_end(prepared.flow, lambda: ordered.start(prepared))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anabranch.cli import jobs, record
-from anabranch.core.states import CANCELLED, FIRST_TERMINAL, RUNNING
+from anabranch.core.states import CANCELLED, RUNNING, is_final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def cancelled(records: Records, home: Path, row: FlowRunRow) -> str:
         LaunchError: its job cannot be cancelled.
     """
     found = jobs.of_run(home, row)
-    if row.state >= FIRST_TERMINAL:
+    if is_final(row.state):
         ended = f"flow run {row.name!r} has already ended as {record.state_of(row)}"
         if found is None or not jobs.goes_on(home, row, found):
             raise click.ClickException(ended)

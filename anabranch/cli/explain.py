@@ -8,7 +8,7 @@ import click
 
 from anabranch.cli import record, tables
 from anabranch.cli.run_names import RUN
-from anabranch.core.states import COMPLETED, FIRST_TERMINAL
+from anabranch.core.states import COMPLETED, is_final
 from anabranch.diagnosis import from_record
 from anabranch.display import units
 
@@ -54,7 +54,7 @@ def lines_of(row: FlowRunRow, found: from_record.Explanation) -> Iterator[str]:
     if not found.groups:
         good = "  All task runs completed at the first attempt."
         yield good if row.state == COMPLETED else "  No task run has failed or been retried."
-    if row.state < FIRST_TERMINAL and row.pid:
+    if not is_final(row.state) and row.pid:
         yield f"  what waits now, and for what, only its driver knows: process {row.pid} on {row.host}"
     if found.rest:
         yield f"  {found.rest}"

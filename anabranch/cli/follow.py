@@ -10,7 +10,7 @@ import click
 from anabranch import settings
 from anabranch.cli import jobs, pod_jobs, record
 from anabranch.core.errors import LaunchError
-from anabranch.core.states import FIRST_TERMINAL
+from anabranch.core.states import is_final
 from anabranch.launch import script
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def follow(run: str, level: int) -> None:
         try:
             while True:
                 now = records.flow_run(row.id) or row
-                over = now.state >= FIRST_TERMINAL  # asked before the lines: what is written before the end is printed
+                over = is_final(now.state)  # asked before the lines: what is written before the end is printed
                 for line in next(lines):
                     click.echo(line)
                 if over and not (found and _goes_on(home, now, found)):

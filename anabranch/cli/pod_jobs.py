@@ -163,7 +163,7 @@ def end_told(lines: Sequence[str], sight: Sight, *, read: bool = True) -> tuple[
     told = end_of(lines) or end_of(sight.last)
     if told is not None and told[0] == states.CANCELLED and taken_away(sight):
         return states.CRASHED, f"{sight.reason}; its driver was told to end"
-    if told is not None and told[0] >= states.FIRST_TERMINAL:
+    if told is not None and states.is_final(told[0]):
         return told[0], told[2] or _DONE
     if told is not None:
         return states.CRASHED, f"its pod ended while it was {told[1]}: {sight.reason}; its record went with the pod"

@@ -11,7 +11,7 @@ import click
 from anabranch.cli import record
 from anabranch.cli.run import run_to_state, to_its_end
 from anabranch.cli.run_names import RUN
-from anabranch.core.states import FIRST_TERMINAL
+from anabranch.core.states import is_final
 
 if TYPE_CHECKING:
     from anabranch.core.runs import FlowRunRow
@@ -50,7 +50,7 @@ def retry(run: str, failed: bool, changed: str | None) -> None:
     row = _row(run)
     flow = flow_of(row)
     if failed:
-        if row.state < FIRST_TERMINAL:
+        if not is_final(row.state):
             raise click.ClickException(f"flow run {row.name!r} has not ended: `anabranch resume {row.name}`")
         to_its_end(flow, lambda: resumed(flow, row, changed))
         return

@@ -16,7 +16,7 @@ from anabranch import settings
 from anabranch.cli import on_cluster, record, tables
 from anabranch.cli.run_names import RUN
 from anabranch.core import secrets
-from anabranch.core.states import FIRST_TERMINAL
+from anabranch.core.states import is_final
 from anabranch.display import summary, units
 from anabranch.display.watch.tally import Tally
 
@@ -214,7 +214,7 @@ def _pilots(row: FlowRunRow, found: Submitted) -> str:
 
     if found.file.pilots < 2:
         return ""
-    known = pilots.there(found.folder) if row.state < FIRST_TERMINAL else None
+    known = pilots.there(found.folder) if not is_final(row.state) else None
     if known is None:
         return f"{found.file.pilots} asked for"
     waits = "".join(f"\n{'':<11} {number} waits: {why or 'pending'}" for number, why in known.waits.items())

@@ -231,7 +231,7 @@ def waited(home: Path, row: FlowRunRow) -> int:
                 jobs.settle(records, home, time.time())
                 now = records.flow_run(row.id) or row
                 found = jobs.of_run(home, now)
-                if now.state >= states.FIRST_TERMINAL and not (found and jobs.goes_on(home, now, found)):
+                if states.is_final(now.state) and not (found and jobs.goes_on(home, now, found)):
                     return _told_end(now)
                 job = found and jobs.looked(home, now, found)
                 words = f"job {job}" if job else f"run {now.state_name}"

@@ -101,7 +101,7 @@ class RecordSource:
             found = next((run for run in runs if run.id == chosen), None) or self._records.flow_run(chosen)
             if found is not None:
                 return found
-        running = (run for run in runs if run.state < states.FIRST_TERMINAL)
+        running = (run for run in runs if not states.is_final(run.state))
         return next(running, runs[0] if runs else None)
 
     def _tally(self, map: MapRow) -> Tally:
@@ -130,7 +130,7 @@ class RecordSource:
         return self._told(run, self._begin_retry)
 
     def _begin_retry(self, row: FlowRunRow) -> str:
-        if row.state < states.FIRST_TERMINAL:
+        if not states.is_final(row.state):
             return f"flow run {row.name!r} has not ended"
         if row.id in self._retries and self._retries[row.id][0].poll() is None:
             return f"flow run {row.name!r} is being retried"

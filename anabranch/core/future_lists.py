@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, overload
 
+from anabranch.core.counts import Counts
 from anabranch.core.failures import exception_of
 from anabranch.core.futures import HANDLES, Future
 from anabranch.core.map_states import States
 from anabranch.core.showing import Shown
-from anabranch.core.states import FAILING, SUCCESSFUL, Counts, State
+from anabranch.core.states import FAILING, SUCCESSFUL, State
 from anabranch.core.streams import Results, take
 from anabranch.core.tracebacks import hide
 from anabranch.core.type_variables import R_co

@@ -7,7 +7,8 @@ from anabranch.core.states import (
     AWAITING_SLOT,
     CACHED,
     COMPLETED,
-    FIRST_TERMINAL,
+    FIRST_ENDED,
+    ITEM_CODES,
     NAMES,
     PENDING,
     RETRYING,
@@ -15,7 +16,7 @@ from anabranch.core.states import (
     State,
 )
 
-ENDED = bytes(range(FIRST_TERMINAL, len(NAMES)))  # codes of items that have ended
+ENDED = bytes(range(FIRST_ENDED, ITEM_CODES))  # codes of items that have ended
 
 
 class ItemColumns:
@@ -35,7 +36,7 @@ class ItemColumns:
         return self.codes[index] if index < len(self.codes) else 0
 
     def is_terminal(self, index: int) -> bool:
-        return index < len(self.codes) and self.codes[index] >= FIRST_TERMINAL
+        return index < len(self.codes) and self.codes[index] >= FIRST_ENDED
 
     def attempt(self, index: int) -> int:
         return self.attempts.get(index, 1)
@@ -44,7 +45,7 @@ class ItemColumns:
         """Return the state of an item, without its value."""
         code, queue = self.code(index), self.queue
         waits = ""
-        if code < FIRST_TERMINAL and index not in queue.delayed and self._started(index):
+        if code < FIRST_ENDED and index not in queue.delayed and self._started(index):
             code = RETRYING if self.attempt(index) > 1 else RUNNING
         elif code == PENDING and queue.short:
             waits = f"waits for a worker with {queue.short}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
 
+from anabranch.core.counts import Counts
 from anabranch.core.showing import Shown
 from anabranch.core.states import (
     CACHED,
-    FIRST_TERMINAL,
+    FIRST_ENDED,
     NAMES,
-    Counts,
     State,
     StateSequence,
     StateType,
@@ -96,13 +96,13 @@ class States(Shown, StateSequence[R_co]):
 
     def types(self) -> dict[StateType, int]:
         found: dict[StateType, int] = {}
-        for n, (_, kind) in zip(Counts(self._codes()).by_code, NAMES, strict=True):
+        for n, (_, kind) in zip(Counts(self._codes()).by_code, NAMES, strict=False):
             if n:
                 found[kind] = found.get(kind, 0) + n
         return found
 
     def unfinished(self) -> Iterator[State[R_co]]:
-        return self._those(range(FIRST_TERMINAL))
+        return self._those(range(FIRST_ENDED))
 
     def unsuccessful(self) -> Iterator[State[R_co]]:
         return self._those(range(CACHED + 1, len(NAMES)))
@@ -136,8 +136,8 @@ class States(Shown, StateSequence[R_co]):
     def __repr__(self) -> str:
         codes = self._codes()
         counts = Counts(codes).by_code
-        told = [f"{n:,} {NAMES[code][0]}" for code, n in enumerate(counts) if n and code >= FIRST_TERMINAL]
-        if unfinished := sum(counts[:FIRST_TERMINAL]):
+        told = [f"{n:,} {NAMES[code][0]}" for code, n in enumerate(counts) if n and code >= FIRST_ENDED]
+        if unfinished := sum(counts[:FIRST_ENDED]):
             told.append(f"{unfinished:,} unfinished")
         first = next((index for index, code in zip(self._items, codes, strict=True) if code > CACHED), None)
         text = f"<States of {len(self):,}: {', '.join(told)}" if told else "<States of 0"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from anabranch.core.asking import text
-from anabranch.core.states import FIRST_TERMINAL
+from anabranch.core.states import is_final
 
 if TYPE_CHECKING:
     from array import array
@@ -58,7 +58,7 @@ class FlowRunRow:
     @property
     def ended_unbegun(self) -> bool:
         """Whether the run has ended before its job began it: the job is not to begin it any more."""
-        return self.state >= FIRST_TERMINAL and bool(self.job)
+        return is_final(self.state) and bool(self.job)
 
 
 @dataclass(slots=True)

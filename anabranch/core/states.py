@@ -9,8 +9,11 @@ A state has a *type*, which rules decide on, and a *name*, which refines it for 
     FAILED     Failed TimedOut TriggerFailed             | terminal
     CRASHED    Crashed                                   |
     CANCELLED  Cancelled Suspended                      /
+    PAUSED     Paused
+    CANCELLING Cancelling
 
-Inside maps a state is one byte: its place in `NAMES`. Classes such as `Retrying` build a
+SCHEDULED has Late as well; it, Paused and Cancelling are states of flow runs alone. A state is stored as one byte: its
+place in `NAMES`. Classes such as `Retrying` build a
 `State` when called and recognise one by its name (a type's own class, by its type)::
 
     >>> isinstance(TimedOut(message="5 s"), Failed)
@@ -23,7 +26,7 @@ import abc
 import enum
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
 
 from anabranch.core.asking import is_a
 from anabranch.core.errors import (
@@ -51,7 +54,7 @@ class StateType(enum.StrEnum):
     FAILED = "FAILED"
     CRASHED = "CRASHED"
     CANCELLED = "CANCELLED"
-    PAUSED = "PAUSED"  # these two: of states made by hand
+    PAUSED = "PAUSED"
     CANCELLING = "CANCELLING"
 
 
@@ -75,13 +78,17 @@ NAMES: tuple[tuple[str, StateType], ...] = (
     ("Cancelled", StateType.CANCELLED),
     ("Suspended", StateType.CANCELLED),  # cancelled because the walltime is over; another driver resumes it
     ("RolledBack", StateType.COMPLETED),  # its transaction was rolled back: a note in the record behind its end
+    ("Late", StateType.SCHEDULED),  # from here on of flow runs alone; this one waits, though its time has come
+    ("Paused", StateType.PAUSED),
+    ("Cancelling", StateType.CANCELLING),  # its driver is told to end
 )
 (
     PENDING, SCHEDULED, AWAITING_RETRY, AWAITING_SLOT, AWAITING_CACHE, RUNNING, RETRYING, COMPLETED, CACHED, FAILED,
-    TIMED_OUT, TRIGGER_FAILED, CRASHED, CANCELLED, SUSPENDED, ROLLED_BACK,
+    TIMED_OUT, TRIGGER_FAILED, CRASHED, CANCELLED, SUSPENDED, ROLLED_BACK, LATE, PAUSED, CANCELLING,
 ) = range(len(NAMES))  # fmt: skip
-FIRST_TERMINAL = COMPLETED  # codes from here on are final
-TERMINAL_CODES = frozenset(code for code, (_, kind) in enumerate(NAMES) if kind in TERMINAL)
+ITEM_CODES = LATE  # codes of items are below; those of items are final from FIRST_ENDED on
+FIRST_ENDED = COMPLETED
+FINAL = frozenset(code for code, (_, kind) in enumerate(NAMES) if kind in TERMINAL)
 SUCCESSFUL = (COMPLETED, CACHED, ROLLED_BACK)
 FAILING = tuple(code for code, (_, kind) in enumerate(NAMES) if kind in (StateType.FAILED, StateType.CRASHED))
 _CODES = {name: code for code, (name, _) in enumerate(NAMES)}
@@ -91,6 +98,10 @@ _DEFAULT_CODE = {kind: _CODES.get(kind.value.capitalize(), RUNNING) for kind in 
 def code_of(name: str, kind: StateType) -> int:
     """Return the byte of a state; a state name of the user's own has the byte of its type."""
     return _CODES.get(name, _DEFAULT_CODE[kind])
+
+
+def is_final(code: int) -> bool:
+    return code in FINAL
 
 
 def is_success(code: int) -> bool:
@@ -379,23 +390,10 @@ if TYPE_CHECKING:  # what calling and instance checks make of them
     class Crashed(_Named[R_co]): ...
     class Cancelled(_Named[R_co]): ...
     class Suspended(Cancelled[R_co]): ...
+    class Late(Scheduled[R_co]): ...
+    class Paused(_Named[R_co]): ...
+    class Cancelling(_Named[R_co]): ...
 else:
     globals().update(BY_NAME)
 # Prefect 1's name for COMPLETED.
 Success = Completed
-
-
-class Counts:
-    """The number of items in each state, from a column of codes."""
-
-    __slots__ = ("by_code",)
-    order: ClassVar[tuple[str, ...]] = tuple(name for name, _ in NAMES)
-
-    def __init__(self, codes: bytes | bytearray) -> None:
-        self.by_code: tuple[int, ...] = tuple(codes.count(code) for code in range(len(NAMES)))
-
-    def __getitem__(self, name: str) -> int:
-        return self.by_code[_CODES[name]]
-
-    def as_dict(self) -> dict[str, int]:
-        return {name: n for name, n in zip(self.order, self.by_code, strict=True) if n}

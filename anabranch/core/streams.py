@@ -6,7 +6,7 @@ from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, Generic, Self
 
 from anabranch.core.failures import exception_of
-from anabranch.core.states import CACHED, COMPLETED, FIRST_TERMINAL, SUCCESSFUL
+from anabranch.core.states import CACHED, COMPLETED, FIRST_ENDED, SUCCESSFUL
 from anabranch.core.tracebacks import hide
 from anabranch.core.type_variables import R_co
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
 
 BATCH = 4096
-_TERMINAL = bytes(code >= FIRST_TERMINAL for code in range(256))
+_TERMINAL = bytes(code >= FIRST_ENDED for code in range(256))
 
 
 class _Place:

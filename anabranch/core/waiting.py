@@ -12,7 +12,7 @@ from anabranch.core.future_lists import FutureList
 from anabranch.core.future_sets import FutureSet, Part, marked
 from anabranch.core.futures import Future
 from anabranch.core.showing import drawn
-from anabranch.core.states import CACHED, FIRST_TERMINAL
+from anabranch.core.states import CACHED, FIRST_ENDED
 from anabranch.core.tracebacks import hide
 from anabranch.core.waiter import Waiter
 
@@ -108,8 +108,8 @@ class _Asked:
         return DoneAndNotDone(FutureSet(ended, done), FutureSet(left, rest))
 
 
-_ENDED = bytes(code >= FIRST_TERMINAL for code in range(256))
-_OPEN = bytes(code < FIRST_TERMINAL for code in range(256))
+_ENDED = bytes(code >= FIRST_ENDED for code in range(256))
+_OPEN = bytes(code < FIRST_ENDED for code in range(256))
 _BAD = bytes(code > CACHED for code in range(256))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import session as sessions
 from anabranch.core import reasons, states
+from anabranch.core.counts import Counts
 from anabranch.core.errors import MissingContextError, OptionError
 from anabranch.core.future_lists import FutureList
 from anabranch.core.futures import Future
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from anabranch.engine.standing import Standing
     from anabranch.session import Session
 
-_OPEN = frozenset(range(states.FIRST_TERMINAL))
+_OPEN = frozenset(range(states.FIRST_ENDED))
 
 
 def explain(what: Any, task: str = "") -> Explanation:
@@ -119,5 +120,5 @@ def _comes_back(session: Session, map: MapRun, stands: Standing) -> Because:
 
 def _row(map: MapRun) -> MapRow:
     length = len(map.codes) if map.closed else None
-    counts = states.Counts(map.codes).as_dict()
+    counts = Counts(map.codes).as_dict()
     return MapRow(map.id, map.header.flow_run_id, map.spec.name, map.kind, length, counts=counts)

@@ -227,7 +227,7 @@ def _unheard_of(map: MapRow, index: int, run: FlowRunRow | None) -> Because:
     """Return the reason of an item without a record: it has not ended, or never will."""
     if map.length is not None and index >= map.length:
         raise RecordsError(f"{map.task!r} has {map.length:,} runs, from 0 on: there is no {map.task}[{index}]")
-    if run is not None and run.state >= states.FIRST_TERMINAL:
+    if run is not None and states.is_final(run.state):
         text = reasons.sentence("driver-lost", {})
         return Because(map.task, map.id, index, 1, "Pending", "driver-lost", text, attempt=0)
     driver = f"process {run.pid} on {run.host}" if run is not None and run.pid else "unknown"
@@ -238,7 +238,7 @@ def _unheard_of(map: MapRow, index: int, run: FlowRunRow | None) -> Because:
 def _never_ended(records: Records, run: FlowRunRow, maps: Sequence[MapRow]) -> list[Because]:
     """Return a group for each map that a lost driver has left, of its items without a record."""
     found = []
-    for map in maps if run.state >= states.FIRST_TERMINAL else ():
+    for map in maps if states.is_final(run.state) else ():
         if map.ended is None and map.length is not None:
             tally = Tally()
             tally.take(records.ended(map.id))

@@ -87,7 +87,7 @@ def ended_run(
         spec = _NOBODY if of is None else of.spec
     id = state.run_id or scope.program.ids.new()
     map = MapRun(id, spec, TaskOptions(), kind="call", lane=scope.lane, scope=scope)
-    map.codes.append(state.code)
+    map.codes.append(state.code if state.code < states.ITEM_CODES else states.RUNNING)
     map.done, map.closed = 1, True
     map.consumers.list_refs = 1  # the value lives as long as the map does
     if state.message:

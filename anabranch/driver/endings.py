@@ -235,6 +235,6 @@ def _told_stopped(wanted: list[tuple[MapRun, int | None]], had_ended: int) -> st
 
 def _first_unfinished(map: MapRun) -> int | None:
     for index in range(len(map.codes) - 1, -1, -1):
-        if map.codes[index] < states.FIRST_TERMINAL:
+        if map.codes[index] < states.FIRST_ENDED:
             return index
     return None

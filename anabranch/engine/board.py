@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from anabranch.core import reasons, states
+from anabranch.core.counts import Counts
 from anabranch.core.instructions import Judge, Resolve, RunHooks
 from anabranch.core.maps import Upstream
 from anabranch.core.reports import ErrorInfo
@@ -369,5 +370,5 @@ class Board:
                 self.tables.wake.extend(map.consumers.waiters.pop(key))
         if map.kind == "map" and map.header.ended_at is None:
             map.header.ended_at = map.header.ended_by(self.tables.now)
-            counts = states.Counts(map.codes).as_dict()
+            counts = Counts(map.codes).as_dict()
             self.tables.rows.append(map_row(map, len(map.codes), map.header.ended_at, counts))

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
+from anabranch.core.counts import Counts
 from anabranch.core.instructions import Rows, Wake, WantSlots
 from anabranch.engine.board import Board
 from anabranch.engine.calls import Calls
@@ -143,7 +144,7 @@ class Dispatcher:
             if map.kind != "call":
                 map.header.slots = max(map.header.slots, self.tables.lanes[map.sending.lane].slots)
             ended = map.header.ended_by(self.tables.now) if map.kind != "map" else map.header.ended_at
-            self.tables.rows.append(map_row(map, len(map.codes), ended, states.Counts(map.codes).as_dict()))
+            self.tables.rows.append(map_row(map, len(map.codes), ended, Counts(map.codes).as_dict()))
         self.halts.forget(maps)
         if self.tables.walltime is not None:
             self.tables.walltime.forget(maps)

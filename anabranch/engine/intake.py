@@ -217,7 +217,7 @@ class Intake:
         plain = travels_along(map) and not (queue.refused or queue.cancelled or queue.short or consumers.maps)
         while links:
             index, before = links.popleft()
-            first = len(codes) == index and codes[before] < states.FIRST_TERMINAL and before not in followers
+            first = len(codes) == index and codes[before] < states.FIRST_ENDED and before not in followers
             if not (plain and first) or before in consumers.items:
                 self._ledger.grow(map)
                 self.append_item(map, index, PIPE, (Upstream(map, before),))

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core.reports import Held, Inline, Packed
-from anabranch.core.states import FIRST_TERMINAL
+from anabranch.core.states import FIRST_ENDED
 from anabranch.core.value_index import RELEASED
 from anabranch.engine.memory import SMALLEST, Memory
 
@@ -103,7 +103,7 @@ class Ledger:
         if hi - lo == 1:
             if upstream.consumers.unfinished[lo]:
                 upstream.consumers.unfinished[lo] -= 1
-            if upstream.codes[lo] < FIRST_TERMINAL:  # read on its worker: the report of its producer comes next
+            if upstream.codes[lo] < FIRST_ENDED:  # read on its worker: the report of its producer comes next
                 return
         else:
             upstream.consumers.unfinished[lo:hi] = upstream.consumers.unfinished[lo:hi].translate(_MINUS)

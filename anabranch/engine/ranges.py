@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anabranch.core.states import FIRST_TERMINAL
+from anabranch.core.states import FIRST_ENDED
 
 if TYPE_CHECKING:
     from collections import deque
@@ -57,7 +57,7 @@ def runs_of(items: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 def unfinished(codes: bytes | bytearray) -> list[tuple[int, int]]:
     """Return the runs of items that have not ended, judged by their states' codes."""
-    return list(runs_of(index for index, code in enumerate(codes) if code < FIRST_TERMINAL))
+    return list(runs_of(index for index, code in enumerate(codes) if code < FIRST_ENDED))
 
 
 def as_range(items: list[int]) -> Sequence[int]:

@@ -50,7 +50,7 @@ class Readers:
                 self._intake.append_links(map)
             consumers = map.consumers
             refs = consumers.future_refs
-            if refs.get(index) == 1 and (consumers.list_refs > 0 or map.codes[index] < states.FIRST_TERMINAL):
+            if refs.get(index) == 1 and (consumers.list_refs > 0 or map.codes[index] < states.FIRST_ENDED):
                 del refs[index]  # the list is held, or there is no value yet; taking it in checks its readers
             else:
                 self.handle_gone(map, index)
@@ -125,7 +125,7 @@ class Readers:
     def subscribe(self, map: MapRun, call: Callable[[MapRun, Sequence[int]], None]) -> None:
         """Call `call` for items as they end, first for those that have ended."""
         if map.done:
-            ended = (i for i, code in enumerate(map.codes) if code >= states.FIRST_TERMINAL)
+            ended = (i for i, code in enumerate(map.codes) if code >= states.FIRST_ENDED)
             call(map, range(len(map.codes)) if map.done == len(map.codes) else array("q", ended))
         map.consumers.subscribers.append(call)
 

@@ -61,7 +61,7 @@ def item_row(
         map.header.names.get(index, ""),
         message,
         None,
-        wall if code >= states.FIRST_TERMINAL else None,
+        wall if code >= states.FIRST_ENDED else None,
         "",
         error.type_name if error else "",
         error.traceback if error else "",

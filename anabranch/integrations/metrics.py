@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import observing
 from anabranch.core.errors import ConfigurationError
-from anabranch.core.states import FIRST_TERMINAL, NAMES
+from anabranch.core.states import FIRST_ENDED, ITEM_CODES, NAMES
 
 if TYPE_CHECKING:
     import contextlib
@@ -172,8 +172,8 @@ def _add(
     """Add what has ended of a map."""
     task = ("task", map.spec.name)
     codes = bytes(map.codes)
-    for code, (name, _) in enumerate(NAMES):
-        if code >= FIRST_TERMINAL and (count := codes.count(code)):
+    for code, (name, _) in enumerate(NAMES[:ITEM_CODES]):
+        if code >= FIRST_ENDED and (count := codes.count(code)):
             runs[(task, ("state", name), ("runner", runner))] += count
     labels = (task, ("runner", runner))
     if again := sum(number - 1 for number in dict(map.attempts).values()):

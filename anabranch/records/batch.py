@@ -9,7 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.runs import FlowRunRow, HeartbeatRow, ItemBlock, ItemRow, LogRow, MapRow, StoredRow, TransitionRow
-from anabranch.core.states import SUSPENDED, TERMINAL_CODES
+from anabranch.core.states import SUSPENDED, is_final
 from anabranch.records.blocks import SEAL, Pack, encode, times_of
 from anabranch.records.views import state_name
 
@@ -108,7 +108,7 @@ class Batch:
         ended = [
             (row.id, row.token)
             for row in self.flow_runs.values()
-            if row.token and row.state in TERMINAL_CODES and row.state != SUSPENDED
+            if row.token and is_final(row.state) and row.state != SUSPENDED
         ]
         if ended:
             yield "end_turn", tuple, ended

@@ -6,9 +6,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from anabranch.core.counts import Counts
 from anabranch.core.observing import RunSeen
 from anabranch.core.showing import Facts, Shown
-from anabranch.core.states import Counts, Pending, State
+from anabranch.core.states import Pending, State
 from anabranch.core.task_graphs import graph_of
 from anabranch.runs.cancellation import Cancellation
 

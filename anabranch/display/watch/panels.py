@@ -65,7 +65,7 @@ def runs(facts: Facts, width: int) -> Table:
 
 def runs_title(facts: Facts) -> str:
     """Return the head of the table of runs: how many there are, and how many of them run."""
-    running = sum(run.state < states.FIRST_TERMINAL for run in facts.runs)
+    running = sum(not states.is_final(run.state) for run in facts.runs)
     cut = f"the newest {units.count(len(facts.runs))} of " if facts.total > len(facts.runs) else ""
     return f"{cut}{_many(facts.total, 'run')}, {units.count(running)} not ended"
 
@@ -91,7 +91,7 @@ def _state(run: FlowRunRow) -> str:
 def _lasted(run: FlowRunRow, now: float) -> str:
     if run.started is None:
         return ""
-    if run.ended is None and run.state >= states.FIRST_TERMINAL:
+    if run.ended is None and states.is_final(run.state):
         return ""
     return units.clock(now - run.started) if run.ended is None else units.duration(run.ended - run.started)
 
@@ -110,7 +110,7 @@ def _moment(when: float, now: float) -> str:
 
 def maps(facts: Facts, width: int) -> Table:
     """Return the table of the chosen run's maps and series, in the order they were begun."""
-    over = facts.run is not None and facts.run.state >= states.FIRST_TERMINAL
+    over = facts.run is not None and states.is_final(facts.run.state)
     rows = [_map(map, tally, facts.rates.get(map.id, 0.0), over) for map, tally in facts.maps]
     return _table(_MAPS, rows, width)
 
@@ -173,7 +173,7 @@ def workers(facts: Facts, width: int) -> Table:
     found = _works(facts)
     until = facts.now if run.ended is None else run.ended
     spent = max(until - (run.started or run.created), 1e-9)
-    over = run.state >= states.FIRST_TERMINAL
+    over = states.is_final(run.state)
     names = sorted(found, key=_in_order)[:WORKERS]
     rows = [_worker(name, found[name], spent, None if over else facts.now) for name in names]
     return _table(_WORKERS, rows, width)

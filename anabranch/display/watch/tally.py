@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core import states
+from anabranch.core.counts import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 RATE_SECONDS = 10.0  # the rate is taken over the last so many seconds
 LONGEST = 1 << 26  # items; those beyond are not counted one by one
-_OPEN = bytes(range(states.FIRST_TERMINAL))
-_ENDED = bytes(range(states.FIRST_TERMINAL, len(states.NAMES)))
+_OPEN = bytes(range(states.FIRST_ENDED))
+_ENDED = bytes(range(states.FIRST_ENDED, states.ITEM_CODES))
 _FAILING = bytes(states.FAILING)
 _COMPLETED = bytes((states.COMPLETED,))
 
@@ -63,13 +64,13 @@ class Tally:
         self._later: dict[int, tuple[int, int]] = {}  # index -> attempt after the first, and its code
         self._left: list[tuple[int, int, int]] = []
         self._again: set[int] = set()  # items that were tried more than once
-        self._counts = states.Counts(b"")
+        self._counts = Counts(b"")
         self._marks: deque[tuple[float, int]] = deque()
 
     @property
     def done(self) -> int:
         """How many items have ended."""
-        return sum(self._counts.by_code[states.FIRST_TERMINAL :])
+        return sum(self._counts.by_code[states.FIRST_ENDED :])
 
     @property
     def failed(self) -> int:
@@ -97,7 +98,7 @@ class Tally:
             if block.first + block.count <= LONGEST:
                 self._lay(block)
         self._overlay()
-        self._counts = states.Counts(self.codes)
+        self._counts = Counts(self.codes)
 
     def rate(self, now: float) -> float:
         """Return the items a second over the last `RATE_SECONDS`; call it once a look."""
@@ -166,9 +167,9 @@ class Tally:
             if index >= len(self.codes):
                 self.codes.extend(bytes(index + 1 - len(self.codes)))
             code, known = self.codes[index], self._later.get(index, (1, 0))[0]
-            if code >= states.FIRST_TERMINAL and (known > attempt or (known == attempt and state in _OPEN)):
+            if code >= states.FIRST_ENDED and (known > attempt or (known == attempt and state in _OPEN)):
                 continue
-            self.codes[index] = state if 0 <= state < len(states.NAMES) else states.PENDING
+            self.codes[index] = state if 0 <= state < states.ITEM_CODES else states.PENDING
 
 
 _WAITING = (states.AWAITING_RETRY, states.RETRYING)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from anabranch.core.counts import Counts
 from anabranch.core.errors import TransitionError
 from anabranch.core.states import (
     BY_NAME,
+    FIRST_ENDED,
+    ITEM_CODES,
+    NAMES,
     TERMINAL,
     Cancelled,
     Completed,
     Failed,
+    State,
     StateType,
     TimedOut,
     check_transition,
+    code_of,
+    is_final,
 )
+from anabranch.engine.attempt import adopt
 
 OPEN = sorted(set(StateType) - TERMINAL)
 
@@ -62,3 +70,33 @@ def test_a_state_may_have_a_name_of_ones_own() -> None:
     assert not isinstance(made, Completed)
     assert not isinstance(TimedOut(name="TooLate"), TimedOut)
     assert isinstance(TimedOut(name="TooLate"), Failed)
+
+
+# -- codes ---------------------------------------------------------------------------------------
+
+
+def test_a_code_is_final_as_its_type_is() -> None:
+    assert [is_final(code) for code in range(len(NAMES))] == [kind in TERMINAL for _, kind in NAMES]
+
+
+def test_a_comparison_tells_which_items_have_ended() -> None:
+    """Columns of items are searched by it; no item is in a state behind `ITEM_CODES`."""
+    codes = range(ITEM_CODES)
+    assert [code >= FIRST_ENDED for code in codes] == [is_final(code) for code in codes]
+    assert {name for name, _ in NAMES[ITEM_CODES:]} == {"Late", "Paused", "Cancelling"}
+
+
+@pytest.mark.parametrize(("name", "kind"), NAMES)
+def test_an_item_is_never_in_a_state_of_flow_runs(name: str, kind: StateType) -> None:
+    assert adopt(State(kind, name)).code < ITEM_CODES
+
+
+def test_items_are_counted_by_state() -> None:
+    counts = Counts(bytes(range(ITEM_CODES)) * 2)
+    assert counts.as_dict() == {name: 2 for name, _ in NAMES[:ITEM_CODES]}
+    assert counts["RolledBack"] == 2
+
+
+def test_codes_in_records_stay_what_they_are() -> None:
+    known = {"Scheduled": 1, "Running": 5, "Cancelled": 13, "RolledBack": 15, "Late": 16, "Cancelling": 18}
+    assert {name: code_of(name, dict(NAMES)[name]) for name in known} == known

@@ -64,6 +64,7 @@ def test_every_state_has_a_kind() -> None:
         "AwaitingCache": "waiting", "Running": "running", "Retrying": "running", "Completed": "completed",
         "Cached": "cached", "Failed": "failed", "TimedOut": "failed", "TriggerFailed": "failed", "Crashed": "crashed",
         "Cancelled": "cancelled", "Suspended": "cancelled", "RolledBack": "completed",
+        "Late": "waiting", "Paused": "waiting", "Cancelling": "waiting",
     }  # fmt: skip
 
 

@@ -258,7 +258,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         for map in self.maps:
             narrow = sum(memory_limit(map) in s.limits for s in self.d.tables.sent.values())
             assert narrow == self.d.tables.limits.used.get(memory_limit(map), 0), "a place is taken and given back once"
-            assert map.done == sum(code >= states.FIRST_TERMINAL for code in map.codes)
+            assert map.done == sum(code >= states.FIRST_ENDED for code in map.codes)
             flying = [s for s in self.d.tables.sent.values() if s.maps[0] is map]
             assert map.queue.sent == sum(len(s.chunk) - s.reported for s in flying)
             places = Counter(i for lo, hi, _ in map.queue.ready for i in range(lo, hi))
@@ -270,7 +270,7 @@ class Dispatching(Users, RuleBasedStateMachine):
                         left = range(sent.reported, len(items))
                         places.update(items[p] for p in left if p not in sent.taken)
             for index, code in enumerate(map.codes):
-                ended = code >= states.FIRST_TERMINAL
+                ended = code >= states.FIRST_ENDED
                 assert ended or places[index] <= 1, f"{map.id}[{index}] is in two places"
                 before, now = self.seen.get((map.id, index)), (code, map.attempt(index))
                 if before != now:

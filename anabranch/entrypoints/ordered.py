@@ -76,7 +76,7 @@ def start(prepared: Prepared) -> Any:
     """Run the flow as the order's recorded run; returns its final state, of an async flow a coroutine of it.
 
     Where an earlier driver began the run it goes on, if the deployment's runs are resumed, or begins anew. Task runs
-    whose code has changed meanwhile run again. Raises what ends the program, as a call of the flow does.
+    of tasks with changed code run again. Raises what ends the program, as a call of the flow does.
     """
     begun, flow, session = prepared.begun, prepared.flow, sessions.current()
     resumable = begun.deployment.recover == "resume" and flow.options.resumable is not False

@@ -1,7 +1,7 @@
 """Deployments and their schedules, as the record keeps them.
 
 A deployment says how a flow is run by others than its author: where its code is, with which parameters,
-when, and where. All of it is one document (`deployments.document`); the parts that the service decides by are columns.
+when, and where. All of it is one document (`documents.document`); the parts that the service decides by are columns.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ MIDDLE = ["engine", "results", "runners", "clusters", "launch", "records", "disp
 BASE = ["core", "settings", "logs", "prints"]
 ABOVE = [*BASE, *MIDDLE, "limits", "resume", "driver", "worker", "session"]
 SURFACE = [
-    *ABOVE, "context", "named_limits", "diagnosis", "runs", "tasks", "flows", "testing", "serving", "deployments",
+    *ABOVE, "context", "named_limits", "diagnosis", "runs", "tasks", "flows", "testing", "serving", "documents",
 ]  # fmt: skip
 
 # What a room (a folder) or a root module may import of the package, besides itself.
@@ -53,11 +53,11 @@ FLOORS: dict[str, list[str]] = {
     "integrations": ["core", "settings", "engine", "records", "driver", "session", "testing"],
     "transactions": ["core", "engine", "session"],
     "scheduling": ["core"],
-    "deployments": ["core"],
+    "documents": ["core"],
     "agents": ["core"],
     "services": ["core", "scheduling"],
     "serving": [
-        "core", "settings", "logs", "records", "launch", "scheduling", "deployments", "agents", "services", "session",
+        "core", "settings", "logs", "records", "launch", "scheduling", "documents", "agents", "services", "session",
         "runs",
     ],
     "entrypoints": ["core", "flows", "session", "runs"],
@@ -74,7 +74,7 @@ FLOORS: dict[str, list[str]] = {
 ORDER = [
     ["core"],
     ["batch", "kubernetes"],
-    ["settings", "context", *MIDDLE, "scheduling", "deployments", "agents"],
+    ["settings", "context", *MIDDLE, "scheduling", "documents", "agents"],
     ["services"],
     ["logs"],
     ["prints", "limits", "resume", "testing"],
@@ -154,7 +154,7 @@ LAZY: dict[str, list[str]] = {
     "distributed": ["runners/dask/*", "clusters/*", "bench/places.py"],
     "dateutil": ["scheduling/*"],
     "fastapi": ["server/*"],
-    "fsspec": ["results/remote*", "results/disk*", "deployments/*"],
+    "fsspec": ["results/remote*", "results/disk*", "documents/*"],
     "httpx": ["kubernetes/transport.py"],
     "joblib": ["integrations/joblib.py"],
     "ipywidgets": ["display/*"],

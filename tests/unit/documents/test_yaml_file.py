@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core.errors import DeploymentError
-from anabranch.deployments import yaml_file
-from anabranch.deployments.document import Document
+from anabranch.documents import yaml_file
+from anabranch.documents.document import Document
 
 if TYPE_CHECKING:
     from pathlib import Path

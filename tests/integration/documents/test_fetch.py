@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core.errors import FetchError
-from anabranch.deployments.storage import remote
-from anabranch.deployments.storage.cache import Cache
-from anabranch.deployments.storage.fetch import Fetched, fetch
+from anabranch.documents.storage import remote
+from anabranch.documents.storage.cache import Cache
+from anabranch.documents.storage.fetch import Fetched, fetch
 from tests.beds import s3_address, s3_server  # noqa: F401
 
 if TYPE_CHECKING:

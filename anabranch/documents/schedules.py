@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from anabranch.deployments.parameters import plain
+from anabranch.documents.parameters import plain
 
 KINDS = ("cron", "interval", "rrule")
 # What other kinds of schedules have as attributes.
 _ATTRIBUTES = ("schedule", *KINDS, "timezone", "day_or", "anchor_date", "active", "parameters", "slug")
 
 
-def checked(given: Any) -> list[dict[str, Any]]:
-    """Return schedules as dicts.
+def checked(given: Any) -> list[dict[str, Any]] | None:
+    """Return schedules as dicts; None for None.
 
     Args:
         given: a list, of dicts or of objects with the attributes of a schedule.
@@ -26,7 +26,7 @@ def checked(given: Any) -> list[dict[str, Any]]:
         ValueError: one is no schedule.
     """
     if given is None:
-        return []
+        return None
     if isinstance(given, Mapping | str) or not isinstance(given, list | tuple):
         raise ValueError(f"must be a list of schedules, got {given!r}")
     return [spec_of(one) for one in given]

@@ -15,7 +15,7 @@ from pydantic import Field
 from anabranch import Secret  # noqa: TC001  # read by the schema
 from anabranch.core.errors import ParameterTypeError
 from anabranch.core.validate import validate_call
-from anabranch.deployments import schema
+from anabranch.documents import schema
 
 
 class Colour(enum.Enum):

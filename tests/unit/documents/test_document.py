@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from anabranch import Secret
 from anabranch.core.errors import DeploymentError
-from anabranch.deployments import yaml_file
-from anabranch.deployments.document import ALIASES, Document
-from anabranch.deployments.parameters import MOST, plain, restored
+from anabranch.documents import yaml_file
+from anabranch.documents.document import ALIASES, Document
+from anabranch.documents.parameters import MOST, plain, restored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ documents = st.builds(
     parameters=objects,
     parameter_schema=objects,
     enforce_parameter_schema=st.booleans(),
-    schedules=st.lists(schedules, max_size=2),
+    schedules=st.none() | st.lists(schedules, max_size=2),
     tags=st.lists(texts, max_size=2),
     labels=st.lists(texts, max_size=2),
     work_pool_name=st.none() | names,

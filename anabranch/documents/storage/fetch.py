@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.errors import FetchError
-from anabranch.deployments.storage import git, references, remote
-from anabranch.deployments.storage.cache import Cache
+from anabranch.documents.storage import git, references, remote
+from anabranch.documents.storage.cache import Cache
 
 if TYPE_CHECKING:
     import os

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import FetchError
 from anabranch.core.secrets import Secret, mask
-from anabranch.deployments.storage import git_words
-from anabranch.deployments.storage.cache import digest_of
+from anabranch.documents.storage import git_words
+from anabranch.documents.storage.cache import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from anabranch.deployments.storage.cache import Cache
+    from anabranch.documents.storage.cache import Cache
 
 _CONFIG = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "protocol.ext.allow=never", "advice.detachedHead=false")
 _LONGEST = 600.0  # seconds for one command

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from anabranch.core.errors import DeploymentError
-from anabranch.deployments import project_file
-from anabranch.deployments.document import Document
+from anabranch.documents import project_file
+from anabranch.documents.document import Document
 
 if TYPE_CHECKING:
     import os

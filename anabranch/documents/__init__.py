@@ -1,4 +1,4 @@
 """Deployments as one document: in Python, YAML, JSON; with the storage of the flow's code.
 
-What users import from here is `anabranch.deploy`.
+Users import `Deployment` from `anabranch.deploy`, which speaks to the service too.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.core.errors import DeploymentError
-from anabranch.deployments.document import Document
+from anabranch.documents.document import Document
 
 _OF_THE_FILE = ("name", "prefect-version", "build", "push", "pull", "deployments", "definitions", "actions")
 _UNREAD = ("build", "push", "triggers", "version_type", "entrypoint_type")

@@ -19,9 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 from anabranch.core import option_checks
 from anabranch.core.deployments import DEFAULT, Collision, DeploymentRow, Recover
 from anabranch.core.errors import DeploymentError
-from anabranch.deployments import schedules as schedules_module
-from anabranch.deployments.parameters import plain
-from anabranch.deployments.storage import references
+from anabranch.documents import schedules as schedules_module
+from anabranch.documents.parameters import plain
+from anabranch.documents.storage import references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +54,8 @@ class Document:
         parameters: as JSON has them; those of an order go over them.
         parameter_schema: JSON schema of the flow's parameters.
         enforce_parameter_schema: whether an order with other parameters is refused.
-        schedules: when runs are ordered, each a dict of one of cron, interval, rrule and its options.
+        schedules: when runs are ordered: a list of dicts, each with one of cron, interval, rrule and its options.
+            None: those that the deployment has stay; []: it has none any more.
         labels: an agent must have all of them.
         work_pool_name: where its runs wait for an agent; None: "default".
         work_queue_name: of the pool; None: "default".
@@ -78,7 +79,7 @@ class Document:
     parameters: dict[str, Any] = field(default_factory=dict)
     parameter_schema: dict[str, Any] = field(default_factory=dict)
     enforce_parameter_schema: bool = True
-    schedules: Any = field(default_factory=list)
+    schedules: Any = None
     description: str | None = None
     version: str | None = None
     tags: list[str] = field(default_factory=list)
@@ -206,7 +207,7 @@ def _flat(given: Mapping[str, Any], where: str) -> list[tuple[str, Any]]:
         elif ALIASES.get(key, key) == "concurrency_limit" and isinstance(value, dict):
             found += _part(value, _LIMIT, f"{where}concurrency_limit")
         elif key == "schedule":
-            found += [("schedules", [value])] if value is not None else []
+            found += [] if value is None else [("schedules", [value])]
         else:
             found.append((str(key), value))
     return found

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from anabranch.core.errors import DeploymentError, ParameterTypeError
-from anabranch.deployments.parameters import plain
+from anabranch.documents.parameters import plain, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,41 +60,45 @@ def of(fn: Callable[..., Any]) -> dict[str, Any]:
     return {**schema, **({"required": required} if required else {}), **({"$defs": definitions} if definitions else {})}
 
 
-def check(schema: Mapping[str, Any], parameters: Mapping[str, Any], what: str) -> None:
+def check(schema: Mapping[str, Any], parameters: Mapping[str, Any], what: str, *, whole: bool = True) -> None:
     """Check the parameters of an order.
 
     Args:
         schema: as of `of`; {} takes anything.
         what: is ordered, for errors: "deployment 'f/d'".
+        whole: whether none may be missing, as in an order; those of a deployment may.
 
     Raises:
         ParameterTypeError: a parameter is missing, is not known (the nearest is named), or does not fit; names each.
     """
     if not schema:
         return
-    faults = _missing(schema, parameters)
+    missing = schema.get("required", []) if whole else []
+    faults = [f"{name}: is missing" for name in missing if name not in parameters] + _unknown(schema, parameters)
     for name, rule in schema.get("properties", {}).items():
-        # One default of None always holds, as `n: int = None` in older code; the flow holds it so too.
-        if name in parameters and not (parameters[name] is None and rule.get("default", "") is None):
-            faults += _faults(name, _adapter(_key(rule, schema)), parameters[name])
+        # A default of None always holds, as `n: int = None` in older code; the flow holds it so too.
+        held = isinstance(rule, dict) and "default" in rule and rule["default"] is None
+        if name in parameters and not (parameters[name] is None and held):
+            faults += _faults(name, rule, schema, parameters[name])
     if faults:
         raise ParameterTypeError("\n  ".join([f"{what}: the parameters do not fit:", *faults]))
 
 
-def _missing(schema: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
+def _unknown(schema: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
     known = list(schema.get("properties", {}))
-    found = [f"{name}: is missing" for name in schema.get("required", []) if name not in parameters]
-    if schema.get("additionalProperties", True) is False:
-        for name in parameters:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                found.append(f"{name}: there is no such parameter{f'; did you mean {near[0]!r}?' if near else ''}")
+    found = []
+    for name in parameters if schema.get("additionalProperties", True) is False else ():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            found.append(f"{name}: there is no such parameter{f'; did you mean {near[0]!r}?' if near else ''}")
     return found
 
 
-def _faults(name: str, adapter: TypeAdapter[Any], value: Any) -> list[str]:
+def _faults(name: str, rule: Any, schema: Mapping[str, Any], value: Any) -> list[str]:
+    if restored(value) != value:  # its text is known to the driver alone
+        return []
     try:
-        adapter.validate_python(value)
+        _adapter(_key(rule, schema)).validate_python(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)[:3]
         return [f"{'.'.join([name, *map(str, one['loc'])])}: {one['msg']}" for one in found]
@@ -139,7 +143,7 @@ def _default(value: Any) -> dict[str, Any]:
 # -- schema -> types -----------------------------------------------------------------------------
 
 
-def _key(rule: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+def _key(rule: Any, schema: Mapping[str, Any]) -> str:
     return json.dumps([rule, schema.get("$defs") or schema.get("definitions") or {}], sort_keys=True)
 
 

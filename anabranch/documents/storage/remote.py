@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.core import secrets
 from anabranch.core.errors import AnabranchError, FetchError, MissingExtraError
-from anabranch.deployments.parameters import restored
-from anabranch.deployments.storage.cache import digest_of
+from anabranch.documents.parameters import restored
+from anabranch.documents.storage.cache import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from anabranch.deployments.storage.cache import Cache
+    from anabranch.documents.storage.cache import Cache
 
 _T = TypeVar("_T")
 # What tells two contents of one file apart, where a file system has it.

@@ -17,8 +17,8 @@ from typing import Any
 
 from anabranch.core import secrets
 from anabranch.core.errors import FetchError
-from anabranch.deployments.parameters import plain
-from anabranch.deployments.storage import git_words
+from anabranch.documents.parameters import plain
+from anabranch.documents.storage import git_words
 
 # The keys of each kind, by the key that makes it this kind.
 KINDS: dict[str, dict[str, type]] = {

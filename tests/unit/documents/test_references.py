@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from anabranch import Secret
 from anabranch.core.errors import DeploymentError, FetchError
-from anabranch.deployments.document import Document
-from anabranch.deployments.storage import git_words, references
+from anabranch.documents.document import Document
+from anabranch.documents.storage import git_words, references
 
 
 @pytest.mark.parametrize(

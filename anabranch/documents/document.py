@@ -54,8 +54,8 @@ class Document:
         parameters: as JSON has them; those of an order go over them.
         parameter_schema: JSON schema of the flow's parameters.
         enforce_parameter_schema: whether an order with other parameters is refused.
-        schedules: when runs are ordered: a list of dicts, each with one of cron, interval, rrule and its options.
-            None: those that the deployment has stay; []: it has none any more.
+        schedules: when runs are ordered: a list of dicts, each with one of cron, interval, rrule and its options;
+            with None those that it has stay, with [] it has none any more.
         labels: an agent must have all of them.
         work_pool_name: where its runs wait for an agent; None: "default".
         work_queue_name: of the pool; None: "default".

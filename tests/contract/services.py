@@ -6,7 +6,9 @@ A test speaks the protocol of `core/service.py` alone, so that another kind need
 from __future__ import annotations
 
 import importlib
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +16,11 @@ import pytest
 from anabranch.records.recorder import Recorder
 from anabranch.records.service.direct import DirectService
 from anabranch.records.service.memory import memory_service
+from anabranch.records.service.remote import RemoteService
 from anabranch.records.sqlite_file import SqliteFile, prepare
+from anabranch.server.app import make_app
 from anabranch.testing import ManualClock
+from tests.servers import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +30,13 @@ if TYPE_CHECKING:
     from anabranch.core.service import Service
 
 NOW = 1_800_000_000.0
-KINDS: list[Any] = ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+KINDS: list[Any] = [
+    "memory",
+    "sqlite",
+    pytest.param("postgres", marks=pytest.mark.postgres),
+    "http",
+    pytest.param("http over postgres", marks=pytest.mark.postgres),
+]
 
 
 @dataclass
@@ -46,15 +57,22 @@ class Place:
 @pytest.fixture(params=KINDS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     clock = ManualClock(NOW)
-    maker = {"memory": _memory, "sqlite": _sqlite, "postgres": _postgres}[request.param]
+    over_http = request.param.startswith("http")
+    maker = {"memory": _memory, "sqlite": _sqlite, "http": _sqlite}.get(request.param, _postgres)
     opened, records = maker(request, tmp_path, clock)
     made: list[Service] = []
+    serving = ExitStack()
+    if over_http:
+        made.append(opened())
+        address = serving.enter_context(served(make_app(made[0])))
+        opened = partial(RemoteService, address)
 
     def one_more() -> Service:
         made.append(opened())
         return made[-1]
 
     yield Place(clock, one_more, records)
+    serving.close()
     for service in made:
         service.close()
     records.close()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2] / "anabranch"
 
-# Every coroutine of ours outside of other people's names (compat), of Dask's loops, a client's and that of a cluster's
-# scheduler. None of them decides anything: they drive a policy, wait for a wake-up, or let the async items of a chunk
-# share one loop.
+# Every coroutine of ours outside of other people's names (compat), of Dask's loops, a client's, a server's and that of
+# a cluster's scheduler. None of them decides anything: they drive a policy, wait for a wake-up, or let the async items
+# of a chunk share one loop.
 DRIVERS = {
     "engine/drive.py": {
         "run_async", "stream_async", "pause", "_advance_async", "_call_async", "_limited", "listed", "awaited",
@@ -34,7 +34,7 @@ def coroutines() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in ROOT.rglob("*.py"):
         where = path.relative_to(ROOT).as_posix()
-        if where.startswith(("runners/dask", "clusters/", "compat/", "kubernetes/", "testing/")):
+        if where.startswith(("runners/dask", "clusters/", "compat/", "kubernetes/", "server/", "testing/")):
             continue
         names = {n.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.AsyncFunctionDef)}
         if names:

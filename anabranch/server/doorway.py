@@ -1,0 +1,137 @@
+"""What is looked at before any route: the size of bodies, Host and Origin, versions; and the headers of all answers.
+
+Rates are bounded by places, not by counting: so many requests are under way at once and the rest hear "busy" with
+`Retry-After` (agents that wait for work are counted apart), and an address with 20 wrong keys in a minute waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from anabranch.core.errors import AnabranchError
+from anabranch.records.service.problems import ACCESS, REQUEST
+from anabranch.server.problems import answer, problem
+from anabranch.server.refusals import Busy
+from anabranch.server.versions import HEADER, served
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LARGEST = 8 * 1024 * 1024  # bytes of a body
+AT_ONCE = 500  # requests under way, without agents that wait
+_HERE = {"localhost", "127.0.0.1", "::1"}
+_POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+
+
+class TooLarge(AnabranchError):
+    """Raised while a body is read that is larger than `LARGEST`."""
+
+
+class Doorway:
+    """The outermost layer of an application.
+
+    Args:
+        version: of this anabranch.
+        here_only: whether Host and Origin must name this machine: no key is asked for, so a page of another site that a
+            browser of this machine shows must not be able to write.
+        hosts: further names that Host and Origin may have.
+    """
+
+    def __init__(self, app: ASGIApp, version: str, here_only: bool, hosts: frozenset[str] = frozenset()) -> None:
+        self._app = app
+        self._version = version
+        self._here_only = here_only
+        self._hosts = _HERE | hosts
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        send = self._with_headers(send)
+        refused = self._refused(headers)
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        self._under_way += 1
+        try:
+            await self._app(scope, _bounded(receive), send)
+        except TooLarge as error:
+            await problem(413, REQUEST, "Too large", str(error), Connection="close")(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+    def _refused(self, headers: MutableMapping[str, str]) -> Any:
+        """Return the answer for a request that goes no further; None: it does."""
+        if not served(headers.get(HEADER.lower(), ""), self._version):
+            told = f"this server has version {self._version} and serves clients that are at most two minors older"
+            return problem(400, REQUEST, "The client is too old", told)
+        if (trouble := self._foreign(headers)) is not None:
+            return problem(403, ACCESS, "Not from here", trouble)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > LARGEST:
+            return problem(413, REQUEST, "Too large", _TOO_LARGE, Connection="close")
+        if self._under_way >= AT_ONCE:
+            return answer(Busy(f"{AT_ONCE} requests are under way: try again in a moment"))
+        return None
+
+    def _foreign(self, headers: MutableMapping[str, str]) -> str | None:
+        """Return why Host or Origin are refused: a page of another site must not speak for a person's browser."""
+        host = _host_of(f"//{headers.get('host', '')}")
+        if self._here_only and host not in self._hosts:
+            return f"Host {host!r} is not this machine: without keys only this machine is served"
+        origin = headers.get("origin")
+        if origin is None:
+            return None
+        if _host_of(origin) in (self._hosts if self._here_only else {host}):
+            return None
+        return f"Origin {origin!r} is another site's"
+
+    def _with_headers(self, send: Send) -> Send:
+        ours = [
+            (HEADER.lower().encode(), self._version.encode()),
+            (b"content-security-policy", _POLICY.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cache-control", b"no-store"),
+        ]
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *ours]
+            await send(message)
+
+        return sent
+
+
+_TOO_LARGE = f"a body has at most {LARGEST:,} bytes, and says how many in Content-Length"
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Return a `receive` that stops reading past `LARGEST`, for bodies that do not say their length."""
+    seen = 0
+
+    async def received() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > LARGEST:
+                raise TooLarge(_TOO_LARGE)
+        return message
+
+    return received
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,18 @@
+"""The routes of all nouns; a noun's file is named here, or it is not served."""
+
+from __future__ import annotations
+
+from anabranch.server.routes import (
+    access,
+    agents,
+    begin,
+    claims,
+    deployments,
+    health,
+    pools,
+    runs,
+    schedules,
+    upkeep,
+)
+
+NOUNS = (access, agents, begin, claims, deployments, health, pools, runs, schedules, upkeep)

@@ -1,0 +1,32 @@
+"""`begin`: a driver's first word, and its last where its flow cannot begin."""
+
+from __future__ import annotations
+
+from anabranch.core.access import AGENT, OPERATOR, RUN, Access
+from anabranch.core.orders import Begun
+from anabranch.records.service.requests import Begin, CouldNotBegin
+from anabranch.server.declared import Routes
+from anabranch.server.refusals import Forbidden
+from anabranch.server.world import AccessHere, ServiceHere
+
+ROUTES = Routes("begin")
+
+
+@ROUTES.add("POST", "", OPERATOR, AGENT, RUN)
+def begin(body: Begin, service: ServiceHere, access: AccessHere) -> Begun:
+    """Begin an order as its one driver; the same process may ask again and gets the same answer."""
+    _own(body.run, body.token, access)
+    return service.claims.begin(body.run, body.token, body.process)
+
+
+@ROUTES.add("POST", "/failed", OPERATOR, AGENT, RUN, wakes=True)
+def could_not_begin(body: CouldNotBegin, service: ServiceHere, access: AccessHere) -> bool:
+    """End a begun order as Failed: its flow does not load, or its parameters do not fit."""
+    _own(body.run, body.token, access)
+    return service.claims.could_not_begin(body.run, body.token, body.message)
+
+
+def _own(run: str, token: int, access: Access) -> None:
+    """See that a run's key is used for its run and token alone."""
+    if access.run and (access.run, access.token) != (run, token):
+        raise Forbidden(f"the key of run {access.run} is not for run {run}, token {token}")

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import math
 import os
-import platform
 import sys
 import threading
 from dataclasses import replace
@@ -27,7 +26,7 @@ from anabranch.core.incarnations import Incarnation
 from anabranch.core.limits import Holder
 from anabranch.core.log_lines import masked
 from anabranch.core.machine import usable_memory
-from anabranch.core.processes import host_name, process_started
+from anabranch.core.processes import host_id, process_started
 from anabranch.core.runs import LogRow
 from anabranch.driver.callbacks import Callbacks, upstream_value
 from anabranch.driver.dropped_lists import DroppedLists
@@ -177,7 +176,7 @@ class Session:
         self.clock = clock
         self.ids = Ids()
         started, incarnation = process_started(os.getpid()), str(Incarnation.of(os.environ))
-        self.process = Process(os.getpid(), started, platform.node(), incarnation)
+        self.process = Process(os.getpid(), started, host_id(), incarnation)
         own_code.roles.driver = True
         login_nodes.told.said = self.settings.login_node
         tracebacks.shown.full = self.settings.full_tracebacks
@@ -189,7 +188,7 @@ class Session:
         self.on_near_end: list[Callable[[], object]] = []
         self.ended_by_person: Callable[[], bool] | None = None
         self.pump = self._make_pump()
-        holder = Holder(self.ids.new(), host_name(), self.process.pid, self.process.started)
+        holder = Holder(self.ids.new(), self.process.host, self.process.pid, self.process.started)
         self.limits = SharedLimits(self.records.limits, holder, LimitedMaps(self.pump), clock)
         self.limits.refresh()  # before the first run: it may be under one
         self.stores = Stores(functools.partial(_store_of, self.settings), _probe_of, self._in_process)

@@ -8,6 +8,7 @@ import click
 
 from anabranch.cli import record, tables
 from anabranch.cli.run_names import RUN
+from anabranch.core.processes import machine_of
 from anabranch.core.states import COMPLETED, is_final
 from anabranch.diagnosis import from_record
 from anabranch.display import units
@@ -55,6 +56,6 @@ def lines_of(row: FlowRunRow, found: from_record.Explanation) -> Iterator[str]:
         good = "  All task runs completed at the first attempt."
         yield good if row.state == COMPLETED else "  No task run has failed or been retried."
     if not is_final(row.state) and row.pid:
-        yield f"  what waits now, and for what, only its driver knows: process {row.pid} on {row.host}"
+        yield f"  what waits now, and for what, only its driver knows: process {row.pid} on {machine_of(row.host)}"
     if found.rest:
         yield f"  {found.rest}"

@@ -11,6 +11,7 @@ import click
 
 from anabranch.cli import record, tables
 from anabranch.core.limits import Limit
+from anabranch.core.processes import machine_of
 from anabranch.display import units
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def show_limit(name: str, as_json: bool) -> None:
             ["holder", "host", "process", "held", "waiting", "heard of"],
             [
                 (
-                    lease.holder.token, lease.holder.host, lease.holder.pid, lease.slots, lease.wanted,
+                    lease.holder.token, machine_of(lease.holder.host), lease.holder.pid, lease.slots, lease.wanted,
                     f"{units.duration(max(0.0, time.time() - lease.renewed))} ago",
                 )
                 for lease in leases

@@ -17,6 +17,7 @@ from anabranch.core import pod_job, states
 from anabranch.core.errors import LaunchError
 from anabranch.core.incarnations import Incarnation
 from anabranch.core.job_file import OWN
+from anabranch.core.processes import machine_of
 from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
 
 if TYPE_CHECKING:
@@ -121,8 +122,9 @@ def refuse(row: FlowRunRow, own: Incarnation) -> None:
     if row.pid and row.incarnation != str(own):
         click.echo("anabranch: this pod took the place of another", err=True)
         raise click.ClickException(
-            f"flow run {row.name!r} was begun by another pod of its Job, on {row.host}, which the cluster has replaced "
-            f"by this one: it does not run twice. `anabranch resume {row.name}` goes on with it, once it has ended"
+            f"flow run {row.name!r} was begun by another pod of its Job, on {machine_of(row.host)}, which the cluster "
+            f"has replaced by this one: it does not run twice. `anabranch resume {row.name}` goes on with it, once it "
+            "has ended"
         )
 
 

@@ -16,6 +16,7 @@ from anabranch import settings
 from anabranch.cli import on_cluster, record, tables
 from anabranch.cli.run_names import RUN
 from anabranch.core import secrets
+from anabranch.core.processes import machine_of
 from anabranch.core.states import is_final
 from anabranch.display import summary, units
 from anabranch.display.watch.tally import Tally
@@ -157,7 +158,7 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
         ("took", record.took(row)),
         ("attempts", str(row.attempt) if row.attempt > 1 else ""),
         ("runner", row.runner),
-        ("driver", f"process {row.pid} on {row.host}" if row.pid else ""),
+        ("driver", f"process {row.pid} on {machine_of(row.host)}" if row.pid else ""),
         ("job", _job(row, submitted) if submitted else ""),
         ("pilots", _pilots(row, submitted) if submitted else ""),
         ("tags", ", ".join(row.tags)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
+import zlib
+from functools import cache
 
 from anabranch.core import forks
 
@@ -28,10 +30,30 @@ def process_token() -> str:
 
 
 def host_name() -> str:
-    """Return this machine's name as runs record it."""
+    """Return this machine's name."""
     return os.uname().nodename
 
 
+def host_id() -> str:
+    """Return this host as runs record it: the machine's name, and a word of the pids that are seen here.
+
+    The name alone would let containers of one name, or a machine after its restart, judge each other's processes.
+    """
+    space = pid_space()
+    return f"{host_name()}/{zlib.crc32(space.encode()):08x}" if space else host_name()
+
+
+def is_here(host: str) -> bool:
+    """Return whether the pids of a recorded host are those seen here; earlier versions recorded the name alone."""
+    return host in (host_id(), host_name())
+
+
+def machine_of(host: str) -> str:
+    """Return the name of a recorded host's machine, for people."""
+    return host.partition("/")[0]
+
+
+@cache
 def pid_space() -> str:
     """Return what tells the pids seen here from those elsewhere: this start of a machine, and its namespace of pids.
 
@@ -42,6 +64,9 @@ def pid_space() -> str:
             return f"{file.read().strip()}\n{os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
+
+
+forks.in_copies(pid_space.cache_clear)
 
 
 def process_started(pid: int) -> float:

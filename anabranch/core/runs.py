@@ -42,7 +42,7 @@ class FlowRunRow:
     parameters: str = ""  # JSON text; values of other types as "<TypeName>"
     pid: int = 0  # of the driver
     pid_started: float = 0.0  # the start of that process: a pid alone may be reused
-    host: str = ""  # or, while it waits for a job to start its driver, JOB and the job's name
+    host: str = ""  # `core.processes.host_id` of the driver; or, while a job is to start it, JOB and the job's name
     heartbeat: float = 0.0
     resumable: bool = False
     run_key: str = ""  # the user's, or that of a subflow's call
@@ -271,7 +271,7 @@ class Records(Protocol):
 
         Raises:
             RunTakenError: the earlier driver is alive, or another one was quicker; or the new driver is in an earlier
-                start of the job that has driven the run last.
+                start of the job that has driven the run last; or the run has an order that is not done.
         """
         ...
 
@@ -331,7 +331,8 @@ class Records(Protocol):
     def mark_dead(self) -> list[str]:
         """Mark runs of dead drivers Crashed (same host: by pid and start time; else by a stale heartbeat).
 
-        A run that waits for a job has no driver that could be dead.
+        A run that waits for a job or an agent has no driver that could be dead. The driver of an order that is not done
+        is judged by the service.
         """
         ...
 

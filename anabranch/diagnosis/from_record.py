@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import reasons, states
 from anabranch.core.errors import RecordsError
+from anabranch.core.processes import machine_of
 from anabranch.display.watch.tally import Tally
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def _unheard_of(map: MapRow, index: int, run: FlowRunRow | None) -> Because:
     if run is not None and states.is_final(run.state):
         text = reasons.sentence("driver-lost", {})
         return Because(map.task, map.id, index, 1, "Pending", "driver-lost", text, attempt=0)
-    driver = f"process {run.pid} on {run.host}" if run is not None and run.pid else "unknown"
+    driver = f"process {run.pid} on {machine_of(run.host)}" if run is not None and run.pid else "unknown"
     text = reasons.sentence("driver", {"driver": driver}, waits=True)
     return Because(map.task, map.id, index, 1, "Pending", "driver", text, {"driver": driver}, attempt=0)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from anabranch.core.errors import RunTakenError
 from anabranch.core.incarnations import Incarnation
-from anabranch.core.processes import host_name, process_alive
+from anabranch.core.processes import is_here, machine_of, process_alive
 from anabranch.core.runs import JOB
 from anabranch.records.views import OPEN
 
@@ -40,8 +40,8 @@ class Driver(NamedTuple):
 
     @property
     def waits(self) -> bool:
-        """Whether the run waits for a job to start its driver."""
-        return not self.pid and self.host.startswith(JOB)
+        """Whether the run has no driver yet: it waits for a job or an agent to start one."""
+        return not self.pid and (not self.host or self.host.startswith(JOB))
 
     def let(self, other: FlowRunRow, now: float) -> bool:
         """Return whether this other driver may take the run over."""
@@ -49,16 +49,17 @@ class Driver(NamedTuple):
         return others.supersedes(mine) or (self.free(now) and not mine.supersedes(others))
 
     def gone(self, now: float) -> bool:
-        """Return whether the driver is gone: on this host no such process, elsewhere (or without a pid) long silent."""
-        if self.waits:  # for as long as its job waits
+        """Return whether the driver is gone: on this host no such process, elsewhere (or without a pid) long
+        silent."""
+        if self.waits:  # nobody is there to be gone
             return False
-        if self.pid and self.host == host_name():
+        if self.pid and is_here(self.host):
             return not process_alive(self.pid, self.pid_started)
         return now - self.seen > STALE
 
     @property
     def message(self) -> str:
-        return f"its driver process {self.pid} on {self.host} is gone"
+        return f"its driver process {self.pid} on {machine_of(self.host)} is gone"
 
 
 def taken(run: str, driver: Driver | None, by: FlowRunRow) -> RunTakenError:
@@ -72,6 +73,13 @@ def taken(run: str, driver: Driver | None, by: FlowRunRow) -> RunTakenError:
             f"{own.restarts}: it gives up"
         )
     return RunTakenError(
-        f"run {run} has a driver: process {driver.pid} on {driver.host}; wait until it has ended, or end it with "
-        f"`anabranch run cancel {run}`"
+        f"run {run} has a driver: process {driver.pid} on {machine_of(driver.host)}; wait until it has ended, or end "
+        f"it with `anabranch run cancel {run}`"
+    )
+
+
+def ordered(run: str, pool: str) -> RunTakenError:
+    """Return the error for a run that an agent is to start, or has started, and that another process asks for."""
+    return RunTakenError(
+        f"run {run!r} is ordered: an agent of pool {pool!r} starts its driver; end it with `anabranch run cancel {run}`"
     )

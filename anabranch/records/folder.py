@@ -98,7 +98,7 @@ def _nameless(folder: Path, run: FlowRunRow, token: int) -> dict[str, Any]:
         made = place(folder, run.id, CLAIM, token).stat().st_mtime
     except OSError:
         made = run.heartbeat
-    return {"pid": 0, "host": "", "heartbeat": made}
+    return {"pid": 0, "host": "unknown", "heartbeat": made}
 
 
 def place(folder: Path, run: str, kind: str, token: int = 0) -> Path:

@@ -292,10 +292,15 @@ ON CONFLICT (flow_run) DO UPDATE SET requested = excluded.requested;
 SELECT flow_run FROM cancel_requests WHERE flow_run IN (SELECT value FROM json_each(?));
 
 -- name: open_runs
--- Runs that have not ended, and what is known of their drivers.
+-- Runs that have not ended, and what is known of their drivers; those with an order are the service's to end.
 SELECT id, attempt, pid, pid_started, host, max(heartbeat, created, coalesce(started, 0))
-FROM flow_runs
-WHERE state IN (SELECT value FROM json_each(?));
+FROM flow_runs AS r
+WHERE state IN (SELECT value FROM json_each(?))
+    AND NOT EXISTS (SELECT 1 FROM orders AS o WHERE o.run = r.id AND o.state < 3);
+
+-- name: ordered
+-- Where the order of a run is that is not done.
+SELECT pool FROM orders WHERE run = ? AND state < 3;
 
 -- name: end_run
 -- End a run that nobody drives, unless it has ended meanwhile or its driver gave a sign of life.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core.clock import SYSTEM
 from anabranch.core.states import CRASHED
-from anabranch.records.drivers import Driver, taken
+from anabranch.records.drivers import Driver, ordered, taken
 from anabranch.records.limits import RecordLimits
 from anabranch.records.reader import Reader
 from anabranch.records.retention import Retention, old_runs
@@ -101,6 +101,8 @@ class Recorder(Reader):
         values = {name: getattr(driver, name) for name in names}
         sql = self.database.sql
         with self.database.opened() as db, self.database.transaction(db):
+            if (order := db.execute(sql["ordered"], (driver.id,)).fetchone()) is not None:
+                raise ordered(run.name, order[0])
             if db.execute(sql["claim"], {**values, "token": run.token}).rowcount != 1:
                 now = self.flow_run(driver.id)  # another process was quicker: the error names it
                 raise taken(driver.id, earlier if now is None else Driver.of(now), driver)

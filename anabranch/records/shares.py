@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core.limits import AHEAD_SECONDS, LEASE_SECONDS, Lease, Standing, Starts
-from anabranch.core.processes import host_name, process_alive
+from anabranch.core.processes import is_here, process_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ class Now(NamedTuple):
 def gone(lease: Lease, now: Now) -> bool:
     """Return whether a holder is gone. Here: its process has ended, or stood still too long. Elsewhere: silent."""
     holder = lease.holder
-    if holder.host == host_name():
+    if is_here(holder.host):
         alive = process_alive(holder.pid, holder.pid_started)
         return not alive or not 0 <= now.ticks - lease.ticks < LEASE_SECONDS
     return now.time - lease.renewed >= LEASE_SECONDS

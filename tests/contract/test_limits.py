@@ -255,6 +255,11 @@ def test_a_pid_of_another_process_by_now_is_a_dead_holder(store: LimitStore) -> 
     assert store.acquire(A, one(times=4)) == [4]
 
 
+def test_a_holder_in_another_container_of_this_name_is_not_judged_by_its_pid(store: LimitStore) -> None:
+    store.acquire(Holder("there", f"{host_name()}/0other00", 2**30, 0.0), one(times=4))
+    assert store.acquire(A, one()) == [0]
+
+
 @pytest.mark.parametrize("holder", [here("late"), elsewhere("late")])
 def test_a_lease_runs_out_unless_it_is_renewed(store: LimitStore, time: TwoClocks, holder: Holder) -> None:
     store.acquire(holder, one(times=4))

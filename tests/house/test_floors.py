@@ -152,7 +152,6 @@ LAZY: dict[str, list[str]] = {
     "dask_jobqueue": ["clusters/batch_queue.py"],
     "dask_kubernetes": ["clusters/kubernetes*"],
     "distributed": ["runners/dask/*", "clusters/*", "bench/places.py"],
-    "dateutil": ["scheduling/*"],
     "fastapi": ["server/*"],
     "fsspec": ["results/remote*", "results/disk*", "documents/*"],
     "httpx": ["kubernetes/transport.py"],

@@ -20,6 +20,7 @@ from anabranch.core.processes import machine_of
 from anabranch.core.states import is_final
 from anabranch.display import summary, units
 from anabranch.display.watch.tally import Tally
+from anabranch.entrypoints.ordered import CODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,7 +130,8 @@ def show(run: str, as_json: bool, html: Path | None) -> None:
 def _details(records: Records, row: FlowRunRow) -> dict[str, Any]:
     return {
         **record.plain(row),
-        "seed": _seed(records, row),
+        "seed": _stored_name(records, row, "seed"),
+        "code": _stored_name(records, row, CODE),
         "maps": [asdict(map) for map in records.maps(row.id)],
         "failures": [asdict(group) for group in summary.of_records(records, row.id)],
         "failed": sum(times for *_, times, _ in records.failed(row.id)),
@@ -140,9 +142,9 @@ def _details(records: Records, row: FlowRunRow) -> dict[str, Any]:
     }
 
 
-def _seed(records: Records, row: FlowRunRow) -> str:
-    """Return the seed of the run's random numbers; "" where it has none of its own."""
-    found = records.stored(row.id, "seed")
+def _stored_name(records: Records, row: FlowRunRow, kind: str) -> str:
+    """Return the seed of the run's random numbers, or the digest of its code; "" where it has none of its own."""
+    found = records.stored(row.id, kind)
     return found[0].name if found else ""
 
 
@@ -163,7 +165,8 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
         ("pilots", _pilots(row, submitted) if submitted else ""),
         ("tags", ", ".join(row.tags)),
         ("parameters", _parameters(row)),
-        ("seed", _seed(records, row)),
+        ("seed", _stored_name(records, row, "seed")),
+        ("code", _stored_name(records, row, CODE)),
         ("parent", row.parent_run),
     ]
     for name, value in facts:

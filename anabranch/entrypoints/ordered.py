@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 from anabranch import session as sessions
 from anabranch.core.errors import EntrypointError
 from anabranch.core.orders import DriverProcess
+from anabranch.core.runs import StoredRow
+from anabranch.documents.parameters import restored
+from anabranch.documents.storage.fetch import fetch
 from anabranch.entrypoints.flow import flow_of
 from anabranch.runs import flow_begin, resumed
 
@@ -23,14 +26,17 @@ if TYPE_CHECKING:
     from anabranch.core.service import Service
     from anabranch.flows import Flow
 
+CODE = "code"  # kind of a flow run's stored row; its name is the digest of the code that a driver of it has fetched
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The flow of an order, and its parameters by name."""
+    """The flow of an order, its parameters by name, and the digest of its code; "" where it was not fetched."""
 
     begun: Begun
     flow: Flow[..., Any]
     parameters: dict[str, Any]
+    digest: str
 
 
 def begun(service: Service, run: str, token: int) -> Begun:
@@ -43,10 +49,11 @@ def begun(service: Service, run: str, token: int) -> Begun:
 
 
 def prepared(begun: Begun) -> Prepared:
-    """Go into the deployment's folder, load its flow, and see whether the order's parameters fit.
+    """Fetch the deployment's code, go into its folder, load its flow, and see whether the order's parameters fit.
 
     Raises:
-        EntrypointError: there is no such folder, file, module or flow.
+        FetchError: the code cannot be had, or there is no such folder.
+        EntrypointError: there is no such file, module or flow.
         LoadError: the file or the module does not load.
         ParameterBindError: the parameters do not fit the flow's function.
     """
@@ -54,22 +61,15 @@ def prepared(begun: Begun) -> Prepared:
     place = document.get("entrypoint")
     if not place:
         raise EntrypointError(f"deployment {deployment.full_name!r} has no entrypoint: nothing says where its flow is")
-    _enter(document.get("path"), deployment.full_name)
+    cache = sessions.current().settings.home / "code"
+    folder, digest = fetch(document.get("storage"), cache, path=document.get("path"))
+    if folder is not None:
+        os.chdir(folder)
     flow = flow_of(place)
-    parameters = {**document.get("parameters", {}), **begun.order.parameters}
+    parameters = {**restored(document.get("parameters", {})), **restored(begun.order.parameters)}
     flow.binder.bind((), parameters)
     tags = tuple(dict.fromkeys((*flow.options.tags, *begun.tags)))
-    return Prepared(begun, flow.with_options(tags=tags), parameters)
-
-
-def _enter(path: str | None, deployment: str) -> None:
-    if path is None:
-        return
-    try:
-        os.chdir(os.path.expanduser(path))
-    except OSError as error:
-        why = error.strerror or error
-        raise EntrypointError(f"the folder of deployment {deployment!r} cannot be entered: {path}: {why}") from None
+    return Prepared(begun, flow.with_options(tags=tags), parameters, digest)
 
 
 def start(prepared: Prepared) -> Any:
@@ -87,6 +87,8 @@ def start(prepared: Prepared) -> Any:
         )
     row.attempt = begun.attempt
     goes_on = begun.again and resumable
+    if prepared.digest:
+        session.write([StoredRow(row.id, prepared.digest, [0], [0], kind=CODE)])
     if begun.again and not goes_on:
         resumed.set_aside(session, row.id)
     recorded = resumed.Recorded(row, "rerun", begun.order.token, resumable, goes_on)

@@ -60,7 +60,7 @@ FLOORS: dict[str, list[str]] = {
         "core", "settings", "logs", "records", "launch", "scheduling", "documents", "agents", "services", "session",
         "runs",
     ],
-    "entrypoints": ["core", "flows", "session", "runs"],
+    "entrypoints": ["core", "documents", "flows", "session", "runs"],
     "server": ["core", "settings", "records", "services", "serving"],
     "testing": ["core", "runners"],
     "__init__": SURFACE,

@@ -157,6 +157,33 @@ def test_the_recorded_run_is_run_and_its_order_is_done(desk: Desk) -> None:
     assert (desk.folder / "note").read_text() == "date 20000"
 
 
+def test_a_secret_travels_by_its_name(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTE", "from the driver's own environment")
+    (desk.folder / "secret_flows.py").write_text(
+        "from pathlib import Path\nfrom anabranch import flow\n"
+        "@flow\ndef noting(note):\n    Path('note').write_text(note.get())\n"
+    )
+    desk.claims.deployment.document.update(entrypoint="secret_flows.py", parameters={})
+    desk.claims.order.parameters = {"note": {"$secret": "NOTE"}}
+    assert desk.run(token=1).is_completed()
+    assert (desk.folder / "note").read_text() == "from the driver's own environment"
+
+
+def test_fetched_code_is_worked_in_and_its_digest_recorded(desk: Desk) -> None:
+    pytest.importorskip("fsspec")
+    (desk.folder / "far").mkdir()
+    (desk.folder / "far" / "fetched_flows.py").write_text(
+        "import os\nfrom anabranch import flow\n@flow\ndef where():\n    return os.getcwd()\n"
+    )
+    storage = {"url": f"file://{desk.folder}/far"}
+    desk.claims.deployment.document = {"entrypoint": "fetched_flows.py:where", "storage": storage}
+    desk.claims.order.parameters = {}
+    state = desk.run(token=1)
+    assert state.result().startswith(str(desk.folder / "home" / "code"))
+    desk.records.flush()
+    assert [row.name.partition(":")[0] for row in desk.records.stored(RUN, ordered.CODE)] == ["sha256"]
+
+
 def test_a_later_driver_repeats_no_finished_item(desk: Desk) -> None:
     assert desk.run(token=1).is_failed()
     assert desk.order_state()[0] == 3
@@ -227,7 +254,7 @@ def test_a_run_with_a_driver_loads_nothing(desk: Desk, drive: Any) -> None:
         ({"entrypoint": "broken.py"}, {}, "no such field"),
         ({"entrypoint": "leaving.py"}, {}, "SystemExit: 3"),
         ({"entrypoint": None}, {}, "deployment 'doubled/daily' has no entrypoint"),
-        ({"path": "absent"}, {}, "the folder of deployment 'doubled/daily' cannot be entered: absent"),
+        ({"path": "absent"}, {}, "there is no folder"),
         ({}, {"notes": 1}, "doubled: got an unexpected argument 'notes'; it is called as"),
         ({}, {"day": None, "count": None}, ""),
     ],

@@ -86,9 +86,14 @@ class Holding:
         if self.stage in (Stage.CLAIMED, Stage.STARTING):
             self.stage, self.sight = Stage.OVER, Sight(Phase.ENDED, why)
 
-    def end(self, by: float) -> None:
-        """Have it ended by then; of two times the earlier one counts."""
+    def end(self, by: float, *, ask: bool = True) -> None:
+        """Have it ended by then; of two times the earlier one counts.
+
+        Args:
+            ask: whether it is asked to end before; else it ends by itself, and is killed where it does not.
+        """
         self.end_by = min(self.end_by, by)
+        self.asked = self.asked or not ask
         if self.stage is Stage.CLAIMED:
             self.never_started("it was to end before it was started")
 

@@ -173,8 +173,9 @@ class AgentState:
         for kill in (*told.heard.drop, *told.heard.kill):
             one = self.held.get((kill.run, kill.token))
             if one is not None:
-                one.ours = one.ours and kill not in told.heard.drop
-                one.end(now + kill.grace)
+                dropped = kill in told.heard.drop  # with a grace: its run has ended, and its driver is about to
+                one.ours = one.ours and not dropped
+                one.end(now + kill.grace, ask=not dropped)
                 self._news |= one.over and one.ours
 
     def _adopt(self, key: Key, reference: Reference | None) -> None:

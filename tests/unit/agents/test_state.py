@@ -215,6 +215,13 @@ def test_what_is_not_ours_any_more_is_ended_and_not_told_of() -> None:
     assert state.held == {}
 
 
+def test_a_driver_whose_run_has_ended_ends_by_itself() -> None:
+    state = running()
+    assert of_kind(state.handle(Told([], Heard(drop=[Kill("r", 1, 30.0)])), 3.0), End) == []
+    assert of_kind(state.handle(Tick(), 32.9), End) == []
+    assert of_kind(state.handle(Tick(), 33.0), End) == [End(JOB, at_once=True)]
+
+
 def test_a_claim_that_is_killed_before_its_start_is_not_started() -> None:
     state = joined()
     state.handle(Claimed([claim(), claim("s")]), 1.0)  # more than there is room for

@@ -1,0 +1,63 @@
+"""The kinds of agents: the launcher of each, loaded when an agent of its kind starts."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from anabranch.agents.state import LOOK
+from anabranch.core.errors import ServiceError
+from anabranch.launch.process import here
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.launching import Launcher, Reference
+
+DEFAULT_KIND = "process"
+
+
+def _anywhere(_: Reference) -> bool:
+    return True
+
+
+class Kind(NamedTuple):
+    """One kind.
+
+    Attributes:
+        module: of its launcher, below `launch/`.
+        look: seconds between two looks at jobs.
+        reaches: whether an agent can look at a job that another one started.
+        logs: whether what jobs write lies in their folders as it is written.
+    """
+
+    module: str
+    launcher: str
+    look: float
+    reaches: Callable[[Reference], bool] = _anywhere
+    logs: bool = False
+
+
+KINDS = {
+    "process": Kind("process", "ProcessLauncher", LOOK, here, logs=True),
+    "slurm": Kind("slurm", "SlurmLauncher", 10.0),
+    "pbs": Kind("pbs", "PbsLauncher", 10.0),
+    "kubernetes": Kind("kubernetes", "KubernetesLauncher", 5.0),
+}
+
+
+def kind_of(name: str) -> Kind:
+    """Return a kind. Raises ServiceError for one that there is not; names the nearest."""
+    if name not in KINDS:
+        near = difflib.get_close_matches(name, KINDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(KINDS)}"
+        raise ServiceError(f"there are no agents of kind {name!r}; {hint}")
+    return KINDS[name]
+
+
+def launcher_of(name: str) -> Launcher:
+    """Return the launcher of a kind."""
+    kind = kind_of(name)
+    launcher: Launcher = getattr(importlib.import_module(f"anabranch.launch.{kind.module}"), kind.launcher)()
+    return launcher

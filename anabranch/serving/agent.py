@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anabranch
 from anabranch.agents.job import FOLDERS, Place
 from anabranch.agents.loop import AgentLoop, discard
 from anabranch.agents.state import AgentState
@@ -65,7 +64,7 @@ def agent_of(service: Service, settings: Settings, wanted: Wanted) -> AgentLoop:
     capacity = wanted.limit or max(4, os.cpu_count() or 1)
     agent = Agent(
         Ids().new(), wanted.name or f"{host_name()}-{os.getpid()}", wanted.pool, wanted.queues, wanted.labels,
-        wanted.deployments, name, host_name(), anabranch.__version__, capacity,
+        wanted.deployments, name, host_name(), getattr(sys.modules.get("anabranch"), "__version__", ""), capacity,
     )  # fmt: skip
     state = AgentState(
         capacity, look=kind.look, once=wanted.once,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.runs import FlowRunRow, HeartbeatRow, ItemBlock, ItemRow, LogRow, MapRow, StoredRow, TransitionRow
 from anabranch.core.states import SUSPENDED, is_final
-from anabranch.records.blocks import SEAL, Pack, encode, times_of
+from anabranch.records.blocks import SEAL, Pack, encode, parted, times_of
 from anabranch.records.views import state_name
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anabranch.core.runs import Row
     from anabranch.records.database import Values
 
+_ROW, _ITEM = 500, 10  # bytes, about
 _AT_ONCE = 8_192  # a pack of so many items is sealed without waiting for more
 
 
@@ -96,6 +97,13 @@ class Batch:
              self.full)
         )  # fmt: skip
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes the rows take."""
+        rows = len(self.flow_runs) + len(self.maps) + len(self.items) + len(self.stored) + len(self.transitions)
+        items = sum(pack.count for pack in self.packs.values())
+        return _ROW * (rows + len(self.logs)) + _ITEM * items + sum(len(row.data) for row in self.full)
+
     def take(self, row: Row | Mark) -> None:
         """Take a row; raises KeyError for an object that is no row, RecordsError for an inconsistent block."""
         self._takers[type(row)](row)
@@ -161,6 +169,10 @@ class Batch:
         if not block.count:
             return
         key = (block.map, block.attempt, times_of(block))
+        if block.count > SEAL:
+            for part in parted(block, SEAL):
+                self._block(part)
+            return
         pack = self.packs.get(key)
         if pack is None:
             pack = self.packs[key] = Pack(block.base, key[2])

@@ -9,11 +9,13 @@ planes, without those of zeros. (Differences and compression would halve that ag
 from __future__ import annotations
 
 import json
+import math
 import struct
 import sys
 import zlib
 from array import array
 from bisect import bisect_left
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
@@ -41,6 +43,7 @@ _NOTHING = Spent()
 _BIG_ENDIAN = sys.byteorder == "big"
 _NARROW = array("i").itemsize
 _FITS = 1 << 30
+_MOST_TEXT = 4 << 20  # bytes of the names of workers
 
 
 class Pack:
@@ -190,6 +193,19 @@ def times_of(block: ItemBlock) -> int:
     return times
 
 
+def parted(block: ItemBlock, most: int) -> Iterator[ItemBlock]:
+    """Yield a block in parts of so many items at most; what was spent stands with the first."""
+    for at in range(0, block.count, most):
+        here = slice(at, at + most)
+        codes = None if block.codes is None else block.codes[here]
+        started = None if block.started is None else block.started[here]
+        durations = None if block.durations is None else block.durations[here]
+        count, spent = min(most, block.count - at), None if at else block.spent
+        yield replace(
+            block, first=block.first + at, count=count, codes=codes, started=started, durations=durations, spent=spent
+        )
+
+
 def encode(pack: Pack, *, sealed: bool) -> bytes:
     """Return a pack as bytes: small when `sealed`, made quickly otherwise."""
     columns = (pack.firsts, pack.counts, pack.offsets, pack.who, pack.spent, pack.started, pack.durations)
@@ -211,10 +227,10 @@ def decode(data: bytes) -> Pack:
         if form not in (_BEFORE, _FORMAT):
             raise RecordsError(f"a block of item states is in format {form}; this anabranch reads {_FORMAT}")
         texts, at = [], _HEADER.size
-        for _ in range(2):
+        for most in (count, _MOST_TEXT):
             way, _, size = _COLUMN.unpack_from(data, at)
             at += _COLUMN.size + size
-            texts.append(zlib.decompress(data[at - size : at]) if way else data[at - size : at])
+            texts.append(_inflated(data[at - size : at], most) if way else data[at - size : at])
         columns: list[array[int]] = []
         for n in range(7):
             if n == _SPENT and form == _BEFORE:
@@ -236,6 +252,41 @@ def decode(data: bytes) -> Pack:
     except (struct.error, zlib.error, ValueError, KeyError) as error:
         raise RecordsError(f"a block of item states is damaged: {error}") from error
     return pack
+
+
+def bounded(data: bytes, most: int) -> Pack:
+    """Do as `decode`, with bytes of a stranger: raises RecordsError, at little cost, unless any reader can use them."""
+    if len(data) >= _HEADER.size and _HEADER.unpack_from(data)[3] > most:
+        raise RecordsError(f"a block of more than {most} items")
+    try:
+        pack = decode(data)
+    except RecursionError:
+        raise RecordsError("a block of item states is damaged: its names are nested") from None
+    if not (
+        pack.count
+        and math.isfinite(pack.base)
+        and pack.times <= _STARTED | _DURATIONS
+        and len(pack.started) == (pack.count if pack.times & _STARTED else 0)
+        and len(pack.durations) == (pack.count if pack.times & _DURATIONS else 0)
+        and min(pack.firsts) >= 0
+        and min(pack.counts) > 0
+        and type(pack.workers) is list
+        and all(type(name) is str for name in pack.workers)
+        and min(pack.who) >= 0
+        and max(pack.who) < len(pack.workers)
+        and (pack.codes is None or max(pack.codes) < len(states.NAMES))
+    ):
+        raise RecordsError("a block of item states is damaged: its parts do not fit")
+    return pack
+
+
+def _inflated(data: bytes, most: int) -> bytes:
+    """Return what was compressed, up to a limit: few bytes may stand for gigabytes."""
+    inflating = zlib.decompressobj()
+    found = inflating.decompress(data, most)
+    if not inflating.eof and inflating.decompress(inflating.unconsumed_tail, 1):
+        raise ValueError("its text is longer than any")
+    return found
 
 
 def segments(pack: Pack, map: str, attempt: int) -> Iterator[ItemBlock]:

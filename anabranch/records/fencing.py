@@ -15,37 +15,52 @@ if TYPE_CHECKING:
 
 
 class Fence:
-    """The runs that this process drives, and those that it lost."""
+    """The runs that this process drives, and those that it lost.
+
+    Attributes:
+        tokens: of its runs, by id.
+        runs: of their maps, by id.
+    """
 
     def __init__(self) -> None:
         self.lost: set[str] = set()
-        self._tokens: dict[str, int] = {}  # of runs that others may take over
-        self._runs: dict[str, str] = {}  # of their maps
+        self.tokens: dict[str, int] = {}
+        self.runs: dict[str, str] = {}
 
     def look(self, database: Database, connection: Connection, batch: Batch) -> None:
         """Remove rows of runs that other drivers have now from a batch, within the transaction that writes it."""
+        self.note(batch)
+        if self.tokens:
+            self.lost |= database.overtaken(connection, self.tokens)
+            self.strip(batch)
+            self.ended(batch)
+
+    def note(self, batch: Batch) -> None:
+        """Note the tokens of a batch's runs, and which maps are theirs."""
         for run in batch.flow_runs.values():
             if run.resumable or run.token:
-                self._tokens[run.id] = run.token
-        if not self._tokens:
-            return
-        for map in batch.maps.values():
-            if map.flow_run in self._tokens:
-                self._runs[map.id] = map.flow_run
-        self.lost |= database.overtaken(connection, self._tokens)
-        if self.lost:
-            self._strip(batch)
+                self.tokens[run.id] = run.token
+        if self.tokens:
+            for map in batch.maps.values():
+                if map.flow_run in self.tokens:
+                    self.runs[map.id] = map.flow_run
+
+    def ended(self, batch: Batch) -> None:
+        """Forget the runs whose ends are in a batch: no more rows come, unless a run is claimed anew."""
         for run in list(batch.flow_runs.values()):
-            if run.ended is not None and run.id not in self.lost:  # no more rows come, unless the run is claimed anew
+            if run.ended is not None and run.id not in self.lost:
                 self._forget(run.id)
 
     def _forget(self, run: str) -> None:
-        self._tokens.pop(run, None)
-        self._runs = {map: of for map, of in self._runs.items() if of != run}
+        self.tokens.pop(run, None)
+        self.runs = {map: of for map, of in self.runs.items() if of != run}
 
-    def _strip(self, batch: Batch) -> None:
+    def strip(self, batch: Batch) -> None:
+        """Remove the rows of lost runs from a batch."""
         lost = self.lost
-        gone = {map for map, run in self._runs.items() if run in lost}
+        if not lost:
+            return
+        gone = {map for map, run in self.runs.items() if run in lost}
         batch.flow_runs = {id: row for id, row in batch.flow_runs.items() if id not in lost}
         batch.maps = {id: row for id, row in batch.maps.items() if id not in gone}
         batch.beats = {id: when for id, when in batch.beats.items() if id not in lost}

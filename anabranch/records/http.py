@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import ssl
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "/api/v1"
+VERSION = "Anabranch-Version"  # the header with the version of a client, and of a server
 MSGPACK, JSON = "application/msgpack", "application/json"
 CONNECT_SECONDS = 5.0
 _SPARE = 4  # connections that are kept
@@ -29,8 +31,13 @@ _STALE = 50.0  # seconds without a request, after which a server may be about to
 _LONGEST = 300  # characters of an answer in a message
 
 
+def own_version() -> str:
+    """Return the version of this anabranch; "" where none of its package is imported but this."""
+    return str(getattr(sys.modules.get("anabranch"), "__version__", ""))
+
+
 class Answer(NamedTuple):
-    """The answer to a request."""
+    """The answer to a request; the names of its headers are in lower case."""
 
     status: int
     body: bytes
@@ -84,7 +91,7 @@ class HttpServer:
             )
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._base = parts.path.rstrip("/")
-        self._headers = {"Connection": "keep-alive"}
+        self._headers = {"Connection": "keep-alive", VERSION: own_version()}
         if key:
             secrets.note(key)
             self._headers["Authorization"] = f"Bearer {key}"
@@ -116,7 +123,7 @@ class HttpServer:
                 connection.sock.settimeout(timeout)
                 connection.request(method, f"{self._base}{PREFIX}{path}", body or None, sent)
                 found = connection.getresponse()
-                answer = Answer(found.status, found.read(), dict(found.getheaders()))
+                answer = Answer(found.status, found.read(), {name.lower(): text for name, text in found.getheaders()})
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if kept and not isinstance(error, TimeoutError):

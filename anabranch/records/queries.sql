@@ -464,3 +464,14 @@ SELECT id, map, first, last, items, slots, digests FROM stored_items WHERE id > 
 -- name: loose_maps
 -- Maps that have ended and have blobs that nobody has sealed.
 SELECT DISTINCT b.map FROM item_blocks AS b JOIN maps AS m ON m.id = b.map WHERE b.sealed = 0 AND m.ended IS NOT NULL;
+
+-- name: advance_writer
+-- Note that a driver's frame of a number is in the record, if the one before it is: else nothing changes.
+INSERT INTO ingest_writers (writer, seq, seen)
+SELECT :writer, :seq, :now WHERE :seq = 1 OR EXISTS (SELECT 1 FROM ingest_writers WHERE writer = :writer)
+ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq, seen = excluded.seen
+WHERE ingest_writers.seq = excluded.seq - 1;
+
+-- name: last_of_writer
+-- The number of a driver's last frame that is in the record.
+SELECT seq FROM ingest_writers WHERE writer = ?;

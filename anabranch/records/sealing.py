@@ -13,7 +13,6 @@ from anabranch.records.blocks import SEAL, Pack, decode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from anabranch.core.runs import MapRow
     from anabranch.records.database import Connection, Database
 
 logger = logging.getLogger("anabranch.records")
@@ -29,8 +28,8 @@ class Sealer:
         self._loose: dict[str, list[int]] = {}  # per map, the numbers of unsealed blobs and items
         self._due: dict[str, None] = {}
 
-    def wrote(self, blocks: Iterable[BlockRow], maps: Iterable[MapRow]) -> None:
-        """Note the committed blobs."""
+    def wrote(self, blocks: Iterable[BlockRow], ended: Iterable[str]) -> None:
+        """Note the committed blobs, and the maps that have ended."""
         for row in blocks:
             if not row.sealed:
                 loose = self._loose.setdefault(row.map, [0, 0])
@@ -38,9 +37,9 @@ class Sealer:
                 loose[1] += row.items
                 if loose[1] >= SEAL:
                     self._due[row.map] = None
-        for map in maps:
-            if map.ended is not None and self._worth(map.id):
-                self._due[map.id] = None
+        for map in ended:
+            if self._worth(map):
+                self._due[map] = None
 
     def _worth(self, map: str) -> bool:
         """Return whether an ended map has blobs worth merging; forgets a map that has not."""

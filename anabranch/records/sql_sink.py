@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import forks
 from anabranch.records.fencing import Fence
 from anabranch.records.sealing import Sealer
+from anabranch.records.writer import Aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,14 +50,14 @@ class SqlSink:
                 if not self.database.refused(error):
                     raise
                 blocks = self._write(connection, batch, self._one_by_one)
-            self._sealer.wrote(blocks, batch.maps.values())
+            self._sealer.wrote(blocks, (map.id for map in batch.maps.values() if map.ended is not None))
 
     def deliver(self) -> None:
         """Do nothing: what was taken is committed."""
 
-    def set_aside(self, batch: Batch, closing: float | None) -> bool:
-        """Leave the rows in memory."""
-        return False
+    def set_aside(self, batch: Batch, closing: float | None) -> Aside:
+        """Leave the rows where they are."""
+        return Aside.LEFT
 
     def settle(self) -> None:
         """Seal maps with enough blobs."""

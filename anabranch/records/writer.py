@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import forks
@@ -46,6 +47,14 @@ class Tidying(Protocol):
         ...
 
 
+class Aside(Enum):
+    """What became of a batch that cannot be committed now."""
+
+    LEFT = "the sink has nothing of it"
+    TAKEN = "the sink has it, in memory"
+    SAFE = "it, and all that the sink had, outlasts this process"
+
+
 class Sink(Protocol):
     """Where the writer's rows go. Its methods are called by the writer's thread alone.
 
@@ -72,8 +81,8 @@ class Sink(Protocol):
         """Have committed what was taken; after an exception it is called again, until it returns."""
         ...
 
-    def set_aside(self, batch: Batch, closing: float | None) -> bool:
-        """Keep what waits where it outlasts this process, if it is time to; returns whether the batch was taken.
+    def set_aside(self, batch: Batch, closing: float | None) -> Aside:
+        """Keep what waits where it outlasts this process, if it is time to.
 
         Args:
             closing: seconds since the process wants to end; None: it goes on.
@@ -240,18 +249,16 @@ class Writer:
         self._taken.clear()
 
     def _set_aside(self) -> bool:
-        """Let the sink keep what waits elsewhere; returns whether this is all that can be done before the end."""
-        batch = self._batch
+        """Let the sink keep what waits elsewhere; returns whether that is all that can be done before the end."""
         closing = None if self._closing is None else time.monotonic() - self._closing
-        taken = self.sink.set_aside(batch, closing)
-        if taken:
+        done = self.sink.set_aside(self._batch, closing)
+        if done is not Aside.LEFT:
+            self._taken += self._batch.marks
             self._batch = Batch()
-            self._taken += batch.marks
         if self.sink.away:
-            waiting = [*self._taken, *self._batch.marks]
-            for mark in waiting:
+            for mark in [*self._taken, *self._batch.marks]:
                 mark.give_up()
-        return taken and closing is not None
+        return done is Aside.SAFE and closing is not None
 
     def _drain(self) -> None:
         inbox, batch = self._inbox, self._batch

@@ -1,0 +1,142 @@
+"""Frames that wait on disk for their server: `<home>/outbox/<writer>.frames`, for this user alone.
+
+A file begins with a line of JSON that names the server; then each frame has its length, a checksum and its number.
+Any program of the user may send a file; it locks it meanwhile, and deletes it once all frames are in the record. A
+frame that two programs send is in the record once, since the server knows its number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import struct
+import zlib
+from typing import IO, TYPE_CHECKING
+
+from anabranch.records.sending import Course
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from anabranch.core.contracts import Clock
+    from anabranch.records.cutting import Cut
+    from anabranch.records.http import HttpServer
+
+_SUFFIX = ".frames"
+_FRAME = struct.Struct("<IIQ")  # bytes, checksum, number
+_LONGEST = 64 << 20  # bytes of a frame: more is damage
+
+
+class Outbox:
+    """The folder of such files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, writer: str) -> Path:
+        return self.folder / f"{writer}{_SUFFIX}"
+
+    def add(self, writer: str, server: str, frames: Iterable[Cut]) -> None:
+        """Append frames to a writer's file; once it returns they outlive this machine's end. Raises OSError."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.path(writer)
+        while True:
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not _is(path, file):  # another program has sent it and deleted it meanwhile
+                    continue
+                size = os.fstat(descriptor).st_size
+                try:
+                    if not size:
+                        file.write(json.dumps({"server": server, "writer": writer}).encode() + b"\n")
+                    for seq, body in frames:
+                        file.write(_FRAME.pack(len(body), zlib.crc32(body), seq) + body)
+                    file.flush()
+                    os.fsync(descriptor)
+                except OSError:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(descriptor, size)  # half a frame would hide the ones behind it
+                    raise
+            self._sync()
+            return
+
+    def waiting(self, server: str = "") -> list[Path]:
+        """Return the files for a server, or for any, the oldest first."""
+        found = [path for path in self.folder.glob(f"*{_SUFFIX}") if server in ("", server_of(path))]
+        return sorted(found, key=lambda path: (_age(path), path.name))
+
+    def _sync(self) -> None:
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def server_of(path: Path) -> str:
+    """Return the address of the server that a file is for; "" where the file is gone or damaged."""
+    try:
+        with path.open("rb") as file:
+            return str(_head(file).get("server", ""))
+    except OSError:
+        return ""
+
+
+def push(path: Path, server: HttpServer, clock: Clock, course: Course | None = None) -> Iterator[set[str]]:
+    """Send the frames of a file and delete it; yields after each frame the runs that another driver has.
+
+    Nothing is done where another program sends it. Raises as `Course.send`; the file stays then, and is sent again
+    from its beginning.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (FileNotFoundError, BlockingIOError):
+            return
+        if not _is(path, file):
+            return
+        head = _head(file)
+        if head.get("server") != server.name:
+            return
+        course = course or Course(server, clock, str(head.get("writer")))
+        for seq, body in _frames(file):
+            yield course.send(seq, body)
+        path.unlink()
+
+
+def _head(file: IO[bytes]) -> dict[str, object]:
+    try:
+        found = json.loads(file.readline(10_000))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _frames(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole frames of a file; the last may be cut, where its program was killed while it wrote."""
+    while len(head := file.read(_FRAME.size)) == _FRAME.size:
+        size, checksum, seq = _FRAME.unpack(head)
+        body = file.read(size) if size <= _LONGEST else b""
+        if len(body) != size or zlib.crc32(body) != checksum:
+            return
+        yield seq, body
+
+
+def _is(path: Path, file: IO[bytes]) -> bool:
+    """Return whether this path still is this open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -233,3 +233,16 @@ def test_many_blocks_of_many_items_are_refused_together() -> None:
     column = blob(ItemBlock("map-1", 0, 60_000))
     with pytest.raises(FrameError, match="more than"):
         parse(frame(blocks=[block(column, 0, 59_999)] * 100), "0.1.0")
+
+
+def test_the_runs_that_a_frame_ends_are_those_that_its_batch_ends() -> None:
+    rows = [
+        FlowRunRow("ordered", "etl", "n", states.COMPLETED, created=1.0, ended=2.0, token=4),
+        FlowRunRow("plain", "etl", "n", states.COMPLETED, created=1.0, ended=2.0),
+        FlowRunRow("suspended", "etl", "n", states.SUSPENDED, created=1.0, ended=2.0, token=2),
+        FlowRunRow("running", "etl", "n", states.RUNNING, created=1.0, token=1),
+    ]
+    [body] = cut(*rows)
+    found = [list(rows) for _, _, rows in batch_of(*rows).ends()]
+    assert found == [parse(body, "0.1.0").ends] * 2
+    assert parse(body, "0.1.0").ends == [("ordered", 4)]

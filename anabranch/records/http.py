@@ -1,7 +1,7 @@
 """Requests to an anabranch server, on kept-alive connections of the standard library.
 
 One `HttpServer` serves all threads of a program: each request takes a spare connection, or makes one. All requests may
-be sent twice: one whose kept-alive connection turns out to be closed is sent again on a new one.
+be sent twice: one on a kept-alive connection that turns out to be closed is sent again on a new one.
 """
 
 from __future__ import annotations

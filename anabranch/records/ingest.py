@@ -2,7 +2,7 @@
 
     request --parse--> Frame --> waiting --> one thread: transaction [ savepoint: number, fence, rows ] --> answers
 
-A frame whose number the record has is answered and not written again; one that leaves a gap is refused. So a driver
+A frame with a number that the record has is answered and not written again; one that leaves a gap is refused. So a driver
 that repeats a frame until it is answered writes it exactly once. What waits while a transaction goes on is committed
 together in the next.
 """

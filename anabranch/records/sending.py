@@ -29,7 +29,7 @@ _OLDER = (
 class Course:
     """The way of one writer's frames.
 
-    A server whose record was restored from a backup wants frames that nobody has any more. The later ones then go on
+    A server with a record from a backup wants frames that nobody has any more. The later ones then go on
     under another name, from number 1. That name follows from the first of them, so that two programs which send the
     same frames choose the same.
 

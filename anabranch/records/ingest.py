@@ -2,9 +2,9 @@
 
     request --parse--> Frame --> waiting --> one thread: transaction [ savepoint: number, fence, rows ] --> answers
 
-A frame with a number that the record has is answered and not written again; one that leaves a gap is refused. So a driver
-that repeats a frame until it is answered writes it exactly once. What waits while a transaction goes on is committed
-together in the next.
+A frame with a number that the record has is answered and not written again; one that leaves a gap is refused. So a
+driver that repeats a frame until it is answered writes it exactly once. What waits while a transaction goes on is
+committed together in the next.
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from anabranch.runners.ray.runner import RayRunner as RayRunner
     from anabranch.runners.thread.runner import ThreadRunner as ThreadRunner
     from anabranch.runs.job_steps import run_step as run_step
+    from anabranch.serving.deploying import run_deployment as run_deployment
     from anabranch.tasks import Task as Task
     from anabranch.tasks import task as task
 
@@ -125,6 +126,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "rate_limit": ("anabranch.named_limits", "rate_limit"),
     "replay": ("anabranch.diagnosis.replay", "replay"),
     "report": ("anabranch.diagnosis.reports", "report"),
+    "run_deployment": ("anabranch.serving.deploying", "run_deployment"),
     "run_step": ("anabranch.runs.job_steps", "run_step"),
     "running": ("anabranch.diagnosis.running", "running"),
     "session": ("anabranch.session", None),
@@ -140,9 +142,12 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "wait": ("anabranch.core.waiting", "wait"),
 }
 
+_DEPLOY = ("anabranch.serving.deploying", "anabranch.serving.deployment", "anabranch.serving.ordered_runs")
 # Public modules, each with the modules that it takes its names from.
 _MODULES: dict[str, tuple[str, ...]] = {
     "cache_policies": ("anabranch.core.policies",),
+    "deploy": _DEPLOY,
+    "deployments": _DEPLOY,
     "errors": ("anabranch.core.errors",),
     "futures": (
         "anabranch.core.future_lists", "anabranch.core.futures", "anabranch.core.map_states", "anabranch.core.waiting",

@@ -6,9 +6,10 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, Protocol, Unpack, overload
 
+from anabranch import serving
 from anabranch import session as sessions
 from anabranch.core import context, options, states, strays, tracebacks
-from anabranch.core.decorated import Decorated, Hooked
+from anabranch.core.decorated import AnyFlow, Hooked
 from anabranch.core.descriptors import Bound, opened, owner_of
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
 from anabranch.core.options import FlowOptions, TaskOptions
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from anabranch.core.showing import Facts
     from anabranch.core.states import State
     from anabranch.core.type_variables import Items
+    from anabranch.serving.deployment import Deployment
 
 
-class Flow(Decorated, Hooked, Generic[P, R_co]):
+class Flow(AnyFlow, Hooked, Generic[P, R_co]):
     """A function that runs tasks; made by `@flow`.
 
     Calling it runs it and returns its value (a coroutine if the function is async); futures in the
@@ -257,6 +259,25 @@ class Flow(Decorated, Hooked, Generic[P, R_co]):
     def set_reference_tasks(self, tasks: Iterable[Runnable | Flow[..., Any] | str]) -> None:
         """Let the runs of these tasks alone decide the flow's final state."""
         self._reference = _names_of(tasks)
+
+    def to_deployment(self, name: str, **given: Any) -> Deployment:
+        """Return a deployment: fields of `Deployment`, and one of interval, cron, rrule, schedule, schedules."""
+        made: Deployment = serving.to_deployment(self, name, **given)
+        return made
+
+    def deploy(self, name: str, **given: Any) -> str:
+        """Deploy the flow, as `to_deployment(...).apply()`; returns the deployment's id."""
+        return str(serving.deploy(self, name, **given))
+
+    @staticmethod
+    def from_source(source: Any, entrypoint: str) -> Flow[..., Any]:
+        """Return a flow from elsewhere: a folder, a git url, another address, or a reference as a dict."""
+        found: Flow[..., Any] = serving.from_source(source, entrypoint)
+        return found
+
+    def register(self, project_name: str | None = None, **given: Any) -> str:
+        """Deploy the flow under a project: with each call a revision, but for the same `idempotency_key`."""
+        return str(serving.register(self, project_name, **given))
 
     def on_cancellation(self, hook: F) -> F:
         """Add a hook for runs that are cancelled."""

@@ -28,6 +28,8 @@ def command(run: str, token: int) -> None:
         click.echo(f"anabranch: {error}", err=True)
         return
     try:
+        if begun.deployment.document.get("written_for") == "prefect":
+            import anabranch.compat.prefect  # noqa: F401  # its code imports prefect, and finds ours
         prepared = ordered.prepared(begun)
     except (Exception, SystemExit) as error:
         told = str(error) if isinstance(error, AnabranchError) else "".join(traceback.format_exception(error)).rstrip()

@@ -23,7 +23,8 @@ def flow_of(text: str) -> Flow[..., Any]:
         click.ClickException: there is no such file, module or flow, or it does not load.
     """
     try:
-        return entrypoints.flow_of(text)
+        flow: Flow[..., Any] = entrypoints.flow_of(text)
+        return flow
     except LoadError as error:
         raise click.ClickException(str(error)) from None
     except EntrypointError as error:

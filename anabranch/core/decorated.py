@@ -38,6 +38,12 @@ class Decorated(Shown):
         self.plain_fn = fn
 
 
+class AnyFlow(Decorated):
+    """A flow, to the rooms below `flows`."""
+
+    name: str
+
+
 class Hooked:
     """Decorators that add hooks."""
 

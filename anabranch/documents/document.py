@@ -12,7 +12,7 @@ import difflib
 import hashlib
 import json
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -66,6 +66,7 @@ class Document:
         expire_after: seconds after its time for which a run may wait; None: for ever.
         paused: whether its runs wait until it is resumed.
         idempotency_key: with one, the revision goes up when the key changes, and by nothing else.
+        written_for: "prefect": its code imports that, and is to find ours.
 
     Raises:
         DeploymentError: a value is refused; names the field.
@@ -94,6 +95,7 @@ class Document:
     expire_after: float | None = None
     paused: bool = False
     idempotency_key: str | None = None
+    written_for: str | None = None
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -286,6 +288,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "expire_after": option_checks.seconds,
     "paused": _as(bool),
     "idempotency_key": _text,
+    "written_for": _as(Literal["prefect", None]),
 }
 _KNOWN = {one.name for one in fields(Document)}
 _DEFAULTS = {name: getattr(Document("-"), name) for name in sorted(_KNOWN)}

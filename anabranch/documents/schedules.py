@@ -29,7 +29,8 @@ def checked(given: Any) -> list[dict[str, Any]] | None:
         return None
     if isinstance(given, Mapping | str) or not isinstance(given, list | tuple):
         raise ValueError(f"must be a list of schedules, got {given!r}")
-    return [spec_of(one) for one in given]
+    # A schedule of several clocks stands for as many schedules.
+    return [spec_of(rule) for one in given for rule in getattr(one, "clocks", None) or [one]]
 
 
 def spec_of(given: Any) -> dict[str, Any]:

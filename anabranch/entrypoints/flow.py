@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.decorated import AnyFlow
 from anabranch.core.errors import EntrypointError
 from anabranch.entrypoints import loading
 from anabranch.entrypoints.target import target_of
-from anabranch.flows import Flow
 
 if TYPE_CHECKING:
     from anabranch.entrypoints.target import Target
 
 
-def flow_of(text: str) -> Flow[..., Any]:
+def flow_of(text: str) -> Any:
     """Return the flow of a target; see `entrypoints.target`.
 
     Raises:
@@ -22,7 +22,7 @@ def flow_of(text: str) -> Flow[..., Any]:
     """
     target = target_of(text)
     module = loading.of_target(target)
-    found = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+    found = {key: flow for key, value in vars(module).items() if (flow := _as_flow(value)) is not None}
     own = {key: flow for key, flow in found.items() if getattr(flow.fn, "__module__", None) == module.__name__}
     if target.flow:
         return _named(target, vars(module), found)
@@ -35,7 +35,7 @@ def flow_of(text: str) -> Flow[..., Any]:
     return next(iter(choice.values()))[1]
 
 
-def _named(target: Target, everything: dict[str, Any], found: dict[str, Flow[..., Any]]) -> Flow[..., Any]:
+def _named(target: Target, everything: dict[str, Any], found: dict[str, AnyFlow]) -> Any:
     name = target.flow
     by_flow_name = {flow.name: flow for flow in found.values()}
     flow = found.get(name) or by_flow_name.get(name) or _in_class(name, everything)
@@ -49,10 +49,18 @@ def _named(target: Target, everything: dict[str, Any], found: dict[str, Flow[...
     raise EntrypointError(f"there is no flow {name!r} in {target}{near}")
 
 
-def _in_class(name: str, everything: dict[str, Any]) -> Flow[..., Any] | None:
+def _as_flow(value: Any) -> Any:
+    """Return a flow, or the flow of ours that another library's flow says it is; None for what is none."""
+    if isinstance(value, AnyFlow):
+        return value
+    made = getattr(type(value), "anabranch_flow", None)
+    return None if made is None else made(value)
+
+
+def _in_class(name: str, everything: dict[str, Any]) -> Any:
     """Return a flow that is a method: ``Class.flow``."""
     owner, *steps = name.split(".")
     found = everything.get(owner)
     for step in steps:
         found = getattr(found, step, None)
-    return found if isinstance(found, Flow) else None
+    return found if isinstance(found, AnyFlow) else None

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anabranch import session as sessions
+from anabranch.core import options
 from anabranch.core.errors import EntrypointError
+from anabranch.core.options import FlowOptions
 from anabranch.core.orders import DriverProcess
 from anabranch.core.runs import StoredRow
 from anabranch.documents.parameters import restored
@@ -24,7 +26,6 @@ from anabranch.runs import flow_begin, resumed
 if TYPE_CHECKING:
     from anabranch.core.orders import Begun
     from anabranch.core.service import Service
-    from anabranch.flows import Flow
 
 CODE = "code"  # kind of a flow run's stored row; its name is the digest of the code that a driver of it has fetched
 
@@ -34,7 +35,7 @@ class Prepared:
     """The flow of an order, its parameters by name, and the digest of its code; "" where it was not fetched."""
 
     begun: Begun
-    flow: Flow[..., Any]
+    flow: Any
     parameters: dict[str, Any]
     digest: str
 
@@ -69,7 +70,9 @@ def prepared(begun: Begun) -> Prepared:
     parameters = {**restored(document.get("parameters", {})), **restored(begun.order.parameters)}
     flow.binder.bind((), parameters)
     tags = tuple(dict.fromkeys((*flow.options.tags, *begun.tags)))
-    return Prepared(begun, flow.with_options(tags=tags), parameters, digest)
+    # This program has the flow to itself.
+    flow.options = options.make(FlowOptions, f"@flow {flow.name!r}", {"tags": tags}, flow.options)
+    return Prepared(begun, flow, parameters, digest)
 
 
 def start(prepared: Prepared) -> Any:

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 from anabranch import session
 from anabranch.core import forks
 from anabranch.core.errors import ConfigurationError
+from anabranch.core.lazy import lazily
 
 if TYPE_CHECKING:
     from anabranch.core.service import Service
     from anabranch.settings import Settings
 
+# What flows do about their deployments; loaded by the first that does.
+__getattr__ = lazily(
+    __name__, deploy="flow_deployments", from_source="sources", register="flow_deployments",
+    to_deployment="flow_deployments",
+)  # fmt: skip
 _current: Service | None = None
 _lock = threading.Lock()
 

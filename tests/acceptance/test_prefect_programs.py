@@ -92,7 +92,7 @@ def test_what_we_do_not_have_names_the_way_out(tmp_path: Path) -> None:
     code = """
 import anabranch.compat.prefect
 import prefect
-for module in ("prefect.deployments", "prefect.server.models", "prefect.nothing"):
+for module in ("prefect.infrastructure", "prefect.server.models", "prefect.nothing"):
     try:
         __import__(module)
     except ModuleNotFoundError as error:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _BACKGROUND = "submit it from a flow, or give its flow to `anabranch submit`"
 # Methods of flows and tasks that need a service of Prefect's.
-METHODS = {**ELSEWHERE, "register": graphs.ADVICE["register"], "apply_async": _BACKGROUND, "delay": _BACKGROUND}
+METHODS = {**ELSEWHERE, "apply_async": _BACKGROUND, "delay": _BACKGROUND}
 # Options of flows and tasks that are taken, and say of what lies elsewhere here.
 _STORED = "values lie in anabranch's home, in its own form: where others read the file, write it in the task"
 OPTIONS = {"result_serializer": _STORED, "result_storage": _STORED}

@@ -10,9 +10,11 @@ from anabranch import flows as ours
 from anabranch.compat.prefect.absent import absent
 from anabranch.compat.prefect.answers import Decorated, function_of, state_of
 from anabranch.compat.prefect.binding import bound
+from anabranch.compat.prefect.deploying import deploy
 from anabranch.compat.prefect.flow_arguments import FlowArguments, engine_options, runner_of
 from anabranch.compat.prefect.flow_rules import RULES
 from anabranch.compat.prefect.hooks import Hook
+from anabranch.compat.prefect.utilities.asyncutils import awaited, either
 from anabranch.compat.prefect.utilities.parameter_schemas import ParameterSchema, parameter_schema
 from anabranch.compat.prefect.validation import validated
 from anabranch.compat.prefect1 import flows as graphs
@@ -81,6 +83,11 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
         """Return parameters by name, as the annotations make them; raises ParameterTypeError."""
         return validated(self.plain_fn, parameters)
 
+    deploy, adeploy = either(deploy), awaited(deploy)
+    to_deployment, ato_deployment = either(ours.Flow.to_deployment), awaited(ours.Flow.to_deployment)
+    from_source = staticmethod(either(ours.Flow.from_source))
+    afrom_source = staticmethod(awaited(ours.Flow.from_source))
+
     def _hook(self, name: str, hook: Any) -> Any:
         self._keep_hook(name, hook)
         super()._hook(name, Hook(hook))
@@ -108,11 +115,7 @@ def _rebuild(fn: Any, given: FlowArguments, binds: Any) -> Flow[..., Any]:
 _SHOWN = "`futures` and `flow` show themselves in a notebook; `anabranch run show` shows a run"
 _SUBMITTED = "start the flow elsewhere with `anabranch submit`"
 _TIMED = f"{_SUBMITTED}, at times of your own with cron"
-ELSEWHERE = {
-    "adeploy": _SUBMITTED, "afrom_source": _SUBMITTED, "aserve": _TIMED, "ato_deployment": _SUBMITTED,
-    "avisualize": _SHOWN, "deploy": _SUBMITTED, "from_source": _SUBMITTED, "serve": _TIMED,
-    "to_deployment": _SUBMITTED, "visualize": _SHOWN,
-}  # fmt: skip
+ELSEWHERE = {"aserve": _TIMED, "avisualize": _SHOWN, "serve": _TIMED, "visualize": _SHOWN}
 
 for _name, _advice in ELSEWHERE.items():
     setattr(Flow, _name, absent(f"Flow.{_name}", _advice))
@@ -125,4 +128,4 @@ def flow(__fn: Any = None, **given: Any) -> Any:
     return Flow(__fn, **given)
 
 
-flow.from_source = absent("Flow.from_source", _SUBMITTED)  # type: ignore[attr-defined]
+flow.from_source = Flow.from_source  # type: ignore[attr-defined]

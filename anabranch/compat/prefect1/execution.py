@@ -11,6 +11,7 @@ be submitted, so that what does not depend on them is under way.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from anabranch import flows as ours
@@ -84,18 +85,43 @@ class _Running(ours.Flow[..., Any]):
 def run(flow: Plan, values: dict[str, Any], executor: Any) -> states.State:
     """Carry a graph out with these parameters."""
     graph = Execution(flow)
+    ended = _Running(graph, _options(flow, executor))(values, return_state=True)
+    if graph.final is None or ended.type is not states.to_ours(graph.final).type:
+        graph.final = states.of_ours(ended)  # it was stopped, or a handler has changed its end
+    graph.final.result = Results(flow, graph.found)
+    return graph.final
+
+
+def as_ours(flow: Plan, parameters: Iterable[Parameter], executor: Any) -> Any:
+    """Return a graph as a flow of ours, with its parameters as arguments, for a driver that an agent starts."""
+    known = list(parameters)
+
+    def carry_out(**given: Any) -> Any:
+        return Execution(flow)(values_of(known, given))
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    carry_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(one.name, keyword, default=keyword_default(one))
+            for one in sorted(known, key=lambda one: str(one.name))
+        ]
+    )
+    return _Running(carry_out, _options(flow, executor))
+
+
+def keyword_default(parameter: Parameter) -> Any:
+    """Return the default of a parameter; that of a signature's without one where it has none."""
+    return inspect.Parameter.empty if parameter.required else parameter.default
+
+
+def _options(flow: Plan, executor: Any) -> dict[str, Any]:
     own = [*flow.state_handlers, *([OnFailure(flow.on_failure)] if flow.on_failure else [])]
-    options = {
+    return {
         "name": flow.name.translate(str.maketrans("/%&><", "-----")),
         "state_handlers": handlers(own, flow),
         "runner": "inline" if executor is None else executor.runner().engine_runner(),
         "resumable": False,
     }
-    ended = _Running(graph, options)(values, return_state=True)
-    if graph.final is None or ended.type is not states.to_ours(graph.final).type:
-        graph.final = states.of_ours(ended)  # it was stopped, or a handler has changed its end
-    graph.final.result = Results(flow, graph.found)
-    return graph.final
 
 
 class _Carried(Task[..., Any]):

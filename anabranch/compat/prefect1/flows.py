@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from anabranch.compat import prefect1
 from anabranch.compat.prefect1 import execution, order
 from anabranch.compat.prefect1.control_flow import constrain
 from anabranch.compat.prefect1.nodes import Node, Parameter, Step, current, nodes_in
@@ -15,14 +16,12 @@ if TYPE_CHECKING:
     from anabranch.compat.prefect1.states import State
 
 ADVICE = {
-    "schedule": "start the program at times of your own with cron",
-    "register": "start the program elsewhere with `anabranch submit`, at times of your own with cron",
     "run_agent": "start the program elsewhere with `anabranch submit`",
     "visualize": "a flow that ran shows its graph in a notebook; `anabranch run show` shows a run",
 }
 OPTIONS = frozenset(
     {"name", "executor", "run_config", "storage", "tasks", "edges", "reference_tasks", "state_handlers", "on_failure",
-     "validate", "result", "terminal_state_handler"}
+     "validate", "result", "terminal_state_handler", "schedule"}
 )  # fmt: skip
 
 
@@ -43,9 +42,8 @@ class Flow:
         reference_tasks: those that decide the final state; by default the ones that nothing depends on.
         on_failure: called as `(flow, state)` when it has failed.
         terminal_state_handler: called as `(flow, state, reference_states)`; a State from it is the final one.
-        run_config, storage, result, validate: are kept, and change nothing.
-
-    Raises NotImplementedError for a schedule.
+        schedule, run_config, storage: count when it is registered.
+        result, validate: are kept, and change nothing.
     """
 
     def __init__(
@@ -56,9 +54,7 @@ class Flow:
     ) -> None:  # fmt: skip
         if not name:
             raise ValueError("A name must be provided for the flow.")
-        if schedule is not None:
-            raise NotImplementedError(f"anabranch has no schedules, so no Flow(schedule=...): {ADVICE['schedule']}")
-        self.name = name
+        self.name, self.schedule = name, schedule
         self.executor, self.run_config, self.storage, self.result = executor, run_config, storage, result
         self.state_handlers = list(state_handlers or ())
         self.on_failure = on_failure
@@ -220,12 +216,26 @@ class Flow:
         Args:
             kwargs: parameters by name.
 
-        Raises ValueError for parameters that are missing or not known.
+        Raises ValueError for parameters that are missing or not known, NotImplementedError where it has a schedule to
+        run on: `run_on_schedule=False` runs it once.
         """
+        if self.schedule is not None and run_on_schedule is not False:
+            raise NotImplementedError(
+                f"flow {self.name!r} has a schedule: run(run_on_schedule=False) runs it once, register() lets agents "
+                "run it by that"
+            )
         if current.get() is not None:
             raise ValueError("Cannot run a flow inside of a `with Flow(...)` block: call flow.run() after the block")
         given = {**(parameters or {}), **kwargs}
         return execution.run(self, execution.values_of(self.parameters(), given), executor or self.executor)
+
+    def register(self, project_name: str | None = None, **given: Any) -> str:
+        """Register it under a project: with each call a new revision, but for the same `idempotency_key`."""
+        return str(prefect1.register(self, project_name, **given))
+
+    def anabranch_flow(self) -> Any:
+        """Return it as a flow of ours, which a driver runs."""
+        return execution.as_ours(self, self.parameters(), self.executor)
 
     def __getattr__(self, name: str) -> Any:
         if name not in ADVICE:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+CODE = "code"  # the cache's name in the home folder
+
+
 class Fetched(NamedTuple):
     """Code that is there.
 

@@ -44,6 +44,21 @@ def put(folder: Path, url: str, options: Mapping[str, Any] | None = None, *, ign
     return _asked(url, lambda: _put(folder, url.rstrip("/"), options or {}, ignored))
 
 
+def put_file(file: Path, url: str) -> None:
+    """Write one file to an address.
+
+    Raises:
+        FetchError, MissingExtraError: as of `fetch`.
+    """
+
+    def put() -> None:
+        fs, target = _opened(url, {})
+        fs.makedirs(fs._parent(target), exist_ok=True)
+        fs.put_file(str(file), target)
+
+    _asked(url, put)
+
+
 def _fetch(url: str, options: Mapping[str, Any], cache: Cache) -> tuple[Path, str]:
     fs, root = _opened(url, options)
     fs.invalidate_cache()

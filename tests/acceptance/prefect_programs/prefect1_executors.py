@@ -56,11 +56,10 @@ if __name__ == "__main__":
             print("in the main thread:", state.result[where].result)
     state = by_hand.run()
     print([one.name for one in by_hand.sorted_tasks()], state.result[seven].result, state.result[eight].result)
-    for refused in (lambda: Flow("x", schedule=object()), lambda: flow.register(project_name="p")):
-        try:
-            refused()
-        except NotImplementedError as error:
-            print(error)
+    try:
+        Flow("x", schedule=object()).run()
+    except NotImplementedError as error:
+        print(error)
 # expected:
 # True [8, [3, 6, 9], 120]
 # in the main thread: True
@@ -68,5 +67,4 @@ if __name__ == "__main__":
 # True [8, [3, 6, 9], 120]
 # True [8, [3, 6, 9], 120]
 # ['x', 'seven', 'eight', 'main_thread'] 50 8
-# anabranch has no schedules, so no Flow(schedule=...): start the program at times of your own with cron
-# anabranch has no Flow.register: start the program elsewhere with `anabranch submit`, at times of your own with cron
+# flow 'x' has a schedule: run(run_on_schedule=False) runs it once, register() lets agents run it by that

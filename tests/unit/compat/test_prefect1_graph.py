@@ -18,7 +18,7 @@ from anabranch.compat.prefect1.executors import LocalDaskExecutor
 from anabranch.compat.prefect1.flows import Edge, Flow
 from anabranch.compat.prefect1.nodes import Node, Parameter, flatten, mapped
 from anabranch.compat.prefect1.order import ordered, roots, terminal
-from anabranch.core.errors import ParameterBindError
+from anabranch.core.errors import DeploymentError, ParameterBindError
 
 
 @task
@@ -136,8 +136,8 @@ def test_edges_given_to_the_flow() -> None:
     ("make", "kind", "words"),
     [
         (lambda: Flow(""), ValueError, "name"),
-        (lambda: Flow("f", schedule=1), NotImplementedError, "cron"),
-        (lambda: Flow("f").register("p"), NotImplementedError, "anabranch submit"),
+        (lambda: Flow("f", schedule=1).run(), NotImplementedError, "run_on_schedule=False"),
+        (lambda: Flow("f").register("p"), DeploymentError, "no variable of a file"),
         (lambda: Flow("f").visualize(), NotImplementedError, "run show"),
         (lambda: Flow("f").bogus, AttributeError, "bogus"),
         (lambda: Flow("f").set_reference_tasks([number]), ValueError, "must be part of the flow"),

@@ -19,7 +19,7 @@ from anabranch.core.options import FlowOptions
 from anabranch.core.orders import DriverProcess
 from anabranch.core.runs import StoredRow
 from anabranch.documents.parameters import restored
-from anabranch.documents.storage.fetch import fetch
+from anabranch.documents.storage.fetch import CACHE, fetch
 from anabranch.entrypoints.flow import flow_of
 from anabranch.runs import flow_begin, resumed
 
@@ -62,7 +62,7 @@ def prepared(begun: Begun) -> Prepared:
     place = document.get("entrypoint")
     if not place:
         raise EntrypointError(f"deployment {deployment.full_name!r} has no entrypoint: nothing says where its flow is")
-    cache = sessions.current().settings.home / "code"
+    cache = sessions.current().settings.home / CACHE
     folder, digest = fetch(document.get("storage"), cache, path=document.get("path"))
     if folder is not None:
         os.chdir(folder)

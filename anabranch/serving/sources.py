@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from anabranch import session as sessions
 from anabranch.core.errors import DeploymentError
 from anabranch.documents.storage import references
-from anabranch.documents.storage.fetch import CODE, fetch
+from anabranch.documents.storage.fetch import CACHE, fetch
 from anabranch.entrypoints.flow import flow_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def from_source(source: Any, entrypoint: str) -> Any:
         raise DeploymentError("from_source takes a source (a git url, a folder) and entrypoint='file.py:flow'")
     if "path" in reference:
         reference = {"path": str(Path(reference["path"]).expanduser().resolve())}
-    code = fetch(reference, sessions.current().settings.home / CODE)
+    code = fetch(reference, sessions.current().settings.home / CACHE)
     flow = flow_of(entrypoint if code.folder is None else os.path.join(code.folder, entrypoint))
     _known[flow] = {"entrypoint": entrypoint, "storage": reference}
     return flow

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-CODE = "code"  # the cache's name in the home folder
+CACHE = "code"  # the cache's name in the home folder
 
 
 class Fetched(NamedTuple):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from anabranch.core import secrets
 from anabranch.core.errors import ConfigurationError
 from anabranch.core.option_checks import parse_bytes
 
@@ -27,7 +28,9 @@ class Settings:
 
     home: Path = Path("~/.anabranch")
     runner: str = "thread"
-    records: str = ""  # path of the record, or a PostgreSQL address (postgresql://user@host/db); empty: home/records.db
+    records: str = ""  # path of the record, or an address: of PostgreSQL (postgresql://user@host/db), or of an
+    # anabranch server (https://host); empty: home/records.db
+    api_key: str = ""  # the key for that server; `anabranch login` asks for it
     records_shared: str = "auto"  # whether the path is on a network file system: auto (look), true, false; node: it is,
     # and this program's own file is to lie on the node's disk, with a copy there
     retention_days: float = 90.0  # runs that ended longer ago are deleted; 0 keeps all
@@ -82,6 +85,8 @@ def parse(name: str, text: Any, where: str) -> Any:
     if kind is float and not value >= 0:  # nan is neither
         unit = "days" if name.endswith("_days") else "seconds"
         raise ConfigurationError(f"{where}: setting {name!r} must be 0 {unit} or more, got {text!r}")
+    if name == "api_key":
+        secrets.note(str(value))
     if name == "records_shared":
         value = str(value).strip().lower()
         if value not in ("auto", "true", "false", "node"):

@@ -98,13 +98,17 @@ def unset(name: str, profile: str) -> None:
 def _warn_of_environment(name: str) -> None:
     variable = f"ANABRANCH_{name.upper()}"
     if os.environ.get(variable):
+        if name == "api_key":
+            secrets.note(os.environ[variable])
         value = readable(os.environ[variable])
         click.echo(f"note: {variable}={value} in the environment wins over the file", err=True)
 
 
 def readable(value: Any) -> Any:
-    """Return an address without its login; other values unchanged."""
-    return secrets.without_login(value) if isinstance(value, str) and "://" in value else value
+    """Return an address without its login, and no key; other values unchanged."""
+    if not isinstance(value, str):
+        return value
+    return secrets.without_login(value) if "://" in value else secrets.mask(value)
 
 
 def shown(value: Any) -> str:

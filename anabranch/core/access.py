@@ -73,21 +73,40 @@ class Access:
     token: int = 0
 
 
-class Keys(Protocol):
-    """The keys of a service."""
+class KeyRing(Protocol):
+    """The keys of a service, as an admin sees them."""
+
+    def make(self, name: str, role: str, *, pool: str = "", expires: float | None = None) -> NewKey:
+        """Make a key.
+
+        Args:
+            role: one of `ROLES`.
+            pool: the only one that an agent's key is to serve; "": all.
+            expires: Unix seconds; None: never.
+
+        Raises:
+            ServiceError: there is no such role or pool, or a good key has that name.
+        """
+        ...
+
+    def all(self) -> list[Key]:
+        """Return all keys, newest first, with those that are good no more."""
+        ...
+
+    def revoke(self, key: str) -> bool:
+        """End the key of this id or name; False where there is none that is good."""
+        ...
+
+    def audit(self, *, before: int | None = None, limit: int = 200) -> list[AuditRow]:
+        """Return the writes that were made through servers, newest first, from the one before `before` (an id) on."""
+        ...
+
+
+class Keys(KeyRing, Protocol):
+    """The keys of a service, as a server needs them."""
 
     def any(self) -> bool:
         """Return whether there is a key that is good now."""
-        ...
-
-    def make(self, name: str, role: str, *, pool: str = "", expires: float | None = None) -> NewKey:
-        """Make a key; raises AccessError for a role that there is not, or a pool with another role than agent."""
-        ...
-
-    def all(self) -> list[Key]: ...
-
-    def revoke(self, key: str) -> bool:
-        """End the keys of this id or name; False where there is none that is good."""
         ...
 
     def access(self, text: str) -> Access:
@@ -95,15 +114,11 @@ class Keys(Protocol):
         ...
 
     def of_run(self, run: str, token: int) -> str:
-        """Return the key of a run's driver."""
+        """Return the key of a run's driver; the same each time."""
         ...
 
     def note(self, who: str, what: str, details: str = "") -> None:
         """Note a write for the audit."""
-        ...
-
-    def audit(self, *, before: int | None = None, limit: int = 200) -> list[AuditRow]:
-        """Return what was noted, newest first, from the one before `before` (an id) on."""
         ...
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anabranch.core.access import KeyRing
     from anabranch.core.deployments import DeploymentRow, ProjectRow, RevisionRow, ScheduleRow
     from anabranch.core.orders import (
         Agent,
@@ -238,5 +239,8 @@ class Service(Protocol):
 
     @property
     def upkeep(self) -> Upkeep: ...
+
+    @property
+    def keys(self) -> KeyRing: ...
 
     def close(self) -> None: ...

@@ -29,7 +29,7 @@ def make_app(
 
     Args:
         service: what its routes ask.
-        keys: None: no key is ever asked for.
+        keys: None: no key is ever asked for. With `here_only`, none is before there is one.
         records: for the routes of the record; None: they are not served.
         version: of this anabranch.
         base_path: under which a proxy has put the server, such as "/anabranch".
@@ -46,7 +46,7 @@ def make_app(
     )  # fmt: skip
     app.router.route_class = guard.Guarded
     app.state.world = World(service, keys, Waiting(), records, clock)
-    app.state.gate = guard.Gate(keys)
+    app.state.gate = guard.Gate(keys, always=not here_only)
     for routes in (noun.ROUTES for noun in NOUNS):
         for one in routes.declared:
             path = f"{place}{one.path}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from anabranch.core.errors import AnabranchError
+from starlette.exceptions import HTTPException
+
 from anabranch.records.service.problems import ACCESS, REQUEST
 from anabranch.server.problems import answer, problem
 from anabranch.server.refusals import Busy
@@ -24,10 +25,6 @@ LARGEST = 8 * 1024 * 1024  # bytes of a body
 AT_ONCE = 500  # requests under way, without agents that wait
 _HERE = {"localhost", "127.0.0.1", "::1"}
 _POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-
-
-class TooLarge(AnabranchError):
-    """Raised while a body is read that is larger than `LARGEST`."""
 
 
 class Doorway:
@@ -63,8 +60,6 @@ class Doorway:
         self._under_way += 1
         try:
             await self._app(scope, _bounded(receive), send)
-        except TooLarge as error:
-            await problem(413, REQUEST, "Too large", str(error), Connection="close")(scope, receive, send)
         finally:
             self._under_way -= 1
 
@@ -111,7 +106,7 @@ class Doorway:
         return sent
 
 
-_TOO_LARGE = f"a body has at most {LARGEST:,} bytes, and says how many in Content-Length"
+_TOO_LARGE = f"a body has at most {LARGEST:,} bytes"
 
 
 def _bounded(receive: Receive) -> Receive:
@@ -124,7 +119,7 @@ def _bounded(receive: Receive) -> Receive:
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
             if seen > LARGEST:
-                raise TooLarge(_TOO_LARGE)
+                raise HTTPException(413, _TOO_LARGE, {"Connection": "close"})
         return message
 
     return received

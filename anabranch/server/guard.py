@@ -9,10 +9,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from anabranch.core.access import OPEN, Access
+from anabranch.core.access import OPEN, PEOPLE, Access
 from anabranch.core.errors import AccessError, ConfigurationError
 from anabranch.records.service import wire
-from anabranch.server.declared import ROLES, WAKES
+from anabranch.server import audit
+from anabranch.server.declared import AUDITED, ROLES, WAKES
 from anabranch.server.refusals import Busy, Forbidden
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ class Gate:
 
     Args:
         keys: None: no key is asked for.
+        always: whether a key is asked for even while there is none.
     """
 
-    def __init__(self, keys: Keys | None, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, keys: Keys | None, *, always: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._keys = keys
+        self._always = always
         self._monotonic = monotonic
         self._known: dict[str, tuple[float, Access]] = {}
         self._any: tuple[float, bool] = (0.0, False)
@@ -87,7 +90,9 @@ class Gate:
         self._wrong[client] = times
 
     async def _asked_for(self, keys: Keys) -> bool:
-        """Return whether keys are asked for: not before there is one."""
+        """Return whether keys are asked for: on this machine alone, not before there is one."""
+        if self._always:
+            return True
         until, found = self._any
         if not found and self._monotonic() >= until:
             found = await run_in_threadpool(keys.any)
@@ -107,7 +112,7 @@ class Guarded(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         extra = self.openapi_extra or {}
-        roles, wakes = frozenset(extra[ROLES]), extra.get(WAKES, False)
+        roles, wakes, audited = frozenset(extra[ROLES]), extra.get(WAKES, False), extra.get(AUDITED, False)
         wanted = self.body_field.field_info.annotation if self.body_field else None
 
         async def guarded(request: Request) -> Response:
@@ -120,6 +125,11 @@ class Guarded(APIRoute):
                 response.headers["Warning"] = f'299 anabranch "ignored, since this server does not know it: {told}"'
             if wakes:
                 request.app.state.world.waiting.ring()
+            keys, access = request.app.state.world.keys, request.state.access
+            if audited and keys is not None and access.name and access.role in PEOPLE:
+                body = await request.json() if await request.body() else None
+                details = audit.told(request.url.query, body)
+                await run_in_threadpool(keys.note, access.name, f"{request.method} {self.path}", details)
             return response
 
         return guarded

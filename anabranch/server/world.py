@@ -21,7 +21,7 @@ class World:
     """What an application serves.
 
     Attributes:
-        keys: None: none are asked for, and the application answers on this machine only.
+        keys: None: none are asked for.
         records: the record's own part, for its routes; None: they are not served.
         waiting: agents that wait for work.
     """

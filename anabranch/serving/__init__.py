@@ -52,7 +52,7 @@ def opened(settings: Settings) -> Service:
     """Return the service of the settings, as of `current`; its caller closes it."""
     place = settings.records_place
     if over_http(settings):
-        remote: Service = _name("service.remote", "RemoteService")(str(place))
+        remote: Service = _name("service.remote", "RemoteService")(str(place), settings.api_key)
         return remote
     direct: Service = _name("", "open_service")(place, shared=settings.records_shared)
     return direct

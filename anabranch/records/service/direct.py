@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core.clock import SYSTEM
+from anabranch.records.service.access import DirectKeys
 from anabranch.records.service.claims import DirectClaims
 from anabranch.records.service.deployments import DirectDeployments
 from anabranch.records.service.ledger import Ledger
@@ -40,6 +41,7 @@ class DirectService:
         self.claims: Claims = DirectClaims(ledger)
         self.pools: Pools = DirectPools(ledger)
         self.upkeep: Upkeep = DirectUpkeep(ledger)
+        self.keys = DirectKeys(ledger)
 
     def close(self) -> None:
         self._ledger.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
+from anabranch.core.access import AuditRow, Key, NewKey
 from anabranch.core.deployments import DeploymentRow, ProjectRow, RevisionRow, ScheduleRow
 from anabranch.core.errors import AccessError, RecordsError, RunTakenError, ServiceError, UnreachableError
 from anabranch.core.orders import Agent, Begun, Claim, Heard, Order, Ordered, Pool, Queue, Reaped, Standing
@@ -285,6 +286,27 @@ class RemoteUpkeep:
         return float(self.door.ask(float, "GET", "/upkeep/now"))
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteKeys:
+    """Keys, asked from a server; for an admin."""
+
+    door: Door
+
+    def make(self, name: str, role: str, *, pool: str = "", expires: float | None = None) -> NewKey:
+        made: NewKey = self.door.ask(NewKey, "POST", "/access/keys", requests.WantedKey(name, role, pool, expires))
+        return made
+
+    def all(self) -> list[Key]:
+        return _rows(self.door, Key, "/access/keys")
+
+    def revoke(self, key: str) -> bool:
+        return bool(self.door.ask(bool, "DELETE", "/access/keys/one", key=key))
+
+    def audit(self, *, before: int | None = None, limit: int = MOST) -> list[AuditRow]:
+        given = {"limit": min(limit, MOST)} | ({} if before is None else {"before": before})
+        return _rows(self.door, AuditRow, "/access/audit", **given)
+
+
 class RemoteService:
     """A `Service` behind a server. From any thread, and in forked copies of the process.
 
@@ -304,6 +326,7 @@ class RemoteService:
         self.claims = RemoteClaims(self.door)
         self.pools = RemotePools(self.door)
         self.upkeep = RemoteUpkeep(self.door)
+        self.keys = RemoteKeys(self.door)
 
     def close(self) -> None:
         self.door.close()

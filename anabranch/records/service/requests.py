@@ -102,3 +102,13 @@ class Lease:
     name: str
     holder: str
     seconds: float
+
+
+@dataclass(slots=True)
+class WantedKey:
+    """A key to make; the attributes are the arguments of `KeyRing.make`."""
+
+    name: str
+    role: str
+    pool: str = ""
+    expires: float | None = None

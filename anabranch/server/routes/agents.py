@@ -13,7 +13,7 @@ from anabranch.server.world import AccessHere, ServiceHere, WorldHere
 ROUTES = Routes("agents")
 
 
-@ROUTES.add("POST", "", OPERATOR, AGENT)
+@ROUTES.add("POST", "", OPERATOR, AGENT, audited=False)
 def join(body: Agent, service: ServiceHere, access: AccessHere) -> Agent:
     """Enter an agent, or change the one of this id."""
     own_pool.joins(body, access, service)
@@ -26,17 +26,17 @@ def every(service: ServiceHere, pool: str = "") -> list[Agent]:
     return service.claims.agents(pool)
 
 
-@ROUTES.add("DELETE", "/one", OPERATOR, AGENT, wakes=True)
+@ROUTES.add("DELETE", "/one", OPERATOR, AGENT, wakes=True, audited=False)
 def leave(agent: str, service: ServiceHere, access: AccessHere) -> None:
     """Take an agent out; what it claimed and did not begin waits again at once."""
     own_pool.speaks(agent, access, service)
     service.claims.leave(agent)
 
 
-@ROUTES.add("POST", "/beat", OPERATOR, AGENT, wakes=True)
+@ROUTES.add("POST", "/beat", OPERATOR, AGENT, wakes=True, audited=False)
 def beat(body: Beat, world: WorldHere, access: AccessHere) -> Heard:
     """Hear what an agent has, renew its leases, and tell what it should have."""
     own_pool.speaks(body.agent, access, world.service)
     heard = world.service.claims.beat(body.agent, body.holds)
-    heard.launch = with_keys(heard.launch, world.keys)
+    heard.launch = with_keys(heard.launch, world.keys, access)
     return heard

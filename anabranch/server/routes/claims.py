@@ -17,7 +17,7 @@ ROUTES = Routes("claims")
 LONGEST = 30.0  # seconds that one request waits
 
 
-@ROUTES.add("POST", "", OPERATOR, AGENT)
+@ROUTES.add("POST", "", OPERATOR, AGENT, audited=False)
 async def claim(body: AskClaims, request: Request, world: WorldHere, access: AccessHere) -> list[Claim]:
     """Claim up to `places` orders for an agent; waits up to `wait` seconds, 30 at most, for one."""
     clock = world.clock
@@ -34,4 +34,4 @@ async def claim(body: AskClaims, request: Request, world: WorldHere, access: Acc
 
 def _claimed(body: AskClaims, world: World, access: Access) -> list[Claim]:
     own_pool.speaks(body.agent, access, world.service)
-    return with_keys(world.service.claims.claim(body.agent, body.places), world.keys)
+    return with_keys(world.service.claims.claim(body.agent, body.places), world.keys, access)

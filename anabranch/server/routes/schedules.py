@@ -42,7 +42,7 @@ def due(before: float, service: ServiceHere, limit: Limit = 200) -> list[Schedul
     return service.schedules.due(before, limit)
 
 
-@ROUTES.add("POST", "/tick", ADMIN, wakes=True)
+@ROUTES.add("POST", "/tick", ADMIN, wakes=True, audited=False)
 def tick(body: Tick, service: ServiceHere) -> bool:
     """Order the runs of a schedule's ticks and move its cursor, if schedule and cursor are still those read."""
     return service.schedules.tick(body.schedule, body.cursor, body.next_tick, body.orders)

@@ -11,13 +11,13 @@ from anabranch.server.world import ServiceHere
 ROUTES = Routes("upkeep")
 
 
-@ROUTES.add("POST", "/reap", ADMIN, wakes=True)
+@ROUTES.add("POST", "/reap", ADMIN, wakes=True, audited=False)
 def reap(service: ServiceHere) -> Reaped:
     """Heal what was lost: leases that are over, dead drivers, unheard cancels."""
     return service.upkeep.reap()
 
 
-@ROUTES.add("POST", "/lease", ADMIN)
+@ROUTES.add("POST", "/lease", ADMIN, audited=False)
 def lease(body: Lease, service: ServiceHere) -> bool:
     """Take or renew a named lease."""
     return service.upkeep.lease(body.name, body.holder, body.seconds)

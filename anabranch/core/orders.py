@@ -157,6 +157,7 @@ class Agent:
         queues: the ones it serves; (): all of its pool.
         labels: it takes orders with labels among these.
         deployments: ids of the only ones it serves; (): all.
+        host: `core.processes.host_id`, as the rows of its drivers have it.
         capacity: drivers at once.
         seen: Unix seconds of its last word, by the service's clock.
         held: orders that it has.

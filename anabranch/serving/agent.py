@@ -15,7 +15,7 @@ from anabranch.agents.state import AgentState
 from anabranch.core.deployments import DEFAULT
 from anabranch.core.ids import Ids
 from anabranch.core.orders import Agent
-from anabranch.core.processes import host_name
+from anabranch.core.processes import host_id, host_name
 from anabranch.launch.keeper import EXIT
 from anabranch.serving.echo import Echo
 from anabranch.serving.kinds import DEFAULT_KIND, kind_of, launcher_of
@@ -64,7 +64,7 @@ def agent_of(service: Service, settings: Settings, wanted: Wanted) -> AgentLoop:
     capacity = wanted.limit or max(4, os.cpu_count() or 1)
     agent = Agent(
         Ids().new(), wanted.name or f"{host_name()}-{os.getpid()}", wanted.pool, wanted.queues, wanted.labels,
-        wanted.deployments, name, host_name(), getattr(sys.modules.get("anabranch"), "__version__", ""), capacity,
+        wanted.deployments, name, host_id(), getattr(sys.modules.get("anabranch"), "__version__", ""), capacity,
     )  # fmt: skip
     state = AgentState(
         capacity, look=kind.look, once=wanted.once,

@@ -20,7 +20,7 @@ _MEMORY = re.compile(r"OOM|out of memory|more memory than", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a begun order whose run has not ended.
+    """What is known of a begun order, its run not ended.
 
     Attributes:
         begun: Unix seconds.
@@ -106,3 +106,22 @@ def death(facts: Facts) -> str:
     since = "its last sign of life" if facts.seen > facts.begun else "it began, without any sign of life"
     ended = "its job ended with exit code 0, and " if facts.phase == Phase.ENDED.value else ""
     return f"{ended}its driver is silent: {silence:.0f} s since {since}"
+
+
+LAUNCH_LIMIT = 3  # claims of one order that may go without a driver that begins
+
+
+def unbegun(now: float, phase: str, code: int | None, reason: str, launches: int) -> Decision:
+    """Decide about a claimed order: its job is over, and its driver never began.
+
+    A job that ran and ended with an exit code does so again the next time: its program is missing, its image is broken.
+    One that its infrastructure lost, or ended without a code, may begin elsewhere, up to `LAUNCH_LIMIT` launches.
+    """
+    said = f": {reason}" if reason else f": exit {code}" if code is not None else ""
+    what = "its job is gone" if phase == Phase.GONE.value else "its job ended"
+    told = f"{what} before its flow began{said}"
+    if phase == Phase.ENDED.value and code is not None:
+        return Over(told)
+    if launches >= LAUNCH_LIMIT:
+        return Over(f"gave up after {launches} launches: {told}")
+    return Again(now + BACK_OFF * 2 ** max(0, launches - 1), told, counts=False)

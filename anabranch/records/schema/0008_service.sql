@@ -79,7 +79,11 @@ CREATE TABLE orders (
     phase TEXT NOT NULL,       -- of its job, as its agent told it last: a launching.Phase
     UNIQUE (deployment, order_key)
 );
-CREATE INDEX orders_open ON orders (pool, state, queue, priority, due, run) WHERE state < 3;
+-- In the order in which they are claimed; by deployment, to find those that have any; the ones that hold slots.
+CREATE INDEX orders_waiting ON orders (pool, queue, priority DESC, due, run, deployment) WHERE state = 0;
+CREATE INDEX orders_waiting_by_deployment ON orders (pool, deployment) WHERE state = 0;
+CREATE INDEX orders_held ON orders (pool, queue, deployment) WHERE state IN (1, 2);
+CREATE INDEX orders_open ON orders (pool, state, due) WHERE state < 3;
 CREATE INDEX orders_of_deployment ON orders (deployment, state) WHERE state < 3;
 CREATE INDEX orders_of_agent ON orders (agent, state) WHERE state IN (1, 2);
 

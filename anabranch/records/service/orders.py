@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from anabranch.core.errors import ServiceError
+from anabranch.core.orders import LONGEST_PARAMETERS, Order, Ordered, OrderState
+from anabranch.core.runs import json_parameters
 from anabranch.core.service import MOST
+from anabranch.core.states import CANCELLED, SCHEDULED
+from anabranch.records.service import cancelling, collisions, moves
+from anabranch.records.service.lookups import known_deployment, lock_known_pool
+from anabranch.records.service.rows import made, to_json
+from anabranch.records.service.standing import standing
+from anabranch.records.views import state_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from anabranch.core.orders import NewOrder, Order, Ordered, Standing
-    from anabranch.records.database import Connection
+    from anabranch.core.deployments import DeploymentRow
+    from anabranch.core.orders import NewOrder, Standing
+    from anabranch.records.database import Connection, Values
     from anabranch.records.service.ledger import Ledger
 
 
@@ -21,35 +33,170 @@ class DirectOrders:
         self._ledger = ledger
 
     def add(self, orders: Sequence[NewOrder]) -> list[Ordered]:
+        """Order flow runs; where a deployment has no free slot its rule may cancel some at once."""
         with self._ledger.write() as db:
             found = insert(self._ledger, db, orders)
         self._ledger.bell.ring()
         return found
 
     def find(self, run: str) -> Order | None:
-        raise NotImplementedError
+        with self._ledger.read() as db:
+            id = self._id(db, run)
+            found = of_runs(self._ledger, db, [id]) if id else []
+        return found[0] if found else None
 
     def all(self, *, deployment: str = "", pool: str = "", open: bool = True, limit: int = MOST) -> list[Order]:
-        raise NotImplementedError
+        page = {"pool": pool, "open": int(open), "limit": min(limit, MOST)}
+        with self._ledger.read() as db:
+            id = known_deployment(self._ledger, db, deployment).id if deployment else ""
+            rows = db.execute(self._ledger.sql["orders"], {"deployment": id, **page}).fetchall()
+            return of_runs(self._ledger, db, [row[0] for row in rows])
 
     def standing(self, run: str) -> Standing | None:
-        raise NotImplementedError
+        with self._ledger.read() as db:
+            id = self._id(db, run)
+            found = of_runs(self._ledger, db, [id]) if id else []
+            return standing(self._ledger, db, found[0]) if found else None
 
     def cancel(self, run: str, *, by: str = "", grace: float | None = None) -> bool:
-        raise NotImplementedError
+        """Cancel in any state. The pool of a claimed order has its slot back at once: no code of the run can begin."""
+        ledger = self._ledger
+        with ledger.write() as db:
+            id = self._id(db, run)
+            order = moves.lock(ledger, db, id) if id else None
+            if order is None or order.state is OrderState.DONE or order.ended:
+                return False
+            cancelling.cancel(ledger, db, order, f"cancelled by {by}" if by else "cancelled", grace)
+        ledger.bell.ring()
+        return True
+
+    def _id(self, db: Connection, run: str) -> str:
+        """Return the id of the run with an order that is meant: an id, the start of one, or a name."""
+        sql = self._ledger.sql
+        if not run:
+            return ""
+        rows = db.execute(sql["orders_by_prefix"], {"prefix": run}).fetchall()
+        if len(rows) == 1 or (rows and rows[0][0] == run):
+            return str(rows[0][0])
+        named = db.execute(sql["order_by_name"], (run,)).fetchone()
+        if named is None and rows:
+            raise ServiceError(f"several runs begin with {run!r}: give more of the id")
+        return str(named[0]) if named else ""
+
+
+def of_runs(ledger: Ledger, db: Connection, runs: Sequence[str]) -> list[Order]:
+    """Return the orders of these runs, in their order."""
+    if not runs:
+        return []
+    rows = {row[0]: made(Order, row) for row in db.execute(ledger.sql["orders_of_runs"], (json.dumps(runs),))}
+    return [rows[run] for run in runs if run in rows]
+
+
+# -- made --------------------------------------------------------------------------------------------
 
 
 def insert(ledger: Ledger, db: Connection, orders: Sequence[NewOrder]) -> list[Ordered]:
     """Order flow runs within a transaction that locks their pools; the caller rings the bell after its commit.
 
     Raises:
-        ServiceError: there is no such deployment; or parameters are too large.
+        ServiceError: there is no such deployment; or parameters are too large, or no JSON.
     """
-    if orders:
-        raise NotImplementedError
-    return []
+    known: dict[str, DeploymentRow] = {}
+    for order in orders:
+        if order.deployment not in known:
+            known[order.deployment] = known_deployment(ledger, db, order.deployment)
+    for pool in sorted({row.pool for row in known.values()}):
+        lock_known_pool(ledger, db, pool)
+    for pool, queue in sorted(
+        {(row.pool, one.queue or row.queue) for one in orders for row in [known[one.deployment]]}
+    ):
+        db.execute(ledger.sql["enter_queue"], (pool, queue))
+    answers, new = _sorted_out(ledger, db, orders, known)
+    now = ledger.now()
+    rows = [_rows(one, known[one.deployment], now) for one in new]
+    for query, place in (("enter_run", 0), ("enter_order", 1), ("add_state", 2)):
+        ledger.database.many(db, ledger.sql[query], [row[place] for row in rows])
+    for id in {known[one.deployment].id: None for one in new if known[one.deployment].collision != "enqueue"}:
+        collisions.settle(ledger, db, id)
+    return answers
+
+
+def _sorted_out(
+    ledger: Ledger, db: Connection, orders: Sequence[NewOrder], known: dict[str, DeploymentRow]
+) -> tuple[list[Ordered], list[NewOrder]]:
+    """Return the answer to each order, and those that are new, each with an id and a name."""
+    given = [one.run for one in orders if one.run]
+    there = {row[0] for row in db.execute(ledger.sql["known_orders"], (json.dumps(given),))} if given else set()
+    by_key: dict[tuple[str, str], str] = {}
+    answers, new = [], []
+    for one in orders:
+        key = (known[one.deployment].id, one.key)
+        if one.key and key not in by_key:
+            row = db.execute(ledger.sql["run_of_key"], key).fetchone()
+            by_key |= {key: row[0]} if row else {}
+        earlier = one.run if one.run in there else by_key.get(key, "")
+        if earlier:
+            answers.append(Ordered(earlier, False))
+            continue
+        one = replace(one, run=one.run or ledger.ids.new(), name=one.name or ledger.ids.name())
+        there.add(one.run)
+        if one.key:
+            by_key[key] = one.run
+        new.append(one)
+        answers.append(Ordered(one.run, True))
+    return answers, new
+
+
+def _rows(one: NewOrder, row: DeploymentRow, now: float) -> tuple[Values, Values, Values]:
+    """The rows of a run, its order, and its first state."""
+    parameters = {**(row.document.get("parameters") or {}), **one.parameters}
+    due = now if one.due is None else one.due
+    message = f"ordered by {one.by}" if one.by else ""
+    tags = list(dict.fromkeys((*row.tags, *one.tags)))
+    run = (
+        one.run, row.flow, one.name, SCHEDULED, state_name(SCHEDULED), message, now, one.parent_run, to_json(tags),
+        json_parameters(parameters), int(row.recover == "resume"),
+    )  # fmt: skip
+    order = (
+        one.run, row.id, row.revision, one.key or None, row.pool, one.queue or row.queue, one.priority, due,
+        to_json(row.labels), _fitting(parameters, row), _json(one.job, "job variables", row), one.schedule, one.by, now,
+    )  # fmt: skip
+    return run, order, (one.run, 0, SCHEDULED, state_name(SCHEDULED), message, now)
+
+
+def _fitting(parameters: dict[str, object], row: DeploymentRow) -> str:
+    found = _json(parameters, "parameters", row)
+    size = len(found.encode())
+    if size > LONGEST_PARAMETERS:
+        raise ServiceError(
+            f"parameters of a run of {row.full_name} are {size:,} bytes of JSON, and at most {LONGEST_PARAMETERS:,} "
+            "are kept: store large values in a file, and pass its path"
+        )
+    return found
+
+
+def _json(values: dict[str, object], what: str, row: DeploymentRow) -> str:
+    try:
+        return to_json(values)
+    except (TypeError, ValueError):
+        bad = [name for name, value in values.items() if not _is_json(value)]
+        raise ServiceError(
+            f"{what} of a run of {row.full_name} must be JSON, and these are not: {', '.join(map(str, bad))}"
+        ) from None
+
+
+def _is_json(value: object) -> bool:
+    try:
+        to_json(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def cancel_waiting(ledger: Ledger, db: Connection, deployment: str, reason: str) -> list[str]:
-    """Cancel the waiting orders of a deployment (id) within a transaction that locks their pools; returns run ids."""
-    return []
+    """Cancel the waiting orders of a deployment (id) in a transaction that locks their pools; returns their runs."""
+    rows: Iterable[tuple[str]] = db.execute(ledger.sql["waiting_of_deployment"], (deployment,)).fetchall()
+    found = [order for (run,) in rows if (order := moves.locked(ledger, db, run)) is not None]
+    for order in found:
+        moves.end(ledger, db, order, CANCELLED, reason)
+    return [order.run for order in found]

@@ -21,3 +21,18 @@ SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, ne
 FROM schedules
 WHERE id = ?
 FOR UPDATE;
+
+-- name: hold_pool
+-- A pool, of which nobody else claims until the transaction ends.
+SELECT name, kind, template, slots, paused, description FROM work_pools WHERE name = ? FOR UPDATE;
+
+-- name: lock_order
+-- An order and its run as they stand; nobody else moves the order until the transaction ends.
+SELECT o.run, o.pool, o.deployment, o.state, o.agent, o.token, o.lease_until, o.due, o.claimed, o.begun, o.cancel_by,
+    o.driver, o.phase, o.reason, o.launches, o.recoveries, r.state, r.message, r.token, r.heartbeat, r.attempt,
+    r.started, r.name, d.recover, d.expire_after
+FROM orders AS o
+JOIN flow_runs AS r ON r.id = o.run
+LEFT JOIN deployments AS d ON d.id = o.deployment
+WHERE o.run = ?
+FOR UPDATE OF o;

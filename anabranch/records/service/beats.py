@@ -1,0 +1,91 @@
+"""What an agent's beat changes, and what it is told: both sides have the same orders afterwards."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from anabranch.core.launching import Phase
+from anabranch.core.orders import LEASE, Heard, Kill, OrderState, Reaped
+from anabranch.core.picking import RECENT, fits
+from anabranch.records.service import deaths, moves, orders
+from anabranch.records.service.choosing import claims_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.orders import Agent, Hold
+    from anabranch.records.database import Connection
+    from anabranch.records.service.ledger import Ledger
+
+_OVER = (Phase.ENDED.value, Phase.GONE.value)
+ON_HOST = ("process", "docker")  # kinds with jobs that an agent on another host cannot see
+
+
+class _Mine(NamedTuple):
+    """An order that an agent has, by the record."""
+
+    run: str
+    token: int
+    state: int
+    cancel_by: float | None
+    phase: str
+
+
+def hear(ledger: Ledger, db: Connection, agent: Agent, holds: Sequence[Hold]) -> tuple[Heard, bool]:
+    """Hear an agent's beat in a transaction that holds its pool; returns its answer, and whether slots were freed.
+
+    Two agents may tell of one job, where one was taken for gone and is not: both are heard, and the job goes on.
+    """
+    sql, now, done = ledger.sql, ledger.now(), Reaped()
+    db.execute(sql["renew_claims"], {"agent": agent.id, "until": now + LEASE})
+    heard = Heard()
+    for hold in holds:
+        if not _take_word(ledger, db, hold, done):
+            heard.drop.append(Kill(hold.run, hold.token))
+    named = {(hold.run, hold.token) for hold in holds}
+    mine = [_Mine(*row) for row in db.execute(sql["orders_of_agent"], (agent.id,))]
+    lost = [one for one in mine if (one.run, one.token) not in named]
+    heard.launch = claims_of(ledger, db, [one.run for one in lost if one.state == OrderState.CLAIMED])
+    heard.kill = [Kill(one.run, one.token) for one in mine if one.cancel_by is not None and one.cancel_by <= now]
+    forgotten = [one.run for one in lost if one.state == OrderState.BEGUN and one.phase != Phase.ENDED.value]
+    heard.adopt = orders.of_runs(ledger, db, [*forgotten, *_adopted(ledger, db, agent)])
+    freed = bool(done.returned or done.recovered or done.crashed or done.cancelled)
+    if freed:
+        ledger.lock_pool(db, agent.pool)  # its turn goes up
+    return heard, freed
+
+
+def _take_word(ledger: Ledger, db: Connection, hold: Hold, done: Reaped) -> bool:
+    """Take what an agent tells of one order; False where the order is not under way with this token any more."""
+    order = moves.locked(ledger, db, hold.run)
+    if order is None or order.token != hold.token or order.state not in (OrderState.CLAIMED, OrderState.BEGUN):
+        return False
+    if order.phase == Phase.ENDED.value:  # it ended well, and may have told the record so in rows under way
+        return True
+    if hold.phase in _OVER:
+        if order.state is OrderState.CLAIMED:
+            deaths.bury(ledger, db, order, done, hold)
+        else:
+            deaths.mend(ledger, db, order, done, hold.phase, hold)
+        if order.run in (*done.returned, *done.crashed, *done.recovered, *done.cancelled):
+            return False
+    # A cancelled order keeps the reason of its cancel.
+    reason = order.reason if order.cancel_by is not None else hold.reason
+    word = {"run": hold.run, "token": hold.token, "phase": hold.phase, "handle": hold.handle, "reason": reason}
+    db.execute(ledger.sql["hear_of_order"], word)
+    return True
+
+
+def _adopted(ledger: Ledger, db: Connection, agent: Agent) -> list[str]:
+    """Give an agent the begun orders that agents of its pool have left, if it can see their jobs."""
+    sql, since = ledger.sql, ledger.now() - RECENT
+    where = {"pool": agent.pool, "agent": agent.id, "since": since}
+    taken = []
+    for run, queue, deployment, labels, kind, host in db.execute(sql["orphans"], where).fetchall():
+        seen = kind == agent.kind and (kind not in ON_HOST or host == agent.host)
+        if not seen or not fits(agent, json.loads(labels), queue, deployment):
+            continue
+        if db.execute(sql["adopt"], {"run": run, "agent": agent.id, "since": since}).rowcount > 0:
+            taken.append(run)
+    return taken

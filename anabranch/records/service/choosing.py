@@ -1,0 +1,80 @@
+"""The choice of orders for an agent: the pool's room is read, `core.picking` decides, the orders are its."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.deployments import DeploymentRow
+from anabranch.core.orders import LEASE, Claim, Order, Pool, Queue
+from anabranch.core.picking import RECENT, Candidate, Picking, Room
+from anabranch.records.service.rows import all_made, made
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.core.orders import Agent
+    from anabranch.records.database import Connection
+    from anabranch.records.service.ledger import Ledger
+
+_MORE = 16  # rows in a look beyond those wanted: some may turn out to be of a deployment that has become full
+_BULK = 200  # orders in one claim
+
+
+def choose(ledger: Ledger, db: Connection, agent: Agent, places: int, pool: Any) -> list[Candidate]:
+    """Return the orders that an agent gets now, first to last, at the row of its pool (None: it is gone)."""
+    if pool is None:
+        return []
+    sql, now = ledger.sql, ledger.now()
+    if db.execute(sql["any_waiting"], (agent.pool, now)).fetchone() is None:
+        return []
+    room = _room(ledger, db, made(Pool, pool))
+    asking = {row[0] for row in db.execute(sql["askers"], {"pool": agent.pool, "since": now - RECENT})} | {agent.id}
+    picking = Picking(agent, min(places, _BULK), room, len(asking))
+    limit, more = picking.wanted + _MORE, picking.wanted > 0
+    while more:
+        deployments = json.dumps(picking.deployments)
+        where = {"pool": agent.pool, "now": now, "deployments": deployments, "limit": limit}
+        found = {}
+        for queue in filter(picking.open, room.queues):
+            rows = db.execute(sql["first_waiting"], {**where, "queue": queue})
+            found[queue] = [Candidate(*row) for row in rows]
+        more = picking.look(found, limit)
+    return picking.picked
+
+
+def take(ledger: Ledger, db: Connection, agent: Agent, runs: list[str]) -> list[str]:
+    """Give an agent these waiting orders, within a transaction that holds their pool."""
+    now = ledger.now()
+    what = {"agent": agent.id, "kind": agent.kind, "now": now, "until": now + LEASE, "runs": json.dumps(runs)}
+    db.execute(ledger.sql["claim_orders"], what)
+    db.execute(ledger.sql["hear_agent"], (now, agent.id))
+    return runs
+
+
+def claims_of(ledger: Ledger, db: Connection, runs: Sequence[str]) -> list[Claim]:
+    """Return what agents need to start drivers of these orders, those of deleted deployments left out."""
+    rows = {row[0]: row for row in db.execute(ledger.sql["orders_of_runs"], (json.dumps(runs),))}
+    orders = {run: made(Order, rows[run]) for run in runs}
+    wanted = json.dumps(sorted({order.deployment for order in orders.values()}))
+    deployments = {row[0]: made(DeploymentRow, row) for row in db.execute(ledger.sql["deployments_of"], (wanted,))}
+    pools: dict[str, dict[str, Any]] = {}
+    for name in {order.pool for order in orders.values()}:
+        found = all_made(Pool, db.execute(ledger.sql["pool"], (name,)))
+        pools[name] = found[0].template if found else {}
+    return [
+        Claim(order, deployments[order.deployment], rows[run][-1], pools[order.pool])
+        for run, order in orders.items()
+        if order.deployment in deployments
+    ]
+
+
+def _room(ledger: Ledger, db: Connection, pool: Pool) -> Room:
+    sql = ledger.sql
+    queues = {row[1]: made(Queue, row) for row in db.execute(sql["queues"], (pool.name,))}
+    deployments = {
+        id: DeploymentRow(id, "", "", labels=tuple(json.loads(labels)), slots=slots, paused=bool(paused))
+        for id, labels, slots, paused in db.execute(sql["waiting_deployments"], {"pool": pool.name})
+    }
+    held = {(row[0], row[1], row[2]): row[3] for row in db.execute(sql["held"])}
+    return Room(pool, queues, deployments, held)

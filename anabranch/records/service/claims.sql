@@ -1,0 +1,135 @@
+-- Agents, and what they and their drivers ask.
+
+-- name: put_agent
+-- An agent as it is now.
+INSERT INTO agents (id, name, pool, queues, labels, deployments, kind, host, version, capacity, seen)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    name = excluded.name, pool = excluded.pool, queues = excluded.queues, labels = excluded.labels,
+    deployments = excluded.deployments, kind = excluded.kind, host = excluded.host, version = excluded.version,
+    capacity = excluded.capacity, seen = excluded.seen;
+
+-- name: agents
+-- Agents of a pool, or of all, with a word since a time, and how many orders each holds.
+SELECT a.id, a.name, a.pool, a.queues, a.labels, a.deployments, a.kind, a.host, a.version, a.capacity, a.seen,
+    (SELECT count(*) FROM orders AS o WHERE o.agent = a.id AND o.state IN (1, 2))
+FROM agents AS a
+WHERE (:pool = '' OR a.pool = :pool) AND a.seen >= :since
+ORDER BY a.pool, a.name, a.id;
+
+-- name: agent
+-- The agent of an id.
+SELECT id, name, pool, queues, labels, deployments, kind, host, version, capacity, seen FROM agents WHERE id = ?;
+
+-- name: hear_agent
+-- A word of an agent.
+UPDATE agents SET seen = max(seen, ?) WHERE id = ?;
+
+-- name: drop_agent
+-- An agent goes.
+DELETE FROM agents WHERE id = ?;
+
+-- name: drop_old_agents
+-- Agents without a word for long, that hold nothing.
+DELETE FROM agents
+WHERE seen < ? AND NOT EXISTS (SELECT 1 FROM orders AS o WHERE o.agent = agents.id AND o.state IN (1, 2));
+
+-- name: hold_pool
+-- A pool, of which nobody else claims until the transaction ends.
+SELECT name, kind, template, slots, paused, description FROM work_pools WHERE name = ?;
+
+-- name: any_waiting
+-- Whether any order of a pool waits and is due.
+SELECT 1 FROM orders WHERE pool = ? AND state = 0 AND due <= ? LIMIT 1;
+
+-- name: waiting_deployments
+-- Deployments with orders that wait in a pool, found by one step in an index for each.
+WITH RECURSIVE found (id) AS (
+    SELECT min(deployment) FROM orders WHERE pool = :pool AND state = 0
+    UNION ALL
+    SELECT (SELECT min(o.deployment) FROM orders AS o WHERE o.pool = :pool AND o.state = 0 AND o.deployment > found.id)
+    FROM found
+    WHERE found.id IS NOT NULL
+)
+SELECT d.id, d.labels, d.slots, d.paused FROM found JOIN deployments AS d ON d.id = found.id;
+
+-- name: held
+-- How many claimed and begun orders there are, by pool, queue and deployment.
+SELECT pool, queue, deployment, count(*) FROM orders WHERE state IN (1, 2) GROUP BY pool, queue, deployment;
+
+-- name: askers
+-- Agents of a pool with a recent word that have places free.
+SELECT a.id
+FROM agents AS a
+WHERE a.pool = :pool AND a.seen >= :since
+    AND a.capacity > (SELECT count(*) FROM orders AS o WHERE o.agent = a.id AND o.state IN (1, 2));
+
+-- name: first_waiting
+-- The first orders of a queue that wait and are due, of some deployments (a JSON list) alone.
+SELECT run, deployment, queue, priority, due
+FROM orders
+WHERE pool = :pool AND queue = :queue AND state = 0 AND due <= :now
+    AND deployment || '' IN (SELECT value FROM json_each(:deployments))
+ORDER BY priority DESC, due, run
+LIMIT :limit;
+
+-- name: claim_orders
+-- An agent has these orders (a JSON list) from now on, with a token that nobody had before.
+UPDATE orders
+SET state = 1, agent = :agent, kind = :kind, lease_until = :until, launches = launches + 1, claimed = :now,
+    token = max(token, (SELECT r.token FROM flow_runs AS r WHERE r.id = run)) + 1, handle = '', phase = '', driver = '',
+    reason = '', cancel_by = NULL
+WHERE run IN (SELECT value FROM json_each(:runs)) AND state = 0;
+
+-- name: deployments_of
+-- Some deployments (a JSON list).
+SELECT id, flow, name, revision, content_hash, idempotency_key, project, pool, queue, labels, tags, slots, collision,
+    recover, expire_after, paused, document, created, updated
+FROM deployments
+WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: orders_of_agent
+-- Orders that an agent has.
+SELECT run, token, state, cancel_by, phase FROM orders WHERE agent = ? AND state IN (1, 2) ORDER BY claimed, run;
+
+-- name: renew_claims
+-- The claims of an agent hold for longer.
+UPDATE orders SET lease_until = :until WHERE agent = :agent AND state = 1;
+
+-- name: hear_of_order
+-- What the agent of an order tells of its job.
+UPDATE orders SET phase = :phase, handle = CASE WHEN :handle = '' THEN handle ELSE :handle END, reason = :reason
+WHERE run = :run AND token = :token
+    AND (phase <> :phase OR reason <> :reason OR (handle <> :handle AND :handle <> ''));
+
+-- name: orphans
+-- Begun orders of a pool whose agents are gone, and the hosts of their drivers.
+SELECT o.run, o.queue, o.deployment, d.labels, o.kind, r.host
+FROM orders AS o
+JOIN flow_runs AS r ON r.id = o.run
+JOIN deployments AS d ON d.id = o.deployment
+LEFT JOIN agents AS a ON a.id = o.agent
+WHERE o.pool = :pool AND o.state = 2 AND o.phase <> 'ended' AND o.agent <> :agent AND (a.id IS NULL OR a.seen < :since);
+
+-- name: adopt
+-- A begun order has another agent from now on, if it still has the one that is gone.
+UPDATE orders
+SET agent = :agent
+WHERE run = :run AND state = 2
+    AND NOT EXISTS (SELECT 1 FROM agents AS a WHERE a.id = orders.agent AND a.seen >= :since);
+
+-- name: begin_order
+-- A claimed order has a driver from now on.
+UPDATE orders SET state = 2, begun = :now, driver = :driver, reason = '', cancel_by = NULL
+WHERE run = :run AND state = 1 AND token = :token;
+
+-- name: begin_run
+-- The driver that begins a run, and its token: rows of earlier ones are refused from now on.
+UPDATE flow_runs
+SET token = :token, pid = :pid, pid_started = :pid_started, host = :host, heartbeat = max(heartbeat, :now),
+    incarnation = :incarnation
+WHERE id = :run;
+
+-- name: tags_of_run
+-- The tags of a run.
+SELECT tags FROM flow_runs WHERE id = ?;

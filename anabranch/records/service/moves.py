@@ -1,0 +1,143 @@
+"""An order moves from one state to another, with its run: each move is part of a transaction that has locked both.
+
+Locks are taken in one order: the pool, then the order; the run's row is changed last, as the record's writer does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from anabranch.core.orders import OrderState
+from anabranch.core.states import CANCELLED, SCHEDULED, StateType, code_of
+from anabranch.records.views import OPEN, state_name
+
+if TYPE_CHECKING:
+    from anabranch.core.deployments import Recover
+    from anabranch.records.database import Connection
+    from anabranch.records.service.ledger import Ledger
+
+LATE = code_of("Late", StateType.SCHEDULED)
+CANCELLING = code_of("Cancelling", StateType.CANCELLING)
+
+
+@dataclass(slots=True)
+class Locked:
+    """An order that the transaction has locked, and its run.
+
+    Attributes:
+        recover, expire_after: of the deployment; None also where it is gone.
+    """
+
+    run: str
+    pool: str
+    deployment: str
+    state: OrderState
+    agent: str
+    token: int
+    lease_until: float
+    due: float
+    claimed: float
+    begun: float
+    cancel_by: float | None
+    driver: str
+    phase: str
+    reason: str
+    launches: int
+    recoveries: int
+    run_state: int
+    run_message: str
+    run_token: int
+    heartbeat: float
+    attempt: int
+    started: float | None
+    name: str
+    recover: Recover | None
+    expire_after: float | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the record says that the run has ended."""
+        return self.run_state not in OPEN
+
+    @property
+    def next_token(self) -> int:
+        """A token that no driver of the run has."""
+        return max(self.token, self.run_token) + 1
+
+
+def lock(ledger: Ledger, db: Connection, run: str, *, turn: bool = True) -> Locked | None:
+    """Lock the pool of an order, then the order, until the transaction ends.
+
+    Args:
+        turn: whether agents of the pool are to look again.
+    """
+    pool = db.execute(ledger.sql["pool_of_order"], (run,)).fetchone()
+    if pool is None:
+        return None
+    if turn:
+        ledger.lock_pool(db, pool[0])
+    return locked(ledger, db, run)
+
+
+def locked(ledger: Ledger, db: Connection, run: str) -> Locked | None:
+    """Lock an order until the transaction ends; the transaction has its pool, or will not ask for it."""
+    found = db.execute(ledger.sql["lock_order"], (run,)).fetchone()
+    if found is None:
+        return None
+    order = Locked(*found)
+    order.state = OrderState(order.state)
+    return order
+
+
+def end(ledger: Ledger, db: Connection, order: Locked, state: int, message: str) -> None:
+    """End an order and its run; a driver that may be there can write nothing of it any more."""
+    token = order.next_token if order.state is OrderState.BEGUN else max(order.token, order.run_token)
+    now = ledger.now()
+    _move(ledger, db, order, OrderState.DONE, order.due, token, order.recoveries, message)
+    values = {"run": order.run, "state": state, "state_name": state_name(state), "message": message}
+    db.execute(ledger.sql["end_ordered_run"], {**values, "now": now, "token": token})
+    db.execute(ledger.sql["no_cancel"], (order.run,))
+    _tell(ledger, db, order, state, message, now)
+
+
+def close(ledger: Ledger, db: Connection, order: Locked) -> None:
+    """Note that the run of an order has ended, as its driver has written it."""
+    _move(ledger, db, order, OrderState.DONE, order.due, order.token, order.recoveries, order.run_message)
+
+
+def back(ledger: Ledger, db: Connection, order: Locked, reason: str, due: float | None = None) -> None:
+    """Let a claim that was never begun wait again, or cancel it where its deployment is gone."""
+    if order.recover is None:
+        end(ledger, db, order, CANCELLED, "its deployment was deleted")
+        return
+    token = max(order.token, order.run_token)
+    _move(ledger, db, order, OrderState.WAITING, order.due if due is None else due, token, order.recoveries, reason)
+
+
+def again(ledger: Ledger, db: Connection, order: Locked, reason: str, due: float, recoveries: int) -> None:
+    """Let an order wait for another driver."""
+    token = order.next_token
+    _move(ledger, db, order, OrderState.WAITING, due, token, recoveries, reason)
+    values = {"run": order.run, "state": SCHEDULED, "state_name": state_name(SCHEDULED), "message": reason}
+    db.execute(ledger.sql["wait_ordered_run"], {**values, "token": token})
+    _tell(ledger, db, order, SCHEDULED, reason, ledger.now())
+
+
+def tell(ledger: Ledger, db: Connection, order: Locked, state: int, name: str, message: str) -> None:
+    """Change the state of a run that goes on."""
+    values = {"run": order.run, "state": state, "state_name": name, "message": message}
+    db.execute(ledger.sql["tell_ordered_run"], values)
+    _tell(ledger, db, order, state, message, ledger.now(), name)
+
+
+def _move(
+    ledger: Ledger, db: Connection, order: Locked, state: OrderState, due: float, token: int, recoveries: int,
+    reason: str,
+) -> None:  # fmt: skip
+    values = {"run": order.run, "state": int(state), "due": due, "token": token, "recoveries": recoveries}
+    db.execute(ledger.sql["move_order"], {**values, "reason": reason})
+
+
+def _tell(ledger: Ledger, db: Connection, order: Locked, state: int, message: str, now: float, name: str = "") -> None:
+    db.execute(ledger.sql["add_state"], (order.run, order.attempt, state, name or state_name(state), message, now))

@@ -1,0 +1,60 @@
+-- What reaping looks for; each of these is looked at again, locked, before it changes.
+
+-- name: lost_claims
+-- Claims whose agent has not said a word in time.
+SELECT run FROM orders WHERE state = 1 AND lease_until < :now ORDER BY lease_until LIMIT :limit;
+
+-- name: suspects
+-- Begun orders whose run has ended, or whose driver was silent for long; states (a JSON list) are those not ended.
+SELECT o.run
+FROM orders AS o
+JOIN flow_runs AS r ON r.id = o.run
+WHERE o.state = 2
+    AND (r.state NOT IN (SELECT value FROM json_each(:open)) OR max(o.begun, r.heartbeat) < :silent
+        OR o.cancel_by < :now)
+ORDER BY o.begun
+LIMIT :limit;
+
+-- name: seen_agent
+-- The last word of an agent.
+SELECT seen FROM agents WHERE id = ?;
+
+-- name: expired
+-- Waiting orders for which it is too late.
+SELECT o.run
+FROM orders AS o
+JOIN deployments AS d ON d.id = o.deployment
+WHERE o.state = 0 AND o.due + d.expire_after < :now
+ORDER BY o.due
+LIMIT :limit;
+
+-- name: asked_to_end
+-- Runs that somebody asked to end where orders were not looked at, and when.
+SELECT o.run, c.requested
+FROM cancel_requests AS c
+JOIN orders AS o ON o.run = c.flow_run
+WHERE o.state < 3 AND o.cancel_by IS NULL
+LIMIT :limit;
+
+-- name: late
+-- Waiting orders that were due a while ago, and of which nobody was told so.
+SELECT o.run
+FROM orders AS o
+JOIN flow_runs AS r ON r.id = o.run
+WHERE o.state = 0 AND o.due < :before AND r.state_name <> 'Late'
+ORDER BY o.due
+LIMIT :limit;
+
+-- name: crowded
+-- Deployments with orders that are due, and a rule for when there are more than they have slots.
+SELECT DISTINCT d.id, o.pool
+FROM deployments AS d
+JOIN orders AS o ON o.deployment = d.id AND o.state < 3
+WHERE d.collision <> 'enqueue' AND d.slots IS NOT NULL AND o.state = 0 AND o.due <= :now;
+
+-- name: take_lease
+-- A named lease for a holder, unless another one has it still.
+INSERT INTO service_leases (name, holder, until)
+VALUES (:name, :holder, :until)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE service_leases.holder = excluded.holder OR service_leases.until <= :now;

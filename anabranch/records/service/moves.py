@@ -140,4 +140,4 @@ def _move(
 
 
 def _tell(ledger: Ledger, db: Connection, order: Locked, state: int, message: str, now: float, name: str = "") -> None:
-    db.execute(ledger.sql["add_state"], (order.run, order.attempt, state, name or state_name(state), message, now))
+    db.execute(ledger.sql["add_state"], (order.run, -1, order.attempt, state, name or state_name(state), message, now))

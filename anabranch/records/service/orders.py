@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from anabranch.core.errors import ServiceError
 from anabranch.core.orders import LONGEST_PARAMETERS, Order, Ordered, OrderState
-from anabranch.core.runs import json_parameters
+from anabranch.core.runs import FlowRunRow, json_parameters
 from anabranch.core.service import MOST
 from anabranch.core.states import CANCELLED, SCHEDULED
+from anabranch.records.batch import flow_run_values
 from anabranch.records.service import cancelling, collisions, moves
 from anabranch.records.service.lookups import known_deployment, lock_known_pool
-from anabranch.records.service.rows import made, to_json
+from anabranch.records.service.rows import made, to_json, values
 from anabranch.records.service.standing import standing
 from anabranch.records.views import state_name
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from anabranch.core.orders import NewOrder, Standing
     from anabranch.records.database import Connection, Values
     from anabranch.records.service.ledger import Ledger
+
+_KEY = 3  # the column of an order's key: NULL where it has none
 
 
 class DirectOrders:
@@ -150,36 +153,41 @@ def _sorted_out(
 def _rows(one: NewOrder, row: DeploymentRow, now: float) -> tuple[Values, Values, Values]:
     """The rows of a run, its order, and its first state."""
     parameters = {**(row.document.get("parameters") or {}), **one.parameters}
+    _check_size(_json(parameters, "parameters", row), row)
+    _json(one.job, "job variables", row)
     due = now if one.due is None else one.due
-    message = f"ordered by {one.by}" if one.by else ""
-    tags = list(dict.fromkeys((*row.tags, *one.tags)))
-    run = (
-        one.run, row.flow, one.name, SCHEDULED, state_name(SCHEDULED), message, now, one.parent_run, to_json(tags),
-        json_parameters(parameters), int(row.recover == "resume"),
+    run = FlowRunRow(
+        one.run, row.flow, one.name, SCHEDULED, message=f"ordered by {one.by}" if one.by else "", created=now,
+        parent_run=one.parent_run, tags=tuple(dict.fromkeys((*row.tags, *one.tags))),
+        parameters=json_parameters(parameters), resumable=row.recover == "resume",
     )  # fmt: skip
-    order = (
-        one.run, row.id, row.revision, one.key or None, row.pool, one.queue or row.queue, one.priority, due,
-        to_json(row.labels), _fitting(parameters, row), _json(one.job, "job variables", row), one.schedule, one.by, now,
+    order = Order(
+        one.run, row.id, row.revision, one.key, row.pool, one.queue or row.queue, one.priority, due, row.labels,
+        parameters, one.job, one.schedule, one.by, created=now,
     )  # fmt: skip
-    return run, order, (one.run, 0, SCHEDULED, state_name(SCHEDULED), message, now)
+    columns = list(values(order))
+    columns[_KEY] = one.key or None
+    return (
+        flow_run_values(run),
+        (*columns, None, "", ""),
+        (one.run, -1, 0, SCHEDULED, state_name(SCHEDULED), run.message, now),
+    )
 
 
-def _fitting(parameters: dict[str, object], row: DeploymentRow) -> str:
-    found = _json(parameters, "parameters", row)
-    size = len(found.encode())
+def _check_size(parameters: str, row: DeploymentRow) -> None:
+    size = len(parameters.encode())
     if size > LONGEST_PARAMETERS:
         raise ServiceError(
             f"parameters of a run of {row.full_name} are {size:,} bytes of JSON, and at most {LONGEST_PARAMETERS:,} "
             "are kept: store large values in a file, and pass its path"
         )
-    return found
 
 
-def _json(values: dict[str, object], what: str, row: DeploymentRow) -> str:
+def _json(found: dict[str, object], what: str, row: DeploymentRow) -> str:
     try:
-        return to_json(values)
+        return to_json(found)
     except (TypeError, ValueError):
-        bad = [name for name, value in values.items() if not _is_json(value)]
+        bad = [name for name, value in found.items() if not _is_json(value)]
         raise ServiceError(
             f"{what} of a run of {row.full_name} must be JSON, and these are not: {', '.join(map(str, bad))}"
         ) from None

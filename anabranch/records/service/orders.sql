@@ -1,17 +1,17 @@
 -- Orders: made, found, moved from state to state.
 
 -- name: enter_order
--- An order, where there is none of its run, and none of its deployment with its key.
+-- An order.
 INSERT INTO orders (run, deployment, revision, order_key, pool, queue, priority, due, labels, parameters, job, schedule,
     author, state, agent, token, lease_until, handle, kind, launches, recoveries, reason, created, claimed, begun,
     cancel_by, driver, phase)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', 0, 0, '', '', 0, 0, '', ?, 0, 0, NULL, '', '');
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: enter_run
 -- The flow run of an order, which has no driver yet.
 INSERT INTO flow_runs (id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version,
     runner, tags, parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token, incarnation)
-VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, ?, '', '', ?, ?, 0, 0, '', 0, ?, '', '', 0, '');
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: run_of_key
 -- The run that a deployment was ordered with a key.
@@ -23,7 +23,7 @@ SELECT run FROM orders WHERE run IN (SELECT value FROM json_each(?));
 
 -- name: add_state
 -- A state change of a flow run.
-INSERT INTO transitions (run, idx, attempt, state, state_name, message, at) VALUES (?, -1, ?, ?, ?, ?, ?);
+INSERT INTO transitions (run, idx, attempt, state, state_name, message, at) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: orders_of_runs
 -- The orders of some runs (a JSON list), and the names of these; labels are those that the deployment has today.

@@ -93,7 +93,7 @@ class DirectUpkeep:
             done.expired.append(order.run)
 
     def _tell_late(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
-        late = order.due < self._ledger.now() - LATE_AFTER
+        late = order.due < self._ledger.now() - LATE_AFTER and order.run_state != moves.LATE
         if order.state is OrderState.WAITING and late and not order.ended:
             moves.tell(self._ledger, db, order, moves.LATE, "Late", self._why(db, order.run))
             done.late.append(order.run)

@@ -279,6 +279,10 @@ class Flow(AnyFlow, Hooked, Generic[P, R_co]):
         """Deploy the flow under a project: with each call a revision, but for the same `idempotency_key`."""
         return str(serving.register(self, project_name, **given))
 
+    def model_dump(self) -> dict[str, Any]:
+        """Return what the flow says of itself as JSON has it: name, description, parameters, options, place."""
+        return dict(serving.definition(self))
+
     def on_cancellation(self, hook: F) -> F:
         """Add a hook for runs that are cancelled."""
         return self._hook("on_cancellation", hook)

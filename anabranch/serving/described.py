@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.errors import DeploymentError
 from anabranch.documents import schema
 from anabranch.documents.document import ALIASES
+from anabranch.documents.parameters import plain
 from anabranch.runs.resumed import entry_of
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 # Fields that people set elsewhere than in the flow's program.
 PERSONS = ("description", "version", "tags", "parameters", "work_pool_name", "work_queue_name", "job_variables")
+_TOLD = ("description", "version")
 _PARTS = {"work_pool": ("work_pool_name", "work_queue_name", "job_variables"), "schedule": ("schedules",),
           "concurrency_limit": ("concurrency_limit", "collision_strategy")}  # fmt: skip
 
@@ -34,12 +37,38 @@ def of_flow(flow: Any, **fields: Any) -> dict[str, Any]:
         "version": getattr(flow.options, "version", None) or None,
         "tags": list(getattr(flow.options, "tags", ())),
         "parameter_schema": schema.of(flow.plain_fn),
+        "written_for": getattr(flow, "written_for", None),
     }
     if "entrypoint" not in given:
         said["entrypoint"], said["path"] = place_of(flow)
         if "path" in given and Path(given["path"]).is_absolute():
             said["entrypoint"], _ = place_of(flow, Path(given["path"]))
     return {**{name: value for name, value in said.items() if value not in (None, [])}, **given}
+
+
+def definition(flow: Any) -> dict[str, Any]:
+    """Return what a flow says of itself, as JSON has it.
+
+    Options that are as by default, or that are no JSON, such as functions, are left out.
+    """
+    own, usual = flow.options, type(flow.options)()
+    given = {one.name: getattr(own, one.name) for one in dataclasses.fields(own)}
+    options = {name: value for name, value in given.items() if value != getattr(usual, name) and _is_json(value)}
+    entry = entry_of(flow.plain_fn)
+    return {
+        "name": flow.name,
+        "description": own.description or inspect.getdoc(flow.plain_fn),
+        "version": own.version,
+        "entrypoint": entry or None,
+        "parameters": schema.of(flow.plain_fn),
+        "options": plain({name: value for name, value in options.items() if name not in ("name", *_TOLD)}),
+    }
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, str | bool | int | float)
 
 
 def named(fields: Mapping[str, Any]) -> set[str]:

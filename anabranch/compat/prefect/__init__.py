@@ -18,6 +18,7 @@ install(PREFECT, NOT_PREFECT)
 __version__ = "3.8.3"
 
 _HOMES = {
+    "Client": "client",
     "Flow": "flows",
     "Parameter": "core",
     "State": "states",
@@ -34,7 +35,6 @@ _HOMES = {
     "unmapped": "utilities.annotations",
 }
 _LACKING = {
-    "Client": NOT_PREFECT["prefect.client.orchestration"],
     "apply_map": "call `task.map(...)` for each task",
     "resource_manager": "open the resource in the task that needs it, or round `flow.run()`",
     "get_client": NOT_PREFECT["prefect.client.orchestration"],

@@ -33,6 +33,7 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
     """A function that runs tasks; its arguments are those of Prefect's `@flow`."""
 
     rules: ClassVar[FlowRules] = RULES
+    written_for: ClassVar[str] = "prefect"  # so that a driver of its deployments lets `import prefect` find ours
 
     def __new__(cls, fn: Any = None, *args: Any, **given: Any) -> Any:
         """Return a flow; for a name in the place of a function, one of Prefect 1, which a `with` block fills."""

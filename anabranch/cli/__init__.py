@@ -16,7 +16,9 @@ COMMANDS = {
     "cluster": ("cluster", "Start, look at, scale and stop clusters that outlive one program."),
     "completion": ("completion", "Print a script that completes commands in bash, zsh or fish."),
     "config": ("config", "See and change settings."),
+    "create": ("project:creating", "Make things by the spelling of older programs."),
     "demo": ("demo", "Survey the standard library's own source files."),
+    "deployment": ("deployment", "See and change deployments: flows run by schedule, on demand, elsewhere."),
     "drive": ("drive", "Run the flow of an order, as its agent asks."),
     "init": ("init", "Write a small project: a flow, its test, a notebook."),
     "limits": ("limits", "See and set limits that all programs of a record share."),
@@ -30,13 +32,17 @@ COMMANDS = {
     "profile": ("profile", "Make, choose and delete profiles: named sets of settings."),
     "pilot": ("pilot:pilot", "Run a flow on all nodes of the Slurm or PBS job that this shell is in."),
     "pod": ("pod", "Run the flow of a job of Kubernetes, in its pod."),
+    "pool": ("pool", "See and change pools, where runs of deployments wait for agents."),
+    "project": ("project", "See, make and delete projects, under which deployments stand together."),
+    "queue": ("queue", "See and change the queues of a pool."),
     "run": ("run", "Run a flow from a file; show, follow or cancel a recorded run."),
     "runs": ("runs", "List recorded flow runs, newest first."),
+    "schedule": ("schedule", "See, pause and delete schedules of deployments."),
     "submit": ("submit", "Start a run of a flow as a job: of Slurm, PBS, Kubernetes or this machine."),
     "watch": ("watch", "Show runs, maps, workers and log, full-screen, as they change."),
     "version": ("version", "Show versions of anabranch and what it runs on."),
 }
-HIDDEN = {"drive", "pod"}  # called by ourselves
+HIDDEN = {"create", "drive", "pod"}  # a spelling of older programs; called by ourselves
 
 
 class Nouns(click.Group):

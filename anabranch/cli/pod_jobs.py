@@ -1,7 +1,7 @@
 """Runs that are submitted to Kubernetes: what travels to the pod, and what comes back.
 
-    record with an address, or a home that the pod has too:  the pod writes the run itself, as any driver
-    record on this machine:  Scheduled --the pod runs--> Running --its log's last line, or its exit code--> final
+record with an address, or a home that the pod has too:  the pod writes the run itself, as any driver
+record on this machine:  Scheduled --the pod runs--> Running --its log's last line, or its exit code--> final
 """
 
 from __future__ import annotations

@@ -76,6 +76,7 @@ def open_service(where: str | os.PathLike[str], *, shared: str = "auto") -> Serv
 
         server = Server(str(where))
         server.prepare()
+        server.close()  # the connection of that; the service keeps its own
         return DirectService(server)
     if scheme:
         raise ConfigurationError(

@@ -135,7 +135,6 @@ def test_a_deployment_goes_with_its_schedules_and_revisions(service: Service) ->
     assert again.id != made.id
 
 
-@pytest.mark.skip("orders are not there yet")
 def test_waiting_runs_of_a_deleted_deployment_are_cancelled(place: Place, service: Service) -> None:
     """Those of other deployments, and of the same one in the pool that it had before, as well."""
     service.pools.put(Pool("gpu"))

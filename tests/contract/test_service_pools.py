@@ -76,7 +76,6 @@ def test_a_pool_or_queue_that_a_deployment_names_stays(service: Service) -> None
     assert service.pools.delete("gpu")
 
 
-@pytest.mark.skip("orders are not there yet")
 def test_a_pool_with_work_stays(service: Service) -> None:
     """The deployment has moved, its order has not."""
     service.pools.put(Pool("gpu"))

@@ -216,8 +216,8 @@ def test_a_tick_that_cannot_order_does_not_move_on(service: Service) -> None:
 
 
 @given(
-    intervals=st.lists(st.integers(1, 50), min_size=1, max_size=4),
-    steps=st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    intervals=st.lists(st.integers(5, 50), min_size=1, max_size=4),
+    steps=st.lists(st.integers(0, 60), min_size=1, max_size=3),
     schedulers=st.integers(2, 5),
 )
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -254,7 +254,7 @@ def test_any_number_of_schedulers_order_each_tick_once(
         for row in services[0].schedules.all(deployment.id)
         for at in _instants(began, row.spec["interval"], began, now)
     }
-    orders = services[0].orders.all(deployment=deployment.id, limit=10_000)
+    orders = services[0].orders.all(deployment=deployment.id)
     assert len(orders) == len(expected)
     assert {(order.schedule, order.due) for order in orders} == expected
     services[0].deployments.delete(deployment.id)

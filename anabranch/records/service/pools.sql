@@ -20,10 +20,6 @@ SELECT name, kind, template, slots, paused, description FROM work_pools ORDER BY
 -- The pool of a name.
 SELECT name, kind, template, slots, paused, description FROM work_pools WHERE name = ?;
 
--- name: pool_turn
--- How often orders of a pool have changed.
-SELECT turn FROM work_pools WHERE name = ?;
-
 -- name: pool_users
 -- How many deployments name a pool, and how many of its orders are not done.
 SELECT (SELECT count(*) FROM deployments WHERE pool = :pool),

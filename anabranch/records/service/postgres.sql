@@ -8,14 +8,14 @@ FROM deployments
 WHERE flow = ? AND name = ?
 FOR UPDATE;
 
--- name: schedule
+-- name: lock_named_schedule
 -- The schedule of a deployment and a slug; nobody else changes it until the transaction ends.
 SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, next_tick, parameters
 FROM schedules
 WHERE deployment = ? AND slug = ?
 FOR UPDATE;
 
--- name: schedule_by_id
+-- name: lock_schedule
 -- The schedule of an id; nobody else changes it until the transaction ends.
 SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, next_tick, parameters
 FROM schedules

@@ -16,6 +16,7 @@ from anabranch.records.service.rows import all_made, made, values
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anabranch.core.deployments import DeploymentRow
     from anabranch.core.orders import NewOrder
     from anabranch.records.database import Connection
     from anabranch.records.service.ledger import Ledger
@@ -61,16 +62,15 @@ class DirectSchedules:
     def tick(self, schedule: ScheduleRow, cursor: float, next_tick: float | None, orders: Sequence[NewOrder]) -> bool:
         """Order and move on; False as well where schedule or deployment is paused now."""
         ledger = self._ledger
+        with ledger.read() as db:  # another scheduler was quicker: no lock is taken for that
+            if _standing(ledger, db, schedule, "schedule_by_id") is None:
+                return False
         with ledger.write() as db:
             deployment = find_deployment(ledger, db, schedule.deployment)
             if deployment is None or not ledger.lock_pool(db, deployment.pool):
                 return False
-            row = db.execute(ledger.sql["schedule_by_id"], (schedule.id,)).fetchone()
-            now = None if row is None else made(ScheduleRow, row)
-            deployment = find_deployment(ledger, db, schedule.deployment)
-            if now is None or deployment is None or deployment.paused or not now.active:
-                return False
-            if (now.spec, now.cursor) != (schedule.spec, schedule.cursor):
+            deployment = _standing(ledger, db, schedule, "lock_schedule")
+            if deployment is None:
                 return False
             db.execute(ledger.sql["ticked"], (cursor, next_tick, schedule.id))
             wanted = [replace(order, deployment=deployment.id, schedule=schedule.id) for order in orders]
@@ -80,8 +80,18 @@ class DirectSchedules:
 
     def _found(self, db: Connection, deployment: str, slug: str) -> ScheduleRow | None:
         found = find_deployment(self._ledger, db, deployment)
-        row = db.execute(self._ledger.sql["schedule"], (found.id, slug)).fetchone() if found else None
+        row = db.execute(self._ledger.sql["lock_named_schedule"], (found.id, slug)).fetchone() if found else None
         return None if row is None else made(ScheduleRow, row)
+
+
+def _standing(ledger: Ledger, db: Connection, schedule: ScheduleRow, query: str) -> DeploymentRow | None:
+    """Return the deployment of a schedule that stands as it was read; None where a tick of it is to order nothing."""
+    row = db.execute(ledger.sql[query], (schedule.id,)).fetchone()
+    now = None if row is None else made(ScheduleRow, row)
+    if now is None or not now.active or (now.spec, now.cursor) != (schedule.spec, schedule.cursor):
+        return None
+    deployment = find_deployment(ledger, db, now.deployment)
+    return None if deployment is None or deployment.paused else deployment
 
 
 def put(ledger: Ledger, db: Connection, schedule: ScheduleRow) -> ScheduleRow:
@@ -95,7 +105,7 @@ def put(ledger: Ledger, db: Connection, schedule: ScheduleRow) -> ScheduleRow:
     new = replace(schedule, id=schedule.id or ledger.ids.new(), cursor=ledger.now())
     if db.execute(ledger.sql["enter_schedule"], values(new)).rowcount > 0:
         return new
-    row = db.execute(ledger.sql["schedule"], (schedule.deployment, schedule.slug)).fetchone()
+    row = db.execute(ledger.sql["lock_named_schedule"], (schedule.deployment, schedule.slug)).fetchone()
     old = made(ScheduleRow, row)
     word = old.user_active if schedule.user_active is None else schedule.user_active
     changed = replace(new, id=old.id, user_active=word)

@@ -7,13 +7,19 @@ FROM schedules
 WHERE :deployment = '' OR deployment = :deployment
 ORDER BY deployment, slug;
 
--- name: schedule
+-- name: lock_named_schedule
 -- The schedule of a deployment and a slug; nobody else changes it until the transaction ends.
 SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, next_tick, parameters
 FROM schedules
 WHERE deployment = ? AND slug = ?;
 
 -- name: schedule_by_id
+-- The schedule of an id.
+SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, next_tick, parameters
+FROM schedules
+WHERE id = ?;
+
+-- name: lock_schedule
 -- The schedule of an id; nobody else changes it until the transaction ends.
 SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, next_tick, parameters
 FROM schedules

@@ -114,8 +114,9 @@ def open_records(settings: Settings) -> Records:
 
     try:
         return records.open_records(
-            settings.records_place, shared=settings.records_shared, retention_days=settings.retention_days
-        )
+            settings.records_place, shared=settings.records_shared, retention_days=settings.retention_days,
+            home=settings.home,
+        )  # fmt: skip
     except (RecordsError, OSError) as error:
         why = "" if settings.records else settings_module.home_trouble(settings.home)
         if not why:

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from anabranch.core.clock import SYSTEM
+from anabranch.records.served import ServedRecord
+from anabranch.records.service.memory import memory_service
+from anabranch.records.sqlite import SqliteRecords
+from anabranch.server.app import make_app
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from fastapi import FastAPI
+
+    from anabranch.core.contracts import Clock
 
 
 @contextmanager
@@ -30,3 +39,15 @@ def served(app: FastAPI) -> Iterator[str]:
         server.should_exit = True
         thread.join(30)
         listening.close()
+
+
+@contextmanager
+def served_records(path: Path, clock: Clock = SYSTEM) -> Iterator[str]:
+    """Serve the record in a SQLite file during the block; gives the address."""
+    with SqliteRecords(path, clock=clock) as records:
+        record = ServedRecord(records, clock=clock)
+        try:
+            with served(make_app(memory_service(), records=record, clock=clock)) as address:
+                yield address
+        finally:
+            record.close()

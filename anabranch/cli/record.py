@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import FlowRunRow, LogRow, Records
     from anabranch.records.recorder import Recorder
+    from anabranch.records.remote import RemoteRecords
     from anabranch.records.union import UnionRecords
 
 
@@ -40,7 +41,7 @@ def use_home(ctx: click.Context, param: click.Parameter, home: str | None) -> st
 
 
 @contextlib.contextmanager
-def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | UnionRecords | None]:
+def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | UnionRecords | RemoteRecords | None]:
     """Open the program's record, and end the runs of dead drivers and of ended jobs.
 
     Gives None when there is no record, unless to `make` it.
@@ -52,7 +53,7 @@ def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | U
     if not (make or recorded(where, shared=shared)):
         yield None
         return
-    records = open_records(where, shared=shared, retention_days=chosen.retention_days)
+    records = open_records(where, shared=shared, retention_days=chosen.retention_days, home=chosen.home)
     try:
         if marking:
             _settle(records, chosen.home)

@@ -1,4 +1,4 @@
-"""The records of runs: in a SQLite file, in files of a shared folder, in PostgreSQL, or in memory."""
+"""The records of runs: in a SQLite file, in files of a shared folder, in PostgreSQL, behind a server, in memory."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ if TYPE_CHECKING:
 
     from anabranch.core.service import Service
     from anabranch.records.recorder import Recorder
+    from anabranch.records.remote import RemoteRecords
     from anabranch.records.union import UnionRecords
 
 _POSTGRES = ("postgresql", "postgres")
+_SERVERS = ("http", "https")
 FILE, FOLDER, NODE = "file", "folder", "node"
 
 
 def open_records(
-    where: str | os.PathLike[str], *, shared: str = "auto", retention_days: float = 0.0
-) -> Recorder | UnionRecords:
-    """The records at a path or at a PostgreSQL address, made where there are none.
+    where: str | os.PathLike[str], *, shared: str = "auto", retention_days: float = 0.0,
+    home: str | os.PathLike[str] = "~/.anabranch", api_key: str = "",
+) -> Recorder | UnionRecords | RemoteRecords:  # fmt: skip
+    """The records at a path, at a PostgreSQL address or behind a server, made where there are none.
 
     Args:
-        where: the path of a SQLite file, or an address such as "postgresql://user@host/database".
+        where: the path of a SQLite file, or an address such as "postgresql://user@host/database" or "https://server".
         shared: whether the path lies on a network file system: "auto" (look), "true" or "false"; "node": it does, and
             this driver's own file is to lie on its node, with a copy there.
-        retention_days: runs that ended longer ago are deleted now and then; 0 keeps all.
+        retention_days: runs that ended longer ago are deleted now and then; 0 keeps all. A server has its own.
+        home: the folder where rows wait for a server that is away.
+        api_key: of this program, for a server.
 
     Raises:
         ConfigurationError: the address is of a kind that is not known.
@@ -42,10 +47,14 @@ def open_records(
         from anabranch.records.postgres import PostgresRecords
 
         return PostgresRecords(str(where), retention_days=retention_days)
+    if scheme in _SERVERS:
+        from anabranch.records.remote import RemoteRecords
+
+        return RemoteRecords(str(where), Path(home).expanduser(), key=api_key)
     if scheme:
         raise ConfigurationError(
-            f"records = {without_login(str(where))!r} is not a place for records: give a path, or "
-            "postgresql://user@host/database"
+            f"records = {without_login(str(where))!r} is not a place for records: give a path, "
+            "postgresql://user@host/database, or https://server"
         )
     path = Path(where).expanduser().absolute()
     kind = kind_of(path, shared)

@@ -18,12 +18,14 @@ from anabranch.core.reports import Held, Inline, Packed, Report
 from anabranch.core.states import COMPLETED
 from anabranch.core.task_spec import TaskSpec
 from anabranch.records.memory import MemoryRecords
+from anabranch.records.remote import RemoteRecords
 from anabranch.records.sqlite import SqliteRecords
 from anabranch.records.union import UnionRecords
 from tests.contract import tasks
 from tests.contract.recording import FixedClock
 from tests.contract.tasks import WAIT, gate
 from tests.engines import engine_of, failed
+from tests.servers import served_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -278,10 +280,19 @@ class Gate:
         return {int(f.name.removeprefix("ran-")) for f in self.folder.glob("ran-*")}
 
 
-@pytest.fixture(params=["sqlite", "memory", "union", "node", pytest.param("postgres", marks=pytest.mark.postgres)])
+KINDS = ["sqlite", "memory", "union", "node", "http", pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(params=KINDS)
 def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
     made: Records
     match request.param:
+        case "http":
+            with served_records(tmp_path / "runs.db", FixedClock()) as address:
+                made = RemoteRecords(address, tmp_path / "home", clock=FixedClock())
+                yield made
+                made.close()
+            return
         case "sqlite":
             made = SqliteRecords(tmp_path / "runs.db", clock=FixedClock())
         case "union":

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(60)
 def test_flow_run_round_trip(records: Records) -> None:
     row = FlowRunRow(
         "run-1", "etl", "brave-newt", states.FAILED, "Failed", "1/3 states failed. é\u2028", NOW, NOW + 1, NOW + 2.5, 2,
-        "parent", "v3", "thread", ("a", "b,c"), '{"x": 1}', 4711, 12.25, "host", NOW + 2, True, "key", "a.py:etl", 3,
+        "parent", "v3", "thread", ("a", "b,c"), '{"x": 1}', 4711, 12.25, "host", NOW, True, "key", "a.py:etl", 3,
     )  # fmt: skip
     write(records, row)
     assert records.flow_run("run-1") == row

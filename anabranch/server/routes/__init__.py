@@ -9,10 +9,12 @@ from anabranch.server.routes import (
     claims,
     deployments,
     health,
+    ingest,
     pools,
+    records,
     runs,
     schedules,
     upkeep,
 )
 
-NOUNS = (access, agents, begin, claims, deployments, health, pools, runs, schedules, upkeep)
+NOUNS = (access, agents, begin, claims, deployments, health, ingest, pools, records, runs, schedules, upkeep)

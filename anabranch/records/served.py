@@ -1,0 +1,39 @@
+"""A record as a server serves it: frames of drivers, and calls of programs that read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anabranch.core.clock import SYSTEM
+from anabranch.records.calls import answered
+from anabranch.records.http import own_version
+from anabranch.records.ingest import Ingest
+
+if TYPE_CHECKING:
+    from anabranch.core.contracts import Clock
+    from anabranch.records.ingest import Answer
+    from anabranch.records.recorder import Recorder
+
+
+class ServedRecord:
+    """The record's part of a server; its methods may be called from any thread.
+
+    Args:
+        records: in a database; the caller closes them after this.
+    """
+
+    def __init__(self, records: Recorder, *, clock: Clock = SYSTEM) -> None:
+        self._records = records
+        self._ingest = Ingest(records.database, own_version(), clock)
+
+    def frame(self, body: bytes, sent: float | None) -> Answer:
+        """Answer a request with a frame; see `Ingest.answer`."""
+        return self._ingest.answer(body, sent)
+
+    def call(self, name: str, body: bytes) -> bytes:
+        """Answer a call of `calls.METHODS`; raises as `calls.answered`."""
+        return answered(self._records, name, body)
+
+    def close(self) -> None:
+        """Take the frames that wait."""
+        self._ingest.close()

@@ -115,7 +115,7 @@ def open_records(settings: Settings) -> Records:
     try:
         return records.open_records(
             settings.records_place, shared=settings.records_shared, retention_days=settings.retention_days,
-            home=settings.home,
+            home=settings.home, api_key=settings.api_key,
         )  # fmt: skip
     except (RecordsError, OSError) as error:
         why = "" if settings.records else settings_module.home_trouble(settings.home)

@@ -114,7 +114,7 @@ def _record(chosen: Settings) -> tuple[int | None, int, str]:
     try:
         if not recorded(where, shared=shared):
             return None, 0, ""
-        records = open_records(where, shared=shared)
+        records = open_records(where, shared=shared, home=chosen.home, api_key=chosen.api_key)
         try:
             kinds = ("SCHEDULED", "PENDING", "RUNNING")
             return records.count_flow_runs(), sum(records.count_flow_runs(state=kind) for kind in kinds), ""

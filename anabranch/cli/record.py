@@ -53,7 +53,8 @@ def opened(*, marking: bool = True, make: bool = False) -> Iterator[Recorder | U
     if not (make or recorded(where, shared=shared)):
         yield None
         return
-    records = open_records(where, shared=shared, retention_days=chosen.retention_days, home=chosen.home)
+    days, key = chosen.retention_days, chosen.api_key
+    records = open_records(where, shared=shared, retention_days=days, home=chosen.home, api_key=key)
     try:
         if marking:
             _settle(records, chosen.home)

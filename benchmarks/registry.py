@@ -32,6 +32,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "constants": tuple(f"constant_{what}_{kind}" for kind in KINDS for what in ("bytes", "array")),
     "record": tuple(f"record_{kind}" for kind in KINDS),
+    "record_http": ("record_http", "record_away"),
     "explain": ("explain",),
     "resuming": ("resumable_small", "resumable_large", "resume_threads", "resume_processes"),
 }

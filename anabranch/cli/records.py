@@ -1,4 +1,4 @@
-"""`anabranch records check|compact|export`."""
+"""`anabranch records check|compact|export|push`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERYTHING = 1 << 31
 
 @click.group("records")
 def command() -> None:
-    """Check, compact or export the record of runs."""
+    """Check, compact or export the record of runs; send what waits for a server."""
 
 
 @command.command("check")
@@ -114,3 +114,38 @@ def _chosen(records: Records, wanted: tuple[str, ...]) -> list[FlowRunRow]:
             raise click.ClickException(f"no flow run {text!r} in the record; `anabranch runs` lists them")
         found.append(row)
     return found
+
+
+@command.command("push")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def push(as_json: bool) -> None:
+    """Send the rows that programs could not send to their server before their end; exit code 1 when some are left.
+
+    Programs do so by themselves as soon as they record to the same server.
+    """
+    from anabranch.core.clock import SYSTEM
+    from anabranch.core.errors import AnabranchError
+    from anabranch.records import outbox
+    from anabranch.records.http import HttpServer
+
+    chosen = settings.load()
+    sent, troubles = 0, []
+    for path in outbox.Outbox(chosen.home / "outbox").waiting():
+        where = outbox.server_of(path)
+        key = chosen.api_key if where == chosen.records.rstrip("/") else ""  # it is for that server alone
+        try:
+            for _ in outbox.push(path, HttpServer(where, key), SYSTEM):
+                sent += 1
+        except (AnabranchError, OSError) as error:
+            troubles.append(str(error))
+        else:
+            if path.exists():
+                troubles.append(f"{path} is being sent by another program")
+    if as_json:
+        tables.dump({"frames": sent, "troubles": troubles})
+    else:
+        click.echo(f"{sent} frame{'s' * (sent != 1)} sent" if sent or troubles else "nothing waits")
+        for trouble in dict.fromkeys(troubles):
+            click.echo(trouble, err=True)
+    if troubles:
+        raise SystemExit(1)

@@ -97,6 +97,7 @@ class HttpServer:
             self._headers["Authorization"] = f"Bearer {key}"
         self._spare: list[tuple[int, float, http.client.HTTPConnection]] = []  # process, time of the last request
         self._lock = threading.Lock()
+        self._closed = False
 
     def ask(
         self, method: str, path: str, body: bytes = b"", *, kind: str = JSON, timeout: float = 30.0,
@@ -136,7 +137,12 @@ class HttpServer:
             return answer
 
     def close(self) -> None:
-        """Close the spare connections."""
+        """Close the spare connections; from now on a request takes its connection along."""
+        self._closed = True
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the spare connections: after an error they may be of no use any more."""
         with self._lock:
             spare, self._spare = self._spare, []
         for process, _, connection in spare:
@@ -160,7 +166,7 @@ class HttpServer:
 
     def _give(self, connection: http.client.HTTPConnection, ends: bool) -> None:
         with self._lock:
-            if not ends and len(self._spare) < _SPARE:
+            if not ends and not self._closed and len(self._spare) < _SPARE:
                 self._spare.append((os.getpid(), time.monotonic(), connection))
                 return
         connection.close()

@@ -148,4 +148,4 @@ class HttpSink:
 
     def disconnect(self) -> None:
         """Close the connections: after an error they may be of no use any more."""
-        self._server.close()
+        self._server.disconnect()

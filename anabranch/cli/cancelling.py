@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
+from anabranch import settings
 from anabranch.cli import jobs, record
+from anabranch.core.errors import ConfigurationError
 from anabranch.core.states import CANCELLED, RUNNING, is_final
 
 if TYPE_CHECKING:
@@ -35,9 +38,23 @@ def cancelled(records: Records, home: Path, row: FlowRunRow) -> str:
             jobs.cancel(found)
         if records.end(row, CANCELLED, "cancelled with its job" if begun else "cancelled before its job began it"):
             return f"flow run {row.name!r} is cancelled, and {_with_its_job(home, row, found)}"
+    if (row.token or not row.pid) and _order_cancelled(row):
+        return f"flow run {row.name!r} is cancelled; `anabranch run show {row.name}` tells when its driver has ended"
     if not records.request_cancel(row.id):
         raise click.ClickException(f"flow run {row.name!r} ended meanwhile")
     return f"flow run {row.name!r} is asked to stop; `anabranch run show {row.name}` tells when it has"
+
+
+def _order_cancelled(row: FlowRunRow) -> bool:
+    """Cancel the order of a run; False where it has none that is open."""
+    from anabranch import serving
+
+    try:
+        service = serving.opened(settings.load())
+    except ConfigurationError:  # a record that keeps no orders
+        return False
+    with contextlib.closing(service):
+        return service.orders.cancel(row.id, by="`anabranch run cancel`")
 
 
 def _with_its_job(home: Path, row: FlowRunRow, found: jobs.Submitted | None) -> str:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anabranch import session as sessions
-from anabranch.core import options
+from anabranch.core import options, states
 from anabranch.core.errors import EntrypointError
 from anabranch.core.options import FlowOptions
 from anabranch.core.orders import DriverProcess
-from anabranch.core.runs import StoredRow
+from anabranch.core.runs import FlowRunRow, StoredRow
 from anabranch.documents.parameters import restored
 from anabranch.documents.storage.fetch import CACHE, fetch
 from anabranch.entrypoints.flow import flow_of
@@ -58,6 +58,17 @@ def prepared(begun: Begun) -> Prepared:
         LoadError: the file or the module does not load.
         ParameterBindError: the parameters do not fit the flow's function.
     """
+    keeper, run = sessions.current().keeper, begun.order.run
+    # Code may take minutes to come, and the run has a driver all the while. A cancel is heard again by the flow's run.
+    keeper.begin(FlowRunRow(run, begun.deployment.flow, begun.run_name, states.SCHEDULED), lambda: None)
+    try:
+        return _prepared(begun)
+    except BaseException:
+        keeper.end(run)
+        raise
+
+
+def _prepared(begun: Begun) -> Prepared:
     deployment, document = begun.deployment, begun.deployment.document
     place = document.get("entrypoint")
     if not place:

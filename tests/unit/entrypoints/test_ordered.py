@@ -184,6 +184,18 @@ def test_fetched_code_is_worked_in_and_its_digest_recorded(desk: Desk) -> None:
     assert [row.name.partition(":")[0] for row in desk.records.stored(RUN, ordered.CODE)] == ["sha256"]
 
 
+def test_a_driver_beats_while_its_code_loads(desk: Desk) -> None:
+    loads = "from anabranch import session\nbusy = session.current().keeper.busy()\nassert busy\n"
+    (desk.folder / "ordered_flows.py").write_text(loads + FLOWS)
+    (desk.folder / "mended").touch()
+    assert desk.run(token=1).is_completed()
+    assert not sessions.current().keeper.busy()
+    (desk.folder / "ordered_flows.py").write_text(loads + "raise SystemExit(3)\n")
+    with pytest.raises(SystemExit):
+        desk.run(token=2)
+    assert not sessions.current().keeper.busy()
+
+
 def test_a_later_driver_repeats_no_finished_item(desk: Desk) -> None:
     assert desk.run(token=1).is_failed()
     assert desk.order_state()[0] == 3

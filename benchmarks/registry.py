@@ -33,6 +33,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "constants": tuple(f"constant_{what}_{kind}" for kind in KINDS for what in ("bytes", "array")),
     "record": tuple(f"record_{kind}" for kind in KINDS),
     "explain": ("explain",),
+    "ordered": ("ordered",),
     "resuming": ("resumable_small", "resumable_large", "resume_threads", "resume_processes"),
 }
 NAMES = [name for names in MODULES.values() for name in names]

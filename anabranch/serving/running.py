@@ -23,7 +23,7 @@ def run(agent: AgentLoop, service: Service, settings: Settings, *, grace: float 
 
     Args:
         grace: seconds that its jobs get to end after the first signal; after a second one it does not wait for them.
-            None: they go on without it.
+            With None they go on without it.
 
     Raises:
         ServiceError: the service refuses this agent.

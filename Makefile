@@ -15,7 +15,7 @@ help:
 	@echo "make demo         run the demo on the standard library's own source files"
 	@echo "make test         run the tests of every day: all but those marked nightly (docs/testing.md lists them)"
 	@echo "make test-all     run all tests, for the night"
-	@echo "make chaos        break things at random while flows run (MINUTES=10 RUNNER=thread, process, dask, ray or all)"
+	@echo "make chaos        break things at random while flows run (MINUTES=10 RUNNER=thread, process, dask, ray, service or all)"
 	@echo "make lint types   ruff; mypy --strict, and pyright on what users see"
 	@echo "make docs         write docs/options.md, docs/reference/cli.md and the table of helm/anabranch/README.md anew"
 	@echo "make site         build the site of docs/ in build/site; a warning is an error"

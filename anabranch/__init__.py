@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from anabranch.runners.thread.runner import ThreadRunner as ThreadRunner
     from anabranch.runs.job_steps import run_step as run_step
     from anabranch.serving.deploying import run_deployment as run_deployment
+    from anabranch.serving.serve import serve as serve
     from anabranch.tasks import Task as Task
     from anabranch.tasks import task as task
 
@@ -129,6 +130,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "run_deployment": ("anabranch.serving.deploying", "run_deployment"),
     "run_step": ("anabranch.runs.job_steps", "run_step"),
     "running": ("anabranch.diagnosis.running", "running"),
+    "serve": ("anabranch.serving.serve", "serve"),
     "session": ("anabranch.session", None),
     "set_reference_tasks": ("anabranch.flows", "set_reference_tasks"),
     "set_tag_limit": ("anabranch.named_limits", "set_tag_limit"),

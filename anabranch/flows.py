@@ -269,6 +269,13 @@ class Flow(AnyFlow, Hooked, Generic[P, R_co]):
         """Deploy the flow, as `to_deployment(...).apply()`; returns the deployment's id."""
         return str(serving.deploy(self, name, **given))
 
+    def serve(self, name: str | None = None, **given: Any) -> None:
+        """Serve a deployment of the flow until Ctrl-C: its runs begin here, each in a process of its own.
+
+        Takes what `to_deployment` and `anabranch.serve` take; global_limit: runs at once, whichever programs serve it.
+        """
+        serving.serve_flow(self, name, **given)
+
     @staticmethod
     def from_source(source: Any, entrypoint: str) -> Flow[..., Any]:
         """Return a flow from elsewhere: a folder, a git url, another address, or a reference as a dict."""

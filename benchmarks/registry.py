@@ -34,6 +34,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "record": tuple(f"record_{kind}" for kind in KINDS),
     "record_http": ("record_http", "record_away"),
     "explain": ("explain",),
+    "ordered": ("ordered",),
     "resuming": ("resumable_small", "resumable_large", "resume_threads", "resume_processes"),
 }
 NAMES = [name for names in MODULES.values() for name in names]

@@ -12,6 +12,7 @@ from anabranch import __version__
 
 # noun -> (module[:command], one line of help): the help page is shown without loading any of them.
 COMMANDS = {
+    "agent": ("agent", "Start and list agents, which start drivers for the runs of deployments."),
     "bench": ("bench", "Measure this machine or cluster beside the raw engine, for a minute."),
     "cluster": ("cluster", "Start, look at, scale and stop clusters that outlive one program."),
     "completion": ("completion", "Print a script that completes commands in bash, zsh or fish."),
@@ -38,8 +39,10 @@ COMMANDS = {
     "run": ("run", "Run a flow from a file; show, follow or cancel a recorded run."),
     "runs": ("runs", "List recorded flow runs, newest first."),
     "schedule": ("schedule", "See, pause and delete schedules of deployments."),
+    "serve": ("serve", "Serve a flow: run it here, by a schedule and whenever it is asked for."),
     "submit": ("submit", "Start a run of a flow as a job: of Slurm, PBS, Kubernetes or this machine."),
     "watch": ("watch", "Show runs, maps, workers and log, full-screen, as they change."),
+    "worker": ("agent", "As agent, under the name that Prefect 3 has for it."),
     "version": ("version", "Show versions of anabranch and what it runs on."),
 }
 HIDDEN = {"create", "drive", "pod"}  # a spelling of older programs; called by ourselves

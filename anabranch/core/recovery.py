@@ -115,12 +115,13 @@ def unbegun(now: float, phase: str, code: int | None, reason: str, launches: int
     """Decide about a claimed order: its job is over, and its driver never began.
 
     A job that ran and ended with an exit code does so again the next time: its program is missing, its image is broken.
-    One that its infrastructure lost, or ended without a code, may begin elsewhere, up to `LAUNCH_LIMIT` launches.
+    One that its infrastructure lost, or ended by a signal or without a code, may begin elsewhere, up to `LAUNCH_LIMIT`
+    launches.
     """
     said = f": {reason}" if reason else f": exit {code}" if code is not None else ""
     what = "its job is gone" if phase == Phase.GONE.value else "its job ended"
     told = f"{what} before its flow began{said}"
-    if phase == Phase.ENDED.value and code is not None:
+    if phase == Phase.ENDED.value and code is not None and code >= 0:
         return Over(told)
     if launches >= LAUNCH_LIMIT:
         return Over(f"gave up after {launches} launches: {told}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What flows do about their deployments; loaded by the first that does.
 __getattr__ = lazily(
     __name__, definition="described", deploy="flow_deployments", from_source="sources", register="flow_deployments",
-    to_deployment="flow_deployments",
+    serve_flow="serve", to_deployment="flow_deployments",
 )  # fmt: skip
 _current: Service | None = None
 _lock = threading.Lock()

@@ -13,16 +13,19 @@ import time
 from collections import Counter
 
 from tests.chaos.rounds import START, Round, RoundFailed
+from tests.chaos.service_round import ServiceRound
+
+SERVICE = "service"  # agents and their drivers, in place of workers
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="begin rounds for so long")
-    parser.add_argument("--runner", choices=[*START, "all"], default="all", help="all: in turn")
+    parser.add_argument("--runner", choices=[*START, SERVICE, "all"], default="all", help="all: in turn")
     parser.add_argument("--seed", type=int, help="of the first round; those after it count on")
     parser.add_argument("--rounds", type=int, default=0, help="end after this many rounds")
     given = parser.parse_args()
-    kinds = list(START) if given.runner == "all" else [given.runner]
+    kinds = [*START, SERVICE] if given.runner == "all" else [given.runner]
     seed = random.randrange(1_000_000) if given.seed is None else given.seed
     end = time.monotonic() + 60 * given.minutes
     totals: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
@@ -40,7 +43,7 @@ def main() -> int:
 def play(seed: int, kind: str, totals: Counter[str]) -> bool:
     """One round, told of in a line; False when it failed."""
     began = time.monotonic()
-    round = Round(seed, kind)
+    round = ServiceRound(seed) if kind == SERVICE else Round(seed, kind)
     failure = None
     try:
         round.play()

@@ -339,7 +339,9 @@ def test_one_driver_begins_and_may_ask_again(service: Service, place: Place) -> 
         begin(service, claim, 7)
     with pytest.raises(RunTakenError, match="no order"):
         service.claims.begin("nothing", 1, process())
-    assert service.claims.beat("one", [hold(claim, "running")]).drop == [Kill(run, claim.order.token)]
+    [ending] = service.claims.beat("one", [hold(claim, "running")]).drop
+    assert (ending.run, ending.token) == (run, claim.order.token)
+    assert ending.grace > 5, "it has ended its run, and ends now"
 
 
 def test_two_jobs_of_one_claim_and_one_begins(place: Place) -> None:

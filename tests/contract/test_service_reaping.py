@@ -156,10 +156,22 @@ def test_a_deployment_that_is_not_to_be_recovered_crashes(service: Service, plac
     assert row_of(place, claim.order.run).state_name == "Crashed"
 
 
+@pytest.mark.parametrize(("code", "state"), [(-15, OrderState.WAITING), (127, OrderState.DONE)])
+def test_a_job_that_ended_before_its_flow_began(service: Service, place: Place, code: int, state: OrderState) -> None:
+    """One that somebody killed may begin elsewhere; one that has failed would fail again."""
+    deploy(service)
+    run = order(service, "f/daily")[0]
+    agent(service)
+    [claim] = service.claims.claim("one", 1)
+    heard = service.claims.beat("one", [hold(claim, "ended", code=code)])
+    assert [one.run for one in heard.drop] == [run]
+    assert found(service, run).state is state
+
+
 def test_a_failure_of_the_users_code_is_an_end(service: Service, place: Place) -> None:
     claim = begun(service, place)
     write(place, claim.order.run, claim.order.token, FAILED)
-    assert service.claims.beat("one", [hold(claim, "ended", code=1)]).drop == [Kill(claim.order.run, claim.order.token)]
+    assert [one.run for one in service.claims.beat("one", [hold(claim, "ended", code=1)]).drop] == [claim.order.run]
     place.clock.advance(1000)
     done = service.upkeep.reap()
     assert (done.recovered, done.crashed) == ([], [])

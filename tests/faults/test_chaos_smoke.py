@@ -6,6 +6,7 @@ import pytest
 
 from tests.chaos.graphs import graph, numbers, reference
 from tests.chaos.rounds import Round
+from tests.chaos.service_round import ServiceRound
 
 ELSEWHERE = [pytest.mark.nightly("rounds on Dask and Ray take minutes"), pytest.mark.timeout(300)]
 
@@ -27,6 +28,14 @@ def test_a_round(kind: str, seed: int) -> None:
     round = Round(seed, kind, hold=True)
     round.play()
     assert round.runs >= 200
+    assert round.done
+
+
+@pytest.mark.timeout(240)
+def test_a_round_of_the_service() -> None:
+    round = ServiceRound(1101, seconds=3.0, wanted=4)
+    round.play()
+    assert round.runs >= 4
     assert round.done
 
 

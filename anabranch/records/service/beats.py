@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anabranch.records.service.ledger import Ledger
 
 _OVER = (Phase.ENDED.value, Phase.GONE.value)
+ENDING = 30.0  # seconds from a run's end to that of its driver's process
 ON_HOST = ("process", "docker")  # kinds with jobs that an agent on another host cannot see
 
 
@@ -41,8 +42,9 @@ def hear(ledger: Ledger, db: Connection, agent: Agent, holds: Sequence[Hold]) ->
     db.execute(sql["renew_claims"], {"agent": agent.id, "until": now + LEASE})
     heard = Heard()
     for hold in holds:
-        if not _take_word(ledger, db, hold, done):
-            heard.drop.append(Kill(hold.run, hold.token))
+        grace = _take_word(ledger, db, hold, done)
+        if grace is not None:
+            heard.drop.append(Kill(hold.run, hold.token, grace))
     named = {(hold.run, hold.token) for hold in holds}
     mine = [_Mine(*row) for row in db.execute(sql["orders_of_agent"], (agent.id,))]
     lost = [one for one in mine if (one.run, one.token) not in named]
@@ -56,25 +58,32 @@ def hear(ledger: Ledger, db: Connection, agent: Agent, holds: Sequence[Hold]) ->
     return heard, freed
 
 
-def _take_word(ledger: Ledger, db: Connection, hold: Hold, done: Reaped) -> bool:
-    """Take what an agent tells of one order; False where the order is not under way with this token any more."""
+def _take_word(ledger: Ledger, db: Connection, hold: Hold, done: Reaped) -> float | None:
+    """Take what an agent tells of one order.
+
+    Returns:
+        None, or the grace of its job in seconds, where the order is not under way with this token any more.
+    """
     order = moves.locked(ledger, db, hold.run)
-    if order is None or order.token != hold.token or order.state not in (OrderState.CLAIMED, OrderState.BEGUN):
-        return False
+    if order is None or order.token != hold.token or order.state is OrderState.WAITING:
+        return 0.0
+    if order.state is OrderState.DONE:  # perhaps by its driver, which is about to end then
+        left = ENDING if order.cancel_by is None else order.cancel_by - ledger.now()
+        return max(0.0, left) if order.begun else 0.0
     if order.phase == Phase.ENDED.value:  # it ended well, and may have told the record so in rows under way
-        return True
+        return None
     if hold.phase in _OVER:
         if order.state is OrderState.CLAIMED:
             deaths.bury(ledger, db, order, done, hold)
         else:
             deaths.mend(ledger, db, order, done, hold.phase, hold)
         if order.run in (*done.returned, *done.crashed, *done.recovered, *done.cancelled):
-            return False
+            return 0.0
     # A cancelled order keeps the reason of its cancel.
     reason = order.reason if order.cancel_by is not None else hold.reason
     word = {"run": hold.run, "token": hold.token, "phase": hold.phase, "handle": hold.handle, "reason": reason}
     db.execute(ledger.sql["hear_of_order"], word)
-    return True
+    return None
 
 
 def _adopted(ledger: Ledger, db: Connection, agent: Agent) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anabranch.records.database import Connection
     from anabranch.records.service.ledger import Ledger
 
-_LOOK = 0.25  # seconds between looks at orders that other processes have made, and at slots that they have freed
+_LOOK = 0.1  # seconds between looks at orders that other processes have made, and at slots that they have freed
 
 
 class DirectClaims:

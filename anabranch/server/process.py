@@ -99,7 +99,10 @@ def listening(binding: Binding) -> socket.socket:
     """Return the socket of a server. Raises ConfigurationError: it is in use, or no address of this machine."""
     family = socket.AF_INET6 if ":" in binding.host else socket.AF_INET
     try:
-        return socket.create_server((binding.host, binding.port), family=family, backlog=2048)
+        taken = socket.create_server((binding.host, binding.port), family=family, backlog=2048)
+        # Connections inherit it. Without it the second piece of an answer waits 40 ms for the kernel of the client.
+        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return taken
     except OSError as error:
         where = f"{binding.host}:{binding.port}"
         raise ConfigurationError(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def served(app: FastAPI, listening: socket.socket | None = None) -> Iterator[str]:
     """Serve an application during the block; gives its address. Connections are taken from the first moment on."""
     listening = listening or socket.create_server(("127.0.0.1", 0), backlog=128)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -13,7 +13,9 @@ from anabranch import __version__
 # noun -> (module[:command], one line of help): the help page is shown without loading any of them.
 COMMANDS = {
     "agent": ("agent", "Start and list agents, which start drivers for the runs of deployments."),
+    "backend": ("login:backend", "Choose a server, in the words of Prefect 1."),
     "bench": ("bench", "Measure this machine or cluster beside the raw engine, for a minute."),
+    "cloud": ("login:cloud", "Log in to a server, in the words of Prefect 2 and 3."),
     "cluster": ("cluster", "Start, look at, scale and stop clusters that outlive one program."),
     "completion": ("completion", "Print a script that completes commands in bash, zsh or fish."),
     "config": ("config", "See and change settings."),
@@ -22,7 +24,9 @@ COMMANDS = {
     "deployment": ("deployment", "See and change deployments: flows run by schedule, on demand, elsewhere."),
     "drive": ("drive", "Run the flow of an order, as its agent asks."),
     "init": ("init", "Write a small project: a flow, its test, a notebook."),
+    "key": ("key", "Make, list and revoke keys for a server."),
     "limits": ("limits", "See and set limits that all programs of a record share."),
+    "login": ("login:login", "Choose a server for record and service, with a key."),
     "migrate": ("migrate", "Say what of a program written for Prefect runs as it is."),
     "records": ("records", "Check, compact or export the record."),
     "resume": ("resume:resume", "Go on with a run whose driver is gone."),
@@ -40,12 +44,13 @@ COMMANDS = {
     "runs": ("runs", "List recorded flow runs, newest first."),
     "schedule": ("schedule", "See, pause and delete schedules of deployments."),
     "serve": ("serve", "Serve a flow: run it here, by a schedule and whenever it is asked for."),
+    "server": ("server", "Start, stop and look at the server: record and service over HTTP."),
     "submit": ("submit", "Start a run of a flow as a job: of Slurm, PBS, Kubernetes or this machine."),
     "watch": ("watch", "Show runs, maps, workers and log, full-screen, as they change."),
     "worker": ("agent", "As agent, under the name that Prefect 3 has for it."),
     "version": ("version", "Show versions of anabranch and what it runs on."),
 }
-HIDDEN = {"create", "drive", "pod"}  # a spelling of older programs; called by ourselves
+HIDDEN = {"backend", "cloud", "create", "drive", "pod"}  # spellings of older programs; called by ourselves
 
 
 class Nouns(click.Group):

@@ -13,6 +13,8 @@ from anabranch import settings
 from anabranch.cli import tables
 from anabranch.core import secrets
 
+_PREFECT = {"PREFECT_API_URL": "records", "PREFECT_API_KEY": "api_key"}
+
 
 @click.group("config")
 def command() -> None:
@@ -63,11 +65,12 @@ def view(as_json: bool) -> None:
 
 @command.command("set")
 @click.argument("name")
-@click.argument("value")
+@click.argument("value", required=False)
 @click.option("--profile", default="", help="Set it in this profile.")
-def set_(name: str, value: str, profile: str) -> None:
-    """Set NAME to VALUE in the file; `anabranch config view` lists the names."""
+def set_(name: str, value: str | None, profile: str) -> None:
+    """Set NAME to VALUE in the file, also as NAME=VALUE; `anabranch config view` lists the names."""
     path = config_file()
+    name, value = _pair(name, value)
     if name == "home":
         raise click.UsageError("home says where the file is, so it cannot stand in it; set ANABRANCH_HOME")
     settings.write(path, name, value, profile)
@@ -75,6 +78,16 @@ def set_(name: str, value: str, profile: str) -> None:
     written = stored.profiles[profile] if profile else stored.values
     click.echo(f"{name} = {readable(written[name])} in {f'profile {profile} of ' if profile else ''}{path}")
     _warn_of_environment(name)
+
+
+def _pair(name: str, value: str | None) -> tuple[str, str]:
+    """Return a setting and its value from NAME and VALUE, or NAME=VALUE; two names of Prefect's are ours as well."""
+    if value is None:
+        name, equals, value = name.partition("=")
+        if not equals:
+            raise click.UsageError(f"give a value: {name} VALUE, or {name}=VALUE")
+    name = _PREFECT.get(name, name)
+    return name, value.rstrip("/").removesuffix("/api") if name == "records" and "://" in value else value
 
 
 @command.command("unset")

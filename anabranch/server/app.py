@@ -16,19 +16,19 @@ from anabranch.server.world import World
 if TYPE_CHECKING:
     from anabranch.core.access import Keys
     from anabranch.core.contracts import Clock
-    from anabranch.core.service import Service
+    from anabranch.records.service.direct import DirectService
 
 PREFIX = "/api/v1"
 
 
 def make_app(
-    service: Service, *, keys: Keys | None = None, records: Any = None, version: str = "0", base_path: str = "",
+    service: DirectService, *, keys: Keys | None = None, records: Any = None, version: str = "0", base_path: str = "",
     here_only: bool = True, hosts: frozenset[str] = frozenset(), clock: Clock = SYSTEM,
 ) -> FastAPI:  # fmt: skip
     """Return the application of a server.
 
     Args:
-        service: what its routes ask.
+        service: what its routes ask; in a database, since a server is the one that looks.
         keys: None: no key is ever asked for. With `here_only`, none is before there is one.
         records: for the routes of the record; None: they are not served.
         version: of this anabranch.
@@ -45,7 +45,7 @@ def make_app(
         redirect_slashes=False, separate_input_output_schemas=False,
     )  # fmt: skip
     app.router.route_class = guard.Guarded
-    app.state.world = World(service, keys, Waiting(), records, clock)
+    app.state.world = World(service, keys, Waiting(service.face), records, clock)
     app.state.gate = guard.Gate(keys, always=not here_only)
     for routes in (noun.ROUTES for noun in NOUNS):
         for one in routes.declared:

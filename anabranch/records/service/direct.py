@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anabranch.core.clock import SYSTEM
 from anabranch.records.service.access import DirectKeys
@@ -42,6 +42,11 @@ class DirectService:
         self.pools: Pools = DirectPools(ledger)
         self.upkeep: Upkeep = DirectUpkeep(ledger)
         self.keys = DirectKeys(ledger)
+
+    def face(self) -> Any:
+        """Return a value that changes with orders, pools and the passing of due times: agents that wait look at it."""
+        with self._ledger.read() as db:
+            return db.execute(self._ledger.sql["face"], (self._ledger.now(),)).fetchall()
 
     def close(self) -> None:
         self._ledger.close()

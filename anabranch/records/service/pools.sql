@@ -20,6 +20,12 @@ SELECT name, kind, template, slots, paused, description FROM work_pools ORDER BY
 -- The pool of a name.
 SELECT name, kind, template, slots, paused, description FROM work_pools WHERE name = ?;
 
+-- name: face
+-- For each pool, how often its orders have changed, and the last of them that is due.
+SELECT p.name, p.turn, (SELECT max(o.due) FROM orders AS o WHERE o.pool = p.name AND o.state = 0 AND o.due <= ?)
+FROM work_pools AS p
+ORDER BY p.name;
+
 -- name: pool_users
 -- How many deployments name a pool, and how many of its orders are not done.
 SELECT (SELECT count(*) FROM deployments WHERE pool = :pool),

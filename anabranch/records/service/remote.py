@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
-from anabranch.core.access import AuditRow, Key, NewKey
+from anabranch.core.access import Access, AuditRow, Key, NewKey
 from anabranch.core.deployments import DeploymentRow, ProjectRow, RevisionRow, ScheduleRow
 from anabranch.core.errors import AccessError, RecordsError, RunTakenError, ServiceError, UnreachableError
 from anabranch.core.orders import Agent, Begun, Claim, Heard, Order, Ordered, Pool, Queue, Reaped, Standing
@@ -301,6 +301,11 @@ class RemoteKeys:
 
     def revoke(self, key: str) -> bool:
         return bool(self.door.ask(bool, "DELETE", "/access/keys/one", key=key))
+
+    def me(self) -> Access:
+        """Return what this program's own key may do."""
+        found: Access = self.door.ask(Access, "GET", "/access/me")
+        return found
 
     def audit(self, *, before: int | None = None, limit: int = MOST) -> list[AuditRow]:
         given = {"limit": min(limit, MOST)} | ({} if before is None else {"before": before})

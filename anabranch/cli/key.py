@@ -1,0 +1,94 @@
+"""`anabranch key create|ls|revoke`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from anabranch import serving, settings
+from anabranch.cli import tables
+from anabranch.core.access import ADMIN, AGENT, EDITOR, OPERATOR, VIEWER
+
+if TYPE_CHECKING:
+    from anabranch.core.access import Key
+
+_UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+@click.group("key")
+def command() -> None:
+    """Make, list and revoke keys for a server.
+
+    Roles of people: a viewer looks; an operator also orders, cancels and pauses runs; an editor also changes
+    deployments, schedules and pools; an admin also makes keys. An agent's key claims runs, of one pool or of all.
+    Drivers get a key of their run alone, by themselves.
+    """
+
+
+@command.command("create")
+@click.argument("name")
+@click.option(
+    "--role", default=VIEWER, show_default=True, type=click.Choice([VIEWER, OPERATOR, EDITOR, ADMIN, AGENT]),
+    help="What the key may do.",
+)  # fmt: skip
+@click.option("--pool", default="", help="The only pool that an agent's key serves.")
+@click.option("--expires", default="", help="After which it is good no more, such as 12h, 90d or 4w.")
+def create(name: str, role: str, pool: str, expires: str) -> None:
+    """Make a key for a person or a program, and show it, this once, on standard output."""
+    until = time.time() + _seconds(expires) if expires else None
+    with contextlib.closing(serving.opened(settings.load())) as service:
+        made = service.keys.make(name, role, pool=pool, expires=until)
+    click.echo(made.text)
+    click.echo(f"{name} may now log in as {role}: `anabranch login ADDRESS`; nobody can show the key again", err=True)
+
+
+@command.command("ls")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def ls(as_json: bool) -> None:
+    """List keys, newest first; the keys themselves are kept by nobody."""
+    with contextlib.closing(serving.opened(settings.load())) as service:
+        found = service.keys.all()
+    if as_json:
+        tables.dump_some("keys", [asdict(key) for key in found], len(found))
+        return
+    if not found:
+        click.echo("no keys yet; `anabranch key create NAME --role admin` makes one", err=True)
+        return
+    rows = [(key.id, key.name, key.role, key.pool or "-", _day(key.last_used), _standing(key)) for key in found]
+    tables.show(["id", "name", "role", "pool", "last used", "good"], rows)
+
+
+@command.command("revoke")
+@click.argument("key")
+def revoke(key: str) -> None:
+    """End the key of this name or id; a server that has just seen it takes 5 seconds more."""
+    with contextlib.closing(serving.opened(settings.load())) as service:
+        ended = service.keys.revoke(key)
+    if not ended:
+        raise click.ClickException(f"there is no good key {key!r}; `anabranch key ls` lists them")
+    click.echo(f"the key {key} is good no more")
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+)([hdw])", text)
+    if found is None:
+        raise click.UsageError(f"--expires must be hours, days or weeks, such as 12h, 90d or 4w, got {text!r}")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _standing(key: Key) -> str:
+    if key.revoked is not None:
+        return f"revoked {_day(key.revoked)}"
+    if key.expires is None:
+        return "yes"
+    return f"until {_day(key.expires)}" if key.expires > time.time() else f"expired {_day(key.expires)}"
+
+
+def _day(when: float | None) -> str:
+    return "-" if when is None else f"{datetime.fromtimestamp(when):%Y-%m-%d %H:%M}"

@@ -1,0 +1,192 @@
+"""A server as a process: what it may bind, its file in the home, its signals, its end."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import uvicorn
+
+from anabranch.core.errors import ConfigurationError
+from anabranch.core.processes import process_alive, process_started
+from anabranch.server.app import make_app
+from anabranch.services.loop import Services
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import FrameType
+
+    from fastapi import FastAPI
+
+    from anabranch.core.access import Keys
+    from anabranch.records.service.direct import DirectService
+
+FILE = "server.json"
+GRACE = 3  # seconds that open requests have after SIGTERM
+KEEP = 75  # seconds for which a connection without a request stays open: longer than clients keep theirs
+THREADS = 16  # requests in the database at once
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Where a server listens, and what it may assume about the way there.
+
+    Attributes:
+        behind_proxy: a proxy of ours has TLS and is the only one that reaches it.
+        insecure: keys may travel in the clear.
+        certificate, certificate_key: files of TLS.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 4200
+    base_path: str = ""
+    behind_proxy: bool = False
+    insecure: bool = False
+    certificate: str = ""
+    certificate_key: str = ""
+
+    @property
+    def here_only(self) -> bool:
+        """Whether only this machine can reach it."""
+        return not self.behind_proxy and _is_loopback(self.host)
+
+    @property
+    def address(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://{host}:{self.port}{self.base_path.rstrip('/')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that was started from this home, as its file says."""
+
+    pid: int
+    started: float
+    address: str
+
+    @property
+    def alive(self) -> bool:
+        return process_alive(self.pid, self.started)
+
+
+def check(binding: Binding, keys: Keys) -> None:
+    """See that only those with a key are let in, on a way that hides it.
+
+    Raises:
+        ConfigurationError: others can reach the server, and it has no key, or keys would travel in the clear.
+    """
+    if binding.here_only:
+        return
+    at = "behind a proxy" if binding.behind_proxy else f"at {binding.host}, which others can reach,"
+    if not keys.any():
+        raise ConfigurationError(
+            f"a server {at} needs a key first: `anabranch key create NAME --role admin` makes and shows one"
+        )
+    if not (binding.certificate or binding.behind_proxy or binding.insecure):
+        raise ConfigurationError(
+            f"a server {at} would send keys in the clear: give --certificate and --certificate-key, or --behind-proxy "
+            "where a proxy does TLS, or --insecure where the network is trusted"
+        )
+
+
+def listening(binding: Binding) -> socket.socket:
+    """Return the socket of a server. Raises ConfigurationError: it is in use, or no address of this machine."""
+    family = socket.AF_INET6 if ":" in binding.host else socket.AF_INET
+    try:
+        taken = socket.create_server((binding.host, binding.port), family=family, backlog=2048)
+        # Connections inherit it. Without it the second piece of an answer waits 40 ms for the kernel of the client.
+        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return taken
+    except OSError as error:
+        where = f"{binding.host}:{binding.port}"
+        raise ConfigurationError(
+            f"cannot listen at {where}: {error.strerror or error}; `anabranch server status` shows a server of this "
+            "home, and --port takes another port"
+        ) from None
+
+
+def running(home: Path) -> Running | None:
+    """Return the server of a home that runs, as far as this machine can see."""
+    try:
+        found = Running(**json.loads((home / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if found.alive else None
+
+
+class Process(uvicorn.Server):
+    """A server that ends within seconds though agents wait: they are answered, with nothing, and go elsewhere."""
+
+    def __init__(self, app: FastAPI, binding: Binding) -> None:
+        self.ended_by = 0  # a signal
+        self._waiting = app.state.world.waiting
+        super().__init__(
+            uvicorn.Config(
+                app, log_config=None, access_log=False, lifespan="off", server_header=False,
+                timeout_graceful_shutdown=GRACE, timeout_keep_alive=KEEP, proxy_headers=binding.behind_proxy,
+                ssl_certfile=binding.certificate or None, ssl_keyfile=binding.certificate_key or None,
+            )
+        )  # fmt: skip
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End in order; at the second signal at once. uvicorn's own would raise the signal again at the end."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self.ended_by = sig
+        self._waiting.close()
+
+
+def serve(
+    service: DirectService, binding: Binding, taken: socket.socket, home: Path, version: str, *, steps: bool = True
+) -> int:
+    """Serve a service until a signal ends it, and return that signal; the home says so meanwhile.
+
+    Args:
+        taken: the socket, of `listening`.
+        steps: whether the steps of the service are taken here too.
+
+    Raises:
+        ConfigurationError: as of `check`.
+    """
+    check(binding, service.keys)
+    app = make_app(
+        service, keys=service.keys, version=version, base_path=binding.base_path, here_only=binding.here_only
+    )
+    services = Services(service) if steps else None
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = home / FILE
+    _write(file, asdict(Running(os.getpid(), process_started(os.getpid()), binding.address)))
+    try:
+        if services is not None:
+            services.start()
+        process = Process(app, binding)
+        process.run([taken])
+        return process.ended_by
+    finally:
+        file.unlink(missing_ok=True)
+        if services is not None:
+            services.stop()
+
+
+def _write(file: Path, found: dict[str, Any]) -> None:
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as written:
+        json.dump(found, written)
+    os.replace(draft, file)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -80,10 +80,11 @@ CREATE TABLE orders (
     UNIQUE (deployment, order_key)
 );
 -- In the order in which they are claimed; by deployment, to find those that have any; the ones that hold slots.
+-- Only queries that say "due > 0" can take the second: no planner without statistics takes it in place of the first.
 CREATE INDEX orders_waiting ON orders (pool, queue, priority DESC, due, run, deployment) WHERE state = 0;
-CREATE INDEX orders_waiting_by_deployment ON orders (pool, deployment) WHERE state = 0;
-CREATE INDEX orders_held ON orders (pool, queue, deployment) WHERE state IN (1, 2);
-CREATE INDEX orders_open ON orders (pool, state, due) WHERE state < 3;
+CREATE INDEX orders_waiting_by_deployment ON orders (pool, deployment) WHERE state = 0 AND due > 0;
+CREATE INDEX orders_held ON orders (pool, queue, deployment, agent) WHERE state IN (1, 2);
+CREATE INDEX orders_open ON orders (due, run) WHERE state < 3;
 CREATE INDEX orders_of_deployment ON orders (deployment, state) WHERE state < 3;
 CREATE INDEX orders_of_agent ON orders (agent, state) WHERE state IN (1, 2);
 

@@ -102,13 +102,16 @@ class DirectClaims:
         return True
 
     def _claim(self, agent: str, places: int) -> list[Claim]:
-        """Claim up to so many orders now."""
+        """Claim up to so many orders now; what is told of them is read once their pool is free for others again."""
         ledger = self._ledger
         with ledger.write() as db:
             row = self._known(db, agent)
             pool = db.execute(ledger.sql["hold_pool"], (row.pool,)).fetchone()
-            runs = [one.run for one in choose(ledger, db, row, places, pool)]
-            return claims_of(ledger, db, take(ledger, db, row, runs)) if runs else []
+            runs = take(ledger, db, row, [one.run for one in choose(ledger, db, row, places, pool)])
+        if not runs:
+            return []
+        with ledger.read() as db:
+            return claims_of(ledger, db, runs)
 
     def _would(self, agent: str, places: int) -> bool:
         """Look, without a lock, whether a claim would find any."""

@@ -45,24 +45,36 @@ SELECT 1 FROM orders WHERE pool = ? AND state = 0 AND due <= ? LIMIT 1;
 -- name: waiting_deployments
 -- Deployments with orders that wait in a pool, found by one step in an index for each.
 WITH RECURSIVE found (id) AS (
-    SELECT min(deployment) FROM orders WHERE pool = :pool AND state = 0
+    SELECT (
+        SELECT o.deployment
+        FROM orders AS o
+        WHERE o.pool = :pool AND o.state = 0 AND o.due > 0
+        ORDER BY o.deployment
+        LIMIT 1
+    )
     UNION ALL
-    SELECT (SELECT min(o.deployment) FROM orders AS o WHERE o.pool = :pool AND o.state = 0 AND o.deployment > found.id)
+    SELECT (
+        SELECT o.deployment
+        FROM orders AS o
+        WHERE o.pool = :pool AND o.state = 0 AND o.due > 0 AND o.deployment > found.id
+        ORDER BY o.deployment
+        LIMIT 1
+    )
     FROM found
     WHERE found.id IS NOT NULL
 )
 SELECT d.id, d.labels, d.slots, d.paused FROM found JOIN deployments AS d ON d.id = found.id;
 
 -- name: held
--- How many claimed and begun orders there are, by pool, queue and deployment.
-SELECT pool, queue, deployment, count(*) FROM orders WHERE state IN (1, 2) GROUP BY pool, queue, deployment;
+-- How many claimed and begun orders there are, by pool, queue, deployment and agent.
+SELECT pool, queue, deployment, agent, count(*)
+FROM orders
+WHERE state IN (1, 2)
+GROUP BY pool, queue, deployment, agent;
 
--- name: askers
--- Agents of a pool with a recent word that have places free.
-SELECT a.id
-FROM agents AS a
-WHERE a.pool = :pool AND a.seen >= :since
-    AND a.capacity > (SELECT count(*) FROM orders AS o WHERE o.agent = a.id AND o.state IN (1, 2));
+-- name: there
+-- Agents of a pool with a recent word, and how many orders each may have.
+SELECT id, capacity FROM agents WHERE pool = ? AND seen >= ?;
 
 -- name: first_waiting
 -- The first orders of a queue that wait and are due, of some deployments (a JSON list) alone.
@@ -103,13 +115,13 @@ WHERE run = :run AND token = :token
     AND (phase <> :phase OR reason <> :reason OR (handle <> :handle AND :handle <> ''));
 
 -- name: orphans
--- Begun orders of a pool whose agents are gone, and the hosts of their drivers.
+-- Begun orders of a pool that agents have left, and the hosts of their drivers.
 SELECT o.run, o.queue, o.deployment, d.labels, o.kind, r.host
 FROM orders AS o
 JOIN flow_runs AS r ON r.id = o.run
 JOIN deployments AS d ON d.id = o.deployment
 LEFT JOIN agents AS a ON a.id = o.agent
-WHERE o.pool = :pool AND o.state = 2 AND o.phase <> 'ended' AND o.agent <> :agent AND (a.id IS NULL OR a.seen < :since);
+WHERE o.state IN (1, 2) AND o.pool = :pool AND o.state = 2 AND o.phase <> 'ended' AND o.agent <> :agent AND (a.id IS NULL OR a.seen < :since);
 
 -- name: adopt
 -- A begun order has another agent from now on, if it still has the one that is gone.

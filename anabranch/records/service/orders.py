@@ -49,10 +49,11 @@ class DirectOrders:
         return found[0] if found else None
 
     def all(self, *, deployment: str = "", pool: str = "", open: bool = True, limit: int = MOST) -> list[Order]:
-        page = {"pool": pool, "open": int(open), "limit": min(limit, MOST)}
+        page = {"pool": pool, "limit": min(limit, MOST)}
         with self._ledger.read() as db:
             id = known_deployment(self._ledger, db, deployment).id if deployment else ""
-            rows = db.execute(self._ledger.sql["orders"], {"deployment": id, **page}).fetchall()
+            query = self._ledger.sql["open_orders" if open else "orders"]
+            rows = db.execute(query, {"deployment": id, **page}).fetchall()
             return of_runs(self._ledger, db, [row[0] for row in rows])
 
     def standing(self, run: str) -> Standing | None:

@@ -49,10 +49,18 @@ ORDER BY r.created DESC, r.id DESC
 LIMIT 1;
 
 -- name: orders
--- Runs with orders, those due first in front, perhaps of one deployment, of one pool, those alone that are not done.
+-- Runs with orders, those due first in front, perhaps of one deployment, of one pool.
 SELECT o.run
 FROM orders AS o
-WHERE (:deployment = '' OR o.deployment = :deployment) AND (:pool = '' OR o.pool = :pool) AND (:open = 0 OR o.state < 3)
+WHERE (:deployment = '' OR o.deployment = :deployment) AND (:pool = '' OR o.pool = :pool)
+ORDER BY o.due, o.run
+LIMIT :limit;
+
+-- name: open_orders
+-- The same of those that are not done.
+SELECT o.run
+FROM orders AS o
+WHERE o.state < 3 AND (:deployment = '' OR o.deployment = :deployment) AND (:pool = '' OR o.pool = :pool)
 ORDER BY o.due, o.run
 LIMIT :limit;
 

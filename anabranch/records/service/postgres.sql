@@ -36,3 +36,37 @@ JOIN flow_runs AS r ON r.id = o.run
 LEFT JOIN deployments AS d ON d.id = o.deployment
 WHERE o.run = ?
 FOR UPDATE OF o;
+
+-- name: claim_orders
+-- An agent has these orders (a JSON list) from now on, with a token that nobody had; found by their ids one by one.
+UPDATE orders
+SET state = 1, agent = :agent, kind = :kind, lease_until = :until, launches = launches + 1, claimed = :now,
+    token = max(token, (SELECT r.token FROM flow_runs AS r WHERE r.id = run)) + 1, handle = '', phase = '', driver = '',
+    reason = '', cancel_by = NULL
+WHERE run = ANY (ARRAY(SELECT value FROM json_each(:runs))) AND state = 0;
+
+-- name: orders_of_runs
+-- The orders of some runs (a JSON list), and the names of these; found by their ids one by one.
+SELECT o.run, o.deployment, o.revision, coalesce(o.order_key, ''), o.pool, o.queue, o.priority, o.due,
+    coalesce(d.labels, o.labels), o.parameters, o.job, o.schedule, o.author, o.state, o.agent, o.token, o.lease_until,
+    o.handle, o.kind, o.launches, o.recoveries, o.reason, o.created, o.claimed, o.begun, r.name
+FROM orders AS o
+JOIN flow_runs AS r ON r.id = o.run
+LEFT JOIN deployments AS d ON d.id = o.deployment
+WHERE o.run = ANY (ARRAY(SELECT value FROM json_each(?)));
+
+-- name: deployments_of
+-- Some deployments (a JSON list), found by their ids one by one.
+SELECT id, flow, name, revision, content_hash, idempotency_key, project, pool, queue, labels, tags, slots, collision,
+    recover, expire_after, paused, document, created, updated
+FROM deployments
+WHERE id = ANY (ARRAY(SELECT value FROM json_each(?)));
+
+-- name: first_waiting
+-- The first orders of a queue that wait and are due, of some deployments (a JSON list) alone; read in their order.
+SELECT run, deployment, queue, priority, due
+FROM orders
+WHERE pool = :pool AND queue = :queue AND state = 0 AND due <= :now
+    AND deployment || '' = ANY (ARRAY(SELECT value FROM json_each(:deployments)))
+ORDER BY priority DESC, due, run
+LIMIT :limit;

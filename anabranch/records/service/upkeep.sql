@@ -1,15 +1,16 @@
 -- What reaping looks for; each of these is looked at again, locked, before it changes.
+-- A condition of an index stands in its own words beside a narrower one: SQLite takes the index for no other.
 
 -- name: lost_claims
 -- Claims whose agent has not said a word in time.
-SELECT run FROM orders WHERE state = 1 AND lease_until < :now ORDER BY lease_until LIMIT :limit;
+SELECT run FROM orders WHERE state IN (1, 2) AND state = 1 AND lease_until < :now ORDER BY lease_until LIMIT :limit;
 
 -- name: suspects
 -- Begun orders whose run has ended, or whose driver was silent for long; states (a JSON list) are those not ended.
 SELECT o.run
 FROM orders AS o
 JOIN flow_runs AS r ON r.id = o.run
-WHERE o.state = 2
+WHERE o.state IN (1, 2) AND o.state = 2
     AND (r.state NOT IN (SELECT value FROM json_each(:open)) OR max(o.begun, r.heartbeat) < :silent
         OR o.cancel_by < :now)
 ORDER BY o.begun

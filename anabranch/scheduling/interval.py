@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from anabranch.core.errors import ServiceError
@@ -36,7 +36,7 @@ class Interval(Schedule):
 
     kind: ClassVar[str] = "interval"
     interval: float | timedelta
-    anchor_date: datetime | str | None = None
+    anchor_date: date | str | None = None
     timezone: str | None = None
 
     def __post_init__(self) -> None:
@@ -47,9 +47,9 @@ class Interval(Schedule):
         anchor = self.anchor_date
         name = getattr(anchor.tzinfo, "key", None) if isinstance(anchor, datetime) else None
         zone = local_time.zone(self.timezone or name or "UTC")
-        if anchor is not None:
-            local_time.read(anchor, "anchor_date", zone)
-        written = anchor.isoformat() if isinstance(anchor, datetime) else anchor
+        written = anchor.isoformat() if isinstance(anchor, date) else anchor  # a datetime is a date
+        if written is not None:
+            local_time.read(written, "anchor_date", zone)
         for field, value in {"interval": step, "timezone": self.timezone or name, "anchor_date": written}.items():
             object.__setattr__(self, field, value)
 

@@ -94,6 +94,11 @@ def key(schedule_id: str, tick: float) -> str:
     return f"tick:{schedule_id}:{f'{tick:.6f}'.rstrip('0').rstrip('.')}"
 
 
+def tick_of(key: str) -> float:
+    """Return the tick of a key that `key` has made."""
+    return float(key.rpartition(":")[2])
+
+
 def _between(schedule: Schedule, after: float, until: float) -> Iterator[float]:
     tick = schedule.after(after)
     while tick is not None and tick <= until:

@@ -1,0 +1,135 @@
+"""The step that turns ticks of schedules into orders. Anybody may take it: unique keys make one run of a tick.
+
+    due --> parse --> which ticks, by catchup --> what about earlier runs, by overlap --> tick: orders and cursor
+
+A schedule that cannot be read is told of once and marked: it has no next tick until it is deployed again. One of
+which the service refuses the orders is looked at again a minute later. Others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from anabranch.core.errors import AccessError, ServiceError, UnreachableError
+from anabranch.core.orders import NewOrder
+from anabranch.core.service import MOST
+from anabranch.scheduling import overlap, ticks
+from anabranch.scheduling.spec import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anabranch.core.deployments import ScheduleRow
+    from anabranch.core.service import Service
+    from anabranch.scheduling.schedule import Schedule
+
+AHEAD = 10.0  # seconds before its tick that a run is ordered
+LOOK = 1.0  # seconds between looks
+REFUSED = 60.0  # seconds until a schedule with refused orders is looked at again
+LONGEST_WAIT = 15.0  # seconds between looks at a schedule that waits for its earlier run
+
+logger = logging.getLogger("anabranch.services")
+
+
+class ScheduleStep:
+    """Orders the runs of ticks as they come."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._told: dict[str, str] = {}  # by schedule, what was last said of it
+
+    def __call__(self, now: float) -> float:
+        """Decide the ticks of one batch of schedules; returns the seconds until there is more to do.
+
+        Raises:
+            UnreachableError, RecordsError: nothing can be asked now.
+        """
+        rows = self._service.schedules.due(now + AHEAD, MOST)
+        waits = [self._taken(row, now) for row in rows]
+        if len(rows) == MOST and 0.0 in waits:
+            return 0.0
+        return min((wait for wait in waits if wait > 0.0), default=LOOK)
+
+    def _taken(self, row: ScheduleRow, now: float) -> float:
+        """Decide a schedule's ticks; returns the seconds until it may be asked again, 0 where that was all."""
+        try:
+            schedule = parse(row.spec)
+            ahead = AHEAD if schedule.overlap == "allow" else 0.0
+            if row.next_tick is not None and row.next_tick > now + ahead:
+                return min(row.next_tick - now, LOOK)
+            due = ticks.due(schedule, row.cursor, now, ahead=ahead)
+        except Exception as error:  # whatever is wrong with one schedule, others go on
+            self._tell(row, f"is marked, and ticks no more until it is deployed again: {error}")
+            self._moved(row, row.cursor, None)
+            return 0.0
+        try:
+            return 0.0 if self._decided(row, schedule, due, now) else LOOK
+        except (AccessError, UnreachableError):
+            raise
+        except ServiceError as error:
+            self._tell(row, f"is looked at again in {REFUSED:.0f} s: {error}")
+            self._moved(row, row.cursor, now + REFUSED)
+            return 0.0
+
+    def _decided(self, row: ScheduleRow, schedule: Schedule, due: ticks.Due, now: float) -> bool:
+        earlier = {} if schedule.overlap == "allow" or not due.ticks else self._earlier(row)
+        decision = overlap.decide(schedule.overlap, due.ticks, earlier)
+        if decision.wait:
+            # Its ticks stay undecided, and it does not stand before others meanwhile.
+            wait = min(LONGEST_WAIT, max(LOOK, (now - due.ticks[-1]) / 8))
+            return self._moved(row, row.cursor, now + wait)
+        for run in decision.cancel:
+            self._service.orders.cancel(run, by=f"schedule {row.slug}")
+        orders = order_of(row, schedule, decision.ticks)
+        done = self._service.schedules.tick(row, due.cursor, due.next_tick, orders)
+        self._told.pop(row.id, None)
+        return done
+
+    def _earlier(self, row: ScheduleRow) -> dict[str, float]:
+        """Return the tick of each run of a schedule that is not over."""
+        orders = self._service.orders.all(deployment=row.deployment, open=True)
+        return {order.run: ticks.tick_of(order.key) for order in orders if order.schedule == row.id}
+
+    def _moved(self, row: ScheduleRow, cursor: float, next_tick: float | None) -> bool:
+        try:
+            return self._service.schedules.tick(row, cursor, next_tick, ())
+        except (AccessError, UnreachableError):
+            raise
+        except ServiceError as error:
+            self._tell(row, f"cannot be moved on: {error}")
+            return False
+
+    def _tell(self, row: ScheduleRow, what: str) -> None:
+        if self._told.get(row.id) != what:
+            self._told[row.id] = what
+            logger.warning("the schedule %r of deployment %s %s", row.slug, row.deployment, what)
+
+
+def order_of(row: ScheduleRow, schedule: Schedule, instants: Iterable[float]) -> list[NewOrder]:
+    """Return the orders of a schedule's ticks; a second one of the same tick is the first one."""
+    return [
+        NewOrder(
+            row.deployment,
+            ticks.key(row.id, tick),
+            due=tick + ticks.delay(schedule, row.id, tick),
+            parameters=dict(row.parameters),
+            by=f"schedule {row.slug}",
+            schedule=row.id,
+        )
+        for tick in instants
+    ]
+
+
+def backfill(service: Service, row: ScheduleRow, start: float, end: float) -> list[str]:
+    """Order the runs of all ticks of a time, and return the new ones; ticks that have had a run get no second one.
+
+    Args:
+        start: Unix seconds, as `end`; both are included.
+
+    Raises:
+        ServiceError: there are more than 1,000 ticks; or the service refuses the orders.
+    """
+    schedule = parse(row.spec)
+    orders = order_of(row, schedule, ticks.backfill(schedule, start, end))
+    return [ordered.run for ordered in service.orders.add(orders) if ordered.new] if orders else []

@@ -53,7 +53,7 @@ def rules(draw: st.DrawFn) -> str:
     if draw(st.booleans()):
         parts["BYDAY"] = draw(weekdays(frequency in {"YEARLY", "MONTHLY"} and draw(st.booleans())))
     if frequency == "YEARLY" and draw(st.booleans()) and not any(letter.isdigit() for letter in parts.get("BYDAY", "")):
-        parts["BYWEEKNO"] = draw(some(1, 53, True))
+        parts["BYWEEKNO"] = draw(some(1, 53) | some(-51, -1))  # dateutil leaves out days of -52 and -53 in December
     if frequency in {"YEARLY", "MONTHLY", "DAILY"} and draw(st.booleans()):
         parts["BYSETPOS"] = draw(some(1, 6, True))
     interval = draw(st.integers(1, 5))

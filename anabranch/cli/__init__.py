@@ -17,6 +17,8 @@ COMMANDS = {
     "completion": ("completion", "Print a script that completes commands in bash, zsh or fish."),
     "config": ("config", "See and change settings."),
     "demo": ("demo", "Survey the standard library's own source files."),
+    "deploy": ("deploy", "Deploy a flow, or the deployments of a file of YAML."),
+    "deployment": ("deployment", "See deployments, order runs of them, write and read them as files."),
     "drive": ("drive", "Run the flow of an order, as its agent asks."),
     "init": ("init", "Write a small project: a flow, its test, a notebook."),
     "limits": ("limits", "See and set limits that all programs of a record share."),

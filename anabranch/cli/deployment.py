@@ -6,12 +6,16 @@ import json
 
 import click
 
-from anabranch.cli import record, schedule, services, tables
+from anabranch.cli import deployment_files, record, schedule, services, tables
 
 
 @click.group("deployment")
 def command() -> None:
     """See and change deployments: flows that are run by schedule, on demand and elsewhere."""
+
+
+for one in (deployment_files.run, deployment_files.export, deployment_files.apply):
+    command.add_command(one)
 
 
 @command.command("ls")

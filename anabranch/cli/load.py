@@ -40,22 +40,29 @@ def parameters(flow: Flow[..., Any], given: tuple[str, ...]) -> dict[str, Any]:
         for name, p in signature.parameters.items()
         if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL, p.POSITIONAL_ONLY)
     ]
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"-p must be NAME=VALUE, got {text!r}")
+    found = values(given)
+    for name in found:
         if name not in known and inspect.Parameter.VAR_KEYWORD not in kinds:
-            raise click.UsageError(f"flow {flow.name!r} has no parameter {name!r}; {_hint(name, known)}")
-        if name in found:
-            raise click.UsageError(f"parameter {name!r} is given twice")
-        found[name] = _value(value)
+            raise click.UsageError(f"flow {flow.name!r} has no parameter {name!r}; {hint(name, known)}")
     missing = [
         name for name in known if signature.parameters[name].default is inspect.Parameter.empty and name not in found
     ]
     if missing:
         wanted = " ".join(f"-p {name}=..." for name in missing)
         raise click.UsageError(f"flow {flow.name!r} needs {wanted}")
+    return found
+
+
+def values(given: tuple[str, ...]) -> dict[str, Any]:
+    """Return values by name from ``NAME=VALUE``, whatever their names."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"-p must be NAME=VALUE, got {text!r}")
+        if name in found:
+            raise click.UsageError(f"parameter {name!r} is given twice")
+        found[name] = _value(value)
     return found
 
 
@@ -66,7 +73,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def _hint(word: str, known: list[str]) -> str:
+def hint(word: str, known: list[str]) -> str:
+    """Return the end of a sentence that names what is like a word, or all that there is."""
     near = difflib.get_close_matches(word, known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"

@@ -9,9 +9,11 @@ from weakref import WeakKeyDictionary
 
 from anabranch import session as sessions
 from anabranch.core.errors import DeploymentError
+from anabranch.documents.document import Document
 from anabranch.documents.storage import references
 from anabranch.documents.storage.fetch import CACHE, fetch
 from anabranch.entrypoints.flow import flow_of
+from anabranch.serving import described
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -35,6 +37,20 @@ def from_source(source: Any, entrypoint: str) -> Any:
     flow = flow_of(entrypoint if code.folder is None else os.path.join(code.folder, entrypoint))
     _known[flow] = {"entrypoint": entrypoint, "storage": reference}
     return flow
+
+
+def completed(document: Document) -> Document:
+    """Return a document with what its flow says of itself, where it leaves out the flow's name or parameters.
+
+    Raises:
+        FetchError, EntrypointError, LoadError: the code is not there, or does not load.
+    """
+    if not document.entrypoint or (document.flow_name and document.parameter_schema):
+        return document
+    code = fetch(document.storage, sessions.current().settings.home / CACHE, path=document.path)
+    flow = flow_of(document.entrypoint if code.folder is None else os.path.join(code.folder, document.entrypoint))
+    said = described.of_flow(flow, entrypoint=document.entrypoint)
+    return Document.read({**said, **{name: value for name, value in document.document().items() if value}})
 
 
 def source_of(flow: Any) -> dict[str, Any]:

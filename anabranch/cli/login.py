@@ -57,7 +57,7 @@ def cloud_login(key: str, url: str, workspace: str) -> None:
 
 
 def _enter(address: str, key: str, profile: str, *, asked: bool = True) -> None:
-    """Ask the server who this is, and write the settings."""
+    """Ask the server for the name that it knows this key by, and write the settings."""
     address = address.rstrip("/")
     if asked:
         try:

@@ -171,7 +171,7 @@ def test_a_killed_driver_is_followed_by_one_that_repeats_no_finished_item(desk: 
 def claimed_again(desk: Desk) -> Claim:
     """Claim an order that is to wait a while before its next driver: here it need not."""
     with desk.records.database.opened() as db, desk.records.database.transaction(db):
-        db.execute("UPDATE orders SET due = 0")
+        db.execute("UPDATE orders SET due = 1")
     desk.agent = desk.service.claims.join(Agent("", "tester again", capacity=1))
     return desk.claim()
 

@@ -148,6 +148,7 @@ LAZY: dict[str, list[str]] = {
     "rich": ["display/*", "logs.py"],
     # optional
     "IPython": ["display/*"],
+    "anyio": ["server/*"],
     "cryptography": ["clusters/*"],
     "dask": ["runners/dask/*", "clusters/*"],
     "dask_jobqueue": ["clusters/batch_queue.py"],

@@ -17,7 +17,7 @@ help:
 	@echo "make test-all     run all tests, for the night"
 	@echo "make chaos        break things at random while flows run (MINUTES=10 RUNNER=thread, process, dask, ray, service or all)"
 	@echo "make lint types   ruff; mypy --strict, and pyright on what users see"
-	@echo "make docs         write docs/options.md, docs/reference/cli.md and the table of helm/anabranch/README.md anew"
+	@echo "make docs         write docs/options.md, pages of docs/reference and the table of helm/anabranch/README.md anew"
 	@echo "make site         build the site of docs/ in build/site; a warning is an error"
 	@echo "make bench        measure against the peers, interleaved (hours), and write docs/benchmarks.md with plots"
 	@echo "make simulate     drive the dispatcher with 10,000 virtual workers (docs/scale.md), five minutes"
@@ -64,6 +64,7 @@ types: .venv/.ready
 docs: .venv/.ready
 	$(PY) docs/options_page.py
 	$(PY) docs/command_page.py
+	$(PY) docs/http_page.py
 	$(PY) helm/values_page.py
 
 site: .venv/.ready

@@ -49,7 +49,7 @@ def start(
     certificate_key: str,
 ) -> None:  # fmt: skip
     """Serve until Ctrl-C, SIGTERM or `anabranch server stop`."""
-    from anabranch.records import open_service, place_said
+    from anabranch.records import open_records, open_service, place_said
 
     chosen = settings.load()
     if chosen.records.startswith(("http://", "https://")):
@@ -67,13 +67,19 @@ def start(
             "ends it"
         )
     binding = process.Binding(host, port, base_path, behind_proxy, insecure, certificate, certificate_key)
-    with process.listening(binding) as taken, contextlib.closing(
-        open_service(chosen.records_place, shared=chosen.records_shared)
-    ) as service:
+    where, shared = chosen.records_place, chosen.records_shared
+    with contextlib.ExitStack() as open_now:
+        taken = open_now.enter_context(process.listening(binding))
+        service = open_now.enter_context(contextlib.closing(open_service(where, shared=shared)))
+        records = open_now.enter_context(
+            contextlib.closing(open_records(where, shared=shared, retention_days=chosen.retention_days))
+        )
         binding = replace(binding, port=taken.getsockname()[1])
-        place = place_said(chosen.records_place, shared=chosen.records_shared)
-        click.echo(f"anabranch {__version__} serves {place} at {binding.address}", err=True)
-        ended_by = process.serve(service, binding, taken, chosen.home, __version__, steps=not no_services)
+        told = f"anabranch {__version__} serves {place_said(where, shared=shared)} at {binding.address}"
+        click.echo(told, err=True)
+        ended_by = process.serve(
+            service, records, binding, taken, chosen.home, __version__, steps=not no_services
+        )
     sys.exit(128 + ended_by)
 
 

@@ -14,6 +14,7 @@ from anabranch.core.errors import AccessError, ConfigurationError
 from anabranch.records.service import wire
 from anabranch.server import audit
 from anabranch.server.declared import AUDITED, ROLES, WAKES
+from anabranch.server.problems import answer
 from anabranch.server.refusals import Busy, Forbidden
 
 if TYPE_CHECKING:
@@ -116,20 +117,20 @@ class Guarded(APIRoute):
         wanted = self.body_field.field_info.annotation if self.body_field else None
 
         async def guarded(request: Request) -> Response:
-            request.state.access = await admitted(request, roles)
-            if self.body_field and not _json(request):
-                raise HTTPException(415, "the body must be JSON: Content-Type application/json")
-            response = await handle(request)
-            if wanted is not None and (names := wire.unknown(wanted, await request.json())):
-                told = ", ".join(sorted(set(names))[:10]).encode("ascii", "replace").decode().replace('"', "'")
-                response.headers["Warning"] = f'299 anabranch "ignored, since this server does not know it: {told}"'
+            try:
+                request.state.access = await admitted(request, roles)
+                if self.body_field and not _json(request):
+                    raise HTTPException(415, "the body must be JSON: Content-Type application/json")
+                response = await handle(request)
+                body = await request.json() if wanted is not None else None
+                if wanted is not None:
+                    _warn(response, wire.unknown(wanted, body))
+                if audited:
+                    await _note(request, f"{request.method} {self.path}", body)
+            except Exception as error:  # here, and not further out, where uvicorn would tell it once more
+                return answer(error)
             if wakes:
                 request.app.state.world.waiting.ring()
-            keys, access = request.app.state.world.keys, request.state.access
-            if audited and keys is not None and access.name and access.role in PEOPLE:
-                body = await request.json() if await request.body() else None
-                details = audit.told(request.url.query, body)
-                await run_in_threadpool(keys.note, access.name, f"{request.method} {self.path}", details)
             return response
 
         return guarded
@@ -146,6 +147,21 @@ async def admitted(request: Request, roles: frozenset[str]) -> Access:
         named = ", ".join(sorted(roles))
         raise Forbidden(f"{request.method} {request.url.path} is for {named}; this key is of a {access.role}")
     return access
+
+
+def _warn(response: Response, names: list[str]) -> None:
+    """Say in an answer which fields were not known."""
+    if names:
+        told = ", ".join(sorted(set(names))[:10]).encode("ascii", "replace").decode().replace('"', "'")
+        response.headers["Warning"] = f'299 anabranch "ignored, since this server does not know it: {told}"'
+
+
+async def _note(request: Request, what: str, body: Any) -> None:
+    """Note a person's write for the audit."""
+    keys: Keys | None = request.app.state.world.keys
+    access: Access = request.state.access
+    if keys is not None and access.name and access.role in PEOPLE:
+        await run_in_threadpool(keys.note, access.name, what, audit.told(request.url.query, body))
 
 
 def _json(request: Request) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
@@ -54,7 +55,7 @@ def answer(error: Exception) -> Response:
         if error.status_code in (404, 405):
             return problem(error.status_code, ROUTE, "There is no such route", error.detail)
         return problem(error.status_code, REQUEST, "The request does not fit", error.detail, **(error.headers or {}))
-    _LOG.error("a request failed: %s", secrets.mask(repr(error)), exc_info=error)
+    _LOG.error("a request failed: %s", secrets.mask("".join(traceback.format_exception(error))))
     return problem(500, SERVER, "An error of the server", f"{type(error).__name__}; its log has the trace")
 
 

@@ -14,6 +14,7 @@ import uvicorn
 
 from anabranch.core.errors import ConfigurationError
 from anabranch.core.processes import process_alive, process_started
+from anabranch.records.served import ServedRecord
 from anabranch.server.app import make_app
 from anabranch.services.loop import Services
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from anabranch.core.access import Keys
+    from anabranch.records.recorder import Recorder
     from anabranch.records.service.direct import DirectService
 
 FILE = "server.json"
@@ -147,11 +149,13 @@ class Process(uvicorn.Server):
 
 
 def serve(
-    service: DirectService, binding: Binding, taken: socket.socket, home: Path, version: str, *, steps: bool = True
-) -> int:
-    """Serve a service until a signal ends it, and return that signal; the home says so meanwhile.
+    service: DirectService, records: Recorder, binding: Binding, taken: socket.socket, home: Path, version: str, *,
+    steps: bool = True,
+) -> int:  # fmt: skip
+    """Serve service and record until a signal ends it, and return that signal; the home says so meanwhile.
 
     Args:
+        records: in the database of the service.
         taken: the socket, of `listening`.
         steps: whether the steps of the service are taken here too.
 
@@ -159,9 +163,11 @@ def serve(
         ConfigurationError: as of `check`.
     """
     check(binding, service.keys)
+    record = ServedRecord(records)
     app = make_app(
-        service, keys=service.keys, version=version, base_path=binding.base_path, here_only=binding.here_only
-    )
+        service, keys=service.keys, records=record, version=version, base_path=binding.base_path,
+        here_only=binding.here_only,
+    )  # fmt: skip
     services = Services(service) if steps else None
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = home / FILE
@@ -174,6 +180,7 @@ def serve(
         return process.ended_by
     finally:
         file.unlink(missing_ok=True)
+        record.close()
         if services is not None:
             services.stop()
 

@@ -39,3 +39,8 @@ def test_each_public_name_is_on_the_page_of_the_api() -> None:
 def test_the_page_of_the_command_is_current() -> None:
     made = runpy.run_path(str(ROOT / "docs" / "command_page.py"))
     assert (REFERENCE / "cli.md").read_text(encoding="utf-8") == made["page"](), "run `make docs`"
+
+
+def test_the_page_of_the_servers_api_is_current() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "http_page.py"))
+    assert (REFERENCE / "http.md").read_text(encoding="utf-8") == made["page"](), "run `make docs`"

@@ -177,6 +177,39 @@ def test_viewers_see_and_do_not_write(home: Home) -> None:
     assert root
 
 
+FLOW = """
+from anabranch import flow, task
+
+@task
+def double(x):
+    return 2 * x
+
+@flow
+def doubled():
+    return sum(double.map(range(100)).result())
+
+if __name__ == "__main__":
+    print(doubled())
+"""
+
+
+def test_a_program_with_the_servers_address_is_recorded_there(home: Home, tmp_path: Path) -> None:
+    """It runs as it is; its record is the server's, asked with the key of its settings."""
+    address = home.start()
+    key = home.run("key", "create", "ann", "--role", "operator").stdout.strip()
+    script = tmp_path / "doubled.py"
+    script.write_text(FLOW)
+    other = Home(tmp_path / "other")
+    other.run("login", address, "--key", key)
+    done = subprocess.run([sys.executable, script], env=other.environ, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout.strip() == "9900", done.stderr
+    assert key not in done.stderr
+    for asked in (other, home):
+        (run,) = json.loads(asked.run("runs", "--json").stdout)["runs"]
+        assert (run["flow"], run["state"]) == ("doubled", "Completed")
+    assert not (other.folder / "records.db").exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [

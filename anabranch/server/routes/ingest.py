@@ -16,7 +16,7 @@ from anabranch.server.routes.records import served
 ROUTES = Routes("ingest")
 
 
-@ROUTES.add("POST", "", OPERATOR, RUN, response_class=Response)
+@ROUTES.add("POST", "", OPERATOR, RUN, audited=False, response_class=Response)
 async def frame(request: Request) -> Response:
     """Write a frame of rows into the record, once: one that comes again is answered and not written again."""
     record, body = served(request), await request.body()

@@ -44,4 +44,4 @@ def _route(name: str) -> Callable[[Request], Coroutine[Any, Any, Response]]:
 
 for _name, _method in METHODS.items():
     _roles = (OPERATOR, RUN) if _method.writes else (VIEWER, AGENT, RUN)
-    ROUTES.add("POST", f"/{_name}", *_roles, response_class=Response)(_route(_name))
+    ROUTES.add("POST", f"/{_name}", *_roles, audited=False, response_class=Response)(_route(_name))

@@ -1,0 +1,115 @@
+"""Agents that wait: woken by another face of the service, and by the server's end; looks are shared."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from anabranch.core.errors import RecordsError
+from anabranch.server import waiting
+from anabranch.server.waiting import Waiting
+
+
+class Face:
+    """A face that a test changes; counts the looks."""
+
+    def __init__(self) -> None:
+        self.value: Any = 0
+        self.looks = 0
+        self.looked = threading.Semaphore(0)
+        self.away = False
+
+    def __call__(self) -> Any:
+        self.looks += 1
+        self.looked.release()
+        if self.away:
+            raise RecordsError("away")
+        return self.value
+
+
+@pytest.fixture(autouse=True)
+def for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends a wait in these tests is never that time has passed."""
+    monkeypatch.setattr(waiting, "LONGEST", 600.0)
+
+
+async def looked(face: Face, times: int = 1) -> None:
+    for _ in range(times):
+        assert await asyncio.to_thread(face.looked.acquire, timeout=30)
+
+
+def test_a_new_face_wakes_all_that_have_not_seen_it() -> None:
+    face = Face()
+    room = Waiting(face)
+
+    async def play() -> None:
+        waiters = [asyncio.create_task(room.for_news(0, 600.0)) for _ in range(20)]
+        await looked(face, 3)
+        assert not any(one.done() for one in waiters)
+        face.value = 1
+        await asyncio.wait_for(asyncio.gather(*waiters), 30)
+        assert face.looks < 20  # one look for all of them
+        await asyncio.wait_for(room.for_news(0, 600.0), 30)  # its face is older than what was seen last
+
+    asyncio.run(play())
+
+
+def test_the_bell_has_a_look_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "LOOK", 600.0)
+    face = Face()
+    room = Waiting(face)
+
+    async def play() -> None:
+        waiter = asyncio.create_task(room.for_news(0, 600.0))
+        await looked(face)
+        face.value = 1
+        room.ring()
+        await asyncio.wait_for(waiter, 30)
+
+    asyncio.run(play())
+
+
+def test_the_end_of_the_server_ends_all_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "LOOK", 600.0)
+    face = Face()
+    room = Waiting(face)
+
+    async def play() -> None:
+        waiters = [asyncio.create_task(room.for_news(0, 600.0)) for _ in range(3)]
+        await looked(face)
+        await asyncio.to_thread(room.close)
+        await asyncio.wait_for(asyncio.gather(*waiters), 30)
+
+    asyncio.run(play())
+
+
+def test_a_record_that_is_away_ends_no_wait_and_no_looks() -> None:
+    face = Face()
+    face.away = True
+    room = Waiting(face)
+
+    async def play() -> None:
+        waiter = asyncio.create_task(room.for_news(0, 600.0))
+        await looked(face, 2)
+        face.value, face.away = 1, False
+        await asyncio.wait_for(waiter, 30)
+
+    asyncio.run(play())
+
+
+def test_nobody_looks_while_nobody_waits() -> None:
+    face = Face()
+    room = Waiting(face)
+
+    async def play() -> None:
+        face.value = 1
+        await asyncio.wait_for(room.for_news(0, 600.0), 30)
+        looking = room._looking
+        assert looking is not None
+        room.ring()
+        await asyncio.wait_for(looking, 30)
+
+    asyncio.run(play())

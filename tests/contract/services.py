@@ -6,7 +6,6 @@ A test speaks the protocol of `core/service.py` alone, so that another kind need
 from __future__ import annotations
 
 import importlib
-import inspect
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.records.recorder import Recorder
-from anabranch.records.service import orders
 from anabranch.records.service.direct import DirectService
 from anabranch.records.service.memory import memory_service
 from anabranch.records.service.remote import RemoteService
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from anabranch.core.service import Service
 
 NOW = 1_800_000_000.0
-needs_orders = pytest.mark.skipif("NotImplementedError" in inspect.getsource(orders), reason="orders are not there yet")
 KINDS: list[Any] = [
     "memory",
     "sqlite",

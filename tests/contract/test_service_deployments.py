@@ -12,7 +12,7 @@ import pytest
 from anabranch.core.deployments import DeploymentRow, ScheduleRow
 from anabranch.core.errors import ServiceError
 from anabranch.core.orders import NewOrder, Pool, Queue
-from tests.contract.services import NOW, Place, needs_orders, place, service
+from tests.contract.services import NOW, Place, place, service
 
 if TYPE_CHECKING:
     from anabranch.core.service import Service
@@ -135,7 +135,6 @@ def test_a_deployment_goes_with_its_schedules_and_revisions(service: Service) ->
     assert again.id != made.id
 
 
-@needs_orders
 def test_waiting_runs_of_a_deleted_deployment_are_cancelled(place: Place, service: Service) -> None:
     """Those of other deployments, and of the same one in the pool that it had before, as well."""
     service.pools.put(Pool("gpu"))

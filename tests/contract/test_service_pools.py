@@ -10,7 +10,7 @@ import pytest
 from anabranch.core.deployments import DeploymentRow, ProjectRow
 from anabranch.core.errors import ServiceError
 from anabranch.core.orders import NewOrder, Pool, Queue
-from tests.contract.services import needs_orders, place, service
+from tests.contract.services import place, service
 
 if TYPE_CHECKING:
     from anabranch.core.service import Service
@@ -76,7 +76,6 @@ def test_a_pool_or_queue_that_a_deployment_names_stays(service: Service) -> None
     assert service.pools.delete("gpu")
 
 
-@needs_orders
 def test_a_pool_with_work_stays(service: Service) -> None:
     """The deployment has moved, its order has not."""
     service.pools.put(Pool("gpu"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from anabranch.core.deployments import DeploymentRow, ScheduleRow
 from anabranch.core.errors import ServiceError
 from anabranch.core.orders import LONGEST_PARAMETERS, NewOrder
-from tests.contract.services import NOW, Place, needs_orders, place, service
+from tests.contract.services import NOW, Place, place, service
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,7 +178,6 @@ def test_a_tick_moves_the_schedule_on_once(service: Service) -> None:
     assert service.schedules.due(NOW + 9999) == []
 
 
-@needs_orders
 def test_a_tick_orders_its_runs(service: Service) -> None:
     (read,) = deployed(service, replace(every(60), parameters={"size": 3}))
     assert service.schedules.tick(read, NOW + 60, NOW + 120, wanted(read, NOW + 30, NOW + 60))
@@ -188,7 +187,6 @@ def test_a_tick_orders_its_runs(service: Service) -> None:
     ]
 
 
-@needs_orders
 @pytest.mark.parametrize("meanwhile", ["spec", "paused", "deployment paused", "deleted", "deployment deleted"])
 def test_a_schedule_that_changed_since_it_was_read_orders_nothing(service: Service, meanwhile: str) -> None:
     """A spec that changes at a tick: the runs of the old one are not ordered beside those of the new one."""
@@ -207,7 +205,6 @@ def test_a_schedule_that_changed_since_it_was_read_orders_nothing(service: Servi
     assert service.schedules.all() == before
 
 
-@needs_orders
 def test_a_tick_that_cannot_order_does_not_move_on(service: Service) -> None:
     (read,) = deployed(service, every(60))
     orders = wanted(read, NOW + 30, NOW + 60)
@@ -218,7 +215,6 @@ def test_a_tick_that_cannot_order_does_not_move_on(service: Service) -> None:
     assert service.schedules.all() == [read]
 
 
-@needs_orders
 @given(
     intervals=st.lists(st.integers(5, 50), min_size=1, max_size=4),
     steps=st.lists(st.integers(0, 60), min_size=1, max_size=3),

@@ -12,7 +12,6 @@ import pytest
 from anabranch.core.deployments import DeploymentRow, ScheduleRow
 from anabranch.core.orders import NewOrder
 from anabranch.records import open_service
-from tests.contract.services import needs_orders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +72,6 @@ def order_all(service: Service) -> None:
         service.schedules.tick(row, at, at + 10.0, [NewOrder(row.deployment, f"tick:{row.id}:{at:g}", due=at)])
 
 
-@needs_orders
 @pytest.mark.parametrize("place", ["read", "inserted", "committed"])
 def test_a_scheduler_killed_at_a_tick(where: str, service: Service, place: str) -> None:
     """The other begins while the first is in the middle of it: it waits where it must, and ends what is left."""

@@ -14,7 +14,6 @@ from anabranch.cli import cli
 from anabranch.core.deployments import DeploymentRow, ScheduleRow
 from anabranch.core.orders import Agent, NewOrder
 from anabranch.records.service.memory import memory_service
-from tests.contract.services import needs_orders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +50,6 @@ def deployed(service: Service, *slugs: str) -> str:
     return service.deployments.apply(DAILY, rows).id
 
 
-@needs_orders
 def test_a_pool_is_made_changed_shown_and_deleted(service: Service) -> None:
     told("pool", "create", "big", "--kind", "slurm", "--slots", "2", "--set", "partition=long", "--set", "gpus=4")
     service.claims.join(Agent("a1", "node-7", "big", labels=("gpu", "x86"), capacity=4))
@@ -80,7 +78,6 @@ def test_a_pool_is_made_changed_shown_and_deleted(service: Service) -> None:
     assert "big" not in told("pool", "ls")
 
 
-@needs_orders
 def test_a_pool_in_use_stays_and_the_reason_is_one_line(service: Service) -> None:
     told("pool", "create", "big")
     service.deployments.apply(replace(DAILY, pool="big"))

@@ -105,12 +105,7 @@ def insert(ledger: Ledger, db: Connection, orders: Sequence[NewOrder]) -> list[O
     Raises:
         ServiceError: there is no such deployment; or parameters are too large, or no JSON.
     """
-    known: dict[str, DeploymentRow] = {}
-    for order in orders:
-        if order.deployment not in known:
-            known[order.deployment] = known_deployment(ledger, db, order.deployment)
-    for pool in sorted({row.pool for row in known.values()}):
-        lock_known_pool(ledger, db, pool)
+    known = _known(ledger, db, {order.deployment for order in orders})
     for pool, queue in sorted(
         {(row.pool, one.queue or row.queue) for one in orders for row in [known[one.deployment]]}
     ):
@@ -123,6 +118,14 @@ def insert(ledger: Ledger, db: Connection, orders: Sequence[NewOrder]) -> list[O
     for id in {known[one.deployment].id: None for one in new if known[one.deployment].collision != "enqueue"}:
         collisions.settle(ledger, db, id)
     return answers
+
+
+def _known(ledger: Ledger, db: Connection, names: Iterable[str]) -> dict[str, DeploymentRow]:
+    """Return deployments by the names that orders have for them; their pools are locked, so that they stay."""
+    names = sorted(names)
+    for pool in sorted({known_deployment(ledger, db, name).pool for name in names}):
+        lock_known_pool(ledger, db, pool)
+    return {name: known_deployment(ledger, db, name) for name in names}  # another may have deleted one before the lock
 
 
 def _sorted_out(

@@ -43,7 +43,7 @@ COMMANDS = {
     "queue": ("queue", "See and change the queues of a pool."),
     "run": ("run", "Run a flow from a file; show, follow or cancel a recorded run."),
     "runs": ("runs", "List recorded flow runs, newest first."),
-    "schedule": ("schedule", "See, pause and delete schedules of deployments."),
+    "schedule": ("schedule", "See, pause, delete and backfill schedules of deployments."),
     "serve": ("serve", "Serve a flow: run it here, by a schedule and whenever it is asked for."),
     "server": ("server", "Start, stop and look at the server: record and service over HTTP."),
     "submit": ("submit", "Start a run of a flow as a job: of Slurm, PBS, Kubernetes or this machine."),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from anabranch.cli import record, services, tables
+from anabranch.services import schedule as steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +68,25 @@ def delete(deployment: str, slug: str | None) -> None:
     click.echo(f"schedule {row.slug} of {deployment} is deleted")
 
 
+@command.command("backfill")
+@click.argument("deployment", metavar="FLOW/NAME")
+@click.argument("slug")
+@click.argument("start", metavar="FROM")
+@click.argument("end", metavar="TO")
+def backfill(deployment: str, slug: str, start: str, end: str) -> None:
+    """Order the runs of a schedule's ticks in a time that is over, such as 2026-01-01 to 2026-01-31.
+
+    Both ends are included; times are of this machine's zone unless they name another. A tick that has had a run gets
+    no second one.
+    """
+    service = services.current()
+    _, row = _found(service, deployment, slug)
+    runs = steps.backfill(service, row, _instant(start), _instant(end, last=True))
+    for run in runs:
+        click.echo(run)
+    click.echo(f"{len(runs)} runs of {deployment} are ordered", err=True)
+
+
 def table(rows: Sequence[ScheduleRow], names: dict[str, str] | None = None) -> None:
     """Print schedules, with their deployments where `names` has them by id."""
     columns = ["schedule", "when", "next", ""]
@@ -95,6 +116,17 @@ def _found(service: Service, name: str, slug: str | None) -> tuple[DeploymentRow
     if slug not in rows:
         services.unknown("schedule", slug, rows, f"anabranch schedule ls {name}")
     return deployment, rows[slug]
+
+
+def _instant(text: str, *, last: bool = False) -> float:
+    """Return Unix seconds of a day or a time; of a day its beginning, or its last microsecond."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"a time must be like 2026-01-31 or 2026-01-31T09:00, got {text!r}") from None
+    if last and len(text) <= len("2026-01-31"):
+        found += timedelta(days=1) - timedelta(microseconds=1)
+    return found.timestamp()
 
 
 def _said(spec: dict[str, object]) -> str:

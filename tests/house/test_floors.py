@@ -66,7 +66,7 @@ FLOORS: dict[str, list[str]] = {
     "__init__": SURFACE,
     "compat": [*SURFACE, "__init__", "shell", "transactions"],
     "bench": ["core", "settings", "session", "__init__"],
-    "cli": [*SURFACE, "__init__", "batch", "bench", "compat", "entrypoints", "scheduling", "server"],
+    "cli": [*SURFACE, "__init__", "batch", "bench", "compat", "entrypoints", "scheduling", "services", "server"],
     "__main__": ["cli"],
 }
 

@@ -161,6 +161,16 @@ def test_schedules(service: Service) -> None:
     assert "no schedules" in told("schedule", "ls")
 
 
+def test_a_backfill_orders_each_tick_of_a_time_once(service: Service) -> None:
+    deployed(service, "morning")
+    words = ("schedule", "backfill", "etl/daily", "morning", "2026-01-30T00:00+01:00", "2026-02-01T09:00+01:00")
+    assert "3 runs of etl/daily are ordered" in told(*words)
+    assert "0 runs" in told(*words)
+    days = [order.due / 86_400 for order in service.orders.all(deployment="etl/daily")]
+    assert [day - days[0] for day in days] == [0, 1, 2]
+    assert "1 runs" in told("schedule", "backfill", "etl/daily", "morning", "2026-02-03", "2026-02-03")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -174,6 +184,7 @@ def test_schedules(service: Service) -> None:
         ("deployment show etl/dayly", 1, "no deployment 'etl/dayly'; did you mean 'etl/daily'?"),
         ("schedule ls etl/dayly", 1, "no deployment 'etl/dayly'; did you mean 'etl/daily'?"),
         ("schedule pause etl/daily nooon", 1, "no schedule 'nooon'; did you mean 'noon'?"),
+        ("schedule backfill etl/daily noon 1.1.2026 now", 2, "a time must be like 2026-01-31"),
         ("schedule pause etl/daily", 2, "say which schedule of etl/daily: morning, noon"),
     ],
 )

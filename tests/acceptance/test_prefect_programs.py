@@ -98,7 +98,7 @@ for module in ("prefect.infrastructure", "prefect.server.models", "prefect.nothi
     except ModuleNotFoundError as error:
         print(error)
 try:
-    prefect.serve()
+    prefect.pause_flow_run()
 except NotImplementedError as error:
     print(error)
 @prefect.task
@@ -114,7 +114,7 @@ except NotImplementedError as error:
     assert "anabranch submit" in told[0]
     assert "anabranch runs" in told[1]
     assert "anabranch has no prefect.nothing" in told[2]
-    assert "anabranch submit" in told[3]
+    assert "anabranch resume" in told[3]
     assert "task.submit" in told[4]
 
 

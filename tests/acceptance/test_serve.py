@@ -57,6 +57,19 @@ anabranch.serve(once.to_deployment("a"), waits.to_deployment("b"), limit=2)
 """
 
 
+PREFECTS = """
+from prefect import flow, serve
+from prefect.schedules import Interval
+
+@flow(log_prints=True)
+def tick(word: str = "tock"):
+    print("said", word)
+
+if __name__ == "__main__":
+    serve(tick.to_deployment("prefects", schedule=Interval(1), parameters={"word": "tick"}), limit=2)
+"""
+
+
 class Program:
     """A script in a home of its own, run as a user runs it; what it prints goes to a file."""
 
@@ -144,6 +157,16 @@ def test_a_script_becomes_a_schedule_and_ends_well(program: Program) -> None:
     assert len(set(due)) == len(due), "every tick one run"
     [schedule] = program.service.schedules.all("tick/every-second")
     assert not schedule.active, "nobody serves it"
+
+
+def test_a_program_of_prefect_is_served_as_it_is_written(program: Program) -> None:
+    (program.folder / "script.py").write_text(PREFECTS)
+    program.command(sys.executable, "-m", "anabranch.compat", "prefect", "script.py")
+    assert program.service
+    program.until(lambda: len(program.runs("Completed")) >= 2)
+    assert program.end(signal.SIGTERM) == 0
+    assert program.open() == []
+    assert "said tick" in program.out
 
 
 def test_ctrl_c_is_told_by_the_exit_code_and_the_next_serve_goes_on(program: Program) -> None:

@@ -86,6 +86,7 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
 
     deploy, adeploy = either(deploy), awaited(deploy)
     to_deployment, ato_deployment = either(ours.Flow.to_deployment), awaited(ours.Flow.to_deployment)
+    aserve = awaited(ours.Flow.serve)
     from_source = staticmethod(either(ours.Flow.from_source))
     afrom_source = staticmethod(awaited(ours.Flow.from_source))
 
@@ -114,9 +115,7 @@ def _rebuild(fn: Any, given: FlowArguments, binds: Any) -> Flow[..., Any]:
 
 
 _SHOWN = "`futures` and `flow` show themselves in a notebook; `anabranch run show` shows a run"
-_SUBMITTED = "start the flow elsewhere with `anabranch submit`"
-_TIMED = f"{_SUBMITTED}, at times of your own with cron"
-ELSEWHERE = {"aserve": _TIMED, "avisualize": _SHOWN, "serve": _TIMED, "visualize": _SHOWN}
+ELSEWHERE = {"avisualize": _SHOWN, "visualize": _SHOWN}
 
 for _name, _advice in ELSEWHERE.items():
     setattr(Flow, _name, absent(f"Flow.{_name}", _advice))

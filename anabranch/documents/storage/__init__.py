@@ -4,6 +4,6 @@
     fetch.py        reference -> folder, by way of a cache
     remote.py  git.py   a kind each; git_words.py: what git may be asked
 
-A cached folder is named by the digest of what is in it, is made beside its place and put there by one rename: any
-number of drivers may fetch the same code at once.
+A cached folder is named by the digest of what was fetched, is made beside its place and put there by one rename: any
+number of drivers may fetch the same code at once. It is the working folder of its runs, which may write into it.
 """

@@ -1,4 +1,4 @@
-"""A folder of fetched code, shared by any number of drivers: what is there is whole, and never changes."""
+"""A folder of fetched code, shared by any number of drivers: what is there is whole."""
 
 from __future__ import annotations
 

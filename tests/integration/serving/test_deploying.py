@@ -12,6 +12,7 @@ import pytest
 
 import anabranch
 from anabranch import Flow, Secret, flow
+from anabranch.compat.prefect import served
 from anabranch.core.deployments import ProjectRow
 from anabranch.core.errors import DeploymentError, FetchError, ParameterTypeError, ServiceError
 from anabranch.core.orders import Pool
@@ -252,3 +253,14 @@ def test_a_source_that_is_none() -> None:
         Flow.from_source({"git": "ext::sh"}, "a.py:f")
     with pytest.raises(FetchError, match="no folder"):
         Flow.from_source("/nowhere/at/all", "a.py:f")
+
+
+def test_prefects_deploy_of_several(service: Service, load: Any) -> None:
+    several = [load.to_deployment(name, job_variables={"memory": "1G"}) for name in ("a", "b")]
+    ids = served.deploy(*several, work_pool_name="default", image="registry/flows:1", build=False)
+    rows = [service.deployments.find(id) for id in ids]
+    assert [row.full_name for row in rows if row] == ["load/a", "load/b"]
+    assert all(row and row.document["storage"] == {"image": "registry/flows:1"} for row in rows)
+    assert all(row and row.document["work_pool"]["job_variables"]["memory"] == "1G" for row in rows)
+    with pytest.raises(DeploymentError, match="builds no images"):
+        served.deploy(*several, work_pool_name="default", image="registry/flows:1")

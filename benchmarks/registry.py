@@ -34,6 +34,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "record": tuple(f"record_{kind}" for kind in KINDS),
     "record_http": ("record_http", "record_away"),
     "explain": ("explain",),
+    "claims": ("claims_http",),
     "ordered": ("ordered",),
     "resuming": ("resumable_small", "resumable_large", "resume_threads", "resume_processes"),
 }

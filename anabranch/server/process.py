@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import socket
+import threading
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,14 @@ def serve(
         file.unlink(missing_ok=True)
         record.close()
         if services is not None:
-            services.stop()
+            _stop(services)
+
+
+def _stop(services: Services) -> None:
+    """End the steps; one that takes longer than requests may is cut off: it rolls back, and others repeat it."""
+    ending = threading.Thread(target=services.stop, daemon=True)
+    ending.start()
+    ending.join(GRACE)
 
 
 def _write(file: Path, found: dict[str, Any]) -> None:

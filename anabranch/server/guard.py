@@ -145,7 +145,7 @@ async def admitted(request: Request, roles: frozenset[str]) -> Access:
     access = await gate.access(request.headers.get("authorization", ""), client)
     if access.role not in roles:
         named = ", ".join(sorted(roles))
-        raise Forbidden(f"{request.method} {request.url.path} is for {named}; this key is of a {access.role}")
+        raise Forbidden(f"{request.method} {request.url.path} is for {named}; this key's role is {access.role}")
     return access
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,43 +17,11 @@ from anabranch.core.access import ADMIN, AGENT, VIEWER
 from anabranch.core.errors import AccessError
 from anabranch.core.orders import Agent, Pool
 from anabranch.records.service.remote import RemoteService
+from tests.integration.homes import PATIENCE, Home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-PATIENCE = 60.0
-
-
-class Home:
-    """A home with its commands and its server."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("ANABRANCH_")}
-        self.environ["ANABRANCH_HOME"] = str(folder)
-        self.server: subprocess.Popen[str] | None = None
-
-    def run(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "anabranch", *words]
-        return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=PATIENCE, **more)
-
-    def start(self, *words: str) -> str:
-        """Start the server at any port, and wait until it answers; gives its address."""
-        command = [sys.executable, "-m", "anabranch", "server", "start", "--port", "0", *words]
-        self.server = subprocess.Popen(command, env=self.environ, stderr=subprocess.PIPE, text=True)
-        until = time.monotonic() + PATIENCE
-        while self.run("server", "status").returncode:
-            if self.server.poll() is not None or time.monotonic() > until:
-                pytest.fail(f"no server: {self.server.communicate(timeout=1)[1]}")
-        found: str = json.loads(self.run("server", "status", "--json").stdout)["address"]
-        return found
-
-    def end(self) -> None:
-        if self.server is not None:
-            self.server.kill()
-            self.server.communicate()
-
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
@@ -171,7 +137,7 @@ def test_viewers_see_and_do_not_write(home: Home) -> None:
     root, key = (home.run("key", "create", name, "--role", name).stdout.strip() for name in (ADMIN, VIEWER))
     remote = RemoteService(address, key)
     assert remote.pools.all()
-    with pytest.raises(AccessError, match="this key is of a viewer"):
+    with pytest.raises(AccessError, match="this key's role is viewer"):
         remote.pools.put(Pool("gpu"))
     remote.close()
     assert root

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LOOK = 0.25  # seconds between looks, for what other processes write
 GAP = 0.02  # seconds between looks at least, however often the bell rings
-LONGEST = 2.0  # seconds without news after which an agent asks again all the same
+LONGEST = 5.0  # seconds without news after which an agent asks again all the same
 
 
 class Waiting:

@@ -5,9 +5,11 @@ name that they use: `random` where a branch depends on it, `print` where a line 
 and `emit_event`, which needs a server.
 The older seeds are in `test_older_seeds.py`, seed 003's forms of submission in `test_submission.py`.
 
-Left out, as other work: servers, profiles, agents, labels, work pools and deployments (000, 001, 002, 004),
-Kubernetes, Helm and the autoscaler (000, 002, 003), Lazarus and the zombie killer (000), late runs (003),
-events on a server and automations, `ShellOperation`, `Deployment` and exported flow definitions (004).
+Deployments and exported flow definitions (001, 002, 004) are in `test_seed_deployments.py`.
+
+Left out, as other work: servers, profiles and agents (000, 001, 002, 004), Kubernetes, Helm and the autoscaler
+(000, 002, 003), Lazarus and the zombie killer (000), late runs (003), events on a server and automations,
+`ShellOperation` (004).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from anabranch.core.errors import DeploymentError, ServiceError
 from anabranch.core.orders import NewOrder, Queue
 from anabranch.documents import schema
 from anabranch.documents.parameters import plain
-from anabranch.serving import called_runs
+from anabranch.serving import called_runs, kinds
 from anabranch.serving.ordered_runs import OrderedRun
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def apply(
     row = deployment.row()
     if not deployment.entrypoint:
         raise DeploymentError(f"deployment {row.full_name!r} has no entrypoint, such as 'flows.py:{row.flow}'")
+    kinds.check_variables(service, row)
     _fit(deployment, deployment.parameters, "deployment", whole=False)
     schedules = None
     if deployment.schedules is not None:

@@ -6,14 +6,17 @@ import difflib
 import importlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from anabranch.agents.job import VARIABLES, checked, document_variables
 from anabranch.agents.state import LOOK
-from anabranch.core.errors import ServiceError
+from anabranch.core.errors import DeploymentError, ServiceError
 from anabranch.launch.process import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.core.deployments import DeploymentRow
     from anabranch.core.launching import Launcher, Reference
+    from anabranch.core.service import Service
 
 DEFAULT_KIND = "process"
 
@@ -61,3 +64,17 @@ def launcher_of(name: str) -> Launcher:
     kind = kind_of(name)
     launcher: Launcher = getattr(importlib.import_module(f"anabranch.launch.{kind.module}"), kind.launcher)()
     return launcher
+
+
+def check_variables(service: Service, deployment: DeploymentRow) -> None:
+    """See whether the jobs of a deployment can have its variables, as the kind of its pool has them.
+
+    Raises:
+        DeploymentError: one is unknown, the nearest is named; or its value is refused.
+    """
+    kind = next((pool.kind for pool in service.pools.all() if pool.name == deployment.pool), "")
+    if kind in VARIABLES:
+        try:
+            checked(kind, document_variables(deployment.document))
+        except DeploymentError as error:
+            raise DeploymentError(f"deployment {deployment.full_name!r}: {error}") from None

@@ -219,7 +219,7 @@ def test_public_names() -> None:
 
 
 def test_pools_are_named(service: Service, load: Any) -> None:
-    service.pools.put(Pool("gpus"))
+    service.pools.put(Pool("gpus", "kubernetes"))
     load.deploy("d", work_pool_name="gpus", job_variables={"memory": "4G"}, image="registry/flows:1")
     row = service.deployments.find("load/d")
     assert row is not None

@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch.agents.job import VARIABLES
 from anabranch.agents.words import Seen, Started
-from anabranch.core.errors import ServiceError
+from anabranch.core.errors import DeploymentError, ServiceError
 from anabranch.core.ids import Ids
 from anabranch.core.launching import Phase, Reference, Sight
+from anabranch.core.orders import Pool
+from anabranch.documents.document import Document
 from anabranch.serving.agent import KEPT, place_of, sweep
 from anabranch.serving.echo import Echo
-from anabranch.serving.kinds import KINDS, kind_of, launcher_of
+from anabranch.serving.kinds import KINDS, check_variables, kind_of, launcher_of
 from anabranch.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,3 +87,26 @@ def test_lines_of_jobs_are_shown_whole_and_once(tmp_path: Path) -> None:
     assert out.getvalue() == "one\ntwö\nthree\n"
     echo(Seen({job: DONE}))
     assert out.getvalue() == "one\ntwö\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("pool", "variables", "message"),
+    [
+        ("default", {"working_dirr": "/"}, r"'f/d': a job of kind 'process' has no variable .* mean 'working_dir'"),
+        ("pods", {"imag": "x"}, "'f/d': a job of kind 'kubernetes' has no variable 'imag'; did you mean 'image'"),
+        ("default", {"env": 3}, "'f/d': job variable 'env': must be names with values, got 3"),
+    ],
+)
+def test_variables_that_no_job_can_have_are_refused_when_it_is_deployed(
+    pool: str, variables: dict[str, Any], message: str
+) -> None:
+    class Pools:
+        def all(self) -> list[Pool]:
+            return [Pool("default"), Pool("pods", "kubernetes"), Pool("others", "of another version")]
+
+    service: Any = SimpleNamespace(pools=Pools())
+    given = Document("d", "f", work_pool_name=pool, job_variables=variables)
+    with pytest.raises(DeploymentError, match=message):
+        check_variables(service, given.row())
+    given.work_pool_name = "others"
+    check_variables(service, given.row())

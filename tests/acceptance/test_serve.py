@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch import serving
 from anabranch.core import states
 from anabranch.core.orders import NewOrder, OrderState
-from anabranch.records.sqlite import SqliteRecords
-from anabranch.settings import Settings
+from tests.acceptance.serving_program import TICK, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
-    from anabranch.core.service import Service
-
-ROOT = Path(__file__).resolve().parents[2]
-WAIT = 100.0
 pytestmark = pytest.mark.timeout(200)
-TICK = """
-from anabranch import flow
-
-@flow(log_prints=True)
-def tick(word: str = "tock"):
-    print("said", word)
-    return word
-
-if __name__ == "__main__":
-    tick.serve("every-second", interval=1, parameters={"word": "tick"}, tags=["clock"])
-"""
 UNGUARDED = """
 import anabranch
 from pathlib import Path
@@ -70,73 +51,6 @@ if __name__ == "__main__":
 """
 
 
-class Program:
-    """A script in a home of its own, run as a user runs it; what it prints goes to a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.home = folder, folder / "home"
-        self.process: subprocess.Popen[bytes] | None = None
-        self._service: Service | None = None
-        self._records: SqliteRecords | None = None
-
-    def start(self, script: str, *arguments: str) -> None:
-        (self.folder / "script.py").write_text(script)
-        self.command(sys.executable, "script.py", *arguments)
-
-    def command(self, *words: str) -> None:
-        environment = {**os.environ, "ANABRANCH_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
-        with open(self.folder / "out", "ab") as out:
-            self.process = subprocess.Popen(words, cwd=self.folder, env=environment, stdout=out, stderr=out)
-
-    def end(self, number: int) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(WAIT)
-
-    @property
-    def out(self) -> str:
-        return (self.folder / "out").read_text()
-
-    @property
-    def service(self) -> Service:
-        if self._service is None:
-            self.until(lambda: "Ctrl-C ends it" in self.out)
-            self._service = serving.opened(Settings(home=self.home))
-        return self._service
-
-    @property
-    def records(self) -> SqliteRecords:
-        if self._records is None:
-            assert self.service
-            self._records = SqliteRecords(self.home / "records.db")
-        return self._records
-
-    def runs(self, state: str = "") -> list[Any]:
-        return [row for row in self.records.flow_runs(limit=200) if not state or row.state_name == state]
-
-    def open(self) -> list[Any]:
-        """Return the runs that have not ended, and the orders that are not done."""
-        return [row for row in self.runs() if not states.is_final(row.state)] + self.service.orders.all()
-
-    def until(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + WAIT
-        while not condition():
-            assert time.monotonic() < end, self.out
-            assert self.process is None or self.process.poll() is None, self.out
-            time.sleep(0.05)
-
-    def close(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(WAIT)
-        for row in self.runs() if self._records else ():
-            if row.pid and row.ended is None:
-                os.kill(row.pid, signal.SIGKILL)
-        for one in (self._records, self._service):
-            if one is not None:
-                one.close()
-
-
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
     one = Program(tmp_path)
@@ -144,19 +58,25 @@ def program(tmp_path: Path) -> Iterator[Program]:
     one.close()
 
 
-def test_a_script_becomes_a_schedule_and_ends_well(program: Program) -> None:
+@pytest.mark.parametrize("place", ["a file", "postgres"])
+def test_a_script_becomes_a_schedule_and_ends_well(place: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """The first slice: three runs of an interval, then SIGTERM, and nothing is left open."""
-    program.start(TICK)
-    program.until(lambda: len(program.runs("Completed")) >= 3)
-    assert program.end(signal.SIGTERM) == 0
-    assert program.open() == []
-    assert {row.state_name for row in program.runs()} <= {"Completed", "Cancelled"}
-    assert "tick/every-second: next run at" in program.out
-    assert "said tick" in program.out
-    due = [order.due for order in program.service.orders.all(open=False)]
-    assert len(set(due)) == len(due), "every tick one run"
-    [schedule] = program.service.schedules.all("tick/every-second")
-    assert not schedule.active, "nobody serves it"
+    records = request.getfixturevalue("postgres_address") if place == "postgres" else ""
+    program = Program(tmp_path, records)
+    try:
+        program.start(TICK)
+        program.until(lambda: len(program.runs("Completed")) >= 3)
+        assert program.end(signal.SIGTERM) == 0
+        assert program.open() == []
+        assert {row.state_name for row in program.runs()} <= {"Completed", "Cancelled"}
+        assert "tick/every-second: next run at" in program.out
+        assert "said tick" in program.out
+        due = [order.due for order in program.service.orders.all(open=False)]
+        assert len(set(due)) == len(due), "every tick one run"
+        [schedule] = program.service.schedules.all("tick/every-second")
+        assert not schedule.active, "nobody serves it"
+    finally:
+        program.close()
 
 
 def test_a_program_of_prefect_is_served_as_it_is_written(program: Program) -> None:

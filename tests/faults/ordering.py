@@ -7,8 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ from anabranch.serving import deploying
 from anabranch.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-    from anabranch.core.orders import Order
+    from anabranch.agents.loop import AgentLoop
+    from anabranch.core.orders import Order, Pool
     from anabranch.core.runs import FlowRunRow
 
 HERE = Path(__file__).parent
@@ -36,12 +38,14 @@ class Orders:
         mark: of an agent that is held.
     """
 
-    def __init__(self, folder: Path, **fields: Any) -> None:
+    def __init__(self, folder: Path, pools: Sequence[Pool] = (), **fields: Any) -> None:
         self.folder, self.home, self.mark = folder, folder / "home", folder / "mark"
         self.settings = Settings(home=self.home)
         self.home.mkdir()
         self.records = SqliteRecords(self.home / "records.db")
         self.service = serving.opened(self.settings)
+        for pool in pools:
+            self.service.pools.put(pool)
         for flow in ("works", "counts", "obeys", "ignores"):
             self._deploy(flow, fields)
         self.processes: list[subprocess.Popen[str]] = []
@@ -72,6 +76,21 @@ class Orders:
         assert process.stdout is not None
         process.args = [process.stdout.readline().strip()]
         return process
+
+    @contextmanager
+    def running(self, loop: AgentLoop) -> Iterator[None]:
+        """Have an agent run in a thread of this process during a block."""
+        thread = threading.Thread(target=loop.run)
+        thread.start()
+        try:
+            yield
+        finally:
+            loop.stop()
+            thread.join(WAIT)
+            assert not thread.is_alive()
+
+    def kill_driver(self, run: str) -> None:
+        os.kill(self.row(run).pid, signal.SIGKILL)
 
     def kill(self, agent: subprocess.Popen[str]) -> None:
         agent.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from anabranch.core.orders import Agent
 from anabranch.core.processes import host_id
 from anabranch.launch.process import ProcessLauncher
 from anabranch.serving.agent import place_of
-from tests.faults.ordering import WAIT, Orders
+from tests.faults.ordering import Orders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,16 +58,12 @@ def test_answers_are_lost_and_each_order_is_done_once_27(tmp_path: Path, seed: i
         service, ProcessLauncher(), Agent(Ids().new(), "a", host=host_id(), capacity=2),
         AgentState(2, look=0.1, beat=0.3), place_of(orders.settings),
     )  # fmt: skip
-    thread = threading.Thread(target=loop.run)
-    thread.start()
     try:
-        runs = [orders.order() for _ in range(4)]
-        rows = [orders.done(run) for run in runs]
+        with orders.running(loop):
+            runs = [orders.order() for _ in range(4)]
+            rows = [orders.done(run) for run in runs]
     finally:
-        loop.stop()
-        thread.join(WAIT)
         orders.close()
-    assert not thread.is_alive()
     assert [row.state_name for row in rows] == ["Completed"] * len(runs)
     assert orders.effects().count("effect 0") == len(runs)
     assert lossy.lost["beat"]
@@ -92,13 +87,10 @@ def test_a_lost_claim_is_launched_after_the_next_beat_27(tmp_path: Path) -> None
         service, ProcessLauncher(), Agent(Ids().new(), "a", host=host_id()), AgentState(1, look=0.1, beat=0.3),
         place_of(orders.settings),
     )  # fmt: skip
-    thread = threading.Thread(target=loop.run)
-    thread.start()
     try:
-        row = orders.done(orders.order())
+        with orders.running(loop):
+            row = orders.done(orders.order())
     finally:
-        loop.stop()
-        thread.join(WAIT)
         orders.close()
     assert dropped
     assert row.state_name == "Completed"

@@ -55,7 +55,16 @@ _OPTIONS = [
 ]
 for _option in reversed(_OPTIONS):
     _start = _option(_start)
-command.add_command(click.command("start")(_start))
+_command = click.command("start")(_start)
+command.add_command(_command)
+
+
+@command.group("local")
+def local() -> None:
+    """Start an agent as Prefect 1 spells it: `agent local start --label gpu`."""
+
+
+local.add_command(_command)
 
 
 @command.command("ls")

@@ -69,12 +69,16 @@ def launcher_of(name: str) -> Launcher:
 def check_variables(service: Service, deployment: DeploymentRow) -> None:
     """See whether the jobs of a deployment can have its variables, as the kind of its pool has them.
 
+    One that is like none of this kind is let pass: it is another kind's, and refused by the agent that takes a run.
+
     Raises:
-        DeploymentError: one is unknown, the nearest is named; or its value is refused.
+        DeploymentError: one is misspelt, the nearest is named; or its value is refused.
     """
     kind = next((pool.kind for pool in service.pools.all() if pool.name == deployment.pool), "")
-    if kind in VARIABLES:
-        try:
-            checked(kind, document_variables(deployment.document))
-        except DeploymentError as error:
-            raise DeploymentError(f"deployment {deployment.full_name!r}: {error}") from None
+    known = VARIABLES.get(kind, {})
+    given = document_variables(deployment.document)
+    judged = {name: value for name, value in given.items() if difflib.get_close_matches(name, known, n=1)}
+    try:
+        checked(kind, judged)
+    except DeploymentError as error:
+        raise DeploymentError(f"deployment {deployment.full_name!r}: {error}") from None

@@ -34,10 +34,10 @@ def anabranch(orders: Orders, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("noun", ["agent", "worker"])
-def test_an_agent_takes_what_waits_and_ends(orders: Orders, noun: str) -> None:
+@pytest.mark.parametrize("words", [("agent",), ("worker",), ("agent", "local")])
+def test_an_agent_takes_what_waits_and_ends(orders: Orders, words: tuple[str, ...]) -> None:
     run = orders.order()
-    done = anabranch(orders, noun, "start", "--once", "--limit", "2", "--name", "ada")
+    done = anabranch(orders, *words, "start", "--once", "--limit", "2", "--name", "ada")
     assert done.returncode == 0, done.stderr
     assert orders.done(run).state_name == "Completed"
     assert orders.effects() == ["effect 0", "at the gate 0"]

@@ -126,7 +126,7 @@ class Orders:
     def hasten(self, run: str) -> None:
         """Let the time pass that a recovered order waits."""
         with closing(sqlite3.connect(self.home / "records.db", timeout=30.0)) as db, db:
-            db.execute("UPDATE orders SET due = 0 WHERE run = ?", (run,))
+            db.execute("UPDATE orders SET due = 1 WHERE run = ?", (run,))
 
     # -- what they do ----------------------------------------------------------------------------
 

@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from anabranch.runners.ray.runner import RayRunner as RayRunner
     from anabranch.runners.thread.runner import ThreadRunner as ThreadRunner
     from anabranch.runs.job_steps import run_step as run_step
+    from anabranch.scheduling.cron import Cron as Cron
+    from anabranch.scheduling.interval import Interval as Interval
+    from anabranch.scheduling.rrule import RRule as RRule
     from anabranch.serving.deploying import run_deployment as run_deployment
     from anabranch.serving.serve import serve as serve
     from anabranch.tasks import Task as Task
@@ -96,14 +99,17 @@ else:
 
 # Where each public name lives: (module, attribute), attribute None for a module itself.
 _HOMES: dict[str, tuple[str, str | None]] = {
+    "Cron": ("anabranch.scheduling.cron", "Cron"),
     "DaskRunner": ("anabranch.runners.dask", "DaskRunner"),
     "Flow": ("anabranch.flows", "Flow"),
     "Future": ("anabranch.core.futures", "Future"),
     "FutureList": ("anabranch.core.future_lists", "FutureList"),
     "InlineRunner": ("anabranch.runners.inline", "InlineRunner"),
+    "Interval": ("anabranch.scheduling.interval", "Interval"),
     "KubernetesCluster": ("anabranch.clusters.kubernetes.cluster", "KubernetesCluster"),
     "PBSCluster": ("anabranch.clusters.pbs", "PBSCluster"),
     "ProcessRunner": ("anabranch.runners.process", "ProcessRunner"),
+    "RRule": ("anabranch.scheduling.rrule", "RRule"),
     "RayOnKubernetes": ("anabranch.clusters.kubernetes.ray_cluster", "RayOnKubernetes"),
     "RayRunner": ("anabranch.runners.ray", "RayRunner"),
     "Secret": ("anabranch.core.secrets", "Secret"),
@@ -154,6 +160,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "futures": (
         "anabranch.core.future_lists", "anabranch.core.futures", "anabranch.core.map_states", "anabranch.core.waiting",
     ),
+    "schedules": ("anabranch.scheduling.cron", "anabranch.scheduling.interval", "anabranch.scheduling.rrule"),
     "state": ("anabranch.core.states",),
     "states": ("anabranch.core.states",),
     "triggers": ("anabranch.engine.triggers",),

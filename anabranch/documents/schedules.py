@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,9 @@ def spec_of(given: Any) -> dict[str, Any]:
 def _named(given: Any) -> dict[str, Any]:
     if isinstance(given, Mapping):
         return dict(given)
+    if is_dataclass(given):
+        found = {field.name: (getattr(given, field.name), field.default) for field in fields(given)}
+        return {name: value for name, (value, usual) in found.items() if value != usual}
     return {name: getattr(given, name) for name in _ATTRIBUTES if getattr(given, name, None) is not None}
 
 

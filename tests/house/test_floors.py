@@ -25,6 +25,7 @@ BASE = ["core", "settings", "logs", "prints"]
 ABOVE = [*BASE, *MIDDLE, "limits", "resume", "driver", "worker", "session"]
 SURFACE = [
     *ABOVE, "context", "named_limits", "diagnosis", "runs", "tasks", "flows", "testing", "serving", "documents",
+    "scheduling",
 ]  # fmt: skip
 
 # What a room (a folder) or a root module may import of the package, besides itself.

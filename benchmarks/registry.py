@@ -33,6 +33,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "constants": tuple(f"constant_{what}_{kind}" for kind in KINDS for what in ("bytes", "array")),
     "record": tuple(f"record_{kind}" for kind in KINDS),
     "record_http": ("record_http", "record_away"),
+    "schedules": (*(f"schedules_{place}" for place in ("memory", "sqlite", "postgres")), "schedules_idle"),
     "explain": ("explain",),
     "claims": ("claims_http",),
     "ordered": ("ordered",),

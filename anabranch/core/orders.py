@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from anabranch.core.deployments import DEFAULT, DeploymentRow
+from anabranch.core.deployments import DEFAULT, DeploymentRow, ScheduleRow
 
 LEASE = 30.0  # seconds that a claim holds without a word of its agent
 BEAT = 5.0  # seconds between an agent's words
@@ -73,6 +73,22 @@ class Ordered:
 
     run: str
     new: bool
+
+
+@dataclass(slots=True)
+class Tick:
+    """The orders of a schedule's ticks, and what moves its cursor.
+
+    Attributes:
+        schedule: as it was read.
+        cursor: all ticks up to there are decided.
+        next_tick: None: there is none any more.
+    """
+
+    schedule: ScheduleRow
+    cursor: float
+    next_tick: float | None = None
+    orders: list[NewOrder] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Queue,
         Reaped,
         Standing,
+        Tick,
     )
 
 MOST = 200  # rows in one answer
@@ -104,6 +105,14 @@ class Schedules(Protocol):
 
     def tick(self, schedule: ScheduleRow, cursor: float, next_tick: float | None, orders: Sequence[NewOrder]) -> bool:
         """Order the runs of a schedule's ticks and move its cursor, if schedule and cursor are still those read."""
+        ...
+
+    def tick_all(self, ticks: Sequence[Tick]) -> list[bool]:
+        """Do the same for many schedules; returns for which of them it was done, in their order.
+
+        Raises:
+            ServiceError: an order is refused, and nothing was done.
+        """
         ...
 
 

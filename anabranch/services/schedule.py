@@ -3,7 +3,7 @@
     due --> parse --> which ticks, by catchup --> what about earlier runs, by overlap --> tick: orders and cursor
 
 A schedule that cannot be read is told of once and marked: it has no next tick until it is deployed again. One of
-which the service refuses the orders is looked at again a minute later. Others go on.
+which the service refuses the orders is looked at again a minute later. The others go on.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import AccessError, ServiceError, UnreachableError
-from anabranch.core.orders import NewOrder
+from anabranch.core.orders import NewOrder, Tick
 from anabranch.core.service import MOST
 from anabranch.scheduling import overlap, ticks
 from anabranch.scheduling.spec import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from anabranch.core.deployments import ScheduleRow
     from anabranch.core.service import Service
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 AHEAD = 10.0  # seconds before its tick that a run is ordered
 LOOK = 1.0  # seconds between looks
+TOGETHER = 50  # schedules whose ticks are ordered in one transaction
 REFUSED = 60.0  # seconds until a schedule with refused orders is looked at again
 LONGEST_WAIT = 15.0  # seconds between looks at a schedule that waits for its earlier run
 
@@ -46,59 +47,55 @@ class ScheduleStep:
             UnreachableError, RecordsError: nothing can be asked now.
         """
         rows = self._service.schedules.due(now + AHEAD, MOST)
-        waits = [self._taken(row, now) for row in rows]
-        if len(rows) == MOST and 0.0 in waits:
-            return 0.0
-        return min((wait for wait in waits if wait > 0.0), default=LOOK)
+        decided, wait = [], LOOK
+        for row in rows:
+            found = self._decided(row, now)
+            if isinstance(found, Tick):
+                decided.append(found)
+            else:
+                wait = min(wait, found)
+        moved = sum(self._moved(decided[start : start + TOGETHER], now) for start in range(0, len(decided), TOGETHER))
+        return 0.0 if len(rows) == MOST and moved else wait
 
-    def _taken(self, row: ScheduleRow, now: float) -> float:
-        """Decide a schedule's ticks; returns the seconds until it may be asked again, 0 where that was all."""
+    def _decided(self, row: ScheduleRow, now: float) -> Tick | float:
+        """Return what to do about a schedule's ticks; or the seconds until they come."""
         try:
             schedule = parse(row.spec)
             ahead = AHEAD if schedule.overlap == "allow" else 0.0
             if row.next_tick is not None and row.next_tick > now + ahead:
-                return min(row.next_tick - now, LOOK)
+                return row.next_tick - now
             due = ticks.due(schedule, row.cursor, now, ahead=ahead)
         except Exception as error:  # whatever is wrong with one schedule, others go on
             self._tell(row, f"is marked, and ticks no more until it is deployed again: {error}")
-            self._moved(row, row.cursor, None)
-            return 0.0
-        try:
-            return 0.0 if self._decided(row, schedule, due, now) else LOOK
-        except (AccessError, UnreachableError):
-            raise
-        except ServiceError as error:
-            self._tell(row, f"is looked at again in {REFUSED:.0f} s: {error}")
-            self._moved(row, row.cursor, now + REFUSED)
-            return 0.0
-
-    def _decided(self, row: ScheduleRow, schedule: Schedule, due: ticks.Due, now: float) -> bool:
+            return Tick(row, row.cursor, None)
         earlier = {} if schedule.overlap == "allow" or not due.ticks else self._earlier(row)
         decision = overlap.decide(schedule.overlap, due.ticks, earlier)
         if decision.wait:
             # Its ticks stay undecided, and it does not stand before others meanwhile.
-            wait = min(LONGEST_WAIT, max(LOOK, (now - due.ticks[-1]) / 8))
-            return self._moved(row, row.cursor, now + wait)
+            return Tick(row, row.cursor, now + min(LONGEST_WAIT, max(LOOK, (now - due.ticks[-1]) / 8)))
         for run in decision.cancel:
             self._service.orders.cancel(run, by=f"schedule {row.slug}")
-        orders = order_of(row, schedule, decision.ticks)
-        done = self._service.schedules.tick(row, due.cursor, due.next_tick, orders)
-        self._told.pop(row.id, None)
-        return done
+        return Tick(row, due.cursor, due.next_tick, order_of(row, schedule, decision.ticks))
 
     def _earlier(self, row: ScheduleRow) -> dict[str, float]:
         """Return the tick of each run of a schedule that is not over."""
         orders = self._service.orders.all(deployment=row.deployment, open=True)
         return {order.run: ticks.tick_of(order.key) for order in orders if order.schedule == row.id}
 
-    def _moved(self, row: ScheduleRow, cursor: float, next_tick: float | None) -> bool:
+    def _moved(self, decided: Sequence[Tick], now: float) -> int:
+        """Carry out what was decided; returns for how many schedules that was done."""
         try:
-            return self._service.schedules.tick(row, cursor, next_tick, ())
+            return sum(self._service.schedules.tick_all(decided))
         except (AccessError, UnreachableError):
             raise
         except ServiceError as error:
-            self._tell(row, f"cannot be moved on: {error}")
-            return False
+            if len(decided) > 1:
+                return sum(self._moved([one], now) for one in decided)
+            [one] = decided
+            if not one.orders:
+                return 0
+            self._tell(one.schedule, f"is looked at again in {REFUSED:.0f} s: {error}")
+            return self._moved([Tick(one.schedule, one.schedule.cursor, now + REFUSED)], now)
 
     def _tell(self, row: ScheduleRow, what: str) -> None:
         if self._told.get(row.id) != what:

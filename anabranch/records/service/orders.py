@@ -134,13 +134,10 @@ def _sorted_out(
     """Return the answer to each order, and those that are new, each with an id and a name."""
     given = [one.run for one in orders if one.run]
     there = {row[0] for row in db.execute(ledger.sql["known_orders"], (json.dumps(given),))} if given else set()
-    by_key: dict[tuple[str, str], str] = {}
+    by_key = _by_key(ledger, db, [(known[one.deployment].id, one.key) for one in orders if one.key])
     answers, new = [], []
     for one in orders:
         key = (known[one.deployment].id, one.key)
-        if one.key and key not in by_key:
-            row = db.execute(ledger.sql["run_of_key"], key).fetchone()
-            by_key |= {key: row[0]} if row else {}
         earlier = one.run if one.run in there else by_key.get(key, "")
         if earlier:
             answers.append(Ordered(earlier, False))
@@ -152,6 +149,16 @@ def _sorted_out(
         new.append(one)
         answers.append(Ordered(one.run, True))
     return answers, new
+
+
+def _by_key(ledger: Ledger, db: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return the runs that have these keys, by deployment (id) and key."""
+    if not keys:
+        return {}
+    sought = {
+        "deployments": json.dumps(list({id for id, _ in keys})), "keys": json.dumps(list({key for _, key in keys}))
+    }  # fmt: skip
+    return {(id, key): run for id, key, run in db.execute(ledger.sql["runs_of_keys"], sought).fetchall()}
 
 
 def _rows(one: NewOrder, row: DeploymentRow, now: float) -> tuple[Values, Values, Values]:

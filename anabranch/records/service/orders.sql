@@ -13,9 +13,11 @@ INSERT INTO flow_runs (id, flow, name, state, state_name, message, created, star
     runner, tags, parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token, incarnation)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: run_of_key
--- The run that a deployment was ordered with a key.
-SELECT run FROM orders WHERE deployment = ? AND order_key = ?;
+-- name: runs_of_keys
+-- The runs that have these keys, each in its deployment.
+SELECT deployment, order_key, run
+FROM orders
+WHERE deployment IN (SELECT value FROM json_each(:deployments)) AND order_key IN (SELECT value FROM json_each(:keys));
 
 -- name: known_orders
 -- Which of these runs (a JSON list) have an order.

@@ -15,11 +15,12 @@ FROM schedules
 WHERE deployment = ? AND slug = ?
 FOR UPDATE;
 
--- name: lock_schedule
--- The schedule of an id; nobody else changes it until the transaction ends.
+-- name: lock_schedules
+-- The schedules of these ids, in the order of locks; nobody else changes them until the transaction ends.
 SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, next_tick, parameters
 FROM schedules
-WHERE id = ?
+WHERE id IN (SELECT value FROM json_each(?))
+ORDER BY id
 FOR UPDATE;
 
 -- name: hold_pool

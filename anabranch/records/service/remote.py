@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from anabranch.core.access import Access, AuditRow, Key, NewKey
 from anabranch.core.deployments import DeploymentRow, ProjectRow, RevisionRow, ScheduleRow
 from anabranch.core.errors import AccessError, RecordsError, RunTakenError, ServiceError, UnreachableError
-from anabranch.core.orders import Agent, Begun, Claim, Heard, Order, Ordered, Pool, Queue, Reaped, Standing
+from anabranch.core.orders import Agent, Begun, Claim, Heard, Order, Ordered, Pool, Queue, Reaped, Standing, Tick
 from anabranch.core.service import MOST
 from anabranch.records.http import HttpServer
 from anabranch.records.service import problems, requests, wire
@@ -177,8 +177,11 @@ class RemoteSchedules:
         return _rows(self.door, ScheduleRow, "/schedules/due", before=before, limit=min(limit, MOST))
 
     def tick(self, schedule: ScheduleRow, cursor: float, next_tick: float | None, orders: Sequence[NewOrder]) -> bool:
-        body = requests.Tick(schedule, cursor, next_tick, list(orders))
-        return bool(self.door.ask(bool, "POST", "/schedules/tick", body))
+        return self.tick_all([Tick(schedule, cursor, next_tick, list(orders))])[0]
+
+    def tick_all(self, ticks: Sequence[Tick]) -> list[bool]:
+        made: list[bool] = self.door.ask(list[bool], "POST", "/schedules/tick", requests.Ticks(list(ticks)))
+        return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from anabranch.core.deployments import DeploymentRow, ScheduleRow
-from anabranch.core.orders import DriverProcess, Hold, NewOrder
+from anabranch.core.orders import DriverProcess, Hold, NewOrder, Tick
 
 MOST_ORDERS = 1000  # in one request
 
@@ -35,13 +35,10 @@ class SetActive:
 
 
 @dataclass(slots=True)
-class Tick:
-    """The ticks of a schedule, with what moves its cursor; the attributes are the arguments of `Schedules.tick`."""
+class Ticks:
+    """The ticks of schedules, for `Schedules.tick`."""
 
-    schedule: ScheduleRow
-    cursor: float
-    next_tick: float | None = None
-    orders: list[NewOrder] = field(default_factory=list)
+    ticks: list[Tick]
 
 
 @dataclass(slots=True)

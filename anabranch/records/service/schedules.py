@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anabranch.core.deployments import ScheduleRow
 from anabranch.core.errors import ServiceError
+from anabranch.core.orders import Tick
 from anabranch.core.service import MOST
 from anabranch.records.service import orders as inner_orders
 from anabranch.records.service.lookups import deployment as find_deployment
@@ -60,23 +62,28 @@ class DirectSchedules:
             return all_made(ScheduleRow, db.execute(self._ledger.sql["due_schedules"], (before, min(limit, MOST))))
 
     def tick(self, schedule: ScheduleRow, cursor: float, next_tick: float | None, orders: Sequence[NewOrder]) -> bool:
+        return self.tick_all([Tick(schedule, cursor, next_tick, list(orders))])[0]
+
+    def tick_all(self, ticks: Sequence[Tick]) -> list[bool]:
         """Order and move on; False as well where schedule or deployment is paused now."""
         ledger = self._ledger
-        with ledger.read() as db:  # another scheduler was quicker: no lock is taken for that
-            if _standing(ledger, db, schedule, "schedule_by_id") is None:
-                return False
+        with ledger.read() as db:  # where another scheduler was quicker, no lock is taken
+            if not _standing(ledger, db, ticks, "schedules_of_ids", _deployments(ledger, db, ticks)):
+                return [False] * len(ticks)
         with ledger.write() as db:
-            deployment = find_deployment(ledger, db, schedule.deployment)
-            if deployment is None or not ledger.lock_pool(db, deployment.pool):
-                return False
-            deployment = _standing(ledger, db, schedule, "lock_schedule")
-            if deployment is None:
-                return False
-            db.execute(ledger.sql["ticked"], (cursor, next_tick, schedule.id))
-            wanted = [replace(order, deployment=deployment.id, schedule=schedule.id) for order in orders]
-            inner_orders.insert(ledger, db, wanted)
+            pools = {found.pool for found in _deployments(ledger, db, ticks).values()}
+            locked = {pool for pool in sorted(pools) if ledger.lock_pool(db, pool)}
+            deployments = {id: found for id, found in _deployments(ledger, db, ticks).items() if found.pool in locked}
+            standing = _standing(ledger, db, ticks, "lock_schedules", deployments)
+            done = [one for one in ticks if one.schedule.id in standing]
+            ledger.database.many(
+                db, ledger.sql["ticked"], [(one.cursor, one.next_tick, one.schedule.id) for one in done]
+            )
+            inner_orders.insert(
+                ledger, db, [replace(order, schedule=one.schedule.id) for one in done for order in one.orders]
+            )
         ledger.bell.ring()
-        return True
+        return [one.schedule.id in standing for one in ticks]
 
     def _found(self, db: Connection, deployment: str, slug: str) -> ScheduleRow | None:
         found = find_deployment(self._ledger, db, deployment)
@@ -84,14 +91,24 @@ class DirectSchedules:
         return None if row is None else made(ScheduleRow, row)
 
 
-def _standing(ledger: Ledger, db: Connection, schedule: ScheduleRow, query: str) -> DeploymentRow | None:
-    """Return the deployment of a schedule that stands as it was read; None where a tick of it is to order nothing."""
-    row = db.execute(ledger.sql[query], (schedule.id,)).fetchone()
-    now = None if row is None else made(ScheduleRow, row)
-    if now is None or not now.active or (now.spec, now.cursor) != (schedule.spec, schedule.cursor):
-        return None
-    deployment = find_deployment(ledger, db, now.deployment)
-    return None if deployment is None or deployment.paused else deployment
+def _deployments(ledger: Ledger, db: Connection, ticks: Sequence[Tick]) -> dict[str, DeploymentRow]:
+    """Return the deployments that are not paused, by id."""
+    found = {id: find_deployment(ledger, db, id) for id in {one.schedule.deployment: None for one in ticks}}
+    return {id: row for id, row in found.items() if row is not None and not row.paused}
+
+
+def _standing(
+    ledger: Ledger, db: Connection, ticks: Sequence[Tick], query: str, deployments: dict[str, DeploymentRow]
+) -> set[str]:
+    """Return the ids of schedules that stand as they were read; a tick of another is to order nothing."""
+    read = {one.schedule.id: one.schedule for one in ticks}
+    rows = all_made(ScheduleRow, db.execute(ledger.sql[query], (json.dumps(list(read)),)))
+    return {
+        row.id
+        for row in rows
+        if row.active and row.deployment in deployments
+        and (row.spec, row.cursor) == (read[row.id].spec, read[row.id].cursor)
+    }  # fmt: skip
 
 
 def put(ledger: Ledger, db: Connection, schedule: ScheduleRow) -> ScheduleRow:

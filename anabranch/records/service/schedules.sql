@@ -13,17 +13,18 @@ SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, ne
 FROM schedules
 WHERE deployment = ? AND slug = ?;
 
--- name: schedule_by_id
--- The schedule of an id.
+-- name: schedules_of_ids
+-- The schedules of these ids.
 SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, next_tick, parameters
 FROM schedules
-WHERE id = ?;
+WHERE id IN (SELECT value FROM json_each(?));
 
--- name: lock_schedule
--- The schedule of an id; nobody else changes it until the transaction ends.
+-- name: lock_schedules
+-- The schedules of these ids, in the order of locks; nobody else changes them until the transaction ends.
 SELECT id, deployment, slug, spec, declared_active, user_active, ticks_until, next_tick, parameters
 FROM schedules
-WHERE id = ?;
+WHERE id IN (SELECT value FROM json_each(?))
+ORDER BY id;
 
 -- name: due_schedules
 -- Active schedules with a tick up to a time, the earliest first; those of paused deployments wait.

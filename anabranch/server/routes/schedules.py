@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anabranch.core.access import ADMIN, EDITOR, OPERATOR, VIEWER
 from anabranch.core.deployments import ScheduleRow
-from anabranch.records.service.requests import SetActive, Tick
+from anabranch.records.service.requests import SetActive, Ticks
 from anabranch.server.declared import Routes
 from anabranch.server.pages import Limit
 from anabranch.server.world import ServiceHere
@@ -43,6 +43,6 @@ def due(before: float, service: ServiceHere, limit: Limit = 200) -> list[Schedul
 
 
 @ROUTES.add("POST", "/tick", ADMIN, wakes=True, audited=False)
-def tick(body: Tick, service: ServiceHere) -> bool:
-    """Order the runs of a schedule's ticks and move its cursor, if schedule and cursor are still those read."""
-    return service.schedules.tick(body.schedule, body.cursor, body.next_tick, body.orders)
+def tick(body: Ticks, service: ServiceHere) -> list[bool]:
+    """Order the runs of schedules' ticks and move their cursors, of those that are still as they were read."""
+    return service.schedules.tick_all(body.ticks)

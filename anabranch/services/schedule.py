@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AHEAD = 10.0  # seconds before its tick that a run is ordered
 LOOK = 1.0  # seconds between looks
-TOGETHER = 50  # schedules whose ticks are ordered in one transaction
+TOGETHER = 50  # schedules in one transaction
 REFUSED = 60.0  # seconds until a schedule with refused orders is looked at again
 LONGEST_WAIT = 15.0  # seconds between looks at a schedule that waits for its earlier run
 

@@ -107,10 +107,12 @@ class Services:
         return 0.0
 
     def _main(self) -> None:
-        hurry = False
-        while not self._stopping:
-            hurry = self._awake.wait(self.turn(hurry=hurry))
-            self._awake.clear()
+        while True:
+            hurry = self._awake.is_set()
+            self._awake.clear()  # before the look at what was asked, so that none is missed
+            if self._stopping:
+                return
+            self._awake.wait(self.turn(hurry=hurry))
 
 
 @dataclass(slots=True)

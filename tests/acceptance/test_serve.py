@@ -58,10 +58,11 @@ def program(tmp_path: Path) -> Iterator[Program]:
     one.close()
 
 
-@pytest.mark.parametrize("place", ["a file", "postgres"])
+@pytest.mark.parametrize("place", ["a file", "postgres", "a server"])
 def test_a_script_becomes_a_schedule_and_ends_well(place: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """The first slice: three runs of an interval, then SIGTERM, and nothing is left open."""
-    records = request.getfixturevalue("postgres_address") if place == "postgres" else ""
+    fixtures = {"postgres": "postgres_address", "a server": "address"}
+    records = request.getfixturevalue(fixtures[place]) if place in fixtures else ""
     program = Program(tmp_path, records)
     try:
         program.start(TICK)
@@ -77,6 +78,17 @@ def test_a_script_becomes_a_schedule_and_ends_well(place: str, request: pytest.F
         assert not schedule.active, "nobody serves it"
     finally:
         program.close()
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """The address of a server, a process of its own."""
+    (tmp_path / "server").mkdir()
+    server = Program(tmp_path / "server")
+    server.command(sys.executable, "-m", "anabranch", "server", "start", "--port", "0")
+    server.until(lambda: " at http://" in server.out)
+    yield server.out.partition(" at ")[2].split()[0]
+    server.end(signal.SIGTERM)
 
 
 def test_a_program_of_prefect_is_served_as_it_is_written(program: Program) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 
 from anabranch.core import limits, runs
-from anabranch.core.errors import ServiceError
+from anabranch.core.errors import AccessError, ServiceError
 from anabranch.core.spent import Spent
 from anabranch.records.batch import flow_run_values
 from anabranch.records.frames import SHAPES, FrameError, fitting
@@ -36,10 +36,17 @@ _NUMBERS = "bhiqBHIQd"  # kinds of arrays with one width on all machines
 
 
 class Method(NamedTuple):
-    """A call: the kind of each argument, and whether it changes anything."""
+    """A call.
+
+    Attributes:
+        takes: the kind of each argument.
+        writes: whether it changes anything.
+        driver: whether a run's key is good for it.
+    """
 
     takes: dict[str, str]
     writes: bool = False
+    driver: bool = True
 
 
 METHODS = {
@@ -60,16 +67,16 @@ METHODS = {
     "logs": Method({"flow_run": "text", "limit": "number", "level": "number"}),
     "count_logs": Method({"flow_run": "text", "level": "number"}),
     "cancel_requested": Method({"flow_runs": "texts"}),
-    "request_cancel": Method({"flow_run": "text"}, writes=True),
+    "request_cancel": Method({"flow_run": "text"}, writes=True, driver=False),
     "claim": Method({"driver": "run"}, writes=True),
     "mark_dead": Method({}, writes=True),
-    "end": Method({"run": "run", "state": "number", "message": "text"}, writes=True),
+    "end": Method({"run": "run", "state": "number", "message": "text"}, writes=True, driver=False),
     "limits.limits": Method({}),
     "limits.leases": Method({"name": "text"}),
     "limits.standing": Method({"holder": "holder"}),
-    "limits.set": Method({"limit": "limit"}, writes=True),
-    "limits.delete": Method({"name": "text"}, writes=True),
-    "limits.free": Method({"name": "text", "token": "text"}, writes=True),
+    "limits.set": Method({"limit": "limit"}, writes=True, driver=False),
+    "limits.delete": Method({"name": "text"}, writes=True, driver=False),
+    "limits.free": Method({"name": "text", "token": "text"}, writes=True, driver=False),
     "limits.acquire": Method({"holder": "holder", "asks": "asks"}, writes=True),
     "limits.release": Method({"holder": "holder", "slots": "slots"}, writes=True),
     "limits.leave": Method({"holder": "holder"}, writes=True),
@@ -78,10 +85,14 @@ METHODS = {
 }
 
 
-def answered(records: runs.Records, name: str, body: bytes) -> bytes:
+def answered(records: runs.Records, name: str, body: bytes, own: Callable[[str], bool] | None = None) -> bytes:
     """Call a method of records with the arguments in a request's body; returns the body of the answer.
 
+    Args:
+        own: whether the sender may drive a run; None: any.
+
     Raises:
+        AccessError: it may not.
         ServiceError: there is no such call, or the arguments are not those that it takes.
         RecordsError, RunTakenError: as the call raises them.
     """
@@ -99,6 +110,8 @@ def answered(records: runs.Records, name: str, body: bytes) -> bytes:
         optional = kind.endswith("?") and value is None
         if not optional and not _FITS[kind.rstrip("?")](value):
             raise ServiceError(f"{name}: {arg} is to be a {kind.rstrip('?')}, got {value!r:.100}")
+    if name == "claim" and own is not None and not own(taken["driver"].id):
+        raise AccessError(f"this key is not for the run {taken['driver'].id}")
     target: Any = records.limits if name.startswith("limits.") else records
     try:
         return packed(getattr(target, name.rpartition(".")[2])(**taken))

@@ -20,6 +20,7 @@ import msgpack
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError
 from anabranch.records.frames import FORM, MOST_BYTES, FrameError, NewerError, parse
+from anabranch.records.ownership import foreign
 from anabranch.records.sealing import Sealer
 from anabranch.records.sql_sink import one_by_one
 
@@ -82,10 +83,11 @@ class Ingest:
         self._connection: Connection | None = None
         self._sealer = Sealer(database)
 
-    def answer(self, body: bytes, sent: float | None = None) -> Answer:
+    def answer(self, body: bytes, sent: float | None = None, run: str = "") -> Answer:
         """Return the answer to a request with a frame.
 
         Args:
+            run: the only one that the sender may write of; "": any.
             sent: the sender's clock when it was sent, in Unix seconds; None: it is the clock of this machine.
         """
         try:
@@ -97,6 +99,8 @@ class Ingest:
         now = self._clock.time()
         job = Job(frame.stamped(0.0 if sent is None else now - sent, now))
         try:
+            if run and (other := self._foreign(run, frame)):
+                return self._said(403, detail=f"the key of run {run} is not for {other}")
             self.take(job)
         except RecordsError as error:
             return self._said(503, detail=str(error))
@@ -106,6 +110,10 @@ class Ingest:
 
     def _said(self, status: int, **found: object) -> Answer:
         return Answer(status, bytes(msgpack.packb({**found, "anabranch": self._version, "form": FORM})))
+
+    def _foreign(self, run: str, frame: Frame) -> str:
+        with self._database.opened() as connection:
+            return foreign(self._database, connection, run, frame)
 
     def take(self, job: Job) -> None:
         """Wait until a frame is in the record, or refused. Raises RecordsError while the record cannot be written."""

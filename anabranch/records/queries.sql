@@ -475,3 +475,7 @@ WHERE ingest_writers.seq = excluded.seq - 1;
 -- name: last_of_writer
 -- The number of a driver's last frame that is in the record.
 SELECT seq FROM ingest_writers WHERE writer = ?;
+
+-- name: owner_of
+-- The run that a map is of, or the run or task run that called a run.
+SELECT flow_run FROM maps WHERE id = ? UNION ALL SELECT parent_run FROM flow_runs WHERE id = ?;

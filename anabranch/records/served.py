@@ -8,6 +8,7 @@ from anabranch.core.clock import SYSTEM
 from anabranch.records.calls import answered
 from anabranch.records.http import own_version
 from anabranch.records.ingest import Ingest
+from anabranch.records.ownership import is_of
 
 if TYPE_CHECKING:
     from anabranch.core.contracts import Clock
@@ -26,13 +27,23 @@ class ServedRecord:
         self._records = records
         self._ingest = Ingest(records.database, own_version(), clock)
 
-    def frame(self, body: bytes, sent: float | None) -> Answer:
+    def frame(self, body: bytes, sent: float | None, run: str = "") -> Answer:
         """Answer a request with a frame; see `Ingest.answer`."""
-        return self._ingest.answer(body, sent)
+        return self._ingest.answer(body, sent, run)
 
-    def call(self, name: str, body: bytes) -> bytes:
-        """Answer a call of `calls.METHODS`; raises as `calls.answered`."""
-        return answered(self._records, name, body)
+    def call(self, name: str, body: bytes, run: str = "") -> bytes:
+        """Answer a call of `calls.METHODS`; raises as `calls.answered`.
+
+        Args:
+            run: the only one, with its subflows, that the sender may drive; "": any.
+        """
+
+        def own(id: str) -> bool:
+            database = self._records.database
+            with database.opened() as connection:
+                return is_of(database, connection, run, id)
+
+        return answered(self._records, name, body, own if run else None)
 
     def close(self) -> None:
         """Take the frames that wait."""

@@ -220,3 +220,30 @@ def test_a_record_that_cannot_be_written_is_told_and_the_frame_comes_again(tmp_p
     assert steps(record) == [1]
     ingest.close()
     record.close()
+
+
+def test_the_key_of_a_run_writes_that_run_its_subflows_and_their_maps_and_nothing_else(
+    record: Recorder, ingest: Ingest
+) -> None:
+    write(record, run_row("other"), MapRow("other-map", "other", "inc", "map", 3, created=NOW))
+    driver = Driver()
+    mine = [
+        run_row(), MapRow("map-1", "run-1", "inc", "map", 3, created=NOW), ItemBlock("map-1", 0, 3),
+        run_row("child", parent_run="map-1/2"), LogRow(NOW, 20, "log", "of nobody", ""),
+    ]  # fmt: skip
+    assert ingest.answer(driver.frame(*mine), None, "run-1").status == 200
+    later = [run_row("grandchild", parent_run="child"), MapRow("map-2", "child", "inc", "map", 1, created=NOW)]
+    assert ingest.answer(driver.frame(*later, HeartbeatRow("run-1", NOW)), None, "run-1").status == 200
+    foreign: list[Row] = [
+        HeartbeatRow("other", NOW), ItemBlock("other-map", 0, 3), run_row("other", parent_run="run-1"),
+        MapRow("other-map", "run-1", "inc", "map", 3, created=NOW), run_row("new"), run_row("new", parent_run="other"),
+        TransitionRow("other", -1, 1, states.FAILED, "Failed", "", NOW), LogRow(NOW, 20, "log", "x", "other"),
+        run_row("loop", parent_run="loop"),
+    ]  # fmt: skip
+    for row in foreign:
+        stranger = Driver("stranger")
+        status, found = ingest.answer(stranger.frame(row, HeartbeatRow("run-1", NOW)), None, "run-1")
+        assert status == 403, row
+        assert "run-1" in msgpack.unpackb(found)["detail"]
+    assert record.flow_run("other") == run_row("other")
+    assert record.flow_run("new") is None

@@ -23,5 +23,5 @@ async def frame(request: Request) -> Response:
     sent = None
     with contextlib.suppress(ValueError):
         sent = float(request.headers.get(SENT, ""))
-    status, found = await run_in_threadpool(record.frame, body, sent)
+    status, found = await run_in_threadpool(record.frame, body, sent, request.state.access.run)
     return Response(found, status, media_type=MSGPACK)

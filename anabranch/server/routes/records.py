@@ -35,7 +35,7 @@ def served(request: Request) -> ServedRecord:
 def _route(name: str) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def call(request: Request) -> Response:
         record, body = served(request), await request.body()
-        return Response(await run_in_threadpool(record.call, name, body), media_type=MSGPACK)
+        return Response(await run_in_threadpool(record.call, name, body, request.state.access.run), media_type=MSGPACK)
 
     call.__name__ = name.replace(".", "_")
     call.__doc__ = f"Call `{name}` of the record."
@@ -43,5 +43,5 @@ def _route(name: str) -> Callable[[Request], Coroutine[Any, Any, Response]]:
 
 
 for _name, _method in METHODS.items():
-    _roles = (OPERATOR, RUN) if _method.writes else (VIEWER, AGENT, RUN)
+    _roles = (OPERATOR, *((RUN,) if _method.driver else ())) if _method.writes else (VIEWER, AGENT, RUN)
     ROUTES.add("POST", f"/{_name}", *_roles, audited=False, response_class=Response)(_route(_name))

@@ -16,6 +16,7 @@ from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import AnabranchError
 from anabranch.core.runs import FlowRunRow, ItemBlock, LogRow, MapRow, TransitionRow
 from anabranch.records import http_sink
+from anabranch.records.batch import Batch
 from anabranch.records.http_sink import HttpSink
 from anabranch.records.ingest import Ingest
 from anabranch.records.outbox import Outbox, push
@@ -189,22 +190,19 @@ def test_the_next_program_sends_what_a_dead_one_left(
     record: SqliteRecords, line: Line, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left_behind(line, outbox, monkeypatch)
-    left_behind(line, outbox, monkeypatch, "writer-2")
-    other = Line(line.ingest, "http://other.test")
-    stranger = Program(other, outbox, "stranger")
-    stranger.tell()
-    assert stranger.writer.flush(WAIT)
-    stranger.writer.close()  # its thread sends what others left, too
-    stranger.sink.idle()
-    assert len(outbox.waiting()) == 2, "they are for another server"
-    third = Program(line, outbox, "writer-3")
-    third.tell()
-    assert third.writer.flush(WAIT)
-    third.writer.close()
-    while outbox.waiting():
-        third.sink.idle()
-    assert sorted(told(record)) == sorted([*range(12), *range(12), 0, 0])
-    third.writer.close()
+    stranger = Program(Line(line.ingest, "http://other.test"), outbox, "stranger")
+    next_one = Program(line, outbox, "writer-2")
+    for program in (stranger, next_one):
+        assert program.sink.pause() is None, "it has not met its server yet"
+        batch = Batch()
+        batch.take(LogRow(12.0, 20, "l", "", "run-1"))
+        program.sink.take(batch)
+        program.sink.deliver()
+        assert program.sink.pause() == 0
+        for _ in range(10):
+            program.sink.idle()
+        assert len(outbox.waiting()) == (program is stranger), "each server gets its own alone"
+    assert sorted(told(record)) == [*range(12), 12, 12]
 
 
 def test_two_programs_that_send_one_outbox_write_nothing_twice(

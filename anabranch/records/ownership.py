@@ -1,0 +1,55 @@
+"""What the key of one run may write: rows of that run, of its subflows, and of their maps.
+
+The record says what is whose, and where it knows nothing, the frame does: a frame cannot make another run its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anabranch.records.frames import SHAPES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anabranch.records.database import Connection, Database
+    from anabranch.records.frames import Frame
+
+_DEEPEST = 100  # subflows in subflows
+_FLOW_RUN, _PARENT_RUN = 1, 10  # columns of put_map and of put_flow_run
+
+
+def foreign(database: Database, connection: Connection, run: str, frame: Frame) -> str:
+    """Return the id of a run or a map in a frame that is not this run's; "" where all is."""
+    said = _said(frame)
+    owners = {row[SHAPES[name].owner] for name, rows in frame.rows for row in rows} | {b.map for b in frame.blocks}
+    known: dict[str, bool] = {run: True, "": True}  # lines and maps outside of runs are nobody's
+    return next((id for id in owners if not _of(database, connection, id, said, known)), "")
+
+
+def is_of(database: Database, connection: Connection, run: str, id: str) -> bool:
+    """Return whether a recorded run is this one, or a subflow of it."""
+    return _of(database, connection, id, {}, {run: True})
+
+
+def _said(frame: Frame) -> dict[str, str]:
+    """Return what a frame says of its runs and maps: the run that each is of."""
+    columns = {"put_flow_run": _PARENT_RUN, "put_map": _FLOW_RUN}
+    return {row[0]: row[columns[name]] for name, rows in frame.rows if name in columns for row in rows}
+
+
+def _of(
+    database: Database, connection: Connection, id: str, said: Mapping[str, str], known: dict[str, bool]
+) -> bool:  # fmt: skip
+    way: list[str] = []
+    while id not in known and len(way) < _DEEPEST:
+        way.append(id)
+        found = connection.execute(database.sql["owner_of"], (id, id)).fetchone()
+        parent = found[0] if found is not None else said.get(id)
+        if not parent:  # outermost: of itself, or of nobody
+            known[id] = False
+        else:
+            id = parent.partition("/")[0]  # a task run calls subflows as "map/index"
+    answer = known.get(id, False)
+    known.update(dict.fromkeys(way, answer))
+    return answer

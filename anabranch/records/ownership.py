@@ -1,6 +1,6 @@
 """What the key of one run may write: rows of that run, of its subflows, and of their maps.
 
-The record tells the owner of each; the frame does where the record knows nothing. So no frame makes another run its own.
+The record tells the owner of each, and the frame where the record knows nothing: no frame makes another run its own.
 """
 
 from __future__ import annotations

@@ -8,10 +8,12 @@ NOT_RUN: dict[str, dict[str, int]] = {
     "docs/clusters.md": {"needs a cluster that runs already": 1, "needs Slurm": 3, "needs Kubernetes": 2},
     "docs/first_steps.md": {"installs": 1},
     "docs/howto/measure.md": {"needs a cluster that runs already": 1},
+    "docs/howto/schedule.md": {"runs until Ctrl-C": 2},
     "docs/hpc.md": {"installs": 1, "needs Slurm": 7, "needs submitit": 1},
     "docs/kubernetes.md": {"needs podman": 1, "needs Kubernetes": 6},
     "docs/moving/parsl.md": {"needs Parsl": 1},
     "docs/moving/submitit.md": {"needs submitit": 1, "needs Slurm": 1},
+    "docs/server.md": {"runs until Ctrl-C": 1, "needs the server above": 1, "needs PostgreSQL and a proxy": 1},
     "docs/submit.md": {"needs Slurm": 2, "needs Kubernetes": 1},
     "docs/testing.md": {"the tests themselves": 1},
 }

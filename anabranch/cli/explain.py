@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anabranch.cli import record, tables
+from anabranch.cli import record, services, tables
 from anabranch.cli.run_names import RUN
 from anabranch.core.processes import machine_of
 from anabranch.core.states import COMPLETED, is_final
@@ -34,13 +34,15 @@ def command(run: str, task: str, as_json: bool) -> None:
     with record.opened_run(run) as (records, row):
         found = from_record.explain(records, row.id, task)
     if as_json:
-        tables.dump({"run": row.id, "state": record.state_of(row), **found.plain()})
+        tables.dump({"run": row.id, "state": record.state_of(row), "waits": services.waits(row), **found.plain()})
         return
     if len(found.groups) == 1 and found.groups[0].count == 1 and "[" in task:
         click.echo(str(found.groups[0]))
         return
     for line in lines_of(row, found):
         click.echo(line)
+    if waits := services.waits(row):
+        click.echo(f"  it waits: {waits}")
 
 
 def lines_of(row: FlowRunRow, found: from_record.Explanation) -> Iterator[str]:

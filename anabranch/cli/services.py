@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 from dataclasses import asdict
@@ -9,13 +10,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from anabranch import settings
+from anabranch.core.errors import ConfigurationError
+from anabranch.core.picking import why_waiting
 from anabranch.core.service import MOST
+from anabranch.core.states import is_final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anabranch.core.deployments import DeploymentRow
     from anabranch.core.orders import Pool
+    from anabranch.core.runs import FlowRunRow
     from anabranch.core.service import Service
 
 
@@ -23,6 +29,21 @@ def current() -> Service:
     from anabranch import serving
 
     return serving.current()
+
+
+def waits(row: FlowRunRow) -> str:
+    """Return why the order of a run waits for a driver; "" where it has one, or there is no order."""
+    if row.pid or is_final(row.state):
+        return ""
+    from anabranch import serving
+
+    try:
+        service = serving.opened(settings.load())
+    except ConfigurationError:  # a record that keeps no orders
+        return ""
+    with contextlib.closing(service):
+        standing = service.orders.standing(row.id)
+        return "" if standing is None else why_waiting(standing)
 
 
 def deployment(service: Service, name: str) -> DeploymentRow:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from anabranch import serving
+from anabranch import serving, settings
 from anabranch.cli import cli
 from anabranch.core.deployments import DeploymentRow, ScheduleRow
 from anabranch.core.orders import Agent, NewOrder
@@ -17,6 +17,7 @@ from anabranch.records.service.memory import memory_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from anabranch.core.service import Service
 
@@ -191,3 +192,19 @@ def test_a_backfill_orders_each_tick_of_a_time_once(service: Service) -> None:
 def test_a_name_that_is_not_known_gets_the_nearest(service: Service, words: str, code: int, said: str) -> None:
     deployed(service, "morning", "noon")
     assert said in told(*words.split(), code=code)
+
+
+def test_explain_says_why_an_order_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path))
+    service = serving.opened(settings.load())
+    try:
+        deployed(service)
+        run = service.orders.add([NewOrder("etl/daily")])[0].run
+        service.claims.join(Agent("a1", "node-7", labels=("x86",)))
+        why = "1 agent of pool default, and none has label gpu"
+        assert told("explain", run).endswith(f"it waits: {why}\n")
+        assert json.loads(told("explain", run, "--json"))["waits"] == why
+        service.orders.cancel(run)
+        assert "it waits" not in told("explain", run)
+    finally:
+        service.close()

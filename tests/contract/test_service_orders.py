@@ -219,3 +219,11 @@ def test_a_running_one_is_cancelled_for_a_newer_one(service: Service, place: Pla
     assert service.claims.claim("one", 5) == [], "the slot is held until the driver has ended"
     service.claims.beat("one", [hold(claim, "ended", code=-15)])
     assert [one.order.run for one in service.claims.claim("one", 5)] == [newest]
+
+
+@pytest.mark.parametrize("due", [0.0, -3600.0])
+def test_a_time_before_all_times_is_due_at_once(service: Service, due: float) -> None:
+    row = deploy(service)
+    run = service.orders.add([NewOrder(row.id, due=due)])[0].run
+    agent(service)
+    assert [claim.order.run for claim in service.claims.claim("one", 1)] == [run]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anabranch.records.database import Connection, Values
     from anabranch.records.service.ledger import Ledger
 
+_FIRST_DUE = 1.0  # claims look for orders that are due after 0
 _KEY = 3  # the column of an order's key: NULL where it has none
 
 
@@ -166,7 +167,7 @@ def _rows(one: NewOrder, row: DeploymentRow, now: float) -> tuple[Values, Values
     parameters = {**(row.document.get("parameters") or {}), **one.parameters}
     _check_size(_json(parameters, "parameters", row), row)
     _json(one.job, "job variables", row)
-    due = now if one.due is None else one.due
+    due = now if one.due is None else max(one.due, _FIRST_DUE)
     run = FlowRunRow(
         one.run, row.flow, one.name, SCHEDULED, message=f"ordered by {one.by}" if one.by else "", created=now,
         parent_run=one.parent_run, tags=tuple(dict.fromkeys((*row.tags, *one.tags))),

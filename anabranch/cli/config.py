@@ -70,7 +70,9 @@ def view(as_json: bool) -> None:
 def set_(name: str, value: str | None, profile: str) -> None:
     """Set NAME to VALUE in the file, also as NAME=VALUE; `anabranch config view` lists the names."""
     path = config_file()
-    name, value = _pair(name, value)
+    as_prefect, (name, value) = name.partition("=")[0] in _PREFECT, _pair(name, value)
+    if as_prefect and not profile:  # Prefect sets in the profile that counts
+        profile = os.environ.get("ANABRANCH_PROFILE") or settings.read_file(path).values.get("profile", "")
     if name == "home":
         raise click.UsageError("home says where the file is, so it cannot stand in it; set ANABRANCH_HOME")
     settings.write(path, name, value, profile)

@@ -21,6 +21,7 @@ from anabranch.core.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
     from anabranch.server.process import Running
+    from anabranch.settings import Settings
 
 PATIENCE = 15.0  # seconds for which `stop` waits
 
@@ -51,11 +52,7 @@ def start(
     """Serve until Ctrl-C, SIGTERM or `anabranch server stop`."""
     from anabranch.records import open_records, open_service, place_said
 
-    chosen = settings.load()
-    if chosen.records.startswith(("http://", "https://")):
-        raise ConfigurationError(
-            f"records = {chosen.records} is a server's already: a server needs a path or postgresql://user@host/db"
-        )
+    chosen = _of_server(settings.load())
     if base_path and not base_path.startswith("/"):
         raise click.UsageError("--base-path begins with '/'")
     process = _process()
@@ -81,6 +78,22 @@ def start(
             service, records, binding, taken, chosen.home, __version__, steps=not no_services
         )
     sys.exit(128 + ended_by)
+
+
+def _of_server(chosen: Settings) -> Settings:
+    """Return the settings of a server: where its home's programs are told to ask it, its record is the home's file.
+
+    Raises:
+        ConfigurationError: they are told to ask another machine.
+    """
+    if not chosen.records.startswith(("http://", "https://")):
+        return chosen
+    host = urlsplit(chosen.records).hostname or ""
+    if host not in ("localhost", "127.0.0.1", "::1"):
+        raise ConfigurationError(
+            f"records = {chosen.records} is a server's already: a server needs a path or postgresql://user@host/db"
+        )
+    return replace(chosen, records="")
 
 
 @command.command("status")

@@ -139,7 +139,7 @@ class Deployment(Document):
         sent = remote.put(
             folder, self.storage["url"], self.storage.get("options"), ignored=ignored.rules(folder, ignore_file)
         )
-        self.path = None  # the folder of the author's machine
+        self.path: str | None = None  # the folder of the author's machine
         return sent
 
     @property

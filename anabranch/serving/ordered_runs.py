@@ -37,8 +37,8 @@ class OrderedRun:
         self._clock = clock
         self._future: Future[Any] | None = None
         self.id = id
-        self.deployment_id = deployment.id
-        self.flow_name = deployment.flow
+        self.deployment_id: str = deployment.id
+        self.flow_name: str = deployment.flow
 
     def seen_by(self, future: Future[Any], timeout: float | None) -> None:
         """Let the flow around see the end of the run by a future; wait for that so many seconds, None: for ever."""

@@ -286,7 +286,7 @@ class Standing:
     deployment: DeploymentRow
     pool: Pool | None
     queue: Queue | None
-    agents: list[Agent] = field(default_factory=list)  # of its pool, with a recent word
+    agents: list[Agent] = field(default_factory=list)  # of its pool, with a word within a day
     pool_held: list[str] = field(default_factory=list)  # names of runs that hold its slots
     queue_held: list[str] = field(default_factory=list)
     deployment_held: list[str] = field(default_factory=list)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["place"]
 
+pytestmark = pytest.mark.timeout(300)  # some thousand commits
 POOL, QUEUE, DEPLOYMENT = 12, 7, 5  # slots
 ORDERS, AGENTS = 500, 5
 

@@ -87,7 +87,7 @@ simulate: .venv/.ready
 constraints:
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-header --no-annotate --no-emit-index-url \
-	  --extra dev --extra dask --extra ray --extra hpc --extra kubernetes --extra postgres --extra remote --extra plots --extra notebook --extra watch --extra traces --extra docs pyproject.toml -o constraints.txt
+	  --extra dev --extra dask --extra ray --extra hpc --extra kubernetes --extra postgres --extra remote --extra plots --extra notebook --extra watch --extra traces --extra server --extra docs pyproject.toml -o constraints.txt
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis report.html

@@ -25,7 +25,7 @@ _UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 def command() -> None:
     """Make, list and revoke keys for a server.
 
-    Roles of people: a viewer looks; an operator also orders, cancels and pauses runs; an editor also changes
+    Roles of people: a viewer looks; an operator also orders and cancels runs; an editor also changes
     deployments, schedules and pools; an admin also makes keys. An agent's key claims runs, of one pool or of all.
     Drivers get a key of their run alone, by themselves.
     """

@@ -17,10 +17,10 @@ from anabranch.cli import on_cluster, record, tables
 from anabranch.cli.run_names import RUN
 from anabranch.core import secrets
 from anabranch.core.processes import machine_of
+from anabranch.core.runs import CODE
 from anabranch.core.states import is_final
 from anabranch.display import summary, units
 from anabranch.display.watch.tally import Tally
-from anabranch.entrypoints.ordered import CODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

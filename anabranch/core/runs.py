@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anabranch.core.spent import Numbers
 
 JOB = "job "  # begins the host of a run that waits for a job to start its driver
+CODE = "code"  # kind of a flow run's stored row; its name is the digest of the code that a driver of it has fetched
 _DEEPEST = 16  # recorded levels of nested parameters: a parameter may contain itself
 _LONGEST_INT = 4096  # bits; longer integers are not written in digits
 

@@ -17,7 +17,7 @@ from anabranch.core import options, states
 from anabranch.core.errors import EntrypointError
 from anabranch.core.options import FlowOptions
 from anabranch.core.orders import DriverProcess
-from anabranch.core.runs import FlowRunRow, StoredRow
+from anabranch.core.runs import CODE, FlowRunRow, StoredRow
 from anabranch.documents.parameters import restored
 from anabranch.documents.storage.fetch import CACHE, fetch
 from anabranch.entrypoints.flow import flow_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from anabranch.core.orders import Begun
     from anabranch.core.service import Service
 
-CODE = "code"  # kind of a flow run's stored row; its name is the digest of the code that a driver of it has fetched
 
 
 @dataclass(frozen=True, slots=True)

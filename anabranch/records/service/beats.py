@@ -89,7 +89,7 @@ def _take_word(ledger: Ledger, db: Connection, agent: Agent, hold: Hold, done: R
 
 
 def _launched(ledger: Ledger, db: Connection, runs: list[str], done: Reaped) -> list[Claim]:
-    """Return claims whose answer was lost; those of deleted deployments end, for their slots would never be free."""
+    """Return claims that the agent did not hear of; those of deleted deployments end: they would keep their slots."""
     found = claims_of(ledger, db, runs)
     for run in set(runs) - {claim.order.run for claim in found}:
         order = moves.locked(ledger, db, run)

@@ -104,7 +104,7 @@ class Order:
         lease_until: Unix seconds.
         handle: how its launcher names the job, as JSON of a `launching.Reference`; "" before it is known.
         kind: of that launcher.
-        launches: claims so far.
+        launches: claims since a driver began it last.
         recoveries: times that it was ordered again because its driver had died.
         reason: why it waits or ended, in one sentence; "" while all is well.
     """

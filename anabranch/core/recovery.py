@@ -108,7 +108,7 @@ def death(facts: Facts) -> str:
     return f"{ended}its driver is silent: {silence:.0f} s since {since}"
 
 
-LAUNCH_LIMIT = 3  # claims of one order that may go without a driver that begins
+LAUNCH_LIMIT = 3  # claims of one order in a row that may go without a driver that begins
 
 
 def unbegun(now: float, phase: str, code: int | None, reason: str, launches: int) -> Decision:
@@ -116,7 +116,7 @@ def unbegun(now: float, phase: str, code: int | None, reason: str, launches: int
 
     A job that ran and ended with an exit code does so again the next time: its program is missing, its image is broken.
     One that its infrastructure lost, or ended by a signal or without a code, may begin elsewhere, up to `LAUNCH_LIMIT`
-    launches.
+    launches in a row.
     """
     said = f": {reason}" if reason else f": exit {code}" if code is not None else ""
     what = "its job is gone" if phase == Phase.GONE.value else "its job ended"

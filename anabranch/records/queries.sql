@@ -426,6 +426,10 @@ DELETE FROM logs WHERE rowid IN (SELECT rowid FROM logs WHERE flow_run = '' AND 
 -- Delete a map of which nothing else is left.
 DELETE FROM maps WHERE id = ?;
 
+-- name: drop_order
+-- Delete the order of a run: its key may be ordered anew.
+DELETE FROM orders WHERE run = ?;
+
 -- name: drop_cancel
 -- Forget that a run was to be cancelled.
 DELETE FROM cancel_requests WHERE flow_run = ?;

@@ -62,6 +62,7 @@ class Sweep:
         values = {"before": self._before, "open": _OPEN, "limit": 1}
         while (found := db.execute(sql["old_runs"], values).fetchone()) is not None:
             run: str = found[0]
+            db.execute(sql["drop_order"], (run,))  # first: orders are locked before their runs
             db.execute(sql["bar_run"], (run,))
             while (map := db.execute(sql["any_map"], (run,)).fetchone()) is not None:
                 yield from self._delete_map(db, map[0])

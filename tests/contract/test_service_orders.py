@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch.core.errors import RunTakenError, ServiceError
 from anabranch.core.orders import LONGEST_PARAMETERS, Kill, NewOrder, Ordered, OrderState
 from anabranch.core.picking import why_waiting
+from anabranch.records.retention import DAY, sweep
 from tests.contract.ordering import agent, begin, begun, deploy, hold, order, row_of, states
 from tests.contract.services import NOW, Place, place, service
 
@@ -73,6 +75,33 @@ def test_all_orders_are_made_or_none(service: Service) -> None:
     found = service.orders.find(made.run)
     assert found is not None
     assert found.parameters == whole
+
+
+@pytest.mark.parametrize(
+    "bad", [{"due": math.inf}, {"due": math.nan}, {"parameters": {"a": [math.nan]}}, {"job": {"a": -math.inf}}]
+)
+def test_numbers_that_are_not_finite_are_refused(service: Service, bad: dict[str, Any]) -> None:
+    """The record and its readers cannot have them: one would make each list fail."""
+    deploy(service)
+    with pytest.raises(ServiceError):
+        service.orders.add([NewOrder("f/daily", **bad)])
+    assert service.orders.all() == []
+    with pytest.raises(ServiceError):
+        deploy(service, "other", expire_after=math.inf)
+    assert [row.name for row in service.deployments.all()] == ["daily"]
+
+
+def test_a_key_is_ordered_anew_once_its_run_was_deleted(service: Service, place: Place) -> None:
+    deploy(service)
+    [first] = service.orders.add([NewOrder("f/daily", key="k")])
+    waiting = order(service, "f/daily")[0]
+    service.orders.cancel(first.run)
+    place.clock.advance(100 * DAY)
+    assert sweep(place.records.database, place.clock.time() - 90 * DAY) == 1  # type: ignore[attr-defined]
+    assert service.orders.find(first.run) is None
+    [second] = service.orders.add([NewOrder("f/daily", key="k")])
+    assert second.new
+    assert {one.run for one in service.orders.all()} == {waiting, second.run}
 
 
 def test_orders_are_listed_by_due(service: Service) -> None:

@@ -224,6 +224,24 @@ def test_two_reapers_change_nothing_twice(place: Place) -> None:
         assert seen.count("Scheduled") == 1 + (run in recovered)
 
 
+def test_one_bad_row_does_not_stop_what_is_done_for_the_others(
+    service: Service, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    deploy(service)
+    bad, good = order(service, "f/daily", 2)
+    agent(service)
+    for claim in service.claims.claim("one", 2):
+        begin(service, claim)
+    late = order(service, "f/daily")[0]
+    with place.records.database.opened() as db:  # type: ignore[attr-defined]
+        db.execute(f"UPDATE flow_runs SET token = {(1 << 63) - 1} WHERE id = '{bad}'")  # no token comes after it
+    place.clock.advance(SILENCE + 1)
+    done = service.upkeep.reap()
+    assert (done.recovered, done.late) == ([good], [late])
+    assert f"the order of run {bad} cannot be mended" in caplog.text
+    assert found(service, good).state is OrderState.WAITING
+
+
 # -- waiting too long --------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from anabranch.records.service.choosing import claims_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.orders import Agent, Hold
+    from anabranch.core.orders import Agent, Claim, Hold
     from anabranch.records.database import Connection
     from anabranch.records.service.ledger import Ledger
 
@@ -42,13 +42,13 @@ def hear(ledger: Ledger, db: Connection, agent: Agent, holds: Sequence[Hold]) ->
     db.execute(sql["renew_claims"], {"agent": agent.id, "until": now + LEASE})
     heard = Heard()
     for hold in holds:
-        grace = _take_word(ledger, db, hold, done)
+        grace = _take_word(ledger, db, agent, hold, done)
         if grace is not None:
             heard.drop.append(Kill(hold.run, hold.token, grace))
     named = {(hold.run, hold.token) for hold in holds}
     mine = [_Mine(*row) for row in db.execute(sql["orders_of_agent"], (agent.id,))]
     lost = [one for one in mine if (one.run, one.token) not in named]
-    heard.launch = claims_of(ledger, db, [one.run for one in lost if one.state == OrderState.CLAIMED])
+    heard.launch = _launched(ledger, db, [one.run for one in lost if one.state == OrderState.CLAIMED], done)
     heard.kill = [Kill(one.run, one.token) for one in mine if one.cancel_by is not None and one.cancel_by <= now]
     forgotten = [one.run for one in lost if one.state == OrderState.BEGUN and one.phase != Phase.ENDED.value]
     heard.adopt = orders.of_runs(ledger, db, [*forgotten, *_adopted(ledger, db, agent)])
@@ -58,8 +58,8 @@ def hear(ledger: Ledger, db: Connection, agent: Agent, holds: Sequence[Hold]) ->
     return heard, freed
 
 
-def _take_word(ledger: Ledger, db: Connection, hold: Hold, done: Reaped) -> float | None:
-    """Take what an agent tells of one order.
+def _take_word(ledger: Ledger, db: Connection, agent: Agent, hold: Hold, done: Reaped) -> float | None:
+    """Take what an agent tells of one order; of orders in other pools it has no say.
 
     Returns:
         None, or the grace of its job in seconds, where the order is not under way with this token any more.
@@ -70,6 +70,8 @@ def _take_word(ledger: Ledger, db: Connection, hold: Hold, done: Reaped) -> floa
     if order.state is OrderState.DONE:  # perhaps by its driver, which is about to end then
         left = ENDING if order.cancel_by is None else order.cancel_by - ledger.now()
         return max(0.0, left) if order.begun else 0.0
+    if order.pool != agent.pool:
+        return None
     if order.phase == Phase.ENDED.value:  # it ended well, and may have told the record so in rows under way
         return None
     if hold.phase in _OVER:
@@ -84,6 +86,17 @@ def _take_word(ledger: Ledger, db: Connection, hold: Hold, done: Reaped) -> floa
     word = {"run": hold.run, "token": hold.token, "phase": hold.phase, "handle": hold.handle, "reason": reason}
     db.execute(ledger.sql["hear_of_order"], word)
     return None
+
+
+def _launched(ledger: Ledger, db: Connection, runs: list[str], done: Reaped) -> list[Claim]:
+    """Return claims that the agent did not hear of; those of deleted deployments end: they would keep their slots."""
+    found = claims_of(ledger, db, runs)
+    for run in set(runs) - {claim.order.run for claim in found}:
+        order = moves.locked(ledger, db, run)
+        if order is not None and order.state is OrderState.CLAIMED and order.recover is None:
+            moves.back(ledger, db, order, "its deployment was deleted")
+            done.cancelled.append(run)
+    return found
 
 
 def _adopted(ledger: Ledger, db: Connection, agent: Agent) -> list[str]:

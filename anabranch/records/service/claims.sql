@@ -131,8 +131,8 @@ WHERE run = :run AND state = 2
     AND NOT EXISTS (SELECT 1 FROM agents AS a WHERE a.id = orders.agent AND a.seen >= :since);
 
 -- name: begin_order
--- A claimed order has a driver from now on.
-UPDATE orders SET state = 2, begun = :now, driver = :driver, reason = '', cancel_by = NULL
+-- A claimed order has a driver from now on; launches are counted anew after it.
+UPDATE orders SET state = 2, begun = :now, driver = :driver, launches = 0, reason = '', cancel_by = NULL
 WHERE run = :run AND state = 1 AND token = :token;
 
 -- name: begin_run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -160,5 +161,7 @@ def _check(deployment: DeploymentRow) -> None:
         raise ServiceError(
             f"the deployment {deployment.name!r} of {deployment.flow!r} has a / in its name: leave it out"
         )
+    if deployment.expire_after is not None and not math.isfinite(deployment.expire_after):
+        raise ServiceError(f"expire_after of the deployment {deployment.full_name} must be finite seconds, or none")
     if deployment.slots is not None and deployment.slots < 1:
         raise ServiceError(f"slots of the deployment {deployment.full_name} must be 1 or more, or none")

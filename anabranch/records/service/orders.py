@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from anabranch.core.states import CANCELLED, SCHEDULED
 from anabranch.records.batch import flow_run_values
 from anabranch.records.service import cancelling, collisions, moves
 from anabranch.records.service.lookups import known_deployment, lock_known_pool
-from anabranch.records.service.rows import made, to_json, values
+from anabranch.records.service.rows import made, values
 from anabranch.records.service.standing import standing
 from anabranch.records.views import state_name
 
@@ -167,6 +168,8 @@ def _rows(one: NewOrder, row: DeploymentRow, now: float) -> tuple[Values, Values
     parameters = {**(row.document.get("parameters") or {}), **one.parameters}
     _check_size(_json(parameters, "parameters", row), row)
     _json(one.job, "job variables", row)
+    if one.due is not None and not math.isfinite(one.due):
+        raise ServiceError(f"a run of {row.full_name} cannot be due at {one.due}: it is a time in Unix seconds")
     due = now if one.due is None else max(one.due, _FIRST_DUE)
     run = FlowRunRow(
         one.run, row.flow, one.name, SCHEDULED, message=f"ordered by {one.by}" if one.by else "", created=now,
@@ -197,7 +200,7 @@ def _check_size(parameters: str, row: DeploymentRow) -> None:
 
 def _json(found: dict[str, object], what: str, row: DeploymentRow) -> str:
     try:
-        return to_json(found)
+        return _to_json(found)
     except (TypeError, ValueError):
         bad = [name for name, value in found.items() if not _is_json(value)]
         raise ServiceError(
@@ -207,10 +210,15 @@ def _json(found: dict[str, object], what: str, row: DeploymentRow) -> str:
 
 def _is_json(value: object) -> bool:
     try:
-        to_json(value)
+        _to_json(value)
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _to_json(value: object) -> str:
+    """Return JSON; raises ValueError for numbers that are not finite, which it cannot have."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def cancel_waiting(ledger: Ledger, db: Connection, deployment: str, reason: str) -> list[str]:

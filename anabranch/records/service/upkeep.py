@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.orders import LEASE, OrderState, Reaped
@@ -13,10 +15,12 @@ from anabranch.records.service import cancelling, collisions, deaths, moves, ord
 from anabranch.records.service.standing import standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from anabranch.records.database import Connection
     from anabranch.records.service.ledger import Ledger
+
+logger = logging.getLogger("anabranch.services")
 
 LATE_AFTER = 15.0  # seconds after its time that a waiting order is Late
 _AT_ONCE = 500  # orders of one kind in one look; the rest follows with the next
@@ -57,10 +61,20 @@ class DirectUpkeep:
         with ledger.read() as db:
             runs = [row[0] for row in db.execute(ledger.sql[query], {**where, "limit": _AT_ONCE})]
         for run in runs:
-            with ledger.write() as db:
+            with self._alone(f"the order of run {run}"), ledger.write() as db:
                 order = moves.lock(ledger, db, run)
                 if order is not None:
                     step(db, order, done)
+
+    @contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """Let an error stop this one alone, unless it is the database that is at fault."""
+        try:
+            yield
+        except Exception as error:
+            with self._ledger.write():
+                pass
+            logger.warning("%s cannot be mended, and is looked at again: %s: %s", what, type(error).__name__, error)
 
     def _return(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
         if order.state is OrderState.CLAIMED and order.lease_until < self._ledger.now():
@@ -104,7 +118,7 @@ class DirectUpkeep:
         with ledger.read() as db:
             crowded = db.execute(ledger.sql["crowded"], {"now": ledger.now()}).fetchall()
         for id, pool in crowded:
-            with ledger.write() as db:
+            with self._alone(f"what is due of deployment {id}"), ledger.write() as db:
                 ledger.lock_pool(db, pool)
                 done.cancelled += collisions.settle(ledger, db, id)
 

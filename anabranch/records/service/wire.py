@@ -6,6 +6,7 @@ within one version of the API there are only additions, and either side may be t
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from dataclasses import MISSING, fields, is_dataclass
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def dump(value: Any) -> Any:
-    """Return a value as JSON takes it."""
+    """Return a value as JSON takes it; raises ServiceError for a number that is not finite, which JSON cannot have."""
     if is_dataclass(value) and not isinstance(value, type):
         return {name: dump(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, Enum):
@@ -29,6 +30,8 @@ def dump(value: Any) -> Any:
         return [dump(one) for one in value]
     if isinstance(value, dict):
         return {key: dump(one) for key, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ServiceError(f"{value} cannot be sent: numbers must be finite")
     return value
 
 
@@ -39,9 +42,23 @@ def load(kind: Any, data: Any) -> Any:
         ServiceError: the JSON does not fit the type; says where.
     """
     try:
+        _check_finite(data)
         return _loader(kind)(data)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise ServiceError(f"this is no {getattr(kind, '__name__', kind)} as it travels: {error}") from None
+
+
+def _check_finite(data: Any) -> None:
+    """Raise ValueError where a number in JSON is not finite: Python reads such ones, and others refuse them."""
+    left = [data]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
+        elif isinstance(one, float) and not math.isfinite(one):
+            raise ValueError(f"{one} is among its numbers, which must be finite")
 
 
 def unknown(kind: Any, data: Any, place: str = "") -> list[str]:

@@ -89,3 +89,19 @@ def test_a_field_of_a_newer_program_is_dropped_and_named() -> None:
 def test_what_does_not_fit_is_an_error_that_says_where(kind: Any, sent: Any, said: str) -> None:
     with pytest.raises(ServiceError, match=said):
         wire.load(kind, sent)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
+@pytest.mark.parametrize(
+    "where", ['{"deployment": "f/d", "due": %s}', '{"deployment": "f/d", "parameters": {"a": [%s]}}']
+)
+def test_numbers_that_are_not_finite_do_not_travel(number: str, where: str) -> None:
+    data = json.loads(where % number)
+    if number.isdigit() and "due" not in where:  # a whole number of any size is JSON
+        assert wire.load(NewOrder, data).parameters == data["parameters"]
+        return
+    with pytest.raises(ServiceError, match="this is no NewOrder as it travels"):
+        wire.load(NewOrder, data)
+    if not number.isdigit():
+        with pytest.raises(ServiceError, match="numbers must be finite"):
+            wire.dump(data)

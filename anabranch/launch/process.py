@@ -52,7 +52,7 @@ class ProcessLauncher:
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
         """As of `Launcher`; a job of another machine is running until it has written how it ended.
 
-        A reference that is none of this launcher, and a job whose folder cannot be read now, are left out.
+        A reference that is none of this launcher is left out, and so is a job with a folder that cannot be read now.
         """
         seen = {}
         for reference in references:

@@ -126,7 +126,7 @@ class Holding:
 def reference_of(handle: str) -> Reference | None:
     """Return the reference in an order's handle; None for one that is not known or that another version wrote."""
     try:
-        found = json.loads(handle)
-        return Reference(**found)
+        found = Reference(**json.loads(handle))
     except (ValueError, TypeError):
         return None
+    return found if all(isinstance(one, str) for one in found) else None

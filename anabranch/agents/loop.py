@@ -13,6 +13,7 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,8 +63,8 @@ class AgentLoop:
         agent: as the service is to know it.
         state: its decisions.
         place: where its jobs begin.
-        watch: told each event, in the agent's own thread.
-        tell: of what a person should know.
+        watch: told each event, in the agent's own thread; an error of it is passed over.
+        tell: of what a person should know; an error of it is passed over, as of a terminal that is gone.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class AgentLoop:
         event: Event = Tick()
         try:
             while True:
-                self._watch(event)
+                self._shown(event)
                 for asked in self._state.handle(event, self._clock.monotonic()):
                     threading.Thread(target=self._carry_out, args=(asked,), daemon=True, name="anabranch-agent").start()
                 if self._state.finished(now := self._clock.monotonic()):
@@ -117,7 +118,7 @@ class AgentLoop:
         try:
             self._service.claims.leave(self.agent.id)
         except AnabranchError as error:
-            self._tell(f"the service was not told that this agent has ended: {error}")
+            self._said(f"the service was not told that this agent has ended: {error}")
 
     # -- what is asked ---------------------------------------------------------------------------
 
@@ -134,18 +135,17 @@ class AgentLoop:
 
     def _ask(self, asked: Join | Ask | Look | Beat) -> None:
         """Ask service or launcher, where no answer means that it is asked again."""
-        answer: Event
         try:
-            answer = self._answer(asked)
-            self._well(asked)
+            self._events.put(self._answer(asked))
         except UnreachableError as error:
-            answer = self._unanswered(asked, error)
+            self._unanswered(asked, error)
         except ServiceError as error:
             refused = isinstance(asked, Join) or isinstance(error, AccessError)
-            answer = self._refused(asked, error) if refused else Failed(type(asked), unknown=True)
+            self._events.put(self._refused(asked, error) if refused else Failed(type(asked), unknown=True))
         except Exception as error:  # a thread that dies would leave its answer outstanding for ever
-            answer = self._unanswered(asked, error)
-        self._events.put(answer)
+            self._unanswered(asked, error)
+        else:
+            self._well(asked)
 
     def _answer(self, asked: Join | Ask | Look | Beat) -> Event:
         claims = self._service.claims
@@ -165,17 +165,17 @@ class AgentLoop:
         self._events.put(Stop())
         return Failed(type(asked))
 
-    def _unanswered(self, asked: Instruction, error: Exception) -> Event:
+    def _unanswered(self, asked: Instruction, error: Exception) -> None:
+        self._events.put(Failed(type(asked)))
         words = f"{error}" if isinstance(error, AnabranchError) else f"{type(error).__name__}: {error}"
         if words != self._trouble:
             self._trouble = words
-            self._tell(f"no answer, tried again for as long as it takes: {words}")
-        return Failed(type(asked))
+            self._said(f"no answer, tried again for as long as it takes: {words}")
 
     def _well(self, asked: Instruction) -> None:
         if self._trouble and not isinstance(asked, Look):
             self._trouble = ""
-            self._tell("the service answers again")
+            self._said("the service answers again")
 
     def _start(self, asked: Start) -> None:
         try:
@@ -191,8 +191,18 @@ class AgentLoop:
         try:
             (self._launcher.kill if asked.at_once else self._launcher.cancel)(asked.reference)
         except Exception as error:
-            self._tell(f"job {asked.reference.name} could not be ended, tried again: {error}")
             self._events.put(NotEnded(asked.reference))
+            self._said(f"job {asked.reference.name} could not be ended, tried again: {error}")
+
+    # -- onlookers ----------------------------------------------------------------------------
+
+    def _shown(self, event: Event) -> None:
+        with suppress(Exception):  # the agent and its jobs go on without an onlooker
+            self._watch(event)
+
+    def _said(self, text: str) -> None:
+        with suppress(Exception):
+            self._tell(text)
 
 
 def discard(folder: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 
 import click
 
 from anabranch.cli.run import to_its_end
-from anabranch.core.errors import AnabranchError, RunTakenError
+from anabranch.core.clock import SYSTEM
+from anabranch.core.errors import AnabranchError, RecordsError, RunTakenError, UnreachableError
+from anabranch.core.recovery import UNREACHED
 
 
 @click.command("drive", hidden=True)
@@ -16,17 +19,21 @@ from anabranch.core.errors import AnabranchError, RunTakenError
 def command(run: str, token: int) -> None:
     """Begin an order that an agent has claimed, and run its flow. Exit codes as of `anabranch run`.
 
-    Where another driver has it, the claim is over or the run has ended, nothing runs and the exit code is 0.
+    Where another driver has it, the claim is over or the run has ended, nothing runs and the exit code is 0. Where the
+    service cannot be reached for half a minute, nothing runs and the exit code is 75: the run may begin elsewhere.
     """
     from anabranch import serving
     from anabranch.entrypoints import ordered
 
-    service = serving.current()
     try:
-        begun = ordered.begun(service, run, token)
+        service = ordered.reached(serving.current, SYSTEM)
+        begun = ordered.reached(lambda: ordered.begun(service, run, token), SYSTEM)
     except RunTakenError as error:
         click.echo(f"anabranch: {error}", err=True)
         return
+    except (RecordsError, UnreachableError) as error:
+        click.echo(f"anabranch: run {run} was not begun: {error}", err=True)
+        sys.exit(UNREACHED)
     try:
         if begun.deployment.document.get("written_for") == "prefect":
             import anabranch.compat.prefect  # noqa: F401  # its code imports prefect, and finds ours

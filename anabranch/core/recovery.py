@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SILENCE = 60.0  # seconds without a sign of life after which a driver is dead, unless its kind says that it runs
 LONGEST_SILENCE = 600.0  # seconds, whatever its kind says
 RECOVER_LIMIT = 3
+UNREACHED = 75  # exit code of a driver that could not reach the service to begin: a temporary failure, of sysexits.h
 BACK_OFF = 10.0  # seconds before the first recovery, doubled with each
 _MEMORY = re.compile(r"OOM|out of memory|more memory than", re.IGNORECASE)
 
@@ -114,14 +115,15 @@ LAUNCH_LIMIT = 3  # claims of one order in a row that may go without a driver th
 def unbegun(now: float, phase: str, code: int | None, reason: str, launches: int) -> Decision:
     """Decide about a claimed order: its job is over, and its driver never began.
 
-    A job that ran and ended with an exit code does so again the next time: its program is missing, its image is broken.
+    A job that ran and ended with an exit code does so again the next time: its program is missing, its image is broken;
+    but for the code `UNREACHED`.
     One that its infrastructure lost, or ended by a signal or without a code, may begin elsewhere, up to `LAUNCH_LIMIT`
     launches in a row.
     """
     said = f": {reason}" if reason else f": exit {code}" if code is not None else ""
     what = "its job is gone" if phase == Phase.GONE.value else "its job ended"
     told = f"{what} before its flow began{said}"
-    if phase == Phase.ENDED.value and code is not None and code >= 0:
+    if phase == Phase.ENDED.value and code is not None and code >= 0 and code != UNREACHED:
         return Over(told)
     if launches >= LAUNCH_LIMIT:
         return Over(f"gave up after {launches} launches: {told}")

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch import session as sessions
 from anabranch.core import options, states
-from anabranch.core.errors import EntrypointError
+from anabranch.core.errors import EntrypointError, RecordsError, UnreachableError
 from anabranch.core.options import FlowOptions
 from anabranch.core.orders import DriverProcess
 from anabranch.core.runs import CODE, FlowRunRow, StoredRow
@@ -24,9 +24,15 @@ from anabranch.entrypoints.flow import flow_of
 from anabranch.runs import flow_begin, resumed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.core.contracts import Clock
     from anabranch.core.orders import Begun
     from anabranch.core.service import Service
 
+T = TypeVar("T")
+
+PATIENCE = 30.0  # seconds for which a driver that has not begun waits for a service that is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,25 @@ class Prepared:
     digest: str
 
 
+def reached(ask: Callable[[], T], clock: Clock) -> T:
+    """Ask what may be asked for twice; again for half a minute while the record or its server does not answer.
+
+    Raises:
+        RecordsError, UnreachableError: no answer in all this time; and what else `ask` raises, at once.
+    """
+    until, pause = clock.monotonic() + PATIENCE, 0.5
+    while True:
+        try:
+            return ask()
+        except (RecordsError, UnreachableError):
+            if clock.monotonic() >= until:
+                raise
+        clock.sleep(pause)
+        pause = min(2 * pause, 5.0)
+
+
 def begun(service: Service, run: str, token: int) -> Begun:
-    """Begin an order as its one driver: this process.
+    """Begin an order as its one driver: this process, which may ask again after an answer that was lost.
 
     Raises:
         RunTakenError: another driver has it, the token is an older one, or the run has ended.

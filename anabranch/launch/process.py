@@ -50,8 +50,15 @@ class ProcessLauncher:
         return reference
 
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
-        """As of `Launcher`; a job of another machine is running until it has written how it ended."""
-        return {reference: _seen(reference) for reference in references}
+        """As of `Launcher`; a job of another machine is running until it has written how it ended.
+
+        A reference that is none of this launcher is left out, and so is a job with a folder that cannot be read now.
+        """
+        seen = {}
+        for reference in references:
+            with suppress(LaunchError, ValueError):  # of a handle that another program wrote
+                seen[reference] = _seen(reference)
+        return seen
 
     def cancel(self, reference: Reference) -> None:
         """As of `Launcher`."""
@@ -77,8 +84,11 @@ class ProcessLauncher:
 
 
 def here(reference: Reference) -> bool:
-    """Return whether a job is one of this machine, so that its end can be seen here."""
-    return _parts(reference)[0] == host_name()
+    """Return whether a job is one of this machine, so that its end can be seen here; False for what names none."""
+    try:
+        return _parts(reference)[0] == host_name()
+    except LaunchError:
+        return False
 
 
 def _job_of(reference: Reference) -> int:
@@ -91,13 +101,16 @@ def _job_of(reference: Reference) -> int:
 
 
 def _parts(reference: Reference) -> tuple[str, int, float]:
-    host, pid, started = reference.id.rsplit(":", 2)
-    return host, int(pid), float(started)
+    try:
+        host, pid, started = reference.id.rsplit(":", 2)
+        return host, int(pid), float(started)
+    except ValueError:
+        raise LaunchError(f"{reference.id!r} of job {reference.name!r} names no process: HOST:PID:STARTED") from None
 
 
 def _seen(reference: Reference) -> Sight:
     host, pid, started = _parts(reference)
-    mine = here(reference)
+    mine = host == host_name()
     alive = not mine or process_alive(pid, started) or _job_of(reference) > 0
     ended = _exit_of(reference)  # asked after the process: one that ended between the two has written it
     if ended is None and alive:
@@ -113,8 +126,10 @@ def _exit_of(reference: Reference) -> tuple[int, str] | None:
     path = Path(reference.folder) / EXIT
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        return int(found["code"]), str(found["reason"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise LaunchError(f"{path} cannot be read: {error}") from error
-    return int(found["code"]), str(found["reason"])
+    except (ValueError, TypeError, KeyError):  # a disk that was full, or lost its last writes: none comes any more
+        return None

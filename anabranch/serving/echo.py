@@ -33,14 +33,15 @@ class Echo:
             for reference, sight in event.sights.items():
                 followed = self._followed.get(reference)
                 if followed is not None:
-                    self._write(followed.lines(last=sight.phase in ENDED))
                     if sight.phase in ENDED:
                         del self._followed[reference]
+                    self._write(followed.lines(last=sight.phase in ENDED))
 
     def _write(self, text: str) -> None:
         if text:
             out = self._out or sys.stdout
-            out.write(text)
+            encoding = getattr(out, "encoding", None) or "utf-8"
+            out.write(text.encode(encoding, "replace").decode(encoding))  # a letter that it cannot show is a ?
             out.flush()
 
 

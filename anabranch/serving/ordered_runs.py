@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import session as sessions
 from anabranch.core import states
 from anabranch.core.clock import SYSTEM
-from anabranch.core.errors import ResultReleased
+from anabranch.core.errors import RecordsError, ResultReleased, UnreachableError
 from anabranch.core.states import State, StateType
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.service import Service
 
 FIRST_LOOK, LAST_LOOK = 0.02, 1.0  # seconds from one look to the next
+PATIENCE = 600.0  # seconds for which the record may be away while a program waits for a run
 
 
 class OrderedRun:
@@ -91,17 +92,33 @@ class OrderedRun:
     def wait(self, timeout: float | None = None, *, poll_interval: float | None = None) -> State[Any]:
         """Wait for the end (or `timeout` seconds) and return the state then; never raises the run's error.
 
+        A look that fails says nothing of the run: it counts as one that found no end.
+
         Args:
             poll_interval: seconds between looks; None: short ones first, then a second.
+
+        Raises:
+            RecordsError, UnreachableError: the record was away for ten minutes, or for all of `timeout`.
         """
-        began, look = self._clock.monotonic(), poll_interval or FIRST_LOOK
-        while not (state := self.state).is_final():
-            left = None if timeout is None else began + timeout - self._clock.monotonic()
-            if left is not None and left <= 0:
-                break
+        began = heard = self._clock.monotonic()
+        look, state = poll_interval or FIRST_LOOK, None
+        while True:
+            failed = None
+            try:
+                state = self.state
+            except (RecordsError, UnreachableError) as error:
+                failed = error
+            now = self._clock.monotonic()
+            left = None if timeout is None else began + timeout - now
+            over = left is not None and left <= 0
+            if failed is None:
+                heard = now
+            elif now - heard > PATIENCE or (over and state is None):
+                raise failed
+            if state is not None and (over or state.is_final()):
+                return state
             self._clock.sleep(look if left is None else min(look, left))
             look = poll_interval or min(look * 1.5, LAST_LOOK)
-        return state
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
         """Wait for the end; raise the run's failure, or return its value where that is kept.

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.core.errors import LaunchError
-from anabranch.core.launching import Job, Phase, Sight
+from anabranch.core.launching import Job, Phase, Reference, Sight
+from anabranch.core.processes import host_name
 from anabranch.launch.kubernetes import KubernetesLauncher
-from anabranch.launch.process import ProcessLauncher
+from anabranch.launch.process import ProcessLauncher, here
 from anabranch.launch.slurm import SlurmLauncher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from anabranch.core.launching import Launcher, Reference
+    from anabranch.core.launching import Launcher
 
 DEADLINE = 50.0  # seconds; a queue on a busy machine takes its time
 ASK = 0.3  # seconds between questions: the bed is ours alone
@@ -200,6 +201,24 @@ def test_many_jobs_are_looked_at_together(launcher: Launcher, job: Any, started:
         ended(launcher, reference)
     assert [launcher.look(references)[reference].code for reference in references] == [0, 1, 2]
     assert launcher.look([]) == {}
+
+
+def test_a_process_that_cannot_be_judged_keeps_no_other_from_being_seen(tmp_path: Path) -> None:
+    ended = {"good": '{"code": 3, "reason": ""}', "empty": "", "list": "[]", "folder": None}
+    jobs = {}
+    for name, text in ended.items():
+        (tmp_path / name).mkdir()
+        if text is None:
+            (tmp_path / name / "exit").mkdir()  # no file can be read there
+        else:
+            (tmp_path / name / "exit").write_text(text)
+        jobs[name] = Reference("process", f"{host_name()}:{2**30}:1.0", name, str(tmp_path / name))
+    handles = [jobs["good"]._replace(id=id) for id in ("x", "h:1", f"{host_name()}:x:1.0", f"{host_name()}:{2**80}:1")]
+    seen = ProcessLauncher().look([*handles, *reversed(jobs.values())])
+    assert seen[jobs["good"]][:3] == (Phase.ENDED, "exit 3", 3)
+    assert seen[jobs["empty"]].phase is seen[jobs["list"]].phase is Phase.GONE  # how they ended is not known any more
+    assert jobs["folder"] not in seen
+    assert [here(handle) for handle in handles[:2]] == [False, False]
 
 
 def test_lines_of_shell_come_before_the_command(launcher: Launcher, job: Any, started: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from anabranch.agents.job import Place
 from anabranch.agents.loop import AgentLoop, discard
 from anabranch.agents.state import AgentState
+from anabranch.agents.words import End, NotEnded
 from anabranch.core.deployments import DeploymentRow
 from anabranch.core.errors import AccessError, LaunchError, ServiceError, UnreachableError
 from anabranch.core.ids import Ids
@@ -104,12 +106,13 @@ class FakeLauncher:
 class Running:
     """A loop in a thread."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, **given: Any) -> None:
         self.service, self.launcher, self.told = Service(), FakeLauncher(), list[str]()
         state = AgentState(2, look=0.02, beat=0.05)
         place = Place(tmp_path, tmp_path)
         service: Any = self.service
-        self.loop = AgentLoop(service, self.launcher, Agent("a", "a"), state, place, tell=self.told.append)
+        given.setdefault("tell", self.told.append)
+        self.loop = AgentLoop(service, self.launcher, Agent("a", "a"), state, place, **given)
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run)
 
@@ -196,9 +199,35 @@ def test_a_service_that_is_away_is_asked_again_and_a_person_told_once(running: R
     running.thread.start()
     until(lambda: running.service.claims.calls.count("join") == 2)
     running.service.claims.errors.clear()
-    until(lambda: "claim" in running.service.claims.calls)
+    until(lambda: running.told and running.told[-1] == "the service answers again")
     assert running.told[0] == "no answer, tried again for as long as it takes: no answer"
-    assert running.told[-1] == "the service answers again"
+
+
+def test_onlookers_that_fail_keep_no_answer_back(tmp_path: Path) -> None:
+    def gone(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    running = Running(tmp_path, tell=gone, watch=gone)
+    calls = running.service.claims
+    calls.errors = {"beat": [UnreachableError("no answer")], "join": [UnreachableError("no answer")]}
+    running.thread.start()
+    until(lambda: calls.calls.count("join") == 2 and calls.calls.count("beat") >= 2)
+    calls.errors["leave"] = [UnreachableError("no answer")]
+    running.loop.stop()
+    assert running.ended()
+    assert running.error is None
+
+
+def test_a_job_that_could_not_be_ended_is_ended_again_where_nobody_can_be_told(tmp_path: Path) -> None:
+    def gone(_: object) -> None:
+        raise BrokenPipeError
+
+    loop = Running(tmp_path, tell=gone).loop
+    loop._launcher = broken = FakeLauncher()
+    broken.kill = lambda _: gone(_)  # type: ignore[method-assign]
+    job = Reference("process", "1", "job", "")
+    loop._carry_out(End(job, at_once=True))
+    assert loop._events.get(timeout=0) == NotEnded(job)
 
 
 @pytest.mark.parametrize("method", ["claim", "beat"])

@@ -30,6 +30,7 @@ from anabranch.agents.words import (
 )
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.orders import Claim, Heard, Kill, Order, OrderState
+from anabranch.serving.kinds import kind_of
 from tests.unit.agents.world import DEPLOYMENT, Player, World, play
 
 KEY = ("r", 1)
@@ -237,8 +238,22 @@ def test_a_lost_agents_job_is_adopted_where_it_can_be_seen() -> None:
     assert of_kind(state.handle(Told([], Heard(adopt=[lost])), 1.0), Look) == [Look([JOB])]
     state = joined(reaches=lambda reference: reference.id != "1")
     assert state.handle(Told([], Heard(adopt=[lost])), 1.0) == []
-    broken = Order("r", "d", token=1, handle='{"of": "another version"}', state=OrderState.BEGUN)
-    assert joined().handle(Told([], Heard(adopt=[broken])), 1.0) == []
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        '{"of": "another version"}',
+        '{"kind": "process", "id": "x", "name": "n", "folder": "/x"}',
+        '{"kind": "process", "id": 7, "name": "n", "folder": "/x"}',
+        '{"kind": "process", "id": "h:1:1.0", "name": "n", "folder": ["/x"]}',
+    ],
+)
+def test_a_job_whose_handle_cannot_be_read_is_not_adopted(handle: str) -> None:
+    state = joined(reaches=kind_of("process").reaches)
+    broken = Order("r", "d", token=1, handle=handle, state=OrderState.BEGUN)
+    assert state.handle(Told([], Heard(adopt=[broken])), 1.0) == []
+    assert state.held == {}
 
 
 def test_an_agent_that_is_not_known_joins_again_and_keeps_what_it_has() -> None:

@@ -16,14 +16,18 @@ from click.testing import CliRunner
 from anabranch import serving
 from anabranch import session as sessions
 from anabranch.cli import cli
+from anabranch.cli import drive as drive_module
 from anabranch.core import states
 from anabranch.core.deployments import DeploymentRow
-from anabranch.core.errors import RunTakenError
+from anabranch.core.errors import RecordsError, RunTakenError, UnreachableError
+from anabranch.core.launching import Phase
 from anabranch.core.orders import Begun, Order
+from anabranch.core.recovery import LAUNCH_LIMIT, Again, Over, unbegun
 from anabranch.core.runs import FlowRunRow
 from anabranch.entrypoints import ordered
 from anabranch.records.sqlite import SqliteRecords
 from anabranch.settings import Settings
+from anabranch.testing import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,8 +67,11 @@ class FakeClaims:
         self.path, self.order, self.deployment = path, order, deployment
         self.refused: list[str] = []
         self.taken = False
+        self.away: list[Exception] = []  # raised by the next calls of `begin`, one each
 
     def begin(self, run: str, token: int, process: DriverProcess) -> Begun:
+        if self.away:
+            raise self.away.pop(0)
         if self.taken:
             raise RunTakenError(f"run {run} has a driver")
         assert process.pid == os.getpid()
@@ -248,6 +255,33 @@ def test_the_command_of_an_async_flow(desk: Desk, drive: Any) -> None:
     (desk.folder / "mended").touch()
     assert drive(2).exit_code == 0
     assert desk.calls() == [0, 1, 2, 2]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    clock = ManualClock()
+    monkeypatch.setattr(drive_module, "SYSTEM", clock)
+    return clock
+
+
+def test_a_service_that_is_away_for_a_while_is_waited_for(desk: Desk, drive: Any, clock: ManualClock) -> None:
+    (desk.folder / "mended").touch()
+    desk.claims.away = [UnreachableError("no answer"), RecordsError("the record cannot be used"), UnreachableError("-")]
+    assert drive().exit_code == 0
+    assert desk.row().state == states.COMPLETED
+
+
+def test_a_service_that_stays_away_leaves_the_run_to_another_driver(desk: Desk, drive: Any, clock: ManualClock) -> None:
+    desk.claims.away = [UnreachableError("no answer")] * 100
+    (desk.folder / "ordered_flows.py").write_text("open('loaded', 'w')\n")
+    done = drive()
+    assert f"run {RUN} was not begun: no answer" in done.stderr
+    assert ordered.PATIENCE <= clock.monotonic() < 2 * ordered.PATIENCE
+    assert not (desk.folder / "loaded").exists()
+    ended = (1000.0, Phase.ENDED.value)
+    assert isinstance(unbegun(*ended, done.exit_code, "", launches=1), Again)
+    assert isinstance(unbegun(*ended, done.exit_code, "", launches=LAUNCH_LIMIT), Over)
+    assert isinstance(unbegun(*ended, 1, "", launches=1), Over)
 
 
 def test_a_run_with_a_driver_loads_nothing(desk: Desk, drive: Any) -> None:

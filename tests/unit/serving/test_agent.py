@@ -89,6 +89,16 @@ def test_lines_of_jobs_are_shown_whole_and_once(tmp_path: Path) -> None:
     assert out.getvalue() == "one\ntwö\nthree\n"
 
 
+def test_a_line_is_shown_as_far_as_the_terminal_has_its_letters(tmp_path: Path) -> None:
+    job = Reference("process", "1", "r-1", str(tmp_path))
+    shown = io.BytesIO()
+    echo = Echo(io.TextIOWrapper(shown, encoding="latin-1"))
+    (tmp_path / "log").write_text("10 → 20 µm\n", encoding="utf-8")
+    echo(Started(("r", 1), job))
+    echo(Seen({job: DONE}))
+    assert shown.getvalue() == "10 ? 20 µm\n".encode("latin-1")
+
+
 @pytest.mark.parametrize(
     ("pool", "variables", "message"),
     [

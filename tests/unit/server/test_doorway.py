@@ -18,12 +18,12 @@ class Held:
 
     def __init__(self, *paths: str) -> None:
         self.paths = paths
-        self.inside = 0
+        self.inside = asyncio.Semaphore(0)
         self.gate = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] in self.paths:
-            self.inside += 1
+            self.inside.release()
             await self.gate.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -58,8 +58,8 @@ def test_agents_that_wait_and_those_that_ask_shut_each_other_out_never(held: str
         app = Held(held)
         door = Doorway(app, "0", False, place=PLACE)
         inside = [asyncio.create_task(status(door, held)) for _ in range(places)]
-        while app.inside < places:
-            await asyncio.sleep(0)
+        for _ in range(places):
+            await app.inside.acquire()
         assert await status(door, held) == 503
         assert await status(door, others) == 200
         assert await status(door, f"{PLACE}/health") == 200

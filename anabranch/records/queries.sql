@@ -422,6 +422,14 @@ DELETE FROM logs WHERE rowid IN (SELECT rowid FROM logs WHERE flow_run = :owner 
 -- Delete some old lines that no run logged.
 DELETE FROM logs WHERE rowid IN (SELECT rowid FROM logs WHERE flow_run = '' AND at < :before LIMIT :rows);
 
+-- name: drop_old_audit
+-- Delete some old lines of the audit.
+DELETE FROM audit WHERE rowid IN (SELECT rowid FROM audit WHERE at < :before LIMIT :rows);
+
+-- name: drop_old_writers
+-- Delete the numbers of some drivers that have sent nothing since a time.
+DELETE FROM ingest_writers WHERE rowid IN (SELECT rowid FROM ingest_writers WHERE seen < :before LIMIT :rows);
+
 -- name: drop_map
 -- Delete a map of which nothing else is left.
 DELETE FROM maps WHERE id = ?;

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from anabranch.core.clock import SYSTEM
+from anabranch.records.leftovers import Leftovers
 from anabranch.records.views import OPEN
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Retention:
     """The schedule of the deletion by the writer's thread: at most once an hour for each database.
 
     Args:
-        days: runs that ended longer ago are deleted.
+        days: runs that ended longer ago are deleted, and lines of the audit of before.
         clock: for their age.
     """
 
@@ -103,7 +104,7 @@ class Retention:
         self._days = days
         self._clock = clock
         self._due = time.monotonic() + FIRST
-        self._sweep: Sweep | None = None
+        self._sweeps: list[Sweep | Leftovers] = []
 
     def pause(self) -> float:
         """Return the seconds until the next step."""
@@ -116,13 +117,12 @@ class Retention:
         self._due = time.monotonic() + _AGAIN
         began, now = time.monotonic(), self._clock.time()
         connection = connected()
-        if self._sweep is None and _taken(database, connection, now):
-            self._sweep = Sweep(database, now - self._days * DAY)
-        if self._sweep is None or not self._sweep.step(connection):
-            self._sweep = None
-            self._due = time.monotonic() + EVERY
-        else:
-            self._due = 2 * time.monotonic() - began
+        if not self._sweeps and _taken(database, connection, now):
+            before = now - self._days * DAY
+            self._sweeps = [Sweep(database, before), Leftovers(database, now, before)]
+        while self._sweeps and not self._sweeps[0].step(connection):
+            self._sweeps.pop(0)
+        self._due = 2 * time.monotonic() - began if self._sweeps else time.monotonic() + EVERY
 
 
 def _taken(database: Database, connection: Connection, now: float) -> bool:

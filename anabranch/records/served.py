@@ -25,6 +25,7 @@ class ServedRecord:
 
     def __init__(self, records: Recorder, *, clock: Clock = SYSTEM) -> None:
         self._records = records
+        records.tidy()  # the rows of drivers come through `frame`, and never to the thread that deletes
         self._ingest = Ingest(records.database, own_version(), clock)
 
     def frame(self, body: bytes, sent: float | None, run: str = "") -> Answer:

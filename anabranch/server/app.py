@@ -56,5 +56,5 @@ def make_app(
             )  # fmt: skip
     guard.check(app.routes)
     problems.install(app)
-    app.add_middleware(Doorway, version=version, here_only=here_only, hosts=hosts)
+    app.add_middleware(Doorway, version=version, here_only=here_only, hosts=hosts, place=place)
     return app

@@ -1,7 +1,7 @@
 """What is looked at before any route: the size of bodies, Host and Origin, versions; and the headers of all answers.
 
 Rates are bounded by places, not by counting: so many requests are under way at once and the rest hear "busy" with
-`Retry-After` (agents that wait for work are counted apart), and an address with 20 wrong keys in a minute waits.
+`Retry-After`. Agents that wait for work have places of their own, and the look whether the server lives needs none.
 """
 
 from __future__ import annotations
@@ -23,8 +23,30 @@ if TYPE_CHECKING:
 
 LARGEST = 8 * 1024 * 1024  # bytes of a body
 AT_ONCE = 500  # requests under way, without agents that wait
+WAITING = 5_000  # agents that wait; each costs a connection, and neither a thread nor one to the database
+_WAITS, _ALWAYS = "/claims", "/health"
 _HERE = {"localhost", "127.0.0.1", "::1"}
 _POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+
+
+class _Places:
+    """So many requests of a kind may be under way at once.
+
+    Args:
+        bound: None: any number.
+        said: what they are and do.
+    """
+
+    def __init__(self, bound: int | None, said: str) -> None:
+        self.taken = 0
+        self._bound = bound
+        self._said = said
+
+    def refused(self) -> Any:
+        """Return the answer for a request that finds no place; None: there is one."""
+        if self._bound is None or self.taken < self._bound:
+            return None
+        return answer(Busy(f"{self._bound:,} {self._said}: try again in a moment"))
 
 
 class Doorway:
@@ -35,14 +57,18 @@ class Doorway:
         here_only: whether Host and Origin must name this machine: no key is asked for, so a page of another site that a
             browser of this machine shows must not be able to write.
         hosts: further names that Host and Origin may have.
+        place: the path that all routes begin with.
     """
 
-    def __init__(self, app: ASGIApp, version: str, here_only: bool, hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, app: ASGIApp, version: str, here_only: bool, hosts: frozenset[str] = frozenset(), place: str = ""
+    ) -> None:
         self._app = app
         self._version = version
         self._here_only = here_only
         self._hosts = _HERE | hosts
-        self._under_way = 0
+        self._places = {f"{place}{_WAITS}": _Places(WAITING, "agents wait"), f"{place}{_ALWAYS}": _Places(None, "")}
+        self._others = _Places(AT_ONCE, "requests are under way")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,15 +79,16 @@ class Doorway:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         send = self._with_headers(send)
-        refused = self._refused(headers)
+        places = self._places.get(scope["path"], self._others)
+        refused = self._refused(headers) or places.refused()
         if refused is not None:
             await refused(scope, receive, send)
             return
-        self._under_way += 1
+        places.taken += 1
         try:
             await self._app(scope, _bounded(receive), send)
         finally:
-            self._under_way -= 1
+            places.taken -= 1
 
     def _refused(self, headers: MutableMapping[str, str]) -> Any:
         """Return the answer for a request that goes no further; None: it does."""
@@ -73,8 +100,6 @@ class Doorway:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > LARGEST:
             return problem(413, REQUEST, "Too large", _TOO_LARGE, Connection="close")
-        if self._under_way >= AT_ONCE:
-            return answer(Busy(f"{AT_ONCE} requests are under way: try again in a moment"))
         return None
 
     def _foreign(self, headers: MutableMapping[str, str]) -> str | None:

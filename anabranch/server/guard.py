@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FRESH = 5.0  # seconds for which a key that was looked up counts as good
 _REMEMBERED = 10_000  # keys, so that wrong ones cannot fill the memory
-WRONG, WRONG_SECONDS = 20, 60.0  # so many wrong keys of one address in so many seconds; then it has to wait
+WRONG, WRONG_SECONDS = 20, 60.0  # so many wrong keys of one address in so many seconds; more hear to wait
+_NEEDED = "a key is needed: `anabranch login`, or the setting api_key, or a header Authorization: Bearer KEY"
 
 
 class Gate:
@@ -48,11 +49,11 @@ class Gate:
         self._wrong: dict[str, list[float]] = {}
 
     async def access(self, header: str, client: str) -> Access:
-        """Return what the sender of a request may do.
+        """Return what the sender of a request may do; a good key counts, whatever others at its address send.
 
         Raises:
             AccessError: there is no key, or a wrong one.
-            Busy: too many wrong keys came from this client.
+            Busy: a wrong one, and too many came from this client.
         """
         keys = self._keys
         if keys is None or not await self._asked_for(keys):
@@ -63,17 +64,12 @@ class Gate:
             if now < found[0]:
                 return found[1]
             del self._known[text]
-        recent = [when for when in self._wrong.get(client, ()) if now - when < WRONG_SECONDS]
-        if len(recent) >= WRONG:
-            raise Busy(f"{len(recent)} wrong keys came from {client} in the last minute: try again in a minute")
+        if scheme.lower() != "bearer" or not text:
+            raise AccessError(_NEEDED)
         try:
-            if scheme.lower() != "bearer" or not text:
-                raise AccessError("a key is needed: `anabranch login`, or the setting api_key, or a header "
-                                  "Authorization: Bearer KEY")  # fmt: skip
             access = await run_in_threadpool(keys.access, text)
         except AccessError:
-            if text:
-                self._note_wrong(client, [*recent, now])
+            self._note_wrong(client)
             raise
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
@@ -85,10 +81,15 @@ class Gate:
         self._known.clear()
         self._any = (0.0, False)
 
-    def _note_wrong(self, client: str, times: list[float]) -> None:
+    def _note_wrong(self, client: str) -> None:
+        """Count a wrong key. Raises Busy where too many came from this client."""
+        now = self._monotonic()
+        recent = [when for when in self._wrong.get(client, ()) if now - when < WRONG_SECONDS]
+        if len(recent) >= WRONG:
+            raise Busy(f"{len(recent)} wrong keys came from {client} in the last minute: try again in a minute")
         if len(self._wrong) >= _REMEMBERED:
             self._wrong.clear()
-        self._wrong[client] = times
+        self._wrong[client] = [*recent, now]
 
     async def _asked_for(self, keys: Keys) -> bool:
         """Return whether keys are asked for: on this machine alone, not before there is one."""

@@ -125,6 +125,19 @@ def test_a_revoked_key_ends_at_once(guarded: Guarded) -> None:
 def test_an_address_with_many_wrong_keys_waits(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anabranch.server.guard.WRONG", 3)
     assert [guarded.status("GET", f"{PREFIX}/pools", "ab_wrong") for _ in range(5)] == [401, 401, 401, 503, 503]
+    assert guarded.status("GET", f"{PREFIX}/pools") == 401  # no key is none that is wrong
+
+
+def test_wrong_keys_do_not_shut_out_the_good_ones_of_their_address(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many machines may stand behind one address."""
+    monkeypatch.setattr("anabranch.server.guard.WRONG", 3)
+    for _ in range(5):
+        guarded.status("GET", f"{PREFIX}/pools", "ab_wrong")
+    for role in (VIEWER, AGENT):  # none of them has been looked up before
+        assert guarded.status("GET", f"{PREFIX}/pools", guarded.keys[role]) == 200
+    assert guarded.status("GET", f"{PREFIX}/pools", "ab_wrong") == 503
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1.evil.example", "file://"])

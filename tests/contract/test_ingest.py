@@ -247,3 +247,29 @@ def test_the_key_of_a_run_writes_that_run_its_subflows_and_their_maps_and_nothin
         assert "run-1" in msgpack.unpackb(found)["detail"]
     assert record.flow_run("other") == run_row("other")
     assert record.flow_run("new") is None
+
+
+def test_frames_committed_together_end_all_their_orders_before_they_write_a_run(
+    record: Recorder, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(record, run_row("run-1", token=1), run_row("run-2", token=1))
+    done = [run_row(id, token=1, state=states.COMPLETED, ended=NOW) for id in ("run-2", "run-1")]
+    bodies = [Driver("writer-1").frame(run_row("run-1", token=1)), *[Driver(f"of-{r.id}").frame(r) for r in done]]
+    names = {sql: name for name, sql in record.database.sql.items()}
+    wrote: list[tuple[str, list[Any]]] = []
+    many = record.database.many
+
+    def told(connection: Any, sql: str, rows: Any) -> None:
+        rows = list(rows)
+        wrote.append((names[sql], [row[0] for row in rows]))
+        many(connection, sql, rows)
+
+    monkeypatch.setattr(record.database, "many", told)
+    jobs = [Job(parse(body, "0.1.0")) for body in bodies]
+    ingest.write(jobs)
+    assert [job.error for job in jobs] == [None] * 3
+    both = ["run-1", "run-2"]
+    assert wrote[:2] == [("end_turn", both), ("end_order", both)]
+    assert [name for name, _ in wrote[2:]] == ["put_flow_run"] * 3
+    ingest.write([Job(parse(bodies[1], "0.1.0"))])
+    assert len(wrote) == 5, "what comes again ends nothing again"

@@ -85,11 +85,11 @@ class Ingest:
         self._connection: Connection | None = None
         self._sealer = Sealer(database)
 
-    def answer(self, body: bytes, sent: float | None = None, run: str = "") -> Answer:
+    def answer(self, body: bytes, sent: float | None = None, run: str = "", token: int = 0) -> Answer:
         """Return the answer to a request with a frame.
 
         Args:
-            run: the only one that the sender may write of; "": any.
+            run, token: the only one that the sender may write of, and only while it has this token; "": any.
             sent: the sender's clock when it was sent, in Unix seconds; None: it is the clock of this machine.
         """
         try:
@@ -99,10 +99,13 @@ class Ingest:
         except FrameError as error:
             return self._said(413 if len(body) > MOST_BYTES else 422, detail=str(error))
         now = self._clock.time()
-        job = Job(frame.stamped(0.0 if sent is None else now - sent, now))
+        stamped = frame.stamped(0.0 if sent is None else now - sent, now)
+        job = Job(stamped.fenced(run, token) if run else stamped)
         try:
             if run and (other := self._foreign(run, frame)):
                 return self._said(403, detail=f"the key of run {run} is not for {other}")
+            if run and (theirs := frame.token_of(run, token)) > token:
+                return self._said(403, detail=f"the key of run {run}, token {token}, is not for token {theirs}")
             self.take(job)
         except RecordsError as error:
             return self._said(503, detail=str(error))

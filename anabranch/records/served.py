@@ -27,9 +27,9 @@ class ServedRecord:
         self._records = records
         self._ingest = Ingest(records.database, own_version(), clock)
 
-    def frame(self, body: bytes, sent: float | None, run: str = "") -> Answer:
+    def frame(self, body: bytes, sent: float | None, run: str = "", token: int = 0) -> Answer:
         """Answer a request with a frame; see `Ingest.answer`."""
-        return self._ingest.answer(body, sent, run)
+        return self._ingest.answer(body, sent, run, token)
 
     def call(self, name: str, body: bytes, run: str = "") -> bytes:
         """Answer a call of `calls.METHODS`; raises as `calls.answered`.

@@ -11,6 +11,7 @@ query `FORM` goes up by one; a server refuses what is of a higher form than its 
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import msgpack
@@ -30,6 +31,7 @@ _KINDS: dict[str, frozenset[type]] = {
     "I": frozenset({int, type(None)}), "F": frozenset({float, int, type(None)}),
 }  # fmt: skip
 _INSIDE = -(1 << 63), (1 << 63) - 1
+_MOST_TOKEN = 1 << 48  # drivers of one run; a token at the end of its column could not go up any more
 
 
 class Shape(NamedTuple):
@@ -41,17 +43,19 @@ class Shape(NamedTuple):
         ended: the column with the end of what a row is of; a row with one follows all other rows of its batch, so that
             what is told to have ended is all there.
         defaults: of the last columns, where a driver does not know them yet.
+        json: the columns that readers decode, with the type that they expect.
     """
 
     columns: str
     owner: int
     ended: int | None = None
     defaults: tuple[Any, ...] = ()
+    json: tuple[tuple[int, type], ...] = ()
 
 
 SHAPES = {
-    "put_flow_run": Shape("tttittfFFitttttiftfittit", 0, 8),
-    "put_map": Shape("ttttIfFtttttttit", 0, 6),
+    "put_flow_run": Shape("tttittfFFitttttiftfittit", 0, 8, json=((13, list),)),
+    "put_map": Shape("ttttIfFtttttttit", 0, 6, json=((7, dict), (9, list), (13, list), (15, object))),
     "put_item": Shape("tiiitttFFttttt", 0),
     "add_stored": Shape("tttiibbb", 0),
     "add_transition": Shape("tiiittf", 0),
@@ -91,6 +95,28 @@ class Frame(NamedTuple):
         """The runs that it tells to have ended and that were ordered, with their tokens; as `Batch.ends`."""
         rows = [row for name, rows in self.rows if name == "put_flow_run" for row in rows]
         return [(row[0], row[TOKEN]) for row in rows if row[TOKEN] and is_final(row[STATE]) and row[STATE] != SUSPENDED]
+
+    @property
+    def owners(self) -> set[str]:
+        """The runs and maps that its rows are of."""
+        found = {row[SHAPES[name].owner] for name, rows in self.rows for row in rows}
+        return found | {block.map for block in self.blocks}
+
+    def token_of(self, run: str, token: int) -> int:
+        """Return the highest token that it writes for a run; the given one where it writes none."""
+        return max(self._written(run), default=token)
+
+    def fenced(self, run: str, token: int) -> Frame:
+        """Return it as one of this run's driver alone: none of it is written once the run has a higher token.
+
+        What an earlier driver of the run left says a lower token itself, and that one counts.
+        """
+        said, _ = self.tokens.get(run, (token, None))
+        lowest = min([token, said, *self._written(run)])
+        return self._replace(tokens={**self.tokens, run: (lowest, frozenset(self.owners))})
+
+    def _written(self, run: str) -> list[int]:
+        return [row[TOKEN] for name, rows in self.rows if name == "put_flow_run" for row in rows if row[0] == run]
 
     def without(self, lost: set[str]) -> Frame:
         """Return it without the rows of these runs and of their maps."""
@@ -190,7 +216,20 @@ def fitting(name: str, shape: Shape, row: Any) -> tuple[Any, ...]:
             raise FrameError(f"{name}: column {at} is {type(value).__name__}")
         if type(value) is int and not _INSIDE[0] <= value <= _INSIDE[1]:
             raise FrameError(f"{name}: column {at} is too large")
+    for at, kind in shape.json:
+        _check_json(name, at, whole[at], kind)
+    if name == "put_flow_run" and not 0 <= whole[TOKEN] <= _MOST_TOKEN:
+        raise FrameError(f"{name}: {whole[TOKEN]} is no token")
     return whole
+
+
+def _check_json(name: str, at: int, text: str, kind: type) -> None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FrameError(f"{name}: column {at} is no JSON: {text!r:.100}") from None
+    if not isinstance(found, kind):
+        raise FrameError(f"{name}: column {at} is JSON of another type: {text!r:.100}")
 
 
 def _blocks(rows: list[Any]) -> list[BlockRow]:
@@ -217,6 +256,8 @@ def _tokens(found: Any) -> dict[str, tuple[int, frozenset[str]]]:
     for run, said in found.items():
         if type(run) is not str or type(said) is not list or [type(value) for value in said] != [int, list]:
             raise FrameError("no frame: a token is no number with its maps")
+        if not 0 <= said[0] <= _MOST_TOKEN:
+            raise FrameError(f"no frame: {said[0]} is no token")
         if not all(type(map) is str for map in said[1]):
             raise FrameError("no frame: a map is no text")
         tokens[run] = (said[0], frozenset(said[1]))

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from anabranch.core.errors import AnabranchError
+from anabranch.core.errors import AnabranchError, UnreachableError
 from anabranch.records.cutting import Cutter
 from anabranch.records.fencing import Fence
 from anabranch.records.outbox import push
@@ -144,7 +144,13 @@ class HttpSink:
     def _left_by_others(self) -> Iterator[set[str]]:
         for path in self._outbox.waiting(self._server.name):
             if path != self._outbox.path(self._writer):
-                yield from push(path, self._server, self._clock)
+                try:
+                    yield from push(path, self._server, self._clock)
+                except UnreachableError:
+                    raise
+                except (AnabranchError, OSError) as error:  # of this file alone: those behind it may be taken
+                    logger.info("What waits in %s was not sent: %s", path, error)
+                    yield set()
 
     def disconnect(self) -> None:
         """Close the connections: after an error they may be of no use any more."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from anabranch.records.database import Connection, Database, Values
     from anabranch.records.frames import Frame
 
+    Many = Callable[[Connection, str, Iterable[Values]], None]
+
 logger = logging.getLogger("anabranch.records")
 
 _TOGETHER = 64  # frames in one transaction
@@ -83,11 +85,11 @@ class Ingest:
         self._connection: Connection | None = None
         self._sealer = Sealer(database)
 
-    def answer(self, body: bytes, sent: float | None = None, run: str = "") -> Answer:
+    def answer(self, body: bytes, sent: float | None = None, run: str = "", token: int = 0) -> Answer:
         """Return the answer to a request with a frame.
 
         Args:
-            run: the only one that the sender may write of; "": any.
+            run, token: the only one that the sender may write of, and only while it has this token; "": any.
             sent: the sender's clock when it was sent, in Unix seconds; None: it is the clock of this machine.
         """
         try:
@@ -97,10 +99,13 @@ class Ingest:
         except FrameError as error:
             return self._said(413 if len(body) > MOST_BYTES else 422, detail=str(error))
         now = self._clock.time()
-        job = Job(frame.stamped(0.0 if sent is None else now - sent, now))
+        stamped = frame.stamped(0.0 if sent is None else now - sent, now)
+        job = Job(stamped.fenced(run, token) if run else stamped)
         try:
             if run and (other := self._foreign(run, frame)):
                 return self._said(403, detail=f"the key of run {run} is not for {other}")
+            if run and (theirs := frame.token_of(run, token)) > token:
+                return self._said(403, detail=f"the key of run {run}, token {token}, is not for token {theirs}")
             self.take(job)
         except RecordsError as error:
             return self._said(503, detail=str(error))
@@ -160,6 +165,7 @@ class Ingest:
         try:
             connection = self._connected()
             with self._database.transaction(connection):
+                self._begin(connection, jobs)
                 for job in jobs:
                     self._enter(connection, job)
         except Exception as error:  # any exception: a thread that ended would leave all drivers waiting
@@ -171,21 +177,31 @@ class Ingest:
             if job.new:
                 self._sealer.wrote(job.frame.blocks, job.frame.ended)
 
+    def _begin(self, connection: Connection, jobs: list[Job]) -> None:
+        """Number the frames and end the orders of all: pools and orders are locked before any run, as elsewhere."""
+        for job in jobs:
+            self._number(connection, job)
+        ends = sorted({end for job in jobs if job.new for end in job.frame.ends})
+        if ends:
+            self._saved(connection, lambda many: self._end(connection, ends, many))
+
     def _enter(self, connection: Connection, job: Job) -> None:
         """Write a frame; raises what the others of its transaction cannot outlive."""
+        self._saved(connection, lambda many: self._fill(connection, job, many))
+
+    def _saved(self, connection: Connection, write: Callable[[Many], None]) -> None:
+        """Write rows together, or one by one where there is a bad one."""
         connection.execute("SAVEPOINT frame")
         try:
-            self._fill(connection, job, self._database.many)
+            write(self._database.many)
         except Exception as error:
             if not self._database.refused(error):
                 raise
             connection.execute("ROLLBACK TO SAVEPOINT frame")
-            self._fill(connection, job, self._one_by_one)
+            write(self._one_by_one)
         connection.execute("RELEASE SAVEPOINT frame")
 
-    def _fill(
-        self, connection: Connection, job: Job, many: Callable[[Connection, str, Iterable[Values]], None]
-    ) -> None:
+    def _number(self, connection: Connection, job: Job) -> None:
         frame, sql = job.frame, self._database.sql
         values = {"writer": frame.writer, "seq": frame.seq, "now": self._clock.time()}
         job.new = connection.execute(sql["advance_writer"], values).rowcount == 1
@@ -193,9 +209,13 @@ class Ingest:
             found = connection.execute(sql["last_of_writer"], (frame.writer,)).fetchone()
             last = found[0] if found else 0
             job.wanted = last + 1 if frame.seq > last else 0
-        elif ends := frame.ends:  # before its run's row: orders are locked before their runs
-            many(connection, sql["end_turn"], ends)
-            many(connection, sql["end_order"], ends)
+
+    def _end(self, connection: Connection, ends: list[tuple[str, int]], many: Many) -> None:
+        many(connection, self._database.sql["end_turn"], ends)
+        many(connection, self._database.sql["end_order"], ends)
+
+    def _fill(self, connection: Connection, job: Job, many: Many) -> None:
+        frame, sql = job.frame, self._database.sql
         if frame.tokens:
             tokens = {run: token for run, (token, _) in frame.tokens.items()}
             job.lost = self._database.overtaken(connection, tokens)

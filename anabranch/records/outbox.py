@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import struct
 import zlib
+from itertools import count
 from typing import IO, TYPE_CHECKING
 
 from anabranch.records.sending import Course
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Clock
     from anabranch.records.cutting import Cut
     from anabranch.records.http import HttpServer
+
+logger = logging.getLogger("anabranch.records")
 
 _SUFFIX = ".frames"
 _FRAME = struct.Struct("<IIQ")  # bytes, checksum, number
@@ -45,17 +49,16 @@ class Outbox:
         path = self.path(writer)
         while True:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "r+b") as file:
+            with open(descriptor, "r+b", buffering=0) as file:  # a buffer would write again after a failure
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if not _is(path, file):  # another program has sent it and deleted it meanwhile
                     continue
                 size = os.fstat(descriptor).st_size
                 try:
                     if not size:
-                        file.write(json.dumps({"server": server, "writer": writer}).encode() + b"\n")
+                        _write(file, json.dumps({"server": server, "writer": writer}).encode() + b"\n")
                     for seq, body in frames:
-                        file.write(_FRAME.pack(len(body), zlib.crc32(body), seq) + body)
-                    file.flush()
+                        _write(file, _FRAME.pack(len(body), zlib.crc32(body), seq) + body)
                     os.fsync(descriptor)
                 except OSError:
                     with contextlib.suppress(OSError):
@@ -90,7 +93,7 @@ def push(path: Path, server: HttpServer, clock: Clock, course: Course | None = N
     """Send the frames of a file and delete it; yields after each frame the runs that another driver has.
 
     Nothing is done where another program sends it. Raises as `Course.send`; the file stays then, and is sent again
-    from its beginning.
+    from its beginning. A file that is damaged is kept under another name, with a warning.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -104,9 +107,22 @@ def push(path: Path, server: HttpServer, clock: Clock, course: Course | None = N
         if head.get("server") != server.name:
             return
         course = course or Course(server, clock, str(head.get("writer")))
+        end = file.tell()
         for seq, body in _frames(file):
+            end = file.tell()
             yield course.send(seq, body)
-        path.unlink()
+        if unread := os.fstat(file.fileno()).st_size - end:
+            kept = next(name for n in count(1) if not (name := path.with_suffix(f".{n}.damaged")).exists())
+            path.rename(kept)
+            logger.warning("%s bytes of rows for the server at %s cannot be read: %s", unread, server.name, kept)
+        else:
+            path.unlink()
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _head(file: IO[bytes]) -> dict[str, object]:

@@ -5,9 +5,7 @@ The record tells the owner of each, and the frame where the record knows nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from anabranch.records.frames import SHAPES
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,13 +14,13 @@ if TYPE_CHECKING:
     from anabranch.records.frames import Frame
 
 _DEEPEST = 100  # subflows in subflows
-_FLOW_RUN, _PARENT_RUN = 1, 10  # columns of put_map and of put_flow_run
+_COLUMNS = {"put_map": 1, "put_flow_run": 10}  # with the run that a map is of, or that a run is a subflow of
 
 
 def foreign(database: Database, connection: Connection, run: str, frame: Frame) -> str:
     """Return the id of a run or a map in a frame that is not this run's; "" where all is."""
     said = _said(frame)
-    owners = {row[SHAPES[name].owner] for name, rows in frame.rows for row in rows} | {b.map for b in frame.blocks}
+    owners = frame.owners.union(*(_written(row, name, run) for name, rows in frame.rows for row in rows))
     known: dict[str, bool] = {run: True, "": True}  # lines and maps outside of runs are nobody's
     return next((id for id in owners if not _of(database, connection, id, said, known)), "")
 
@@ -34,8 +32,14 @@ def is_of(database: Database, connection: Connection, run: str, id: str) -> bool
 
 def _said(frame: Frame) -> dict[str, str]:
     """Return what a frame says of its runs and maps: the run that each is of."""
-    columns = {"put_flow_run": _PARENT_RUN, "put_map": _FLOW_RUN}
-    return {row[0]: row[columns[name]] for name, rows in frame.rows if name in columns for row in rows}
+    return {row[0]: row[_COLUMNS[name]] for name, rows in frame.rows if name in _COLUMNS for row in rows}
+
+
+def _written(row: tuple[Any, ...], name: str, run: str) -> set[str]:
+    """Return the run that a row puts a map or a run under; what is under this run already cannot go to another."""
+    if name not in _COLUMNS or row[0] == run:
+        return set()
+    return {row[_COLUMNS[name]].partition("/")[0]}
 
 
 def _of(

@@ -28,9 +28,9 @@ class ServedRecord:
         records.tidy()  # the rows of drivers come through `frame`, and never to the thread that deletes
         self._ingest = Ingest(records.database, own_version(), clock)
 
-    def frame(self, body: bytes, sent: float | None, run: str = "") -> Answer:
+    def frame(self, body: bytes, sent: float | None, run: str = "", token: int = 0) -> Answer:
         """Answer a request with a frame; see `Ingest.answer`."""
-        return self._ingest.answer(body, sent, run)
+        return self._ingest.answer(body, sent, run, token)
 
     def call(self, name: str, body: bytes, run: str = "") -> bytes:
         """Answer a call of `calls.METHODS`; raises as `calls.answered`.

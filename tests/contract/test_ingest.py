@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import random
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -247,3 +248,65 @@ def test_the_key_of_a_run_writes_that_run_its_subflows_and_their_maps_and_nothin
         assert "run-1" in msgpack.unpackb(found)["detail"]
     assert record.flow_run("other") == run_row("other")
     assert record.flow_run("new") is None
+
+
+def test_frames_committed_together_end_all_their_orders_before_they_write_a_run(
+    record: Recorder, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(record, run_row("run-1", token=1), run_row("run-2", token=1))
+    done = [run_row(id, token=1, state=states.COMPLETED, ended=NOW) for id in ("run-2", "run-1")]
+    bodies = [Driver("writer-1").frame(run_row("run-1", token=1)), *[Driver(f"of-{r.id}").frame(r) for r in done]]
+    names = {sql: name for name, sql in record.database.sql.items()}
+    wrote: list[tuple[str, list[Any]]] = []
+    many = record.database.many
+
+    def told(connection: Any, sql: str, rows: Any) -> None:
+        rows = list(rows)
+        wrote.append((names[sql], [row[0] for row in rows]))
+        many(connection, sql, rows)
+
+    monkeypatch.setattr(record.database, "many", told)
+    jobs = [Job(parse(body, "0.1.0")) for body in bodies]
+    ingest.write(jobs)
+    assert [job.error for job in jobs] == [None] * 3
+    both = ["run-1", "run-2"]
+    assert wrote[:2] == [("end_turn", both), ("end_order", both)]
+    assert [name for name, _ in wrote[2:]] == ["put_flow_run"] * 3
+    ingest.write([Job(parse(bodies[1], "0.1.0"))])
+    assert len(wrote) == 5, "what comes again ends nothing again"
+
+
+def test_the_key_of_a_run_is_for_its_token_alone_and_its_rows_are_fenced_without_being_asked(
+    record: Recorder, ingest: Ingest
+) -> None:
+    write(record, run_row(token=3))
+    driver = Driver()
+    map = MapRow("map-1", "run-1", "inc", "map", 3, created=NOW)
+    assert ingest.answer(driver.frame(run_row(token=3), map), None, "run-1", 3).status == 200
+    assert ingest.answer(Driver("stranger").frame(run_row(token=4)), None, "run-1", 3).status == 403
+    before = Driver("before")  # left by the driver before this one, and sent with the key of this one
+    before.fence.tokens["run-1"] = 2
+    for row in (step(6), run_row(token=2)):
+        status, found = ingest.answer(before.frame(row), None, "run-1", 3)
+        assert (status, msgpack.unpackb(found)["lost"]) == (200, ["run-1"])
+    write(record, run_row(token=4))
+    late = [step(7), ItemBlock("map-1", 0, 3), run_row("child", parent_run="run-1"), run_row(token=3)]
+    bare = {**msgpack.unpackb(driver.frame(*late)), "tokens": {}}
+    status, found = ingest.answer(msgpack.packb(bare), None, "run-1", 3)
+    assert (status, msgpack.unpackb(found)["lost"]) == (200, ["run-1"])
+    assert steps(record) == []
+    assert record.items("map-1") == []
+    assert record.flow_run("child") is None
+    assert record.flow_run("run-1") == run_row(token=4)
+
+
+def test_the_key_of_a_run_moves_nothing_of_its_own_to_another_run(record: Recorder, ingest: Ingest) -> None:
+    map = MapRow("map-1", "run-1", "inc", "map", 3, created=NOW)
+    child = run_row("child", parent_run="run-1")
+    write(record, run_row(), run_row("other"), map, child)
+    for row in (replace(map, flow_run="other"), replace(child, parent_run="other")):
+        status, _ = ingest.answer(Driver("stranger").frame(row), None, "run-1")
+        assert status == 403, row
+    assert record.maps("run-1") == [map]
+    assert record.maps("other") == []
+    assert record.flow_run("child") == child

@@ -44,8 +44,8 @@ def main(path: str, port: int, folder: Path | None) -> None:
     served = ServedRecord(records)
     frame = served.frame
 
-    def answered(body: bytes, sent: float | None, run: str = "") -> Any:
-        answer = frame(body, sent, run)
+    def answered(body: bytes, sent: float | None, run: str = "", token: int = 0) -> Any:
+        answer = frame(body, sent, run, token)
         hold(folder, "answer")
         return answer
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from anabranch.core.access import Access, AuditRow, Key, NewKey
 from anabranch.core.deployments import DeploymentRow, ProjectRow, RevisionRow, ScheduleRow
 from anabranch.core.errors import AccessError, RecordsError, RunTakenError, ServiceError, UnreachableError
+from anabranch.core.ids import Ids
 from anabranch.core.orders import Agent, Begun, Claim, Heard, Order, Ordered, Pool, Queue, Reaped, Standing, Tick
 from anabranch.core.service import MOST
 from anabranch.records.http import HttpServer
@@ -189,12 +190,17 @@ class RemoteOrders:
     """Orders, asked from a server."""
 
     door: Door
+    ids: Ids = field(default_factory=Ids)
 
     def add(self, orders: Sequence[NewOrder]) -> list[Ordered]:
         if not orders:
             return []
-        made: list[Ordered] = self.door.ask(list[Ordered], "POST", "/runs", requests.OrderRuns(list(orders)))
-        return made
+        named = [one if one.run else replace(one, run=self.ids.new()) for one in orders]  # an id is ordered once
+        found: list[Ordered] = self.door.ask(list[Ordered], "POST", "/runs", requests.OrderRuns(named))
+        made = zip(orders, named, found, strict=True)
+        return [
+            Ordered(answer.run, answer.new or (not given.run and answer.run == one.run)) for given, one, answer in made
+        ]
 
     def find(self, run: str) -> Order | None:
         return _found(self.door, Order, "/runs/one", run=run)

@@ -19,9 +19,9 @@ ROUTES = Routes("ingest")
 @ROUTES.add("POST", "", OPERATOR, RUN, audited=False, response_class=Response)
 async def frame(request: Request) -> Response:
     """Write a frame of rows into the record, once: one that comes again is answered and not written again."""
-    record, body = served(request), await request.body()
+    record, body, access = served(request), await request.body(), request.state.access
     sent = None
     with contextlib.suppress(ValueError):
         sent = float(request.headers.get(SENT, ""))
-    status, found = await run_in_threadpool(record.frame, body, sent, request.state.access.run)
+    status, found = await run_in_threadpool(record.frame, body, sent, access.run, access.token)
     return Response(found, status, media_type=MSGPACK)

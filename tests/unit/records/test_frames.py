@@ -22,7 +22,7 @@ from anabranch.core.runs import (
     TransitionRow,
 )
 from anabranch.records import frames
-from anabranch.records.batch import Batch
+from anabranch.records.batch import Batch, flow_run_values, map_values
 from anabranch.records.blocks import decode, encode
 from anabranch.records.cutting import Cutter
 from anabranch.records.fencing import Fence
@@ -143,6 +143,18 @@ def test_a_driver_of_a_newer_version_is_told_both_versions() -> None:
         parse(frame(form=FORM + 1, anabranch="0.9.0", news=[]), "0.1.0")
 
 
+def flow_run(column: int, value: Any) -> list[Any]:
+    values = list(flow_run_values(every_row()[0]))
+    values[column] = value
+    return values
+
+
+def map_row(column: int, value: Any) -> list[Any]:
+    values = list(map_values(every_row()[1]))
+    values[column] = value
+    return values
+
+
 # -- what does not -------------------------------------------------------------------------------
 
 NOT_FRAMES = {
@@ -164,6 +176,15 @@ NOT_FRAMES = {
     "none where it must be": frame(rows=[["beat", [[None, "run-1"]]]]),
     "a number too large": frame(rows=[["put_map", [["m", "r", "t", "map", 1 << 63, 1.0, None, *[""] * 7, 0, ""]]]]),
     "rows that are none": frame(rows={"beat": []}),
+    "tags that are no JSON": frame(rows=[["put_flow_run", [flow_run(13, "not json")]]]),
+    "tags that are no list": frame(rows=[["put_flow_run", [flow_run(13, "{}")]]]),
+    "counts that are no JSON": frame(rows=[["put_map", [map_row(7, "")]]]),
+    "tags of a map that are no list": frame(rows=[["put_map", [map_row(9, "1")]]]),
+    "upstreams nested deeply": frame(rows=[["put_map", [map_row(13, "[" * 100_000)]]]),
+    "an account that is no JSON": frame(rows=[["put_map", [map_row(15, "{")]]]),
+    "a token that could not go up": frame(rows=[["put_flow_run", [flow_run(frames.TOKEN, (1 << 63) - 1)]]]),
+    "a token below zero": frame(rows=[["put_flow_run", [flow_run(frames.TOKEN, -1)]]]),
+    "a fence with a token that could not go up": frame(tokens={"run-1": [(1 << 63) - 1, []]}),
     "tokens that are none": frame(tokens={"run-1": ["3", []]}),
     "maps of a token that are none": frame(tokens={"run-1": [3, [1]]}),
     "a block that is none": frame(blocks=[block(b"hello")]),

@@ -1,0 +1,88 @@
+"""Files of the outbox on a full disk, with damage, and beside files that the server refuses."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import pytest
+
+from anabranch.core.clock import SYSTEM
+from anabranch.records.cutting import Cut
+from anabranch.records.http import Answer
+from anabranch.records.http_sink import HttpSink
+from anabranch.records.outbox import Outbox, push
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Server:
+    """Takes frames, except those of some writers."""
+
+    name = "http://server.test"
+
+    def __init__(self, refused: str = "") -> None:
+        self.refused = refused
+        self.taken: list[tuple[str, int]] = []
+
+    def ask(self, method: str, path: str, body: bytes = b"", **given: Any) -> Answer:
+        frame = msgpack.unpackb(body)
+        if frame["writer"] == self.refused:
+            return Answer(403, msgpack.packb({"detail": "not yours"}), {"content-type": "application/msgpack"})
+        self.taken.append((frame["writer"], frame["seq"]))
+        return Answer(200, msgpack.packb({"lost": []}), {})
+
+
+def cut(seq: int, writer: str = "w") -> Cut:
+    return Cut(seq, msgpack.packb({"writer": writer, "seq": seq, "rows": "x" * 700}))
+
+
+def test_frames_that_found_no_room_are_added_again_without_a_trace_of_the_first_try(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    signal = pytest.importorskip("signal")
+    outbox, server = Outbox(tmp_path), Server()
+    outbox.add("w", server.name, [cut(1)])
+    size = outbox.path("w").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 1000, hard))
+        with pytest.raises(OSError, match="large"):
+            outbox.add("w", server.name, [cut(2), cut(3)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert outbox.path("w").stat().st_size == size
+    outbox.add("w", server.name, [cut(2), cut(3), cut(4)])
+    list(push(outbox.path("w"), server, SYSTEM))  # type: ignore[arg-type]
+    assert [seq for _, seq in server.taken] == [1, 2, 3, 4]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_is_kept_under_another_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outbox, server = Outbox(tmp_path), Server()
+    for n in (1, 2):
+        outbox.add("w", server.name, [cut(1)])
+        with outbox.path("w").open("ab") as file:
+            file.write(b"damage")
+        outbox.add("w", server.name, [cut(2)])
+        whole = outbox.path("w").read_bytes()
+        with caplog.at_level(logging.WARNING, "anabranch.records"):
+            list(push(outbox.path("w"), server, SYSTEM))  # type: ignore[arg-type]
+        assert outbox.waiting() == []
+        kept = tmp_path / f"w.{n}.damaged"
+        assert kept.read_bytes() == whole
+        assert str(kept) in caplog.text
+
+
+def test_a_file_that_the_server_refuses_holds_up_no_other(tmp_path: Path) -> None:
+    outbox, server = Outbox(tmp_path), Server(refused="aa")
+    for writer in ("aa", "bb"):
+        outbox.add(writer, server.name, [cut(1, writer)])
+    sink = HttpSink(server, outbox, SYSTEM, "me", "0.1.0")  # type: ignore[arg-type]
+    for _ in range(5):
+        sink.idle()
+    assert server.taken[0] == ("bb", 1)
+    assert [path.name for path in outbox.waiting()] == ["aa.frames"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.settings import load
+from tests.beds import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,17 +71,12 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return str(taken.getsockname()[1])
-
-
 def test_seed_002_commands_of_interest(shell: Shell) -> None:
     """Blocks "Configures Prefect for local orchestration" to "Create Project"; the port of the server is a free one."""
     shell.typed("backend", "server")
     records = tomllib.loads((shell.folder / "home" / "config.toml").read_text())["records"]
     assert records == "http://127.0.0.1:4200"
-    port = free_port()
+    port = str(free_ports(23000, 1))
     with shell.going("server", "start", "--port", port) as server:
         server("serves")
         shell.environ["ANABRANCH_RECORDS"] = f"http://127.0.0.1:{port}"
@@ -94,7 +89,7 @@ def test_seed_002_commands_of_interest(shell: Shell) -> None:
 def test_seed_004_server_start(shell: Shell) -> None:
     """Block "Local Prefect Server"; at 4200 unless told otherwise."""
     assert "default: 4200" in " ".join(shell.typed("server", "start", "--help").split())
-    with shell.going("server", "start", "--port", free_port()) as server:
+    with shell.going("server", "start", "--port", str(free_ports(23000, 1))) as server:
         server("at http://127.0.0.1:")
         assert "serves at http://127.0.0.1:" in shell.typed("server", "status")
 

@@ -19,6 +19,7 @@ import pytest
 
 from anabranch.core.runs import LogRow
 from anabranch.records.remote import RemoteRecords
+from tests.beds import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,8 +42,8 @@ class Served:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / "served.db"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        # Below those that the system gives to clients: one of these may have it while the server is dead.
+        self.port = free_ports(21000, 1)
         self.address = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -27,6 +27,7 @@ from anabranch.server.app import make_app
 from anabranch.session import Session
 from anabranch.settings import Settings
 from tests.acceptance.resuming import Ledger, fails
+from tests.beds import free_ports
 from tests.servers import served, served_records
 
 if TYPE_CHECKING:
@@ -171,8 +172,7 @@ def test_a_resumable_run_goes_on_where_it_stood(address: str, tmp_path: Path) ->
 def test_a_server_that_is_away_fails_no_run_and_nobody_waits_for_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_ports(22000, 1)  # below those that the system gives to clients
 
     @task
     def inc(x: int) -> int:

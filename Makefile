@@ -42,10 +42,10 @@ demo: .venv/.ready
 	.venv/bin/anabranch demo
 
 test: .venv/.ready
-	$(PY) -m tests.halves "not nightly"
+	$(PY) -m tests.parts "not nightly"
 
 test-all: .venv/.ready
-	$(PY) -m tests.halves ""
+	$(PY) -m tests.parts ""
 
 MINUTES ?= 10
 RUNNER ?= all

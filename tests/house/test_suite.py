@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 import anabranch
 from tests.acceptance.far import SAMPLE, WIRE
 from tests.engines import BORROWERS
-from tests.halves import FOLDERS, WAITING
 from tests.nightly import left_out
+from tests.parts import PARTS, WAITING, Part, run, standing
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
@@ -82,8 +83,64 @@ def test_programs_in_texts_import_what_is_there() -> None:
     }
 
 
-def test_the_half_that_waits_lies_in_the_folders_that_it_collects() -> None:
+def folders(waits: bool) -> list[str]:
+    return [folder for part in PARTS if part.waits is waits for folder in part.folders]
+
+
+def test_each_folder_of_tests_is_in_one_part_of_the_suite() -> None:
+    files = (file.relative_to(TESTS) for file in TESTS.rglob("test_*.py"))
+    assert sorted(folders(waits=False)) == sorted({file.parts[0] for file in files})
+
+
+def test_tests_that_wait_lie_in_the_folders_of_a_part_that_waits() -> None:
     waits = re.compile(rf"mark\.{WAITING.replace(' or ', '|')}\b")
-    files = [file.relative_to(ROOT).as_posix() for file in TESTS.rglob("*.py") if waits.search(file.read_text())]
+    files = [file.relative_to(TESTS) for file in TESTS.rglob("*.py") if waits.search(file.read_text())]
     assert files
-    assert [file for file in files if not file.startswith(tuple(FOLDERS))] == []
+    assert [file for file in files if file.parts[0] not in folders(waits=True)] == []
+
+
+def ran(*programs: str) -> tuple[int, list[str]]:
+    """The code of parts that are these programs, and the lines that were told of them."""
+    said: list[str] = []
+    parts = [(Part(f"part{n}", ()), [sys.executable, "-c", text]) for n, text in enumerate(programs)]
+    return run(parts, said.append), "\n".join(said).splitlines()
+
+
+def test_what_a_part_prints_stays_together_and_the_closing_lines_come_last() -> None:
+    texts = ["of 0\n.... [ 50%]\n12 passed, 1 skipped in 0.12s", "of 1\n== 3 passed in 71.00s (0:01:11) =="]
+    code, lines = ran(*(f"print({text!r})" for text in texts))
+    assert code == 0
+    assert sorted(lines[-2:]) == ["12 passed, 1 skipped in 0.12s (part0)", "3 passed in 71.00s (0:01:11) (part1)"]
+    start = lines.index("== part0 ==")
+    assert lines[start : start + 3] == ["== part0 ==", "of 0", ".... [ 50%]"]
+    assert "\n".join(lines).count("12 passed") == 1
+
+
+@pytest.mark.parametrize("code", [1, 5, -9])
+def test_a_part_that_fails_or_runs_nothing_or_dies_fails_the_suite(code: int) -> None:
+    end = f"os._exit({code})" if code > 0 else "os.kill(os.getpid(), 9)"
+    program = f"import os; print('no tests ran in 0.01s' if {code} == 5 else 'x', flush=True); {end}"
+    found, lines = ran("print('1 passed in 0.01s')", program, "print('2 passed in 0.01s')")
+    assert found == code
+    told = "no tests ran in 0.01s" if code == 5 else f"ended with code {code} and no closing line"
+    assert f"{told} (part1)" in lines
+
+
+def test_a_part_has_a_home_and_a_folder_for_temporary_files_that_go_with_it() -> None:
+    show = "import os, tempfile; print(tempfile.gettempdir(), os.environ['ANABRANCH_HOME']); print('1 passed in 0.01s')"
+    _, lines = ran(show, show)
+    places = {place for line in lines if "/home" in line for place in line.split()}
+    assert len(places) == 4
+    assert [place for place in places if Path(place).exists()] == []
+
+
+def test_how_far_a_part_is_stands_in_its_last_line_of_dots() -> None:
+    assert standing("") == "0 %"
+    assert standing("....  [  7%]\n....  [ 43%]\n..") == "43 %"
+
+
+def test_the_marks_of_a_part_add_to_those_asked_for() -> None:
+    assert Part("a", ("x", "y")).command("not nightly", ["-x"])[4:] == [
+        "tests/x", "tests/y", "-m", f"(not nightly) and not {WAITING}", "-x",
+    ]  # fmt: skip
+    assert Part("b", ("x",), waits=True).command("", [])[4:] == ["tests/x", "-m", WAITING]

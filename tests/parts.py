@@ -1,0 +1,133 @@
+"""The suite in parts, side by side: each is a pytest of its own, as tests wait more than they compute.
+
+    python -m tests.parts "not nightly" --+-- acceptance    pytest tests/acceptance -m "... and not (slurm or ...)"
+                                          +-- contract      pytest tests/contract tests/docs ...
+                                          +-- ...
+                                          +-- waiting       pytest ... -m "... and (slurm or kubernetes)"
+
+Each part has a home of ours and a folder for temporary files of its own. Its lines are printed when it has ended, so
+that no two are mixed; until then a line a minute tells how far each is. The last lines are the closing lines of all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+WAITING = "(slurm or kubernetes)"
+MINUTE = 60.0
+POLL = 0.2
+PERCENT = re.compile(r"\[ *(\d+)%\]")
+CLOSING = re.compile(r"^=*\s*((?:\d+ \w+|no tests ran).* in [\d.]+s.*?)\s*=*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the tests.
+
+    Args:
+        folders: which folders of `tests/` it collects: to collect all of them takes a while.
+        waits: whether it runs those tests of them that wait for a batch system or Kubernetes, or those that do not.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    waits: bool = False
+
+    def command(self, marks: str, words: Sequence[str]) -> list[str]:
+        """Return the command of this part.
+
+        Args:
+            marks: which tests of it, as for pytest's -m; "": all.
+        """
+        kind = WAITING if self.waits else f"not {WAITING}"
+        chosen = f"({marks}) and {kind}" if marks else kind
+        return [sys.executable, "-m", "pytest", "-q", *(f"tests/{one}" for one in self.folders), "-m", chosen, *words]
+
+
+# The longest first.
+PARTS = (
+    Part("integration", ("integration",)),
+    Part("acceptance", ("acceptance",)),
+    Part("contract", ("contract", "docs")),
+    Part("faults", ("faults", "house")),
+    Part("unit", ("unit", "zoo", "prefect_own")),
+    Part("waiting", ("integration", "contract"), waits=True),
+)
+
+
+class Running:
+    """A part under way: its process, what it has printed, and the folder that holds its home and temporary files."""
+
+    def __init__(self, part: Part, command: Sequence[str]) -> None:
+        self.name = part.name
+        self._folder = tempfile.mkdtemp(prefix="ab-")  # short: sockets lie in it
+        self._lines = Path(self._folder, "lines.txt")
+        own = {"ANABRANCH_HOME": f"{self._folder}/home", "TMPDIR": self._folder}
+        with self._lines.open("w") as lines:
+            self.process = subprocess.Popen(command, stdout=lines, stderr=subprocess.STDOUT, env={**os.environ, **own})
+
+    def lines(self) -> str:
+        return self._lines.read_text(encoding="utf-8", errors="replace")
+
+    def clear(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def closing(lines: str) -> tuple[str, str]:
+    """Take pytest's closing line off what it has printed; returns the rest and that line.
+
+    The closing line is "" where there is none: pytest has not come to its end.
+    """
+    rest, _, last = lines.rstrip().rpartition("\n")
+    found = CLOSING.match(last)
+    return (rest, found[1]) if found else (lines.rstrip(), "")
+
+
+def standing(lines: str) -> str:
+    """How far a part is by the last percentage that it has printed."""
+    found = PERCENT.findall(lines)
+    return f"{found[-1] if found else 0} %"
+
+
+def run(commands: Sequence[tuple[Part, Sequence[str]]], tell: Callable[[str], None]) -> int:
+    """Run all parts to their ends; returns 0 if each has passed, else the code of one that has not."""
+    codes: list[int] = []
+    ends: list[str] = []
+    open_parts = [Running(part, command) for part, command in commands]
+    due = time.monotonic() + MINUTE
+    while open_parts:
+        for one in [one for one in open_parts if one.process.poll() is not None]:
+            open_parts.remove(one)
+            codes.append(one.process.returncode)
+            rest, end = closing(one.lines())
+            tell(f"\n== {one.name} ==\n{rest}")
+            ends.append(f"{end or f'ended with code {codes[-1]} and no closing line'} ({one.name})")
+            one.clear()
+        if time.monotonic() > due:
+            tell("so far: " + ", ".join(f"{one.name} {standing(one.lines())}" for one in open_parts))
+            due += MINUTE
+        time.sleep(POLL)
+    tell("\n" + "\n".join(ends))
+    return next(filter(None, codes), 0)
+
+
+def main(marks: str, words: Sequence[str]) -> int:
+    signal.signal(signal.SIGINT, lambda *_: None)  # it goes to all parts, and each prints what it has found
+    return run([(part, part.command(marks, words)) for part in PARTS], lambda text: print(text, flush=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -29,13 +29,13 @@ TAKEN, DROPPED, HANDLED = "taken", "dropped", "handled"
 A = TypeVar("A")
 
 
-class FarIterator(NamedTuple):
+class RemoteIterator(NamedTuple):
     """Stands for an iterator of the worker in the arguments that travel to the driver."""
 
     number: int
 
 
-class News(NamedTuple):
+class MapNews(NamedTuple):
     """The state of a map in the driver: the requested items from `lo` on."""
 
     length: int
@@ -93,7 +93,7 @@ class Submit(Submission["tuple[str, int] | None"]):
 
 
 @dataclass(slots=True)
-class SubmitMap(Submission["tuple[str, News] | None"]):
+class SubmitMap(Submission["tuple[str, MapNews] | None"]):
     """Submit a map; answered with its id and its state."""
 
     options: MapOptions
@@ -138,7 +138,7 @@ class AwaitFed(Request[None]):
 
 
 @dataclass(slots=True)
-class Look(Request[News]):
+class Look(Request[MapNews]):
     """Read the state of a map: the items from this one on (None: all)."""
 
     map_id: str
@@ -190,7 +190,7 @@ class CloseStream(Request[None]):
 
 
 @dataclass(slots=True)
-class AwaitEnd(Request["tuple[bool, News]"]):
+class AwaitEnd(Request["tuple[bool, MapNews]"]):
     """Wait for an item (None: the map), or the time; answered with whether it has ended, and the map's state."""
 
     kind: ClassVar[str] = WAIT
@@ -200,7 +200,7 @@ class AwaitEnd(Request["tuple[bool, News]"]):
 
 
 @dataclass(slots=True)
-class AwaitAny(Request["list[tuple[Key, News]]"]):
+class AwaitAny(Request["list[tuple[Key, MapNews]]"]):
     """Wait until one of these has ended; answered with all that have."""
 
     kind: ClassVar[str] = WAIT
@@ -208,7 +208,7 @@ class AwaitAny(Request["list[tuple[Key, News]]"]):
 
 
 @dataclass(slots=True)
-class AwaitItems(Request["tuple[list[int], News]"]):
+class AwaitItems(Request["tuple[list[int], MapNews]"]):
     """Wait for further items of a map to end; answered with those."""
 
     kind: ClassVar[str] = WAIT

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import Annotation
 from anabranch.core.errors import ResultReleased
-from anabranch.core.nested import FarIterator, Key
-from anabranch.driver.nested_items import FarItems
+from anabranch.core.nested import Key, RemoteIterator
+from anabranch.driver.nested_items import RemoteItems
 
 if TYPE_CHECKING:
     import io
@@ -44,16 +44,16 @@ class ChunkClient:
     futures: dict[Key, list[Any]] = field(default_factory=dict)
     waits: list[Wait] = field(default_factory=list)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    feeds: dict[int, FarItems] = field(default_factory=dict)
+    feeds: dict[int, RemoteItems] = field(default_factory=dict)
     tickets: dict[int, Ticket] = field(default_factory=dict)
 
     def opened(self, argument: Any) -> Any:
         """A map's argument as the driver takes it: an iterator of the worker's is fed from there."""
         if issubclass(type(argument), Annotation):
             return type(argument)(self.opened(argument.value))
-        if type(argument) is not FarIterator:
+        if type(argument) is not RemoteIterator:
             return argument
-        items = self.feeds[argument.number] = FarItems()
+        items = self.feeds[argument.number] = RemoteItems()
         return items.iterator()
 
     def add(self, future: Future | FutureList) -> None:

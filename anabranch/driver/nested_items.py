@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
 
 
-class FarItems:
+class RemoteItems:
     """The iterable that a map gets in place of the worker's iterator."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from anabranch.core.annotations import unwrap_all
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.core.futures import Future
-from anabranch.core.nested import SLICE, FarIterator, Key, News
+from anabranch.core.nested import SLICE, Key, MapNews, RemoteIterator
 from anabranch.core.own_code import pickler
 from anabranch.core.script import of_the_script
 from anabranch.driver.chunk_clients import ChunkClient, Subscription, Unpickler
@@ -178,12 +178,12 @@ class WorkerRequests:
 
     def _submit_map(
         self, client: ChunkClient, request: WorkerRequest, asked: nested.SubmitMap
-    ) -> tuple[str, News] | None:
+    ) -> tuple[str, MapNews] | None:
         task = self._task(asked)
         if task is None:
             return None
         given = map(unwrap_all, (*asked.args, *asked.kwargs.values()))
-        numbers = [a.number for a in given if type(a) is FarIterator]
+        numbers = [a.number for a in given if type(a) is RemoteIterator]
         args = tuple(client.opened(a) for a in asked.args)
         kwargs = {name: client.opened(a) for name, a in asked.kwargs.items()}
         with self._inside(asked) as scope:
@@ -199,7 +199,7 @@ class WorkerRequests:
         client.add(future)
         return future._map.id, future._index, future._map.spec, future._map.options
 
-    def _look(self, client: ChunkClient, request: WorkerRequest, asked: nested.Look) -> News:
+    def _look(self, client: ChunkClient, request: WorkerRequest, asked: nested.Look) -> MapNews:
         return news_of(self.pump, client.map(asked.map_id), asked.index)
 
     def _read_values(self, client: ChunkClient, request: WorkerRequest, asked: nested.ReadValues) -> list[Any]:
@@ -250,7 +250,7 @@ class WorkerRequests:
     def _await_end(self, client: ChunkClient, request: WorkerRequest, asked: nested.AwaitEnd) -> Any:
         map, index = client.map(asked.map_id), asked.index
 
-        def answer() -> tuple[bool, News]:
+        def answer() -> tuple[bool, MapNews]:
             return has_ended(map, index), news_of(self.pump, map, index)
 
         return self._waits.until_ended(client, request, [(map, index)], answer, timeout=asked.timeout)
@@ -258,7 +258,7 @@ class WorkerRequests:
     def _await_any(self, client: ChunkClient, request: WorkerRequest, asked: nested.AwaitAny) -> Any:
         found = [(client.map(key[0]), key[1]) for key in asked.keys]
 
-        def answer() -> list[tuple[Key, News]]:
+        def answer() -> list[tuple[Key, MapNews]]:
             return [((map.id, index), news_of(self.pump, map, index)) for map, index in found if has_ended(map, index)]
 
         return self._waits.until_ended(client, request, found, answer, watches=True)
@@ -272,7 +272,7 @@ class WorkerRequests:
             self.pump.dispatch(self.pump.dispatcher.readers.subscribe, map, subscription.hear)
         found, told = subscription, asked.told
 
-        def answer() -> tuple[list[int], News]:
+        def answer() -> tuple[list[int], MapNews]:
             items = found.ended[told : told + SLICE]
             lo, hi = (min(items), max(items) + 1) if items else (0, 0)
             return items, news(self.pump, found.map, lo, hi)

@@ -1,8 +1,8 @@
 """Iterators of nested maps: pulled on the worker where they are, only as far as the driver's map asks.
 
-    worker: Feed thread --GiveElements--> driver/nested_requests --> FarItems --next--> the map's feeder thread
-               ^                                                        |
-               +------- answer, held back: how many are wanted <--------+
+    worker: IteratorFeed thread --GiveElements--> driver/nested_requests --> RemoteItems --next--> the map's feeder
+               ^                                                                |
+               +----------- answer, held back: how many are wanted <------------+
 
 The answer to a request is the demand for the next one, so an endless iterator gives one window and waits. A task that
 leaves an iterator behind ends once the iterator is pulled to its end or its map is cancelled (`AwaitFed`).
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.asking import text, told
 from anabranch.core.errors import RunnerError
-from anabranch.core.nested import FarIterator, GiveElements
+from anabranch.core.nested import GiveElements, RemoteIterator
 from anabranch.core.pulled import now
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ GATHER_SECONDS = 0.02  # the longest that a slow iterator's elements are held ba
 _numbers = count()
 
 
-class Feed:
+class IteratorFeed:
     """The worker's half: pulls one iterator, in a thread of its own, while the driver wants elements.
 
     Args:
@@ -38,8 +38,8 @@ class Feed:
         ended: called when nothing more will be pulled.
     """
 
-    def __init__(self, iterator: Iterator[Any], ask: Callable[..., Any], ended: Callable[[Feed], None]) -> None:
-        self.mark = FarIterator(next(_numbers))
+    def __init__(self, iterator: Iterator[Any], ask: Callable[..., Any], ended: Callable[[IteratorFeed], None]) -> None:
+        self.mark = RemoteIterator(next(_numbers))
         self._iterator = iterator
         self._ask = ask
         self._ended = ended

@@ -14,7 +14,7 @@ from anabranch.core.future_lists import FutureList, is_future
 from anabranch.core.futures import Future
 from anabranch.core.own_code import pickler
 from anabranch.core.walk import fill, lift
-from anabranch.worker.far_maps import FarMap
+from anabranch.worker.remote_maps import RemoteMapRun
 
 if TYPE_CHECKING:
     import io
@@ -33,7 +33,7 @@ class NestedPickler(_ByValue):  # type: ignore[misc, valid-type]
         self._gave = gave
 
     def persistent_id(self, value: Any) -> Any:
-        if type(value) in (Future, FutureList) and isinstance(value._map, FarMap):
+        if type(value) in (Future, FutureList) and isinstance(value._map, RemoteMapRun):
             return (value._map.id, getattr(value, "_index", None))
         return None
 

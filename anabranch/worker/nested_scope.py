@@ -3,8 +3,8 @@
     task's code --submit, map--> WorkerScope --port.request--> driver: nested_requests --> Scope --> dispatcher
     futures ----wait, result-->      |     <---- how the runs stand, values --------------+
 
-There is one dispatcher, one ledger and one record: the driver's. A `FarMap` here has the state of a map there as of
-the last answer. Released handles travel with the next request, because a finalizer must not wait; the rest ends with
+There is one dispatcher, one ledger and one record: the driver's. A `RemoteMapRun` here has the state of a map there as
+of the last answer. Released handles travel with the next request, because a finalizer must not wait; the rest ends with
 the chunk.
 """
 
@@ -27,9 +27,9 @@ from anabranch.core.futures import FUTURES, Future
 from anabranch.core.item_columns import ENDED
 from anabranch.core.waiter import aside
 from anabranch.limits.tickets import Ticket
-from anabranch.worker.far_maps import FarMap, begun, learn
-from anabranch.worker.nested_feed import Feed
+from anabranch.worker.nested_feed import IteratorFeed
 from anabranch.worker.nested_pickles import NestedPickler, pickle_of
+from anabranch.worker.remote_maps import RemoteMapRun, begun, learn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,9 +52,9 @@ class WorkerScope:
         self.task = task
         self.port = task.port
         self.chunk = task.chunk
-        self.maps: dict[str, FarMap] = {}
+        self.maps: dict[str, RemoteMapRun] = {}
         self.notes: deque[nested.Note] = deque()  # handles taken and released, in order
-        self.feeds: set[Feed] = set()  # iterators that are still pulled
+        self.feeds: set[IteratorFeed] = set()  # iterators that are still pulled
         self._ends: dict[tuple[str, int | None], list[Callable[[], None]]] = {}
         self._watching = False
         self._lock = threading.Lock()
@@ -95,7 +95,7 @@ class WorkerScope:
     ) -> FutureList:
         """Map as in the driver; an iterator stays here and is pulled as far as the map there asks."""
         args, kwargs = task.binder.bind(args, kwargs)
-        feeds: list[Feed] = []
+        feeds: list[IteratorFeed] = []
         args = tuple(self._mapped(a, feeds) for a in args)
         kwargs = {name: self._mapped(a, feeds) for name, a in kwargs.items()}
         digest, data = pickle_of(task)
@@ -110,7 +110,7 @@ class WorkerScope:
         learn(map, news)
         return FutureList(map)
 
-    def _mapped(self, value: Any, feeds: list[Feed]) -> Any:
+    def _mapped(self, value: Any, feeds: list[IteratorFeed]) -> Any:
         """Return an argument to map over in the form that travels, with a feed in place of an iterator."""
         kind = type(value)
         if kind in FUTURES:
@@ -121,7 +121,7 @@ class WorkerScope:
             return kind(self._mapped(value.value, feeds))
         if not is_a(value, Iterator):
             return value
-        feeds.append(Feed(value, self.ask, self.feeds.discard))
+        feeds.append(IteratorFeed(value, self.ask, self.feeds.discard))
         return feeds[-1].mark
 
     def finish(self) -> None:
@@ -144,11 +144,12 @@ class WorkerScope:
         run = self.task.run
         return run.task_name, run.map_id, run.index, run.attempt, run.flow_run_id, run.flow_run_name
 
-    def _known(self, map_id: str, task: Any, kind: str) -> FarMap:
+    def _known(self, map_id: str, task: Any, kind: str) -> RemoteMapRun:
         with self._lock:
             found = self.maps.get(map_id)
             if found is None:
-                found = self.maps[map_id] = FarMap(map_id, task.spec, task.options, kind=kind, lane=-1, scope=self)
+                found = RemoteMapRun(map_id, task.spec, task.options, kind=kind, lane=-1, scope=self)
+                self.maps[map_id] = found
             return found
 
     # -- what futures ask ------------------------------------------------------------------------
@@ -216,7 +217,7 @@ class WorkerScope:
             self.wait(map, None, None)
         map_id, index, spec, options = self.ask(nested.Reduce(map.id, getattr(fn, "fn", fn), fan_in))
         with self._lock:
-            new = self.maps.get(map_id) or FarMap(map_id, spec, options, kind="submit", lane=-1, scope=self)
+            new = self.maps.get(map_id) or RemoteMapRun(map_id, spec, options, kind="submit", lane=-1, scope=self)
             self.maps[map_id] = new
         learn(new, begun(index))
         return Future(new, index)

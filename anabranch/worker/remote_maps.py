@@ -22,7 +22,7 @@ class Asking(ScopePort, Protocol):
     def look(self, map: MapRun, index: int | None) -> None: ...
 
 
-class FarMap(MapRun):
+class RemoteMapRun(MapRun):
     """A map of the driver, as of the last answer."""
 
     __slots__ = ()
@@ -49,7 +49,7 @@ class FarMap(MapRun):
             self.scope.notes.append((nested.HANDLED, self.id, index))
 
 
-def learn(map: MapRun, news: nested.News) -> None:
+def learn(map: MapRun, news: nested.MapNews) -> None:
     """Take in how the driver's map stands."""
     if news.length > len(map.codes):
         map.codes.extend(bytes(news.length - len(map.codes)))
@@ -61,6 +61,6 @@ def learn(map: MapRun, news: nested.News) -> None:
     map.attempts.update(news.attempts)
 
 
-def begun(index: int) -> nested.News:
+def begun(index: int) -> nested.MapNews:
     """Return the news of a map with this item and nothing else known."""
-    return nested.News(index + 1, 0, False, index, b"", {}, {}, {}, {}, None)
+    return nested.MapNews(index + 1, 0, False, index, b"", {}, {}, {}, {}, None)

@@ -106,8 +106,8 @@ class Resolve:
 
 
 @dataclass(slots=True)
-class Decide:
-    """Ask the user's `retry_condition_fn` and handlers after a time-out; answer with `Dispatcher.decided`."""
+class AskRetry:
+    """Ask the user's `retry_condition_fn` and handlers after a time-out; answer with `Timeouts.retry_answered`."""
 
     map: MapRun
     index: int
@@ -116,8 +116,8 @@ class Decide:
 
 
 @dataclass(slots=True)
-class Judge:
-    """Ask the user's state handlers about an end decided in the driver; answer with `Dispatcher.judged`."""
+class AskHandlers:
+    """Ask the user's state handlers about an end decided in the driver; answer with `Board.handlers_answered`."""
 
     map: MapRun
     index: int
@@ -182,6 +182,6 @@ class Wake:
 
 
 Instruction = (
-    Put | Drop | Send | Shorten | CancelChunk | Free | Spill | Move | Pull | Resolve | Decide | Judge | RunHooks
+    Put | Drop | Send | Shorten | CancelChunk | Free | Spill | Move | Pull | Resolve | AskRetry | AskHandlers | RunHooks
     | KeepInput | Rows | EmitLogs | Wake | WantSlots | NearEnd
 )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import states
 from anabranch.core.failures import exception_of
 from anabranch.core.walk import fill
-from anabranch.engine import aside
+from anabranch.engine import user_callbacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.events import WorkerRequest
-    from anabranch.core.instructions import Decide, Judge, KeepInput, RunHooks, Verdict
+    from anabranch.core.instructions import AskHandlers, AskRetry, KeepInput, RunHooks, Verdict
     from anabranch.core.maps import MapRun, Upstream
 
     Constants = tuple[Any, tuple[Upstream, ...]]  # with holes, and the runs that give their values
@@ -38,8 +38,8 @@ def upstream_value(port: Any, up: Upstream) -> Any:
 class Callbacks:
     """Answers of user code, and messages to other parts of the program.
 
-    `run_hooks`, `judge`, `decide`, `keep_input` and `constants_of` are called on the callback thread. `request`,
-    `want_slots` and `near_end` are called under the pump's lock: they must not block.
+    `run_hooks`, `ask_handlers`, `ask_retry`, `keep_input` and `constants_of` are called on the callback thread.
+    `request`, `want_slots` and `near_end` are called under the pump's lock: they must not block.
 
     Args:
         warn: takes warnings about user code.
@@ -66,15 +66,15 @@ class Callbacks:
 
     def run_hooks(self, told: RunHooks) -> None:
         """Call the hooks of a final end."""
-        aside.run_hooks(told, self._warn)
+        user_callbacks.run_hooks(told, self._warn)
 
-    def judge(self, asked: Judge) -> Verdict:
+    def ask_handlers(self, asked: AskHandlers) -> Verdict:
         """Call the task's state handlers for an end decided in the driver, and bring their answer as an event."""
-        return aside.judge(asked, self._warn)
+        return user_callbacks.ask_handlers(asked, self._warn)
 
-    def decide(self, asked: Decide) -> Verdict | None:
+    def ask_retry(self, asked: AskRetry) -> Verdict | None:
         """Ask user code about a retry of a timed-out item, and bring the answer as an event."""
-        return aside.decide(asked, self._warn)
+        return user_callbacks.ask_retry(asked, self._warn)
 
     def constants_of(self, map: MapRun) -> Any:
         """Return the constants of a map with the values of their futures; raises the exceptions of these."""

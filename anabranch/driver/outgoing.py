@@ -2,7 +2,7 @@
 
     Dispatcher.take --Put, Send, Shorten, Free ...--> runners
                     --Spill, Move--> spiller   --Pull--> feeders
-                    --Judge, Decide, RunHooks, Resolve, KeepInput--> callback thread --answers--> Dispatcher
+                    --AskHandlers, AskRetry, RunHooks, Resolve, KeepInput--> callback thread --answers--> Dispatcher
 
 All of it happens under the pump's lock, so nothing here waits. The answers of other threads come back as events.
 """
@@ -72,8 +72,9 @@ class Outgoing:
             ins.Put: self._put, ins.Send: self._send, ins.Drop: self._drop, ins.Shorten: self._shorten,
             ins.CancelChunk: self._cancel, ins.Free: self._free, ins.Spill: self._spill, ins.Move: self._spill,
             ins.Pull: self._pull, ins.Rows: self._rows, ins.EmitLogs: self._logs, ins.Wake: self._wake,
-            ins.WantSlots: self._want, ins.Resolve: self._resolve, ins.Decide: self._decide, ins.Judge: self._judge,
-            ins.RunHooks: self._hooks, ins.KeepInput: self._keep, ins.NearEnd: self._near_end,
+            ins.WantSlots: self._want, ins.Resolve: self._resolve, ins.AskRetry: self._ask_retry,
+            ins.AskHandlers: self._ask_handlers, ins.RunHooks: self._hooks, ins.KeepInput: self._keep,
+            ins.NearEnd: self._near_end,
         }  # fmt: skip
 
     def carry_out(self) -> None:
@@ -179,16 +180,16 @@ class Outgoing:
     def _keep(self, i: ins.KeepInput) -> None:
         self.callback_thread.put(functools.partial(self._callbacks.keep_input, i))
 
-    def _judge(self, i: ins.Judge) -> None:
+    def _ask_handlers(self, i: ins.AskHandlers) -> None:
         # Several events may come before their instructions are carried out, a cancel of this run among them.
         if not i.map.is_terminal(i.index):
             self.callback_thread.put(
-                lambda: self._dispatch(self._dispatcher.board.judged, i, self._callbacks.judge(i))
+                lambda: self._dispatch(self._dispatcher.board.handlers_answered, i, self._callbacks.ask_handlers(i))
             )
 
-    def _decide(self, i: ins.Decide) -> None:
+    def _ask_retry(self, i: ins.AskRetry) -> None:
         self.callback_thread.put(
-            lambda: self._dispatch(self._dispatcher.timeouts.decided, i, self._callbacks.decide(i))
+            lambda: self._dispatch(self._dispatcher.timeouts.retry_answered, i, self._callbacks.ask_retry(i))
         )
 
     def _resolve(self, i: ins.Resolve) -> None:

@@ -19,7 +19,7 @@ from anabranch.core.value_index import RELEASED
 from anabranch.core.walk import fill
 from anabranch.engine.chunks import between_reports
 from anabranch.engine.fusing import PIPE, follow
-from anabranch.engine.lanes import Sent
+from anabranch.engine.lanes import Flight
 from anabranch.engine.limits import memory_limit
 from anabranch.engine.ranges import as_range
 
@@ -56,7 +56,7 @@ def next_chunk(board: Board, lane: Lane, map: MapRun) -> Chunk | None:
     # Readers of an item that runs again may be in flight already.
     maps, per_stage = ((map,), (items,)) if again else follow(tables.ledger, map, items)
     chunk = _written(tables, map, items, read, maps, per_stage)
-    _commit(tables, Sent(chunk, lane, maps, per_stage, tables.wall))
+    _commit(tables, Flight(chunk, lane, maps, per_stage, tables.wall))
     return chunk
 
 
@@ -95,7 +95,7 @@ def _written(
     )
 
 
-def _commit(tables: Tables, sent: Sent) -> None:
+def _commit(tables: Tables, sent: Flight) -> None:
     """Put the chunk in flight: enter it in its maps and its limits."""
     map, chunk = sent.maps[0], sent.chunk
     if map.sending.limits:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import reasons, states
 from anabranch.core.counts import Counts
-from anabranch.core.instructions import Judge, Resolve, RunHooks
+from anabranch.core.instructions import AskHandlers, Resolve, RunHooks
 from anabranch.core.maps import Upstream
 from anabranch.core.reports import ErrorInfo
 from anabranch.engine import adopting, causes, triggers
@@ -246,11 +246,11 @@ class Board:
             remove_from(map.queue.ready, set(ended))
             for index in ended:
                 map.queue.delayed[index] = (math.inf, map.codes[index])
-                self.tables.out.append(Judge(map, index, code, message, error, reason))
+                self.tables.out.append(AskHandlers(map, index, code, message, error, reason))
             return
         self._end(map, ended, code, message, error, reason=reason)
 
-    def judged(self, asked: Judge, found: Verdict) -> None:
+    def handlers_answered(self, asked: AskHandlers, found: Verdict) -> None:
         """Take in the handlers' answer about the end of an item, perhaps another state."""
         map, index = asked.map, asked.index
         if map.is_terminal(index):  # cancelled meanwhile

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.core.reasons import Reason
     from anabranch.core.reports import ErrorInfo
-    from anabranch.engine.lanes import Sent
+    from anabranch.engine.lanes import Flight
     from anabranch.engine.tables import Tables
 
 
@@ -61,7 +61,7 @@ class Cancelling:
                 self._board.end_items(map, (index,), states.CANCELLED, *end)
         self._board.end_items(map, wanted, states.CANCELLED, "cancelled", reason=causes.of_cancel(by))
 
-    def _cancel_in(self, sent: Sent, stage: int, positions: list[int], chosen: set[int], *, force: bool) -> None:
+    def _cancel_in(self, sent: Flight, stage: int, positions: list[int], chosen: set[int], *, force: bool) -> None:
         """Cancel positions of a chunk, for the sake of one stage's items.
 
         What travels ahead of them goes on: where it has not begun, it comes back and is sent without them.
@@ -126,7 +126,7 @@ class Cancelling:
             self.cancel_together(found, "parent")
 
 
-def _goes_on(sent: Sent, stage: int, position: int, chosen: set[int]) -> bool:
+def _goes_on(sent: Flight, stage: int, position: int, chosen: set[int]) -> bool:
     """Return whether an item of an earlier stage has not ended, and is not among those cancelled now."""
     map = sent.maps[stage]
     earlier = zip(sent.maps[:stage], sent.items[:stage], strict=True)

@@ -9,7 +9,7 @@ from anabranch.engine.ranges import runs_of
 if TYPE_CHECKING:
     from anabranch.engine.board import Board
     from anabranch.engine.halting import Halts
-    from anabranch.engine.lanes import Sent
+    from anabranch.engine.lanes import Flight
     from anabranch.engine.specs import Specs
 
 
@@ -22,7 +22,7 @@ class Flights:
         self._specs = specs
         self._halts = halts
 
-    def retire(self, sent: Sent) -> None:
+    def retire(self, sent: Flight) -> None:
         chunk = sent.chunk.id
         del self._tables.sent[chunk]
         for map in sent.once:
@@ -39,7 +39,7 @@ class Flights:
                 self._tables.enqueue(map)
         self._halts.look()
 
-    def readmit(self, sent: Sent) -> None:
+    def readmit(self, sent: Flight) -> None:
         """Admit items that travelled behind a cancelled producer: no other event does."""
         if not sent.dirty:
             return

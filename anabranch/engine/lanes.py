@@ -29,7 +29,7 @@ class Lane:
         self.lost: str | None = None
 
 
-class Sent:
+class Flight:
     """A chunk in flight, with the items of its positions, stage by stage."""
 
     __slots__ = (

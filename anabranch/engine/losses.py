@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
     from anabranch.engine.board import Board
     from anabranch.engine.flights import Flights
-    from anabranch.engine.lanes import Sent
+    from anabranch.engine.lanes import Flight
 
 LATE_CHUNKS = 1024  # lost chunks that are remembered, to refuse their late reports
 
@@ -36,7 +36,7 @@ class Fate(Enum):
     READ_BY_CULPRIT = auto()  # its item of a later stage caused the loss, and reads it: sent again
 
 
-def verdicts(sent: Sent, event: ChunkLost) -> list[tuple[int, Fate]]:
+def verdicts(sent: Flight, event: ChunkLost) -> list[tuple[int, Fate]]:
     """Return the fate of each unfinished position; changes nothing."""
     map, items = sent.maps[0], sent.items[0]
     untold = range(sent.reported, len(sent.chunk))
@@ -94,7 +94,7 @@ class Losses:
         for stage_map in sent.once:
             self._board.check_finished(stage_map)
 
-    def _remember(self, sent: Sent) -> None:
+    def _remember(self, sent: Flight) -> None:
         """Remember a lost chunk, to refuse its late report."""
         lost = self._tables.lost_chunks
         lost[sent.chunk.id] = (sent.lane.index, sent.reported)
@@ -131,7 +131,7 @@ class Losses:
             return True
         return False
 
-    def _narrow(self, map: MapRun, sent: Sent) -> None:
+    def _narrow(self, map: MapRun, sent: Flight) -> None:
         """Let half as many chunks of a map run at once after an item ran out of memory; next time a single one."""
         name = memory_limit(map)
         now = self._tables.limits.capacity.get(name, 0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anabranch.engine.board import Board
     from anabranch.engine.flights import Flights
     from anabranch.engine.halting import Halts
-    from anabranch.engine.lanes import Sent
+    from anabranch.engine.lanes import Flight
 
 _COMPLETED = bytes([states.COMPLETED])
 
@@ -72,7 +72,7 @@ class Reports:
         if report.final:
             self._end_chunk(sent)
 
-    def _accept_links(self, sent: Sent, links: list[Sequence[int]], report: Report) -> None:
+    def _accept_links(self, sent: Flight, links: list[Sequence[int]], report: Report) -> None:
         """Take in chains of single runs of one task that have all completed, as one end."""
         map = sent.maps[0]
         map.queue.sent -= report.count
@@ -96,7 +96,7 @@ class Reports:
             if content is not None:
                 self._values.settle_new(map, items)
 
-    def _accept_stage(self, sent: Sent, stage: int, report: Report, outcomes: dict[tuple[int, int], Outcome]) -> None:
+    def _accept_stage(self, sent: Flight, stage: int, report: Report, outcomes: dict[tuple[int, int], Outcome]) -> None:
         map = sent.maps[stage]
         items = sent.items[stage][report.first : report.first + report.count]
         codes = report.codes[stage] if report.codes is not None else None
@@ -208,7 +208,7 @@ class Reports:
         if held:
             self._tables.out.append(Free(lane, held))
 
-    def _end_chunk(self, sent: Sent) -> None:
+    def _end_chunk(self, sent: Flight) -> None:
         """Handle the end of a chunk: items that it did not start go back, uncounted, and its place is free."""
         rest = sent.items[0][sent.reported :]
         map = sent.maps[0]
@@ -251,7 +251,7 @@ class Reports:
             self._board.make_ready(map, lo, hi)
 
 
-def _note(sent: Sent, report: Report, seconds: float, *, first: bool) -> None:
+def _note(sent: Flight, report: Report, seconds: float, *, first: bool) -> None:
     """Note what the chunk's slot spent, for the next row of its map."""
     assert report.noted is not None
     header, calls = sent.maps[0].header, seconds * 1e6 + report.count / 2  # durations are cut to whole microseconds
@@ -259,7 +259,7 @@ def _note(sent: Sent, report: Report, seconds: float, *, first: bool) -> None:
     header.spent = found if header.spent is None else both(header.spent, found)
 
 
-def _links(sent: Sent, report: Report) -> list[Sequence[int]]:
+def _links(sent: Flight, report: Report) -> list[Sequence[int]]:
     """Return the stages' items of a report on completed chains of one series; else nothing."""
     if len(sent.once) > 1 or sent.dirty or report.codes is not None:
         return []

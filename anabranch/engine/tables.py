@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.instructions import Instruction
     from anabranch.core.maps import MapRun
     from anabranch.core.runs import Row
-    from anabranch.engine.lanes import Sent
+    from anabranch.engine.lanes import Flight
     from anabranch.engine.walltime import Walltime
 
 
@@ -52,7 +52,7 @@ class Tables:
         self.dirty_lanes: set[int] = set()
         self.maps: dict[str, MapRun] = {}
         self.nested: dict[str, list[MapRun]] = {}
-        self.sent: dict[int, Sent] = {}
+        self.sent: dict[int, Flight] = {}
         self.lost_chunks: dict[int, tuple[int, int]] = {}
         self.paces: dict[int, Pace] = {}
         self.halted: set[str] = set()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.errors import TaskTimeoutError
-from anabranch.core.instructions import Decide, Judge
+from anabranch.core.instructions import AskHandlers, AskRetry
 from anabranch.core.reports import ErrorInfo
 from anabranch.engine import causes
 from anabranch.engine.fusing import materialize
@@ -55,17 +55,18 @@ class Timeouts:
             self._out_of_time(map, index, message)
         elif options.retry_condition_fn is not None or options.on_retry or options.state_handlers:
             map.queue.delayed[index] = (math.inf, states.AWAITING_RETRY)
-            self._tables.out.append(Decide(map, index, delay, message))
+            self._tables.out.append(AskRetry(map, index, delay, message))
         else:
             self._again(map, index, delay, message)
 
-    def decided(self, asked: Decide, found: Verdict | None) -> None:
+    def retry_answered(self, asked: AskRetry, found: Verdict | None) -> None:
         """Take in the answer of the user's condition (None: no retry) and handlers about a time-out."""
         map, index = asked.map, asked.index
         if map.is_terminal(index):  # cancelled meanwhile
             return
         if found is not None and found.code != states.AWAITING_RETRY:
-            self._board.judged(Judge(map, index, states.TIMED_OUT, asked.message, _late(asked.message)), found)
+            late = AskHandlers(map, index, states.TIMED_OUT, asked.message, _late(asked.message))
+            self._board.handlers_answered(late, found)
             return
         del map.queue.delayed[index]
         if found is None:

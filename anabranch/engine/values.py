@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.maps import MapRun
     from anabranch.core.reports import Block, Held
-    from anabranch.engine.lanes import Sent
+    from anabranch.engine.lanes import Flight
     from anabranch.engine.tables import Tables
 
 
@@ -36,7 +36,7 @@ class Values:
         map.values.add(block, overlay=True)
         self._ledger.added(map, block)
 
-    def take_in(self, sent: Sent, stage: int, map: MapRun, items: Sequence[int], first: int, content: Block) -> None:
+    def take_in(self, sent: Flight, stage: int, map: MapRun, items: Sequence[int], first: int, content: Block) -> None:
         """Take in the block of a report: the values of these items, from position `first` of the chunk on."""
         assert content is not None
         handle = Handle(sent.chunk.id, stage, first)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from anabranch.core.reports import Report
     from anabranch.core.runs import ItemRow
     from anabranch.engine.chunks import Pace
-    from anabranch.engine.lanes import Lane, Sent
+    from anabranch.engine.lanes import Flight, Lane
 
 SAMPLE = 4  # items of a large report that are looked at, or a few more; a small one is looked at whole
 SEEN = 1024  # durations of a task's last items that are kept
@@ -140,7 +140,7 @@ class Shared(Protocol):
 
     now: float
     out: list[Instruction]
-    sent: dict[int, Sent]
+    sent: dict[int, Flight]
     maps: dict[str, MapRun]
 
     def pace(self, map: MapRun) -> Pace: ...
@@ -198,7 +198,7 @@ class Walltime:
         if chunk in self._tables.sent:
             self._begun.setdefault(chunk, self._tables.now)
 
-    def took(self, sent: Sent, report: Report) -> None:
+    def took(self, sent: Flight, report: Report) -> None:
         """Learn from a report how long items of its task take."""
         self.ended += report.count
         ref = sent.maps[0].sending.spec_ref
@@ -213,7 +213,7 @@ class Walltime:
                 self.due = min(self.due, latest)
         self._begun[report.chunk] = self._tables.now
 
-    def over(self, sent: Sent) -> None:
+    def over(self, sent: Flight) -> None:
         """Forget a chunk that is in flight no more, and is not counted in its lane: one that waited may begin."""
         self._begun.pop(sent.chunk.id, None)
         lane = sent.lane

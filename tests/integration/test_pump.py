@@ -12,7 +12,7 @@ import pytest
 from anabranch import InlineRunner
 from anabranch.core import states
 from anabranch.core.clock import SystemClock
-from anabranch.core.instructions import Judge, Pull
+from anabranch.core.instructions import AskHandlers, Pull
 from anabranch.driver.callbacks import Callbacks
 from anabranch.driver.pump import Pump
 
@@ -24,14 +24,14 @@ def pump() -> Pump:
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_handlers_are_not_asked_about_a_run_that_was_cancelled_in_the_same_turn(pump: Pump, ended: bool) -> None:
-    asked: list[Judge] = []
-    pump.callbacks.judge = asked.append  # type: ignore[assignment]
-    pump.dispatcher.board.judged = lambda *answer: None  # type: ignore[method-assign]
+    asked: list[AskHandlers] = []
+    pump.callbacks.ask_handlers = asked.append  # type: ignore[assignment]
+    pump.dispatcher.board.handlers_answered = lambda *answer: None  # type: ignore[method-assign]
     map: Any = SimpleNamespace(is_terminal=lambda index: ended)
-    judge = Judge(map, 3, states.CRASHED, "lost", None)
-    pump.outgoing._judge(judge)
+    question = AskHandlers(map, 3, states.CRASHED, "lost", None)
+    pump.outgoing._ask_handlers(question)
     pump.callback_thread.drain(20)
-    assert asked == ([] if ended else [judge])
+    assert asked == ([] if ended else [question])
 
 
 class Closing:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core import states
 from anabranch.core.chunks import Binding, Stage
 from anabranch.core.instructions import (
+    AskHandlers,
+    AskRetry,
     CancelChunk,
-    Decide,
     Drop,
     Free,
-    Judge,
     Move,
     Pull,
     Put,
@@ -138,8 +138,8 @@ class Driver:
         self.seen: dict[tuple[str, int], tuple[int, int]] = {}  # code and attempt, when last looked at
         self.stopped: dict[int, Flight] = {}  # their worker was stopped, which is not told yet
         self.leaving: list[Spill | Move] = []  # blocks that are to leave memory, or to be made smaller
-        self.asked: list[Judge] = []  # ends that handlers look at
-        self.deciding: list[Decide] = []  # time-outs whose retry they look at
+        self.asked: list[AskHandlers] = []  # ends that handlers look at
+        self.deciding: list[AskRetry] = []  # time-outs whose retry they look at
         self.wanted: list[MapRun] = []  # have asked for elements
         self.streams: dict[str, int] = {}
         self.streamed: set[str] = set()
@@ -206,10 +206,10 @@ class Driver:
                 flight.cancelled.update(one.positions)
             elif isinstance(one, Shorten):
                 assert one.chunk in self.flights or one.chunk in self.stopped, "nobody knows this chunk"
-            elif isinstance(one, Judge):
+            elif isinstance(one, AskHandlers):
                 if not one.map.is_terminal(one.index):  # as the pump does: a cancel may have come in the same turn
                     self.asked.append(one)
-            elif isinstance(one, Decide):
+            elif isinstance(one, AskRetry):
                 assert one.map.queue.delayed[one.index] == (math.inf, states.AWAITING_RETRY), "it waits for the answer"
                 self.deciding.append(one)
             elif isinstance(one, Spill | Move):

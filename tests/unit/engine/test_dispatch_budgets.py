@@ -9,7 +9,7 @@ import pytest
 from anabranch.core import states
 from anabranch.core.chunks import Handle
 from anabranch.core.events import ChunkLost, ItemTimedOut
-from anabranch.core.instructions import Judge, Shorten, Verdict
+from anabranch.core.instructions import AskHandlers, Shorten, Verdict
 from tests.unit.engine.bench import Bench, codes, failed
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def test_a_handler_that_lets_a_crashed_run_begin_again_spends_no_retry(bench: Be
     [chunk] = bench.take()
     lose(bench, chunk)
     bench.take()
-    [asked] = [one for one in bench.others if isinstance(one, Judge)]
+    [asked] = [one for one in bench.others if isinstance(one, AskHandlers)]
     assert asked.code == states.CRASHED
-    bench.dispatcher.board.judged(asked, Verdict(states.AWAITING_RETRY))
+    bench.dispatcher.board.handlers_answered(asked, Verdict(states.AWAITING_RETRY))
     assert (map.attempt(0), map.counted(0)) == (2, 1)
 
 

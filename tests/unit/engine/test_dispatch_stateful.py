@@ -180,7 +180,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         if code is None or (code == states.AWAITING_RETRY and one.code == states.TRIGGER_FAILED):
             code = one.code
         verdict = Verdict(code, "judged", value=(one.map.id, one.index))
-        self.d.board.judged(one, verdict)
+        self.d.board.handlers_answered(one, verdict)
         self.carry_out()
 
     @precondition(lambda self: self.deciding)
@@ -192,7 +192,7 @@ class Dispatching(Users, RuleBasedStateMachine):
         """Handlers have seen that a timed-out item is to be tried again: None is the condition's no."""
         one = self.deciding.pop(pick % len(self.deciding))
         found = None if code is None else Verdict(code, "decided", value=(one.map.id, one.index), delay=one.delay)
-        self.d.timeouts.decided(one, found)
+        self.d.timeouts.retry_answered(one, found)
         self.carry_out()
 
     @precondition(lambda self: self.leaving)

@@ -9,7 +9,7 @@ import pytest
 from anabranch.core import states
 from anabranch.core.chunks import Handle
 from anabranch.core.events import ChunkLost, ItemTimedOut
-from anabranch.core.instructions import Decide, Judge, Verdict
+from anabranch.core.instructions import AskHandlers, AskRetry, Verdict
 from tests.unit.engine.bench import Bench, codes, failed, items_of, never
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def test_a_timed_out_item_is_retried_then_given_up(bench: Bench) -> None:
     assert map.finished
 
 
-def timed_out(bench: Bench, **options: Any) -> tuple[MapRun, Decide]:
+def timed_out(bench: Bench, **options: Any) -> tuple[MapRun, AskRetry]:
     """A map of one item that ran out of its time with a retry left, and what is asked about it."""
     map = bench.map(range(1), retries=1, retry_delay_seconds=5, timeout_seconds=2.0, **options)
     [chunk] = bench.take()
     bench.dispatcher.timeouts.item_timed_out(ItemTimedOut(chunk.id, 0, 0, 2.0))
     bench.dispatcher.losses.chunk_lost(ChunkLost(chunk.id, "stopped"))
     assert bench.take() == []
-    [asked] = [one for one in bench.others if isinstance(one, Decide)]
+    [asked] = [one for one in bench.others if isinstance(one, AskRetry)]
     assert asked.delay == 5.0
     return map, asked
 
@@ -95,7 +95,7 @@ ASKING = [{"on_retry": [never]}, {"state_handlers": [never]}, {"retry_condition_
 def test_who_has_a_say_in_a_retry_after_a_time_out_is_asked(bench: Bench, asking: dict[str, Any]) -> None:
     map, asked = timed_out(bench, **asking)
     assert bench.dispatcher.next_due() is None, "nothing begins before the answer"
-    bench.dispatcher.timeouts.decided(asked, Verdict(states.AWAITING_RETRY, asked.message, delay=7.0))
+    bench.dispatcher.timeouts.retry_answered(asked, Verdict(states.AWAITING_RETRY, asked.message, delay=7.0))
     assert (map.attempt(0), map.counted(0), map.state(0).name) == (2, 2, "AwaitingRetry")
     bench.dispatcher.tick(bench.dispatcher.tables.now + 7.0)
     [chunk] = bench.take()
@@ -105,21 +105,21 @@ def test_who_has_a_say_in_a_retry_after_a_time_out_is_asked(bench: Bench, asking
 
 def test_a_condition_that_wants_no_retry_leaves_the_time_out(bench: Bench) -> None:
     map, asked = timed_out(bench, retry_condition_fn=never)
-    bench.dispatcher.timeouts.decided(asked, None)
+    bench.dispatcher.timeouts.retry_answered(asked, None)
     assert (map.codes[0], map.attempt(0), map.finished) == (states.TIMED_OUT, 1, True)
 
 
 def test_another_state_in_place_of_a_retry_ends_the_item(bench: Bench) -> None:
     map, asked = timed_out(bench, state_handlers=[never])
-    bench.dispatcher.timeouts.decided(asked, Verdict(states.COMPLETED, "enough", value=5))
+    bench.dispatcher.timeouts.retry_answered(asked, Verdict(states.COMPLETED, "enough", value=5))
     assert (map.codes[0], map.finished) == (states.COMPLETED, True)
-    assert not any(isinstance(one, Judge) for one in bench.others), "the handlers have had their say"
+    assert not any(isinstance(one, AskHandlers) for one in bench.others), "the handlers have had their say"
 
 
 def test_a_cancel_while_a_retry_is_decided_stands(bench: Bench) -> None:
     map, asked = timed_out(bench, on_retry=[never])
     bench.dispatcher.cancelling.cancel_items(map, [0])
-    bench.dispatcher.timeouts.decided(asked, Verdict(states.AWAITING_RETRY, delay=1.0))
+    bench.dispatcher.timeouts.retry_answered(asked, Verdict(states.AWAITING_RETRY, delay=1.0))
     assert (map.codes[0], map.attempt(0)) == (states.CANCELLED, 1)
     assert bench.dispatcher.next_due() is None
 

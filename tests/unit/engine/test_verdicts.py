@@ -11,19 +11,19 @@ from anabranch.core.events import ChunkLost
 from anabranch.engine.losses import Fate, verdicts
 
 if TYPE_CHECKING:
-    from anabranch.engine.lanes import Sent
+    from anabranch.engine.lanes import Flight
     from tests.unit.engine.bench import Bench
 
 REASONS = ["worker-lost", "out-of-memory", "unserializable", "engine-lost"]
 
 
-def sent(bench: Bench, items: int = 4) -> Sent:
+def sent(bench: Bench, items: int = 4) -> Flight:
     bench.map(list(range(items)), chunk=items)
     [chunk] = bench.take()
     return bench.dispatcher.tables.sent[chunk.id]
 
 
-def fates(one: Sent, reason: str, suspects: tuple[int, ...] | None = None, stage: int = 0) -> dict[int, Fate]:
+def fates(one: Flight, reason: str, suspects: tuple[int, ...] | None = None, stage: int = 0) -> dict[int, Fate]:
     return dict(verdicts(one, ChunkLost(one.chunk.id, reason, suspects=suspects, stage=stage)))
 
 

@@ -11,7 +11,7 @@ from anabranch.core.context import TaskRun
 from anabranch.core.errors import TaskTimeoutError
 from anabranch.core.exceptions import twin
 from anabranch.core.failures import capture
-from anabranch.core.instructions import Judge, RunHooks, Verdict
+from anabranch.core.instructions import AskHandlers, RunHooks, Verdict
 from anabranch.core.owners import task_of
 from anabranch.core.states import Failed, State
 from anabranch.engine import drive, hooks
@@ -22,7 +22,7 @@ from anabranch.engine.steps import Call
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from anabranch.core.instructions import Decide
+    from anabranch.core.instructions import AskRetry
     from anabranch.core.maps import MapRun
     from anabranch.core.reports import ErrorInfo
     from anabranch.engine.known_inputs import Given
@@ -67,7 +67,7 @@ def run_hooks(told: RunHooks, warn: Callable[[str], None]) -> None:
     drive.run(policy())
 
 
-def judge(asked: Judge, warn: Callable[[str], None]) -> Verdict:
+def ask_handlers(asked: AskHandlers, warn: Callable[[str], None]) -> Verdict:
     """Call the task's state handlers for an end decided in the driver; returns the resulting end."""
     map, index = asked.map, asked.index
     data = _error(asked.error)
@@ -84,7 +84,7 @@ def judge(asked: Judge, warn: Callable[[str], None]) -> Verdict:
     return found
 
 
-def decide(asked: Decide, warn: Callable[[str], None]) -> Verdict | None:
+def ask_retry(asked: AskRetry, warn: Callable[[str], None]) -> Verdict | None:
     """Return the verdict on a timed-out item with retries left; None: its condition refuses another attempt."""
     map, index, options = asked.map, asked.index, asked.map.options
     error = TaskTimeoutError(asked.message)

@@ -31,7 +31,7 @@ from anabranch.core.stored_call import StoredCall
 from anabranch.core.task_spec import TaskSpec
 from anabranch.diagnosis import from_record
 from anabranch.engine import drive
-from anabranch.engine.attempt import Around, attempt
+from anabranch.engine.attempt import AttemptWorld, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,9 +102,9 @@ class Replay:
         """Return the function's value; raises the function's exception."""
         args, kwargs = self.stored.call(self.item)
         spec = TaskSpec(self.run.task_name, self.code.fn, TaskOptions())
-        around = Around(spec, self.run, dict, warn=logs.run_warning, tell_failed=logs.attempt_failed)
+        world = AttemptWorld(spec, self.run, dict, warn=logs.run_warning, tell_failed=logs.attempt_failed)
         with _apart(self.settings), _inside(self.run, self.code.prints):
-            result = drive.run(attempt(around, args, kwargs))
+            result = drive.run(attempt(world, args, kwargs))
         if states.is_success(result.code):
             return result.value
         error = result.error or states.failure(states.State(states.StateType.FAILED, message=result.message))

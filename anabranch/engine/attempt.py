@@ -56,7 +56,7 @@ class AttemptResult:
 
 
 @dataclass(slots=True)
-class Around:
+class AttemptWorld:
     """The surroundings of an attempt: result store, log sink, random source."""
 
     spec: TaskSpec
@@ -77,99 +77,99 @@ class Around:
 
 
 def attempt(
-    around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
+    world: AttemptWorld, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, AttemptResult]:
     """Run one attempt to its end; raises only exceptions that must end a worker's thread."""
-    options = around.spec.options
+    options = world.spec.options
     if options.state_handlers or options.on_running:
-        entered = yield from _enter(around, _state(around, states.PENDING), _running(around))
+        entered = yield from _enter(world, _state(world, states.PENDING), _running(world))
         if entered.is_final():
-            return (yield from finish(around, adopt(entered)))
-    result = yield from (_called if around.streams else _cached)(around, args, kwargs)
-    return (yield from finish(around, result))
+            return (yield from finish(world, adopt(entered)))
+    result = yield from (_called if world.streams else _cached)(world, args, kwargs)
+    return (yield from finish(world, result))
 
 
-def finish(around: Around, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
+def finish(world: AttemptWorld, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
     """Decide about a retry, then call handlers and hooks for the end."""
-    options = around.spec.options
-    if around.unheard is not None and around.unheard():
+    options = world.spec.options
+    if world.unheard is not None and world.unheard():
         return result
     if states.NAMES[result.code][1] is states.StateType.FAILED:
-        result = yield from _retried(around, result)
+        result = yield from _retried(world, result)
     if not options.hooked and not (options.on_crashed or options.on_cancellation):
         return result
-    state = _as_state(around, result)
-    new = yield from _enter(around, _running(around), state)
+    state = _as_state(world, result)
+    new = yield from _enter(world, _running(world), state)
     return result if new is state else adopt(new)
 
 
-def _enter(around: Around, old: State, new: State) -> Generator[Step, Any, State]:
-    options, task, run = around.spec.options, task_of(around.spec), around.run
+def _enter(world: AttemptWorld, old: State, new: State) -> Generator[Step, Any, State]:
+    options, task, run = world.spec.options, task_of(world.spec), world.run
     new = yield from hooks.handled(options.state_handlers, task, old, new)
     run.state = new
     if new.is_final():
         run.end_time = new.timestamp
-    yield from hooks.called(hooks.hooks_for(options, new), task, run, new, around.warn)
+    yield from hooks.called(hooks.hooks_for(options, new), task, run, new, world.warn)
     return new
 
 
 def _cached(
-    around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
+    world: AttemptWorld, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, AttemptResult]:
-    options, store = around.spec.options, around.spec.store
-    wanted = options.cached or (options.persist_result and not around.packed)
+    options, store = world.spec.options, world.spec.store
+    wanted = options.cached or (options.persist_result and not world.packed)
     if store is None or options.persist_result is False or not wanted:
-        return (yield from _called(around, args, kwargs))
-    if around.spec.probe is not None:
-        yield Call(around.spec.probe.see, (store,))
+        return (yield from _called(world, args, kwargs))
+    if world.spec.probe is not None:
+        yield Call(world.spec.probe.see, (store,))
     if not options.cached:
-        key = f"run/{around.run.map_id}/{around.run.index}"
-        return (yield from _stored(around, store, key, args, kwargs))
+        key = f"run/{world.run.map_id}/{world.run.index}"
+        return (yield from _stored(world, store, key, args, kwargs))
     try:
         found = caching.key_of(
-            around.spec, around.run, around.parameters(), around.flow_parameters, around.digest
+            world.spec, world.run, world.parameters(), world.flow_parameters, world.digest
         )
     except caching.KeyFailed as error:
-        if not (error.lasting and around.spec.warned):
-            around.spec.warned = around.spec.warned or error.lasting
-            around.warn(f"not cached: {text(error)}")
-        return (yield from _called(around, args, kwargs))
+        if not (error.lasting and world.spec.warned):
+            world.spec.warned = world.spec.warned or error.lasting
+            world.warn(f"not cached: {text(error)}")
+        return (yield from _called(world, args, kwargs))
     if found is None:
-        return (yield from _called(around, args, kwargs))
+        return (yield from _called(world, args, kwargs))
     if not options.refresh_cache:
-        hit = yield from _looked_up(around, store, found)
+        hit = yield from _looked_up(world, store, found)
         if hit is not None:
             return AttemptResult(states.CACHED, hit.value, cache_key=found)
-    owner = f"{around.run.id}#{around.run.attempt}"
+    owner = f"{world.run.id}#{world.run.attempt}"
     if not (yield Call(store.lock, (found, owner, options.timeout_seconds or LOCK_SECONDS))):
         return AttemptResult(states.AWAITING_CACHE, delay=CACHE_POLL_SECONDS, cache_key=found)
     try:
         # The lock's last holder may have stored the value since the look-up above.
-        hit = None if options.refresh_cache else (yield from _looked_up(around, store, found))
+        hit = None if options.refresh_cache else (yield from _looked_up(world, store, found))
         if hit is not None:
             return AttemptResult(states.CACHED, hit.value, cache_key=found)
-        return (yield from _stored(around, store, found, args, kwargs))
+        return (yield from _stored(world, store, found, args, kwargs))
     finally:
         store.unlock(found, owner)
 
 
-def _looked_up(around: Around, store: ResultStore, key: str) -> Generator[Step, Any, Stored | None]:
+def _looked_up(world: AttemptWorld, store: ResultStore, key: str) -> Generator[Step, Any, Stored | None]:
     """Return the value stored under the key; a store that cannot be read is a miss, with a warning."""
     try:
         found: Stored | None = yield Call(store.read, (key,))
     except AnabranchError as error:
-        around.warn(f"the cached value could not be read, so the task runs: {text(error)}")
+        world.warn(f"the cached value could not be read, so the task runs: {text(error)}")
         return None
     return found
 
 
 def _stored(
-    around: Around, store: ResultStore, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    world: AttemptWorld, store: ResultStore, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, AttemptResult]:
-    result = yield from _called(around, args, kwargs)
+    result = yield from _called(world, args, kwargs)
     if result.code != states.COMPLETED:
         return result
-    expiration = around.spec.options.cache_expiration
+    expiration = world.spec.options.cache_expiration
     expires = None if expiration is None else time.time() + expiration
     try:
         yield Call(store.write, (key, result.value), {"expires": expires})
@@ -180,15 +180,15 @@ def _stored(
 
 
 def _called(
-    around: Around, args: tuple[Any, ...], kwargs: dict[str, Any]
+    world: AttemptWorld, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Step, Any, AttemptResult]:
-    allowed = around.spec.options.timeout_seconds
-    limit, watched = (allowed, None) if around.limited else (None, allowed)
+    allowed = world.spec.options.timeout_seconds
+    limit, watched = (allowed, None) if world.limited else (None, allowed)
     begun = time.perf_counter() if watched else 0.0
     try:
-        value = yield Call(around.spec.fn, args, kwargs, timeout=None if around.streams else limit)
-        if around.streams:
-            value = yield from items.given(around, value, limit)
+        value = yield Call(world.spec.fn, args, kwargs, timeout=None if world.streams else limit)
+        if world.streams:
+            value = yield from items.given(world, value, limit)
         elif type(value) is AsyncGeneratorType:
             value = yield Call(drive.listed, (value,), timeout=limit)
         else:
@@ -196,7 +196,7 @@ def _called(
     except PastTime:
         return timed_out(limit)
     except MemoryError as error:
-        if around.capped is not None and around.capped():
+        if world.capped is not None and world.capped():
             raise
         return failed(error)
     except Exception as error:
@@ -238,49 +238,49 @@ def crashed(error: BaseException) -> AttemptResult:
     return AttemptResult(states.CRASHED, error=error, message=message, reason=reason)
 
 
-def _retried(around: Around, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
-    options = around.spec.options
+def _retried(world: AttemptWorld, result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
+    options = world.spec.options
     if not options.retries:
         return result
     failed_with = f"Task run failed with exception: {shown(result.error)}"
-    if around.given:
-        around.tell_failed(f"{failed_with} - No retry: items of it were taken already")
+    if world.given:
+        world.tell_failed(f"{failed_with} - No retry: items of it were taken already")
         return result
-    attempt_number = around.run.counted
-    delay = retries.decide(options, attempt_number, result.error, around.rng or random.Random())
+    attempt_number = world.run.counted
+    delay = retries.decide(options, attempt_number, result.error, world.rng or random.Random())
     if delay is not None and options.retry_condition_fn is not None:
         try:
-            around.run.state = _as_state(around, result)
-            asked = (task_of(around.spec), around.run, around.run.state)
+            world.run.state = _as_state(world, result)
+            asked = (task_of(world.spec), world.run, world.run.state)
             again = bool((yield Call(options.retry_condition_fn, asked)))
         except Exception as error:
-            around.warn(f"retry_condition_fn raised {shown(error)}: no retry")
+            world.warn(f"retry_condition_fn raised {shown(error)}: no retry")
             again = False
         delay = delay if again else None
     if delay is None:
         if attempt_number > options.retries:
-            around.tell_failed(f"{failed_with} - Retries are exhausted")
+            world.tell_failed(f"{failed_with} - Retries are exhausted")
         return result
     when = f"{delay:g} second(s) from now" if delay else "immediately"
-    around.tell_failed(f"{failed_with} - Retry {attempt_number}/{options.retries} will start {when}")
+    world.tell_failed(f"{failed_with} - Retry {attempt_number}/{options.retries} will start {when}")
     reason = "timeout" if result.code == states.TIMED_OUT else result.reason
     return AttemptResult(states.AWAITING_RETRY, error=result.error, message=result.message, delay=delay, reason=reason)
 
 
-def _running(around: Around) -> State:
-    state = _state(around, states.RETRYING if around.run.attempt > 1 else states.RUNNING)
+def _running(world: AttemptWorld) -> State:
+    state = _state(world, states.RETRYING if world.run.attempt > 1 else states.RUNNING)
     state.start_time = state.timestamp
     return state
 
 
-def _state(around: Around, code: int, message: str = "", data: Any = None) -> State:
+def _state(world: AttemptWorld, code: int, message: str = "", data: Any = None) -> State:
     name, kind = states.NAMES[code]
-    return State(kind, name, message, data, attempt=around.run.attempt, run_id=around.run.id)
+    return State(kind, name, message, data, attempt=world.run.attempt, run_id=world.run.id)
 
 
-def _as_state(around: Around, result: AttemptResult) -> State:
+def _as_state(world: AttemptWorld, result: AttemptResult) -> State:
     data = result.value if states.is_success(result.code) else result.error
-    state = _state(around, result.code, result.message, data)
+    state = _state(world, result.code, result.message, data)
     if result.name:
         state.name = result.name
     if result.code == states.AWAITING_RETRY:

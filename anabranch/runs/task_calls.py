@@ -25,7 +25,7 @@ from anabranch.core.transactions import block_here
 from anabranch.core.walk import needs_walk
 from anabranch.driver import run_logs
 from anabranch.engine import drive, hooks
-from anabranch.engine.attempt import Around, AttemptResult, attempt, crashed, failed, finish
+from anabranch.engine.attempt import AttemptResult, AttemptWorld, attempt, crashed, failed, finish
 from anabranch.engine.steps import Call, Sleep
 from anabranch.limits.tickets import Inside
 from anabranch.runs.given_values import GivenValues
@@ -102,7 +102,7 @@ class PlainCall:
         if self.map is None and inner is not None and task.options.seed is not None:
             place = drawing.of_task(inner).called(task.name)
             self.run_info.draws = Source(task.options.seed, place)
-        self.around: Around | None = None  # set once an attempt has begun
+        self.world: AttemptWorld | None = None  # set once an attempt has begun
         self.misnamed: OptionError | None = None  # why `task_run_name` gave it no name
         self.prints = task.options.log_prints
         if self.prints is None and inner is None:  # inside a task the call follows the task
@@ -292,14 +292,14 @@ class PlainCall:
         self.run_info.bound = lambda: task.binder.as_dict(args, kwargs)
         # An attempt after the first one begins later than the run.
         self.run_info.start_time = self.begun if self.run_info.attempt == 1 else time.time()
-        self.around = Around(
+        self.world = AttemptWorld(
             task.spec, self.run_info, self.run_info.bound,
             self.scope.parameters if self.scope is not None else None, logs.run_warning, _RNG, True,
             streams=streams, tell_failed=logs.attempt_failed,
         )  # fmt: skip
         if self.misnamed is not None:  # as on a worker, the run fails before its function is called
-            return finish(self.around, failed(self.misnamed))
-        return attempt(self.around, args, kwargs)
+            return finish(self.world, failed(self.misnamed))
+        return attempt(self.world, args, kwargs)
 
     def _crashed(self, error: BaseException) -> Generator[Step, Any, AttemptResult]:
         """End a run in which an exception tried to end the program, or this coroutine was cancelled.
@@ -308,15 +308,15 @@ class PlainCall:
         """
         if drive.cancelled(error):
             result = AttemptResult(states.CANCELLED, error=error, message="Cancelled.", reason="cancelled/user")
-            if self.around is not None:
+            if self.world is not None:
                 run, hooked, state = self.run_info, self.task.options.on_cancellation, self._state(result)
                 run.state, run.end_time = state, state.timestamp
                 yield from hooks.called(hooked, self.task, run, state, logs.run_warning)
             return result
         result = crashed(error)
-        if self.around is None or not isinstance(error, SystemExit):
+        if self.world is None or not isinstance(error, SystemExit):
             return result
-        return (yield from finish(self.around, result))
+        return (yield from finish(self.world, result))
 
     def _again(self, result: AttemptResult) -> None:
         if result.code == states.AWAITING_RETRY:

@@ -13,7 +13,7 @@ from anabranch.core.context import TaskContext, TaskRun, current_task
 from anabranch.core.errors import StoreError
 from anabranch.core.walk import fill
 from anabranch.engine import drive
-from anabranch.engine.attempt import Around, AttemptResult, crashed, failed, finish, timed_out, unstored
+from anabranch.engine.attempt import AttemptResult, AttemptWorld, crashed, failed, finish, timed_out, unstored
 from anabranch.worker import storing
 from anabranch.worker.reports import ReportBuffer
 
@@ -98,13 +98,13 @@ class ChunkRun:
             run, self.port, self.chunk.id, position, self.buffer.log.append, plan.stage.level, spec=plan.spec
         )
 
-    def around(self, plan: StagePlan, run: TaskRun, item: Any) -> Around:
+    def world(self, plan: StagePlan, run: TaskRun, item: Any) -> AttemptWorld:
         def bound() -> dict[str, Any]:
             return plan.parameters(*plan.bind(item))
 
         if run.start_time and item is not STOPPED:  # no run that is reused for the next item
             run.bound = bound
-        return Around(
+        return AttemptWorld(
             plan.spec, run, bound, plan.stage.parameters,
             lambda text: logs.run_warning(text), _RNG, plan.isasync, plan.digest,
             plan.blocks is not None and not plan.soft,
@@ -122,7 +122,7 @@ class ChunkRun:
 
     def finished(self, plan: StagePlan, run: TaskRun, result: AttemptResult, item: Any) -> AttemptResult:
         """Finish a failed attempt: decide about a retry, call hooks."""
-        return drive.run(finish(self.around(plan, run, item), result))
+        return drive.run(finish(self.world(plan, run, item), result))
 
     def ended(self, error: BaseException) -> AttemptResult:
         """Return the end of an attempt after an exception; raises exceptions that must end the chunk."""

@@ -184,7 +184,7 @@ def _policed(work: ChunkRun, number: int, plan: StagePlan, position: int, item: 
         limit = plan.spec.options.timeout_seconds
         if work.timed:
             work.port.item(work.chunk.id, number, position, run.attempt, limit)
-        result = drive.run(attempt(work.around(plan, run, item), args, kwargs))
+        result = drive.run(attempt(work.world(plan, run, item), args, kwargs))
         del args, kwargs
     except BaseException as error:
         result = work.finished(plan, run, work.ended(error), item)

@@ -116,11 +116,11 @@ async def _stage(work: ChunkRun, number: int, position: int, item: Any) -> Attem
         args, kwargs = plan.bind(item)
         plan.name_run(run, args, kwargs)
         with observing.around(plan.stage.around if work.has_several else ()):
-            result = await drive.run_async(attempt(work.around(plan, run, item), args, kwargs))
+            result = await drive.run_async(attempt(work.world(plan, run, item), args, kwargs))
         if context.scope is not None and context.scope.feeds:
             await asyncio.to_thread(context.scope.finish)
     except BaseException as error:
-        result = await drive.run_async(finish(work.around(plan, run, item), work.ended(error)))
+        result = await drive.run_async(finish(work.world(plan, run, item), work.ended(error)))
     finally:
         current_task.reset(token)
         context.over = True

@@ -81,9 +81,9 @@ def test_out_of_memory_is_its_own_failure_unless_its_worker_has_a_cap() -> None:
         raise MemoryError
 
     assert Try(fat).name() == "Failed"
-    assert Try(fat, around={"capped": lambda: False}).name() == "Failed"
+    assert Try(fat, world={"capped": lambda: False}).name() == "Failed"
     with pytest.raises(MemoryError):
-        Try(fat, around={"capped": lambda: True}).end()
+        Try(fat, world={"capped": lambda: True}).end()
 
 
 def test_a_time_out_of_its_own_is_told_from_one_of_a_task_inside() -> None:
@@ -104,7 +104,7 @@ def test_what_could_not_be_stopped_is_late_all_the_same(
     """Its runner watches the limit, and may have no means to stop it."""
     clock = iter([100.0, 100.0 + took])
     monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert Try(lambda: 1, timeout_seconds=5, around={"limited": False}).name() == name
+    assert Try(lambda: 1, timeout_seconds=5, world={"limited": False}).name() == name
 
 
 # -- states that it returns ----------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_a_condition_that_raises_means_no_retry() -> None:
 
 
 def test_items_that_were_taken_cannot_be_taken_back() -> None:
-    one = Try(fails, retries=1, around={"given": True})
+    one = Try(fails, retries=1, world={"given": True})
     assert one.name() == "Failed"
     assert one.warned[0].endswith("No retry: items of it were taken already")
 
@@ -241,7 +241,7 @@ def test_a_handler_may_put_a_value_in_the_place_of_a_failure() -> None:
 
 def test_who_was_ended_by_others_tells_nobody() -> None:
     seen: list[Any] = []
-    one = Try(fails, retries=1, on_failure=[lambda *given: seen.append(given)], around={"unheard": lambda: True})
+    one = Try(fails, retries=1, on_failure=[lambda *given: seen.append(given)], world={"unheard": lambda: True})
     assert one.name() == "Failed", "its runner has said how it ended: nothing is decided here"
     assert (seen, one.warned) == ([], [])
 
@@ -249,6 +249,6 @@ def test_who_was_ended_by_others_tells_nobody() -> None:
 def test_an_end_that_comes_from_elsewhere_has_its_hooks_too() -> None:
     seen: list[str] = []
     one = Try(fails, on_crashed=[lambda task, run, state: seen.append(state.message)])
-    result = drive.run(finish(one.around, crashed(SystemExit(3))))
+    result = drive.run(finish(one.world, crashed(SystemExit(3))))
     assert states.NAMES[result.code][0] == "Crashed"
     assert seen == ["Execution was ended by system exit: 3"]

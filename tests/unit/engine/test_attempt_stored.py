@@ -131,7 +131,7 @@ def test_a_result_that_is_kept_lies_under_its_own_run() -> None:
     result = Try(lambda: 6, store=shelf, persist_result=True).end()
     assert (result.value, shelf.values) == (6, {"run/map-1/3": 6})
     shelf = Shelf()
-    assert Try(lambda: 6, store=shelf, persist_result=True, around={"packed": True}).end().value == 6
+    assert Try(lambda: 6, store=shelf, persist_result=True, world={"packed": True}).end().value == 6
     assert shelf.log == [], "it is stored with others'"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.stores import ResultStore, StoreProbe
 
 
-class Handle(NamedTuple):
+class BlockHandle(NamedTuple):
     """Names the block of values that one report made for one stage."""
 
     chunk: int
@@ -111,7 +111,7 @@ class Chunk:
     args: Sequence[Any]
     attempts: Sequence[int] | None = None
     uncounted_attempts: Sequence[int] | None = None
-    inputs: tuple[tuple[Handle, int], ...] = ()
+    inputs: tuple[tuple[BlockHandle, int], ...] = ()
     wants: dict[int, tuple[int, ...]] = field(default_factory=dict)
     keep: tuple[bool, ...] = (True,)
     inline_limit: int = 1024

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import Event, SlotsChanged
     from anabranch.core.log_lines import LogLine
     from anabranch.core.reports import Block, Held, Report
@@ -82,11 +82,11 @@ class Runner(Protocol):
         """Do not start these positions (None: all); with `force` stop a running one if the runner can."""
         ...
 
-    def release(self, handles: Iterable[Handle]) -> None:
+    def release(self, handles: Iterable[BlockHandle]) -> None:
         """Drop blocks. Idempotent, batched, legal from a finalizer: it only takes note."""
         ...
 
-    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+    def fetch(self, handle: BlockHandle, slots: Sequence[int]) -> list[Any]:
         """Bring values of a `Held` block here. Blocks; raises ResultReleased or RunnerError."""
         ...
 
@@ -107,11 +107,11 @@ class SpillingRunner(Runner, Protocol):
     there is no room.
     """
 
-    def spill(self, handle: Handle, block: Block) -> Held:
+    def spill(self, handle: BlockHandle, block: Block) -> Held:
         """Move a block from memory to disk, where `fetch` and later chunks find it under its handle."""
         ...
 
-    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
+    def move(self, handle: BlockHandle, slots: Sequence[int], to: BlockHandle) -> Held:
         """Copy these values of a `Held` block to a block of their own; the caller releases the old one."""
         ...
 
@@ -126,7 +126,7 @@ class WorkerPort(Protocol):
         """Return the value that was `put` under this id."""
         ...
 
-    def values(self, handle: Handle) -> Sequence[Any]:
+    def values(self, handle: BlockHandle) -> Sequence[Any]:
         """Return the values of a block that `Chunk.inputs` names."""
         ...
 

@@ -10,7 +10,7 @@ from anabranch.core.reports import Report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
     from anabranch.core.log_lines import LogLine
 
 
@@ -63,7 +63,7 @@ class ItemCancelled:
 class ValuesLost:
     """Blocks the runner held are gone."""
 
-    handles: tuple[Handle, ...]
+    handles: tuple[BlockHandle, ...]
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.log_lines import LogLine
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.reasons import Reason
@@ -57,7 +57,7 @@ class CancelChunk:
 @dataclass(slots=True)
 class Free:
     lane: int
-    handles: list[Handle]
+    handles: list[BlockHandle]
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Move:
     map: MapRun
     block: ValueBlock
     items: list[int]
-    to: Handle
+    to: BlockHandle
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.places import Places
 from anabranch.core.reports import Held, Inline, Packed
 
@@ -38,7 +38,7 @@ class ValueBlock:
         "seen", "stage",
     )  # fmt: skip
 
-    def __init__(self, handle: Handle, lane: int, items: Sequence[int], content: Block, nbytes: int) -> None:
+    def __init__(self, handle: BlockHandle, lane: int, items: Sequence[int], content: Block, nbytes: int) -> None:
         self.chunk, self.stage, self.position = handle  # three numbers are a third of it
         self.lane = lane
         self.first = items[0] if items else 0
@@ -52,8 +52,8 @@ class ValueBlock:
         self.seen = 0  # the slot that was found to be read last: looked at first the next time
 
     @property
-    def handle(self) -> Handle:
-        return Handle(self.chunk, self.stage, self.position)
+    def handle(self) -> BlockHandle:
+        return BlockHandle(self.chunk, self.stage, self.position)
 
     def slot(self, index: int) -> int:
         return index - self.first if self.item_list is None else self.item_list.index(index)

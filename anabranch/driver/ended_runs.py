@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from anabranch.core import states
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.errors import SerializationError, UnfinishedRun
 from anabranch.core.futures import Future
 from anabranch.core.keys import DIGEST_BYTES, hash_value
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from anabranch.resume.keys import Resume
 
 _NOBODY = TaskSpec("a State", lambda: None, TaskOptions())
-_HANDLE = Handle(0, 0, 0)
+_HANDLE = BlockHandle(0, 0, 0)
 
 
 class Knowing(ScopePort, Protocol):

@@ -26,7 +26,7 @@ from anabranch.engine.ranges import as_range
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
     from anabranch.core.maps import MapRun, Upstream
     from anabranch.core.value_index import ValueBlock
     from anabranch.engine.board import Board
@@ -203,8 +203,8 @@ class Arguments:
 
     def __init__(self) -> None:
         self.args: Sequence[Any] = ()
-        self.inputs: list[tuple[Handle, int]] = []
-        self.handles: dict[ValueBlock, Handle] = {}  # one a block: a pickle has it once
+        self.inputs: list[tuple[BlockHandle, int]] = []
+        self.handles: dict[ValueBlock, BlockHandle] = {}  # one a block: a pickle has it once
         self.saved: list[tuple[str, int]] = []
         self.wants: dict[int, tuple[int, ...]] = {}
 

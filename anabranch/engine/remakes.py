@@ -16,7 +16,7 @@ from anabranch.engine.rows import item_row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
     from anabranch.core.maps import MapRun
     from anabranch.core.value_index import ValueBlock
     from anabranch.engine.board import Board
@@ -32,7 +32,7 @@ class Remakes:
         self._tables = board.tables
         self._ledger = board.ledger
 
-    def values_lost(self, lane: int, handles: Sequence[Handle]) -> None:
+    def values_lost(self, lane: int, handles: Sequence[BlockHandle]) -> None:
         """Run items of lost blocks again, if their values may still be read."""
         gone = set(handles)
         chunks = {handle.chunk for handle in gone}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.instructions import CancelChunk, Free
 from anabranch.core.reports import Held
 from anabranch.core.spent import both, spent_of
@@ -204,7 +204,7 @@ class Reports:
         lane, accepted = self._tables.lost_chunks[report.chunk]
         if report.first < accepted:  # a repeated report: the first was taken in
             return
-        held = [Handle(report.chunk, s, report.first) for s, b in enumerate(report.blocks) if isinstance(b, Held)]
+        held = [BlockHandle(report.chunk, s, report.first) for s, b in enumerate(report.blocks) if isinstance(b, Held)]
         if held:
             self._tables.out.append(Free(lane, held))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.instructions import Free, Move, Spill
 from anabranch.core.reports import Inline
 from anabranch.core.value_index import ValueBlock
@@ -31,7 +31,7 @@ class Values:
 
     def own(self, map: MapRun, index: int, value: Any) -> None:
         """Add a value that was made in the driver."""
-        handle = Handle(-self._tables.new_chunk_id(), 0, 0)
+        handle = BlockHandle(-self._tables.new_chunk_id(), 0, 0)
         block = ValueBlock(handle, map.sending.lane, [index], Inline([value], 64), 64)
         map.values.add(block, overlay=True)
         self._ledger.added(map, block)
@@ -39,7 +39,7 @@ class Values:
     def take_in(self, sent: Flight, stage: int, map: MapRun, items: Sequence[int], first: int, content: Block) -> None:
         """Take in the block of a report: the values of these items, from position `first` of the chunk on."""
         assert content is not None
-        handle = Handle(sent.chunk.id, stage, first)
+        handle = BlockHandle(sent.chunk.id, stage, first)
         block = ValueBlock(handle, sent.lane.index, items, content, content.nbytes)
         overlay = map.kind == "submit" or sent.chunk.attempts is not None or not isinstance(items, range)
         stale: set[int] = set()
@@ -93,7 +93,7 @@ class Values:
         """Look at all lanes again, which may have waited for the disk."""
         self._tables.dirty_lanes.update(lane.index for lane in self._tables.lanes if lane.runnable)
 
-    def moved(self, map: MapRun, block: ValueBlock, items: list[int], to: Handle, content: Held) -> None:
+    def moved(self, map: MapRun, block: ValueBlock, items: list[int], to: BlockHandle, content: Held) -> None:
         """Note that the living values of a nearly dead block lie in a block of their own now."""
         ledger = self._ledger
         living = [i for i in items if map.values.block_of(i) is block]
@@ -119,11 +119,11 @@ class Values:
         thin, ledger.thin = ledger.thin, []
         for map, block, items in thin:
             if block.content is not None:
-                out.append(Move(map, block, items, Handle(-self._tables.new_chunk_id(), 0, 0)))
+                out.append(Move(map, block, items, BlockHandle(-self._tables.new_chunk_id(), 0, 0)))
 
     def free(self) -> None:
         """Tell the runners to free blocks without readers."""
-        by_lane: dict[int, list[Handle]] = {}
+        by_lane: dict[int, list[BlockHandle]] = {}
         for block in self._ledger.take_freed():
             by_lane.setdefault(block.lane, []).append(block.handle)
         self._tables.out.extend(Free(lane, handles) for lane, handles in by_lane.items())

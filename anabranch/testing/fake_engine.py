@@ -12,7 +12,7 @@ from anabranch.testing.fake_worker import FakeBlocks, FakeWorker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
     from anabranch.core.events import Event
     from anabranch.testing.fake_worker import FakePort, Faults
 
@@ -74,7 +74,7 @@ class FakeEngine:
         with self.news:
             return self._join().name
 
-    def lose_values(self, *handles: Handle) -> None:
+    def lose_values(self, *handles: BlockHandle) -> None:
         """These blocks are gone, though their workers live."""
         with self.news:
             self.blocks.lose(handles)

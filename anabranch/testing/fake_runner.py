@@ -17,7 +17,7 @@ from anabranch.testing.fake_worker import FakePort, FakeWorker, Faults, WorkerDi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import Event
     from anabranch.runners.entry import RunChunk
 
@@ -160,10 +160,10 @@ class FakeRemoteRunner:
                 before = port.cancels
                 port.cancels = None if positions is None or before is None else before.union(positions)
 
-    def release(self, handles: Iterable[Handle]) -> None:
+    def release(self, handles: Iterable[BlockHandle]) -> None:
         self._engine.blocks.release(handles)  # no lock: this may be a finalizer
 
-    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+    def fetch(self, handle: BlockHandle, slots: Sequence[int]) -> list[Any]:
         values = self.read(handle)
         return [values[slot] for slot in slots]
 
@@ -203,12 +203,12 @@ class FakeRemoteRunner:
     # -- history ---------------------------------------------------------------------------------
 
     @property
-    def alive_blocks(self) -> set[Handle]:
+    def alive_blocks(self) -> set[BlockHandle]:
         with self._news:
             return self._engine.blocks.alive()
 
     @property
-    def released(self) -> set[Handle]:
+    def released(self) -> set[BlockHandle]:
         with self._news:
             self._engine.blocks.alive()
             return set(self._engine.blocks.released)
@@ -245,11 +245,11 @@ class FakeRemoteRunner:
         except KeyError:
             raise RunnerError(f"nothing was put under the shared id {shared_id}, or it was dropped") from None
 
-    def read(self, handle: Handle) -> list[Any]:
+    def read(self, handle: BlockHandle) -> list[Any]:
         with self._news:
             return self._engine.blocks.read(handle)
 
-    def store(self, worker: FakeWorker, handle: Handle, data: bytes) -> None:
+    def store(self, worker: FakeWorker, handle: BlockHandle, data: bytes) -> None:
         with self._news:
             self._engine.blocks.store(worker, handle, data)
 

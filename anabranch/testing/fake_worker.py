@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import cloudpickle
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.core.events import Logs, WorkerRequest
 from anabranch.core.reports import ErrorInfo, Held, Inline, Outcome, Report
@@ -65,7 +65,7 @@ class FakeWorker:
         self.name = name
         self.alive = True
         self.paused = False
-        self.blocks: dict[Handle, bytes] = {}
+        self.blocks: dict[BlockHandle, bytes] = {}
         self.running: dict[int, FakePort] = {}
         self.loaded: dict[int, Any] = {}  # shared values, unpickled once per worker
 
@@ -74,8 +74,8 @@ class Engine(Protocol):
     """What a port asks of its runner."""
 
     def shared_data(self, shared_id: int) -> bytes: ...
-    def read(self, handle: Handle) -> list[Any]: ...
-    def store(self, worker: FakeWorker, handle: Handle, data: bytes) -> None: ...
+    def read(self, handle: BlockHandle) -> list[Any]: ...
+    def store(self, worker: FakeWorker, handle: BlockHandle, data: bytes) -> None: ...
     def send(self, port: FakePort, event: Event) -> None: ...
     def die(self, port: FakePort) -> None: ...
 
@@ -126,7 +126,7 @@ class FakePort:
             loaded[shared_id] = pickle.loads(self._runner.shared_data(shared_id))
         return loaded[shared_id]
 
-    def values(self, handle: Handle) -> Sequence[Any]:
+    def values(self, handle: BlockHandle) -> Sequence[Any]:
         return self._runner.read(handle)
 
     def report(self, report: Report) -> None:
@@ -147,7 +147,7 @@ class FakePort:
         except Exception:
             data = cloudpickle.dumps([_or_fail(report, stage, slot, v) for slot, v in enumerate(block.values)])
         assert self.on is not None
-        self._runner.store(self.on, Handle(self.id, stage, report.first), data)
+        self._runner.store(self.on, BlockHandle(self.id, stage, report.first), data)
         return Held(len(data))
 
     def limit(self, chunk: int) -> int | None:
@@ -202,23 +202,23 @@ class FakeBlocks:
     """Which worker holds which block; `release` only takes note, everything else first does what was noted."""
 
     def __init__(self, workers: list[FakeWorker]) -> None:
-        self.released: set[Handle] = set()
+        self.released: set[BlockHandle] = set()
         self._workers = workers
-        self._noted: deque[Handle] = deque()
+        self._noted: deque[BlockHandle] = deque()
 
-    def release(self, handles: Iterable[Handle]) -> None:
+    def release(self, handles: Iterable[BlockHandle]) -> None:
         self._noted.extend(handles)
 
-    def alive(self) -> set[Handle]:
+    def alive(self) -> set[BlockHandle]:
         self._do_releases()
         return {handle for worker in self._workers for handle in worker.blocks}
 
-    def store(self, worker: FakeWorker, handle: Handle, data: bytes) -> None:
+    def store(self, worker: FakeWorker, handle: BlockHandle, data: bytes) -> None:
         self._do_releases()
         if worker.alive and handle not in self.released:
             worker.blocks[handle] = data
 
-    def read(self, handle: Handle) -> list[Any]:
+    def read(self, handle: BlockHandle) -> list[Any]:
         self._do_releases()
         for worker in self._workers:
             if handle in worker.blocks:
@@ -228,7 +228,7 @@ class FakeBlocks:
             raise ResultReleased(f"{handle} was released")
         raise RunnerError(f"{handle} is not here: its worker was lost, or it was never made")
 
-    def lose(self, handles: Iterable[Handle]) -> None:
+    def lose(self, handles: Iterable[BlockHandle]) -> None:
         for handle in handles:
             for worker in self._workers:
                 worker.blocks.pop(handle, None)

@@ -14,7 +14,7 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.events import ChunkLost
 from anabranch.core.reports import Held, Packed, Report
 from benchmarks.simulation.setup import NEVER, US
@@ -69,7 +69,7 @@ class Fleet:
         self._idle: list[int] = []
         self._waiting: deque[tuple[int, Chunk]] = deque()  # since when
         self._running: dict[int, Flight] = {}  # by worker
-        self._held: dict[int, list[Handle]] = {}  # by worker, where its node will die
+        self._held: dict[int, list[BlockHandle]] = {}  # by worker, where its node will die
         self._latency = round(setup.latency * US)
         self._message = round(setup.message * US)
         self._free_at = 0  # when the driver has time again
@@ -159,7 +159,7 @@ class Fleet:
         if chunk.keep[0]:
             block = Held(VALUE_BYTES * (upto - first)) if self._values == "workers" else Packed(b"", 0)
             if flight.worker in self._held:
-                self._held[flight.worker].append(Handle(chunk.id, 0, first))
+                self._held[flight.worker].append(BlockHandle(chunk.id, 0, first))
         took = flight.took[first:upto]
         report = Report(
             chunk.id, first, upto - first, final, flight.begun / US, took, took, None, [], (block,), "worker"

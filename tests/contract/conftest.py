@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import pytest
 
-from anabranch.core.chunks import Binding, Chunk, Handle, Stage
+from anabranch.core.chunks import Binding, BlockHandle, Chunk, Stage
 from anabranch.core.events import ChunkLost
 from anabranch.core.options import TaskOptions
 from anabranch.core.reports import Held, Inline, Packed, Report
@@ -130,7 +130,7 @@ class Outcomes:
         self.chunk = chunk
         self.finished = 0  # positions reported
         self.codes: list[list[int]] = [[] for _ in chunk.stages]
-        self.blocks: list[list[tuple[Handle, Any, int]]] = [[] for _ in chunk.stages]  # handle, block, count
+        self.blocks: list[list[tuple[BlockHandle, Any, int]]] = [[] for _ in chunk.stages]  # handle, block, count
         self.outcomes: list[Outcome] = []
         self.lost: ChunkLost | None = None
         self.ends = 0
@@ -148,7 +148,7 @@ class Outcomes:
                 assert len(row) == event.count
                 self.codes[stage].extend(row)
                 block = event.blocks[stage] if stage < len(event.blocks) else None
-                self.blocks[stage].append((Handle(event.chunk, stage, event.first), block, event.count))
+                self.blocks[stage].append((BlockHandle(event.chunk, stage, event.first), block, event.count))
             self.outcomes.extend(event.outcomes)
             self.ends += event.final
 
@@ -246,7 +246,7 @@ class Bench:
         assert outcomes.lost is None, outcomes.lost
         return [value for part in outcomes.blocks[stage] for value in self.read(*part)]
 
-    def read(self, handle: Handle, block: Any, count: int) -> list[Any]:
+    def read(self, handle: BlockHandle, block: Any, count: int) -> list[Any]:
         if isinstance(block, Inline):
             assert self.capabilities.in_process
             values = block.values
@@ -258,7 +258,7 @@ class Bench:
         assert len(values) == count
         return list(values)
 
-    def handles(self, outcomes: Outcomes, stage: int = -1) -> list[Handle]:
+    def handles(self, outcomes: Outcomes, stage: int = -1) -> list[BlockHandle]:
         return [handle for handle, block, _ in outcomes.blocks[stage] if isinstance(block, Held)]
 
 

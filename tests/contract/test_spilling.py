@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.errors import ResultReleased, SerializationError
 from anabranch.core.reports import Held
 from anabranch.core.search import Hole
@@ -42,7 +42,7 @@ def made(bench: Bench) -> Outcomes:
     return done
 
 
-def places(bench: Bench, done: Outcomes) -> list[tuple[Handle, int]]:
+def places(bench: Bench, done: Outcomes) -> list[tuple[BlockHandle, int]]:
     """Where the values lie, one after another."""
     return [(handle, slot) for handle, _, count in done.blocks[0] for slot in range(count)]
 
@@ -79,7 +79,7 @@ def test_what_was_spilled_is_released(bench: Bench, made: Outcomes) -> None:
 def test_some_values_move_to_a_block_of_their_own(bench: Bench, made: Outcomes) -> None:
     if bench.capabilities.spills:
         [(handle, slot), *_] = places(bench, made)[1:]
-        to = Handle(-1, 0, 0)
+        to = BlockHandle(-1, 0, 0)
         moved = bench.runner.move(handle, [slot], to)  # type: ignore[attr-defined]
         assert BIG <= moved.nbytes < 2 * BIG
         bench.runner.release([handle])
@@ -92,7 +92,7 @@ def test_some_values_move_to_a_block_of_their_own(bench: Bench, made: Outcomes) 
 def test_what_is_not_there_cannot_move(bench: Bench) -> None:
     if bench.capabilities.spills:
         with pytest.raises(ResultReleased):
-            bench.runner.move(Handle(99, 0, 0), [0], Handle(-1, 0, 0))  # type: ignore[attr-defined]
+            bench.runner.move(BlockHandle(99, 0, 0), [0], BlockHandle(-1, 0, 0))  # type: ignore[attr-defined]
 
 
 def test_a_value_that_cannot_be_pickled_stays(bench: Bench) -> None:

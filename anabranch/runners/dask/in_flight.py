@@ -13,7 +13,7 @@ import pickle
 import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.errors import SerializationError, VersionMismatch
 from anabranch.core.events import (
     ChunkLost,
@@ -49,7 +49,7 @@ class InFlight:
     """Takes actions in, leaves events in `out`."""
 
     def __init__(
-        self, link: Link, outgoing: Outgoing, session: str, gone: set[Handle], put: Callable[[Any], None],
+        self, link: Link, outgoing: Outgoing, session: str, gone: set[BlockHandle], put: Callable[[Any], None],
         pages: str = "",
     ) -> None:  # fmt: skip
         self.sent: dict[int, SentChunk] = {}  # chunks in flight, and those whose blocks are held
@@ -124,7 +124,7 @@ class InFlight:
         if travelled := self._outgoing.drop(shared_ids):
             self._link.tell(worker_half.forget, self._session, travelled)
 
-    def on_release(self, handles: tuple[Handle, ...]) -> None:
+    def on_release(self, handles: tuple[BlockHandle, ...]) -> None:
         for handle in handles:
             self._gone.discard(handle)
             sent = self.sent.get(handle.chunk)
@@ -209,7 +209,7 @@ class InFlight:
         if sent is None:
             return
         held = {
-            Handle(sent.id, stage, report.first): (block.nbytes, report.count)
+            BlockHandle(sent.id, stage, report.first): (block.nbytes, report.count)
             for stage, block in enumerate(report.blocks)
             if isinstance(block, Held)
         }

@@ -21,7 +21,7 @@ from anabranch.runners.dask.worker_session import NOTES_KEPT, WorkerSession
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import ItemCancelled, ItemTimedOut
     from anabranch.core.log_lines import LogLine
     from anabranch.runners.placing.page import Page
@@ -201,7 +201,7 @@ class DaskPort:
             mine.waits.pop(shared_id, None)
             return mine.given.pop(shared_id, None)
 
-    def values(self, handle: Handle) -> Sequence[Any]:
+    def values(self, handle: BlockHandle) -> Sequence[Any]:
         return self._inputs[handle.chunk].values[handle.stage, handle.first]
 
     def unreadable(self) -> ChunkLost | None:

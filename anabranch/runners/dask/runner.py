@@ -53,7 +53,7 @@ from anabranch.runners.placing.serve_thread import TICK, ServeThread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.clusters import Demand
     from anabranch.core.events import Event
 
@@ -122,7 +122,7 @@ class DaskRunner(OwnRunner):
         self._link: Link
         self._outgoing: Outgoing
         self._flight: InFlight
-        self._gone: set[Handle] = set()  # released, the serve thread has not come to it
+        self._gone: set[BlockHandle] = set()  # released, the serve thread has not come to it
         self._slots = 0
         self._offers: dict[str, float] = {}
         self._closing = threading.Lock()
@@ -243,7 +243,7 @@ class DaskRunner(OwnRunner):
         """Positions that have not started; with `force` also one that runs, where it has a time limit."""
         self._put(("note", chunk, None, None if positions is None else tuple(positions), force))
 
-    def release(self, handles: Iterable[Handle]) -> None:
+    def release(self, handles: Iterable[BlockHandle]) -> None:
         gone = tuple(handles)
         self._gone.update(gone)
         self._put(("release", gone))
@@ -255,7 +255,7 @@ class DaskRunner(OwnRunner):
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         """Nothing to do: a task that waits leaves its worker's pool itself."""
 
-    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+    def fetch(self, handle: BlockHandle, slots: Sequence[int]) -> list[Any]:
         sent = self._flight.sent.get(handle.chunk)
         if sent is None or handle not in sent.held or handle in self._gone:
             raise ResultReleased(f"the values of {handle} were released")

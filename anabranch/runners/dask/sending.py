@@ -15,7 +15,7 @@ from anabranch.runners.transport.value_files import refused
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import ChunkLost
     from anabranch.core.reports import Report
     from anabranch.core.surroundings import Surroundings
@@ -50,8 +50,8 @@ class SentChunk:
         self.address = ""
         self.lost: ChunkLost | None = None  # how it ended, where its worker lives but its child does not
         self.pending: Report | None = None  # a final report whose blocks are not yet in memory
-        self.new: dict[Handle, tuple[int, int]] = {}
-        self.held: dict[Handle, tuple[int, int]] = {}  # bytes and count of each block
+        self.new: dict[BlockHandle, tuple[int, int]] = {}
+        self.held: dict[BlockHandle, tuple[int, int]] = {}  # bytes and count of each block
         self.final = False
 
 

@@ -32,7 +32,7 @@ from anabranch.runners.transport.value_files import by_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
     from anabranch.runners.transport.payloads import Payload
 
 
@@ -101,7 +101,7 @@ def forget(session: str, shared_ids: Iterable[int] | None) -> None:
         mine.children.drop(shared_ids)
 
 
-def pick(key: str, handle: Handle, slots: Sequence[int], dask_worker: Any = None) -> bytes | None:
+def pick(key: str, handle: BlockHandle, slots: Sequence[int], dask_worker: Any = None) -> bytes | None:
     """Some values of a block that lies here; None when it does not."""
     blocks = dask_worker.data.get(key)
     if not isinstance(blocks, Blocks):

@@ -19,7 +19,7 @@ from anabranch.runners.transport.value_files import Values
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import Event
     from anabranch.core.log_lines import LogLine
     from anabranch.core.reports import Report
@@ -73,7 +73,7 @@ class LocalPort:
         self.sink = sink
         self.store = store
         self.spill = spill
-        self.files: dict[Handle, File] = {}  # spilled blocks that the chunk reads
+        self.files: dict[BlockHandle, File] = {}  # spilled blocks that the chunk reads
         self.gate = threading.Lock()
         self.worker = ""
         self.ident = 0  # the thread that runs it
@@ -177,7 +177,7 @@ class LocalPort:
         except KeyError:
             raise RunnerError(f"nothing was put under the shared id {shared_id}, or it was dropped") from None
 
-    def values(self, handle: Handle) -> Sequence[Any]:
+    def values(self, handle: BlockHandle) -> Sequence[Any]:
         """Spilled ones; others come with the arguments."""
         found = self.files.get(handle)
         if found is None:

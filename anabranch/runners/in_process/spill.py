@@ -18,7 +18,7 @@ from anabranch.runners.transport.value_files import Store, block_name, pickled, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
     from anabranch.core.reports import Block
     from anabranch.runners.transport.value_files import Block as File
 
@@ -42,7 +42,7 @@ class LocalSpill:
         self._lock = threading.Lock()
         self._closed = False
 
-    def spill(self, handle: Handle, block: Block) -> Held:
+    def spill(self, handle: BlockHandle, block: Block) -> Held:
         """Write a block of objects; see `contracts.SpillingRunner`."""
         assert isinstance(block, Inline)
         parts = []
@@ -53,11 +53,11 @@ class LocalSpill:
                 raise unpicklable(value, error, refused, f"value {slot} of {block_name(handle)}") from error
         return self._write(handle, parts)
 
-    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
+    def move(self, handle: BlockHandle, slots: Sequence[int], to: BlockHandle) -> Held:
         with self.open(handle) as file:
             return self._write(to, [file.raw(slot) for slot in slots])
 
-    def _write(self, handle: Handle, parts: list[Any]) -> Held:
+    def _write(self, handle: BlockHandle, parts: list[Any]) -> Held:
         with self._lock:
             if self._closed:
                 raise RunnerError("the runner is closed")
@@ -68,17 +68,17 @@ class LocalSpill:
             except OSError as error:
                 raise RunnerError(f"values could not be moved to the temporary folder: {error}") from error
 
-    def open(self, handle: Handle) -> File:
+    def open(self, handle: BlockHandle) -> File:
         """Raises ResultReleased when the block is not here."""
         if self._store is None:
             raise ResultReleased(f"no value of {block_name(handle)} was moved to disk by this runner")
         return self._store.open(block_name(handle))
 
-    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+    def fetch(self, handle: BlockHandle, slots: Sequence[int]) -> list[Any]:
         with self.open(handle) as file:
             return file.load_many(slots)
 
-    def release(self, handles: Iterable[Handle]) -> None:
+    def release(self, handles: Iterable[BlockHandle]) -> None:
         if self._store is not None:
             self._store.unlink(block_name(handle) for handle in handles)
 

@@ -25,7 +25,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.core.asking import told
-from anabranch.core.chunks import Handle, Stage
+from anabranch.core.chunks import BlockHandle, Stage
 from anabranch.core.contracts import WorkerPort
 from anabranch.core.errors import SerializationError
 from anabranch.core.events import ChunkLost, EngineLost, ItemCancelled, ItemTimedOut, Logs, WorkerRequest
@@ -268,7 +268,7 @@ def _here(report: Report, stage: int, block: Block, runner: ProcessRunner) -> Bl
     """A block of the process runner as values of this process."""
     if not isinstance(block, Held):
         return block
-    handle = Handle(report.chunk, stage, report.first)
+    handle = BlockHandle(report.chunk, stage, report.first)
     try:
         values = runner.fetch(handle, range(report.count))
     except Exception:
@@ -277,7 +277,7 @@ def _here(report: Report, stage: int, block: Block, runner: ProcessRunner) -> Bl
     return Inline(values, block.nbytes)
 
 
-def _one(report: Report, handle: Handle, slot: int, runner: ProcessRunner) -> Any:
+def _one(report: Report, handle: BlockHandle, slot: int, runner: ProcessRunner) -> Any:
     """One value; one that does not unpickle fails, alone."""
     try:
         return runner.fetch(handle, (slot,))[0]

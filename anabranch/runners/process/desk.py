@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.errors import VersionMismatch
 from anabranch.core.events import ChunkLost, ChunkStarted, EngineLost, Logs, WorkerJoined, WorkerLost, WorkerRequest
 from anabranch.core.log_lines import LogLine
@@ -268,7 +268,7 @@ class Desk:
         job.reported = report.first + report.count
         for stage, block in enumerate(report.blocks):
             if type(block) is Held:
-                self.blocks.add(Handle(report.chunk, stage, report.first))
+                self.blocks.add(BlockHandle(report.chunk, stage, report.first))
         if report.final:
             self.end(job)
         self._events.append(report)
@@ -276,7 +276,7 @@ class Desk:
     def _refuse(self, worker: WorkerProcess, report: Report) -> None:
         """A report of a chunk that was given to others meanwhile: nothing of it counts, its values go."""
         held = [s for s, block in enumerate(report.blocks) if type(block) is Held]
-        self.store.unlink([block_name(Handle(report.chunk, stage, report.first)) for stage in held])
+        self.store.unlink([block_name(BlockHandle(report.chunk, stage, report.first)) for stage in held])
         if report.count:
             text = (
                 f"{report.count} late result(s) of {worker.name} (pid {worker.pid}) are refused: it was stopped for "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from anabranch.runners.transport.value_files import block_name
 
 if TYPE_CHECKING:
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
     from anabranch.runners.transport.value_files import Store
 
 
@@ -20,10 +20,10 @@ class HeldBlocks:
     """
 
     def __init__(self) -> None:
-        self.released: deque[Handle] = deque()
-        self._known: set[Handle] = set()
+        self.released: deque[BlockHandle] = deque()
+        self._known: set[BlockHandle] = set()
 
-    def add(self, handle: Handle) -> None:
+    def add(self, handle: BlockHandle) -> None:
         self._known.add(handle)
 
     def files_of(self, chunk: int) -> set[str]:

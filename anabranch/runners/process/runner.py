@@ -44,7 +44,7 @@ from anabranch.runners.transport.value_files import Store, block_name, dumps, im
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import Event
     from anabranch.runners.process.worker_handle import WorkerProcess
 
@@ -238,13 +238,13 @@ class ProcessRunner(OwnRunner):
 
     # -- values ----------------------------------------------------------------------------------
 
-    def release(self, handles: Iterable[Handle]) -> None:
+    def release(self, handles: Iterable[BlockHandle]) -> None:
         self._desk.blocks.released.extend(handles)
         crew = self._crew
         if crew is not None and crew.asleep:
             crew.wake()
 
-    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+    def fetch(self, handle: BlockHandle, slots: Sequence[int]) -> list[Any]:
         """Values of a block; their large arrays are the shared memory itself, copied where they are written to."""
         if self._desk.closed:
             raise RunnerError(f"this ProcessRunner is closed, and the values of {block_name(handle)} went with it")
@@ -252,14 +252,14 @@ class ProcessRunner(OwnRunner):
         with self._desk.store.open(block_name(handle)) as block:
             return block.load_many(slots)
 
-    def spill(self, handle: Handle, block: Block) -> Held:
+    def spill(self, handle: BlockHandle, block: Block) -> Held:
         try:
             self._desk.store.spill(block_name(handle))
         except OSError as error:
             raise RunnerError(f"values could not be moved to {self._desk.store.folders[-1]}: {error}") from error
         return block if isinstance(block, Held) else Held()
 
-    def move(self, handle: Handle, slots: Sequence[int], to: Handle) -> Held:
+    def move(self, handle: BlockHandle, slots: Sequence[int], to: BlockHandle) -> Held:
         store = self._desk.store
         try:
             with store.open(block_name(handle)) as block:

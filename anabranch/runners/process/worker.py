@@ -16,7 +16,7 @@ import traceback
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.chunks import Chunk, Handle
+from anabranch.core.chunks import BlockHandle, Chunk
 from anabranch.core.errors import RunnerError
 from anabranch.core.left_to_driver import leave_signals_to_the_driver
 from anabranch.core.reports import Held, Packed
@@ -57,7 +57,7 @@ class ProcessPort:
         self._store = store
         self._raw: dict[int, tuple[bytes, str | None]] = {}  # shared values that nobody looked at yet
         self._shared: dict[int, Any] = {}
-        self._open: dict[Handle, File] = {}  # blocks that the running chunk reads
+        self._open: dict[BlockHandle, File] = {}  # blocks that the running chunk reads
         self._state = PortState()
         self.cancelled = self._state.cancelled
         self._around, self._arounds = Worker(), {0: Surroundings()}  # of the driver
@@ -81,7 +81,7 @@ class ProcessPort:
             del self._raw[shared_id]
         return self._shared[shared_id]
 
-    def values(self, handle: Handle) -> Sequence[Any]:
+    def values(self, handle: BlockHandle) -> Sequence[Any]:
         found = self._open.get(handle)
         if found is None:
             found = self._open[handle] = self._store.open(block_name(handle))
@@ -123,7 +123,7 @@ class ProcessPort:
         block = small(values, self._inline_limit)
         if block is not None:
             return block
-        name = block_name(Handle(report.chunk, stage, report.first))
+        name = block_name(BlockHandle(report.chunk, stage, report.first))
         parts = [pickled(value) for value in values]
         try:
             return Held(self._store.write(name, parts))

@@ -19,7 +19,7 @@ from anabranch.runners.placing.policy import ChunkScheduler
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
     from anabranch.core.events import Event
     from anabranch.runners.placing.jobs import Kind
     from anabranch.runners.ray.actor_handle import ActorHandle
@@ -185,7 +185,7 @@ class Desk:
             self._ask_back(worker)
         self.staff()
 
-    def _release(self, handles: tuple[Handle, ...]) -> None:
+    def _release(self, handles: tuple[BlockHandle, ...]) -> None:
         self.values.release(handles)
 
     def _drop(self, shared_ids: tuple[int, ...]) -> None:

@@ -14,7 +14,7 @@ from anabranch.runners.transport.user_modules import UserModules
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import ChunkLost
     from anabranch.core.surroundings import Surroundings
 
@@ -26,8 +26,8 @@ class RayJob(Job[W]):
     """A chunk: queued, or with an actor."""
 
     payload: Payload = field(default_factory=Payload)
-    reads: tuple[Handle, ...] = ()
-    inputs: list[tuple[Handle, Any]] = field(default_factory=list)  # blocks that it reads, with their references
+    reads: tuple[BlockHandle, ...] = ()
+    inputs: list[tuple[BlockHandle, Any]] = field(default_factory=list)  # blocks that it reads, with their references
     call: int = 0  # its number among those of its worker
     ref: Any = None  # of the call that runs it
     asked: bool = False  # back, should it not have begun

@@ -11,7 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.core.events import (
     ChunkLost,
@@ -141,7 +141,8 @@ class News:
             if isinstance(block, Held):
                 ref = worker.arrived.pop(0)
                 if job is not None:
-                    self._desk.values.keep(Handle(report.chunk, stage, report.first), ref, worker.node, block.nbytes)
+                    handle = BlockHandle(report.chunk, stage, report.first)
+                    self._desk.values.keep(handle, ref, worker.node, block.nbytes)
         if job is None:
             return
         job.reported = report.first + report.count
@@ -165,7 +166,7 @@ class News:
         self._desk.end(job)
         self._desk.out.append(lost)
 
-    def _hear_missing(self, worker: ActorHandle, chunk: int, handles: list[Handle], text: str) -> None:
+    def _hear_missing(self, worker: ActorHandle, chunk: int, handles: list[BlockHandle], text: str) -> None:
         self._desk.out += self._desk.values.lose(handles)
         job = worker.jobs.get(chunk)
         if job is not None:
@@ -214,7 +215,7 @@ class News:
         elif not self._desk.ending:
             self._desk.staff()
 
-    def _block_lost(self, handle: Handle) -> None:
+    def _block_lost(self, handle: BlockHandle) -> None:
         """Somebody in the driver wanted to read a block, and Ray has it no more."""
         self._desk.out += self._desk.values.lose([handle])
 

@@ -10,7 +10,7 @@ from anabranch.runners.ray.blocks import STORED_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
     from anabranch.core.events import Event
 
 SMALL_BYTES = 32 << 20  # of blocks too small for Ray's store, in the driver's heap
@@ -27,18 +27,18 @@ class Kept(NamedTuple):
 class Values:
     """Not locked: for the serve thread. Other threads may `find`."""
 
-    def __init__(self, gone: set[Handle]) -> None:
-        self._kept: dict[Handle, Kept] = {}
+    def __init__(self, gone: set[BlockHandle]) -> None:
+        self._kept: dict[BlockHandle, Kept] = {}
         self._gone = gone  # released, the serve thread has not come to it
         self._small = 0
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __contains__(self, handle: Handle) -> bool:
+    def __contains__(self, handle: BlockHandle) -> bool:
         return handle in self._kept
 
-    def find(self, handle: Handle) -> Any:
+    def find(self, handle: BlockHandle) -> Any:
         """Its reference; None when it was released or lost."""
         found = None if handle in self._gone else self._kept.get(handle)
         return None if found is None else found.ref
@@ -48,19 +48,19 @@ class Values:
         """Whether there is room for small blocks."""
         return self._small < SMALL_BYTES
 
-    def keep(self, handle: Handle, ref: Any, node: str, nbytes: int) -> None:
+    def keep(self, handle: BlockHandle, ref: Any, node: str, nbytes: int) -> None:
         self._kept[handle] = Kept(ref, node, nbytes)
         if nbytes < STORED_BYTES:
             self._small += nbytes
 
-    def release(self, handles: Iterable[Handle]) -> None:
+    def release(self, handles: Iterable[BlockHandle]) -> None:
         for handle in handles:
             self._gone.discard(handle)
             found = self._kept.pop(handle, None)
             if found is not None and found.nbytes < STORED_BYTES:
                 self._small -= found.nbytes
 
-    def lose(self, handles: Iterable[Handle]) -> list[Event]:
+    def lose(self, handles: Iterable[BlockHandle]) -> list[Event]:
         """These blocks are gone; what there is to say of it."""
         here = [handle for handle in handles if handle in self._kept]
         lost = tuple(handle for handle in here if handle not in self._gone)

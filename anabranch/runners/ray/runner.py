@@ -41,7 +41,7 @@ from anabranch.runners.ray.references import Values
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import Event
 
 CHUNK_SECONDS = 0.4  # of work: an actor takes 2 ms from the end of a call to the next one
@@ -91,7 +91,7 @@ class RayRunner(OwnRunner):
         self._desk: Desk
         self._news: News
         self._values: Values
-        self._gone: set[Handle] = set()  # released, the serve thread has not come to it
+        self._gone: set[BlockHandle] = set()  # released, the serve thread has not come to it
         self._closing = threading.Lock()
         self._closed = self._dead = False
         self._up = threading.Event()  # there is a worker, or there will be none
@@ -207,7 +207,7 @@ class RayRunner(OwnRunner):
         """Positions that have not started; with `force` also one that runs, where it has a time limit."""
         self._put(("cancel", chunk, None if positions is None else tuple(positions), force))
 
-    def release(self, handles: Iterable[Handle]) -> None:
+    def release(self, handles: Iterable[BlockHandle]) -> None:
         gone = tuple(handles)
         self._gone.update(gone)
         self._put(("release", gone))
@@ -220,7 +220,7 @@ class RayRunner(OwnRunner):
         """A task waits for others: its worker gets nothing more, and another one works meanwhile."""
         self._put(("blocked", worker_chunk, 1 if waiting else -1))
 
-    def fetch(self, handle: Handle, slots: Sequence[int]) -> list[Any]:
+    def fetch(self, handle: BlockHandle, slots: Sequence[int]) -> list[Any]:
         """Values of a block, as copies; the block comes to this machine as a whole."""
         if self._closed:
             raise RunnerError(f"this RayRunner is closed, and the values of {handle} went with it")

@@ -36,7 +36,7 @@ from anabranch.runners.transport.requests import Requests, encoded
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import ChunkLost, ItemCancelled, ItemTimedOut
     from anabranch.core.log_lines import LogLine
     from anabranch.core.reports import Report
@@ -89,7 +89,7 @@ class RayWorker:
         chunk_id: int,
         payload: Payload,
         shared: dict[int, Any],
-        inputs: list[tuple[Handle, Any]],
+        inputs: list[tuple[BlockHandle, Any]],
         limit: int | None,
         cancelled: set[int] | None,
         small: bool,
@@ -182,7 +182,7 @@ class RayPort:
         self._page = page
         self._shared: dict[int, Any] = {}
         self._dropped: dict[int, None] = {}
-        self._inputs: dict[Handle, StoredBlock] = {}
+        self._inputs: dict[BlockHandle, StoredBlock] = {}
         self._state = PortState()
         self.limit, self.cancelled = self._state.limit, self._state.cancelled
         self._requests = Requests()
@@ -209,7 +209,7 @@ class RayPort:
             self.raw.pop(shared_id, None)
         return self._shared[shared_id]
 
-    def values(self, handle: Handle) -> Sequence[Any]:
+    def values(self, handle: BlockHandle) -> Sequence[Any]:
         return self._inputs[handle]
 
     def report(self, report: Report) -> None:
@@ -242,11 +242,11 @@ class RayPort:
 
     # -- for the actor -----------------------------------------------------------------------------
 
-    def open(self, chunk: int, inputs: list[tuple[Handle, Any]]) -> bool:
+    def open(self, chunk: int, inputs: list[tuple[BlockHandle, Any]]) -> bool:
         """See that the blocks are there that the chunk reads; False: some are not, which has been said."""
         import ray
 
-        gone: list[Handle] = []
+        gone: list[BlockHandle] = []
         why = ""
         for handle, ref in inputs:
             try:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
-    from anabranch.core.chunks import Handle
+    from anabranch.core.chunks import BlockHandle
 
 LARGE = 256 << 10  # buffers and messages from this size on go through files
 PACKED_BYTES = 64 << 10  # blocks up to this size may come home inside a report
@@ -182,7 +182,7 @@ class Values(Sequence[Any]):
         return self._file.load(slot)
 
 
-def block_name(handle: Handle) -> str:
+def block_name(handle: BlockHandle) -> str:
     return f"v{handle.chunk}.{handle.stage}.{handle.first}"
 
 

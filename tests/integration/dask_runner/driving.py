@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.chunks import Binding, Chunk, Handle, Stage
+from anabranch.core.chunks import Binding, BlockHandle, Chunk, Stage
 from anabranch.core.events import ChunkLost
 from anabranch.core.options import TaskOptions
 from anabranch.core.reports import Held, Packed, Report
@@ -85,7 +85,7 @@ class Driver:
             if isinstance(block, Packed):
                 found += block.values()
             elif isinstance(block, Held):
-                found += self.runner.fetch(Handle(chunk.id, 0, report.first), range(report.count))
+                found += self.runner.fetch(BlockHandle(chunk.id, 0, report.first), range(report.count))
         return found
 
     def to_the_end(self, stage: int, args: Sequence[Any]) -> list[Any]:
@@ -109,7 +109,7 @@ class Driver:
             number, report, k = done[p]
             [block] = report.blocks
             if isinstance(block, Held):
-                found += self.runner.fetch(Handle(number, 0, report.first), [k])
+                found += self.runner.fetch(BlockHandle(number, 0, report.first), [k])
             else:
                 found.append(block.values()[k])
         return found

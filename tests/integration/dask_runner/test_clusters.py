@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.errors import RunnerError, VersionMismatch
 from anabranch.core.events import ChunkStarted, SlotsChanged, ValuesLost
 from anabranch.core.reports import Report
@@ -103,7 +103,7 @@ def test_a_worker_paused_by_its_memory_does_not_hold_up_the_map(tmp_path: Path) 
             chunks = [driver.chunk(driver.task(nap), [n]) for n in range(10)]
             driver.run(chunks)
             assert len({driver.values(chunk)[0] for chunk in chunks}) == 1
-            driver.runner.release([Handle(full.id, 0, 0)])
+            driver.runner.release([BlockHandle(full.id, 0, 0)])
         finally:
             driver.runner.close()
 
@@ -128,7 +128,7 @@ def test_all_workers_paused_by_their_memory_hold_the_map_up_and_lose_nothing() -
             assert paused() == 2
             begun = {event.chunk for event in driver.seen(ChunkStarted)}
             assert begun == {chunk.id for chunk in full}
-            driver.runner.release([Handle(chunk.id, 0, 0) for chunk in full])
+            driver.runner.release([BlockHandle(chunk.id, 0, 0) for chunk in full])
             driver.until(lambda: all(chunk.id in driver.ends for chunk in chunks))
             assert all(isinstance(driver.ends[chunk.id], Report) for chunk in chunks)
             assert paused() < 2

@@ -17,7 +17,7 @@ import pytest
 
 from anabranch import Secret, get_run_logger
 from anabranch.core import interpreter
-from anabranch.core.chunks import Chunk, Handle
+from anabranch.core.chunks import BlockHandle, Chunk
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.core.events import ChunkLost, Logs, ValuesLost, WorkerJoined
 from anabranch.core.reports import Held, Packed, Report
@@ -53,10 +53,10 @@ def test_values_stay_on_the_workers(own: Driver) -> None:
     assert sum(report.count for report in reports) == sum(report.blocks[0].nbytes for report in reports) // MIB  # type: ignore[union-attr]
     assert grown < 30 * MIB, f"the driver grew by {grown / MIB:.0f} MiB"
     for report in reports[:10]:
-        handle = Handle(report.chunk, 0, report.first)
+        handle = BlockHandle(report.chunk, 0, report.first)
         assert len(own.runner.fetch(handle, [0])[0]) == MIB
     assert me.memory_info().rss - before < 60 * MIB
-    own.runner.release([Handle(report.chunk, 0, report.first) for report in reports])
+    own.runner.release([BlockHandle(report.chunk, 0, report.first) for report in reports])
     own.until_true(lambda: own.keys() <= 1)
 
 
@@ -66,7 +66,7 @@ def test_release_frees_keys(own: Driver) -> None:
     chunks = [own.chunk(stage, [n]) for n in range(20)]
     own.run(chunks)
     assert own.keys() == start + 20
-    handles = [Handle(chunk.id, 0, 0) for chunk in chunks]
+    handles = [BlockHandle(chunk.id, 0, 0) for chunk in chunks]
     own.runner.release(handles[:15])
     own.until_true(lambda: own.keys() == start + 5)
     assert own.runner.fetch(handles[19], [0]) == [blob(19)]
@@ -89,7 +89,7 @@ def test_released_values_do_not_wait_for_a_garbage_collection(own: Driver) -> No
         before = sum(client.run(alive).values())
         own.run([chunk])
         assert sum(client.run(alive).values()) == before + 1
-        own.runner.release([Handle(chunk.id, 0, 0)])
+        own.runner.release([BlockHandle(chunk.id, 0, 0)])
         own.until_true(lambda: sum(client.run(alive).values()) == before)
     finally:
         client.run(gc.enable)
@@ -225,10 +225,11 @@ def test_held_values_of_a_killed_worker(own: Driver) -> None:
         try:
             [(_, value)] = own.values(chunk)
         except (ResultReleased, RunnerError):
-            own.until(lambda chunk=chunk: any(Handle(chunk.id, 0, 0) in lost.handles for lost in own.seen(ValuesLost)))
+            handle = BlockHandle(chunk.id, 0, 0)
+            own.until(lambda handle=handle: any(handle in lost.handles for lost in own.seen(ValuesLost)))
             continue
         assert value == blob(n)
-    own.runner.release([Handle(chunk.id, 0, 0) for chunk in chunks])
+    own.runner.release([BlockHandle(chunk.id, 0, 0) for chunk in chunks])
 
 
 @pytest.mark.nightly("it measures")

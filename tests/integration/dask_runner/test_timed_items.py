@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from anabranch import get_run_logger
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.events import ChunkLost, ItemCancelled, ItemTimedOut, Logs
 from anabranch.core.reports import Held, Report
 from anabranch.core.search import Hole
@@ -155,11 +155,11 @@ def test_large_values_constants_inputs_and_logs_in_a_child(own: Driver) -> None:
     total = own.task(lambda data: int(data[1]), timeout_seconds=LONG)
     reader = own.chunk(
         total, [Hole(0, False), Hole(0, False)], timeout=LONG,
-        inputs=tuple((Handle(made[n].id, 0, 0), 0) for n in (1, 3)), wants={0: (0,), 1: (1,)},
+        inputs=tuple((BlockHandle(made[n].id, 0, 0), 0) for n in (1, 3)), wants={0: (0,), 1: (1,)},
     )  # fmt: skip
     own.run([reader])
     assert own.values(reader) == [2, 4]
-    own.runner.release([Handle(chunk.id, 0, 0) for chunk in made])
+    own.runner.release([BlockHandle(chunk.id, 0, 0) for chunk in made])
 
 
 def test_values_that_waited_for_the_chunks_end_outlive_a_stopped_item(own: Driver, tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_values_that_waited_for_the_chunks_end_outlive_a_stopped_item(own: Drive
     assert lost.reason == "stopped"
     [report] = own.reports[chunk.id]
     assert (report.first, report.count, report.final) == (0, 3, False)
-    assert own.runner.fetch(Handle(chunk.id, 0, 0), range(3)) == [blob(1), blob(2), blob(3)]
+    assert own.runner.fetch(BlockHandle(chunk.id, 0, 0), range(3)) == [blob(1), blob(2), blob(3)]
     assert (tmp_path / "ran").read_text().split() == ["1", "2", "3", "13"]
-    own.runner.release([Handle(chunk.id, 0, 0)])
+    own.runner.release([BlockHandle(chunk.id, 0, 0)])
     own.until_true(lambda: own.keys() <= before)  # of earlier chunks some may have gone meanwhile
 
 
@@ -220,7 +220,7 @@ def test_a_result_that_does_not_unpickle_on_the_worker(own: Driver) -> None:
     assert end.codes is not None
     assert list(end.codes[0]) == [COMPLETED, FAILED, COMPLETED]
     assert "does not unpickle" in end.outcomes[0].message
-    assert own.runner.fetch(Handle(chunk.id, 0, 0), [2]) == [(2, blob(2))]
+    assert own.runner.fetch(BlockHandle(chunk.id, 0, 0), [2]) == [(2, blob(2))]
 
 
 def test_children_end_with_their_worker_and_with_the_session(tmp_path: Path) -> None:

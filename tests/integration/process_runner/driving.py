@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.chunks import Binding, Chunk, Handle, Stage
+from anabranch.core.chunks import Binding, BlockHandle, Chunk, Stage
 from anabranch.core.events import ChunkLost, WorkerJoined, WorkerLost
 from anabranch.core.options import TaskOptions
 from anabranch.core.reports import Held, Packed, Report
@@ -80,7 +80,7 @@ class Drive:
                 if isinstance(block, Packed):
                     found += block.values()
                 elif isinstance(block, Held):
-                    found += self.runner.fetch(Handle(chunk, 0, report.first), range(report.count))
+                    found += self.runner.fetch(BlockHandle(chunk, 0, report.first), range(report.count))
         return found
 
     def run(self, stage: int, args: Sequence[Any], **more: Any) -> list[Any]:

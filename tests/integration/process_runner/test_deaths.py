@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.events import ChunkLost, EngineLost, WorkerLost
 from anabranch.core.reports import Held, Report
 from anabranch.core.states import COMPLETED
@@ -89,7 +89,7 @@ def test_reported_items_survive_their_worker(drive: Callable[..., Drive], tmp_pa
     assert reports
     assert all(isinstance(r.blocks[0], Held) for r in reports)
     for report in reports:
-        assert d.runner.fetch(Handle(chunk, 0, report.first), [0]) == [bytes(100_000)]
+        assert d.runner.fetch(BlockHandle(chunk, 0, report.first), [0]) == [bytes(100_000)]
 
 
 def test_workers_that_cannot_start_end_the_engine(drive: Callable[..., Drive]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.chunks import Chunk, Handle
+from anabranch.core.chunks import BlockHandle, Chunk
 from anabranch.core.errors import RunnerError
 from anabranch.core.events import ChunkLost, WorkerJoined
 from anabranch.runners.process.runner import ProcessRunner
@@ -148,7 +148,7 @@ def test_fetch_after_close_says_so(drive: Callable[..., Drive]) -> None:
     d = drive()
     d.runner.close()
     with pytest.raises(RunnerError, match="closed"):
-        d.runner.fetch(Handle(1, 0, 0), [0])
+        d.runner.fetch(BlockHandle(1, 0, 0), [0])
 
 
 @pytest.mark.parametrize("option", ["max_workers", "max_tasks_per_child"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.events import WorkerLost, WorkerRequest
 from anabranch.core.reports import Report
 from tests.integration.process_runner.driving import WAIT, Drive, Gate, double
@@ -109,7 +109,7 @@ def test_full_pipes_do_not_block(drive: Callable[..., Drive]) -> None:
     assert time.monotonic() - begun < WAIT / 2
     for chunk in chunks:
         assert d.values(chunk) == ["x" * 200_000]
-        d.runner.release([Handle(chunk, 0, 0)])
+        d.runner.release([BlockHandle(chunk, 0, 0)])
 
 
 def test_tiny_chunks_in_a_hurry(drive: Callable[..., Drive]) -> None:

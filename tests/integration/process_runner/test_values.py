@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.errors import ResultReleased, SerializationError
 from anabranch.core.reports import Held
 from anabranch.core.search import Hole
@@ -74,7 +74,7 @@ def test_large_arrays_are_mapped_and_private(drive: Callable[..., Drive]) -> Non
     [report] = [d.end(chunk)]
     assert isinstance(report.blocks[0], Held)
     assert 80_000_000 <= report.blocks[0].nbytes < 80_010_000
-    handle = Handle(chunk, 0, 0)
+    handle = BlockHandle(chunk, 0, 0)
     [first], [second] = d.runner.fetch(handle, [0]), d.runner.fetch(handle, [0])
     first[0] = 1.0
     assert (second[0], first[0]) == (7.0, 1.0)

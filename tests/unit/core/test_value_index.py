@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.reports import Held, Inline
 from anabranch.core.value_index import NO_ITEM, RELEASED, ValueBlock, ValueIndex
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def block(items: Sequence[int], number: int = 0) -> ValueBlock:
-    return ValueBlock(Handle(number, 0, 0), 0, items, Held(100), 100)
+    return ValueBlock(BlockHandle(number, 0, 0), 0, items, Held(100), 100)
 
 
 def inline(first: int, *values: object) -> ValueBlock:
-    return ValueBlock(Handle(first, 0, 0), 0, range(first, first + len(values)), Inline(list(values), 64), 64)
+    return ValueBlock(BlockHandle(first, 0, 0), 0, range(first, first + len(values)), Inline(list(values), 64), 64)
 
 
 def test_items_of_a_block_are_found_and_those_between_blocks_are_not() -> None:

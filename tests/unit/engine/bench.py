@@ -6,7 +6,7 @@ from array import array
 from typing import Any
 
 from anabranch.core import states
-from anabranch.core.chunks import Binding, Chunk, Handle, Stage
+from anabranch.core.chunks import Binding, BlockHandle, Chunk, Stage
 from anabranch.core.columns import Source
 from anabranch.core.contracts import Capabilities
 from anabranch.core.instructions import CancelChunk, Free, Rows, Send, Wake
@@ -41,7 +41,7 @@ class Bench:
         self.lane = self.dispatcher.tables.add_lane(capabilities, slots, slots)
         self.held = held
         self.queue: list[Chunk] = []  # sent, and not yet reported
-        self.freed: list[Handle] = []
+        self.freed: list[BlockHandle] = []
         self.cancels: list[CancelChunk] = []
         self.rows: list[Any] = []
         self.others: list[Any] = []

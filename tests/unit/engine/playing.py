@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from anabranch.core.chunks import Chunk, Handle
+    from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.maps import Upstream
     from anabranch.core.options import TaskOptions
     from anabranch.core.reports import Block
@@ -132,9 +132,9 @@ class Driver:
         self.gone: dict[int, Flight] = {}  # lost chunks, whose reports come too late
         self.past: list[Report] = []
         self.known: set[int] = set()  # shared ids that the runner has
-        self.alive: dict[Handle, tuple[MapRun, list[int]]] = {}  # blocks that the runner holds
-        self.freed: set[Handle] = set()
-        self.nbytes: dict[Handle, int] = {}
+        self.alive: dict[BlockHandle, tuple[MapRun, list[int]]] = {}  # blocks that the runner holds
+        self.freed: set[BlockHandle] = set()
+        self.nbytes: dict[BlockHandle, int] = {}
         self.seen: dict[tuple[str, int], tuple[int, int]] = {}  # code and attempt, when last looked at
         self.stopped: dict[int, Flight] = {}  # their worker was stopped, which is not told yet
         self.leaving: list[Spill | Move] = []  # blocks that are to leave memory, or to be made smaller
@@ -259,7 +259,7 @@ class Driver:
                 found += states.is_success(up.map.codes[i]) and (block is None or block.held)
         return found
 
-    def free(self, handle: Handle) -> None:
+    def free(self, handle: BlockHandle) -> None:
         assert handle not in self.freed, "released twice"
         self.freed.add(handle)
         map, items = self.alive.pop(handle)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core import states
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.instructions import Put
 from anabranch.core.runs import MapRow
 from tests.unit.engine.bench import Bench, codes, failed, items_of
@@ -112,7 +112,7 @@ def test_values_of_a_dropped_list_are_freed() -> None:
     assert bench.dispatcher.tables.ledger.bytes_held == 600
     bench.dispatcher.readers.list_gone(map)
     bench.take()
-    assert sorted(bench.freed) == sorted(Handle(c.id, 0, 0) for c in chunks)
+    assert sorted(bench.freed) == sorted(BlockHandle(c.id, 0, 0) for c in chunks)
     assert bench.dispatcher.tables.ledger.bytes_held == 0
     assert map.footprint.held == 0
 
@@ -125,10 +125,10 @@ def test_an_item_handle_keeps_its_block() -> None:
     bench.dispatcher.readers.list_gone(map)
     bench.take()
     kept = next(c for c in chunks if 3 in c.items)
-    assert set(bench.freed) == {Handle(c.id, 0, 0) for c in chunks} - {Handle(kept.id, 0, 0)}
+    assert set(bench.freed) == {BlockHandle(c.id, 0, 0) for c in chunks} - {BlockHandle(kept.id, 0, 0)}
     bench.dispatcher.readers.handle_gone(map, 3)
     bench.take()
-    assert Handle(kept.id, 0, 0) in bench.freed
+    assert BlockHandle(kept.id, 0, 0) in bench.freed
 
 
 def test_a_value_dies_with_its_last_reader() -> None:
@@ -139,13 +139,13 @@ def test_a_value_dies_with_its_last_reader() -> None:
     bench.dispatcher.readers.list_gone(made)
     consumers = bench.take()
     assert bench.freed == []
-    assert [[h for h, _ in c.inputs] for c in consumers] == [[Handle(p.id, 0, 0)] for p in producers]
+    assert [[h for h, _ in c.inputs] for c in consumers] == [[BlockHandle(p.id, 0, 0)] for p in producers]
     bench.report(consumers[2])
     bench.take()
-    assert bench.freed == [Handle(producers[2].id, 0, 0)]
+    assert bench.freed == [BlockHandle(producers[2].id, 0, 0)]
     bench.run()
     assert read.finished
-    assert sorted(bench.freed) == sorted(Handle(p.id, 0, 0) for p in producers)
+    assert sorted(bench.freed) == sorted(BlockHandle(p.id, 0, 0) for p in producers)
 
 
 # -- chains --------------------------------------------------------------------------------------------
@@ -248,11 +248,11 @@ def test_what_a_stream_gave_away_is_freed() -> None:
     bench.dispatcher.readers.give_away(map, map.consumers.consumed, 3)
     bench.dispatcher.readers.stream_advanced(map, 3)
     bench.take()
-    assert bench.freed == [Handle(chunks[0].id, 0, 0)]
+    assert bench.freed == [BlockHandle(chunks[0].id, 0, 0)]
     bench.dispatcher.readers.give_away(map, map.consumers.consumed, 4)
     bench.dispatcher.readers.stream_advanced(map, 4)
     bench.take()
-    assert bench.freed == [Handle(c.id, 0, 0) for c in chunks[:2]]
+    assert bench.freed == [BlockHandle(c.id, 0, 0) for c in chunks[:2]]
 
 
 def test_what_running_tasks_submitted_goes_first_the_newest_before_the_others() -> None:

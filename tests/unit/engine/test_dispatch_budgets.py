@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core import states
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.events import ChunkLost, ItemTimedOut
 from anabranch.core.instructions import AskHandlers, Shorten, Verdict
 from tests.unit.engine.bench import Bench, codes, failed
@@ -70,7 +70,7 @@ def test_a_lost_value_is_made_again_at_nobodys_expense() -> None:
     assert numbers(chunk) == ([2], [0])
     bench.report(chunk)
     bench.take()
-    bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, 0, 0)])
+    bench.dispatcher.remakes.values_lost(bench.lane, [BlockHandle(chunk.id, 0, 0)])
     [chunk] = bench.take()
     assert numbers(chunk) == ([3], [1])
     assert map.counted(0) == 2

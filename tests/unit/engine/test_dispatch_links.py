@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from anabranch.core import states
-from anabranch.core.chunks import Binding, Handle, Stage
+from anabranch.core.chunks import Binding, BlockHandle, Stage
 from anabranch.core.events import ChunkLost
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.options import TaskOptions
@@ -149,7 +149,7 @@ def test_links_that_are_lost_are_made_again() -> None:
     items = series.chain(3)
     series.let_go(*items[:-1])
     [chunk] = bench.run()
-    bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, 2, 0)])
+    bench.dispatcher.remakes.values_lost(bench.lane, [BlockHandle(chunk.id, 2, 0)])
     bench.run()
     assert series.map.attempts == dict.fromkeys(items, 2)
     assert [series.map.values.has_value(i) for i in items] == [False, False, True]
@@ -168,7 +168,7 @@ def test_links_before_a_run_of_another_task_travel_with_it_and_leave_nothing_beh
         assert map.consumers.followers == map.inputs.upstreams == map.inputs.blocked == map.consumers.items == {}
         assert not any(map.consumers.unfinished or b"")
     if bench.held:  # what the last link was made of is made again before it
-        bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, 2, 0)])
+        bench.dispatcher.remakes.values_lost(bench.lane, [BlockHandle(chunk.id, 2, 0)])
         assert [(items_of([c]), len(c.inputs)) for c in bench.run()] == [([0], 0), ([1], 1), ([2], 1)]
         bench.take()
     assert series.map.values.has_value(items[-1])

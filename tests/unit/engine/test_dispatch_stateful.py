@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from anabranch.core import states
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.contracts import Capabilities
 from anabranch.core.events import ChunkLost, ItemTimedOut
 from anabranch.core.instructions import Move, Verdict
@@ -83,8 +83,8 @@ class Dispatching(Users, RuleBasedStateMachine):
             if isinstance(block, Held):
                 sent = self.d.tables.sent.get(chunk.id)
                 items = [*sent.items[stage][flight.told : flight.told + count]] if sent is not None else []
-                self.alive[Handle(chunk.id, stage, flight.told)] = (flight.maps[stage], items)
-                self.nbytes[Handle(chunk.id, stage, flight.told)] = block.nbytes
+                self.alive[BlockHandle(chunk.id, stage, flight.told)] = (flight.maps[stage], items)
+                self.nbytes[BlockHandle(chunk.id, stage, flight.told)] = block.nbytes
         return report
 
     @precondition(lambda self: self.past)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.reports import Held, Inline, Packed
 from anabranch.core.states import COMPLETED
 from anabranch.core.value_index import RELEASED, ValueBlock
@@ -32,7 +32,7 @@ def completed(items: int = ITEMS, *, list_held: bool = False) -> MapRun:
 
 def add(ledger: Ledger, map: MapRun, first: int, count: int, *, held: bool = True, nbytes: int = 100) -> ValueBlock:
     content: Any = Held(nbytes) if held else Inline(list(range(first, first + count)), nbytes)
-    block = ValueBlock(Handle(first, 0, 0), 0, range(first, first + count), content, nbytes)
+    block = ValueBlock(BlockHandle(first, 0, 0), 0, range(first, first + count), content, nbytes)
     map.values.add(block, overlay=False)
     ledger.added(map, block, here=held)
     return block
@@ -250,7 +250,7 @@ def test_what_went_while_it_was_written_is_not_on_disk(ledger: Ledger) -> None:
 
 def test_what_the_driver_pickled_is_counted_apart(ledger: Ledger) -> None:
     map = completed(1)
-    block = ValueBlock(Handle(0, 0, 0), 0, range(1), Packed.__new__(Packed), 70)
+    block = ValueBlock(BlockHandle(0, 0, 0), 0, range(1), Packed.__new__(Packed), 70)
     map.values.add(block, overlay=False)
     ledger.added(map, block)
     assert (ledger.bytes_packed, ledger.bytes_held) == (70, 70)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.core import states
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.events import ChunkLost, ItemTimedOut
 from anabranch.core.instructions import AskHandlers, AskRetry, Verdict
 from tests.unit.engine.bench import Bench, codes, failed, items_of, never
@@ -59,7 +59,7 @@ def test_what_only_a_retry_kept_goes_when_the_retry_has_its_own_value() -> None:
     bench.dispatcher.tick(1.0)
     bench.run()
     assert [i for i in range(4) if reader.codes[i] == states.COMPLETED] == [2]
-    assert Handle(chunk.id, 0, 0) in bench.freed
+    assert BlockHandle(chunk.id, 0, 0) in bench.freed
     assert bench.dispatcher.tables.ledger.bytes_held == 0
 
 
@@ -214,11 +214,11 @@ def test_a_late_report_is_refused() -> None:
     bench.report(chunk)
     bench.take()
     assert map.done == 0
-    assert bench.freed == [Handle(chunk.id, 0, 0)], "its values are dropped where they are"
+    assert bench.freed == [BlockHandle(chunk.id, 0, 0)], "its values are dropped where they are"
     bench.run()
     assert map.finished
     assert map.done == 2
-    assert Handle(chunk.id, 0, 0) not in [b.handle for b in (*map.values.blocks, *map.values.moved.values())]
+    assert BlockHandle(chunk.id, 0, 0) not in [b.handle for b in (*map.values.blocks, *map.values.moved.values())]
 
 
 def test_a_report_that_comes_twice_counts_once(bench: Bench) -> None:

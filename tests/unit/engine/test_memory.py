@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from anabranch.core.reports import Inline
 from anabranch.core.value_index import ValueBlock
 from anabranch.engine.memory import SMALLEST, Memory
@@ -20,7 +20,7 @@ LARGE = SMALLEST
 
 
 def block(first: int, nbytes: int = LARGE) -> ValueBlock:
-    return ValueBlock(Handle(first, 0, 0), 0, range(first, first + 1), Inline([None], nbytes), nbytes)
+    return ValueBlock(BlockHandle(first, 0, 0), 0, range(first, first + 1), Inline([None], nbytes), nbytes)
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.core import states
-from anabranch.core.chunks import Handle
+from anabranch.core.chunks import BlockHandle
 from tests.unit.engine.bench import Bench, items_of
 
 
 def lost(bench: Bench, chunk: Any, stage: int = 0) -> None:
-    bench.dispatcher.remakes.values_lost(bench.lane, [Handle(chunk.id, stage, 0)])
+    bench.dispatcher.remakes.values_lost(bench.lane, [BlockHandle(chunk.id, stage, 0)])
 
 
 def test_lost_values_are_made_again_for_their_readers() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.chunks import Chunk, Handle
+from anabranch.core.chunks import BlockHandle, Chunk
 from anabranch.core.errors import ResultReleased, RunnerError, SerializationError
 from anabranch.core.events import (
     ChunkLost,
@@ -85,8 +85,8 @@ def test_nothing_happens_but_in_steps() -> None:
     assert [type(e) for e in driver.events] == [ChunkStarted, Report, Report]
     assert [(e.first, e.count, e.final) for e in driver.of(Report)] == [(0, 2, False), (2, 1, True)]
     assert all(isinstance(e.blocks[0], Held) for e in driver.of(Report))
-    assert driver.runner.fetch(Handle(1, 0, 0), [1, 0]) == [40, 20]
-    assert driver.runner.alive_blocks == {Handle(1, 0, 0), Handle(1, 0, 2)}
+    assert driver.runner.fetch(BlockHandle(1, 0, 0), [1, 0]) == [40, 20]
+    assert driver.runner.alive_blocks == {BlockHandle(1, 0, 0), BlockHandle(1, 0, 2)}
     assert driver.runner.delivered == driver.events
 
 
@@ -101,7 +101,7 @@ def test_nothing_is_shared_by_identity() -> None:
     driver = Driver(run, workers=1)
     driver.runner.put(7, shared)
     driver.send(chunk_of(1, argument)).idle()
-    fetched = driver.runner.fetch(Handle(1, 0, 0), [0])[0]
+    fetched = driver.runner.fetch(BlockHandle(1, 0, 0), [0])[0]
     assert seen == [["shared"], ["argument"]]
     assert seen[0] is not shared
     assert seen[1] is not argument
@@ -116,14 +116,14 @@ def test_nothing_is_shared_by_identity() -> None:
 
 def test_release_takes_note_and_is_remembered() -> None:
     driver = Driver().send(chunk_of(1, 1, 2)).idle()
-    handle = Handle(1, 0, 0)
+    handle = BlockHandle(1, 0, 0)
     driver.runner.release([handle, handle])
     assert driver.runner.released == {handle}
     assert driver.runner.alive_blocks == set()
     with pytest.raises(ResultReleased):
         driver.runner.fetch(handle, [0])
     with pytest.raises(RunnerError, match="not here"):
-        driver.runner.fetch(Handle(9, 0, 0), [0])
+        driver.runner.fetch(BlockHandle(9, 0, 0), [0])
 
 
 def test_a_worker_lost_by_the_script() -> None:
@@ -246,8 +246,8 @@ def test_what_never_fits_waits_for_ever() -> None:
 
 def test_values_lost_though_workers_live() -> None:
     driver = Driver().send(chunk_of(1, 1)).idle()
-    driver.runner.lose_values(Handle(1, 0, 0))
-    assert driver.idle().of(ValuesLost) == [ValuesLost((Handle(1, 0, 0),))]
+    driver.runner.lose_values(BlockHandle(1, 0, 0))
+    assert driver.idle().of(ValuesLost) == [ValuesLost((BlockHandle(1, 0, 0),))]
     assert driver.runner.alive_blocks == set()
 
 
@@ -261,8 +261,8 @@ def test_shorten_and_cancel() -> None:
     for event in driver.of(Report):
         counts[event.chunk] += event.count
     assert counts == {1: 1, 2: 2, 3: 2}
-    assert driver.runner.fetch(Handle(2, 0, 0), [0, 1]) == [None, None]
-    assert driver.runner.fetch(Handle(3, 0, 0), [0, 1]) == [2, None]
+    assert driver.runner.fetch(BlockHandle(2, 0, 0), [0, 1]) == [None, None]
+    assert driver.runner.fetch(BlockHandle(3, 0, 0), [0, 1]) == [2, None]
 
 
 def test_machinery_failure_and_bad_arguments() -> None:

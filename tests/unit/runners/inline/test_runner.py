@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.chunks import Chunk, Handle
+from anabranch.core.chunks import BlockHandle, Chunk
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.core.events import ChunkLost
 from anabranch.core.reports import Inline, Report
@@ -196,5 +196,5 @@ def test_nothing_to_fetch() -> None:
     with pytest.raises(RunnerError, match="starts only once"):
         runner.start(lambda events: None)
     with pytest.raises(ResultReleased, match="moved to disk"):
-        runner.fetch(Handle(1, 0, 0), [0])
-    runner.release([Handle(1, 0, 0)])
+        runner.fetch(BlockHandle(1, 0, 0), [0])
+    runner.release([BlockHandle(1, 0, 0)])

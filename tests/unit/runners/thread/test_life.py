@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.chunks import Chunk, Handle
+from anabranch.core.chunks import BlockHandle, Chunk
 from anabranch.core.errors import ResultReleased, RunnerError
 from anabranch.core.events import ChunkLost, Logs, SlotsChanged, WorkerRequest
 from anabranch.core.reports import Inline, Report
@@ -218,9 +218,9 @@ def test_close_from_inside_a_task_and_from_a_report(log: Log) -> None:
 
 def test_blocks_never_need_fetching() -> None:
     runner = ThreadRunner(1, run_chunk=call_args)
-    runner.release([Handle(1, 0, 0)])
+    runner.release([BlockHandle(1, 0, 0)])
     with pytest.raises(ResultReleased, match="moved to disk"):
-        runner.fetch(Handle(1, 0, 0), [0])
+        runner.fetch(BlockHandle(1, 0, 0), [0])
 
 
 def test_threads_do_not_hold_up_the_exit() -> None:

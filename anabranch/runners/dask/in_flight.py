@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from anabranch.core.log_lines import LogLine
     from anabranch.runners.dask.link import Link
     from anabranch.runners.dask.sending import Outgoing
-    from anabranch.runners.placing.page import Running
+    from anabranch.runners.placing.status_page import Running
 
 DEATHS_KEPT = 1000
 

@@ -14,22 +14,22 @@ import os
 from glob import glob
 from typing import TYPE_CHECKING
 
-from anabranch.runners.placing.page import PAGE_BYTES, Page
+from anabranch.runners.placing.status_page import PAGE_BYTES, StatusPage
 
 if TYPE_CHECKING:
-    from anabranch.runners.placing.page import Running
+    from anabranch.runners.placing.status_page import Running
 
 _numbers = itertools.count()
 
 
-def new_page(folder: str, address: str) -> Page | None:
+def new_page(folder: str, address: str) -> StatusPage | None:
     """A page that `running_at` finds; None where its file cannot be made."""
     path = os.path.join(folder, f"{_port(address)}-{os.getpid()}-{next(_numbers)}")
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(fd, PAGE_BYTES)
-            return Page(fd)
+            return StatusPage(fd)
         finally:
             os.close(fd)
     except OSError:
@@ -43,7 +43,7 @@ def running_at(folder: str, address: str) -> dict[int, Running]:
         with contextlib.suppress(OSError, ValueError):
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                running = Page(fd).read()
+                running = StatusPage(fd).read()
             finally:
                 os.close(fd)
                 os.unlink(path)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anabranch.core.chunks import BlockHandle, Chunk
     from anabranch.core.events import ItemCancelled, ItemTimedOut
     from anabranch.core.log_lines import LogLine
-    from anabranch.runners.placing.page import Page
+    from anabranch.runners.placing.status_page import StatusPage
     from anabranch.runners.transport.payloads import Payload
 
 
@@ -106,7 +106,7 @@ class DaskPort:
         inline: dict[int, Payload | Scattered],
         inputs: Sequence[Blocks],
         worker: Any,
-        page: Page | None,
+        page: StatusPage | None,
     ) -> None:
         self.tracks = page is not None  # wants to hear of every item: a death is blamed on the one that ran
         self._page = page

@@ -14,7 +14,7 @@ from anabranch.runners.transport.requests import Requests
 if TYPE_CHECKING:
 
     from anabranch.runners.dask.blocks import Scattered
-    from anabranch.runners.placing.page import Page
+    from anabranch.runners.placing.status_page import StatusPage
     from anabranch.runners.transport.payloads import Payload
 
 
@@ -37,9 +37,9 @@ class WorkerSession:
         self.seen: OrderedDict[int, None] = OrderedDict()  # chunks that have begun here
         self.requests = Requests()
         self.children: Children | None = None
-        self.pages: list[Page] = []  # those that no chunk uses now
+        self.pages: list[StatusPage] = []  # those that no chunk uses now
 
-    def page(self, folder: str, address: str) -> Page | None:
+    def page(self, folder: str, address: str) -> StatusPage | None:
         """Where a chunk notes what it runs, to be given back with its end; None: no driver could read that."""
         if not folder:
             return None

@@ -12,7 +12,7 @@ from anabranch.core.surroundings import Surroundings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from anabranch.runners.placing.page import Running
+    from anabranch.runners.placing.status_page import Running
 
 W = TypeVar("W")  # a worker, as its runner knows it
 Positions = set[int] | None  # None: all

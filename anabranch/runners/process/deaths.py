@@ -12,7 +12,7 @@ from anabranch.runners.process.worker_handle import oom_kills
 if TYPE_CHECKING:
     from anabranch.core.events import Event
     from anabranch.runners.placing.jobs import Job
-    from anabranch.runners.placing.page import Running
+    from anabranch.runners.placing.status_page import Running
     from anabranch.runners.process.worker_handle import WorkerProcess
 
 

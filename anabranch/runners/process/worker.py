@@ -23,8 +23,8 @@ from anabranch.core.reports import Held, Packed
 from anabranch.core.script import be_a_worker
 from anabranch.core.surroundings import Surroundings, Worker
 from anabranch.runners.entry import resolve
-from anabranch.runners.placing.page import Page
 from anabranch.runners.placing.port_state import PortState, bound
+from anabranch.runners.placing.status_page import StatusPage
 from anabranch.runners.process import wire
 from anabranch.runners.transport.packing import pack_blocks, refuse, small
 from anabranch.runners.transport.refusals import raised
@@ -49,7 +49,7 @@ class ProcessPort:
     in_process = False
     tracks = True  # wants to hear of every item: a death is blamed on the one that ran
 
-    def __init__(self, worker: str, chunks: int, control: wire.Stream, page: Page, store: Store) -> None:
+    def __init__(self, worker: str, chunks: int, control: wire.Stream, page: StatusPage, store: Store) -> None:
         self.worker = worker
         self._chunks = chunks
         self._control = control
@@ -267,7 +267,7 @@ def main() -> None:
     leave_signals_to_the_driver()
     chunks, control = int(chunks_fd), wire.Stream(int(control_fd))
     os.set_inheritable(chunks, False)
-    page = Page(int(page_fd))
+    page = StatusPage(int(page_fd))
     os.close(int(page_fd))
     port = ProcessPort(name, chunks, control, page, Store(folders))
     threading.Thread(target=_live_with_the_driver, args=(port,), name="anabranch-listen", daemon=True).start()

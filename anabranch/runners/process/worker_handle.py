@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core.errors import RunnerError
 from anabranch.core.interpreter import interpreter_flags
-from anabranch.runners.placing.page import Page, new_page
+from anabranch.runners.placing.status_page import StatusPage, new_page
 from anabranch.runners.process import wire
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 command, pass_fds=fds, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, start_new_session=True
             )
-            self.page = Page(page)
+            self.page = StatusPage(page)
         except OSError as error:
             for end in (*chunks, control[0]):
                 end.close()

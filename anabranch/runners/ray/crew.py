@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from anabranch.runners.placing.jobs import Kind
-    from anabranch.runners.placing.page import Running
+    from anabranch.runners.placing.status_page import Running
     from anabranch.runners.ray.nodes import Nodes
 
 LINGER_SECONDS = 20.0  # an extra too many stays for so long, for the next task that waits: one takes seconds to start

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anabranch.core.log_lines import LogLine
-    from anabranch.runners.placing.page import Running
+    from anabranch.runners.placing.status_page import Running
     from anabranch.runners.ray.actor_handle import ActorHandle
     from anabranch.runners.ray.crew import Crew
     from anabranch.runners.ray.desk import ActorJob, Desk

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 
-from anabranch.runners.placing.page import PAGE_BYTES, Page, Running
+from anabranch.runners.placing.status_page import PAGE_BYTES, Running, StatusPage
 
 
-def new_page() -> tuple[str, Page] | None:
+def new_page() -> tuple[str, StatusPage] | None:
     """A page and the path of its file; None where there is no folder to write to."""
     try:
         fd, path = tempfile.mkstemp(prefix="anabranch-page-", dir=_session_folder())
         try:
             os.ftruncate(fd, PAGE_BYTES)
-            return path, Page(fd)
+            return path, StatusPage(fd)
         finally:
             os.close(fd)
     except OSError:
@@ -28,7 +28,7 @@ def take_page(path: str) -> Running | None:
     except OSError:
         return None
     try:
-        return Page(fd).read()
+        return StatusPage(fd).read()
     finally:
         os.close(fd)
         drop_page(path)

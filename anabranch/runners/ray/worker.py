@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from anabranch.core.events import ChunkLost, ItemCancelled, ItemTimedOut
     from anabranch.core.log_lines import LogLine
     from anabranch.core.reports import Report
-    from anabranch.runners.placing.page import Page
+    from anabranch.runners.placing.status_page import StatusPage
     from anabranch.runners.transport.value_files import Pickled
 
 DROPPED_KEPT = 256  # shared values that may come with a call that was on its way as they were dropped
@@ -167,7 +167,7 @@ class RayPort:
 
     in_process = False
 
-    def __init__(self, worker: str, page: Page | None, children: Children) -> None:
+    def __init__(self, worker: str, page: StatusPage | None, children: Children) -> None:
         self.worker = worker
         self._children = children
         self.tracks = page is not None  # wants to hear of every item: a death is blamed on the one that ran

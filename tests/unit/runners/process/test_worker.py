@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anabranch.runners.placing.page import Page, new_page
+from anabranch.runners.placing.status_page import StatusPage, new_page
 from anabranch.runners.process import wire
 from anabranch.runners.process.worker import ProcessPort
 from anabranch.runners.transport.value_files import Store
@@ -22,16 +22,16 @@ WAIT = 30.0
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page() -> Iterator[StatusPage]:
     fd = new_page()
-    yield Page(fd)
+    yield StatusPage(fd)
     os.close(fd)
 
 
 class Link:
     """A driver's end, a worker's port at the other, and the thread that listens there."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: StatusPage) -> None:
         self.driver, self.worker = socket.socketpair()
         self.page = page
         self.threads: list[threading.Thread] = []
@@ -50,7 +50,7 @@ class Link:
 
 
 @pytest.fixture
-def link(page: Page) -> Iterator[Link]:
+def link(page: StatusPage) -> Iterator[Link]:
     with closing(Link(page)) as link:
         yield link
 

@@ -30,7 +30,7 @@ class Running(NamedTuple):
         return self.limit > 0 and self.position >= 0 and now - self.started > self.limit
 
 
-class Page:
+class StatusPage:
     """The worker writes, the driver reads, at any time and without a lock; also after the worker's death."""
 
     def __init__(self, fd: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from anabranch import session as sessions
 from anabranch.core import context, forks
 from anabranch.core.errors import OptionError
-from anabranch.limits.tickets import Inside, Slots, Ticket
+from anabranch.limits.tickets import SlotGuard, Slots, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ class UnknownLimit(OptionError):
 
 def concurrency(
     name: str, limit: int | None = None, *, occupy: int = 1, timeout_seconds: float | None = None
-) -> Inside:
+) -> SlotGuard:
     """Hold slots of the limit `name` inside the block: `with concurrency(...)`, `async with`, or as a decorator.
 
     Args:
@@ -73,7 +73,7 @@ def rate_limit(name: str, *, occupy: int = 1, timeout_seconds: float | None = No
 
 def slots_inside(
     name: str, limit: int | None, occupy: int, timeout_seconds: float | None, unknown: Unknown | None = None
-) -> Inside:  # fmt: skip
+) -> SlotGuard:  # fmt: skip
     """Return the block of `concurrency`.
 
     Args:
@@ -85,13 +85,13 @@ def slots_inside(
 
 def start_inside(
     name: str, occupy: int, timeout_seconds: float | None, unknown: Unknown | None = None
-) -> Inside:  # fmt: skip
+) -> SlotGuard:  # fmt: skip
     """Return a block that begins with a start of `rate_limit`; `unknown` is that of `slots_inside`."""
     _check(name, occupy)
     return _inside(functools.partial(_queue_start, name, occupy), timeout_seconds, unknown)
 
 
-def _inside(queue_up: QueueUp, timeout_seconds: float | None, unknown: Unknown | None) -> Inside:
+def _inside(queue_up: QueueUp, timeout_seconds: float | None, unknown: Unknown | None) -> SlotGuard:
     def known(on_ready: Callable[[], None] | None) -> Ticket | None:
         try:
             return queue_up(on_ready)
@@ -101,7 +101,7 @@ def _inside(queue_up: QueueUp, timeout_seconds: float | None, unknown: Unknown |
             unknown(error)
             return None
 
-    return Inside([known], timeout=timeout_seconds)
+    return SlotGuard([known], timeout=timeout_seconds)
 
 
 def set_tag_limit(tag: str, limit: int | None) -> None:

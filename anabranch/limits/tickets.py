@@ -104,7 +104,7 @@ class Slots:
                     first.grant()
 
 
-class Inside(contextlib.ContextDecorator):
+class SlotGuard(contextlib.ContextDecorator):
     """Holds slots of several limits, taken one after another, around a block: `with`, `async with`, or a decorator.
 
     Args:

@@ -18,7 +18,7 @@ from anabranch.core.waiting import wake_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from anabranch.limits.tickets import Inside
+    from anabranch.limits.tickets import SlotGuard
 
 
 class Cancellation:
@@ -36,7 +36,7 @@ class Cancellation:
         self._lock = threading.Lock()
         self._told = threading.Event()
         self._wake: Callable[[], None] | None = None  # wakes a coroutine that sleeps
-        self._slots: Inside | None = None
+        self._slots: SlotGuard | None = None
 
     def ask(self) -> bool:
         """Accept a cancel; False: the end of the run was decided before. `tell` has to follow."""
@@ -78,7 +78,7 @@ class Cancellation:
             await asyncio.wait({told}, timeout=seconds)
 
     @contextlib.contextmanager
-    def abandons(self, slots: Inside) -> Iterator[None]:
+    def abandons(self, slots: SlotGuard) -> Iterator[None]:
         """Let a cancel end the waiting for these slots during the block."""
         self._slots = slots
         if self.asked:  # before they were there

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from anabranch.core import states
 from anabranch.core.states import AwaitingConcurrencySlot, Cancelled
 from anabranch.engine.flow_run import FlowResult
-from anabranch.limits.tickets import Inside
+from anabranch.limits.tickets import SlotGuard
 from anabranch.named_limits import slots_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Queueing(Protocol):
 
 
 @contextmanager
-def queued(run: Queueing, world: FlowWorld) -> Iterator[Inside]:
+def queued(run: Queueing, world: FlowWorld) -> Iterator[SlotGuard]:
     """Hold the slots that the run needs: of this process (`concurrency_limit`), and of the record's limit on the flow.
 
     An exception during the wait (Ctrl-C) ends the run.
@@ -45,7 +45,7 @@ def queued(run: Queueing, world: FlowWorld) -> Iterator[Inside]:
     def waits(limits: list[str]) -> None:
         world.changed(AwaitingConcurrencySlot(f"waits for a slot of the limit {', '.join(map(repr, limits))}"), 0)
 
-    slots = Inside(queues, on_wait=waits)
+    slots = SlotGuard(queues, on_wait=waits)
     with run.cancellation.abandons(slots):
         try:
             yield slots

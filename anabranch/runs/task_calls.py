@@ -27,7 +27,7 @@ from anabranch.driver import run_logs
 from anabranch.engine import drive, hooks
 from anabranch.engine.attempt import AttemptResult, AttemptWorld, attempt, crashed, failed, finish
 from anabranch.engine.steps import Call, Sleep
-from anabranch.limits.tickets import Inside
+from anabranch.limits.tickets import SlotGuard
 from anabranch.runs.given_values import GivenValues
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class PlainCall:
             prints.end_prints(printing)
         context.current_task.reset(token)
 
-    def _slots(self) -> Inside | None:
+    def _slots(self) -> SlotGuard | None:
         """Return the slots of the record's limits for this run; a call inside a task shares the task's slots."""
         if self.session is None:
             return None
@@ -281,7 +281,7 @@ class PlainCall:
         needs = limits.of_task(info.task_name, info.tags)
         if needs and outer is not None:
             needs = {name: 1 for name in needs if name not in limits.of_task(outer.task_name, outer.tags)}
-        return Inside([lambda ready: limits.ticket(needs, on_ready=ready)]) if needs else None
+        return SlotGuard([lambda ready: limits.ticket(needs, on_ready=ready)]) if needs else None
 
     def _attempt(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False

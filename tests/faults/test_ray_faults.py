@@ -213,7 +213,7 @@ def test_no_reference_is_kept_of_values_let_go(ray: Any) -> None:
     while len(runner._values) and time.monotonic() < end:
         time.sleep(0.05)
     assert len(runner._values) == 0
-    assert all(not place.arrived for place in runner._crew.workers)
+    assert all(not place.arrived for place in runner._pool.workers)
 
 
 def test_versions_that_differ_are_refused_and_named() -> None:
@@ -283,7 +283,7 @@ def test_more_urgent_chunks_go_first(ray: Any, tmp_path: Path) -> None:
         first = bench.submit(held, [0])
         bench.until_true((tmp_path / "begun").exists)
         next_one = bench.submit(marking, [1])
-        [place] = bench.runner._crew.workers  # type: ignore[attr-defined]
+        [place] = bench.runner._pool.workers  # type: ignore[attr-defined]
         bench.until_true(lambda: len(place.jobs) == 2)
         urgencies = [(10, 1), (20, 1), (10, 3), (20, 3), (10, 9), (20, 9)]
         chunks = [bench.submit(marking, [n + priority], priority=priority) for n, priority in urgencies]

@@ -292,7 +292,7 @@ def build(folder: Path, files: dict[str, str]) -> dict[str, Module]:
         ),
         ("runners/thread/runner.py", "def f():\n    import distributed", "may not import the package distributed"),
         ("runners/thread/runner.py", "def f():\n    from anabranch.core import errors", "no import inside a function"),
-        ("runners/ray/desk.py", "f = lambda: 0\nclass A:\n    def g(self):\n        import json", "inside a function"),
+        ("runners/ray/nodes.py", "f = lambda: 0\nclass A:\n    def g(self):\n        import json", "inside a function"),
         ("tasks.py", "from anabranch.records import sqlite", "tasks may not import anabranch.records"),
         ("testing.py", "from anabranch.cli import main", "testing may not import anabranch.cli"),
         ("misc.py", "", "stands on no floor"),

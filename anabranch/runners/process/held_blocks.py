@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class HeldBlocks:
-    """The blocks of one runner; `add` is for holders of the desk's lock.
+    """The blocks of one runner; `add` is for holders of the runner's lock.
 
     Attributes:
         released: handles that nobody reads any more, also those of other blocks; a finalizer may append to it.

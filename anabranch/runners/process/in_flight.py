@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anabranch.core.events import Event
-    from anabranch.runners.process.crew import Crew
     from anabranch.runners.process.worker_handle import WorkerProcess
+    from anabranch.runners.process.worker_pool import WorkerPool
     from anabranch.runners.transport.value_files import Store
 
     ProcessJob = Job[WorkerProcess]
@@ -62,10 +62,10 @@ class _Asked(NamedTuple):
     data: bytes
 
 
-class Desk:
+class InFlight:
     """All of it is for holders of `lock`, but for `pending` and `deliver`."""
 
-    crew: Crew  # both are there once the runner has started
+    pool: WorkerPool  # both are there once the runner has started
     store: Store
     sink: Callable[[Sequence[Event]], None]
 
@@ -107,7 +107,7 @@ class Desk:
 
     def assign(self) -> None:
         """Give queued chunks to workers that have room; where there are none left, even out."""
-        workers = self.crew.workers
+        workers = self.pool.workers
         for worker, job in self.scheduler.give_out(workers, self.size):
             self._send(worker, job)
         crowded = self.scheduler.crowded(workers, self.size)
@@ -121,7 +121,7 @@ class Desk:
         for shared_id in job.shared:
             if shared_id not in worker.sent and shared_id in self.shared:
                 worker.sent.add(shared_id)
-                self.crew.send(worker, worker.control, self.shared[shared_id].frame)
+                self.pool.send(worker, worker.control, self.shared[shared_id].frame)
         if job.limit is not None:
             self.control(worker, wire.LIMIT, job.id, job.limit)
         if job.cancelled is None or job.cancelled:
@@ -130,11 +130,11 @@ class Desk:
             worker.around = job.around.number
             self.control(worker, wire.AROUND, *job.around)
         message = wire.chunk_message(job.id, worker.spoken, job.around.number, job.fields, job.file)
-        self.crew.send(worker, worker.chunks, message)
+        self.pool.send(worker, worker.chunks, message)
         worker.items += job.size
         if self.max_tasks_per_child is not None and worker.items >= self.max_tasks_per_child:
             worker.retiring = True
-            self.crew.look_soon()
+            self.pool.look_soon()
 
     def _take_back(self, worker: WorkerProcess) -> None:
         for job in worker.take_back():
@@ -152,7 +152,7 @@ class Desk:
         for job in list(self.jobs.values()):
             if job.worker is None:
                 self.give_back(job)
-        for worker in self.crew.workers:
+        for worker in self.pool.workers:
             self._take_back(worker)
 
     def give_back(self, job: ProcessJob) -> None:
@@ -165,19 +165,19 @@ class Desk:
         if worker is not None:
             worker.idle_since = time.monotonic()
             if worker.retiring:
-                self.crew.retire(worker)
+                self.pool.retire(worker)
         if job.file is not None:
             self.store.unlink((job.file,))
         if not self.scheduler.jobs:
             self.empty.notify_all()
 
     def control(self, worker: WorkerProcess, kind: int, *fields: Any) -> None:
-        self.crew.send(worker, worker.control, wire.message(kind, *fields))
+        self.pool.send(worker, worker.control, wire.message(kind, *fields))
 
     def tell(self, *events: Event | _Asked) -> None:
         self._events.extend(events)
-        if threading.current_thread() is not self.crew.thread:
-            self.crew.wake()
+        if threading.current_thread() is not self.pool.thread:
+            self.pool.wake()
 
     # -- what callers ask for --------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class Desk:
             return
         if worker.waiting:
             self._take_back(worker)
-        self.crew.look_soon()
+        self.pool.look_soon()
         self.assign()
 
     def drop(self, shared_ids: Iterable[int]) -> None:
@@ -224,13 +224,13 @@ class Desk:
         gone = self.scheduler.drop_unneeded()
         files = [self.shared.pop(n).file for n in gone]
         self.store.unlink(name for name in files if name is not None)
-        for worker in self.crew.workers:
+        for worker in self.pool.workers:
             theirs = gone & worker.sent
             if theirs:
                 worker.sent -= theirs
                 self.control(worker, wire.DROP, *theirs)
 
-    # -- what the crew tells (in its thread, under the lock but for `deliver`) -----------------------
+    # -- what the pool tells (in its thread, under the lock but for `deliver`) -----------------------
 
     def heard(self, worker: WorkerProcess, kind: int, body: bytes) -> None:
         fields = pickle.loads(body)
@@ -255,7 +255,7 @@ class Desk:
             if running is not None and on_item:
                 suspects, stage = (running.position,), running.stage
             worker.retiring = True
-            self.crew.look_soon()
+            self.pool.look_soon()
         alone = suspects is not None or job.size - job.reported == 1
         self.tell(ChunkLost(chunk, reason, text, suspects, alone, stage))
         self.end(job)
@@ -299,7 +299,7 @@ class Desk:
         weigh = self.memory_limit is not None and now >= self._memory_at
         if weigh:
             self._memory_at = now + MEMORY_SECONDS
-        for worker in self.crew.workers:
+        for worker in self.pool.workers:
             running = worker.page.read() if worker.jobs else None
             job = worker.jobs.get(running.chunk) if running is not None else None
             if running is None or job is None:
@@ -325,7 +325,7 @@ class Desk:
 
     def _look_for_stopped(self, now: float) -> None:
         """Give up workers that a signal has stopped for too long. One that computes, for however long, is no such."""
-        for worker in list(self.crew.workers):
+        for worker in list(self.pool.workers):
             if not worker.jobs or worker.given_up or not process_stopped(worker.pid):
                 worker.stopped_since = None
             elif worker.stopped_since is None:
@@ -343,7 +343,7 @@ class Desk:
             self.tell(*self._deaths.verdict(worker, job, here, how))
             self.control(worker, wire.LIMIT, job.id, 0)
             self.end(job)
-        self.crew.look_soon()
+        self.pool.look_soon()
 
     def died(self, worker: WorkerProcess, how: str) -> None:
         running = worker.page.read()
@@ -363,10 +363,10 @@ class Desk:
         self.tell(EngineLost(reason))
         self.jobs.clear()
         self.empty.notify_all()
-        for worker in self.crew.workers:
+        for worker in self.pool.workers:
             worker.jobs.clear()
             worker.kill("closed")
-        self.crew.end()
+        self.pool.end()
 
     def pending(self) -> bool:
         return bool(self._events or self.blocks.released)
@@ -387,7 +387,7 @@ class Desk:
 
         def say(good: bool, answer: bytes) -> None:
             with self.lock:
-                if worker in self.crew.workers:
+                if worker in self.pool.workers:
                     self.control(worker, wire.REPLY, asked.number, good, answer)
 
         reply = answering(say)

@@ -4,7 +4,7 @@
     ------                                                       ------------------------
     submit  --pickle--> queue --> at most 2 a worker --chunks-->  main thread: run_chunk(chunk, port)
     put, shorten, cancel, replies -------------------control-->   listening thread
-    sink    <-- the crew's one thread <-- reports, logs <--control--  port
+    sink    <-- the pool's one thread <-- reports, logs <--control--  port
     look    <-- page: what runs, since when, how long it may  <--mapped----  port.item
     fetch   <-- files in shared memory, the driver's own      <--mapped----  large values
                 (inputs of later chunks: read there by the workers themselves)
@@ -36,8 +36,8 @@ from anabranch.core.showing import Facts, life, resource_rows
 from anabranch.runners.entry import WORKER
 from anabranch.runners.placing.jobs import Job, named_by, needed
 from anabranch.runners.process import wire
-from anabranch.runners.process.crew import Crew
-from anabranch.runners.process.desk import Desk, SharedValue
+from anabranch.runners.process.in_flight import InFlight, SharedValue
+from anabranch.runners.process.worker_pool import WorkerPool
 from anabranch.runners.transport.refusals import unserializable
 from anabranch.runners.transport.value_files import Store, block_name, dumps, importing, pickled_beside, refused
 
@@ -95,48 +95,49 @@ class ProcessRunner(OwnRunner):
         self._offers = {"cpus": cpus, "memory": float(usable_memory()), **(resources or {})}
         self._entry = run_chunk
         self._native = native_threads
-        self._desk = Desk(self.max_workers, self._offers, self.memory_limit, max_tasks_per_child)
-        self._crew: Crew | None = None
+        self._in_flight = InFlight(self.max_workers, self._offers, self.memory_limit, max_tasks_per_child)
+        self._pool: WorkerPool | None = None
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
         return f"ProcessRunner(max_workers={self.max_workers})"
 
     def facts(self) -> Facts:
-        status = life(started=self._crew is not None, closed=self._desk.closed)
+        status = life(started=self._pool is not None, closed=self._in_flight.closed)
         rows = (("slots", self.max_workers, ""), ("memory limit of a worker", self.memory_limit, "B"))
         return Facts("ProcessRunner", status=status, rows=(*rows, *resource_rows(self._offers, slots=self.max_workers)))
 
     @property
     def _workers(self) -> list[WorkerProcess]:
         """The workers; for tests, which kill them."""
-        return [] if self._crew is None else self._crew.workers
+        return [] if self._pool is None else self._pool.workers
 
     @property
     def _folder(self) -> Path:
         """Where large values lie; for tests."""
-        return Path(self._desk.store.folders[0])
+        return Path(self._in_flight.store.folders[0])
 
     # -- life ------------------------------------------------------------------------------------
 
     def start(self, sink: Callable[[Sequence[Event]], None]) -> Capabilities:
-        desk = self._desk
-        if self._crew is not None or desk.closed:
+        in_flight = self._in_flight
+        if self._pool is not None or in_flight.closed:
             raise RunnerError("A ProcessRunner starts only once. Create a new one.")
         self._pid = os.getpid()
-        desk.sink = sink
-        desk.store = Store.create()
-        folders = desk.store.folders
-        desk.crew = self._crew = Crew(desk, self.max_workers, self._entry, folders, _WORKER_MODULE, self._native)
+        in_flight.sink = sink
+        in_flight.store = Store.create()
+        folders = in_flight.store.folders
+        self._pool = WorkerPool(in_flight, self.max_workers, self._entry, folders, _WORKER_MODULE, self._native)
+        in_flight.pool = self._pool
         self._at_exit = self.close  # this object's: another one may be closed by its user
         atexit.register(self._at_exit, cancel=True)
         try:
-            self._crew.start()
+            self._pool.start()
         except RunnerError:
             self.close(cancel=True)
             raise
         offers = tuple(self._offers.items())
-        spills = len(desk.store.folders) > 1
+        spills = len(in_flight.store.folders) > 1
         return Capabilities(
             "process", values="held", stops_items=True, nested=True, resources=offers, spills=spills
         )
@@ -146,39 +147,39 @@ class ProcessRunner(OwnRunner):
 
     def resize(self, max_workers: int) -> None:
         """Have so many chunks run at once from now on: workers start at once, those too many end when they are idle."""
-        crew = self._crew
-        if crew is None or max_workers == self.max_workers:
+        pool = self._pool
+        if pool is None or max_workers == self.max_workers:
             return
-        with self._desk.lock:
-            self.max_workers = self._desk.size = crew.size = max_workers
-            crew.look_soon()
+        with self._in_flight.lock:
+            self.max_workers = self._in_flight.size = pool.size = max_workers
+            pool.look_soon()
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """Give back what is queued, wait for what runs, end the workers; what still runs after that is lost."""
         if self._pid != os.getpid():  # a forked copy of the driver owns nothing, and may never get the lock
             return
-        desk, crew = self._desk, self._crew
-        here = crew is not None and threading.current_thread() is crew.thread
-        with desk.lock:
-            if desk.closed:
+        in_flight, pool = self._in_flight, self._pool
+        here = pool is not None and threading.current_thread() is pool.thread
+        with in_flight.lock:
+            if in_flight.closed:
                 return
-            desk.closed = True
-            if crew is None:
+            in_flight.closed = True
+            if pool is None:
                 return
-            desk.give_all_back()
-            crew.look_soon()
+            in_flight.give_all_back()
+            pool.look_soon()
             if not (cancel or here):
-                desk.empty.wait_for(lambda: not desk.jobs, timeout)
-            over = crew.end()
+                in_flight.empty.wait_for(lambda: not in_flight.jobs, timeout)
+            over = pool.end()
         if here:  # called by the sink: this is the thread that makes the turns
-            while crew.workers:
-                crew.turn()
+            while pool.workers:
+                pool.turn()
         else:
             over.wait()
-            crew.thread.join()
+            pool.thread.join()
         atexit.unregister(self._at_exit)
-        desk.store.remove()
-        desk.shared.clear()
+        in_flight.store.remove()
+        in_flight.shared.clear()
 
     # -- work ------------------------------------------------------------------------------------
 
@@ -191,83 +192,83 @@ class ProcessRunner(OwnRunner):
             with importing():
                 raise unpicklable(value, error, refused, _title(value)) from error
         frame = wire.message(wire.SHARED, shared_id, data, name)
-        self._desk.shared[shared_id] = SharedValue(frame, named_by(value), name)
-        crew = self._crew
-        if crew is not None:
-            crew.around.put(shared_id, value)
-        if crew is not None and crew.path != sys.path:
-            with self._desk.lock:
-                crew.path = list(sys.path)
-                for worker in crew.workers:
-                    self._desk.control(worker, wire.PATH, *crew.path)
+        self._in_flight.shared[shared_id] = SharedValue(frame, named_by(value), name)
+        pool = self._pool
+        if pool is not None:
+            pool.around.put(shared_id, value)
+        if pool is not None and pool.path != sys.path:
+            with self._in_flight.lock:
+                pool.path = list(sys.path)
+                for worker in pool.workers:
+                    self._in_flight.control(worker, wire.PATH, *pool.path)
 
     def drop(self, shared_ids: Iterable[int]) -> None:
         gone = tuple(shared_ids)
-        if self._crew is not None:
-            self._crew.around.drop(gone)
-        with self._desk.lock:
-            self._desk.drop(gone)
+        if self._pool is not None:
+            self._pool.around.drop(gone)
+        with self._in_flight.lock:
+            self._in_flight.drop(gone)
 
     def submit(self, chunks: Sequence[Chunk]) -> None:
-        crew = self._crew
-        if crew is None or self._desk.closed:
-            raise RunnerError(f"this ProcessRunner {'is closed' if self._desk.closed else 'was not started'}")
+        pool = self._pool
+        if pool is None or self._in_flight.closed:
+            raise RunnerError(f"this ProcessRunner {'is closed' if self._in_flight.closed else 'was not started'}")
         made = [self._job(chunk) for chunk in chunks]
-        now = crew.around.look()
+        now = pool.around.look()
         if now.number:
             for job, chunk in zip(made, chunks, strict=True):
                 if isinstance(job, Job):
-                    job.around = crew.around.of(chunk.stages, now)
-        with self._desk.lock:
-            self._desk.take(made)
-        if crew.asleep:
-            crew.wake()
+                    job.around = pool.around.of(chunk.stages, now)
+        with self._in_flight.lock:
+            self._in_flight.take(made)
+        if pool.asleep:
+            pool.wake()
 
     def shorten(self, chunk: int, keep: int) -> None:
-        with self._desk.lock:
-            self._desk.shorten(chunk, keep)
+        with self._in_flight.lock:
+            self._in_flight.shorten(chunk, keep)
 
     def cancel(self, chunk: int, positions: Sequence[int] | None = None, *, force: bool = False) -> None:
-        with self._desk.lock:
-            self._desk.cancel(chunk, positions, force=force)
+        with self._in_flight.lock:
+            self._in_flight.cancel(chunk, positions, force=force)
 
     def blocked(self, worker_chunk: int, waiting: bool) -> None:
         """A task waits for others: its worker gets nothing more, and another one works meanwhile."""
-        with self._desk.lock:
-            self._desk.blocked(worker_chunk, 1 if waiting else -1)
+        with self._in_flight.lock:
+            self._in_flight.blocked(worker_chunk, 1 if waiting else -1)
 
     # -- values ----------------------------------------------------------------------------------
 
     def release(self, handles: Iterable[BlockHandle]) -> None:
-        self._desk.blocks.released.extend(handles)
-        crew = self._crew
-        if crew is not None and crew.asleep:
-            crew.wake()
+        self._in_flight.blocks.released.extend(handles)
+        pool = self._pool
+        if pool is not None and pool.asleep:
+            pool.wake()
 
     def fetch(self, handle: BlockHandle, slots: Sequence[int]) -> list[Any]:
         """Values of a block; their large arrays are the shared memory itself, copied where they are written to."""
-        if self._desk.closed:
+        if self._in_flight.closed:
             raise RunnerError(f"this ProcessRunner is closed, and the values of {block_name(handle)} went with it")
-        self._desk.blocks.let_go(self._desk.store)
-        with self._desk.store.open(block_name(handle)) as block:
+        self._in_flight.blocks.let_go(self._in_flight.store)
+        with self._in_flight.store.open(block_name(handle)) as block:
             return block.load_many(slots)
 
     def spill(self, handle: BlockHandle, block: Block) -> Held:
         try:
-            self._desk.store.spill(block_name(handle))
+            self._in_flight.store.spill(block_name(handle))
         except OSError as error:
-            raise RunnerError(f"values could not be moved to {self._desk.store.folders[-1]}: {error}") from error
+            raise RunnerError(f"values could not be moved to {self._in_flight.store.folders[-1]}: {error}") from error
         return block if isinstance(block, Held) else Held()
 
     def move(self, handle: BlockHandle, slots: Sequence[int], to: BlockHandle) -> Held:
-        store = self._desk.store
+        store = self._in_flight.store
         try:
             with store.open(block_name(handle)) as block:
                 size = store.write(block_name(to), [block.raw(slot) for slot in slots])
         except OSError as error:
             raise RunnerError(f"no room to move values to: {error}") from error
-        with self._desk.lock:
-            self._desk.blocks.add(to)
+        with self._in_flight.lock:
+            self._in_flight.blocks.add(to)
         return Held(size)
 
     # -- pickling --------------------------------------------------------------------------------
@@ -277,7 +278,7 @@ class ProcessRunner(OwnRunner):
         data, buffers = pickled_beside(value)
         if not buffers and len(data) < wire.MESSAGE_BYTES - 100:
             return data, None
-        self._desk.store.write(name, [(data, buffers)])
+        self._in_flight.store.write(name, [(data, buffers)])
         return b"", name
 
     def _job(self, chunk: Chunk) -> Job[WorkerProcess] | ChunkLost:
@@ -288,7 +289,7 @@ class ProcessRunner(OwnRunner):
         except Exception as error:
             with importing():
                 return unserializable(chunk, error)
-        needs = needed(chunk.stages, self._desk.shared)
+        needs = needed(chunk.stages, self._in_flight.shared)
         return Job(chunk.id, len(chunk), data, needs, chunk.priority, chunk.resources, name)
 
 

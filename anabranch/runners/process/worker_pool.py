@@ -36,7 +36,7 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class Owner(Protocol):
-    """The listener of a crew; the crew holds the lock around all calls but `pending` and `deliver`."""
+    """The listener of a pool; the pool holds the lock around all calls but `pending` and `deliver`."""
 
     lock: threading.Lock
 
@@ -49,7 +49,7 @@ class Owner(Protocol):
     def deliver(self) -> None: ...
 
 
-class Crew:
+class WorkerPool:
     """The workers of one runner. Everything but `start` and `wake` wants the owner's lock held."""
 
     def __init__(
@@ -231,7 +231,7 @@ class Crew:
         return self.size + waiting - sum(not w.retiring for w in self.workers)
 
     def _staff(self, now: float) -> None:
-        """Bring the crew to its size: one worker more for each that waits, none more than that."""
+        """Bring the pool to its size: one worker more for each that waits, none more than that."""
         missing = self._missing()
         if missing > 0 and now >= self._not_before:
             for _ in range(missing):
@@ -261,7 +261,7 @@ class Crew:
                 worker.kill("closed")
 
     def _bury(self, worker: WorkerProcess, now: float) -> None:
-        """Hear its last words, take it out, tell how it ended, and see to the crew's size at once."""
+        """Hear its last words, take it out, tell how it ended, and see to the pool's size at once."""
         self._receive(worker, worker.control)
         if not worker.leaving:
             worker.kill("")  # what its tasks have started

@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from anabranch.core.events import Event
     from anabranch.runners.placing.jobs import Kind
     from anabranch.runners.ray.actor_handle import ActorHandle
-    from anabranch.runners.ray.crew import Crew
     from anabranch.runners.ray.jobs import Outgoing, RayJob
     from anabranch.runners.ray.references import Values
+    from anabranch.runners.ray.worker_pool import WorkerPool
 
     ActorJob = RayJob[ActorHandle]
 
 
-class Desk:
+class InFlight:
     """Takes actions in, leaves events in `out`."""
 
-    def __init__(self, crew: Crew, outgoing: Outgoing, values: Values) -> None:
+    def __init__(self, pool: WorkerPool, outgoing: Outgoing, values: Values) -> None:
         self.scheduler: ChunkScheduler[ActorJob, ActorHandle] = ChunkScheduler({"cpus": 0.0, "CPU": 0.0})
         self.values = values
         self.out: list[Event] = []
         self.ending = False
-        self._crew = crew
+        self._pool = pool
         self._outgoing = outgoing
-        self._cpus = 0.0  # what the queue of the crew counts with
+        self._cpus = 0.0  # what the queue of the pool counts with
         self._newest = 0  # order of what came while tasks wait
 
     def actions(self) -> dict[str, Callable[..., None]]:
@@ -66,20 +66,20 @@ class Desk:
 
     def assign(self) -> None:
         """Give queued chunks to workers that have room; where there are none left, even out."""
-        workers, size = self._crew.workers, self._crew.size
+        workers, size = self._pool.workers, self._pool.size
         for worker, job in self.scheduler.give_out(workers, size):
             self._send(worker, job)
         for worker in self.scheduler.crowded(workers, size):
             self._ask_back(worker)
 
     def staff(self) -> None:
-        """See to the crew, the chunks of each other kind asking for actors of theirs."""
+        """See to the pool, the chunks of each other kind asking for actors of theirs."""
         demand: dict[Kind, int] = {}
         for job in self.jobs.values():
             if job.kind:
                 demand[job.kind] = demand.get(job.kind, 0) + 1
-        self._crew.staff(demand)
-        total = max(self._crew.size, self._crew.nodes.offers()["cpus"])
+        self._pool.staff(demand)
+        total = max(self._pool.size, self._pool.nodes.offers()["cpus"])
         if total != self._cpus:
             self.scheduler.grow({"cpus": total - self._cpus, "CPU": total - self._cpus})
             self._cpus = total
@@ -138,7 +138,7 @@ class Desk:
     # -- what callers ask for ----------------------------------------------------------------------
 
     def _submit(self, made: Sequence[ActorJob | ChunkLost]) -> None:
-        nested = any(worker.waiting for worker in self._crew.workers)
+        nested = any(worker.waiting for worker in self._pool.workers)
         self._newest -= len(made)  # what came last goes first then: fewer tasks wait at once
         kinds = False
         for n, job in enumerate(made):
@@ -198,7 +198,7 @@ class Desk:
             return
         for shared_id in gone:
             del self._outgoing.shared[shared_id]
-        for worker in self._crew.workers:
+        for worker in self._pool.workers:
             theirs = gone & worker.sent
             if theirs:
                 worker.sent -= theirs
@@ -206,7 +206,7 @@ class Desk:
 
     def _call(self, call: Callable[[], None]) -> None:
         """Once all workers have heard what they were told."""
-        left = list(self._crew.workers)
+        left = list(self._pool.workers)
         if not left:
             call()
 
@@ -223,7 +223,7 @@ class Desk:
         self.ending = True
         for job in [job for job in self.jobs.values() if job.worker is None]:
             self._give_back(job)
-        for worker in self._crew.workers:
+        for worker in self._pool.workers:
             self._ask_back(worker)
 
     def _stop(self) -> None:

@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     from anabranch.core.log_lines import LogLine
     from anabranch.runners.placing.status_page import Running
     from anabranch.runners.ray.actor_handle import ActorHandle
-    from anabranch.runners.ray.crew import Crew
-    from anabranch.runners.ray.desk import ActorJob, Desk
+    from anabranch.runners.ray.in_flight import ActorJob, InFlight
+    from anabranch.runners.ray.worker_pool import WorkerPool
 
 VERDICT_SECONDS = 30.0  # for a page to be read on another node
 REFUSALS = 20  # batches of news, one after another, that Ray could not store
 LOW_ON_MEMORY = "running low on memory"  # what Ray says of workers that it ended for it
 
 
-class News:
-    """Takes in what comes from Ray; the desk decides what follows for the chunks. On the serve thread."""
+class ActorNews:
+    """Takes in what comes from Ray; `InFlight` decides what follows for the chunks. On the serve thread."""
 
-    def __init__(self, ray: Any, desk: Desk, crew: Crew, put: Callable[[tuple[Any, ...]], None]) -> None:
+    def __init__(self, ray: Any, in_flight: InFlight, pool: WorkerPool, put: Callable[[tuple[Any, ...]], None]) -> None:
         self.failure: Exception | None = None  # no worker can be had
         self.headless = False  # whether the engine is lost because Ray's head is silent
         self._ray = ray
-        self._desk = desk
-        self._crew = crew
+        self._in_flight = in_flight
+        self._pool = pool
         self._put = put
         self._dying: list[ActorHandle] = []  # dead, and not yet known of what
         self._slots: tuple[Any, ...] = ()  # that were told last
@@ -70,7 +70,7 @@ class News:
         }
 
     def _joined(self, worker: ActorHandle, future: Any) -> None:
-        if worker not in self._crew.workers:
+        if worker not in self._pool.workers:
             return
         error = future.exception()
         if error is not None:
@@ -85,18 +85,18 @@ class News:
         worker.ready = True
         worker.idle_since = time.monotonic()
         worker.listen(self._put)
-        self._desk.out.append(WorkerJoined(worker.name))
+        self._in_flight.out.append(WorkerJoined(worker.name))
         self._tell_slots()
 
     def _tell_slots(self) -> None:
-        offers = self._crew.nodes.offers()
-        now = self._crew.ready, self._crew.size, offers
+        offers = self._pool.nodes.offers()
+        now = self._pool.ready, self._pool.size, offers
         if now != self._slots:
             self._slots = now
-            self._desk.out.append(SlotsChanged(*now))
+            self._in_flight.out.append(SlotsChanged(*now))
 
     def _heard(self, worker: ActorHandle, future: Any, block: Any) -> None:
-        if worker not in self._crew.workers:
+        if worker not in self._pool.workers:
             return
         error = future.exception()
         if error is not None:
@@ -128,12 +128,12 @@ class News:
         job = worker.jobs.get(chunk)
         if job is not None:
             job.told = True
-            self._desk.out.append(ChunkStarted(chunk, worker.name))
+            self._in_flight.out.append(ChunkStarted(chunk, worker.name))
 
     def _hear_back(self, worker: ActorHandle, number: int, chunk: int) -> None:
         job = worker.jobs.get(chunk)
         if job is not None and job.call == number:
-            self._desk.came_back(job)
+            self._in_flight.came_back(job)
 
     def _hear_report(self, worker: ActorHandle, report: Report) -> None:
         job = worker.jobs.get(report.chunk)
@@ -142,18 +142,18 @@ class News:
                 ref = worker.arrived.pop(0)
                 if job is not None:
                     handle = BlockHandle(report.chunk, stage, report.first)
-                    self._desk.values.keep(handle, ref, worker.node, block.nbytes)
+                    self._in_flight.values.keep(handle, ref, worker.node, block.nbytes)
         if job is None:
             return
         job.reported = report.first + report.count
         if report.final:
-            self._desk.end(job)
-        self._desk.out.append(report)
+            self._in_flight.end(job)
+        self._in_flight.out.append(report)
 
     def _hear_lost(self, worker: ActorHandle, chunk: int, reason: str, text: str) -> None:
         job = worker.jobs.get(chunk)
         if job is not None:
-            self._desk.lose(job, reason, text)
+            self._in_flight.lose(job, reason, text)
 
     def _hear_stopped(
         self, worker: ActorHandle, lost: ChunkLost, item: ItemTimedOut | ItemCancelled | None
@@ -162,18 +162,18 @@ class News:
         if job is None:
             return
         if item is not None:
-            self._desk.out.append(item)
-        self._desk.end(job)
-        self._desk.out.append(lost)
+            self._in_flight.out.append(item)
+        self._in_flight.end(job)
+        self._in_flight.out.append(lost)
 
     def _hear_missing(self, worker: ActorHandle, chunk: int, handles: list[BlockHandle], text: str) -> None:
-        self._desk.out += self._desk.values.lose(handles)
+        self._in_flight.out += self._in_flight.values.lose(handles)
         job = worker.jobs.get(chunk)
         if job is not None:
-            self._desk.lose(job, "values-lost", text, ())
+            self._in_flight.lose(job, "values-lost", text, ())
 
     def _hear_log(self, worker: ActorHandle, lines: list[LogLine], dropped: int) -> None:
-        self._desk.out.append(Logs(lines, dropped))
+        self._in_flight.out.append(Logs(lines, dropped))
 
     def _hear_request(
         self, worker: ActorHandle, number: int, chunk: int, position: int, kind: str, data: bytes
@@ -181,7 +181,7 @@ class News:
         reply = answering(lambda good, answer: self._put(("answer", worker, number, good, answer)))
         payload = opened(kind, data, reply)
         if payload is not None:
-            self._desk.out.append(WorkerRequest(chunk, position, kind, payload[0], reply))
+            self._in_flight.out.append(WorkerRequest(chunk, position, kind, payload[0], reply))
 
     HEARS: ClassVar[dict[str, Callable[..., None]]] = {
         "begun": _hear_begun,
@@ -195,7 +195,7 @@ class News:
     }
 
     def _answer(self, worker: ActorHandle, number: int, good: bool, data: bytes) -> None:
-        if worker in self._crew.workers:
+        if worker in self._pool.workers:
             worker.tell(("reply", number, good, data))
 
     # -- what goes wrong ---------------------------------------------------------------------------
@@ -205,19 +205,19 @@ class News:
         oom = isinstance(error, self._ray.exceptions.OutOfMemoryError) or LOW_ON_MEMORY in str(error)
         worker.end = "out-of-memory" if oom else "worker-lost", _how(worker, error, oom)
         worker.died_at = time.monotonic()
-        lasting = self._crew.died(worker) or worker.node not in self._crew.nodes
+        lasting = self._pool.died(worker) or worker.node not in self._pool.nodes
         self._dying.append(worker)
-        self._crew.last_item(worker)
-        self._desk.out.append(WorkerLost(worker.name, worker.end[1]))
+        self._pool.last_item(worker)
+        self._in_flight.out.append(WorkerLost(worker.name, worker.end[1]))
         self._tell_slots()
         if not lasting:
             self.failure = RunnerError(f"workers cannot start on Ray: {worker.end[1]}")
-        elif not self._desk.ending:
-            self._desk.staff()
+        elif not self._in_flight.ending:
+            self._in_flight.staff()
 
     def _block_lost(self, handle: BlockHandle) -> None:
         """Somebody in the driver wanted to read a block, and Ray has it no more."""
-        self._desk.out += self._desk.values.lose([handle])
+        self._in_flight.out += self._in_flight.values.lose([handle])
 
     def _verdict(self, worker: ActorHandle, running: Running | None) -> None:
         """The chunk that its page names was lost, by the item that stands there; those it had not begun come back."""
@@ -228,7 +228,7 @@ class News:
             here = running if running is not None and running.chunk == job.id else None
             begun = job.told or job.reported
             if here is None and not begun and (n or running is not None):
-                self._desk.came_back(job)
+                self._in_flight.came_back(job)
             else:
                 self._lose_begun(worker, job, here, innocent=here is None and running is not None)
 
@@ -236,17 +236,17 @@ class News:
         """`innocent`: its end was not heard of, and another chunk ran when the worker died."""
         reason, text = worker.end
         if innocent:
-            self._desk.lose(job, reason, text, ())
+            self._in_flight.lose(job, reason, text, ())
         elif running is None or running.position < job.reported:
-            self._desk.lose(job, reason, text)
+            self._in_flight.lose(job, reason, text)
         else:
-            self._desk.end(job)
+            self._in_flight.end(job)
             suspects = (running.position,)
-            self._desk.out.append(ChunkLost(job.id, reason, text, suspects, alone=True, stage=running.stage))
+            self._in_flight.out.append(ChunkLost(job.id, reason, text, suspects, alone=True, stage=running.stage))
 
     def look(self) -> None:
-        """Ask for the nodes, see to the crew's size; find calls that ended before the actor's code was reached."""
-        self._crew.nodes.ask()
+        """Ask for the nodes, see to the pool's size; find calls that ended before the actor's code was reached."""
+        self._pool.nodes.ask()
         if self._beheaded():
             self.headless = True
             self.failure = RunnerError(
@@ -257,22 +257,22 @@ class News:
         for worker in list(self._dying):
             if now - worker.died_at > VERDICT_SECONDS:
                 self._verdict(worker, None)
-        if not self._desk.ending:
-            self._desk.staff()
+        if not self._in_flight.ending:
+            self._in_flight.staff()
         self._tell_slots()
         self._look_at_calls()
 
     def _beheaded(self) -> bool:
         """Whether the head is silent for too long; questions count too: a driver that was stopped has not asked."""
-        nodes = self._crew.nodes
+        nodes = self._pool.nodes
         return nodes.silent > self._patience / TICK / 2 and time.monotonic() - nodes.heard > self._patience
 
     def _nodes(self, found: list[dict[str, Any]] | None) -> None:
         """The head has answered (None: it could not be asked); what lay on nodes that are gone is lost."""
-        gone = self._crew.nodes.take(found)
+        gone = self._pool.nodes.take(found)
         if not gone:
             return
-        self._desk.out += self._desk.values.lose_nodes(gone, self._elsewhere)
+        self._in_flight.out += self._in_flight.values.lose_nodes(gone, self._elsewhere)
         for worker in list(self._dying):
             if worker.node in gone:
                 self._verdict(worker, None)
@@ -283,11 +283,11 @@ class News:
             found = self._ray.experimental.get_object_locations(refs)
         except Exception:  # an experimental part of Ray: without it, what may be copied is made again
             return [""] * len(refs)
-        nodes = self._crew.nodes
+        nodes = self._pool.nodes
         return [next((n for n in found.get(ref, {}).get("node_ids", ()) if n in nodes), "") for ref in refs]
 
     def _look_at_calls(self) -> None:
-        calls = {job.ref: job for job in self._desk.jobs.values() if job.ref is not None and not job.told}
+        calls = {job.ref: job for job in self._in_flight.jobs.values() if job.ref is not None and not job.told}
         if not calls:
             return
         over, _ = self._ray.wait(list(calls), num_returns=len(calls), timeout=0, fetch_local=False)
@@ -302,7 +302,7 @@ class News:
                 job = calls[ref]
                 if job.worker is not None:
                     text = f"Ray could not call its worker: {type(error).__name__}: {error}"
-                    self._desk.lose(job, "worker-lost", text)
+                    self._in_flight.lose(job, "worker-lost", text)
 
 
 def _how(worker: ActorHandle, error: BaseException, oom: bool) -> str:

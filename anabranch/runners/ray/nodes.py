@@ -4,7 +4,7 @@ ours, of one item            Ray's, of an actor
 gpus=1  resources={"GPU":1}  num_gpus=1
 memory="2 GB"                memory=2e9
 resources={"licence": 1}     resources={"licence": 1}
-cpus=2                       nothing: the crew has a place a processor, and chunks on it are counted
+cpus=2                       nothing: the pool has a place a processor, and chunks on it are counted
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     ------                                                          ---
     submit put release shorten --> actions --+
                                              v        --run, tell-->  actor, one a slot: worker
-    sink <------------- serve thread: desk, news                      |        |
+    sink <------------- serve thread: in_flight, news                      |        |
                                              ^        <--listen------ outbox     | large values
     fetch <--------------- ray.get ----------+-- references of blocks --+-- object store
                                    (inputs of later chunks: read there by the workers themselves)
@@ -30,13 +30,13 @@ from anabranch.core.showing import Facts, life, resource_rows
 from anabranch.core.surroundings import Driver
 from anabranch.runners.entry import WORKER
 from anabranch.runners.placing.serve_thread import TICK, ServeThread
-from anabranch.runners.ray.crew import Crew
-from anabranch.runners.ray.desk import Desk
+from anabranch.runners.ray.in_flight import InFlight
 from anabranch.runners.ray.jobs import Outgoing
 from anabranch.runners.ray.link import Link, require
-from anabranch.runners.ray.news import News
+from anabranch.runners.ray.news import ActorNews
 from anabranch.runners.ray.nodes import Nodes
 from anabranch.runners.ray.references import Values
+from anabranch.runners.ray.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -87,15 +87,15 @@ class RayRunner(OwnRunner):
         self._outgoing = Outgoing()
         self._around = Driver()
         self._link: Link
-        self._crew: Crew
-        self._desk: Desk
-        self._news: News
+        self._pool: WorkerPool
+        self._in_flight: InFlight
+        self._news: ActorNews
         self._values: Values
         self._gone: set[BlockHandle] = set()  # released, the serve thread has not come to it
         self._closing = threading.Lock()
         self._closed = self._dead = False
         self._up = threading.Event()  # there is a worker, or there will be none
-        self._look_at = 0.0  # the crew
+        self._look_at = 0.0  # the pool
 
     def __repr__(self) -> str:
         return f"RayRunner(address={self._address!r}, num_cpus={self._num_cpus})"
@@ -106,10 +106,10 @@ class RayRunner(OwnRunner):
         where = self._address or (repr(self._cluster) if self._cluster is not None else "")
         if not started:
             return Facts("RayRunner", status=status, rows=(("address", where, ""), ("slots", self._num_cpus, "")))
-        crew, known = self._crew, ("cpus", "gpus", "memory")
-        slots = str(crew.size) if crew.ready == crew.size else f"{crew.ready} of {crew.size}"
+        pool, known = self._pool, ("cpus", "gpus", "memory")
+        slots = str(pool.size) if pool.ready == pool.size else f"{pool.ready} of {pool.size}"
         rows = (("address", where, ""), ("slots", slots, ""))
-        offers = {name: amount for name, amount in crew.nodes.offers().items() if name in known}
+        offers = {name: amount for name, amount in pool.nodes.offers().items() if name in known}
         page = "" if self._closed else self._link.dashboard
         return Facts("RayRunner", status=status, rows=(*rows, *resource_rows(offers, "a node")), dashboard=page)
 
@@ -135,7 +135,7 @@ class RayRunner(OwnRunner):
                 link.close()
             self.close(cancel=True)
             raise
-        offers = tuple(sorted(self._crew.nodes.offers().items()))
+        offers = tuple(sorted(self._pool.nodes.offers().items()))
         gc.collect()  # the engine has made 100,000 objects: else Python looks at all of them during the first submits
         return Capabilities(
             "ray", values="held", values_survive_workers=False, nested=True, stops_items=True,
@@ -148,15 +148,15 @@ class RayRunner(OwnRunner):
             raise RunnerError("this Ray has no processors: say how many to use with num_cpus")
         self._outgoing.store = link.ray.put
         self._values = Values(self._gone)
-        self._crew = Crew(link.ray, nodes, self._num_cpus, self._entry, self._put)
-        self._desk = Desk(self._crew, self._outgoing, self._values)
-        self._news = News(link.ray, self._desk, self._crew, self._put)
-        self._desk.staff()
-        self._serving.start({**self._desk.actions(), **self._news.actions()}, self._turn, lambda: link.lost)
+        self._pool = WorkerPool(link.ray, nodes, self._num_cpus, self._entry, self._put)
+        self._in_flight = InFlight(self._pool, self._outgoing, self._values)
+        self._news = ActorNews(link.ray, self._in_flight, self._pool, self._put)
+        self._in_flight.staff()
+        self._serving.start({**self._in_flight.actions(), **self._news.actions()}, self._turn, lambda: link.lost)
 
     def slots(self) -> SlotsChanged:
         """Workers that are up, and how many there are to be."""
-        return SlotsChanged(self._crew.ready, self._crew.size)
+        return SlotsChanged(self._pool.ready, self._pool.size)
 
     def close(self, *, cancel: bool = False, timeout: float | None = None) -> None:
         """Take back what has not started, wait for what runs, end the actors; ends a Ray that was started here."""
@@ -171,9 +171,9 @@ class RayRunner(OwnRunner):
             self._serving.idle.wait(timeout)
         self._serving.end(30.0)
         self._sink = None
-        self._crew.nodes.close()
+        self._pool.nodes.close()
         if not self._news.headless:  # else nobody is there to be told, and actors end with their nodes
-            self._crew.end_all()
+            self._pool.end_all()
         self._values.clear()
         self._outgoing.shared.clear()
         self._link.close(headless=self._news.headless)
@@ -253,12 +253,12 @@ class RayRunner(OwnRunner):
             self._serving.attempt("look", self._news.look)
         self._see()
         if going and not self._dead:
-            self._serving.attempt("assign", self._desk.assign)
-        if self._crew.ready or self._news.failure is not None or not going:
+            self._serving.attempt("assign", self._in_flight.assign)
+        if self._pool.ready or self._news.failure is not None or not going:
             self._up.set()
-        if self._dead or (self._desk.ending and not self._desk.jobs):
+        if self._dead or (self._in_flight.ending and not self._in_flight.jobs):
             self._serving.idle.set()
-        events, self._desk.out = self._desk.out, []
+        events, self._in_flight.out = self._in_flight.out, []
         self._serving.deliver(self._sink, events)
 
     def _act(self, kind: str, *args: Any) -> None:
@@ -272,6 +272,6 @@ class RayRunner(OwnRunner):
         why = self._link.lost or (str(self._news.failure) if self._news.failure is not None else "")
         if why:
             self._dead = True
-            self._desk.give_up()
+            self._in_flight.give_up()
             if not self._closed:
-                self._desk.out.append(EngineLost(why))
+                self._in_flight.out.append(EngineLost(why))

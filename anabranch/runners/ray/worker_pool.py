@@ -1,12 +1,12 @@
 """The actors of a `RayRunner`: how many there are of which kind, how they are started, spoken to, heard and ended.
 
-    the crew      one actor a processor of Ray's (or as many as were asked for); grows and shrinks with the cluster
-    extras        one for each task of the crew that waits for others, and some ahead
+    the pool      one actor a processor of Ray's (or as many as were asked for); grows and shrinks with the cluster
+    extras        one for each task of the pool that waits for others, and some ahead
     other kinds   reserve what Ray counts (GPUs, memory, custom resources), so that Ray finds the node; there while
                   there are chunks for them
 
 None of them holds a processor once it is up: what a task asks Ray for would wait for ever behind workers that wait
-for it. The crew starts where a processor is free, and the workers are counted here, node by node.
+for it. The pool starts where a processor is free, and the workers are counted here, node by node.
 
 Ray's callbacks come on threads of its own; they only put what they bring.
 """
@@ -36,7 +36,7 @@ AHEAD = 2  # extras started before a task waits for them, at most
 EARLY_DEATHS = 5  # workers that may die before they are ready, one after another
 
 
-class Crew:
+class WorkerPool:
     """The workers of one runner; not locked: for its serve thread."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Crew:
     # -- how many --------------------------------------------------------------------------------
 
     def staff(self, demand: Mapping[Kind, int]) -> None:
-        """Bring the crew to its size, and the other kinds to what is asked for."""
+        """Bring the pool to its size, and the other kinds to what is asked for."""
         now = time.monotonic()
         self._wish_for_nodes()
         self._staff_crew(now)
@@ -79,25 +79,25 @@ class Crew:
             self._staff_kind(kind, demand.get(kind, 0), now)
 
     def _staff_crew(self, now: float) -> None:
-        crew = [worker for worker in self.workers if not worker.kind]
-        regular = sum(not worker.extra for worker in crew)
-        waiting = sum(worker.waiting for worker in crew)
+        pool = [worker for worker in self.workers if not worker.kind]
+        regular = sum(not worker.extra for worker in pool)
+        waiting = sum(worker.waiting for worker in pool)
         wanted = waiting + min(waiting, AHEAD)  # extras
-        spare = len(crew) - regular - wanted
+        spare = len(pool) - regular - wanted
         missing = max(0, min(self.size, self.nodes.cpus) - regular)
         if now >= self._not_before:
             for n in range(missing - min(spare, 0)):
                 self._spawn((), extra=n >= missing)
-        idle = sorted((worker for worker in crew if not (worker.extra or worker.jobs)), key=lambda worker: worker.ready)
+        idle = sorted((worker for worker in pool if not (worker.extra or worker.jobs)), key=lambda worker: worker.ready)
         for worker in idle[: max(0, regular - self.size)]:
             self.end(worker)  # the cluster has shrunk
-        for worker in [worker for worker in crew if worker.extra and not worker.jobs]:
+        for worker in [worker for worker in pool if worker.extra and not worker.jobs]:
             if spare > 0 and now - worker.idle_since > LINGER_SECONDS:
                 self.end(worker)
                 spare -= 1
 
     def _wish_for_nodes(self) -> None:
-        """Let an autoscaler see that the crew is to have more processors than there are, as long as that is so."""
+        """Let an autoscaler see that the pool is to have more processors than there are, as long as that is so."""
         short = (self._size or 0) > self.nodes.cpus
         if short and self._wish is None:
             self._wish = self._ray.util.placement_group([{"CPU": 1}] * self.size)
@@ -143,7 +143,7 @@ class Crew:
         worker.greet(self._put)
 
     def _seats(self) -> Counter[str]:
-        """How many of the crew each node has, or is to get."""
+        """How many of the pool each node has, or is to get."""
         return Counter(worker.node for worker in self.workers if not (worker.kind or worker.extra))
 
     def _on(self, node: str, *, spill: bool = False) -> Any:

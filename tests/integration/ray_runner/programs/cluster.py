@@ -116,32 +116,32 @@ def never() -> str:
 @flow(runner=runner)
 def far_from_the_driver() -> None:
     """The item that kills its worker runs on the other node: its page is read there."""
-    runner_nodes = runner._crew.nodes
-    here = [place for place in runner._crew.workers if place.node == runner_nodes.here]
+    runner_nodes = runner._pool.nodes
+    here = [place for place in runner._pool.workers if place.node == runner_nodes.here]
     for place in here:  # so that it can only run on the other node
         ray.kill(place.actor)
-    runner._crew._size = 1
-    until(lambda: not any(place.node == runner_nodes.here for place in runner._crew.workers))
+    runner._pool._size = 1
+    until(lambda: not any(place.node == runner_nodes.here for place in runner._pool.workers))
     futures = deadly.map(range(12))
     wait(futures)
     SAW["deadly"] = [(i, state.name, state.attempt) for i, state in enumerate(futures.states) if state.attempt > 1]
     SAW["lived"] = sum(state.name == "Completed" for state in futures.states)
     futures[5].exception()
-    runner._crew._size = None
+    runner._pool._size = None
 
 
 @flow(runner=runner)
 def a_node_dies(node: Any, gate: str) -> None:
     values = made.map(range(40))
     wait(values)
-    [gone] = [n for n in runner._crew.nodes._alive if n != runner._crew.nodes.here]
+    [gone] = [n for n in runner._pool.nodes._alive if n != runner._pool.nodes.here]
     on_it = sum(kept.node == gone for kept in runner._values._kept.values())
     squares = slowly.map(range(200), gate)
     squares[0].wait()
     os.kill(node.all_processes["raylet"][0].process.pid, signal.SIGKILL)
     open(gate, "w").close()
     SAW["read again"] = [read(future)[0] for future in values] == list(range(40))
-    until(lambda: gone not in runner._crew.nodes)
+    until(lambda: gone not in runner._pool.nodes)
     SAW["heads"] = head.map(values).result(WAIT) == list(range(40))
     SAW["squares"] = squares.result(WAIT) == [n * n for n in range(200)]
     SAW["made there"] = on_it
@@ -167,7 +167,7 @@ def main(folder: str) -> None:
     node = cluster.add_node(num_cpus=1, num_gpus=1, resources={"licence": 2}, object_store_memory=STORE)
     until(lambda: runner.slots().now == 2)
     SAW["slots grown"] = runner.slots().now
-    [joined] = [n for n in runner._crew.nodes._alive if n != runner._crew.nodes.here]
+    [joined] = [n for n in runner._pool.nodes._alive if n != runner._pool.nodes.here]
     resources(joined)
     SAW["never"] = never()
     far_from_the_driver()

@@ -37,7 +37,7 @@ def until(check: Callable[[], bool]) -> None:
 
 def places() -> list[int]:
     """How many each node has that are up."""
-    nodes = [place.node for place in runner._crew.workers if place.ready]
+    nodes = [place.node for place in runner._pool.workers if place.ready]
     return sorted(nodes.count(node) for node in set(nodes))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +11,7 @@ from anabranch.core.deployments import SERVED
 from anabranch.core.orders import Agent, OrderState, Pool, Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from anabranch.core.deployments import DeploymentRow
     from anabranch.core.orders import Standing
@@ -58,8 +58,8 @@ class Room:
 class Picking:
     """One choice for an agent, which may take several looks at the orders that wait.
 
-    A look is at the first orders of each queue in `queues`, of deployments in `deployments` alone: full and paused ones
-    are left out before any limit, so that nobody starves behind them.
+    A look is at the first orders of each queue. Another look, where one is needed, is at those of open queues and of
+    `deployments` alone: full and paused ones are left out before any limit, so that nobody starves behind them.
 
     Args:
         places: that the agent has free.
@@ -104,14 +104,16 @@ class Picking:
         row = self._queue(queue)
         return not row.paused and (row.slots is None or self._of_queue[queue] < row.slots)
 
-    def look(self, found: Mapping[str, Sequence[Candidate]], limit: int) -> bool:
-        """Take from the first orders of each open queue, in order; returns whether another look is needed.
+    def look(self, found: Mapping[str, Sequence[Candidate]], more: Collection[str]) -> bool:
+        """Take from the first orders of each queue, in order; returns whether another look is needed.
 
         Args:
-            found: by queue, each by priority, due and id.
-            limit: a queue with so many may have more.
+            found: by queue, each by priority, due and id; what the agent cannot have is passed over.
+            more: queues that may have others behind those found.
         """
-        last = {queue: rows[-1].run for queue, rows in found.items() if len(rows) >= limit}
+        if any(self.open(queue) and not found.get(queue) for queue in more):
+            return len(self._picked) < self.wanted
+        last = {queue: rows[-1].run for queue, rows in found.items() if queue in more and self.open(queue)}
         deployments = set(self.deployments)
         for one in sorted((one for rows in found.values() for one in rows), key=self._order):
             if len(self._picked) >= self.wanted:
@@ -143,13 +145,51 @@ class Picking:
         return self._room.queues.get(name) or Queue(self._room.pool.name, name)
 
 
+class Sitting:
+    """Choices for several agents, one after another at one moment: each finds what the ones before it have left.
+
+    Args:
+        held: numbers of orders that agents have.
+        there: agents with a recent word, and how many orders each may have.
+
+    Attributes:
+        taken: orders that have been chosen.
+    """
+
+    def __init__(self, room: Room, held: Mapping[str, int], there: Mapping[str, int]) -> None:
+        self._counts = Counter(room.held)
+        self._room = replace(room, held=self._counts)
+        self._held = Counter(held)
+        self._there = there
+        self.taken: set[str] = set()
+
+    @property
+    def asking(self) -> int:
+        """How many agents have places free."""
+        return sum(1 for id, capacity in self._there.items() if self._held[id] < capacity)
+
+    def begin(self, agent: Agent, places: int) -> Picking:
+        """Return the choice of the next agent."""
+        others = self.asking - (self._held[agent.id] < self._there.get(agent.id, 0))
+        return Picking(agent, places, self._room, others + 1)
+
+    def end(self, agent: Agent, picking: Picking) -> list[Candidate]:
+        """Return what an agent gets, which is held from now on."""
+        picked = picking.picked
+        for one in picked:
+            self._counts[self._room.pool.name, one.queue, one.deployment] += 1
+            self._held[agent.id] += 1
+            self.taken.add(one.run)
+        return picked
+
+
 def pick(agent: Agent, places: int, waiting: Iterable[Candidate], room: Room, asking: int = 1) -> list[Candidate]:
     """Return the orders that an agent gets of those that wait and are due, first to last."""
     picking = Picking(agent, places, room, asking)
     found: dict[str, list[Candidate]] = {}
     for one in waiting:
         found.setdefault(one.queue, []).append(one)
-    picking.look({queue: rows for queue, rows in found.items() if picking.open(queue)}, 1 << 62)
+    picking.look(found, ())
     return picking.picked
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Values = tuple[Any, ...]  # of one row, as parameters of a statement
+Asked = tuple[str, "Values | Mapping[str, Any]"]  # a statement and its parameters
 
 
 class Cursor(Protocol):
@@ -104,8 +105,21 @@ class ServiceDatabase(Database, Protocol):
         """Whether it takes one transaction that writes at a time, and others look again and again until it is over."""
         ...
 
+    @property
+    def begin(self) -> str:
+        """The statement that begins a transaction that writes."""
+        ...
+
     def patient(self) -> Connection:
         """Return a connection for many short transactions of any threads, one thread at a time."""
+        ...
+
+    def answers(self, connection: Connection) -> bool:
+        """Return whether a connection that nobody used for a while is still good."""
+        ...
+
+    def together(self, connection: Connection, statements: Sequence[Asked]) -> list[list[Any]]:
+        """Execute statements in one round trip, in order; returns the rows of each. Each sees what is committed then."""
         ...
 
     def statements(self, folder: Path) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ anything is written again, so no row is written twice.
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -32,11 +33,11 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from anabranch.core.contracts import Clock
-    from anabranch.records.database import Values
+    from anabranch.records.database import Asked, Values
 
 _SCHEMA = "anabranch"
 _MIGRATING = 0x616E6162  # the advisory lock on changes of the schema
@@ -79,6 +80,7 @@ class Server:
     sql = SQL
     errors = (psycopg.Error,)
     one_writer = False
+    begin = "BEGIN"
 
     def __init__(self, address: str) -> None:
         self.name = secrets.without_login(address)
@@ -104,6 +106,27 @@ class Server:
 
     def patient(self) -> Any:
         return self.connect()
+
+    def answers(self, connection: Any) -> bool:
+        """Ask the server only where there is something to read: it says so when it goes away."""
+        try:
+            looked = select.poll()
+            looked.register(connection.fileno(), select.POLLIN)
+            if looked.poll(0):
+                connection.execute("")
+        except (psycopg.Error, ValueError):
+            return False
+        return True
+
+    def together(self, connection: Any, statements: Sequence[Asked]) -> list[list[Any]]:
+        with psycopg.ClientCursor(connection) as cursor:
+            text = ";".join(cursor.mogrify(sql, values) if values else sql for sql, values in statements)
+            cursor.execute(text.encode())
+            found = []
+            for _ in statements:
+                found.append(cursor.fetchall() if cursor.description else [])
+                cursor.nextset()
+            return found
 
     def statements(self, folder: Path) -> Mapping[str, str]:
         return of_folder(folder)

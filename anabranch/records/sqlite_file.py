@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from anabranch.records.database import Values
+    from anabranch.records.database import Asked, Values
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 _BUSY = 0.25  # seconds that one try of the writer waits for another process's lock
@@ -43,6 +43,7 @@ class SqliteFile:
     sql = SQL
     errors = (sqlite3.Error,)
     one_writer = True
+    begin = "BEGIN IMMEDIATE"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,6 +54,12 @@ class SqliteFile:
 
     def patient(self) -> sqlite3.Connection:
         return connect(self.path, _PATIENCE, any_thread=True)
+
+    def answers(self, connection: Any) -> bool:
+        return True
+
+    def together(self, connection: Any, statements: Sequence[Asked]) -> list[list[Any]]:
+        return [connection.execute(sql, values).fetchall() for sql, values in statements]
 
     def statements(self, folder: Path) -> Mapping[str, str]:
         return {name: statement.sql for name, statement in of_folder(folder).items()}
@@ -135,7 +142,7 @@ def opened(path: Path, timeout: float = _PATIENCE) -> Iterator[sqlite3.Connectio
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Hold the write lock; commit at the end of the block, or roll back after an exception."""
-    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(SqliteFile.begin)
     try:
         yield
         connection.execute("COMMIT")

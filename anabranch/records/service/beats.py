@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.core.launching import Phase
@@ -90,7 +91,7 @@ def _take_word(ledger: Ledger, db: Connection, agent: Agent, hold: Hold, done: R
 
 def _launched(ledger: Ledger, db: Connection, runs: list[str], done: Reaped) -> list[Claim]:
     """Return claims that the agent did not hear of; those of deleted deployments end: they would keep their slots."""
-    found = claims_of(ledger, db, runs)
+    found = claims_of(ledger, partial(ledger.database.together, db), runs)
     for run in set(runs) - {claim.order.run for claim in found}:
         order = moves.locked(ledger, db, run)
         if order is not None and order.state is OrderState.CLAIMED and order.recover is None:

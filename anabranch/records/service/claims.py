@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import ServiceError
@@ -11,8 +12,10 @@ from anabranch.core.orders import Agent, OrderState
 from anabranch.core.states import FAILED
 from anabranch.records.service import begins, moves
 from anabranch.records.service.beats import hear
-from anabranch.records.service.choosing import choose, claims_of, take
+from anabranch.records.service.choosing import Wish, choose
+from anabranch.records.service.joining import Joining
 from anabranch.records.service.lookups import lock_known_pool
+from anabranch.records.service.rounds import Rounds
 from anabranch.records.service.rows import made, values
 from anabranch.records.service.standing import REMEMBERED, agents
 
@@ -25,12 +28,16 @@ if TYPE_CHECKING:
 
 _LOOK = 0.1  # seconds between looks at orders that other processes have made, and at slots that they have freed
 
+_REMEMBERED = 10_000  # agents
+
 
 class DirectClaims:
     """`Claims` in the database."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._pools: dict[str, str] = {}  # of agents, as they were last seen
+        self._rounds: dict[str, Joining[Wish, list[Claim] | None]] = {}  # by pool
 
     def join(self, agent: Agent) -> Agent:
         ledger = self._ledger
@@ -102,16 +109,23 @@ class DirectClaims:
         return True
 
     def _claim(self, agent: str, places: int) -> list[Claim]:
-        """Claim up to so many orders now; what is told of them is read once their pool is free for others again."""
-        ledger = self._ledger
-        with ledger.write() as db:
-            row = self._known(db, agent)
-            pool = db.execute(ledger.sql["hold_pool"], (row.pool,)).fetchone()
-            runs = take(ledger, db, row, [one.run for one in choose(ledger, db, row, places, pool)])
-        if not runs:
-            return []
-        with ledger.read() as db:
-            return claims_of(ledger, db, runs)
+        """Claim up to so many orders now, together with what other threads claim of the pool."""
+        pool = self._pools.get(agent) or self._pool_of(agent)
+        if pool not in self._rounds:
+            self._rounds.setdefault(pool, Joining(Rounds(self._ledger, pool)))
+        found = self._rounds[pool].ask(Wish(agent, places))
+        if found is None:  # it has joined another pool since
+            self._pools.pop(agent, None)
+            return self._claim(agent, places)
+        return found
+
+    def _pool_of(self, agent: str) -> str:
+        with self._ledger.read() as db:
+            pool = self._known(db, agent).pool
+        if len(self._pools) >= _REMEMBERED:
+            self._pools.clear()
+        self._pools[agent] = pool
+        return pool
 
     def _would(self, agent: str, places: int) -> bool:
         """Look, without a lock, whether a claim would find any."""
@@ -120,8 +134,8 @@ class DirectClaims:
             row = self._known(db, agent)
             if db.execute(ledger.sql["any_waiting"], (row.pool, ledger.now())).fetchone() is None:
                 return False
-            pool = db.execute(ledger.sql["pool"], (row.pool,)).fetchone()
-            return bool(choose(ledger, db, row, places, pool))
+            ask = partial(ledger.database.together, db)
+            return any(choose(ledger, ask, row.pool, [Wish(agent, places)], places, hold=False).runs)
 
     def _known(self, db: Connection, agent: str) -> Agent:
         found = db.execute(self._ledger.sql["agent"], (agent,)).fetchone()

@@ -21,6 +21,12 @@ ORDER BY a.pool, a.name, a.id;
 -- The agent of an id.
 SELECT id, name, pool, queues, labels, deployments, kind, host, version, capacity, seen FROM agents WHERE id = ?;
 
+-- name: agents_of_ids
+-- Some agents (a JSON list).
+SELECT id, name, pool, queues, labels, deployments, kind, host, version, capacity, seen
+FROM agents
+WHERE id IN (SELECT value FROM json_each(?));
+
 -- name: hear_agent
 -- A word of an agent.
 UPDATE agents SET seen = max(seen, ?) WHERE id = ?;
@@ -77,13 +83,33 @@ GROUP BY pool, queue, deployment, agent;
 SELECT id, capacity FROM agents WHERE pool = ? AND seen >= ?;
 
 -- name: first_waiting
--- The first orders of a queue that wait and are due, of some deployments (a JSON list) alone.
-SELECT run, deployment, queue, priority, due
-FROM orders
-WHERE pool = :pool AND queue = :queue AND state = 0 AND due <= :now
-    AND deployment || '' IN (SELECT value FROM json_each(:deployments))
-ORDER BY priority DESC, due, run
-LIMIT :limit;
+-- The first orders of each queue of a pool that wait and are due.
+SELECT o.run, o.deployment, o.queue, o.priority, o.due
+FROM work_queues AS q
+CROSS JOIN orders AS o
+WHERE q.pool = :pool AND o.run IN (
+    SELECT w.run
+    FROM orders AS w
+    WHERE w.pool = :pool AND w.queue = q.name AND w.state = 0 AND w.due <= :now
+    ORDER BY w.priority DESC, w.due, w.run
+    LIMIT :limit
+)
+ORDER BY o.queue, o.priority DESC, o.due, o.run;
+
+-- name: first_waiting_of
+-- The same of some queues and some deployments (JSON lists) alone.
+SELECT o.run, o.deployment, o.queue, o.priority, o.due
+FROM work_queues AS q
+CROSS JOIN orders AS o
+WHERE q.pool = :pool AND q.name IN (SELECT value FROM json_each(:queues)) AND o.run IN (
+    SELECT w.run
+    FROM orders AS w
+    WHERE w.pool = :pool AND w.queue = q.name AND w.state = 0 AND w.due <= :now
+        AND w.deployment || '' IN (SELECT value FROM json_each(:deployments))
+    ORDER BY w.priority DESC, w.due, w.run
+    LIMIT :limit
+)
+ORDER BY o.queue, o.priority DESC, o.due, o.run;
 
 -- name: claim_orders
 -- An agent has these orders (a JSON list) from now on, with a token that nobody had before.
@@ -93,12 +119,12 @@ SET state = 1, agent = :agent, kind = :kind, lease_until = :until, launches = la
     reason = '', cancel_by = NULL
 WHERE run IN (SELECT value FROM json_each(:runs)) AND state = 0;
 
--- name: deployments_of
--- Some deployments (a JSON list).
-SELECT id, flow, name, revision, content_hash, idempotency_key, project, pool, queue, labels, tags, slots, collision,
-    recover, expire_after, paused, document, created, updated
-FROM deployments
-WHERE id IN (SELECT value FROM json_each(?));
+-- name: deployments_of_runs
+-- The deployments of some runs (a JSON list).
+SELECT d.id, d.flow, d.name, d.revision, d.content_hash, d.idempotency_key, d.project, d.pool, d.queue, d.labels, d.tags,
+    d.slots, d.collision, d.recover, d.expire_after, d.paused, d.document, d.created, d.updated
+FROM deployments AS d
+WHERE d.id IN (SELECT o.deployment FROM orders AS o WHERE o.run IN (SELECT value FROM json_each(?)));
 
 -- name: orders_of_agent
 -- Orders that an agent has.

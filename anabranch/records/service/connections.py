@@ -73,12 +73,9 @@ class Connections:
                 connection = self._spare.pop() if self._spare else None
             if connection is None:
                 return None
-            try:
-                connection.execute("")
-            except self._database.errors:
-                connection.close()
-            else:
+            if self._database.answers(connection):
                 return connection
+            connection.close()
 
     def _give(self, connection: Connection) -> None:
         with self._lock:

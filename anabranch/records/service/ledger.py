@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from anabranch.core.clock import SYSTEM
 from anabranch.core.ids import Ids
 from anabranch.records.service.connections import Connections
+from anabranch.records.service.exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,14 @@ class Ledger:
         """Lend a connection in a transaction; it commits at the end of the block, or rolls back after an exception."""
         with self._connections.lent(writes=True) as db, self.database.transaction(db):
             yield db
+
+    @contextmanager
+    def exchange(self) -> Iterator[Exchange]:
+        """Lend a connection for a transaction of few round trips; what the block does not end is undone."""
+        with self._connections.lent(writes=True) as db:
+            exchange = Exchange(self.database, db)
+            yield exchange
+            exchange.leave()
 
     def lock_pool(self, db: Connection, name: str) -> bool:
         """Lock a pool until the transaction ends, and raise its turn: agents that wait look again. False: no such."""

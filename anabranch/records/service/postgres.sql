@@ -1,4 +1,5 @@
--- Queries that PostgreSQL needs in another form: rows are locked one by one there.
+-- Queries that PostgreSQL needs in another form: rows are locked one by one there, and a list that depends on a row is
+-- a LATERAL one.
 
 -- name: lock_deployment
 -- The deployment of a flow and a name; nobody else changes it until the transaction ends.
@@ -38,36 +39,31 @@ LEFT JOIN deployments AS d ON d.id = o.deployment
 WHERE o.run = ?
 FOR UPDATE OF o;
 
--- name: claim_orders
--- An agent has these orders (a JSON list) from now on, with a token that nobody had; found by their ids one by one.
-UPDATE orders
-SET state = 1, agent = :agent, kind = :kind, lease_until = :until, launches = launches + 1, claimed = :now,
-    token = max(token, (SELECT r.token FROM flow_runs AS r WHERE r.id = run)) + 1, handle = '', phase = '', driver = '',
-    reason = '', cancel_by = NULL
-WHERE run = ANY (ARRAY(SELECT value FROM json_each(:runs))) AND state = 0;
-
--- name: orders_of_runs
--- The orders of some runs (a JSON list), and the names of these; found by their ids one by one.
-SELECT o.run, o.deployment, o.revision, coalesce(o.order_key, ''), o.pool, o.queue, o.priority, o.due,
-    coalesce(d.labels, o.labels), o.parameters, o.job, o.schedule, o.author, o.state, o.agent, o.token, o.lease_until,
-    o.handle, o.kind, o.launches, o.recoveries, o.reason, o.created, o.claimed, o.begun, r.name
-FROM orders AS o
-JOIN flow_runs AS r ON r.id = o.run
-LEFT JOIN deployments AS d ON d.id = o.deployment
-WHERE o.run = ANY (ARRAY(SELECT value FROM json_each(?)));
-
--- name: deployments_of
--- Some deployments (a JSON list), found by their ids one by one.
-SELECT id, flow, name, revision, content_hash, idempotency_key, project, pool, queue, labels, tags, slots, collision,
-    recover, expire_after, paused, document, created, updated
-FROM deployments
-WHERE id = ANY (ARRAY(SELECT value FROM json_each(?)));
-
 -- name: first_waiting
--- The first orders of a queue that wait and are due, of some deployments (a JSON list) alone; read in their order.
-SELECT run, deployment, queue, priority, due
-FROM orders
-WHERE pool = :pool AND queue = :queue AND state = 0 AND due <= :now
-    AND deployment || '' = ANY (ARRAY(SELECT value FROM json_each(:deployments)))
-ORDER BY priority DESC, due, run
-LIMIT :limit;
+-- The first orders of each queue of a pool that wait and are due.
+SELECT o.run, o.deployment, o.queue, o.priority, o.due
+FROM work_queues AS q
+CROSS JOIN LATERAL (
+    SELECT w.run, w.deployment, w.queue, w.priority, w.due
+    FROM orders AS w
+    WHERE w.pool = :pool AND w.queue = q.name AND w.state = 0 AND w.due <= :now
+    ORDER BY w.priority DESC, w.due, w.run
+    LIMIT :limit
+) AS o
+WHERE q.pool = :pool
+ORDER BY o.queue, o.priority DESC, o.due, o.run;
+
+-- name: first_waiting_of
+-- The same of some queues and some deployments (JSON lists) alone.
+SELECT o.run, o.deployment, o.queue, o.priority, o.due
+FROM work_queues AS q
+CROSS JOIN LATERAL (
+    SELECT w.run, w.deployment, w.queue, w.priority, w.due
+    FROM orders AS w
+    WHERE w.pool = :pool AND w.queue = q.name AND w.state = 0 AND w.due <= :now
+        AND w.deployment || '' IN (SELECT value FROM json_each(:deployments))
+    ORDER BY w.priority DESC, w.due, w.run
+    LIMIT :limit
+) AS o
+WHERE q.pool = :pool AND q.name IN (SELECT value FROM json_each(:queues))
+ORDER BY o.queue, o.priority DESC, o.due, o.run;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from anabranch.core.deployments import DeploymentRow
 from anabranch.core.orders import Agent, Pool, Queue
-from anabranch.core.picking import Candidate, Picking, Room, fits, pick
+from anabranch.core.picking import Candidate, Picking, Room, Sitting, fits, pick
 
 QUEUES = ("fast", "slow", "other")
 DEPLOYMENTS = ("a", "b", "c")
@@ -150,21 +152,56 @@ def one_by_one(agent: Agent, places: int, orders: list[Candidate], room: Room) -
     return found
 
 
-@given(agents, st.integers(0, 6), candidates(), rooms(), st.integers(1, 5))
+def first_of_queues(orders: list[Candidate], limit: int) -> dict[str, list[Candidate]]:
+    rows = {name: [one for one in orders if one.queue == name] for name in QUEUES}
+    return {
+        name: sorted(found, key=lambda one: (-one.priority, one.due, one.run))[:limit] for name, found in rows.items()
+    }
+
+
+def looked(picking: Picking, orders: list[Candidate], first: int, more: int, taken: set[str]) -> None:
+    """A choice in looks, as the service takes them: the first look is at all that waits, the others leave out."""
+
+    def show(found: dict[str, list[Candidate]], limit: int) -> bool:
+        left = {name: [one for one in rows if one.run not in taken] for name, rows in found.items()}
+        return picking.look(left, [name for name, rows in found.items() if len(rows) >= limit])
+
+    again, looks = picking.wanted > 0 and show(first_of_queues(orders, first), first), 0
+    while again:
+        open, looks = set(picking.deployments), looks + 1
+        assert looks < 20
+        limit = picking.wanted + len(taken) + more
+        fitting = [one for one in orders if one.deployment in open and picking.open(one.queue)]
+        again = show(first_of_queues(fitting, limit), limit)
+
+
+@given(agents, st.integers(0, 6), candidates(), rooms(), st.integers(1, 9), st.integers(1, 5))
 def test_looks_with_a_limit_choose_what_one_pass_over_everything_chooses(
-    agent: Agent, places: int, orders: list[Candidate], room: Room, more: int
+    agent: Agent, places: int, orders: list[Candidate], room: Room, first: int, more: int
 ) -> None:
     expected = one_by_one(agent, places, orders, room)
     assert runs(pick(agent, places, orders, room)) == expected
     picking = Picking(agent, places, room)
-    limit, looks = picking.wanted + more, 0
-    while picking.wanted:
-        open, looks = set(picking.deployments), looks + 1
-        assert looks < 20
-        found = {}
-        for name in QUEUES:
-            rows = [one for one in orders if one.queue == name and one.deployment in open and picking.open(name)]
-            found[name] = sorted(rows, key=lambda one: (-one.priority, one.due, one.run))[:limit]
-        if not picking.look(found, limit):
-            break
+    looked(picking, orders, first, more, set())
     assert runs(picking.picked) == expected
+
+
+@given(
+    st.lists(st.tuples(agents, st.integers(0, 6)), max_size=4), candidates(), rooms(), st.integers(1, 9),
+    st.integers(1, 5), st.dictionaries(st.sampled_from("0123"), st.integers(0, 5)),
+)  # fmt: skip
+def test_a_sitting_chooses_what_its_agents_would_get_one_after_another(
+    asked: list[tuple[Agent, int]], orders: list[Candidate], room: Room, first: int, more: int, there: dict[str, int]
+) -> None:
+    sitting, left, held = Sitting(room, {"0": 1}, there), list(orders), Counter({"0": 1})
+    counts = Counter(room.held)
+    for number, (agent, places) in enumerate(asked):
+        agent = replace(agent, id=str(number))
+        asking = {id for id, capacity in there.items() if held[id] < capacity} | {agent.id}
+        expected = pick(agent, places, left, replace(room, held=counts), len(asking))
+        picking = sitting.begin(agent, places)
+        looked(picking, orders, first, more, sitting.taken)
+        assert sitting.end(agent, picking) == expected
+        left = [one for one in left if one not in expected]
+        counts.update(("p", one.queue, one.deployment) for one in expected)
+        held[agent.id] += len(expected)

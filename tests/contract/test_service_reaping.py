@@ -70,6 +70,19 @@ def test_a_silent_driver_is_not_dead_while_its_kind_says_that_it_runs(service: S
     assert service.upkeep.reap().recovered == [claim.order.run]
 
 
+def test_nobody_is_dead_for_what_could_not_be_heard(service: Service, place: Place) -> None:
+    """After a restart of the server drivers and agents have a minute to be heard, however long it was away."""
+    claim = begun(service, place)
+    place.clock.advance(LONGEST_SILENCE + 100)
+    back = place.clock.time()
+    assert service.upkeep.reap(back).recovered == []
+    place.clock.advance(SILENCE)
+    assert service.upkeep.reap(back).recovered == []
+    place.clock.advance(1)
+    assert service.upkeep.reap(back).recovered == [claim.order.run]
+    assert found(service, claim.order.run).reason == "its driver is silent: 61 s since signs of life are heard again"
+
+
 def test_the_word_of_an_agent_that_is_gone_counts_no_more(service: Service, place: Place) -> None:
     claim = begun(service, place)
     service.claims.beat("one", [hold(claim, "running")])
@@ -178,10 +191,23 @@ def test_a_failure_of_the_users_code_is_an_end(service: Service, place: Place) -
     assert found(service, claim.order.run).state is OrderState.DONE
 
 
-def test_a_run_that_another_program_has_buried_is_recovered(service: Service, place: Place) -> None:
+def test_another_program_does_not_bury_an_ordered_run(service: Service, place: Place) -> None:
+    """The driver's process may be gone and its last rows on their way: its agent knows, other programs do not."""
     claim = begun(service, place)
     run = row_of(place, claim.order.run)
-    assert place.records.end(run, CRASHED, "its driver process 7 on here is gone")  # type: ignore[attr-defined]
+    assert not place.records.end(run, CRASHED, "its driver process 7 on here is gone")  # type: ignore[attr-defined]
+    assert service.upkeep.reap().recovered == []
+    assert row_of(place, run.id).ended is None
+
+
+def test_a_run_that_an_older_program_has_buried_is_recovered(service: Service, place: Place) -> None:
+    claim = begun(service, place)
+    run = row_of(place, claim.order.run)
+    with place.records.database.opened() as db:  # type: ignore[attr-defined]
+        db.execute(
+            "UPDATE flow_runs SET state = ?, state_name = 'Crashed', message = ?, ended = 1 WHERE id = ?",
+            (CRASHED, "its driver process 7 on here is gone", run.id),
+        )
     assert service.upkeep.reap().recovered == [run.id]
     assert found(service, run.id).reason == "its driver process 7 on here is gone"
     assert row_of(place, run.id).state_name == "Scheduled"

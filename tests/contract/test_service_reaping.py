@@ -268,6 +268,34 @@ def test_one_bad_row_does_not_stop_what_is_done_for_the_others(
     assert found(service, good).state is OrderState.WAITING
 
 
+def test_what_a_cancelled_flow_run_ordered_is_cancelled_too(service: Service, place: Place) -> None:
+    """Whether the flow waited for it or not, and also where its driver is gone."""
+    deploy(service)
+    parent, other = order(service, "f/daily", 2)
+    waiting, under_way = order(service, "f/daily", 2, parent_run=parent, priority=1)
+    [grandchild] = order(service, "f/daily", parent_run=waiting)
+    [stays] = order(service, "f/daily", parent_run=other)
+    agent(service)
+    claims = {claim.order.run: claim for claim in service.claims.claim("one", 2)}
+    begin(service, claims[under_way])
+    assert service.upkeep.reap().cancelled == []
+    assert service.orders.cancel(parent)
+    assert service.upkeep.reap().cancelled == [waiting, grandchild] or service.upkeep.reap().cancelled == [grandchild]
+    assert row_of(place, waiting).state_name == row_of(place, grandchild).state_name == "Cancelled"
+    assert row_of(place, waiting).message == "cancelled with the flow run that ordered it"
+    assert row_of(place, under_way).state_name == "Cancelling"
+    assert service.upkeep.reap().cancelled == []
+    assert found(service, stays).state is OrderState.WAITING
+
+
+def test_what_a_failed_flow_run_ordered_goes_on(service: Service, place: Place) -> None:
+    claim = begun(service, place)
+    [child] = order(service, "f/daily", parent_run=claim.order.run)
+    write(place, claim.order.run, claim.order.token, FAILED)
+    assert service.upkeep.reap().cancelled == []
+    assert found(service, child).state is OrderState.WAITING
+
+
 # -- waiting too long --------------------------------------------------------------------------------
 
 

@@ -38,6 +38,7 @@ class DirectUpkeep:
         self._each("lost_claims", {"now": now}, self._return, done)
         self._each("suspects", {"now": now, "silent": now - SILENCE, "open": OPEN_JSON}, partial(self._mend, heard_since), done)
         self._each("asked_to_end", {}, self._cancel, done)
+        self._each("left_by_parents", {"cancelled": CANCELLED}, self._cancel_child, done)
         self._each("expired", {"now": now}, self._expire, done)
         self._settle(done)
         self._each("late", {"before": now - LATE_AFTER}, self._tell_late, done)
@@ -94,11 +95,14 @@ class DirectUpkeep:
             moves.end(ledger, db, order, CANCELLED, f"{order.reason}; its driver did not end, and is fenced off")
             done.cancelled.append(order.run)
 
-    def _cancel(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
+    def _cancel(self, db: Connection, order: moves.Locked, done: Reaped, reason: str = "cancelled") -> None:
         if order.state is not OrderState.DONE and not order.ended and order.cancel_by is None:
-            cancelling.cancel(self._ledger, db, order, "cancelled")
+            cancelling.cancel(self._ledger, db, order, reason)
             if order.state is not OrderState.BEGUN:
                 done.cancelled.append(order.run)
+
+    def _cancel_child(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
+        self._cancel(db, order, done, "cancelled with the flow run that ordered it")
 
     def _expire(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
         now, after = self._ledger.now(), order.expire_after

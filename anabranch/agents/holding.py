@@ -1,8 +1,11 @@
 """One order that an agent holds: from its claim to the answer that its end was heard.
 
-    CLAIMED --start--> STARTING --its reference--> STARTED --looked at--> OVER
-       |                  '------refused----------------------------------^
-       '--to be ended before it was started-------------------------------'
+    CLAIMED --start--> STARTING --its reference--> STARTED --its end is seen--> ENDED --its rows are sent--> OVER
+       |                  '------refused----------------------------------------------------------------------^
+       '--to be ended before it was started-------------------------------------------------------------------'
+
+The end of a job is told only after the rows that its driver left were sent: one of them may say that the run has
+ended, and then nothing of it is done again.
 """
 
 from __future__ import annotations
@@ -23,13 +26,15 @@ if TYPE_CHECKING:
     from anabranch.core.orders import Claim
 
 ENDED = (Phase.ENDED, Phase.GONE)
-_AGAIN = 5.0  # seconds after which a job that its launcher could not end is to be ended once more
+_AGAIN = 5.0  # seconds after which what could not be done, such as to end a job, is to be done once more
+_REFUSALS = 10  # of the rows that a driver left: its end is told without them then
 
 
 class Stage(Enum):
     CLAIMED = auto()
     STARTING = auto()
     STARTED = auto()
+    ENDED = auto()
     OVER = auto()
 
 
@@ -45,7 +50,9 @@ class Holding:
         end_by: seconds after which its job is to be ended at once; infinite: it may go on.
         asked: whether it was asked to end in its own time.
         killed: whether it was ended at once.
-        quiet_until: seconds before which its launcher is not asked to end it.
+        quiet_until: seconds before which its launcher is not asked to end it, and its rows are not sent.
+        sending: whether the rows that its driver left are being sent.
+        refusals: of these rows.
     """
 
     key: Key
@@ -58,10 +65,18 @@ class Holding:
     asked: bool = False
     killed: bool = False
     quiet_until: float = -math.inf
+    sending: bool = False
+    refusals: int = 0
 
     @property
     def over(self) -> bool:
+        """Whether its end can be told."""
         return self.stage is Stage.OVER
+
+    @property
+    def ended(self) -> bool:
+        """Whether its job has ended, or never began."""
+        return self.stage in (Stage.ENDED, Stage.OVER)
 
     def hold(self) -> Hold:
         """Return what the service is told of it."""
@@ -70,6 +85,8 @@ class Holding:
         if seen is None:
             phase = Phase.PENDING.value if self.stage is Stage.STARTED else ""
             return Hold(*self.key, phase=phase, handle=handle)
+        if self.stage is Stage.ENDED:
+            return Hold(*self.key, Phase.RUNNING.value, handle, "its driver has ended; its last rows are being sent")
         return Hold(*self.key, seen.phase.value, handle, seen.reason, seen.code, tuple(seen.last))
 
     def started(self, reference: Reference) -> None:
@@ -80,7 +97,25 @@ class Holding:
         if self.stage is Stage.STARTED:
             self.sight = sight
             if sight.phase in ENDED:
-                self.stage = Stage.OVER
+                self.stage, self.quiet_until = Stage.ENDED, -math.inf
+
+    def sends(self, now: float) -> bool:
+        """Return whether the rows that its driver left are to be sent now; they are being sent from then on."""
+        if self.stage is not Stage.ENDED or self.sending or now < self.quiet_until:
+            return False
+        self.sending = True
+        return True
+
+    def sent(self) -> None:
+        if self.stage is Stage.ENDED:
+            self.stage = Stage.OVER
+
+    def not_sent(self, now: float, *, away: bool) -> None:
+        """Have it tried again; a server that answers and refuses them many times is told of the end without them."""
+        self.sending, self.quiet_until = False, now + _AGAIN
+        self.refusals += not away
+        if self.refusals >= _REFUSALS:
+            self.sent()
 
     def never_started(self, why: str) -> None:
         if self.stage in (Stage.CLAIMED, Stage.STARTING):
@@ -113,14 +148,16 @@ class Holding:
         self.quiet_until = now + _AGAIN
 
     def wake(self) -> float:
-        """Return when `ends` may yield something; infinite where nothing is due by time alone."""
+        """Return when `ends` or `sends` has something; infinite where nothing is due by time alone."""
+        if self.stage is Stage.ENDED:
+            return math.inf if self.sending else self.quiet_until
         if self.stage is not Stage.STARTED or self.killed or self.end_by == math.inf:
             return math.inf
         return max(self.quiet_until, self.end_by if self.asked else -math.inf)
 
     @property
     def ended_well(self) -> bool:
-        return self.over and self.sight is not None and self.sight.code == 0
+        return self.ended and self.sight is not None and self.sight.code == 0
 
 
 def reference_of(handle: str) -> Reference | None:

@@ -29,8 +29,11 @@ from anabranch.agents.words import (
     Joined,
     Look,
     NotEnded,
+    NotSent,
     NotStarted,
     Seen,
+    Send,
+    Sent,
     Start,
     Started,
     Stop,
@@ -63,18 +66,20 @@ class AgentLoop:
         agent: as the service is to know it.
         state: its decisions.
         place: where its jobs begin.
+        send: sends what the driver of a run that was started from a folder has left, with what the folder has for it.
+            It raises UnreachableError while the server is away, and other errors where it is refused.
         watch: told each event, in the agent's own thread; an error of it is passed over.
         tell: of what a person should know; an error of it is passed over, as of a terminal that is gone.
     """
 
     def __init__(
         self, service: Service, launcher: Launcher, agent: Agent, state: AgentState, place: Place, *,
-        watch: Callable[[Event], object] = lambda _: None, tell: Callable[[str], object] = lambda _: None,
-        clock: Clock = SYSTEM,
+        send: Callable[[str, Path], object] = lambda _, __: None, watch: Callable[[Event], object] = lambda _: None,
+        tell: Callable[[str], object] = lambda _: None, clock: Clock = SYSTEM,
     ) -> None:  # fmt: skip
         self.agent = agent
         self._service, self._launcher, self._state, self._place = service, launcher, state, place
-        self._watch, self._tell, self._clock = watch, tell, clock
+        self._send_left, self._watch, self._tell, self._clock = send, watch, tell, clock
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._starting = threading.Semaphore(_AT_ONCE)
         self._fatal: BaseException | None = None
@@ -128,6 +133,8 @@ class AgentLoop:
                 self._start(asked)
             case End():
                 self._end(asked)
+            case Send():
+                self._send(asked)
             case Discard(reference):
                 discard(Path(reference.folder))
             case _:
@@ -193,6 +200,15 @@ class AgentLoop:
         except Exception as error:
             self._events.put(NotEnded(asked.reference))
             self._said(f"job {asked.reference.name} could not be ended, tried again: {error}")
+
+    def _send(self, asked: Send) -> None:
+        try:
+            self._send_left(asked.key[0], Path(asked.reference.folder))
+        except Exception as error:
+            self._events.put(NotSent(asked.key, away=isinstance(error, UnreachableError)))
+            self._said(f"the last rows of job {asked.reference.name} could not be sent, tried again: {error}")
+        else:
+            self._events.put(Sent(asked.key))
 
     # -- onlookers ----------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """An agent as a state machine: events in, instructions out. No I/O, no threads, no clock.
 
     Joined ------> Ask, Beat            Claimed, Told.launch --> Start
-    Told.drop, Told.kill, Stop --> End  Seen (an end) ---------> Beat, at once
+    Told.drop, Told.kill, Stop --> End  Seen (an end) --> Send;  Sent --> Beat, at once
     Failed ------> the same once more, later and later; an agent that is not known joins again and keeps what it has
 
 An instruction is not given again while its answer is outstanding. So a lost answer has to be told as `Failed`.
@@ -24,8 +24,11 @@ from anabranch.agents.words import (
     Joined,
     Look,
     NotEnded,
+    NotSent,
     NotStarted,
     Seen,
+    Send,
+    Sent,
     Start,
     Started,
     Stop,
@@ -104,7 +107,7 @@ class AgentState:
         if not self._stopping:
             return False
         # A stopping agent waits for the jobs that it ends, until the service has heard of their ends.
-        return now >= self._leave_by or not any(one.over or one.end_by < math.inf for one in self.held.values())
+        return now >= self._leave_by or not any(one.ended or one.end_by < math.inf for one in self.held.values())
 
     def wake(self) -> float:
         """Return when a `Tick` is due, in seconds of the clock that `handle` gets."""
@@ -135,6 +138,12 @@ class AgentState:
             case Seen(sights):
                 self._due[Look].answered(now + self._look_every)
                 self._saw(sights)
+            case Sent(key) if key in self.held:
+                self.held[key].sent()
+                self._news = True
+            case NotSent(key, away) if key in self.held:
+                self.held[key].not_sent(now, away=away)
+                self._news |= self.held[key].over
             case Told():
                 self._due[Beat].answered(now + self._beat_every)
                 self._told(event, now)
@@ -160,7 +169,6 @@ class AgentState:
         for one in self.held.values():
             if one.reference is not None and one.reference in sights:
                 one.saw(sights[one.reference])
-                self._news |= one.over
 
     def _told(self, told: Told, now: float) -> None:
         for hold in told.holds:
@@ -210,13 +218,16 @@ class AgentState:
     # -- instructions ----------------------------------------------------------------------------
 
     def _next(self, now: float) -> Iterator[Instruction]:
-        for one in [one for one in self.held.values() if one.over and not one.ours]:
+        for one in [one for one in self.held.values() if one.ended and not one.ours]:
             self._forget(one)
         yield from self._starts()
         for one in self.held.values():
             for at_once in one.ends(now):
                 assert one.reference is not None
                 yield End(one.reference, at_once)
+            if one.sends(now):
+                assert one.reference is not None
+                yield Send(one.key, one.reference)
         yield from map(Discard, self._discarded)
         self._discarded.clear()
         looked_at = [one.reference for one in self.held.values() if one.stage is Stage.STARTED]
@@ -245,7 +256,7 @@ class AgentState:
     def _places(self) -> int:
         if self._stopping or (self._once and self._claimed_none):
             return 0
-        return max(0, self.capacity - sum(not one.over for one in self.held.values()))
+        return max(0, self.capacity - sum(not one.ended for one in self.held.values()))
 
     def _starts(self) -> Iterator[Instruction]:
         """Start what is claimed, up to the capacity: healed claims may be more than there is room for."""

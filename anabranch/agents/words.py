@@ -57,6 +57,23 @@ class Told(NamedTuple):
     heard: Heard
 
 
+class Sent(NamedTuple):
+    """The answer to `Send`: nothing of this driver waits here any more."""
+
+    key: Key
+
+
+class NotSent(NamedTuple):
+    """The refusal of `Send`.
+
+    Attributes:
+        away: the server did not answer.
+    """
+
+    key: Key
+    away: bool
+
+
 class NotEnded(NamedTuple):
     """The launcher's refusal of `End`."""
 
@@ -88,7 +105,7 @@ class Tick(NamedTuple):
     """Time has passed."""
 
 
-Event = Joined | Claimed | Started | NotStarted | Seen | Told | NotEnded | Failed | Stop | Tick
+Event = Joined | Claimed | Started | NotStarted | Seen | Sent | NotSent | Told | NotEnded | Failed | Stop | Tick
 
 
 # -- instructions ------------------------------------------------------------------------------------
@@ -118,6 +135,13 @@ class Look(NamedTuple):
     references: Sequence[Reference]
 
 
+class Send(NamedTuple):
+    """Send what the driver of a job that has ended could not send itself."""
+
+    key: Key
+    reference: Reference
+
+
 class End(NamedTuple):
     """End a job; at once, or in its own time."""
 
@@ -137,4 +161,4 @@ class Discard(NamedTuple):
     reference: Reference
 
 
-Instruction = Join | Ask | Start | Look | End | Beat | Discard
+Instruction = Join | Ask | Start | Look | Send | End | Beat | Discard

@@ -42,4 +42,7 @@ def command(run: str, token: int) -> None:
         told = str(error) if isinstance(error, AnabranchError) else "".join(traceback.format_exception(error)).rstrip()
         service.claims.could_not_begin(run, token, told)
         raise click.ClickException(told) from None
-    to_its_end(prepared.flow, lambda: ordered.start(prepared))
+    try:
+        to_its_end(prepared.flow, lambda: ordered.start(prepared))
+    finally:
+        ordered.stay()

@@ -26,6 +26,7 @@ class Facts:
     Attributes:
         begun: Unix seconds.
         seen: Unix seconds of the driver's last sign of life; 0.0: none yet.
+        heard_since: Unix seconds from which on a sign of life would have been heard: a silence begins no earlier.
         phase: of its job, a value of `launching.Phase`, by a recent word of its agent; "": none is known.
         reason: how the job ended, in its kind's words.
         code: its exit code, where it has ended and one is known.
@@ -38,6 +39,7 @@ class Facts:
     now: float
     begun: float
     seen: float = 0.0
+    heard_since: float = 0.0
     phase: str = ""
     reason: str = ""
     code: int | None = None
@@ -101,10 +103,12 @@ def death(facts: Facts) -> str:
         return f"its job ended: {facts.reason}" if facts.reason else "its job ended before its flow did"
     if facts.phase == Phase.GONE.value:
         return "its job is gone" + (f": {facts.reason}" if facts.reason else "")
-    silence = facts.now - max(facts.seen, facts.begun)
+    silence = facts.now - max(facts.seen, facts.begun, facts.heard_since)
     if silence <= (LONGEST_SILENCE if facts.phase == Phase.RUNNING.value else SILENCE):
         return ""
     since = "its last sign of life" if facts.seen > facts.begun else "it began, without any sign of life"
+    if facts.heard_since > max(facts.seen, facts.begun):
+        since = "signs of life are heard again"
     ended = "its job ended with exit code 0, and " if facts.phase == Phase.ENDED.value else ""
     return f"{ended}its driver is silent: {silence:.0f} s since {since}"
 

@@ -217,8 +217,12 @@ class Pools(Protocol):
 class Upkeep(Protocol):
     """What keeps everything going; anybody may do it at any time, and two at once change nothing twice."""
 
-    def reap(self) -> Reaped:
-        """Heal what was lost: leases that are over, dead drivers, unheard cancels; tell late runs, end expired ones."""
+    def reap(self, heard_since: float = 0.0) -> Reaped:
+        """Heal what was lost: leases that are over, dead drivers, unheard cancels; tell late runs, end expired ones.
+
+        Args:
+            heard_since: Unix seconds from which on drivers could be heard: the silence of one begins no earlier.
+        """
         ...
 
     def lease(self, name: str, holder: str, seconds: float) -> bool:

@@ -1,7 +1,7 @@
 """The driver's side of an order: from a run and a token to the flow, and to its recorded run.
 
     run, token --begun--> Begun --prepared--> the flow with its parameters --start--> the run's final state
-                 |                  |
+                 |                  |                                              '--> stay
                  |                  '--> could_not_begin: it does not load, or its parameters do not fit
                  '--> RunTakenError: nothing of the user's is loaded
 """
@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from anabranch import logs
 from anabranch import session as sessions
 from anabranch.core import options, states
 from anabranch.core.errors import EntrypointError, RecordsError, UnreachableError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 30.0  # seconds for which a driver that has not begun waits for a service that is away
+STAY = 600.0  # seconds for which a driver waits at its end for a record that is away
+_QUIET = 5.0  # seconds of this wait that nobody is told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +133,23 @@ def start(prepared: Prepared) -> Any:
     recorded = resumed.Recorded(row, "rerun", begun.order.token, resumable, goes_on)
     execution = flow_begin.begin(flow, (), prepared.parameters, recorded, called=True)
     return (execution.go_async if flow.isasync else execution.go)((), prepared.parameters, True)
+
+
+def stay(seconds: float | None = None) -> bool:
+    """Wait at the driver's end until its rows are in the record; False where they are not after so many seconds.
+
+    Its agent sees it run meanwhile, so nobody does anew what it has done. What is not in the record then is left to the
+    outbox, and that to the agent.
+
+    Args:
+        seconds: None: `STAY`.
+    """
+    most = STAY if seconds is None else seconds
+    records = sessions.current().records
+    if records.publish(min(_QUIET, most)):
+        return True
+    if most > _QUIET:
+        logs.warn(f"The record is away: this driver has ended, and stays up to {most:.0f} s until its rows are there.")
+        if records.publish(most - _QUIET):
+            return True
+    return False

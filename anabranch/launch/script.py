@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,16 @@ def _check(job: Job) -> None:
 
 
 # -- files of the folder -------------------------------------------------------------------------
+
+
+def variable(folder: Path, name: str) -> str:
+    """Return a variable that the script of a job sets; "" where it does not, or there is no script."""
+    begin = f"export {name}="
+    try:
+        lines = (folder / SCRIPT).read_text(encoding="utf-8").splitlines()
+        return next((shlex.split(line)[1].removeprefix(f"{name}=") for line in lines if line.startswith(begin)), "")
+    except (OSError, ValueError):
+        return ""
 
 
 def write_script(job: Job, text: str) -> None:

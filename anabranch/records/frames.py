@@ -67,6 +67,20 @@ STATE, HEARTBEAT, TOKEN = 3, 18, 22  # columns of put_flow_run
 BEAT = 0  # the column of beat with its time
 
 
+def runs_of(body: bytes) -> set[str]:
+    """Return the runs with a token that a frame is of, as its head says; none for what is no frame of these."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(body) or 1)
+    unpacker.feed(body)
+    try:
+        for _ in range(unpacker.read_map_header()):
+            if unpacker.unpack() == "tokens":
+                return set(unpacker.unpack())
+            unpacker.skip()
+    except (ValueError, TypeError, msgpack.UnpackException):
+        pass
+    return set()
+
+
 class FrameError(RecordsError):
     """Raised for a frame that is none, is too large, or has what no query takes."""
 

@@ -1,10 +1,11 @@
 """The sink of a server: batches go out as frames; while the server is away they wait in memory, then on disk.
 
     batch --cut--> frames --one in flight--> server
-                     |  more than 64 MiB wait, or 5 s at the end
+                     |  more than 64 MiB wait, or the oldest row for 5 s
                      '--> outbox (records/outbox.py) --> this program later, another one, `anabranch records push`
 
-Frames keep their order: those in the outbox are older than those in memory.
+Frames keep their order: those in the outbox are older than those in memory. A program that is killed while its server
+is away loses the rows of its last seconds alone.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ logger = logging.getLogger("anabranch.records")
 
 MOST_WAITING = 64 << 20  # bytes of rows in memory
 END_SECONDS = 5.0  # that the end of a program waits for its server
+MEMORY_SECONDS = 5.0  # that rows wait in memory alone
 _LEFT = (
     "The server at %s could not be reached: the last rows of this program wait in %s. The next program with this "
     "server sends them, or `anabranch records push`"
@@ -48,24 +50,27 @@ class HttpSink:
         writer: a name that no other program has.
         version: of this anabranch.
         most: bytes of rows that wait in memory.
+        longest: seconds that rows wait in memory.
     """
 
     def __init__(
-        self, server: HttpServer, outbox: Outbox, clock: Clock, writer: str, version: str, most: int = MOST_WAITING
-    ) -> None:
+        self, server: HttpServer, outbox: Outbox, clock: Clock, writer: str, version: str, most: int = MOST_WAITING,
+        longest: float = MEMORY_SECONDS,
+    ) -> None:  # fmt: skip
         self.away = False
         self.fence = Fence()
         self._server = server
         self._outbox = outbox
         self._clock = clock
         self._writer = writer
-        self._most = most
+        self._most, self._longest = most, longest
         self._cutter = Cutter(writer, version)
         self._course = Course(server, clock, writer)
         self._frames: deque[Cut] = deque()
         self._on_disk = False  # frames of this writer
         self._full = False  # there is no room for them there
         self._since = 0.0  # when it went away
+        self._waits: float | None = None  # since then, the oldest row that is in memory alone
         self._others: Iterator[set[str]] | None = None
         self._look_at: float | None = None  # for what other programs left; None: not before there was contact
 
@@ -101,14 +106,19 @@ class HttpSink:
             if not self.away:
                 self.away, self._since = True, time.monotonic()
             raise
-        self.away = False
+        self.away, self._waits = False, None
 
     def set_aside(self, batch: Batch, closing: float | None) -> Aside:
-        """Put what waits into the outbox: much of it, or at the end of the program."""
-        late = closing is not None and max(closing, time.monotonic() - self._since) >= END_SECONDS
-        if not late and sum(len(cut.body) for cut in self._frames) + batch.weight < self._most:
+        """Put what waits into the outbox: much of it, what has waited for long, or all at the end of the program."""
+        now = time.monotonic()
+        late = closing is not None and max(closing, now - self._since) >= END_SECONDS
+        if self._waits is None and (batch or self._frames):
+            self._waits = now
+        long = self._waits is not None and now - self._waits >= self._longest
+        if not (late or long) and sum(len(cut.body) for cut in self._frames) + batch.weight < self._most:
             return Aside.LEFT
         self.take(batch)
+        self._waits = None
         if self._frames:
             try:
                 self._outbox.add(self._writer, self._server.name, self._frames)

@@ -17,6 +17,7 @@ import zlib
 from itertools import count
 from typing import IO, TYPE_CHECKING
 
+from anabranch.records.frames import runs_of
 from anabranch.records.sending import Course
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class Outbox:
         """Return the files for a server, or for any, the oldest first."""
         found = [path for path in self.folder.glob(f"*{_SUFFIX}") if server in ("", server_of(path))]
         return sorted(found, key=lambda path: (_age(path), path.name))
+
+    def left_by(self, run: str, server: str) -> list[Path]:
+        """Return the files for a server that have frames of this run, if the run was ordered or can be resumed."""
+        return [path for path in self.waiting(server) if run in _runs(path)]
 
     def _sync(self) -> None:
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -141,6 +146,15 @@ def _frames(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         if len(body) != size or zlib.crc32(body) != checksum:
             return
         yield seq, body
+
+
+def _runs(path: Path) -> set[str]:
+    try:
+        with path.open("rb") as file:
+            _head(file)
+            return set().union(*(runs_of(body) for _, body in _frames(file)))
+    except FileNotFoundError:  # sent meanwhile
+        return set()
 
 
 def _is(path: Path, file: IO[bytes]) -> bool:

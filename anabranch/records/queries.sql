@@ -303,12 +303,14 @@ WHERE state IN (SELECT value FROM json_each(?))
 SELECT pool FROM orders WHERE run = ? AND state < 3;
 
 -- name: end_run
--- End a run that nobody drives, unless it has ended meanwhile or its driver gave a sign of life.
+-- End a run that nobody drives, unless it has ended meanwhile or its driver gave a sign of life. The run of an open
+-- order is its agent's to judge: the last rows of a driver that is gone may be on their way.
 UPDATE flow_runs
 SET state = :state, state_name = :state_name, message = :message, ended = :now
 WHERE id = :id AND attempt = :attempt AND pid = :pid AND pid_started = :pid_started
     AND max(heartbeat, created, coalesce(started, 0)) = :seen
-    AND state IN (SELECT value FROM json_each(:open));
+    AND state IN (SELECT value FROM json_each(:open))
+    AND NOT EXISTS (SELECT 1 FROM orders AS o WHERE o.run = flow_runs.id AND o.state < 3);
 
 -- name: limits
 -- All limits, by name.

@@ -27,6 +27,7 @@ LEASE = 10.0  # seconds without a renewal after which others take over
 RENEW = 3.0  # seconds between renewals
 LONGEST_SLEEP = 1.0  # seconds
 REAP = 5.0  # seconds between looks for the lost
+AWAY = 4 * REAP  # seconds without such a look after which nobody was there to hear of drivers
 LONGEST_BACK_OFF = 5.0  # seconds after errors in a row
 
 logger = logging.getLogger("anabranch.services")
@@ -46,7 +47,7 @@ class Services:
         self, service: Service, *, holder: str = "", clock: Clock = SYSTEM,
         steps: Mapping[str, Callable[[float], float]] | None = None,
     ) -> None:  # fmt: skip
-        given = steps or {"schedules": ScheduleStep(service), "reap": lambda now: _reap(service)}
+        given = steps or {"schedules": ScheduleStep(service), "reap": ReapStep(service)}
         self._service, self._clock = service, clock
         self._holder = holder or Ids().new()
         self._steps = [_Planned(name, partial(self._timed, step)) for name, step in given.items()]
@@ -145,6 +146,20 @@ class _Planned:
         return min(LONGEST_SLEEP, max(0.0, self.due - clock.monotonic()))
 
 
-def _reap(service: Service) -> float:
-    service.upkeep.reap()
-    return REAP
+class ReapStep:
+    """The step that heals the lost.
+
+    Where nobody took it for a while, the server or its database was away, or this machine stood still. No driver could
+    be heard then, so their silence is counted from its first turn after that on.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._looked = self._heard_since = -math.inf
+
+    def __call__(self, now: float) -> float:
+        if now - self._looked > AWAY:
+            self._heard_since = now
+        self._service.upkeep.reap(self._heard_since)
+        self._looked = now
+        return REAP

@@ -19,6 +19,7 @@ from anabranch.core.processes import host_id, host_name
 from anabranch.launch.keeper import EXIT
 from anabranch.serving.echo import Echo
 from anabranch.serving.kinds import DEFAULT_KIND, kind_of, launcher_of
+from anabranch.serving.left_rows import sender
 
 if TYPE_CHECKING:
     from anabranch.core.service import Service
@@ -71,7 +72,7 @@ def agent_of(service: Service, settings: Settings, wanted: Wanted) -> AgentLoop:
         reaches=lambda reference: reference.kind == name and kind.reaches(reference),
     )  # fmt: skip
     watch = Echo() if kind.logs else lambda _: None
-    return AgentLoop(service, launcher, agent, state, place, watch=watch, tell=tell)
+    return AgentLoop(service, launcher, agent, state, place, send=sender(settings), watch=watch, tell=tell)
 
 
 def tell(text: str) -> None:

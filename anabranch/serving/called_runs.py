@@ -8,11 +8,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anabranch import session as sessions
 from anabranch.core import options
+from anabranch.core.errors import AnabranchError
 from anabranch.core.options import TaskOptions
 from anabranch.core.runnable import Runnable
 from anabranch.core.states import failure
@@ -37,18 +39,26 @@ def called(
     """Order a run for a flow run, and wait for its end.
 
     Args:
-        patience: seconds to wait; None: until its end; 0: nothing waits for it, the flow's end neither.
+        patience: seconds to wait; None: until its end; 0: nothing waits for it, the flow's end neither. The service
+            cancels it where the flow's run is cancelled.
     """
     scope = sessions.current().scopes.here()
     key = ""
     if not order.key and scope.resume is not None:
         own = scope.resume.subflow_key(f"deployment {deployment.full_name}", order.parameters)
         key = f"call:{here.id}:{own}" if own else ""
-    run = _ordered(service, deployment, order, key)
-    if patience == 0:
-        return run
-    given = GivenValues(deployment.full_name, (), dict(order.parameters), None)
-    run.seen_by(submitted_flows.submit(scope, _series(deployment), given, _follow(run, poll_interval)), patience)
+    order, run = replace(order, run=sessions.current().ids.new()), None
+    try:
+        run = _ordered(service, deployment, order, key)
+        if patience == 0:
+            return run
+        given = GivenValues(deployment.full_name, (), dict(order.parameters), None)
+        future = submitted_flows.submit(scope, _series(deployment), given, _follow(run, poll_interval))
+    except BaseException:  # the flow is cancelled or interrupted here: nothing would wait for the run, or cancel it
+        with suppress(AnabranchError):
+            service.orders.cancel(order.run if run is None else run.id, by=order.by)
+        raise
+    run.seen_by(future, patience)
     return run
 
 

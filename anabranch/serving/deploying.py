@@ -92,11 +92,12 @@ def run_deployment(
         scheduled_time: when it is due; a number is Unix seconds. None: now.
         flow_run_name: of the run; None: one is made.
         timeout: seconds to wait; None: until it has ended. 0: returns at once, and nothing waits for the run.
+            It is cancelled with the flow around nevertheless.
         poll_interval: seconds between looks; None: short ones first, then a second.
         tags: beside those of the deployment.
         idempotency_key: a second order with the same key is the first one.
         work_queue_name: None: the deployment's.
-        as_subflow: whether a flow around is its parent.
+        as_subflow: whether a flow around is its parent. With False nothing of that flow's end reaches it.
         job_variables: of the infrastructure, over those of the deployment.
         priority: higher goes first within a queue.
         service: None: the program's.
@@ -137,7 +138,7 @@ def run_deployment(
 def _known(service: Service, name: str) -> DeploymentRow:
     found = service.deployments.find(name)
     if found is None:
-        service.orders.add([NewOrder(name)])  # its error names the nearest
+        service.orders.all(deployment=name, limit=1)  # its error names the nearest
         raise ServiceError(f"there was no deployment {name!r} a moment ago")
     return found
 

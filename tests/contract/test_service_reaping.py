@@ -70,6 +70,19 @@ def test_a_silent_driver_is_not_dead_while_its_kind_says_that_it_runs(service: S
     assert service.upkeep.reap().recovered == [claim.order.run]
 
 
+def test_nobody_is_dead_for_what_could_not_be_heard(service: Service, place: Place) -> None:
+    """After a restart of the server drivers and agents have a minute to be heard, however long it was away."""
+    claim = begun(service, place)
+    place.clock.advance(LONGEST_SILENCE + 100)
+    back = place.clock.time()
+    assert service.upkeep.reap(back).recovered == []
+    place.clock.advance(SILENCE)
+    assert service.upkeep.reap(back).recovered == []
+    place.clock.advance(1)
+    assert service.upkeep.reap(back).recovered == [claim.order.run]
+    assert found(service, claim.order.run).reason == "its driver is silent: 61 s since signs of life are heard again"
+
+
 def test_the_word_of_an_agent_that_is_gone_counts_no_more(service: Service, place: Place) -> None:
     claim = begun(service, place)
     service.claims.beat("one", [hold(claim, "running")])
@@ -178,10 +191,23 @@ def test_a_failure_of_the_users_code_is_an_end(service: Service, place: Place) -
     assert found(service, claim.order.run).state is OrderState.DONE
 
 
-def test_a_run_that_another_program_has_buried_is_recovered(service: Service, place: Place) -> None:
+def test_another_program_does_not_bury_an_ordered_run(service: Service, place: Place) -> None:
+    """The driver's process may be gone and its last rows on their way: its agent knows, other programs do not."""
     claim = begun(service, place)
     run = row_of(place, claim.order.run)
-    assert place.records.end(run, CRASHED, "its driver process 7 on here is gone")  # type: ignore[attr-defined]
+    assert not place.records.end(run, CRASHED, "its driver process 7 on here is gone")  # type: ignore[attr-defined]
+    assert service.upkeep.reap().recovered == []
+    assert row_of(place, run.id).ended is None
+
+
+def test_a_run_that_an_older_program_has_buried_is_recovered(service: Service, place: Place) -> None:
+    claim = begun(service, place)
+    run = row_of(place, claim.order.run)
+    with place.records.database.opened() as db:  # type: ignore[attr-defined]
+        db.execute(
+            "UPDATE flow_runs SET state = ?, state_name = 'Crashed', message = ?, ended = 1 WHERE id = ?",
+            (CRASHED, "its driver process 7 on here is gone", run.id),
+        )
     assert service.upkeep.reap().recovered == [run.id]
     assert found(service, run.id).reason == "its driver process 7 on here is gone"
     assert row_of(place, run.id).state_name == "Scheduled"
@@ -240,6 +266,34 @@ def test_one_bad_row_does_not_stop_what_is_done_for_the_others(
     assert (done.recovered, done.late) == ([good], [late])
     assert f"the order of run {bad} cannot be mended" in caplog.text
     assert found(service, good).state is OrderState.WAITING
+
+
+def test_what_a_cancelled_flow_run_ordered_is_cancelled_too(service: Service, place: Place) -> None:
+    """Whether the flow waited for it or not, and also where its driver is gone."""
+    deploy(service)
+    parent, other = order(service, "f/daily", 2)
+    waiting, under_way = order(service, "f/daily", 2, parent_run=parent, priority=1)
+    [grandchild] = order(service, "f/daily", parent_run=waiting)
+    [stays] = order(service, "f/daily", parent_run=other)
+    agent(service)
+    claims = {claim.order.run: claim for claim in service.claims.claim("one", 2)}
+    begin(service, claims[under_way])
+    assert service.upkeep.reap().cancelled == []
+    assert service.orders.cancel(parent)
+    assert service.upkeep.reap().cancelled == [waiting, grandchild] or service.upkeep.reap().cancelled == [grandchild]
+    assert row_of(place, waiting).state_name == row_of(place, grandchild).state_name == "Cancelled"
+    assert row_of(place, waiting).message == "cancelled with the flow run that ordered it"
+    assert row_of(place, under_way).state_name == "Cancelling"
+    assert service.upkeep.reap().cancelled == []
+    assert found(service, stays).state is OrderState.WAITING
+
+
+def test_what_a_failed_flow_run_ordered_goes_on(service: Service, place: Place) -> None:
+    claim = begun(service, place)
+    [child] = order(service, "f/daily", parent_run=claim.order.run)
+    write(place, claim.order.run, claim.order.token, FAILED)
+    assert service.upkeep.reap().cancelled == []
+    assert found(service, child).state is OrderState.WAITING
 
 
 # -- waiting too long --------------------------------------------------------------------------------

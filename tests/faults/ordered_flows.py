@@ -63,3 +63,20 @@ def ignores(folder: str) -> None:
             time.sleep(0.05)
         except BaseException:
             tell(folder, "ignored")
+
+
+@flow(resumable=True)
+def fails(folder: str) -> None:
+    """Do something once, wait at a gate, and fail."""
+    works(folder)
+    raise ValueError("as it was to")
+
+
+@flow(resumable=True)
+def twice(folder: str) -> None:
+    """Wait at a gate, then do something once, and wait at a second gate."""
+    works(folder)
+    effect.submit(folder, 1).result()
+    tell(folder, "at the gate 1")
+    while (Path(folder) / "second gate").exists():
+        time.sleep(0.02)

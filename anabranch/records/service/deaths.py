@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def mend(
-    ledger: Ledger, db: Connection, order: moves.Locked, done: Reaped, phase: str, hold: Hold | None = None
-) -> None:
+    ledger: Ledger, db: Connection, order: moves.Locked, done: Reaped, phase: str, hold: Hold | None = None, *,
+    heard_since: float = 0.0,
+) -> None:  # fmt: skip
     """Move a locked order that is begun, if its driver is dead or its run has ended.
 
     A run that is Crashed in the record while its order is begun was not ended by its driver, which closes the order
@@ -26,6 +27,7 @@ def mend(
     Args:
         phase: of its job, by a recent word of its agent; "": none is known.
         hold: that word, where it has come just now.
+        heard_since: Unix seconds from which on drivers could be heard.
     """
     if order.state is not OrderState.BEGUN:
         return
@@ -33,7 +35,7 @@ def mend(
         moves.close(ledger, db, order)
         return
     facts = Facts(
-        ledger.now(), order.begun, order.heartbeat, phase,
+        ledger.now(), order.begun, order.heartbeat, heard_since, phase,
         # A job that ended badly is mended by that word: one that is known to have ended has ended well.
         reason=_words(hold) if hold else "", code=hold.code if hold else 0,
         suspended=order.run_state == SUSPENDED,

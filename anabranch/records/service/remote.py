@@ -284,8 +284,8 @@ class RemoteUpkeep:
 
     door: Door
 
-    def reap(self) -> Reaped:
-        done: Reaped = self.door.ask(Reaped, "POST", "/upkeep/reap")
+    def reap(self, heard_since: float = 0.0) -> Reaped:
+        done: Reaped = self.door.ask(Reaped, "POST", "/upkeep/reap", heard_since=heard_since)
         return done
 
     def lease(self, name: str, holder: str, seconds: float) -> bool:

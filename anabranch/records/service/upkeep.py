@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.orders import LEASE, OrderState, Reaped
@@ -32,11 +33,12 @@ class DirectUpkeep:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def reap(self) -> Reaped:
+    def reap(self, heard_since: float = 0.0) -> Reaped:
         now, done = self._ledger.now(), Reaped()
         self._each("lost_claims", {"now": now}, self._return, done)
-        self._each("suspects", {"now": now, "silent": now - SILENCE, "open": OPEN_JSON}, self._mend, done)
+        self._each("suspects", {"now": now, "silent": now - SILENCE, "open": OPEN_JSON}, partial(self._mend, heard_since), done)
         self._each("asked_to_end", {}, self._cancel, done)
+        self._each("left_by_parents", {"cancelled": CANCELLED}, self._cancel_child, done)
         self._each("expired", {"now": now}, self._expire, done)
         self._settle(done)
         self._each("late", {"before": now - LATE_AFTER}, self._tell_late, done)
@@ -81,11 +83,11 @@ class DirectUpkeep:
             moves.back(self._ledger, db, order, f"its agent said nothing for {LEASE:.0f} s, and no driver had begun")
             done.returned.append(order.run)
 
-    def _mend(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
+    def _mend(self, heard_since: float, db: Connection, order: moves.Locked, done: Reaped) -> None:
         ledger, now = self._ledger, self._ledger.now()
         seen = db.execute(ledger.sql["seen_agent"], (order.agent,)).fetchone()
         there = seen is not None and now - seen[0] <= RECENT
-        deaths.mend(ledger, db, order, done, order.phase if there else "")
+        deaths.mend(ledger, db, order, done, order.phase if there else "", heard_since=heard_since)
         if order.state is not OrderState.BEGUN or order.ended or order.cancel_by is None or order.run in done.cancelled:
             return
         # Its agent is asked to kill it; where that does not help, or there is none, it is over nevertheless.
@@ -93,11 +95,14 @@ class DirectUpkeep:
             moves.end(ledger, db, order, CANCELLED, f"{order.reason}; its driver did not end, and is fenced off")
             done.cancelled.append(order.run)
 
-    def _cancel(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
+    def _cancel(self, db: Connection, order: moves.Locked, done: Reaped, reason: str = "cancelled") -> None:
         if order.state is not OrderState.DONE and not order.ended and order.cancel_by is None:
-            cancelling.cancel(self._ledger, db, order, "cancelled")
+            cancelling.cancel(self._ledger, db, order, reason)
             if order.state is not OrderState.BEGUN:
                 done.cancelled.append(order.run)
+
+    def _cancel_child(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
+        self._cancel(db, order, done, "cancelled with the flow run that ordered it")
 
     def _expire(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
         now, after = self._ledger.now(), order.expire_after

@@ -37,6 +37,16 @@ JOIN orders AS o ON o.run = c.flow_run
 WHERE o.state < 3 AND o.cancel_by IS NULL
 LIMIT :limit;
 
+-- name: left_by_parents
+-- Open orders of flow runs that were cancelled, where nobody has cancelled these too: they were not waited for, or the
+-- driver of the flow run is gone.
+SELECT o.run
+FROM orders AS o
+JOIN flow_runs AS r ON r.id = o.run
+JOIN flow_runs AS p ON p.id = r.parent_run
+WHERE o.state < 3 AND o.cancel_by IS NULL AND p.state = :cancelled
+LIMIT :limit;
+
 -- name: late
 -- Waiting orders that were due a while ago, and of which nobody was told so.
 SELECT o.run

@@ -12,9 +12,9 @@ ROUTES = Routes("upkeep")
 
 
 @ROUTES.add("POST", "/reap", ADMIN, wakes=True, audited=False)
-def reap(service: ServiceHere) -> Reaped:
+def reap(service: ServiceHere, heard_since: float = 0.0) -> Reaped:
     """Heal what was lost: leases that are over, dead drivers, unheard cancels."""
-    return service.upkeep.reap()
+    return service.upkeep.reap(heard_since)
 
 
 @ROUTES.add("POST", "/lease", ADMIN, audited=False)

@@ -14,6 +14,7 @@ from anabranch import session as sessions
 from anabranch.core.errors import CancelledRun, FailedRun, ParameterTypeError, ResultReleased, ServiceError
 from anabranch.core.orders import OrderState
 from anabranch.deploy import Deployment
+from anabranch.runs import submitted_flows
 from tests.integration.documents.repositories import Repository
 from tests.integration.serving.played import PlayedAgent
 
@@ -200,6 +201,33 @@ def test_it_is_cancelled_with_the_flow(service: Service, loading: Path) -> None:
     row = sessions.current().records.flow_run(order.run)
     assert row is not None
     assert row.state_name == "Cancelled"
+
+
+@pytest.mark.parametrize("where", ["add", "submit"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, CancelledRun])
+def test_a_flow_that_ends_while_it_orders_leaves_no_order_open(
+    service: Service, loading: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: type[BaseException]
+) -> None:
+    """The order is in the record, and what would wait for it is not begun: no cancel of the flow would reach it."""
+    place: Any = service.orders if where == "add" else submitted_flows
+    before = getattr(place, where)
+
+    def broken(*given: Any, **named: Any) -> Any:
+        if where == "add":
+            before(*given, **named)
+        raise error("the flow is told to end")
+
+    monkeypatch.setattr(place, where, broken)
+    try:
+        calling(2, return_state=True)
+    except KeyboardInterrupt:
+        pass
+    [order] = service.orders.all(deployment="load/d", open=False)
+    assert order.state is OrderState.DONE
+    row = sessions.current().records.flow_run(order.run)
+    assert row is not None
+    assert row.state_name == "Cancelled"
+    assert row.message.startswith("cancelled by flow run ")
 
 
 def test_another_attempt_finds_the_run_that_did_not_fail(service: Service, loading: Path) -> None:

@@ -20,8 +20,11 @@ from anabranch.agents.words import (
     Joined,
     Look,
     NotEnded,
+    NotSent,
     NotStarted,
     Seen,
+    Send,
+    Sent,
     Start,
     Started,
     Stop,
@@ -66,6 +69,28 @@ def test_all_orders_end_once_whatever_the_network_does(seed: int) -> None:
     starts = Counter(world.starts)
     assert all(count == 1 for count in starts.values()), f"seed {seed}: {starts}"
     assert dead.state.capacity
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_finished_run_is_done_again_because_the_service_was_away(seed: int) -> None:
+    """Flows that fail end with exit code 1, as a driver that died: the rows that it left tell them apart."""
+    rng = random.Random(seed)
+    world = World(rng, lossy=rng.choice([0.0, 0.3]), failing=(1,), sure_starts=True)
+    for number in range(rng.randint(1, 8)):
+        world.add(f"run{number}")
+    players = [Player(world, name, rng.randint(1, 4)) for name in ("a", "b")]
+    for one in players:
+        one.take(Tick())
+    for _ in range(4):
+        play(world, players, rng.uniform(1, 15))
+        world.away = True
+        play(world, players, rng.choice([1.0, 30.0, 300.0]))
+        world.away, world.back = False, world.now
+    world.lossy = 0.0
+    play(world, players, 200.0)
+    assert sorted(world.finished) == sorted(world.orders), f"seed {seed}"
+    assert sorted(world.completed) == sorted(world.orders), f"seed {seed}"
+    assert [one.state.held for one in players] == [{}, {}]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -160,9 +185,9 @@ def test_an_end_is_told_at_once_until_it_is_heard() -> None:
     state = running()
     state.handle(Tick(), 3.0)
     found = state.handle(Seen({JOB: Sight(Phase.ENDED, "exit 3", 3, ("oops",))}), 3.0)
-    (beat,) = of_kind(found, Beat)
-    assert (beat.holds[0].phase, beat.holds[0].code, beat.holds[0].last) == ("ended", 3, ("oops",))
     assert of_kind(found, Ask) == [Ask(1, wait=True)]  # its place is free
+    (beat,) = of_kind(state.handle(Sent(KEY), 3.0), Beat)
+    assert (beat.holds[0].phase, beat.holds[0].code, beat.holds[0].last) == ("ended", 3, ("oops",))
     assert state.handle(Failed(Beat), 3.0) == []
     (again,) = state.handle(Tick(), 4.0)
     assert again == beat
@@ -170,11 +195,43 @@ def test_an_end_is_told_at_once_until_it_is_heard() -> None:
     assert state.held == {}
 
 
+def test_an_end_is_told_once_the_rows_of_its_driver_are_sent() -> None:
+    state = running()
+    found = state.handle(Seen({JOB: Sight(Phase.ENDED, "exit 1", 1)}), 10.0)
+    assert of_kind(found, Send) == [Send(KEY, JOB)]
+    (beat,) = of_kind(found, Beat)
+    assert (beat.holds[0].phase, beat.holds[0].code) == ("running", None)
+    assert of_kind(found, Look) == []
+    assert of_kind(state.handle(NotSent(KEY, away=True), 11.0), Send) == []
+    assert state.wake() <= 16.0
+    assert of_kind(state.handle(Tick(), 16.0), Send) == [Send(KEY, JOB)]
+    assert of_kind(state.handle(Tick(), 17.0), Send) == []
+    state.handle(Told(beat.holds, Heard()), 18.0)
+    assert KEY in state.held
+    (beat,) = of_kind(state.handle(Sent(KEY), 18.0), Beat)
+    assert (beat.holds[0].phase, beat.holds[0].code) == ("ended", 1)
+    state.handle(Told(beat.holds, Heard()), 18.0)
+    assert state.held == {}
+
+
+def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_rows_is_told_without_them() -> None:
+    state, now = running(), 3.0
+    state.handle(Seen({JOB: Sight(Phase.ENDED, "exit 1", 1)}), now)
+    for away in (*[True] * 100, *[False] * 9):
+        state.handle(NotSent(KEY, away=away), now)
+        assert state.held[KEY].hold().phase == "running"
+        now += 5.0
+        assert of_kind(state.handle(Tick(), now), Send) == [Send(KEY, JOB)]
+    state.handle(NotSent(KEY, away=False), now)
+    assert state.held[KEY].hold().phase == "ended"
+
+
 def test_a_folder_of_a_job_that_ended_well_is_discarded_and_of_no_other() -> None:
     for code, discarded in ((0, [Discard(JOB)]), (1, [])):
         state = running()
         state.handle(Tick(), 3.0)
-        (beat,) = of_kind(state.handle(Seen({JOB: Sight(Phase.ENDED, "", code)}), 3.0), Beat)
+        state.handle(Seen({JOB: Sight(Phase.ENDED, "", code)}), 3.0)
+        (beat,) = of_kind(state.handle(Sent(KEY), 3.0), Beat)
         assert of_kind(state.handle(Told(beat.holds, Heard()), 3.0), Discard) == discarded
 
 
@@ -189,6 +246,7 @@ def test_a_claim_that_is_named_late_or_twice_is_started_once() -> None:
     state = running()
     assert of_kind(state.handle(Claimed([claim()]), 3.0), Start) == []
     state.handle(Seen({JOB: Sight(Phase.ENDED, "", 0)}), 3.0)
+    state.handle(Sent(KEY), 3.0)
     state.handle(Told([state.held[KEY].hold()], Heard()), 3.0)
     assert state.held == {}
     assert of_kind(state.handle(Told([], Heard(launch=[claim()])), 4.0), Start) == []

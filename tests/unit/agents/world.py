@@ -19,8 +19,11 @@ from anabranch.agents.words import (
     Joined,
     Look,
     NotEnded,
+    NotSent,
     NotStarted,
     Seen,
+    Send,
+    Sent,
     Start,
     Started,
     Tick,
@@ -48,20 +51,34 @@ class Job:
     code: int
     begun: bool = False
     ended: int | None = None
+    left: bool = False  # the end of its run, in its outbox
 
 
 @dataclass
 class World:
-    """Orders, agents and jobs at one moment; `lossy`: how often an answer is lost, repeated or late."""
+    """Orders, agents and jobs at one moment.
+
+    Attributes:
+        lossy: how often an answer is lost, repeated or late.
+        away: whether the service is; `back`: since when it is not.
+        sure_starts: whether the launcher's answers to a start are never lost: it would say that a begun job never began.
+        failing: exit codes of jobs with a run that ends nevertheless: its flow failed.
+        finished: runs whose flow came to its end, once for each driver.
+    """
 
     rng: random.Random
     lossy: float = 0.3
+    away: bool = False
+    back: float = 0.0
+    sure_starts: bool = False
+    failing: tuple[int, ...] = ()
     now: float = 0.0
     orders: dict[str, Order] = field(default_factory=dict)
     agents: dict[str, float] = field(default_factory=dict)
     jobs: dict[Key, Job] = field(default_factory=dict)
     starts: list[tuple[str, Key]] = field(default_factory=list)
     completed: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
     killed: list[tuple[Key, bool]] = field(default_factory=list)
     discarded: list[str] = field(default_factory=list)
 
@@ -90,7 +107,7 @@ class World:
         for hold in holds:
             order = self.orders[hold.run]
             open = order.state in (OrderState.CLAIMED, OrderState.BEGUN)
-            if not open or (order.agent, order.token) != (agent, hold.token):
+            if not open or order.token != hold.token:  # two agents may tell of one job
                 grace = 5.0 if order.state is OrderState.DONE else 0.0
                 heard.drop.append(Kill(hold.run, hold.token, grace))
                 continue
@@ -110,11 +127,13 @@ class World:
         return heard
 
     def reap(self) -> None:
+        if self.away:
+            return
         for order in self.orders.values():
             if order.state is OrderState.CLAIMED and self.now > order.lease_until:
                 order.state = OrderState.WAITING
             job = self.jobs.get((order.run, order.token))
-            silent = job is not None and job.ended is not None and self.now > job.until + 60.0
+            silent = job is not None and job.ended is not None and self.now > max(job.until, self.back) + 60.0
             if order.state is OrderState.BEGUN and silent:  # nobody knows its handle, or looks at it
                 order.state = OrderState.WAITING
 
@@ -134,7 +153,9 @@ class World:
             order = self.orders[key[0]]
             if job.ended is not None:
                 continue
-            if not job.begun:
+            if not job.begun and self.away:
+                job.ended = 75 if self.now >= job.until else None
+            elif not job.begun:
                 job.begun = order.state is OrderState.CLAIMED and order.token == key[1]
                 if job.begun:
                     order.state = OrderState.BEGUN
@@ -144,9 +165,19 @@ class World:
                 job.ended = 1  # fenced
             elif self.now >= job.until:
                 job.ended = job.code
-                if job.code == 0:
-                    order.state = OrderState.DONE
-                    self.completed.append(key[0])
+                if job.code in (0, *self.failing):
+                    self.finished.append(key[0])
+                    job.left = True
+                    if not self.away:
+                        self.send(key)
+
+    def send(self, key: Key) -> None:
+        """Take the end of a run from its driver's outbox into the record, unless another driver has the run."""
+        job, order = self.jobs[key], self.orders[key[0]]
+        if job.left and (order.state, order.token) == (OrderState.BEGUN, key[1]):
+            order.state = OrderState.DONE
+            self.completed.append(key[0])
+        job.left = False
 
     def sights(self, references: Any) -> dict[Reference, Sight]:
         jobs = {job.reference: job for job in self.jobs.values()}
@@ -193,16 +224,20 @@ class Player:
     def _carried_out(self, asked: Any) -> Iterator[tuple[float, Any]]:
         world, rng = self.world, self.world.rng
         fate = rng.choice(["unsent", "lost", "twice", "late"]) if rng.random() < world.lossy else "well"
+        if isinstance(asked, Start) and world.sure_starts:
+            fate = "well"
         answer = None if fate == "unsent" else self._done(asked)
-        if fate in ("unsent", "lost") and not isinstance(asked, Start | End | Discard):
+        if fate in ("unsent", "lost") and not isinstance(asked, Start | Send | End | Discard):
             yield rng.uniform(0, 2), Failed(type(asked))
+        elif fate in ("unsent", "lost") and isinstance(asked, Send):
+            yield rng.uniform(0, 2), NotSent(asked.key, away=True)
         elif fate in ("unsent", "lost") and isinstance(asked, Start):
             yield rng.uniform(0, 2), NotStarted(asked.key, "no answer")
         elif fate == "unsent" and isinstance(asked, End):
             yield rng.uniform(0, 2), NotEnded(asked.reference)
         elif answer is not None:
             delay = rng.uniform(0, 40) if fate == "late" else rng.uniform(0, 0.3)
-            if fate == "late" and not isinstance(asked, Start):
+            if fate == "late" and not isinstance(asked, Start | Send):
                 yield 3.0, Failed(type(asked))
             yield delay, answer
             if fate == "twice":
@@ -210,6 +245,8 @@ class Player:
 
     def _done(self, asked: Any) -> Any:
         world = self.world
+        if world.away and isinstance(asked, Join | Ask | Beat):
+            return Failed(type(asked))
         if isinstance(asked, Ask | Beat) and self.name not in world.agents:
             return Failed(type(asked), unknown=True)
         match asked:
@@ -224,6 +261,11 @@ class Player:
                 return Started(key, world.start(self.name, key))
             case Look(references):
                 return Seen(world.sights(references))
+            case Send(key, _):
+                if world.away:
+                    return NotSent(key, away=True)
+                world.send(key)
+                return Sent(key)
             case End(reference, at_once):
                 world.end(reference, at_once)
             case Discard(reference):

@@ -7,7 +7,7 @@ import random
 import stat
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,7 +21,7 @@ from anabranch.records.http_sink import HttpSink
 from anabranch.records.ingest import Ingest
 from anabranch.records.outbox import Outbox, push
 from anabranch.records.sqlite import SqliteRecords
-from anabranch.records.writer import Writer
+from anabranch.records.writer import Aside, Writer
 from tests.ingesting import AWAY, FINE, LOST, TWICE, Line
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def outbox(tmp_path: Path) -> Outbox:
 class Program:
     """A writer with its sink."""
 
-    def __init__(self, line: Line, outbox: Outbox, name: str = "writer-1", most: int = 64 << 20) -> None:
-        self.sink = HttpSink(line, outbox, SYSTEM, name, "0.1.0", most)  # type: ignore[arg-type]
+    def __init__(self, line: Line, outbox: Outbox, name: str = "writer-1", **given: Any) -> None:
+        self.sink = HttpSink(line, outbox, SYSTEM, name, "0.1.0", **given)  # type: ignore[arg-type]
         self.writer = Writer(self.sink, 0.001)
         self.told = 0
 
@@ -295,3 +295,47 @@ def test_a_driver_hears_that_another_one_has_its_run(record: SqliteRecords, line
     assert len(line.bodies) == before, "nothing of it is sent any more"
     assert record.transitions("run-1") == []
     program.writer.close()
+
+
+def test_rows_that_wait_for_long_outlast_a_program_that_is_killed(
+    record: SqliteRecords, line: Line, outbox: Outbox
+) -> None:
+    line.away = True
+    program = Program(line, outbox, longest=0.01)
+    other: Any = Line(line.ingest)  # of its agent, once the program is dead
+
+    def arrived(rows: int) -> bool:
+        for path in outbox.waiting():
+            list(push(path, other, SYSTEM))
+        return told(record) == list(range(rows))
+
+    program.tell(3)
+    until(lambda: arrived(3))
+    program.tell(2)
+    until(lambda: arrived(5))
+    program.tell(2)
+    line.away = False
+    assert program.writer.flush(WAIT, patient=True)
+    assert told(record) == list(range(7))
+    program.writer.close()
+
+
+def test_rows_wait_in_memory_for_a_while_before_they_go_to_disk(
+    record: SqliteRecords, line: Line, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that restarts within seconds costs no writes there; what is written is written in large pieces."""
+    now, line.away = 100.0, True
+    monkeypatch.setattr(http_sink.time, "monotonic", lambda: now)
+    sink, path = HttpSink(line, outbox, SYSTEM, "writer-1", "0.1.0"), outbox.path("writer-1")  # type: ignore[arg-type]
+    for second in range(20):
+        now, batch = 100.0 + second, Batch()
+        batch.take(LogRow(float(second), 20, "l", "", "run-1"))
+        if sink.set_aside(batch, None) is Aside.LEFT:
+            sink.take(batch)
+        size = path.stat().st_size if path.exists() else 0
+        assert bool(size) == (second >= http_sink.MEMORY_SECONDS), second
+        with pytest.raises(AnabranchError):
+            sink.deliver()
+    assert len(sink._frames) == 20 % (http_sink.MEMORY_SECONDS + 1)
+    list(push(path, Line(line.ingest), SYSTEM))  # type: ignore[arg-type]
+    assert told(record) == list(range(18))

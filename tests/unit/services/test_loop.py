@@ -7,14 +7,14 @@ import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from anabranch.core.errors import RecordsError
-from anabranch.services.loop import LEASE, Services
+from anabranch.services.loop import AWAY, LEASE, REAP, ReapStep, Services
 from anabranch.testing import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
 WAIT = 30.0
 
@@ -171,3 +171,34 @@ def test_a_stop_waits_for_the_step_that_is_under_way() -> None:
     stopper.join(WAIT)
     assert left.is_set()
     assert not stopper.is_alive()
+
+
+def test_the_silence_of_drivers_counts_from_when_they_could_be_heard() -> None:
+    """A server that was away, a database that did not answer, a machine that slept: nobody is dead for that."""
+    heard: list[float] = []
+    step = ReapStep(SimpleNamespace(upkeep=SimpleNamespace(reap=heard.append)))  # type: ignore[arg-type]
+    for now in (1000.0, 1005.0, 1010.0):
+        assert step(now) == REAP
+    assert heard == [1000.0] * 3
+    step(1010.0 + AWAY + 1)
+    step(1010.0 + AWAY + 6)
+    assert heard[3:] == [1010.0 + AWAY + 1] * 2
+
+
+def test_a_database_that_does_not_answer_counts_as_nobody_there() -> None:
+    heard: list[float] = []
+
+    def reap(since: float) -> None:
+        if away:
+            raise RecordsError("the database is away")
+        heard.append(since)
+
+    away, step = False, ReapStep(SimpleNamespace(upkeep=SimpleNamespace(reap=reap)))  # type: ignore[arg-type]
+    step(1000.0)
+    away = True
+    for now in range(1005, 1100, 5):
+        with pytest.raises(RecordsError):
+            step(float(now))
+    away = False
+    step(1100.0)
+    assert heard == [1000.0, 1100.0]

@@ -6,7 +6,6 @@ dropped, so either side may be the newer one. Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from array import array
 from dataclasses import MISSING, fields, is_dataclass
@@ -16,6 +15,7 @@ import msgpack
 
 from anabranch.core import limits, runs
 from anabranch.core.errors import AccessError, ServiceError
+from anabranch.core.nearest import meant
 from anabranch.core.spent import Spent
 from anabranch.records.batch import flow_run_values
 from anabranch.records.frames import SHAPES, FrameError, fitting
@@ -98,9 +98,7 @@ def answered(records: runs.Records, name: str, body: bytes, own: Callable[[str],
     """
     method = METHODS.get(name)
     if method is None:
-        near = difflib.get_close_matches(name, METHODS, 1)
-        told = f"; the nearest is {near[0]!r}" if near else ""
-        raise ServiceError(f"records have no call {name!r:.100}{told}")
+        raise ServiceError(f"records have no call {name!r:.100}{meant(name, METHODS)}")
     given = unpacked(body)
     if type(given) is not dict:
         raise ServiceError(f"{name}: arguments have names")

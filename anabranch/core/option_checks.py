@@ -25,7 +25,7 @@ def seconds(value: Any) -> float | None:
 
 
 def zone_name(value: Any) -> str | None:
-    """Return the name of a time zone, given by name or as an object of zoneinfo or pytz; None for one without a name."""
+    """Return the name of a time zone, given so or as an object of zoneinfo or pytz; None for one without a name."""
     if value is None or isinstance(value, str):
         return value
     name = "UTC" if value is UTC else getattr(value, "key", None) or getattr(value, "zone", None)

@@ -370,9 +370,19 @@ def current() -> Session:
         return found
     with _current_lock:
         if _current is None or _current.closed:
-            _current = Session(_inherited() or settings_module.load(**_chosen))
+            _current = Session(_settings())
             atexit.register(_current.close)
         return _current
+
+
+def chosen() -> Settings:
+    """Return the settings of the program's session, which is not made for that."""
+    found = _current
+    return _settings() if found is None or found.closed else found.settings
+
+
+def _settings() -> Settings:
+    return _inherited() or settings_module.load(**_chosen)
 
 
 def choose(**given: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from anabranch.core import secrets
 from anabranch.core.errors import ConfigurationError
+from anabranch.core.nearest import hint
 from anabranch.core.option_checks import parse_bytes
 
 
@@ -69,7 +70,7 @@ _NAMES = {f.name: f for f in fields(Settings)}
 def parse(name: str, text: Any, where: str) -> Any:
     """Return a setting's value from text; raises ConfigurationError with setting, place and accepted values."""
     if name not in _NAMES:
-        raise ConfigurationError(f"{where}: unknown setting {name!r}; known are: {', '.join(sorted(_NAMES))}")
+        raise ConfigurationError(f"{where}: unknown setting {name!r}; {hint(name, sorted(_NAMES))}")
     kind = type(getattr(Settings(), name))
     try:
         if kind is bool:

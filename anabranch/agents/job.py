@@ -6,7 +6,6 @@ Variables of the pool's template, of the deployment and of the order go over eac
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import DeploymentError
 from anabranch.core.launching import Job, Resources
+from anabranch.core.nearest import hint
 from anabranch.core.option_checks import parse_bytes, parse_walltime
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def checked(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for name, value in given.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
-            raise DeploymentError(f"a job of kind {kind!r} has no variable {name!r}; {hint}")
+            raise DeploymentError(f"a job of kind {kind!r} has no variable {name!r}; {hint(name, sorted(known))}")
         if value is None:
             continue
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anabranch.core.errors import EntrypointError, LoadError
+from anabranch.core.nearest import hint
 from anabranch.entrypoints import flow as entrypoints
 
 if TYPE_CHECKING:
@@ -71,11 +71,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def hint(word: str, known: list[str]) -> str:
-    """Return the end of a sentence that names what is like a word, or all that there is."""
-    near = difflib.get_close_matches(word, known, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"there are: {', '.join(known)}" if known else "it takes none"

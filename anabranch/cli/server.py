@@ -20,7 +20,7 @@ from anabranch import __version__, settings
 from anabranch.core.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
-    from anabranch.server.process import Running
+    from anabranch.server.running import Running
     from anabranch.settings import Settings
 
 PATIENCE = 15.0  # seconds for which `stop` waits
@@ -57,7 +57,7 @@ def start(
         raise click.UsageError("--base-path begins with '/'")
     process = _process()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=chosen.log_level)
-    found = process.running(chosen.home)
+    found = _found()
     if found is not None:
         raise ConfigurationError(
             f"a server of this home runs already at {found.address} (process {found.pid}): `anabranch server stop` "
@@ -131,8 +131,9 @@ def stop() -> None:
 
 
 def _found() -> Running | None:
-    found: Running | None = _process().running(settings.load().home)
-    return found
+    from anabranch.server import running
+
+    return running.running(settings.load().home)
 
 
 def _process() -> Any:

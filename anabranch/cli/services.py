@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,6 +11,7 @@ import click
 
 from anabranch import settings
 from anabranch.core.errors import ConfigurationError
+from anabranch.core.nearest import meant
 from anabranch.core.picking import why_waiting
 from anabranch.core.service import MOST
 from anabranch.core.states import is_final
@@ -72,9 +72,7 @@ def pool(service: Service, name: str) -> Pool:
 
 
 def unknown(kind: str, name: str, known: Iterable[str], command: str) -> NoReturn:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    raise click.ClickException(f"no {kind} {name!r}{meant} (`{command}` lists them)")
+    raise click.ClickException(f"no {kind} {name!r}{meant(name, known)} (`{command}` lists them)")
 
 
 def plain(rows: Sequence[Any]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
     viewer < operator < editor < admin        people and their programs
     agent                                     of one pool, or of all
     run                                       the driver of one run
+    ended run                                 that driver when the run has ended, or has another driver
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 VIEWER, OPERATOR, EDITOR, ADMIN, AGENT, RUN = "viewer", "operator", "editor", "admin", "agent", "run"
+ENDED = "ended run"
 PEOPLE = (VIEWER, OPERATOR, EDITOR, ADMIN)  # each may do what those before it may
 ROLES = (*PEOPLE, AGENT)  # of keys that are made; a run's key is computed
 OPEN = "open"  # a route that needs no key
+RUN_KEY = "ab_run_"  # how the text of a run's key begins
+DELIVERY = 86_400.0  # seconds after a run's end for which its key still delivers its last rows
 
 
 @dataclass(slots=True)
@@ -120,6 +124,11 @@ class Keys(KeyRing, Protocol):
     def note(self, who: str, what: str, details: str = "") -> None:
         """Note a write for the audit."""
         ...
+
+
+def is_of_run(key: str) -> bool:
+    """Return whether a key is that of a run's driver."""
+    return key.startswith(RUN_KEY)
 
 
 def allowed(least: str, also: tuple[str, ...] = ()) -> tuple[str, ...]:

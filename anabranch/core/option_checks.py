@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, Literal
 
 Delay = float | tuple[float, ...] | Callable[[int], Any]
@@ -22,6 +22,14 @@ def seconds(value: Any) -> float | None:
     if number < 0 or number != number:
         raise ValueError(f"must be 0 or more, got {value!r}")
     return float(number)
+
+
+def zone_name(value: Any) -> str | None:
+    """Return the name of a time zone, given so or as an object of zoneinfo or pytz; None for one without a name."""
+    if value is None or isinstance(value, str):
+        return value
+    name = "UTC" if value is UTC else getattr(value, "key", None) or getattr(value, "zone", None)
+    return name if isinstance(name, str) else None
 
 
 def timeout(value: Any) -> float | None:

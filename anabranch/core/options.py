@@ -8,12 +8,12 @@ option may be written, `core.keywords` tells type checkers.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.core import option_checks as check
 from anabranch.core.errors import OptionError
+from anabranch.core.nearest import hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -316,9 +316,7 @@ def default_of(option: Field[Any]) -> Any:
 
 
 def _unknown(where: str, word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(known))}"
-    return f"{where}: unknown option {word!r}{hint}"
+    return f"{where}: unknown option {word!r}; {hint(word, sorted(known))}"
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:

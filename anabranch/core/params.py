@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import OptionError, ParameterBindError
+from anabranch.core.nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,8 +157,8 @@ class Binder:
     def _fault(self, text: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         unknown = [] if self.has_varkw else [name for name in kwargs if name not in self.names]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], [n for n in self.names if n not in kwargs], 1)
-            return f"got an unexpected argument {unknown[0]!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+            near = nearest(unknown[0], [n for n in self.names if n not in kwargs])
+            return f"got an unexpected argument {unknown[0]!r}" + (f" (did you mean {near!r}?)" if near else "")
         if len(args) > self._high:
             return f"takes at most {self._high} positional arguments, got {len(args)}"
         missing = [n for n in self.required if n not in kwargs and n not in self.positional[: len(args)]]

@@ -8,7 +8,6 @@ Its names are those of Prefect 3. `read` also takes the other spellings of `ALIA
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from dataclasses import dataclass, field, fields
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from anabranch.core import option_checks
 from anabranch.core.deployments import DEFAULT, Collision, DeploymentRow, Recover
 from anabranch.core.errors import DeploymentError
+from anabranch.core.nearest import meant
 from anabranch.documents import schedules as schedules_module
 from anabranch.documents.parameters import plain
 from anabranch.documents.storage import references
@@ -149,7 +149,7 @@ class Document:
             named[name] = value
         unknown = sorted(named.keys() - _KNOWN)
         if unknown:
-            raise DeploymentError(f"{where}a deployment has no key {unknown[0]!r}{_nearest(unknown[0])}")
+            raise DeploymentError(f"{where}a deployment has no key {unknown[0]!r}{meant(unknown[0], _SPELLINGS)}")
         if not named.get("name"):
             raise DeploymentError(f"{where}a deployment needs a name")
         try:
@@ -220,13 +220,8 @@ def _part(given: Any, names: dict[str, str], where: str) -> list[tuple[str, Any]
         raise DeploymentError(f"{where} must have the keys {', '.join(names)}, got {given!r}")
     unknown = sorted(given.keys() - names.keys())
     if unknown:
-        raise DeploymentError(f"{where} has no key {unknown[0]!r}{_nearest(unknown[0], list(names))}")
+        raise DeploymentError(f"{where} has no key {unknown[0]!r}{meant(unknown[0], names)}")
     return [(names[key], value) for key, value in given.items() if value is not None]
-
-
-def _nearest(word: str, known: list[str] | None = None) -> str:
-    near = difflib.get_close_matches(str(word), known or [*_KNOWN, *ALIASES, "work_pool", "schedule"], n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 # -- checks --------------------------------------------------------------------------------------
@@ -291,4 +286,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "written_for": _as(Literal["prefect", None]),
 }
 _KNOWN = {one.name for one in fields(Document)}
+_SPELLINGS = (*_KNOWN, *ALIASES, "work_pool", "schedule")
 _DEFAULTS = {name: getattr(Document("-"), name) for name in sorted(_KNOWN)}

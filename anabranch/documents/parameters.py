@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Set
+from functools import cache
 from typing import Any
-
-from pydantic import SecretBytes, SecretStr, TypeAdapter
 
 from anabranch.core.errors import DeploymentError
 from anabranch.core.secrets import Secret
@@ -18,7 +18,7 @@ from anabranch.core.secrets import Secret
 MOST = 100_000  # values in one document; a few lines of YAML with anchors may stand for more than a memory holds
 DEEPEST = 50
 _SECRET = "$secret"
-_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+_SECRETS = ("SecretStr", "SecretBytes")  # of pydantic
 
 
 def plain(value: Any, place: str = "parameters") -> Any:
@@ -48,7 +48,7 @@ class _Writer:
             return value
         if isinstance(value, Secret):
             return {_SECRET: value.name}
-        if isinstance(value, SecretStr | SecretBytes):
+        if _is_secret(value):
             raise DeploymentError(f"{place}: a deployment keeps no secrets; give Secret('NAME'), which travels by name")
         if isinstance(value, Mapping):
             return {str(key): self.written(one, f"{place}.{key}", depth + 1) for key, one in value.items()}
@@ -57,9 +57,23 @@ class _Writer:
         return self.written(_dumped(value, place), place, depth + 1)
 
 
+def _is_secret(value: Any) -> bool:
+    """Return whether a value is a secret of pydantic; where that was never loaded, no value is."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(value, tuple(getattr(pydantic, name) for name in _SECRETS))
+
+
+@cache
+def _any() -> Any:
+    """Return what writes any value that pydantic knows; loaded by the first that is not plain already."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Any)
+
+
 def _dumped(value: Any, place: str) -> Any:
     try:
-        return _ANY.dump_python(value, mode="json")
+        return _any().dump_python(value, mode="json")
     except Exception as error:  # a serializer of the user's own may raise anything
         raise DeploymentError(f"{place}: {type(value).__qualname__} cannot be written as JSON: {error}") from None
 

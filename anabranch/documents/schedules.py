@@ -10,9 +10,11 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from anabranch.core import option_checks
 from anabranch.documents.parameters import plain
 
 KINDS = ("cron", "interval", "rrule")
+_PLAIN = (str, int, float, timedelta)  # how people give a rule
 # What other kinds of schedules have as attributes.
 _ATTRIBUTES = ("schedule", *KINDS, "timezone", "day_or", "anchor_date", "active", "parameters", "slug")
 
@@ -37,9 +39,15 @@ def checked(given: Any) -> list[dict[str, Any]] | None:
 def spec_of(given: Any) -> dict[str, Any]:
     """Return one schedule as a dict; raises ValueError where it is none."""
     found = _named(given)
-    if "schedule" in found:  # the options beside, the rule within
-        found = {**_named(found.pop("schedule")), **found}
-    found = {str(key): _value(value) for key, value in found.items() if value is not None}
+    for within in ("schedule", *KINDS):  # the options beside, the rule within
+        if within in found and not isinstance(found[within], _PLAIN):
+            found = {**_named(found.pop(within)), **found}
+    anchor, zone = found.get("anchor_date"), found.get("timezone")
+    if zone is None and isinstance(anchor, datetime):
+        zone = option_checks.zone_name(anchor.tzinfo)  # written down, an anchor keeps its offset alone
+    elif (zone := option_checks.zone_name(zone)) is None and found.get("timezone") is not None:
+        raise ValueError(f"timezone must be a name, such as 'Europe/Berlin', got {found['timezone']!r}")
+    found = {str(key): _value(value) for key, value in {**found, "timezone": zone}.items() if value is not None}
     if found.get("parameters") == {}:
         del found["parameters"]
     kinds = [kind for kind in KINDS if kind in found]
@@ -78,7 +86,7 @@ def given(
         if name == "schedule":
             return checked(value if isinstance(value, list | tuple) else [value])
         many = value if isinstance(value, list | tuple) else [value]
-        return [spec_of(one) if isinstance(one, Mapping) else spec_of({name: one}) for one in many]
+        return [spec_of({name: one} if isinstance(one, _PLAIN) else one) for one in many]
     return None
 
 

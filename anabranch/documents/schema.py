@@ -9,7 +9,6 @@ The check makes types of the schema again and asks pydantic, so that it takes wh
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import json
@@ -23,6 +22,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from anabranch.core.errors import DeploymentError, ParameterTypeError
+from anabranch.core.nearest import meant
 from anabranch.documents.parameters import plain, restored
 
 if TYPE_CHECKING:
@@ -85,13 +85,10 @@ def check(schema: Mapping[str, Any], parameters: Mapping[str, Any], what: str, *
 
 
 def _unknown(schema: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
+    if schema.get("additionalProperties", True) is not False:
+        return []
     known = list(schema.get("properties", {}))
-    found = []
-    for name in parameters if schema.get("additionalProperties", True) is False else ():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            found.append(f"{name}: there is no such parameter{f'; did you mean {near[0]!r}?' if near else ''}")
-    return found
+    return [f"{name}: there is no such parameter{meant(name, known)}" for name in parameters if name not in known]
 
 
 def _faults(name: str, rule: Any, schema: Mapping[str, Any], value: Any) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.decorated import AnyFlow
 from anabranch.core.errors import EntrypointError
+from anabranch.core.nearest import hint
 from anabranch.entrypoints import loading
 from anabranch.entrypoints.target import target_of
 
@@ -45,7 +46,7 @@ def _named(target: Target, everything: dict[str, Any], found: dict[str, AnyFlow]
         raise EntrypointError(f"{name!r} in {target} is not a flow but a {type(everything[name]).__name__}")
     if not found:
         raise EntrypointError(f"there is no flow in {target}: a flow is a function under @flow")
-    near = loading.did_you_mean(name, list(found)) or f"; there are: {', '.join(found)}"
+    near = f"; {hint(name, found)}"
     raise EntrypointError(f"there is no flow {name!r} in {target}{near}")
 
 

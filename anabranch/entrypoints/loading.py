@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import os
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import own_code
 from anabranch.core.errors import EntrypointError, LoadError
+from anabranch.core.nearest import meant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def _checked(target: Target) -> Path:
     if file.is_dir():
         raise EntrypointError(f"{target} is a folder; give the file in it that holds the flow")
     if not file.exists():
-        raise EntrypointError(f"there is no file {target}{did_you_mean(file.name, _files_in(file.parent))}")
+        raise EntrypointError(f"there is no file {target}{meant(file.name, _files_in(file.parent))}")
     if file.suffix != ".py" and all(word.isidentifier() for word in file.name.split(".")):
         _look_first_in(file.parent)
         if _found(file.name):
@@ -77,7 +77,7 @@ def _module(target: Target) -> ModuleType:
     _look_first_in(target.place)
     try:
         if not _found(name):
-            near = did_you_mean(name, _files_in(target.place))
+            near = meant(name, _files_in(target.place))
             raise EntrypointError(f"there is no module {name!r}, and no file of this name{near}")
         return importlib.import_module(name)
     except EntrypointError:
@@ -118,12 +118,6 @@ def _not_loaded(what: str, error: Exception) -> LoadError:
 
 def _of_the_importer(file: str) -> bool:
     return file in (__file__, importlib.__file__, importlib.util.__file__) or file.startswith("<frozen ")
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Return the end of a sentence that names what is like a word; "" where nothing is."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _files_in(folder: Path) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import LaunchError
+from anabranch.core.nearest import hint
 from anabranch.kubernetes.names import is_dns_name
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ def options(words: Iterable[str]) -> Options:
         name, equals, value = word.partition("=")
         name = name.removeprefix("--")
         if name not in KNOWN or not equals or not value:
-            near = difflib.get_close_matches(name, KNOWN, n=1)
-            hint = f"did you mean {near[0]}?" if near and name not in KNOWN else f"there are: {', '.join(KNOWN)}"
-            raise LaunchError(f"{word!r} is not an option for a job of Kubernetes, such as NAME=VALUE; {hint}")
+            way = f"there are: {', '.join(KNOWN)}" if name in KNOWN else hint(name, KNOWN)
+            raise LaunchError(f"{word!r} is not an option for a job of Kubernetes, such as NAME=VALUE; {way}")
         attribute = name.replace("-", "_")
         if isinstance(before := getattr(found, attribute), list):
             before.append(value)

@@ -6,22 +6,22 @@ dropped, so either side may be the newer one. Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from array import array
 from dataclasses import MISSING, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgpack
 
 from anabranch.core import limits, runs
-from anabranch.core.errors import AccessError, ServiceError
+from anabranch.core.errors import ServiceError
+from anabranch.core.nearest import meant
 from anabranch.core.spent import Spent
 from anabranch.records.batch import flow_run_values
 from anabranch.records.frames import SHAPES, FrameError, fitting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _ROWS: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -42,54 +42,67 @@ class Method(NamedTuple):
         takes: the kind of each argument.
         writes: whether it changes anything.
         driver: whether a run's key is good for it.
+        of: the argument that names what is asked about; a run's key asks about what is of its run.
+        after: whether a run's key is good for it even when the run has ended, or has another driver.
     """
 
     takes: dict[str, str]
     writes: bool = False
     driver: bool = True
+    of: str = ""
+    after: bool = False
 
 
 METHODS = {
-    "flow_runs": Method({"limit": "number", "state": "text?", "flow": "text?"}),
-    "count_flow_runs": Method({"state": "text?", "flow": "text?"}),
-    "flow_run": Method({"id_or_name": "text"}),
-    "subflow": Method({"parent": "text", "run_key": "text"}),
+    "flow_runs": Method({"limit": "number", "state": "text?", "flow": "text?"}, driver=False),
+    "count_flow_runs": Method({"state": "text?", "flow": "text?"}, driver=False),
+    "flow_run": Method({"id_or_name": "text"}, after=True),
+    "subflow": Method({"parent": "text", "run_key": "text"}, of="parent", after=True),
     "keyed_run": Method({"flow": "text", "run_key": "text"}),
-    "maps": Method({"flow_run": "text"}),
-    "stored": Method({"map": "text", "kind": "text"}),
-    "items": Method({"map": "text", "first": "number", "limit": "number", "states": "texts?"}),
-    "ended": Method({"map": "text", "mark": "mark"}),
-    "attempts": Method({"map": "text", "index": "number"}),
-    "reasons": Method({"maps": "texts"}),
-    "failures": Method({"flow_run": "text", "limit": "number"}),
-    "failed": Method({"flow_run": "text"}),
-    "transitions": Method({"run": "text", "index": "number?"}),
-    "logs": Method({"flow_run": "text", "limit": "number", "level": "number"}),
-    "count_logs": Method({"flow_run": "text", "level": "number"}),
-    "cancel_requested": Method({"flow_runs": "texts"}),
+    "maps": Method({"flow_run": "text"}, of="flow_run", after=True),
+    "stored": Method({"map": "text", "kind": "text"}, of="map", after=True),
+    "items": Method(
+        {"map": "text", "first": "number", "limit": "number", "states": "texts?"}, of="map", after=True
+    ),
+    "ended": Method({"map": "text", "mark": "mark"}, of="map", after=True),
+    "attempts": Method({"map": "text", "index": "number"}, of="map", after=True),
+    "reasons": Method({"maps": "texts"}, of="maps", after=True),
+    "failures": Method({"flow_run": "text", "limit": "number"}, of="flow_run", after=True),
+    "failed": Method({"flow_run": "text"}, of="flow_run", after=True),
+    "transitions": Method({"run": "text", "index": "number?"}, of="run", after=True),
+    "logs": Method({"flow_run": "text", "limit": "number", "level": "number"}, of="flow_run", after=True),
+    "count_logs": Method({"flow_run": "text", "level": "number"}, of="flow_run", after=True),
+    "cancel_requested": Method({"flow_runs": "texts"}, of="flow_runs", after=True),
     "request_cancel": Method({"flow_run": "text"}, writes=True, driver=False),
     "claim": Method({"driver": "run"}, writes=True),
     "mark_dead": Method({}, writes=True),
     "end": Method({"run": "run", "state": "number", "message": "text"}, writes=True, driver=False),
     "limits.limits": Method({}),
-    "limits.leases": Method({"name": "text"}),
+    "limits.leases": Method({"name": "text"}, driver=False),
     "limits.standing": Method({"holder": "holder"}),
     "limits.set": Method({"limit": "limit"}, writes=True, driver=False),
     "limits.delete": Method({"name": "text"}, writes=True, driver=False),
     "limits.free": Method({"name": "text", "token": "text"}, writes=True, driver=False),
     "limits.acquire": Method({"holder": "holder", "asks": "asks"}, writes=True),
-    "limits.release": Method({"holder": "holder", "slots": "slots"}, writes=True),
-    "limits.leave": Method({"holder": "holder"}, writes=True),
+    "limits.release": Method({"holder": "holder", "slots": "slots"}, writes=True, after=True),
+    "limits.leave": Method({"holder": "holder"}, writes=True, after=True),
     "limits.renew": Method({"holder": "holder"}, writes=True),
     "limits.start": Method({"name": "text", "count": "number"}, writes=True),
 }
 
 
-def answered(records: runs.Records, name: str, body: bytes, own: Callable[[str], bool] | None = None) -> bytes:
+class Rights(Protocol):
+    """What a sender may ask; both raise AccessError."""
+
+    def asks(self, name: str, method: Method, given: Mapping[str, Any]) -> None: ...
+    def hears(self, answer: Any) -> Any: ...
+
+
+def answered(records: runs.Records, name: str, body: bytes, rights: Rights | None = None) -> bytes:
     """Call a method of records with the arguments in a request's body; returns the body of the answer.
 
     Args:
-        own: whether the sender may drive a run; None: any.
+        rights: of the sender; None: it may ask all.
 
     Raises:
         AccessError: it may not.
@@ -98,9 +111,7 @@ def answered(records: runs.Records, name: str, body: bytes, own: Callable[[str],
     """
     method = METHODS.get(name)
     if method is None:
-        near = difflib.get_close_matches(name, METHODS, 1)
-        told = f"; the nearest is {near[0]!r}" if near else ""
-        raise ServiceError(f"records have no call {name!r:.100}{told}")
+        raise ServiceError(f"records have no call {name!r:.100}{meant(name, METHODS)}")
     given = unpacked(body)
     if type(given) is not dict:
         raise ServiceError(f"{name}: arguments have names")
@@ -110,11 +121,14 @@ def answered(records: runs.Records, name: str, body: bytes, own: Callable[[str],
         optional = kind.endswith("?") and value is None
         if not optional and not _FITS[kind.rstrip("?")](value):
             raise ServiceError(f"{name}: {arg} is to be a {kind.rstrip('?')}, got {value!r:.100}")
-    if name == "claim" and own is not None and not own(taken["driver"].id):
-        raise AccessError(f"this key is not for the run {taken['driver'].id}")
+    if rights is not None:
+        if missing := [arg for arg, kind in method.takes.items() if arg not in taken and not kind.endswith("?")]:
+            raise ServiceError(f"{name}: {missing[0]} is missing")
+        rights.asks(name, method, taken)
     target: Any = records.limits if name.startswith("limits.") else records
     try:
-        return packed(getattr(target, name.rpartition(".")[2])(**taken))
+        found = getattr(target, name.rpartition(".")[2])(**taken)
+        return packed(found if rights is None else rights.hears(found))
     except (TypeError, ValueError, OverflowError) as error:
         raise ServiceError(f"{name}: {error}") from error
 

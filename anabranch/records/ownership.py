@@ -30,6 +30,20 @@ def is_of(database: Database, connection: Connection, run: str, id: str) -> bool
     return _of(database, connection, id, {}, {run: True})
 
 
+def line_of(database: Database, connection: Connection, id: str) -> list[str]:
+    """Return the runs that a recorded run, map or task run is of, from the innermost out; [] where none is recorded."""
+    line: list[str] = []
+    while id not in line and len(line) < _DEEPEST:
+        found = connection.execute(database.sql["owner_of"], (id, id)).fetchone()
+        if found is None:
+            return line
+        line.append(id)
+        if not found[0]:
+            return line
+        id = found[0].partition("/")[0]
+    return line
+
+
 def _said(frame: Frame) -> dict[str, str]:
     """Return what a frame says of its runs and maps: the run that each is of."""
     return {row[0]: row[_COLUMNS[name]] for name, rows in frame.rows if name in _COLUMNS for row in rows}
@@ -48,9 +62,9 @@ def _of(
     way: list[str] = []
     while id not in known and len(way) < _DEEPEST:
         way.append(id)
-        found = connection.execute(database.sql["owner_of"], (id, id)).fetchone()
+        found = connection.execute(database.sql["driven_by"], (id, id)).fetchone()
         parent = found[0] if found is not None else said.get(id)
-        if not parent:  # outermost: of itself, or of nobody
+        if not parent:  # outermost: of itself, of a driver of its own, or of nobody
             known[id] = False
         else:
             id = parent.partition("/")[0]  # a task run calls subflows as "map/index"

@@ -193,7 +193,7 @@ SELECT id, attempt, data FROM item_blocks WHERE map = ? AND id > ? ORDER BY id;
 
 -- name: left_stamp
 -- It changes with what left the happy path of a map.
-SELECT count(*), coalesce(sum(state), 0) FROM items WHERE map = ?;
+SELECT count(*), CAST(coalesce(sum(state), 0) AS bigint) FROM items WHERE map = ?;
 
 -- name: items_of_range
 -- Attempts of items in [low, high), the last ones last.
@@ -489,6 +489,24 @@ WHERE ingest_writers.seq = excluded.seq - 1;
 -- name: last_of_writer
 -- The number of a driver's last frame that is in the record.
 SELECT seq FROM ingest_writers WHERE writer = ?;
+
+-- name: driven_by
+-- As of `owner_of`; a run that was ordered has a driver of its own, though another run has called it.
+SELECT flow_run FROM maps WHERE id = ?
+UNION ALL
+SELECT CASE WHEN EXISTS (SELECT 1 FROM orders AS o WHERE o.run = r.id) THEN NULL ELSE r.parent_run END
+FROM flow_runs AS r
+WHERE r.id = ?;
+
+-- name: fellow_run
+-- Whether a run was ordered by another one, or is of its deployment.
+SELECT 1
+FROM orders AS o, orders AS mine
+WHERE o.run = :id AND mine.run = :run AND (o.author = :author OR o.deployment = mine.deployment);
+
+-- name: processes_of_holder
+-- The processes that leases of a holder's token name.
+SELECT DISTINCT host, pid, pid_started FROM limit_leases WHERE holder = ?;
 
 -- name: owner_of
 -- The run that a map is of, or the run or task run that called a run.

@@ -14,6 +14,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.access import is_of_run
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError, RunTakenError, ServiceError, UnreachableError
 from anabranch.core.ids import Ids
@@ -273,6 +274,7 @@ class RemoteRecords(RemoteReader):
         self._server = HttpServer(address, key)
         super().__init__(self._server)
         self._clock = clock
+        self._of_run = is_of_run(key)
         self.limits = RemoteLimits(self._calls)
         sink = HttpSink(self._server, Outbox(home / "outbox"), clock, Ids().new(), own_version())
         self._writer = Writer(sink, commit_interval)
@@ -328,6 +330,8 @@ class RemoteRecords(RemoteReader):
     def mark_dead(self) -> list[str]:
         """Mark runs of dead drivers Crashed; returns their ids. The server knows no processes of this machine."""
         found: list[str] = self._calls("mark_dead", wait=_QUICK)
+        if self._of_run:  # the key of a run reads no others; its agent looks after drivers of this machine
+            return found
         return found + [run.id for run in self.flow_runs(state="RUNNING", limit=_MANY) if self._bury(run)]
 
     def _bury(self, run: FlowRunRow) -> bool:

@@ -8,7 +8,7 @@ from anabranch.core.clock import SYSTEM
 from anabranch.records.calls import answered
 from anabranch.records.http import own_version
 from anabranch.records.ingest import Ingest
-from anabranch.records.ownership import is_of
+from anabranch.records.rights import RunRights
 
 if TYPE_CHECKING:
     from anabranch.core.contracts import Clock
@@ -36,15 +36,10 @@ class ServedRecord:
         """Answer a call of `calls.METHODS`; raises as `calls.answered`.
 
         Args:
-            run: the only one, with its subflows, that the sender may drive; "": any.
+            run: that the sender's key is of; "": it may ask all.
         """
 
-        def own(id: str) -> bool:
-            database = self._records.database
-            with database.opened() as connection:
-                return is_of(database, connection, run, id)
-
-        return answered(self._records, name, body, own if run else None)
+        return answered(self._records, name, body, RunRights(self._records, run) if run else None)
 
     def close(self) -> None:
         """Take the frames that wait."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from cronsim import CronSim, CronSimError
 
 from anabranch.core.errors import ServiceError
+from anabranch.core.nearest import meant
 from anabranch.scheduling import local_time
-from anabranch.scheduling.nearest import nearest
 from anabranch.scheduling.schedule import YEARS, Schedule
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _read(cron: str, day_or: bool) -> _Fields:
     text = cron.strip()
     if text.startswith("@"):
         if text.lower() not in NICKNAMES:
-            raise ServiceError(f"there is no cron {text!r}{nearest(text.lower(), NICKNAMES)}")
+            raise ServiceError(f"there is no cron {text!r}{meant(text.lower(), NICKNAMES)}")
         text = NICKNAMES[text.lower()]
     fields = text.split()
     if len(fields) == len(FIELDS) + 1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar
 
+from anabranch.core import option_checks
 from anabranch.core.errors import ServiceError
 from anabranch.scheduling import local_time
 from anabranch.scheduling.schedule import DAY, Schedule, duration
@@ -45,7 +46,7 @@ class Interval(Schedule):
         if not SHORTEST <= step <= LONGEST:
             raise ServiceError(f"an interval of {step:g} seconds: it is at least one second and at most 50 years")
         anchor = self.anchor_date
-        name = getattr(anchor.tzinfo, "key", None) if isinstance(anchor, datetime) else None
+        name = option_checks.zone_name(anchor.tzinfo) if isinstance(anchor, datetime) else None
         zone = local_time.zone(self.timezone or name or "UTC")
         written = anchor.isoformat() if isinstance(anchor, date) else anchor  # a datetime is a date
         if written is not None:

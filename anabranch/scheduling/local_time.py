@@ -7,7 +7,6 @@ times, the **gap**: such a time stands for the first instant after it. Clocks th
 
 from __future__ import annotations
 
-import difflib
 import math
 import zoneinfo
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -15,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from anabranch.core.errors import ServiceError
+from anabranch.core.nearest import nearest
 
 EARLIEST = datetime(1900, 1, 1)
 LATEST = datetime(2200, 1, 1)
@@ -46,8 +46,8 @@ def _way_out(name: str) -> str:
     cities = {place.rpartition("/")[2].lower(): place for place in sorted(known)}
     wanted = name.replace(" ", "_")
     exact = {place.lower(): place for place in known}.get(wanted.lower()) or cities.get(wanted.lower())
-    near = [exact] if exact else difflib.get_close_matches(wanted, sorted(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else "names are as in 'Europe/Berlin'"
+    near = exact or nearest(wanted, sorted(known))
+    return f"did you mean {near!r}?" if near else "names are as in 'Europe/Berlin'"
 
 
 def local(instant: float, zone: tzinfo) -> datetime:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import ServiceError
+from anabranch.core.nearest import meant
 from anabranch.scheduling import local_time
-from anabranch.scheduling.nearest import nearest
 from anabranch.scheduling.recurrence import DAILY, HOURLY, MINUTELY, MONTHLY, SECONDLY, WEEKLY, YEARLY, Rule
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _lines(text: str) -> Iterator[tuple[str, str, str]]:
             name, value = "RRULE", line
         if name not in {"DTSTART", "RRULE", "RDATE", "EXDATE"}:
             known = ["DTSTART", "RRULE", "RDATE", "EXDATE"]
-            raise ServiceError(f"rrule {text!r}: there is no line {name}{nearest(name, known)}; {', '.join(known)} are")
+            raise ServiceError(f"rrule {text!r}: there is no line {name}{meant(name, known)}; {', '.join(known)} are")
         yield name, parameters, value
 
 
@@ -125,7 +125,7 @@ class _Parts:
             if not equals or not value or name in self._parts:
                 raise self._wrong(f"the part {part!r} is not of the form NAME=VALUE, or stands twice")
             if name not in PARTS:
-                raise self._wrong(f"there is no part {name}{nearest(name, PARTS)}")
+                raise self._wrong(f"there is no part {name}{meant(name, PARTS)}")
             self._parts[name] = value
 
     def rule(self, start: datetime, zone: tzinfo) -> tuple[Rule, int | None]:
@@ -145,7 +145,7 @@ class _Parts:
     def _frequency(self) -> int:
         name = self._parts.get("FREQ", "")
         if name not in FREQUENCIES:
-            raise self._wrong(f"FREQ is one of {', '.join(FREQUENCIES)}; not {name!r}{nearest(name, FREQUENCIES)}")
+            raise self._wrong(f"FREQ is one of {', '.join(FREQUENCIES)}; not {name!r}{meant(name, FREQUENCIES)}")
         return FREQUENCIES.index(name)
 
     def _count(self) -> int | None:

@@ -8,8 +8,9 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from anabranch.core import option_checks
 from anabranch.core.errors import ServiceError
-from anabranch.scheduling.nearest import nearest
+from anabranch.core.nearest import meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,10 @@ class Schedule(ABC):
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
+        zone: Any = getattr(self, "timezone", None)
+        if zone is not None and option_checks.zone_name(zone) is None:
+            raise ServiceError(f"timezone of a schedule is a name, such as 'Europe/Berlin'; not {zone!r}")
+        object.__setattr__(self, "timezone", option_checks.zone_name(zone))
         _one_of("catchup", self.catchup, get_args(Catchup))
         _one_of("overlap", self.overlap, get_args(Overlap))
         for name in ("window", "jitter"):
@@ -80,4 +85,4 @@ def duration(given: object, name: str) -> float:
 def _one_of(name: str, given: object, known: tuple[str, ...]) -> None:
     if given not in known:
         choice = ", ".join(repr(word) for word in known)
-        raise ServiceError(f"{name} of a schedule is one of {choice}; not {given!r}{nearest(given, known)}")
+        raise ServiceError(f"{name} of a schedule is one of {choice}; not {given!r}{meant(given, known)}")

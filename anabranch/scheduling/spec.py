@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.deployments import ScheduleRow
 from anabranch.core.errors import ServiceError
+from anabranch.core.nearest import meant
 from anabranch.scheduling.cron import Cron
 from anabranch.scheduling.interval import Interval
-from anabranch.scheduling.nearest import nearest
 from anabranch.scheduling.rrule import RRule
 from anabranch.scheduling.schedule import Schedule
 
@@ -51,7 +51,7 @@ def parse(given: Schedule | Mapping[str, Any]) -> Schedule:
     known = [field.name for field in fields(made)]
     for name in said:
         if name not in known:
-            raise ServiceError(f"a schedule by {kinds[0]} has no {name!r}{nearest(name, known)}")
+            raise ServiceError(f"a schedule by {kinds[0]} has no {name!r}{meant(name, known)}")
     if not isinstance(said.get("active", True), bool) or not isinstance(said.get("parameters", {}), Mapping):
         raise ServiceError("of a schedule, active is true or false, and parameters are a dictionary")
     return made(**said)
@@ -60,7 +60,7 @@ def parse(given: Schedule | Mapping[str, Any]) -> Schedule:
 def _number(said: dict[str, Any], kinds: list[str]) -> str:
     if kinds:
         return " and ".join(kinds)
-    return "none" + next((near for name in said if (near := nearest(name, KINDS))), "")
+    return "none" + next((near for name in said if (near := meant(name, KINDS))), "")
 
 
 def document(schedule: Schedule) -> dict[str, Any]:

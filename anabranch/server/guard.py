@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from anabranch.core.access import OPEN, PEOPLE, Access
+from anabranch.core.access import ENDED, OPEN, PEOPLE, RUN, Access
 from anabranch.core.errors import AccessError, ConfigurationError
 from anabranch.records.service import wire
 from anabranch.server import audit
@@ -59,13 +59,13 @@ class Gate:
         if keys is None or not await self._asked_for(keys):
             return Access()
         scheme, _, text = header.partition(" ")
+        if scheme.lower() != "bearer" or not text:
+            raise AccessError(_NEEDED)
         now = self._monotonic()
         if found := self._known.get(text):
             if now < found[0]:
                 return found[1]
             del self._known[text]
-        if scheme.lower() != "bearer" or not text:
-            raise AccessError(_NEEDED)
         try:
             access = await run_in_threadpool(keys.access, text)
         except AccessError:
@@ -145,7 +145,9 @@ async def admitted(request: Request, roles: frozenset[str]) -> Access:
     gate: Gate = request.app.state.gate
     access = await gate.access(request.headers.get("authorization", ""), client)
     if access.role not in roles:
-        named = ", ".join(sorted(roles))
+        if access.role == ENDED and RUN in roles:
+            raise Forbidden(f"{request.method} {request.url.path}: run {access.run} has ended, or has another driver")
+        named = ", ".join(sorted(roles - {ENDED}))
         raise Forbidden(f"{request.method} {request.url.path} is for {named}; this key's role is {access.role}")
     return access
 

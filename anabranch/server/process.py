@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-import json
-import os
 import socket
 import threading
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import uvicorn
 
 from anabranch.core.errors import ConfigurationError
-from anabranch.core.processes import process_alive, process_started
 from anabranch.records.served import ServedRecord
+from anabranch.server import running
 from anabranch.server.app import make_app
 from anabranch.services.loop import Services
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from anabranch.records.recorder import Recorder
     from anabranch.records.service.direct import DirectService
 
-FILE = "server.json"
 GRACE = 3  # seconds that open requests have after SIGTERM
 KEEP = 75  # seconds for which a connection without a request stays open: longer than clients keep theirs
 THREADS = 16  # requests in the database at once
@@ -63,19 +60,6 @@ class Binding:
         host = f"[{self.host}]" if ":" in self.host else self.host
         scheme = "https" if self.certificate else "http"
         return f"{scheme}://{host}:{self.port}{self.base_path.rstrip('/')}"
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A server that was started from this home, as its file says."""
-
-    pid: int
-    started: float
-    address: str
-
-    @property
-    def alive(self) -> bool:
-        return process_alive(self.pid, self.started)
 
 
 def check(binding: Binding, keys: Keys) -> None:
@@ -112,15 +96,6 @@ def listening(binding: Binding) -> socket.socket:
             f"cannot listen at {where}: {error.strerror or error}; `anabranch server status` shows a server of this "
             "home, and --port takes another port"
         ) from None
-
-
-def running(home: Path) -> Running | None:
-    """Return the server of a home that runs, as far as this machine can see."""
-    try:
-        found = Running(**json.loads((home / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    return found if found.alive else None
 
 
 class Process(uvicorn.Server):
@@ -170,9 +145,7 @@ def serve(
         here_only=binding.here_only,
     )  # fmt: skip
     services = Services(service) if steps else None
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = home / FILE
-    _write(file, asdict(Running(os.getpid(), process_started(os.getpid()), binding.address)))
+    file = running.note(home, binding.address)
     try:
         if services is not None:
             services.start()
@@ -191,13 +164,6 @@ def _stop(services: Services) -> None:
     ending = threading.Thread(target=services.stop, daemon=True)
     ending.start()
     ending.join(GRACE)
-
-
-def _write(file: Path, found: dict[str, Any]) -> None:
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as written:
-        json.dump(found, written)
-    os.replace(draft, file)
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from anabranch import session
+from anabranch import settings as settings_module
 from anabranch.core import forks
 from anabranch.core.errors import ConfigurationError
 from anabranch.core.lazy import lazily
@@ -35,9 +36,16 @@ def current() -> Service:
     global _current
     with _lock:
         if _current is None:
-            _current = opened(session.current().settings)
+            _current = opened(chosen())
             atexit.register(_current.close)
         return _current
+
+
+def chosen() -> Settings:
+    """Return the program's settings; commands of the service have no session, and do not load its code."""
+    session = sys.modules.get("anabranch.session")
+    found: Settings = settings_module.load() if session is None else session.chosen()
+    return found
 
 
 def use(service: Service | None) -> Service | None:

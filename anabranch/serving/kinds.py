@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.agents.job import VARIABLES, checked, document_variables
 from anabranch.agents.state import LOOK
 from anabranch.core.errors import DeploymentError, ServiceError
+from anabranch.core.nearest import hint, nearest
 from anabranch.launch.process import here
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ KINDS = {
 def kind_of(name: str) -> Kind:
     """Return a kind. Raises ServiceError for one that there is not; names the nearest."""
     if name not in KINDS:
-        near = difflib.get_close_matches(name, KINDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(KINDS)}"
-        raise ServiceError(f"there are no agents of kind {name!r}; {hint}")
+        raise ServiceError(f"there are no agents of kind {name!r}; {hint(name, KINDS)}")
     return KINDS[name]
 
 
@@ -77,7 +75,7 @@ def check_variables(service: Service, deployment: DeploymentRow) -> None:
     kind = next((pool.kind for pool in service.pools.all() if pool.name == deployment.pool), "")
     known = VARIABLES.get(kind, {})
     given = document_variables(deployment.document)
-    judged = {name: value for name, value in given.items() if difflib.get_close_matches(name, known, n=1)}
+    judged = {name: value for name, value in given.items() if nearest(name, known)}
     try:
         checked(kind, judged)
     except DeploymentError as error:

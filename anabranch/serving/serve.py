@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from anabranch import serving, session
+from anabranch import logs, serving
 from anabranch.core.deployments import SERVED
 from anabranch.core.errors import AnabranchError, DeploymentError
 from anabranch.core.orders import OrderState
@@ -77,10 +77,11 @@ def serve(
         raise DeploymentError("serve: give deployments, such as serve(flow.to_deployment('nightly', cron='0 3 * * *'))")
     if _while_imported(sys._getframe()):
         return
+    settings = serving.chosen()
+    logs.setup_logging(settings.log_level)
     ended_by = _serve(
-        serving.current(), session.current().settings, deployments, limit or 0, pause_on_shutdown,
-        print_starting_message,
-    )  # fmt: skip
+        serving.current(), settings, deployments, limit or 0, pause_on_shutdown, print_starting_message
+    )
     if ended_by == signal.SIGINT:
         sys.exit(130)
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.access import ADMIN, AGENT, EDITOR, OPEN, OPERATOR, RUN, VIEWER
+from anabranch.core.access import ADMIN, AGENT, EDITOR, ENDED, OPEN, OPERATOR, RUN, VIEWER
 from anabranch.records.service.memory import memory_service
 from anabranch.server import declared, doorway
 from anabranch.server.app import PREFIX, make_app
 from anabranch.testing import ManualClock
+from tests.begun import begun
 from tests.servers import served
 from tests.unit.server.asking import ask
 
@@ -34,7 +35,9 @@ class Guarded:
     def __init__(self, app: FastAPI, service: Any, address: str, clock: ManualClock) -> None:
         self.app, self.service, self.address, self.clock = app, service, address, clock
         self.keys = {role: service.keys.make(role, role).text for role in ROLES if role != RUN}
-        self.keys[RUN] = service.keys.of_run("r", 1)
+        self.keys[RUN] = service.keys.of_run("r", begun(service, "r"))
+        self.keys[ENDED] = service.keys.of_run("over", begun(service, "over"))
+        service.claims.could_not_begin("over", 1, "its flow does not load")
 
     def status(self, method: str, path: str, key: str = "", **headers: str) -> int:
         if key:

@@ -144,7 +144,7 @@ LAZY: dict[str, list[str]] = {
     "sqlite3": ["records/*", "results/*"],
     "multiprocessing": ["runners/process/*"],
     # ours, but dear
-    "pydantic": ["compat/*", "core/*", "settings.py"],
+    "pydantic": ["compat/*", "core/*", "documents/parameters.py", "settings.py"],
     "pydantic_core": ["compat/*"],
     "rich": ["display/*", "logs.py"],
     # optional

@@ -74,6 +74,39 @@ print(json.dumps(bad))
     assert in_fresh_python(code) == {}
 
 
+SERVICE_COMMANDS = {
+    "server status": ["fastapi", "starlette", "uvicorn", "pydantic", "sqlite3", "anabranch.session"],
+    "server stop": ["fastapi", "starlette", "uvicorn", "pydantic", "sqlite3", "anabranch.session"],
+    "pool ls": ["fastapi", "pydantic", "anabranch.session", "anabranch.driver", "anabranch.engine"],
+    "agent ls": ["fastapi", "pydantic", "anabranch.session", "anabranch.driver", "anabranch.engine"],
+}
+
+
+@pytest.mark.parametrize("command", SERVICE_COMMANDS)
+def test_commands_of_the_service_load_what_they_need(command: str, tmp_path: Path) -> None:
+    code = f"""
+import json, os, sys
+os.environ["ANABRANCH_HOME"] = {str(tmp_path)!r}
+from click.testing import CliRunner
+from anabranch.cli import cli
+CliRunner().invoke(cli, {command.split()!r})
+print(json.dumps(sorted(sys.modules)))
+"""
+    assert set(in_fresh_python(code)) & set(SERVICE_COMMANDS[command]) == set()
+
+
+def test_a_driver_starts_without_pydantic() -> None:
+    """A driver's start is most of the time from an order to its flow; plain parameters need no checker of types."""
+    code = """
+import json, sys
+import anabranch.serving, anabranch.entrypoints.ordered
+from anabranch.documents import parameters
+parameters.plain({"day": "2026-01-01", "sizes": [1, 2.5, None]})
+print(json.dumps("pydantic" in sys.modules))
+"""
+    assert in_fresh_python(code) is False
+
+
 PUBLIC_MODULES = {
     "cache_policies": "INPUTS",
     "context": "task_run",

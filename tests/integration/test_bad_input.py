@@ -50,7 +50,7 @@ def test_a_misspelt_option_is_answered_with_the_nearest(make: Any, word: str, ne
 
 
 def test_a_word_like_no_option_gets_the_list() -> None:
-    with pytest.raises(OptionError, match=r"unknown option 'zzz'; known are: .*retries"):
+    with pytest.raises(OptionError, match=r"unknown option 'zzz'; there are: .*retries"):
         task(zzz=1)(lambda: None)
 
 

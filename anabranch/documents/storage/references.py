@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 from anabranch.core import secrets
 from anabranch.core.errors import FetchError
+from anabranch.core.nearest import meant
 from anabranch.documents.parameters import plain
 from anabranch.documents.storage import git_words
 
@@ -48,12 +48,13 @@ def checked(given: Any) -> dict[str, Any] | None:
     found = {str(key): value for key, value in given.items() if value is not None}
     kinds = [kind for kind in KINDS if kind in found]
     if len(kinds) != 1:
-        raise ValueError(f"must have one of the keys {', '.join(KINDS)}, got {sorted(found)}{_nearest(found, KINDS)}")
+        near = next((near for key in found if (near := meant(key, KINDS))), "")
+        raise ValueError(f"must have one of the keys {', '.join(KINDS)}, got {sorted(found)}{near}")
     kind = kinds[0]
     known = {kind: str, **KINDS[kind]}
     for key, value in found.items():
         if key not in known:
-            raise ValueError(f"a reference by {kind} has no key {key!r}{_nearest([key], known)}")
+            raise ValueError(f"a reference by {kind} has no key {key!r}{meant(key, known)}")
         if not isinstance(value, known[key]):
             raise ValueError(f"{key} must be a {known[key].__name__}, got {value!r}")
     if kind == "git":
@@ -85,8 +86,3 @@ def _without_secrets(url: str, options: Mapping[str, Any]) -> None:
             f"the address {secrets.without_login(url)} was given with a {what}: a deployment keeps no secrets; let the "
             "machine of the driver have it in its environment, or give Secret('NAME')"
         )
-
-
-def _nearest(words: Any, known: Any) -> str:
-    near = [one for word in words for one in difflib.get_close_matches(word, list(known), n=1)]
-    return f"; did you mean {near[0]!r}?" if near else ""

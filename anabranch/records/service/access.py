@@ -17,8 +17,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from anabranch.core import secrets
-from anabranch.core.access import AGENT, ROLES, RUN, Access, AuditRow, Key, NewKey
+from anabranch.core.access import AGENT, DELIVERY, ENDED, ROLES, RUN, RUN_KEY, Access, AuditRow, Key, NewKey
 from anabranch.core.errors import AccessError, ServiceError
+from anabranch.core.orders import OrderState
 from anabranch.core.service import MOST
 from anabranch.records.service.lookups import unknown
 from anabranch.records.service.rows import all_made, made
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from anabranch.records.service.ledger import Ledger
 
 _KEY = re.compile(r"ab_([a-z2-7]{8})_[A-Za-z0-9_-]{43}")
-_RUN_KEY = re.compile(r"ab_run_([A-Za-z0-9_-]{43})_(\d{1,18})_(.+)", re.DOTALL)
+_RUN_KEY = re.compile(RUN_KEY + r"([A-Za-z0-9_-]{43})_(\d{1,18})_(.+)", re.DOTALL)
 _COARSE = 60.0  # seconds between two notes of a key's last use
 _SIGNING = "runs"  # the name of the secret
 _WRONG = "this key is not known: it is misspelt, or of another server"
@@ -88,7 +89,7 @@ class DirectKeys:
         return Access(key.name, key.role, key.pool)
 
     def of_run(self, run: str, token: int) -> str:
-        return f"ab_run_{self._signature(run, token)}_{token}_{run}"
+        return f"{RUN_KEY}{self._signature(run, token)}_{token}_{run}"
 
     def note(self, who: str, what: str, details: str = "") -> None:
         with self._ledger.write() as db:
@@ -102,7 +103,15 @@ class DirectKeys:
     def _of_driver(self, signature: str, token: int, run: str) -> Access:
         if not hmac.compare_digest(signature, self._signature(run, token)):
             raise AccessError(_WRONG)
-        return Access(f"run {run}", RUN, run=run, token=token)
+        with self._ledger.read() as db:
+            found = db.execute(self._ledger.sql["order_of_key"], (run,)).fetchone()
+        if found is None:
+            raise AccessError(f"the key of run {run} is good no more: the record has no order of the run")
+        state, newest, ended = found
+        done = state == OrderState.DONE
+        if done and ended is not None and self._ledger.now() - ended > DELIVERY:
+            raise AccessError(f"the key of run {run} is good no more: the run ended more than a day ago")
+        return Access(f"run {run}", ENDED if done or token < newest else RUN, run=run, token=token)
 
     def _signature(self, run: str, token: int) -> str:
         digest = hmac.digest(self._signing(), f"{token}\n{run}".encode("utf-8", "surrogatepass"), "sha256")

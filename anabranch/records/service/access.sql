@@ -16,6 +16,10 @@ SELECT count(*) FROM api_keys WHERE name = ? AND revoked IS NULL AND (expires IS
 -- A key, with the hash of its text last.
 SELECT id, name, role, pool, created, expires, last_used, revoked, hash FROM api_keys WHERE id = ?;
 
+-- name: order_of_key
+-- How far the order of a run is, its token, and when the run ended.
+SELECT o.state, o.token, r.ended FROM orders AS o JOIN flow_runs AS r ON r.id = o.run WHERE o.run = ?;
+
 -- name: enter_key
 -- A new key.
 INSERT INTO api_keys (id, name, hash, role, pool, created, expires, last_used, revoked)

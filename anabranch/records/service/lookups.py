@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from anabranch.core.deployments import DeploymentRow
 from anabranch.core.errors import ServiceError
+from anabranch.core.nearest import meant
 from anabranch.records.service.rows import made
 
 if TYPE_CHECKING:
@@ -42,6 +42,4 @@ def lock_known_pool(ledger: Ledger, db: Connection, name: str) -> None:
 
 def unknown(kind: str, name: str, names: Iterable[str], way_out: str) -> ServiceError:
     """Return the error for a name that is not known."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return ServiceError(f"there is no {kind} {name!r}{meant} ({way_out})")
+    return ServiceError(f"there is no {kind} {name!r}{meant(name, names)} ({way_out})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from anabranch.core.access import ADMIN, AGENT, RUN, VIEWER, Access, AuditRow, Key, NewKey
+from anabranch.core.access import ADMIN, AGENT, ENDED, RUN, VIEWER, Access, AuditRow, Key, NewKey
 from anabranch.records.service.requests import WantedKey
 from anabranch.server.declared import Routes
 from anabranch.server.pages import Limit
@@ -13,7 +13,7 @@ from anabranch.server.world import AccessHere, WorldHere
 ROUTES = Routes("access")
 
 
-@ROUTES.add("GET", "/me", VIEWER, AGENT, RUN)
+@ROUTES.add("GET", "/me", VIEWER, AGENT, RUN, ENDED)
 def me(access: AccessHere) -> Access:
     """Return what this key may do."""
     return access

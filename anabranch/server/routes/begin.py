@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anabranch.core.access import AGENT, OPERATOR, RUN, Access
+from anabranch.core.access import AGENT, ENDED, OPERATOR, RUN, Access
 from anabranch.core.orders import Begun
 from anabranch.records.service.requests import Begin, CouldNotBegin
 from anabranch.server.declared import Routes
@@ -12,14 +12,14 @@ from anabranch.server.world import AccessHere, ServiceHere
 ROUTES = Routes("begin")
 
 
-@ROUTES.add("POST", "", OPERATOR, AGENT, RUN, audited=False)
+@ROUTES.add("POST", "", OPERATOR, AGENT, RUN, ENDED, audited=False)
 def begin(body: Begin, service: ServiceHere, access: AccessHere) -> Begun:
     """Begin an order as its one driver; the same process may ask again and gets the same answer."""
     _own(body.run, body.token, access)
     return service.claims.begin(body.run, body.token, body.process)
 
 
-@ROUTES.add("POST", "/failed", OPERATOR, AGENT, RUN, wakes=True, audited=False)
+@ROUTES.add("POST", "/failed", OPERATOR, AGENT, RUN, ENDED, wakes=True, audited=False)
 def could_not_begin(body: CouldNotBegin, service: ServiceHere, access: AccessHere) -> bool:
     """End a begun order as Failed: its flow does not load, or its parameters do not fit."""
     _own(body.run, body.token, access)

@@ -20,7 +20,7 @@ def apply(body: Apply, service: ServiceHere, access: AccessHere) -> DeploymentRo
     return service.deployments.apply(body.deployment, body.schedules, by=by, always=body.always)
 
 
-@ROUTES.add("GET", "", VIEWER, AGENT, RUN)
+@ROUTES.add("GET", "", VIEWER, AGENT)
 def every(
     service: ServiceHere, flow: str = "", project: str = "", after: str = "", limit: Limit = 200
 ) -> list[DeploymentRow]:

@@ -7,7 +7,7 @@ import contextlib
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from anabranch.core.access import OPERATOR, RUN
+from anabranch.core.access import ENDED, OPERATOR, RUN
 from anabranch.records.http import MSGPACK
 from anabranch.records.sending import SENT
 from anabranch.server.declared import Routes
@@ -16,7 +16,7 @@ from anabranch.server.routes.records import served
 ROUTES = Routes("ingest")
 
 
-@ROUTES.add("POST", "", OPERATOR, RUN, audited=False, response_class=Response)
+@ROUTES.add("POST", "", OPERATOR, RUN, ENDED, audited=False, response_class=Response)
 async def frame(request: Request) -> Response:
     """Write a frame of rows into the record, once: one that comes again is answered and not written again."""
     record, body, access = served(request), await request.body(), request.state.access

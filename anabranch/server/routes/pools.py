@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anabranch.core.access import AGENT, EDITOR, RUN, VIEWER
+from anabranch.core.access import AGENT, EDITOR, VIEWER
 from anabranch.core.orders import Pool, Queue
 from anabranch.server.declared import Routes
 from anabranch.server.world import ServiceHere
@@ -16,7 +16,7 @@ def put(body: Pool, service: ServiceHere) -> None:
     service.pools.put(body)
 
 
-@ROUTES.add("GET", "", VIEWER, AGENT, RUN)
+@ROUTES.add("GET", "", VIEWER, AGENT)
 def every(service: ServiceHere) -> list[Pool]:
     """List pools."""
     return service.pools.all()

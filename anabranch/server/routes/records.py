@@ -8,11 +8,12 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from anabranch.core.access import AGENT, OPERATOR, RUN, VIEWER
+from anabranch.core.access import AGENT, ENDED, OPERATOR, RUN, VIEWER
+from anabranch.core.errors import AccessError
 from anabranch.records.calls import METHODS
 from anabranch.records.http import MSGPACK
 from anabranch.server.declared import Routes
-from anabranch.server.refusals import NotFound
+from anabranch.server.refusals import Forbidden, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -35,7 +36,11 @@ def served(request: Request) -> ServedRecord:
 def _route(name: str) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def call(request: Request) -> Response:
         record, body = served(request), await request.body()
-        return Response(await run_in_threadpool(record.call, name, body, request.state.access.run), media_type=MSGPACK)
+        try:
+            found = await run_in_threadpool(record.call, name, body, request.state.access.run)
+        except AccessError as error:  # a good key that is not for this
+            raise Forbidden(str(error)) from None
+        return Response(found, media_type=MSGPACK)
 
     call.__name__ = name.replace(".", "_")
     call.__doc__ = f"Call `{name}` of the record."
@@ -43,5 +48,6 @@ def _route(name: str) -> Callable[[Request], Coroutine[Any, Any, Response]]:
 
 
 for _name, _method in METHODS.items():
-    _roles = (OPERATOR, *((RUN,) if _method.driver else ())) if _method.writes else (VIEWER, AGENT, RUN)
+    _people = (OPERATOR,) if _method.writes else (VIEWER, AGENT)
+    _roles = (*_people, *((RUN,) if _method.driver else ()), *((ENDED,) if _method.after else ()))
     ROUTES.add("POST", f"/{_name}", *_roles, audited=False, response_class=Response)(_route(_name))

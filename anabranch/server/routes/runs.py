@@ -36,20 +36,24 @@ def every(
 
 
 @ROUTES.add("GET", "/one", VIEWER, AGENT, RUN)
-def one(run: str, service: ServiceHere) -> Order:
+def one(run: str, service: ServiceHere, access: AccessHere) -> Order:
     """Return the order of a run (id, start of an id, or name)."""
     found = service.orders.find(run)
     if found is None:
         raise NotFound(f"there is no order of a run {run!r}")
+    if access.run:
+        _readable(found, access, service)
     return found
 
 
 @ROUTES.add("GET", "/one/standing", VIEWER, AGENT, RUN)
-def standing(run: str, service: ServiceHere) -> Standing:
+def standing(run: str, service: ServiceHere, access: AccessHere) -> Standing:
     """Return what decides whether an order can be claimed."""
     found = service.orders.standing(run)
     if found is None:
         raise NotFound(f"there is no order of a run {run!r}")
+    if access.run:
+        _readable(found.order, access, service)
     return found
 
 
@@ -64,6 +68,15 @@ def cancel(body: Cancel, service: ServiceHere, access: AccessHere) -> bool:
 def _signed(order: NewOrder, access: Access) -> NewOrder:
     """Return the order with the key's name as its author; where no key is asked for, as it is."""
     return replace(order, by=access.name) if access.name else order
+
+
+def _readable(found: Order, access: Access, service: Service) -> None:
+    """See that a run's key reads the run itself, one that it ordered, or one of its deployment."""
+    if found.run == access.run or found.by == access.name:
+        return
+    own = service.orders.find(access.run)
+    if own is None or own.deployment != found.deployment:
+        raise Forbidden(f"the key of run {access.run} does not read run {found.run}")
 
 
 def _of_live_driver(access: Access, service: Service) -> None:

@@ -12,6 +12,7 @@ from anabranch.core.errors import AccessError
 from anabranch.records.service.direct import DirectService
 from anabranch.records.service.memory import memory_service
 from anabranch.testing import ManualClock
+from tests.begun import begun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,10 +76,11 @@ def test_the_record_does_not_have_the_text(service: DirectService) -> None:
 
 
 def test_a_runs_key_is_of_one_run_and_one_token(service: DirectService) -> None:
-    text = service.keys.of_run("a_b_3", 7)
-    assert DirectService(service.database).keys.access(text) == Access("run a_b_3", RUN, run="a_b_3", token=7)
-    assert text == service.keys.of_run("a_b_3", 7)
-    for wrong in (text.replace("_7_", "_8_"), text.replace("a_b_3", "a_b_4"), text[:-1], text.replace("_7_", "_07_x")):
+    token = begun(service, "a_b_3")
+    text = service.keys.of_run("a_b_3", token)
+    assert DirectService(service.database).keys.access(text) == Access("run a_b_3", RUN, run="a_b_3", token=token)
+    assert text == service.keys.of_run("a_b_3", token)
+    for wrong in (text.replace("_1_", "_8_"), text.replace("a_b_3", "a_b_4"), text[:-1], text.replace("_1_", "_01_x")):
         with pytest.raises(AccessError):
             service.keys.access(wrong)
     assert not service.keys.any()

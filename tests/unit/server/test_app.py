@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.access import OPEN, ROLES, RUN
+from anabranch.core.access import ENDED, OPEN, ROLES, RUN
 from anabranch.core.errors import ConfigurationError, RecordsError, RunTakenError, ServiceError
 from anabranch.records.service.memory import memory_service
 from anabranch.server import declared, guard
@@ -39,7 +39,7 @@ def test_every_route_says_roles_that_there_are(app: FastAPI) -> None:
         assert isinstance(route, guard.Guarded)
         roles = (route.openapi_extra or {})[declared.ROLES]
         assert roles
-        assert set(roles) <= {*ROLES, RUN, OPEN}, route.path
+        assert set(roles) <= {*ROLES, RUN, ENDED, OPEN}, route.path
         assert (OPEN in roles) == (route.path in (f"{PREFIX}/health", f"{PREFIX}/health/ready")), route.path
 
 

@@ -37,6 +37,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "explain": ("explain",),
     "claims": ("claims_http",),
     "ordered": ("ordered",),
+    "recovery": tuple(f"recovery_{what}" for what in ("server", "agent", "driver", "alone", "postgres")),
     "resuming": ("resumable_small", "resumable_large", "resume_threads", "resume_processes"),
 }
 NAMES = [name for names in MODULES.values() for name in names]

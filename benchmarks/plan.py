@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from benchmarks import peers
 from benchmarks.contests import FAN_OUT, LATENCY, Contest
-from benchmarks.sampling import ROOT, Sample, take
+from benchmarks.peers import ABSENT
+from benchmarks.sampling import Sample, take
 from benchmarks.systems import SYSTEMS, System
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PEERS = ROOT / ".bench-venv" / "bin" / "python"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK_SIZES = (100, 1_000)
 START_SECONDS = 120.0  # on top of a sample's limit: start, warm-up, end
-ABSENT, TOO_SLOW = "not installed", "not tried"
+TOO_SLOW = "not tried"
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Plan:
             reason = f"{TOO_SLOW}: would take {contest.items / last.figures['rate']:.0f} s at the rate before"
         if reason:
             return Sample(contest.name, system.name, 0.0, error=reason)
-        python = str(PEERS) if system.peers else sys.executable
+        python = str(peers.PYTHON) if system.peers else sys.executable
         return take(contest.name, system.name, self.quick, self.seconds + START_SECONDS, python)
 
 
@@ -78,9 +78,6 @@ def skipped(sample: Sample) -> bool:
 def absent(systems: tuple[System, ...]) -> set[str]:
     """Names of systems whose packages are not there: peers' in `.bench-venv`, the others' here."""
     ours = {s.name for s in systems if not s.peers and s.needs and importlib.util.find_spec(s.needs) is None}
-    peers = [s for s in systems if s.peers]
-    if not peers or not PEERS.exists():
-        return ours | {s.name for s in peers}
-    code = "import sys, importlib.util as u; print(*[m for m in sys.argv[1:] if u.find_spec(m)])"
-    told = subprocess.run([str(PEERS), "-c", code, *(s.needs for s in peers)], capture_output=True, text=True)
-    return ours | {s.name for s in peers if s.needs not in told.stdout.split()}
+    theirs = {s.needs for s in systems if s.peers}
+    there = peers.installed(frozenset(theirs), peers.PYTHON)
+    return ours | {s.name for s in systems if s.peers and s.needs not in there}

@@ -37,6 +37,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "explain": ("explain",),
     "claims": ("claims_http",),
     "ordered": ("ordered",),
+    "executors": (
+        *("executor_trip_threads", "executor_trip_processes", "executor_map_threads", "executor_map_processes"),
+        *("joblib_search", "scipy_workers"),
+    ),
+    "compat": ("compat_map", "compat_import"),
+    "server": ("server_start", "server_idle"),
+    "recovery": tuple(f"recovery_{what}" for what in ("server", "agent", "driver", "alone", "postgres")),
     "resuming": ("resumable_small", "resumable_large", "resume_threads", "resume_processes"),
 }
 NAMES = [name for names in MODULES.values() for name in names]

@@ -76,6 +76,7 @@ class Row:
         peer: measures the peer, in turn with ours.
         peer_name: what the peer is.
         others: further peers by name, measured in turn too; reported, not judged.
+        apart: sides that run in the peers' environment, with the package that each needs there.
         bars: one line of the table each.
         most: repeat no more often than this (long rows).
         seconds: a sample that takes longer is stopped and counts as failed.
@@ -89,6 +90,7 @@ class Row:
     peer: Side | None = None
     peer_name: str = ""
     others: Mapping[str, Side] = field(default_factory=dict)
+    apart: Mapping[str, str] = field(default_factory=dict)
     most: int = 5
     seconds: float = 180.0
     unfair: str = ""

@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import peers
 from benchmarks.child import MARK
 from benchmarks.measure import tree
+from benchmarks.peers import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from benchmarks.rows import Bar, Row
 
-ROOT = Path(__file__).parent.parent
 NOISY = 1.25  # a row whose calibration took this much longer than the run's best was measured on a busy machine
 
 
@@ -137,12 +138,18 @@ def _kill(kill: Callable[[int, int], None], pid: int) -> None:
 
 def take_all(row: Row, quick: bool, repeat: int) -> Iterator[Sample]:
     """Ours, the peer's, the others', ours, the peer's, ...: what disturbs one disturbs the others."""
-    failed: set[str] = set()
+    there = peers.installed(frozenset(row.apart.values()), peers.PYTHON)
+    absent = {side for side, package in row.apart.items() if package not in there}
+    failed = set(absent)
+    for side in row.sides:
+        if side in absent:
+            yield Sample(row.name, side, 0.0, error=f"{peers.ABSENT}: {row.apart[side]}")
     for _ in range(min(repeat, row.most)):
         for side in row.sides:
             if side in failed:
                 continue
-            sample = take(row.name, side, quick, row.seconds)
+            python = str(peers.PYTHON) if side in row.apart else sys.executable
+            sample = take(row.name, side, quick, row.seconds, python)
             if sample.error:
                 failed.add(side)
             yield sample

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as main
-from benchmarks import plan, plots, profile, report, tables
+from benchmarks import peers, plan, plots, profile, report, tables
 from benchmarks.contests import FAN_OUT, LATENCY
 from benchmarks.engines import Engine
 from benchmarks.registry import NAMES, find
@@ -89,12 +89,12 @@ def test_contests_name_who_is_not_there(tmp_path: Path, monkeypatch: pytest.Monk
     assert [(s["row"], s["side"]) for s in samples] == [(row, system) for row in rows for system in systems]
     check(samples)
 
-    monkeypatch.setattr(plan, "PEERS", tmp_path / "nowhere")
+    monkeypatch.setattr(peers, "PYTHON", tmp_path / "nowhere")
     missing = list(plan.Plan((BY_NAME["parsl"],), (50,)).run(FAN_OUT))
-    assert [s.error for s in missing] == [plan.ABSENT]
+    assert [s.error for s in missing] == [peers.ABSENT]
     journal = Journal.read([tmp_path / "figures.json"])
     journal.samples += missing
-    assert f"| Parsl HTEX | {plan.ABSENT} | - |" in tables.sections(journal)
+    assert f"| Parsl HTEX | {peers.ABSENT} | - |" in tables.sections(journal)
 
 
 @MEASURES

@@ -22,6 +22,11 @@ class WritableFileSystem:
         WritableFileSystem.saved[f"{self.kind}/{name}"] = self
         return self._block_document_id
 
+    def _anonymous(self, name: str | None = None, is_anonymous: bool = False, overwrite: bool = False) -> uuid.UUID:
+        return self.save(name or uuid.uuid4().hex, overwrite)
+
+    _save = either(_anonymous)
+
     @classmethod
     def load(cls, name: str) -> Any:
         """Return the one that was saved under a name; raises ValueError."""

@@ -5,6 +5,7 @@
     a State made by hand          that one
     runs, or a list of them       by those; the caller gets their States
     data, None included           COMPLETED; runs inside of it become States
+    a run's cancel, not caught    FAILED
 """
 
 from __future__ import annotations
@@ -68,4 +69,4 @@ def decide(seen: Any, runs: Any, *, reference: Any = None, strict: bool = False)
     return State(type=kind, message=message, data=seen)
 
 
-RULES = FlowRules(resolve, decide)
+RULES = FlowRules(resolve, decide, cancels_fail=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from anabranch import flows as ours
 from anabranch.compat.prefect.absent import absent
-from anabranch.compat.prefect.answers import Decorated, function_of, state_of
+from anabranch.compat.prefect.answers import Decorated, function_of, in_flow, state_of
 from anabranch.compat.prefect.binding import bound
 from anabranch.compat.prefect.deploying import deploy
 from anabranch.compat.prefect.flow_arguments import FlowArguments, engine_options, runner_of
@@ -68,6 +68,9 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
 
     def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Run the flow and return its value; `return_state=True` returns the State."""
+        here = in_flow(self)
+        if here is not self:
+            return here(*args, return_state=return_state, wait_for=wait_for, **kwargs)
         args, kwargs = bound(self, args, kwargs)
         call: Any = super().__call__
         found = call(*args, return_state=return_state, wait_for=wait_for, **kwargs)

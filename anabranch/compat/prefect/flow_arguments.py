@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HOOKS = ("on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running")
-_BANNED = "/%&><"
+BANNED = "/%&><"
 _CLEARED = frozenset({"persist_result", "result_storage", "result_serializer"})  # by None, in `with_options`
 
 
@@ -59,10 +59,10 @@ class FlowArguments:
             raise TypeError(f"Expected string for flow parameter 'name'; got {kind} instead.{self._hint()}")
         plain = getattr(fn, "__name__", type(fn).__name__)
         name = self.name or plain.replace("_", "-").replace("<lambda>", "unknown-lambda")
-        for letter in _BANNED:
+        for letter in BANNED:
             if letter in name:
                 raise InvalidNameError(
-                    f"Name {name!r} contains an invalid character. Must not contain any of: {list(_BANNED)}."
+                    f"Name {name!r} contains an invalid character. Must not contain any of: {list(BANNED)}."
                 )
         return name
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from anabranch.core.states import State
 
 NO_LOCKS = (
-    "Isolation level SERIALIZABLE is not supported by provided configuration. Please ensure you've provided a lock file "
-    "directory or lock manager when using the SERIALIZABLE isolation level."
+    "Isolation level SERIALIZABLE is not supported by provided configuration. Please ensure you've provided a lock "
+    "file directory or lock manager when using the SERIALIZABLE isolation level."
 )
 
 

@@ -113,7 +113,7 @@ class ResultStore:
         return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
 
     def _path(self, key: str) -> str:
-        if isinstance(self.result_storage, LocalFileSystem):
+        if isinstance(self.result_storage, LocalFileSystem) and self.result_storage_block_id is None:
             return str(self.result_storage._resolve_path(key))
         return key
 

@@ -33,6 +33,11 @@ class _Kept(kept.Kept):
         super().__init__(store)
         self.holder = holder
 
+    def wait(self, key: str) -> None:
+        """Wait for the end of another block that holds the key's lock."""
+        if self.store.lock_manager is not None and not self.store.is_lock_holder(key, self.holder):
+            self.store.wait_for_lock(key)
+
     def held(self, key: str) -> ResultRecord:
         return self.store.read(key, self.holder)  # type: ignore[no-any-return]
 
@@ -90,6 +95,8 @@ class Transaction(ours.Transaction):
     def read(self) -> Any:
         """Return the record of the value under the key; None where there is none."""
         found = self.kept
+        if self.key and isinstance(found, _Kept):
+            found.wait(self.key)
         if not self.key or not found.exists(self.key):
             return None
         return found.held(self.key) if isinstance(found, _Kept) else found.read(self.key)

@@ -120,7 +120,10 @@ def _cached(
     wanted = options.cached or (options.persist_result and not world.packed)
     if store is None or options.persist_result is False or not wanted:
         return (yield from _called(world, args, kwargs))
-    if world.spec.probe is not None:
+    own = attribute(options.cache_policy, "result_store", None)  # where a policy keeps its values elsewhere
+    if own is not None:
+        store = own
+    elif world.spec.probe is not None:
         yield Call(world.spec.probe.see, (store,))
     if not options.cached:
         key = f"run/{world.run.map_id}/{world.run.index}"
@@ -141,7 +144,11 @@ def _cached(
         if hit is not None:
             return AttemptResult(states.CACHED, hit.value, cache_key=found)
     owner = f"{world.run.id}#{world.run.attempt}"
-    if not (yield Call(store.lock, (found, owner, options.timeout_seconds or LOCK_SECONDS))):
+    try:
+        locked = yield Call(store.lock, (found, owner, options.timeout_seconds or LOCK_SECONDS))
+    except AnabranchError as error:
+        return failed(error)
+    if not locked:
         return AttemptResult(states.AWAITING_CACHE, delay=CACHE_POLL_SECONDS, cache_key=found)
     try:
         # The lock's last holder may have stored the value since the look-up above.

@@ -93,6 +93,7 @@ class FlowAttempt:
     given: bool = False  # an item was taken
     left: bool = False  # the reader stopped before the last item
     decide: Callable[..., State] = final_state.decide  # from what its function returned to its final state
+    cancels_fail: bool = False  # the error of another run's cancel is a failure like others
     # Returns the error of a run that was cancelled from elsewhere. After a call with True it cannot be cancelled.
     given_up: Callable[[bool], BaseException | None] = lambda last: None
 
@@ -178,12 +179,8 @@ def _one_attempt(
         message = f"Flow run exceeded timeout of {this.options.timeout_seconds} second(s)"
         late = TaskTimeoutError(message)
         return FlowResult(states.TimedOut(message, late), error=late)
-    except CancelledRun as error:
-        yield Call(world.abort, ("request",), blocking=True)
-        return FlowResult(world.interrupted(error), error=error)
     except Exception as error:
-        yield Call(world.settle, (True,), blocking=True)
-        return FlowResult(_failed(error), error=error)
+        return (yield from _raised(this, error))
     except GeneratorExit:  # a forked copy: the run goes on in the other process
         raise
     except BaseException as error:
@@ -194,16 +191,23 @@ def _one_attempt(
     try:
         yield Call(world.settle, blocking=True)
         seen, given = yield Call(world.resolve, (value,), blocking=True)
-    except CancelledRun as error:
-        yield Call(world.abort, ("request",), blocking=True)
-        return FlowResult(world.interrupted(error), error=error)
     except Exception as error:
-        return FlowResult(_failed(error), error=error)
+        return (yield from _raised(this, error, settled=True))
     except BaseException as error:
         if _told_to_end(error):
             return (yield from _wound_up(this, error))
         raise
     return _judge(this, seen, given)
+
+
+def _raised(this: FlowAttempt, error: Exception, *, settled: bool = False) -> Generator[Step, Any, FlowResult]:
+    """Return the end of an attempt by an exception, once its submitted runs have ended."""
+    if isinstance(error, CancelledRun) and not (this.cancels_fail and this.given_up(False) is None):
+        yield Call(this.world.abort, ("request",), blocking=True)
+        return FlowResult(this.world.interrupted(error), error=error)
+    if not settled:
+        yield Call(this.world.settle, (True,), blocking=True)
+    return FlowResult(_failed(error), error=error)
 
 
 def _called(this: FlowAttempt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Step, Any, Any]:

@@ -110,6 +110,7 @@ class FlowExecution:
         attempt = FlowAttempt(
             run.flow, run, run.flow.plain_fn, run.flow.options, self._world, random.Random(), attempt=run.attempt,
             before=run.attempt, streams=streams, given_up=run.cancellation.given_up, decide=run.flow.rules.decide,
+            cancels_fail=run.flow.rules.cancels_fail,
         )  # fmt: skip
         return flow_run(attempt, args, kwargs)
 

@@ -21,7 +21,10 @@ class FlowRules:
     Attributes:
         resolve: from the return value to (the input of `decide`, the value for the caller); reads values, so blocks.
         decide: the final state, as `engine.final_state.decide`.
+        cancels_fail: whether the error of another run's cancel, which the function lets through, fails the flow's run;
+            else that is cancelled too.
     """
 
     resolve: Callable[[Any], tuple[Any, Any]] = resolve_returned
     decide: Callable[..., State] = final_state.decide
+    cancels_fail: bool = False

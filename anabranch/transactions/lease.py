@@ -15,17 +15,21 @@ PROLONGED_AFTER = 20.0
 
 
 class Lease:
-    """A lock of the result store that this process holds."""
+    """A lock of the result store that this process holds.
+
+    Attributes:
+        owner: the name under which it is held.
+    """
 
     def __init__(self, store: ResultStore, key: str, owner: str) -> None:
-        self._store, self._key, self._owner = store, key, owner
+        self._store, self._key, self.owner = store, key, owner
         self._over = threading.Event()
         self.is_lost = False
         self._thread: threading.Thread | None = None
 
     def take(self) -> bool:
         """Try to take it; True when it is held."""
-        if not self._store.lock(self._key, self._owner, SECONDS):
+        if not self._store.lock(self._key, self.owner, SECONDS):
             return False
         self._thread = threading.Thread(target=self._prolong, name="anabranch-lease", daemon=True)
         self._thread.start()
@@ -37,12 +41,12 @@ class Lease:
             return
         self._thread.join()
         self._thread = None
-        self._store.unlock(self._key, self._owner)
+        self._store.unlock(self._key, self.owner)
 
     def _prolong(self) -> None:
         while not self._over.wait(PROLONGED_AFTER):
             try:
-                if not self._store.lock(self._key, self._owner, SECONDS):
+                if not self._store.lock(self._key, self.owner, SECONDS):
                     self.is_lost = True
                     return
             except StoreError:

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import weakref
 from typing import Any
 
 from anabranch.compat.prefect.binding import bound
 from anabranch.compat.prefect.futures import TaskRunFuture
 from anabranch.compat.prefect.run_states import State
+from anabranch.core.context import current_flow
 
 
 def state_of(found: Any, isasync: bool) -> Any:
@@ -29,6 +32,7 @@ class Decorated:
     plain_fn: Any
     binder: Any
     attributes: dict[str, Any]
+    given: Any
 
     def __getattr__(self, name: str) -> Any:
         found = self.__dict__.get("attributes")
@@ -49,6 +53,9 @@ class Decorated:
 
         A task runs on the flow's runner, a flow in a thread of its own.
         """
+        here = in_flow(self)
+        if here is not self:
+            return here.submit(*args, return_state=return_state, wait_for=wait_for, **kwargs)
         args, kwargs = bound(self, args, kwargs)
         ours: Any = super()
         future = TaskRunFuture.of(ours.submit(*args, wait_for=wait_for, **kwargs))
@@ -59,6 +66,33 @@ class Decorated:
         if not callable(hook):
             raise TypeError(f"Expected a function for '{name}'; got {type(hook).__name__} instead.")
         self.attributes[f"{name}_hooks"].append(hook)
+        self.given = dataclasses.replace(self.given, **{name: list(self.attributes[f"{name}_hooks"])})
+
+
+_RESULTS = ("persist_result", "result_storage", "result_serializer")
+_variants: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def in_flow(this: Any) -> Any:
+    """Return a task or flow as it runs here: where it says nothing of its results, as the flow around says.
+
+    A task that submits from another process does not know the flow, and inherits nothing.
+    """
+    here = current_flow.get()
+    around = None if here is None else here.flow
+    if not isinstance(around, Decorated):
+        return this
+    said = {
+        name: value for name in _RESULTS
+        if (value := around.attributes[name]) is not None and this.attributes[name] is None
+    }  # fmt: skip
+    if not said or this.attributes["persist_result"] is False:
+        return this
+    made = _variants.setdefault(this, {})
+    key = tuple((name, value if name == "persist_result" else id(value)) for name, value in said.items())
+    if key not in made:  # with the values, whose ids stay theirs as long as it is kept
+        made[key] = this.with_options(**said), said
+    return made[key][0]
 
 
 def function_of(fn: Any) -> Any:

@@ -18,6 +18,7 @@ from anabranch.core.owners import task_of
 from anabranch.core.policies import EVERYTHING
 
 if TYPE_CHECKING:
+    from anabranch.compat.prefect.kept import Kept
     from anabranch.core.context import TaskRun
     from anabranch.core.task_spec import TaskSpec
 
@@ -27,13 +28,15 @@ class EnginePolicy:
 
     Args:
         policy: a `CachePolicy`, or any object with its `compute_key`.
+        store: where its values are kept; None: in the result store of the program.
     """
 
     caches = True
     reads = EVERYTHING
 
-    def __init__(self, policy: Any) -> None:
+    def __init__(self, policy: Any, store: Kept | None = None) -> None:
         self.policy = policy
+        self.result_store = store
 
     @property
     def cache_key_fn(self) -> Any:
@@ -46,7 +49,7 @@ class EnginePolicy:
         task = task_of(spec)
         context = SimpleNamespace(task=task, task_run=view(run), parameters=dict(inputs))
         found = self.policy.compute_key(task_ctx=context, inputs=dict(inputs), flow_parameters=flow_parameters or {})
-        if found is not None and _by_arguments(self.policy):
+        if found is not None and self.result_store is None and _by_arguments(self.policy):
             return f"{spec.name}-{found}"
         return found  # type: ignore[no-any-return]
 

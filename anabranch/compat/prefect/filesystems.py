@@ -16,11 +16,18 @@ class WritableFileSystem:
     kind: ClassVar[str] = ""
     _block_document_id: uuid.UUID | None = None
 
-    def save(self, name: str | None = None, overwrite: bool = False) -> uuid.UUID:
+    def _saved(self, name: str | None = None, overwrite: bool = False) -> uuid.UUID:
         """Make it known under a name, for the life of the program."""
         self._block_document_id = self._block_document_id or uuid.uuid4()
         WritableFileSystem.saved[f"{self.kind}/{name}"] = self
         return self._block_document_id
+
+    save = either(_saved)
+
+    def _anonymous(self, name: str | None = None, is_anonymous: bool = False, overwrite: bool = False) -> uuid.UUID:
+        return self._saved(name or uuid.uuid4().hex, overwrite)
+
+    _save = either(_anonymous)
 
     @classmethod
     def load(cls, name: str) -> Any:

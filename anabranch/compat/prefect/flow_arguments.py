@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.compat.prefect.changes import changed
 from anabranch.compat.prefect.exceptions import InvalidNameError
 from anabranch.compat.prefect.hooks import checked, engine_hooks
+from anabranch.compat.prefect.kept import KeepsValue, asked_store
 from anabranch.compat.prefect.settings import setting
 from anabranch.compat.prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from anabranch.compat.prefect.utilities.calls import raise_for_reserved_arguments
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HOOKS = ("on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running")
-_BANNED = "/%&><"
+BANNED = "/%&><"
 _CLEARED = frozenset({"persist_result", "result_storage", "result_serializer"})  # by None, in `with_options`
 
 
@@ -58,10 +59,10 @@ class FlowArguments:
             raise TypeError(f"Expected string for flow parameter 'name'; got {kind} instead.{self._hint()}")
         plain = getattr(fn, "__name__", type(fn).__name__)
         name = self.name or plain.replace("_", "-").replace("<lambda>", "unknown-lambda")
-        for letter in _BANNED:
+        for letter in BANNED:
             if letter in name:
                 raise InvalidNameError(
-                    f"Name {name!r} contains an invalid character. Must not contain any of: {list(_BANNED)}."
+                    f"Name {name!r} contains an invalid character. Must not contain any of: {list(BANNED)}."
                 )
         return name
 
@@ -123,6 +124,9 @@ def engine_options(given: dict[str, Any], asked: FlowArguments) -> dict[str, Any
         "version": given["version"],
         **{name: engine_hooks(given[f"{name}_hooks"]) for name in HOOKS},
     }
+    store = asked_store(given["result_storage"], given["result_serializer"]) if given["persist_result"] else None
+    if store is not None:
+        options["on_completion"] = (KeepsValue(store), *options["on_completion"])
     if given["retries"]:  # in Prefect task runs are made again, unless their results persist
         options["resumable"] = False
     if asked.task_runner is not None:

@@ -2,9 +2,10 @@
 
     an exception                  FAILED
     reference tasks are set       by their runs, as in Prefect 1
-    a State made by hand          that one
+    a State made by hand          that one; Cancelling becomes Cancelled
     runs, or a list of them       by those; the caller gets their States
     data, None included           COMPLETED; runs inside of it become States
+    a run's cancel, not caught    FAILED
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def resolve(value: Any) -> tuple[Any, Any]:
     else:
         value = resolve_futures_to_states(value)
     if isinstance(value, ours.State):
+        if value.type is StateType.CANCELLING:  # made by hand: the run ends, and has nothing left to cancel
+            value = State(type=StateType.CANCELLED, message=value.message, data=value.data)
         if not value.run_id and not _details_say(value):
             return value, None if value.data is None else payload(value.data)
         return [value], value
@@ -68,4 +71,4 @@ def decide(seen: Any, runs: Any, *, reference: Any = None, strict: bool = False)
     return State(type=kind, message=message, data=seen)
 
 
-RULES = FlowRules(resolve, decide)
+RULES = FlowRules(resolve, decide, cancels_fail=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from anabranch import flows as ours
+from anabranch.compat.prefect import deploying
 from anabranch.compat.prefect.absent import absent
-from anabranch.compat.prefect.answers import Decorated, function_of, state_of
+from anabranch.compat.prefect.answers import Decorated, function_of, in_flow, state_of
 from anabranch.compat.prefect.binding import bound
-from anabranch.compat.prefect.deploying import deploy
 from anabranch.compat.prefect.flow_arguments import FlowArguments, engine_options, runner_of
 from anabranch.compat.prefect.flow_rules import RULES
 from anabranch.compat.prefect.hooks import Hook
@@ -68,6 +69,9 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
 
     def __call__(self, /, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Run the flow and return its value; `return_state=True` returns the State."""
+        here = in_flow(self)
+        if here is not self:
+            return here(*args, return_state=return_state, wait_for=wait_for, **kwargs)
         args, kwargs = bound(self, args, kwargs)
         call: Any = super().__call__
         found = call(*args, return_state=return_state, wait_for=wait_for, **kwargs)
@@ -84,9 +88,9 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
         """Return parameters by name, as the annotations make them; raises ParameterTypeError."""
         return validated(self.plain_fn, parameters)
 
-    deploy, adeploy = either(deploy), awaited(deploy)
-    to_deployment, ato_deployment = either(ours.Flow.to_deployment), awaited(ours.Flow.to_deployment)
-    aserve = awaited(ours.Flow.serve)
+    deploy, adeploy = either(deploying.deploy), awaited(deploying.deploy)
+    to_deployment, ato_deployment = either(deploying.to_deployment), awaited(deploying.to_deployment)
+    serve, aserve = deploying.serve, awaited(deploying.serve)
     from_source = staticmethod(either(ours.Flow.from_source))
     afrom_source = staticmethod(awaited(ours.Flow.from_source))
 
@@ -129,3 +133,18 @@ def flow(__fn: Any = None, **given: Any) -> Any:
 
 
 flow.from_source = Flow.from_source  # type: ignore[attr-defined]
+
+_LOADING = (
+    "is_entrypoint_async", "load_flow_arguments_from_entrypoint", "load_flow_from_entrypoint",
+    "load_function_and_convert_to_flow", "safe_load_flow_from_entrypoint",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LOADING:
+        return getattr(importlib.import_module("anabranch.compat.prefect.entrypoints"), name)
+    if name in ("serve", "aserve"):
+        return getattr(importlib.import_module("anabranch.compat.prefect.served"), name)
+    if name == "import_object":
+        return importlib.import_module("anabranch.compat.prefect.utilities.importtools").import_object
+    raise AttributeError(f"module 'prefect.flows' has no attribute {name!r}")

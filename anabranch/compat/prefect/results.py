@@ -113,7 +113,7 @@ class ResultStore:
         return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
 
     def _path(self, key: str) -> str:
-        if isinstance(self.result_storage, LocalFileSystem):
+        if isinstance(self.result_storage, LocalFileSystem) and self.result_storage_block_id is None:
             return str(self.result_storage._resolve_path(key))
         return key
 
@@ -136,10 +136,17 @@ class ResultStore:
             raise RuntimeError(
                 f"Cannot write to result record with key {base!r} because it is locked by another holder."
             )
+        self.keep(result_record)
+
+    def keep(self, result_record: ResultRecord) -> None:
+        """Put a record into the storage, whoever has the key's lock."""
+        key = result_record.metadata.storage_key
+        assert key is not None
         if self.metadata_storage is None:
             self.result_storage.write_path(key, result_record.serialize(), _sync=True)
         else:
             self.result_storage.write_path(key, result_record.serialize_result(), _sync=True)
+            base = Path(key).name if isinstance(self.result_storage, LocalFileSystem) else key
             self.metadata_storage.write_path(base, result_record.serialize_metadata(), _sync=True)
         result_record.mark_persisted()
 
@@ -158,6 +165,10 @@ class ResultStore:
         holder = holder or self.generate_default_holder()
         if self.lock_manager is not None and not self.is_lock_holder(key, holder):
             self.wait_for_lock(key)
+        return self.record(key)
+
+    def record(self, key: str) -> ResultRecord:
+        """Return the record of a key, whoever has its lock; raises what its storage raises where there is none."""
         content = self.result_storage.read_path(self._path(key), _sync=True)
         if content is None:
             raise ValueError(f"there is no result under the key {key!r}")
@@ -171,7 +182,7 @@ class ResultStore:
     def _exists(self, key: str) -> bool:
         """Return whether a value is under a key, and still in its time."""
         try:
-            return not self._read(key).over
+            return not self.record(key).over
         except Exception:  # each storage has its own errors for what is not there
             return False
 

@@ -12,6 +12,7 @@ from anabranch.compat.prefect.cache_policies import DEFAULT, NO_CACHE, CachePoli
 from anabranch.compat.prefect.changes import changed
 from anabranch.compat.prefect.engine_policies import EnginePolicy, StorageKey, caches, refreshed
 from anabranch.compat.prefect.hooks import Hook, checked, engine_hooks
+from anabranch.compat.prefect.kept import OwnKey, asked_store
 from anabranch.compat.prefect.settings import setting
 from anabranch.compat.prefect.utilities.annotations import NotSet
 from anabranch.compat.prefect.utilities.calls import raise_for_reserved_arguments
@@ -164,11 +165,14 @@ def engine_options(given: dict[str, Any]) -> dict[str, Any]:
     policy = given["cache_policy"]
     if given["result_storage_key"]:
         policy = StorageKey(given["result_storage_key"])
-    cached = bool(persists) and (isinstance(policy, StorageKey) or caches(policy))
+    store = asked_store(given["result_storage"], given["result_serializer"], policy) if persists else None
+    if store is not None and not isinstance(policy, StorageKey) and not caches(policy):
+        policy = OwnKey()
+    cached = bool(persists) and (isinstance(policy, (OwnKey, StorageKey)) or caches(policy))
     condition = given["retry_condition_fn"]
     return {
         "cache_expiration": given["cache_expiration"],
-        "cache_policy": EnginePolicy(policy) if cached else None,
+        "cache_policy": EnginePolicy(policy, store) if cached else None,
         "description": given["description"],
         "log_prints": given["log_prints"] or None,
         "on_commit": tuple(given["on_commit_hooks"]),

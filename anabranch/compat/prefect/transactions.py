@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from anabranch import transactions as ours
+from anabranch.compat.prefect import kept
 from anabranch.compat.prefect.exceptions import ConfigurationError
+from anabranch.compat.prefect.filesystems import NullFileSystem
 from anabranch.compat.prefect.result_records import ResultRecord
 from anabranch.compat.prefect.results import ResultStore
 from anabranch.engine import drive
@@ -20,35 +22,31 @@ __all__ = [
 ]  # fmt: skip
 
 
-class _Kept:
-    """A result store in the form for our transactions: it gives and takes values, and has locks."""
+class _Kept(kept.Kept):
+    """A transaction's store.
 
-    def __init__(self, store: ResultStore) -> None:
-        self.store = store
+    Args:
+        holder: of the locks; the holder of a key's lock reads and writes under it, others wait.
+    """
 
-    def exists(self, key: str) -> bool:
-        return self.store.exists(key)
+    def __init__(self, store: ResultStore, holder: str | None = None) -> None:
+        super().__init__(store)
+        self.holder = holder
 
-    def read(self, key: str) -> Any:
-        return _Value(self.store.read(key).result) if self.store.exists(key) else None
+    def wait(self, key: str) -> None:
+        """Wait for the end of another block that holds the key's lock."""
+        if self.store.lock_manager is not None and not self.store.is_lock_holder(key, self.holder):
+            self.store.wait_for_lock(key)
 
-    def write(self, key: str, value: Any, *, expires: float | None = None) -> None:
+    def held(self, key: str) -> ResultRecord:
+        return self.store.read(key, self.holder)  # type: ignore[no-any-return]
+
+    def write(self, key: str, value: Any, *, expires: float | None = None) -> int:
         if isinstance(value, ResultRecord):
-            self.store.persist_result_record(value)
+            self.store.persist_result_record(value, self.holder)
         else:
-            self.store.write(value, key)
-
-    def lock(self, key: str, owner: str, seconds: float) -> bool:
-        return self.store.acquire_lock(key, owner, 0)
-
-    def unlock(self, key: str, owner: str) -> None:
-        if self.store.is_lock_holder(key, owner):
-            self.store.release_lock(key, owner)
-
-
-class _Value:
-    def __init__(self, value: Any) -> None:
-        self.value = value
+            self.store.write(value, key, holder=self.holder)
+        return 0
 
 
 class Transaction(ours.Transaction):
@@ -72,7 +70,9 @@ class Transaction(ours.Transaction):
         if self.store is None:
             around: Any = self.parent
             self.store = getattr(around, "store", None) or ResultStore()  # type: ignore[assignment]
-        return _Kept(self.store) if isinstance(self.store, ResultStore) else self.store
+        if not isinstance(self.store, ResultStore):
+            return self.store
+        return _Kept(self.store, None if self.lease is None else self.lease.owner)
 
     @classmethod
     def get_active(cls) -> Any:
@@ -94,10 +94,12 @@ class Transaction(ours.Transaction):
 
     def read(self) -> Any:
         """Return the record of the value under the key; None where there is none."""
-        kept = self.kept
-        if not self.key or not kept.exists(self.key):
+        found = self.kept
+        if self.key and isinstance(found, _Kept):
+            found.wait(self.key)
+        if not self.key or not found.exists(self.key):
             return None
-        return kept.store.read(self.key) if isinstance(kept, _Kept) else kept.read(self.key)
+        return found.held(self.key) if isinstance(found, _Kept) else found.read(self.key)
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -106,10 +108,7 @@ class Transaction(ours.Transaction):
         level, store = self.isolation_level, cast("Any", self.store)
         if level is None or not isinstance(store, ResultStore) or store.supports_isolation_level(level):
             return
-        raise ConfigurationError(
-            f"Isolation level {level.name} is not supported by provided configuration. Please ensure you've provided a "
-            "lock file directory or lock manager when using the SERIALIZABLE isolation level."
-        )
+        raise ConfigurationError(kept.NO_LOCKS)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Transaction):
@@ -157,6 +156,8 @@ def transaction(
     mode = None if commit_mode is None else CommitMode(commit_mode)
     if key and store is None:
         store = ResultStore()
+    if isinstance(getattr(store, "metadata_storage", None), NullFileSystem):  # else no value would ever be found again
+        store = store.model_copy(update={"metadata_storage": None})
     return Transaction(key, store, mode, level, overwrite, write_on_commit)
 
 

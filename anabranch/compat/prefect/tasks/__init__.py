@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from anabranch import tasks as ours
-from anabranch.compat.prefect.answers import Decorated, function_of, state_of
+from anabranch.compat.prefect.answers import Decorated, function_of, in_flow, state_of
 from anabranch.compat.prefect.binding import bound
 from anabranch.compat.prefect.futures import MappedFutures
 from anabranch.compat.prefect.hooks import Hook
@@ -70,6 +70,9 @@ class Task(Decorated, ours.Task[P, R], OlderTask):  # type: ignore[misc]
             return call_of(flow_here(), self, args, kwargs)
         if return_state and self.isgenerator:
             raise ValueError("Cannot return state for generator tasks")
+        here = in_flow(self)
+        if here is not self:
+            return here(*args, return_state=return_state, wait_for=wait_for, **kwargs)
         args, kwargs = bound(self, args, kwargs)
         call: Any = super().__call__
         found = call(*args, return_state=return_state, wait_for=wait_for, **kwargs)
@@ -86,6 +89,9 @@ class Task(Decorated, ours.Task[P, R], OlderTask):  # type: ignore[misc]
             return call_of(flow_here(), self, args, kwargs, all_mapped=True)
         if deferred:
             _no_workers("map(deferred=True)")
+        here = in_flow(self)
+        if here is not self:
+            return here.map(*args, return_state=return_state, wait_for=wait_for, **kwargs)
         bound(self, args, kwargs)
         try:
             futures = MappedFutures.of(super().map(*args, wait_for=wait_for, **kwargs))

@@ -1,9 +1,17 @@
-"""Objects by their dotted names."""
+"""Objects by their dotted names, and of scripts."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anabranch.compat.prefect.exceptions import ScriptError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 def to_qualified_name(obj: Any) -> str:
@@ -20,3 +28,56 @@ def from_qualified_name(name: str) -> Any:
         if not module:
             raise
     return getattr(importlib.import_module(module), attribute)
+
+
+def load_script_as_module(path: str) -> ModuleType:
+    """Run a script as a module that nobody else sees, its folder being the first in the search path.
+
+    Raises ScriptError where its code raises.
+    """
+    spec = importlib.util.spec_from_file_location("__prefect_loader__", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    folder = str(Path(path).resolve().parent)
+    sys.path.insert(0, folder)
+    sys.modules[spec.name] = module  # dataclasses and pickle look a class's module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ScriptError(error, path) from error
+    finally:
+        sys.modules.pop(spec.name, None)
+        sys.path.remove(folder)
+    return module
+
+
+def load_module(module_name: str) -> ModuleType:
+    """Import a module, that of the working folder too; raises ScriptError where its code raises."""
+    sys.path.insert(0, "")
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name == module_name.partition(".")[0]:
+            raise
+        raise ScriptError(error, module_name) from error
+    except Exception as error:
+        raise ScriptError(error, module_name) from error
+    finally:
+        sys.path.remove("")
+
+
+def import_object(import_path: str) -> Any:
+    """Return the object of SCRIPT.py:NAME, MODULE:NAME or MODULE.NAME.
+
+    Raises:
+        ScriptError: the code of the script or module raised.
+        AttributeError: it has no such name.
+    """
+    place, _, path = import_path.rpartition(":" if ":" in import_path else ".")
+    if not place:
+        raise ValueError(f"Invalid format for object import. Received {import_path!r}.")
+    found: Any = load_script_as_module(place) if place.endswith(".py") else load_module(place)
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found

@@ -46,14 +46,26 @@ class _Formatter(logging.Formatter):
 class _Handler(logging.StreamHandler[Any]):
     """Writes to the present sys.stderr, because notebooks and tests replace it.
 
-    Where the program's root handlers write to the console, this one does not, so no line comes twice.
+    In a notebook, lines below a warning go to sys.stdout: front ends show what is on stderr as an alarm. Where the
+    program's root handlers write to the console, this handler does not, so no line comes twice.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         if _root.propagate and any(_shows(handler, record) for handler in logging.root.handlers):
             return
-        self.stream = sys.stderr
+        stream, other = sys.stderr, sys.stdout
+        if in_kernel(stream):
+            if record.levelno < logging.WARNING:
+                stream, other = other, stream
+            if self.stream is other:  # each has a buffer of its own: lines would change places
+                other.flush()
+        self.stream = stream
         super().emit(record)
+
+
+def in_kernel(stream: Any) -> bool:
+    """Return whether a stream goes into the cells of a notebook."""
+    return type(stream).__module__ == "ipykernel.iostream"
 
 
 def _shows(handler: logging.Handler, record: logging.LogRecord) -> bool:
@@ -63,12 +75,19 @@ def _shows(handler: logging.Handler, record: logging.LogRecord) -> bool:
     return stream is not None and record.levelno >= handler.level and any(stream is one for one in consoles)
 
 
+_set_level = logging.NOTSET  # by us, the last time
+
+
 def setup_logging(level: str = "INFO") -> None:
-    """Give anabranch's loggers their handler, unless the program has set one itself."""
-    _root.setLevel(level.upper())
+    """Give anabranch's loggers their level and their handler, unless the program has set these itself."""
+    global _set_level
+    if _root.level in (logging.NOTSET, _set_level):
+        _root.setLevel(level.upper())
+        _set_level = _root.level
     if not _root.handlers:
         handler = _Handler()
-        colour = colours.wanted(sys.stderr is not None and sys.stderr.isatty())
+        # A notebook tints what is on stderr itself, and yellow cannot be read on that.
+        colour = colours.wanted(sys.stderr is not None and sys.stderr.isatty()) and not in_kernel(sys.stderr)
         handler.setFormatter(_Formatter(colour))
         _root.addHandler(handler)
 

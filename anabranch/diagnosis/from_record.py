@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from anabranch.core.processes import machine_of
 from anabranch.display.watch.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anabranch.core.runs import FlowRunRow, ItemRow, ItemView, MapRow, ReasonCount, Records
 
@@ -46,11 +47,11 @@ class Because:
         return f"{who} {self.state}{word}: {self.sentence}{first}"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, repr=False)
 class Explanation:
     """Why task runs wait, were skipped, cached, retried, crashed or failed: one reason a run, in groups.
 
-    `str()` of it is for people; `reason`, `sentence` and `details` are those of its first group.
+    `str()` and `repr()` of it are for people; `reason`, `sentence` and `details` are those of its first group.
     """
 
     subject: str
@@ -84,6 +85,8 @@ class Explanation:
     def __str__(self) -> str:
         lines = [str(group) for group in self.groups] or [self.sentence]
         return "\n".join([*lines, self.rest] if self.rest else lines)
+
+    __repr__ = __str__  # the last line of a cell shows it
 
 
 # -- what is meant ---------------------------------------------------------------------------------
@@ -163,6 +166,7 @@ def grouped(records: Records, subject: str, maps: Sequence[MapRow], skip: frozen
     names = {map.id: map for map in maps}
     counts = [c for c in records.reasons(list(names)) if c.overcome or c.state not in skip]
     counts = [_with_alike(count, names[count.map], counts) for count in counts]
+    counts = _by_error(records, names, counts)
     groups = tuple(_group(records, names[count.map], count) for count in counts[:GROUPS])
     rest = counts[GROUPS:]
     return Explanation(subject, groups, len(rest), sum(count.times for count in rest))
@@ -175,6 +179,38 @@ def _with_alike(count: ReasonCount, map: MapRow, counts: Sequence[ReasonCount]) 
         return count
     told = sum(c.times for c in alike)
     return count._replace(times=count.times + max(0, map.counts.get("Cancelled", 0) - told))
+
+
+def _by_error(records: Records, maps: Mapping[str, MapRow], counts: Sequence[ReasonCount]) -> list[ReasonCount]:
+    """Split groups of failures by the type of their exceptions, the largest first.
+
+    The record counts types by task, and does not tell which of several maps of a task an item is of: those stay whole.
+    """
+    if not any(_several_failures(count) for count in counts):
+        return list(counts)
+    run = maps[counts[0].map].flow_run
+    series = Counter(map.task for map in records.maps(run))
+    failed = records.failed(run)
+    found: list[ReasonCount] = []
+    for count in counts:
+        map, parts = maps[count.map], []
+        if _several_failures(count) and series[map.task] == 1:
+            parts = [
+                count._replace(times=times, first=first)
+                for task, _, times, first in failed
+                if task == map.task and _last_reason(records, map, first) == count.reason
+            ]
+        found += parts if sum(part.times for part in parts) == count.times else [count]
+    return sorted(found, key=lambda count: -count.times)
+
+
+def _several_failures(count: ReasonCount) -> bool:
+    return count.reason == "budget/user" and count.times > 1 and not count.overcome
+
+
+def _last_reason(records: Records, map: MapRow, index: int) -> str:
+    rows = records.attempts(map.id, index)
+    return rows[-1].reason if rows else ""
 
 
 def _group(records: Records, map: MapRow, count: ReasonCount) -> Because:

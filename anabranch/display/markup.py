@@ -10,6 +10,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from anabranch.core.tracebacks import with_cells
 from anabranch.display import strips
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def rows(facts: Iterable[tuple[str, str]]) -> str:
 
 def trace(text: str) -> str:
     """Return the end of a traceback, as text of one width."""
+    text = with_cells(text)
     end = text.strip()[-TRACE_WIDTH:]
     while len(escape(end)) > TRACE_MARKUP:
         end = end[len(end) // 4 :]

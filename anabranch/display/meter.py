@@ -130,7 +130,8 @@ def plain_line(reading: Reading) -> str:
 
 def end_line(reading: Reading) -> str:
     """The last line of a map, on a terminal and piped alike."""
-    speed = units.rate(reading.done / reading.seconds) if reading.seconds > 0 else "-/s"
+    worked = reading.done - reading.cancelled  # what was cancelled took no time
+    speed = units.rate(worked / reading.seconds) if reading.seconds > 0 else "-/s"
     text = f"{_items(reading.done)} in {units.duration(reading.seconds)} ({speed})"
     return f"{reading.name}: {', '.join([text, *extras(reading)])}"
 

@@ -220,6 +220,12 @@ def choose_sink() -> Sink:
     """Return the sink: one output a cell in a notebook, live lines on a terminal, plain lines elsewhere."""
     if in_notebook():
         return Notebook()
-    if is_terminal(sys.stderr) and os.environ.get("TERM", "") != "dumb":
+    if is_terminal(sys.stderr) and os.environ.get("TERM", "") != "dumb" and not _command_of_a_cell():
         return Terminal(sys.stderr)
     return Plain()
+
+
+def _command_of_a_cell() -> bool:
+    """Return whether a notebook's cell has started this program (`!anabranch run`): its terminal moves no cursor."""
+    inline = os.environ.get("MPLBACKEND", "").startswith("module://matplotlib_inline")  # set by each kernel of IPython
+    return inline or "JPY_PARENT_PID" in os.environ

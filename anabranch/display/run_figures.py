@@ -298,10 +298,16 @@ def _text(label: str, map: MapRow, index: int, attempt: int, state: str) -> str:
 
 
 def _trace(records: Records, maps: Sequence[MapRow], group: Failures) -> str:
-    """Return the traceback of the first item of a group; "" where the record has none."""
+    """Return the traceback of the first item of a group; "" where the record has none.
+
+    Of several maps of one task each may have an item of that index: the message tells the one that is meant.
+    """
+    found = ""
     for map in maps:
         if map.task == group.task:
             for row in reversed(records.attempts(map.id, group.first)):
                 if row.error_text and row.error_type == group.type:
-                    return row.error_text
-    return ""
+                    if row.message[:summary.READ] == group.message[:summary.READ]:
+                        return row.error_text
+                    found = found or row.error_text
+    return found

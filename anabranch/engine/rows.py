@@ -9,6 +9,7 @@ from anabranch.core import states
 from anabranch.core.keys import DIGEST_BYTES, NO_DIGEST
 from anabranch.core.microseconds import joined
 from anabranch.core.runs import ItemBlock, ItemRow, MapRow, StoredRow
+from anabranch.core.tracebacks import with_cells
 from anabranch.engine import causes
 from anabranch.engine.ranges import runs_of
 
@@ -64,7 +65,7 @@ def item_row(
         wall if code >= states.FIRST_ENDED else None,
         "",
         error.type_name if error else "",
-        error.traceback if error else "",
+        with_cells(error.traceback) if error else "",
         why.word,
         why.details,
     )

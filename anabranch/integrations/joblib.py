@@ -21,6 +21,7 @@ from joblib.parallel import ParallelBackendBase, register_parallel_backend
 
 from anabranch.core.context import task_around
 from anabranch.core.machine import usable_cpus
+from anabranch.integrations import inner_threads
 from anabranch.integrations.executor import Executor
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     default_n_jobs = -1  # joblib's own 1 would never come here from `n_jobs=None`
     supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
+    inner_max_num_threads: int | None = None  # joblib sets it
 
     def __init__(self, runner: Any = None, **given: Any) -> None:
         super().__init__(**given)
@@ -49,6 +52,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self._sent: set[Future[Any]] = set()
         self._waiting: deque[tuple[Callable[[], Any], Callable[[Any], object]]] = deque()
         self._lock = threading.Lock()
+        self._blas = contextlib.ExitStack()  # the limit on threads of BLAS in this process, while batches run here
 
     @property
     def supports_sharedmem(self) -> bool:
@@ -82,12 +86,23 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_: Any) -> int:
         self._most = self.effective_n_jobs(n_jobs)
+        if self.inner_max_num_threads is not None:
+            inner_threads.available()
         if self._most == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
         return self._most
 
+    def start_call(self) -> None:
+        if self.inner_max_num_threads is not None and self._on().in_process:
+            self._blas.enter_context(inner_threads.blas(self.inner_max_num_threads))
+
+    def stop_call(self) -> None:
+        self._blas.close()
+
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], object]) -> None:
+        if self.inner_max_num_threads is not None:
+            func = inner_threads.Limited(func, self.inner_max_num_threads, self._on().in_process)
         with self._lock:
             self._waiting.append((func, callback))
         self._send()

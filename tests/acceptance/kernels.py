@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+LOGGED = re.compile(r"\d\d:\d\d:\d\d\.\d{3} \| ")
 PATIENCE = 120.0  # seconds for a cell
 NAME = "anabranch-test"
 
@@ -34,7 +35,18 @@ class Cell:
     trace: list[str] = field(default_factory=list)
     messages: int = 0
     size: int = 0  # of these, in characters
+    coloured: bool = False  # some text has a colour of its own
     done: bool = False
+
+    @property
+    def logged(self) -> list[str]:
+        """What anabranch logs in it, without times and levels."""
+        return [line.split("| ", 2)[2] for line in self.lines if LOGGED.match(line)]
+
+    @property
+    def printed(self) -> str:
+        """Its standard output without what anabranch logs."""
+        return "".join(line for line in self.stdout.splitlines(keepends=True) if not LOGGED.match(line))
 
     @property
     def lines(self) -> list[str]:
@@ -107,6 +119,7 @@ class Kernel:
         cell.size += len(json.dumps(content))
         if kind == "stream":
             text = ANSI.sub("", content["text"])  # of a whole line at a time
+            cell.coloured = cell.coloured or text != content["text"]
             setattr(cell, content["name"], getattr(cell, content["name"]) + text)
         elif kind == "execute_result":
             cell.results.append(content["data"])

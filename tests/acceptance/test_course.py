@@ -15,6 +15,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.acceptance.kernels import LOGGED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -70,12 +72,17 @@ def outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
+def printed_in(text: str) -> str:
+    """A cell's text without what anabranch logs."""
+    return "".join(line for line in text.splitlines(keepends=True) if not LOGGED.match(line))
+
+
 def kinds(notebook: Any) -> list[set[str]]:
     """The mime types of each code cell's value, and whether it prints; bars and log lines depend on time."""
     found = []
     for cell in (c for c in notebook.cells if c.cell_type == "code"):
         values = [o.data for o in cell.outputs if o.output_type == "execute_result"]
-        printed = any(o.get("name") == "stdout" and o.text.strip() for o in cell.outputs)
+        printed = any(o.get("name") == "stdout" and printed_in(o.text).strip() for o in cell.outputs)
         found.append({kind for data in values for kind in data} | ({"stdout"} if printed else set()))
     return found
 
@@ -136,7 +143,9 @@ def cell(notebook: Any, part: str) -> Any:
 def text(notebook: Any, part: str) -> str:
     """What the cell prints and its value, as text; log lines and bars (on stderr) are left out."""
     outputs = [o for o in cell(notebook, part).outputs if o.get("name") != "stderr"]
-    return "\n".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs)
+    return "\n".join(
+        printed_in(o["text"]) if "text" in o else o.get("data", {}).get("text/plain", "") for o in outputs
+    ).strip()
 
 
 def bars(notebook: Any, part: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 import subprocess
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import pytest
+import threadpoolctl
 from joblib import Parallel, delayed, parallel_backend, parallel_config
 
 from anabranch import ProcessRunner, ThreadRunner, task
 from anabranch import session as sessions
+from anabranch.core.errors import ConfigurationError
 from anabranch.integrations.joblib import Backend
 
 if TYPE_CHECKING:
@@ -137,6 +140,41 @@ def test_nested_jobs_do_not_multiply(kind: str) -> None:
     assert {how for _, how in found} <= {"SequentialBackend", "ThreadingBackend"}
     share = max(1, joblib.cpu_count() // 2)
     assert max(n for n, _ in found) <= (1 if kind == "thread" else share)
+
+
+def blas_threads(_: object) -> tuple[set[int], str | None]:
+    """How many threads the BLAS under NumPy has, and what a library that is loaded now would read."""
+    np.ones((2, 2)) @ np.ones((2, 2))
+    found = {int(pool["num_threads"]) for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+    return found, os.environ.get("OPENBLAS_NUM_THREADS")
+
+
+def test_threads_inside_a_batch_are_limited_and_put_back(kind: str) -> None:
+    with threadpoolctl.threadpool_limits(2):
+        before = Parallel()(delayed(blas_threads)(x) for x in range(4))
+        mine = blas_threads(0)
+        with parallel_config(backend_around(), inner_max_num_threads=3):
+            inside = Parallel()(delayed(blas_threads)(x) for x in range(4))
+        after = Parallel()(delayed(blas_threads)(x) for x in range(4))
+        assert blas_threads(0) == mine
+    assert {frozenset(found) for found, _ in inside} == {frozenset({3})}
+    assert {told for _, told in inside} == ({mine[1]} if kind == "thread" else {"3"})
+    assert before == after
+
+
+def backend_around() -> Backend:
+    """A backend on the runner of the configuration around this code."""
+    around: Any = joblib.parallel.get_active_backend()[0]
+    return Backend(runner=around._runner)
+
+
+def test_without_threadpoolctl_the_way_out_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with (
+        parallel_config(backend_around(), inner_max_num_threads=1),
+        pytest.raises(ConfigurationError, match="pip install threadpoolctl"),
+    ):
+        Parallel()(delayed(square)(x) for x in range(4))
 
 
 def test_shared_memory_is_to_be_had_on_threads_alone(fresh_session: sessions.Session) -> None:

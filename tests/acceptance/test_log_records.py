@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -304,3 +306,16 @@ def test_no_line_comes_twice_to_a_console(
         logging.root.removeHandler(handler)
     shown = capsys.readouterr()
     assert (shown.out + shown.err).count("said once") == 1
+
+
+def test_a_level_set_before_the_first_session_stays() -> None:
+    program = (
+        "import logging; {}; from anabranch import session; session.current(); "
+        "print(logging.getLogger('anabranch').level)"
+    )
+    for before, level in (("logging.getLogger('anabranch').setLevel('ERROR')", 40), ("pass", 10)):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(before)], capture_output=True, text=True,
+            env={**os.environ, "ANABRANCH_LOG_LEVEL": "DEBUG"}, timeout=60,
+        )  # fmt: skip
+        assert done.stdout == f"{level}\n", done.stderr

@@ -212,9 +212,55 @@ def test_a_cell_that_is_run_again_goes_on_with_its_map_and_shows_it(kernel: Kern
     kernel.until(lambda: cell.outputs)  # where it is waited for now
     gate.touch()
     kernel.until(lambda: cell.done)
-    assert cell.stdout == "True True\n"
-    told = [line.partition("| ")[2].partition("| ")[2] for line in cell.stderr.splitlines()]
-    assert told == ["Map 'at_gate' of run_key 'a' goes on: 0 of 9 items have ended"]
+    assert cell.printed == "True True\n"
+    assert cell.logged == ["Map 'at_gate' of run_key 'a' goes on: 0 of 9 items have ended"]
     assert first.lines == []
     after = kernel.run(f"{KEYED}\nprint(futures is known)")
     assert after.lines == ["True"]
+
+
+def test_routine_lines_are_no_alarm_and_keep_their_places(kernel: Kernel) -> None:
+    kernel.run(ODD)
+    cell = kernel.run("@flow\ndef both():\n    odd.map(range(3)).wait()\n    return 1\n\nboth()")
+    assert [line.split(" | ")[1].strip() for line in cell.stdout.splitlines()] == ["INFO", "INFO"]
+    assert {line.split(" | ")[1].strip() for line in cell.stderr.splitlines()} == {"WARNING"}
+    assert not cell.coloured  # a front end tints the ground of stderr: yellow cannot be read on it
+
+
+PROGRAM = """
+import time
+from anabranch import flow, task
+
+@task
+def nap(x: int) -> int:
+    time.sleep(0.05)
+    return x
+
+@flow
+def main() -> int:
+    return sum(nap.map(range(60)).results())
+"""
+
+
+def test_a_command_in_a_cell_moves_no_cursor(kernel: Kernel, tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(PROGRAM)
+    cell = kernel.run(f"import sys\n!{{sys.executable}} -m anabranch run {file}:main")
+    assert cell.lines[-1].endswith("Finished in state Completed()") or "nap: 60 items in" in cell.lines[-1]
+    assert "nap: map of 60 items" in cell.lines
+    assert not cell.coloured
+    assert "\r" not in (cell.stdout + cell.stderr).replace("\r\n", "\n")
+
+
+def test_the_record_and_cards_name_the_cell_and_not_the_kernels_own_file(kernel: Kernel) -> None:
+    kernel.run(ODD)
+    cell = kernel.run(
+        "from anabranch import session\nfutures = odd.map(range(3))\nfutures.wait()\nrecord = session.current().records\n"
+        "record.flush()\n"
+        "row = record.attempts(futures._map.id, 0)[-1]\nprint(row.error_text)\nfutures"
+    )
+    assert "in odd\n" in cell.stdout
+    assert "Cell In[" in cell.stdout
+    (card,) = cell.results
+    assert "Cell In[" in card["text/html"]
+    assert "ipykernel" not in cell.stdout + card["text/html"]

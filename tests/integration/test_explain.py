@@ -41,6 +41,40 @@ def after(x: int) -> int:
     return x
 
 
+@task
+def breaks(x: int) -> float:
+    return 1 / (x % 3) if x % 4 else float("none")
+
+
+def test_failures_of_one_reason_are_told_apart_by_their_exceptions() -> None:
+    @flow
+    def main() -> str:
+        breaks.map(range(24)).wait()
+        return "looked at"
+
+    state = main(return_state=True)
+    assert state.is_completed()
+    found = explain(sessions.current().records.flow_runs()[0].id)
+    assert [(one.count, one.index, one.reason) for one in found.groups] == [
+        (6, 0, "budget/user"), (6, 3, "budget/user")
+    ]  # fmt: skip
+    assert "could not convert string to float" in found.groups[0].sentence
+    assert "division by zero" in found.groups[1].sentence
+    assert repr(found) == str(found)
+
+
+def test_of_two_maps_of_a_task_the_failures_stay_in_one_group_each() -> None:
+    @flow
+    def main() -> str:
+        breaks.map(range(12)).wait()
+        breaks.map(range(24)).wait()
+        return "looked at"
+
+    main(return_state=True)
+    found = explain(sessions.current().records.flow_runs()[0].id)
+    assert [one.count for one in found.groups] == [12, 6]
+
+
 def test_what_is_not_told_in_groups_is_counted() -> None:
     """Live and from the record: groups, and the runs in them."""
     count = from_record.GROUPS + 10

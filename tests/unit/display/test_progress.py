@@ -169,6 +169,11 @@ def test_rate_is_that_of_the_last_seconds() -> None:
     assert found.eta == pytest.approx((10_000 - map.done) / 10, rel=0.1)
 
 
+def test_cancelled_items_are_no_speed() -> None:
+    done = reading(done=2048, cancelled=1648, seconds=2.0, finished=True)
+    assert meter.end_line(done) == "double: 2,048 items in 2.00 s (200/s), 1,648 cancelled"
+
+
 def test_retried_items_are_counted() -> None:
     assert "2 retried" in meter.line(reading(retried=2), Style(width=120))
 
@@ -330,6 +335,8 @@ def test_plain_lines_start_every_ten_seconds_and_end(monkeypatch: pytest.MonkeyP
 
 
 def test_sink_follows_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MPLBACKEND", "JPY_PARENT_PID"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", Screen())
     assert isinstance(progress.choose_sink(), Terminal)
@@ -339,6 +346,16 @@ def test_sink_follows_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Screen(tty=False))
     assert isinstance(progress.choose_sink(), Plain)
     monkeypatch.setattr(sys, "stderr", None)
+    assert isinstance(progress.choose_sink(), Plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MPLBACKEND", "module://matplotlib_inline.backend_inline"), ("JPY_PARENT_PID", "1")]
+)
+def test_the_terminal_of_a_notebooks_cell_is_none(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv("TERM", "xterm-color")
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", Screen())
     assert isinstance(progress.choose_sink(), Plain)
 
 

@@ -127,6 +127,21 @@ def test_few_runs_are_drawn_one_by_one_with_their_earlier_attempts() -> None:
     assert found.maps[0].again == 0  # there is no second attempt in the record yet
 
 
+def test_of_two_maps_of_a_task_each_failure_has_its_own_traceback() -> None:
+    def failed(map: str, message: str) -> ItemRow:
+        row = ItemRow(map, 3, 1, states.FAILED, message=message, ended=NOW + 1, error_type="ValueError")
+        row.error_text, row.reason = f"trace of {map}", "budget/user"
+        return row
+
+    found = figures(
+        MapRow("m", "run-1", "load", "map", 10, NOW), MapRow("n", "run-1", "load", "map", 10, NOW + 1),
+        failed("m", "no date"), failed("n", "no number"),
+    )  # fmt: skip
+    assert {group.message: trace for group, trace in found.failures} == {
+        "no date": "trace of m", "no number": "trace of n"
+    }  # fmt: skip
+
+
 def test_a_graph_names_each_map_and_what_it_reads() -> None:
     rows = [
         MapRow("a", "run-1", "load", "map", 5, NOW), MapRow("b", "run-1", "clean", "map", 5, NOW, upstreams=("a",)),

@@ -1,0 +1,73 @@
+"""joblib's `inner_max_num_threads`: how many threads the libraries under NumPy start inside a batch.
+
+    a worker elsewhere   a batch sets the variables (libraries that it loads read them), and limits what is loaded
+    in this process      OpenMP has a number for each thread, and the batch sets its own; BLAS has one for the whole
+                         process, which is set before the first batch and put back after the last
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Any
+
+from anabranch.core.errors import ConfigurationError
+from anabranch.core.native_threads import VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def available() -> None:
+    """Raise ConfigurationError where threadpoolctl, which does it, is not installed."""
+    if importlib.util.find_spec("threadpoolctl") is None:
+        raise ConfigurationError(
+            "inner_max_num_threads needs threadpoolctl (pip install threadpoolctl); "
+            "ProcessRunner(native_threads=...) as the runner does without"
+        )
+
+
+class Limited:
+    """A batch that computes with so many threads of each library; it travels to workers."""
+
+    def __init__(self, batch: Callable[[], Any], threads: int, here: bool) -> None:
+        self._batch = batch
+        self._threads = threads
+        self._here = here
+
+    def __call__(self) -> Any:
+        with _openmp(self._threads) if self._here else _all(self._threads):
+            return self._batch()
+
+
+def blas(threads: int) -> contextlib.AbstractContextManager[Any]:
+    """Return a block in which the BLAS of this process has so many threads."""
+    from threadpoolctl import threadpool_limits
+
+    block: contextlib.AbstractContextManager[Any] = threadpool_limits(threads, "blas")
+    return block
+
+
+def _openmp(threads: int) -> contextlib.AbstractContextManager[Any]:
+    from threadpoolctl import threadpool_limits
+
+    block: contextlib.AbstractContextManager[Any] = threadpool_limits(threads, "openmp")
+    return block
+
+
+@contextlib.contextmanager
+def _all(threads: int) -> Iterator[None]:
+    from threadpoolctl import threadpool_limits
+
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    os.environ.update(dict.fromkeys(VARIABLES, str(threads)))
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

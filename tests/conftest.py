@@ -13,7 +13,7 @@ import pytest
 from anabranch.core import secrets
 from tests.clock import Clock
 
-pytest_plugins = ["tests.beds", "tests.engines", "tests.nightly"]
+pytest_plugins = ["tests.beds", "tests.engines", "tests.nightly", "tests.slurm_nodes"]
 
 # Started in the background by a shell, tests ignore Ctrl-C, and so would each program that they send one to.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

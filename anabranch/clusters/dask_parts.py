@@ -176,7 +176,7 @@ async def work(place: Set, line: Line, found: Rendezvous, folder: str) -> str:
             begun = await asyncio.gather(*nannies, return_exceptions=True)
             failed = [one for one in begun if isinstance(one, BaseException)]
             if len(failed) == len(nannies):
-                return f"no worker started: {failed[0]}"
+                return f"no worker started: {failed[0].__cause__ or failed[0]}"
             line.up()
             await asyncio.gather(*(nanny.finished() for nanny in nannies))  # type: ignore[no-untyped-call]
             return ""

@@ -201,10 +201,11 @@ def plan_of(
     alone = [one.name for one in nodes] == [allocation.here]
     ranks = allocation.ranks > 1
     here = sets_on(node, allocation.task_cpus)
+    driver = (allocation.here if allocation.kind == "slurm" else "") or host_name()
     commands: list[list[str]] = []
     if allocation.kind == "slurm" and not ranks:
         for step in steps_of(allocation, engine):
-            orders = Orders(file, job, step.cpus, step.memory, node.gpus, step.sets, driver=host_name())
+            orders = Orders(file, job, step.cpus, step.memory, node.gpus, step.sets, driver=driver)
             commands.append(step_command(step, orders.program(), gpus=node.gpus > 0))
         mine = max(1, node.cpus // here) if allocation.here else 0
         sets = sum(sets_on(one, allocation.task_cpus) for one in nodes)
@@ -213,7 +214,7 @@ def plan_of(
         sets = allocation.ranks or 1
         if engine == DASK:
             own = Orders(file, job, mine, node.memory // node.tasks if ranks else node.memory, node.gpus,
-                         node.tasks if ranks else 1, driver=host_name())  # fmt: skip
+                         node.tasks if ranks else 1, driver=driver)  # fmt: skip
             commands.append(own.program())
     else:
         raise LaunchError(

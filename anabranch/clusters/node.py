@@ -43,7 +43,7 @@ class Orders:
         job: name for scratch files.
         cpus, memory, gpus: of the set, of the set, of the node; what the kernel grants there may be less.
         sets: on the node.
-        driver: the name of the driver's machine.
+        driver: the name of the driver's node, as the batch system has it, else that of its machine.
     """
 
     file: str
@@ -63,17 +63,19 @@ def place_of(orders: Orders, env: Mapping[str, str], host: str, cpus: int, memor
     """Return what a set has, given what the kernel grants to its process.
 
     Args:
+        host: the name of this machine.
         cpus: that this process may use; a step binds none of its tasks, so all sets of the node may use them.
         memory: bytes that all sets of the node may use together.
     """
+    node = env.get("SLURMD_NODENAME") or host  # two nodes may be one machine, whose workers are then of one name
     number = int(env.get("SLURM_LOCALID") or 0) % orders.sets
     sizes = [size for size in (orders.memory, memory // orders.sets) if size]
     return Set(
-        f"{host}-{env.get('SLURM_PROCID') or os.getpid()}",
+        f"{node}-{env.get('SLURM_PROCID') or os.getpid()}",
         max(1, min(orders.cpus, cpus)),
         min(sizes, default=0),
         devices_of(env, orders.gpus, number, orders.sets),
-        host == orders.driver,
+        node == orders.driver,
     )
 
 

@@ -23,6 +23,7 @@ def place(x: int) -> dict[str, object]:
     return {
         "rank": os.environ.get("SLURM_PROCID"),
         "step": os.environ.get("SLURM_STEP_ID"),
+        "node": os.environ.get("SLURMD_NODENAME"),
         "pid": os.getpid(),
         "cpus": len(os.sched_getaffinity(0)),
         "tmp": os.environ.get("TMPDIR"),
@@ -167,3 +168,15 @@ def refused() -> None:
 @flow
 def failing() -> str:
     return str(refused.submit().exception())
+
+
+@task
+def ranks_apart(gpus: int) -> list[str]:
+    words = 'echo "$SLURMD_NODENAME ${CUDA_VISIBLE_DEVICES:-none}"'
+    said = run_step(["sh", "-c", words], ntasks=2, gpus_per_task=gpus, options=["--ntasks-per-node=1"])
+    return sorted(said.splitlines())
+
+
+@flow
+def stepped_apart(gpus: int, out: str) -> None:
+    Path(out).write_text(json.dumps(ranks_apart.map([gpus, gpus]).result()))

@@ -109,6 +109,17 @@ def test_other_nodes_of_pbs_are_out_of_reach() -> None:
         plan_of(Allocation("pbs", "8.h", 0, TWO, "a"), "dask", "/f", "", 60.0, 5)
 
 
+def test_sets_on_two_nodes_of_one_machine_have_names_of_their_own() -> None:
+    """Dask takes no two workers of one name; and the driver is beside the set of its own node alone."""
+    plan = plan_of(Allocation("slurm", "7", 0, TWO, "a"), "dask", "/f", "", 60.0, 5)
+    told = Orders(**{name: value for name, value in orders(list(plan.commands[0])).items() if name != "path"})  # type: ignore[arg-type]
+    first, second = (
+        place_of(told, {"SLURMD_NODENAME": node, "SLURM_PROCID": "0"}, "machine", 8, 16 * GIB) for node in "ab"
+    )
+    assert (first.name, second.name) == ("a-0", "b-0")
+    assert (first.beside_driver, second.beside_driver) == (True, False)
+
+
 def test_what_the_kernel_grants_on_a_node_wins() -> None:
     told = Orders("/f", "7.0", 8, 16 * GIB, 2, 1, driver="a")
     place = place_of(told, {"SLURM_PROCID": "3"}, "b", 2, 4 * GIB)

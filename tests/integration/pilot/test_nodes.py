@@ -1,0 +1,151 @@
+"""Jobs of several nodes in a real Slurm: workers on all of them, nodes that fail, jobs that give way, accelerators.
+
+The nodes are one machine with three slurmds, so what differs between real machines (clocks, file systems, networks) is
+the same here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.pilot.conftest import Jobs, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.slurm_nodes import SlurmNodes
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+N = 2000
+RAY = pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.nightly("Ray takes longer to start; by day on Dask")])
+TWO_NODES = ["--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2"]
+
+
+@pytest.fixture
+def cluster(slurm_nodes: SlurmNodes, tmp_path: Path) -> Jobs:
+    return Jobs(tmp_path)
+
+
+def gated(jobs: Jobs, runner: str) -> str:
+    folder, gate = jobs.folder / "noted", jobs.folder / "gate"
+    folder.mkdir()
+    words = ["-p", f"folder={folder}", "-p", f"gate={gate}", "-p", f"out={jobs.folder}/out", "--runner", runner]
+    return jobs.pilot("gated", *words)
+
+
+def noted(jobs: Jobs) -> dict[int, list[str]]:
+    return {int(file.name): file.read_text().split() for file in (jobs.folder / "noted").iterdir()}
+
+
+def told(jobs: Jobs) -> int:
+    """How many items have begun; those from 50 on wait for the gate."""
+    return len(list((jobs.folder / "noted").iterdir()))
+
+
+def node_of_script(job: str) -> str:
+    done = subprocess.run(["scontrol", "show", "job", "-o", job], capture_output=True, text=True, check=True)
+    return dict(word.partition("=")[::2] for word in done.stdout.split())["BatchHost"]
+
+
+def nodes_of(job: str) -> list[str]:
+    done = subprocess.run(["squeue", "-h", "-j", job, "-o", "%N"], capture_output=True, text=True, check=True)
+    unfold = ["scontrol", "show", "hostnames", done.stdout.strip()]
+    return subprocess.run(unfold, capture_output=True, text=True, check=True).stdout.split()
+
+
+def start_again(jobs: Jobs, job: str) -> None:
+    """Slurm holds a requeued job back for two minutes; this one may start at once."""
+    until(lambda: jobs.state(job) == "PENDING", jobs.log, job)
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+
+
+def finished_right(jobs: Jobs, job: str) -> None:
+    jobs.completed(job)
+    assert (jobs.folder / "out").read_text() == str(sum(range(100)))
+    attempts = noted(jobs)
+    assert sorted(attempts) == list(range(100))
+    assert [x for x in range(40) if len(attempts[x]) > 1] == [], jobs.log(job)
+
+
+@pytest.mark.dask
+@pytest.mark.parametrize("runner", ["dask", RAY])
+def test_workers_on_all_nodes(cluster: Jobs, runner: str) -> None:
+    line = cluster.pilot("squares", "-p", f"n={N}", "-p", f"out={cluster.folder}/out", "--runner", runner)
+    job = cluster.submit(line, *TWO_NODES)
+    until(lambda: len(nodes_of(job)) == 2, cluster.log, job)
+    nodes = set(nodes_of(job))
+    cluster.completed(job)
+    found = json.loads((cluster.folder / "out").read_text())
+    assert found["sum"] == sum(x * x for x in range(N))
+    assert {one["node"] for one in found["places"]} == nodes, cluster.log(job)
+    assert "2 nodes, 4 processors" in cluster.log(job)
+    assert not any("driver" in file for file in cluster.left())  # the file with the key
+
+
+@pytest.mark.dask
+@pytest.mark.nightly("Slurm takes its time to miss a node")
+@pytest.mark.parametrize("which", ["of the driver", "of workers"])
+def test_a_node_that_fails(cluster: Jobs, slurm_nodes: SlurmNodes, which: str) -> None:
+    """Slurm queues the job again; on the nodes that are left it goes on, and what had ended is not repeated."""
+    job = cluster.submit(gated(cluster, "dask"), *TWO_NODES, "--requeue")
+    until(lambda: told(cluster) > 50, cluster.log, job)
+    drivers = node_of_script(job)
+    lost = drivers if which == "of the driver" else next(name for name in nodes_of(job) if name != drivers)
+    slurm_nodes.kill_node(lost)
+    try:
+        start_again(cluster, job)
+        (cluster.folder / "gate").touch()
+        finished_right(cluster, job)
+    finally:
+        slurm_nodes.start_node(lost)
+        slurm_nodes.wait_for(lost, "idle")
+
+
+@pytest.mark.dask
+@pytest.mark.nightly("a job that starts twice")
+def test_a_job_that_gives_way_to_an_urgent_one(cluster: Jobs) -> None:
+    """Preempted: it has its grace, is queued again by Slurm, and goes on."""
+    job = cluster.submit(gated(cluster, "dask"), "--nodes=3", "--ntasks-per-node=1", "--cpus-per-task=2", "--requeue")
+    until(lambda: told(cluster) > 50, cluster.log, job)
+    urgent = cluster.submit("exec sleep 1", "--partition=urgent", "--nodes=3", "--exclusive")
+    start_again(cluster, job)
+    (cluster.folder / "gate").touch()
+    assert cluster.ended(urgent) == ["COMPLETED"]
+    finished_right(cluster, job)
+
+
+@pytest.mark.dask
+def test_gpus_that_slurm_gives_to_a_job(cluster: Jobs) -> None:
+    """Of the two on its node the job asked for two: each item that asks for one sees one."""
+    line = cluster.pilot("devices", "-p", f"out={cluster.folder}/out")
+    job = cluster.submit(line, "--ntasks=1", "--cpus-per-task=2", "--gres=gpu:2")
+    cluster.completed(job)
+    assert set(json.loads((cluster.folder / "out").read_text())) == {"0", "1"}
+
+
+@pytest.mark.dask
+def test_the_pilot_under_the_users_own_srun_on_two_nodes(cluster: Jobs) -> None:
+    words = ["-p", f"n={N}", "-p", f"out={cluster.folder}/out", "--runner", "dask"]
+    line = cluster.pilot("squares", *words, srun="--ntasks=2")
+    job = cluster.submit(line, *TWO_NODES)
+    until(lambda: len(nodes_of(job)) == 2, cluster.log, job)
+    nodes = set(nodes_of(job))
+    cluster.completed(job)
+    places = json.loads((cluster.folder / "out").read_text())["places"]
+    assert {one["node"] for one in places} == nodes, cluster.log(job)
+    assert cluster.log(job).count("Beginning flow run") == 1
+
+
+def test_ranks_of_a_step_on_two_nodes_with_a_gpu_each(cluster: Jobs) -> None:
+    line = cluster.pilot("stepped_apart", "-p", "gpus=1", "-p", f"out={cluster.folder}/out", "--runner", "process")
+    job = cluster.submit(line, *TWO_NODES, "--gres=gpu:2")
+    until(lambda: len(nodes_of(job)) == 2, cluster.log, job)
+    nodes = sorted(nodes_of(job))
+    cluster.completed(job)
+    for ranks in json.loads((cluster.folder / "out").read_text()):
+        assert [rank.split()[0] for rank in ranks] == nodes, cluster.log(job)
+        assert all(rank.split()[1] in ("0", "1") for rank in ranks), ranks

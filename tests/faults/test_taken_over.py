@@ -95,7 +95,6 @@ def free(self, now):
 drivers.Driver.free = free
 main()
 """
-pytestmark = pytest.mark.timeout(90)
 
 
 @pytest.fixture

@@ -37,7 +37,6 @@ from tests.integration.sqlite_files import WAIT, count, sound
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(90)
 
 ROOT = Path(__file__).resolve().parents[2]
 MAP = "0190a5c1-7a00-7000-8000-000000000000"

@@ -7,8 +7,8 @@
 A state machine without a queue, threads or a clock. The queue is asked by one question for all of them, and only while
 one of them is neither here nor known to have ended; each wait for the next question is twice as long as the last.
 A request that the queue refuses is repeated after such waits too, a few times; before each the queue is asked, which
-may have taken the one before without an answer. A place whose jobs end one after another without a word to the driver
-is given up: the way between them is closed.
+may have taken the one before without an answer. A place is given up if its jobs end one after another without a word
+to the driver: the way between them is closed.
 """
 
 from __future__ import annotations

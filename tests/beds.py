@@ -245,3 +245,14 @@ def page(chromium: str) -> Iterator[Page]:
     """An empty page of a browser, 1,000 pixels wide."""
     with browser_page(chromium, viewport={"width": 1000, "height": 800}) as page:
         yield page
+
+
+MARKS = {"slurm_bed": "slurm", "kubernetes_bed": "kubernetes", "dask_operator_bed": "kubernetes"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ask for a bed on which they wait, before pytest reads the marks."""
+    for item in items:
+        for fixture in MARKS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKS[fixture])

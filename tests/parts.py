@@ -64,7 +64,7 @@ PARTS = (
     Part("contract", ("contract", "docs")),
     Part("faults", ("faults", "house")),
     Part("unit", ("unit", "zoo", "prefect_own")),
-    Part("waiting", ("integration", "contract"), waits=True),
+    Part("waiting", ("integration", "contract", "faults"), waits=True),
 )
 
 

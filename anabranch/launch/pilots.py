@@ -7,11 +7,13 @@
 A state machine without a queue, threads or a clock. The queue is asked by one question for all of them, and only while
 one of them is neither here nor known to have ended; each wait for the next question is twice as long as the last.
 A request that the queue refuses is repeated after such waits too, a few times; before each the queue is asked, which
-may have taken the one before without an answer.
+may have taken the one before without an answer. A place is given up if its jobs end one after another without a word
+to the driver: the way between them is closed.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from anabranch.core.launching import Phase
@@ -25,6 +27,7 @@ FIRST_LOOK = 30.0  # seconds from the start of the driver to the first question
 LATEST_LOOK = 240.0  # Slurm forgets jobs 300 s after their end
 GATHER_SECONDS = 30.0  # from the first pilot that left to one request for all that left
 REFUSALS = 10  # in a row, after which no more is asked for: half an hour
+MISSES = 5  # jobs of one place in a row that have not reached the driver, after which none is asked for
 TELLING = 5  # last lines of a log that are told
 
 
@@ -42,6 +45,7 @@ class Crew:
         self._here: set[int] = set()
         self._left: dict[int, str] = {}  # why they left, of those whose place no other is to take
         self._vain: set[int] = set()  # of which one has ended so: another such one is the last
+        self._missed: Counter[int] = Counter()  # jobs in a row that have not reached the driver
         self._anew: set[int] = set()
         self._anew_at = 0.0
         self._refused: set[int] = set()  # of the open ones, those that the queue did not take when it was last asked
@@ -62,6 +66,7 @@ class Crew:
         self._anew.discard(number)
         self._refused.discard(number)
         self._left.pop(number, None)
+        del self._missed[number]
         self._here.add(number)
 
     def left(self, number: int, now: float, *, again: bool, why: str = "") -> None:
@@ -113,13 +118,22 @@ class Crew:
                 self._vain.add(number)
             if in_vain and why and (sight is None or sight.code == 0):
                 found.append(f"pilot {number} has ended: {why}; no other one takes its place")
-            elif refused or self._fill or sight is None or sight.code == 0:  # it has found no driver so far
-                self._anew.add(number)
-                self._anew_at = max(now, self._not_before)
+            elif refused or self._fill:
+                self._again(number, now)
+            elif sight is None or sight.code == 0:  # it has found no driver
+                self._missed[number] += 1
+                if self._missed[number] < MISSES:
+                    self._again(number, now)
+                else:
+                    found.append(_out_of_reach(number))
             else:
                 found.append(_ended(number, sight))
         self._fill = False
         return found
+
+    def _again(self, number: int, now: float) -> None:
+        self._anew.add(number)
+        self._anew_at = max(now, self._not_before)
 
     def _later(self, now: float) -> None:
         self.next_look = now + self._wait
@@ -164,6 +178,13 @@ class Crew:
 
 def _taking(numbers: Iterable[int]) -> str:
     return f"no other pilots take the place of {', '.join(map(str, sorted(numbers)))}"
+
+
+def _out_of_reach(number: int) -> str:
+    return (
+        f"pilot {number} has ended: {MISSES} jobs in a row have not reached the driver, and no other one takes its "
+        "place: see their logs, and whether nodes may open connections to this one"
+    )
 
 
 def _ended(number: int, sight: Sight) -> str:

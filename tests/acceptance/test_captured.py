@@ -101,7 +101,6 @@ def test_what_is_large_is_found_wherever_a_function_holds_it() -> None:
     assert large_in(os.path.join) == []
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.filterwarnings("default")  # Jupyter's own deprecations are not ours
 def test_a_global_of_a_notebook(tmp_path: Path) -> None:
     with Kernel(tmp_path) as kernel:

@@ -96,7 +96,6 @@ def test_what_is_none_of_ours_is_refused(threads: str) -> None:
         anabranch.holders(7)  # type: ignore[arg-type]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.filterwarnings("default")  # Jupyter's own deprecations are not ours
 def test_outputs_and_tracebacks_of_a_notebook_are_named_and_let_go_as_said(tmp_path: Path) -> None:
     with Kernel(tmp_path) as kernel:

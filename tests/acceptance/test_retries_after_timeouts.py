@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from tests.acceptance.gates import Gate
 
 
-def slow_at_first(gates: Callable[[str], Gate], marks: Marks, **options: Any) -> Any:
-    """A task whose first attempt does not end in its time; its hooks and handlers mark what they hear."""
+def slow_at_first(runner: str, gates: Callable[[str], Gate], marks: Marks, **options: Any) -> Any:
+    """A task whose first attempt does not end in its time; its hooks and handlers mark what they hear.
+
+    On Dask and Ray an attempt with a time limit may start a process first.
+    """
     never, entered = gates("never"), gates("entered")
+    limit = 5.0 if runner in ("dask", "ray") else 0.5
 
     def handler(task: Any, old: Any, new: Any) -> None:
         marks.add(f"{old.name}-{new.name}")
@@ -30,11 +34,11 @@ def slow_at_first(gates: Callable[[str], Gate], marks: Marks, **options: Any) ->
 
     options = {"on_retry": [hook], "on_failure": [hook], "state_handlers": [handler], **options}
 
-    @task(timeout_seconds=0.5, retries=1, **options)
+    @task(timeout_seconds=limit, retries=1, **options)
     def work(x: int) -> int:
         if not entered.is_open:
             entered.open()
-            never.wait(1.5)  # inline stops nobody: who is late there has run out of its time all the same
+            never.wait(3 * limit)  # inline stops nobody: who is late there has run out of its time all the same
         return x
 
     return work
@@ -44,7 +48,7 @@ def slow_at_first(gates: Callable[[str], Gate], marks: Marks, **options: Any) ->
 def test_handlers_and_hooks_hear_of_the_retry(
     runner: str, way: str, gates: Callable[[str], Gate], marks: Marks
 ) -> None:
-    work = slow_at_first(gates, marks)
+    work = slow_at_first(runner, gates, marks)
 
     @flow
     def main() -> Any:
@@ -61,7 +65,7 @@ def test_an_async_condition_is_asked(runner: str, gates: Callable[[str], Gate], 
         marks.add(f"asked of {state.name} {run.attempt}")
         return False
 
-    work = slow_at_first(gates, marks, retry_condition_fn=condition, state_handlers=[], on_retry=[])
+    work = slow_at_first(runner, gates, marks, retry_condition_fn=condition, state_handlers=[], on_retry=[])
 
     @flow
     def main() -> str:
@@ -75,7 +79,7 @@ def test_a_handler_may_put_an_end_in_its_place(runner: str, gates: Callable[[str
     def enough(task: Any, old: Any, new: Any) -> Any:
         return Completed("late is well", data=7) if new.name == "AwaitingRetry" else None
 
-    work = slow_at_first(gates, marks, state_handlers=[enough])
+    work = slow_at_first(runner, gates, marks, state_handlers=[enough])
 
     @flow
     def main() -> Any:

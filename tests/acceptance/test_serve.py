@@ -114,8 +114,11 @@ def test_ctrl_c_is_told_by_the_exit_code_and_the_next_serve_goes_on(program: Pro
     assert program.open() == []
 
 
-def test_a_run_is_asked_for_and_one_that_runs_ends_with_its_program(program: Program, tmp_path: Path) -> None:
+def test_a_run_is_asked_for_and_one_that_runs_ends_with_its_program(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the script has no `if __name__ == "__main__"`: its drivers import it, and serve nothing."""
+    monkeypatch.setenv("ANABRANCH_SHUTDOWN_GRACE", "1")  # the run that waits never ends by itself
     program.start(UNGUARDED)
     orders = program.service.orders
     [asked] = orders.add([NewOrder("once/a", parameters={"x": 7})])

@@ -14,7 +14,6 @@ from tests.contract.recording import NOW, write
 if TYPE_CHECKING:
     from anabranch.core.runs import Records
 
-pytestmark = pytest.mark.timeout(60)
 
 
 def test_columns_come_back_as_they_were_written(records: Records) -> None:

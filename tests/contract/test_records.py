@@ -22,9 +22,6 @@ from anabranch.core.runs import (
 )
 from tests.contract.recording import NOW, WAIT, all_items, run_row, write
 
-pytestmark = pytest.mark.timeout(60)
-
-
 # -- flow runs -------------------------------------------------------------------------------------
 
 

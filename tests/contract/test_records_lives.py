@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-pytestmark = pytest.mark.timeout(60)
 
 
 def test_cancel_requests(records: Records) -> None:

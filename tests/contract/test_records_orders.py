@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from anabranch.core.runs import FlowRunRow, Records
     from anabranch.records.recorder import Recorder
 
-pytestmark = pytest.mark.timeout(60)
 with_orders = pytest.mark.parametrize(
     "records", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import Records
 
-pytestmark = pytest.mark.timeout(60)
 
 
 @task(retries=1)

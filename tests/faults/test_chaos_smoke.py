@@ -12,7 +12,6 @@ ELSEWHERE = [pytest.mark.nightly("rounds on Dask and Ray take minutes"), pytest.
 
 
 @pytest.mark.sampled(2, "a round of each runner will do by day")
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("kind", "seed"),
     [

@@ -10,7 +10,7 @@ import pytest
 from anabranch import DaskRunner, flow, task
 from tests.faults.workers import until, until_values_are_told
 
-pytestmark = [pytest.mark.dask, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.dask
 
 WAIT = 60.0
 MIB = 1 << 20

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.dask, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.dask
 
 WAIT = 60.0
 MIB = 1 << 20

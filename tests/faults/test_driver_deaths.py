@@ -28,7 +28,6 @@ KINDS = [
     pytest.param("dask", marks=[pytest.mark.dask, pytest.mark.timeout(180), TURNS]),
     pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240), TURNS]),
 ]
-pytestmark = pytest.mark.timeout(120)
 
 
 class Drivers:

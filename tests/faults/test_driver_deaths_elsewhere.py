@@ -20,7 +20,6 @@ MAIN = "from anabranch.cli import main; main()"
 ITEMS = 4_000
 WAIT = 60.0
 
-pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.mark.parametrize("kind", ["union", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -14,7 +14,6 @@ from tests.faults.ending import SYNC, Program, program
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(90)
 
 RUNNERS = {"thread": "ThreadRunner(max_workers=2)", "process": "ProcessRunner(max_workers=2)"}
 CLI = (sys.executable, "-c", "from anabranch.cli import main; main()", "run")

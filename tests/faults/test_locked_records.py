@@ -7,8 +7,6 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-import pytest
-
 from anabranch import ThreadRunner, flow, task
 from anabranch import session as sessions
 from anabranch.records.sqlite import SqliteRecords
@@ -19,7 +17,6 @@ from tests.faults.workers import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(60)
 
 ITEMS = 2_000
 HOLDER = """

@@ -49,7 +49,6 @@ def shaky(x: int) -> int:
 
 
 @needs_proc
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "kind",
     [

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from anabranch.core.orders import Claim
     from anabranch.core.runs import FlowRunRow
 
-pytestmark = pytest.mark.timeout(120)
 WAIT = 60.0
 FLOWS = """
 import time

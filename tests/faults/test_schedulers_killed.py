@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from anabranch.core.service import Service
 
-pytestmark = pytest.mark.timeout(60)
 
 # A scheduler that stops at a place and says so: with the schedule read, its order inserted, or all committed.
 SCHEDULER = """

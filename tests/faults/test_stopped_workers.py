@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch import ProcessRunner, flow, task
-from anabranch.runners.process import desk
+from anabranch.runners.process import in_flight
 from tests.faults.pipes import read_pid
 from tests.faults.workers import WAIT, assert_works, later, running, until
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk, "STATE_SECONDS", 0.05)
-    monkeypatch.setattr(desk, "STOPPED_SECONDS", 0.3)
+    monkeypatch.setattr(in_flight, "STATE_SECONDS", 0.05)
+    monkeypatch.setattr(in_flight, "STOPPED_SECONDS", 0.3)
 
 
 def met_first(here: str, gate: str, folder: str) -> Callable[[int], int]:
@@ -122,7 +122,7 @@ def test_one_that_computes_for_long_is_not_taken_for_stopped(runner: ProcessRunn
 def test_a_short_stop_costs_nothing(
     runner: ProcessRunner, here: str, gate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "STOPPED_SECONDS", 60.0)
+    monkeypatch.setattr(in_flight, "STOPPED_SECONDS", 60.0)
     work = task(met_first(here, gate, str(tmp_path)))
 
     @flow(runner=runner)

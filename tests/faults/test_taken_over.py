@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -94,7 +95,6 @@ def free(self, now):
 drivers.Driver.free = free
 main()
 """
-pytestmark = pytest.mark.timeout(90)
 
 
 @pytest.fixture
@@ -136,9 +136,19 @@ def line(process: subprocess.Popen[str]) -> str:
     return found
 
 
-def opened(path: Path) -> None:
-    """Let the one who waits at a pipe go on; it is there, or comes."""
-    path.open("w").close()
+def opened(path: Path, driver: subprocess.Popen[str] | None = None) -> None:
+    """Let the item that waits at a pipe go on; it is there, or comes, unless its driver has ended before."""
+
+    def met() -> bool:
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing reads it yet
+                raise
+            return driver is not None and driver.poll() is not None
+        return True
+
+    until(met, WAIT)
 
 
 def ran(folder: Path, who: str) -> Counter[int]:
@@ -202,7 +212,7 @@ def test_a_driver_that_wakes_up_and_has_lost_its_run_gives_it_up(folder: Path, s
         until(lambda: stored(records, row.id) == set(range(ITEMS)) - {7} and ran(folder, "second")[7], WAIT)
 
         os.kill(first.pid, signal.SIGCONT)
-        opened(folder / "first-5")  # it goes on with that; its item 6 would wait for ever
+        opened(folder / "first-5", first)  # it goes on with that; its item 6 would wait for ever
         out, err = first.communicate(timeout=WAIT)
         assert out.split() == ["Cancelled"], err
         assert first.returncode == 0
@@ -243,7 +253,7 @@ def test_a_later_start_of_the_same_job_does_not_wait_for_the_earlier_one(folder:
         out, err = late.communicate(timeout=WAIT)
         assert late.returncode == 1
         assert "restart 1 of job slurm:7, and this is its restart 0: it gives up" in err
-        opened(folder / "first-5")
+        opened(folder / "first-5", first)
         out, err = first.communicate(timeout=WAIT)
         assert out.split() == ["Cancelled"], err
         assert "was taken over by another driver: it is given up here" in err

@@ -15,7 +15,6 @@ from tests.faults.ending import Program, program
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(120)
 
 CLI = (sys.executable, "-c", "from anabranch.cli import main; main()")
 MANY = 12  # allocations

@@ -70,7 +70,6 @@ def run(*args: str, code: int = 0, **options: Any) -> str:
     return str(done.stdout + done.stderr)
 
 
-@pytest.mark.timeout(120)
 def test_a_flow_is_run_submitted_and_begun_in_a_pilot_by_its_module(home: Path) -> None:
     assert "lengths [10, 11, 12]" in run("run", "pkg.flows:main")
     assert "lengths [10, 11]" in run("pilot", "pkg.flows:main", "-p", "n=2", "--runner", "thread")
@@ -79,7 +78,6 @@ def test_a_flow_is_run_submitted_and_begun_in_a_pilot_by_its_module(home: Path) 
     assert "lengths [10]" in log.read_text()
 
 
-@pytest.mark.timeout(120)
 def test_a_run_of_a_module_is_gone_on_with_from_any_folder(home: Path, tmp_path: Path) -> None:
     """Read as a file alone, the module would not find its package."""
     gate = tmp_path / "gate"

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import Row
 
-pytestmark = pytest.mark.timeout(90)
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 30.0

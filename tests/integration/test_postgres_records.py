@@ -24,7 +24,7 @@ psycopg = pytest.importorskip("psycopg", reason="there is no psycopg: pip instal
 
 from anabranch.records.postgres import PostgresRecords, Server  # noqa: E402
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.postgres]
+pytestmark = pytest.mark.postgres
 
 WAIT = 30.0
 RUN = FlowRunRow("run-1", "etl", "newt", states.RUNNING, created=1.0)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import Row
 
-pytestmark = pytest.mark.timeout(60)
 
 WAIT = 20.0
 DAY = 86_400.0

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from anabranch.diagnosis.reports import Report
 
-pytestmark = pytest.mark.timeout(120)
 MILLION = 1_000_000
 FIRST_PAINT = """
 new Promise(done => {

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from anabranch.records.recorder import Recorder
     from tests.clock import Clock
 
-pytestmark = pytest.mark.timeout(90)
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 30.0

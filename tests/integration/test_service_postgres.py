@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.service import Service
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.postgres
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 POOL = "UPDATE work_pools SET turn = turn + 1 WHERE name = 'default'"
 

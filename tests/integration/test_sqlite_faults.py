@@ -24,7 +24,6 @@ from tests.integration.sqlite_files import WAIT, count, sound
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(90)
 
 
 class Flawed:

@@ -70,7 +70,6 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 
 
 @needs_proc
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("kind", "package"), [("numpy", "numpy"), ("pandas", "pandas"), ("arrow", "pyarrow")])
 def test_an_array_on_disk_is_not_copied(kind: str, package: str, tmp_path: Path) -> None:
     if find_spec(package) is None:
@@ -83,7 +82,6 @@ def test_an_array_on_disk_is_not_copied(kind: str, package: str, tmp_path: Path)
 
 @needs_proc
 @pytest.mark.s3
-@pytest.mark.timeout(120)
 def test_an_array_at_an_address_is_copied_in_pieces(s3_address: str) -> None:
     writing, reading, same = measured("numpy", s3_address, 100_000_000)
     assert same

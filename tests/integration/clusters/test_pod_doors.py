@@ -13,7 +13,7 @@ from anabranch.clusters.kubernetes.doors import Doors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.dask, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.dask
 
 
 async def _until(done: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from anabranch.core.chunks import BlockHandle
 from anabranch.core.events import WorkerLost, WorkerRequest
 from anabranch.core.reports import Report
+from anabranch.runners.process import worker_pool
 from tests.integration.process_runner.driving import WAIT, Drive, Gate, double
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ def test_resources_are_never_exceeded(drive: Callable[..., Drive], tmp_path: Pat
     assert d.values(first) + d.values(second) == [1, 2]
 
 
-def test_a_waiting_worker_lends_its_place(drive: Callable[..., Drive], tmp_path: Path) -> None:
+def test_a_waiting_worker_lends_its_place(
+    drive: Callable[..., Drive], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_pool, "LINGER_SECONDS", 0.2)
     d = drive(max_workers=1)
     gate = Gate(d, tmp_path)
     outer = d.submit(gate.stage, [1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from anabranch.core.launching import Phase, Sight
-from anabranch.launch.pilots import FIRST_LOOK, GATHER_SECONDS, LATEST_LOOK, REFUSALS, Crew
+from anabranch.launch.pilots import FIRST_LOOK, GATHER_SECONDS, LATEST_LOOK, MISSES, REFUSALS, Crew
 
 WAITS, RUNS = Sight(Phase.PENDING, "Resources"), Sight(Phase.RUNNING)
 NOT_FOUND = Sight(Phase.ENDED, "exit 127: the command was not found", 127, ("no such file",))
@@ -102,6 +102,37 @@ def test_one_that_is_lost_and_finds_no_driver_any_more_is_asked_for_anew() -> No
     crew.left(2, 100.0, again=False)
     assert crew.looked({2: DONE}, 130.0) == []
     assert crew.asks(130.0) == [2]
+
+
+def missed(crew: Crew, until: int) -> tuple[int, list[str]]:
+    """Let the jobs of the second pilot end without a word to the driver; how many were asked for, and what was told."""
+    asked, told = 0, []
+    while not told and asked < until:
+        due = crew.due()
+        assert due is not None
+        told += crew.looked({1: RUNS, 2: DONE, 3: RUNS}, due)
+        asked += len(crew.asks(due))
+    return asked, told
+
+
+def test_one_whose_jobs_never_reach_the_driver_is_given_up() -> None:
+    crew = joined(1, 3)
+    asked, told = missed(crew, 100)
+    assert asked == MISSES - 1
+    assert told == [
+        "pilot 2 has ended: 5 jobs in a row have not reached the driver, and no other one takes its place: "
+        "see their logs, and whether nodes may open connections to this one"
+    ]
+    assert crew.due() is None
+
+
+def test_one_that_joins_between_may_miss_the_driver_as_often_again() -> None:
+    crew = joined(1, 3)
+    assert missed(crew, MISSES - 1) == (MISSES - 1, [])
+    crew.joined(2)
+    crew.left(2, 5000.0, again=True)
+    assert crew.asks(5000.0 + GATHER_SECONDS) == [2]
+    assert missed(crew, 100)[0] == MISSES - 1
 
 
 def test_one_that_was_let_go_and_came_again_may_be_asked_for_anew() -> None:

@@ -18,7 +18,6 @@ from anabranch.records.views import StateFilter, current_items
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-pytestmark = pytest.mark.timeout(60)
 
 WHOLE = st.integers(-(2**31), 2**31 - 1) | st.integers(-(2**40), 2**40)
 Known = dict[int, tuple[int, int | None, int | None, str]]  # index: code, start, duration (microseconds), worker

@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from anabranch import logs
 from anabranch import session as sessions
 from anabranch.core import options, states
 from anabranch.core.errors import EntrypointError, RecordsError, UnreachableError
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from anabranch.core.service import Service
 
 T = TypeVar("T")
+logger = logging.getLogger("anabranch.drivers")
 
 PATIENCE = 30.0  # seconds for which a driver that has not begun waits for a service that is away
 STAY = 600.0  # seconds for which a driver waits at its end for a record that is away
 _QUIET = 5.0  # seconds of this wait that nobody is told of
+_STAYS = "The record is away: this driver has ended, and stays up to %.0f s until its last rows are there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def stay(seconds: float | None = None) -> bool:
     if records.publish(min(_QUIET, most)):
         return True
     if most > _QUIET:
-        logs.warn(f"The record is away: this driver has ended, and stays up to {most:.0f} s until its rows are there.")
+        logger.warning(_STAYS, most)
         if records.publish(most - _QUIET):
             return True
     return False

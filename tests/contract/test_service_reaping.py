@@ -204,10 +204,10 @@ def test_a_run_that_an_older_program_has_buried_is_recovered(service: Service, p
     claim = begun(service, place)
     run = row_of(place, claim.order.run)
     with place.records.database.opened() as db:  # type: ignore[attr-defined]
-        words = f"state = {CRASHED}, state_name = 'Crashed', message = 'its driver process 7 on here is gone', ended = 1"
+        words = f"state = {CRASHED}, state_name = 'Crashed', message = 'its driver is gone', ended = 1"
         db.execute(f"UPDATE flow_runs SET {words} WHERE id = '{run.id}'")
     assert service.upkeep.reap().recovered == [run.id]
-    assert found(service, run.id).reason == "its driver process 7 on here is gone"
+    assert found(service, run.id).reason == "its driver is gone"
     assert row_of(place, run.id).state_name == "Scheduled"
     assert row_of(place, run.id).ended is None
 

@@ -218,7 +218,7 @@ class AgentState:
     # -- instructions ----------------------------------------------------------------------------
 
     def _next(self, now: float) -> Iterator[Instruction]:
-        for one in [one for one in self.held.values() if one.ended and not one.ours]:
+        for one in [one for one in self.held.values() if not one.ours and (one.ended or one.out_of_sight)]:
             self._forget(one)
         yield from self._starts()
         for one in self.held.values():

@@ -274,6 +274,19 @@ def test_what_is_not_ours_any_more_is_ended_and_not_told_of() -> None:
     assert state.held == {}
 
 
+def test_a_job_of_which_nobody_can_tell_is_no_end() -> None:
+    """The service judges by its driver's signs of life; what it gives to another is let go, for nobody can end it."""
+    state = running()
+    found = state.handle(Seen({JOB: Sight(Phase.UNKNOWN, "the machine started anew")}), 10.0)
+    assert of_kind(found, Send) == []
+    (beat,) = of_kind(found, Beat)
+    assert (beat.holds[0].phase, beat.holds[0].reason) == ("unknown", "the machine started anew")
+    state.handle(Told(beat.holds, Heard()), 10.0)
+    assert KEY in state.held
+    state.handle(Told([], Heard(drop=[Kill("r", 1)])), 15.0)
+    assert state.held == {}
+
+
 def test_a_driver_whose_run_has_ended_ends_by_itself() -> None:
     state = running()
     assert of_kind(state.handle(Told([], Heard(drop=[Kill("r", 1, 30.0)])), 3.0), End) == []

@@ -118,7 +118,7 @@ def _seen(reference: Reference) -> Sight:
     alive = not mine or process_alive(pid, started) or _job_of(reference) > 0
     ended = _exit_of(reference)  # asked after the process: one that ended between the two has written it
     if ended is None and not mine and name == host_name():
-        return Sight(Phase.UNKNOWN, f"it began on {name} before that started anew, or in another container of that name")
+        return Sight(Phase.UNKNOWN, f"it began before {name} started anew, or in another container of that name")
     if ended is None and alive:
         return Sight(Phase.RUNNING, "" if mine else f"it runs on {name}, which alone knows whether it still does")
     last = script.last_lines(reference.folder)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from anabranch.batch.commands import run
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Job, Phase, Reference
 from anabranch.core.processes import host_name, process_alive, process_started
+from anabranch.launch import script
 from anabranch.launch.keeper import EXIT
 from anabranch.launch.process import ProcessLauncher, here
 
@@ -171,3 +173,12 @@ def test_a_job_that_an_earlier_version_started_is_seen(tmp_path: Path) -> None:
     old = Reference("process", own, "job", str(tmp_path / "job"))
     assert here(old)
     assert ProcessLauncher().look([old])[old].phase is Phase.RUNNING
+
+
+@pytest.mark.parametrize("value", ["ab_1", "with a space", "it's \"quoted\" $HOME", ""])
+def test_a_variable_of_a_job_is_read_back_from_its_script(tmp_path: Path, value: str) -> None:
+    made = replace(job(tmp_path, "/bin/true"), environment={"KEY": value, "KEY_TOO": "x"})
+    script.write_script(made, ProcessLauncher().render(made))
+    assert script.variable(made.folder, "KEY") == value
+    assert script.variable(made.folder, "KEY_TOO") == "x"
+    assert script.variable(made.folder, "OTHER") == script.variable(tmp_path / "none", "KEY") == ""

@@ -91,7 +91,7 @@ class Holding:
             phase = Phase.PENDING.value if self.stage is Stage.STARTED else ""
             return Hold(*self.key, phase=phase, handle=handle)
         if self.stage is Stage.ENDED:
-            return Hold(*self.key, Phase.RUNNING.value, handle, "its driver has ended; its last rows are being sent")
+            return Hold(*self.key, Phase.RUNNING.value, handle)
         return Hold(*self.key, seen.phase.value, handle, seen.reason, seen.code, tuple(seen.last))
 
     def started(self, reference: Reference) -> None:

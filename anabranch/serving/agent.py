@@ -104,6 +104,6 @@ def sweep(jobs: Path, now: float) -> None:
             newest = max(file.stat().st_mtime for file in (folder, *folder.iterdir()))
         except OSError:
             continue
-        # One whose end nobody has heard of stays: its job may wait in a queue, or run without a word.
+        # Without the word of an end the job may wait in a queue, or run and say nothing.
         if now - newest > KEPT and ((folder / EXIT).exists() or (folder / OVER).exists()):
             discard(folder)
